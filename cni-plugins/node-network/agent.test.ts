@@ -33,6 +33,7 @@ function openHost(t: TestContext): Host {
     folder: join(folder, 'node-network'),
     confDir: join(folder, 'cni'),
     order: '10',
+    settleMs: 0,
   };
   const agents: NodeNetworkAgent[] = [];
   t.after(async () => {
@@ -89,7 +90,7 @@ test('a restarted node has its network at once', async (t) => {
   assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.3.0/24' }]]);
 });
 
-test('a file that holds no subnets holds nothing', async (t) => {
+test('a damaged file is nothing on a node without pods, as the kernel proves', async (t) => {
   const host = openHost(t);
   await (await host.start()).close();
   for (const text of ['', '{', '[]', '{"subnets":7}', '{"subnets":[7,"x","10.0.0.0"]}', 'null']) {
@@ -99,6 +100,54 @@ test('a file that holds no subnets holds nothing', async (t) => {
     await agent.close();
   }
   assert.deepEqual(readdirSync(host.settings.folder), ['subnets.json']);
+});
+
+test('a damaged file of a node with pods: the bridge says which subnets they have, or the start fails', async (t) => {
+  const host = openHost(t);
+  await (await host.start()).close();
+  addPod();
+  writeFileSync(join(host.settings.folder, 'subnets.json'), '{');
+  await assert.rejects(host.start(), /NODE_NETWORK_STATE_DAMAGED/u);
+  ip('addr', 'add', '10.244.3.1/24', 'dev', bridgeName);
+  const agent = await host.start();
+  await agent.runtimeConfig(['10.244.4.0/24']);
+  assert.equal(agent.status().reason, 'NodeNetworkSubnetChanged');
+  assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.3.0/24' }]]);
+});
+
+test('a configuration of a former name or order does not stay', async (t) => {
+  const host = openHost(t);
+  const first = await host.start();
+  await first.runtimeConfig(['10.244.3.0/24']);
+  await first.close();
+  writeFileSync(join(host.settings.confDir, '05-other.conflist'), '{}');
+  const second = await host.start({ name: 'renamed', order: '20' });
+  assert.deepEqual(readdirSync(host.settings.confDir).toSorted(), [
+    '05-other.conflist',
+    '20-renamed.conflist',
+  ]);
+  await second.close();
+});
+
+test('a pod that is attached while the subnet changes keeps the former one', async (t) => {
+  const host = openHost(t);
+  const agent = await host.start({ settleMs: 300 });
+  await agent.runtimeConfig(['10.244.3.0/24']);
+  await agent.runtimeConfig(['10.244.4.0/24']);
+  assert.equal(agent.status().reason, 'NodeNetworkSubnetChanged');
+  assert.equal(host.conflist(), undefined, 'no further pod is attached');
+  // A plugin that read the configuration before makes its link now.
+  addPod();
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  await agent.runtimeConfig(['10.244.4.0/24']);
+  assert.match(agent.status().message, /1 pod has addresses of 10\.244\.3\.0\/24/u);
+  assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.3.0/24' }]]);
+  ip('link', 'del', 'pod0');
+  await agent.runtimeConfig(['10.244.4.0/24']);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  await agent.runtimeConfig(['10.244.4.0/24']);
+  assert.equal(agent.status().ready, true);
+  assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.4.0/24' }]]);
 });
 
 test('a subnet outside of the ranges is refused, with the place to correct it', async (t) => {

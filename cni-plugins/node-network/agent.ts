@@ -1,6 +1,6 @@
 import { readKubeconfig } from '../../base/kubernetes/index.ts';
 import type { ApiAccess } from '../../base/kubernetes/index.ts';
-import { writeConflist } from '../spanned-network/conflist.ts';
+import { conflistPath, removeConflistAt, writeConflist } from '../spanned-network/conflist.ts';
 import { ensureMasquerade } from '../spanned-network/masquerade.ts';
 import { requireFreeRanges, takeAssigned } from './assignment.ts';
 import { openHeldSubnets } from './held-subnets.ts';
@@ -35,8 +35,13 @@ export async function startNodeNetwork(
 ): Promise<NodeNetworkAgent> {
   const { nodeName, kubeconfig } = settings;
   const ranges = readRanges(settings);
-  const held = await openHeldSubnets(settings.folder);
   const kernel = openNodeKernel(bridgeName);
+  const held = await openHeldSubnets(settings.folder, () => kernel.bridgeSubnets(), log).catch(
+    (thrown: unknown) => {
+      kernel.close();
+      throw thrown;
+    },
+  );
   const keeper = createRouteKeeper({ settings, ranges, held, kernel, log });
   const report = createStatusReport(nodeName, onChanged, log);
   let { sent } = settings;
@@ -53,15 +58,34 @@ export async function startNodeNetwork(
     return read;
   };
 
+  /** When the configuration was removed, because the node is to get another subnet. */
+  let withdrawnAt: number | undefined;
+  const conflist = conflistPath(settings);
+  const withdraw = async (): Promise<number> => {
+    await removeConflistAt(conflist, settings.confDirAnswers);
+    withdrawnAt ??= performance.now();
+    return performance.now() - withdrawnAt;
+  };
+  /** Writes the configuration, and removes one of another name or folder, which the settings had before. */
+  const publish = async (subnets: readonly string[]): Promise<void> => {
+    withdrawnAt = undefined;
+    const former = held.conflists.filter((path) => path !== conflist);
+    if (held.conflists.length !== 1 || former.length > 0) await held.holdConflists([conflist, ...former]);
+    await writeConflist({ ...settings, bridge: bridgeName }, subnets, kernel.mtu());
+    for (const path of former) await removeConflistAt(path, settings.confDirAnswers);
+    if (former.length > 0) await held.holdConflists([conflist]);
+  };
+
   /** @throws the reason why there is no network for new pods */
   const apply = async (): Promise<void> => {
     const host = kernel.hostAddresses();
     requireFreeRanges(ranges, host, server);
-    const problem = await takeAssigned({ settings, ranges, held, kernel, log }, nodes, sent);
+    const problem = await takeAssigned({ settings, ranges, held, kernel, withdraw, log }, nodes, sent);
+    const isChanging = problem?.code === 'NODE_NETWORK_SUBNET_CHANGED' && kernel.pods() === 0;
     if (held.current.length > 0) {
       const subnets = held.current.map(prefixText);
       ensureMasquerade({ table: masqueradeTable, ranges, subnets });
-      await writeConflist({ ...settings, bridge: bridgeName }, subnets, kernel.mtu());
+      if (!isChanging) await publish(subnets);
       if (nodes !== undefined) keeper.keep(nodes, host);
     }
     if (problem !== undefined) throw problem;

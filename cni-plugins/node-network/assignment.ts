@@ -4,7 +4,14 @@ import type { IpPrefix } from '../../base/addresses/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { readClaims, readSubnets } from './claims.ts';
-import { rangeTaken, serverInRange, subnetChanged, subnetRefused, subnetUnknown } from './errors.ts';
+import {
+  rangeTaken,
+  serverInRange,
+  subnetChanged,
+  subnetChanging,
+  subnetRefused,
+  subnetUnknown,
+} from './errors.ts';
 import type { HeldSubnets } from './held-subnets.ts';
 import type { NodeKernel } from './kernel.ts';
 import type { NodeObjects } from './node-objects.ts';
@@ -17,6 +24,8 @@ export interface AssignmentDeps {
   readonly ranges: readonly IpPrefix[];
   readonly held: HeldSubnets;
   readonly kernel: Pick<NodeKernel, 'pods' | 'removeBridge'>;
+  /** Removes the configuration, so that no further pod is attached. Returns how long it has been gone, in ms. */
+  readonly withdraw: () => Promise<number>;
   readonly log: { info(fields: object, message: string): void };
 }
 
@@ -84,12 +93,16 @@ function assigned(
   return valid;
 }
 
+/** Longer than a plugin takes from the configuration that it got to the link that it makes. */
+const usualSettleMs = 10_000;
+
 /**
- * Takes other subnets only while no pod has an address of the current ones.
+ * Takes other subnets only while no pod has an address of the current ones, and none can get one any more: a
+ * pod that is being attached has read the configuration, and has no link yet.
  * @throws NODE_NETWORK_SUBNET_CHANGED · STORAGE_… · NETWORK_KERNEL_…
  */
 async function take(
-  { settings, held, kernel, log }: AssignmentDeps,
+  { settings, held, kernel, withdraw, log }: AssignmentDeps,
   wanted: readonly IpPrefix[],
 ): Promise<void> {
   const [before, now] = [held.current.map(prefixText), wanted.map(prefixText)];
@@ -97,6 +110,10 @@ async function take(
   if (before.length > 0) {
     const pods = kernel.pods();
     if (pods > 0) throw subnetChanged(settings.nodeName, before, now, pods);
+    if ((await withdraw()) < (settings.settleMs ?? usualSettleMs))
+      throw subnetChanging(settings.nodeName, now);
+    const late = kernel.pods();
+    if (late > 0) throw subnetChanged(settings.nodeName, before, now, late);
     kernel.removeBridge();
   }
   await held.hold(wanted);

@@ -21,11 +21,11 @@ const rules = { ranges, held, wanted: [], nodeName: 'own' };
 const node = (
   name: string,
   podCIDRs: unknown,
-  { age = 1, addresses = [] as readonly unknown[] } = {},
+  { age = 1, addresses = [] as readonly unknown[], uid = name } = {},
 ): ClusterNode => {
   const creationTimestamp = `2026-01-01T00:00:${String(60 - age).padStart(2, '0')}Z`;
   const read = readNode({
-    metadata: { name, creationTimestamp },
+    metadata: { name, uid, creationTimestamp },
     spec: { podCIDRs },
     status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
   });
@@ -92,6 +92,11 @@ test('a subnet belongs to the older node, in whatever order they come', () => {
     [young, old],
   ])
     assert.deepEqual(accepted(...nodes), { z: ['10.244.1.0/24'] });
+});
+
+test('of two nodes of one second, the UID decides, which the API server chooses', () => {
+  const nodes = [node('a', ['10.244.1.0/24'], { uid: '9' }), node('z', ['10.244.1.0/24'], { uid: '1' })];
+  assert.deepEqual(accepted(...nodes), { z: ['10.244.1.0/24'] });
 });
 
 test('what this node holds is its own, whoever is older', () => {

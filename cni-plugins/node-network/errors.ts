@@ -36,6 +36,28 @@ export function subnetRefused({ node, what, why }: RefusedNode): PortcullisError
   });
 }
 
+export function stateDamaged(path: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NODE_NETWORK_STATE_DAMAGED',
+    kind: 'data-loss',
+    attempted: 'read the subnets of the pods of this node from',
+    on: path,
+    why: `${why}, and the bridge of the pods has no address that says which they are`,
+    fix: 'restore the file, or drain the node and remove it',
+  });
+}
+
+export function subnetChanging(nodeName: string, wanted: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NODE_NETWORK_SUBNET_CHANGED',
+    kind: 'precondition',
+    attempted: 'give the node another pod subnet',
+    on: `${nodeName} ${wanted.join(' ')}`,
+    why: 'pods that are being attached may still get an address of the former one',
+    fix: 'wait for some seconds',
+  });
+}
+
 export function subnetChanged(
   nodeName: string,
   held: readonly string[],

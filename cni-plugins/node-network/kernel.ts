@@ -14,7 +14,7 @@ import {
   routeScopes,
 } from '../../base/netlink/index.ts';
 import type { NetlinkSocket, Request, TableRoute } from '../../base/netlink/index.ts';
-import { contains, formatIp, ipBytes, ipFromBytes } from '../../base/addresses/index.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, networkOf } from '../../base/addresses/index.ts';
 import type { IpPrefix } from '../../base/addresses/index.ts';
 import type { HostAddress, NodeRoute } from './routes.ts';
 
@@ -34,6 +34,11 @@ export interface NodeKernel {
   mtu(): number;
   /** How many pods have a link to the bridge. @throws NETWORK_KERNEL_… */
   pods(): number;
+  /**
+   * The subnets of the bridge's addresses, without link-local ones. Undefined: pods are on it, and it has
+   * none. @throws NETWORK_KERNEL_…
+   */
+  bridgeSubnets(): readonly IpPrefix[] | undefined;
   /** Removes the bridge, with its addresses and routes. @throws NETWORK_KERNEL_… */
   removeBridge(): void;
   close(): void;
@@ -83,12 +88,25 @@ export function openNodeKernel(bridge: string): NodeKernel {
       const own = bridgeIndex();
       return own === 0 ? 0 : listSettings(route).filter(({ master }) => master === own).length;
     },
+    bridgeSubnets() {
+      const own = bridgeIndex();
+      if (own === 0) return [];
+      const subnets = listHostAddresses(route)
+        .filter(({ index }) => index === own)
+        .map(({ address, length }) => networkPrefix({ address: ipFromBytes(address), length }))
+        .filter(({ address }) => !contains(linkLocal, address));
+      const hasPods = listSettings(route).some(({ master }) => master === own);
+      return subnets.length === 0 && hasPods ? undefined : subnets;
+    },
     removeBridge() {
       if (bridgeIndex() !== 0) route.run([deleteLink({ name: bridge })]);
     },
     close: () => route.close(),
   };
 }
+
+const linkLocal: IpPrefix = { address: { family: 6, value: 0xfe80n << 112n }, length: 10 };
+const networkPrefix = (prefix: IpPrefix): IpPrefix => ({ ...prefix, address: networkOf(prefix) });
 
 /** A route that is removed may be gone already, also with its link. */
 const gone = ['NETWORK_KERNEL_ESRCH', 'NETWORK_KERNEL_ENOENT', 'NETWORK_KERNEL_ENODEV'];

@@ -7,6 +7,8 @@ export interface ClusterNode {
   readonly name: string;
   /** `metadata.creationTimestamp`, which only the API server sets: RFC 3339 in UTC, sortable as text. */
   readonly created: string;
+  /** `metadata.uid`, which the API server alone sets, at random. */
+  readonly uid: string;
   /** `spec.podCIDRs` as they are written, or `spec.podCIDR`. */
   readonly subnets: readonly string[];
   /** `status.addresses` of type InternalIP that are addresses. */
@@ -21,13 +23,14 @@ const mostAddresses = 32;
 /** Reads a Node object. Returns undefined if it has no name. */
 export function readNode(object: unknown): ClusterNode | undefined {
   const { metadata, spec, status } = fieldsOf(object);
-  const { name, creationTimestamp } = fieldsOf(metadata);
+  const { name, creationTimestamp, uid } = fieldsOf(metadata);
   if (textOf(name) === '') return undefined;
   const { podCIDR, podCIDRs } = fieldsOf(spec);
   const several = listOf(podCIDRs).map(textOf);
   return {
     name: textOf(name),
     created: textOf(creationTimestamp),
+    uid: textOf(uid),
     subnets: (several.length > 0 ? several : [textOf(podCIDR)])
       .filter((text) => text !== '')
       .slice(0, mostSubnets)
@@ -45,5 +48,5 @@ export function readNode(object: unknown): ClusterNode | undefined {
 export const sameNode = (a: ClusterNode | undefined, b: ClusterNode | undefined): boolean =>
   a === b || (a !== undefined && b !== undefined && textOfNode(a) === textOfNode(b));
 
-const textOfNode = ({ created, subnets, addresses }: ClusterNode): string =>
-  [created, ...subnets, '', ...addresses.map(({ family, value }) => `${family} ${value}`)].join('\n');
+const textOfNode = ({ created, uid, subnets, addresses }: ClusterNode): string =>
+  [created, uid, ...subnets, '', ...addresses.map(({ family, value }) => `${family} ${value}`)].join('\n');

@@ -25,6 +25,11 @@ export interface NodeNetworkSettings {
   readonly confDirAnswers?: () => Promise<void>;
   /** Prefix of the conflist's name: files are read in order of their names. */
   readonly order: string;
+  /**
+   * How long a configuration must have been gone until no pod is attached by it any more, in ms, before the
+   * node gets another subnet.
+   */
+  readonly settleMs?: number;
 }
 
 /** The bridge that this node's pods are attached to. A link's name has at most 15 characters. */

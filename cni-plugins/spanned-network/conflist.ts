@@ -68,7 +68,7 @@ export async function writeConflist(
   subnets: readonly string[],
   mtu: number,
 ): Promise<string> {
-  const path = pathOf(network);
+  const path = conflistPath(network);
   const text = conflistOf(network, subnets, mtu);
   await network.confDirAnswers?.();
   try {
@@ -85,9 +85,20 @@ export async function writeConflist(
 export async function removeConflist(
   network: Pick<SpannedNetwork, 'name' | 'confDir' | 'confDirAnswers' | 'order'>,
 ): Promise<void> {
-  await network.confDirAnswers?.();
-  rmSync(pathOf(network), { force: true });
+  await removeConflistAt(conflistPath(network), network.confDirAnswers);
 }
 
-const pathOf = ({ name, confDir, order }: Pick<SpannedNetwork, 'name' | 'confDir' | 'order'>): string =>
-  join(confDir, `${order}-${name}.conflist`);
+/** Removes a configuration that may have been written with another name. */
+export async function removeConflistAt(
+  path: string,
+  confDirAnswers: SpannedNetwork['confDirAnswers'],
+): Promise<void> {
+  await confDirAnswers?.();
+  rmSync(path, { force: true });
+}
+
+export const conflistPath = ({
+  name,
+  confDir,
+  order,
+}: Pick<SpannedNetwork, 'name' | 'confDir' | 'order'>): string => join(confDir, `${order}-${name}.conflist`);
