@@ -13,8 +13,10 @@ import type { Caller } from '../../../base/process/index.ts';
 import { openSetStore } from '../../followed-files/stored-set.ts';
 import { giveMemoryBack } from '../../services/model/memory.ts';
 import { createClusterTable } from './cluster-table.ts';
+import type { Versioned } from './cluster-table.ts';
 import type { ClusterCalls, ClusterOwner, ClusterSettings } from './messages.ts';
 import { podFields } from './objects.ts';
+import { newerOf } from './saved-parts.ts';
 import { openSavedState, placeOf } from './saved-state.ts';
 
 /** Follows Pods, Namespaces and NetworkPolicies of a cluster, outside of the network's thread. */
@@ -28,6 +30,7 @@ const followed = {
   namespaces: { path: '/api/v1/namespaces', query: {} },
   networkpolicies: { path: '/apis/networking.k8s.io/v1/networkpolicies', query: {} },
   pods: { path: '/api/v1/pods', query: { fieldSelector: podFields } },
+  nodes: { path: '/api/v1/nodes', query: {} },
 } as const;
 
 /** Warns once about the address of a service. */
@@ -54,13 +57,19 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   const table = createClusterTable(settings.nodeName);
   const store = openSavedState({ settings, open: openSetStore, log });
   const last = store.last();
-  if (last !== undefined) table.load(last.policies, last.pods);
+  table.load(last);
+  /** The first lists are not older than what is stored: the memory of an API server may be. */
+  const since: Partial<Record<Versioned, string | undefined>> = {
+    ...last.policies?.versions,
+    nodes: last.nodes?.version,
+    pods: newerOf(last.own?.version, last.pods?.version),
+  };
 
   const figures = { events: 0, lists: 0, failures: 0 };
   const away = new Map<string, string>();
   let begun = false;
   let timer: NodeJS.Timeout | undefined;
-  let since: number | undefined;
+  let arrived: number | undefined;
   let told = '';
   const tellFigures = (): void => {
     const [why] = away.values();
@@ -72,7 +81,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
 
   let delivering: Promise<void> | undefined;
   const poke = (): void => {
-    since ??= Date.now();
+    arrived ??= Date.now();
     timer ??= setTimeout(() => {
       timer = undefined;
       delivering = (delivering ?? Promise.resolve()).then(deliver);
@@ -80,17 +89,17 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   };
   /** Policies are stored before they are in force, so that a start without the API server knows them. */
   async function deliver(): Promise<void> {
-    const at = since ?? Date.now();
-    since = undefined;
-    if (!begun || !table.known()) return;
+    const at = arrived ?? Date.now();
+    arrived = undefined;
     await store.keepPolicies(table);
+    if (!begun || !table.known()) return;
     const changes = table.take();
     if (changes === undefined) return;
     owner.tell('changes', { ...changes, at });
     tellFigures();
   }
 
-  const followerOf = (name: string, collection: ListedCollection): Follower => ({
+  const followerOf = (name: Versioned, collection: ListedCollection): Follower => ({
     begin: () => collection.begin(),
     listed: collection.listed,
     paged: giveMemoryBack,
@@ -114,6 +123,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
       collection.removed(object);
       poke();
     },
+    version: (reached) => table.reached(name, reached),
     failed(thrown, listing) {
       figures.failures += 1;
       const why = reasonOf(thrown);
@@ -132,14 +142,19 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
 
   const client = createApiClient(accessReader(log), {
     userAgent: 'portcullis',
-    rights: 'list and watch pods, namespaces and networkpolicies.networking.k8s.io',
+    rights: 'list and watch pods, namespaces, nodes and networkpolicies.networking.k8s.io',
     meanwhile: 'NetworkPolicies stay as they are',
   });
   const ended = new AbortController();
-  const collections = { namespaces: table.namespaces, networkpolicies: table.policies, pods: table.pods };
-  const following = (['namespaces', 'networkpolicies', 'pods'] as const).map((name) =>
-    follow(client, followed[name], followerOf(name, collections[name]), ended.signal, usualTiming),
-  );
+  const collections = {
+    ...{ namespaces: table.namespaces, networkpolicies: table.policies },
+    ...{ nodes: table.nodes, pods: table.pods },
+  };
+  const following = (['nodes', 'namespaces', 'networkpolicies', 'pods'] as const).map((name) => {
+    const from = since[name];
+    const collection = { ...followed[name], ...(from !== undefined && { since: from }) };
+    return follow(client, collection, followerOf(name, collections[name]), ended.signal, usualTiming);
+  });
   const ticking = setInterval(() => {
     tellFigures();
     store.keepPods(table);

@@ -1,13 +1,17 @@
+import { isDeepStrictEqual } from 'node:util';
 import { createCollection } from '../../../base/kubernetes/index.ts';
 import type { ListedCollection } from '../../../base/kubernetes/index.ts';
 import { groupsOf, indexPolicies } from '../kubernetes/evaluate.ts';
 import type { Labels, NetworkPolicy } from '../kubernetes/network-policy.ts';
 import { createPeerIndex } from '../kubernetes/peer-index.ts';
-import type { GroupDefinition, PeerIndex, PeerPod } from '../kubernetes/peer-index.ts';
+import type { GroupDefinition, PeerPod } from '../kubernetes/peer-index.ts';
 import { readPolicyObject } from '../kubernetes/read.ts';
 import type { ClusterChanges, ClusterFigures, OwnersState } from './messages.ts';
-import { createPodReader, readNamespace } from './objects.ts';
-import type { ClusterPod } from './objects.ts';
+import { createNodeAddresses } from './node-addresses.ts';
+import { createPodReader, readNamespace, readNode } from './objects.ts';
+import type { ClusterNode, ClusterPod } from './objects.ts';
+import { createOwnPods } from './own-pods.ts';
+import type { SavedParts } from './saved-parts.ts';
 
 /**
  * Pods, namespaces and policies as the API last sent them, the groups of peers among them, and what of their
@@ -17,6 +21,9 @@ export interface ClusterTable {
   readonly pods: ListedCollection;
   readonly namespaces: ListedCollection;
   readonly policies: ListedCollection;
+  readonly nodes: ListedCollection;
+  /** Everything of a collection until this version has come. */
+  reached(collection: Versioned, version: string): void;
   /** Forgets what the network's thread asked for, and takes what it knows now. */
   begin(state: OwnersState): void;
   want(definition: GroupDefinition): void;
@@ -24,10 +31,14 @@ export interface ClusterTable {
   putPod(id: string, pod: PeerPod | undefined, uid?: string): void;
   putNamespaces(namespaces: OwnersState['namespaces']): void;
   /** Takes a stored state, before anything else has come. */
-  load(saved: SavedPolicies, pods: SavedPods): void;
-  /** Returns the state to store. `revision` changes with it. */
-  saved(): { readonly policies: SavedPolicies; readonly revision: number };
-  savedPods(): { readonly pods: SavedPods; readonly revision: number };
+  load(saved: Partial<SavedParts>): void;
+  /**
+   * Returns a part of the state to store, and its revision, which changes with it. Undefined: it is not known
+   * yet, because a list that is not complete is not a state.
+   */
+  saved<Part extends keyof SavedParts>(
+    part: Part,
+  ): { readonly value: SavedParts[Part]; readonly revision: number } | undefined;
   /** Whether the policies of the cluster are known: from the API, or as they were stored last. */
   known(): boolean;
   /** Returns what changed since the last call; undefined: nothing. */
@@ -38,11 +49,8 @@ export interface ClusterTable {
   >;
 }
 
-export interface SavedPolicies {
-  readonly policies: readonly (readonly [key: string, policy: NetworkPolicy])[];
-  readonly namespaces: readonly (readonly [key: string, labels: Labels])[];
-}
-export type SavedPods = readonly (readonly [key: string, pod: ClusterPod])[];
+/** Collections whose versions are stored with their objects. */
+export type Versioned = 'namespaces' | 'networkpolicies' | 'nodes' | 'pods';
 
 /** Number of problems that are reported: a reader corrects the first ones first. */
 const mostProblems = 100;
@@ -58,9 +66,14 @@ export function createClusterTable(nodeName: string): ClusterTable {
   const own = createOwnPods(index);
   const wanted = new Set<string>();
   let foreseen: ReadonlyMap<string, GroupDefinition> = new Map();
-  const dirty = { policies: new Set<string>(), pods: new Set<string>(), foreseen: false };
-  const revisions = { policies: 0, pods: 0 };
-  let isLoaded = false;
+  const dirty = { policies: new Set<string>(), pods: new Set<string>(), foreseen: false, nodes: false };
+  const revisions = { policies: 0, pods: 0, own: 0, nodes: 0 };
+  const versions: Partial<Record<Versioned, string>> = {};
+  const nodes = new Map<string, ClusterNode>();
+  const nodeAddresses = createNodeAddresses();
+  /** Pods with addresses that their nodes may not report. */
+  const refused = new Set<string>();
+  let loaded: Partial<SavedParts> = {};
   let isWhole = true;
   const readPod = createPodReader();
 
@@ -72,7 +85,8 @@ export function createClusterTable(nodeName: string): ClusterTable {
     else pods.set(key, pod);
     if (before === undefined && pod === undefined) return;
     revisions.pods += 1;
-    index.putPod(key, pod);
+    if ([before, pod].some(isOwn) && !isDeepStrictEqual(before, pod)) revisions.own += 1;
+    putAddresses(key, pod);
     for (const one of [before, pod])
       if (one !== undefined && isOwn(one)) {
         dirty.pods.add(one.uid);
@@ -80,6 +94,30 @@ export function createClusterTable(nodeName: string): ClusterTable {
       }
     if (before !== undefined && isOwn(before) && before.uid !== pod?.uid) own.tellEnded(before.uid, true);
     if (pod !== undefined && isOwn(pod)) own.tellEnded(pod.uid, false);
+  }
+
+  function putAddresses(key: string, pod: ClusterPod | undefined): void {
+    const admitted = pod && nodeAddresses.admitted(pod);
+    if (admitted === pod) refused.delete(key);
+    else refused.add(key);
+    index.putPod(key, admitted);
+  }
+
+  function putNode(key: string, node: ClusterNode | undefined): void {
+    const name = key.slice(1);
+    if (!nodeAddresses.put(name, node)) return;
+    if (node === undefined) nodes.delete(name);
+    else nodes.set(name, node);
+    revisions.nodes += 1;
+    dirty.nodes = true;
+  }
+
+  /** After a change of nodes: any pod may have an address that its node may not report, or now may. */
+  function admitAll(): void {
+    dirty.nodes = false;
+    nodeAddresses.settle();
+    for (const [key, pod] of pods)
+      if (refused.has(key) || nodeAddresses.admitted(pod) !== pod) putAddresses(key, pod);
   }
 
   function putPolicy(key: string, read: ReturnType<typeof readPolicyObject>): void {
@@ -118,12 +156,32 @@ export function createClusterTable(nodeName: string): ClusterTable {
   const ofPods = createCollection(readPod, () => pods.keys(), putPod);
   const ofNamespaces = createCollection(readNamespace, () => namespaces.keys(), putNamespace);
   const ofPolicies = createCollection(readPolicyObject, () => policies.keys(), putPolicy);
+  const ofNodes = createCollection(readNode, () => [...nodes.keys()].map((name) => `/${name}`), putNode);
   const isSynced = (): boolean => ofPods.came() && ofNamespaces.came() && ofPolicies.came();
+
+  const parts: { readonly [Part in keyof SavedParts]: () => SavedParts[Part] | undefined } = {
+    policies: () =>
+      loaded.policies !== undefined || ofPolicies.came()
+        ? { policies: [...policies], namespaces: [...namespaces], versions: { ...versions } }
+        : undefined,
+    own: () =>
+      loaded.pods !== undefined || ofPods.came()
+        ? { pods: [...pods].filter(([, pod]) => isOwn(pod)), ...versionOf('pods') }
+        : undefined,
+    nodes: () =>
+      loaded.nodes !== undefined || ofNodes.came() ? { nodes: [...nodes], ...versionOf('nodes') } : undefined,
+    pods: () =>
+      loaded.pods !== undefined || ofPods.came() ? { pods: [...pods], ...versionOf('pods') } : undefined,
+  };
+  const versionOf = (collection: Versioned): { readonly version?: string } =>
+    versions[collection] === undefined ? {} : { version: versions[collection] };
 
   const table: ClusterTable = {
     pods: ofPods,
     namespaces: ofNamespaces,
     policies: ofPolicies,
+    nodes: ofNodes,
+    reached: (collection, version) => void (versions[collection] = version),
     begin({ groups, pods: ownPods, namespaces: written }) {
       for (const key of wanted) if (!groups.some((group) => group.key === key)) table.drop(key);
       const now = new Set(ownPods.map(([id]) => id));
@@ -148,16 +206,23 @@ export function createClusterTable(nodeName: string): ClusterTable {
       described = new Map(written);
       for (const name of new Set([...before.keys(), ...described.keys()])) tellNamespace(name);
     },
-    load(saved, savedPods) {
-      for (const [key, labels] of saved.namespaces) putNamespace(key, labels);
-      for (const [key, policy] of saved.policies) putPolicy(key, { policy });
-      for (const [key, pod] of savedPods) putPod(key, pod);
-      isLoaded = true;
+    load(saved) {
+      loaded = saved;
+      for (const [name, node] of saved.nodes?.nodes ?? []) putNode(`/${name}`, node);
+      for (const [key, labels] of saved.policies?.namespaces ?? []) putNamespace(key, labels);
+      for (const [key, policy] of saved.policies?.policies ?? []) putPolicy(key, { policy });
+      for (const [key, pod] of saved.pods?.pods ?? [])
+        if (saved.own === undefined || !isOwn(pod)) putPod(key, pod);
+      // Stored before they were in force, and so never older than all pods.
+      for (const [key, pod] of saved.own?.pods ?? []) putPod(key, pod);
     },
-    saved: () => ({ policies: savedOf(policies, namespaces), revision: revisions.policies }),
-    savedPods: () => ({ pods: [...pods], revision: revisions.pods }),
-    known: () => isLoaded || isSynced(),
+    saved(part) {
+      const value = parts[part]();
+      return value && { value, revision: revisions[part] };
+    },
+    known: () => loaded.policies !== undefined || isSynced(),
     take() {
+      if (dirty.nodes) admitAll();
       const dropped = dirty.foreseen ? foresee() : [];
       const policyKeys = isWhole ? policies.keys() : dirty.policies;
       const ownPods = new Map([...pods.values()].filter(isOwn).map((pod) => [pod.uid, pod]));
@@ -181,7 +246,11 @@ export function createClusterTable(nodeName: string): ClusterTable {
       namespaces: namespaces.size,
       ...index.size(),
       pods: pods.size,
-      problems: [...problems.values(), ...index.problems()].slice(0, mostProblems),
+      problems: [
+        ...problems.values(),
+        ...index.problems(),
+        ...[...refused].slice(0, mostProblems).map(foreignAddress),
+      ].slice(0, mostProblems),
     }),
   };
   return table;
@@ -196,48 +265,11 @@ function groupsOfPods(
   return new Map(pods.flatMap((pod) => groupsOf(set, pod).map((group) => [group.key, group] as const)));
 }
 
-const savedOf = (
-  policies: ReadonlyMap<string, NetworkPolicy>,
-  namespaces: ReadonlyMap<string, Labels>,
-): SavedPolicies => ({ policies: [...policies], namespaces: [...namespaces] });
+const foreignAddress = (key: string): string =>
+  `the pod ${key} reports an address that is not its node's: it is no peer with this address; check spec.podCIDRs and status.addresses of the Node objects`;
 
 const isEmpty = ({ policies, groups, dropped, pods }: Omit<ClusterChanges, 'at'>): boolean =>
   policies.length + groups.length + dropped.length + pods.length === 0;
 
 const descriptionOf = (pod: ClusterPod | undefined): Pick<ClusterPod, 'labels' | 'namedPorts'> | undefined =>
   pod === undefined ? undefined : { labels: pod.labels, namedPorts: pod.namedPorts };
-
-/** Pods of this node as the network's thread knows them, earlier than the API does. */
-interface OwnPods {
-  ids(): readonly string[];
-  put(id: string, pod: PeerPod | undefined, uid?: string): void;
-  /** The API reported that the pod ended or is gone: its addresses do not count any more. */
-  tellEnded(uid: string, isEnded: boolean): void;
-}
-
-function createOwnPods(index: Pick<PeerIndex, 'putPod'>): OwnPods {
-  const own = new Map<string, { readonly pod: PeerPod; readonly uid?: string }>();
-  const ended = new Set<string>();
-  const tell = (id: string): void => {
-    const one = own.get(id);
-    const counts = one !== undefined && (one.uid === undefined || !ended.has(one.uid));
-    index.putPod(`own ${id}`, counts ? one.pod : undefined);
-  };
-  return {
-    ids: () => [...own.keys()],
-    put(id, pod, uid) {
-      if (pod === undefined) {
-        const gone = own.get(id)?.uid;
-        own.delete(id);
-        if (gone !== undefined && ![...own.values()].some((one) => one.uid === gone)) ended.delete(gone);
-      } else own.set(id, { pod, ...(uid !== undefined && { uid }) });
-      tell(id);
-    },
-    tellEnded(uid, isEnded) {
-      if (ended.has(uid) === isEnded || ![...own.values()].some((one) => one.uid === uid)) return;
-      if (isEnded) ended.add(uid);
-      else ended.delete(uid);
-      for (const [id, one] of own) if (one.uid === uid) tell(id);
-    },
-  };
-}

@@ -1,4 +1,4 @@
-import { formatIp, parseIp } from '../../../base/addresses/index.ts';
+import { formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
 import type { NamedPort } from '../../types.ts';
 import type { Labels } from '../kubernetes/network-policy.ts';
@@ -15,6 +15,17 @@ export interface ClusterPod extends PeerPod {
   readonly nodeName: string;
   /** The pod has no address of its own: its addresses are those of its node. */
   readonly hostNetwork: boolean;
+}
+
+export interface ClusterNode {
+  readonly labels: Labels;
+  /** `metadata.creationTimestamp`: RFC 3339 in UTC, sortable as text. */
+  readonly created: string;
+  readonly uid: string;
+  /** `spec.podCIDRs`: the addresses of its pods. As text, without those that are no prefixes. */
+  readonly subnets: readonly string[];
+  /** `status.addresses`, canonical, without names. */
+  readonly addresses: readonly string[];
 }
 
 /** The server does not even send pods that have ended: their addresses may be those of other pods. */
@@ -56,6 +67,34 @@ export function createPodReader(): (object: unknown) => ClusterPod | undefined {
       addresses: [...new Set(addresses)],
       namedPorts: readPorts([...listOf(initContainers), ...listOf(containers)], shared),
     };
+  };
+}
+
+/** The API server accepts one subnet for each family. */
+const mostSubnets = 2;
+/** More than any node has. */
+const mostAddresses = 32;
+
+/** Returns what counts of a Node (v1 Node); undefined when the object has no name. */
+export function readNode(object: unknown): ClusterNode | undefined {
+  if (nameOf(object) === undefined) return undefined;
+  const { metadata, spec, status } = fieldsOf(object);
+  const { labels, creationTimestamp, uid } = fieldsOf(metadata);
+  const { podCIDRs, podCIDR } = fieldsOf(spec);
+  const subnets = listOf(podCIDRs).length > 0 ? listOf(podCIDRs) : [podCIDR];
+  const addresses = listOf(fieldsOf(status)['addresses'])
+    .slice(0, mostAddresses)
+    .flatMap((one) => parseIp(textOf(fieldsOf(one)['address'])) ?? [])
+    .map(formatIp);
+  return {
+    labels: readLabels(labels, (text) => text),
+    created: textOf(creationTimestamp),
+    uid: textOf(uid),
+    subnets: subnets
+      .slice(0, mostSubnets)
+      .map((text) => textOf(text).slice(0, 64))
+      .filter((text) => parsePrefix(text) !== undefined),
+    addresses: [...new Set(addresses)],
   };
 }
 

@@ -1,27 +1,35 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SetStore, SetStoreOptions } from '../../followed-files/stored-set.ts';
-import type { ClusterTable, SavedPods, SavedPolicies } from './cluster-table.ts';
+import type { ClusterTable } from './cluster-table.ts';
 import type { ClusterSettings } from './messages.ts';
+import type { SavedParts } from './saved-parts.ts';
 
 /**
- * The last state of the cluster on disk: for a start while the API server cannot be reached. Policies and
- * namespaces are stored before they are in force, pods now and then.
+ * The last state of the cluster on disk: for a start while the API server cannot be reached. What decides
+ * about pods of this node is stored before it is in force, pods of other nodes now and then.
  */
 export interface SavedState {
-  /** @returns undefined when nothing is stored, or it is of another cluster or damaged */
-  last(): { readonly policies: SavedPolicies; readonly pods: SavedPods } | undefined;
+  /** Returns what is stored. A part is absent if it is not, is of another cluster, or is damaged. */
+  last(): Partial<SavedParts>;
   /** Resolves when the policies are on disk, or after a moment: a full disk must not keep a policy away. */
-  keepPolicies(table: Pick<ClusterTable, 'saved' | 'figures'>): Promise<void>;
+  keepPolicies(table: Pick<ClusterTable, 'saved'>): Promise<void>;
   /** Whether the last policies that were given are on disk. */
   isKept(): boolean;
-  /** Stores the pods, at most every ten seconds. */
-  keepPods(table: Pick<ClusterTable, 'savedPods' | 'figures'>): void;
-  close(table: Pick<ClusterTable, 'savedPods' | 'figures'>): Promise<void>;
+  /** Stores the pods of all nodes, at most every ten seconds. */
+  keepPods(table: Pick<ClusterTable, 'saved'>): void;
+  close(table: Pick<ClusterTable, 'saved'>): Promise<void>;
 }
 
-/** Change with the meaning of what is stored. */
-const formats = { policies: 'portcullis-cluster-policies 1', pods: 'portcullis-cluster-pods 1' } as const;
+type Part = keyof SavedParts;
+/** The format changes with the meaning of what is stored. */
+const formats: Readonly<Record<Part, { readonly format: string; readonly what: string }>> = {
+  policies: { format: 'portcullis-cluster-policies 1', what: 'NetworkPolicies of the cluster' },
+  own: { format: 'portcullis-cluster-own 1', what: 'pods of the node' },
+  nodes: { format: 'portcullis-cluster-nodes 1', what: 'nodes of the cluster' },
+  pods: { format: 'portcullis-cluster-pods 2', what: 'pods of the cluster' },
+};
+const before: readonly Part[] = ['policies', 'own', 'nodes'];
 const podsEveryMs = 10_000;
 const patienceMs = 500;
 const againMs = 50;
@@ -39,82 +47,78 @@ export function openSavedState({
   readonly open: <T>(options: SetStoreOptions) => SetStore<T>;
   readonly log: SetStoreOptions['log'];
 }): SavedState {
-  const stores = {
-    policies: open<SavedPolicies>({
-      path: `${storedAt}-policies`,
-      format: formats.policies,
-      what: 'NetworkPolicies of the cluster',
-      log,
-    }),
-    pods: open<SavedPods>({
-      path: `${storedAt}-pods`,
-      format: formats.pods,
-      what: 'pods of the cluster',
-      log,
-    }),
+  const store = <One extends Part>(part: One): SetStore<SavedParts[One]> =>
+    open({ path: `${storedAt}-${part}`, ...formats[part], log });
+  const stores: { readonly [One in Part]: SetStore<SavedParts[One]> } = {
+    ...{ policies: store('policies'), own: store('own') },
+    ...{ nodes: store('nodes'), pods: store('pods') },
   };
   /** Stamps of another process mean another state. */
   const run = randomUUID();
-  const written = { policies: -1, pods: -1 };
+  const written = { policies: -1, own: -1, nodes: -1, pods: -1 };
   let podsAt = -Infinity;
 
-  const keep = <T>(store: SetStore<T>, revision: number, reading: T): void =>
-    store.keep({
+  const keep = <One extends Part>(part: One, table: Pick<ClusterTable, 'saved'>): void => {
+    const found = table.saved(part);
+    if (found === undefined || (found.revision === written[part] && stores[part].isKept())) return;
+    const { value, revision } = found;
+    written[part] = revision;
+    stores[part].keep({
       folder: placeOf(place),
       identity: '',
-      files: [{ name: 'state', stamp: `${run} ${revision}`, reading }],
+      files: [{ name: 'state', stamp: `${run} ${revision}`, reading: value }],
     });
-  /** @param again a store takes nothing while it writes */
-  const settled = async (store: Pick<SetStore<unknown>, 'isKept'>, again: () => void): Promise<void> => {
+  };
+  const areKept = (parts: readonly Part[]): boolean => parts.every((part) => stores[part].isKept());
+  /** A store takes nothing while it writes, so that it is asked again. */
+  const settled = async (parts: readonly Part[], table: Pick<ClusterTable, 'saved'>): Promise<void> => {
+    const keepAll = (): void => {
+      for (const part of parts) keep(part, table);
+    };
+    keepAll();
     const end = performance.now() + patienceMs;
-    for (let next = performance.now() + againMs; !store.isKept() && performance.now() < end;) {
+    for (let next = performance.now() + againMs; !areKept(parts) && performance.now() < end;) {
       await sleep(2);
       if (performance.now() < next) continue;
       next += againMs;
-      again();
+      keepAll();
     }
   };
-  const lastOf = <T>(store: SetStore<T>): T | undefined => {
-    const found = store.last();
+  const lastOf = <One extends Part>(part: One): SavedParts[One] | undefined => {
+    const found = stores[part].last();
     if (found === undefined) return undefined;
     if (found === 'damaged') {
-      log.error({ storedAt }, 'the stored state of the cluster is damaged: it is read from the API server');
+      log.error(
+        { storedAt: `${storedAt}-${part}` },
+        'the stored state of the cluster is damaged: it is read from the API server',
+      );
       return undefined;
     }
     return found.folder === placeOf(place) ? found.files[0]?.reading : undefined;
   };
-  const keepPods: SavedState['keepPods'] = (table) => {
-    const { pods, revision } = table.savedPods();
-    if (!table.figures().synced || (revision === written.pods && stores.pods.isKept())) return;
-    written.pods = revision;
-    podsAt = performance.now();
-    keep(stores.pods, revision, pods);
-  };
 
   return {
     last() {
-      const [policies, pods] = [lastOf(stores.policies), lastOf(stores.pods)];
-      return policies === undefined ? undefined : { policies, pods: pods ?? [] };
-    },
-    async keepPolicies(table) {
-      // A list that is not complete is not a state.
-      if (!table.figures().synced) return;
-      const keepNow = (): void => {
-        const { policies, revision } = table.saved();
-        if (revision === written.policies && stores.policies.isKept()) return;
-        written.policies = revision;
-        keep(stores.policies, revision, policies);
+      const [policies, own, nodes, pods] = [
+        lastOf('policies'),
+        lastOf('own'),
+        lastOf('nodes'),
+        lastOf('pods'),
+      ];
+      return {
+        ...(policies !== undefined && { policies }),
+        ...(own !== undefined && { own }),
+        ...(nodes !== undefined && { nodes }),
+        ...(pods !== undefined && { pods }),
       };
-      keepNow();
-      await settled(stores.policies, keepNow);
     },
-    isKept: () => stores.policies.isKept(),
+    keepPolicies: (table) => settled(before, table),
+    isKept: () => areKept(before),
     keepPods(table) {
-      if (performance.now() - podsAt >= podsEveryMs) keepPods(table);
+      if (performance.now() - podsAt < podsEveryMs) return;
+      podsAt = performance.now();
+      keep('pods', table);
     },
-    async close(table) {
-      keepPods(table);
-      await settled(stores.pods, () => keepPods(table));
-    },
+    close: (table) => settled([...before, 'pods'], table),
   };
 }

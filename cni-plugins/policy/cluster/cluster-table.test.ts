@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { groupDefinition } from '../kubernetes/peer-index.ts';
+import { createClusterTable } from './cluster-table.ts';
+import type { ClusterTable } from './cluster-table.ts';
+import { newerOf } from './saved-parts.ts';
+
+const pod = (name: string, labels: object, nodeName: string, ip: string): object => ({
+  metadata: { namespace: 'n', name, uid: name, labels },
+  spec: { nodeName },
+  status: { podIPs: [{ ip }] },
+});
+const list = (
+  table: ClusterTable,
+  collection: 'namespaces' | 'nodes' | 'pods' | 'policies',
+  ...objects: object[]
+): void => {
+  table[collection].begin();
+  for (const object of objects) table[collection].listed(object);
+  table[collection].complete();
+};
+const node = (name: string, podCIDR: string): object => ({
+  metadata: { name, uid: name, creationTimestamp: '2026-01-01T00:00:00Z' },
+  spec: { podCIDR },
+});
+
+test('the labels of own pods that were stored before they were in force win over all pods, which are stored later', () => {
+  const table = createClusterTable('here');
+  list(
+    table,
+    'pods',
+    pod('own', {}, 'here', '10.0.0.1'),
+    pod('gone', {}, 'here', '10.0.0.2'),
+    pod('far', {}, 'there', '10.0.1.1'),
+  );
+  const pods = table.saved('pods')?.value;
+  list(
+    table,
+    'pods',
+    pod('own', { quarantine: 'yes' }, 'here', '10.0.0.1'),
+    pod('far', {}, 'there', '10.0.1.1'),
+  );
+  list(table, 'policies');
+  const [own, policies] = [table.saved('own')?.value, table.saved('policies')?.value];
+  assert.ok(pods && own && policies);
+  const next = createClusterTable('here');
+  next.load({ pods, own, policies });
+  const described = new Map(next.take()?.pods);
+  assert.deepEqual([...described.keys()], ['own']);
+  assert.deepEqual(described.get('own')?.labels, { quarantine: 'yes' });
+  assert.equal(next.figures().pods, 2);
+});
+
+test('a part is stored when its own list is complete, and own pods only when they change', () => {
+  const table = createClusterTable('here');
+  assert.equal(table.saved('policies'), undefined);
+  list(table, 'policies');
+  assert.notEqual(table.saved('policies'), undefined);
+  assert.equal(table.saved('own'), undefined);
+  list(table, 'pods', pod('own', {}, 'here', '10.0.0.1'));
+  const before = table.saved('own')?.revision;
+  table.pods.changed(pod('far', {}, 'there', '10.0.1.1'));
+  table.pods.changed(pod('own', {}, 'here', '10.0.0.1'));
+  assert.equal(table.saved('own')?.revision, before);
+  table.pods.changed(pod('own', { a: 'b' }, 'here', '10.0.0.1'));
+  assert.notEqual(table.saved('own')?.revision, before);
+});
+
+test('a pod is no peer with the address of another node’s pod, before and after the nodes arrive', () => {
+  const group = groupDefinition('n', [{ pods: [] }]);
+  const table = createClusterTable('here');
+  table.want(group);
+  list(table, 'pods', pod('real', {}, 'a', '10.1.0.5'), pod('forged', {}, 'b', '10.1.0.6'));
+  table.take();
+  list(table, 'nodes', node('a', '10.1.0.0/24'), node('b', '10.1.1.0/24'));
+  assert.deepEqual(table.take()?.groups, [{ key: group.key, add: [], remove: ['10.1.0.6'] }]);
+  assert.match(table.figures().problems[0] ?? '', /n\/forged reports an address/u);
+  table.pods.changed(pod('forged', {}, 'b', '10.1.0.7'));
+  assert.equal(table.take(), undefined);
+  table.pods.changed(pod('forged', {}, 'b', '10.1.1.7'));
+  assert.deepEqual(table.take()?.groups, [{ key: group.key, add: ['10.1.1.7'], remove: [] }]);
+  assert.deepEqual(table.figures().problems, []);
+});
+
+test('the stored version is that of the objects', () => {
+  const table = createClusterTable('here');
+  list(table, 'policies');
+  table.reached('networkpolicies', '41');
+  assert.deepEqual(table.saved('policies')?.value.versions, { networkpolicies: '41' });
+  assert.deepEqual(
+    [newerOf('9', '10'), newerOf('10', '9'), newerOf(undefined, '3'), newerOf('x', '3')],
+    ['10', '10', '3', 'x'],
+  );
+});

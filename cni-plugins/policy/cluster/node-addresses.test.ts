@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createNodeAddresses } from './node-addresses.ts';
+import type { NodeAddresses } from './node-addresses.ts';
+import { createPodReader, readNode } from './objects.ts';
+
+const node = (
+  name: string,
+  podCIDRs: readonly string[],
+  addresses: readonly string[],
+  { created = '2026-01-01T00:00:00Z', uid = name } = {},
+): object => ({
+  metadata: { name, uid, creationTimestamp: created },
+  spec: { podCIDRs },
+  status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
+});
+const open = (...objects: readonly object[]): NodeAddresses => {
+  const nodes = createNodeAddresses();
+  for (const object of objects)
+    nodes.put((object as { metadata: { name: string } }).metadata.name, readNode(object));
+  nodes.settle();
+  return nodes;
+};
+const read = createPodReader();
+const admitted = (
+  nodes: NodeAddresses,
+  nodeName: string,
+  ips: readonly string[],
+  hostNetwork = false,
+): readonly string[] => {
+  const pod = read({
+    metadata: { namespace: 'n', name: 'p', uid: 'u' },
+    spec: { nodeName, hostNetwork },
+    status: { podIPs: ips.map((ip) => ({ ip })) },
+  });
+  assert.ok(pod);
+  return nodes.admitted(pod).addresses;
+};
+const a = node('a', ['10.1.0.0/24', 'fd00:1::/64'], ['192.0.2.1']);
+const b = node('b', ['10.1.1.0/24', 'fd00:2::/64'], ['192.0.2.2']);
+
+test('a pod has the addresses of the subnets of its own node alone', () => {
+  const nodes = open(a, b);
+  assert.deepEqual(admitted(nodes, 'a', ['10.1.0.9', 'fd00:1::9']), ['10.1.0.9', 'fd00:1::9']);
+  assert.deepEqual(admitted(nodes, 'b', ['10.1.0.9', 'fd00:2::9']), ['fd00:2::9']);
+  assert.deepEqual(admitted(nodes, 'b', ['203.0.113.7']), [], 'and none of outside');
+  assert.deepEqual(admitted(nodes, 'b', ['192.0.2.1', '192.0.2.2']), [], 'and none of a node');
+});
+
+test('a pod in the network of its node has the addresses of this node', () => {
+  const nodes = open(a, b);
+  assert.deepEqual(admitted(nodes, 'b', ['192.0.2.2'], true), ['192.0.2.2']);
+  assert.deepEqual(admitted(nodes, 'b', ['192.0.2.1', '10.1.0.9'], true), []);
+});
+
+test('without subnets of nodes, such as with a CNI plugin of its own, every address counts that is no other node’s', () => {
+  const nodes = open(node('a', [], ['192.0.2.1']), b);
+  assert.deepEqual(admitted(nodes, 'a', ['172.16.0.1', '10.1.1.5', '192.0.2.2']), ['172.16.0.1']);
+  assert.deepEqual(admitted(open(), 'a', ['10.1.0.9']), ['10.1.0.9']);
+});
+
+test('a node that is created later takes no address of an older one, whatever it writes into its own object', () => {
+  const later = { created: '2026-02-01T00:00:00Z', uid: '0' };
+  for (const claim of ['10.1.0.0/24', '10.1.0.128/25', '10.1.0.0/16']) {
+    const nodes = open(node('thief', [claim], ['192.0.2.1'], later), a, b);
+    assert.deepEqual(admitted(nodes, 'thief', ['10.1.0.129']), [], claim);
+    assert.deepEqual(admitted(nodes, 'thief', ['192.0.2.1'], true), [], claim);
+    assert.deepEqual(admitted(nodes, 'a', ['10.1.0.129']), ['10.1.0.129'], claim);
+  }
+});
