@@ -37,10 +37,12 @@ export async function openCertificateFiles(options: CertificateFilesOptions): Pr
     reading = true;
     read(options)
       .then((next) => {
+        const isSame = next.certificate === pair.certificate && next.key === pair.key;
+        // It may be refused there, and is then tried again.
+        if (!isSame) options.onChange(next);
         told = '';
-        if (next.certificate === pair.certificate && next.key === pair.key) return;
+        if (isSame) return;
         pair = next;
-        options.onChange(next);
         log.info({ until: next.until.toISOString() }, 'the certificate was renewed');
       })
       .catch((error: unknown) => {

@@ -38,7 +38,7 @@ export function mirrorLosses(
 /**
  * Asks a mirror for evidence that is known of an image, in the way in which it was found.
  * @returns what the mirror lacks. Evidence that is in no repository, and tags where the mirror is not asked
- * for tags, do not count
+ * for tags, do not count. Nor does what a listing that is not complete does not show
  * @throws PortcullisError of base/distribution when the mirror does not answer
  */
 export async function lackingAtMirror(
@@ -46,13 +46,10 @@ export async function lackingAtMirror(
   evidence: readonly FoundEvidence[],
   signal: AbortSignal,
 ): Promise<readonly FoundEvidence[]> {
-  const listings = new Map<string, Promise<ReadonlySet<string>>>();
-  const listed = (digest: string): Promise<ReadonlySet<string>> => {
-    const known =
-      listings.get(digest) ??
-      mirror
-        .referrers(digest, { signal })
-        .then(({ descriptors }) => new Set(descriptors.map((descriptor) => descriptor.digest)));
+  type Listing = Awaited<ReturnType<RegistryRepository['referrers']>>;
+  const listings = new Map<string, Promise<Listing>>();
+  const listed = (digest: string): Promise<Listing> => {
+    const known = listings.get(digest) ?? mirror.referrers(digest, { signal });
     listings.set(digest, known);
     return known;
   };
@@ -63,7 +60,10 @@ export async function lackingAtMirror(
     if (tag !== undefined) {
       if (mirror.answersTags && (await orAbsent(mirror.manifest(tag, signal))) === undefined)
         lacking.push(one);
-    } else if (isReferrer && !(await listed(one.attachedTo)).has(one.manifest)) lacking.push(one);
+    } else if (isReferrer) {
+      const { descriptors, complete } = await listed(one.attachedTo);
+      if (complete && !descriptors.some(({ digest }) => digest === one.manifest)) lacking.push(one);
+    }
   }
   return lacking;
 }

@@ -15,6 +15,7 @@ interface KnownImage {
 
 /** Enough to see what a mirror does with evidence; each costs a few requests. */
 const mostImages = 5;
+/** For each mirror, so that one that does not answer leaves time for the others. */
 const patienceMs = 10_000;
 
 /**
@@ -25,12 +26,11 @@ const patienceMs = 10_000;
 export async function mirrorFindings(config: DaemonConfig): Promise<readonly Finding[]> {
   const rules = registryRulesOf(config.registries);
   if ([...rules.values()].every(({ mirrors }) => mirrors.length === 0)) return [];
-  const signal = AbortSignal.timeout(patienceMs);
   const cri = createCriClient(config.socket);
   try {
     const registries = createRegistryClient(await registryOptionsOf(config.registries));
     try {
-      return await findingsOf(await knownImages(cri), registries, signal);
+      return await findingsOf(await knownImages(cri), registries, patienceMs);
     } finally {
       await registries.close();
     }
@@ -42,25 +42,34 @@ export async function mirrorFindings(config: DaemonConfig): Promise<readonly Fin
   }
 }
 
-async function findingsOf(
+/** @param patience for each mirror and all images, in ms */
+export async function findingsOf(
   images: readonly KnownImage[],
-  registries: ReturnType<typeof createRegistryClient>,
-  signal: AbortSignal,
+  registries: Pick<ReturnType<typeof createRegistryClient>, 'repositories'>,
+  patience: number,
 ): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
   const complete = new Set<string>();
+  const left = new Map<string, number>();
   for (const { name, evidence } of images) {
     const { registry, repository } = parseReference(name);
     const places = registries.repositories({ registry, repository });
     // The last place is the registry itself, unless a mirror replaces it.
     for (const mirror of places.filter(({ host }) => host !== registry)) {
       const on = `mirror ${mirror.host}`;
+      const time = left.get(on) ?? patience;
+      // It has been reported.
+      if (time <= 0) continue;
+      const begun = performance.now();
       try {
+        const signal = AbortSignal.timeout(time);
         const lacking = await lackingAtMirror(mirror, evidence, signal);
         if (lacking.length === 0) complete.add(on);
         else findings.push(droppedFinding(on, name, lacking, evidence.length));
       } catch (thrown) {
         findings.push({ topic: on, state: 'degraded', found: `does not answer: ${reasonOf(thrown)}` });
+      } finally {
+        left.set(on, Math.floor(time - (performance.now() - begun)));
       }
     }
   }
