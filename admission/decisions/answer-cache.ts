@@ -19,8 +19,11 @@ export interface CacheLimits {
   readonly atOnce: number;
   /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */
   readonly atOnceOfHost: number;
-  /** Images. Less than `atOnce`, so that a namespace that names many silent hosts holds back only itself. */
-  readonly atOnceOfNamespace: number;
+  /**
+   * Images of one namespace, or of one user. Less than `atOnce`, so that whoever names many silent hosts holds
+   * back only itself.
+   */
+  readonly atOnceOfParty: number;
   /** A host that did not answer is asked again after this time. */
   readonly silenceMs: number;
 }
@@ -31,7 +34,7 @@ export const usualLimits: CacheLimits = {
   askMs: 20_000,
   atOnce: 64,
   atOnceOfHost: 16,
-  atOnceOfNamespace: 16,
+  atOnceOfParty: 16,
   silenceMs: 5_000,
 };
 

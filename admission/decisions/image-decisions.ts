@@ -1,6 +1,4 @@
 import { LRUCache } from 'lru-cache';
-import pLimit from 'p-limit';
-import type { LimitFunction } from 'p-limit';
 import { parseReference } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
@@ -8,6 +6,7 @@ import { admitImages, createDecider } from '../../trust/index.ts';
 import type { GateImage, Platform, RegistryAccess, TrustPolicy, TrustServices } from '../../trust/index.ts';
 import { createAnswerCache, lateError, usualLimits } from './answer-cache.ts';
 import type { CacheLimits } from './answer-cache.ts';
+import { createFairTurns } from './fair-turns.ts';
 
 /** The decisions about one image: one for each platform. */
 export type ImageDecision = readonly GateImage[];
@@ -18,6 +17,8 @@ export type DecisionSource = 'hit' | 'inflight' | 'miss';
 export interface ImageQuestion {
   readonly reference: string;
   readonly namespace: string;
+  /** Who asks. It does not change the answer. */
+  readonly party: string;
 }
 
 /** Decides about images by the code of the node. Decisions that hold are kept in memory. */
@@ -51,22 +52,20 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
   const { registry, services, platforms, limits = usualLimits, now = () => new Date() } = options;
   const decider = createDecider();
   const cache = createAnswerCache(decider, limits);
-  const namespaces = new Map<string, LimitFunction>();
+  const turns = createFairTurns({
+    atOnce: limits.atOnce,
+    atOnceOfParty: limits.atOnceOfParty,
+    reserved: Math.floor(limits.atOnce / 4),
+  });
 
-  /** Waits for a turn of the namespace, at most as long as a question may take. */
-  async function inTurn<T>({ namespace, reference }: ImageQuestion, ask: () => Promise<T>): Promise<T> {
-    const ofNamespace = namespaces.get(namespace) ?? pLimit(limits.atOnceOfNamespace);
-    namespaces.set(namespace, ofNamespace);
+  /** Waits for a turn of the namespace and of who asks, at most as long as a question may take. */
+  function inTurn<T>({ namespace, party, reference }: ImageQuestion, ask: () => Promise<T>): Promise<T> {
     const begun = performance.now();
-    try {
-      return await ofNamespace(() => {
-        if (performance.now() - begun > limits.askMs)
-          throw lateError(parseReference(reference).registry, limits.askMs);
-        return ask();
-      });
-    } finally {
-      if (ofNamespace.activeCount + ofNamespace.pendingCount === 0) namespaces.delete(namespace);
-    }
+    return turns.run([`namespace ${namespace}`, party], async () => {
+      if (performance.now() - begun > limits.askMs)
+        throw lateError(parseReference(reference).registry, limits.askMs);
+      return ask();
+    });
   }
 
   const answers = new LRUCache<string, ImageDecision, { policy: TrustPolicy; question: ImageQuestion }>({
@@ -75,7 +74,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
     fetchMethod: async (_key, _stale, { options: fetched, context: { policy, question } }) => {
       const { images } = await inTurn(question, () =>
         admitImages({
-          questions: [{ ...question, places: [] }],
+          questions: [{ reference: question.reference, namespace: question.namespace, places: [] }],
           ...{ policy, registry, platforms, cache, now: now() },
           ...(services === undefined ? {} : { services }),
         }),
@@ -85,10 +84,13 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
     },
   });
   return {
-    async decide(policy, { reference, namespace }, found) {
+    async decide(policy, { reference, namespace, party }, found) {
       const key = JSON.stringify([policy.revision, namespace, reference]);
       const status: LRUCache.Status<string, ImageDecision> = {};
-      const answer = answers.fetch(key, { context: { policy, question: { reference, namespace } }, status });
+      const answer = answers.fetch(key, {
+        context: { policy, question: { reference, namespace, party } },
+        status,
+      });
       found?.(status.fetch === 'hit' || status.fetch === 'inflight' ? status.fetch : 'miss');
       const images = await answer;
       if (images === undefined || images.length === 0) throw noAnswer(reference);

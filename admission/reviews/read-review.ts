@@ -1,5 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { fieldsOf, textOf } from '../../base/kubernetes/index.ts';
+import { partyOf } from './party.ts';
 
 /** The parts of an AdmissionReview request that a decision needs (admission.k8s.io/v1). */
 export interface Review {
@@ -7,6 +8,8 @@ export interface Review {
   readonly operation: string;
   /** Empty for an object of the cluster. */
   readonly namespace: string;
+  /** Who asks, for limits ({@link partyOf}). */
+  readonly party: string;
   /** Such as `pods/ephemeralcontainers`, for messages and metrics. */
   readonly resource: string;
   readonly object: unknown;
@@ -52,6 +55,7 @@ export function readReview(body: string): ReadReview {
   return {
     review: {
       ...{ uid, operation, namespace, object, oldObject },
+      party: partyOf(request, namespace),
       resource: subResource === '' ? resource : `${resource}/${subResource}`,
     },
   };

@@ -17,6 +17,8 @@ export interface RequestContext {
   readonly decisions: ImageDecisions;
   readonly counts: WebhookCounts;
   readonly body: BodyLimits;
+  /** Bytes of the bodies that one party's reviews may hold while they wait for their answers. */
+  readonly held: { readonly bytes: Map<string, number>; readonly mostOfParty: number };
   /** Reviews that are being answered. */
   readonly reviews: { inFlight: number; readonly most: number };
   /** Why the replica must get no requests; undefined: it may. */
@@ -149,6 +151,23 @@ async function answerReview(
       return read.uid === undefined
         ? text(400, `the review is malformed: ${read.malformed}`)
         : json(read.uid, malformed(read.malformed));
+    const { party } = read.review;
+    const free = hold(context.held, [party, `namespace ${read.review.namespace}`], body.bytes.length);
+    if (free === undefined) {
+      outcome = 'busy';
+      return json(read.review.uid, {
+        allowed: false,
+        status: {
+          code: 429,
+          reason: 'TooManyRequests',
+          message: `reviews of more than ${context.held.mostOfParty} bytes of one user or namespace wait for their answers`,
+        },
+      });
+    }
+    release = (): void => {
+      free();
+      body.release();
+    };
     const answer = await decideReview(read.review, mode, {
       policy: context.policy,
       decisions: context.decisions,
@@ -163,6 +182,25 @@ async function answerReview(
     reviews.inFlight -= 1;
     counts.answered(path, outcome, (performance.now() - begun) / 1000);
   }
+}
+
+/** Returns a function that returns the place; undefined: a party has no more. */
+function hold(
+  { bytes, mostOfParty }: RequestContext['held'],
+  named: readonly string[],
+  size: number,
+): (() => void) | undefined {
+  const parties = [...new Set(named)];
+  if (parties.some((party) => (bytes.get(party) ?? 0) + size > mostOfParty)) return undefined;
+  const add = (by: number): void => {
+    for (const party of parties) {
+      const now = (bytes.get(party) ?? 0) + by;
+      if (now === 0) bytes.delete(party);
+      else bytes.set(party, now);
+    }
+  };
+  add(size);
+  return () => add(-size);
 }
 
 const json = (uid: string, answer: ReviewAnswer): Answer => ({

@@ -61,7 +61,7 @@ export async function decideReview(
         context.policy.problem() === undefined ? '' : `: ${context.policy.problem() ?? ''}`
       }`,
     );
-  const decided = await decideAll(images, policy, review.namespace, context);
+  const decided = await decideAll(images, policy, review, context);
   const refused = decided.filter(({ decision }) => !isAdmitted(decision));
   const audit = auditOf(decided, policy);
   if (refused.length > 0) return { ...refusalOf(refused, images.length), audit };
@@ -82,7 +82,7 @@ const isAdmitted = (decision: Decided['decision']): decision is ImageDecision =>
 async function decideAll(
   images: readonly WorkloadImage[],
   policy: TrustPolicy,
-  namespace: string,
+  { namespace, party }: Pick<Review, 'namespace' | 'party'>,
   { decisions, signal, onDecision }: DecideReviewContext,
 ): Promise<readonly Decided[]> {
   const { promise: late, reject } = Promise.withResolvers<never>();
@@ -95,7 +95,7 @@ async function decideAll(
   const ask = async (reference: string): Promise<Decided['decision']> => {
     let source: DecisionSource = 'miss';
     try {
-      const deciding = decisions.decide(policy, { reference, namespace }, (found) => (source = found));
+      const deciding = decisions.decide(policy, { reference, namespace, party }, (found) => (source = found));
       deciding.catch(() => undefined);
       const decision = await Promise.race([deciding, late]);
       onDecision(worstOf(decision), source);
@@ -212,14 +212,14 @@ function looseWarnings(decided: readonly Decided[]): readonly string[] {
 async function digestPatch(
   decided: readonly Decided[],
   policy: TrustPolicy,
-  { namespace }: Review,
+  review: Review,
   context: DecideReviewContext,
 ): Promise<Pick<ReviewAnswer, 'patch' | 'warnings'>> {
   const pinned = decided.flatMap(({ image, decision }) => {
     const reference = withDigest(image.reference, 'length' in decision ? decision[0]?.digest : undefined);
     return reference === undefined ? [] : [{ ...image, reference, written: image.reference }];
   });
-  const again = await decideAll(pinned, policy, namespace, context);
+  const again = await decideAll(pinned, policy, review, context);
   const kept = pinned.filter((_, index) => !isAdmitted(again[index]?.decision ?? []));
   const patch = pinned
     .filter((one) => !kept.includes(one))

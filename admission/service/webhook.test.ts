@@ -251,7 +251,9 @@ test('large reviews that wait for a registry do not take memory without bound', 
   const annotations = { large: 'x'.repeat(7 * 1024 * 1024) };
   const pod = { ...podOf(`127.0.0.1:${port}/app:1`), metadata: { name: 'web', annotations } };
   const answers = await Promise.all(
-    Array.from({ length: 20 }, () => ask('/validate?timeout=5s', reviewOf(pod))),
+    Array.from({ length: 20 }, (_, at) =>
+      ask('/validate?timeout=5s', reviewOf(pod, { namespace: `n${at}` })),
+    ),
   );
   const statuses = new Set(answers.map(({ status }) => status));
   assert.deepEqual([...statuses].sort(), [200, 503]);
@@ -275,6 +277,56 @@ test('a namespace that names many silent registries does not hold back another',
   const { response } = await ask('/validate?timeout=2s', reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`)));
   assert.equal(response.allowed, true, String(response.status?.message));
   assert.equal((await refused).response.allowed, false);
+});
+
+test('large reviews of one user leave memory for others, in whatever namespaces they are', async (t) => {
+  const { host } = await serve(t);
+  const silent = createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const large = (image: string): object => ({
+    ...podOf(image),
+    metadata: { name: 'web', annotations: { large: 'x'.repeat(7 * 1024 * 1024) } },
+  });
+  const asked = Array.from({ length: 16 }, (_, at) =>
+    ask(
+      '/validate?timeout=6s',
+      reviewOf(large(`127.0.0.1:${port}/app:1`), {
+        ...{ namespace: `n${at}`, userInfo: { username: 'greedy' } },
+      }),
+    ),
+  );
+  await Promise.race(asked);
+  const { response } = await ask('/validate', reviewOf(large(`${host}/bundle/ecdsa-p256:1`)));
+  assert.equal(response.allowed, true);
+  const codes = (await Promise.all(asked)).map((one) => one.response.status?.code);
+  assert.deepEqual([...new Set(codes)].sort(), [429, 503]);
+});
+
+test('a user who names silent registries in many namespaces does not hold back another', async (t) => {
+  const { host } = await serve(t);
+  const silent = createServer();
+  silent.listen(0, '0.0.0.0');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const refused = Array.from({ length: 10 }, (_, at) =>
+    ask(
+      '/validate?timeout=5s',
+      reviewOf(
+        podOf(...Array.from({ length: 20 }, (__, index) => `127.0.${at + 1}.${index + 1}:${port}/app:1`)),
+        { namespace: `n${at}`, userInfo: { username: 'greedy' } },
+      ),
+    ),
+  );
+  await sleep(300);
+  const { response } = await ask('/validate?timeout=2s', reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`)));
+  assert.equal(response.allowed, true, String(response.status?.message));
+  for (const one of refused) assert.equal((await one).response.allowed, false);
 });
 
 test('the time of a call is read as the API server writes it, within its limits', () => {

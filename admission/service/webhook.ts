@@ -48,6 +48,7 @@ const connectionLimits = { most: 4096, mostOfPeer: 2048 };
 const bodyLimits = { sent: 8 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
 /** The bodies of all reviews that are being answered, in bytes. Their objects take a few times as much. */
 const bodiesMemory = 96 * 1024 * 1024;
+const bodiesOfParty = 24 * 1024 * 1024;
 const mostReviews = 1024;
 /** Longer than the longest review. */
 const lastAnswersMs = 30_000;
@@ -70,6 +71,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   const context = {
     ...{ policy, decisions, counts },
     body: { ...bodyLimits, memory: { free: bodiesMemory } },
+    held: { bytes: new Map<string, number>(), mostOfParty: bodiesOfParty },
     reviews: { inFlight: 0, most: mostReviews },
     notReady() {
       if (ending) return 'the webhook is ending';

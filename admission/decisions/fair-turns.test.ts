@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as soon } from 'node:timers/promises';
+import { createFairTurns } from './fair-turns.ts';
+
+const limits = { atOnce: 8, atOnceOfParty: 3, reserved: 2 };
+
+/** Asks questions that end when `end` is called with their names. */
+function asker() {
+  const turns = createFairTurns(limits);
+  const begun: string[] = [];
+  const ends = new Map<string, () => void>();
+  return {
+    begun,
+    ask(name: string, ...parties: readonly string[]) {
+      void turns.run(parties, () => {
+        begun.push(name);
+        const { promise, resolve } = Promise.withResolvers<undefined>();
+        ends.set(name, () => resolve(undefined));
+        return promise;
+      });
+    },
+    async end(name: string) {
+      ends.get(name)?.();
+      await soon();
+    },
+  };
+}
+
+test('a user has no more places by asking from several namespaces', async () => {
+  const { ask, begun } = asker();
+  for (const namespace of ['n1', 'n2', 'n3', 'n4'])
+    for (const at of [1, 2]) ask(`${namespace} ${at}`, 'user a', `namespace ${namespace}`);
+  ask('other', 'user b', 'namespace n9');
+  await soon();
+  assert.deepEqual(begun, ['n1 1', 'n1 2', 'n2 1', 'other']);
+});
+
+test('the last places are for parties that hold none', async () => {
+  const { ask, begun } = asker();
+  for (const user of ['a', 'b', 'c']) for (const at of [1, 2, 3]) ask(`${user}${at}`, user);
+  await soon();
+  assert.equal(begun.length, 7, 'six places, and one of the reserve for c, which holds none');
+  ask('d1', 'd');
+  ask('d2', 'd');
+  await soon();
+  assert.deepEqual(begun.slice(7), ['d1']);
+});
+
+test('a free place goes to the party with the fewest places', async () => {
+  const { ask, begun, end } = asker();
+  for (const user of ['a', 'b', 'c']) for (const at of [1, 2, 3, 4]) ask(`${user}${at}`, user);
+  ask('d1', 'd');
+  await soon();
+  const running = new Set(begun);
+  ask('e1', 'e');
+  await soon();
+  assert.ok(!running.has('e1') && !begun.includes('e1'), 'all places are taken');
+  await end('a1');
+  assert.equal(begun.at(-1), 'e1');
+  for (let at = 0; at < 20; at++) for (const name of [...begun]) await end(name);
+  assert.equal(begun.length, 14, 'every question had its turn');
+});
+
+test('a question that fails frees its place', async () => {
+  const turns = createFairTurns({ ...limits, atOnceOfParty: 1 });
+  await assert.rejects(turns.run(['a'], () => Promise.reject(new Error('failed'))));
+  assert.equal(await turns.run(['a'], () => Promise.resolve(7)), 7);
+});
