@@ -15,6 +15,7 @@ const guides = [
   ...[
     'installation',
     'kubelet',
+    'kubeadm',
     'embedding',
     'signing',
     'ci-gate',
@@ -31,8 +32,7 @@ const guides = [
     'runtimes',
     'containers-policy',
   ],
-  ...['services', 'cluster', 'overlay', 'docker', 'cnm', 'entitlements'],
-  ...['network-policies', 'services', 'overlay', 'docker', 'cnm', 'entitlements'],
+  ...['network-policies', 'services', 'cluster', 'overlay', 'docker', 'cnm', 'entitlements'],
 ].map((name) => `docs/${name}.md`);
 const reference = [
   ...[

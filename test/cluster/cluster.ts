@@ -67,7 +67,7 @@ export async function openCluster(folder: string, count: number): Promise<Cluste
 }
 
 /** One network segment, and an address beyond it. */
-function openSegment(): void {
+export function openSegment(): void {
   for (const command of [
     `link add ${switchBridge} type bridge`,
     `addr add ${switchAddress[4]}/24 dev ${switchBridge}`,

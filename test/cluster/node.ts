@@ -100,7 +100,7 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
 }
 
 /** A process that holds new namespaces: mounts, network, host name. */
-async function openNamespaces(): Promise<ChildProcess> {
+export async function openNamespaces(): Promise<ChildProcess> {
   const holder = spawn(
     'setpriv',
     [
@@ -128,7 +128,7 @@ async function openNamespaces(): Promise<ChildProcess> {
 }
 
 /** Connects the node to the segment, as a machine with one network interface. */
-function connect(name: string, pid: number, address: ClusterNode['address'], run: ClusterNode['run']): void {
+export function connect(name: string, pid: number, address: ClusterNode['address'], run: ClusterNode['run']): void {
   run('mount', '--make-rshared', '/');
   execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid)]);
   execFileSync('ip', ['link', 'set', name, 'master', switchBridge, 'up']);
