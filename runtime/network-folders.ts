@@ -1,9 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
+import { isPortcullisError, meansShortage, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
-import { meansShortage } from '../base/process/index.ts';
 import { deviceOf, leadsElsewhere, makeGate, setGate } from '../cni-plugins/index.ts';
 import type { GatedFolder } from '../cni-plugins/index.ts';
 import { createCopiedFolder } from './copied-folder.ts';

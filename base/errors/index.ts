@@ -9,4 +9,14 @@ export {
   failure,
 } from './portcullis-error.ts';
 export type { ErrorKind, Failure, SerialisedError } from './portcullis-error.ts';
+export {
+  errnoOf,
+  leavesUnknown,
+  meaningOfErrno,
+  meansDiskFull,
+  meansGone,
+  meansNoSuchPath,
+  meansShortage,
+} from './errno.ts';
+export type { ErrnoMeaning } from './errno.ts';
 export { kindOfStatus, statusCodes, statusName } from './status-code.ts';

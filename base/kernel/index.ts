@@ -1,6 +1,6 @@
 export * from './ffi/constants.ts';
 export { withAddresses } from './ffi/libc.ts';
-export { errnoName, isErrno, kernelError, leavesUnknown } from './ffi/errno.ts';
+export { errnoName, isErrno, kernelError } from './ffi/errno.ts';
 export type { KernelCode } from './ffi/errno.ts';
 export { cachedFile } from './files/cached-path.ts';
 export { groupOf, sessionOf } from './processes/process-groups.ts';

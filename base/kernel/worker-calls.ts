@@ -1,6 +1,13 @@
 import { parentPort } from 'node:worker_threads';
 import type { Worker } from 'node:worker_threads';
-import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, reasonOf } from '../errors/index.ts';
+import {
+  PortcullisError,
+  asPortcullisError,
+  errorFromJson,
+  errorToJson,
+  meaningOfErrno,
+  reasonOf,
+} from '../errors/index.ts';
 import type { SerialisedError } from '../errors/index.ts';
 import { kernelError } from './ffi/errno.ts';
 
@@ -46,16 +53,16 @@ export function serveCalls(offer: Offer, close: () => void = () => undefined): v
   port.postMessage('ready');
 }
 
-/** States in which a node lacks a resource, or its disk refuses a write. */
-const states = ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM', 'EROFS', 'EIO'];
-
 /**
  * Converts a failure of node:fs that describes the state of the node into the failure of a direct call. It is
  * not a defect of the call.
  */
 function ofNode(thrown: unknown): unknown {
   const { code, syscall = '', path = '' } = (thrown ?? {}) as Partial<NodeJS.ErrnoException>;
-  return code !== undefined && states.includes(code) ? kernelError(code, syscall, path) : thrown;
+  const meaning = meaningOfErrno(code);
+  return code !== undefined && meaning !== undefined && meaning !== 'gone'
+    ? kernelError(code, syscall, path)
+    : thrown;
 }
 
 function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisError>[0], 'why' | 'cause'> {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { PortcullisError, meansGone, meansShortage, reasonOf } from '../errors/index.ts';
 
 /**
  * The identity of a process. A pid alone is not enough, because the kernel reuses it. The start time is field
@@ -17,23 +17,6 @@ let bootId: string | undefined;
 export function currentBootId(): string {
   bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return bootId;
-}
-
-/**
- * Returns whether a failed read of a process's files means that the process does not exist: no such file, or
- * no such process (it ended between open and read). Any other failure, such as EMFILE in a reader without
- * free descriptors, says nothing about the process.
- */
-export function meansGone(thrown: unknown): boolean {
-  return codeOf(thrown) === 'ENOENT' || codeOf(thrown) === 'ESRCH';
-}
-
-/**
- * Returns whether a failure means that this process or the machine has no descriptor or memory left, and
- * nothing else.
- */
-export function meansShortage(thrown: unknown): boolean {
-  return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(codeOf(thrown)));
 }
 
 /**
@@ -64,10 +47,6 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
 export function sameProcess(identity: ProcessIdentity): boolean {
   const now = identity.bootId === currentBootId() ? processIdentity(identity.pid) : undefined;
   return now?.startTime === identity.startTime;
-}
-
-function codeOf(thrown: unknown): unknown {
-  return thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
 }
 
 function unreadable(pid: number, cause: unknown): PortcullisError {

@@ -8,7 +8,7 @@ export { createThreadPool } from './thread-pool.ts';
 export type { ThreadPool } from './thread-pool.ts';
 export { serveThread } from './serve-thread.ts';
 export type { Blame, Caller } from './exchange.ts';
-export { currentBootId, meansGone, meansShortage, processIdentity, sameProcess } from './identity.ts';
+export { currentBootId, processIdentity, sameProcess } from './identity.ts';
 export type { ProcessIdentity } from './identity.ts';
 export { findAppArmorParser } from './apparmor-parser.ts';
 export type { AppArmorParser } from './apparmor-parser.ts';

@@ -1,4 +1,4 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
+import { PortcullisError, isPortcullisError, meaningOfErrno, reasonOf } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
 
 export type StorageCode =
@@ -82,13 +82,22 @@ const byResult: Readonly<Record<number, Explanation>> = {
   26: damaged, // SQLITE_NOTADB
 };
 
-const byErrno: Readonly<Record<string, Explanation>> = {
-  ENOSPC: diskFull,
-  EDQUOT: diskFull,
-  EROFS: readOnly,
-  EIO: io,
-  ENOMEM: noMemory,
-};
+function byErrno(errno: string): Explanation | undefined {
+  switch (meaningOfErrno(errno)) {
+    case 'disk-full':
+      return diskFull;
+    case 'read-only':
+      return readOnly;
+    case 'no-answer':
+      return io;
+    case 'shortage':
+      return errno === 'ENOMEM' ? noMemory : undefined;
+    case 'gone':
+    case 'interrupted':
+    case undefined:
+      return undefined;
+  }
+}
 
 const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 
@@ -137,7 +146,7 @@ export function storageFailure(thrown: unknown, attempted: string, path: string)
     thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
   const isFileCall = thrown instanceof Error && 'syscall' in thrown;
   const explanation =
-    result !== undefined ? bySqlite(result) : (byErrno[errno] ?? (isFileCall ? noAccess : badStatement));
+    result !== undefined ? bySqlite(result) : (byErrno(errno) ?? (isFileCall ? noAccess : badStatement));
   const kind =
     result !== undefined && uniqueViolations.includes(result) ? 'already-exists' : explanation.kind;
   return new PortcullisError({

@@ -24,3 +24,22 @@ test('a log that cannot be looked at counts as low, and does not throw', () => {
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test('a log that cannot be moved into the file is not reused, and does not throw', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-room-'));
+  const path = join(folder, 'state.db');
+  const db = new DatabaseSync(path);
+  try {
+    db.exec('PRAGMA journal_mode = WAL; CREATE TABLE rows (id INTEGER)');
+    const room = keepRoom(db, path, 64 * 1024);
+    assert.equal(room.reuseLog(), true);
+    // SQLite refuses a checkpoint within a transaction (SQLITE_LOCKED).
+    db.exec('BEGIN IMMEDIATE; INSERT INTO rows VALUES (1)');
+    assert.equal(room.reuseLog(), false);
+    db.exec('COMMIT');
+    assert.equal(room.reuseLog(), true);
+  } finally {
+    db.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

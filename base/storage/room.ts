@@ -22,7 +22,7 @@ import type { DatabaseSync } from 'node:sqlite';
 export interface KeptRoom {
   /**
    * Moves the log into the file, so that the next transaction writes the log from its beginning. @returns
-   * false when something still needs it
+   * false when something still needs it, or the disk refuses it. Never throws
    */
   reuseLog(): boolean;
   /**
@@ -72,9 +72,14 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
     return bavail * bsize >= ample * needed;
   };
   const reuseLog = (): boolean => {
-    const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as
-      { log: number; checkpointed: number } | undefined;
-    return result !== undefined && result.log === result.checkpointed;
+    try {
+      const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as
+        { log: number; checkpointed: number } | undefined;
+      return result !== undefined && result.log === result.checkpointed;
+    } catch {
+      // The caller is the thread of the database, which an exception would end. The log is as it was.
+      return false;
+    }
   };
   /**
    * Extends the log by at most half of the free space. Runs with the write lock, so that no frame is written

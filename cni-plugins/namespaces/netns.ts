@@ -6,10 +6,9 @@ import {
   enter,
   inNamespaces,
   isNamespaceOf,
-  leavesUnknown,
   openFile,
 } from '../../base/kernel/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, leavesUnknown, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../base/netlink/index.ts';
 

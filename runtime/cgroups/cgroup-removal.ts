@@ -1,8 +1,7 @@
 import { readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { leavesUnknown } from '../../base/kernel/index.ts';
-import { meansGone } from '../../base/process/index.ts';
+import { leavesUnknown, meansGone } from '../../base/errors/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
 

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { errnoOf, meansNoSuchPath } from '../../base/errors/index.ts';
 
 /**
  * The mount points of the cgroup hierarchies: one for each controller in version 1, a single one in version
@@ -58,9 +59,9 @@ export function missingCgroups(mounts: CgroupMounts, path: string): string[] {
 export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promise<number[]> {
   const pids = new Set<number>();
   const visit = async (folder: string): Promise<void> => {
-    const text = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(unlessExhausted(''));
+    const text = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(unlessUnknown(''));
     for (const line of text.split('\n')) if (line !== '') pids.add(Number(line));
-    for (const entry of await readdir(folder, { withFileTypes: true }).catch(unlessExhausted<Dirent[]>([])))
+    for (const entry of await readdir(folder, { withFileTypes: true }).catch(unlessUnknown<Dirent[]>([])))
       if (entry.isDirectory()) await visit(join(folder, entry.name));
   };
   for (const root of mounts.roots) await visit(join(root, path));
@@ -70,20 +71,22 @@ export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promi
 
 /**
  * Handles a failed read of a cgroup. Returns `value` when the cgroup does not exist or is being removed
- * (ENOENT, ENODEV), or holds only threads (EOPNOTSUPP). Without descriptors or memory the state of the cgroup
- * is unknown, so that error is rethrown.
+ * (ENOENT, ENOTDIR, ENODEV), or holds only threads (EOPNOTSUPP). After any other error the state of the
+ * cgroup is unknown, so that error is rethrown.
  */
-function unlessExhausted<Value>(value: Value): (cause: unknown) => Value {
+export function unlessUnknown<Value>(value: Value): (cause: unknown) => Value {
   return (cause) => {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-    if (code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM') throw cause;
-    return value;
+    const errno = errnoOf(cause);
+    if (meansNoSuchPath(cause) || errno === 'ENODEV' || errno === 'EOPNOTSUPP') return value;
+    // Node names this number by its other name.
+    if (errno === 'ENOTSUP') return value;
+    throw cause;
   };
 }
 
 /**
  * Returns how many processes of the cgroup, or of a cgroup below it, the kernel killed because memory ran
- * out. Returns 0 when the cgroup does not exist.
+ * out. Returns 0 when the cgroup does not exist, and fails when the count cannot be read.
  * Sources: kernel, Documentation/admin-guide/cgroup-v2.rst "memory.events"; cgroup-v1/memory.rst
  * "memory.oom_control" (since 4.13).
  */
@@ -91,7 +94,7 @@ export async function oomKills(mounts: CgroupMounts, path: string): Promise<numb
   const file = mounts.version === 2 ? 'memory.events' : 'memory.oom_control';
   const root = mounts.version === 2 ? mounts.roots[0] : rootOf(mounts, 'memory');
   if (root === undefined) return 0;
-  const text = await readFile(join(root, path, file), 'utf8').catch(() => '');
+  const text = await readFile(join(root, path, file), 'utf8').catch(unlessUnknown(''));
   return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
 }
 

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { leavesUnknown } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { MS_BIND, leavesUnknown, mount, setPropagation } from '../../base/kernel/index.ts';
+import { MS_BIND, mount, setPropagation } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -75,5 +75,17 @@ describe('out-of-memory kills, where systemd removes scopes as they end', () => 
   it('of a pod that was never opened are found only in the container’s own count', async () => {
     count('/q.slice', 1);
     assert.equal(await ledger.wasKilled('/q.slice', '/q.slice/c.scope'), false);
+  });
+
+  it('are unknown, and not none, while a count cannot be read', async () => {
+    count(`${pod}/a.scope`, 1);
+    count(pod, 1);
+    const file = join(root, pod, 'a.scope/memory.events');
+    renameSync(file, join(root, 'kept'));
+    // A read of this file fails with EIO: nothing is mapped at the address 0.
+    symlinkSync('/proc/self/mem', file);
+    await assert.rejects(ask('a'), { code: 'EIO' });
+    renameSync(join(root, 'kept'), file);
+    assert.equal(await ask('a'), true);
   });
 });

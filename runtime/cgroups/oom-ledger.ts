@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSerialQueue } from '../../base/queues/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
-import { oomKills } from './cgroups.ts';
+import { oomKills, unlessUnknown } from './cgroups.ts';
 
 /**
  * Reports whether the kernel killed a process in a container because memory ran out, even if the container's
@@ -36,7 +36,7 @@ interface Entry {
 export function createOomLedger(mounts: CgroupMounts): OomLedger {
   const entries = new Map<string, Entry>();
   const below = async (podPath: string, entry: Entry): Promise<number> => {
-    const names = await readdir(join(mounts.roots[0] ?? '', podPath)).catch(() => []);
+    const names = await readdir(join(mounts.roots[0] ?? '', podPath)).catch(unlessUnknown([]));
     const paths = new Set(
       names.filter((name) => name.endsWith('.scope')).map((name) => `${podPath}/${name}`),
     );
@@ -77,7 +77,13 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
         if (!existsSync(join(mounts.roots[0] ?? '', known))) entries.delete(known);
       const entry: Entry = { settled: 0, ended: new Map() };
       entries.set(podPath, entry);
-      entry.settled = await unexplained(podPath, entry);
+      try {
+        entry.settled = await unexplained(podPath, entry);
+      } catch (cause) {
+        // Kills from before would be attributed to a container that ends later.
+        entries.delete(podPath);
+        throw cause;
+      }
     },
     wasKilled: (podPath, containerPath) => inTurn(() => settle(podPath, containerPath)),
   };

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { meansGone } from '../../base/process/index.ts';
+import { meansGone } from '../../base/errors/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { countsHugepages } from './hugepages.ts';
 

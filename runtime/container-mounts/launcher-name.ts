@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, leavesUnknown } from '../../base/errors/index.ts';
 import {
   O_CREAT,
   O_EXCL,
@@ -68,7 +68,8 @@ export function checkLauncher(root: number, launcher: string, container: string)
   let fd: number;
   try {
     fd = openInRoot(root, name, { flags: O_PATH | O_NOFOLLOW, resolve: plainly });
-  } catch {
+  } catch (cause) {
+    if (leavesUnknown(cause)) throw cause;
     throw replaced(container, 'is gone');
   }
   try {

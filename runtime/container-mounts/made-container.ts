@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
   O_DIRECTORY,
   O_PATH,
@@ -10,7 +10,6 @@ import {
   openInRootIfThere,
   fileIdentityOf,
 } from '../../base/kernel/index.ts';
-import { meansGone } from '../../base/process/index.ts';
 import type { CommandPlace } from './place-check.ts';
 import { isAtOrBelow } from './at-or-below.ts';
 import { checkLauncher } from './launcher-name.ts';

@@ -1,4 +1,5 @@
 import { lstatSync, readlinkSync } from 'node:fs';
+import { leavesUnknown } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import {
   O_DIRECTORY,
@@ -8,7 +9,6 @@ import {
   RESOLVE_NO_SYMLINKS,
   closeFd,
   kernelFileSystemOf,
-  leavesUnknown,
   openInRoot,
 } from '../../base/kernel/index.ts';
 

@@ -1,6 +1,12 @@
 import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
-import { isPortcullisError, PortcullisError, statusCodes, statusName } from '../../base/errors/index.ts';
+import {
+  PortcullisError,
+  isPortcullisError,
+  meaningOfErrno,
+  statusCodes,
+  statusName,
+} from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 import { kernelError } from '../../base/kernel/index.ts';
 import { storageFailure } from '../../base/storage/index.ts';
@@ -31,11 +37,6 @@ export function toStatus(error: PortcullisError, rpc: string, requestId: string)
   return { code, details: message, metadata };
 }
 
-/** Errors of any file call on a node without disk space, or with a failing disk. */
-const ofDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'];
-/** Errors of a node that lacks another resource, or whose resource is in use. */
-const ofNode = ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY'];
-
 /**
  * Returns the failure of a node:fs call that was caused by the state of the node, not by the request. Any
  * other failure is a bug in the daemon.
@@ -45,8 +46,19 @@ function nodeFailure(thrown: unknown, rpc: string): PortcullisError | undefined 
   const { code, syscall } = thrown;
   if (typeof code !== 'string' || typeof syscall !== 'string') return undefined;
   const on = 'path' in thrown && typeof thrown.path === 'string' ? thrown.path : rpc;
-  if (ofDisk.includes(code)) return storageFailure(thrown, syscall, on);
-  return ofNode.includes(code) ? kernelError(code, syscall, on) : undefined;
+  switch (meaningOfErrno(code)) {
+    // A node without disk space, or with a failing disk.
+    case 'disk-full':
+    case 'read-only':
+    case 'no-answer':
+      return storageFailure(thrown, syscall, on);
+    case 'shortage':
+    case 'interrupted':
+      return kernelError(code, syscall, on);
+    case 'gone':
+    case undefined:
+      return code === 'EBUSY' ? kernelError(code, syscall, on) : undefined;
+  }
 }
 
 /**

@@ -3,6 +3,7 @@ import type { BigIntStats } from 'node:fs';
 import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { meansGone, meansNoSuchPath, meansShortage } from '../../base/errors/index.ts';
 import type { CachedFile } from '../../base/kernel/index.ts';
 import type { ContainerPlan } from '../container-mounts/made-container.ts';
 import type { AskedPlace } from '../container-mounts/place-check.ts';
@@ -38,8 +39,7 @@ function deviceNumbers(device: bigint): [number, number] {
 }
 
 function unlessMissing(thrown: unknown): undefined {
-  const { code } = thrown as NodeJS.ErrnoException;
-  if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+  if (meansNoSuchPath(thrown)) return undefined;
   throw thrown;
 }
 
@@ -175,8 +175,16 @@ async function openedBy(
   const file = await fileAt(path);
   if (file === undefined) return { isOpen: false };
   const folder = `/proc/${pid}/fd`;
-  const names = await readdir(folder).catch(() => []);
-  const open = await Promise.all(names.map((name) => fileAt(join(folder, name)).catch(() => undefined)));
+  const names = await readdir(folder).catch((thrown: unknown) => {
+    if (meansGone(thrown)) return [];
+    throw thrown;
+  });
+  const other = (thrown: unknown): undefined => {
+    // An open log that is not found would be replaced by an empty one. Other files of the process may be on
+    // file systems that fail.
+    if (meansShortage(thrown)) throw thrown;
+  };
+  const open = await Promise.all(names.map((name) => fileAt(join(folder, name)).catch(other)));
   return { file, isOpen: open.includes(file) };
 }
 

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { closeFd, isErrno, openNullDevice, openPipes, writeFd } from '../../base/kernel/index.ts';
+import { PortcullisError, leavesUnknown, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { closeFd, openNullDevice, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
-import { meansGone, processIdentity } from '../../base/process/index.ts';
+import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
@@ -110,7 +110,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
     });
   } catch (cause) {
     for (const fd of [report.read, gate.write]) closeFd(fd);
-    if (isErrno(cause, 'EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE'))
+    if (leavesUnknown(cause))
       throw monitorFailed(
         id,
         reasonOf(cause),

@@ -1,8 +1,14 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { meansGone, meansShortage, processIdentity } from '../../base/process/index.ts';
+import {
+  PortcullisError,
+  meansGone,
+  meansNoSuchPath,
+  meansShortage,
+  reasonOf,
+} from '../../base/errors/index.ts';
+import { processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
@@ -141,7 +147,7 @@ export async function endLeftoverExecs(
     readonly isShim: boolean;
   },
 ): Promise<void> {
-  const names = (await readdir(container.dir).catch(() => [])).flatMap(
+  const names = (await readdir(container.dir).catch(unlessMissing)).flatMap(
     (file) => fileName.exec(file)?.[1] ?? [],
   );
   for (const name of new Set(names)) {
@@ -179,6 +185,12 @@ export async function endLeftoverExecs(
     await scope?.close();
     await files.remove();
   }
+}
+
+/** Handles a failed listing: only a folder that does not exist has no files of commands. */
+function unlessMissing(cause: unknown): string[] {
+  if (meansNoSuchPath(cause)) return [];
+  throw cause;
 }
 
 /** Returns the process of the runtime, or of conmon, that was asked to write this pid file. */

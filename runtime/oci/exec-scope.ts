@@ -1,9 +1,8 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, leavesUnknown, meansGone, reasonOf } from '../../base/errors/index.ts';
 import { closeFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { meansGone, meansShortage } from '../../base/process/index.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 
 /**
@@ -95,7 +94,7 @@ export async function openExecScope(
   } catch (cause) {
     // Without the cgroup, the processes that the command leaves could not be found. A shortage of descriptors
     // does not justify that.
-    if (meansShortage(cause)) throw noScope(input.container, cause);
+    if (leavesUnknown(cause)) throw noScope(input.container, cause);
     return undefined;
   }
 }

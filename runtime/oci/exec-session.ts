@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { meansGone } from '../../base/errors/index.ts';
 import { groupOf, sessionOf } from '../../base/kernel/index.ts';
-import { meansGone } from '../../base/process/index.ts';
 
 const SIGHUP = 1;
 

@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { open, readFile, readdir, readlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { meansGone } from '../../base/errors/index.ts';
 import { closeFd } from '../../base/kernel/index.ts';
-import { meansGone } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { openProcess, signalOpened } from '../processes/processes.ts';
 

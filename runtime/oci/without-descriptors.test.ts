@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
-import { readPid } from './exec-files.ts';
+import { endLeftoverExecs, readPid } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import { detachedFrom } from './exec-session.ts';
 import { countsHugepages } from '../cgroups/hugepages.ts';
 import { detectResourceSupport } from '../cgroups/resource-support.ts';
+import { openAppArmor } from '../containers/confinement/apparmor.ts';
 
 /** A failed read says nothing about existence: only ENOENT and ESRCH mean that something does not exist. */
 let folder = '';
@@ -75,6 +76,25 @@ test('a command is not run without its cgroup when no descriptor is free', async
       (thrown: unknown) => (thrown as { code?: string }).code,
     );
     assert.equal(await asked, 'RUNTIME_EXEC_SCOPE_FAILED');
+  } finally {
+    held.release();
+  }
+});
+
+test('the commands that an earlier daemon left are unknown, and not none, while their folder cannot be read', async () => {
+  const container = { id: 'c1', init: undefined, takesCgroup: false, isShim: false };
+  const dir = join(folder, 'container');
+  await endLeftoverExecs({ kind: 'none' }, { ...container, dir });
+  symlinkSync(dir, dir);
+  await assert.rejects(endLeftoverExecs({ kind: 'none' }, { ...container, dir }), { code: 'ELOOP' });
+});
+
+test('AppArmor profiles that cannot be listed are unknown, and not missing', async () => {
+  const appArmor = await openAppArmor({ enabled: true, stateDir: folder, startProgram: () => assert.fail() });
+  const held = holdDescriptors();
+  try {
+    held.fill();
+    await assert.rejects(appArmor.label({ type: 'Localhost', name: 'one' }, undefined), { code: 'EMFILE' });
   } finally {
     held.release();
   }

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { removePodFiles } from './files.ts';
+import { makePodFiles, removePodFiles } from './files.ts';
 
 describe('removing the files of a pod', () => {
   let kernel: Kernel;
@@ -51,5 +51,28 @@ describe('removing the files of a pod', () => {
     assert.deepEqual(readdirSync(join(folder, 'host')), ['of-the-host']);
     await removePodFiles(join(folder, 'pod'), kernel);
     end();
+  });
+});
+
+describe('writing the files of a pod', () => {
+  it('fails where the files of the host cannot be read, and gives the pod no empty ones', async (t) => {
+    const kernel = await startKernelWorker();
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-pod-files-'));
+    t.after(async () => {
+      await kernel.close();
+      rmSync(folder, { recursive: true });
+    });
+    for (const file of ['/etc/resolv.conf', '/etc/hosts']) {
+      const podDir = join(folder, basename(file));
+      // A read of this file fails with EIO: nothing is mapped at the address 0.
+      execFileSync('mount', ['--bind', `/proc/${process.pid}/mem`, file]);
+      try {
+        const input = { ...{ podDir, hostname: 'pod', dns: undefined, hostNetwork: true, hostIpc: false } };
+        await assert.rejects(makePodFiles({ ...input, shmBytes: 65_536, kernel }), { code: 'EIO' });
+      } finally {
+        execFileSync('umount', [file]);
+        await removePodFiles(podDir, kernel);
+      }
+    }
   });
 });

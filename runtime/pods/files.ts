@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { chown, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { meansGone } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, isErrno } from '../../base/kernel/index.ts';
 import type { DNSConfig } from '../cri/contract/contract.types.ts';
@@ -50,7 +51,7 @@ export async function makePodFiles(input: {
     resolvConf(input.dns).then((text) => writeFile(files.resolvConf, text, { mode: 0o644 })),
     writeFile(files.hostname, `${input.hostname}\n`, { mode: 0o644 }),
     readFile('/etc/hosts', 'utf8')
-      .catch(() => '127.0.0.1 localhost\n')
+      .catch(unlessGone('127.0.0.1 localhost\n'))
       .then((text) =>
         writeFile(
           files.hosts,
@@ -95,12 +96,20 @@ export async function removePodFiles(podDir: string, kernel: Pick<Kernel, 'umoun
   await rm(podDir, { recursive: true, force: true });
 }
 
+/** Handles a failed read of a file of the host: only a host without the file has nothing in it. */
+function unlessGone(text: string): (cause: unknown) => string {
+  return (cause) => {
+    if (meansGone(cause)) return text;
+    throw cause;
+  };
+}
+
 /**
  * Returns the lines of resolv.conf(5). A pod without DNS configuration has the host's; a pod with an empty
  * configuration has none (kubernetes#120748).
  */
 async function resolvConf(dns: DNSConfig | undefined): Promise<string> {
-  if (dns === undefined) return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+  if (dns === undefined) return readFile('/etc/resolv.conf', 'utf8').catch(unlessGone(''));
   const lines = [
     ...(dns.searches.length > 0 ? [`search ${dns.searches.join(' ')}`] : []),
     ...dns.servers.map((server) => `nameserver ${server}`),

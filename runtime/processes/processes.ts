@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
+import { meansGone } from '../../base/errors/index.ts';
 import { closeFd, isErrno, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
-import { currentBootId, meansGone, processIdentity, sameProcess } from '../../base/process/index.ts';
+import { currentBootId, processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 

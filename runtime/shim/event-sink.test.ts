@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,4 +65,33 @@ test('the event sink answers every event, on many connections, whatever their si
   rmSync(join(shims, 'a-pod'));
   await sink.close();
   assert.deepEqual(readdirSync(folder), ['shims']);
+});
+
+test('a sink whose pods or record cannot be read is neither ended nor started twice', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-sink-'));
+  const shims = join(folder, 'shims');
+  mkdirSync(shims);
+  let starts = 0;
+  const counted: StartProgram = (program) => ((starts += 1), startProgram(program));
+  const sink = openEventSink(counted, folder, shims);
+  t.after(async () => {
+    await sink.close();
+    rmSync(folder, { recursive: true });
+  });
+  await sink.ensure();
+  rmSync(shims, { recursive: true });
+  symlinkSync(shims, shims);
+  assert.equal(await sink.close(), false);
+  const record = join(folder, 'shim-events.json');
+  renameSync(record, join(folder, 'kept'));
+  // A read of this file fails with EIO: nothing is mapped at the address 0.
+  symlinkSync('/proc/self/mem', record);
+  await assert.rejects(sink.ensure(), { code: 'EIO' });
+  renameSync(join(folder, 'kept'), record);
+  rmSync(shims);
+  await sink.ensure();
+  assert.equal(starts, 1);
+  const last = createTtrpcClient(connect(sink.socket), { name: 'sink' });
+  await last.call(forward, { envelope: 'still' });
+  last.close();
 });

@@ -3,7 +3,7 @@ import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { failure } from '../../base/errors/index.ts';
+import { failure, meansGone } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -40,8 +40,10 @@ export function openEventSink(startProgram: StartProgram, stateDir: string, shim
     try {
       const identity = parseJson(readFileSync(record, 'utf8')) as ProcessIdentity;
       return sameProcess(identity) ? identity : undefined;
-    } catch {
-      return undefined;
+    } catch (cause) {
+      // Not written yet, or not to its end.
+      if (meansGone(cause) || cause instanceof SyntaxError) return undefined;
+      throw cause;
     }
   };
   const start = async (): Promise<void> => {
@@ -78,7 +80,7 @@ export function openEventSink(startProgram: StartProgram, stateDir: string, shim
     ensure: () => (last = last.catch(() => undefined).then(start)),
     close: async () => {
       await last.catch(() => undefined);
-      const isIdle = (await readdir(shims).catch(() => [])).length === 0;
+      const isIdle = await readdir(shims).then((names) => names.length === 0, meansGone);
       if (isIdle) await end();
       return isIdle;
     },

@@ -1,8 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { failure } from '../../base/errors/index.ts';
-import { meansGone } from '../../base/process/index.ts';
+import { failure, meansGone } from '../../base/errors/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { startResult } from './start-messages.ts';
 import type { StartResult } from './start-messages.ts';

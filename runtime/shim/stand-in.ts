@@ -1,10 +1,10 @@
 import { constants } from 'node:fs';
 import { open, writeFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { meansGone } from '../../base/errors/index.ts';
 import { mkfifo } from '../../base/kernel/index.ts';
 import { isErrno } from '../../base/kernel/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { meansGone } from '../../base/process/index.ts';
 
 /**
  * A container of a shim has its first process in the shim's keeping, and the monitor can neither wait for

@@ -2,9 +2,9 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, meansGone } from '../../base/errors/index.ts';
 import { tryLockFile } from '../../base/kernel/index.ts';
-import { meansGone, sameProcess } from '../../base/process/index.ts';
+import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { dropAbandonedWrites } from '../../base/storage/index.ts';
 

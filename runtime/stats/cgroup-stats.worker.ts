@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync, readdirSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
-import { meansGone } from '../../base/process/index.ts';
+import { meansGone } from '../../base/errors/index.ts';
 import type { CgroupReader } from './cgroup-files.ts';
 import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 import type { CgroupTarget, FromWorker, ToWorker, WorkerSettings } from './cgroup-stats.types.ts';

@@ -134,20 +134,3 @@ export function cString(text: string, call: string): string {
 export function isErrno(thrown: unknown, ...errnos: string[]): boolean {
   return thrown instanceof PortcullisError && errnos.some((name) => thrown.code === `KERNEL_${name}`);
 }
-
-const ofReader = ['EAGAIN', 'EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM'];
-
-/**
- * Returns whether a failed check says nothing about its object: the reader had no descriptor or memory, or
- * the disk failed. Such a failure is passed on, and never means that something does not exist. Also for
- * errors of node:fs.
- */
-export function leavesUnknown(thrown: unknown): boolean {
-  if (isErrno(thrown, ...ofReader)) return true;
-  return (
-    thrown instanceof Error &&
-    'code' in thrown &&
-    typeof thrown.code === 'string' &&
-    ofReader.includes(thrown.code)
-  );
-}

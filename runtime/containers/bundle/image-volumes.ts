@@ -1,5 +1,5 @@
 import { readlink } from 'node:fs/promises';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, leavesUnknown, reasonOf } from '../../../base/errors/index.ts';
 import { O_PATH, closeFd, openInRoot } from '../../../base/kernel/index.ts';
 import type { Verdict } from '../../../trust/index.ts';
 import type { ContainerConfig, Mount } from '../../cri/contract/contract.types.ts';
@@ -96,7 +96,8 @@ async function inTree(tree: string, mount: Mount): Promise<string> {
   let fd: number;
   try {
     fd = openInRoot(tree, imageSubPath, { flags: O_PATH });
-  } catch {
+  } catch (cause) {
+    if (leavesUnknown(cause)) throw cause;
     throw failed(
       'precondition',
       mount,

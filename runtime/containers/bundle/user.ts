@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { PortcullisError } from '../../../base/errors/index.ts';
-import { O_PATH, O_RDONLY, leavesUnknown, openFile, openInRoot } from '../../../base/kernel/index.ts';
+import { PortcullisError, leavesUnknown } from '../../../base/errors/index.ts';
+import { O_PATH, O_RDONLY, openFile, openInRoot } from '../../../base/kernel/index.ts';
 import { SupplementalGroupsPolicy } from '../../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../../cri/contract/contract.types.ts';
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, leavesUnknown, reasonOf } from '../../../base/errors/index.ts';
 import { findAppArmorParser } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { AppArmorProfile } from '../../../entitlements/index.ts';
@@ -99,7 +99,9 @@ async function loadedProfiles(): Promise<ReadonlySet<string> | undefined> {
   try {
     const text = await readFile(loadedList, 'utf8');
     return new Set(text.split('\n').flatMap((line) => /^(.+) \([a-z]+\)$/.exec(line)?.[1] ?? []));
-  } catch {
+  } catch (cause) {
+    // A label must not be left out because the reader lacks a descriptor.
+    if (leavesUnknown(cause)) throw cause;
     return undefined;
   }
 }

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { PortcullisError, leavesUnknown } from '../../../base/errors/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { SELinuxOption } from '../../cri/contract/contract.types.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
@@ -133,7 +133,8 @@ function readContexts(): ContainerContexts | undefined {
 function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
-  } catch {
+  } catch (cause) {
+    if (leavesUnknown(cause)) throw cause;
     // Absent where the node has no policy.
     return '';
   }

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { meansNoSuchPath } from '../../../base/errors/index.ts';
 import type { Exit, ExitWatch } from '../../monitor/exits.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { createOomLedger } from '../../cgroups/oom-ledger.ts';
@@ -22,7 +23,8 @@ export function exitEffects({
     watch: (record, report, monitorLost) => {
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
       const { path, systemd } = places.cgroup(record);
-      if (systemd) void oomLedger.open(dirname(path));
+      // Without the ledger of its pod, the container's own count is all that is known.
+      if (systemd) oomLedger.open(dirname(path)).catch(() => undefined);
       const tasks = places.findHandler(record)?.tasks;
       tasks?.follow(record.id, places.bundle(record.id));
       return exits.watchContainer(
@@ -46,7 +48,10 @@ export function exitEffects({
       const counted = await oomLedger.wasKilled(dirname(path), own);
       const noted = await stat(join(places.bundle(record.id), 'oom')).then(
         () => true,
-        () => false,
+        (cause: unknown) => {
+          if (meansNoSuchPath(cause)) return false;
+          throw cause;
+        },
       );
       return counted || noted;
     },
