@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import { imageError, mayPass } from './limits/failures.ts';
-import { loseLayer, restoreLayer } from './layer-restore.ts';
+import { imageError, mayPass, provesDamage } from './limits/failures.ts';
+import { isBlobLost, loseLayer, restoreLayer } from './layer-restore.ts';
 import type { LayerRestoreDeps } from './layer-restore.ts';
 import type { LayerRow } from './stored-image.ts';
 
@@ -57,16 +57,26 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     if (!records.isLayerOwned(folder)) await deps.sweep();
   }
 
+  /** @returns what is wrong with a layer, and whether that is certain */
+  async function compare(
+    row: LayerRow,
+  ): Promise<{ readonly bad: readonly string[]; readonly isProven: boolean }> {
+    try {
+      return { bad: await pool.verify(`${folders.layers}/${row.folder}`, row), isProven: true };
+    } catch (thrown) {
+      if (closed || mayPass(thrown)) throw thrown;
+      // A layer that cannot be read may be damaged in any way, or whole.
+      return { bad: [reasonOf(thrown)], isProven: provesDamage(thrown) };
+    }
+  }
+
   async function look(row: LayerRow): Promise<void> {
-    if (roots.isUsable(row)) {
-      const bad = await pool.verify(`${folders.layers}/${row.folder}`, row).catch((thrown: unknown) => {
-        if (closed || mayPass(thrown)) throw thrown;
-        // A layer that cannot be read may be damaged in any way.
-        return [reasonOf(thrown)];
-      });
-      if (bad.length === 0) return;
+    // A layer in a form that this machine does not mount is of no use to it.
+    const found = roots.isUsable(row) ? await compare(row) : undefined;
+    if (found !== undefined) {
+      if (found.bad.length === 0) return;
       log.warn(
-        { layer: row.folder, files: bad },
+        { layer: row.folder, files: found.bad },
         'a layer was damaged by an unclean stop and is unpacked again',
       );
     } else {
@@ -78,7 +88,9 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     try {
       await restoreLayer({ ...deps, ensure }, row);
     } catch (thrown) {
-      if (closed || mayPass(thrown)) throw thrown;
+      // Only a layer that is known to be bad, with a blob that is known to be missing or bad, is lost. Any
+      // other one may be restored later.
+      if (closed || found?.isProven === false || !isBlobLost(thrown)) throw thrown;
       await loseLayer(deps, row, reasonOf(thrown));
     }
   }
@@ -138,7 +150,7 @@ function uncheckedError(folder: string, cause: unknown): Error {
     attempted: 'check layer after an unclean stop',
     on: folder,
     why: reasonOf(cause),
-    fix: 'see the reason; the layer is checked again when it is used, and removing the image and pulling it again replaces it',
+    fix: 'see the reason; the layer is checked again when it is used, and `portcullis images repair` fetches its blob again if the disk does not give it',
     cause,
   });
 }

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { lstat } from 'node:fs/promises';
+import { meansGone, reasonOf } from '../../base/errors/index.ts';
 import { chainIds } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
 import { hexOf } from './folders.ts';
 import type { LayerRoots } from './layer-roots.ts';
 import type { LayerStore } from './layers.ts';
+import { provesDamage } from './limits/failures.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
@@ -26,9 +29,15 @@ export interface LayerRestoreDeps extends PublishDeps {
   readonly ensure: (folders: readonly string[]) => Promise<void>;
 }
 
+/** The blob of a layer is not there, or was read and does not give the recorded files. */
+class BlobLost extends Error {}
+
+/** Whether a failed {@link restoreLayer} proves that no later attempt can succeed. */
+export const isBlobLost = (thrown: unknown): boolean => thrown instanceof BlobLost;
+
 /**
  * Unpacks a damaged layer again from its blob, and puts it in place of the damaged one.
- * @throws when the blob does not give the recorded files
+ * @throws when this fails; see {@link isBlobLost}
  */
 export async function restoreLayer(deps: LayerRestoreDeps, row: LayerRow): Promise<void> {
   const lowers = row.dependent ? await claimLowers(deps, row) : [];
@@ -55,7 +64,7 @@ async function claimLowers(
     if (claimed.length === claims.length) return claimed;
     await Promise.all(claimed.map((claim) => claim.release()));
     const removal = layers.withdrawing();
-    if (removal === undefined) throw new Error('a layer below it is not recorded');
+    if (removal === undefined) throw new BlobLost('a layer below it is not recorded');
     await removal;
   }
 }
@@ -79,10 +88,17 @@ async function unpackAgain(
     const form = roots.isUsable(row) ? row.form : 'folder';
     const below = lowers.map((lower) => lower.row().folder);
     const unpacked = await roots.use(below, (paths) =>
-      pool.unpack(request, () => Promise.resolve(paths), { form }),
+      pool
+        .unpack(request, () => Promise.resolve(paths), { form })
+        .catch(async (thrown: unknown) => {
+          const isLost = meansGone(thrown) ? await isMissing(request.blob) : provesDamage(thrown);
+          throw isLost
+            ? new BlobLost(`its blob cannot be used: ${reasonOf(thrown)}`, { cause: thrown })
+            : thrown;
+        }),
     );
     if (form === row.form && unpacked.manifestSha256 !== row.manifestSha256)
-      throw new Error('its blob no longer gives the recorded files');
+      throw new BlobLost('its blob no longer gives the recorded files');
     const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
     await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
     // After a kill in between, the layer is found to be in another form than its record, and is restored
@@ -99,6 +115,8 @@ async function unpackAgain(
     throw thrown;
   }
 }
+
+const isMissing = (path: string): Promise<boolean> => lstat(path).then(() => false, meansGone);
 
 /**
  * Removes the images that need the layer together with it; a kubelet pulls them again. A pull that has a

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
@@ -225,6 +235,60 @@ test(
     }
     assert.equal((failure as { code?: string }).code, 'IMAGES_LAYER_UNCHECKED', String(failure));
     assert.equal(kit.store.find(image.id)?.id, image.id, 'a kubelet would have to pull it again');
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+    await kit.store.removeRootfs('c1');
+  },
+);
+
+/** Reads of it fail with EIO: nothing is mapped at the address 0. */
+const unreadable = '/proc/self/mem';
+
+test(
+  'a blob that the disk does not give keeps a damaged layer out of use, and its image on record until it is read',
+  { skip },
+  async () => {
+    const { image, layer } = await pulled('unread');
+    const blobs = `${kit.root}/blobs/sha256`;
+    await reopenAfter(powerCut, () => {
+      empty(layer);
+      for (const name of readdirSync(blobs)) {
+        renameSync(`${blobs}/${name}`, `${kit.folder}/${name}`);
+        symlinkSync(unreadable, `${blobs}/${name}`);
+      }
+    });
+    await kit.store.checkLayers();
+    await assert.rejects(kit.store.mountRootfs('c1', image), (thrown: Error) => {
+      assert.equal((thrown as { code?: string }).code, 'IMAGES_LAYER_UNCHECKED', String(thrown));
+      assert.match(thrown.message, /EIO/u);
+      return true;
+    });
+    assert.equal(kit.store.find(image.id)?.id, image.id, 'a read that failed has removed an image');
+    for (const name of readdirSync(blobs)) renameSync(`${kit.folder}/${name}`, `${blobs}/${name}`);
+    const { path } = await kit.store.mountRootfs('c1', image);
+    assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
+    await kit.store.removeRootfs('c1');
+  },
+);
+
+// A layer file is never opened through a link.
+const skipLink = storesFiles ? 'the test replaces a file by a link' : skip;
+
+test(
+  'a layer that the disk does not give, and whose blob is damaged, stays on record',
+  { skip: skipLink },
+  async () => {
+    const { image, layer } = await pulled('unseen-twice');
+    const list = listOf(layer);
+    await reopenAfter(powerCut, () => {
+      renameSync(list, `${kit.folder}/list`);
+      symlinkSync(unreadable, list);
+      for (const name of readdirSync(`${kit.root}/blobs/sha256`))
+        writeFileSync(`${kit.root}/blobs/sha256/${name}`, 'damaged');
+    });
+    await kit.store.checkLayers();
+    assert.equal(kit.store.find(image.id)?.id, image.id, 'the layer may be whole');
+    renameSync(`${kit.folder}/list`, list);
     const { path } = await kit.store.mountRootfs('c1', image);
     assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
     await kit.store.removeRootfs('c1');

@@ -1,5 +1,5 @@
 import { errorFromJson } from '../../../base/errors/index.ts';
-import { createPending, lost, pickFairly, renew } from './pending-job.ts';
+import { createPending, lost, pickFairly, renew, starved } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
 import type { LayerAnswer, LayerCommand, LayerTask } from './protocol.ts';
 import type { Member, LayerWorkers } from './layer-workers.ts';
@@ -13,6 +13,8 @@ export interface LayerJobsDeps {
    * and unpacked again when those layers are present.
    */
   readonly maxWaitingEntries: number;
+  /** Milliseconds that a job may wait for a thread when the machine has none. */
+  readonly startWaitMs: number;
   readonly isClosed: () => boolean;
   /** Called when a job was queued, or when a Worker has finished or suspended one. */
   readonly changed: () => void;
@@ -38,6 +40,11 @@ export interface LayerJobs {
   ): Promise<AnswerOf<Kind>>;
   /** Receives a message of a Worker. */
   answered(member: Member, message: LayerAnswer): void;
+  /**
+   * Queues the jobs of a Worker that could not be started again. Jobs for which no Worker exists fail with
+   * IMAGES_NO_THREAD when they have waited too long.
+   */
+  starved(jobs: readonly Pending[], reason: unknown): void;
   /** Queues a job again, before all others. */
   again(job: Pending): void;
   /** Gives queued jobs to free Workers. */
@@ -46,12 +53,28 @@ export interface LayerJobs {
   areQueued(): boolean;
 }
 
-export function createLayerJobs({ workers, maxWaitingEntries, isClosed, changed }: LayerJobsDeps): LayerJobs {
+export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
+  const { workers, maxWaitingEntries, startWaitMs, isClosed, changed } = deps;
   const { members } = workers;
   const queue: Pending[] = [];
   let nextJob = 1;
 
+  function takeStarved(jobs: readonly Pending[], reason: unknown): void {
+    for (const job of jobs.toReversed()) queue.unshift(renew(job));
+    // Workers that run take the queued jobs in turn.
+    if (members.size > 0) return;
+    const now = performance.now();
+    for (const job of [...queue]) {
+      job.starvedSince ??= now;
+      const waitedMs = now - job.starvedSince;
+      if (waitedMs < startWaitMs) continue;
+      queue.splice(queue.indexOf(job), 1);
+      job.settle.reject(starved(reason, waitedMs));
+    }
+  }
+
   function answered(member: Member, message: LayerAnswer): void {
+    for (const job of queue) job.starvedSince = undefined;
     const job = member.jobs.get(message.job);
     if (job === undefined) return;
     if (message.kind === 'lowers?') {
@@ -148,6 +171,7 @@ export function createLayerJobs({ workers, maxWaitingEntries, isClosed, changed 
   return {
     run,
     answered,
+    starved: takeStarved,
     again: (job) => void queue.unshift(renew(job)),
     dispatch,
     areQueued: () => queue.length > 0,

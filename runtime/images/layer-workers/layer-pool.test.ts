@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { startKernelWorker } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
+import { asNobody } from '../../../test/fixtures/as-nobody.ts';
 import { makeStoreFolders, storeFolders } from '../folders.ts';
 import { chainIds } from '../chain-ids.ts';
 import type { LayerPosition } from '../chain-ids.ts';
@@ -247,4 +249,28 @@ test('the time that a layer may take grows with its entries and bytes, and only 
   patient.turn(() => patient.goOn({ entries: 1, bytes: 1 }));
   stopJob(cell);
   assert.throws(() => patient.turn(() => patient.goOn({ entries: 1, bytes: 1 })), codeIs('IMAGES_CANCELLED'));
+});
+
+function withoutThreads(freeAfterMs: number, startWaitMs: number): { outcomes: string[]; ms: number } {
+  const [program, ...words] = asNobody;
+  const fixture = join(import.meta.dirname, 'no-threads.fixture.ts');
+  const args = [...words, process.execPath, fixture, String(freeAfterMs), String(startWaitMs)];
+  const { stdout, stderr, status } = spawnSync(program, args, { encoding: 'utf8', timeout: 60_000 });
+  assert.deepEqual([status, stderr], [0, '']);
+  return JSON.parse(stdout) as { outcomes: string[]; ms: number };
+}
+
+test('jobs wait for a thread while the kernel has none', () => {
+  const { outcomes, ms } = withoutThreads(1_500, 50_000);
+  assert.deepEqual(
+    outcomes,
+    range(5, () => 'done'),
+  );
+  assert.ok(ms > 1_000, `they took ${Math.round(ms)} ms`);
+});
+
+test('jobs that get no thread in time fail with the reason, and may be repeated', () => {
+  const { outcomes } = withoutThreads(50_000, 800);
+  for (const outcome of outcomes)
+    assert.match(outcome, /no thread can be started.*EAGAIN.*\[IMAGES_NO_THREAD\]/u);
 });

@@ -55,6 +55,11 @@ export interface LayerPoolOptions {
    * and unpacked again when those layers are present.
    */
   readonly maxWaitingEntries?: number;
+  /**
+   * Milliseconds that a job may wait for a thread when the machine has none. Default: 15 s, less than a
+   * client waits for an answer.
+   */
+  readonly startWaitMs?: number;
   /** Whether its Workers get only the processor and the disk time that other threads leave. */
   readonly isBackground?: boolean;
 }
@@ -66,7 +71,7 @@ const watchMs = 500;
 const overdueGraceMs = 10_000;
 
 export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
-  const { exitMs = 10_000, maxWaitingEntries = 200_000 } = options;
+  const { exitMs = 10_000, maxWaitingEntries = 200_000, startWaitMs = 15_000 } = options;
   const size = options.size ?? Math.min(4, availableParallelism());
   const allowance = options.allowance ?? ((progress) => unpackAllowance(progress) + overdueGraceMs);
   let closed = false;
@@ -81,9 +86,13 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
     isClosed,
     answered: (member, answer) => jobs.answered(member, answer),
     again: (job) => jobs.again(job),
+    starved: (lacking, reason) => jobs.starved(lacking, reason),
     changed: schedule,
   });
-  const jobs = createLayerJobs({ workers, maxWaitingEntries, isClosed, changed: schedule });
+  const jobs = createLayerJobs({
+    ...{ workers, maxWaitingEntries, startWaitMs, isClosed },
+    changed: schedule,
+  });
   const timers = createPoolTimers(workers.retire, () => endStuckWorkers(workers, allowance));
   const { run } = jobs;
 

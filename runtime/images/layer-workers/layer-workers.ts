@@ -1,4 +1,5 @@
 import type { Worker } from 'node:worker_threads';
+import { meansShortage } from '../../../base/errors/index.ts';
 import { lost } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
 import type { LayerProgress } from '../unpack/layer-budget.ts';
@@ -11,10 +12,15 @@ const cancelGraceMs = 3_000;
 /** A job that was lost this often with the Worker of another job is not tried again. */
 const mostTries = 4;
 
+/** How long to wait with the next start when the machine has no thread, descriptor or memory for one. */
+const startAgainMs = 250;
+
 /** A Worker of the layer pool, with the jobs that it runs, by their ids. */
 export interface Member {
   readonly worker: Worker;
   readonly jobs: Map<number, Pending>;
+  /** Whether it has answered: it was started. */
+  hasServed: boolean;
 }
 
 /** What the Workers of the layer pool need. */
@@ -29,6 +35,8 @@ export interface LayerWorkersDeps {
   readonly answered: (member: Member, answer: LayerAnswer) => void;
   /** Receives a job that starts again, because its Worker was ended for another job. */
   readonly again: (job: Pending) => void;
+  /** Receives the jobs of a Worker that could not be started: they wait for another one. */
+  readonly starved: (jobs: readonly Pending[], reason: unknown) => void;
   /** Called after each loss of a Worker: queued jobs may need another one. */
   readonly changed: () => void;
 }
@@ -60,12 +68,15 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
   const members = new Set<Member>();
   /** Workers that were ended and still exist. */
   const ending = new Map<Member, NodeJS.Timeout>();
+  /** Runs while no Worker is started, because the last one could not be. */
+  let pausing: NodeJS.Timeout | undefined;
 
   function start(): Member {
     const worker = deps.start();
-    const member: Member = { worker, jobs: new Map() };
+    const member: Member = { worker, jobs: new Map(), hasServed: false };
     members.add(member);
     worker.on('message', (message: LayerAnswer) => {
+      member.hasServed = true;
       answered(member, message);
     });
     worker.on('error', (error) => {
@@ -81,8 +92,18 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
 
   function drop(member: Member, reason: unknown): void {
     if (!members.delete(member)) return;
-    for (const job of member.jobs.values()) job.settle.reject(lost(reason));
+    const jobs = [...member.jobs.values()];
     member.jobs.clear();
+    if (!member.hasServed && lacksThread(reason) && !isClosed()) {
+      clearTimeout(pausing);
+      pausing = setTimeout(() => {
+        pausing = undefined;
+        changed();
+      }, startAgainMs);
+      deps.starved(jobs, reason);
+    } else {
+      for (const job of jobs) job.settle.reject(lost(reason));
+    }
     changed();
   }
 
@@ -123,7 +144,7 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
     for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
     // An ended Worker is replaced at once; the number of replacements for threads that hang and do not end is
     // limited.
-    const mayStart = members.size + Math.max(0, ending.size - size) < size;
+    const mayStart = pausing === undefined && members.size + Math.max(0, ending.size - size) < size;
     if ((best === undefined || load(best) > 0) && mayStart) return start();
     return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
   }
@@ -144,6 +165,7 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
     retire,
     haveJobs: () => [...members, ...ending.keys()].some((member) => member.jobs.size > 0),
     async close() {
+      clearTimeout(pausing);
       const leaving = [...members];
       for (const member of leaving) drop(member, new Error('the image store is closed'));
       for (const member of ending.keys()) settleEnded(member, false);
@@ -172,6 +194,14 @@ export function endStuckWorkers(
       break;
     }
   }
+}
+
+/** Whether a Worker could not be started, or not load its module, for lack of a resource. */
+function lacksThread(reason: unknown): boolean {
+  return (
+    meansShortage(reason) ||
+    (reason instanceof Error && 'code' in reason && reason.code === 'ERR_WORKER_INIT_FAILED')
+  );
 }
 
 function load(member: Member): number {

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../../base/errors/index.ts';
 import { imageError } from '../limits/failures.ts';
 import { createJobCell } from '../unpack/work-clock.ts';
 import type { JobCell } from '../unpack/work-clock.ts';
@@ -29,6 +30,8 @@ export interface Pending {
   /** Entries of the layer, while it waits. */
   entries: number;
   cancelledAt: number | undefined;
+  /** Since when no thread could be started, and none ran that could take the job. */
+  starvedSince: number | undefined;
   /**
    * Why the job fails, whatever its Worker answers: the Worker was ended because of it, or the layers below
    * are missing.
@@ -48,6 +51,7 @@ export function createPending(given: Pick<Pending, 'id' | 'task' | 'lowers' | 's
     isAside: false,
     entries: 0,
     cancelledAt: undefined,
+    starvedSince: undefined,
     verdict: undefined,
   };
 }
@@ -91,6 +95,19 @@ export function lost(reason: unknown): Error {
     on: '',
     why: reason instanceof Error ? reason.message : String(reason),
     fix: 'pull again; if it repeats, see the log of the daemon',
+    cause: reason,
+  });
+}
+
+/** Returns the error for a job that waited in vain for a thread: IMAGES_NO_THREAD. */
+export function starved(reason: unknown, waitedMs: number): Error {
+  return imageError({
+    code: 'IMAGES_NO_THREAD',
+    kind: 'exhausted',
+    attempted: 'process layer',
+    on: '',
+    why: `${reasonOf(reason)}, for ${Math.round(waitedMs / 1_000)} s`,
+    fix: 'see whether the node has processes, descriptors and memory left (`TasksMax`, `LimitNOFILE`); then repeat the request',
     cause: reason,
   });
 }

@@ -1,4 +1,12 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import {
+  PortcullisError,
+  errnoOf,
+  isPortcullisError,
+  meaningOfErrno,
+  meansDiskFull,
+  meansNoSuchPath,
+  reasonOf,
+} from '../../../base/errors/index.ts';
 import type { ErrorKind } from '../../../base/errors/index.ts';
 
 /** Stable error codes of `runtime/images`. */
@@ -28,6 +36,7 @@ export type ImageErrorCode =
   | 'IMAGES_NO_POLICY'
   | 'IMAGES_NO_QUOTA'
   | 'IMAGES_NO_REPOSITORY'
+  | 'IMAGES_NO_THREAD'
   | 'IMAGES_NOT_MAPPABLE'
   | 'IMAGES_NOT_DURABLE'
   | 'IMAGES_NOT_FOUND'
@@ -69,7 +78,7 @@ export function wrapImageError(
 ): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const errno = errnoOf(thrown);
-  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+  if (meansDiskFull(thrown)) {
     return imageError({
       ...failure,
       code: 'IMAGES_DISK_FULL',
@@ -89,21 +98,26 @@ export function wrapImageError(
   });
 }
 
-/** Returns the errno name of a file system failure of Node or of base/kernel: `ENOENT`. */
-export function errnoOf(thrown: unknown): string | undefined {
-  if (isPortcullisError(thrown)) {
-    const errno = thrown.failure.details?.['errno'];
-    return typeof errno === 'string' ? errno : undefined;
-  }
-  if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string') return thrown.code;
-  return undefined;
-}
+export { errnoOf };
 
-const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+const passingCodes = new Set(['IMAGES_DISK_FULL', 'IMAGES_NO_THREAD']);
 const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
 
 /** Whether a failure says nothing about the content of the store: the same attempt may succeed later. */
 export function mayPass(thrown: unknown): boolean {
-  if (passingErrors.has(errnoOf(thrown) ?? '')) return true;
-  return isPortcullisError(thrown) && (thrown.code === 'IMAGES_DISK_FULL' || passingKinds.has(thrown.kind));
+  const meaning = meaningOfErrno(errnoOf(thrown));
+  // What the disk does not give may be damaged: a restored copy of it is on other blocks.
+  if (meaning !== undefined) return meaning !== 'gone' && meaning !== 'no-answer';
+  return isPortcullisError(thrown) && (passingCodes.has(thrown.code) || passingKinds.has(thrown.kind));
+}
+
+/**
+ * Whether a failed look at stored content proves that it is not what was recorded: it was read and differs,
+ * or something else is in its place. A read that the disk does not answer, a lost Worker or a defect of this
+ * program proves nothing.
+ */
+export function provesDamage(thrown: unknown): boolean {
+  const errno = errnoOf(thrown);
+  if (errno === undefined) return isPortcullisError(thrown) && thrown.kind === 'data-loss';
+  return meansNoSuchPath(thrown) || errno === 'EISDIR' || errno === 'ELOOP';
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { holdDescriptors } from '../../../base/process/descriptors.fixture.ts';
@@ -18,6 +18,18 @@ test('a file that cannot be opened without descriptors is not taken for a damage
     assert.throws(() => verifyFiles(folder, line), { code: 'EMFILE' });
   } finally {
     descriptors.release();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a file that the disk does not give is not taken for a damaged one', () => {
+  const folder = mkdtempSync(`${tmpdir()}/portcullis-verify-`);
+  // A read of this file fails with EIO: nothing is mapped at the address 0.
+  symlinkSync('/proc/self', `${folder}/here`);
+  const line = `${JSON.stringify({ p: 'here/mem', t: 'f', m: 0o600, s: 0, h: hash('sha256', '', 'hex') })}\n`;
+  try {
+    assert.throws(() => verifyFiles(folder, line), { code: 'EIO' });
+  } finally {
     rmSync(folder, { recursive: true });
   }
 });

@@ -10,8 +10,8 @@ import {
   writeSync,
 } from 'node:fs';
 import type { Stats } from 'node:fs';
+import { leavesUnknown } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
-import { errnoOf } from '../limits/failures.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
 import { nativePath } from './layer-files.ts';
@@ -153,13 +153,10 @@ function matches(path: string | Buffer, line: Line, buffer: Buffer): boolean {
     }
   } catch (thrown) {
     // This failure says nothing about the file: the caller tries again.
-    if (passing.has(errnoOf(thrown) ?? '')) throw thrown;
+    if (leavesUnknown(thrown)) throw thrown;
     return false;
   }
 }
-
-/** Errors after which a second attempt may succeed a moment later. */
-const passing = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 
 function isNode(stats: Stats): boolean {
   return stats.isCharacterDevice() || stats.isBlockDevice() || stats.isFIFO();
