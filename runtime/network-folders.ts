@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError, meansShortage, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
@@ -94,8 +94,6 @@ class NothingSeen extends Error {}
 /** Returns the device of a folder that any thread can read itself, or undefined. @throws NothingSeen */
 function localDevice(folder: string): string | undefined {
   try {
-    // deviceOf reports a device that is not known and a lack of descriptors in the same way.
-    closeSync(openSync('/proc/self', 'r'));
     const device = deviceOf(folder, isLocal);
     return device !== undefined && isLocal(device) && !leadsElsewhere(folder, device) ? device : undefined;
   } catch (cause) {

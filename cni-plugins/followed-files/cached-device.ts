@@ -1,5 +1,6 @@
 import { readlinkSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { meansShortage } from '../../base/errors/index.ts';
 import {
   O_DIRECTORY,
   O_NOFOLLOW,
@@ -17,6 +18,7 @@ import {
  * For names that the caches do not know, it asks file systems that depend on no server, name by name.
  * @param needsNobody whether a device, as MAJOR:MINOR, depends on no server
  * @returns undefined if the device is not known
+ * @throws an error of the system without descriptors or memory
  */
 export function deviceOf(path: string, needsNobody: (device: string) => boolean): string | undefined {
   for (let asked = 0; asked < mostNames; asked += 1) {
@@ -48,7 +50,8 @@ const mostNames = 64;
 function isLinkReadLately(path: string): boolean {
   try {
     readlinkSync(path);
-  } catch {
+  } catch (thrown) {
+    if (meansShortage(thrown)) throw thrown;
     return false;
   }
   return cachedFile(path, { followLink: true }) !== undefined;

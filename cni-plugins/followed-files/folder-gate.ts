@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, meansShortage } from '../../base/errors/index.ts';
 import { deviceOf } from './cached-device.ts';
 import { leadsElsewhere } from './folder-links.ts';
 
@@ -44,7 +44,7 @@ export function setGate(
 /**
  * Returns the path at which the files of a folder can be read without blocking. Synchronous, and never blocks
  * itself.
- * @throws NETWORK_FOLDER_NO_ANSWER
+ * @throws NETWORK_FOLDER_NO_ANSWER; an error of the system without descriptors or memory
  */
 function throughGate({ folder, copy, state }: GatedFolder): string {
   const seen = Atomics.load(state, 0);
@@ -65,11 +65,15 @@ function throughGate({ folder, copy, state }: GatedFolder): string {
   });
 }
 
-/** Returns false if the folder cannot be listed, because its contents are unknown then. */
+/**
+ * Returns false if the folder cannot be listed, because its contents are unknown then.
+ * @throws the system's Error without descriptors or memory, which says nothing about the folder
+ */
 function staysThere(folder: string, device: string): boolean {
   try {
     return !leadsElsewhere(folder, device);
-  } catch {
+  } catch (thrown) {
+    if (meansShortage(thrown)) throw thrown;
     return false;
   }
 }

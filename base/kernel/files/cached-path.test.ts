@@ -5,6 +5,7 @@ import { readlinkSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { holdDescriptors } from '../../process/descriptors.fixture.ts';
 import { cachedFile } from '../index.ts';
 import { temporaryFolder } from '../temporary.fixture.ts';
 
@@ -47,4 +48,17 @@ test('a link is followed only when that is asked for', async (t) => {
   assert.ok(typeof itself === 'object' && typeof behind === 'object');
   assert.equal(behind.path, folder);
   assert.equal(itself.path, link);
+});
+
+test('without a descriptor nothing is said about a path', (t) => {
+  const folder = temporaryFolder(t);
+  const ask = (): unknown => cachedFile(folder, { followLink: true });
+  assert.ok(typeof ask() === 'object');
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    assert.throws(ask, { code: 'KERNEL_EMFILE', kind: 'exhausted' });
+  } finally {
+    descriptors.release();
+  }
 });

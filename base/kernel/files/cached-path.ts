@@ -1,6 +1,7 @@
 import { readlinkSync } from 'node:fs';
 import { constants as system } from 'node:os';
-import { checked, cString } from '../ffi/errno.ts';
+import { meaningOfErrno } from '../../errors/index.ts';
+import { checked, cString, errnoName, kernelError } from '../ffi/errno.ts';
 import { closeFd } from './files.ts';
 import { glibc, lastErrno } from '../ffi/libc.ts';
 import {
@@ -53,6 +54,8 @@ const mostLooks = 8;
  * file system, its server or its disk, so it may be called on the main thread with any path.
  * @returns `missing`: the kernel knows that nothing exists there (ENOENT, ENOTDIR); undefined: the caches do
  * not say, or the kernel is older
+ * @throws KERNEL_EMFILE, KERNEL_ENFILE, KERNEL_ENOMEM: this process or the machine has no descriptor or
+ * memory for the look
  */
 export function cachedFile(
   path: string,
@@ -61,15 +64,18 @@ export function cachedFile(
   const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
   how.writeBigUInt64LE(BigInt(O_PATH | O_CLOEXEC | (options.followLink ? 0 : O_NOFOLLOW)), 0);
   how.writeBigUInt64LE(BigInt(RESOLVE_CACHED | RESOLVE_NO_MAGICLINKS), 16);
-  const name = cString(path, 'openat2');
+  const place = cString(path, 'openat2');
   let fd = -1;
   let errno: number = system.errno.EAGAIN;
   for (let look = 0; fd < 0 && errno === system.errno.EAGAIN && look < mostLooks; look += 1) {
-    fd = c.openat2(SYS_openat2, AT_FDCWD, name, how, how.length);
+    fd = c.openat2(SYS_openat2, AT_FDCWD, place, how, how.length);
     errno = fd < 0 ? lastErrno() : 0;
   }
   if (fd < 0) {
-    return errno === system.errno.ENOENT || errno === system.errno.ENOTDIR ? 'missing' : undefined;
+    const name = errnoName(errno);
+    // A caller without descriptors must not go on as if the caches did not know the path.
+    if (meaningOfErrno(name) === 'shortage') throw kernelError(name, 'openat2', path);
+    return name === 'ENOENT' || name === 'ENOTDIR' ? 'missing' : undefined;
   }
   try {
     const stat = Buffer.alloc(256);
