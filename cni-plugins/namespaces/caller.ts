@@ -1,4 +1,4 @@
-import { fstatSync, statSync } from 'node:fs';
+import { constants, fstatSync, statSync } from 'node:fs';
 import {
   NETLINK_NETFILTER,
   NETLINK_ROUTE,
@@ -181,7 +181,8 @@ const ownProcNamespace = /^\/proc\/(?:self|thread-self)(?:\/task\/\d+)?\/ns\/net
 function openNamespace(netns: string, { netnsFd, rootFd }: Caller): number {
   if (netnsFd !== undefined && ownProcNamespace.test(netns))
     return openFile(`/proc/self/fd/${netnsFd}`, O_RDONLY);
-  if (rootFd === undefined) return openFile(netns, O_RDONLY);
+  // Opening a FIFO would wait for its writer.
+  if (rootFd === undefined) return openFile(netns, O_RDONLY | constants.O_NONBLOCK);
   if (procNamespace.test(netns)) return openFile(`/proc/self/fd/${rootFd}${netns}`, O_RDONLY);
-  return openInRoot(rootFd, netns, { flags: O_RDONLY | O_CLOEXEC });
+  return openInRoot(rootFd, netns, { flags: O_RDONLY | O_CLOEXEC | constants.O_NONBLOCK });
 }

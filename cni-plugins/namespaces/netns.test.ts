@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { kernelError } from '../../base/kernel/index.ts';
 import { withPodNamespace } from './netns.ts';
@@ -14,4 +18,16 @@ test('a namespace that could not be looked at is not taken for one that is gone'
   assert.throws(opening('ENOENT'), { code: 'NETWORK_NETNS_MISSING' });
   for (const errno of ['EMFILE', 'ENFILE', 'ENOMEM'])
     assert.throws(opening(errno), { code: `KERNEL_${errno}` });
+});
+
+test('a FIFO in place of a namespace is refused, and does not wait for its writer', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-netns-'));
+  const fifo = join(folder, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  try {
+    const enter = (): void => withPodNamespace(fifo, {}, () => assert.fail('it was opened'));
+    assert.throws(enter, { code: 'NETWORK_NETNS_INVALID' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

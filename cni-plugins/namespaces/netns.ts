@@ -1,4 +1,4 @@
-import { fstatSync, statSync } from 'node:fs';
+import { constants, fstatSync, statSync } from 'node:fs';
 import {
   NETLINK_ROUTE,
   O_RDONLY,
@@ -76,7 +76,7 @@ export function withPodNamespace<T>(path: string, entrance: Entrance, body: (pod
 
 function opened(path: string, open: (() => number) | undefined): number {
   try {
-    return enter(open === undefined ? openFile(path, O_RDONLY) : open());
+    return enter(open === undefined ? openFile(path, O_RDONLY | constants.O_NONBLOCK) : open());
   } catch (thrown) {
     // Without a descriptor nothing is known about the namespace: a caller that continues when the namespace
     // is gone must not continue here.
