@@ -77,7 +77,7 @@ export async function startDaemon(
   const facts = daemonFacts(config, node, records, networkSide, later);
   const observability = await openObservability({ config, log, facts, checks, rest: kernel.rest });
   const { store, images, pins } = await openImageSide(config, {
-    ...{ database, kernel, registries, registryOptions, policy, verdictLog, log },
+    ...{ database, kernel, registries, registryOptions, policy, verdictLog, log, paths: hostPaths },
     mappedRoots: folders.mappedRoots,
     observer: observability.runtime,
     renewals: () => policySide.renewals,

@@ -16,6 +16,7 @@ import {
   withPullTurns,
 } from './images/index.ts';
 import type { OpenImageStore, Pins, ProgressSource } from './images/index.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
@@ -44,6 +45,8 @@ export interface ImageSideDeps {
   readonly kernel: Kernel;
   readonly registries: Pick<RegistryClient, 'repositories'>;
   readonly registryOptions: RegistryClientOptions;
+  /** Reads the files of images that are imported. */
+  readonly paths: Pick<HostPaths, 'filePart'>;
   readonly policy: Pick<PolicyHolder, 'current' | 'refusesNew'>;
   /** Called for each refusal. Undefined: nothing is compared. */
   readonly refused: ((refusal: Refusal) => void) | undefined;
@@ -64,6 +67,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
     kernel,
     registries,
     registryOptions,
+    paths,
     policy,
     verdictLog,
     mappedRoots,
@@ -79,6 +83,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       kernel,
       registryClient: registries,
       registryOptions,
+      givenFiles: { part: paths.filePart },
       layers: config.storage.layers,
       checkEveryMs: config.storage.checkDays * dayMs,
       policy: policy.current,

@@ -127,6 +127,7 @@ export { exportReference, pushImageFile } from './transfer/carry-files.ts';
 export type { CopyProgress } from './transfer/copy-image.ts';
 export { useImageFile } from './transfer/image-file.ts';
 export { openLayout } from './transfer/layout.ts';
+export type { LayoutFiles } from './transfer/layout.ts';
 export { openOwner } from './tuf-author/owner.ts';
 export type { KeysNamed, Owner } from './tuf-author/owner.types.ts';
 export type { DelegationScope, Dialect as TufDialect } from './tuf-metadata/model.ts';

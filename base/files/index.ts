@@ -1,2 +1,2 @@
-export { readGivenFile, readPlainFile, readPlainFileSync, tryPlainFile } from './plain-file.ts';
-export type { PlainFile } from './plain-file.ts';
+export { readFilePart, readGivenFile, readPlainFile, readPlainFileSync, tryPlainFile } from './plain-file.ts';
+export type { FilePart, PlainFile } from './plain-file.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { readGivenFile, readPlainFile, readPlainFileSync } from './index.ts';
+import { readFilePart, readGivenFile, readPlainFile, readPlainFileSync } from './index.ts';
 
 type Read = (path: string, limit: number) => Promise<string>;
 
@@ -63,4 +63,33 @@ describe('a descriptor that the user opened', () => {
   });
   it('is read up to the limit', () =>
     assert.equal(read('/dev/stdin', '< /dev/zero'), 'Error: it is larger than 100 bytes'));
+});
+
+describe('a part of a regular file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-part-'));
+  after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'file');
+  writeFileSync(path, '0123456789');
+
+  for (const [start, most, expected] of [
+    [0, 4, '0123'],
+    [4, 4, '4567'],
+    [8, 4, '89'],
+    [10, 4, ''],
+    [11, 4, ''],
+    [0, 0, ''],
+  ] as const)
+    it(`of ${most} bytes from ${start} on has what the file has there, and the size of the file`, async () => {
+      const part = await readFilePart(path, start, most);
+      assert.ok('bytes' in part);
+      assert.deepEqual([Buffer.from(part.bytes).toString(), part.size], [expected, 10]);
+    });
+  it('is not read through a link, and not from a folder or a FIFO', async () => {
+    const [link, fifo] = [join(folder, 'link'), join(folder, 'fifo')];
+    symlinkSync(path, link);
+    execFileSync('mkfifo', [fifo]);
+    await assert.rejects(readFilePart(link, 0, 1), { code: 'ELOOP' });
+    for (const other of [folder, fifo])
+      assert.deepEqual(await readFilePart(other, 0, 1), { refused: 'not a plain file' });
+  });
 });

@@ -97,3 +97,30 @@ export function readPlainFileSync(path: string, limit: number): string {
     closeSync(descriptor);
   }
 }
+
+/** A part of a regular file, with the size of the whole file, or why it was not read. */
+export type FilePart =
+  { readonly bytes: Uint8Array; readonly size: number } | { readonly refused: 'not a plain file' };
+
+/**
+ * Reads at most `most` bytes of a regular file from `start` on; fewer only at its end. Refuses everything
+ * else, and never follows a link at the end of the path.
+ * @throws the system's error when it cannot be read
+ */
+export async function readFilePart(path: string, start: number, most: number): Promise<FilePart> {
+  const file = await open(path, flags | constants.O_NOFOLLOW);
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) return { refused: 'not a plain file' };
+    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(most, stats.size - start)));
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await file.read(bytes, length, bytes.length - length, start + length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return { bytes: bytes.subarray(0, length), size: stats.size };
+  } finally {
+    await file.close();
+  }
+}

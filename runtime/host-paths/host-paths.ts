@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { cachedFile } from '../../base/kernel/index.ts';
+import type { FilePart } from '../../base/files/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { FolderContent, FolderFile } from './folder-files.ts';
@@ -34,6 +35,11 @@ export interface HostPaths {
   folderContents(folder: string, names: readonly string[], limit: number): Promise<readonly FolderContent[]>;
   /** Reads a regular file of at most `limit` bytes. */
   text(path: string, limit: number): Promise<FileText>;
+  /**
+   * Reads at most `most` bytes of a regular file from `start` on. Does not follow a link at the end of the
+   * path.
+   */
+  filePart(path: string, start: number, most: number): Promise<FilePart>;
   /** Creates the folder and the folders above it. @returns the uppermost folder that was created */
   makeFolder(path: string, mode: number): Promise<string | undefined>;
   /** Creates an empty file, regardless of the umask. An existing file stays unchanged. */
@@ -158,6 +164,10 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     folderFiles: (folder) => ask(folder, 'folderFiles', folder),
     folderContents: (folder, names, limit) => ask(folder, 'folderContents', folder, names, limit),
     text: (path, limit) => ask(path, 'text', path, limit),
+    filePart: async (path, start, most) => {
+      const part = await ask(path, 'filePart', path, start, most);
+      return 'refused' in part ? part : { bytes: Buffer.from(part.base64, 'base64'), size: part.size };
+    },
     makeFolder: async (path, mode) => {
       const found = cachedFile(path, { followLink: true });
       if (found !== undefined && found !== 'missing' && isOf(found, 'folder')) return undefined;

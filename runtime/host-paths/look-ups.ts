@@ -7,7 +7,7 @@ import { meansGone, meansNoSuchPath, meansShortage } from '../../base/errors/ind
 import type { CachedFile } from '../../base/kernel/index.ts';
 import type { ContainerPlan } from '../container-mounts/made-container.ts';
 import type { AskedPlace } from '../container-mounts/place-check.ts';
-import { readText } from './file-text.ts';
+import { readPartText, readText } from './file-text.ts';
 import { folderContents, folderFiles } from './folder-files.ts';
 
 /** Returns a descriptor, which is closed at once and not in a thread. */
@@ -60,6 +60,7 @@ export const lookUps = {
   folderContents: (folder: string, names: readonly string[], limit: number) =>
     folderContents(folder, names, (path) => readText(path, limit, 'latin1')),
   text: (path: string, limit: number) => readText(path, limit, 'utf8'),
+  filePart: readPartText,
   /** Creates the folder and the folders above it. @returns the uppermost folder that was created */
   makeFolder: async (path: string, mode: number): Promise<string | undefined> => {
     // Imported only here, because it loads the database of base/storage as well.

@@ -3,7 +3,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { createNegativeCache, createTrustServices, hostPlatform } from '../../trust/index.ts';
-import type { Dossier, Platform, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
+import type { Dossier, LayoutFiles, Platform, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { startBackgroundChecks } from './background-checks.ts';
 import type { BackgroundChecks } from './background-checks.ts';
 import { createBlobStore } from './blobs.ts';
@@ -12,7 +12,7 @@ import { decideForRun, foresee, judge } from './decisions-again.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import { importImage } from './import-image.ts';
-import type { ImportRequest } from './import-image.ts';
+import type { ImportDeps, ImportRequest } from './import-image.ts';
 import { createLayerChecks } from './layer-checks.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { chooseLayerForm, formFacts } from './layer-form.ts';
@@ -26,7 +26,6 @@ import type { MappedRoots } from './mapped-layers.ts';
 import { defaultLimits } from './limits/limits.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import { pullImage, tryPull } from './pull.ts';
-import type { PullDeps } from './pull-course.ts';
 import { openImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
 import { evidenceInUse, renewEvidenceOf } from './renew.ts';
@@ -65,6 +64,11 @@ export interface ImageStoreOptions {
   readonly policy: () => TrustPolicy | undefined;
   /** The verdict log; without it, rows have no checkpoints. */
   readonly verdictLog?: Pick<VerdictLog, 'statements'>;
+  /**
+   * Reads the files of layouts that are imported. Without it this process does, and waits for their file
+   * system.
+   */
+  readonly givenFiles?: LayoutFiles;
   /** By default the platform of this machine. */
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
@@ -104,7 +108,7 @@ export interface OpenImageStore extends ImageStore {
 }
 
 /** What the operations of the store share. */
-interface StoreDeps extends PullDeps, SweepDeps {
+interface StoreDeps extends ImportDeps, SweepDeps {
   readonly checks: LayerChecks;
   readonly marker: ShutdownMarker;
   readonly volumes: VolumeStore;
@@ -288,6 +292,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     },
     ...{ checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
     registryOptions: options.registryOptions,
+    givenFiles: options.givenFiles,
     leftovers,
     gathering: createSharedFlight<Dossier>(),
     absences: createNegativeCache(),

@@ -1,9 +1,16 @@
+import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { openLayout, signImage } from '../../trust/index.ts';
+import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { openHostPaths } from '../host-paths/host-paths.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
@@ -150,3 +157,41 @@ test('a name with another digest, or a folder that is no layout, is refused', { 
   ])
     await assert.rejects(importAs(name, wrong), { code: 'IMAGES_NOT_FOUND' });
 });
+
+test(
+  'a layout on a dead file server fails by itself, and keeps no other file from being read',
+  { skip: skip === false ? noDeadServer : skip, timeout: 90_000 },
+  async () => {
+    const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+    const paths = await openHostPaths(programStarter(reactor, kernel), []);
+    const dead = mountDeadServer();
+    const other = await openKit(registry.host, { givenFiles: { part: paths.filePart } });
+    try {
+      const digest = `sha256:${'0'.repeat(64)}`;
+      const importing = Array.from({ length: 6 }, () =>
+        other.store
+          .importLayout({ folder: dead.folder, digest, reference: kit.reference('open/dead'), namespace: '' })
+          .then(
+            () => 'imported',
+            (thrown: unknown) => (thrown as { code?: string }).code,
+          ),
+      );
+      await pause(500);
+      assert.equal((await readFile(`${other.folder}/k.pub`, 'utf8')).startsWith('-----BEGIN'), true);
+      assert.deepEqual(
+        await Promise.all(importing),
+        Array.from({ length: 6 }, () => 'RUNTIME_PATH_NO_ANSWER'),
+      );
+      const made = await layoutWith('through a process', true);
+      const request = { ...made, reference: kit.reference('open/apart'), namespace: '' };
+      const { image } = await other.store.importLayout(request);
+      assert.equal(image.digest, made.digest);
+    } finally {
+      dead.close();
+      await other.close();
+      await paths.close();
+      await kernel.close();
+      await reactor.close();
+    }
+  },
+);

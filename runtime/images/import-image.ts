@@ -1,6 +1,6 @@
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { createNegativeCache, openLayout } from '../../trust/index.ts';
-import type { Verdict } from '../../trust/index.ts';
+import type { LayoutFiles, Verdict } from '../../trust/index.ts';
 import { imageError } from './limits/failures.ts';
 import { parseImageName } from './image-name.ts';
 import { pullImage } from './pull.ts';
@@ -22,6 +22,11 @@ export interface ImportRequest {
   readonly onResolved?: NonNullable<PullRequest['onResolved']>;
 }
 
+export interface ImportDeps extends PullDeps {
+  /** Reads the files of layouts. Undefined: this process does, and waits for their file system. */
+  readonly givenFiles: LayoutFiles | undefined;
+}
+
 /**
  * Pulls an image from a layout on this machine, as if its registry served it: with the same decision and the
  * same checks. The layout is asked before the registry, which may have evidence or blobs that the layout does
@@ -30,13 +35,14 @@ export interface ImportRequest {
  * IMAGES_IMPORT_MISMATCH
  */
 export async function importImage(
-  deps: PullDeps,
+  deps: ImportDeps,
   { folder, digest, reference, namespace, signal, onResolved }: ImportRequest,
 ): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
   const name = parseImageName(reference);
   if (name.reference.digest !== undefined && name.reference.digest !== digest)
     throw mismatch(name.text, digest);
-  const layout = await openLayout(folder);
+  // The folder may be on a file system that the daemon does not control.
+  const layout = await openLayout(folder, deps.givenFiles);
   if (!layout.images().some((image) => image.digest === digest)) throw absent(folder, digest);
   // Evidence that another pull gathers comes from the registry alone, so it is not shared.
   const own: PullDeps = {

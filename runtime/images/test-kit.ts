@@ -143,6 +143,8 @@ export async function openKit(
     readonly limits?: Partial<ImageLimits>;
     /** The form of layers; by default that of the environment variable PORTCULLIS_TEST_LAYERS, or folders. */
     readonly layers?: ImageStoreOptions['layers'];
+    /** Reads the files of layouts; by default this process does. */
+    readonly givenFiles?: ImageStoreOptions['givenFiles'];
     /** Changes the kernel that the store gets. */
     readonly kernel?: (kernel: Kernel) => Kernel;
   } = {},
@@ -194,6 +196,7 @@ export async function openKit(
     policy: () => policy,
     log: createLogger({ level: 'silent' }),
     ...(options.limits === undefined ? {} : { limits: options.limits }),
+    ...(options.givenFiles === undefined ? {} : { givenFiles: options.givenFiles }),
   });
   const repository = (name: string): RegistryRepository => {
     const [first] = client.repositories({ registry: host, repository: name });

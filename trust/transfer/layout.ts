@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { lstat, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOf, parseManifest } from '../../base/distribution/index.ts';
 import type {
@@ -10,7 +8,9 @@ import type {
   Manifest,
   RegistryRepository,
 } from '../../base/distribution/index.ts';
-import { PortcullisError, fileReason, isPortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
+import { readFilePart } from '../../base/files/index.ts';
+import type { FilePart } from '../../base/files/index.ts';
 import { ociManifestType } from '../evidence/cosign-names.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
@@ -29,6 +29,20 @@ interface Entry {
   /** Digests of the manifests that an index lists. */
   readonly children: readonly string[];
 }
+
+/** How the files of a layout are read. */
+export interface LayoutFiles {
+  /**
+   * Reads at most `most` bytes of a regular file from `start` on. Does not follow a link at the end of the
+   * path: it could name a file outside the layout.
+   * @throws the system's Error, with its `code`; PortcullisError when the file system does not answer
+   */
+  part(path: string, start: number, most: number): Promise<FilePart>;
+}
+
+/** Bytes that are read at a time. */
+const partBytes = 1024 * 1024;
+const filesHere: LayoutFiles = { part: readFilePart };
 
 /** An image of a layout that nothing else in the layout refers to, and that refers to no other one. */
 export interface LayoutImage {
@@ -52,18 +66,19 @@ export interface LayoutRepository extends RegistryRepository {
 
 /**
  * Opens a layout.
+ * @param files reads its files; without it, this process does, and waits for their file system
  * @throws PortcullisError TRUST_ARCHIVE_DAMAGED when the folder is not a valid layout
  */
-export async function openLayout(folder: string): Promise<LayoutRepository> {
+export async function openLayout(folder: string, files: LayoutFiles = filesHere): Promise<LayoutRepository> {
   const blobs = join(folder, 'blobs', 'sha256');
-  const entries = await readIndex(folder);
+  const entries = await readIndex(folder, files);
   const fileOf = (digest: string): string => {
     const [, hex] = /^sha256:([0-9a-f]{64})$/u.exec(digest) ?? [];
     if (hex === undefined) throw damaged(digest, 'only sha256 is held here');
     return join(blobs, hex);
   };
-  const read = async (digest: string, limit: number): Promise<Buffer> => {
-    const bytes = await readRegular(fileOf(digest), digest, limit);
+  const readBlob = async (digest: string, limit: number): Promise<Buffer> => {
+    const bytes = await read(files, fileOf(digest), digest, limit);
     if (digestOf(bytes) !== digest) throw damaged(digest, 'its bytes are not what the digest says');
     return bytes;
   };
@@ -84,7 +99,7 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
   ): Promise<FetchedManifest> => {
     // What an index lists need not be listed in index.json: its descriptor is in the index.
     const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : wanted;
-    const bytes = await read(digest, mostManifestBytes);
+    const bytes = await readBlob(digest, mostManifestBytes);
     return {
       bytes,
       mediaType,
@@ -120,13 +135,12 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     },
     manifest,
     async blob({ digest, size }, _signal, begun) {
-      const facts = await lstat(fileOf(digest)).catch(() => undefined);
-      if (facts === undefined) throw missing(digest);
-      if (!facts.isFile() || facts.size !== size) throw damaged(digest, `it is not a file of ${size} bytes`);
-      return checkedBytes(fileOf(digest), digest, size, begun);
+      const found = await partOf(files, fileOf(digest), digest, 0, 0);
+      if (found.size !== size) throw damaged(digest, `it is not a file of ${size} bytes`);
+      return checkedBytes(files, fileOf(digest), { digest, size }, begun);
     },
     async blobBytes({ digest, size }, limit) {
-      return read(digest, Math.min(size, limit));
+      return readBlob(digest, Math.min(size, limit));
     },
     async referrers(digest, { artifactType } = {}) {
       const found = entries.filter(({ subject }) => subject === digest);
@@ -188,70 +202,49 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
   };
 }
 
-/**
- * O_NONBLOCK: to open a FIFO would wait for its writer. O_NOFOLLOW: a link could name a file outside the
- * layout.
- */
-const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW;
-
-/** One read(2) returns at most 2 GiB. */
-const mostReadBytes = 2 ** 30;
-
-async function openRegular(
-  file: string,
-  on: string,
-): Promise<{ readonly handle: FileHandle; readonly size: number }> {
-  let handle: FileHandle;
-  try {
-    handle = await open(file, flags);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missing(on);
-    throw damaged(on, fileReason(error, file));
+async function read(files: LayoutFiles, path: string, on: string, limit: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const { bytes, size } = await partOf(files, path, on, length, partBytes);
+    if (size > limit) throw damaged(on, `it has ${size} bytes; ${limit} are allowed`);
+    chunks.push(bytes);
+    length += bytes.length;
+    if (length >= size) return Buffer.concat(chunks, length);
+    if (bytes.length === 0) throw damaged(on, 'it became shorter while it was read');
   }
-  const facts = await handle.stat();
-  if (facts.isFile()) return { handle, size: facts.size };
-  await handle.close();
-  throw damaged(on, 'it is not a regular file');
 }
 
-async function readRegular(file: string, on: string, limit: number): Promise<Buffer> {
-  const { handle, size } = await openRegular(file, on);
-  try {
-    if (size > limit) throw damaged(on, `it has ${size} bytes; ${limit} are allowed`);
-    const bytes = Buffer.allocUnsafe(size);
-    for (let at = 0; at < size;) {
-      const { bytesRead } = await handle.read(bytes, at, Math.min(size - at, mostReadBytes), at);
-      if (bytesRead === 0) throw damaged(on, 'it became shorter while it was read');
-      at += bytesRead;
-    }
-    return bytes;
-  } finally {
-    await handle.close();
-  }
+async function partOf(
+  files: LayoutFiles,
+  path: string,
+  on: string,
+  start: number,
+  most: number,
+): Promise<Extract<FilePart, { size: number }>> {
+  const part = await files.part(path, start, most).catch((error: unknown) => {
+    if (isPortcullisError(error)) throw error;
+    if (meansGone(error)) throw missing(on);
+    throw damaged(on, fileReason(error, path));
+  });
+  if ('refused' in part) throw damaged(on, 'it is not a regular file');
+  return part;
 }
 
 /** Yields what follows the bytes of `begun`, which count for digest and size. */
 async function* checkedBytes(
-  file: string,
-  digest: string,
-  size: number,
+  files: LayoutFiles,
+  path: string,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
   begun: AsyncIterable<Uint8Array> | undefined,
 ): AsyncIterable<Uint8Array> {
   const sum = startSum(digest, size);
   for await (const chunk of begun ?? []) sum.add(chunk);
-  const { handle } = await openRegular(file, digest);
-  try {
-    const rest = handle.createReadStream({
-      autoClose: false,
-      highWaterMark: 256 * 1024,
-      start: sum.length(),
-    });
-    for await (const chunk of rest as AsyncIterable<Uint8Array>) {
-      sum.add(chunk);
-      yield chunk;
-    }
-  } finally {
-    await handle.close();
+  for (;;) {
+    const { bytes } = await partOf(files, path, digest, sum.length(), partBytes);
+    if (bytes.length === 0) break;
+    sum.add(bytes);
+    yield bytes;
   }
   sum.end();
 }
@@ -293,9 +286,9 @@ function startSum(
   };
 }
 
-async function readIndex(folder: string): Promise<Entry[]> {
+async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
   const file = join(folder, 'index.json');
-  const bytes = await readRegular(file, folder, mostManifestBytes).catch((error: unknown) => {
+  const bytes = await read(files, file, folder, mostManifestBytes).catch((error: unknown) => {
     if (isPortcullisError(error) && error.kind === 'not-found') return undefined;
     throw error;
   });
@@ -308,7 +301,7 @@ async function readIndex(folder: string): Promise<Entry[]> {
     const entries: Entry[] = [];
     for (const { mediaType, digest, size, annotations } of content.manifests) {
       const tag = annotations?.[tagAnnotation];
-      const known = links.get(digest) ?? (await linksOf(folder, digest));
+      const known = links.get(digest) ?? (await linksOf(folder, digest, files));
       links.set(digest, known);
       entries.push({
         mediaType: mediaType === '' ? ociManifestType : mediaType,
@@ -326,9 +319,13 @@ async function readIndex(folder: string): Promise<Entry[]> {
 }
 
 /** Reads to what a manifest refers. Its bytes are compared with its digest when the manifest is used. */
-async function linksOf(folder: string, digest: string): Promise<Pick<Entry, 'subject' | 'children'>> {
+async function linksOf(
+  folder: string,
+  digest: string,
+  files: LayoutFiles,
+): Promise<Pick<Entry, 'subject' | 'children'>> {
   const file = join(folder, 'blobs', 'sha256', digest.replace(/^sha256:/u, ''));
-  const fields = recordOf(parseStrictJson(await readRegular(file, digest, mostManifestBytes)));
+  const fields = recordOf(parseStrictJson(await read(files, file, digest, mostManifestBytes)));
   const subject = recordOf(fields?.['subject'])?.['digest'];
   const manifests: unknown = fields?.['manifests'];
   const children = (Array.isArray(manifests) ? manifests : [])
