@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { lstat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { meansGone, reasonOf } from '../../base/errors/index.ts';
 import { chainIds } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
@@ -116,7 +116,7 @@ async function unpackAgain(
   }
 }
 
-const isMissing = (path: string): Promise<boolean> => lstat(path).then(() => false, meansGone);
+const isMissing = (path: string): Promise<boolean> => stat(path).then(() => false, meansGone);
 
 /**
  * Removes the images that need the layer together with it; a kubelet pulls them again. A pull that has a

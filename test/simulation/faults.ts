@@ -50,7 +50,7 @@ const fates: readonly Fate[] = [
 ];
 
 /** A shortage of the machine for a while. */
-export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes' | 'the kernel has no memory';
+export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes' | 'the kernel has little memory';
 /** Those that any step may begin. */
 export const troubles: readonly Trouble[] = ['the disk is full', 'no descriptors', 'no processes'];
 
@@ -58,7 +58,7 @@ const failing: Readonly<Record<Trouble, Partial<Record<EffectKind, string>>>> = 
   'the disk is full': { write: 'ENOSPC' },
   'no descriptors': { write: 'EMFILE', read: 'EMFILE', spawn: 'EMFILE' },
   'no processes': { spawn: 'EAGAIN' },
-  'the kernel has no memory': { kernel: 'ENOMEM' },
+  'the kernel has little memory': { kernel: 'ENOMEM' },
 };
 
 /** The troubles of one machine: each ends by itself. */
@@ -80,7 +80,11 @@ export function createTroubles(scheduler: Scheduler): Troubles {
     errnoOf: (kind) => {
       for (const [trouble, end] of until) {
         const errno = failing[trouble][kind];
-        if (errno !== undefined && end > scheduler.now()) return errno;
+        if (errno === undefined || end <= scheduler.now()) continue;
+        // With none at all, the first call of a turn would fail each time, and no later one be reached.
+        if (trouble === 'the kernel has little memory' && scheduler.decisions.choose('memory', 6) > 0)
+          continue;
+        return errno;
       }
       return undefined;
     },

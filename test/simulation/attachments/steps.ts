@@ -255,11 +255,11 @@ async function meddleAndCollect(play: Play): Promise<void> {
 }
 
 /** The looks at the events that notice the change fail. */
-async function meddleWithoutMemory(play: Play): Promise<void> {
+async function meddleWithLittleMemory(play: Play): Promise<void> {
   const { world, client } = play;
   await meddleWithLink(play);
-  world.tell('  for 2 s: the kernel has no memory');
-  world.troubles.begin('the kernel has no memory', 2_000);
+  world.tell('  for 2 s: the kernel has little memory');
+  world.troubles.begin('the kernel has little memory', 2_000);
   await client.wait(2_500);
 }
 
@@ -344,7 +344,7 @@ export function stepsOf(restartMachine: (play: Play) => Promise<void>): {
     ['another program meddles with a link', meddleWithLink],
     ['another program meddles with a link', meddleWithLink],
     ['another program meddles with a link, then collect', meddleAndCollect],
-    ['another program meddles with a link while the kernel has no memory', meddleWithoutMemory],
+    ['another program meddles with a link while the kernel has little memory', meddleWithLittleMemory],
     ['another program deletes the bridge', deleteBridge],
     ['another program takes rules', takeRules],
     ['another program takes an element', takeElement],

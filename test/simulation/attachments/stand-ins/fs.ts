@@ -11,6 +11,9 @@ interface Stat {
   readonly ino: number;
 }
 
+/** Flags of open(2), which the simulated machine does not read. */
+export const constants = { O_NONBLOCK: 0 };
+
 const namespaceFileSystem = 4;
 const own: Stat = { dev: namespaceFileSystem, ino: 1 };
 
