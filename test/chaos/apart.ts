@@ -1,5 +1,7 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 
 const mark = 'PORTCULLIS_CHAOS_APART';
 
@@ -28,6 +30,25 @@ export async function runApart(
   const [code] = (await once(child, 'close')) as [number | null];
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, forward);
   return code ?? 130;
+}
+
+/**
+ * Unmounts, in this mount namespace alone, what other programs have mounted below the folders for temporary
+ * files. When they remove their folders, the kernel takes these mounts away, and a look at the mounts would
+ * find a difference that the daemon did not make.
+ */
+export function leaveOthersMounts(): void {
+  const targets = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) =>
+      (line.split(' ')[4] ?? '').replaceAll(/\\([0-7]{3})/gu, (_all, code: string) =>
+        String.fromCharCode(parseInt(code, 8)),
+      ),
+    );
+  for (const folder of [tmpdir(), '/tmp', '/var/tmp'])
+    for (const target of targets.filter((one) => one.startsWith(`${folder}/`)).toReversed())
+      // A second one may have been below the first.
+      spawnSync('umount', ['--lazy', target], { stdio: 'ignore' });
 }
 
 /**

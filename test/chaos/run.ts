@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeRun } from '../specification/events.ts';
 import { readJournal } from '../specification/journal.ts';
-import { isApart, runApart, whenToldToEnd } from './apart.ts';
+import { isApart, leaveOthersMounts, runApart, whenToldToEnd } from './apart.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
 import type { Act } from './acts.ts';
@@ -67,6 +67,7 @@ if (!isApart()) {
 }
 
 const begin = performance.now();
+leaveOthersMounts();
 if (values.shared) execFileSync('mount', ['--make-rshared', '/']);
 const stage = await setStage(values.runtime);
 stage.traced = values.trace !== undefined;
