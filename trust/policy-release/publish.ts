@@ -1,7 +1,9 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
 import type { Owner } from '../tuf-author/owner.types.ts';
 import type { Published } from '../tuf-author/session.ts';
 import type { StagedChange } from '../tuf-author/staged.ts';
+import type { TargetFile } from '../tuf-metadata/model.ts';
 import { packRelease } from './archive.ts';
 import type { ReleaseFiles } from './archive.ts';
 import { releaseFailure } from './failure.ts';
@@ -47,16 +49,63 @@ export async function listReleases(
   );
 }
 
+/** How often another publisher may come first. */
+const mostTries = 5;
+
+/**
+ * Reads the releases, changes them and publishes the change, as one step: another publisher that comes
+ * between the reading and the publishing makes the step begin again. In a working folder nobody comes in
+ * between; at a place, and in the working folder of another publisher, the change is compared with what it
+ * replaces.
+ */
+async function inOneStep<T>(
+  owner: Owner,
+  channel: string,
+  step: (owner: Owner, known: readonly PolicyRelease[]) => Promise<T>,
+): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await owner.exclusively(async (alone) => {
+        try {
+          return await step(alone, await listReleases(alone, channel));
+        } catch (thrown) {
+          // Also of an earlier run, whose change was overtaken. The next list has what is published.
+          if (isOvertaken(thrown)) await alone.unstage((change) => isOfChannel(change, channel));
+          throw thrown;
+        }
+      });
+    } catch (thrown) {
+      if (!isOvertaken(thrown) || tries === mostTries) throw thrown;
+    }
+  }
+}
+
+/** Whether another publisher has changed, or removed, what a staged change is about. */
+const isOvertaken = (thrown: unknown): boolean =>
+  isPortcullisError(thrown) &&
+  (thrown.code === 'TRUST_AUTHOR_BEHIND' || thrown.code === 'TRUST_AUTHOR_NO_TARGET');
+
+const isOfChannel = (change: StagedChange, channel: string): boolean =>
+  (change.kind === 'add' || change.kind === 'remove') && change.path.startsWith(`${channel}/`);
+
 /**
  * Publishes the files of a policy as the next release of a channel: stores the archive, then signs and sends
  * the metadata. If the newest release has the same files, it only renews the metadata.
  * @throws TRUST_RELEASE_MALFORMED · TRUST_RELEASE_PLACE, and the errors of collections and registries
  */
 export async function publishRelease(owner: Owner, input: PublishReleaseInput): Promise<PublishedRelease> {
-  const { channel, stages, halt, revision, to, registries } = input;
   const archive = await packRelease(input.files);
+  return inOneStep(owner, input.channel, (alone, known) => publishNext(alone, known, archive, input));
+}
+
+async function publishNext(
+  owner: Owner,
+  known: readonly PolicyRelease[],
+  archive: Buffer,
+  input: PublishReleaseInput,
+): Promise<PublishedRelease> {
+  const { channel, stages, halt, revision, to, registries } = input;
   const sha256 = sha256Of(archive);
-  const known = await listReleases(owner, channel);
   const newest = known[0];
   const isNew = newest === undefined || newest.withdrawn || newest.sha256 !== sha256;
   const release: PolicyRelease = isNew
@@ -75,7 +124,7 @@ export async function publishRelease(owner: Owner, input: PublishReleaseInput): 
       role,
       path: releasePath(one),
     }));
-    await owner.stage(staged(release), ...old);
+    await owner.stage(staged(release, 'nothing'), ...old);
   }
   const published = await owner.publish({ to, countersign: false, expiry: {} });
   const first = await owner.firstRoot();
@@ -101,7 +150,15 @@ export async function advanceRelease(
   channel: string,
   reports: readonly NodeReport[] | undefined,
 ): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
-  const known = await listReleases(owner, channel);
+  return inOneStep(owner, channel, (alone, known) => advanceNewest(alone, known, channel, reports));
+}
+
+async function advanceNewest(
+  owner: Owner,
+  known: readonly PolicyRelease[],
+  channel: string,
+  reports: readonly NodeReport[] | undefined,
+): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
   const newest = known.find(({ withdrawn }) => !withdrawn);
   if (newest === undefined || newest.reached > newest.stages.length)
     throw releaseFailure(
@@ -111,7 +168,7 @@ export async function advanceRelease(
     );
   if (reports !== undefined) refuseUnready(newest, reports);
   const release = { ...newest, reached: newest.reached + 1 };
-  return { release, published: await publishChange(owner, release) };
+  return { release, published: await publishChange(owner, release, newest) };
 }
 
 function refuseUnready(release: PolicyRelease, reports: readonly NodeReport[]): void {
@@ -140,7 +197,15 @@ export async function withdrawRelease(
   channel: string,
   number: number,
 ): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
-  const known = await listReleases(owner, channel);
+  return inOneStep(owner, channel, (alone, known) => withdraw(alone, known, channel, number));
+}
+
+async function withdraw(
+  owner: Owner,
+  known: readonly PolicyRelease[],
+  channel: string,
+  number: number,
+): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
   const found = known.find((one) => one.number === number);
   if (found === undefined)
     throw releaseFailure('TRUST_RELEASE_UNKNOWN', `${channel}/${number}`, 'no such release is listed');
@@ -152,17 +217,22 @@ export async function withdrawRelease(
       'no other release is for all nodes, so that some would have none',
     );
   const release = { ...found, withdrawn: true };
-  return { release, published: await publishChange(owner, release) };
+  return { release, published: await publishChange(owner, release, found) };
 }
 
-async function publishChange(owner: Owner, release: PolicyRelease): Promise<Published> {
-  await owner.stage(staged(release));
+async function publishChange(
+  owner: Owner,
+  release: PolicyRelease,
+  before: PolicyRelease,
+): Promise<Published> {
+  await owner.stage(staged(release, releaseTarget(before)));
   return owner.publish({ to: [], countersign: false, expiry: {} });
 }
 
-const staged = (release: PolicyRelease): StagedChange => ({
+const staged = (release: PolicyRelease, instead: TargetFile | 'nothing'): StagedChange => ({
   kind: 'add',
   role,
   path: releasePath(release),
   file: releaseTarget(release),
+  instead,
 });

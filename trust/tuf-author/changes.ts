@@ -11,22 +11,44 @@ import type { ListedKey } from '../tuf-metadata/listed-key.ts';
  * Changes of a collection. Each returns a new collection, or throws when the change is not possible. Pure.
  */
 
+/** A file that a role is to list under a path. */
+export interface Addition {
+  readonly path: string;
+  readonly file: TargetFile;
+  /**
+   * What the path has now: another publisher may have changed it meanwhile. Absent: whatever it has is
+   * replaced.
+   */
+  readonly instead?: TargetFile | 'nothing';
+}
+
 /**
  * Adds files under their paths to a role, and replaces files that the role lists under the same paths.
- * @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NOT_IN_DIALECT
+ * @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NOT_IN_DIALECT; TRUST_AUTHOR_BEHIND for a path that has neither
+ * the expected file nor already the new one
  */
-export function addTargets(
-  collection: Collection,
-  role: string,
-  files: readonly { readonly path: string; readonly file: TargetFile }[],
-): Collection {
+export function addTargets(collection: Collection, role: string, files: readonly Addition[]): Collection {
   const authored = roleOf(collection, role);
   const targets = new Map(authored.targets);
-  for (const { path, file } of files) {
+  for (const { path, file, instead } of files) {
     refuseUnsignable(path, file.custom);
+    const now = targets.get(path);
+    if (
+      instead !== undefined &&
+      !isSame(now, file) &&
+      !isSame(now, instead === 'nothing' ? undefined : instead)
+    )
+      throw authorFailure('TRUST_AUTHOR_BEHIND', path, 'another publisher has changed it meanwhile');
     targets.set(path, file);
   }
   return withRole(collection, role, { ...authored, targets });
+}
+
+function isSame(one: TargetFile | undefined, other: TargetFile | undefined): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  const text = ({ length, hashes, custom = null }: TargetFile): string =>
+    String(tufCanonicalJson({ length, hashes, custom }));
+  return text(one) === text(other);
 }
 
 /** Refuses a value without a canonical form: it could be staged, but never signed. */

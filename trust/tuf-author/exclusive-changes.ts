@@ -27,6 +27,8 @@ export function withExclusiveChanges(owner: Owner, folder: string): Owner {
     ...owner,
     init: alone(owner.init),
     stage: alone(owner.stage),
+    unstage: alone(owner.unstage),
+    exclusively: (act) => alone(() => act(owner))(),
     rotate: alone(owner.rotate),
     rotateToServer: alone(owner.rotateToServer),
     delegate: alone(owner.delegate),

@@ -9,7 +9,7 @@ import type { StagedChange } from './staged.ts';
 /** Stages the changes of an owner for the next publish. */
 export function createOwnerChanges(
   collection: OwnedCollection,
-): Pick<Owner, 'stage' | 'rotate' | 'rotateToServer' | 'delegate'> {
+): Pick<Owner, 'stage' | 'unstage' | 'rotate' | 'rotateToServer' | 'delegate'> {
   const { working, keys } = collection;
 
   const stage = async (...changes: readonly StagedChange[]): Promise<void> => {
@@ -25,6 +25,11 @@ export function createOwnerChanges(
 
   return {
     stage,
+    async unstage(which) {
+      const before = await working.staged();
+      const kept = before.filter((change) => !which(change));
+      if (kept.length < before.length) await working.saveStaged(kept);
+    },
     async rotate(role, named) {
       const { dialects, serverManaged } = await working.settings();
       const made =

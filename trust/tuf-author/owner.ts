@@ -65,6 +65,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     targets: () => targetViews(working),
     roles: () => roleViews(working),
     firstRoot: async () => (await working.roots('tuf')).get(1),
+    exclusively: (act) => act(owner),
     close: () => keys.close(),
   };
   return withExclusiveChanges(owner, working.path);

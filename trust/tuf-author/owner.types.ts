@@ -78,6 +78,13 @@ export interface Owner {
    * @throws the errors of changes.ts
    */
   stage(...changes: readonly StagedChange[]): Promise<void>;
+  /** Takes back staged changes. */
+  unstage(which: (change: StagedChange) => boolean): Promise<void>;
+  /**
+   * Runs steps that belong together: no other change of this working folder comes in between.
+   * @throws STORAGE_IN_USE when another process still holds the folder after ten seconds
+   */
+  exclusively<T>(act: (owner: Owner) => Promise<T>): Promise<T>;
   /**
    * Returns the current image as a target: the digest and size of its index or manifest.
    * @throws the errors of base/distribution

@@ -11,6 +11,7 @@ import type { FindSigner, MissingSignatures } from './draft.ts';
 import { authorFailure } from './failure.ts';
 import { issue } from './issue.ts';
 import { listedKey } from '../tuf-metadata/listed-key.ts';
+import { defaultLimits } from '../tuf-client/source.ts';
 import { isNewer, newestOf, publicationOf, readPublished, versionOf } from './publish.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
@@ -151,6 +152,7 @@ async function send(
     );
   }
   if (whole.length === 0) return [];
+  await refuseOvertaken(destination, prepared);
   const count = (list: readonly Publication[]): number =>
     list.reduce((sum, { lacking }) => sum + lacking.length, 0);
   let done = publications;
@@ -172,6 +174,25 @@ async function send(
     dialect,
     files: lacking.length,
   }));
+}
+
+/**
+ * Refuses to replace what another publisher has sent to a place since it was read. A service compares the
+ * versions itself; a folder and a registry take whatever comes.
+ * @throws TRUST_AUTHOR_BEHIND
+ */
+async function refuseOvertaken(destination: Destination, prepared: readonly Prepared[]): Promise<void> {
+  if (destination.serverKey !== undefined) return;
+  for (const { dialect, remotes } of prepared.filter((one) => destination.dialects.includes(one.dialect))) {
+    const seen = remotes.get(destination)?.get('timestamp');
+    const now = await destination.source(dialect).fetch('timestamp.json', defaultLimits.timestampBytes);
+    if (seen !== undefined && now !== undefined && !seen.equals(now))
+      throw authorFailure(
+        'TRUST_AUTHOR_BEHIND',
+        destination.address,
+        'another publisher has sent something there meanwhile',
+      );
+  }
 }
 
 /** Reads every place; the newest files become the current files. */

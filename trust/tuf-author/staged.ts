@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
-import type { DelegationScope, Dialect, TargetFile, TopRole } from '../tuf-metadata/model.ts';
+import type { DelegationScope, Dialect, TopRole } from '../tuf-metadata/model.ts';
 import { addTargets, delegate, removeTarget, rotateKeys, undelegate } from './changes.ts';
-import type { KeyChange } from './changes.ts';
+import type { Addition, KeyChange } from './changes.ts';
 import type { Collection } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
 import { listedKey } from '../tuf-metadata/listed-key.ts';
@@ -24,7 +24,7 @@ export interface StagedKeys {
  * absent. Plain JSON.
  */
 export type StagedChange = { readonly dialect?: Dialect } & (
-  | { readonly kind: 'add'; readonly role: string; readonly path: string; readonly file: TargetFile }
+  | ({ readonly kind: 'add'; readonly role: string } & Addition)
   | { readonly kind: 'remove'; readonly role: string; readonly path: string }
   | ({ readonly kind: 'rotate'; readonly role: TopRole } & StagedKeys)
   | ({

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -62,4 +62,17 @@ test('a collection of any name has its own folder directly below the folder of c
       if (paths[0] !== undefined && one !== other) assert.notEqual(paths[0], paths[1]);
     }),
   );
+});
+
+test('metadata that cannot be listed are not taken for a collection that has none', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-working-'));
+  const working = openWorkingFolder(folder, 'example.com/unread');
+  assert.equal((await working.standing('tuf')).size, 0);
+  mkdirSync(working.path, { recursive: true });
+  symlinkSync('tuf', join(working.path, 'tuf'));
+  try {
+    await assert.rejects(working.standing('tuf'), { code: 'TRUST_AUTHOR_WORKING_FOLDER' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -1,7 +1,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { meansNoSuchPath, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Dialect, TopRole } from '../tuf-metadata/model.ts';
 import type { Standing } from './collection.ts';
@@ -92,7 +92,12 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     await writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`, shared);
   };
   const readFiles = async (sub: string): Promise<Map<string, Buffer>> => {
-    const names = (await readdir(at(sub)).catch(() => [])).filter((file) => file.endsWith('.json')).sort();
+    const listed = await readdir(at(sub)).catch((error: unknown) => {
+      // What cannot be listed must not be begun again.
+      if (meansNoSuchPath(error)) return [];
+      throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', at(sub), reasonOf(error), error);
+    });
+    const names = listed.filter((file) => file.endsWith('.json')).sort();
     const roles = names.map((file) => decodeURIComponent(file.slice(0, -'.json'.length)));
     return new Map(
       await Promise.all(
