@@ -115,7 +115,11 @@ export async function dropOldAbandonedWrites(folder: string): Promise<void> {
   }
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/**
+ * Makes the names in a folder durable: of files that were created, renamed or removed in it.
+ * @throws the system's error
+ */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await handle.sync();

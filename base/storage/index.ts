@@ -13,8 +13,10 @@ export {
   createFileAtomic,
   dropAbandonedWrites,
   dropOldAbandonedWrites,
+  syncFolder,
   writeFileAtomic,
 } from './atomic-file.ts';
+export { syncTree } from './sync-tree.ts';
 export type {
   Database,
   Migration,

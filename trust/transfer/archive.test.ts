@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,11 +17,16 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { digestOf } from '../../base/distribution/index.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
+import { parsePublicKey } from '../keys/public-key.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { signImage } from '../signing/sign-image.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import type { Verdict } from '../findings/types.ts';
-import { verifyArchive } from './carry.ts';
+import { keySigner } from '../signers/signer.ts';
+import { syncedDuring } from '../../base/storage/synced.fixture.ts';
+import { writeArchive } from './archive.ts';
+import { packPolicy } from './carried-policy.ts';
+import { extractPolicy, verifyArchive } from './carry.ts';
 import { openLayout } from './layout.ts';
 import type { LayoutRepository } from './layout.ts';
 
@@ -166,4 +179,36 @@ test('the verified image is the one that the archive names and that would be loa
     const verdict = await judge(file);
     assert.deepEqual([verdict.digest, verdict.outcome], [digest, outcome]);
   }
+});
+
+test('an archive, and the policy that is taken out of it, are on the disk before and with their names', async () => {
+  const layout = await openLayout(mkdtempSync(join(home, 'layout-')));
+  const digest = await push(layout, 'image', '1');
+  await layout.finish();
+  await policyOf('{ cosign: { key: k.pub } }');
+  mkdirSync(join(home, 'policy'));
+  for (const name of ['policy.yaml', 'k.pub']) copyFileSync(join(home, name), join(home, 'policy', name));
+  const signer = keySigner(await loadSigningKey(join(home, 'k.key'), { environment: {} }));
+  const file = join(home, 'out/app.tar');
+  const policy = await packPolicy(join(home, 'policy'), now);
+  const written = await syncedDuring(() =>
+    writeArchive({
+      ...{ file, from: layout, reference, wanted: digest, tag: '1', policy, freshFor: 3600, signer, now },
+    }),
+  );
+  assert.match(written.at(-2) ?? '', /\/out\/app\.tar\.[0-9a-f-]+\.part$/u);
+  assert.equal(written.at(-1), join(home, 'out'));
+
+  const to = join(home, 'taken/policy.d');
+  const key = parsePublicKey('k.pub', readFileSync(join(home, 'k.pub'), 'utf8'));
+  assert.ok(!('problem' in key));
+  const taken = await syncedDuring(() => extractPolicy({ file, key, to, now }));
+  assert.deepEqual(readdirSync(to).sort(), ['k.pub', 'policy.yaml']);
+  const names = taken.map((path) => path.replace(/\.[0-9a-f-]{36}\.part/u, '').slice(home.length));
+  assert.deepEqual(names.slice(0, -1).sort(), [
+    '/taken/policy.d',
+    '/taken/policy.d/k.pub',
+    '/taken/policy.d/policy.yaml',
+  ]);
+  assert.equal(names.at(-1), '/taken');
 });

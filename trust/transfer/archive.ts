@@ -8,7 +8,7 @@ import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
-import { makeFolderSync } from '../../base/storage/index.ts';
+import { makeFolderSync, syncFolder } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
 import type { Signer } from '../signers/signer.ts';
@@ -244,7 +244,7 @@ async function metadataEnds(layout: RegistryRepository): Promise<number[]> {
 }
 
 /**
- * Writes a layout as one file, which appears only when it is complete.
+ * Writes a layout as one file, which appears only when it is complete, and is then on the disk.
  * @param heads files before the blobs, where they exist
  */
 export async function writeTar(folder: string, file: string, heads: readonly string[]): Promise<void> {
@@ -268,6 +268,7 @@ export async function writeTar(folder: string, file: string, heads: readonly str
     await handle.sync();
     await handle.close();
     await rename(partial, file);
+    await syncFolder(dirname(file));
   } catch (error) {
     tar.destroy();
     await written.catch(() => undefined);

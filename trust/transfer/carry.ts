@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Reference, RegistryRepository } from '../../base/distribution/index.ts';
+import { syncFolder, syncTree } from '../../base/storage/index.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { openSigner } from '../signing/open-signer.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
@@ -212,7 +214,8 @@ export function verifyArchive(input: {
 }
 
 /**
- * Writes the policy that an archive carries to a folder, which appears only when it is complete.
+ * Writes the policy that an archive carries to a folder, which appears only when it is complete, and is then
+ * on the disk.
  * @param key the key that must have signed the archive
  * @returns the names of the files
  * @throws the errors of useArchive; TRUST_ARCHIVE_EXISTS when the folder exists
@@ -233,7 +236,9 @@ export function extractPolicy(input: {
     try {
       await mkdir(partial, { recursive: true, mode: 0o755 });
       const names = await unpackPolicy(policy, partial);
+      await syncTree(partial);
       await rename(partial, to);
+      await syncFolder(dirname(resolve(to)));
       return names;
     } catch (error) {
       await rm(partial, { recursive: true, force: true });
