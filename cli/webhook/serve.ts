@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
@@ -22,6 +20,7 @@ import { collect, withRegistries } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
+import { openTemporaryFolder } from './temporary-folder.ts';
 
 interface ServeFlags extends RegistryFlags {
   readonly listen: string;
@@ -208,10 +207,10 @@ async function openPolicyOf(
     open.push(() => holder.close());
     return holder;
   }
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-webhook-'));
-  open.push(() => rm(folder, { recursive: true, force: true }));
+  const folder = await openTemporaryFolder();
+  open.push(() => folder.close());
   const followed = followPolicy({
-    ...{ client, load: loadPolicySet, folder: join(folder, 'policy'), log },
+    ...{ client, load: loadPolicySet, folder: join(folder.path, 'policy'), log },
     ...(flags.policyFiles === undefined ? {} : { referred: flags.policyFiles }),
   });
   open.push(() => followed.close());
