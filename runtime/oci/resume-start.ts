@@ -68,7 +68,7 @@ export async function resumeStart(dir: string, init: ProcessIdentity): Promise<b
  */
 async function stopped(pid: number): Promise<void> {
   for (let turn = 0; turn < 1000; turn += 1) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(unlessGone(''));
     const state = stat.slice(stat.lastIndexOf(')') + 2).charAt(0);
     if (state === 'T' || state === '') return;
     await pause(1);
