@@ -65,11 +65,23 @@ const alive = { drained: false, unwell: false };
  * depend on its backends: a node port of a service without addresses is claimed in both families, so that no
  * other service takes it while the last backend of a family is replaced.
  */
-export function claimsOf(service: Service): { readonly key: ServerKey; readonly field: string }[] {
-  return expand({ ...service, backends: [] }, () => alive).map((server) => ({
+export function claimsOf(service: Service): readonly ServiceClaim[] {
+  const known = knownClaims.get(service);
+  if (known !== undefined) return known;
+  const claims = expand({ ...service, backends: [] }, () => alive).map((server) => ({
     key: keyOf(server),
     field: server.address === undefined ? 'ports' : addressField(service, server.address),
   }));
+  knownClaims.set(service, claims);
+  return claims;
+}
+
+/** A service that is admitted is asked for its claims several times. */
+const knownClaims = new WeakMap<Service, readonly ServiceClaim[]>();
+
+interface ServiceClaim {
+  readonly key: ServerKey;
+  readonly field: string;
 }
 
 function addressField(service: Service, address: string): string {

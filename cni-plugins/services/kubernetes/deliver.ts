@@ -23,9 +23,9 @@ export interface DeliverTiming {
 
 /**
  * Number of Kubernetes services in one call: thousands at once would leave garbage many times the size of the
- * live data.
+ * live data, and each call waits for the disk.
  */
-const portion = 50;
+const portion = 200;
 
 export const usualDelivery: DeliverTiming = { gather: 20, retryRefused: 10_000, retryFailed: 1000 };
 

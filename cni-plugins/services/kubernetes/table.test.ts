@@ -221,11 +221,11 @@ test(
       info: (fields: object) => void warned.push(fields),
       warn: (fields: object) => void warned.push(fields),
     };
-    const names = Array.from({ length: 120 }, (_, index) => `s${index}`);
+    const names = Array.from({ length: 480 }, (_, index) => `s${index}`);
     // The first service has an address that the last service of the previous state still has to release.
     let isFree = false;
     answerWith((put) => {
-      isFree ||= put.includes('shop/s119');
+      isFree ||= put.includes('shop/s479');
       return put.includes('shop/s0') && !isFree
         ? [{ name: 'shop/s0', code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: 'addresses', why: 'it is taken' }]
         : [];
@@ -241,7 +241,7 @@ test(
     const put = reported
       .filter((line) => line.startsWith('put'))
       .map((line) => line.split(' ')[1]!.split(','));
-    assert.ok(put.length > 3 && put.every((each) => each.length <= 50));
+    assert.ok(put.length > 3 && put.every((each) => each.length <= 200));
     assert.deepEqual(put.flat(), [...names, 's0']);
     assert.deepEqual([delivery.refused(), warned], [[], []]);
     delivery.close();

@@ -44,6 +44,7 @@ if (inPrivateNetns(import.meta.filename)) {
       Array.from({ length: 300 }, (_, index) => ({
         ...webServer,
         service: `service-${index}`,
+        scheduler: 'sh',
         address: `10.96.${index >> 8}.${index & 255}`,
         destinations: [3, 4].map((each) => ({ address: `10.2.${backend}.${each}`, port: 8080, weight: 1 })),
       }));

@@ -1,7 +1,7 @@
 import type { Refusal, VirtualServer } from '../model/model.ts';
 import { maglevTable } from '../slots/maglev.ts';
 import { inTurn, keepingOwners } from '../slots/orders.ts';
-import { mostSlots, sharesOf, sizeFor, slotSizes } from '../slots/sizes.ts';
+import { mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor } from '../slots/sizes.ts';
 import type { Weighted } from '../slots/sizes.ts';
 import type { Mode } from './rules.ts';
 
@@ -84,6 +84,12 @@ export function planOf(
     const kept = slotSizes.find((each) => each >= Math.max(size, existing.length)) ?? mostSlots;
     return { ...common, size: kept, draw: 'client', slots: keepingOwners(existing, sharesOf(all, kept)) };
   }
-  const shares = sharesOf(all, size);
-  return { ...common, size, draw: 'turn', slots: held ? keepingOwners(existing, shares) : inTurn(shares) };
+  const drawn = held || weights !== undefined ? size : turnSizeFor(all);
+  const shares = sharesOf(all, drawn);
+  return {
+    ...common,
+    size: drawn,
+    draw: 'turn',
+    slots: held ? keepingOwners(existing, shares) : inTurn(shares),
+  };
 }

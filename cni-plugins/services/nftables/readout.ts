@@ -20,7 +20,6 @@ import { createHash } from 'node:crypto';
 import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { giveMemoryBack } from '../model/memory.ts';
 import type { Family } from '../model/model.ts';
-import type { SlotSize } from '../slots/sizes.ts';
 import { refuseMode, restrictedRefuseMode } from './modes.ts';
 import {
   baseChains,
@@ -180,7 +179,7 @@ function listed(list: Buffer = none): Buffer[] {
 }
 
 /** Returns the names in the slots of one server, up to the first missing slot. @param key the server's key */
-export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, size: SlotSize): string[] {
+export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, size: number): string[] {
   const names: string[] = [];
   const answers = filter.exchange(
     Array.from({ length: size }, (_, slot) =>
@@ -201,7 +200,7 @@ export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, si
 export function haveSlots(
   filter: NetlinkSocket,
   family: Family,
-  servers: Iterable<{ readonly key: Buffer; readonly size: SlotSize }>,
+  servers: Iterable<{ readonly key: Buffer; readonly size: number }>,
 ): boolean {
   const atOnce = 250;
   let asked: Request[] = [];

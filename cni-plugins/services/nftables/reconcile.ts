@@ -6,7 +6,6 @@ import { givingMemoryBack } from '../model/memory.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, VirtualServer } from '../model/model.ts';
 import { unpackServer } from '../model/packed-server.ts';
-import type { SlotSize } from '../slots/sizes.ts';
 import { deniedSet, rangesSet, restrictedMap } from '../source-ranges/rules.ts';
 import { forgetStale } from './connections.ts';
 import {
@@ -146,7 +145,7 @@ function rebuild(
 function* adopted({
   standing: existing,
   modes,
-}: TableContent): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
+}: TableContent): Generator<{ readonly key: Buffer; readonly size: number }> {
   for (const { packed, mode } of existing.values()) {
     const size = modes.modeOf(mode)?.size;
     if (size !== undefined) yield { key: keyBytes(unpackServer(packed)), size };

@@ -25,8 +25,7 @@ import {
 import type { Chain, DataType, NamedSet, Table } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 import { maglevSlots } from '../slots/maglev.ts';
-import { slotSizes } from '../slots/sizes.ts';
-import type { SlotSize } from '../slots/sizes.ts';
+import { mostSlots, slotSizes } from '../slots/sizes.ts';
 import {
   backendsSetOf,
   dropOfBackend,
@@ -47,7 +46,8 @@ import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules
 export interface Mode {
   /** Node ports are looked up without the address. */
   readonly at: 'address' | 'node';
-  readonly size: SlotSize;
+  /** Number of slots, 1 to 256. */
+  readonly size: number;
   readonly draw: Draw;
   /** A client is remembered for this many seconds since its last new connection. */
   readonly hold?: number;
@@ -67,14 +67,14 @@ export function chainOf({ at, size, draw, hold, masquerade: hides, restricted }:
 }
 
 const chainForm =
-  /^pick_(address|node)_(16|64|256)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?(_restricted)?$/u;
+  /^pick_(address|node)_(\d+)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?(_restricted)?$/u;
 
 export function modeOf(chain: string): Mode | undefined {
   const [, at, size, draw, hold, hides, restricted] = chainForm.exec(chain) ?? [];
   if (at === undefined || size === undefined || draw === undefined) return undefined;
   return {
     at: at as Mode['at'],
-    size: Number(size) as SlotSize,
+    size: Number(size),
     draw: draw as Draw,
     ...(hold === undefined ? {} : { hold: Number(hold) }),
     masquerade: hides !== undefined,
@@ -147,7 +147,9 @@ const layouts: Readonly<Record<Family, Layout>> = {
 const portFrom = (to: number): Buffer => payload('transport', 0, 2, to);
 const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 
-export const slotMap = (size: SlotSize): string => `slots${size}`;
+/** Returns the map that has the slots of a server with this many. */
+export const slotMap = (size: number): string =>
+  `slots${slotSizes.find((each) => each >= size) ?? mostSlots}`;
 
 /** The most remembered clients: as many as connection tracking holds by default on a large host. */
 const mostHeld = 262_144;
@@ -326,7 +328,10 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
     ...mark(client, chosenMark | (mode.masquerade ? hiddenMark : 0)),
     translateDestination(ip, slot, port),
   ];
-  if (mode.hold === undefined) return [{ chain, expressions: [...draw, ...go] }];
+  // The number of slots changed between two lookups for one packet. Without its destination the packet would
+  // leave with the virtual address, and so would the whole connection. Its client repeats a packet that is lost.
+  const lost = { chain, expressions: [verdict('drop')] };
+  if (mode.hold === undefined) return [{ chain, expressions: [...draw, ...go] }, lost];
   const time = { key: client, value: slot, milliseconds: mode.hold * 1000 };
   const again = againChainOf(mode);
   return [
@@ -342,9 +347,11 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
     { chain, expressions: [...draw, remember('add', 'held', time), ...go] },
     // The set of held clients is full: the client is served all the same.
     { chain, expressions: [...draw, ...go] },
+    lost,
     { chain: again, expressions: [...key, meta('priority', slot), remember('refresh', 'held', time), ...go] },
     // The entry expired between the two lookups.
     { chain: again, expressions: [...draw, ...go] },
+    { ...lost, chain: again },
   ];
 }
 

@@ -2,7 +2,7 @@ import { largest } from '../../../base/lists/index.ts';
 
 /** Computes how many slots a virtual server gets, and how many each destination gets. */
 
-/** Sizes of a slot table. Each size has one constant rule. */
+/** Sizes of a slot table for hashes. The slots of each table are in the smallest map that takes them. */
 export const slotSizes = [16, 64, 256] as const;
 export type SlotSize = (typeof slotSizes)[number];
 export const mostSlots = 256;
@@ -59,6 +59,22 @@ export function errorOf(all: readonly Weighted[], shares: ReadonlyMap<string, nu
     largest(all.map(({ name, weight }) => Math.abs(((shares.get(name) ?? 0) * total) / (size * weight) - 1))),
   );
 }
+
+/** The most slots that are written to meet the weights exactly, where a fixed size would be near enough. */
+const mostExact = 64;
+
+/**
+ * Returns the number of slots for connections that take the slots in turn or by chance. Unlike a hash, a draw
+ * does not depend on the number of slots, so there are as few as meet the weights exactly: three equal
+ * destinations get three slots, where a hash needs 64.
+ */
+export function turnSizeFor(all: readonly Weighted[]): number {
+  const divisor = all.reduce((found, { weight }) => greatestDivisor(found, weight), 0);
+  const total = all.reduce((sum, { weight }) => sum + weight / divisor, 0);
+  return total <= mostExact ? total : sizeFor(all);
+}
+
+const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));
 
 /**
  * Returns the smallest size that meets all weights within 5 %. If no size does, returns the largest, which

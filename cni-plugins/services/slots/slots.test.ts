@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { towardsLeast } from './least-connections.ts';
 import { maglevSlots, maglevTable } from './maglev.ts';
 import { inTurn, keepingOwners } from './orders.ts';
-import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes } from './sizes.ts';
+import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor } from './sizes.ts';
 import type { Weighted } from './sizes.ts';
 
 const seed = {
@@ -34,6 +34,25 @@ test('the smallest size that meets the weights within 5 %', () => {
     [Array.from({ length: 256 }, () => 1), 256],
   ];
   for (const [weights, size] of table) assert.equal(sizeFor(named(weights)), size, String(weights));
+});
+
+test('slots that are taken in turn are as few as meet the weights exactly, up to 64', () => {
+  const table: readonly (readonly [weights: readonly number[], size: number])[] = [
+    [[1], 1],
+    [[7], 1],
+    [[1, 1, 1], 3],
+    [[8, 4, 4], 4],
+    [[6, 4], 5],
+    [Array.from({ length: 64 }, () => 9), 64],
+    [[63, 1], 64],
+    [[64, 1], 64],
+    [Array.from({ length: 65 }, () => 1), 256],
+  ];
+  for (const [weights, size] of table) {
+    assert.equal(turnSizeFor(named(weights)), size, String(weights));
+    const shares = sharesOf(named(weights), size);
+    if (weights[0] !== 64 && size <= 64) assert.equal(errorOf(named(weights), shares), 0, String(weights));
+  }
 });
 
 test('shares: all slots are given, each destination has one, and none is a slot away from its due except for those first ones', () => {

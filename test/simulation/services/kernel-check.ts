@@ -1,3 +1,4 @@
+import { slotMap } from '../../../cni-plugins/services/nftables/rules.ts';
 import type { Service, ServicePort } from '../../../cni-plugins/services/model/model.ts';
 import type { Declared } from './declared.ts';
 import type { Element, NfTables, Table } from './nf-tables.ts';
@@ -84,7 +85,7 @@ function wrongSlots(
   if (size === undefined) return `it leads to ${chain}`;
   const rules = table.chains.get(chain)?.rules.length ?? 0;
   if (rules === 0) return `${chain} has no rule`;
-  const slots = table.sets.get(`slots${size}`) ?? new Map<string, Element>();
+  const slots = table.sets.get(slotMap(Number(size))) ?? new Map<string, Element>();
   // A table of consistent hashing has a prime number of slots.
   const count = service.scheduler === 'maglev' ? 251 : Number(size);
   const found = new Map<string, number>();
