@@ -5,6 +5,7 @@ import type { Logger } from '../base/log/index.ts';
 import { startNameServer } from '../cni-plugins/index.ts';
 import type { NameFigures, NameServer } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
+import { placeOf } from './kubernetes-place.ts';
 
 /** The name server of networks, as configured. Its thread runs only if there are names to answer. */
 export interface DaemonNameServer {
@@ -18,7 +19,7 @@ export interface DaemonNameServer {
 }
 
 export function openDaemonNameServer(
-  { root, network: { dns } }: DaemonConfig,
+  { root, network: { dns, kubernetes } }: DaemonConfig,
   log: Logger,
 ): DaemonNameServer {
   let starting: Promise<NameServer | undefined> | undefined;
@@ -26,11 +27,15 @@ export function openDaemonNameServer(
   const wrong = dns.upstreams.filter((address) => isIP(address) === 0);
   if (wrong.length > 0)
     log.warn({ wrong }, 'network.dns.upstreams takes addresses; these entries are ignored');
+  const ofCluster = kubernetes?.dns;
+  if (ofCluster !== undefined && !dns.enabled)
+    log.warn({}, 'network.kubernetes.dns has no effect: network.dns.enabled is false');
+  const cluster = ofCluster && { cluster: { ...ofCluster, place: placeOf(kubernetes) } };
   const start = (): void => {
     if (!dns.enabled || closed) return;
     const { ttl, upstreams, maxForwards } = dns;
     starting ??= startNameServer(
-      { databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards },
+      { databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards, ...cluster },
       log,
     ).catch((thrown: unknown) => {
       log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
@@ -38,6 +43,8 @@ export function openDaemonNameServer(
       return undefined;
     });
   };
+  // Pods of the host's network namespace, and those that other runtimes attach, ask without any attachment here.
+  if (ofCluster !== undefined) start();
   return {
     start,
     async ready() {

@@ -3,7 +3,18 @@
  * and the answer. Everything else in a message passes through unread. Pure.
  */
 
-export const type = { A: 1, SOA: 6, PTR: 12, AAAA: 28, OPT: 41, TSIG: 250, ANY: 255 } as const;
+export const type = {
+  A: 1,
+  CNAME: 5,
+  SOA: 6,
+  PTR: 12,
+  TXT: 16,
+  AAAA: 28,
+  SRV: 33,
+  OPT: 41,
+  TSIG: 250,
+  ANY: 255,
+} as const;
 export const classIn = 1;
 export const rcode = {
   NOERROR: 0,
@@ -16,7 +27,7 @@ export const rcode = {
 } as const;
 
 /** RFC 8914: why there is no answer. */
-export const extendedError = { prohibited: 18, noReachableAuthority: 22 } as const;
+export const extendedError = { notReady: 14, prohibited: 18, noReachableAuthority: 22 } as const;
 
 export const headerBytes = 12;
 /** RFC 1035, section 4.2.1: the limit of a datagram for a client that does not announce another. */
@@ -184,10 +195,14 @@ export function roomOf({ edns }: Pick<Query, 'edns'>): number {
   return edns === undefined ? plainDatagramBytes : Math.min(edns.datagramBytes, datagramBytes);
 }
 
-/** One record of an answer. Its owner is the name in the question. */
+/** One record of an answer. */
 export interface Answer {
   readonly type: number;
   readonly data: Uint8Array;
+  /** An encoded name. Absent: the name in the question. */
+  readonly owner?: Uint8Array;
+  /** Seconds. Absent: as the reply says. */
+  readonly ttl?: number;
 }
 
 export interface Reply {
@@ -199,9 +214,13 @@ export interface Reply {
   readonly zoneLabels?: number;
   /** {@link extendedError}; sent to an asker that supports EDNS. */
   readonly extendedError?: number;
+  /** Records that may be left out, such as the addresses of an SRV record's target. */
+  readonly additionals?: readonly Answer[];
+  /** More records exist than these. */
+  readonly truncated?: true;
 }
 
-const nameOfQuestion = 0xc000 | headerBytes;
+const nameOfQuestionBytes = Buffer.of(0xc0, headerBytes);
 
 /**
  * Returns the message of a reply. Records that do not fit into `room` bytes are left out and the message is
@@ -211,22 +230,24 @@ const nameOfQuestion = 0xc000 | headerBytes;
 export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: number): Buffer {
   const opt = asked.edns === undefined ? undefined : encodeOpt(reply);
   const parts: Buffer[] = [];
-  let size = asked.questionEnd + (opt?.length ?? 0);
-  let count = 0;
-  for (const { type: recordType, data } of reply.answers) {
-    size += 12 + data.length;
-    if (size > room) break;
-    const record = Buffer.allocUnsafe(12 + data.length);
-    writeRecordHead(record, nameOfQuestion, recordType, reply.ttl, data.length);
-    record.set(data, 12);
-    parts.push(record);
-    count += 1;
-  }
-  const truncated = count < reply.answers.length;
+  let left = room - asked.questionEnd - (opt?.length ?? 0);
+  /** Returns how many of the records fit, and appends these. */
+  const take = (records: readonly Answer[]): number => {
+    for (const [index, each] of records.entries()) {
+      const record = encodeRecord(each, reply.ttl);
+      left -= record.length;
+      if (left < 0) return index;
+      parts.push(record);
+    }
+    return records.length;
+  };
+  const count = take(reply.answers);
+  const truncated = count < reply.answers.length || reply.truncated === true;
   const soa =
     reply.zoneLabels === undefined || truncated
       ? undefined
       : encodeSoa(query, asked, reply.zoneLabels, reply.ttl);
+  const more = truncated || soa !== undefined ? 0 : take(reply.additionals ?? []);
   const head = Buffer.from(query.subarray(0, asked.questionEnd));
   const bits =
     flag.response |
@@ -238,13 +259,25 @@ export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: num
   head.writeUInt16BE(bits, 2);
   head.writeUInt16BE(count, 6);
   head.writeUInt16BE(soa === undefined ? 0 : 1, 8);
-  head.writeUInt16BE(opt === undefined ? 0 : 1, 10);
+  head.writeUInt16BE((opt === undefined ? 0 : 1) + more, 10);
   return Buffer.concat([
     head,
     ...parts,
     ...(soa === undefined ? [] : [soa]),
     ...(opt === undefined ? [] : [opt]),
   ]);
+}
+
+function encodeRecord({ type: recordType, data, owner, ttl }: Answer, usual: number): Buffer {
+  const own = owner ?? nameOfQuestionBytes;
+  const record = Buffer.allocUnsafe(own.length + 10 + data.length);
+  record.set(own, 0);
+  record.writeUInt16BE(recordType, own.length);
+  record.writeUInt16BE(classIn, own.length + 2);
+  record.writeUInt32BE(ttl ?? usual, own.length + 4);
+  record.writeUInt16BE(data.length, own.length + 8);
+  record.set(data, own.length + 10);
+  return record;
 }
 
 function writeRecordHead(

@@ -1,3 +1,4 @@
+import { formatIp, ipFromBytes } from '../../base/addresses/index.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { Endpoint } from './decide.ts';
 
@@ -27,6 +28,8 @@ export interface NameQueries {
     network: string,
     address: Uint8Array,
   ): readonly { readonly network: string; readonly number: number }[];
+  /** Returns the networks of attachments that have the address. */
+  networksWith(namespaceId: string, address: Uint8Array): readonly string[];
   /** Returns whether an attachment of the network has a default route. */
   networkHasWayOut(namespaceId: string, network: string): boolean;
   /** Returns whether the attachment has a default route. */
@@ -81,6 +84,16 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
         UNION SELECT attachment FROM name WHERE realm = ?1 AND network = ?2 AND address = ?3)
      ORDER BY other.number`,
   );
+  // The address of a third-party plugin's attachment is only in its result.
+  const selectNetworksWith = db.prepare(
+    `SELECT DISTINCT network FROM attachment WHERE realm = ?1 AND number IN
+       (SELECT attachment FROM lease WHERE realm = ?1 AND address = ?2
+        UNION SELECT attachment FROM name WHERE realm = ?1 AND address = ?2
+        UNION SELECT part.attachment FROM part JOIN attachment AS own ON own.number = part.attachment
+              JOIN json_each(result, '$.ips') AS ip
+              WHERE own.realm = ?1 AND own.origin = 'plugin'
+                AND json_extract(ip.value, '$.address') LIKE ?3 || '/%')`,
+  );
 
   const byDefault = "json_extract(route.value, '$.dst') IN ('0.0.0.0/0', '::/0')";
   const selectWaysOut = db.prepare(
@@ -111,6 +124,12 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
         network: string;
         number: number;
       }[],
+    networksWith: (namespaceId, address) =>
+      (
+        selectNetworksWith.all(namespaceId, keyOf(address), formatIp(ipFromBytes(address))) as unknown as {
+          network: string;
+        }[]
+      ).map(({ network }) => network),
     networkHasWayOut: (namespaceId, network) => selectWaysOut.get(namespaceId, network) !== undefined,
     hasWayOut: (attachment) => selectWayOut.get(attachment) !== undefined,
     upstreams: (attachment) =>

@@ -6,6 +6,10 @@ import { asPortcullisError, errorToJson, reasonOf } from '../../base/errors/inde
 import { openNetworkDatabase } from '../database/database.ts';
 import { parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
+import { followClusterNames } from '../cluster-names/watch.ts';
+import { openClusterListener } from './cluster-listener.ts';
+import type { ClusterListener, ClusterListenerOptions } from './cluster-listener.ts';
+import { keepOneAddress } from './node-address.ts';
 import { createNameCounts } from './figures.ts';
 import { createGates } from './listeners.ts';
 import { createNameTable } from './name-table.ts';
@@ -46,9 +50,8 @@ function start(): void {
   const table = createNameTable(database);
   const figures = createNameCounts();
   const upstreams = followUpstreams();
-  const gates = createGates({
+  const common = {
     table,
-    settings,
     upstreams: () => upstreams.current(),
     port: settings.port ?? 53,
     limits: {
@@ -58,7 +61,9 @@ function start(): void {
     },
     figures,
     log,
-  });
+  };
+  const gates = createGates({ ...common, settings });
+  const cluster = openCluster(common);
 
   let followedAt = 0;
   const follow = (): void => {
@@ -80,6 +85,7 @@ function start(): void {
   const resting = setInterval(() => {
     upstreams.look();
     gates.rest();
+    cluster.rest();
   }, restEveryMs);
   // Written by any process that commits, including plugins without the daemon. The watch is valid as long as
   // our connection.
@@ -99,15 +105,57 @@ function start(): void {
   }
 
   port?.on('message', (message: ToNameServer) => {
-    if (message.do === 'figures') return post({ figures: figures.figures(gates.counts()) });
+    if (message.do === 'figures') {
+      const [own, ofCluster] = [gates.counts(), cluster.counts()];
+      return post({
+        figures: figures.figures({
+          gates: own.gates + ofCluster.gates,
+          closedGates: own.closedGates + ofCluster.closedGates,
+        }),
+      });
+    }
     clearInterval(looking);
     clearInterval(resting);
     clearTimeout(settling);
     watching?.close();
     gates.close();
     database.close();
-    port.close();
+    void cluster.close().then(() => port.close());
   });
+}
+
+interface OpenCluster {
+  rest(): void;
+  counts(): ReturnType<ClusterListener['counts']>;
+  close(): Promise<void>;
+}
+
+/** Answers the names of the cluster, if there is one, and removes what a former configuration left. */
+function openCluster(common: Omit<ClusterListenerOptions, 'address' | 'names' | 'zone'>): OpenCluster {
+  const address = settings.cluster && parseIp(settings.cluster.address);
+  keepOneAddress(`${settings.databasePath}.cluster-address`, address, log);
+  if (settings.cluster === undefined || address === undefined)
+    return {
+      rest: () => undefined,
+      counts: () => ({ gates: 0, closedGates: 0 }),
+      close: async () => undefined,
+    };
+  const { place, domain, podNames } = settings.cluster;
+  const followed = followClusterNames({ place, log });
+  const listener = openClusterListener({
+    ...common,
+    address,
+    names: followed.names,
+    zone: { domain, podNames, ttl: settings.ttl },
+  });
+  return {
+    rest: listener.rest,
+    counts: listener.counts,
+    async close() {
+      listener.close();
+      await followed.close();
+    },
+  };
 }
 
 /** The node's name servers, from its resolv.conf. */

@@ -22,6 +22,11 @@ export interface NameTable {
   served(afresh: boolean): readonly ServedNetwork[];
   /** @param network the one whose gateway was asked */
   seenBy(asker: IpAddress, network: ServedNetwork): Seen;
+  /**
+   * Returns what an attachment with this address sees, whichever network it is on. Undefined: there is none.
+   * @param namespaceId the host network namespace that the question came to
+   */
+  seenOnHost(asker: IpAddress, namespaceId: string): Seen | undefined;
 }
 
 /** What one asker sees: the network that it asks first, then the others that it is on. */
@@ -46,6 +51,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   const served = createServedNetworks(queries);
   const names = createNetworkNames(queries, served);
   const askers = new LRUCache<string, Seen>({ max: remembered });
+  const onHost = new LRUCache<string, { readonly seen?: Seen }>({ max: remembered });
   let version: unknown;
 
   /** The host itself has a way out. For an asker without a known attachment, the network decides. */
@@ -92,6 +98,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       version = now;
       names.forget();
       askers.clear();
+      onHost.clear();
       return true;
     },
     served: served.current,
@@ -101,6 +108,23 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       if (known !== undefined) return known;
       const seen = lookAt(asker, network);
       askers.set(key, seen);
+      return seen;
+    },
+    seenOnHost(asker, namespaceId) {
+      const key = `${namespaceId}\0${asker.value}`;
+      const known = onHost.get(key);
+      if (known !== undefined) return known.seen;
+      const all = queries
+        .networksWith(namespaceId, ipBytes(asker))
+        .map((network) => lookAt(asker, served.of(namespaceId, network)));
+      const [first] = all;
+      const seen = first && {
+        isAttached: true,
+        networks: all.flatMap(({ networks }) => networks),
+        mayForward: all.some(({ mayForward }) => mayForward),
+        upstreams: first.upstreams,
+      };
+      onHost.set(key, seen === undefined ? {} : { seen });
       return seen;
     },
   };

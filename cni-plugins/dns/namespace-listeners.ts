@@ -23,7 +23,9 @@ export interface NamespaceListeners {
   close(): void;
 }
 
-export interface NamespaceListenersOptions extends Pick<QueryHandlerOptions, 'settings' | 'upstreams'> {
+export interface NamespaceListenersOptions {
+  readonly settings: QueryHandlerOptions['settings'];
+  readonly upstreams: QueryHandlerOptions['upstreams'];
   readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
   readonly port: number;
   readonly limits: ForwardLimits;

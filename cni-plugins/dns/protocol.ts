@@ -1,6 +1,7 @@
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { LogLevel } from '../../base/log/index.ts';
 import type { QueryResult } from './query-handler.ts';
+import type { ApiPlace } from '../../base/kubernetes/index.ts';
 import type { ForwardOutcome } from './forwarder.ts';
 
 /** The messages between the name server and its Worker. */
@@ -16,6 +17,18 @@ export interface NameServerSettings {
   readonly upstreamPort?: number;
   /** Another file than /etc/resolv.conf; in tests only. */
   readonly resolvConf?: string;
+  /** Absent: names of no cluster are answered. */
+  readonly cluster?: ClusterNamesSettings;
+}
+
+/** A cluster whose names are answered to the pods of this node. */
+export interface ClusterNamesSettings {
+  readonly place: ApiPlace;
+  /** The address that pods ask. It is added to the loopback link. */
+  readonly address: string;
+  /** `cluster.local` */
+  readonly domain: string;
+  readonly podNames: boolean;
 }
 
 /** Counters since the start. */

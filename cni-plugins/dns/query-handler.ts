@@ -1,5 +1,7 @@
 import { contains, formatIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
+import { answerRecords, queryFor } from './answer-records.ts';
+import type { ClusterDecision } from './cluster-decide.ts';
 import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
@@ -8,6 +10,8 @@ import {
   encodeFailure,
   encodeReply,
   extendedError,
+  isFailure,
+  isTruncated,
   rcode,
   rcodeOf,
   readQuery,
@@ -22,8 +26,7 @@ import type { ServedNetwork } from './served-networks.ts';
 export type QueryResult =
   'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
 
-export interface QueryHandlerOptions {
-  readonly table: Pick<NameTable, 'seenBy'>;
+interface CommonOptions {
   readonly settings: ZoneSettings;
   readonly forwarder: Pick<Forwarder, 'ask'>;
   /** Servers for an asker without servers of its own. They do not include our own listeners. */
@@ -32,6 +35,18 @@ export interface QueryHandlerOptions {
   readonly isOwn: (address: IpAddress) => boolean;
   readonly tell: (result: QueryResult) => void;
 }
+
+export type QueryHandlerOptions = CommonOptions & AskerView;
+
+/** How the asker is found, and what it can ask for besides names of networks. */
+type AskerView =
+  | { readonly table: Pick<NameTable, 'seenBy'>; readonly seenFrom?: undefined; readonly cluster?: undefined }
+  | {
+      readonly table?: undefined;
+      /** Returns what an asker sees. Undefined: it gets only a refusal. */
+      readonly seenFrom: (asker: IpAddress) => Seen | undefined;
+      readonly cluster: (asked: Query) => ClusterDecision;
+    };
 
 const longestStreamMessage = 0xffff;
 
@@ -42,7 +57,7 @@ const longestStreamMessage = 0xffff;
 export function createQueryHandler(
   options: QueryHandlerOptions,
 ): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
-  const { table, settings, forwarder, tell: report } = options;
+  const { settings, forwarder, tell: report } = options;
 
   return (arrival, networks) => {
     const { message, asker, byStream, reply } = arrival;
@@ -60,8 +75,15 @@ export function createQueryHandler(
       report(result);
       reply(encodeReply(question, asked, answer, room));
     };
-    const seen = seenFrom(asker, networks);
+    const seen =
+      options.seenFrom === undefined ? seenFrom(options.table, asker, networks) : options.seenFrom(asker);
     if (seen === undefined) return say('refused', refusal);
+    const ofCluster = options.cluster?.(asked);
+    if (ofCluster !== undefined) {
+      if (!('alias' in ofCluster)) return say(resultOf(ofCluster), ofCluster);
+      if (!seen.mayForward) return say('refused', refusal);
+      return followAlias(arrival, asked, ofCluster, seen, say);
+    }
     const decision = decide(asked, seen.networks, settings);
     if (decision === 'forward' && !seen.mayForward) return say('refused', refusal);
     if (decision === 'forward') return forward(arrival, asked, seen, room, say);
@@ -76,15 +98,49 @@ export function createQueryHandler(
    * own address. Undefined for any other asker, which gets only a refusal, so that no answer amplifies a
    * question.
    */
-  function seenFrom(asker: IpAddress, networks: readonly ServedNetwork[]): Seen | undefined {
+  function seenFrom(
+    table: Pick<NameTable, 'seenBy'>,
+    asker: IpAddress,
+    networks: readonly ServedNetwork[],
+  ): Seen | undefined {
     const near = networks.filter(({ subnets }) => subnets.some((subnet) => contains(subnet, asker)));
     const seen = near.map((network) => table.seenBy(asker, network));
     return seen.find(({ isAttached }) => isAttached) ?? seen[0];
   }
 
   function serversFor(seen: Seen): readonly IpAddress[] {
-    return (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter(
-      (server) => !options.isOwn(server),
+    const isOther = (server: IpAddress): boolean => !options.isOwn(server);
+    const own = seen.upstreams.filter(isOther);
+    return own.length > 0 ? own : options.upstreams().filter(isOther);
+  }
+
+  /** Answers an alias of a name elsewhere, with the addresses of that name: a resolver of a pod asks once. */
+  function followAlias(
+    { message, asker, byStream }: ReceivedQuery,
+    asked: Query,
+    { alias, chain }: Extract<ClusterDecision, { alias: string }>,
+    seen: Seen,
+    say: (result: QueryResult, answer: Reply, question: Buffer) => void,
+  ): void {
+    const question = Buffer.from(message);
+    const query = queryFor(alias, asked.type);
+    const read = readQuery(query);
+    if (read === undefined || 'rcode' in read) return say('failed', unreachable, question);
+    forwarder.ask(
+      { query, asked: read, asker: formatIp(asker), byStream, servers: serversFor(seen) },
+      (answer) => {
+        const records = answer && answerRecords(answer, read.questionEnd);
+        if (answer === undefined || records === undefined || isFailure(answer))
+          return say('failed', unreachable, question);
+        const reply: Reply = {
+          rcode: rcodeOf(answer),
+          answers: [...chain, ...records],
+          ttl: settings.ttl,
+          authoritative: true,
+          ...(isTruncated(answer) && { truncated: true }),
+        };
+        say('forwarded', reply, question);
+      },
     );
   }
 

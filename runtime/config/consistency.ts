@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { append } from '../../base/lists/index.ts';
 import { ways } from '../findings/ways.ts';
 import { registryProblems } from './registry-rules.ts';
@@ -39,6 +40,11 @@ export function checkConsistency(config: DaemonConfig): string[] {
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
   if (config.network.pods?.from === 'node' && config.network.pods.kubeconfig === undefined)
     problems.push('network.pods: from: node needs a kubeconfig; give one');
+  const names = config.network.kubernetes?.dns?.address;
+  if (names !== undefined && (isIP(names) === 0 || unusable.test(names)))
+    problems.push(
+      `network.kubernetes.dns.address: ${names} is not an address that pods can ask; give one such as 169.254.20.10`,
+    );
   append(problems, fleetProblems(config.fleet));
   append(problems, enforcementProblems(config.enforcement));
   const port = Number(config.metrics.address.split(':').at(-1));
@@ -46,6 +52,8 @@ export function checkConsistency(config: DaemonConfig): string[] {
   return problems;
 }
 
+/** Loopback, unspecified and multicast addresses. */
+const unusable = /^(?:0\.|127\.|2[2-5]\d\.|::1?$|ff)/iu;
 /** The host of a URL. `base/http` knows more forms, and is not loaded at the start. */
 const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/u;
 

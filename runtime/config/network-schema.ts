@@ -49,6 +49,37 @@ export const networkSchema: ConfigSchema = {
           description: 'Whether the NetworkPolicies of the cluster apply on this node.',
           default: true,
         },
+        dns: {
+          type: 'object',
+          description:
+            'Name server of this node for the names of the cluster’s services, in place of CoreDNS. If omitted, the names of the cluster are not answered.',
+          // Absent unless it is written: it adds an address to this host.
+          required: ['address'],
+          additionalProperties: false,
+          properties: {
+            address: {
+              type: 'string',
+              minLength: 2,
+              maxLength: 45,
+              description:
+                'Address at which the pods of this node ask, such as `169.254.20.10`: `clusterDNS` of the kubelet. The daemon adds it to the link lo. Use one address for all nodes that nothing else in the cluster has, and not the address of a service.',
+            },
+            domain: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 190,
+              pattern: '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$',
+              description: 'Domain of the cluster: `clusterDomain` of the kubelet.',
+              default: 'cluster.local',
+            },
+            podNames: {
+              type: 'boolean',
+              description:
+                'Whether names of pods are answered, such as `10-0-0-1.NAMESPACE.pod.cluster.local`. Any address has such a name, whether a pod has the address or not.',
+              default: true,
+            },
+          },
+        },
       },
     },
     plugins: {

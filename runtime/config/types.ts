@@ -80,6 +80,12 @@ export interface DaemonConfig {
       /** Absent: the name of the machine. */
       readonly nodeName?: string;
       readonly policies: boolean;
+      /** Absent: names of the cluster are not answered. */
+      readonly dns?: {
+        readonly address: string;
+        readonly domain: string;
+        readonly podNames: boolean;
+      };
     };
     /** `auto`: our own plugins run inside the daemon. `exec`: every chain runs the plugins' programs. */
     readonly plugins: 'auto' | 'exec';

@@ -1,0 +1,196 @@
+import { LRUCache } from 'lru-cache';
+import { ipBytes, parseIp } from '../../base/addresses/index.ts';
+import { parseJson } from '../../base/json/index.ts';
+import { createCollection } from '../../base/kubernetes/index.ts';
+import type { ListedCollection } from '../../base/kubernetes/index.ts';
+import { readNamedService, readNamedSlice } from './objects.ts';
+import { createOwners } from './owners.ts';
+import type { NamedPort, NamedService, NamedSlice } from './objects.ts';
+
+/**
+ * The names of a cluster's services, as the API last sent them. No side effects. An event costs as much as
+ * its service has endpoints, and a question as much as its answer.
+ */
+export interface ClusterNames {
+  readonly services: ListedCollection;
+  readonly slices: ListedCollection;
+  /** Whether both lists have arrived at least once. */
+  complete(): boolean;
+  /** Whether a namespace has a service. */
+  hasNamespace(namespace: string): boolean;
+  /** Returns a service by its names in lower case. */
+  service(namespace: string, name: string): NamedService | undefined;
+  /** Returns the endpoints of a service that count for its names. */
+  endpoints(service: NamedService): Endpoints;
+  /** Returns the services that have the address (canonical text), with the endpoint of a headless one. */
+  owners(address: string): readonly AddressOwner[];
+  size(): { readonly services: number; readonly slices: number };
+}
+
+export interface Endpoints {
+  readonly all: readonly PlacedEndpoint[];
+  readonly byHostname: ReadonlyMap<string, readonly PlacedEndpoint[]>;
+}
+
+export interface PlacedEndpoint {
+  readonly hostname: string;
+  /** 4 or 16 bytes. */
+  readonly address: Uint8Array;
+  /** Those of its slice. */
+  readonly ports: readonly NamedPort[];
+}
+
+export interface AddressOwner {
+  readonly namespace: string;
+  readonly name: string;
+  /** Absent: a cluster address. */
+  readonly hostname?: string;
+}
+
+/** Services whose endpoints are kept as objects. */
+const remembered = 1024;
+/** The most endpoints of a service that have names. Any author of slices can write more. */
+const mostEndpoints = 5000;
+
+/** Returns the name of an endpoint without a hostname: `10-0-0-1`, as CoreDNS names it. */
+export function hostnameOf(address: string): string {
+  const text = address.replaceAll(/[.:]/gu, '-');
+  return `${text.startsWith('-') ? '0' : ''}${text}${text.endsWith('-') ? '0' : ''}`;
+}
+
+const none: readonly string[] = [];
+
+export function createClusterNames(): ClusterNames {
+  // As JSON: there are thousands of objects, and few are asked for.
+  const services = new Map<string, string>();
+  const slices = new Map<string, string>();
+  /** Keys of slices by the key of their service. */
+  const slicesOf = new Map<string, readonly string[]>();
+  const namespaces = new Map<string, number>();
+  const owners = createOwners();
+  /** Services whose reverse names are not up to date. */
+  const dirty = new Set<string>();
+  const cached = new LRUCache<string, Endpoints>({ max: remembered });
+
+  const serviceAt = (key: string): NamedService | undefined => {
+    const text = services.get(key);
+    return text === undefined ? undefined : (parseJson(text) as NamedService);
+  };
+  const sliceAt = (key: string): NamedSlice | undefined => {
+    const text = slices.get(key);
+    return text === undefined ? undefined : (parseJson(text) as NamedSlice);
+  };
+  const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
+  const isHeadless = ({ addresses, externalName }: NamedService): boolean =>
+    addresses.length === 0 && externalName === undefined;
+
+  function* counting(key: string, { unready }: NamedService) {
+    let left = mostEndpoints;
+    for (const each of slicesOf.get(key) ?? none) {
+      const slice = sliceAt(each);
+      for (const endpoint of slice?.endpoints ?? []) {
+        if (!endpoint.ready && !unready) continue;
+        if (left === 0) return;
+        left -= 1;
+        yield { ...endpoint, ports: slice?.ports ?? [] };
+      }
+    }
+  }
+
+  /** Reverse names wait until one is asked for: a list brings a service one slice at a time. */
+  function touch(key: string): void {
+    cached.delete(key);
+    dirty.add(key);
+  }
+  function settleAll(): void {
+    for (const key of dirty) settle(key);
+    dirty.clear();
+  }
+  function settle(key: string): void {
+    const service = serviceAt(key);
+    const now =
+      service === undefined
+        ? none
+        : isHeadless(service)
+          ? [...new Set([...counting(key, service)].map(({ address }) => address))]
+          : service.addresses;
+    owners.put(key, now);
+  }
+
+  function putService(key: string, service: NamedService | undefined): void {
+    const before = serviceAt(key);
+    if (service === undefined) services.delete(key);
+    else services.set(key, JSON.stringify(service));
+    for (const [one, more] of [
+      [before, -1],
+      [service, 1],
+    ] as const) {
+      if (one === undefined) continue;
+      const count = (namespaces.get(one.namespace) ?? 0) + more;
+      if (count === 0) namespaces.delete(one.namespace);
+      else namespaces.set(one.namespace, count);
+    }
+    touch(key);
+  }
+
+  function putSlice(key: string, slice: NamedSlice | undefined): void {
+    const former = sliceAt(key);
+    const before = former && keyOf(former.namespace, former.service);
+    const now = slice && keyOf(slice.namespace, slice.service);
+    if (slice === undefined) slices.delete(key);
+    else slices.set(key, JSON.stringify(slice));
+    if (before !== undefined && before !== now) {
+      const rest = (slicesOf.get(before) ?? none).filter((each) => each !== key);
+      if (rest.length === 0) slicesOf.delete(before);
+      else slicesOf.set(before, rest);
+    }
+    if (now !== undefined && before !== now) slicesOf.set(now, [...(slicesOf.get(now) ?? none), key]);
+    for (const owner of new Set([before, now])) if (owner !== undefined) touch(owner);
+  }
+
+  const ofServices = createCollection(readNamedService, () => services.keys(), putService);
+  const ofSlices = createCollection(readNamedSlice, () => slices.keys(), putSlice);
+
+  function endpoints(service: NamedService): Endpoints {
+    const key = keyOf(service.namespace, service.name);
+    const known = cached.get(key);
+    if (known !== undefined) return known;
+    const all: PlacedEndpoint[] = [];
+    // An endpoint that moves is in two slices for a while.
+    const seen = new Set<string>();
+    for (const { address, hostname = hostnameOf(address), ports } of counting(key, service)) {
+      const id = `${hostname} ${address}`;
+      const parsed = parseIp(address);
+      if (parsed === undefined || seen.has(id)) continue;
+      seen.add(id);
+      all.push({ hostname, address: ipBytes(parsed), ports });
+    }
+    const found = { all, byHostname: Map.groupBy(all, ({ hostname }) => hostname) };
+    cached.set(key, found);
+    return found;
+  }
+
+  return {
+    services: ofServices,
+    slices: ofSlices,
+    complete: () => ofServices.came() && ofSlices.came(),
+    hasNamespace: (namespace) => namespaces.has(namespace),
+    service: (namespace, name) => serviceAt(keyOf(namespace, name)),
+    endpoints,
+    owners(address) {
+      settleAll();
+      return owners.of(address).flatMap((key): AddressOwner[] => {
+        const service = serviceAt(key);
+        if (service === undefined) return [];
+        const { namespace, name } = service;
+        if (!isHeadless(service)) return [{ namespace, name }];
+        const parsed = parseIp(address);
+        const bytes = parsed && Buffer.from(ipBytes(parsed));
+        return endpoints(service)
+          .all.filter((each) => bytes?.equals(each.address) === true)
+          .map(({ hostname }) => ({ namespace, name, hostname }));
+      });
+    },
+    size: () => ({ services: services.size, slices: slices.size }),
+  };
+}

@@ -1,0 +1,250 @@
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
+
+import type { ClusterNames, PlacedEndpoint } from '../cluster-names/table.ts';
+import type { NamedService } from '../cluster-names/objects.ts';
+import { reverseAddress } from './decide.ts';
+import { classIn, encodeName, extendedError, rcode, type } from './message.ts';
+import type { Answer, Query, Reply } from './message.ts';
+
+/**
+ * Answers the names of a cluster (Kubernetes DNS-Based Service Discovery 1.1.0; the section is beside each
+ * part). A function of the question and of the cluster's services. Pure.
+ */
+
+export interface ClusterZone {
+  /** The cluster's domain, in lower case: `cluster.local`. */
+  readonly domain: string;
+  /** Seconds that an answer may be cached. */
+  readonly ttl: number;
+  /** Whether names of pods (section 2.6) are answered. */
+  readonly podNames: boolean;
+}
+
+/** `alias`: the name is an alias of a name elsewhere, which other servers are asked for. */
+export type ClusterDecision =
+  Reply | { readonly alias: string; readonly chain: readonly Answer[] } | undefined;
+
+/** Version of the schema (section 2.2). */
+const schemaVersion = '1.1.0';
+/** The most records of an answer: over TCP more than these would not fit. */
+const mostRecords = 512;
+/** Aliases within the cluster that are followed for one question. */
+const mostAliases = 8;
+
+/** @returns undefined: the name is not the cluster's */
+export function decideForCluster(query: Query, names: ClusterNames, zone: ClusterZone): ClusterDecision {
+  const { name } = query;
+  if (name === undefined || query.class !== classIn || (query.edns?.version ?? 0) !== 0) return undefined;
+  const address = reverseAddress(name);
+  const isOwn = name === zone.domain || name.endsWith(`.${zone.domain}`);
+  if (address === undefined && !isOwn) return undefined;
+  // An absence that nobody knows must not be reported as one: a client would go on to another name.
+  if (!names.complete()) return notReady;
+  if (address !== undefined) return reverse(formatIp(ipFromBytes(address)), query.type, names, zone);
+  return forward(name, query.type, names, zone, []);
+}
+
+const notReady: Reply = {
+  rcode: rcode.SERVFAIL,
+  answers: [],
+  ttl: 0,
+  authoritative: false,
+  extendedError: extendedError.notReady,
+};
+
+const replyOf = ({ domain, ttl }: ClusterZone, code: number, answers: readonly Answer[]): Reply => ({
+  rcode: code,
+  answers,
+  ttl,
+  authoritative: true,
+  ...(answers.length === 0 && { zoneLabels: domain.split('.').length }),
+});
+
+/** What a name has. Undefined: it does not exist. */
+interface Found {
+  readonly records: readonly Answer[];
+  readonly additionals?: readonly Answer[];
+}
+const empty: Found = { records: [] };
+
+/** @param chain aliases that led here */
+function forward(
+  name: string,
+  asked: number,
+  names: ClusterNames,
+  zone: ClusterZone,
+  chain: readonly Answer[],
+): Exclude<ClusterDecision, undefined> {
+  const labels = name === zone.domain ? [] : name.slice(0, -zone.domain.length - 1).split('.');
+  const service = labels.length === 3 && labels[2] === 'svc' ? serviceAt(labels, names) : undefined;
+  if (service?.externalName !== undefined)
+    return alias(service.externalName, name, asked, names, zone, chain);
+  const owner = chain.length === 0 ? undefined : encodeName(name);
+  const found = findAt(labels, names, zone);
+  if (found === undefined)
+    return chain.length === 0 ? replyOf(zone, rcode.NXDOMAIN, []) : replyOf(zone, rcode.NXDOMAIN, chain);
+  const answers = ofType(found.records, asked).map((record) =>
+    owner === undefined ? record : { ...record, owner },
+  );
+  const reply = replyOf(zone, rcode.NOERROR, [...chain, ...answers]);
+  return found.additionals === undefined || answers.length === 0
+    ? reply
+    : { ...reply, additionals: found.additionals };
+}
+
+/** RFC 8482: a question for all types gets one of them. */
+function ofType(records: readonly Answer[], asked: number): readonly Answer[] {
+  const wanted = asked === type.ANY ? records[0]?.type : asked;
+  return records.filter((record) => record.type === wanted);
+}
+
+/** Section 2.5. */
+function alias(
+  target: string,
+  name: string,
+  asked: number,
+  names: ClusterNames,
+  zone: ClusterZone,
+  before: readonly Answer[],
+): Exclude<ClusterDecision, undefined> {
+  const record: Answer = {
+    type: type.CNAME,
+    data: encodeName(target),
+    ...(before.length > 0 && { owner: encodeName(name) }),
+  };
+  const chain = [...before, record];
+  // Only addresses are looked up: a resolver that wants another type asks again.
+  if (asked !== type.A && asked !== type.AAAA) return replyOf(zone, rcode.NOERROR, chain);
+  if (target !== zone.domain && !target.endsWith(`.${zone.domain}`)) return { alias: target, chain };
+  if (chain.length >= mostAliases) return { ...notReady, extendedError: extendedError.noReachableAuthority };
+  return forward(target, asked, names, zone, chain);
+}
+
+function serviceAt(labels: readonly string[], names: ClusterNames): NamedService | undefined {
+  const [name = '', namespace = ''] = labels.slice(-3);
+  return names.service(namespace, name);
+}
+
+function findAt(labels: readonly string[], names: ClusterNames, zone: ClusterZone): Found | undefined {
+  const top = labels.at(-1);
+  const [, namespace] = labels.toReversed();
+  if (top === undefined) return empty;
+  // Section 2.2.
+  if (top === 'dns-version' && labels.length === 1) return { records: [text(schemaVersion)] };
+  if (top === 'pod' && zone.podNames) return podAt(labels);
+  if (top !== 'svc') return undefined;
+  if (namespace === undefined) return empty;
+  if (labels.length === 2) return names.hasNamespace(namespace) ? empty : undefined;
+  const service = serviceAt(labels, names);
+  if (service === undefined) return undefined;
+  const further = labels.slice(0, -3);
+  if (further.length === 0) return addressesOf(service, names);
+  if (further.at(-1)?.startsWith('_') === true) return portsOf(service, further, names, zone);
+  const [hostname = ''] = further;
+  if (further.length > 1 || service.externalName !== undefined) return undefined;
+  // Section 2.4.1.
+  const endpoints = names.endpoints(service).byHostname.get(hostname);
+  return endpoints && { records: part(endpoints).map(addressRecord) };
+}
+
+/** Section 2.6. */
+function podAt(labels: readonly string[]): Found | undefined {
+  if (labels.length < 3) return empty;
+  const [text = ''] = labels;
+  const address = labels.length > 3 ? undefined : dashedAddress(text);
+  return address && { records: [addressRecord({ address })] };
+}
+
+/** Returns the address of `10-0-0-1`, or of `fd00--1`. */
+function dashedAddress(text: string): Uint8Array | undefined {
+  const parsed = parseIp(text.replaceAll('-', '.')) ?? parseIp(text.replaceAll('-', ':'));
+  return parsed && ipBytes(parsed);
+}
+
+/** Sections 2.3.1 and 2.4.1: a headless service without an endpoint has no name. */
+function addressesOf(service: NamedService, names: ClusterNames): Found | undefined {
+  if (service.addresses.length > 0) return { records: ownAddresses(service) };
+  const { all } = names.endpoints(service);
+  return all.length === 0 ? undefined : { records: [...partOfFamily(all, 4), ...partOfFamily(all, 16)] };
+}
+
+const ownAddresses = ({ addresses }: NamedService): Answer[] =>
+  addresses.flatMap((text) => {
+    const parsed = parseIp(text);
+    return parsed === undefined ? [] : [addressRecord({ address: ipBytes(parsed) })];
+  });
+
+const partOfFamily = (all: readonly PlacedEndpoint[], bytes: number): Answer[] =>
+  part(all.filter(({ address }) => address.length === bytes)).map(addressRecord);
+
+/** Sections 2.3.2 and 2.4.2: `_PORT._PROTOCOL`, or `_PROTOCOL` alone, which only has names below it. */
+function portsOf(
+  service: NamedService,
+  [first = '', second, ...rest]: readonly string[],
+  names: ClusterNames,
+  zone: ClusterZone,
+): Found | undefined {
+  if (rest.length > 0 || !first.startsWith('_')) return undefined;
+  const protocol = (second ?? first).slice(1);
+  const own = service.ports.filter((port) => port.protocol === protocol && port.name !== '');
+  if (second === undefined) return own.length > 0 ? empty : undefined;
+  const port = own.find((each) => `_${each.name}` === first);
+  if (port === undefined) return undefined;
+  const base = `${service.name}.${service.namespace}.svc.${zone.domain}`;
+  if (service.addresses.length > 0)
+    return {
+      records: [srv(1, port.port, base)],
+      additionals: ownAddresses(service).map((record) => ({ ...record, owner: encodeName(base) })),
+    };
+  // The port of a headless service is that of its pods.
+  const placed = part(names.endpoints(service).all).flatMap((endpoint) => {
+    const number = endpoint.ports.find((each) => each.name === port.name && each.protocol === protocol)?.port;
+    return number === undefined ? [] : [{ endpoint, number, target: `${endpoint.hostname}.${base}` }];
+  });
+  if (placed.length === 0) return undefined;
+  const found = new Map(placed.map((each) => [`${each.number} ${each.target}`, each]));
+  return {
+    records: [...found.values()].map(({ number, target }) => srv(found.size, number, target)),
+    additionals: placed.map(({ endpoint, target }) => ({
+      ...addressRecord(endpoint),
+      owner: encodeName(target),
+    })),
+  };
+}
+
+/** Sections 2.3.3 and 2.4.3. Undefined: other servers may know the address. */
+function reverse(address: string, asked: number, names: ClusterNames, zone: ClusterZone): Reply | undefined {
+  const owners = names.owners(address);
+  if (owners.length === 0) return undefined;
+  const records = owners.map(({ namespace, name, hostname }): Answer => {
+    const base = `${name}.${namespace}.svc.${zone.domain}`;
+    return { type: type.PTR, data: encodeName(hostname === undefined ? base : `${hostname}.${base}`) };
+  });
+  const answers = ofType(records, asked);
+  // The zone of the address is not ours, so a denial names none.
+  return { rcode: rcode.NOERROR, answers, ttl: zone.ttl, authoritative: true };
+}
+
+/** Returns a part that fits, from a random place on: clients use the first address. */
+function part<T>(all: readonly T[]): readonly T[] {
+  const start = Math.floor(Math.random() * all.length);
+  return [...all.slice(start), ...all.slice(0, start)].slice(0, mostRecords);
+}
+
+const addressRecord = ({ address }: Pick<PlacedEndpoint, 'address'>): Answer => ({
+  type: address.length === 4 ? type.A : type.AAAA,
+  data: address,
+});
+
+/** RFC 2782: priority, weight, port, target. All endpoints weigh the same. */
+function srv(count: number, port: number, target: string): Answer {
+  const head = Buffer.alloc(6);
+  head.writeUInt16BE(Math.max(1, Math.floor(100 / count)), 2);
+  head.writeUInt16BE(port, 4);
+  return { type: type.SRV, data: Buffer.concat([head, encodeName(target)]) };
+}
+
+const text = (value: string): Answer => ({
+  type: type.TXT,
+  data: Buffer.concat([Buffer.of(value.length), Buffer.from(value, 'latin1')]),
+});

@@ -1,0 +1,131 @@
+import { networkInterfaces } from 'node:os';
+import type { Logger } from '../../base/log/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { formatIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
+import type { ClusterNames } from '../cluster-names/table.ts';
+import { decideForCluster } from './cluster-decide.ts';
+import type { ClusterZone } from './cluster-decide.ts';
+import type { NameCounts } from './figures.ts';
+import { createForwarder } from './forwarder.ts';
+import type { ForwardLimits } from './forwarder.ts';
+import { openDnsListener } from './listener.ts';
+import type { DnsListener } from './listener.ts';
+import type { NameTable, Seen } from './name-table.ts';
+import { putNodeAddress } from './node-address.ts';
+import { ownNamespace } from './open-namespaces.ts';
+import { createQueryHandler } from './query-handler.ts';
+import { createRateLimits } from './rate-limits.ts';
+
+/** The listener for the pods of this node, at an address that exists on each node and on no link. */
+export interface ClusterListener {
+  /** Opens the listener if it is not open, and closes idle sockets. */
+  rest(): void;
+  counts(): { readonly gates: number; readonly closedGates: number };
+  close(): void;
+}
+
+export interface ClusterListenerOptions {
+  readonly address: IpAddress;
+  readonly zone: ClusterZone;
+  readonly names: ClusterNames;
+  readonly table: Pick<NameTable, 'changed' | 'seenOnHost'>;
+  readonly upstreams: () => readonly IpAddress[];
+  readonly port: number;
+  readonly limits: ForwardLimits;
+  readonly figures: Pick<NameCounts, 'query' | 'forward'>;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** A pod's questions in a second. A resolver asks some ten questions for one name. */
+const perAsker = { rate: 2000, burst: 4000 };
+const hostAddressesMs = 5000;
+/** The host itself, and pods in its network namespace. */
+const host: Seen = { isAttached: true, networks: [], mayForward: true, upstreams: [] };
+
+/** In the network namespace of this thread. Failures are logged, and `rest` tries again. */
+export function openClusterListener(options: ClusterListenerOptions): ClusterListener {
+  const { address, zone, names, table, upstreams, port, limits, figures, log } = options;
+  const place = ownNamespace();
+  const forwarder = createForwarder(place, limits, figures.forward);
+  const rates = createRateLimits(perAsker);
+  const own = formatIp(address);
+  const fields = { address: own, domain: zone.domain };
+  let hostAddresses: ReadonlySet<string> = new Set();
+  let hostAddressesAt = -Infinity;
+  let listener: DnsListener | undefined;
+  let problem: string | undefined;
+
+  const isHost = (asker: string): boolean => {
+    if (asker === own) return true;
+    if (performance.now() - hostAddressesAt > hostAddressesMs) {
+      hostAddressesAt = performance.now();
+      hostAddresses = new Set(
+        Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address: text }) => text)),
+      );
+    }
+    return hostAddresses.has(asker);
+  };
+
+  const answer = createQueryHandler({
+    seenFrom: (asker) =>
+      table.seenOnHost(asker, place.namespaceId) ?? (isHost(formatIp(asker)) ? host : undefined),
+    cluster: (asked) => decideForCluster(asked, names, zone),
+    settings: zone,
+    forwarder,
+    upstreams,
+    isOwn: (server) => limits.port === undefined && formatIp(server) === own,
+    tell: figures.query,
+  });
+
+  function open(): void {
+    try {
+      putNodeAddress(address);
+      listener = openDnsListener({
+        place,
+        address,
+        port,
+        onArrivals: () => void table.changed(),
+        onArrival(arrival) {
+          if (rates.admits(formatIp(arrival.asker), performance.now())) return answer(arrival, []);
+          figures.query('ignored');
+          arrival.reply(undefined);
+        },
+        onFailure(why) {
+          listener = undefined;
+          log.warn({ ...fields, why }, 'names of the cluster are no longer answered; it is tried again');
+        },
+      });
+      if (problem !== undefined) log.info(fields, 'names of the cluster can be asked for now');
+      problem = undefined;
+    } catch (thrown) {
+      const why =
+        isPortcullisError(thrown) && thrown.code === 'KERNEL_EADDRINUSE'
+          ? 'another name server listens on port 53 of this address, or of all addresses'
+          : reasonOf(thrown);
+      if (why !== problem)
+        log.warn({ ...fields, why }, 'names of the cluster cannot be answered; it is tried again');
+      problem = why;
+    }
+  }
+  open();
+
+  return {
+    rest() {
+      forwarder.rest();
+      if (listener === undefined) open();
+      else
+        try {
+          // Another program may have flushed the link's addresses.
+          putNodeAddress(address);
+        } catch (thrown) {
+          log.warn({ ...fields, why: reasonOf(thrown) }, 'the address of the name server could not be kept');
+        }
+    },
+    counts: () => ({ gates: listener === undefined ? 0 : 1, closedGates: listener === undefined ? 1 : 0 }),
+    close() {
+      listener?.close();
+      forwarder.close();
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
+import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import {
+  deleteAddress,
+  isRefusal,
+  listHostAddresses,
+  openNetlink,
+  putAddress,
+} from '../../base/netlink/index.ts';
+
+/** The address of the node's name server, which pods use on every node. It is on the loopback link. */
+
+/** The kernel gives the loopback link this number in every namespace. */
+const loopback = 1;
+
+/** Adds the address to the loopback link. A packet to it then never leaves the host. */
+export function putNodeAddress(address: IpAddress): void {
+  const bytes = ipBytes(address);
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    const present = listHostAddresses(route).some(
+      (each) => each.index === loopback && each.length === bytes.length * 8 && bytes.equals(each.address),
+    );
+    if (!present)
+      route.run([
+        putAddress(
+          loopback,
+          { address: bytes, length: bytes.length * 8 },
+          { prefixRoute: false, isSource: false },
+        ),
+      ]);
+  } finally {
+    route.close();
+  }
+}
+
+/** Removes the address from the loopback link. */
+function removeNodeAddress(address: IpAddress): void {
+  const bytes = ipBytes(address);
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    route.run([deleteAddress(loopback, bytes, bytes.length * 8)]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
+  } finally {
+    route.close();
+  }
+}
+
+/**
+ * Records the address, before it is added, and removes the one that was recorded before. The
+ * address ends with the boot, so the file needs not be durable.
+ * @param file stores the address that a former configuration had
+ * @param address absent: there is none any more
+ */
+export function keepOneAddress(
+  file: string,
+  address: IpAddress | undefined,
+  log: { warn(fields: object, message: string): void },
+): void {
+  try {
+    const former = parseIp(existsSync(file) ? readFileSync(file, 'utf8').trim() : '');
+    const now = address && formatIp(address);
+    if (former !== undefined && formatIp(former) !== now) removeNodeAddress(former);
+    if (now === undefined) rmSync(file, { force: true });
+    else if (former === undefined || formatIp(former) !== now) writeFileSync(file, `${now}\n`);
+  } catch (thrown) {
+    log.warn({ file, why: reasonOf(thrown) }, 'the former address of the name server could not be removed');
+  }
+}

@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createRateLimits } from './rate-limits.ts';
+
+test('an asker gets its burst, then its rate, and takes nothing from another one', () => {
+  const limits = createRateLimits({ rate: 10, burst: 20 });
+  const admitted = (asker: string, now: number): number => {
+    let count = 0;
+    while (limits.admits(asker, now)) count += 1;
+    return count;
+  };
+  assert.equal(admitted('10.0.0.1', 0), 20);
+  assert.equal(admitted('10.0.0.1', 0), 0);
+  assert.equal(admitted('10.0.0.2', 0), 20);
+  assert.equal(admitted('10.0.0.1', 500), 5);
+  assert.equal(admitted('10.0.0.1', 60_000), 20, 'no more than a burst is saved');
+  assert.equal(admitted('10.0.0.1', 59_000), 0, 'a clock that was set back gives nothing');
+});
