@@ -41,13 +41,20 @@ type NetworkConfig = DaemonConfig['network'];
  * that a kubelet gives its node by default.
  */
 const clusterOf = (
-  { kubeconfig, nodeName, ...rest }: NonNullable<NetworkConfig['services']['kubernetes']>,
+  { kubeconfig, nodeName, healthAddress, ...rest }: NonNullable<NetworkConfig['services']['kubernetes']>,
   { kubernetes }: NetworkConfig,
 ) => ({
   ...rest,
   place: kubeconfig === undefined ? placeOf(kubernetes) : { kubeconfig },
   nodeName: nodeName ?? nodeNameOf(kubernetes),
+  ...(healthAddress !== '' && { health: endOf(healthAddress) }),
 });
+
+/** Parses `HOST:PORT`, with an IPv6 address in brackets. */
+function endOf(text: string): { readonly address: string; readonly port: number } {
+  const colon = text.lastIndexOf(':');
+  return { address: text.slice(0, colon).replace(/^\[(.*)\]$/u, '$1'), port: Number(text.slice(colon + 1)) };
+}
 
 const stopping = (): PortcullisError =>
   new PortcullisError({

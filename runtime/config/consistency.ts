@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { parsePrefix } from '../../base/addresses/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { ways } from '../findings/ways.ts';
 import { registryProblems } from './registry-rules.ts';
@@ -45,6 +46,7 @@ export function checkConsistency(config: DaemonConfig): string[] {
     problems.push(
       `network.kubernetes.dns.address: ${names} is not an address that pods can ask; give one such as 169.254.20.10`,
     );
+  append(problems, servicesProblems(config.network.services));
   append(problems, fleetProblems(config.fleet));
   append(problems, enforcementProblems(config.enforcement));
   const port = Number(config.metrics.address.split(':').at(-1));
@@ -56,6 +58,22 @@ export function checkConsistency(config: DaemonConfig): string[] {
 const unusable = /^(?:0\.|127\.|2[2-5]\d\.|::1?$|ff)/iu;
 /** The host of a URL. `base/http` knows more forms, and is not loaded at the start. */
 const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/u;
+
+function servicesProblems({ kubernetes }: DaemonConfig['network']['services']): string[] {
+  const problems: string[] = [];
+  const { nodePortAddresses = [], healthAddress = '' } = kubernetes ?? {};
+  if (nodePortAddresses.includes('primary') && nodePortAddresses.length > 1)
+    problems.push('network.services.kubernetes.nodePortAddresses: primary applies alone; remove the others');
+  for (const text of nodePortAddresses)
+    if (text !== 'primary' && parsePrefix(text) === undefined)
+      problems.push(`network.services.kubernetes.nodePortAddresses: ${text} is neither primary nor a prefix`);
+  const host = healthAddress.slice(0, healthAddress.lastIndexOf(':')).replace(/^\[(.*)\]$/u, '$1');
+  if (healthAddress !== '' && (isIP(host) === 0 || Number(healthAddress.split(':').at(-1)) > 65_535))
+    problems.push(
+      `network.services.kubernetes.healthAddress: ${healthAddress} is not an address with a port; give one such as 0.0.0.0:10256`,
+    );
+  return problems;
+}
 
 function fleetProblems({ endpoint, tokenFile, certFile, keyFile }: DaemonConfig['fleet']): string[] {
   const problems: string[] = [];

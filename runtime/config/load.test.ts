@@ -37,7 +37,7 @@ test('a cluster is followed only if it is written, also without any value', asyn
   const text = 'network: { kubernetes: {}, services: { kubernetes: {} } }\n';
   const { network: asked } = await loadDaemonConfig({ file: await written(text) });
   assert.deepEqual(asked.kubernetes, { servers: [], policies: true });
-  assert.deepEqual(asked.services.kubernetes, {});
+  assert.deepEqual(asked.services.kubernetes, { healthAddress: '0.0.0.0:10256' });
 });
 
 test('without a file the defaults apply', async () => {

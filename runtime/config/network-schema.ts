@@ -170,10 +170,26 @@ export const networkSchema: ConfigSchema = {
           required: [],
           additionalProperties: false,
           properties: {
+            nodePortAddresses: {
+              type: 'array',
+              items: { type: 'string', minLength: 1, maxLength: 49 },
+              minItems: 1,
+              maxItems: 64,
+              description:
+                'Addresses of this host at which node ports are served: `primary` alone for the internal addresses of the Node object, or prefixes. If omitted, node ports are served at every address of the host.',
+            },
+            healthAddress: {
+              type: 'string',
+              maxLength: 60,
+              pattern: '^(.+:\\d{1,5})?$',
+              description:
+                'Address and port at which load balancers ask for the health of this node: `/healthz` and `/livez`, as with kube-proxy. Empty: they cannot ask.',
+              default: '0.0.0.0:10256',
+            },
             kubeconfig: {
               ...path,
               description:
-                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services and endpointslices (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
+                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services, nodes and endpointslices (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
             },
             nodeName: {
               type: 'string',
@@ -187,7 +203,7 @@ export const networkSchema: ConfigSchema = {
               minLength: 1,
               maxLength: 63,
               description:
-                'Value of this node’s label topology.kubernetes.io/zone. If omitted, zone hints are ignored.',
+                'Zone of this node. If omitted, the label topology.kubernetes.io/zone of its Node object is used.',
             },
             externalIPs: {
               type: 'array',

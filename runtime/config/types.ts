@@ -117,6 +117,10 @@ export interface DaemonConfig {
         readonly zone?: string;
         /** Prefixes. */
         readonly externalIPs?: readonly string[];
+        /** `primary` alone, or prefixes. Absent: every address of the host. */
+        readonly nodePortAddresses?: readonly string[];
+        /** `HOST:PORT`; empty: nowhere. */
+        readonly healthAddress: string;
       };
     };
     /** Absent: the cluster does not assign the subnet of this host's pods. */

@@ -49,11 +49,14 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'registries.tls': [{}, { 'other.test': { ca: ['/nonexistent'] } }],
   'cdi.specDirs': [[], ['/nonexistent']],
   'network.dns.upstreams': [[], ['127.0.0.1']],
-  'network.kubernetes': [undefined, {
-    ...{ kubeconfig: '/nonexistent', servers: ['https://127.0.0.1:9'] },
-    dns: { address: '169.254.20.53' },
-  }],
-  'network.services.kubernetes': [undefined, { kubeconfig: '/nonexistent' }],
+  'network.kubernetes': [
+    undefined,
+    {
+      ...{ kubeconfig: '/nonexistent', servers: ['https://127.0.0.1:9'] },
+      dns: { address: '169.254.20.53' },
+    },
+  ],
+  'network.services.kubernetes': [undefined, { kubeconfig: '/nonexistent', nodePortAddresses: ['primary'] }],
   'network.pods': [undefined, { from: 'runtimeConfig', ranges: ['10.78.0.0/16'] }],
   'network.overlay': [
     undefined,

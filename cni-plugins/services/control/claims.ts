@@ -1,5 +1,5 @@
 import { keyOf } from '../model/model.ts';
-import type { ServerKey, Service } from '../model/model.ts';
+import type { ServerKey, Service, VirtualServer } from '../model/model.ts';
 import { expand } from './expand.ts';
 import { compared, createWaitingClaims } from './waiting-claims.ts';
 import type { Claimant } from './waiting-claims.ts';
@@ -70,7 +70,10 @@ export function claimsOf(service: Service): readonly ServiceClaim[] {
   if (known !== undefined) return known;
   const claims = expand({ ...service, backends: [] }, () => alive).map((server) => ({
     key: keyOf(server),
-    field: server.address === undefined ? 'ports' : addressField(service, server.address),
+    field:
+      server.address === undefined || isNodePort(service, server)
+        ? 'ports'
+        : addressField(service, server.address),
   }));
   knownClaims.set(service, claims);
   return claims;
@@ -83,6 +86,13 @@ interface ServiceClaim {
   readonly key: ServerKey;
   readonly field: string;
 }
+
+const isNodePort = (
+  { nodeAddresses = [], ports }: Service,
+  { address = '', port, protocol }: Pick<VirtualServer, 'address' | 'port' | 'protocol'>,
+): boolean =>
+  nodeAddresses.includes(address) &&
+  ports.some((each) => each.nodePort === port && each.protocol === protocol);
 
 function addressField(service: Service, address: string): string {
   const fields = ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const;

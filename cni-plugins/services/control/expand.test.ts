@@ -122,3 +122,16 @@ test('a load balancer address is restricted even if it is also in another list; 
     'loadBalancerSourceRanges.1: "x" is not a prefix',
   );
 });
+
+test('node ports at some addresses of the host only, of the families that the service has', () => {
+  const servers = (addresses: readonly string[], nodeAddresses: readonly string[]): string[] =>
+    expand(service({ addresses, nodeAddresses }), alive)
+      .filter(({ port }) => port === 30_080)
+      .map(({ kind, address }) => `${kind} ${address}`);
+  const both = ['192.0.2.9', 'fd00::9'];
+  assert.deepEqual(servers(['10.96.0.1', 'fd00:96::1'], both), ['external 192.0.2.9', 'external fd00::9']);
+  assert.deepEqual(servers(['10.96.0.1'], both), ['external 192.0.2.9']);
+  assert.deepEqual(servers(['10.96.0.1'], []), []);
+  const fields = claimsOf(service({ addresses: ['10.96.0.1'], nodeAddresses: ['192.0.2.9'] }));
+  assert.equal(fields.find(({ key }) => key === '4 tcp 192.0.2.9 30080')?.field, 'ports');
+});

@@ -77,6 +77,7 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
     kind: VirtualServer['kind'],
     family: Family,
     address?: string,
+    at = port.port,
   ): Expanded => ({
     ...common,
     portName: port.name,
@@ -84,7 +85,7 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
     family,
     ...(address !== undefined && { address }),
     protocol: port.protocol,
-    port: (kind === 'node' ? port.nodePort : undefined) ?? port.port,
+    port: (kind === 'node' ? port.nodePort : undefined) ?? at,
     destinations: placed(port, family),
   });
   const families = nodeFamiliesOf(service);
@@ -95,11 +96,19 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
       ...(sourceRanges !== undefined && { sourceRanges }),
     };
   };
+  const nodeServers = (port: ServicePort): Expanded[] => {
+    const { nodePort } = port;
+    if (nodePort === undefined) return [];
+    if (service.nodeAddresses === undefined) return families.map((family) => server(port, 'node', family));
+    return service.nodeAddresses
+      .filter((address) => families.includes(familyOf(address)))
+      .map((address) => server(port, 'external', familyOf(address), address, nodePort));
+  };
   return service.ports.flatMap((port) => [
     ...service.addresses.map((address) => server(port, 'virtual', familyOf(address), address)),
     ...service.externalAddresses.map((address) => server(port, 'external', familyOf(address), address)),
     ...(service.loadBalancerAddresses ?? []).map((address) => balanced(port, address)),
-    ...(port.nodePort === undefined ? [] : families.map((family) => server(port, 'node', family))),
+    ...nodeServers(port),
   ]);
 }
 

@@ -36,6 +36,8 @@ export const usualDelivery: DeliverTiming = { gather: 20, retryRefused: 10_000, 
 export interface Delivery {
   /** Reports that something changed. */
   poke(): void;
+  /** Returns since when (`performance.now()`) changes wait to be in force. Undefined: none do. */
+  waitingSince(): number | undefined;
   /** Returns the names of our services that are refused. */
   refused(): readonly string[];
   close(): void;
@@ -64,6 +66,7 @@ export function createDelivery(
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;
+  let waiting: number | undefined;
   const refused = createRefusedServices(log);
 
   function schedule(ms: number): void {
@@ -93,6 +96,7 @@ export function createDelivery(
       await putAgain();
       refused.report();
       delivered();
+      waiting = table.pending() > 0 ? performance.now() : undefined;
       if (table.pending() > 0) schedule(timing.gather);
       else if (refused.size() > 0) schedule(timing.retryRefused);
     } catch (thrown) {
@@ -131,7 +135,11 @@ export function createDelivery(
   }
 
   return {
-    poke: () => schedule(timing.gather),
+    poke() {
+      waiting ??= performance.now();
+      schedule(timing.gather);
+    },
+    waitingSince: () => waiting,
     refused: () => refused.names(),
     close() {
       closed = true;

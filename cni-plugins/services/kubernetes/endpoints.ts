@@ -14,9 +14,11 @@ import type { Endpoint } from './objects.ts';
 export interface Place {
   readonly nodeName: string;
   /** The zone of the node. Absent: zone hints are not followed. */
-  readonly zone?: string;
+  readonly zone?: string | undefined;
   /** Prefixes. Only `externalIPs` in them are served. Absent: any. */
   readonly externalRanges?: readonly string[];
+  /** Addresses of this host at which node ports are served. Absent: all of them. */
+  readonly nodePortAddresses?: readonly string[] | undefined;
   /** Addresses at which no Service is served: those of the API server. */
   readonly reserved?: readonly string[];
 }

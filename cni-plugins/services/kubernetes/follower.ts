@@ -12,13 +12,15 @@ export interface FollowerDeps {
     warn(fields: object, message: string): void;
   };
   readonly delivery: Pick<Delivery, 'poke'>;
+  /** Called after a failed attempt. */
+  readonly missed?: () => void;
 }
 
 /** Passes the events of one collection on, counts them, and logs when it is not watched and watched again. */
 export function createFollower(
   name: string,
   collection: Collection,
-  { figures, away, log, delivery }: FollowerDeps,
+  { figures, away, log, delivery, missed }: FollowerDeps,
 ): Follower {
   const reached = (): void => {
     if (away.delete(name)) log.info({ watched: name }, 'the API server is watched again');
@@ -56,6 +58,7 @@ export function createFollower(
           'the API server is not watched; it is asked again',
         );
       away.set(name, why);
+      missed?.();
     },
   };
 }

@@ -18,7 +18,11 @@ export interface HealthChecks {
 /** A port that another program has taken may become free. */
 const retryAfterMs = 30_000;
 
-export function openHealthChecks(log: { warn(fields: object, message: string): void }): HealthChecks {
+/** @param isHealthy whether changes of services reach the kernel */
+export function openHealthChecks(
+  log: { warn(fields: object, message: string): void },
+  isHealthy: () => boolean = () => true,
+): HealthChecks {
   const current = new Map<number, HealthCheckPort>();
   const servers = new Map<number, Server>();
   const retries = new Map<number, NodeJS.Timeout>();
@@ -37,15 +41,14 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
         const check = current.get(port);
         if (check === undefined) return void response.writeHead(503).end();
         const { namespace, name, localEndpoints } = check;
-        response.writeHead(localEndpoints > 0 ? 200 : 503, {
+        const serviceProxyHealthy = isHealthy();
+        response.writeHead(localEndpoints > 0 && serviceProxyHealthy ? 200 : 503, {
           'content-type': 'application/json',
           'x-content-type-options': 'nosniff',
           'x-load-balancing-endpoint-weight': String(localEndpoints),
           connection: 'close',
         });
-        response.end(
-          JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }),
-        );
+        response.end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy }));
       },
     );
     // Load balancers ask from several addresses. Another client that holds connections must not make the node

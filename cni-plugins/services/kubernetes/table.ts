@@ -22,6 +22,8 @@ export interface ServiceTable {
   complete(): boolean;
   /** Marks everything as not delivered. Returns the names of all services that exist. */
   tellAnew(): readonly string[];
+  /** The place has changed: every service is translated again. What did not differ is not delivered. */
+  placeChanged(): void;
   /**
    * Returns what differs from the delivered state.
    * @param most the most Kubernetes services to include; absent: all
@@ -112,6 +114,9 @@ export function createServiceTable(place: Place): ServiceTable {
           );
       }
       return names;
+    },
+    placeChanged() {
+      for (const key of services.keys()) dirty.add(key);
     },
     changes(most = Infinity) {
       const changes: CollectedChanges = { put: [], remove: [], notes: new Map() };

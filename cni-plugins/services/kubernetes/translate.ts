@@ -67,7 +67,7 @@ function withinBounds(service: KubernetesService, notes: string[]): KubernetesSe
   return { ...service, ports: ports.slice(0, most) };
 }
 
-/** Returns the addresses that fit beside node ports of both families. */
+/** Returns the addresses that fit. @param taken places for each port that others have */
 function fitting(
   field: string,
   addresses: readonly string[],
@@ -75,7 +75,7 @@ function fitting(
   taken: number,
   notes: string[],
 ): readonly string[] {
-  const most = Math.max(0, Math.floor(mostServers / ports) - 2 - taken);
+  const most = Math.max(0, Math.floor(mostServers / ports) - taken);
   if (addresses.length <= most) return addresses;
   notes.push(
     `${field}: ${most} of ${addresses.length} are served: a service may have ${mostServers} addresses and ports together`,
@@ -121,13 +121,21 @@ function translated(
     sourceAddress: 'keep',
     backends: backendsOf(mapped, candidates, place, service.internalLocal, crowded),
   };
+  // Node ports of both families, or at each address.
+  const nodePlaces = Math.max(2, place.nodePortAddresses?.length ?? 0);
   const served = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
-  const ingressIPs = fitting('status.loadBalancer', served, ports.length, 0, notes);
+  const ingressIPs = fitting('status.loadBalancer', served, ports.length, nodePlaces, notes);
   const balanced = loadBalancerOf({ ...service, ingressIPs }, notes);
   // An address that is also a load balancer address is restricted like one.
   const restricted = new Set(balanced.loadBalancerAddresses);
   const external = externalOf(service, place, notes).filter((address) => !restricted.has(address));
-  const externalAddresses = fitting('externalIPs', external, ports.length, restricted.size, notes);
+  const externalAddresses = fitting(
+    'externalIPs',
+    external,
+    ports.length,
+    nodePlaces + restricted.size,
+    notes,
+  );
   if (
     externalAddresses.length === 0 &&
     balanced.loadBalancerAddresses === undefined &&
@@ -140,6 +148,7 @@ function translated(
     addresses: [],
     externalAddresses,
     ...balanced,
+    ...(place.nodePortAddresses !== undefined && { nodeAddresses: place.nodePortAddresses }),
     ports,
     // A backend on another node would answer the client directly unless it sees this node as its client.
     sourceAddress: service.externalLocal ? 'keep' : 'masquerade',

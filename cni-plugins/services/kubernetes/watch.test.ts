@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PortionControl } from '../model/model.ts';
+import type { PortionControl, Service } from '../model/model.ts';
 import { watchKubernetesServices } from './watch.ts';
 
 /**
@@ -66,6 +66,7 @@ async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
 }
 
 const [services, slices] = ['/api/v1/services', '/apis/discovery.k8s.io/v1/endpointslices'];
+const nodes = '/api/v1/nodes';
 const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await is())) await sleep(5);
 };
@@ -147,7 +148,7 @@ test(
       '200 1 {"service":{"namespace":"shop","name":"local"},"localEndpoints":1,"serviceProxyHealthy":true}',
     );
 
-    await until(() => api.streams.length === 2);
+    await until(() => api.streams.length === 3);
     api.send(slices, 'MODIFIED', { ...slice('local', 'here'), endpoints: [] });
     await until(() => reported.length === 3);
     assert.equal(reported[2], 'put shop/local 0,shop/local.external 0');
@@ -159,14 +160,14 @@ test(
     await until(() => watch.figures().away?.includes('401') === true);
     writeFileSync(join(folder, 'token'), 'second');
     await until(() => watch.figures().away === undefined);
-    await until(() => api.streams.length === 4);
+    await until(() => api.streams.length === 6);
     api.send(services, 'DELETED', service('local'));
     await until(() => reported.length === 4);
     assert.equal(reported[3], 'remove shop/local,shop/local.external');
     await until(() => ask().then(() => false, () => true)); // prettier-ignore
     assert.deepEqual(
       { ...watch.figures(), failures: 0 },
-      { synced: true, services: 1, slices: 2, refused: 0, events: 2, lists: 2, failures: 0 },
+      { synced: true, services: 1, slices: 2, refused: 0, events: 2, lists: 3, failures: 0 },
     );
     assert.match(logged.join('\n'), /renew the credentials[\s\S]*watched again/u);
     assert.doesNotMatch(logged.join('\n'), /"?(?:first|second)"?/u);
@@ -198,6 +199,136 @@ test(
       message: /closed before all services had arrived/u,
     });
     // Logged once for each collection, however often it was tried.
-    assert.equal(logged.filter((line) => line.includes('KUBERNETES_KUBECONFIG_UNREADABLE')).length, 2);
+    assert.equal(logged.filter((line) => line.includes('KUBERNETES_KUBECONFIG_UNREADABLE')).length, 3);
   },
 );
+
+const kubeconfigFor = (port: number): string => {
+  const kubeconfig = join(mkdtempSync(join(tmpdir(), 'portcullis-watch-')), 'kubeconfig');
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      'current-context': 'c',
+      contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+      clusters: [{ name: 'c', cluster: { server: `http://127.0.0.1:${port}` } }],
+      users: [{ name: 'u', user: { token: 'first' } }],
+    }),
+  );
+  return kubeconfig;
+};
+
+test(
+  'the Node object says the zone, the addresses of node ports, and whether load balancers may use the node',
+  { timeout: 60_000 },
+  async (t) => {
+    const node = (
+      zone: string,
+      more: { readonly address?: string; readonly taints?: object[] } = {},
+    ): object => ({
+      metadata: { name: 'here', resourceVersion: '2', labels: { 'topology.kubernetes.io/zone': zone } },
+      spec: { taints: more.taints ?? [] },
+      status: {
+        addresses: [
+          { type: 'Hostname', address: 'here' },
+          { type: 'ExternalIP', address: '198.51.100.1' },
+          { type: 'InternalIP', address: more.address ?? '192.0.2.9' },
+        ],
+      },
+    });
+    const hinted = (address: string, zone: string): object => ({
+      addresses: [address],
+      hints: { forZones: [{ name: zone }] },
+    });
+    const api = await startApi({
+      [nodes]: [node('east')],
+      [services]: [
+        service('web', { type: 'NodePort', ports: [{ port: 80, targetPort: 8080, nodePort: 30_080 }] }),
+      ],
+      [slices]: [
+        { ...slice('web', 'there'), endpoints: [hinted('10.0.0.1', 'east'), hinted('10.0.0.2', 'west')] },
+      ],
+    });
+    const applied = new Map<string, Service>();
+    const control: PortionControl = {
+      retain: async () => undefined,
+      put: async (_source, some) => (some.forEach((each) => applied.set(each.name, each)), []),
+      remove: async () => undefined,
+    };
+    const port = await freePort();
+    const watch = watchKubernetesServices({
+      place: { kubeconfig: kubeconfigFor(api.port) },
+      nodeName: 'here',
+      nodePortAddresses: ['primary'],
+      health: { address: '127.0.0.1', port },
+      control,
+      log: { info: () => undefined, warn: () => undefined },
+      timing: { firstWait: 5, longestWait: 20, gather: 5 },
+    });
+    t.after(async () => {
+      await watch.close();
+      api.close();
+    });
+    await watch.synced;
+    const backends = (): string[] => applied.get('shop/web')?.backends.map(({ address }) => address) ?? [];
+    const nodeAddresses = (): readonly string[] => applied.get('shop/web.external')?.nodeAddresses ?? [];
+    const health = async (path: string): Promise<readonly [number, unknown]> => {
+      const answer = await fetch(`http://127.0.0.1:${port}${path}`);
+      const text = await answer.text();
+      return [
+        answer.status,
+        text === '' ? undefined : (JSON.parse(text) as { nodeEligible?: boolean }).nodeEligible,
+      ];
+    };
+    assert.deepEqual([backends(), nodeAddresses()], [['10.0.0.1'], ['192.0.2.9']]);
+    assert.deepEqual(await health('/healthz'), [200, true]);
+    assert.deepEqual(await health('/livez'), [200, undefined]);
+    assert.deepEqual(await health('/metrics'), [404, undefined]);
+
+    await until(() => api.streams.length === 3);
+    api.send(nodes, 'MODIFIED', node('west', { address: '192.0.2.10' }));
+    await until(() => backends().join() === '10.0.0.2' && nodeAddresses().join() === '192.0.2.10');
+    api.send(
+      nodes,
+      'MODIFIED',
+      node('west', {
+        address: '192.0.2.10',
+        taints: [{ key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }],
+      }),
+    );
+    await until(async () => (await health('/healthz'))[0] === 503);
+    assert.deepEqual(await health('/healthz'), [503, false]);
+    assert.deepEqual(await health('/livez'), [200, undefined]);
+  },
+);
+
+test('health is refused before the services are in force', { timeout: 60_000 }, async (t) => {
+  const api = await startApi({ [nodes]: [], [services]: [service('web')], [slices]: [slice('web', 'here')] });
+  const port = await freePort();
+  let isStuck = true;
+  const release: (() => void)[] = [];
+  const control: PortionControl = {
+    retain: () => (isStuck ? new Promise<void>((resolve) => void release.push(resolve)) : Promise.resolve()),
+    put: async () => [],
+    remove: async () => undefined,
+  };
+  const watch = watchKubernetesServices({
+    place: { kubeconfig: kubeconfigFor(api.port) },
+    nodeName: 'here',
+    health: { address: '127.0.0.1', port },
+    control,
+    log: { info: () => undefined, warn: () => undefined },
+    timing: { firstWait: 5, longestWait: 20, gather: 5 },
+  });
+  t.after(async () => {
+    await watch.close();
+    api.close();
+  });
+  const status = async (path: string): Promise<number> =>
+    (await fetch(`http://127.0.0.1:${port}${path}`)).status;
+  await until(() => release.length > 0);
+  assert.deepEqual([await status('/healthz'), await status('/livez')], [503, 503]);
+  isStuck = false;
+  release.forEach((each) => each());
+  await watch.synced;
+  assert.deepEqual([await status('/healthz'), await status('/livez')], [200, 200]);
+});

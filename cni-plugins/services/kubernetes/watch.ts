@@ -9,7 +9,15 @@ import { createFollower } from './follower.ts';
 import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
 import { labelSelector } from './objects.ts';
+import { createFollowedNode } from './node.ts';
+import { hostAddresses, nodePortAddresses } from './node-port-addresses.ts';
+import { openProxyHealth } from './proxy-health.ts';
 import { createServiceTable } from './table.ts';
+
+/** Services whose changes wait for longer than this are not served as they should be (kube-proxy's time). */
+const staleMs = 60_000;
+/** How often to check which addresses this host has. */
+const lookMs = 5000;
 
 /** The cluster to follow, and the node's identity in it. */
 export interface KubernetesPlace {
@@ -17,10 +25,14 @@ export interface KubernetesPlace {
   readonly place: ApiPlace;
   /** The cluster's name for this node. `Local` traffic policies and hints refer to it. */
   readonly nodeName: string;
-  /** The node's label topology.kubernetes.io/zone. Absent: zone hints are not followed. */
+  /** The node's zone. Absent: the label topology.kubernetes.io/zone of the Node object. */
   readonly zone?: string;
   /** Prefixes. Only `externalIPs` in them are served; empty: none. Absent: any, as in kube-proxy. */
   readonly externalIPs?: readonly string[];
+  /** `primary` alone, or prefixes: the addresses of this host at which node ports are served. Absent: all. */
+  readonly nodePortAddresses?: readonly string[];
+  /** Where the health of services is asked: `0.0.0.0:10256`. Absent: nowhere. */
+  readonly health?: { readonly address: string; readonly port: number };
 }
 
 export interface KubernetesServicesOptions extends KubernetesPlace {
@@ -63,16 +75,27 @@ export interface KubernetesFigures {
  * meanwhile the services stay as they are.
  */
 export function watchKubernetesServices(options: KubernetesServicesOptions): KubernetesServices {
-  const { place, nodeName, zone, externalIPs, control, log } = options;
+  const { place, nodeName, externalIPs, control, log } = options;
   const timing = { ...usualTiming, ...usualDelivery, ...options.timing };
   const ended = new AbortController();
   const signal =
     options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
   /** Addresses of the API server, from the last kubeconfig that was read. */
   let apiServer: readonly string[] = [];
+  const node = createFollowedNode(nodeName, () => table.placeChanged());
+  let ofHost = hostAddresses();
+  const askedAddresses = options.nodePortAddresses;
+  const nodePlaces = (): readonly string[] | undefined =>
+    askedAddresses && nodePortAddresses(askedAddresses, node.current()?.addresses ?? [], ofHost);
+  let places = nodePlaces();
   const table = createServiceTable({
     nodeName,
-    ...(zone !== undefined && { zone }),
+    get zone() {
+      return options.zone ?? node.current()?.zone;
+    },
+    get nodePortAddresses() {
+      return places;
+    },
     ...(externalIPs !== undefined && { externalRanges: externalIPs }),
     get reserved() {
       return apiServer;
@@ -89,18 +112,30 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const client = createApiClient(access, {
     userAgent: 'portcullis',
     rights:
-      'list and watch services and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
+      'list and watch services, nodes and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
     meanwhile: 'services stay as they are',
   });
-  const healthChecks = openHealthChecks(log);
   const figures = { synced: false, events: 0, lists: 0, failures: 0 };
+  const isHealthy = (): boolean =>
+    figures.synced && performance.now() - (delivery.waitingSince() ?? Infinity) < staleMs;
+  const healthChecks = openHealthChecks(log, isHealthy);
+  const health =
+    options.health &&
+    openProxyHealth({
+      ...options.health,
+      isHealthy,
+      isEligible: () => node.current()?.isLeaving !== true,
+      log,
+    });
   const away = new Map<string, string>();
 
   const { promise: synced, resolve, reject } = Promise.withResolvers<undefined>();
   // A caller that does not wait is not notified.
   synced.catch(() => undefined);
+  /** The Node object was listed once, or cannot be: what it says is in the first delivery. */
+  let isNodeSettled = false;
   const delivery = createDelivery(
-    table,
+    { ...table, complete: () => table.complete() && isNodeSettled },
     control,
     log,
     () => {
@@ -114,7 +149,47 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
 
   const query = { labelSelector };
   const feeding: FollowerDeps = { figures, away, log, delivery };
+  /** Node ports move with the addresses of the host and of the Node object. */
+  const lookAtAddresses = (): void => {
+    if (askedAddresses === undefined) return;
+    ofHost = hostAddresses();
+    const now = nodePlaces();
+    if (JSON.stringify(now) === JSON.stringify(places)) return;
+    places = now;
+    table.placeChanged();
+    delivery.poke();
+  };
+  const looking = setInterval(lookAtAddresses, lookMs);
+  looking.unref();
+  const settleNode = (): void => {
+    isNodeSettled = true;
+    lookAtAddresses();
+    delivery.poke();
+  };
+  const ofNode = createFollower(
+    'nodes',
+    {
+      ...node.collection,
+      complete() {
+        node.collection.complete();
+        settleNode();
+      },
+      changed(object) {
+        node.collection.changed(object);
+        lookAtAddresses();
+      },
+    },
+    // Without the right to read it, services are served without what it says.
+    { ...feeding, missed: settleNode },
+  );
   const following = [
+    follow(
+      client,
+      { path: '/api/v1/nodes', query: { fieldSelector: `metadata.name=${nodeName}` } },
+      ofNode,
+      signal,
+      timing,
+    ),
     follow(
       client,
       { path: '/api/v1/services', query },
@@ -132,6 +207,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   ];
   // The last state is delivered before `synced` settles, so that no caller waits forever.
   const whenEnded = Promise.all(following).then(() => {
+    clearInterval(looking);
     delivery.close();
     client.close();
     reject(
@@ -144,7 +220,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
         fix: 'start it again',
       }),
     );
-    return healthChecks.close();
+    return Promise.all([healthChecks.close(), health?.close()]).then(() => undefined);
   });
 
   return {

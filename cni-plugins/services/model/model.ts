@@ -47,7 +47,7 @@ export interface ServicePort {
   readonly port: number;
   /** The port at each backend that does not set its own. */
   readonly targetPort: number;
-  /** The port is also served at every address of the host. */
+  /** The port is also served at addresses of the host: see {@link Service.nodeAddresses}. */
   readonly nodePort?: number;
 }
 
@@ -90,6 +90,8 @@ export interface Service {
    * family has no prefix, no client of that family is dropped.
    */
   readonly loadBalancerSourceRanges?: readonly string[];
+  /** The addresses of the host at which node ports are served. Absent: all addresses of the host. */
+  readonly nodeAddresses?: readonly string[];
   readonly ports: readonly ServicePort[];
   readonly scheduler: Scheduler;
   /**

@@ -1,0 +1,43 @@
+import { networkInterfaces } from 'node:os';
+import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import { wrongAddress } from '../description/parts.ts';
+
+/** At which addresses of this host node ports are served (kube-proxy's `nodePortAddresses`). */
+
+/** The value that means the addresses of the Node object. */
+export const primary = 'primary';
+/** The most addresses. A host with more is served at these. */
+const mostAddresses = 16;
+
+/**
+ * @param asked `primary` alone, or prefixes
+ * @param ofNode the addresses of the Node object
+ * @param ofHost the addresses that the host has
+ * @returns in a fixed order. Pure.
+ */
+export function nodePortAddresses(
+  asked: readonly string[],
+  ofNode: readonly string[],
+  ofHost: readonly string[],
+): readonly string[] {
+  const prefixes = asked.flatMap((text) => parsePrefix(text) ?? []);
+  const wanted = asked.includes(primary)
+    ? ofNode
+    : ofHost.filter((text) => {
+        const address = parseIp(text);
+        return (
+          address !== undefined &&
+          prefixes.some((each) => each.address.family === address.family && contains(each, address))
+        );
+      });
+  const usable = wanted.filter((text) => wrongAddress(text, 'virtual') === undefined);
+  const canonical = usable.flatMap((text) => {
+    const address = parseIp(text);
+    return address === undefined ? [] : [formatIp(address)];
+  });
+  return [...new Set(canonical)].toSorted().slice(0, mostAddresses);
+}
+
+/** Returns the addresses of this host now. */
+export const hostAddresses = (): readonly string[] =>
+  Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address));

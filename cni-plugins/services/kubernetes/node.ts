@@ -1,0 +1,72 @@
+import { isIP } from 'node:net';
+import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
+import type { Collection } from '../../../base/kubernetes/index.ts';
+
+/** What services depend on of the Node object of this node (v1 Node). */
+export interface NodeFacts {
+  /** The label topology.kubernetes.io/zone. */
+  readonly zone?: string;
+  /** The addresses of the type InternalIP, at most one of a family: the first. */
+  readonly addresses: readonly string[];
+  /**
+   * The node is about to go: it is being deleted, or the cluster autoscaler marked it. Load balancers must send
+   * it no further connections (KEP-3836).
+   */
+  readonly isLeaving: boolean;
+}
+
+const leavingTaint = 'ToBeDeletedByClusterAutoscaler';
+
+export function readNode(object: unknown): NodeFacts {
+  const { metadata, spec, status } = fieldsOf(object);
+  const { labels, deletionTimestamp } = fieldsOf(metadata);
+  const zone = textOf(fieldsOf(labels)['topology.kubernetes.io/zone']);
+  const internal = listOf(fieldsOf(status)['addresses'])
+    .map(fieldsOf)
+    .filter(({ type }) => type === 'InternalIP')
+    .map(({ address }) => textOf(address));
+  const addresses = [4, 6].flatMap((family) => internal.find((text) => isIP(text) === family) ?? []);
+  const isMarked = listOf(fieldsOf(spec)['taints']).some((taint) => fieldsOf(taint)['key'] === leavingTaint);
+  return {
+    ...(zone !== '' && { zone }),
+    addresses,
+    isLeaving: isMarked || textOf(deletionTimestamp) !== '',
+  };
+}
+
+/** The Node object, as the API last sent it. */
+export interface FollowedNode {
+  readonly collection: Collection;
+  /** Absent: not known yet, or there is none. */
+  current(): NodeFacts | undefined;
+}
+
+/** @param changed called when the zone or the addresses may differ */
+export function createFollowedNode(nodeName: string, changed: () => void): FollowedNode {
+  let current: NodeFacts | undefined;
+  let isListed = false;
+  const take = (next: NodeFacts | undefined): void => {
+    const [was, is] = [current, next].map((facts) => JSON.stringify([facts?.zone, facts?.addresses ?? []]));
+    current = next;
+    if (was !== is) changed();
+  };
+  const put = (object: unknown): void => {
+    if (nameOf(object)?.split('/').at(-1) !== nodeName) return;
+    isListed = true;
+    take(readNode(object));
+  };
+  return {
+    current: () => current,
+    collection: {
+      begin: () => void (isListed = false),
+      listed: put,
+      complete() {
+        if (!isListed) take(undefined);
+      },
+      changed: put,
+      removed(object) {
+        if (nameOf(object)?.split('/').at(-1) === nodeName) take(undefined);
+      },
+    },
+  };
+}
