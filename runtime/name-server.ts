@@ -43,7 +43,7 @@ export function openDaemonNameServer(
       return undefined;
     });
   };
-  // Pods of the host's network namespace, and those that other runtimes attach, ask without any attachment here.
+  // Pods of the host's network namespace ask as well, and have no attachment that would start it.
   if (ofCluster !== undefined) start();
   return {
     start,

@@ -1,6 +1,5 @@
 import { isIP } from 'node:net';
-import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
-import type { Collection } from '../../../base/kubernetes/index.ts';
+import { fieldsOf, listOf, textOf } from '../../../base/kubernetes/index.ts';
 
 /** What services depend on of the Node object of this node (v1 Node). */
 export interface NodeFacts {
@@ -9,8 +8,8 @@ export interface NodeFacts {
   /** The addresses of the type InternalIP, at most one of a family: the first. */
   readonly addresses: readonly string[];
   /**
-   * The node is about to go: it is being deleted, or the cluster autoscaler marked it. Load balancers must send
-   * it no further connections (KEP-3836).
+   * The node is about to go: it is being deleted, or the cluster autoscaler marked it. Load balancers must
+   * send it no further connections (KEP-3836).
    */
   readonly isLeaving: boolean;
 }
@@ -31,42 +30,5 @@ export function readNode(object: unknown): NodeFacts {
     ...(zone !== '' && { zone }),
     addresses,
     isLeaving: isMarked || textOf(deletionTimestamp) !== '',
-  };
-}
-
-/** The Node object, as the API last sent it. */
-export interface FollowedNode {
-  readonly collection: Collection;
-  /** Absent: not known yet, or there is none. */
-  current(): NodeFacts | undefined;
-}
-
-/** @param changed called when the zone or the addresses may differ */
-export function createFollowedNode(nodeName: string, changed: () => void): FollowedNode {
-  let current: NodeFacts | undefined;
-  let isListed = false;
-  const take = (next: NodeFacts | undefined): void => {
-    const [was, is] = [current, next].map((facts) => JSON.stringify([facts?.zone, facts?.addresses ?? []]));
-    current = next;
-    if (was !== is) changed();
-  };
-  const put = (object: unknown): void => {
-    if (nameOf(object)?.split('/').at(-1) !== nodeName) return;
-    isListed = true;
-    take(readNode(object));
-  };
-  return {
-    current: () => current,
-    collection: {
-      begin: () => void (isListed = false),
-      listed: put,
-      complete() {
-        if (!isListed) take(undefined);
-      },
-      changed: put,
-      removed(object) {
-        if (nameOf(object)?.split('/').at(-1) === nodeName) take(undefined);
-      },
-    },
   };
 }

@@ -9,15 +9,12 @@ import { createFollower } from './follower.ts';
 import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
 import { labelSelector } from './objects.ts';
-import { createFollowedNode } from './node.ts';
-import { hostAddresses, nodePortAddresses } from './node-port-addresses.ts';
+import { createNodePlace } from './node-place.ts';
 import { openProxyHealth } from './proxy-health.ts';
 import { createServiceTable } from './table.ts';
 
 /** Services whose changes wait for longer than this are not served as they should be (kube-proxy's time). */
 const staleMs = 60_000;
-/** How often to check which addresses this host has. */
-const lookMs = 5000;
 
 /** The cluster to follow, and the node's identity in it. */
 export interface KubernetesPlace {
@@ -82,19 +79,21 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
   /** Addresses of the API server, from the last kubeconfig that was read. */
   let apiServer: readonly string[] = [];
-  const node = createFollowedNode(nodeName, () => table.placeChanged());
-  let ofHost = hostAddresses();
-  const askedAddresses = options.nodePortAddresses;
-  const nodePlaces = (): readonly string[] | undefined =>
-    askedAddresses && nodePortAddresses(askedAddresses, node.current()?.addresses ?? [], ofHost);
-  let places = nodePlaces();
+  const node = createNodePlace({
+    nodeName,
+    asked: options.nodePortAddresses,
+    changed(differs) {
+      if (differs) table.placeChanged();
+      delivery.poke();
+    },
+  });
   const table = createServiceTable({
     nodeName,
     get zone() {
-      return options.zone ?? node.current()?.zone;
+      return options.zone ?? node.zone();
     },
     get nodePortAddresses() {
-      return places;
+      return node.nodePortAddresses();
     },
     ...(externalIPs !== undefined && { externalRanges: externalIPs }),
     get reserved() {
@@ -124,7 +123,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     openProxyHealth({
       ...options.health,
       isHealthy,
-      isEligible: () => node.current()?.isLeaving !== true,
+      isEligible: node.isEligible,
       log,
     });
   const away = new Map<string, string>();
@@ -132,10 +131,8 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const { promise: synced, resolve, reject } = Promise.withResolvers<undefined>();
   // A caller that does not wait is not notified.
   synced.catch(() => undefined);
-  /** The Node object was listed once, or cannot be: what it says is in the first delivery. */
-  let isNodeSettled = false;
   const delivery = createDelivery(
-    { ...table, complete: () => table.complete() && isNodeSettled },
+    { ...table, complete: () => table.complete() && node.isSettled() },
     control,
     log,
     () => {
@@ -149,44 +146,11 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
 
   const query = { labelSelector };
   const feeding: FollowerDeps = { figures, away, log, delivery };
-  /** Node ports move with the addresses of the host and of the Node object. */
-  const lookAtAddresses = (): void => {
-    if (askedAddresses === undefined) return;
-    ofHost = hostAddresses();
-    const now = nodePlaces();
-    if (JSON.stringify(now) === JSON.stringify(places)) return;
-    places = now;
-    table.placeChanged();
-    delivery.poke();
-  };
-  const looking = setInterval(lookAtAddresses, lookMs);
-  looking.unref();
-  const settleNode = (): void => {
-    isNodeSettled = true;
-    lookAtAddresses();
-    delivery.poke();
-  };
-  const ofNode = createFollower(
-    'nodes',
-    {
-      ...node.collection,
-      complete() {
-        node.collection.complete();
-        settleNode();
-      },
-      changed(object) {
-        node.collection.changed(object);
-        lookAtAddresses();
-      },
-    },
-    // Without the right to read it, services are served without what it says.
-    { ...feeding, missed: settleNode },
-  );
   const following = [
     follow(
       client,
       { path: '/api/v1/nodes', query: { fieldSelector: `metadata.name=${nodeName}` } },
-      ofNode,
+      createFollower('nodes', node.collection, { ...feeding, missed: node.settle }),
       signal,
       timing,
     ),
@@ -207,7 +171,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   ];
   // The last state is delivered before `synced` settles, so that no caller waits forever.
   const whenEnded = Promise.all(following).then(() => {
-    clearInterval(looking);
+    node.close();
     delivery.close();
     client.close();
     reject(

@@ -2,7 +2,7 @@ import type { Refusal, VirtualServer } from '../model/model.ts';
 import { maglevTable } from '../slots/maglev.ts';
 import { inTurn, keepingOwners } from '../slots/orders.ts';
 import { mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor } from '../slots/sizes.ts';
-import type { Weighted } from '../slots/sizes.ts';
+import type { SlotSize, Weighted } from '../slots/sizes.ts';
 import type { Mode } from './rules.ts';
 
 /** Plans the slots and the mode of a virtual server. Pure. */
@@ -78,13 +78,14 @@ export function planOf(
   // A client is held to a slot number, so the number and its owner should change as little as possible.
   const held = server.persistenceSeconds !== undefined;
   // The weights of `lc` change each second, so an approximation is enough.
-  const size = held ? mostSlots : weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots;
+  const size = (): SlotSize =>
+    held ? mostSlots : weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots;
   if (server.clientAffinity || server.scheduler === 'sh') {
     // The table only grows: sampling its slots would move clients of backends that stay.
-    const kept = slotSizes.find((each) => each >= Math.max(size, existing.length)) ?? mostSlots;
+    const kept = slotSizes.find((each) => each >= Math.max(size(), existing.length)) ?? mostSlots;
     return { ...common, size: kept, draw: 'client', slots: keepingOwners(existing, sharesOf(all, kept)) };
   }
-  const drawn = held || weights !== undefined ? size : turnSizeFor(all);
+  const drawn = held || weights !== undefined ? size() : turnSizeFor(all);
   const shares = sharesOf(all, drawn);
   return {
     ...common,

@@ -329,7 +329,7 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
     translateDestination(ip, slot, port),
   ];
   // The number of slots changed between two lookups for one packet. Without its destination the packet would
-  // leave with the virtual address, and so would the whole connection. Its client repeats a packet that is lost.
+  // leave with the virtual address, and so would the whole connection. The client repeats a lost packet.
   const lost = { chain, expressions: [verdict('drop')] };
   if (mode.hold === undefined) return [{ chain, expressions: [...draw, ...go] }, lost];
   const time = { key: client, value: slot, milliseconds: mode.hold * 1000 };
