@@ -10,4 +10,5 @@ export const nodeAddress = (index: number): { readonly 4: string; readonly 6: st
 });
 export const podRanges = ['10.244.0.0/16', 'fd00:10:244::/48'];
 export const serviceRange = '10.96.0.0/16,fd00:10:96::/112';
-export const clusterDns = '10.96.0.10';
+/** Where pods ask for names, on each node. */
+export const clusterDns = '169.254.20.10';

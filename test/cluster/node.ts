@@ -155,6 +155,7 @@ function daemonConfiguration(name: string, { pki, url }: ApiServer): object {
   return {
     network: {
       pods: { from, ranges: podRanges, kubeconfig, nodeName: name },
+      kubernetes: { kubeconfig, nodeName: name, policies: false, dns: { address: clusterDns } },
       services: { kubernetes: { kubeconfig, nodeName: name } },
     },
   };

@@ -77,7 +77,7 @@ function examine(
       );
       continue;
     }
-    const next = new StoredService(source, JSON.stringify(service));
+    const next = new StoredService(source, JSON.stringify(service), service);
     if (
       before !== undefined &&
       before.refusal === undefined &&

@@ -25,6 +25,13 @@ const nothing: ReadonlySet<string> = new Set();
 
 const orNothing = (set: ReadonlySet<string>): ReadonlySet<string> => (set.size === 0 ? nothing : set);
 
+/** The services of this turn of the event loop: what is being applied is needed several times. */
+const recent = new Map<StoredService, Service>();
+function remember(stored: StoredService, service: Service): void {
+  if (recent.size === 0) setImmediate(() => recent.clear());
+  recent.set(stored, service);
+}
+
 /** Implements {@link ServiceInForce}. With thousands of services, each costs only its text. */
 export class StoredService implements ServiceInForce {
   readonly source: string;
@@ -33,13 +40,15 @@ export class StoredService implements ServiceInForce {
   unwell = nothing;
   refusal?: Refusal;
 
-  constructor(source: string, document: string) {
+  /** @param service what the document says, if it is known */
+  constructor(source: string, document: string, service?: Service) {
     this.source = source;
     this.document = document;
+    if (service !== undefined) remember(this, service);
   }
 
   get service(): Service {
-    return parseJson(this.document) as Service;
+    return recent.get(this) ?? (parseJson(this.document) as Service);
   }
 
   mark(state: 'drained' | 'unwell', entry: string, is: boolean): void {

@@ -74,6 +74,27 @@ export const serviceChecks: readonly Check[] = [
     },
   },
   {
+    name: 'a pod finds Services and their pods by their names, at the name server of its node',
+    run: async ({ cluster }) => {
+      await createService(cluster, 'web-named', web.name);
+      await createService(cluster, 'web-named-headless', web.name, { clusterIP: 'None' });
+      const own = (await podsOf(cluster, web.name)).flatMap(({ status }) =>
+        (status.podIPs ?? []).map(({ ip }) => ip),
+      );
+      for (const { metadata } of await onePodPerNode(cluster)) {
+        const found = async (name: string): Promise<string> =>
+          execIn(cluster, metadata.name, ['sh', '-c', `timeout 20 nslookup ${name} 2>&1; true`]);
+        await until(
+          `${metadata.name} finds the headless service`,
+          () => found(`web-named-headless.${namespace}.svc.cluster.local`),
+          (said) => own.filter((ip) => !ip.includes(':')).every((ip) => said.includes(ip)),
+        );
+        const { pod } = await askFrom(cluster, metadata.name, `web-named.${namespace}.svc.cluster.local`, 80);
+        assert.match(pod, /^web-/u);
+      }
+    },
+  },
+  {
     name: 'the service kubernetes leads to the API server',
     run: async ({ cluster }) => {
       const address = serviceRange.replace(/0\/.*$/u, '1');
