@@ -49,6 +49,7 @@ export interface AddressOwner {
 
 /** Services whose endpoints are kept as objects. */
 const remembered = 1024;
+const rememberedEndpoints = 100_000;
 /** The most endpoints of a service that have names. Any author of slices can write more. */
 const mostEndpoints = 5000;
 
@@ -70,7 +71,11 @@ export function createClusterNames(): ClusterNames {
   const owners = createOwners();
   /** Services whose reverse names are not up to date. */
   const dirty = new Set<string>();
-  const cached = new LRUCache<string, Endpoints>({ max: remembered });
+  const cached = new LRUCache<string, Endpoints>({
+    max: remembered,
+    maxSize: rememberedEndpoints,
+    sizeCalculation: ({ all }) => all.length + 1,
+  });
 
   const serviceAt = (key: string): NamedService | undefined => {
     const text = services.get(key);

@@ -146,7 +146,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const getent = async (netns: string, ...words: string[]): Promise<string[]> => [
     ...new Set((await resolving(netns, 'getent', ...words)).map((line) => line.split(/\s+/u)[0] ?? '')),
   ];
-  const digs = tried('command -v dig') === undefined ? { skip: 'dig (bind9-dnsutils) is not installed' } : {};
+  const digs: { readonly skip?: string } =
+    tried('command -v dig') === undefined ? { skip: 'dig (bind9-dnsutils) is not installed' } : {};
   const dig = async (netns: string, query: string): Promise<string> =>
     (
       await run('nsenter', [
@@ -268,12 +269,23 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.match(present(), /169\.254\.20\.10\/32/u);
     await server.close();
     assert.match(present(), /169\.254\.20\.10\/32/u, 'it stays while the daemon is down');
-    server = await startNameServer({ ...settings, cluster: { ...cluster, address: '169.254.20.11' } }, log);
+    server = await startNameServer({ ...settings, cluster: { ...cluster, address: 'fd00:53::10' } }, log);
     assert.doesNotMatch(present(), /169\.254\.20\.10\/32/u);
-    assert.match(present(), /169\.254\.20\.11\/32/u);
+    assert.match(present(), /fd00:53::10\/128/u);
+    if (digs.skip === undefined)
+      for (const deadline = Date.now() + 15_000; ;) {
+        const { stdout } = await run('dig', [
+          '+short',
+          '@fd00:53::10',
+          'web.shop.svc.cluster.local',
+          'AAAA',
+        ]).catch((thrown: unknown) => thrown as { readonly stdout: string });
+        if (stdout === 'fd00:96::7\n') break;
+        assert.ok(Date.now() < deadline, stdout);
+      }
     await server.close();
     server = await startNameServer(settings, log);
-    assert.doesNotMatch(present(), /169\.254\./u);
+    assert.doesNotMatch(present(), /169\.254\.|fd00:53/u);
     assert.equal(existsSync(`${databasePath}.cluster-address`), false);
   });
 }

@@ -16,3 +16,12 @@ test('an asker gets its burst, then its rate, and takes nothing from another one
   assert.equal(admitted('10.0.0.1', 60_000), 20, 'no more than a burst is saved');
   assert.equal(admitted('10.0.0.1', 59_000), 0, 'a clock that was set back gives nothing');
 });
+
+test('an expensive question takes from the questions that follow', () => {
+  const limits = createRateLimits({ rate: 10, burst: 20 });
+  assert.ok(limits.admits('10.0.0.1', 0));
+  limits.charge('10.0.0.1', 30);
+  assert.equal(limits.admits('10.0.0.1', 1000), false, 'it has 19 - 30 + 10 tokens');
+  assert.ok(limits.admits('10.0.0.1', 1300));
+  assert.ok(limits.admits('10.0.0.2', 0));
+});

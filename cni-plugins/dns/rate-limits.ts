@@ -4,6 +4,8 @@ import { LRUCache } from 'lru-cache';
 export interface RateLimits {
   /** Returns whether the asker may ask one more question now, and counts it. */
   admits(asker: string, now: number): boolean;
+  /** Takes further tokens for a question that was expensive, also more than the asker has. */
+  charge(asker: string, tokens: number): void;
 }
 
 /** Askers that are remembered. The one that asked longest ago is forgotten first. */
@@ -30,6 +32,10 @@ export function createRateLimits({
       if (bucket.tokens < 1) return false;
       bucket.tokens -= 1;
       return true;
+    },
+    charge(asker, tokens) {
+      const bucket = buckets.get(asker);
+      if (bucket !== undefined) bucket.tokens -= tokens;
     },
   };
 }

@@ -29,6 +29,8 @@ class Held implements Balancer {
   }
   reconcile(all: Iterable<VirtualServer>): number {
     if (this.fails) throw new Error('the kernel answered EBUSY');
+    this.reconciled += 1;
+    this.isChanged = false;
     const servers = [...all];
     const differ = servers.filter(
       (one) => JSON.stringify(one) !== JSON.stringify(this.servers.get(keyOf(one))),
@@ -54,8 +56,10 @@ class Held implements Balancer {
     }));
   }
   tick(): void {}
+  isChanged = false;
+  reconciled = 0;
   changedByOthers(): boolean {
-    return false;
+    return this.isChanged;
   }
   removeAll(): void {
     this.servers.clear();
@@ -83,6 +87,7 @@ let kernel: Held;
 let core: ServiceCore;
 let now: number;
 let tick: () => void;
+let look: () => void;
 
 /** Starts like a daemon, with the state that the kernel and the disk hold. */
 function start(): void {
@@ -97,6 +102,7 @@ function start(): void {
     () => now,
   );
   tick = () => upkeep.tick();
+  look = () => upkeep.look();
 }
 
 beforeEach(() => {
@@ -335,6 +341,29 @@ test('a change that the kernel did not take is durable and takes effect a second
   assert.throws(() => core.apply('command', [web('10.0.0.2')], false), /EBUSY/);
   assert.deepEqual(kernel.shown(), []);
   kernel.fails = false;
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('what another program removed is back at the next look, and a look compares nothing else', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  const before = kernel.reconciled;
+  look();
+  assert.equal(kernel.reconciled, before);
+  kernel.servers.clear();
+  kernel.isChanged = true;
+  look();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('while the kernel takes nothing, it is asked once a second', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  kernel.servers.clear();
+  [kernel.isChanged, kernel.fails] = [true, true];
+  look();
+  kernel.fails = false;
+  look();
+  assert.deepEqual(kernel.shown(), [], 'the look after a failure does nothing');
   tick();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });

@@ -33,6 +33,8 @@ const settings = workerData as ServicesSettings;
 
 const tickMs = 1000;
 const lookMs = 500;
+/** Until a foreign `nft flush ruleset` is noticed, no service is reached. */
+const repairMs = 250;
 
 async function start(
   owner: Caller<ServiceOwner>,
@@ -101,6 +103,8 @@ async function start(
     giveMemoryBack();
   }, tickMs);
 
+  const repairing = setInterval(() => upkeep.look(), repairMs);
+
   const control = controlOf(core);
   const portions: PortionControl = {
     ...control,
@@ -134,6 +138,7 @@ async function start(
     async close() {
       clearInterval(look);
       clearInterval(ticking);
+      clearInterval(repairing);
       files?.close();
       await cluster?.close();
       await networks.close();

@@ -6,9 +6,12 @@ import type { ServiceCore } from './core.ts';
 import { dueOf } from './drains.ts';
 import type { Drain } from './drains.ts';
 
-/** The work done once a second while there is any service. */
+/** The work done while there is any service. */
 export interface Upkeep {
+  /** Called once a second. */
   tick(): void;
+  /** Called several times a second: repairs what another program changed. Cheap while nothing changes. */
+  look(): void;
   /** Returns how many virtual servers differed from the wanted state and were repaired. */
   repairs(): number;
 }
@@ -102,22 +105,33 @@ export function createUpkeep(
     log.warn({ differed }, 'another program changed virtual servers; they were recreated');
   };
 
+  const isServing = (): boolean => core.held.size > 0 || core.standings.size > 0 || core.isBehind();
+  const trying = (act: () => void): void => {
+    try {
+      act();
+      failing = undefined;
+    } catch (thrown) {
+      const why = reasonOf(thrown);
+      if (why !== failing)
+        log.error({ why }, 'services could not be brought to the kernel; it is tried again each second');
+      failing = why;
+    }
+  };
+
   return {
-    tick() {
-      try {
-        if (core.held.size > 0 || core.standings.size > 0 || core.isBehind()) {
+    tick: () =>
+      trying(() => {
+        if (isServing()) {
+          // A table that another program removed cannot be changed in part.
+          compare();
           endDue();
           endIdle();
-          compare();
         }
         core.balancer().tick();
-        failing = undefined;
-      } catch (thrown) {
-        const why = reasonOf(thrown);
-        if (why !== failing)
-          log.error({ why }, 'services could not be brought to the kernel; it is tried again each second');
-        failing = why;
-      }
+      }),
+    look() {
+      // After a failure, only the tick tries again.
+      if (failing === undefined && isServing()) trying(compare);
     },
     repairs: () => repaired,
   };
