@@ -144,8 +144,8 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
   if (nri !== undefined) undo.push(nri.close);
   const ownContainers = createContainerService({
     records: containerRecords,
-    requireSandbox: (id) => ownSandboxes.require(id),
-    shareProcesses: (record) => ownSandboxes.shareProcesses(record),
+    requireSandbox: (id) => sandboxes.require(id),
+    shareProcesses: (record) => sandboxes.shareProcesses(record),
     lock,
     log,
     adjuster: nri?.adjuster,
@@ -154,11 +154,12 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     }),
   });
   const containers = nri?.containers(ownContainers) ?? ownContainers;
-  const ownSandboxes = createSandboxService({
+  const sandboxes = createSandboxService({
     records: sandboxRecords,
     lock,
     log,
     containers,
+    approve: nri?.approvePod,
     effects: createSandboxEffects({
       startProgram,
       stateDir: config.state,
@@ -183,8 +184,6 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       requireUserNamespaces: probe.requireUserNamespaces,
     }),
   });
-
-  const sandboxes = nri?.sandboxes(ownSandboxes) ?? ownSandboxes;
 
   return {
     containers,

@@ -73,6 +73,8 @@ export interface ContainerAdjuster {
     readonly imageId: string;
     readonly createdAt: string;
   }): Promise<{ readonly config: ContainerConfig; readonly adjusted: Adjusted } | undefined>;
+  /** Called once the request has ended: the container is recorded as created, or there is none. */
+  ended(id: string): void;
 }
 
 /** A change of a container's resources that a plugin made, and the plugin's name. */

@@ -56,35 +56,39 @@ export async function createContainer(
   const createdAt = createdAfter(effects.now(), { name }, records.list());
   const { imageId } = admission;
   // Before anything of the container exists: what a plugin changes is checked like any other request.
-  const changed = await deps.adjuster?.adjust({ id, config, sandbox, imageId, createdAt });
-  const place = sharesPod ? await deps.shareProcesses(sandbox) : sandbox;
-  const intent: ContainerRecord = {
-    id,
-    name,
-    sandboxId: sandbox.id,
-    phase: 'creating',
-    config: changed?.config ?? config,
-    ...(changed !== undefined && { adjusted: changed.adjusted }),
-    requestDigest,
-    runtimeHandler: sandbox.runtimeHandler,
-    imageId,
-    imageRef: admission.imageRef,
-    verdictId: admission.verdictId,
-    settingsDigest: '',
-    networkClass: 'none',
-    noNewPrivileges: false,
-    logPath: effects.logPath(config, sandbox),
-    stopSignal: 'SIGTERM',
-    user: { uid: 0, gid: 0, additionalGids: [] },
-    createdAt,
-    startedAt: '0',
-    finishedAt: '0',
-    exitCode: 0,
-    reason: '',
-    message: '',
-    startAnswered: false,
-  };
-  return establish(deps, intent, place, admission);
+  try {
+    const changed = await deps.adjuster?.adjust({ id, config, sandbox, imageId, createdAt });
+    const place = sharesPod ? await deps.shareProcesses(sandbox) : sandbox;
+    const intent: ContainerRecord = {
+      id,
+      name,
+      sandboxId: sandbox.id,
+      phase: 'creating',
+      config: changed?.config ?? config,
+      ...(changed !== undefined && { adjusted: changed.adjusted }),
+      requestDigest,
+      runtimeHandler: sandbox.runtimeHandler,
+      imageId,
+      imageRef: admission.imageRef,
+      verdictId: admission.verdictId,
+      settingsDigest: '',
+      networkClass: 'none',
+      noNewPrivileges: false,
+      logPath: effects.logPath(config, sandbox),
+      stopSignal: 'SIGTERM',
+      user: { uid: 0, gid: 0, additionalGids: [] },
+      createdAt,
+      startedAt: '0',
+      finishedAt: '0',
+      exitCode: 0,
+      reason: '',
+      message: '',
+      startAnswered: false,
+    };
+    return await establish(deps, intent, place, admission);
+  } finally {
+    deps.adjuster?.ended(id);
+  }
 }
 
 /** Returns a name that no other attempt of any container has. */

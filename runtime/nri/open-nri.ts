@@ -9,7 +9,7 @@ import type { ContainerService } from '../containers/container-service.ts';
 import { credentialsOf } from '../cri/peer.ts';
 import { listenUnix } from '../cri/unix-listener.ts';
 import type { PodResources } from '../pods/resources.ts';
-import type { SandboxService } from '../pods/sandbox-service.ts';
+import type { SandboxRecord } from '../pods/record.ts';
 import { badAdjustment } from './adjustment/refusal.ts';
 import { openPlugin } from './plugins/connected-plugin.ts';
 import type { CallOutcome, ConnectedPlugin, PluginOptions } from './plugins/connected-plugin.ts';
@@ -24,7 +24,7 @@ import { createAdjuster } from './requests/creation.ts';
 import { reportEvents } from './requests/events.ts';
 import type { NriNode } from './requests/node.ts';
 import { createOngoing } from './requests/ongoing.ts';
-import { watchedContainers, watchedPodResources, watchedSandboxes } from './requests/services.ts';
+import { podApproval, watchedContainers, watchedPodResources } from './requests/services.ts';
 import { synchronize } from './requests/synchronization.ts';
 import { collectUpdates, mostUpdates } from './requests/updates.ts';
 
@@ -32,7 +32,8 @@ import { collectUpdates, mostUpdates } from './requests/updates.ts';
 export interface Nri {
   readonly adjuster: ContainerAdjuster;
   containers(service: ContainerService): ContainerService;
-  sandboxes(service: SandboxService): SandboxService;
+  /** Asks the plugins about a pod before it is recorded as ready. */
+  approvePod(pod: SandboxRecord): Promise<void>;
   podResources(resources: PodResources): PodResources;
   /**
    * Starts the pre-installed plugins, waits until each is ready or has failed, and accepts connections of
@@ -85,8 +86,8 @@ export function createNri(deps: NriDeps): Nri {
     configFor: (plugin) => readPluginConfig(config.pluginConfigPath, plugin),
     admit: plugins.admit,
     called: (method, outcome) => observer?.called(method, outcome),
-    update: async (plugin, { update, evict }) => ({
-      failed: await unsolicited(node, plugin, { update, evict }),
+    update: async (plugin, { update, evict }, signal) => ({
+      failed: await unsolicited(node, plugin, { update, evict }, signal),
     }),
   };
   const connect = async (trunk: Duplex, launched?: InstalledPlugin): Promise<ConnectedPlugin> => {
@@ -114,7 +115,7 @@ export function createNri(deps: NriDeps): Nri {
   return {
     adjuster: createAdjuster(node, ongoing),
     containers: (service) => watchedContainers(node, service),
-    sandboxes: (service) => watchedSandboxes(node, service),
+    approvePod: podApproval(node, ongoing),
     podResources: (resources) => watchedPodResources(node, resources),
     open: async () => {
       stop = reportEvents(node, ongoing);
@@ -208,6 +209,7 @@ async function unsolicited(
   node: NriNode,
   plugin: string,
   request: Parameters<PluginOptions['update']>[1],
+  signal: AbortSignal,
 ): Promise<readonly ContainerUpdate[]> {
   const failed: ContainerUpdate[] = [];
   if (request.update.length > mostUpdates)
@@ -217,6 +219,8 @@ async function unsolicited(
       `update ${mostUpdates} at most`,
     );
   for (const update of request.update) {
+    // Nobody learns of the rest.
+    if (signal.aborted) break;
     try {
       const one = collectUpdates(node);
       one.add(plugin, [{ ...update, ignoreFailure: false }]);

@@ -19,6 +19,11 @@ import type { SandboxPlan } from './validate.ts';
 export interface EstablishDeps extends ReleaseDeps {
   readonly effects: SandboxEffects;
   readonly sharing: Pick<Sharing, 'begin' | 'end' | 'isRequired' | 'watch'>;
+  /**
+   * Asks the plugins of the node, which may refuse a pod by rejecting. The pod exists then and is not yet
+   * recorded as ready, so that a refusal is not lost when the daemon is killed. Absent: there are no plugins.
+   */
+  readonly approve?: ((pod: SandboxRecord) => Promise<void>) | undefined;
   readonly log: Logger;
 }
 
@@ -63,6 +68,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
       ...(attachment !== undefined && { attachment }),
       ...(infra !== undefined && { infra }),
     };
+    await deps.approve?.(ready);
     mayBeReady = true;
     await records.put(ready);
     sharing.watch(ready);

@@ -4,6 +4,7 @@ import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import { nameTaken, sandboxNotFound } from './errors.ts';
 import { establish } from './establish.ts';
+import type { EstablishDeps } from './establish.ts';
 import { createSharing } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import { createSandboxRecovery } from './recovery.ts';
@@ -42,6 +43,7 @@ export function createSandboxService(input: {
   readonly lock: KeyedQueue['run'];
   readonly effects: SandboxEffects;
   readonly containers: ContainersOfSandbox;
+  readonly approve?: EstablishDeps['approve'];
   readonly log: Logger;
 }): SandboxService {
   const { records, lock, effects, log } = input;

@@ -9,6 +9,7 @@ import type {
   ContainerAdjustment,
   CreateContainerRequest,
 } from '../../runtime/nri/protocol/contract.types.ts';
+import { Event } from '../../runtime/nri/protocol/contract.types.ts';
 import { connectPlugin } from '../fixtures/nri-plugin.ts';
 import type { TestPlugin, TestPluginOptions } from '../fixtures/nri-plugin.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
@@ -19,6 +20,8 @@ import type { Stage } from '../fixtures/stage.ts';
 const rule = (name: string, ceiling: string): string =>
   `  - images: ["${registryName}/${name}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: ${ceiling} }\n`;
 const profile = `---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: small }\nentitlements: [network.user, security.confined]\nresources: { nofile: 1024 }\n`;
+/** Events of a plugin that adjusts and does not validate. */
+const adjusts = 1 << (Event.CREATE_CONTAINER - 1);
 const policy = `${policyOf(rule('high', 'privileged') + rule('low', 'baseline') + rule('small', 'small'))}${profile}`;
 
 describe('plugins of NRI', () => {
@@ -234,7 +237,7 @@ describe('plugins of NRI', () => {
   });
 
   it('cost their timeout if they do not answer, and no more', async () => {
-    const slow = await plugin({ create: () => new Promise(() => undefined) });
+    const slow = await plugin({ events: adjusts, create: () => new Promise(() => undefined) });
     const started = performance.now();
     await runContainer(stage, pod, ask(low));
     const took = performance.now() - started;
@@ -247,6 +250,7 @@ describe('plugins of NRI', () => {
 
   it('may die in the middle of an answer', async () => {
     const dying: TestPlugin = await plugin({
+      events: adjusts,
       create: () => {
         dying.socket.write(Buffer.from([0, 0, 0, 1, 0, 0, 1, 0, 1, 2]));
         dying.socket.destroy();

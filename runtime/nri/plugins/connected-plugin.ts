@@ -10,7 +10,7 @@ import type {
   UpdateContainersRequest,
   UpdateContainersResponse,
 } from '../protocol/contract.types.ts';
-import { nriVersion, pluginMethods, runtimeMethods } from '../protocol/methods.ts';
+import { nriVersion, pluginMethods, runtimeMethods, unknownFieldsOf } from '../protocol/methods.ts';
 import { multiplex } from '../protocol/multiplexer.ts';
 import { badName, indexedName } from './plugin-name.ts';
 import type { PluginName } from './plugin-name.ts';
@@ -61,6 +61,8 @@ export interface PluginOptions {
   readonly update: (
     plugin: string,
     request: UpdateContainersRequest,
+    /** Aborts when nobody waits for the answer any more. */
+    signal: AbortSignal,
   ) => Promise<Init<UpdateContainersResponse>>;
   readonly called: (method: string, outcome: CallOutcome) => void;
 }
@@ -69,6 +71,12 @@ export interface PluginOptions {
 const mostWaiting = 1024;
 /** How long a call may wait for its turn, in request timeouts. */
 const mostTurns = 10;
+
+/**
+ * Requests for updates of one plugin at a time. One that hangs counts until it ends, even if its answer is no
+ * longer awaited.
+ */
+const mostUpdates = 8;
 
 /** All events of the contract, each by its bit. */
 const allEvents = (1 << (Event.LAST - 1)) - 1;
@@ -87,6 +95,7 @@ export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise
   const registered = Promise.withResolvers<PluginName>();
   registered.promise.catch(() => undefined);
   let name: string | undefined;
+  const updates = createLimit(mostUpdates);
   serveTtrpc(
     mux.runtime,
     [
@@ -98,12 +107,15 @@ export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise
         registered.resolve(identity);
         return {};
       }),
-      ttrpcHandler(runtimeMethods.updateContainers, (request) => {
+      ttrpcHandler(runtimeMethods.updateContainers, (request, { signal }) => {
         if (name === undefined) throw badName('plugin', 'it has not registered');
-        return options.update(name, request);
+        const plugin = name;
+        const [field] = unknownFieldsOf(request);
+        if (field !== undefined) throw newerField(plugin, runtimeMethods.updateContainers.name, field);
+        return updates.run(() => options.update(plugin, request, signal), plugin);
       }),
     ],
-    { name: shown, mostCalls: 8 },
+    { name: shown, mostCalls: mostUpdates },
   );
   const client = createTtrpcClient(mux.plugin, { name: shown, mostCalls: mostWaiting });
   let closed = false;
@@ -177,11 +189,13 @@ function callsOf(
     close();
     return lost(plugin, method, why);
   };
-  const now: PluginCall = async (method, request) => {
+  const now: PluginCall = async <Request, Response>(
+    method: TtrpcMethod<Request, Response>,
+    request: Init<Request>,
+  ): Promise<Response> => {
+    let response: Response;
     try {
-      const response = await client.call(method, request, { timeoutMs: timeouts.request });
-      called(method.name, 'ok');
-      return response;
+      response = await client.call(method, request, { timeoutMs: timeouts.request });
     } catch (thrown) {
       if (isPortcullisError(thrown) && thrown.code === 'TTRPC_TIMEOUT')
         throw end(method.name, 'timeout', `no answer within ${timeouts.request} ms`);
@@ -190,6 +204,10 @@ function callsOf(
       if (thrown.code !== 'TTRPC_UNIMPLEMENTED') called(method.name, 'refused');
       throw refused(plugin, method.name, thrown);
     }
+    const [field] = unknownFieldsOf(response as object);
+    called(method.name, field === undefined ? 'ok' : 'refused');
+    if (field !== undefined) throw newerField(plugin, method.name, field);
+    return response;
   };
   return {
     exclusively: (body) => queue(() => body(now)),
@@ -242,6 +260,49 @@ function lost(plugin: string, method: string, why: string): PortcullisError {
     on: plugin,
     why: `${why}, and the plugin was disconnected`,
     fix: 'see its log, and start it again',
+    details: { plugin },
+  });
+}
+
+function newerField(plugin: string, method: string, field: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NRI_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: `read field ${JSON.stringify(field)} in ${method} of NRI plugin`,
+    on: plugin,
+    why: 'this version does not know it',
+    fix: 'use a plugin that is built with NRI 0.12 or earlier',
+    details: { plugin, field: 'field', key: field },
+  });
+}
+
+/** Returns the limit on what runs at a time. Beyond it nothing is queued. */
+function createLimit(most: number): {
+  /** @throws PortcullisError NRI_BUSY */
+  run<Result>(act: () => Promise<Result>, plugin: string): Promise<Result>;
+} {
+  let running = 0;
+  return {
+    run: async (act, plugin) => {
+      if (running >= most) throw busy(plugin, running);
+      running += 1;
+      try {
+        return await act();
+      } finally {
+        running -= 1;
+      }
+    },
+  };
+}
+
+function busy(plugin: string, running: number): PortcullisError {
+  return new PortcullisError({
+    code: 'NRI_BUSY',
+    kind: 'exhausted',
+    attempted: 'update containers for NRI plugin',
+    on: plugin,
+    why: `${running} of its earlier requests have not ended`,
+    fix: 'wait until they have ended',
     details: { plugin },
   });
 }

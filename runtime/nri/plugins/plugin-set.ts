@@ -34,6 +34,10 @@ export interface PluginSet {
    * Calls every plugin that subscribed to the event, one after another. A plugin that is lost is left out,
    * unless it is required.
    * @param answered gets each response before the next plugin is called
+   * @param more.required further names that are required for this request
+   * @param more.among the plugins of the whole request, which has several steps. One that is gone meanwhile
+   * is asked all the same, which fails where its answer counts; one that connects meanwhile is not asked,
+   * because it may wait for the end of this request
    * @throws PortcullisError NRI_PLUGIN_REFUSED, NRI_PLUGIN_LOST of a required plugin, and what `answered`
    * throws
    */
@@ -41,6 +45,7 @@ export interface PluginSet {
     on: string,
     call: (plugin: string) => EventCall<Request, Response>,
     answered?: (plugin: string, response: Response) => void,
+    more?: { readonly required?: readonly string[]; readonly among?: readonly ConnectedPlugin[] },
   ): Promise<void>;
   /** Reports an event. Does not wait, and what plugins answer is logged. */
   tell<Request, Response>(
@@ -103,8 +108,9 @@ export function createPluginSet({
       );
       if (missing.length > 0) throw requiredMissing(on, missing);
     },
-    ask: async (on, call, answered) => {
-      for (const plugin of present()) {
+    ask: async (on, call, answered, { required: also = [], among = present() } = {}) => {
+      const counting = [...required, ...also];
+      for (const plugin of among) {
         const asked = call(plugin.name);
         if (!plugin.subscribes(asked.event)) continue;
         try {
@@ -112,7 +118,7 @@ export function createPluginSet({
           if (response !== undefined) answered?.(plugin.name, response);
         } catch (thrown) {
           const isLost = isPortcullisError(thrown) && thrown.code === 'NRI_PLUGIN_LOST';
-          const counts = asked.failClosed === true || required.some((wanted) => matches(plugin, wanted));
+          const counts = asked.failClosed === true || counting.some((wanted) => matches(plugin, wanted));
           if (!isLost || counts) throw thrown;
           log.warn({ plugin: plugin.name, on, why: reasonOf(thrown) }, 'an NRI plugin was left out');
         }

@@ -1,8 +1,9 @@
 import declaration from './contract.json' with { type: 'json' };
 import { methodKey, parseDeclaration } from '../../../base/protobuf/index.ts';
+import type { MessageCodec } from '../../../base/protobuf/index.ts';
 import { ttrpcMethods } from '../../../base/ttrpc/index.ts';
 import type { TtrpcMethod } from '../../../base/ttrpc/index.ts';
-import type { CreateContainerResponse, Plugin, Runtime } from './contract.types.ts';
+import type { Plugin, Runtime } from './contract.types.ts';
 import { unknownFields } from './unknown-fields.ts';
 
 /** The version of NRI whose names and numbers the contract has. */
@@ -19,39 +20,39 @@ type Methods<Service extends Record<keyof Service, { request: unknown; response:
 
 const unknown = new WeakMap<object, readonly string[]>();
 
-/** Returns the fields of an answer to CreateContainer that this contract does not have, as paths. */
-export function unknownFieldsOf(response: CreateContainerResponse): readonly string[] {
-  return unknown.get(response) ?? [];
+/**
+ * Returns the fields of a message of a plugin that this contract does not have, as paths: a newer NRI has
+ * fields that this one does not know, and what they ask for must not be lost without a word.
+ */
+export function unknownFieldsOf(message: object): readonly string[] {
+  return unknown.get(message) ?? [];
 }
 
-const ofPlugin = methodsOf('Plugin') as Methods<Plugin>;
-
 /** The service that a plugin serves. */
-export const pluginMethods: Methods<Plugin> = {
-  ...ofPlugin,
-  // A newer NRI has fields that this one does not know. An adjustment must not be lost without a word.
-  createContainer: {
-    ...ofPlugin.createContainer,
-    response: {
-      ...ofPlugin.createContainer.response,
-      decode: (bytes) => {
-        const response = ofPlugin.createContainer.response.decode(bytes);
-        const found = unknownFields(nriContract, 'CreateContainerResponse', bytes);
-        if (found.length > 0) unknown.set(response, found);
-        return response;
-      },
-    },
-  },
-};
+export const pluginMethods = methodsOf('Plugin', 'response') as Methods<Plugin>;
 
 /** The service that the runtime serves. */
-export const runtimeMethods = methodsOf('Runtime') as Methods<Runtime>;
+export const runtimeMethods = methodsOf('Runtime', 'request') as Methods<Runtime>;
 
-function methodsOf(service: string): object {
+/** @param heard the message of each method that comes from a plugin */
+function methodsOf(service: string, heard: 'request' | 'response'): object {
   const method = ttrpcMethods(nriContract);
-  const all = (nriContract.services.get(service) ?? []).map(({ name }) => [
-    methodKey(name),
-    method(service, name),
-  ]);
+  const all = (nriContract.services.get(service) ?? []).map((each) => {
+    const made = method<object, object>(service, each.name);
+    return [methodKey(each.name), { ...made, [heard]: noting(made[heard], each[heard]) }];
+  });
   return Object.fromEntries(all) as object;
+}
+
+/** Returns a codec that keeps the unknown fields of each message that it decodes. */
+function noting(codec: MessageCodec<object>, message: string): MessageCodec<object> {
+  return {
+    ...codec,
+    decode: (bytes) => {
+      const value = codec.decode(bytes);
+      const found = unknownFields(nriContract, message, bytes);
+      if (found.length > 0) unknown.set(value, found);
+      return value;
+    },
+  };
 }

@@ -6,9 +6,9 @@ import type { AppliedRequest } from '../adjustment/apply.ts';
 import { changesOf } from '../adjustment/change.ts';
 import { createMerge } from '../adjustment/merge.ts';
 import { adjustmentMessage, ownersMessage } from '../adjustment/message.ts';
-import { badAdjustment, notAllowed, unsupported } from '../adjustment/refusal.ts';
+import { badAdjustment, notAllowed } from '../adjustment/refusal.ts';
 import { Event } from '../protocol/contract.types.ts';
-import { pluginMethods, unknownFieldsOf } from '../protocol/methods.ts';
+import { pluginMethods } from '../protocol/methods.ts';
 import { containerMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
 import type { Ongoing } from './ongoing.ts';
@@ -24,10 +24,11 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
   return {
     adjust: async ({ id, config, sandbox, imageId, createdAt }) => {
       const name = config.metadata?.name ?? '';
-      plugins.requirePresent(name, requiredByPod(sandbox, name));
+      const required = requiredByPod(sandbox, name);
+      plugins.requirePresent(name, required);
       const consulted = plugins.list();
       if (consulted.length === 0) return undefined;
-      const end = ongoing.begin(id);
+      ongoing.begin(id);
       try {
         const facts = { id, sandbox, createdAt, imageConfig: node.imageConfig(imageId) };
         const pod = sandboxMessage(sandbox);
@@ -41,15 +42,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
             method: pluginMethods.createContainer,
             request: { pod, container: containerMessage({ ...facts, ...current }) },
           }),
-          (plugin, response) => {
-            const { adjust, update, evict } = response;
-            const [unknown] = unknownFieldsOf(response);
-            if (unknown !== undefined)
-              throw unsupported(
-                { plugin, field: 'field', key: unknown },
-                'this version does not know it',
-                'use a plugin that is built with NRI 0.12 or earlier',
-              );
+          (plugin, { adjust, update, evict }) => {
             updates.add(plugin, update, evict);
             if (adjust === undefined) return;
             const changes = changesOf(adjust);
@@ -57,6 +50,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
             merge.add(plugin, changes);
             current = applyChanges(config, merge.merged(), { hooks: node.allowedHooks });
           },
+          { required, among: consulted },
         );
         const merged = merge.merged();
         await plugins.ask(
@@ -81,19 +75,22 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
                 'change what the plugins adjust',
               );
           },
+          { required, among: consulted },
         );
         await updates.apply();
+        // One may have been lost after its own answer, with what it would have said to a later question.
+        plugins.requirePresent(name, required);
         const { adjustments, beyond } = current;
         if (adjustments === undefined || beyond === undefined) return undefined;
         node.adjusted('applied');
         node.log.info({ container: id, name, adjustments }, 'NRI plugins adjusted a container');
         return { config: current.config, adjusted: { adjustments, beyond } };
       } catch (thrown) {
-        end();
         node.adjusted('refused');
         throw thrown;
       }
     },
+    ended: ongoing.end,
   };
 }
 

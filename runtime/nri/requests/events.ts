@@ -18,11 +18,11 @@ export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () =
   const { plugins, containerRecords, sandboxRecords } = node;
   const stops = [
     containerRecords.onChange((change) => {
-      const id = (change.after ?? change.before)?.id;
-      if (id !== undefined && change.after?.phase !== 'creating') ongoing.end(id);
       if (plugins.list().length > 0) reportContainer(node, change);
     }),
     sandboxRecords.onChange(({ before, after }) => {
+      const id = (after ?? before)?.id;
+      if (id !== undefined && after?.phase !== 'creating') ongoing.end(id);
       if (before === undefined || plugins.list().length === 0) return;
       const pod = sandboxMessage(after ?? before);
       const told = { request: { pod }, state: { pod } };

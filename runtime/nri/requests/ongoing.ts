@@ -1,7 +1,6 @@
-/** Containers that plugins have adjusted and that are not recorded as created yet. */
+/** Pods and containers that plugins were asked about and that are not recorded as created yet. */
 export interface Ongoing {
-  /** Returns the function that ends it, which may be called more than once. */
-  begin(id: string): () => void;
+  begin(id: string): void;
   end(id: string): void;
   /** Resolves when those that are ongoing now have ended, or after a time in ms. */
   settled(timeoutMs: number): Promise<void>;
@@ -11,8 +10,8 @@ export interface Ongoing {
 const longestMs = 60_000;
 
 /**
- * A plugin that connects learns of every container once: those that were adjusted before it connected are
- * awaited, so that they are among the containers that it is synchronized with.
+ * A plugin that connects learns of every pod and container once: those that other plugins were asked about
+ * before it connected are awaited, so that they are among those that it is synchronized with.
  */
 export function createOngoing(): Ongoing {
   const all = new Map<string, { readonly ended: Promise<void>; readonly end: () => void }>();
@@ -29,7 +28,6 @@ export function createOngoing(): Ongoing {
           resolve(undefined);
         },
       });
-      return () => end(id);
     },
     end,
     settled: async (timeoutMs) => {

@@ -1,4 +1,3 @@
-import { reasonOf } from '../../../base/errors/index.ts';
 import { describeChange } from '../adjustment/describe.ts';
 import { resourceChanges } from '../adjustment/change.ts';
 import { createMerge } from '../adjustment/merge.ts';
@@ -6,55 +5,38 @@ import { withResources } from '../adjustment/resources.ts';
 import type { ContainerService } from '../../containers/container-service.ts';
 import type { PodResources } from '../../pods/resources.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
-import type { SandboxService } from '../../pods/sandbox-service.ts';
 import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { resourcesMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
 import { recordMessages } from './messages.ts';
 import type { NriNode } from './node.ts';
+import type { Ongoing } from './ongoing.ts';
 import { collectUpdates } from './updates.ts';
 
-/** Returns the service of pods, which asks the plugins before a new pod is reported as running. */
-export function watchedSandboxes(node: NriNode, service: SandboxService): SandboxService {
-  const { plugins, sandboxRecords, log } = node;
-  /** Pods that plugins know. A repeated request waits for the answers to the first one. */
-  const known = new Map<string, Promise<void>>(
-    sandboxRecords.list().map(({ id }) => [id, Promise.resolve()]),
-  );
-  sandboxRecords.onChange(({ before, after }) => {
-    if (before !== undefined && after === undefined) known.delete(before.id);
-  });
-  const ask = async (record: SandboxRecord): Promise<void> => {
+/**
+ * Returns the function that asks the plugins about a pod that exists and is not recorded as ready yet.
+ * Those that were asked learn of a refusal, as of the removal of any pod.
+ */
+export function podApproval(node: NriNode, ongoing: Ongoing): (record: SandboxRecord) => Promise<void> {
+  const { plugins } = node;
+  return async (record) => {
+    if (plugins.list().length === 0) return;
+    ongoing.begin(record.id);
     const pod = sandboxMessage(record);
+    const told = { request: { pod }, state: { pod } };
     try {
       await plugins.ask(record.name, () => ({
         event: Event.RUN_POD_SANDBOX,
         method: pluginMethods.runPodSandbox,
-        request: { pod },
-        state: { pod },
+        ...told,
       }));
     } catch (thrown) {
-      await service
-        .remove(record.id)
-        .catch((second: unknown) =>
-          log.warn(
-            { sandbox: record.id, why: reasonOf(second) },
-            'a pod that a plugin refused was not removed',
-          ),
-        );
+      ongoing.end(record.id);
+      plugins.tell({ event: Event.STOP_POD_SANDBOX, method: pluginMethods.stopPodSandbox, ...told });
+      plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method: pluginMethods.removePodSandbox, ...told });
       throw thrown;
     }
-  };
-  return {
-    ...service,
-    run: async (config, runtimeHandler) => {
-      const record = await service.run(config, runtimeHandler);
-      const asked = known.get(record.id) ?? ask(record);
-      known.set(record.id, asked);
-      await asked;
-      return record;
-    },
   };
 }
 

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { duplexPair } from 'node:stream';
+import { describe, it } from 'node:test';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { createTtrpcClient, serveTtrpc, ttrpcHandler } from '../../../base/ttrpc/index.ts';
+import type { TtrpcClient } from '../../../base/ttrpc/index.ts';
+import { pluginMethods, runtimeMethods } from '../protocol/methods.ts';
+import { multiplex } from '../protocol/multiplexer.ts';
+import { openPlugin } from './connected-plugin.ts';
+import type { ConnectedPlugin, PluginOptions } from './connected-plugin.ts';
+
+const code = (expected: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === expected;
+
+/** Connects a plugin that answers every call with the same bytes, and registers it. */
+async function connected(
+  answer: Buffer,
+  more: Partial<PluginOptions> = {},
+): Promise<{ readonly plugin: ConnectedPlugin; readonly client: TtrpcClient }> {
+  const [near, far] = duplexPair();
+  const mux = multiplex(far, 'daemon');
+  serveTtrpc(
+    mux.plugin,
+    [
+      ttrpcHandler(pluginMethods.configure, () => ({ events: 0 })),
+      ...[pluginMethods.updateContainer, pluginMethods.synchronize].map(({ service, name }) => ({
+        service,
+        name,
+        serve: () => Promise.resolve(answer),
+      })),
+    ],
+    { name: 'daemon' },
+  );
+  const client = createTtrpcClient(mux.runtime, { name: 'daemon' });
+  const opening = openPlugin(near, {
+    runtimeVersion: '1',
+    timeouts: { registration: 5_000, request: 5_000 },
+    configFor: () => Promise.resolve(''),
+    admit: () => undefined,
+    update: () => Promise.resolve({ failed: [] }),
+    called: () => undefined,
+    ...more,
+  });
+  await client.call(runtimeMethods.registerPlugin, { pluginName: 'p', pluginIdx: '10', nriVersion: 'v1' });
+  return { plugin: await opening, client };
+}
+
+describe('a plugin', () => {
+  const calls: Readonly<Record<string, (plugin: ConnectedPlugin) => Promise<unknown>>> = {
+    updateContainer: (plugin) => plugin.call(pluginMethods.updateContainer, {}),
+    synchronize: (plugin) => plugin.call(pluginMethods.synchronize, {}),
+  };
+  for (const [method, call] of Object.entries(calls))
+    it(`that answers ${method} with a field of a newer NRI is refused`, async () => {
+      const { plugin } = await connected(Buffer.from([0x78, 1]));
+      await assert.rejects(call(plugin), (thrown) => {
+        assert.ok(code('NRI_UNSUPPORTED')(thrown), String(thrown));
+        assert.match(String(thrown), /field "15".*10-p/);
+        return true;
+      });
+      plugin.close();
+    });
+
+  it('that sends an update with a field of a newer NRI is refused', async () => {
+    const { plugin, client } = await connected(Buffer.alloc(0));
+    const raw = {
+      ...runtimeMethods.updateContainers,
+      request: { ...runtimeMethods.updateContainers.request, encode: () => Buffer.from([0x78, 1]) },
+    };
+    await assert.rejects(client.call(raw, {}), /field "15"/);
+    plugin.close();
+  });
+
+  it('has a limit on its updates that hang, even if it waits for none of them', async () => {
+    let running = 0;
+    const more = Promise.withResolvers<never>();
+    const { plugin, client } = await connected(Buffer.alloc(0), {
+      update: async (_plugin, _request, signal) => {
+        running += 1;
+        await once(signal, 'abort');
+        return more.promise;
+      },
+    });
+    const update = () => client.call(runtimeMethods.updateContainers, { update: [] }, { timeoutMs: 50 });
+    for (let round = 0; round < 3; round += 1)
+      await Promise.allSettled(Array.from({ length: 8 }, () => update()));
+    assert.equal(running, 8);
+    await assert.rejects(update(), /RESOURCE_EXHAUSTED|have not ended/);
+    plugin.close();
+  });
+});
