@@ -15,6 +15,18 @@ export interface MessageCodec<T> {
   decode(bytes: Uint8Array): T;
 }
 
+export interface CodecOptions {
+  /**
+   * Fields that a message may have, with those of the messages in it; elements of lists count. Decoding a
+   * message with more throws RangeError. Default: any number.
+   */
+  readonly mostFields?: number;
+}
+
+interface Budget {
+  fieldsLeft: number;
+}
+
 type Message = Record<string, unknown>;
 
 interface Slot {
@@ -40,7 +52,10 @@ interface MessageShape {
  * Source: protobuf.dev, "Encoding" (wire types, packed fields, maps as entries, last value wins, messages
  * merge).
  */
-export function createCodecs(contract: Contract): <T>(message: string) => MessageCodec<T> {
+export function createCodecs(
+  contract: Contract,
+  { mostFields = Infinity }: CodecOptions = {},
+): <T>(message: string) => MessageCodec<T> {
   const shapes = new Map<string, MessageShape>();
   const shapeOf = (name: string): MessageShape => {
     const known = shapes.get(name);
@@ -75,7 +90,7 @@ export function createCodecs(contract: Contract): <T>(message: string) => Messag
         return writer.finish() as Buffer;
       },
       decode: (bytes) => {
-        const reader = protobuf.Reader.create(bytes);
+        const reader = Object.assign(protobuf.Reader.create(bytes), { fieldsLeft: mostFields });
         return decodeInto(reader, (shape ??= shapeOf(message)), reader.len, undefined) as T;
       },
     };
@@ -154,6 +169,12 @@ function writeMap(writer: protobuf.Writer, slot: Slot, map: Message, at: string)
   }
 }
 
+/** Throws RangeError for a message with more fields than its codec allows. */
+function countField(reader: protobuf.Reader & Partial<Budget>): void {
+  if (reader.fieldsLeft !== undefined && (reader.fieldsLeft -= 1) < 0)
+    throw new RangeError('the message has too many fields');
+}
+
 function decodeInto(
   reader: protobuf.Reader,
   shape: MessageShape,
@@ -163,6 +184,7 @@ function decodeInto(
   if (end > reader.len) throw new RangeError(`${shape.name}: a field ends after its message`);
   const message = existing ?? shape.empty();
   while (reader.pos < end) {
+    countField(reader);
     // Not uint32(), which drops bits: another parser may take a longer tag for another field.
     const tag = reader.tag();
     const slot = shape.byId[tag >>> 3];
@@ -183,7 +205,10 @@ function decodeInto(
 function readPacked(reader: protobuf.Reader, slot: Slot, list: unknown[]): void {
   const end = reader.uint32() + reader.pos;
   if (end > reader.len) throw new RangeError(`${slot.field.name}: the list ends after its message`);
-  while (reader.pos < end) list.push(slot.read(reader, undefined));
+  while (reader.pos < end) {
+    countField(reader);
+    list.push(slot.read(reader, undefined));
+  }
 }
 
 function readMapEntry(reader: protobuf.Reader, slot: Slot, map: Message): void {

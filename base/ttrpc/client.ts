@@ -46,6 +46,8 @@ interface PendingCall {
 }
 
 const highestStream = 0xffff_ffff;
+/** Characters of a peer's message that are reported. */
+const longestReason = 2_000;
 
 /**
  * Creates the client end of a ttrpc connection (containerd/ttrpc, PROTOCOL.md 1.0: unary calls). A response
@@ -129,7 +131,12 @@ export function createTtrpcClient(
       return decode(method, await promise, fails);
     } catch (thrown) {
       throw isStatus(thrown)
-        ? fails(`TTRPC_${statusName(thrown.code)}`, kindOfStatus(thrown.code), thrown.message, 'see its log')
+        ? fails(
+            `TTRPC_${statusName(thrown.code)}`,
+            kindOfStatus(thrown.code),
+            shown(thrown.message),
+            'see its log',
+          )
         : thrown;
     } finally {
       calls.delete(id);
@@ -155,6 +162,12 @@ function decode<Response>(
       'update the peer',
     );
   }
+}
+
+/** What a peer says reaches logs, terminals and the headers of answers. */
+function shown(text: string): string {
+  const plain = text.slice(0, 2 * longestReason).replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+  return plain.length > longestReason ? `${plain.slice(0, longestReason)}…` : plain;
 }
 
 function isStatus(value: unknown): value is { readonly code: number; readonly message: string } {

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { failure, reasonOf } from '../errors/index.ts';
 import type { PortcullisError } from '../errors/index.ts';
 import { append } from '../lists/index.ts';
+import { createFrameTimer } from './frame-cutter.ts';
 import { createFrameReader, encodeFrame, longestData } from './frames.ts';
 import type { Frame } from './frames.ts';
 
@@ -47,14 +48,13 @@ export function openConnection(
   const closed = Promise.withResolvers<PortcullisError | undefined>();
   let open = true;
   let paused = false;
-  let timer: NodeJS.Timeout | undefined;
   /** Frames that were received while the connection was paused. Never more than one chunk's. */
   const waiting: Frame[] = [];
 
   const end = (reason: PortcullisError | undefined): void => {
     if (!open) return;
     open = false;
-    clearTimeout(timer);
+    timer.stop();
     waiting.length = 0;
     stream.destroy();
     ended(reason ?? connectionClosed(name, 'this side closed the connection'));
@@ -65,10 +65,9 @@ export function openConnection(
       failure('TTRPC_PROTOCOL', 'unavailable', 'exchange ttrpc messages with', name, why, 'restart the peer'),
     );
   };
-  const watch = (): void => {
-    clearTimeout(timer);
-    if (open && !paused && reader.partial())
-      timer = setTimeout(() => broken('the peer did not finish a message'), frameTimeoutMs).unref();
+  const timer = createFrameTimer(frameTimeoutMs, () => broken('the peer did not finish a message'));
+  const watch = (completed: boolean): void => {
+    if (open && !paused) timer.look(reader.partial(), completed);
   };
   const deliver = (): void => {
     while (open && !paused) {
@@ -84,14 +83,16 @@ export function openConnection(
   };
   stream.on('data', (chunk: Buffer) => {
     if (!open) return;
+    let frames: readonly Frame[];
     try {
-      append(waiting, reader.push(chunk));
+      frames = reader.push(chunk);
     } catch (thrown) {
       broken(reasonOf(thrown));
       return;
     }
+    append(waiting, frames);
     deliver();
-    watch();
+    watch(frames.length > 0);
   });
   stream.on('error', (error) => end(connectionClosed(name, error.message)));
   stream.on('end', () => end(connectionClosed(name, 'the peer closed the connection')));
@@ -111,13 +112,13 @@ export function openConnection(
       paused = true;
       stream.pause();
       // A frame that this side does not read is not one that the peer does not finish.
-      clearTimeout(timer);
+      timer.stop();
     },
     resume: () => {
       if (!paused || !open) return;
       paused = false;
       deliver();
-      watch();
+      watch(false);
     },
     close: (why) => (why === undefined ? end(undefined) : broken(why)),
   };

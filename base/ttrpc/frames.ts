@@ -1,3 +1,5 @@
+import { createFrameCutter } from './frame-cutter.ts';
+
 /** Types of frames (ttrpc, PROTOCOL.md, "Message Types"). */
 export const frameType = { request: 1, response: 2, data: 3 } as const;
 
@@ -27,8 +29,7 @@ export function encodeFrame(stream: number, type: number, data: Uint8Array): Buf
 
 export interface FrameReader {
   /**
-   * Adds received bytes and returns the frames that they complete. The cost is linear in the bytes, however
-   * they are cut; at most one incomplete frame is kept.
+   * Adds received bytes and returns the frames that they complete.
    * @throws RangeError for a frame that is longer than the protocol allows
    */
   push(chunk: Buffer): readonly Frame[];
@@ -36,41 +37,30 @@ export interface FrameReader {
   partial(): boolean;
 }
 
+/** Copies data that is a small part of what was received: a slice would keep all of it alive. */
+function own(data: Buffer, chunk: Buffer): Buffer {
+  if (4 * data.length >= chunk.length) return data;
+  const copy = Buffer.allocUnsafeSlow(data.length);
+  data.copy(copy);
+  return copy;
+}
+
 /** Cuts a stream of bytes into frames. */
 export function createFrameReader(): FrameReader {
-  let chunks: Buffer[] = [];
-  let size = 0;
-  /** Number of bytes without which there is nothing to do: a header, or a whole frame. */
-  let wanted = headerLength;
+  const cutter = createFrameCutter(headerLength, (header) => {
+    const length = header.readUInt32BE(0);
+    if (length > longestData)
+      throw new RangeError(`a frame of ${length} bytes was announced, more than ${longestData}`);
+    return length;
+  });
   return {
-    push: (chunk) => {
-      chunks.push(chunk);
-      size += chunk.length;
-      const frames: Frame[] = [];
-      if (size < wanted) return frames;
-      const bytes = chunks.length === 1 ? chunk : Buffer.concat(chunks, size);
-      let at = 0;
-      for (;;) {
-        wanted = headerLength;
-        if (size - at < wanted) break;
-        const length = bytes.readUInt32BE(at);
-        if (length > longestData)
-          throw new RangeError(`a frame of ${length} bytes was announced, more than ${longestData}`);
-        wanted = headerLength + length;
-        if (size - at < wanted) break;
-        frames.push({
-          stream: bytes.readUInt32BE(at + 4),
-          type: bytes.readUInt8(at + 8),
-          flags: bytes.readUInt8(at + 9),
-          data: bytes.subarray(at + headerLength, at + wanted),
-        });
-        at += wanted;
-      }
-      size -= at;
-      // A copy, because a slice would keep all received bytes alive.
-      chunks = size === 0 ? [] : [Buffer.from(bytes.subarray(at))];
-      return frames;
-    },
-    partial: () => size > 0,
+    push: (chunk) =>
+      cutter.push(chunk).map((frame) => ({
+        stream: frame.readUInt32BE(4),
+        type: frame.readUInt8(8),
+        flags: frame.readUInt8(9),
+        data: own(frame.subarray(headerLength), chunk),
+      })),
+    partial: cutter.partial,
   };
 }

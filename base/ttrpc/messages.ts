@@ -21,6 +21,12 @@ interface Response {
   readonly payload: Buffer;
 }
 
+/**
+ * Fields of one message, with those of the messages in it. An object of two bytes on the wire costs about a
+ * hundred in memory, and a message may have 4 MiB.
+ */
+const mostFields = 128 * 1024;
+
 const codec = createCodecs(
   parseDeclaration({
     package: 'ttrpc',
@@ -37,6 +43,7 @@ const codec = createCodecs(
       Status: { code: '1 int32', message: '2 string' },
     },
   }),
+  { mostFields },
 );
 
 /** The messages in frames (ttrpc, request.proto). */
@@ -80,7 +87,7 @@ export interface TtrpcMethod<Request, Response> {
 export function ttrpcMethods(
   contract: Contract,
 ): <Request, Response>(service: string, name: string) => TtrpcMethod<Request, Response> {
-  const codecs = createCodecs(contract);
+  const codecs = createCodecs(contract, { mostFields });
   return <Request, Response>(service: string, name: string) => {
     const method = contract.services.get(service)?.find((each) => each.name === name);
     if (method === undefined || method.responseStream)

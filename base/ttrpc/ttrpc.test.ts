@@ -276,3 +276,77 @@ test('a frame in many small pieces costs linear time', () => {
   assert.equal(frames, 1);
   assert.ok(performance.now() - start < 5000);
 });
+
+test('a frame in pieces of one byte takes memory for its bytes, not for its pieces', async (t) => {
+  const [near, far] = await pair(t);
+  serveTtrpc(far, handlers, { name: 'client' });
+  const bytes = encodeFrame(1, 1, Buffer.alloc(512 * 1024));
+  const before = process.memoryUsage().rss;
+  for (let at = 0; at < bytes.length - 1; at += 1) far.emit('data', bytes.subarray(at, at + 1));
+  const grown = process.memoryUsage().rss - before;
+  assert.ok(grown < 24 * 1024 * 1024, `${grown} bytes`);
+  near.destroy();
+});
+
+test('a small frame does not keep the bytes that it was received with', () => {
+  const bytes = Buffer.concat([encodeFrame(1, 1, Buffer.alloc(60_000)), encodeFrame(3, 1, Buffer.alloc(5))]);
+  const [, small] = createFrameReader().push(bytes);
+  assert.equal(small?.data.buffer.byteLength, 5);
+});
+
+test('the time limit is for a whole frame, not for each byte of it', async (t) => {
+  const [near, far] = await pair(t);
+  const server = serveTtrpc(far, handlers, { name: 'client', frameTimeoutMs: 150 });
+  const bytes = encodeFrame(1, 1, Buffer.alloc(1_000));
+  const started = performance.now();
+  let ended = false;
+  void server.closed.then(() => (ended = true));
+  for (let at = 0; !ended && performance.now() - started < 5_000; at += 1) {
+    near.write(bytes.subarray(at, at + 1));
+    await wait(20);
+  }
+  assert.ok(ended && performance.now() - started < 4_000);
+  assert.match((await server.closed)?.message ?? '', /did not finish/);
+});
+
+test('a peer that finishes its frames may always be in the middle of one', async (t) => {
+  const [near, far] = await pair(t);
+  const server = serveTtrpc(far, handlers, { name: 'client', frameTimeoutMs: 400 });
+  let ended = false;
+  void server.closed.then(() => (ended = true));
+  const frame = (id: number): Buffer => encodeFrame(id, 1, Buffer.from('ff', 'hex'));
+  near.write(frame(1).subarray(0, 6));
+  for (let id = 1; id < 60; id += 2) {
+    near.write(Buffer.concat([frame(id).subarray(6), frame(id + 2).subarray(0, 6)]));
+    await wait(30);
+  }
+  assert.equal(ended, false);
+});
+
+test('a message of very many tiny fields is refused', async (t) => {
+  const [near, far] = await pair(t);
+  serveTtrpc(far, handlers, { name: 'client' });
+  // metadata (5): an empty entry of two bytes.
+  near.write(encodeFrame(1, 1, Buffer.from('2a00'.repeat(1024 * 1024), 'hex')));
+  const reader = createFrameReader();
+  for await (const chunk of near) {
+    const [answer] = reader.push(chunk as Buffer);
+    if (answer === undefined) continue;
+    assert.match(answer.data.toString('latin1'), /too many fields/);
+    break;
+  }
+});
+
+test('what a peer says about a failure is cut and has no control characters', async (t) => {
+  const long = ttrpcHandler(say, () => {
+    throw failure('X', 'not-found', 'find', 'it', `\u001b[31m${'x'.repeat(7_000)}`, 'stop');
+  });
+  const [other, end] = await pair(t);
+  serveTtrpc(end, [long], { name: 'client' });
+  await assert.rejects(createTtrpcClient(other, { name: 'server' }).call(say, { text: '' }), (error) => {
+    assert.ok(isPortcullisError(error));
+    assert.ok(error.failure.why.length < 2_100);
+    assert.doesNotMatch(error.failure.why, /[\u0000-\u001f]/);
+    return true;
+  });
+});

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream';
 import { failure } from '../../../base/errors/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
+import { createFrameCutter, createFrameTimer } from '../../../base/ttrpc/index.ts';
 
 /** The logical connections of NRI (nri, pkg/net/multiplex/ttrpc.go). */
 export const pluginConnection = 1;
@@ -13,6 +14,11 @@ const longestFrame = 10 + 4 * 1024 * 1024;
 
 /** bufio's default size in Go. */
 const firstPayload = 4096;
+
+/** How much is passed on at once, in bytes: as much as a socket reads. */
+const mostPassed = 64 * 1024;
+
+const nothing = Buffer.alloc(0);
 
 /** How much of one logical connection may wait until it is read, in bytes. */
 const mostWaiting = 2 * longestFrame;
@@ -32,19 +38,22 @@ export interface Multiplexer {
  * Carries two logical connections over one stream. A frame is the number of its connection and the length of
  * its payload, both 32 bits in network order, and the payload. A frame for a connection that nobody opened is
  * dropped, as in NRI. A frame that is longer than the protocol allows, and a connection whose bytes pile up
- * because this side waits for something else, end everything.
+ * because this side waits for something else, and a frame that is begun and not finished in time end
+ * everything.
  * Source: containerd/nri, pkg/net/multiplex/mux.go.
  * @param trunk an open connection; it belongs to the multiplexer from now on
  * @param name names the peer in errors
+ * @param frameTimeoutMs how long the peer may take to finish a frame that it began
  */
-export function multiplex(trunk: Duplex, name: string): Multiplexer {
+export function multiplex(trunk: Duplex, name: string, frameTimeoutMs = 10_000): Multiplexer {
   const closed = Promise.withResolvers<PortcullisError | undefined>();
   let open = true;
   const end = (why?: string): void => {
     if (!open) return;
     open = false;
+    timer.stop();
     trunk.destroy();
-    for (const side of sides.values()) side.destroy();
+    for (const side of sides.values()) side.stream.destroy();
     closed.resolve(why === undefined ? undefined : broken(name, why));
   };
   const sides = new Map(
@@ -52,19 +61,22 @@ export function multiplex(trunk: Duplex, name: string): Multiplexer {
       (id) => [id, logicalConnection(trunk, id, () => open)] as const,
     ),
   );
-  for (const side of sides.values()) {
-    side.on('error', () => undefined);
-    side.on('close', () => end());
+  for (const { stream } of sides.values()) {
+    stream.on('error', () => undefined);
+    stream.on('close', () => end());
   }
-  const read = createFrameReader((id, payload) => {
-    const side = sides.get(id);
-    if (side === undefined) return;
-    if (side.readableLength + payload.length > mostWaiting) throw new Error('it sends more than is read');
-    side.push(payload);
+  const timer = createFrameTimer(frameTimeoutMs, () => end('it did not finish a frame'));
+  const cutter = createFrameCutter(headerLength, (header) => {
+    const length = header.readUInt32BE(4);
+    if (length > longestFrame) throw new Error(`it announced a frame of ${length} bytes`);
+    return length;
   });
   trunk.on('data', (chunk: Buffer) => {
+    if (!open) return;
     try {
-      if (open) read(chunk);
+      const frames = cutter.push(chunk);
+      for (const frame of frames) sides.get(frame.readUInt32BE(0))?.receive(frame.subarray(headerLength));
+      timer.look(cutter.partial(), frames.length > 0);
     } catch (thrown) {
       end((thrown as Error).message);
     }
@@ -72,14 +84,36 @@ export function multiplex(trunk: Duplex, name: string): Multiplexer {
   trunk.on('error', (error) => end(error.message));
   trunk.on('end', () => end('it closed the connection'));
   trunk.on('close', () => end('the connection was closed'));
-  const [plugin, runtime] = [...sides.values()] as [Duplex, Duplex];
+  const [plugin, runtime] = [...sides.values()].map(({ stream }) => stream) as [Duplex, Duplex];
   return { plugin, runtime, closed: closed.promise, close: () => end() };
 }
 
-function logicalConnection(trunk: Duplex, id: number, isOpen: () => boolean): Duplex {
-  return new Duplex({
+interface LogicalConnection {
+  readonly stream: Duplex;
+  /** @throws Error when more waits than this side reads */
+  receive(payload: Buffer): void;
+}
+
+function logicalConnection(trunk: Duplex, id: number, isOpen: () => boolean): LogicalConnection {
+  // What waits until it is read is one buffer: a payload of one byte by itself would cost a hundred.
+  let held = nothing;
+  let start = 0;
+  let end = 0;
+  let isWanted = false;
+  const pass = (): void => {
+    if (!isWanted || start === end) return;
+    isWanted = false;
+    const piece = held.subarray(start, Math.min(end, start + mostPassed));
+    start += piece.length;
+    if (start === end) [held, start, end] = [nothing, 0, 0];
+    stream.push(piece);
+  };
+  const stream = new Duplex({
     // The trunk is always read: the other connection must not wait for this one.
-    read: () => undefined,
+    read: () => {
+      isWanted = true;
+      pass();
+    },
     write: (chunk: Buffer, _encoding, done) => {
       if (!isOpen()) return done();
       for (const payload of cut(chunk)) {
@@ -93,6 +127,21 @@ function logicalConnection(trunk: Duplex, id: number, isOpen: () => boolean): Du
       else done();
     },
   });
+  const receive = (payload: Buffer): void => {
+    const size = end - start;
+    if (stream.readableLength + size + payload.length > mostWaiting)
+      throw new Error('it sends more than is read');
+    if (held.length - end < payload.length) {
+      // Pieces of the old one were passed on.
+      const larger = Buffer.allocUnsafeSlow(Math.max(2 * size, size + payload.length, firstPayload));
+      held.copy(larger, 0, start, end);
+      [held, start, end] = [larger, 0, size];
+    }
+    payload.copy(held, end);
+    end += payload.length;
+    pass();
+  };
+  return { stream, receive };
 }
 
 /**
@@ -104,36 +153,6 @@ function cut(message: Buffer): Buffer[] {
   for (let at = firstPayload; at < message.length; at += longestFrame)
     payloads.push(message.subarray(at, at + longestFrame));
   return payloads;
-}
-
-/**
- * Returns a function that takes received bytes and reports the complete frames. The cost is linear in the
- * bytes, however they are cut; at most one incomplete frame is kept.
- */
-function createFrameReader(report: (id: number, payload: Buffer) => void): (chunk: Buffer) => void {
-  let chunks: Buffer[] = [];
-  let size = 0;
-  let wanted = headerLength;
-  return (chunk) => {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size < wanted) return;
-    const bytes = chunks.length === 1 ? chunk : Buffer.concat(chunks, size);
-    let at = 0;
-    for (;;) {
-      wanted = headerLength;
-      if (size - at < wanted) break;
-      const length = bytes.readUInt32BE(at + 4);
-      if (length > longestFrame) throw new Error(`it announced a frame of ${length} bytes`);
-      wanted = headerLength + length;
-      if (size - at < wanted) break;
-      report(bytes.readUInt32BE(at), bytes.subarray(at + headerLength, at + wanted));
-      at += wanted;
-    }
-    size -= at;
-    // A copy, because a slice would keep all received bytes alive.
-    chunks = size === 0 ? [] : [Buffer.from(bytes.subarray(at))];
-  };
 }
 
 function broken(name: string, why: string): PortcullisError {

@@ -113,6 +113,36 @@ describe('multiplexed connections', () => {
     assert.match((await mux.closed)?.message ?? '', /sends more than is read/);
   });
 
+  it('take memory for the bytes that wait, not for their frames', async () => {
+    const trunk = new PassThrough();
+    const mux = multiplex(trunk, 'p');
+    const bytes = Buffer.concat(Array.from({ length: 7_000 }, () => frame(1, Buffer.alloc(1))));
+    const before = process.memoryUsage().rss;
+    for (let sent = 0; sent < 70; sent += 1) trunk.emit('data', bytes);
+    const grown = process.memoryUsage().rss - before;
+    assert.ok(grown < 40 * 1024 * 1024, `${grown} bytes`);
+    let got = 0;
+    for await (const chunk of mux.plugin) {
+      got += (chunk as Buffer).length;
+      if (got === 490_000) break;
+    }
+    await mux.closed;
+  });
+
+  it('end with a frame that is not finished in time, however its bytes come', async () => {
+    const trunk = new PassThrough();
+    const mux = multiplex(trunk, 'p', 150);
+    let ended = false;
+    void mux.closed.then(() => (ended = true));
+    trunk.write(frame(1, Buffer.alloc(1_000)).subarray(0, 8));
+    const started = performance.now();
+    while (!ended && performance.now() - started < 5_000) {
+      trunk.write(Buffer.alloc(1));
+      await turn();
+    }
+    assert.match((await mux.closed)?.message ?? '', /did not finish/);
+  });
+
   it('end with their trunk', async () => {
     const [trunk, peer] = duplexPair();
     const mux = multiplex(trunk, 'p');

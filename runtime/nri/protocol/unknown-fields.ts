@@ -3,7 +3,7 @@ import type { Contract, Field } from '../../../base/protobuf/index.ts';
 /** Fields of an encoded message that the contract does not have, as paths such as `adjust.linux.13`. */
 export function unknownFields(contract: Contract, message: string, bytes: Uint8Array): readonly string[] {
   const found: string[] = [];
-  walk({ contract, found }, message, bytes, '');
+  walk({ contract, found, known: new Map() }, message, bytes, '');
   return found;
 }
 
@@ -15,11 +15,21 @@ const mostDepth = 16;
 interface Search {
   readonly contract: Contract;
   readonly found: string[];
+  /** The fields of the messages that were seen, by their numbers. */
+  readonly known: Map<string, ReadonlyMap<number, Field>>;
+}
+
+function fieldsOf({ contract, known }: Search, message: string): ReadonlyMap<number, Field> {
+  const seen = known.get(message);
+  if (seen !== undefined) return seen;
+  const fields = new Map((contract.messages.get(message) ?? []).map((field) => [field.id, field]));
+  known.set(message, fields);
+  return fields;
 }
 
 /** Walks the fields of one message that a codec has decoded: its encoding is known to be valid. */
 function walk(search: Search, message: string, bytes: Uint8Array, at: string, depth = 0): void {
-  const fields = new Map((search.contract.messages.get(message) ?? []).map((field) => [field.id, field]));
+  const fields = fieldsOf(search, message);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let position = 0;
   const varint = (): number => {
