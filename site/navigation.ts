@@ -32,9 +32,16 @@ const guides = [
     'runtimes',
     'containers-policy',
   ],
-  ...['network-policies', 'services', 'cluster', 'overlay', 'docker', 'cnm', 'entitlements'],
-  ...['services', 'from-kube-proxy', 'cluster', 'overlay', 'docker', 'cnm', 'entitlements'],
-  ...['network-policies', 'services', 'overlay', 'docker', 'cnm', 'entitlements'],
+  ...[
+    'network-policies',
+    'services',
+    'from-kube-proxy',
+    'cluster',
+    'overlay',
+    'docker',
+    'cnm',
+    'entitlements',
+  ],
 ].map((name) => `docs/${name}.md`);
 const reference = [
   ...[

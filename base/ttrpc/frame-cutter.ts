@@ -1,4 +1,4 @@
-/** Cuts a stream of bytes into frames. Each has a header of a fixed length, which has the length of the rest. */
+/** Cuts a stream of bytes into frames. The header of each has a fixed length, and says how much follows. */
 export interface FrameCutter {
   /**
    * Adds received bytes and returns the frames that they complete, with their headers: slices of larger

@@ -54,7 +54,7 @@ export async function openShimHandler(input: {
   const version = await runCommand(startProgram, path, ['-v']).catch((cause: unknown) => {
     throw unusable(name, path, reasonOf(cause));
   });
-  if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim());
+  if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim().slice(0, 2_000));
   const tasks = createShimTasks({
     program: {
       startProgram,

@@ -1,7 +1,11 @@
 import { sameProcess } from '../../base/process/index.ts';
+import { signalProcess } from '../processes/processes.ts';
 import { readShimRecord } from './shim-record.ts';
+import { watchSilence } from './silence.ts';
 import { openTaskApi } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
+
+const SIGKILL = 9;
 
 /** Connections to shims, one for each, by the records in folders of pods and containers. */
 export interface ShimConnections {
@@ -14,21 +18,50 @@ export interface ShimConnections {
   close(): void;
 }
 
-export function createConnections(): ShimConnections {
+/** @param gaveUp is called before a shim is killed because it does not answer */
+export function createConnections(gaveUp: (socket: string) => void): ShimConnections {
   /** By the socket of the shim. */
   const connections = new Map<string, Promise<TaskApi>>();
-  /** Connects to the shim that the record in a folder names. Undefined: there is no record. */
+  const silences = new Map<string, ReturnType<typeof watchSilence>>();
   const apiOf = async (folder: string): Promise<TaskApi | undefined> => {
     const record = await readShimRecord(folder);
     if (record === undefined) return undefined;
-    const known = connections.get(record.socket);
+    const { socket } = record;
+    const known = connections.get(socket);
     if (known !== undefined) return known;
-    const opening = openTaskApi(record);
-    connections.set(record.socket, opening);
+    const silence =
+      silences.get(socket) ??
+      watchSilence(() => {
+        // The record may have been completed since, by the process of the shim.
+        void readShimRecord(folder)
+          .then((latest) => {
+            if (latest?.socket !== socket || latest.process === undefined || !sameProcess(latest.process))
+              return;
+            gaveUp(socket);
+            signalProcess(latest.process, SIGKILL);
+          })
+          .catch(() => undefined);
+      });
+    silences.set(socket, silence);
+    const opening = openTaskApi(record).then(silence.watched);
+    connections.set(socket, opening);
     const forget = (): void => {
-      if (connections.get(record.socket) === opening) connections.delete(record.socket);
+      if (connections.get(socket) === opening) connections.delete(socket);
     };
-    opening.then((api) => void api.closed.then(forget), forget);
+    opening.then(
+      (api) => {
+        void api.closed.then(() => {
+          forget();
+          silences.delete(socket);
+        });
+      },
+      () => {
+        forget();
+        // A shim that accepts no connection, and lives, is as silent as one that does not answer.
+        silence.unreachable();
+        if (record.process === undefined || !sameProcess(record.process)) silences.delete(socket);
+      },
+    );
     return opening;
   };
   const isDead = async (folder: string): Promise<boolean> => {

@@ -17,6 +17,7 @@ import { test } from 'node:test';
 import { parseDeclaration } from '../../base/protobuf/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { createTtrpcClient, ttrpcMethods } from '../../base/ttrpc/index.ts';
+import { processesWithArgument } from '../processes/processes.ts';
 import { openEventSink } from './event-sink.ts';
 
 const forward = ttrpcMethods(
@@ -94,4 +95,23 @@ test('a sink whose pods or record cannot be read is neither ended nor started tw
   const last = createTtrpcClient(connect(sink.socket), { name: 'sink' });
   await last.call(forward, { envelope: 'still' });
   last.close();
+});
+
+test('a process that a killed daemon started and did not record is ended', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-sink-'));
+  const shims = join(folder, 'shims');
+  mkdirSync(shims);
+  t.after(() => rmSync(folder, { recursive: true }));
+  const program = join(folder, 'shim-events');
+  const first = openEventSink(startProgram, folder, shims);
+  await first.ensure();
+  const [unrecorded] = processesWithArgument(program);
+  rmSync(join(folder, 'shim-events.json'));
+  const second = openEventSink(startProgram, folder, shims);
+  await second.ensure();
+  const now = processesWithArgument(program).map(({ pid }) => pid);
+  assert.equal(now.length, 1);
+  assert.notEqual(now[0], unrecorded?.pid);
+  await second.close();
+  assert.deepEqual(processesWithArgument(program), []);
 });

@@ -8,7 +8,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { signalProcess } from '../processes/processes.ts';
+import { endProcessesWithArgument, signalProcess } from '../processes/processes.ts';
 import { eventSinkProgram } from './event-sink-program.ts';
 
 /** The service to which all shims of a node send their events. Its process outlives the daemon. */
@@ -72,6 +72,8 @@ export function openEventSink(startProgram: StartProgram, stateDir: string, shim
   const end = async (): Promise<void> => {
     const identity = running();
     if (identity !== undefined) signalProcess(identity, SIGKILL);
+    // One that a killed daemon started and did not record has its own path among its arguments.
+    await endProcessesWithArgument(program);
     for (const file of [socket, record, program]) await rm(file, { force: true });
   };
   let last: Promise<void> = Promise.resolve();

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { generateTypes, parseDeclaration } from '../../base/protobuf/index.ts';
+import { processesWithArgument } from '../processes/processes.ts';
 import declaration from './contract.json' with { type: 'json' };
 import { parseStartAnswer, readShimRecord, writeShimRecord } from './shim-record.ts';
 import { prepareStandIn, readTaskExit, releaseStreams, reportExit, standInCommand } from './stand-in.ts';
@@ -97,6 +98,38 @@ test('the stand-in holds the streams until they are released, and ends with the 
   assert.deepEqual(await readTaskExit(folder), { code: 7, finishedAt: '5' });
   await reportExit(folder, { code: 7, finishedAt: '5' });
   await releaseStreams(join(folder, 'gone'));
+});
+
+test('a stand-in is found by its pid as soon as it waits, whatever becomes of the command', async (t) => {
+  const folder = folderOf(t);
+  prepareStandIn(folder);
+  const [program, ...args] = standInCommand(folder);
+  for (let round = 0; round < 20; round += 1) {
+    rmSync(join(folder, 'init.pid'), { force: true });
+    const id = `stand-in-${process.pid}-${round}`;
+    const child = spawn(program, [...args, 'create', '--bundle', folder, id], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const ended = once(child, 'exit');
+    await pause(2 * round);
+    child.kill('SIGKILL');
+    await ended;
+    await pause(100);
+    const left = processesWithArgument(id).map(({ pid }) => pid);
+    const noted = existsSync(join(folder, 'init.pid'))
+      ? [Number(readFileSync(join(folder, 'init.pid'), 'utf8'))]
+      : [];
+    for (const pid of left) process.kill(pid, 'SIGKILL');
+    assert.deepEqual(left, left.length === 0 ? [] : noted);
+  }
+});
+
+test('a stand-in whose bundle is gone ends', async (t) => {
+  const folder = folderOf(t);
+  const [program, ...args] = standInCommand(join(folder, 'gone'));
+  const child = spawn(program, [...args, 'create', 'stand-in-gone'], { stdio: 'ignore' });
+  assert.deepEqual(await once(child, 'exit'), [1, null]);
+  assert.deepEqual(processesWithArgument('stand-in-gone'), []);
 });
 
 /** Reaped or a zombie: process 1 of a container may not reap. */

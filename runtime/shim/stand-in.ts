@@ -13,19 +13,27 @@ import { parseJson } from '../../base/json/index.ts';
  * of the task, and lives on when the daemon does not. It reads two lines from a FIFO in the bundle: the
  * first when the shim has opened the streams, the second with the exit code. The FIFO is open for writing
  * as well, so that a line stays in it whatever happens to its writer.
+ *
+ * It writes its own pid before it waits for anything, so that whoever removes the bundle finds it: without
+ * the bundle it ends. It has the arguments of the command, among which is the id of the container.
  */
-const script = `exec 8<&0
-( exec 9<>"$1/exit-code"
-  read -r held <&9
-  exec 8<&- >/dev/null 2>&1
-  read -r code <&9
-  exit "\${code:-255}" ) &
-echo $! >"$1/init.pid"`;
+const standIn = `[ -p "$1/exit-code" ] && echo $$ >"$1/init.pid" || exit 1
+exec 9<>"$1/exit-code" >&7 7>&-
+read -r held <&9
+exec 8<&- >/dev/null 2>&1
+read -r code <&9
+exit "\${code:-255}"`;
 
 /**
- * The descriptors of the standard streams in the stand-in. A shell gives the null device to a command in the
- * background as its standard input, so that the true one has another number.
+ * The command of the monitor ends once the stand-in has written its pid, which is when it closes this pipe.
+ * A command in the background gets the null device as its standard input, so that the true one has another
+ * number.
  */
+const script = `exec 8<&0 7>&1
+made=$(/bin/sh -c '${standIn}' "$0" "$@" &)
+[ -s "$1/init.pid" ]`;
+
+/** The descriptors of the standard streams in the stand-in. */
 export const standInStreams = { stdin: 8, stdout: 1, stderr: 2 } as const;
 
 /** The program and its first arguments. The monitor adds those of an OCI runtime's \`create\`. */

@@ -30,6 +30,8 @@ const contracts: Readonly<Record<number, Contract>> = {
 };
 
 const connectMs = 10_000;
+/** How long a shim may take for a call that names no other time. */
+export const callTimeoutMs = 30_000;
 const metadata = { 'containerd-namespace-ttrpc': [shimNamespace] };
 
 /**
@@ -61,7 +63,7 @@ export async function openTaskApi({ socket, version }: ShimAddress): Promise<Tas
 
 function callOf(client: TtrpcClient, method: TtrpcMethod<unknown, unknown>): TaskCall<never> {
   return (request: object, options: CallOptions = {}) =>
-    client.call(method, request, { timeoutMs: 30_000, ...options, metadata }) as Promise<never>;
+    client.call(method, request, { timeoutMs: callTimeoutMs, ...options, metadata }) as Promise<never>;
 }
 
 async function connection(path: string): Promise<ReturnType<typeof connect>> {

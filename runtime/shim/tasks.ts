@@ -67,7 +67,9 @@ interface ShimTasksInput {
 /** Opens the tasks of one handler. Connects to shims when they are needed. */
 export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const { program, options, log } = input;
-  const connections = createConnections();
+  const connections = createConnections((socket) =>
+    log.error({ socket }, 'a shim does not answer any more, and is killed with its tasks'),
+  );
   const { apiOf, required, isDead } = connections;
   const followed = new Set<string>();
   let closed = false;

@@ -242,6 +242,22 @@ describe('pods of every handler in one daemon', () => {
           expectGone(pod);
           assert.deepEqual(processesOf(id), []);
         });
+
+      if (isShim)
+        it('ends the stop of a container whose shim hangs, and leaves nothing', async () => {
+          const pod = await runPod(stage, `${name}-hang`, {}, name);
+          const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+          const [shim] = processesOf(`-id ${pod.id}`);
+          process.kill(Number(shim?.split(' ')[0]), 'SIGSTOP');
+          const started = performance.now();
+          await runtime().stopContainer({ containerId: id, timeout: 1 }, { timeoutMs: 120_000 });
+          assert.ok(performance.now() - started < 60_000);
+          assert.equal((await exitOf(stage, id)).exitCode, 137);
+          assert.match(stage.daemon.log(), /a shim does not answer any more/);
+          await removePod(stage, pod);
+          expectGone(pod);
+          assert.deepEqual(processesOf(id), []);
+        });
     });
 
   it('denies beyond the ceiling in each handler, and says what a handler cannot enforce', async () => {

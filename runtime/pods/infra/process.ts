@@ -89,7 +89,7 @@ export async function openInfraProcesses(parts: {
       await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
       if (tasks !== undefined)
         return slots(() => tasks.startPod(record.id, folder, cgroup.systemd)).catch((cause: unknown) => {
-          throw failed(record, reasonOf(cause));
+          throw failed(record, reasonOf(cause), 'shim');
         });
       const pidFile = join(folder, 'pid');
       const args = [
@@ -163,13 +163,17 @@ function unsupported(record: SandboxRecord, handler: RuntimeHandler | undefined)
   });
 }
 
-function failed(record: SandboxRecord, why: string): PortcullisError {
+function failed(record: SandboxRecord, why: string, what: 'holder' | 'shim' = 'holder'): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_INFRA_FAILED',
     kind: 'internal',
-    attempted: 'start the process that holds the PID namespace of pod',
+    attempted:
+      what === 'shim' ? 'start shim of pod' : 'start the process that holds the PID namespace of pod',
     on: record.name,
     why,
-    fix: 'correct what the runtime names; `portcullis doctor` checks the runtime',
+    fix:
+      what === 'shim'
+        ? 'correct what the shim names; see whether the programs that it starts are installed'
+        : 'correct what the runtime names; `portcullis doctor` checks the runtime',
   });
 }
