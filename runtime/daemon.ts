@@ -85,7 +85,7 @@ export async function startDaemon(
   });
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const observer = observability.runtime;
-  const pods = await openPodSide(config, { ...node, ...records, images, prover, observer, undo });
+  const pods = await openPodSide(config, { ...node, ...records, images, verdictLog, prover, observer, undo });
   const { containers } = pods;
 
   const leftovers = await cleanUp(config, node, records, pods, images);

@@ -19,6 +19,7 @@ import type { HostPaths } from './host-paths/host-paths.ts';
 import type { ImageStore } from './images/index.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import type { ExitWatch } from './monitor/exits.ts';
+import type { VerdictLog } from '../trust/index.ts';
 import type { Nri } from './nri/open-nri.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { runtimeVersion } from './version.ts';
@@ -81,6 +82,8 @@ export interface PodSideDeps {
   readonly hostPaths: HostPaths;
   readonly network: DaemonNetwork;
   readonly images: ImageStore;
+  /** Keeps what plugins of the node change. */
+  readonly verdictLog: Pick<VerdictLog, 'adjusted'>;
   readonly sandboxRecords: WatchedRecords<SandboxRecord>;
   readonly containerRecords: WatchedRecords<ContainerRecord>;
   /** Counts what plugins of the node do; undefined: nothing does. */
@@ -212,7 +215,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
 /** Plugins of the node, if they are configured. Otherwise their code is not even loaded. */
 async function nriOf(
   config: DaemonConfig,
-  { containerRecords, sandboxRecords, images, observer, log }: PodSideDeps,
+  { containerRecords, sandboxRecords, images, verdictLog, observer, log }: PodSideDeps,
   containers: () => ContainerService,
 ): Promise<Nri | undefined> {
   if (!config.nri.enabled) return undefined;
@@ -224,6 +227,8 @@ async function nriOf(
     containerRecords,
     sandboxRecords,
     containers,
+    logged: (container, verdict, adjustments) =>
+      verdictLog.adjusted({ container, verdict, changes: JSON.stringify(adjustments) }),
     imageConfig: (imageId) => images.find(imageId)?.config,
     observer: observer && { called: observer.nriCalled, adjusted: observer.nriAdjusted },
     log: log.child({ room: 'nri' }),

@@ -71,6 +71,7 @@ export interface ContainerAdjuster {
     readonly config: ContainerConfig;
     readonly sandbox: SandboxRecord;
     readonly imageId: string;
+    readonly verdictId: string;
     readonly createdAt: string;
   }): Promise<{ readonly config: ContainerConfig; readonly adjusted: Adjusted } | undefined>;
   /** Called once the request has ended: the container is recorded as created, or there is none. */

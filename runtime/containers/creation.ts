@@ -54,10 +54,10 @@ export async function createContainer(
   const admission = await effects.admit(config, sandbox);
   const id = effects.newId();
   const createdAt = createdAfter(effects.now(), { name }, records.list());
-  const { imageId } = admission;
+  const { imageId, verdictId } = admission;
   // Before anything of the container exists: what a plugin changes is checked like any other request.
   try {
-    const changed = await deps.adjuster?.adjust({ id, config, sandbox, imageId, createdAt });
+    const changed = await deps.adjuster?.adjust({ id, config, sandbox, imageId, verdictId, createdAt });
     const place = sharesPod ? await deps.shareProcesses(sandbox) : sandbox;
     const intent: ContainerRecord = {
       id,
@@ -70,7 +70,7 @@ export async function createContainer(
       runtimeHandler: sandbox.runtimeHandler,
       imageId,
       imageRef: admission.imageRef,
-      verdictId: admission.verdictId,
+      verdictId,
       settingsDigest: '',
       networkClass: 'none',
       noNewPrivileges: false,

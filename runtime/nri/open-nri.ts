@@ -52,7 +52,7 @@ export interface NriObserver {
 
 export interface NriDeps extends Pick<
   NriNode,
-  'containerRecords' | 'sandboxRecords' | 'containers' | 'imageConfig'
+  'containerRecords' | 'sandboxRecords' | 'containers' | 'imageConfig' | 'logged'
 > {
   readonly config: DaemonConfig['nri'];
   readonly stateDir: string;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
 import type { Init } from '../../base/protobuf/index.ts';
 import type {
@@ -151,8 +152,21 @@ describe('plugins of NRI', () => {
       containerId: id,
       verbose: true,
     });
-    const verdict = JSON.parse(entries['verdict'] ?? '{}') as { outcome: string; adjustments: unknown };
+    const verdict = JSON.parse(entries['verdict'] ?? '{}') as {
+      id: string;
+      outcome: string;
+      adjustments: unknown;
+    };
     assert.deepEqual([verdict.outcome, verdict.adjustments], ['admit', adjustments]);
+    const database = new DatabaseSync(join(stage.folders.root, 'state.db'), { readOnly: true });
+    const row = database.prepare(
+      "SELECT id, entry FROM verdict_log WHERE kind = 'adjustment' ORDER BY seq DESC",
+    );
+    const logged = row.get() as { id: string; entry: string };
+    database.close();
+    const entry = JSON.parse(logged.entry) as { container: string; changes: string };
+    assert.deepEqual([entry.container, JSON.parse(entry.changes)], [id, adjustments]);
+    assert.equal(logged.id, verdict.id);
     await gone(first, second);
   });
 

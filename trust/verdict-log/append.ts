@@ -92,7 +92,7 @@ SELECT seq, entry, evidence, sha256(seq || char(10) || previous || char(10) || e
  */
 export async function findVerdict(database: Pick<Database, 'get'>, id: string): Promise<Verdict | undefined> {
   const row = await database.get<{ json: string; decided_at: string }>(
-    "SELECT json, entry ->> '$.decidedAt' AS decided_at FROM verdict_text JOIN verdict_log USING (id) WHERE id = ? ORDER BY seq LIMIT 1",
+    "SELECT json, entry ->> '$.decidedAt' AS decided_at FROM verdict_text JOIN verdict_log USING (id) WHERE id = ? AND kind = 'verdict' ORDER BY seq LIMIT 1",
     [id],
   );
   return row === undefined

@@ -41,7 +41,18 @@ export interface RetentionEntry {
   readonly days: number;
 }
 
-export type LogEntry = VerdictEntry | KeyEntry | RetentionEntry;
+/** A plugin of the node changed what a container asks for, before the ceilings of its verdict were applied. */
+export interface AdjustmentEntry {
+  readonly kind: 'adjustment';
+  readonly time: string;
+  /** The verdict that the container runs under. */
+  readonly verdict: string;
+  readonly container: string;
+  /** JSON: a list of changes, each with the plugin, the field, and the new value unless it may be secret. */
+  readonly changes: string;
+}
+
+export type LogEntry = VerdictEntry | KeyEntry | RetentionEntry | AdjustmentEntry;
 
 const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
   verdict: [
@@ -58,6 +69,7 @@ const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
   ],
   key: ['time', 'key'],
   retention: ['time', 'through', 'days'],
+  adjustment: ['time', 'verdict', 'container', 'changes'],
 };
 const numbers: readonly string[] = ['through', 'days'];
 

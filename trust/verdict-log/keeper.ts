@@ -3,6 +3,7 @@ import type { Database, Statement } from '../../base/storage/index.ts';
 import type { Dossier, Verdict } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { appendStatement, verdictLogStatements } from './append.ts';
+import type { AdjustmentEntry } from './entry.ts';
 import { parseCheckpoint, signCheckpoint } from './checkpoint.ts';
 import { openNodeKey } from './node-key.ts';
 import { dropOldTexts } from './retention.ts';
@@ -38,6 +39,8 @@ export interface VerdictLog {
    * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE`
    */
   statements(verdict: Verdict, dossier: Dossier, policy: TrustPolicy): readonly Statement[];
+  /** Appends what plugins of the node changed for a container. */
+  adjusted(entry: Omit<AdjustmentEntry, 'kind' | 'time'>): Promise<void>;
   /** Signs the current head if rows were added since the last checkpoint. */
   checkpoint(): Promise<void>;
   /** Signs a last checkpoint. The database stays open. */
@@ -126,6 +129,10 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
     statements(verdict, dossier, policy) {
       schedule();
       return verdictLogStatements(verdict, { dossier, policy, time: now() });
+    },
+    async adjusted(entry) {
+      schedule();
+      await database.write([appendStatement({ ...entry, kind: 'adjustment', time: now().toISOString() })]);
     },
     checkpoint,
     async close() {

@@ -506,3 +506,18 @@ test('a writer that is killed with SIGKILL at any moment leaves a whole log', as
     rows = result.rows;
   }
 });
+
+test('what plugins change is a row of the chain, and not a verdict', async (t) => {
+  const kit = await openKit(t);
+  const [verdict] = await kit.append(1);
+  assert.ok(verdict);
+  const changes = JSON.stringify([{ plugin: '10-p', field: 'mount', key: '/x', action: 'set' }]);
+  await kit.log.adjusted({ verdict: verdict.id, container: 'c1', changes });
+  await kit.log.checkpoint();
+  assert.deepEqual(verify(kit.path).problems, []);
+  assert.equal((await findVerdict(kit.database, verdict.id))?.decidedAt, verdict.decidedAt);
+  const log = openDatabaseLog(kit.path);
+  const rows = [...log.rows()].map(({ entry }) => entry);
+  log.close();
+  assert.match(rows.at(-1) ?? '', /"container":"c1".*"kind":"adjustment"/);
+});

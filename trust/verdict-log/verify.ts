@@ -161,7 +161,7 @@ function createWalk(source: LogSource, report: ReportProblem) {
           stored.seq,
         );
       else through = Math.max(through, entry.through);
-    } else {
+    } else if (entry.kind === 'key') {
       const key = parseNoteKey(entry.key);
       if (key === undefined)
         report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} names a key that cannot be read`, stored.seq);

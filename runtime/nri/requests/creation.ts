@@ -22,7 +22,7 @@ const requiredAnnotation = 'required-plugins.noderesource.dev';
 export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjuster {
   const { plugins } = node;
   return {
-    adjust: async ({ id, config, sandbox, imageId, createdAt }) => {
+    adjust: async ({ id, config, sandbox, imageId, verdictId, createdAt }) => {
       const name = config.metadata?.name ?? '';
       const required = requiredByPod(sandbox, name);
       plugins.requirePresent(name, required);
@@ -82,6 +82,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
         plugins.requirePresent(name, required);
         const { adjustments, beyond } = current;
         if (adjustments === undefined || beyond === undefined) return undefined;
+        await node.logged(id, verdictId, adjustments);
         node.adjusted('applied');
         node.log.info({ container: id, name, adjustments }, 'NRI plugins adjusted a container');
         return { config: current.config, adjusted: { adjustments, beyond } };

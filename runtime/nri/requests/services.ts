@@ -87,10 +87,9 @@ export function watchedContainers(node: NriNode, service: ContainerService): Con
         },
       );
       const { set } = merge.merged();
-      await service.updateAdjusted(record.id, {
-        resources: withResources(resources, set),
-        adjustments: set.map(describeChange),
-      });
+      const adjustments = set.map(describeChange);
+      if (adjustments.length > 0) await node.logged(record.id, record.verdictId, adjustments);
+      await service.updateAdjusted(record.id, { resources: withResources(resources, set), adjustments });
       await others.apply();
       const after = recordMessages(node, service.require(record.id));
       if (after === undefined) return;

@@ -78,10 +78,9 @@ async function updateOne(node: NriNode, plugin: string, id: string, merge: Merge
     );
   const { set } = merge.merged();
   if (set.length === 0) return;
-  await node.containers().updateAdjusted(id, {
-    resources: withResources(nothingAsked, set),
-    adjustments: set.map(describeChange),
-  });
+  const adjustments = set.map(describeChange);
+  await node.logged(id, record.verdictId, adjustments);
+  await node.containers().updateAdjusted(id, { resources: withResources(nothingAsked, set), adjustments });
   node.adjusted('applied');
-  node.log.info({ container: id, adjustments: set.map(describeChange) }, 'NRI plugins updated a container');
+  node.log.info({ container: id, adjustments }, 'NRI plugins updated a container');
 }
