@@ -159,6 +159,11 @@ export interface AttachRequest {
   readonly capabilities?: Readonly<Record<string, unknown>>;
   /** Networks of the conf folder in addition to those that every pod gets. */
   readonly networks?: readonly FurtherNetwork[];
+  /**
+   * The pod has a network stack of its own, as in gVisor: it takes the addresses from its end of the link into
+   * that stack. The end is not compared with what was made.
+   */
+  readonly ownStack?: boolean;
 }
 
 /** An additional interface of a pod. */

@@ -16,6 +16,7 @@ import type { PolicySide } from './policy-side.ts';
 import { encodeEvent } from './services/event-handlers.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import type { Unsettled } from './state/settle.ts';
+import { bundleIn } from './containers/effects/effects.ts';
 import { createStats } from './stats/stats.ts';
 import type { Stats } from './stats/stats.ts';
 import { openStreamingService } from './streaming/streaming-service.ts';
@@ -48,6 +49,10 @@ export async function openCriParts(
     containers: containers.list,
     sandboxes: sandboxes.list,
     runtimeKind: (name) => handlers.get(name)?.kind,
+    taskUsage: ({ id, runtimeHandler }) => {
+      const handler = handlers.get(runtimeHandler);
+      return handler?.guestKernel && handler.tasks?.usage(id, bundleIn(config.state, id));
+    },
   });
   const streaming = await openStreamingService({
     options: config.streaming,

@@ -66,6 +66,8 @@ export interface AttachmentSpec {
   readonly held?: boolean;
   /** Its host's end is not a port of a bridge: the host routes to it. */
   readonly routed?: boolean;
+  /** The pod has a network stack of its own, which takes the addresses of its end. */
+  readonly ownStack?: boolean;
   /** Additional interfaces to which our rules apply in the same way. */
   readonly further?: readonly HeldLink[];
   /** The ports that such a chain forwards; `portMappings` are those of our own rules. */

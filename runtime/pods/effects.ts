@@ -48,7 +48,7 @@ function realEffects(parts: {
   readonly pool: NamespacePool;
   readonly cgroups: CgroupMounts;
   readonly cgroupDriver: CgroupDriver;
-  readonly handlers: ReadonlyMap<string, unknown>;
+  readonly handlers: ReadonlyMap<string, { readonly guestKernel?: object }>;
   readonly infra: InfraEffects;
   /** Throws when the pod requests SELinux labels that this kernel cannot apply. */
   readonly requireLabels: (config: PodSandboxConfig) => void;
@@ -102,6 +102,7 @@ function realEffects(parts: {
     },
     cgroups: podCgroups(parts),
     infra: parts.infra,
+    hasOwnStack: (name) => parts.handlers.get(name)?.guestKernel !== undefined,
     requireHandler: (name, config) => {
       parts.requireLabels(config);
       if (parts.handlers.has(name)) return;

@@ -48,7 +48,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
   let mayBeReady = false;
   try {
     await records.put(intent);
-    const attaching = plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent));
+    const attaching = plan.hostNetwork ? undefined : effects.network.attach(attachRequest(effects, intent));
     const hasShim = sharing.isRequired(request.runtimeHandler);
     const [attachment, , infra] = await settleAll([
       attaching,
@@ -110,7 +110,10 @@ async function intended(
   };
 }
 
-function attachRequest(record: SandboxRecord): AttachRequest {
+function attachRequest(
+  { hasOwnStack }: Pick<SandboxEffects, 'hasOwnStack'>,
+  record: SandboxRecord,
+): AttachRequest {
   const { metadata, portMappings, labels } = record.config;
   return {
     id: record.id,
@@ -124,5 +127,6 @@ function attachRequest(record: SandboxRecord): AttachRequest {
     portMappings: toPortMappings(portMappings),
     capabilities: networkCapabilities(record.config, record.cgroupParent),
     networks: podNetworks(record.config.annotations, metadata?.namespace ?? ''),
+    ...(hasOwnStack(record.runtimeHandler) && { ownStack: true }),
   };
 }

@@ -43,6 +43,8 @@ export interface SandboxEffects {
   };
   /** Processes that hold shared PID namespaces. */
   readonly infra: InfraEffects;
+  /** Whether the pods of a handler have a network stack of their own. */
+  hasOwnStack(runtimeHandler: string): boolean;
   /** Refuses an unknown handler, and labels that this kernel cannot apply. */
   requireHandler(name: string, config: PodSandboxConfig): void;
   digest(value: unknown): string;

@@ -50,17 +50,30 @@ describe('a shim that does not answer', () => {
     kill(api);
     move(10_000);
     kill(api);
-    move(20_000);
-    // The first one is late; the second is within its time.
-    await end(late);
-    assert.equal(given(), 0);
+    let first: PromiseWithResolvers<unknown> | undefined;
+    await end((call) => (first = call));
     await end((call) =>
       call.reject(failure('TTRPC_NOT_FOUND', 'not-found', 'call', 'it', 'gone', 'try again')),
     );
+    move(20_000);
+    assert.ok(first);
+    late(first);
+    await end(() => undefined);
+    assert.equal(given(), 0);
     kill(api, 5_000);
     move(5_000);
     await end(late);
     assert.equal(given(), 0);
+  });
+
+  it('is given up although it is asked again and again', async () => {
+    const { api, move, end, given } = stage();
+    for (let asked = 0; asked < 15; asked += 1) {
+      kill(api);
+      move(2_000);
+    }
+    await end(late);
+    assert.equal(given(), 1);
   });
 
   it('is not given up within the longer time of a creation, and is afterwards', async () => {

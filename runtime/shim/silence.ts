@@ -8,8 +8,9 @@ export const silenceMs = 30_000;
 
 /**
  * Watches whether a shim answers. One that hangs can neither end its tasks nor say that they ended, so it is
- * given up: a call has had no answer within its time, no other call within 30 seconds, and no call is within
- * its own longer time. Calls without a time limit, which wait for the end of a task, do not count.
+ * given up: a call has had no answer within its time, no call was answered for 30 seconds, and no call that
+ * may take longer is within its time. Calls without a time limit, which wait for the end of a task, do not
+ * count.
  * @param silent is called each time that this is found
  */
 export function watchSilence(
@@ -17,12 +18,13 @@ export function watchSilence(
   { now = () => performance.now(), limitMs = silenceMs } = {},
 ): { watched(api: TaskApi): TaskApi; unreachable(): void } {
   let heard = now();
-  /** The ends of the times of the calls that wait, by an object for each call. */
-  const waiting = new Map<object, number>();
+  let waiting = 0;
+  /** The ends of the times of the calls that may take longer, by an object for each call. */
+  const long = new Map<object, number>();
   const look = (): void => {
     const time = now();
     if (time - heard < limitMs) return;
-    for (const until of waiting.values()) if (until > time) return;
+    for (const until of long.values()) if (until > time) return;
     silent();
   };
   const watchedCall =
@@ -30,20 +32,23 @@ export function watchSilence(
     async (request: never, options: CallOptions = {}): Promise<unknown> => {
       const { timeoutMs = callTimeoutMs } = options;
       // Silence before a call says nothing: nobody asked.
-      if (waiting.size === 0) heard = now();
+      if (waiting === 0) heard = now();
+      const isCounted = Number.isFinite(timeoutMs);
       const key = {};
-      if (Number.isFinite(timeoutMs)) waiting.set(key, now() + timeoutMs);
+      if (isCounted) waiting += 1;
+      if (isCounted && timeoutMs > limitMs) long.set(key, now() + timeoutMs);
       try {
         const answer = await call(request, options);
         heard = now();
         return answer;
       } catch (thrown) {
-        waiting.delete(key);
+        long.delete(key);
         if (isPortcullisError(thrown) && thrown.code === 'TTRPC_TIMEOUT') look();
         else if (isAnswer(thrown)) heard = now();
         throw thrown;
       } finally {
-        waiting.delete(key);
+        long.delete(key);
+        if (isCounted) waiting -= 1;
       }
     };
   return {

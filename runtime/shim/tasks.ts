@@ -12,6 +12,8 @@ import type { ShimConnections } from './connections.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
 import type { ShimProgram } from './launch.ts';
 import { readShimRecord, writeShimRecord } from './shim-record.ts';
+import { readTaskMetrics } from './task-metrics.ts';
+import type { TaskUsage } from './task-metrics.ts';
 import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
 
 /** The tasks of the pods of one runtime handler, each pod with its own shim. */
@@ -43,6 +45,8 @@ export interface ShimTasks {
   /** @throws PortcullisError of the shim, unless the task has ended */
   kill(id: string, bundle: string, signal: number, all: boolean): Promise<void>;
   update(id: string, bundle: string, resources: Any): Promise<void>;
+  /** Undefined: the shim does not measure its tasks, or not in a form that is known. */
+  usage(id: string, bundle: string): Promise<TaskUsage | undefined>;
   /** Ends and removes a task. An absent task is a success. */
   delete(id: string, bundle: string): Promise<void>;
   /** Reports the end of a task to its stand-in, even if it ended before. */
@@ -54,6 +58,8 @@ export interface ShimTasks {
 const SIGKILL = 9;
 const endMs = 10_000;
 const againMs = 250;
+/** The statistics of all containers wait for each shim. */
+const usageMs = 2_000;
 
 interface ShimTasksInput {
   readonly program: ShimProgram;
@@ -151,6 +157,10 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       await api?.kill({ id, signal, all }).catch(unlessEnded);
     },
     update: async (id, bundle, resources) => void (await (await required(bundle)).update({ id, resources })),
+    usage: async (id, bundle) => {
+      const { stats } = await (await required(bundle)).stats({ id }, { timeoutMs: usageMs });
+      return stats === undefined ? undefined : readTaskMetrics(stats);
+    },
     delete: remove,
     follow: (id, bundle) => {
       if (followed.has(id)) return;

@@ -13,6 +13,7 @@ import type { Init } from '../../base/protobuf/index.ts';
 import type { WritableLayers } from '../images/writable-layers.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { openCgroupStats } from './cgroup-stats.ts';
+import type { CgroupUsage } from './cgroup-reading.ts';
 import type { CgroupTarget } from './cgroup-stats.types.ts';
 import { metricDescriptors } from './metric-descriptors.ts';
 import { metricSupport } from './metric-support.ts';
@@ -20,6 +21,8 @@ import { networksOf } from './pod-networks.ts';
 import { containerStats, layersTogether, sandboxMetrics, sandboxStats } from './stats-messages.ts';
 import type { Readings } from './stats-messages.ts';
 import { containerTargets, hasRun, isReady, isRunning, sandboxTarget } from './targets.ts';
+import { createTaskUsages } from './task-usages.ts';
+import type { ReadTaskUsage } from './task-usages.ts';
 import { createWritableLayers } from './writable-layers.ts';
 import type { LayerUsage } from './writable-layers.ts';
 
@@ -49,6 +52,8 @@ export interface StatsDeps {
   readonly sandboxes: () => readonly SandboxRecord[];
   /** Returns the type of a runtime handler's program. */
   readonly runtimeKind: (handler: string) => string | undefined;
+  /** Absent: every container is measured by its cgroup. */
+  readonly taskUsage?: ReadTaskUsage;
 }
 
 /** The number of items that are assembled before other work runs on the main thread. */
@@ -63,6 +68,7 @@ export function createStats(deps: StatsDeps): Stats {
   const { mountpoint } = writableLayers;
   const layers = createWritableLayers(kernel);
   const support = metricSupport(deps.cgroups);
+  const tasksOf = createTaskUsages(deps.taskUsage ?? (() => undefined));
 
   const targetsOf = (records: readonly ContainerRecord[]): CgroupTarget[] =>
     containerTargets(records, deps.sandboxes(), deps.runtimeKind);
@@ -99,13 +105,22 @@ export function createStats(deps: StatsDeps): Stats {
     };
   };
 
+  /** Replaces the readings of containers whose processes are not in their cgroups. */
+  const withTasks = async (
+    reading: Promise<Readings<CgroupUsage>>,
+    records: readonly ContainerRecord[],
+  ): Promise<Readings<CgroupUsage>> => {
+    const [readings, tasks] = await Promise.all([reading, tasksOf(records.filter(isRunning))]);
+    return tasks.size === 0 ? readings : { ...readings, cgroups: new Map([...readings.cgroups, ...tasks]) };
+  };
+
   const containersBySandbox = (): ReadonlyMap<string, readonly ContainerRecord[]> =>
     Map.groupBy(deps.containers(), (one) => one.sandboxId);
 
   return {
     ofContainers: async (records) => {
       const targets = targetsOf(records.filter(isRunning));
-      const readings = await readingsOf(cgroups.usage, targets, records, []);
+      const readings = await withTasks(readingsOf(cgroups.usage, targets, records, []), records);
       return inTurns(records, (record) => containerStats(record, readings));
     },
     ofSandboxes: async (records) => {
@@ -113,7 +128,7 @@ export function createStats(deps: StatsDeps): Stats {
       const bySandbox = containersBySandbox();
       const members = ready.flatMap((record) => bySandbox.get(record.id) ?? []);
       const targets = [...ready.map(sandboxTarget), ...targetsOf(members.filter(isRunning))];
-      const readings = await readingsOf(cgroups.usage, targets, members, ready);
+      const readings = await withTasks(readingsOf(cgroups.usage, targets, members, ready), members);
       return inTurns(ready, (record) => sandboxStats(record, bySandbox.get(record.id) ?? [], readings));
     },
     metricsOf: async (records) => {

@@ -34,16 +34,18 @@ const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.jso
 };
 
 /**
- * The configuration selects a handler other than crun by its name, or as NAME=PATH. It selects third-party
+ * The configuration selects a handler other than crun by its name, as NAME=PATH, or as NAME={…} with its
+ * configuration in JSON. It selects third-party
  * CNI plugins by their folder; a chain of these programs then attaches the pods.
  */
 function configuration(runtime: string | undefined, plugins: string | undefined): string[] {
   if (runtime === undefined && plugins === undefined) return [];
   const file = join(folder, 'config.yaml');
-  const [name = '', path] = (runtime ?? '').split('=');
+  const [name = '', handler] = (runtime ?? '').split(/=(.*)/s);
+  const written = handler?.startsWith('{') === true ? handler : `{ path: ${handler} }`;
   const lines = [
     ...(runtime === undefined ? [] : [`defaultRuntime: ${name}`]),
-    ...(path === undefined ? [] : [`runtimes: { ${name}: { path: ${path} } }`]),
+    ...(handler === undefined ? [] : [`runtimes: { ${name}: ${written} }`]),
     ...(plugins === undefined
       ? []
       : [

@@ -10,7 +10,7 @@ import { createContainer, execute, exitOf, removePod, runContainer, runPod } fro
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, mountsBelow, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
-import { openCommand } from '../fixtures/stream-client.ts';
+import { openCommand, openSpdy } from '../fixtures/stream-client.ts';
 import { findTool } from '../fixtures/tools.ts';
 
 const tools = {
@@ -132,6 +132,13 @@ describe('pods of every handler in one daemon', () => {
         assert.match(refused.code, /RUNTIME_EXEC_REFUSED|CRI_/);
         const { stats } = await runtime().containerStats({ containerId: first });
         assert.equal(stats?.attributes?.id, first);
+        // In gVisor, the processes of a container are in the cgroup of their pod's sandbox.
+        if (name !== 'gvisor') {
+          assert.ok((stats.memory?.workingSetBytes?.value ?? 0) > 0, 'memory of the container');
+          assert.ok((stats.cpu?.usageCoreNanoSeconds?.value ?? 0) > 0, 'processor time of the container');
+        }
+        const { stats: all } = await runtime().podSandboxStats({ podSandboxId: pod.id });
+        assert.ok((all?.linux?.memory?.workingSetBytes?.value ?? 0) > 0, 'memory of the pod');
         await runtime().stopContainer({ containerId: first, timeout: 5 });
         assert.equal((await exitOf(stage, first)).exitCode, 7);
         await removePod(stage, pod);
@@ -188,6 +195,32 @@ describe('pods of every handler in one daemon', () => {
           await pause(20);
         assert.match(attached.stdout(), /got line/);
         attached.drop();
+        await removePod(stage, pod);
+      });
+
+      // The ports of a gVisor sandbox are in its own network stack, not in the network namespace of the pod.
+      it('forwards a port', { skip: name === 'gvisor' }, async () => {
+        const pod = await runPod(stage, `${name}-port`, {}, name);
+        const id = await runContainer(stage, pod, {
+          image,
+          command: [
+            'sh',
+            '-c',
+            'mkdir /tmp/www; echo a page >/tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www',
+          ],
+        });
+        const listens = async (): Promise<boolean> =>
+          (await execute(stage, id, 'netstat', '-ltn')).stdout.includes(':80 ');
+        for (let waited = 0; waited < 5_000 && !(await listens()); waited += 50) await pause(50);
+        const { url } = await runtime().portForward({ podSandboxId: pod.id, port: [] });
+        const client = await openSpdy(url, 'portforward.k8s.io');
+        const header = { port: '80', requestid: '0' };
+        client.open({ streamtype: 'error', ...header });
+        const data = client.open({ streamtype: 'data', ...header });
+        client.send(data, Buffer.from('GET / HTTP/1.0\r\n\r\n'));
+        for (let waited = 0; waited < 5_000 && !client.ended(data); waited += 20) await pause(20);
+        assert.match(client.received(data).toString(), /a page/);
+        client.drop();
         await removePod(stage, pod);
       });
 

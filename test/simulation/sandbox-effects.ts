@@ -85,6 +85,7 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
         };
       },
     },
+    hasOwnStack: () => false,
     requireHandler: () => undefined,
     digest: (value) => JSON.stringify(value),
     // All ids have the same length: no id begins with another.

@@ -73,6 +73,21 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await alterations(), []);
   });
 
+  test('a pod with a network stack of its own takes the addresses of its end, which is no finding', async () => {
+    const own = fixture.pod('own-stack');
+    await engine.attach({ ...own.request, ownStack: true });
+    const { pod, id } = await attached('other-stack');
+    for (const each of [own, pod]) each.run('ip addr flush dev eth0');
+    const found = await eventuallyAltered((each) => each.length > 0);
+    assert.deepEqual(
+      found.map((each) => each.split(' ')[0]),
+      ['default/other-stack'],
+    );
+    const valid = new Set([own.request.id, id]);
+    await engine.gc(valid, { altered: true });
+    assert.doesNotMatch(own.run('ip -o -4 addr show dev eth0') ?? '', /inet/);
+  });
+
   test('a link that is down, has another name or MAC address, or lost its default route is reported until it is as it was', async () => {
     const { pod, id, ip } = await attached('changed');
     const made = configuration(pod);

@@ -64,7 +64,8 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): Alt
 
   const recordOf = (id: string): AttachmentRecord | undefined => {
     const record = store.record(id);
-    return record?.state === 'ready' && !isByChain(record.spec) ? record : undefined;
+    const isComparable = record !== undefined && !isByChain(record.spec) && record.spec.ownStack !== true;
+    return isComparable && record.state === 'ready' ? record : undefined;
   };
 
   const forget = (id: string): void => {

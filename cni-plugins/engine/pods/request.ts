@@ -123,6 +123,7 @@ export function specOf(
     portMappings,
     snat: network.portMap?.snat ?? false,
     masquerade: network.bridge.ipMasq,
+    ...(request.ownStack === true && { ownStack: true }),
     ...(network.chained.length === 0
       ? {}
       : { chained: network.chained.map((plugin) => withArguments(plugin, request.capabilities ?? {})) }),
