@@ -11,6 +11,7 @@ import { createConnections } from './connections.ts';
 import type { ShimConnections } from './connections.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
 import type { ShimProgram } from './launch.ts';
+import type { TaskApi } from './task-api.ts';
 import { readShimRecord, writeShimRecord } from './shim-record.ts';
 import { readTaskMetrics } from './task-metrics.ts';
 import type { TaskUsage } from './task-metrics.ts';
@@ -108,7 +109,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       if (api === undefined) return;
       const { status } = await api.state({ id });
       if (status !== TaskStatus.STOPPED) {
-        await api.kill({ id, signal: SIGKILL, all: true }).catch(unlessEnded);
+        await kill(api, id, SIGKILL, true);
         await api.wait({ id }, { timeoutMs: endMs });
       }
       await api.delete({ id }, { timeoutMs: endMs });
@@ -154,7 +155,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     },
     kill: async (id, bundle, signal, all) => {
       const api = await apiOf(bundle);
-      await api?.kill({ id, signal, all }).catch(unlessEnded);
+      if (api !== undefined) await kill(api, id, signal, all);
     },
     update: async (id, bundle, resources) => void (await (await required(bundle)).update({ id, resources })),
     usage: async (id, bundle) => {
@@ -223,6 +224,26 @@ function podTasks(
       if (record !== undefined) await rm(record.socket, { force: true });
     },
   };
+}
+
+/**
+ * Sends a signal to a task that may have ended. A paused task would get SIGKILL only when it is resumed, and
+ * whoever paused it may have forgotten it.
+ */
+async function kill(
+  api: Pick<TaskApi, 'kill' | 'resume' | 'state'>,
+  id: string,
+  signal: number,
+  all: boolean,
+): Promise<void> {
+  await api.kill({ id, signal, all }).catch(unlessEnded);
+  if (signal !== SIGKILL) return;
+  try {
+    const { status } = await api.state({ id });
+    if (status === TaskStatus.PAUSED || status === TaskStatus.PAUSING) await api.resume({ id });
+  } catch (cause) {
+    unlessEnded(cause);
+  }
 }
 
 const given = (options: Any | undefined): { readonly options?: Any } =>

@@ -179,7 +179,7 @@ export async function startDaemon(
         await client.runtime.version({});
         break;
       } catch (cause) {
-        if (attempt > (slow ? 1_500 : 100)) throw cause;
+        if (attempt > (slow ? 1_500 : 300)) throw cause;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }

@@ -1,6 +1,6 @@
 /**
- * `npm run test:conformance [-- --focus REGEX] [--websocket] [--keep-logs DIR] [--plugins DIR]`: builds the
- * daemon and runs critest against it in private namespaces.
+ * `npm run test:conformance [-- --focus REGEX] [--runtime NAME[=PATH|={…}]] [--websocket] [--keep-logs DIR]
+ * [--plugins DIR]`: builds the daemon and runs critest against it in private namespaces.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

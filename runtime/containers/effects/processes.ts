@@ -42,9 +42,7 @@ export function processEffects({
         tasks
           .kill(record.id, places.bundle(record.id), signalNumber(signal), signal === 'SIGKILL')
           .catch(() => undefined);
-        return;
-      }
-      signalProcess(record.init, signalNumber(signal));
+      } else signalProcess(record.init, signalNumber(signal));
       // A user may have paused the container, or the container may have paused a part of itself.
       if (signal === 'SIGKILL') void thawCgroup(cgroups, places.cgroup(record).path);
     },
