@@ -227,8 +227,9 @@ function podTasks(
 }
 
 /**
- * Sends a signal to a task that may have ended. A paused task would get SIGKILL only when it is resumed, and
- * whoever paused it may have forgotten it.
+ * Sends a signal to a task that may have ended. A paused task gets SIGKILL only when it is resumed, which
+ * happens here: whoever paused it may have forgotten it. gVisor refuses a signal to a paused task, and does
+ * not report that it is paused.
  */
 async function kill(
   api: Pick<TaskApi, 'kill' | 'resume' | 'state'>,
@@ -236,8 +237,14 @@ async function kill(
   signal: number,
   all: boolean,
 ): Promise<void> {
-  await api.kill({ id, signal, all }).catch(unlessEnded);
-  if (signal !== SIGKILL) return;
+  const send = async (): Promise<void> => void (await api.kill({ id, signal, all }).catch(unlessEnded));
+  if (signal !== SIGKILL) return send();
+  try {
+    await send();
+  } catch {
+    await api.resume({ id }).catch(() => undefined);
+    await send();
+  }
   try {
     const { status } = await api.state({ id });
     if (status === TaskStatus.PAUSED || status === TaskStatus.PAUSING) await api.resume({ id });
