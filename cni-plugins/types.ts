@@ -269,6 +269,8 @@ export interface ClusterInForce {
   readonly pods: number;
   readonly namespaces: number;
   readonly policies: number;
+  /** ClusterNetworkPolicies. */
+  readonly clusterPolicies: number;
   /** Sets of peers that rules of this node refer to, and their members. */
   readonly groups: number;
   readonly members: number;

@@ -4,6 +4,8 @@ export { createCollection } from './collection.ts';
 export type { Collection, ListedCollection } from './collection.ts';
 export { follow, usualTiming } from './follow.ts';
 export type { FollowTiming, Follower } from './follow.ts';
+export { followOptional } from './optional.ts';
+export type { OptionalCollection } from './optional.ts';
 export { isServiceAddress, readApiAccess } from './in-cluster.ts';
 export type { ApiPlace } from './in-cluster.ts';
 export { readKubeconfig } from './kubeconfig.ts';

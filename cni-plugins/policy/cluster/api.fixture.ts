@@ -13,6 +13,8 @@ export interface ScriptedApi {
   /** Creates or replaces an object. */
   put(path: Path, object: object): void;
   remove(path: Path, object: object): void;
+  /** Creates the resource of ClusterNetworkPolicies, or removes it. */
+  install(isThere: boolean): void;
   /** Stops answering, and ends all streams. */
   stop(): Promise<void>;
   /** Answers again, at the same port. */
@@ -28,7 +30,11 @@ const paths = {
   pods: '/api/v1/pods',
   namespaces: '/api/v1/namespaces',
   networkpolicies: '/apis/networking.k8s.io/v1/networkpolicies',
+  nodes: '/api/v1/nodes',
+  clusternetworkpolicies: '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies',
 } as const;
+/** The version of a CRD, which exists only after `install`. */
+const optional = '/apis/policy.networking.k8s.io/v1alpha2';
 
 interface Event {
   readonly version: number;
@@ -44,6 +50,7 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
   const events = new Map<string, Event[]>();
   const streams = new Set<{ readonly path: string; readonly response: ServerResponse }>();
   let version = 1;
+  let isInstalled = false;
   let oldest = 0;
   let port = 0;
   let server: Server;
@@ -64,6 +71,14 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
   async function start(): Promise<void> {
     server = createServer((request, response) => {
       const { pathname: path, searchParams: query } = new URL(request.url ?? '', 'http://server');
+      if (path === optional && isInstalled)
+        return void response.end(
+          JSON.stringify({ kind: 'APIResourceList', resources: [{ name: 'clusternetworkpolicies' }] }),
+        );
+      if (path.startsWith(optional) && !isInstalled)
+        return void response
+          .writeHead(404)
+          .end(JSON.stringify({ kind: 'Status', code: 404, message: 'not found' }));
       if (query.get('watch') !== 'true') {
         const items = [...at(objects, path, new Map<string, object>()).values()];
         return void response.end(
@@ -88,6 +103,10 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
   await start();
 
   return {
+    install(isThere) {
+      isInstalled = isThere;
+      for (const stream of streams) if (stream.path.startsWith(optional)) stream.response.end();
+    },
     put(name, object) {
       const path = paths[name];
       version += 1;

@@ -26,13 +26,17 @@ const policyObject = (name: string, spec: object): object => ({
   metadata: { namespace: 'default', name },
   spec,
 });
+const clusterPolicy = (name: string, tier: string, priority: number, rules: object): object => ({
+  metadata: { name },
+  spec: { tier, priority, subject: { namespaces: {} }, ...rules },
+});
 const from = (labels: object): object => ({
   podSelector: { matchLabels: { app: 'web' } },
   policyTypes: ['Ingress'],
   ingress: [{ from: [{ podSelector: { matchLabels: labels } }], ports: [{ port: 'web' }] }],
 });
 
-if (inPrivateNetns(import.meta.filename)) {
+if (inPrivateNetns(import.meta.filename, 300_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
   let api: ScriptedApi;
@@ -54,7 +58,7 @@ if (inPrivateNetns(import.meta.filename)) {
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, 'index.html'), 'here');
     fixture.start('nsenter', `--net=${pod.request.netns}`, 'busybox', 'httpd', '-f', '-p', '80', '-h', root);
-    await eventually(() => pod.run('timeout 0.4 busybox wget -q -O - http://127.0.0.1:80/'));
+    await eventually(() => pod.run('timeout 0.4 busybox wget -q -O - http://127.0.0.1:80/'), 20_000);
   };
   const reaches = async (pod: Pod, target = web): Promise<void> => {
     for (const host of addressesOf(target)) await eventually(() => fetch(pod, host), 20_000);
@@ -64,10 +68,16 @@ if (inPrivateNetns(import.meta.filename)) {
       await eventually(() => (fetch(pod, host) === undefined ? true : undefined), 20_000);
   };
   const figures = async () => (await engine.figures()).policies.cluster;
+  /** Figures come once a second. */
+  const eventuallyNone = async (): Promise<void> => {
+    for (const end = Date.now() + 20_000; (await figures())?.clusterPolicies !== 0;)
+      assert.ok(Date.now() < end, 'the policies are gone');
+  };
 
   before(async () => {
     fixture = createFixture();
     api = await startScriptedApi();
+    api.install(true);
     api.kubeconfig(join(fixture.folder, 'kubeconfig'));
     api.put('namespaces', namespaceObject('default'));
     [web, client, other] = ['web', 'client', 'other'].map((name) => fixture.pod(name)) as [Pod, Pod, Pod];
@@ -220,6 +230,106 @@ if (inPrivateNetns(import.meta.filename)) {
     api.remove('networkpolicies', policy);
     api.put('pods', own);
     await reaches(client, other);
+  });
+
+  test('the Admin tier decides before NetworkPolicies, in order of priority, and Pass leaves it to them', async () => {
+    api.put('namespaces', namespaceObject('default'));
+    const everyone = [{ namespaces: {} }];
+    const web80 = [{ tcp: { destinationPort: { number: 80 } } }];
+    // The NetworkPolicy accepts the client and denies the other.
+    api.put('networkpolicies', policyObject('to-web', from({ app: 'client' })));
+    await reaches(client);
+    await isCut(other);
+    const policy = clusterPolicy('accept', 'Admin', 20, {
+      ingress: [{ action: 'Accept', from: everyone, protocols: web80 }],
+    });
+    api.put('clusternetworkpolicies', policy);
+    await reaches(other);
+    const deny = clusterPolicy('deny', 'Admin', 10, { ingress: [{ action: 'Deny', from: everyone }] });
+    api.put('clusternetworkpolicies', deny);
+    await isCut(other);
+    await isCut(client);
+    // The kubelet's probes are not of a pod.
+    for (const host of addressesOf(web))
+      shell(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
+    const pass = clusterPolicy('pass', 'Admin', 5, {
+      ingress: [{ action: 'Pass', from: [{ pods: { podSelector: { matchLabels: { app: 'client' } } } }] }],
+    });
+    api.put('clusternetworkpolicies', pass);
+    await reaches(client);
+    await isCut(other);
+    for (const one of [policy, deny, pass]) api.remove('clusternetworkpolicies', one);
+    await isCut(other);
+    await eventuallyNone();
+  });
+
+  test('the Baseline tier decides about pods that no NetworkPolicy selects', async () => {
+    const deny = clusterPolicy('deny', 'Baseline', 10, {
+      ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+    });
+    api.put('clusternetworkpolicies', deny);
+    await reaches(client);
+    api.remove('networkpolicies', policyObject('to-web', {}));
+    await isCut(client);
+    api.put('networkpolicies', policyObject('to-web', from({ app: 'client' })));
+    await reaches(client);
+    api.remove('networkpolicies', policyObject('to-web', {}));
+    api.remove('clusternetworkpolicies', deny);
+    await reaches(other);
+  });
+
+  test('an established connection ends when a ClusterNetworkPolicy denies it', async () => {
+    const file = join(fixture.folder, 'answers');
+    writeFileSync(file, '');
+    fixture.start(
+      ...['nsenter', `--net=${web.request.netns}`, 'busybox', 'nc', '-l', '-p', '99', '-e', 'cat'],
+    );
+    fixture.start(
+      'nsenter',
+      `--net=${client.request.netns}`,
+      'sh',
+      '-c',
+      `(while :; do echo x; sleep 0.1; done) | busybox nc ${addressOf(web)} 99 >> ${file}`,
+    );
+    const size = (): number => readFileSync(file).length;
+    await eventually(() => (size() > 6 ? true : undefined), 20_000);
+    const deny = clusterPolicy('deny', 'Admin', 10, {
+      egress: [{ action: 'Deny', to: [{ networks: [`${addressOf(web)}/32`] }] }],
+    });
+    api.put('clusternetworkpolicies', deny);
+    await isCut(client);
+    const before = size();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal(size(), before);
+    api.remove('clusternetworkpolicies', deny);
+    // TCP sends again what was lost.
+    await eventually(() => (size() > before ? true : undefined), 30_000);
+  });
+
+  test('a rule about nodes holds for the own node too, and not for what the node begins', async () => {
+    const gateway = shell("ip -4 -o addr show scope global | grep -v ' lo ' | awk '{print $4}'")
+      .split('\n')
+      .map((one) => one.split('/')[0] ?? '')
+      .find((one) => one.split('.').slice(0, 3).join() === addressOf(web).split('.').slice(0, 3).join());
+    assert.ok(gateway);
+    api.put('nodes', {
+      metadata: { name: 'here', uid: 'here', labels: { role: 'worker' } },
+      status: { addresses: [{ type: 'InternalIP', address: gateway }] },
+    });
+    fixture.start('busybox', 'httpd', '-f', '-p', '8099', '-h', fixture.folder);
+    const asks = (): string | undefined =>
+      client.run(`timeout 0.6 busybox wget -q -S -O - http://${gateway}:8099/absent 2>&1 | grep -o 404`);
+    await eventually(asks, 20_000);
+    const nodes = { matchLabels: { role: 'worker' } };
+    const deny = clusterPolicy('deny', 'Admin', 10, { egress: [{ action: 'Deny', to: [{ nodes }] }] });
+    api.put('clusternetworkpolicies', deny);
+    await eventually(() => (asks() === undefined ? true : undefined), 20_000);
+    shell(`timeout 2 busybox wget -q -O - http://${addressOf(web)}/`);
+    api.remove('clusternetworkpolicies', deny);
+    await eventually(asks, 20_000);
+    api.remove('nodes', { metadata: { name: 'here' } });
+    api.put('networkpolicies', policyObject('to-web', from({ app: 'client' })));
+    await isCut(other);
   });
 
   test('what was missed while nothing was watched arrives with the next list', async () => {

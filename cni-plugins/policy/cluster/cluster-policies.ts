@@ -1,6 +1,7 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import { keepThread, startWorker } from '../../../base/process/index.ts';
-import type { NetworkPolicy } from '../kubernetes/network-policy.ts';
+import type { ClusterNetworkPolicy, ClusterPolicySet } from '../kubernetes/cluster-network-policy.ts';
+import type { Labels, NetworkPolicy } from '../kubernetes/network-policy.ts';
 import type { PeerSource } from '../kubernetes/peer-groups.ts';
 import type { PodDescription, PodDescriptions } from '../kubernetes/policies.ts';
 import type {
@@ -25,7 +26,11 @@ export interface ClusterReport extends ClusterFigures {
 /** The policies of a cluster, which a Worker follows. */
 export interface ClusterPolicies {
   /** What is in force of the cluster: the same object as long as it does not change. */
-  current(): { readonly policies: readonly NetworkPolicy[]; readonly isolated?: string };
+  current(): {
+    readonly policies: readonly NetworkPolicy[];
+    readonly cluster?: ClusterPolicySet;
+    readonly isolated?: string;
+  };
   pods(): PodDescriptions;
   /** Returns a new source of peers, in place of an earlier one. */
   peers(): PeerSource;
@@ -52,7 +57,7 @@ const resourceLimits = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb:
 const unread = 'NetworkPolicies of the cluster that were not read yet';
 
 const noFigures: ClusterFigures = {
-  ...{ synced: false, pods: 0, namespaces: 0, policies: 0, groups: 0, members: 0 },
+  ...{ synced: false, pods: 0, namespaces: 0, policies: 0, clusterPolicies: 0, groups: 0, members: 0 },
   ...{ events: 0, lists: 0, failures: 0, problems: [] },
 };
 
@@ -63,6 +68,8 @@ const noFigures: ClusterFigures = {
  */
 export async function openClusterPolicies(settings: ClusterSettings, log: Log): Promise<ClusterPolicies> {
   const policies = new Map<string, NetworkPolicy>();
+  const clusterPolicies = new Map<string, ClusterNetworkPolicy>();
+  let namespaces: ReadonlyMap<string, Labels> = new Map();
   let pods: ReadonlyMap<string, PodDescription> = new Map();
   let current: ReturnType<ClusterPolicies['current']> = { policies: [], isolated: unread };
   let figures = noFigures;
@@ -76,11 +83,20 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
   const take = (changes: ClusterChanges): void => {
     const { whole } = changes;
     if (whole) policies.clear();
-    for (const [key, policy] of changes.policies)
-      if (policy === undefined) policies.delete(key);
-      else policies.set(key, policy);
-    if (whole || changes.policies.length > 0) current = { policies: [...policies.values()] };
-    if (whole || changes.pods.length > 0) pods = changedPods(whole ? new Map() : pods, changes.pods);
+    if (whole) clusterPolicies.clear();
+    putAll(policies, changes.policies);
+    putAll(clusterPolicies, changes.clusterPolicies);
+    if (whole || changes.namespaces.length > 0)
+      namespaces = changed(whole ? new Map() : namespaces, changes.namespaces);
+    const isOther = [changes.policies, changes.clusterPolicies, changes.namespaces].some(
+      (some) => some.length > 0,
+    );
+    if (whole || isOther)
+      current = {
+        policies: [...policies.values()],
+        cluster: { policies: [...clusterPolicies.values()], namespaces },
+      };
+    if (whole || changes.pods.length > 0) pods = changed(whole ? new Map() : pods, changes.pods);
     peers.take(changes);
     unappliedSince ??= changes.at;
     known.resolve(undefined);
@@ -136,14 +152,17 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
   };
 }
 
-/** Keeps the description of a pod that did not change. */
-function changedPods(
-  before: ReadonlyMap<string, PodDescription>,
-  changes: ClusterChanges['pods'],
-): ReadonlyMap<string, PodDescription> {
-  const pods = new Map(before);
-  for (const [uid, description] of changes)
-    if (description === undefined) pods.delete(uid);
-    else pods.set(uid, description);
-  return pods;
+type Changes<T> = readonly (readonly [key: string, value: T | undefined])[];
+
+function putAll<T>(map: Map<string, T>, changes: Changes<T>): void {
+  for (const [key, value] of changes)
+    if (value === undefined) map.delete(key);
+    else map.set(key, value);
+}
+
+/** Keeps the values that did not change. */
+function changed<T>(before: ReadonlyMap<string, T>, changes: Changes<T>): ReadonlyMap<string, T> {
+  const now = new Map(before);
+  putAll(now, changes);
+  return now;
 }

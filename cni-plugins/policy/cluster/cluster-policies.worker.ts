@@ -3,11 +3,17 @@ import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import {
   createApiClient,
   follow,
+  followOptional,
   isServiceAddress,
   readApiAccess,
   usualTiming,
 } from '../../../base/kubernetes/index.ts';
-import type { ApiAccess, Follower, ListedCollection } from '../../../base/kubernetes/index.ts';
+import type {
+  ApiAccess,
+  Follower,
+  ListedCollection,
+  OptionalCollection,
+} from '../../../base/kubernetes/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openSetStore } from '../../followed-files/stored-set.ts';
@@ -32,6 +38,11 @@ const followed = {
   pods: { path: '/api/v1/pods', query: { fieldSelector: podFields } },
   nodes: { path: '/api/v1/nodes', query: {} },
 } as const;
+/** The resource of ClusterNetworkPolicies is of a CRD, which a cluster may not have. */
+const clusterPolicies: OptionalCollection = {
+  version: '/apis/policy.networking.k8s.io/v1alpha2',
+  resource: 'clusternetworkpolicies',
+};
 
 /** Warns once about the address of a service. */
 function accessReader(log: { warn(fields: object, message: string): void }): () => Promise<ApiAccess> {
@@ -142,7 +153,8 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
 
   const client = createApiClient(accessReader(log), {
     userAgent: 'portcullis',
-    rights: 'list and watch pods, namespaces, nodes and networkpolicies.networking.k8s.io',
+    rights:
+      'list and watch pods, namespaces, nodes, networkpolicies.networking.k8s.io and clusternetworkpolicies.policy.networking.k8s.io',
     meanwhile: 'NetworkPolicies stay as they are',
   });
   const ended = new AbortController();
@@ -155,6 +167,15 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
     const collection = { ...followed[name], ...(from !== undefined && { since: from }) };
     return follow(client, collection, followerOf(name, collections[name]), ended.signal, usualTiming);
   });
+  const resource = 'clusternetworkpolicies';
+  following.push(
+    followOptional(
+      client,
+      { ...clusterPolicies, ...(since[resource] !== undefined && { since: since[resource] }) },
+      followerOf(resource, table.clusterPolicies),
+      ended.signal,
+    ),
+  );
   const ticking = setInterval(() => {
     tellFigures();
     store.keepPods(table);

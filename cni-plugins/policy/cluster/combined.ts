@@ -37,6 +37,7 @@ function join(files: PolicySet, api: ReturnType<ClusterPolicies['current']> | un
   return {
     policies: [...files.policies, ...api.policies],
     namespaces: files.namespaces,
+    ...(api.cluster !== undefined && { cluster: api.cluster }),
     ...(isolated !== undefined && { isolated }),
   };
 }

@@ -11,9 +11,11 @@ import type { Fixture } from '../../engine/engine.fixture.ts';
 import type { NetworkEngine } from '../../types.ts';
 import { startScriptedApi } from './api.fixture.ts';
 import type { Path, ScriptedApi } from './api.fixture.ts';
+import { isAllowedByAll } from './cluster-oracle.fixture.ts';
+import type { WholeCluster } from './cluster-oracle.fixture.ts';
+import { wholeClusters } from './generated-cluster-policies.fixture.ts';
 import { clusters } from './generated.fixture.ts';
-import { isAllowed } from './oracle.fixture.ts';
-import type { ApiCluster, ApiPod } from './oracle.fixture.ts';
+import type { ApiPod } from './oracle.fixture.ts';
 import type { Target } from './traffic.agent.fixture.ts';
 
 /** Compares the kernel's verdicts about real packets with the independent reading of the specification. */
@@ -31,7 +33,7 @@ interface Member {
   readonly agent: ChildProcess;
 }
 
-if (inPrivateNetns(import.meta.filename, 300_000)) {
+if (inPrivateNetns(import.meta.filename, 500_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
   let api: ScriptedApi;
@@ -40,11 +42,14 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     pods: new Map(),
     namespaces: new Map(),
     networkpolicies: new Map(),
+    nodes: new Map(),
+    clusternetworkpolicies: new Map(),
   };
 
   before(async () => {
     fixture = createFixture();
     api = await startScriptedApi();
+    api.install(true);
     const place = { kubeconfig: api.kubeconfig(join(fixture.folder, 'kubeconfig')) };
     engine = await fixture.engine({ policyCluster: { place, nodeName: 'here' } });
     for (const [index, namespace] of homes.entries()) {
@@ -77,8 +82,9 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   });
 
   /** The generated cluster, with the real pods in place of its first ones. */
-  const withMembers = ({ pods, ...rest }: ApiCluster): ApiCluster => ({
+  const withMembers = ({ pods, clusterPolicies = [], ...rest }: WholeCluster): WholeCluster => ({
     ...rest,
+    clusterPolicies: withBlocks(clusterPolicies),
     pods: members.map(({ name, namespace, addresses }, index): ApiPod => {
       const like = pods[index % pods.length];
       return {
@@ -89,11 +95,24 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     }),
   });
 
-  const putAll = (cluster: ApiCluster): void => {
+  /** Blocks of the generated addresses become blocks of real ones. */
+  const withBlocks = (policies: NonNullable<WholeCluster['clusterPolicies']>): typeof policies => {
+    const [[four = '', six = ''] = [], [other = ''] = []] = members.map(({ addresses }) => addresses);
+    const blocks = { '10.0.0.0/29': `${four}/32`, 'fd00::/125': `${six}/128`, '10.0.0.12/31': `${other}/32` };
+    const text = Object.entries(blocks).reduce(
+      (all, [from, to]) => all.replaceAll(JSON.stringify(from), JSON.stringify(to)),
+      JSON.stringify(policies),
+    );
+    return JSON.parse(text) as typeof policies;
+  };
+
+  const putAll = (cluster: WholeCluster): void => {
     for (const [path, objects] of [
       ['namespaces', cluster.namespaces],
       ['pods', cluster.pods],
       ['networkpolicies', cluster.policies],
+      ['nodes', cluster.nodes ?? []],
+      ['clusternetworkpolicies', cluster.clusterPolicies ?? []],
     ] as const) {
       const now = new Map(
         (objects as readonly { metadata: { name: string; namespace?: string } }[]).map((object) => [
@@ -115,7 +134,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
       ]),
     );
 
-  async function differences(cluster: ApiCluster): Promise<string[]> {
+  async function differences(cluster: WholeCluster): Promise<string[]> {
     const found: string[] = [];
     const all = targets();
     const answers = await Promise.all(
@@ -134,7 +153,8 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
         );
         if (sender === undefined || receiver === undefined || sender === receiver) continue;
         const right =
-          isAllowed(cluster, sender, 'egress', flow) && isAllowed(cluster, receiver, 'ingress', flow);
+          isAllowedByAll(cluster, sender, 'egress', flow) &&
+          isAllowedByAll(cluster, receiver, 'ingress', flow);
         const ours = answers[index]?.[at];
         if (ours !== right)
           found.push(`${from} -> ${host} ${protocol} ${port}: ${String(ours)}, right ${right}`);
@@ -142,9 +162,15 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     return found;
   }
 
-  test(`the kernel's verdicts of ${rounds} generated clusters are what the specification says`, async () => {
+  test(`the kernel's verdicts of ${rounds} generated clusters are what the specification says`, () =>
+    verdictsAreRight(clusters));
+
+  test(`the kernel's verdicts of ${rounds} clusters with ClusterNetworkPolicies are what the API says`, () =>
+    verdictsAreRight(wholeClusters));
+
+  async function verdictsAreRight(arbitrary: fc.Arbitrary<WholeCluster>): Promise<void> {
     let seen = 0;
-    for (const generated of fc.sample(clusters, {
+    for (const generated of fc.sample(arbitrary, {
       numRuns: rounds,
       seed: Number(process.env['FUZZ_SEED'] ?? 7),
     })) {
@@ -160,5 +186,5 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
       assert.deepEqual(wrong, [], `cluster ${seen}: ${JSON.stringify(cluster)}`);
     }
     assert.equal(seen, rounds);
-  });
+  }
 }

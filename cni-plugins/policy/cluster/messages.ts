@@ -1,4 +1,5 @@
 import type { ApiPlace } from '../../../base/kubernetes/index.ts';
+import type { ClusterNetworkPolicy } from '../kubernetes/cluster-network-policy.ts';
 import type { Labels, NetworkPolicy } from '../kubernetes/network-policy.ts';
 import type { GroupChange, GroupDefinition, PeerPod } from '../kubernetes/peer-index.ts';
 import type { PodDescription } from '../kubernetes/policies.ts';
@@ -20,10 +21,14 @@ export interface ClusterSettings extends PolicyCluster {
 
 /** What changed in the cluster, as far as it matters for this node. */
 export interface ClusterChanges {
-  /** The policies and pods here replace all earlier ones. */
+  /** The policies, namespaces and pods here replace all earlier ones. */
   readonly whole: boolean;
   /** By `namespace/name`; undefined: gone. */
   readonly policies: readonly (readonly [key: string, policy: NetworkPolicy | undefined])[];
+  /** ClusterNetworkPolicies by their names; undefined: gone. */
+  readonly clusterPolicies: readonly (readonly [name: string, policy: ClusterNetworkPolicy | undefined])[];
+  /** Labels of namespaces, by which ClusterNetworkPolicies select; undefined: gone. */
+  readonly namespaces: readonly (readonly [name: string, labels: Labels | undefined])[];
   readonly groups: readonly GroupChange[];
   /** Groups that are not followed any more. */
   readonly dropped: readonly string[];
@@ -40,6 +45,7 @@ export interface ClusterFigures {
   readonly pods: number;
   readonly namespaces: number;
   readonly policies: number;
+  readonly clusterPolicies: number;
   readonly groups: number;
   readonly members: number;
   readonly events: number;

@@ -85,12 +85,7 @@ export function isAllowed(
 ): boolean {
   const other = direction === 'ingress' ? flow.from : flow.to;
   if (pod.status.podIPs.some(({ ip }) => ip === other)) return true;
-  const isolating = cluster.policies.filter(
-    ({ metadata, spec }) =>
-      metadata.namespace === pod.metadata.namespace &&
-      isSelected(spec.podSelector, pod.metadata.labels) &&
-      typesOf(spec).includes(direction === 'ingress' ? 'Ingress' : 'Egress'),
-  );
+  const isolating = cluster.policies.filter((policy) => isolates(policy, pod, direction));
   if (isolating.length === 0) return true;
   return isolating.some(({ metadata, spec }) =>
     (spec[direction] ?? []).some((rule) => {
@@ -110,13 +105,22 @@ export function isAllowed(
   );
 }
 
+export const isolates = (
+  { metadata, spec }: ApiPolicy,
+  pod: ApiPod,
+  direction: 'ingress' | 'egress',
+): boolean =>
+  metadata.namespace === pod.metadata.namespace &&
+  isSelected(spec.podSelector, pod.metadata.labels) &&
+  typesOf(spec).includes(direction === 'ingress' ? 'Ingress' : 'Egress');
+
 /** "If this field is not specified, it will default based on the existence of ingress or egress rules". */
 function typesOf({ policyTypes, egress }: ApiPolicy['spec']): readonly string[] {
   if (policyTypes !== undefined && policyTypes.length > 0) return policyTypes;
   return egress !== undefined && egress.length > 0 ? ['Ingress', 'Egress'] : ['Ingress'];
 }
 
-const podsAt = ({ pods }: ApiCluster, address: string): ApiPod[] =>
+export const podsAt = ({ pods }: ApiCluster, address: string): ApiPod[] =>
   pods.filter(
     ({ status }) =>
       !['Succeeded', 'Failed'].includes(status.phase) && status.podIPs.some(({ ip }) => ip === address),
@@ -157,7 +161,7 @@ function isPort(
   );
 }
 
-function isSelected(
+export function isSelected(
   { matchLabels = {}, matchExpressions = [] }: ApiSelector,
   labels: Readonly<Record<string, string>>,
 ): boolean {
@@ -173,7 +177,7 @@ function isSelected(
 }
 
 /** Compares the first bits, one by one. */
-function isWithin(address: string, cidr: string): boolean {
+export function isWithin(address: string, cidr: string): boolean {
   const [network = '', length = '0'] = cidr.split('/');
   if (address.includes(':') !== network.includes(':')) return false;
   return bitsOf(address).slice(0, Number(length)) === bitsOf(network).slice(0, Number(length));

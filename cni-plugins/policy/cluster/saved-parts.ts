@@ -1,3 +1,4 @@
+import type { ClusterNetworkPolicy } from '../kubernetes/cluster-network-policy.ts';
 import type { Labels, NetworkPolicy } from '../kubernetes/network-policy.ts';
 import type { ClusterNode, ClusterPod } from './objects.ts';
 
@@ -16,6 +17,8 @@ export interface SavedParts {
 export interface SavedPolicies {
   readonly policies: readonly (readonly [key: string, policy: NetworkPolicy])[];
   readonly namespaces: readonly (readonly [key: string, labels: Labels])[];
+  /** Absent: they were not known. */
+  readonly clusterPolicies?: readonly ClusterNetworkPolicy[];
   readonly versions?: Readonly<Partial<Record<string, string>>>;
 }
 

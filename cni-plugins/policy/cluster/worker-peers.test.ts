@@ -7,7 +7,16 @@ import { createWorkerPeers } from './worker-peers.ts';
 
 const group = groupDefinition('n', [{ pods: [] }]);
 const changes = (groups: readonly GroupChange[], more: Partial<ClusterChanges> = {}): ClusterChanges => ({
-  ...{ whole: false, policies: [], groups, dropped: [], pods: [], at: 0 },
+  ...{
+    whole: false,
+    policies: [],
+    clusterPolicies: [],
+    namespaces: [],
+    groups,
+    dropped: [],
+    pods: [],
+    at: 0,
+  },
   ...more,
 });
 const all = (...add: readonly string[]): GroupChange => ({ key: group.key, whole: true, add, remove: [] });

@@ -76,3 +76,35 @@ test('members that came while a change failed are in the next one', () => {
   const member = Buffer.of(10, 9, 0, 77);
   assert.ok(requests.some(({ body }) => Buffer.from(body).includes(member)));
 });
+
+test('a rule that denies by a group denies everything until the members are known, and when they are not any more', () => {
+  let waiting: GroupChange[] = [];
+  let key = '';
+  const dropped: string[] = [];
+  const enforcer = createEnforcer({
+    want: (group) => void (key = group.key),
+    drop: (gone) => void dropped.push(gone),
+    ...{ putPod: () => undefined, putNamespaces: () => undefined },
+    take: () => waiting.splice(0),
+  });
+  const egress = [{ action: 'deny', name: 'r', peers: [{ namespaces: [] }] }] as const;
+  const policy = { name: 'c', tier: 'admin', priority: 1, subject: { namespaces: [] } } as const;
+  const cluster = { policies: [{ ...policy, egress, ingress: [] }], namespaces: new Map([['default', {}]]) };
+  enforcer.follow({ set: { policies: [], namespaces: new Map(), cluster } });
+  open(enforcer);
+  const denied = (): readonly unknown[] =>
+    (enforcer.rulesOf('one')?.admin?.egress?.steps ?? []).map(({ action, group }) => [
+      action,
+      group === undefined ? 'everything' : [...group.members],
+    ]);
+  assert.deepEqual(denied(), [['deny', 'everything']]);
+  enforcer.tidy();
+  enforcer.tidy();
+  assert.deepEqual(dropped, [], 'the rule still waits for its group');
+  waiting = [{ key, whole: true, add: ['10.9.0.7'], remove: [] }];
+  assert.ok(enforcer.follow({}).length > 0);
+  assert.deepEqual(denied(), [['deny', ['10.9.0.7']]]);
+  waiting = [{ key, add: [], remove: ['10.9.0.7'], lacking: true }];
+  enforcer.follow({});
+  assert.deepEqual(denied(), [['deny', 'everything']]);
+});

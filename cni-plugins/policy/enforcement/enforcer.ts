@@ -3,15 +3,22 @@ import type { Table, CountedRule, Request } from '../../../base/netlink/index.ts
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import type { LinkRules } from '../../types.ts';
 import { grantsOf } from '../rules/grants.ts';
-import { createEvaluator, indexPolicies, mostGrantsOf, selecting } from '../kubernetes/evaluate.ts';
+import { createEvaluator, indexPolicies, isSelected, mostGrantsOf } from '../kubernetes/evaluate.ts';
 import type { IndexedPolicies, PolicyPod } from '../kubernetes/evaluate.ts';
+import { mostStepsOf } from '../kubernetes/evaluate-tiers.ts';
 import { createPeerGroups, localPeers } from '../kubernetes/peer-groups.ts';
 import type { PeerSource } from '../kubernetes/peer-groups.ts';
 import type { Labels, PolicySet } from '../kubernetes/network-policy.ts';
 import type { PodDescriptions, PolicyChange } from '../kubernetes/policies.ts';
 import { changeImage, makeImage, ruleCounts } from './image.ts';
 import type { Image, ImageLink } from './image.ts';
-import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
+import type { PeerGroup } from '../rules/peer-group.ts';
+import { groupsOfRules } from '../rules/pod-chains.ts';
+import type { PodRules } from '../rules/pod-chains.ts';
+import { countsOf } from './rule-counts.ts';
+import type { DenialCount } from './rule-counts.ts';
+
+export type { DenialCount };
 
 /**
  * Tracks the open pods, their rules, and what the kernel was given of both. Returns requests, which the
@@ -45,7 +52,7 @@ export interface Enforcer {
    * everything.
    */
   settled(): void;
-  /** Returns whether a NetworkPolicy restricts the pod in either direction. */
+  /** Returns whether a policy says something about the pod's connections, in either direction. */
   isolates(pod: Omit<OpenPod, 'id' | 'links'>): boolean;
   /** Returns the rules of an open pod; undefined when the link is not open. */
   rulesOf(id: string): PodRules | undefined;
@@ -73,14 +80,6 @@ export interface OpenLink {
   readonly addresses: readonly string[];
   /** MAC of the bridge, as the kernel has it now. Absent where the host routes to the link. */
   readonly bridgeMac?: string;
-}
-
-export interface DenialCount {
-  readonly id: string;
-  readonly direction: Direction;
-  readonly rule: string;
-  readonly packets: bigint;
-  readonly bytes: bigint;
 }
 
 /** @param source absent: peers are the pods of this node */
@@ -111,6 +110,35 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     open = pods;
   };
 
+  /** Returns the links of all pods: as they were before, unless they are evaluated. */
+  const linksOf = (
+    pods: ReadonlyMap<string, OpenPod>,
+    neighbours: ReadonlyMap<string, number>,
+    before: Image,
+    isEvaluated: (pod: OpenPod) => boolean,
+  ): Map<string, ImageLink> => {
+    const next = new Map<string, ImageLink>();
+    const linksBefore = Map.groupBy(before.values(), ({ id }) => id);
+    for (const pod of pods.values()) {
+      const links = isEvaluated(pod)
+        ? imageLinks(pod, rulesFor(pod, neighbours.get(pod.namespace) ?? 1, pods.size))
+        : (linksBefore.get(pod.id) ?? []);
+      for (const made of links) {
+        const stood = image.get(made.hostInterface);
+        // The same object for an unchanged link, which is how changes are detected.
+        next.set(made.hostInterface, stood !== undefined && isDeepStrictEqual(stood, made) ? stood : made);
+      }
+    }
+    return next;
+  };
+  const rulesFor = (pod: OpenPod, neighbours: number, all: number): Omit<PodRules, 'profile'> => {
+    const seen = policyPod(pod, addressesOf(pod));
+    return {
+      policies: evaluator.rulesOf(policies, seen, neighbours),
+      ...evaluator.tiersOf(policies, seen, all),
+    };
+  };
+
   /** @param isStale whether the pod is evaluated although it is open as before */
   const advance = (
     pods: ReadonlyMap<string, OpenPod>,
@@ -118,28 +146,19 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     anew = false,
   ): Request[] => {
     const [before, now] = [neighboursOf(open), neighboursOf(pods)];
-    const next = new Map<string, ImageLink>();
-    const linksBefore = Map.groupBy(image.values(), ({ id }) => id);
-    for (const pod of pods.values()) {
+    const isOtherLimit = policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size);
+    let next = linksOf(pods, now, image, (pod) => {
       const [most, mostBefore] = [now, before].map((count) => mostGrantsOf(count.get(pod.namespace) ?? 1));
-      const isSame = open.get(pod.id) === pod && most === mostBefore && !isStale(pod);
-      const links = isSame
-        ? (linksBefore.get(pod.id) ?? [])
-        : imageLinks(
-            pod,
-            evaluator.rulesOf(policies, policyPod(pod, addressesOf(pod)), now.get(pod.namespace) ?? 1),
-          );
-      for (const made of links) {
-        const stood = image.get(made.hostInterface);
-        // The same object for an unchanged link, which is how changes are detected.
-        next.set(made.hostInterface, stood !== undefined && isDeepStrictEqual(stood, made) ? stood : made);
-      }
-    }
+      return open.get(pod.id) !== pod || most !== mostBefore || isOtherLimit || isStale(pod);
+    });
     replaceOpen(pods);
     const isWhole = anew || unsettled;
     // Members are taken once: when something fails from here on, only a new image has them.
     unsettled = true;
-    const changes = groups.take();
+    const { changes, turned } = groups.take();
+    // Rules that waited for their groups, or whose groups lack members now.
+    const waiting = turned.size === 0 ? new Set<string>() : idsWith(next, turned);
+    if (waiting.size > 0) next = linksOf(pods, now, next, ({ id }) => waiting.has(id));
     const requests = isWhole ? makeImage(next) : changeImage(image, next, changes);
     image = next;
     unsettled = isWhole || requests.length > 0;
@@ -182,21 +201,14 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     },
     tidy() {
       const used = new Set<string>();
-      for (const { rules } of image.values())
-        for (const layer of [rules.policies.egress, rules.policies.ingress])
-          for (const { group } of layer?.grants ?? []) if (group !== undefined) used.add(group.key);
+      for (const { rules } of image.values()) for (const { key } of groupsOfRules(rules)) used.add(key);
       if (groups.retain(used)) evaluator.forgetGroups();
     },
     restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true),
     settled() {
       unsettled = false;
     },
-    isolates(pod) {
-      if (policies.isolated !== undefined) return true;
-      return selecting(policies, policyPod(pod, [])).some(
-        ({ egress, ingress }) => egress !== undefined || ingress !== undefined,
-      );
-    },
+    isolates: (pod) => isSelected(policies, policyPod(pod, [])),
     rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
     tables: () => ruleCounts(image),
     counts: (rules) => countsOf(image, rules),
@@ -229,40 +241,39 @@ function differenceOf(before: IndexedPolicies, now: IndexedPolicies): (namespace
     const [some, others] = [before, now].map(({ byNamespace }) => byNamespace.get(namespace) ?? []);
     return some?.length !== others?.length || some?.some((policy, at) => policy !== others?.[at]) === true;
   };
-  const all = before.isolated !== now.isolated || differ(undefined);
-  return (namespace) => all || differ(namespace);
+  const [tiers, tiersBefore] = [now, before].map(({ tiers: both }) => [
+    ...(both?.admin ?? []),
+    ...(both?.baseline ?? []),
+  ]);
+  const all =
+    before.isolated !== now.isolated ||
+    differ(undefined) ||
+    tiers?.length !== tiersBefore?.length ||
+    tiers?.some((policy, at) => policy !== tiersBefore?.[at]) === true;
+  return (namespace) =>
+    all ||
+    differ(namespace) ||
+    (now.tiers !== undefined && before.labelsOf(namespace) !== now.labelsOf(namespace));
+}
+
+/** Returns the pods whose rules depend on one of the groups. */
+function idsWith(image: Image, groups: ReadonlySet<PeerGroup>): Set<string> {
+  const ids = new Set<string>();
+  for (const { id, rules } of image.values())
+    for (const group of groupsOfRules(rules)) if (groups.has(group)) ids.add(id);
+  return ids;
 }
 
 function imageLinks(
   { id, links, rules: { egress, ingress } }: OpenPod,
-  policies: PodRules['policies'],
+  ofPolicies: Omit<PodRules, 'profile'>,
 ): ImageLink[] {
   const rules: PodRules = {
     profile: {
       ...(egress !== undefined && { egress: { grants: grantsOf(egress), denies: 'network.egress' } }),
       ...(ingress !== undefined && { ingress: { grants: grantsOf(ingress), denies: 'network.ingress' } }),
     },
-    policies,
+    ...ofPolicies,
   };
   return links.map((link) => ({ ...link, id, rules }));
-}
-
-const layers: readonly (keyof PodRules)[] = ['profile', 'policies'];
-
-function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
-  const known = new Map<string, { id: string; direction: Direction; layer: Layer }>();
-  for (const { id, hostInterface, rules: held } of image.values())
-    for (const name of layers)
-      for (const direction of ['egress', 'ingress'] as const) {
-        const layer = held[name][direction];
-        if (layer === undefined) continue;
-        known.set(`${hostInterface}_${direction}_${name}`, { id, direction, layer });
-        if (name === 'profile' && direction === 'egress')
-          known.set(`${hostInterface}_egress_untracked`, { id, direction, layer });
-      }
-  return rules.flatMap(({ chain, packets, bytes }) => {
-    const found = known.get(chain);
-    if (found === undefined || packets === undefined || bytes === undefined || packets === 0n) return [];
-    return [{ id: found.id, direction: found.direction, rule: found.layer.denies, packets, bytes }];
-  });
 }

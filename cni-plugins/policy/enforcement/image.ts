@@ -34,8 +34,8 @@ export type Image = ReadonlyMap<string, ImageLink>;
 
 type Elements = PodFragment['elements'];
 
-const hasRules = ({ rules }: RuledLink): boolean =>
-  Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
+const hasRules = ({ rules: { profile, policies, admin = {}, baseline = {} } }: RuledLink): boolean =>
+  [profile, policies, admin, baseline].some((layer) => Object.keys(layer).length > 0);
 export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
 /**

@@ -140,6 +140,10 @@ function linkUnknown(
     : [`the set ${set} lacks the link`];
 }
 
+/** Layers before the profile, and to which of them each may lead. No layer leads to an earlier one. */
+const layersBefore = ['admin', 'policies', 'baseline'] as const;
+const layersAfter = { admin: ['policies', 'baseline'], policies: [], baseline: [] } as const;
+
 /** Checks that the pod's addresses lead connections to its chain. */
 function notLedTo(
   direction: (typeof directions)[number],
@@ -147,16 +151,24 @@ function notLedTo(
   addresses: readonly Buffer[],
   kernel: Kernel,
 ): string[] {
-  const policies = chain.replace(/_profile$/u, '_policies');
-  const through = kernel.listedRules(judgeTable).filter((rule) => rule.chain === policies);
-  const ends = through.map(({ expressions }) => shown(verdictAtEnd(expressions)));
+  const rules = kernel.listedRules(judgeTable);
+  /** The chains of the pod's policies lead on to its profile, or deny. */
+  const goesOn = (layer: (typeof layersBefore)[number]): boolean => {
+    const name = chain.replace(/profile$/u, layer);
+    return rules
+      .filter((rule) => rule.chain === name)
+      .map(({ expressions }) => shown(verdictAtEnd(expressions)))
+      .every((end) => {
+        const next = layersAfter[layer].find((one) => end === `goto ${chain.replace(/profile$/u, one)}`);
+        return end === 'drop' || end === `goto ${chain}` || (next !== undefined && goesOn(next));
+      });
+  };
+  const heads = layersBefore.filter(goesOn).map((layer) => `jump ${chain.replace(/profile$/u, layer)}`);
   return [
     ...addresses.flatMap((key) => {
       const family = key.length === 4 ? 4 : 6;
       const leads = shown(find(kernel.listedElements(judgeTable, `${direction}${family}`), key)?.verdict);
-      const right =
-        leads === `jump ${chain}` ||
-        (leads === `jump ${policies}` && ends.every((end) => end === 'drop' || end === `goto ${chain}`));
+      const right = leads === `jump ${chain}` || (leads !== undefined && heads.includes(leads));
       return [
         ...(right ? [] : [`the map ${direction}${family} does not lead to ${chain}`]),
         ...[frameTable, judgeTable].flatMap((table) =>

@@ -2,7 +2,7 @@ import type { AttachmentRecord } from '../../database/record.ts';
 import { bitsOf, formatIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { LinkRule } from '../../types.ts';
-import type { Direction, PodRules } from '../rules/pod-chains.ts';
+import type { Direction } from '../rules/pod-chains.ts';
 
 /** A connection as one of its ends sees it. */
 export interface Seen {
@@ -27,7 +27,7 @@ export interface PeerPod {
  * Returns what would let the connection pass, ready to paste: lines of a profile, or a NetworkPolicy. It
  * allows no more than the question asked for. Pure.
  */
-export function allowanceOf(layer: keyof PodRules, record: AttachmentRecord, seen: Seen): string {
+export function allowanceOf(layer: 'policies' | 'profile', record: AttachmentRecord, seen: Seen): string {
   return layer === 'profile' ? ofProfile(seen) : ofPolicy(record, seen);
 }
 

@@ -18,7 +18,7 @@ import { linkStateOf } from '../enforcement/link-state.ts';
 import type { Direction, PodRules } from '../rules/pod-chains.ts';
 import { judgeTable } from '../rules/tables.ts';
 import { judgeEnd, nameOf } from './judge.ts';
-import type { JudgedEnd } from './judge.ts';
+import type { ComparedLayer, JudgedEnd } from './judge.ts';
 import type { Seen } from './allowance.ts';
 
 export interface ExplainDeps {
@@ -119,7 +119,7 @@ function outcomeOf(steps: readonly ExplainedStep[]): 'allowed' | 'denied' | 'unk
 
 function endOf(record: AttachmentRecord, direction: Direction, { policy, kernel }: ExplainDeps): JudgedEnd {
   const rules: PodRules = policy.rulesOf(record.id) ?? { profile: {}, policies: {} };
-  const inKernel = (layer: keyof PodRules): readonly LinkRule[] | undefined => {
+  const inKernel = (layer: ComparedLayer): readonly LinkRule[] | undefined => {
     const chain = `${record.spec.hostInterface}_${direction}_${layer}`;
     const own = kernel.listedRules(judgeTable).filter((rule) => rule.chain === chain);
     return own.length === 0 ? undefined : grantedRules(own, (set) => kernel.listedElements(judgeTable, set));

@@ -3,7 +3,7 @@ import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresse
 import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
 import type { Grant } from '../rules/grants.ts';
 import { memberOf } from '../rules/peer-group.ts';
-import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
+import type { Direction, Layer, PodRules, Tier } from '../rules/pod-chains.ts';
 import { allowanceOf } from './allowance.ts';
 import type { Seen } from './allowance.ts';
 
@@ -16,10 +16,11 @@ export interface JudgedEnd {
    * Returns the grants of the kernel's chain of the layer; undefined when there is no such chain, or it is
    * not one of ours.
    */
-  readonly inKernel: (layer: keyof PodRules) => readonly LinkRule[] | undefined;
+  readonly inKernel: (layer: ComparedLayer) => readonly LinkRule[] | undefined;
 }
 
-const layers = ['policies', 'profile'] as const;
+/** Layers whose rules are read back from the kernel. */
+export type ComparedLayer = 'policies' | 'profile';
 
 /**
  * Judges one end. Returns its steps in the order in which packets meet them. Where the kernel's tables and
@@ -40,7 +41,9 @@ export function judgeEnd(
   const classStep = ofClass(record, state, direction);
   // A closed link has no rules in the kernel. Other denials are reported once it is open.
   const others =
-    classStep.says === 'denies' ? [] : layers.map((layer) => ofLayer(end, seen, layer, problems));
+    classStep.says === 'denies'
+      ? []
+      : [...ofPolicies(end, seen, problems), ofLayer(end, seen, 'profile', problems)];
   return { steps: [classStep, ...others], problems: problems.map((problem) => `${pod}: ${problem}`) };
 }
 
@@ -79,6 +82,45 @@ function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direc
   };
 }
 
+/** Returns the steps of policies: of the tiers that are evaluated, in their order. */
+function ofPolicies(end: JudgedEnd, seen: Seen, problems: string[]): ExplainedStep[] {
+  const { direction, peerIsHost } = seen;
+  const [admin, baseline] = [end.rules.admin?.[direction], end.rules.baseline?.[direction]];
+  // Rules of ingress name pods that are not in the network of a node.
+  const isExempt = peerIsHost && direction === 'ingress';
+  const steps: ExplainedStep[] = [];
+  if (admin !== undefined && !isExempt) {
+    const step = ofTier(end, seen, 'Admin', admin);
+    steps.push(step);
+    if (step.says !== 'nothing') return steps;
+  }
+  const hasPolicies = end.rules.policies[direction] !== undefined;
+  if (hasPolicies || baseline === undefined || isExempt)
+    return [...steps, ofLayer(end, seen, 'policies', problems)];
+  return [...steps, ofTier(end, seen, 'Baseline', baseline)];
+}
+
+function ofTier({ record }: JudgedEnd, seen: Seen, name: string, { steps, unreadable }: Tier): ExplainedStep {
+  const { direction } = seen;
+  const found = steps.find((step) => grants(step, seen));
+  const rule = found?.name ?? `ClusterNetworkPolicies of the tier ${name}`;
+  const step = { pod: nameOf(record), direction, rule };
+  const others = unreadable === undefined ? '' : `; not in force as written: ${unreadable.join(' · ')}`;
+  if (found === undefined || found.action === 'pass')
+    return {
+      ...step,
+      says: 'nothing',
+      why: `${found === undefined ? 'no rule of the tier matches it' : 'the rule passes it on'}, and the next tier decides${others}`,
+    };
+  if (found.action === 'accept') return { ...step, says: 'allows', why: `the tier ${name} accepts it` };
+  return {
+    ...step,
+    says: 'denies',
+    why: `the tier ${name} denies it${others}`,
+    allow: 'a rule that accepts it in a ClusterNetworkPolicy of this tier with a lower priority',
+  };
+}
+
 const words = {
   profile: {
     rules: 'the rules of peers of its profiles',
@@ -87,7 +129,7 @@ const words = {
   policies: { rules: 'NetworkPolicies', unrestricted: 'no NetworkPolicy selects it for' },
 } as const;
 
-function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: string[]): ExplainedStep {
+function ofLayer(end: JudgedEnd, seen: Seen, layer: ComparedLayer, problems: string[]): ExplainedStep {
   const { direction } = seen;
   const found: Layer | undefined = end.rules[layer][direction];
   const kernel = end.inKernel(layer);

@@ -155,7 +155,7 @@ function documented(
   const peerMatches = (one: Peer, namespace: string | undefined): boolean => {
     if ('cidr' in one) return inBlock(other, one.cidr) && !one.except.some((hole) => inBlock(other, hole));
     const found = podAt(other);
-    if (found === undefined) return false;
+    if (found === undefined || 'nodes' in one) return false;
     const right =
       one.namespaces === undefined
         ? found.namespace === namespace
@@ -271,7 +271,7 @@ test('an object that cannot be understood isolates the pods that it may select, 
 
 test('a namespace whose labels are not known is selected by its name and by a selector of all, and by no other', () => {
   const pods = [single('n1', {}, 1), single('n2', {}, 2)];
-  const selects = (namespaces: NonNullable<Exclude<Peer, { cidr: string }>['namespaces']>): boolean => {
+  const selects = (namespaces: Selector): boolean => {
     const policy = { namespace: 'n1', name: 'p', podSelector: [], ingress: [{ peers: [{ namespaces }] }] };
     const [first] = evaluate({ policies: [policy], namespaces: new Map([['n2', 'unknown']]) }, pods);
     return (

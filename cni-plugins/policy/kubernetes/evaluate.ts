@@ -1,10 +1,13 @@
-import { highestPort, peersOf } from '../rules/grants.ts';
-import type { Grant, Peers } from '../rules/grants.ts';
+import { peersOf } from '../rules/grants.ts';
+import type { Grant } from '../rules/grants.ts';
 import type { NamedPort } from '../../types.ts';
-import { union } from '../rules/intervals.ts';
 import type { PeerGroup } from '../rules/peer-group.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
-import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet } from './network-policy.ts';
+import { orderPolicies } from './cluster-network-policy.ts';
+import type { OrderedPolicies } from './cluster-network-policy.ts';
+import { createTierEvaluator, selectsTiers } from './evaluate-tiers.ts';
+import { blocksOf, isBlock, nobody, portsCalled, single } from './grant-parts.ts';
+import type { Labels, NetworkPolicy, PolicyPort, PolicyRule, PolicySet } from './network-policy.ts';
 import { selects } from './network-policy.ts';
 import { groupDefinition } from './peer-index.ts';
 import type { GroupDefinition } from './peer-index.ts';
@@ -26,11 +29,17 @@ export interface PolicyPod {
 export interface IndexedPolicies {
   readonly byNamespace: ReadonlyMap<string | undefined, readonly NetworkPolicy[]>;
   readonly isolated?: string;
+  /** Absent: there are no ClusterNetworkPolicies. */
+  readonly tiers?: OrderedPolicies;
+  /** Labels of namespaces, by which ClusterNetworkPolicies select. */
+  readonly labelsOf: (namespace: string) => Labels | undefined;
 }
 
-export function indexPolicies({ policies, isolated }: PolicySet): IndexedPolicies {
+export function indexPolicies({ policies, isolated, cluster }: PolicySet): IndexedPolicies {
   return {
     byNamespace: Map.groupBy(policies, ({ namespace }) => namespace),
+    labelsOf: (namespace) => cluster?.namespaces.get(namespace),
+    ...(cluster !== undefined && cluster.policies.length > 0 && { tiers: orderPolicies(cluster.policies) }),
     ...(isolated !== undefined && { isolated }),
   };
 }
@@ -48,6 +57,8 @@ export function selecting(
 export interface Evaluator {
   /** @param neighbours number of pods of the namespace on the node, which share a limit */
   rulesOf(policies: IndexedPolicies, pod: PolicyPod, neighbours: number): PodRules['policies'];
+  /** @param pods on the node, which share a limit */
+  tiersOf(policies: IndexedPolicies, pod: PolicyPod, pods: number): Pick<PodRules, 'admin' | 'baseline'>;
   /** Groups that were handed out may not exist any more. */
   forgetGroups(): void;
 }
@@ -71,7 +82,10 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
     return found;
   };
 
+  const tiers = createTierEvaluator(groupFor);
+
   return {
+    tiersOf: tiers.tiersOf,
     rulesOf(policies, pod, neighbours) {
       const { isolated } = policies;
       const most = mostGrantsOf(neighbours);
@@ -104,6 +118,7 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
       return { ...(egress !== undefined && { egress }), ...(ingress !== undefined && { ingress }) };
     },
     forgetGroups() {
+      tiers.forgetGroups();
       shared = new WeakMap();
     },
   };
@@ -112,20 +127,27 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
 /** Returns the groups that a pod's rules need. */
 export function groupsOf(policies: IndexedPolicies, pod: PolicyPod): readonly GroupDefinition[] {
   const found = new Map<string, GroupDefinition>();
-  const { rulesOf } = createEvaluator((definition) => {
+  const { rulesOf, tiersOf } = createEvaluator((definition) => {
     found.set(definition.key, definition);
-    return { key: definition.key, withPorts: definition.port !== undefined, members: nobody };
+    const withPorts = definition.port !== undefined;
+    return { key: definition.key, withPorts, members: nobody, isComplete: true };
   });
   rulesOf(policies, pod, 1);
+  tiersOf(policies, pod, 1);
   return [...found.values()];
 }
 
-const nobody: ReadonlySet<string> = new Set();
+/** Returns whether any policy says something about the pod's connections. */
+export function isSelected(policies: IndexedPolicies, pod: Pick<PolicyPod, 'namespace' | 'labels'>): boolean {
+  return (
+    policies.isolated !== undefined ||
+    selectsTiers(policies, pod) ||
+    selecting(policies, pod).some(({ egress, ingress }) => egress !== undefined || ingress !== undefined)
+  );
+}
 
 const nameOf = ({ namespace = '*', name, unreadable }: NetworkPolicy): string =>
   `${namespace}/${name}${unreadable === undefined ? '' : ' (cannot be understood)'}`;
-
-type Block = Extract<Peer, { readonly cidr: string }>;
 
 /**
  * Limit of grants of one pod in one direction. Each grant is at least one nf_tables rule for this pod alone,
@@ -156,17 +178,6 @@ function excessOf(grants: readonly Grant[], most: number): string | undefined {
     ? `the NetworkPolicies that select the pod name more than ${mostBlocks} blocks of addresses`
     : undefined;
 }
-
-/** Blocks of rules. The same values are returned as long as the policy exists. */
-const blocks = new WeakMap<PolicyRule, Peers>();
-
-function blocksOf(rule: PolicyRule, peers: readonly Block[]): Peers {
-  const found = blocks.get(rule) ?? join(peers.map(({ cidr, except }) => peersOf([cidr], except)));
-  blocks.set(rule, found);
-  return found;
-}
-
-const isBlock = (peer: Peer): peer is Block => 'cidr' in peer;
 
 function ruleGrants(
   rule: PolicyRule,
@@ -208,17 +219,3 @@ function peersFor(
     ...(chosen.length > 0 && { group: groupFor(groupDefinition(namespace, chosen)) }),
   };
 }
-
-const single = (port: number): { low: number; high: number } => ({ low: port, high: port });
-
-function portsCalled({ namedPorts }: PolicyPod, protocol: PolicyPort['protocol'], name: string): number[] {
-  const found = namedPorts.filter(
-    (port) => port.name === name && port.protocol === protocol && port.port <= highestPort,
-  );
-  return [...new Set(found.map(({ port }) => port))];
-}
-
-const join = (peers: readonly Peers[]): Peers => ({
-  four: union(peers.flatMap(({ four }) => four)),
-  six: union(peers.flatMap(({ six }) => six)),
-});

@@ -1,3 +1,5 @@
+import type { ClusterPolicySet } from './cluster-network-policy.ts';
+
 /** Validated Kubernetes NetworkPolicies (networking.k8s.io/v1) and namespaces. */
 
 export interface PolicySet {
@@ -12,6 +14,8 @@ export interface PolicySet {
    * reason.
    */
   readonly isolated?: string;
+  /** Absent: none. */
+  readonly cluster?: ClusterPolicySet;
 }
 
 export type Labels = Readonly<Record<string, string>>;
@@ -51,7 +55,9 @@ export interface PolicyRule {
 export type Peer =
   | { readonly cidr: string; readonly except: readonly string[] }
   /** Without `namespaces`: pods of the policy's own namespace. Without `pods`: all pods. */
-  | { readonly pods?: Selector; readonly namespaces?: Selector };
+  | { readonly pods?: Selector; readonly namespaces?: Selector }
+  /** Nodes, of ClusterNetworkPolicies alone. */
+  | { readonly nodes: Selector };
 
 export interface PolicyPort {
   readonly protocol: 'tcp' | 'udp' | 'sctp';

@@ -37,8 +37,11 @@ export function localPeers(): PeerSource {
 export interface PeerGroups {
   /** Returns the same object for the same key, while the group is followed. */
   groupFor(definition: GroupDefinition): PeerGroup;
-  /** Applies what changed to the members, and returns the differences. */
-  take(): readonly GroupChange[];
+  /**
+   * Applies what changed to the members, and returns the differences, and the groups that became complete or
+   * lack members now.
+   */
+  take(): { readonly changes: readonly GroupChange[]; readonly turned: ReadonlySet<PeerGroup> };
   /**
    * Stops following groups that were not used in two calls in a row: a pod that is replaced finds the group
    * of its predecessor. Returns whether there were any.
@@ -57,6 +60,7 @@ function differenceTo(members: ReadonlySet<string>, { key, add }: GroupChange): 
 
 interface Followed extends PeerGroup {
   readonly members: Set<string>;
+  isComplete: boolean;
 }
 
 export function createPeerGroups(source: PeerSource): PeerGroups {
@@ -67,20 +71,28 @@ export function createPeerGroups(source: PeerSource): PeerGroups {
       const { key, port } = definition;
       const known = groups.get(key);
       if (known !== undefined) return known;
-      const group: Followed = { key, withPorts: port !== undefined, members: new Set() };
+      const withPorts = port !== undefined;
+      const group: Followed = { key, withPorts, members: new Set(), isComplete: false };
       groups.set(key, group);
       source.want(definition);
       return group;
     },
     take() {
-      return source.take().flatMap((change) => {
-        const members = groups.get(change.key)?.members;
-        if (members === undefined) return [];
+      const turned = new Set<PeerGroup>();
+      const changes = source.take().flatMap((change) => {
+        const group = groups.get(change.key);
+        if (group === undefined) return [];
+        const { members } = group;
+        // A difference only ever follows all of the members.
+        const isComplete = change.lacking !== true;
+        if (isComplete !== group.isComplete) turned.add(group);
+        group.isComplete = isComplete;
         const { key, add, remove } = change.whole === true ? differenceTo(members, change) : change;
         for (const member of remove) members.delete(member);
         for (const member of add) members.add(member);
         return add.length + remove.length === 0 ? [] : [{ key, add, remove }];
       });
+      return { changes, turned };
     },
     retain(used) {
       const before = unused;

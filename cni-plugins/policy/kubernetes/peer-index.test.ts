@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
-import { createPeerIndex, groupDefinition } from './peer-index.ts';
+import { clusterGroup, createPeerIndex, groupDefinition } from './peer-index.ts';
 import type { PeerIndex, PeerPod } from './peer-index.ts';
 
 const pod = (namespace: string, address: string, labels: Record<string, string> = {}): PeerPod => ({
@@ -46,7 +46,7 @@ test('an address that two pods have stays until both are gone', () => {
 });
 
 test('a group beyond the limit of its namespace has no members and is reported; other namespaces keep theirs', () => {
-  const index = open({ limits: { namespace: 10, all: 1000 } });
+  const index = open({ limits: { namespace: 10, all: 1000, cluster: 1000 } });
   const chosen = [{ namespaces: [], pods: [{ key: 'a', operator: 'Exists' as const, values: [] }] }];
   const [greedy, small, other] = [
     groupDefinition('greedy', everyPod),
@@ -64,19 +64,20 @@ test('a group beyond the limit of its namespace has no members and is reported; 
 });
 
 test('a group that was beyond its limit has its members again when it fits', () => {
-  const index = open({ limits: { namespace: 10, all: 1000 } });
+  const index = open({ limits: { namespace: 10, all: 1000, cluster: 1000 } });
   const group = groupDefinition('n', everyPod);
   index.addGroup(group);
   for (let at = 0; at < 20; at++) index.putPod(`p${at}`, pod('n', addressOf(at)));
-  assert.deepEqual(index.take(), [{ key: group.key, whole: true, add: [], remove: [] }]);
+  assert.deepEqual(index.take(), [{ key: group.key, whole: true, add: [], remove: [], lacking: true }]);
   for (let at = 8; at < 20; at++) index.putPod(`p${at}`, undefined);
   const [change] = index.take();
+  assert.equal(change?.lacking, undefined);
   assert.deepEqual(change?.add.toSorted(), Array.from({ length: 8 }, (_, at) => addressOf(at)).toSorted());
   assert.deepEqual(index.problems(), []);
 });
 
 test('a pod that comes and goes at the limit does not fill a group each time', () => {
-  const index = open({ limits: { namespace: 10, all: 1000 } });
+  const index = open({ limits: { namespace: 10, all: 1000, cluster: 1000 } });
   index.addGroup(groupDefinition('n', everyPod));
   for (let at = 0; at < 11; at++) index.putPod(`p${at}`, pod('n', addressOf(at)));
   index.take();
@@ -86,8 +87,23 @@ test('a pod that comes and goes at the limit does not fill a group each time', (
   assert.equal(index.take()[0]?.add.length, 9);
 });
 
+test('a group of ClusterNetworkPolicies has a limit of its own, no pods of nodes’ networks, and nodes', () => {
+  const index = open({ limits: { namespace: 5, all: 5, cluster: 8 } });
+  const group = clusterGroup([{ namespaces: [] }, { nodes: [{ key: 'a', operator: 'Exists', values: [] }] }]);
+  index.addGroup(group);
+  index.putPod('host', { ...pod('n', '10.0.9.1'), hostNetwork: true });
+  index.putPod('node', { ...pod('', '10.0.9.2', { a: '1' }), isNode: true });
+  index.putPod('other', { ...pod('', '10.0.9.3'), isNode: true });
+  for (let at = 0; at < 7; at++) index.putPod(`p${at}`, pod('n', addressOf(at)));
+  const [all] = index.take();
+  assert.deepEqual([all?.add.length, all?.add.includes('10.0.9.2'), all?.lacking], [8, true, undefined]);
+  index.putPod('p7', pod('n', addressOf(7)));
+  const [overfull] = index.take();
+  assert.deepEqual([overfull?.remove.length, overfull?.lacking], [8, true]);
+});
+
 test('namespaces that fill the limit of all take no member of a smaller one', () => {
-  const index = open({ limits: { namespace: 40, all: 100 } });
+  const index = open({ limits: { namespace: 40, all: 100, cluster: 1000 } });
   const greedy = ['g1', 'g2', 'g3'].map((name) => groupDefinition(name, everyPod));
   const small = groupDefinition('small', [{ pods: [] }]);
   for (const group of greedy) index.addGroup(group);

@@ -32,6 +32,10 @@ export interface PeerPod {
   /** Canonical. */
   readonly addresses: readonly string[];
   readonly namedPorts: readonly NamedPort[];
+  /** The pod is in the network of its node. */
+  readonly hostNetwork?: boolean;
+  /** It is no pod but a node, which only a peer of nodes chooses. */
+  readonly isNode?: true;
 }
 
 /** Which pods are in a group. Plain values: they cross threads. */
@@ -43,15 +47,33 @@ export interface GroupDefinition {
   readonly peers?: readonly Peer[];
   /** The members are the pods' addresses, each with the number of its container port of this name. */
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
+  /** Of a ClusterNetworkPolicy: pods in the network of a node are no members. */
+  readonly ofCluster?: true;
 }
 
 export interface GroupChange {
   readonly key: string;
   /** `add` has all members, whatever there was before. */
   readonly whole?: true;
+  /** The group has more members than these: it is beyond a limit, or not everything is known. */
+  readonly lacking?: true;
   readonly add: readonly string[];
   readonly remove: readonly string[];
 }
+
+/**
+ * The group of the peers of a rule of a ClusterNetworkPolicy. Equal rules of all of them share it.
+ * @param peers undefined: every pod
+ */
+export const clusterGroup = (
+  peers: readonly Peer[] | undefined,
+  port?: GroupDefinition['port'],
+): GroupDefinition => ({
+  key: JSON.stringify(['cluster', peers ?? null, port ?? null]),
+  ...(peers !== undefined && { peers }),
+  ...(port !== undefined && { port }),
+  ofCluster: true,
+});
 
 /** @param peers undefined: every pod */
 export function groupDefinition(
@@ -72,9 +94,10 @@ export function groupDefinition(
  * Limits of members of all groups together. Any user who writes NetworkPolicies in one namespace may choose
  * selectors that each select every pod of the cluster. A group beyond a limit has no members, so what it
  * would grant is denied, until it fits again. Beyond the limit of all, it is the largest group of the
- * namespace with the most members that has none: a namespace with fewer members loses nothing.
+ * namespace with the most members that has none: a namespace with fewer members loses nothing. Groups of
+ * ClusterNetworkPolicies have a limit of their own, because only administrators write these.
  */
-export const memberLimits = { namespace: 262_144, all: 1_048_576 } as const;
+export const memberLimits = { namespace: 262_144, all: 1_048_576, cluster: 1_048_576 } as const;
 
 export interface PeerIndexOptions {
   /**
@@ -82,7 +105,7 @@ export interface PeerIndexOptions {
    * as unknown: a selector of labels does not select it, not even by their absence.
    */
   readonly absentIsBare: boolean;
-  readonly limits?: { readonly namespace: number; readonly all: number };
+  readonly limits?: Readonly<Record<keyof typeof memberLimits, number>>;
 }
 
 /** Every namespace has this label of Kubernetes. */
@@ -112,6 +135,9 @@ interface Group extends GroupDefinition {
 /** The part of a limit within which an overfull group fits again: a pod that comes and goes fills it once. */
 const fitsWithin = 0.9;
 
+/** Whose limit a group counts towards. No namespace has an empty name. */
+const accountOf = ({ namespace = '', ofCluster }: Group): string => (ofCluster === true ? ' ' : namespace);
+
 export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerIndexOptions): PeerIndex {
   const pods = new Map<string, PeerPod>();
   const podsOf = new Map<string, Set<string>>();
@@ -125,8 +151,12 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   /** Members that came (true) or went since the last call of `take`. */
   const pending = new Map<Group, Map<string, boolean>>();
 
+  const limitOf = ({ ofCluster }: Group): number => (ofCluster === true ? limits.cluster : limits.namespace);
+
   const fresh = new Set<Group>();
   const overfull = new Set<Group>();
+  /** Groups that became overfull, or are not any more, since the last call of `take`. */
+  const turned = new Set<Group>();
 
   const note = (group: Group, member: string, isThere: boolean): void => {
     const changes = pending.get(group) ?? new Map<string, boolean>();
@@ -134,9 +164,9 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     if (changes.get(member) === !isThere) changes.delete(member);
     else changes.set(member, isThere);
   };
-  const charge = ({ namespace = '' }: Group, by: number): void => {
-    used.set(namespace, (used.get(namespace) ?? 0) + by);
-    all += by;
+  const charge = (group: Group, by: number): void => {
+    used.set(accountOf(group), usedBy(group) + by);
+    if (group.ofCluster !== true) all += by;
   };
   const empty = (group: Group): void => {
     for (const member of group.counts.keys()) note(group, member, false);
@@ -147,14 +177,16 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   const overfill = (group: Group): void => {
     group.isOverfull = true;
     overfull.add(group);
+    turned.add(group);
     empty(group);
   };
-  const usedBy = ({ namespace = '' }: Group): number => used.get(namespace) ?? 0;
+  const usedBy = (group: Group): number => used.get(accountOf(group)) ?? 0;
   /** Returns the largest group of the namespace with the most members. */
   const largest = (): Group | undefined => {
     const sizeOf = (group: Group): readonly [number, number] => [usedBy(group), group.counts.size];
     let found: Group | undefined;
     for (const group of groups.values()) {
+      if (group.ofCluster === true) continue;
       const [most, size] = sizeOf(group);
       const [mostBefore, sizeBefore] = found === undefined ? [0, 0] : sizeOf(found);
       if (size > 0 && (most > mostBefore || (most === mostBefore && size > sizeBefore))) found = group;
@@ -173,8 +205,8 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     note(group, member, now > 0);
     charge(group, by);
     if (by === -1) return;
-    if (usedBy(group) > limits.namespace) overfill(group);
-    else if (all > limits.all) overfill(largest() ?? group);
+    if (usedBy(group) > limitOf(group)) overfill(group);
+    else if (group.ofCluster !== true && all > limits.all) overfill(largest() ?? group);
   };
 
   const membersOf = (group: Group, pod: PeerPod | undefined): readonly string[] =>
@@ -201,10 +233,11 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   const refill = (): void => {
     for (const group of [...overfull].toSorted((a, b) => a.weight - b.weight)) {
       const fits =
-        usedBy(group) + group.weight <= limits.namespace * fitsWithin &&
-        all + group.weight <= limits.all * fitsWithin;
+        usedBy(group) + group.weight <= limitOf(group) * fitsWithin &&
+        (group.ofCluster === true || all + group.weight <= limits.all * fitsWithin);
       if (!fits) continue;
       overfull.delete(group);
+      turned.add(group);
       group.isOverfull = false;
       group.weight = 0;
       fill(group);
@@ -266,19 +299,26 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
       pending.delete(group);
       fresh.delete(group);
       overfull.delete(group);
+      turned.delete(group);
     },
     take() {
       refill();
-      const changes: GroupChange[] = [...fresh].map(({ key, counts }) => ({
-        ...{ key, whole: true, add: [...counts.keys()], remove: [] },
+      const lackingOf = ({ isOverfull }: Group): { readonly lacking?: true } =>
+        isOverfull ? { lacking: true } : {};
+      const changes: GroupChange[] = [...fresh].map((group) => ({
+        ...{ key: group.key, whole: true, add: [...group.counts.keys()], remove: [] },
+        ...lackingOf(group),
       }));
-      for (const [group, members] of pending) {
+      for (const group of new Set([...pending.keys(), ...turned])) {
         if (fresh.has(group)) continue;
         const { key } = group;
+        const members = pending.get(group) ?? [];
         const [add, remove]: [string[], string[]] = [[], []];
         for (const [member, isThere] of members) (isThere ? add : remove).push(member);
-        if (add.length + remove.length > 0) changes.push({ key, add, remove });
+        if (add.length + remove.length > 0 || turned.has(group))
+          changes.push({ key, add, remove, ...lackingOf(group) });
       }
+      turned.clear();
       pending.clear();
       fresh.clear();
       return changes;
@@ -288,11 +328,13 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   };
 }
 
-const problemOf = ({ namespace = '*' }: GroupDefinition): string =>
-  `selectors of NetworkPolicies of the namespace ${namespace} choose more pods than a node follows: they select none; select fewer`;
+const problemOf = ({ namespace = '*', ofCluster }: GroupDefinition): string =>
+  ofCluster === true
+    ? 'selectors of ClusterNetworkPolicies choose more pods than a node follows: rules with them accept nothing, or deny everything; select fewer'
+    : `selectors of NetworkPolicies of the namespace ${namespace} choose more pods than a node follows: they select none; select fewer`;
 
 const isNarrow = ({ peers }: GroupDefinition): boolean =>
-  peers?.every((peer) => !('cidr' in peer) && peer.namespaces === undefined) === true;
+  peers?.every((peer) => !('cidr' in peer) && !('nodes' in peer) && peer.namespaces === undefined) === true;
 
 function blocksOf({ peers = [] }: GroupDefinition): Group['blocks'] {
   return peers.flatMap((peer) => {
@@ -308,22 +350,22 @@ function memberTexts(
   labels: Labels | 'unknown' | undefined,
   absentIsBare: boolean,
 ): readonly string[] {
-  const { peers, port } = group;
+  const { peers, port, ofCluster } = group;
+  if (ofCluster === true && pod.hostNetwork === true) return [];
   const numbers =
     port === undefined
       ? []
       : pod.namedPorts.filter(({ name, protocol }) => name === port.name && protocol === port.protocol);
   if (port !== undefined && numbers.length === 0) return [];
-  const isChosen =
-    peers === undefined ||
-    peers.some(
-      (peer) =>
-        !('cidr' in peer) &&
-        (peer.namespaces === undefined
-          ? pod.namespace === group.namespace
-          : selectsNamespace(peer.namespaces, pod.namespace, labels, absentIsBare)) &&
-        (peer.pods === undefined || selects(peer.pods, pod.labels)),
-    );
+  const chooses = (peer: Peer): boolean => {
+    if ('cidr' in peer) return false;
+    if ('nodes' in peer) return pod.isNode === true && selects(peer.nodes, pod.labels);
+    if (pod.isNode === true || (peer.pods !== undefined && !selects(peer.pods, pod.labels))) return false;
+    return peer.namespaces === undefined
+      ? pod.namespace === group.namespace
+      : selectsNamespace(peer.namespaces, pod.namespace, labels, absentIsBare);
+  };
+  const isChosen = peers === undefined ? pod.isNode !== true : peers.some(chooses);
   const addresses = isChosen ? pod.addresses : pod.addresses.filter((address) => isInBlocks(group, address));
   if (port === undefined) return addresses;
   const members: string[] = [];

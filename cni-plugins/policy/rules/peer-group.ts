@@ -14,6 +14,11 @@ export interface PeerGroup {
   readonly withPorts: boolean;
   /** Canonical text, as {@link memberOf} writes it. Changes as pods come and go. */
   readonly members: ReadonlySet<string>;
+  /**
+   * Whether all members are known. A rule that denies by an incomplete group must deny everything. Changes
+   * with the members.
+   */
+  readonly isComplete: boolean;
 }
 
 /** Writes a member. @param port for a group with ports */
@@ -21,7 +26,10 @@ export const memberOf = (address: string, port?: number): string =>
   port === undefined ? address : `${address} ${port}`;
 
 /** Returns the set of a group. Its name depends on the group's key alone. */
-export function groupSet({ key, withPorts }: Omit<PeerGroup, 'members'>, family: IpFamily): NamedSet {
+export function groupSet(
+  { key, withPorts }: Pick<PeerGroup, 'key' | 'withPorts'>,
+  family: IpFamily,
+): NamedSet {
   const digest = createHash('sha256').update(key).digest('hex').slice(0, 22);
   const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
   return {

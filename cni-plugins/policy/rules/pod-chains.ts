@@ -1,25 +1,10 @@
-import { createHash } from 'node:crypto';
-import {
-  connection,
-  counter,
-  equals,
-  inSet,
-  meta,
-  payload,
-  register,
-  verdict,
-  within,
-  concatenated,
-  interfaceKey,
-  be16,
-} from '../../../base/netlink/index.ts';
-import type { Element, NamedSet, Table } from '../../../base/netlink/index.ts';
+import { counter, verdict, concatenated, interfaceKey } from '../../../base/netlink/index.ts';
+import type { Element, Table } from '../../../base/netlink/index.ts';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
-import type { Grant, PortRange } from './grants.ts';
-import { elementsOf, isEverything } from './intervals.ts';
-import type { Intervals } from './intervals.ts';
-import { groupSet, memberElements } from './peer-group.ts';
+import { conditionsOf } from './conditions.ts';
+import type { Direction, JudgedBy, PeerSet } from './conditions.ts';
+import type { Grant } from './grants.ts';
 import type { PeerGroup } from './peer-group.ts';
 import { frameTable, judgeTable } from './tables.ts';
 import type { PolicyRule } from './tables.ts';
@@ -28,7 +13,7 @@ import type { PolicyRule } from './tables.ts';
  * What one pod with rules adds to the constant tables: its own chains, and elements that lead to them. Pure.
  */
 
-export type Direction = 'egress' | 'ingress';
+export type { Direction };
 
 /** One layer of rules that must grant a connection, with the texts for a denial. */
 export interface Layer {
@@ -39,12 +24,36 @@ export interface Layer {
   readonly unreadable?: readonly string[];
 }
 
-/** Rules of a pod. In each direction both layers must grant. An absent layer restricts nothing. */
+/** A rule of a tier of ClusterNetworkPolicies, without its peers and ports: what happens with its packets. */
+export interface TierStep extends Grant {
+  /** `pass`: the next tier decides. */
+  readonly action: 'accept' | 'deny' | 'pass';
+  /** Groups that it waits for: it denies everything until they are complete. */
+  readonly awaits?: readonly PeerGroup[];
+}
+
+/** Rules that are tried in turn. What none of them matches goes on to the next tier. */
+export interface Tier {
+  readonly steps: readonly TierStep[];
+  /** What of the objects is not in force as they are written. */
+  readonly unreadable?: readonly string[];
+}
+
+/**
+ * Rules of a pod. In each direction the profile must grant, and the tiers must accept: `admin`, then
+ * `policies` if they are there, otherwise `baseline`. An absent one restricts nothing.
+ */
 export interface PodRules {
   /** Rules of the profiles of the pod's containers. They apply to every peer. */
   readonly profile: Readonly<Partial<Record<Direction, Layer>>>;
   /** NetworkPolicies. They apply to every peer except the node itself. */
   readonly policies: Readonly<Partial<Record<Direction, Layer>>>;
+  /**
+   * ClusterNetworkPolicies. Those of egress apply to the node itself too. Those of ingress name pods that are
+   * not in the network of a node, and so never the node.
+   */
+  readonly admin?: Readonly<Partial<Record<Direction, Tier>>>;
+  readonly baseline?: Readonly<Partial<Record<Direction, Tier>>>;
 }
 
 export interface RuledLink {
@@ -59,44 +68,21 @@ export interface RuledLink {
 export interface PodFragment {
   readonly chains: readonly { readonly name: string; readonly rules: readonly PolicyRule[] }[];
   /** Sets of addresses, named by their content, so that pods share them. */
-  readonly sets: readonly { readonly set: NamedSet; readonly elements: readonly Element[] }[];
+  readonly sets: readonly PeerSet[];
   readonly elements: readonly (readonly [table: Table, set: string, element: Element])[];
 }
 
-type PeerSet = PodFragment['sets'][number];
-
 const directions = ['egress', 'ingress'] as const;
-const protocolNumbers = {
-  icmp: { 4: 1, 6: 58 },
-  tcp: { 4: 6, 6: 6 },
-  udp: { 4: 17, 6: 17 },
-  sctp: { 4: 132, 6: 132 },
-} as const;
-const [r0] = [register(0)];
 
 export function podFragment({ hostInterface, addresses, bridgeMac, rules }: RuledLink): PodFragment {
   const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
   const sets = new Map<string, PeerSet>();
   const heads: { direction: Direction; all: string; host?: string }[] = [];
   for (const direction of directions) {
-    const [profile, policies] = [rules.profile[direction], rules.policies[direction]];
-    const name = (layer: string): string => `${hostInterface}_${direction}_${layer}`;
-    if (profile !== undefined)
-      chains.push({
-        name: name('profile'),
-        rules: layerRules(name('profile'), direction, profile, undefined, sets),
-      });
-    if (policies !== undefined) {
-      const next = profile === undefined ? undefined : name('profile');
-      chains.push({
-        name: name('policies'),
-        rules: layerRules(name('policies'), direction, policies, next, sets),
-      });
-    }
-    const head =
-      policies === undefined ? (profile === undefined ? undefined : name('profile')) : name('policies');
-    if (head !== undefined)
-      heads.push({ direction, all: head, ...(profile === undefined ? {} : { host: name('profile') }) });
+    const made = directionChains(hostInterface, direction, rules, sets);
+    chains.push(...made.chains);
+    const { all, host } = made;
+    if (all !== undefined) heads.push({ direction, all, ...(host !== undefined && { host }) });
   }
   const own = addresses.flatMap((text) => parseIp(text) ?? []);
   const { egress } = rules.profile;
@@ -118,6 +104,88 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
             ...(untracked === undefined ? [] : own.map((address) => untrackedElement(address, untracked))),
           ],
   };
+}
+
+/** Returns the groups that the rules refer to, or wait for. */
+export function groupsOfRules({ policies, admin, baseline }: PodRules): Set<PeerGroup> {
+  const found = new Set<PeerGroup>();
+  for (const direction of directions) {
+    for (const { group } of policies[direction]?.grants ?? []) if (group !== undefined) found.add(group);
+    for (const tier of [admin, baseline])
+      for (const { group, awaits = [] } of tier?.[direction]?.steps ?? [])
+        for (const one of group === undefined ? awaits : [group, ...awaits]) found.add(one);
+  }
+  return found;
+}
+
+interface DirectionChains {
+  readonly chains: PodFragment['chains'];
+  /** The first chain for packets from and to others, and for those of the node itself. Undefined: none. */
+  readonly all: string | undefined;
+  readonly host: string | undefined;
+}
+
+function directionChains(
+  hostInterface: string,
+  direction: Direction,
+  rules: PodRules,
+  sets: Map<string, PeerSet>,
+): DirectionChains {
+  const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
+  /** @param next the chain that goes on; undefined: the packet is accepted */
+  const add = (layer: string, make: (chain: string) => readonly PolicyRule[]): string => {
+    const name = `${hostInterface}_${direction}_${layer}`;
+    chains.push({ name, rules: make(name) });
+    return name;
+  };
+  const [profile, policies] = [rules.profile[direction], rules.policies[direction]];
+  const [admin, baseline] = [rules.admin?.[direction], rules.baseline?.[direction]];
+  const accepted =
+    profile && add('profile', (chain) => layerRules(chain, direction, profile, undefined, sets));
+  // "Further evaluation only happens for Pods not selected by a v1.NetworkPolicy."
+  const tier = (next: string | undefined, steps: Tier) => (chain: string) =>
+    tierRules(chain, direction, steps, { accepted, next }, sets);
+  const middle =
+    policies !== undefined
+      ? add('policies', (chain) => layerRules(chain, direction, policies, accepted, sets))
+      : baseline !== undefined
+        ? add('baseline', tier(accepted, baseline))
+        : accepted;
+  const all = admin === undefined ? middle : add('admin', tier(middle, admin));
+  if (direction === 'ingress') return { chains, all, host: accepted };
+  // NetworkPolicies always accept the node itself, and that is final.
+  if (policies === undefined) return { chains, all, host: all };
+  const host = admin === undefined ? accepted : add('admin_host', tier(accepted, admin));
+  return { chains, all, host };
+}
+
+/**
+ * Returns the rules of a tier, in their order. A packet that is accepted skips everything but the profile;
+ * one that no rule matches goes on to the next tier.
+ */
+function tierRules(
+  chain: string,
+  direction: Direction,
+  { steps }: Tier,
+  to: { readonly accepted: string | undefined; readonly next: string | undefined },
+  sets: Map<string, PeerSet>,
+): PolicyRule[] {
+  const goOn = (next: string | undefined): Buffer => verdict(next === undefined ? 'return' : { goto: next });
+  const actions = {
+    accept: [goOn(to.accepted)],
+    deny: [counter(), verdict('drop')],
+    pass: [goOn(to.next)],
+  } as const;
+  return [
+    ...steps.flatMap((step) =>
+      conditionsOf(step, direction, sets, 'connection').map((expressions): PolicyRule => ({
+        chain,
+        expressions: [...expressions, ...actions[step.action]],
+        comment: step.name,
+      })),
+    ),
+    { chain, expressions: [goOn(to.next)] },
+  ];
 }
 
 /** A routed link's packets reach the judgement without such an element. */
@@ -158,9 +226,6 @@ const untrackedElement = (address: IpAddress, chain: string): PodFragment['eleme
   { key: ipBytes(address), value: { jump: chain } },
 ];
 
-/** A packet is judged by its connection, or by itself where it has none. */
-type JudgedBy = 'connection' | 'packet';
-
 /**
  * Returns the rules of a layer. Granted packets go on to the next layer, or return to the judgement. All
  * others are counted and dropped.
@@ -183,165 +248,5 @@ function layerRules(
       })),
     ),
     { chain, expressions: [counter(), verdict('drop')], comment: denies },
-  ];
-}
-
-const families = [4, 6] as const;
-const nfproto = { 4: 2, 6: 10 } as const;
-
-/**
- * The conditions of a grant: one list of expressions per nf_tables rule, and sets of addresses. All
- * expressions of a list must match.
- */
-interface Conditions {
-  readonly rules: readonly (readonly Buffer[])[];
-  readonly sets: readonly PeerSet[];
-}
-
-/** Pods that a policy selects share its grants as the same values, so one copy serves all of them. */
-const kept = new WeakMap<Grant, Map<string, Conditions>>();
-
-function conditionsOf(
-  grant: Grant,
-  direction: Direction,
-  sets: Map<string, PeerSet>,
-  by: JudgedBy,
-): Conditions['rules'] {
-  const own = kept.get(grant) ?? new Map<string, Conditions>();
-  kept.set(grant, own);
-  const key = `${direction} ${by}`;
-  const found = own.get(key) ?? makeConditions(grant, direction, by);
-  own.set(key, found);
-  for (const each of found.sets) sets.set(each.set.name, each);
-  return found.rules;
-}
-
-function makeConditions(grant: Grant, direction: Direction, by: JudgedBy): Conditions {
-  const sets = new Map<string, PeerSet>();
-  const rules = rulesOf(grant, direction, sets, by);
-  return { rules, sets: [...sets.values()] };
-}
-
-function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Buffer[][] {
-  const { peers, group } = grant;
-  return [
-    ...(peers === undefined && group !== undefined ? [] : blockRules(grant, direction, sets, by)),
-    ...(group === undefined ? [] : groupRules(grant, group, direction, sets)),
-  ];
-}
-
-function protocolCondition(protocol: Grant['protocol'], family: 4 | 6, by: JudgedBy): readonly Buffer[] {
-  if (protocol === undefined) return [];
-  return [
-    by === 'packet' ? meta('l4proto', r0) : connection('protocol', 'original', r0),
-    equals(r0, Buffer.of(protocolNumbers[protocol][family])),
-  ];
-}
-
-/** Only NetworkPolicies have groups, and they judge connections. */
-function groupRules(
-  { protocol, ports }: Grant,
-  group: PeerGroup,
-  direction: Direction,
-  sets: Map<string, PeerSet>,
-): Buffer[][] {
-  const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
-  return families.flatMap((family): Buffer[][] => {
-    const set = groupSet(group, family);
-    sets.set(set.name, {
-      set,
-      get elements() {
-        return memberElements(group.members, family);
-      },
-    });
-    const address = connection(
-      family === 4 ? 'from4' : 'from6',
-      direction === 'egress' ? 'reply' : 'original',
-      r0,
-    );
-    const responderPort = connection('portFrom', 'reply', register(family === 4 ? 1 : 4));
-    return ranges.map((range) => [
-      meta('nfproto', r0),
-      equals(r0, Buffer.of(nfproto[family])),
-      ...protocolCondition(protocol, family, 'connection'),
-      ...(range === undefined ? [] : portCondition(protocol, range, 'connection')),
-      address,
-      ...(group.withPorts ? [responderPort] : []),
-      inSet(set.name, r0),
-    ]);
-  });
-}
-
-function blockRules(
-  { protocol, ports, peers }: Grant,
-  direction: Direction,
-  sets: Map<string, PeerSet>,
-  by: JudgedBy,
-): Buffer[][] {
-  const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
-  const wanted = families.map((family) => ({
-    family,
-    intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six,
-  }));
-  return wanted.flatMap(({ family, intervals }): Buffer[][] => {
-    if (intervals?.length === 0) return [];
-    return ranges.map((range) => [
-      meta('nfproto', r0),
-      equals(r0, Buffer.of(nfproto[family])),
-      ...protocolCondition(protocol, family, by),
-      ...(range === undefined ? [] : portCondition(protocol, range, by)),
-      ...(intervals === undefined || isEverything(intervals, family)
-        ? []
-        : peerCondition(direction, family, intervals, sets, by)),
-    ]);
-  });
-}
-
-/** Matches the responder's port, after translation; for ICMP the type and code of the request. */
-function portCondition(
-  protocol: Grant['protocol'],
-  { low, high }: PortRange,
-  by: JudgedBy,
-): readonly Buffer[] {
-  const ofPacket = payload('transport', protocol === 'icmp' ? 0 : 2, 2, r0);
-  const load =
-    protocol === 'icmp' ? connection('portTo', 'original', r0) : connection('portFrom', 'reply', r0);
-  return [
-    by === 'packet' ? ofPacket : load,
-    ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high))),
-  ];
-}
-
-/**
- * Shared by all pods with these peers: a policy may name thousands of peers, and select each pod of the node.
- */
-const peerSets = { 4: new WeakMap<Intervals, PeerSet>(), 6: new WeakMap<Intervals, PeerSet>() } as const;
-
-function peerSetOf(family: 4 | 6, intervals: Intervals): PeerSet {
-  const text = intervals.map(({ low, high }) => `${low.toString(16)}-${high.toString(16)}`).join(' ');
-  const name = `peers${family}_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
-  return {
-    set: { name, key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'], interval: true },
-    elements: elementsOf(intervals, family),
-  };
-}
-
-function peerCondition(
-  direction: Direction,
-  family: 4 | 6,
-  intervals: Intervals,
-  sets: Map<string, PeerSet>,
-  by: JudgedBy,
-): readonly Buffer[] {
-  const shared = peerSets[family].get(intervals) ?? peerSetOf(family, intervals);
-  peerSets[family].set(intervals, shared);
-  const { name } = shared.set;
-  sets.set(name, shared);
-  if (by === 'packet')
-    return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
-  // For egress the peer is the responder, for ingress the initiator.
-  return [
-    connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0),
-    inSet(name, r0),
   ];
 }

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createApiClient } from './api-client.ts';
+import { followOptional } from './optional.ts';
+
+const version = '/apis/things.example/v1';
+const timing = {
+  ...{ page: 10, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 },
+  ...{ again: 20, absentFor: 60 },
+};
+
+/** An API server whose collection can be installed, and what a follower was given. */
+async function open(t: TestContext, options: { readonly since?: string; readonly status?: number } = {}) {
+  const state = { isInstalled: false, status: options.status ?? 404 };
+  const streams = new Set<ServerResponse>();
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? '', 'http://server');
+    const answer = (status: number, body: object): void =>
+      void response.writeHead(status).end(JSON.stringify(body));
+    if (!state.isInstalled)
+      return answer(state.status, { kind: 'Status', code: state.status, message: 'no' });
+    if (url.pathname === version) return answer(200, { resources: [{ name: 'things' }] });
+    if (url.searchParams.get('watch') !== 'true')
+      return answer(200, {
+        metadata: { resourceVersion: '7' },
+        items: [{ metadata: { name: 'a', resourceVersion: '7' } }],
+      });
+    response.writeHead(200).flushHeaders();
+    streams.add(response);
+    response.once('close', () => streams.delete(response));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const client = createApiClient(
+    () =>
+      Promise.resolve({
+        ...{ server: new URL(`http://127.0.0.1:${port}/`), tls: {}, id: 'one', authorization: '' },
+      }),
+    { userAgent: 'test', rights: 'list and watch things', meanwhile: 'things stay' },
+  );
+  const told: string[] = [];
+  const ended = new AbortController();
+  const following = followOptional(
+    client,
+    { version, resource: 'things', ...(options.since !== undefined && { since: options.since }) },
+    {
+      begin: () => void told.push('begin'),
+      listed: () => void told.push('a'),
+      paged: () => undefined,
+      complete: () => void told.push('complete'),
+      reached: () => void told.push('reached'),
+      changed: () => undefined,
+      removed: () => undefined,
+      failed: () => void told.push('failed'),
+    },
+    ended.signal,
+    timing,
+  );
+  t.after(async () => {
+    ended.abort();
+    await following;
+    client.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  return {
+    told,
+    install(isInstalled: boolean): void {
+      state.isInstalled = isInstalled;
+      for (const stream of streams) stream.end();
+    },
+    async until(text: string): Promise<void> {
+      for (const end = Date.now() + 20_000; !told.join(' ').endsWith(text);) {
+        assert.ok(Date.now() < end, `${told.join(' ')}, not ${text}`);
+        await sleep(5);
+      }
+    },
+  };
+}
+
+test('an absent collection is empty; when it is installed its objects come, and they go when it is removed', async (t) => {
+  const { until, install, told } = await open(t);
+  await until('begin complete reached');
+  install(true);
+  await until('begin a complete reached');
+  told.length = 0;
+  const begun = performance.now();
+  install(false);
+  await until('begin complete reached');
+  assert.ok(performance.now() - begun >= timing.absentFor, 'a server that starts may lack it for a moment');
+  assert.ok(!told.includes('a'));
+});
+
+test('a collection that was known before is not empty as soon as the server lacks it', async (t) => {
+  const { until, told } = await open(t, { since: '5' });
+  await sleep(20);
+  assert.deepEqual(told, []);
+  await until('begin complete reached');
+});
+
+test('a server that does not say whether it has the collection is a failure, and no empty list', async (t) => {
+  const { until, told, install } = await open(t, { status: 503 });
+  await until('failed failed');
+  assert.ok(!told.includes('complete'));
+  install(true);
+  await until('begin a complete reached');
+});

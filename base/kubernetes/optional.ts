@@ -1,0 +1,110 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { statusOf } from './api-client.ts';
+import type { ApiClient } from './api-client.ts';
+import { follow, usualTiming } from './follow.ts';
+import type { FollowTiming, Follower } from './follow.ts';
+import { fieldsOf, listOf } from './object-fields.ts';
+
+/** A collection that a server may not have, because a CustomResourceDefinition brings it. */
+export interface OptionalCollection {
+  /** The path of a version of an API group, such as `/apis/policy.networking.k8s.io/v1alpha2`. */
+  readonly version: string;
+  readonly resource: string;
+  /** As in `Followed`. */
+  readonly since?: string;
+}
+
+export interface OptionalTiming extends FollowTiming {
+  /** How often a server is asked whether it has the collection now, in ms; up to a third more is random. */
+  readonly again: number;
+  /** How long it must be absent before its objects count as gone, in ms: a server that starts may lack it. */
+  readonly absentFor: number;
+}
+
+export const usualOptionalTiming: OptionalTiming = { ...usualTiming, again: 45_000, absentFor: 10_000 };
+
+const absent = 404;
+
+/**
+ * Follows a collection as {@link follow} does, when the server has it, and notices when it is installed or
+ * removed. While it is absent, it is an empty list. What the discovery says decides (Kubernetes API concepts,
+ * "API Discovery"), because a user without rights for an absent collection is refused as for an existing one.
+ * Runs until the signal is aborted. Never throws.
+ */
+export async function followOptional(
+  client: ApiClient,
+  { version, resource, since }: OptionalCollection,
+  follower: Follower,
+  signal: AbortSignal,
+  timing: OptionalTiming = usualOptionalTiming,
+): Promise<void> {
+  const path = `${version}/${resource}`;
+  let absentSince: number | undefined;
+  let isEmpty = false;
+  let hasObjects = since !== undefined;
+  let isFirst = true;
+  let failures = 0;
+
+  const exists = async (): Promise<boolean> => {
+    try {
+      const { resources } = fieldsOf(await client.get(version, {}, signal));
+      return listOf(resources).some((one) => fieldsOf(one)['name'] === resource);
+    } catch (thrown) {
+      if (statusOf(thrown) === absent) return false;
+      throw thrown;
+    }
+  };
+  const pause = (ms: number): Promise<void> =>
+    sleep(ms * (1 + Math.random() / 3), undefined, { signal }).catch(() => undefined);
+
+  /** Follows until the server says that the collection is absent. */
+  async function followExisting(): Promise<void> {
+    const ended = new AbortController();
+    const end = (): void => ended.abort();
+    signal.addEventListener('abort', end, { once: true });
+    const watched: Follower = {
+      ...follower,
+      complete() {
+        hasObjects = true;
+        follower.complete();
+      },
+      failed(thrown, listing) {
+        if (statusOf(thrown) === absent) end();
+        else follower.failed(thrown, listing);
+      },
+    };
+    const followed = { path, query: {}, ...(isFirst && since !== undefined && { since }) };
+    isFirst = false;
+    await follow(client, followed, watched, ended.signal, timing);
+    signal.removeEventListener('abort', end);
+  }
+
+  const isOver = (): boolean => signal.aborted;
+  while (!isOver()) {
+    try {
+      if (await exists()) {
+        [absentSince, isEmpty, failures] = [undefined, false, 0];
+        const begun = performance.now();
+        await followExisting();
+        // The discovery and the resource disagree while a definition comes or goes.
+        if (performance.now() - begun < timing.firstWait) await pause(timing.firstWait * 10);
+        continue;
+      }
+      failures = 0;
+      absentSince ??= performance.now();
+      const isLasting = !hasObjects || performance.now() - absentSince >= timing.absentFor;
+      if (isLasting && !isEmpty) {
+        follower.begin();
+        follower.complete();
+        follower.reached();
+        [isEmpty, hasObjects] = [true, false];
+      }
+      await pause(isLasting ? timing.again : Math.min(timing.absentFor, timing.again));
+    } catch (thrown) {
+      if (isOver()) return;
+      failures += 1;
+      follower.failed(thrown, true);
+      await pause(Math.min(timing.longestWait, timing.firstWait * 2 ** Math.min(failures, 20)));
+    }
+  }
+}
