@@ -7,7 +7,7 @@ import { orderPolicies } from './cluster-network-policy.ts';
 import type { OrderedPolicies } from './cluster-network-policy.ts';
 import { createTierEvaluator, selectsTiers } from './evaluate-tiers.ts';
 import { blocksOf, isBlock, nobody, portsCalled, single } from './grant-parts.ts';
-import type { Labels, NetworkPolicy, PolicyPort, PolicyRule, PolicySet } from './network-policy.ts';
+import type { Labels, NetworkPolicy, PolicyRule, PolicySet } from './network-policy.ts';
 import { selects } from './network-policy.ts';
 import { groupDefinition } from './peer-index.ts';
 import type { GroupDefinition } from './peer-index.ts';

@@ -4,6 +4,8 @@ import type { NamedPort } from '../../types.ts';
 import { memberOf } from '../rules/peer-group.ts';
 import { blockOf } from './blocks.ts';
 import type { Block } from './blocks.ts';
+import { createMemberCounts, memberLimits, noMembers } from './member-counts.ts';
+import type { CountedGroup, MemberLimits } from './member-counts.ts';
 import { selects } from './network-policy.ts';
 import type { Labels, Peer, PolicyPort, Selector } from './network-policy.ts';
 
@@ -90,22 +92,13 @@ export function groupDefinition(
   };
 }
 
-/**
- * Limits of members of all groups together. Any user who writes NetworkPolicies in one namespace may choose
- * selectors that each select every pod of the cluster. A group beyond a limit has no members, so what it
- * would grant is denied, until it fits again. Beyond the limit of all, it is the largest group of the
- * namespace with the most members that has none: a namespace with fewer members loses nothing. Groups of
- * ClusterNetworkPolicies have a limit of their own, because only administrators write these.
- */
-export const memberLimits = { namespace: 262_144, all: 1_048_576, cluster: 1_048_576 } as const;
-
 export interface PeerIndexOptions {
   /**
    * Whether a namespace that nothing is known about counts as one without labels. Otherwise its labels count
    * as unknown: a selector of labels does not select it, not even by their absence.
    */
   readonly absentIsBare: boolean;
-  readonly limits?: Readonly<Record<keyof typeof memberLimits, number>>;
+  readonly limits?: MemberLimits;
 }
 
 /** Every namespace has this label of Kubernetes. */
@@ -123,20 +116,9 @@ export function selectsNamespace(
   return selects(selector, { ...labels, [nameLabel]: namespace });
 }
 
-interface Group extends GroupDefinition {
+interface Group extends CountedGroup, GroupDefinition {
   readonly blocks: readonly { readonly block: Block; readonly except: readonly Block[] }[];
-  /** How many pods have the member: two pods may have one address, as pods in the node's network do. */
-  readonly counts: Map<string, number>;
-  /** The sum of `counts`, also while the group is overfull. */
-  weight: number;
-  isOverfull: boolean;
 }
-
-/** The part of a limit within which an overfull group fits again: a pod that comes and goes fills it once. */
-const fitsWithin = 0.9;
-
-/** Whose limit a group counts towards. No namespace has an empty name. */
-const accountOf = ({ namespace = '', ofCluster }: Group): string => (ofCluster === true ? ' ' : namespace);
 
 export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerIndexOptions): PeerIndex {
   const pods = new Map<string, PeerPod>();
@@ -146,68 +128,7 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   /** Groups whose members are all in one namespace, by that namespace. */
   const narrow = new Map<string, Set<Group>>();
   const wide = new Set<Group>();
-  const used = new Map<string, number>();
-  let all = 0;
-  /** Members that came (true) or went since the last call of `take`. */
-  const pending = new Map<Group, Map<string, boolean>>();
-
-  const limitOf = ({ ofCluster }: Group): number => (ofCluster === true ? limits.cluster : limits.namespace);
-
-  const fresh = new Set<Group>();
-  const overfull = new Set<Group>();
-  /** Groups that became overfull, or are not any more, since the last call of `take`. */
-  const turned = new Set<Group>();
-
-  const note = (group: Group, member: string, isThere: boolean): void => {
-    const changes = pending.get(group) ?? new Map<string, boolean>();
-    pending.set(group, changes);
-    if (changes.get(member) === !isThere) changes.delete(member);
-    else changes.set(member, isThere);
-  };
-  const charge = (group: Group, by: number): void => {
-    used.set(accountOf(group), usedBy(group) + by);
-    if (group.ofCluster !== true) all += by;
-  };
-  const empty = (group: Group): void => {
-    for (const member of group.counts.keys()) note(group, member, false);
-    charge(group, -group.counts.size);
-    group.counts.clear();
-  };
-
-  const overfill = (group: Group): void => {
-    group.isOverfull = true;
-    overfull.add(group);
-    turned.add(group);
-    empty(group);
-  };
-  const usedBy = (group: Group): number => used.get(accountOf(group)) ?? 0;
-  /** Returns the largest group of the namespace with the most members. */
-  const largest = (): Group | undefined => {
-    const sizeOf = (group: Group): readonly [number, number] => [usedBy(group), group.counts.size];
-    let found: Group | undefined;
-    for (const group of groups.values()) {
-      if (group.ofCluster === true) continue;
-      const [most, size] = sizeOf(group);
-      const [mostBefore, sizeBefore] = found === undefined ? [0, 0] : sizeOf(found);
-      if (size > 0 && (most > mostBefore || (most === mostBefore && size > sizeBefore))) found = group;
-    }
-    return found;
-  };
-
-  const count = (group: Group, member: string, by: 1 | -1): void => {
-    group.weight += by;
-    if (group.isOverfull) return;
-    const before = group.counts.get(member) ?? 0;
-    const now = before + by;
-    if (now <= 0) group.counts.delete(member);
-    else group.counts.set(member, now);
-    if (before > 0 === now > 0) return;
-    note(group, member, now > 0);
-    charge(group, by);
-    if (by === -1) return;
-    if (usedBy(group) > limitOf(group)) overfill(group);
-    else if (group.ofCluster !== true && all > limits.all) overfill(largest() ?? group);
-  };
+  const counts = createMemberCounts<Group>(limits);
 
   const membersOf = (group: Group, pod: PeerPod | undefined): readonly string[] =>
     pod === undefined ? [] : memberTexts(group, pod, namespaces.get(pod.namespace), absentIsBare);
@@ -215,8 +136,8 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   const change = (group: Group, before: readonly string[], now: readonly string[]): void => {
     if (before.length === 0 && now.length === 0) return;
     // Additions first: a member that stays is not reported.
-    for (const member of now) count(group, member, 1);
-    for (const member of before) count(group, member, -1);
+    for (const member of now) counts.count(group, member, 1);
+    for (const member of before) counts.count(group, member, -1);
   };
 
   const groupsFor = (...names: readonly (string | undefined)[]): Set<Group> => {
@@ -228,20 +149,6 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   const fill = (group: Group): void => {
     const keys = isNarrow(group) ? (podsOf.get(group.namespace ?? '') ?? []) : pods.keys();
     for (const key of keys) change(group, [], membersOf(group, pods.get(key)));
-  };
-  /** Fills groups that fit again, the smallest first. */
-  const refill = (): void => {
-    for (const group of [...overfull].toSorted((a, b) => a.weight - b.weight)) {
-      const fits =
-        usedBy(group) + group.weight <= limitOf(group) * fitsWithin &&
-        (group.ofCluster === true || all + group.weight <= limits.all * fitsWithin);
-      if (!fits) continue;
-      overfull.delete(group);
-      turned.add(group);
-      group.isOverfull = false;
-      group.weight = 0;
-      fill(group);
-    }
   };
 
   return {
@@ -272,19 +179,17 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
     },
     addGroup(definition) {
       const known = groups.get(definition.key);
-      if (known !== undefined) return void fresh.add(known);
+      if (known !== undefined) return counts.refresh(known);
       const group: Group = {
         ...definition,
         blocks: blocksOf(definition),
-        counts: new Map(),
-        weight: 0,
-        isOverfull: false,
+        ...noMembers(),
       };
       groups.set(group.key, group);
       const place = isNarrow(group) ? (group.namespace ?? '') : undefined;
       if (place === undefined) wide.add(group);
       else narrow.set(place, (narrow.get(place) ?? new Set()).add(group));
-      fresh.add(group);
+      counts.refresh(group);
       fill(group);
     },
     removeGroup(key) {
@@ -295,36 +200,14 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
       const those = narrow.get(group.namespace ?? '');
       those?.delete(group);
       if (those?.size === 0) narrow.delete(group.namespace ?? '');
-      empty(group);
-      pending.delete(group);
-      fresh.delete(group);
-      overfull.delete(group);
-      turned.delete(group);
+      counts.forget(group);
     },
     take() {
-      refill();
-      const lackingOf = ({ isOverfull }: Group): { readonly lacking?: true } =>
-        isOverfull ? { lacking: true } : {};
-      const changes: GroupChange[] = [...fresh].map((group) => ({
-        ...{ key: group.key, whole: true, add: [...group.counts.keys()], remove: [] },
-        ...lackingOf(group),
-      }));
-      for (const group of new Set([...pending.keys(), ...turned])) {
-        if (fresh.has(group)) continue;
-        const { key } = group;
-        const members = pending.get(group) ?? [];
-        const [add, remove]: [string[], string[]] = [[], []];
-        for (const [member, isThere] of members) (isThere ? add : remove).push(member);
-        if (add.length + remove.length > 0 || turned.has(group))
-          changes.push({ key, add, remove, ...lackingOf(group) });
-      }
-      turned.clear();
-      pending.clear();
-      fresh.clear();
-      return changes;
+      counts.refill(fill);
+      return counts.take();
     },
     problems: () => [...groups.values()].filter(({ isOverfull }) => isOverfull).map(problemOf),
-    size: () => ({ pods: pods.size, groups: groups.size, members: all }),
+    size: () => ({ pods: pods.size, groups: groups.size, members: counts.size() }),
   };
 }
 

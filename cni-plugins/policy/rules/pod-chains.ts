@@ -1,5 +1,6 @@
 import { counter, verdict, concatenated, interfaceKey } from '../../../base/netlink/index.ts';
 import type { Element, Table } from '../../../base/netlink/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
 import { conditionsOf } from './conditions.ts';
@@ -80,7 +81,7 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
   const heads: { direction: Direction; all: string; host?: string }[] = [];
   for (const direction of directions) {
     const made = directionChains(hostInterface, direction, rules, sets);
-    chains.push(...made.chains);
+    append(chains, made.chains);
     const { all, host } = made;
     if (all !== undefined) heads.push({ direction, all, ...(host !== undefined && { host }) });
   }
