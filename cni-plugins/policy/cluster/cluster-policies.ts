@@ -87,7 +87,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
     putAll(policies, changes.policies);
     putAll(clusterPolicies, changes.clusterPolicies);
     if (whole || changes.namespaces.length > 0)
-      namespaces = changed(whole ? new Map() : namespaces, changes.namespaces);
+      namespaces = changed<Labels>(whole ? new Map() : namespaces, changes.namespaces);
     const isOther = [changes.policies, changes.clusterPolicies, changes.namespaces].some(
       (some) => some.length > 0,
     );
@@ -96,7 +96,8 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
         policies: [...policies.values()],
         cluster: { policies: [...clusterPolicies.values()], namespaces },
       };
-    if (whole || changes.pods.length > 0) pods = changed(whole ? new Map() : pods, changes.pods);
+    if (whole || changes.pods.length > 0)
+      pods = changed<PodDescription>(whole ? new Map() : pods, changes.pods);
     peers.take(changes);
     unappliedSince ??= changes.at;
     known.resolve(undefined);

@@ -1,5 +1,4 @@
 import { workerData } from 'node:worker_threads';
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import {
   createApiClient,
   follow,
@@ -24,6 +23,7 @@ import type { ClusterCalls, ClusterOwner, ClusterSettings } from './messages.ts'
 import { podFields } from './objects.ts';
 import { newerOf } from './saved-parts.ts';
 import { openSavedState, placeOf } from './saved-state.ts';
+import { accessReader, createFollower } from './worker-follower.ts';
 
 /** Follows Pods, Namespaces and NetworkPolicies of a cluster, outside of the network's thread. */
 const settings = workerData as ClusterSettings;
@@ -43,21 +43,6 @@ const clusterPolicies: OptionalCollection = {
   version: '/apis/policy.networking.k8s.io/v1alpha2',
   resource: 'clusternetworkpolicies',
 };
-
-/** Warns once about the address of a service. */
-function accessReader(log: { warn(fields: object, message: string): void }): () => Promise<ApiAccess> {
-  let isWarned = false;
-  return async () => {
-    const access = await readApiAccess(settings.place);
-    if (!isWarned && isServiceAddress(access))
-      log.warn(
-        { server: access.server.host },
-        'the API server is asked through the address of a service: name the servers themselves as network.kubernetes.servers',
-      );
-    isWarned = true;
-    return access;
-  };
-}
 
 function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; close(): Promise<void> } {
   const log = {
@@ -110,48 +95,9 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
     tellFigures();
   }
 
-  const followerOf = (name: Versioned, collection: ListedCollection): Follower => ({
-    begin: () => collection.begin(),
-    listed: collection.listed,
-    paged: giveMemoryBack,
-    complete() {
-      figures.lists += 1;
-      collection.complete();
-      poke();
-    },
-    reached() {
-      if (!away.delete(name)) return;
-      log.info({ watched: name }, 'the API server is watched again');
-      tellFigures();
-    },
-    changed(object) {
-      figures.events += 1;
-      collection.changed(object);
-      poke();
-    },
-    removed(object) {
-      figures.events += 1;
-      collection.removed(object);
-      poke();
-    },
-    version: (reached) => table.reached(name, reached),
-    failed(thrown, listing) {
-      figures.failures += 1;
-      const why = reasonOf(thrown);
-      const coded = isPortcullisError(thrown)
-        ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix }
-        : {};
-      // Logs each reason once, however often it is tried again.
-      if (away.get(name) !== why)
-        log.warn(
-          { watched: name, why, ...coded, listing },
-          'the API server is not watched; NetworkPolicies stay as they are, and it is asked again',
-        );
-      away.set(name, why);
-    },
-  });
-
-  const client = createApiClient(accessReader(log), {
+  const followerOf = (name: Versioned, collection: ListedCollection): Follower =>
+    createFollower({ name, collection, figures, away, log, poke, tellFigures, reached: table.reached });
+  const client = createApiClient(accessReader(settings.place, log), {
     userAgent: 'portcullis',
     rights:
       'list and watch pods, namespaces, nodes, networkpolicies.networking.k8s.io and clusternetworkpolicies.policy.networking.k8s.io',

@@ -1,0 +1,138 @@
+import { isDeepStrictEqual } from 'node:util';
+import { createCollection } from '../../../base/kubernetes/index.ts';
+import type { ListedCollection } from '../../../base/kubernetes/index.ts';
+import type { PeerIndex } from '../kubernetes/peer-index.ts';
+import type { ClusterChanges } from './messages.ts';
+import { createNodeAddresses } from './node-addresses.ts';
+import { createPodReader, readNode } from './objects.ts';
+import type { ClusterNode, ClusterPod } from './objects.ts';
+import type { SavedParts } from './saved-parts.ts';
+
+type PodPart = 'nodes' | 'own' | 'pods';
+
+/** Pods and nodes, as peers and as pods of this node. Changes the index alone. */
+export interface PodObjects {
+  readonly pods: ListedCollection;
+  readonly nodes: ListedCollection;
+  load(saved: Partial<Pick<SavedParts, PodPart>>): void;
+  /** Undefined: it is not known. */
+  stored<Part extends PodPart>(part: Part): SavedParts[Part] | undefined;
+  revision(part: PodPart): number;
+  /** Pods of this node with addresses of their own. */
+  own(): readonly ClusterPod[];
+  areNodesKnown(): boolean;
+  /** Applies changes of nodes to the addresses of pods. */
+  settle(): void;
+  /** @param isWhole returns all own pods, and otherwise those that changed since the last call */
+  take(isWhole: boolean): ClusterChanges['pods'];
+  size(): number;
+  problems(): readonly string[];
+}
+
+export interface PodObjectsOptions {
+  readonly nodeName: string;
+  readonly index: Pick<PeerIndex, 'putPod'>;
+  /** Called after a pod of this node changed; undefined: it is not there. */
+  readonly onOwn: (before: ClusterPod | undefined, now: ClusterPod | undefined) => void;
+}
+
+/** Number of problems that are reported: a reader corrects the first ones first. */
+const mostProblems = 100;
+
+export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions): PodObjects {
+  const pods = new Map<string, ClusterPod>();
+  const nodes = new Map<string, ClusterNode>();
+  const addresses = createNodeAddresses();
+  /** Pods with addresses that their nodes may not report. */
+  const refused = new Set<string>();
+  const changed = new Set<string>();
+  const revisions = { nodes: 0, own: 0, pods: 0 };
+  let areNodesOther = false;
+  let loaded: Partial<Pick<SavedParts, PodPart>> = {};
+
+  const isOwn = (pod: ClusterPod | undefined): pod is ClusterPod =>
+    pod?.nodeName === nodeName && !pod.hostNetwork;
+  const ownOf = (pod: ClusterPod | undefined): ClusterPod | undefined => (isOwn(pod) ? pod : undefined);
+
+  function putPod(key: string, pod: ClusterPod | undefined): void {
+    const before = pods.get(key);
+    if (before === undefined && pod === undefined) return;
+    if (pod === undefined) pods.delete(key);
+    else pods.set(key, pod);
+    revisions.pods += 1;
+    putAddresses(key, pod);
+    const [was, is] = [ownOf(before), ownOf(pod)];
+    for (const { uid } of [was, is].filter((one) => one !== undefined)) changed.add(uid);
+    if (!isDeepStrictEqual(was, is)) revisions.own += 1;
+    if (was !== undefined || is !== undefined) onOwn(was, is);
+  }
+
+  function putAddresses(key: string, pod: ClusterPod | undefined): void {
+    const admitted = pod && addresses.admitted(pod);
+    if (admitted === pod) refused.delete(key);
+    else refused.add(key);
+    index.putPod(key, admitted);
+  }
+
+  function putNode(key: string, node: ClusterNode | undefined): void {
+    const name = key.slice(1);
+    if (!addresses.put(name, node)) return;
+    if (node === undefined) nodes.delete(name);
+    else nodes.set(name, node);
+    revisions.nodes += 1;
+    areNodesOther = true;
+    index.putPod(
+      `node ${name}`,
+      node && { namespace: '', labels: node.labels, addresses: node.addresses, namedPorts: [], isNode: true },
+    );
+  }
+
+  const ofPods = createCollection(createPodReader(), () => pods.keys(), putPod);
+  const ofNodes = createCollection(readNode, () => [...nodes.keys()].map((name) => `/${name}`), putNode);
+  const arePodsKnown = (): boolean => loaded.pods !== undefined || ofPods.came();
+  const areNodesKnown = (): boolean => loaded.nodes !== undefined || ofNodes.came();
+  const parts: { readonly [Part in PodPart]: () => SavedParts[Part] | undefined } = {
+    nodes: () => (areNodesKnown() ? { nodes: [...nodes] } : undefined),
+    own: () => (arePodsKnown() ? { pods: [...pods].filter(([, pod]) => isOwn(pod)) } : undefined),
+    pods: () => (arePodsKnown() ? { pods: [...pods] } : undefined),
+  };
+
+  return {
+    pods: ofPods,
+    nodes: ofNodes,
+    load(saved) {
+      loaded = saved;
+      for (const [name, node] of saved.nodes?.nodes ?? []) putNode(`/${name}`, node);
+      for (const [key, pod] of saved.pods?.pods ?? [])
+        if (saved.own === undefined || !isOwn(pod)) putPod(key, pod);
+      // Stored before they were in force, and so never older than all pods.
+      for (const [key, pod] of saved.own?.pods ?? []) putPod(key, pod);
+    },
+    stored: (part) => parts[part](),
+    revision: (part) => revisions[part],
+    own: () => [...pods.values()].filter(isOwn),
+    areNodesKnown,
+    settle() {
+      if (!areNodesOther) return;
+      areNodesOther = false;
+      addresses.settle();
+      // Any pod may have an address that its node may not report, or now may.
+      for (const [key, pod] of pods)
+        if (refused.has(key) || addresses.admitted(pod) !== pod) putAddresses(key, pod);
+    },
+    take(isWhole) {
+      const own = new Map([...pods.values()].filter(isOwn).map((pod) => [pod.uid, pod]));
+      const uids = [...(isWhole ? own.keys() : changed)];
+      changed.clear();
+      return uids.map((uid) => [uid, descriptionOf(own.get(uid))] as const);
+    },
+    size: () => pods.size,
+    problems: () => [...refused].slice(0, mostProblems).map(foreignAddress),
+  };
+}
+
+const descriptionOf = (pod: ClusterPod | undefined): Pick<ClusterPod, 'labels' | 'namedPorts'> | undefined =>
+  pod === undefined ? undefined : { labels: pod.labels, namedPorts: pod.namedPorts };
+
+const foreignAddress = (key: string): string =>
+  `the pod ${key} reports an address that is not its node's: it is no peer with this address; check spec.podCIDRs and status.addresses of the Node objects`;
