@@ -20,8 +20,8 @@ export interface CacheLimits {
   /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */
   readonly atOnceOfHost: number;
   /**
-   * Images of one namespace, or of one user. Less than `atOnce`, so that whoever names many silent hosts holds
-   * back only itself.
+   * Images of one namespace, or of one user. Less than `atOnce`, so that whoever names many silent hosts
+   * holds back only itself.
    */
   readonly atOnceOfParty: number;
   /** A host that did not answer is asked again after this time. */

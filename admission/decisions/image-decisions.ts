@@ -43,6 +43,11 @@ export interface DecisionOptions {
   readonly now?: () => Date;
 }
 
+interface Asked {
+  readonly policy: TrustPolicy;
+  readonly question: ImageQuestion;
+}
+
 /** How long decisions are kept, in ms. A new policy has other keys, and takes effect at once. */
 const kept = { admitted: 60_000, admittedByTag: 10_000, denied: 5_000, undecided: 1_000 };
 const mostBytes = 64 * 1024 * 1024;
@@ -68,7 +73,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
     });
   }
 
-  const answers = new LRUCache<string, ImageDecision, { policy: TrustPolicy; question: ImageQuestion }>({
+  const answers = new LRUCache<string, ImageDecision, Asked>({
     maxSize: mostBytes,
     sizeCalculation: (images) => JSON.stringify(images).length,
     fetchMethod: async (_key, _stale, { options: fetched, context: { policy, question } }) => {
@@ -86,7 +91,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
   return {
     async decide(policy, { reference, namespace, party }, found) {
       const key = JSON.stringify([policy.revision, namespace, reference]);
-      const status: LRUCache.Status<string, ImageDecision> = {};
+      const status: LRUCache.Status<string, ImageDecision, Asked> = {};
       const answer = answers.fetch(key, {
         context: { policy, question: { reference, namespace, party } },
         status,

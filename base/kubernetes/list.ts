@@ -34,8 +34,8 @@ export interface ListFollower {
  * everything in one answer.
  * @param page objects in one answer. A server that answers from its cache sends all of them at once: items
  * are passed on as they arrive
- * @param from `cache`: a version that the server has in memory (`resourceVersion=0`, or `NotOlderThan` that of
- * `since`), so that thousands of nodes that start together do not ask etcd (Kubernetes API concepts,
+ * @param from `cache`: a version that the server has in memory (`resourceVersion=0`, or `NotOlderThan` that
+ * of `since`), so that thousands of nodes that start together do not ask etcd (Kubernetes API concepts,
  * "Semantics for get and list")
  * @returns the version, from which a stream of changes can begin
  * @throws as {@link ApiClient.get}

@@ -24,7 +24,7 @@ export interface AssignmentDeps {
   readonly ranges: readonly IpPrefix[];
   readonly held: HeldSubnets;
   readonly kernel: Pick<NodeKernel, 'pods' | 'removeBridge'>;
-  /** Removes the configuration, so that no further pod is attached. Returns how long it has been gone, in ms. */
+  /** Removes the configuration: no further pod is attached. Returns how long it has been gone, in ms. */
   readonly withdraw: () => Promise<number>;
   readonly log: { info(fields: object, message: string): void };
 }

@@ -79,7 +79,7 @@ export function isAllowedByAll(
   return decisionOf('Baseline', cluster, pod, direction, flow) !== 'Deny';
 }
 
-/** "Policies with lower priority values have higher precedence"; rules in the order in which they are written. */
+/** "Policies with lower priority values have higher precedence"; rules in their written order. */
 function decisionOf(
   tier: ApiClusterPolicy['spec']['tier'],
   cluster: WholeCluster,

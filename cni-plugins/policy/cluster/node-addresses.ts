@@ -9,7 +9,7 @@ import type { ClusterNode, ClusterPod } from './objects.ts';
  * selectors grant to that pod. NodeRestriction keeps it from other Node objects alone.
  */
 export interface NodeAddresses {
-  /** @param node undefined: it is gone. @returns whether something changed that counts here */
+  /** @param node undefined: it is gone. @returns whether anything changed that counts here */
   put(name: string, node: ClusterNode | undefined): boolean;
   /** Takes what was put: owners are found for all nodes at once. */
   settle(): void;

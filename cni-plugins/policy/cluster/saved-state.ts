@@ -58,12 +58,12 @@ export function openSavedState({
   const written = { policies: -1, own: -1, nodes: -1, pods: -1 };
   let podsAt = -Infinity;
 
-  const keep = <One extends Part>(part: One, table: Pick<ClusterTable, 'saved'>): void => {
+  const keep = (part: Part, table: Pick<ClusterTable, 'saved'>): void => {
     const found = table.saved(part);
     if (found === undefined || (found.revision === written[part] && stores[part].isKept())) return;
     const { value, revision } = found;
     written[part] = revision;
-    stores[part].keep({
+    (stores[part] as SetStore<unknown>).keep({
       folder: placeOf(place),
       identity: '',
       files: [{ name: 'state', stamp: `${run} ${revision}`, reading: value }],

@@ -20,7 +20,10 @@ interface Denying {
 const directions = ['egress', 'ingress'] as const;
 const tiers = ['admin', 'baseline'] as const;
 
-/** Reads the counters of rules that deny. Pure. @param rules rules of the judgement's table, as the kernel lists them */
+/**
+ * Reads the counters of rules that deny. Pure.
+ * @param rules rules of the judgement's table, as the kernel lists them
+ */
 export function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
   const known = new Map<string, Denying>();
   for (const { id, hostInterface, rules: held } of image.values())

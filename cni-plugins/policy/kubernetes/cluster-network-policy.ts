@@ -18,7 +18,7 @@ export interface ClusterNetworkPolicy {
   readonly unreadable?: string;
 }
 
-/** The pods of the namespaces; without `pods`, all of them. Pods in the network of a node are never among them. */
+/** The pods of the namespaces; without `pods`, all of them. Pods in the network of a node never count. */
 export interface ClusterSubject {
   readonly namespaces: Selector;
   readonly pods?: Selector;
@@ -55,7 +55,7 @@ export interface OrderedPolicies {
   readonly baseline: readonly ClusterNetworkPolicy[];
 }
 
-/** Policies of one priority may come in any order; it is that of their names, so that all nodes have the same. */
+/** Policies of one priority come in the order of their names, so that all nodes have the same. */
 export function orderPolicies(policies: readonly ClusterNetworkPolicy[]): OrderedPolicies {
   const sorted = policies.toSorted(
     (a, b) => a.priority - b.priority || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),

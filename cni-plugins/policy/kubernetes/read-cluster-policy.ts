@@ -76,9 +76,9 @@ function onlyField(value: unknown): readonly [name: string, value: unknown] | un
 function readSelector(value: unknown): Selector | undefined {
   const document = { value, file: '', positionOf: () => ({ file: '', line: 1, column: 1 }) };
   if (validate(document, selectorSchema).length > 0) return undefined;
-  let isValid = true;
-  const selector = selectorOf(value as WrittenSelector, [], () => void (isValid = false));
-  return isValid ? selector : undefined;
+  const refused: string[] = [];
+  const selector = selectorOf(value as WrittenSelector, [], (_path, why) => void refused.push(why));
+  return refused.length === 0 ? selector : undefined;
 }
 
 /** Reads `namespaces` or `pods`, which subjects and peers have. */
