@@ -65,6 +65,8 @@ export async function layOut(folder: string, options: { readonly types: boolean 
   for (const path of shipped)
     cpSync(join(root, path), join(folder, path), {
       recursive: true,
+      // npm packs no links.
+      dereference: true,
       filter: (file) => !file.endsWith('.test.ts'),
     });
   writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), notices(bundledPackages(metafile)));

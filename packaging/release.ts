@@ -1,7 +1,8 @@
 /**
  * `npm run release`: builds the packages of a release into dist/release, with SBOMs, provenance and
  * checksums. The same commit gives the same bytes on every machine. `--gpg-key` also writes an apt
- * repository, and `--push` pushes the files to a registry, where `portcullis sign` and `attest` sign them
+ * repository, `--images` builds the container images, the Helm chart and the kustomize bases for a registry,
+ * and `--push` pushes the files to a registry, where `portcullis sign` and `attest` sign them
  * (docs/releasing.md).
  */
 import { createHash } from 'node:crypto';
@@ -10,7 +11,9 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { aptRepository } from './deb/apt-repository.ts';
 import { signRelease } from './deb/sign-release.ts';
+import { buildImages } from './oci/images.ts';
 import { buildArtifacts, releaseTime } from './release/artifacts.ts';
+import { clusterFiles } from './release/cluster-files.ts';
 import { provenance } from './release/provenance.ts';
 import { publishFiles } from './release/publish.ts';
 
@@ -19,6 +22,7 @@ const { values } = parseArgs({
     source: { type: 'string', default: 'https://portcullis.dev/source' },
     builder: { type: 'string', default: 'https://portcullis.dev/release/builder' },
     'gpg-key': { type: 'string' },
+    images: { type: 'string' },
     push: { type: 'string' },
   },
 });
@@ -27,10 +31,21 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 rmSync(folder, { recursive: true, force: true });
 const names = [...(await buildArtifacts(folder, { types: true })), 'provenance.json'];
-writeFileSync(
-  join(folder, 'provenance.json'),
-  `${JSON.stringify(provenance({ source: values.source, builder: values.builder }), null, 2)}\n`,
-);
+const { commit, statement } = provenance({ source: values.source, builder: values.builder });
+writeFileSync(join(folder, 'provenance.json'), `${JSON.stringify(statement, null, 2)}\n`);
+if (values.images !== undefined) {
+  const time = releaseTime();
+  const digests = await buildImages(folder, { time, revision: commit, source: values.source });
+  for (const [name, digest] of Object.entries(digests)) {
+    say(`${values.images}/${name}@${digest}`);
+    names.push(`${name}.spdx.json`, `${name}.cdx.json`);
+  }
+  names.push('images.json');
+  for (const { name, bytes } of await clusterFiles(values.images, digests, time)) {
+    writeFileSync(join(folder, name), bytes);
+    names.push(name);
+  }
+}
 const sums = names.map((name) => {
   const digest = createHash('sha256')
     .update(readFileSync(join(folder, name)))

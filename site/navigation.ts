@@ -14,6 +14,7 @@ const tutorials = ['first-signed-pod', 'cluster-node', 'ci-gate', 'nginx-profile
 const guides = [
   ...[
     'installation',
+    'kubernetes',
     'kubelet',
     'kubeadm',
     'embedding',

@@ -5,6 +5,13 @@ import type { Header } from 'tar-stream';
 import { compare } from './files.ts';
 import type { PackageFile } from './files.ts';
 
+/** A folder that does not belong to root, or that others may write to. */
+export interface OwnedFolder {
+  readonly path: string;
+  readonly mode: number;
+  readonly user: number;
+}
+
 export interface TarOptions {
   /** Time of every entry, in seconds since 1970. */
   readonly time: number;
@@ -12,6 +19,8 @@ export interface TarOptions {
   readonly prefix: string;
   /** Whether folders have entries of their own. npm expects none. */
   readonly folders: boolean;
+  /** Empty folders. */
+  readonly owned?: readonly OwnedFolder[];
 }
 
 /**
@@ -21,21 +30,22 @@ export interface TarOptions {
  */
 export async function tarOf(
   files: readonly PackageFile[],
-  { time, prefix, folders }: TarOptions,
+  { time, prefix, folders, owned: ownedFolders = [] }: TarOptions,
 ): Promise<Buffer> {
   const sorted = [...files].sort((a, b) => compare(a.path, b.path));
   const archive = pack();
   const made = new Set<string>();
   const owned = { uid: 0, gid: 0, uname: 'root', gname: 'root', mtime: new Date(time * 1000) };
   const written = arrayBuffer(archive);
-  if (folders) archive.entry({ ...owned, name: prefix, type: 'directory', mode: 0o755 });
+  if (folders && prefix !== '') archive.entry({ ...owned, name: prefix, type: 'directory', mode: 0o755 });
+  const folder = (path: string): void => {
+    if (made.has(path)) return;
+    made.add(path);
+    archive.entry({ ...owned, name: fitting(`${prefix}${path}/`), type: 'directory', mode: 0o755 });
+  };
   for (const [index, { path, content }] of sorted.entries()) {
     if (path === sorted[index - 1]?.path) throw new Error(`the package has two files ${path}`);
-    if (folders)
-      for (const folder of parentsOf(path).filter((one) => !made.has(one))) {
-        made.add(folder);
-        archive.entry({ ...owned, name: fitting(`${prefix}${folder}/`), type: 'directory', mode: 0o755 });
-      }
+    if (folders) parentsOf(path).forEach(folder);
     const name = fitting(`${prefix}${path}`);
     if ('target' in content)
       archive.entry({ ...owned, name, type: 'symlink', linkname: content.target, mode: 0o777 });
@@ -47,6 +57,11 @@ export async function tarOf(
       };
       archive.entry(header, Buffer.from(content.bytes));
     }
+  }
+  for (const { path, mode, user } of ownedFolders) {
+    parentsOf(path).forEach(folder);
+    const name = fitting(`${prefix}${path}/`);
+    archive.entry({ ...owned, name, type: 'directory', mode, uid: user, gid: user, uname: '', gname: '' });
   }
   archive.finalize();
   return Buffer.from(await written);

@@ -28,14 +28,7 @@ export interface ContentsInput {
 export function debContents(input: ContentsInput): PackageFile[] {
   return [
     ...filesBelow(input.layout).flatMap(placed),
-    ...Object.entries(input.packages).flatMap(([name, files]) =>
-      files
-        .filter(({ path }) => isNeeded(name, path))
-        .map(({ path, content }) => ({
-          path: `${library}/node_modules/${name}/${path}`,
-          content: modeOf(path, content),
-        })),
-    ),
+    ...platformFiles(input.packages),
     ...['portcullis', 'portcullisd'].map((name) => ({
       path: `usr/bin/${name}`,
       content: { target: `../lib/portcullis/packaging/bin/${name}` },
@@ -77,6 +70,18 @@ function unitOf(content: PackageFile['content']): string {
       '# The container runtime of a Kubernetes node.\n',
     );
   return changed;
+}
+
+/** Returns the files of the packages of a platform, where the bundle finds them. */
+export function platformFiles(packages: ContentsInput['packages']): PackageFile[] {
+  return Object.entries(packages).flatMap(([name, files]) =>
+    files
+      .filter(({ path }) => isNeeded(name, path))
+      .map(({ path, content }) => ({
+        path: `${library}/node_modules/${name}/${path}`,
+        content: modeOf(path, content),
+      })),
+  );
 }
 
 /** The headers of Node and the build of koffi for musl run nothing here. */

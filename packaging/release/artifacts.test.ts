@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import manifest from '../../package.json' with { type: 'json' };
+import { runElsewhere } from '../../test/fixtures/other-checkout.ts';
 import { buildArtifacts } from './artifacts.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -37,36 +38,9 @@ describe('the packages of a release', { skip }, () => {
 
   /** Builds in a copy of the sources at another path, as a user with other settings on another host. */
   function buildElsewhere(): void {
-    const copy = join(folder, 'a/longer path/to the/copy');
-    const listed = run('git', '-C', root, 'ls-files', '-z', '--cached', '--others', '--exclude-standard');
-    for (const path of listed.split('\0').filter((one) => one !== '' && existsSync(join(root, one)))) {
-      mkdirSync(dirname(join(copy, path)), { recursive: true });
-      cpSync(join(root, path), join(copy, path));
-    }
-    mkdirSync(join(copy, 'node_modules'));
     const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false });`;
-    // esbuild follows a symbolic link to its target, so the packages are mounted.
-    const script =
-      'umask 077; hostname elsewhere; mount --bind "$1" "$2/node_modules"; cd "$2"; shift 2; exec "$@"';
-    const { status, stderr } = spawnSync(
-      'unshare',
-      [
-        ...['--mount', '--uts', 'sh', '-c', script, 'sh', join(root, 'node_modules'), copy],
-        ...[process.execPath, '--input-type=module', '-e', program],
-        ...[join(copy, 'packaging/release/artifacts.ts'), join(folder, 'second')],
-      ],
-      {
-        encoding: 'utf8',
-        env: {
-          PATH: process.env['PATH'],
-          HOME: process.env['HOME'],
-          SOURCE_DATE_EPOCH: '1700000000',
-          TZ: 'Pacific/Kiritimati',
-          LC_ALL: 'tr_TR.UTF-8',
-        },
-      },
-    );
-    assert.equal(status, 0, stderr);
+    const copy = join(folder, 'a/longer path/to the/copy');
+    runElsewhere(copy, program, [join(copy, 'packaging/release/artifacts.ts'), join(folder, 'second')]);
   }
 
   it('have the same bytes from another checkout, path, umask, time zone, locale and host', () => {

@@ -139,7 +139,7 @@ function beside(name: string, boms: readonly Bom[]): ReleaseFile[] {
 }
 
 /** Returns the files of the pinned Node and of the native part of koffi for an architecture. */
-async function filesOfPlatform(
+export async function filesOfPlatform(
   architecture: Architecture,
 ): Promise<Readonly<Record<string, readonly PackageFile[]>>> {
   const names = platformPackages(architecture);

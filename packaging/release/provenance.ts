@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architectures } from '../deb/control.ts';
 import { lockedPackages } from '../archives/npm-package.ts';
-import { npmPurl } from '../sbom/components.ts';
+import { debianLock } from '../oci/debian-packages.ts';
+import { debPurl, npmPurl } from '../sbom/components.ts';
 import { platformPackages } from './platform.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -17,11 +18,14 @@ export interface ProvenanceInput {
 }
 
 /**
- * Returns the predicate of the provenance (SLSA v1, buildDefinition and runDetails), for
+ * Returns the commit, and the predicate of the provenance (SLSA v1, buildDefinition and runDetails), for
  * `portcullis attest --type slsaprovenance1`. It contains no times, so a rebuild gives the same bytes.
  * @throws Error if the sources are no checkout of git
  */
-export function provenance({ source, builder }: ProvenanceInput): object {
+export function provenance({ source, builder }: ProvenanceInput): {
+  readonly commit: string;
+  readonly statement: object;
+} {
   const commit = git('rev-parse', 'HEAD');
   const locked = lockedPackages(root);
   const pinned = architectures.flatMap(platformPackages).map((name) => {
@@ -29,7 +33,13 @@ export function provenance({ source, builder }: ProvenanceInput): object {
     const sha512 = Buffer.from(integrity.replace(/^sha512-/u, ''), 'base64').toString('hex');
     return { uri: npmPurl(name, version), digest: { sha512 } };
   });
-  return {
+  const debian = Object.entries(debianLock().packages).flatMap(([architecture, debs]) =>
+    debs.map(({ name, version, sha256: digest }) => ({
+      uri: debPurl(name, version, architecture),
+      digest: { sha256: digest },
+    })),
+  );
+  const statement = {
     buildDefinition: {
       buildType: 'https://portcullis.dev/release/v1',
       externalParameters: { source, ref: commit, command: 'npm run release' },
@@ -41,10 +51,12 @@ export function provenance({ source, builder }: ProvenanceInput): object {
           digest: { sha256: sha256(readFileSync(join(root, 'package-lock.json'))) },
         },
         ...pinned,
+        ...debian,
       ],
     },
     runDetails: { builder: { id: builder } },
   };
+  return { commit, statement };
 }
 
 function git(...args: readonly string[]): string {

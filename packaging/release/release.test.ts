@@ -44,7 +44,7 @@ describe('a release', () => {
     writeFileSync(at('cdx.json'), cyclonedxOf(subject, components));
     writeFileSync(
       at('provenance.json'),
-      JSON.stringify(provenance({ source: 'https://example.com', builder })),
+      JSON.stringify(provenance({ source: 'https://example.com', builder }).statement),
     );
     digest = await publishFiles(reference('1.0.0'), names.map(at));
     await sign('1.0.0', 'release');

@@ -8,8 +8,8 @@ export interface Component {
   readonly version: string;
   /** An SPDX expression. */
   readonly license: string;
-  /** SHA-512 of the archive that the registry of npm serves, in hexadecimal. */
-  readonly sha512: string;
+  /** Digest of the archive that the registry of npm serves, or of the .deb of Debian, in hexadecimal. */
+  readonly hash: { readonly algorithm: 'SHA-512' | 'SHA-256'; readonly value: string };
   /** Package URL (purl-spec). */
   readonly purl: string;
   /** Name for advisories (CPE 2.3), where the package contains a program that has one. */
@@ -47,7 +47,7 @@ export function componentsOf(
         name,
         version,
         license,
-        sha512: Buffer.from(hash, 'base64').toString('hex'),
+        hash: { algorithm: 'SHA-512', value: Buffer.from(hash, 'base64').toString('hex') } as const,
         purl: npmPurl(name, version),
         ...(name.startsWith('node-linux-')
           ? { cpe: `cpe:2.3:a:nodejs:node.js:${version}:*:*:*:*:*:*:*` }
@@ -60,4 +60,9 @@ export function componentsOf(
 /** Returns the package URL of a package of npm: the `@` of a scope is encoded (purl-spec, npm). */
 export function npmPurl(name: string, version: string): string {
   return `pkg:npm/${name.replace(/^@/u, '%40')}@${version}`;
+}
+
+/** Returns the package URL of a package of Debian 12 (purl-spec, deb). */
+export function debPurl(name: string, version: string, architecture: string): string {
+  return `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}&distro=debian-12`;
 }

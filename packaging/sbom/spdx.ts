@@ -24,7 +24,9 @@ export function spdxOf(subject: Subject, components: readonly Component[]): stri
       },
       ...components.map((component) => ({
         ...packageOf(idOf(component), component),
-        checksums: [{ algorithm: 'SHA512', checksumValue: component.sha512 }],
+        checksums: [
+          { algorithm: component.hash.algorithm.replace('-', ''), checksumValue: component.hash.value },
+        ],
         externalRefs: [
           purlReference(component.purl),
           ...(component.cpe === undefined

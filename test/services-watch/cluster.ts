@@ -18,7 +18,8 @@ export interface Cluster extends Pick<ApiServer, 'ask' | 'port' | 'stop'> {
   compact(): Promise<void>;
 }
 
-export async function startCluster(folder: string): Promise<Cluster> {
+/** @param more further flags of the kube-apiserver */
+export async function startCluster(folder: string, more: readonly string[] = []): Promise<Cluster> {
   const server = await startApiServer({
     folder,
     address: '127.0.0.1',
@@ -27,6 +28,7 @@ export async function startCluster(folder: string): Promise<Cluster> {
       ...['--advertise-address', '192.0.2.1', '--endpoint-reconciler-type', 'none'],
       ...['--authorization-mode', 'RBAC', '--etcd-compaction-interval', '0'],
       ...['--disable-admission-plugins', 'ServiceAccount'],
+      ...more,
     ],
   });
   const client = server.pki.client('proxy', 'system:kube-proxy');

@@ -38,6 +38,7 @@ export const shippedFiles = (): readonly string[] =>
   readdirSync(manifests).filter((name) => name !== 'kustomization.yaml');
 
 const irregular: Readonly<Record<string, string>> = {
+  NetworkPolicy: 'networkpolicies',
   TrustPolicy: 'trustpolicies',
   ValidatingAdmissionPolicy: 'validatingadmissionpolicies',
   ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings',
