@@ -9,8 +9,10 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import manifest from '../package.json' with { type: 'json' };
 import { aptRepository } from './deb/apt-repository.ts';
 import { signRelease } from './deb/sign-release.ts';
+import { vsixOf } from './editors/vscode/vsix.ts';
 import { buildImages } from './oci/images.ts';
 import { buildArtifacts, releaseTime } from './release/artifacts.ts';
 import { clusterFiles } from './release/cluster-files.ts';
@@ -31,6 +33,9 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 rmSync(folder, { recursive: true, force: true });
 const names = [...(await buildArtifacts(folder, { types: true })), 'provenance.json'];
+const vsix = `portcullis-${manifest.version}.vsix`;
+writeFileSync(join(folder, vsix), await vsixOf(releaseTime()));
+names.push(vsix);
 const { commit, statement } = provenance({ source: values.source, builder: values.builder });
 writeFileSync(join(folder, 'provenance.json'), `${JSON.stringify(statement, null, 2)}\n`);
 if (values.images !== undefined) {

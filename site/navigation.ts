@@ -25,6 +25,7 @@ const guides = [
     'policy-delivery',
     'image-files',
     'air-gap',
+    'editors',
     'trust-service',
     'fleet',
     'webhook',

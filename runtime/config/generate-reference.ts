@@ -3,6 +3,16 @@ import { configFlags } from './flags.ts';
 import { configSchema, defaultConfigFile } from './schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
 
+/** Returns `docs/schemas/configuration.json`: the schema by which the daemon checks its file, for editors. */
+export function publishedSchema(): object {
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    $id: 'https://portcullis.dev/schemas/v1alpha1/configuration.json',
+    title: 'Portcullis Configuration',
+    ...configSchema,
+  };
+}
+
 /** Returns `docs/configuration.md`, generated from the schema and the flags. */
 export function configurationReference(): string {
   const rows = configOptions().map(

@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { configurationReference } from './generate-reference.ts';
+import { configurationReference, publishedSchema } from './generate-reference.ts';
 import { configFlags } from './flags.ts';
 import { configSchema } from './schema.ts';
 
 test('docs/configuration.md is current', () => {
   const written = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
   assert.equal(written, configurationReference(), 'run `node runtime/config/generate-reference.ts`');
+});
+
+test('the published schema is the one that the configuration is checked by', () => {
+  const written = readFileSync(new URL('../../docs/schemas/configuration.json', import.meta.url), 'utf8');
+  assert.deepEqual(
+    JSON.parse(written),
+    JSON.parse(JSON.stringify(publishedSchema())),
+    'run: sh packaging/node test/house/config-reference.ts',
+  );
 });
 
 test('every flag sets an option that exists', () => {

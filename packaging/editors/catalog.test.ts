@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { Ajv } from 'ajv';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { catalogEntries } from './catalog.ts';
+
+/** What SchemaStore requires of an entry (schema-catalog.json). */
+const entrySchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'url', 'description'],
+  properties: {
+    name: { type: 'string' },
+    description: { type: 'string' },
+    fileMatch: { type: 'array', uniqueItems: true, items: { type: 'string' } },
+    url: { type: 'string', pattern: '^https://' },
+    versions: { type: 'object', additionalProperties: { type: 'string', pattern: '^https://' } },
+  },
+};
+
+describe('the entries for SchemaStore', () => {
+  const entries = catalogEntries();
+
+  it('are in the form of the catalog, and those that are published', () => {
+    const validate = new Ajv().compile({ type: 'array', items: entrySchema });
+    assert.ok(validate(entries), JSON.stringify(validate.errors));
+    const published: unknown = JSON.parse(
+      readFileSync(join(import.meta.dirname, 'schemastore.json'), 'utf8'),
+    );
+    assert.deepEqual(published, entries, 'run: sh packaging/node test/house/editor-catalog.ts');
+  });
+
+  it('share no file name, and take none that other programs use', () => {
+    const names = entries.flatMap(({ fileMatch }) => fileMatch);
+    assert.equal(new Set(names).size, names.length);
+    for (const name of names)
+      assert.match(name, /^(?:\*\.[a-z-]+\.(?:ya?ml|json)|\*\*\/portcullis\/[a-z*/]+\.ya?ml)$/u);
+  });
+
+  for (const { url, name } of entries)
+    it(`${name}: the schema has its address as $id, and is a valid schema of its draft`, () => {
+      const text = readFileSync(join(import.meta.dirname, '../../docs/schemas', basename(url)), 'utf8');
+      const schema = JSON.parse(text) as { $id: string; $schema: string };
+      assert.equal(schema.$id, url);
+      assert.equal(schema.$schema, 'https://json-schema.org/draft/2020-12/schema');
+      const ajv = new Ajv2020({ strict: false, validateFormats: false });
+      assert.ok(ajv.validateSchema(schema), JSON.stringify(ajv.errors));
+    });
+});
