@@ -105,6 +105,20 @@ describe('the node installer', () => {
     assert.match(versions()[0] ?? '', /^1\.1\.0-/u);
   });
 
+  it('knows that a version runs where the kernel hides its process', async () => {
+    installNode(host(), payload());
+    const running = spawn(host(join('opt/portcullis/current', node)), ['60']);
+    await once(running, 'spawn');
+    rmSync(host('proc'));
+    try {
+      assert.throws(() => removeNode(host()), refused('NODE_INSTALL_RUNNING'));
+    } finally {
+      running.kill('SIGKILL');
+      await once(running, 'exit');
+    }
+    assert.equal(removeNode(host()).changed, true);
+  });
+
   for (const path of ['usr/lib/portcullis/package.json', 'usr/local/bin/portcullis', unit])
     it(`refuses a node that has ${path} of another installation, and changes nothing`, () => {
       mkdirSync(join(host(path), '..'), { recursive: true });

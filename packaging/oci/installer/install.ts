@@ -1,9 +1,12 @@
 import {
   chmodSync,
+  closeSync,
+  constants,
   existsSync,
   globSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   readlinkSync,
@@ -82,12 +85,13 @@ export function installNode(root: string, payload: string): Installed {
  * @throws PortcullisError NODE_INSTALL_RUNNING while a process runs from the files
  */
 export function removeNode(root: string): { readonly changed: boolean } {
-  const [running] = usedVersions(root).values();
-  if (running !== undefined)
+  const used = usedVersions(root);
+  const [pid] = used.values();
+  if (used.size > 0)
     throw new PortcullisError({
       ...{ code: 'NODE_INSTALL_RUNNING', kind: 'precondition' },
       ...{ attempted: 'remove Portcullis from the node', on: home },
-      why: `process ${running} runs from it`,
+      why: `${pid === undefined ? 'a process' : `process ${pid}`} runs from it`,
       fix: 'drain the node and stop portcullisd, or set stop (nodeInstaller.stop of the chart)',
     });
   const at = (path: string): string => insideHost(root, path);
@@ -109,36 +113,46 @@ export function isEnabled(root: string): boolean {
 }
 
 /**
- * Returns the versions that a process of the host runs from, with its number. The Node of a process is
- * compared by its inode: a pod may have a program at any path.
+ * Returns the versions that a process of the host runs from, and the number of the process, if it is known.
+ * The Node of a process is compared by its inode, because a pod may have a program at any path. Where the
+ * kernel hides a process, it still refuses to open its program for writing (ETXTBSY).
+ * @param except a version that is not looked at: to open a program for writing delays its start
  */
-export function usedVersions(root: string): ReadonlyMap<string, number> {
+export function usedVersions(root: string, except = ''): ReadonlyMap<string, number | undefined> {
   const versions = insideHost(root, `${home}/versions/.`);
-  const identity = (file: string): string | undefined => {
-    try {
-      const { dev, ino } = statSync(file);
-      return `${dev}:${ino}`;
-    } catch (error) {
-      // It ended meanwhile, or is a thread of the kernel. Without the right to look, nothing is known.
-      if (['ENOENT', 'ESRCH'].includes(String((error as NodeJS.ErrnoException).code))) return undefined;
-      throw error;
-    }
-  };
-  const nodes = new Map(
-    globSync('{*,.*}/node_modules/node-linux-*/bin/node', { cwd: versions }).map((file) => [
-      identity(join(versions, file)),
-      file.split('/')[0] ?? '',
-    ]),
-  );
-  nodes.delete(undefined);
+  const programs = globSync('{*,.*}/node_modules/node-linux-*/bin/node', { cwd: versions }).map((path) => ({
+    version: path.split('/')[0] ?? '',
+    file: join(versions, path),
+  }));
   const proc = join(root, 'proc');
   const pids = existsSync(proc) ? readdirSync(proc).filter((name) => /^\d+$/u.test(name)) : [];
+  const running = new Map(pids.map((pid) => [identity(join(proc, pid, 'exe')), Number(pid)]));
+  running.delete(undefined);
   return new Map(
-    pids.flatMap((pid): [string, number][] => {
-      const version = nodes.get(identity(join(proc, pid, 'exe')));
-      return version === undefined ? [] : [[version, Number(pid)]];
-    }),
+    programs
+      .filter(({ version }) => version !== except)
+      .filter(({ file }) => running.has(identity(file)) || isBusy(file))
+      .map(({ version, file }) => [version, running.get(identity(file))]),
   );
+}
+
+function identity(file: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(file);
+    return `${dev}:${ino}`;
+  } catch {
+    // The process ended, is a thread of the kernel, or is hidden.
+    return undefined;
+  }
+}
+
+function isBusy(file: string): boolean {
+  try {
+    closeSync(openSync(file, constants.O_WRONLY | constants.O_NOFOLLOW));
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ETXTBSY';
+  }
 }
 
 function refuseOthers(root: string): void {
@@ -179,7 +193,7 @@ function place(payload: string, files: ReturnType<typeof payloadFiles>, folder: 
 
 /** Removes the versions that no process runs from, and what a killed run left. */
 function removeUnused(root: string, versions: string, current: string): void {
-  const used = usedVersions(root);
+  const used = usedVersions(root, current);
   for (const name of readdirSync(versions))
     if (name !== current && !used.has(name)) rmSync(join(versions, name), { recursive: true, force: true });
 }

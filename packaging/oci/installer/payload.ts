@@ -4,7 +4,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
-  readFileSync,
+  readSync,
   readdirSync,
   statSync,
   writeSync,
@@ -30,7 +30,9 @@ export function payloadFiles(folder: string, prefix = ''): PayloadFile[] {
       if (entry.isDirectory()) return payloadFiles(folder, path);
       if (!entry.isFile()) return [];
       const file = join(folder, path);
-      const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex');
+      const hash = createHash('sha256');
+      readPieces(file, (piece) => void hash.update(piece));
+      const sha256 = hash.digest('hex');
       return [{ path, mode: (statSync(file).mode & 0o100) === 0 ? 0o644 : 0o755, sha256 }];
     });
 }
@@ -51,17 +53,40 @@ export function copyDurably(from: string, to: string, files: readonly PayloadFil
     const target = join(to, path);
     mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
     for (let at = dirname(target); at.length >= to.length; at = dirname(at)) folders.add(at);
-    writeDurably(target, readFileSync(join(from, path)), mode);
+    writeNew(target, mode, (write) => readPieces(join(from, path), write));
   }
   for (const folder of folders) syncFolder(folder);
 }
 
 /** Writes a new file, and returns after it is on the disk. @throws the system's error */
 export function writeDurably(file: string, bytes: Uint8Array, mode: number): void {
+  writeNew(file, mode, (write) => write(bytes));
+}
+
+function writeNew(file: string, mode: number, content: (write: (piece: Uint8Array) => void) => void): void {
   const handle = openSync(file, 'wx', mode);
   try {
-    for (let at = 0; at < bytes.length;) at += writeSync(handle, bytes, at);
+    content((piece) => {
+      for (let at = 0; at < piece.length;) at += writeSync(handle, piece, at);
+    });
     fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Node alone has 120 MB, which a container with little memory does not hold at once. */
+const pieceBytes = 1024 * 1024;
+
+function readPieces(file: string, use: (piece: Uint8Array) => void): void {
+  const buffer = Buffer.allocUnsafe(pieceBytes);
+  const handle = openSync(file, 'r');
+  try {
+    for (;;) {
+      const length = readSync(handle, buffer);
+      if (length === 0) return;
+      use(buffer.subarray(0, length));
+    }
   } finally {
     closeSync(handle);
   }
