@@ -10,21 +10,25 @@ import { demandSigner, openSignerOf, signerHelp, withSigner } from './options/si
 import type { SignerFlags } from './options/signer-options.ts';
 
 interface AttestFlags extends RegistryFlags, SignerFlags {
-  readonly predicate: string;
+  readonly predicate?: string;
   readonly type: string;
   readonly format: AttestationFormat;
   readonly output: OutputFormat;
 }
+
+const chunkIndex = 'chunk-index';
 
 const examples = `
 Examples:
   $ portcullis attest registry.example.com/team/app:1 --type slsaprovenance1 --predicate provenance.json --key cosign.key
   $ portcullis attest registry.example.com/team/app:1 --type entitlements --predicate profile.yaml --key cosign.key
   $ portcullis attest registry.example.com/team/app:1 --type vsa --predicate vsa.json --keyless --signing-config signing_config.json
+  $ portcullis attest registry.example.com/team/app:1 --type chunk-index --key cosign.key
   $ portcullis attest 127.0.0.1:5000/app:1 --type https://example.com/review/v1 --predicate review.json --key cosign.key --format legacy
 
 Types: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, vsa, custom,
-entitlements (a profile of what the image needs; the cluster then confines its containers to it).
+entitlements (a profile of what the image needs; the cluster then confines its containers to it),
+chunk-index (which part of a layer's blob has which part of its files: a node can start the image before its layers are there).
 ${signerHelp}
 "cosign verify-attestation --key cosign.pub --type TYPE --insecure-ignore-tlog=true" accepts these attestations.`;
 
@@ -33,7 +37,7 @@ export function register(program: Command): void {
     .command('attest')
     .description('sign a statement about an image: where it comes from, what is in it, what it needs')
     .argument('<image>', 'reference of the image')
-    .requiredOption('--predicate <file>', 'the predicate, a JSON file')
+    .option('--predicate <file>', 'the predicate, a JSON file; chunk-index has none, because it is made here')
     .requiredOption('--type <type>', 'type of the predicate')
     .addOption(
       new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….att')
@@ -43,6 +47,12 @@ export function register(program: Command): void {
     .addHelpText('after', examples);
   withOutput(withRegistries(withSigner(command))).action((image: string, flags: AttestFlags) => {
     demandSigner(command, flags);
+    if ((flags.predicate === undefined) !== (flags.type === chunkIndex))
+      command.error(
+        flags.predicate === undefined
+          ? "error: required option '--predicate <file>' not specified"
+          : `error: --type ${chunkIndex} makes its own predicate: leave out --predicate`,
+      );
     return run(flags.output, () => attest(image, flags));
   });
 }
@@ -50,17 +60,37 @@ export function register(program: Command): void {
 async function attest(reference: string, flags: AttestFlags): Promise<number> {
   const { type } = flags;
   const now = new Date();
-  const predicate = await readPredicate(flags.predicate, type, now);
+  const { predicate: file } = flags;
+  if (file === undefined) return attestChunks(reference, flags, now);
+  const predicate = await readPredicate(file, type, now);
   // No runtime could run an image that is signed with an unreadable profile.
   if (type === 'entitlements') {
     const { loadProfiles } = await import('../entitlements/index.ts');
-    await loadProfiles({ paths: [flags.predicate] });
+    await loadProfiles({ paths: [file] });
   }
   const signer = await openSignerOf(flags);
   try {
     return await push(reference, { signer, predicate, now }, flags);
   } finally {
     await signer.close();
+  }
+}
+
+/** Makes and pushes the index, then signs which one it is. */
+async function attestChunks(reference: string, flags: AttestFlags, now: Date): Promise<number> {
+  const { makeChunkIndexOf } = await import('../runtime/index.ts');
+  const registry = await openRegistries({
+    mirrors: flags.registryMirror,
+    insecureHosts: flags.insecureRegistry,
+  });
+  const signer = await openSignerOf(flags);
+  try {
+    const { name, predicate } = await makeChunkIndexOf(reference, registry);
+    // The digest that was indexed is signed, whatever the tag means by now.
+    return await push(name, { signer, predicate, now }, flags);
+  } finally {
+    await signer.close();
+    await registry.close();
   }
 }
 

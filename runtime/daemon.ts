@@ -11,7 +11,9 @@ import { openDaemonRecords } from './daemon-records.ts';
 import type { DaemonRecords } from './daemon-records.ts';
 import { openDaemonVerdictLog } from './database/verdict-log.ts';
 import { createImageAdmin } from './image-admin.ts';
+import { readCgroupMounts } from './cgroups/cgroups.ts';
 import { openImageSide } from './image-side.ts';
+import { openMonitorScope } from './monitor/monitor-scope.ts';
 import type { ImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
 import { openNetworkSide } from './network-side.ts';
@@ -82,6 +84,7 @@ export async function startDaemon(
     observer: observability.runtime,
     renewals: () => policySide.renewals,
     refused: policyDelivery?.refused,
+    adopt: openMonitorScope({ startProgram, mounts: readCgroupMounts(), log }),
   });
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const observer = observability.runtime;

@@ -57,6 +57,8 @@ export interface ImageSideDeps {
   readonly observer: RuntimeObserver | undefined;
   /** Called when evidence is renewed, never while the store is opened. */
   readonly renewals: () => Renewals;
+  /** Called with a process that outlives the daemon, so that it leaves the cgroup of the daemon's service. */
+  readonly adopt: (pid: number) => void;
   readonly log: Logger;
 }
 
@@ -85,6 +87,13 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       registryOptions,
       givenFiles: { part: paths.filePart },
       layers: config.storage.layers,
+      lazy: {
+        isOn: config.images.lazy,
+        socket: join(config.state, 'layer-filler.sock'),
+        onStarted: (pid) => {
+          deps.adopt(pid);
+        },
+      },
       checkEveryMs: config.storage.checkDays * dayMs,
       policy: policy.current,
       verdictLog,

@@ -28,6 +28,7 @@ export type { Imported, ImportSource } from './config/import/import.ts';
 export { formatDaemonConfig, formatFlags } from './config/print.ts';
 export { configFlags } from './config/flags.ts';
 export type { DaemonConfig } from './config/types.ts';
+export { makeChunkIndexOf } from './images/lazy/make-chunk-index.ts';
 export type { ImageRecord, PullRequest } from './images/types.ts';
 export type { EnforcementState } from './enforcement/enforcement.ts';
 export { runStreamedCommand } from './streaming/command-client.ts';

@@ -30,6 +30,8 @@ export { defaultImages, starterPolicy, starterPolicyFiles, writeStarterPolicy } 
 export { createNegativeCache } from './evidence/negative-cache.ts';
 export type { NegativeCache, KnownAbsent } from './evidence/negative-cache.ts';
 export { gather } from './gathering/gather.ts';
+export { signedStatements } from './gathering/signed-statements.ts';
+export type { SignedStatementsInput } from './gathering/signed-statements.ts';
 export type { GatherLimits } from './evidence/limits.ts';
 export { lackingParts, withParts, withoutParts } from './evidence/evidence-parts.ts';
 export { sealDossier } from './evidence/dossier.ts';
@@ -50,6 +52,7 @@ export type {
   AttestImageInput,
   AttestReferenceInput,
 } from './signing/attest-image.ts';
+export { chunkIndexPredicateType } from './attestation/predicate-types.ts';
 export { readPredicate } from './attestation/predicate-file.ts';
 export { canonicalJson } from './json/canonical-json.ts';
 export { verifyArtifact } from './sigstore/verify-artifact.ts';

@@ -1,4 +1,5 @@
 import { parseJson } from '../json/index.ts';
+import { createBlobPart } from './blob-part.ts';
 import { createBlob } from './blob.ts';
 import { contentType, digestMismatch, readBody, refuseHtml } from './body.ts';
 import { digestOf, splitDigest } from './digest.ts';
@@ -30,7 +31,7 @@ export interface PullOptions {
 export function createPull(
   session: Session,
   { documentTimeout, attempts, answersTags }: PullOptions,
-): Pick<RegistryRepository, 'resolve' | 'manifest' | 'blob' | 'blobBytes'> {
+): Pick<RegistryRepository, 'resolve' | 'manifest' | 'blob' | 'blobPart' | 'blobBytes'> {
   const nameOf = (wanted: string): string =>
     `${session.host}/${session.repository}${wanted.includes(':') ? '@' : ':'}${wanted}`;
   const bounded = (signal: AbortSignal | undefined): AbortSignal => {
@@ -145,7 +146,7 @@ export function createPull(
     return bytes;
   }
 
-  return { resolve, manifest, blob, blobBytes };
+  return { resolve, manifest, blob, blobPart: createBlobPart(session, attempts), blobBytes };
 }
 
 /**

@@ -173,6 +173,17 @@ export interface RegistryRepository {
     signal?: AbortSignal,
     begun?: AsyncIterable<Uint8Array>,
   ): Promise<AsyncIterable<Uint8Array>>;
+  /**
+   * Fetches a part of a blob by one request with Range (RFC 9110, section 14). Nothing can be checked here
+   * but its length: the caller has a digest of the part. A server without ranges is an error, because it
+   * would send the whole blob.
+   * @param part `offset` and `length` in bytes, within the blob; the whole part is in memory
+   */
+  blobPart(
+    descriptor: Pick<Descriptor, 'digest' | 'size'>,
+    part: { readonly offset: number; readonly length: number },
+    signal?: AbortSignal,
+  ): Promise<Uint8Array>;
   /** Fetches a blob. Refuses a descriptor of more than `limit` bytes before it sends a request. */
   blobBytes(
     descriptor: Pick<Descriptor, 'digest' | 'size'>,

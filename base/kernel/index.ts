@@ -46,6 +46,15 @@ export type { OpenInRoot, Times } from './files/files.ts';
 export { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './files/file-identity.ts';
 export type { FileIdentity } from './files/file-identity.ts';
 export { landlockVersion } from './processes/landlock.ts';
+export {
+  answerPreContent,
+  createPreContentGroup,
+  markPreContent,
+  preContentRefusal,
+  readPreContentEvents,
+  unmarkPreContent,
+} from './fanotify/pre-content.ts';
+export type { PreContentEvent } from './fanotify/pre-content.ts';
 export { limitsProjects } from './files/project-quota.ts';
 export { enableVerity, verityDigest } from './files/verity.ts';
 export { getXattr, listXattr, removeXattr, setXattr } from './files/xattr.ts';

@@ -8,6 +8,7 @@ import type { RegistryFlags } from '../options/registry-options.ts';
 
 interface CarryFlags extends RegistryFlags {
   readonly image?: string;
+  readonly chunked?: boolean;
   readonly output: OutputFormat;
 }
 
@@ -15,6 +16,7 @@ const pushExamples = `
 Examples:
   $ portcullis images push app.tar registry.example.com/pay/app:1.0
   $ portcullis images push ./layout registry.example.com/pay/app:1.0 --image 1.0
+  $ portcullis images push app.tar registry.example.com/pay/app:1.0 --chunked
 
 SOURCE is an OCI image layout (a folder, or a tar archive of one) or an archive that "docker save" wrote. Referrers, signatures and attestations in a layout
 are pushed too, and all digests stay what they are. An image of an older docker archive has no manifest: it gets one, so no earlier signature matches it.
@@ -37,11 +39,15 @@ export function registerCarry(images: Command): void {
     .argument('<source>', 'OCI layout, OCI archive or docker archive')
     .argument('<destination>', 'reference to give it')
     .option('--image <name>', 'tag, name or digest of the image, where the source has several')
+    .option(
+      '--chunked',
+      'compress the layers in parts that can be fetched alone, for lazy starts; the image gets another digest',
+    )
     .addHelpText('after', pushExamples);
   withOutput(withRegistries(push)).action((file: string, to: string, flags: CarryFlags) =>
     withRegistry(flags, async (registry) => {
       const pushed = await withProgress(flags.output, 'pushed', (progress) =>
-        pushImageFile({ file, to, image: flags.image, registry, progress }),
+        pushImageFile({ file, to, image: flags.image, registry, progress, chunked: flags.chunked ?? false }),
       );
       const { digest, manifests, evidence, reference } = pushed;
       print(

@@ -27,5 +27,11 @@ export const imagesSchema: ConfigSchema = {
         'Maximum number of pulls at a time; further pulls wait. With 1, pulls are serial. With 0, there is no limit apart from the kubelet’s.',
       default: 0,
     },
+    lazy: {
+      type: 'boolean',
+      description:
+        'Whether a container may start before the layers of its image are here, if the publisher has signed a chunk index for the image. Each part is compared with the index before a process reads it. Needs Linux 6.14 and layers that are files. Without such an index, images are pulled as a whole. See docs/lazy-start.md.',
+      default: false,
+    },
   },
 };

@@ -147,6 +147,8 @@ export interface DaemonConfig {
     readonly pinned: readonly string[];
     /** 0: no limit. */
     readonly maxParallelPulls: number;
+    /** Whether images with a signed chunk index are started before their layers are here. */
+    readonly lazy: boolean;
   };
   /** OCI runtimes by handler name. */
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;

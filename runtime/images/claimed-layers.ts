@@ -32,6 +32,8 @@ export interface ClaimedLayer {
   readonly chainId?: string;
   /** Digest of the blob from which it is unpacked; absent: it was recorded already. */
   readonly blobDigest?: string;
+  /** Its file is filled later: only pulls that expect this join. Absent: it was recorded already. */
+  readonly isLazy?: boolean;
   path: string;
   row: LayerRow | undefined;
   readonly begun: number;
@@ -165,6 +167,8 @@ export function createClaimedLayers({
         const existing = held.get(folder)?.row ?? claimable(folder);
         if (existing === undefined)
           return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
+        // A row must never say that a file with holes is whole, nor the other way round.
+        if (existing.lazy !== rowOf(layer).lazy) throw otherForm(folder);
         twin = hold(existing);
         return undefined;
       },
@@ -204,6 +208,17 @@ function lostLayer({ folder }: LayerRow): Error {
     attempted: 'use layer',
     on: folder,
     why: 'its files were damaged and could not be restored, so they were removed with the images that had it',
+    fix: 'pull again',
+  });
+}
+
+function otherForm(folder: string): Error {
+  return imageError({
+    code: 'IMAGES_STORE_FAILED',
+    kind: 'unavailable',
+    attempted: 'use layer',
+    on: folder,
+    why: 'another pull at the same time starts the layer lazily, or has it whole',
     fix: 'pull again',
   });
 }

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../base/errors/index.ts';
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -17,6 +18,8 @@ import { createLayerChecks } from './layer-checks.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { chooseLayerForm, formFacts } from './layer-form.ts';
 import type { ChosenForm } from './layer-form.ts';
+import { openLazyLayers } from './lazy-layers.ts';
+import type { LazyLayers, LazyOptions } from './lazy-layers.ts';
 import { createLayerPlaces } from './layer-places.ts';
 import { openLayerRoots } from './layer-roots.ts';
 import type { LayerRoots } from './layer-roots.ts';
@@ -84,6 +87,8 @@ export interface ImageStoreOptions {
   readonly checkEveryMs?: number;
   /** Where root file systems of containers with a user namespace are mounted; by default `<root>/mapped`. */
   readonly mappedRoots?: MappedRoots;
+  /** Whether images with a signed chunk index are started before their layers are here. Default: never. */
+  readonly lazy?: LazyOptions;
   readonly log: Logger;
   readonly now?: () => Date;
   /** Receives the bytes of each blob that was fetched from a registry. */
@@ -116,6 +121,7 @@ interface StoreDeps extends ImportDeps, SweepDeps {
   readonly mappedRoots: MappedRoots;
   readonly roots: LayerRoots;
   readonly chosen: ChosenForm;
+  readonly lazy: LazyLayers;
 }
 
 /** Opens the image store: all content passes through it. Call `reconcile` once before the first request. */
@@ -239,6 +245,9 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     damaged: (folder) => {
       checks.doubt(folder);
     },
+    requireGuarded: (folder) => {
+      lazy.requireGuarded(folder);
+    },
   });
   const volumes = await openVolumeStore(folders, kernel, roots, trash, log);
   const quotas = await openQuotaStore(folders, kernel, log);
@@ -268,9 +277,35 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder), roots });
   const publishing = createSerialQueue();
   const leftovers = new Map<string, string>();
+  const lazy = await openLazyLayers(
+    {
+      ...{ folders, pool, records, sync, log, way: chosen.way, registryOptions: options.registryOptions },
+      publishDeps: () => ({ folders, pool, layers, places, sync, publishing, log }),
+      look(folder) {
+        checks.doubt(folder);
+        checks.ensure([folder]).catch((error: unknown) => {
+          log.warn(
+            { layer: folder, error: reasonOf(error) },
+            'a layer could not be checked; it is tried again when it is used',
+          );
+        });
+      },
+    },
+    options.lazy,
+  );
+  // What is guarded may be used at once. What is not is looked at first, however the last run ended.
+  const unchecked = new Set(marker.unchecked);
+  for (const { folder, lazy: hasHoles } of records.layers()) {
+    if (hasHoles !== true) continue;
+    if (lazy.state(folder) === 'filling') unchecked.delete(folder);
+    else unchecked.add(folder);
+  }
   const checks = createLayerChecks(
-    { folders, records, layers, places, roots, pool, publishing, sync, trash, leftovers, limits, log, sweep },
-    marker.unchecked,
+    {
+      ...{ folders, records, layers, places, roots, pool, publishing, sync, trash, leftovers },
+      ...{ limits, log, sweep, lazy },
+    },
+    unchecked,
   );
   return {
     ...{
@@ -290,7 +325,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
       trash,
       publishing,
     },
-    ...{ checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
+    ...{ lazy, checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
     registryOptions: options.registryOptions,
     givenFiles: options.givenFiles,
     leftovers,
@@ -308,7 +343,9 @@ async function closeStore({
   trash,
   marker,
   roots,
+  lazy,
 }: StoreDeps): Promise<void> {
+  await lazy.close();
   await decisions.close();
   await services.close();
   const checked = checks.close();

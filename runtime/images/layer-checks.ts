@@ -1,5 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import { imageError, mayPass, provesDamage } from './limits/failures.ts';
+import type { LazyLayers } from './lazy-layers.ts';
 import { isBlobLost, loseLayer, restoreLayer } from './layer-restore.ts';
 import type { LayerRestoreDeps } from './layer-restore.ts';
 import type { LayerRow } from './stored-image.ts';
@@ -30,11 +31,13 @@ export interface LayerChecks {
 export interface LayerChecksDeps extends Omit<LayerRestoreDeps, 'ensure'> {
   /** Removes layers and blobs without an owner. */
   readonly sweep: () => Promise<void>;
+  readonly lazy: Pick<LazyLayers, 'state' | 'isComplete' | 'finish'>;
 }
 
 /** @param found layer folders that may be damaged */
 export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>): LayerChecks {
-  const { records, layers, pool, folders, log, roots } = deps;
+  const { records, layers, pool, folders, log, roots, lazy } = deps;
+  const closing = new AbortController();
   const unchecked = new Set(found);
   const underWay = new Map<string, Promise<void>>();
   let closed = false;
@@ -70,7 +73,34 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     }
   }
 
+  /** Nothing restores a layer that is not complete: it has no blob yet. Its images are pulled again. */
+  async function lookAtLazy(row: LayerRow): Promise<void> {
+    const state = lazy.state(row.folder);
+    if (state === 'filling') return;
+    const verify = async (): Promise<readonly string[]> => {
+      const { bad, isProven } = await compare(row);
+      if (!isProven) throw new Error(bad.join(', '));
+      return bad;
+    };
+    if (
+      state === 'complete' ||
+      (state === undefined && (await lazy.isComplete(row, verify, closing.signal)))
+    ) {
+      await lazy.finish(row);
+      return;
+    }
+    const why =
+      state === 'refused'
+        ? 'what was fetched is not what was signed'
+        : 'it was not complete, and nothing fills it';
+    await loseLayer(deps, row, why);
+  }
+
   async function look(row: LayerRow): Promise<void> {
+    if (row.lazy === true) {
+      await lookAtLazy(row);
+      return;
+    }
     // A layer in a form that this machine does not mount is of no use to it.
     const found = roots.isUsable(row) ? await compare(row) : undefined;
     if (found !== undefined) {
@@ -138,6 +168,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     unchecked: () => unchecked,
     async close() {
       closed = true;
+      closing.abort(new Error('the daemon stops'));
       await Promise.allSettled(underWay.values());
     },
   };

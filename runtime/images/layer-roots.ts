@@ -6,7 +6,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { layerFileName } from './erofs/layer-folder.ts';
 import type { MountWay } from './erofs/mount-layer.ts';
-import { mountLayer } from './erofs/mount-layer.ts';
+import { mountBy, mountLayer } from './erofs/mount-layer.ts';
 import type { StoreFolders } from './folders.ts';
 import { errnoOf, imageError, mayPass } from './limits/failures.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
@@ -53,6 +53,11 @@ export interface LayerRootsDeps {
   readonly pool: Pick<LayerPool, 'check'>;
   /** Returns the row of a recorded layer folder. */
   readonly recorded: (folder: string) => LayerRow | undefined;
+  /**
+   * Called before the file of a layer with holes is opened. @throws IMAGES_LAYER_UNGUARDED unless every read
+   * of it waits for the filler
+   */
+  readonly requireGuarded: (folder: string) => void;
   /** How this machine mounts layer files. */
   readonly way: MountWay;
   /** Called with a layer that cannot be mounted: its file may be missing, be another one, or be damaged. */
@@ -75,6 +80,7 @@ export async function openLayerRoots({
   recorded,
   way,
   damaged,
+  requireGuarded,
   log,
 }: LayerRootsDeps): Promise<LayerRoots> {
   const mounts = new Map<string, Mounted>();
@@ -89,7 +95,10 @@ export async function openLayerRoots({
     const { handle, path } = await handleOf();
     try {
       await pool.check(handle.fd, path, record);
-      const fd = await mountLayer(kernel, handle.fd, way);
+      // A loop device reads without events.
+      const mount = record.lazy === true ? mountBy : mountLayer;
+      if (record.lazy === true && way.kind !== 'file') throw unmountable(record.diffId, 'it has holes');
+      const fd = await mount(kernel, handle.fd, way);
       return way.attached ? await attach(fd) : detached(fd);
     } finally {
       await handle.close();
@@ -110,7 +119,10 @@ export async function openLayerRoots({
 
   function begin(folder: string, row: LayerRow): Mounted {
     const path = `${folders.layers}/${folder}/${layerFileName}`;
-    const root = mountOf(async () => ({ handle: await openFile(path), path }), row);
+    const root = mountOf(async () => {
+      if (row.lazy === true) requireGuarded(folder);
+      return { handle: await openFile(path), path };
+    }, row);
     const mounted: Mounted = { root, users: 0, isForgotten: false };
     mounts.set(folder, mounted);
     root.catch((thrown: unknown) => {
@@ -161,7 +173,10 @@ export async function openLayerRoots({
       }
     },
     open: (places, record) =>
-      record.form === 'erofs'
+      record.lazy === true
+        ? // The layers above a layer with holes do not depend on it: the publisher's index refuses such images.
+          Promise.reject(unmountable(record.diffId, 'it has holes'))
+        : record.form === 'erofs'
         ? mountOf(() => openFirst(places, `/${layerFileName}`, openFile), record)
         : openFirst(places, '/fs', (path) => open(path, 'r')).then(({ handle }) => ({
             // A Worker shares the descriptors of the process.

@@ -12,6 +12,7 @@ import type { LayerRoots, OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
 import { orAborted } from './serial.ts';
 import type { Trash } from './trash.ts';
+import type { UnpackedLayer } from './unpack/unpack-layer.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdrawing'> {
@@ -23,17 +24,24 @@ export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdra
    * Unpacks a layer into staging, or joins a pull that is unpacking it.
    * @param lowers claims on the layers below, top-most first; used only by a layer that depends on them
    * @param signal of the pull; its layers take turns with the layers of other pulls
+   * @param stage writes the file of a layer that is filled later, instead of unpacking a blob
    */
   unpack(
     position: LayerPosition,
     blob: LayerBlob,
     lowers: readonly Promise<LayerClaim>[],
     signal: AbortSignal,
+    stage?: StageLayer,
   ): Promise<LayerClaim>;
   isClaimed(folder: string): boolean;
   /** Makes every claim on a recorded layer invalid: its files are being removed in spite of the claims. */
   lose(folder: string): void;
 }
+
+/**
+ * Makes the folder of a layer at a path, with a file that has holes. Its abort leaves what it has written.
+ */
+export type StageLayer = (staging: string, signal: AbortSignal) => Promise<UnpackedLayer>;
 
 /** The compressed archive of a layer. */
 interface LayerBlob {
@@ -78,14 +86,19 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
       const row = claimable(folder);
       return row && claimed.claimOf(claimed.hold(row));
     },
-    async unpack(position, blob, lowers, signal) {
+    async unpack(position, blob, lowers, signal, stage) {
       for (;;) {
         signal.throwIfAborted();
         const there = claimed.staged(position.chainId);
         // The record of a layer names the blob that it was unpacked from, and only the pulls of that blob
         // keep it.
-        const known = there?.begun === era() && there.blobDigest === blob.digest ? there : undefined;
-        const layer = known ?? beginUnpacking(deps, claimed, position, blob, lowers, signal);
+        const known =
+          there?.begun === era() &&
+          there.blobDigest === blob.digest &&
+          there.isLazy === (stage !== undefined)
+            ? there
+            : undefined;
+        const layer = known ?? beginUnpacking(deps, claimed, position, blob, lowers, signal, stage);
         layer.claims++;
         try {
           await orAborted(layer.ready, signal);
@@ -114,10 +127,12 @@ function beginUnpacking(
   blob: LayerBlob,
   lowers: readonly Promise<LayerClaim>[],
   group: object,
+  stage: StageLayer | undefined,
 ): ClaimedLayer {
   const layer: ClaimedLayer = {
     chainId,
     blobDigest: blob.digest,
+    isLazy: stage !== undefined,
     path: `${folders.staging}/${hexOf(chainId)}.${randomUUID()}`,
     row: undefined,
     begun: era(),
@@ -132,13 +147,16 @@ function beginUnpacking(
     for (const lower of lowers) opened.push(await (await lower).openRoot());
     return opened.map(({ path }) => path);
   };
-  layer.ready = pool
-    .unpack(request, roots, { form, signal: layer.abort.signal, group })
+  const written =
+    stage === undefined
+      ? pool.unpack(request, roots, { form, signal: layer.abort.signal, group })
+      : stage(layer.path, layer.abort.signal);
+  layer.ready = written
     .then(
       (unpacked) => {
         layer.row = {
           folder: hexOf(unpacked.dependent ? chainId : diffId),
-          form,
+          form: stage === undefined ? form : 'erofs',
           diffId,
           dependent: unpacked.dependent,
           blobDigest: blob.digest,
@@ -147,6 +165,7 @@ function beginUnpacking(
           bytes: unpacked.bytes,
           inodes: unpacked.inodes,
           ...(unpacked.verity !== undefined && { verity: unpacked.verity }),
+          ...(stage !== undefined && { lazy: true }),
         };
         layer.state = 'staged';
       },

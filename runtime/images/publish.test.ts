@@ -56,7 +56,7 @@ beforeEach(async () => {
     pool,
     recorded: () => undefined,
     way: { kind: 'none', why: 'not tried' },
-    damaged: () => undefined,
+    damaged: () => undefined, requireGuarded: () => undefined,
     log,
   });
   layers = createLayerStore({

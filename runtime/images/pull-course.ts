@@ -8,6 +8,8 @@ import type { LayerClaim } from './claimed-layers.ts';
 import type { Decided, Decisions } from './decisions.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import type { LayerStore } from './layers.ts';
+import type { ChunkIndex } from './lazy/chunk-index.ts';
+import type { LazyLayers } from './lazy-layers.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';
 import type { ImageName } from './image-name.ts';
@@ -27,6 +29,7 @@ export interface PullDeps extends PublishDeps {
   readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
   readonly pool: LayerPool;
   readonly decisions: Decisions;
+  readonly lazy: LazyLayers;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
   /** The registry client's own options, for fetches in a Worker. */
   readonly registryOptions: RegistryClientOptions | undefined;
@@ -65,6 +68,8 @@ export interface Admitted {
   readonly decided: Decided;
   readonly configBytes: Uint8Array;
   readonly parsed: ParsedConfig;
+  /** The signed index of an image that is started before its layers are here. */
+  readonly index: ChunkIndex | undefined;
 }
 
 /** Begins the course of a pull. */

@@ -18,6 +18,8 @@ import type { ImageDocument, StoredImage } from './stored-image.ts';
 import { publish } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
+import { findSignedIndex } from './signed-index.ts';
+import type { ChunkIndex } from './lazy/chunk-index.ts';
 import { traced } from '../tracing/spans.ts';
 import type { PullRequest } from './types.ts';
 import { beginCourse, endCourse, releaseCourse } from './pull-course.ts';
@@ -189,15 +191,50 @@ async function fetchAndDecide(
   const config = fetchConfig(deps, resolved, platform, signal).catch(fail);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
   const fetchAll = (): Promise<void> => traced('fetch', () => fetches.fetch(absent, origin));
+  const index = signedIndex(deps, asked, absent.length, signal, async () => {
+    const [, { parsed }] = await Promise.all([decided, config]);
+    return parsed.diffIds;
+  }).catch(fail);
   // Content that no service has signed is not fetched before the verdict.
   const unsigned = signed !== undefined && signed.digest === undefined;
-  const blobs = (unsigned ? decided.then(fetchAll) : fetchAll()).catch(fail);
+  const blobs = (
+    mayBeLazy(deps)
+      ? index.then((found) => (found === undefined ? fetchAll() : undefined))
+      : unsigned
+        ? decided.then(fetchAll)
+        : fetchAll()
+  ).catch(fail);
   // All have ended before the pull does: nothing continues after a failure.
   underWay.push(decided, config, blobs);
   // Awaited later: the pull may have failed by then.
   blobs.catch(() => undefined);
-  const [decision, configuration] = await Promise.all([decided, config]);
-  return { name, resolved, origin, ...decision, ...configuration };
+  const [decision, configuration, chunks] = await Promise.all([decided, config, index]);
+  return { name, resolved, origin, ...decision, ...configuration, index: chunks };
+}
+
+/** An import has sources that the filler does not have. */
+const mayBeLazy = ({ lazy, registryOptions }: PullDeps): boolean =>
+  lazy.isOn() && registryOptions !== undefined;
+
+/**
+ * Finds the index of an image whose layers can be filled later; undefined: they are fetched now. Resolves only
+ * after an admitting verdict.
+ * @param diffIds resolves with the diff ids of the configuration after that verdict
+ */
+async function signedIndex(
+  deps: PullDeps,
+  { name, namespace, policy, resolved }: Asked,
+  absent: number,
+  signal: AbortSignal,
+  diffIds: () => Promise<readonly string[]>,
+): Promise<ChunkIndex | undefined> {
+  if (!mayBeLazy(deps) || absent === 0 || resolved.manifest.artifact !== undefined) return undefined;
+  const found = findSignedIndex({
+    ...{ reference: name.text, namespace, policy, resolved, now: deps.now(), signal, log: deps.log },
+  });
+  found.catch(() => undefined);
+  const wanted = await diffIds();
+  return (await found)?.(wanted);
 }
 
 /** @param purpose concurrent pulls share evidence only with pulls of the same purpose */
@@ -297,8 +334,10 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
   await Promise.all(course.underWay);
   signal.throwIfAborted();
   await publish(deps, [...fetches.claims.values(), ...course.layers]);
-  // From here on nothing is cancelled: the record follows.
   const rows = course.layers.map((layer) => layer.row());
+  // Before they are recorded: a layer that is not guarded must not be found.
+  if (admitted.index !== undefined) await deps.lazy.guard(rows, admitted.index, admitted.origin);
+  // From here on nothing is cancelled: the record follows.
   const evidence = {
     digest: resolved.digest,
     manifestDigest: resolved.manifestDigest,

@@ -91,17 +91,22 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
  */
 const erofsPrefix = 'erofs:';
 const verityMark = ':verity:';
+/** Behind the digest of a layer whose file is not complete. */
+const lazyMark = ':lazy';
 
 /** Returns the value of the column `manifest_sha256`. */
-export function manifestColumn({ form, manifestSha256, verity }: RecordedForm): string {
+export function manifestColumn({ form, manifestSha256, verity, lazy }: RecordedForm): string {
   if (form === 'folder') return manifestSha256;
+  if (lazy === true) return `${erofsPrefix}${manifestSha256}${lazyMark}`;
   return `${erofsPrefix}${manifestSha256}${verity === undefined ? '' : `${verityMark}${verity}`}`;
 }
 
-type RecordedForm = Pick<LayerRow, 'form' | 'manifestSha256' | 'verity'>;
+type RecordedForm = Pick<LayerRow, 'form' | 'manifestSha256' | 'verity' | 'lazy'>;
 
 function recordedForm(column: string): RecordedForm {
   if (!column.startsWith(erofsPrefix)) return { form: 'folder', manifestSha256: column };
+  if (column.endsWith(lazyMark))
+    return { form: 'erofs', manifestSha256: column.slice(erofsPrefix.length, -lazyMark.length), lazy: true };
   const [manifestSha256 = '', verity] = column.slice(erofsPrefix.length).split(verityMark);
   return { form: 'erofs', manifestSha256, ...(verity !== undefined && { verity }) };
 }

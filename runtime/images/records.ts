@@ -139,7 +139,9 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     layer: (folder) => layers.get(folder),
     layers: () => layers.values(),
     hasBlob(digest) {
-      for (const layer of layers.values()) if (layer.blobDigest === digest) return true;
+      // The blob of a layer that is not complete is not there either.
+      for (const layer of layers.values())
+        if (layer.blobDigest === digest && layer.lazy !== true) return true;
       return false;
     },
     isLayerOwned(folder) {

@@ -5,6 +5,7 @@ import type { BlobStore } from './blobs.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
 import type { LayerRoots } from './layer-roots.ts';
+import type { LazyLayers } from './lazy-layers.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageRecords } from './records.ts';
 import type { RootfsStore } from './rootfs.ts';
@@ -22,6 +23,7 @@ export interface SweepDeps {
   readonly places: LayerPlaces;
   readonly roots: Pick<LayerRoots, 'forget'>;
   readonly trash: Trash;
+  readonly lazy: Pick<LazyLayers, 'tidy'>;
   readonly publishing: SerialQueue;
   /** The layers whose files could not be removed, by folder, with the digests of their blobs. */
   readonly leftovers: Map<string, string>;
@@ -38,6 +40,7 @@ export async function sweepLayers(deps: SweepDeps): Promise<void> {
   const orphans = [...records.layers()].filter(
     ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),
   );
+  await tidyLazy(deps);
   if (orphans.length === 0) return;
   const names = orphans.map(({ folder }) => folder);
   // In the event loop turn that found them: a pull that arrives while the rows are being removed must not
@@ -47,6 +50,12 @@ export async function sweepLayers(deps: SweepDeps): Promise<void> {
     for (const { folder, blobDigest } of orphans) leftovers.set(folder, blobDigest);
     await removeEach(orphans, (orphan) => removeFiles(deps, orphan));
   });
+  await tidyLazy(deps);
+}
+
+/** Lets the filler forget the layers that are gone, or complete. */
+async function tidyLazy({ lazy, records, layers }: SweepDeps): Promise<void> {
+  await lazy.tidy((folder) => records.layer(folder)?.lazy === true || layers.isClaimed(folder));
 }
 
 /**

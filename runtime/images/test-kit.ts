@@ -8,6 +8,7 @@ import type { RegistryClient, RegistryRepository } from '../../base/distribution
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
+import type { Logger } from '../../base/log/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { loadPolicy, loadSigningKey, signImage, verdictLogMigrations } from '../../trust/index.ts';
@@ -145,6 +146,9 @@ export async function openKit(
     readonly layers?: ImageStoreOptions['layers'];
     /** Reads the files of layouts; by default this process does. */
     readonly givenFiles?: ImageStoreOptions['givenFiles'];
+    /** Whether images with a signed chunk index are started lazily; their layers are files then. */
+    readonly lazy?: boolean;
+    readonly log?: Logger;
     /** Changes the kernel that the store gets. */
     readonly kernel?: (kernel: Kernel) => Kernel;
   } = {},
@@ -190,11 +194,12 @@ export async function openKit(
     root,
     database,
     kernel: options.kernel?.(kernel) ?? kernel,
-    layers: options.layers ?? (storesFiles ? 'erofs' : 'folders'),
+    layers: options.layers ?? (storesFiles || options.lazy === true ? 'erofs' : 'folders'),
     registryClient: client,
     registryOptions: {},
     policy: () => policy,
-    log: createLogger({ level: 'silent' }),
+    log: options.log ?? createLogger({ level: 'silent' }),
+    ...(options.lazy === undefined ? {} : { lazy: { isOn: options.lazy, socket: `${folder}/filler.sock` } }),
     ...(options.limits === undefined ? {} : { limits: options.limits }),
     ...(options.givenFiles === undefined ? {} : { givenFiles: options.givenFiles }),
   });

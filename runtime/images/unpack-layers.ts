@@ -1,7 +1,9 @@
-import type { BlobOrigin } from './blob-sources.ts';
 import type { LayerPosition } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
 import { hexOf } from './folders.ts';
+import { stageLayer } from './lazy/stage-layer.ts';
+import type { StageLayer } from './layers.ts';
+import { firstAnswer } from './resolve.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
 import { orAborted } from './serial.ts';
 import type { Admitted, Course, PullDeps } from './pull-course.ts';
@@ -20,7 +22,13 @@ export async function unpackLayers(
   // A layer that is already present is reported as part of a complete image, and layers above it are unpacked
   // on it.
   const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
-  while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), course.signal);
+  for (;;) {
+    while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), course.signal);
+    // A pull without a signed index gets whole layers, and so does a layer that is unpacked on others.
+    const hollow = here.filter((folder) => deps.records.layer(folder)?.lazy === true);
+    if (admitted.index !== undefined || hollow.length === 0) break;
+    await deps.lazy.whole(hollow, course.signal);
+  }
   const pending: Promise<LayerClaim>[] = [];
   for (const [index, position] of positions.entries()) {
     const descriptor = manifest.layers[index];
@@ -29,7 +37,7 @@ export async function unpackLayers(
     const below = [...pending].reverse();
     pending.push(
       recorded === undefined
-        ? unpackOne(deps, position, descriptor, admitted.origin, below, course).catch(course.fail)
+        ? unpackOne(deps, position, descriptor, admitted, index, below, course).catch(course.fail)
         : Promise.resolve(recorded),
     );
   }
@@ -44,10 +52,27 @@ async function unpackOne(
   deps: PullDeps,
   position: LayerPosition,
   descriptor: BlobDescriptor,
-  origin: BlobOrigin,
+  { origin, index }: Pick<Admitted, 'origin' | 'index'>,
+  at: number,
   below: readonly Promise<LayerClaim>[],
   { fetches, signal }: Course,
 ): Promise<LayerClaim> {
+  const chunks = index?.layers[at];
+  if (chunks !== undefined) {
+    const stage: StageLayer = (staging, ending) =>
+      stageLayer(
+        staging,
+        chunks,
+        async (blob, aborted) =>
+          (
+            await firstAnswer(origin.ordered, blob.digest, aborted, (place) => place.blob(blob, aborted))
+          ).value,
+        (fd, path, record) => deps.pool.check(fd, path, record),
+        ending,
+      );
+    const { digest, size } = descriptor;
+    return deps.layers.unpack(position, { path: '', digest, size }, [], signal, stage);
+  }
   // A blob that the record of another layer owns was not fetched; its layer may still be needed in another
   // form.
   const { path, digest, size } = await fetches.claim(descriptor, origin);

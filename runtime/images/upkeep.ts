@@ -96,6 +96,8 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
   const background = (): LayerPool => (pool ??= createLayerPool({ size: 1, isBackground: true }));
   const damagedFiles = async (row: LayerRow): Promise<readonly string[]> => {
     closing.signal.throwIfAborted();
+    // It is compared as a whole when it is complete.
+    if (row.lazy === true) return [];
     return background()
       .verify(`${folders.layers}/${row.folder}`, row)
       .catch((thrown: unknown) => {
@@ -212,7 +214,8 @@ async function withLayer<T>(
   }
 }
 
-async function isWhole(file: string, digest: string, signal: AbortSignal): Promise<boolean> {
+/** Returns whether a file has a digest. Reads all of it. @throws the signal's reason */
+export async function isWhole(file: string, digest: string, signal: AbortSignal): Promise<boolean> {
   const [algorithm = ''] = digest.split(':');
   const hash = createHash(algorithm);
   try {

@@ -26,7 +26,8 @@ export function entitlementDemands(
   }));
 }
 
-function attesting(requirement: Requirement): readonly AttestationRequirement['by'][] {
+/** Returns the authorities of a requirement that can attest: keys and sigstore identities. */
+export function attesting(requirement: Requirement): readonly AttestationRequirement['by'][] {
   if ('of' in requirement) return requirement.of.flatMap(attesting);
   if (requirement.kind === 'attestation') return [requirement.by];
   return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' || requirement.kind === 'pki'

@@ -4,6 +4,12 @@
  */
 export const entitlementsPredicateType = 'https://portcullis.dev/entitlements/v1';
 
+/**
+ * Predicate type of a publisher's chunk index: the predicate names an artifact that says which part of a
+ * layer's blob gives which part of its archive.
+ */
+export const chunkIndexPredicateType = 'https://portcullis.dev/chunk-index/v1';
+
 /** Predicate type of a verification summary (SLSA VSA, version 1). */
 export const summaryPredicateType = 'https://slsa.dev/verification_summary/v1';
 
@@ -24,6 +30,7 @@ const shortNames: ReadonlyMap<string, string> = new Map([
   ['custom', 'https://cosign.sigstore.dev/attestation/v1'],
   ['vsa', summaryPredicateType],
   ['entitlements', entitlementsPredicateType],
+  ['chunk-index', chunkIndexPredicateType],
 ]);
 
 export const predicateShortNames: readonly string[] = [...shortNames.keys()];

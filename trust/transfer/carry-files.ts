@@ -5,6 +5,7 @@ import { hostPlatform } from '../registries/resolve-image.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
 import { failure, writeTar } from './archive.ts';
 import { present } from './carry.ts';
+import { copyChunked } from './chunked-image.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { useImageFile } from './image-file.ts';
@@ -24,11 +25,15 @@ export function pushImageFile(input: {
   readonly to: string;
   readonly registry: RegistryAccess;
   readonly progress?: CopyProgress;
+  /** Compresses the layers in parts that can be fetched alone. The image gets another digest. */
+  readonly chunked?: boolean;
 }): Promise<CopiedImage> {
-  const { file, image, registry, progress } = input;
+  const { file, image, registry, progress, chunked = false } = input;
   // A wrong reference is reported before a large archive is read.
   const target = wantedOf(input.to);
   return useImageFile({ file, image }, async ({ repository, digest }) => {
+    if (chunked && target.reference.digest !== undefined)
+      throw failure('TRUST_ARCHIVE_OTHER_DIGEST', file, 'compressed in parts, the image has another digest', 'name a tag');
     if (target.reference.digest !== undefined && target.reference.digest !== digest)
       throw failure(
         'TRUST_ARCHIVE_OTHER_DIGEST',
@@ -37,7 +42,8 @@ export function pushImageFile(input: {
         'name a tag',
       );
     const to = present((await registry.repositories(target.reference)).at(-1), input.to);
-    return copyImage({
+    const copy = chunked ? copyChunked : copyImage;
+    return copy({
       from: repository,
       to,
       reference: target.name,

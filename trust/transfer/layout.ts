@@ -139,6 +139,10 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       if (found.size !== size) throw damaged(digest, `it is not a file of ${size} bytes`);
       return checkedBytes(files, fileOf(digest), { digest, size }, begun);
     },
+    async blobPart({ digest, size }, { offset, length }) {
+      const bytes = await read(digest, size);
+      return bytes.subarray(offset, offset + length);
+    },
     async blobBytes({ digest, size }, limit) {
       return readBlob(digest, Math.min(size, limit));
     },

@@ -32,6 +32,8 @@ export interface LayerFileRecord {
   readonly bytes: number;
   /** The digest, in hex, by which fs-verity knows the file; undefined: it has no fs-verity. */
   readonly verity?: string;
+  /** The archive is not there yet: only what is behind its last page is compared. */
+  readonly lazy?: true;
 }
 
 export interface EncodedLayer extends LayerFileRecord {

@@ -20,6 +20,8 @@ export interface StoredLayerRecord {
   readonly bytes: number;
   /** The digest, in hex, by which fs-verity knows the file; undefined: it has no fs-verity. */
   readonly verity?: string;
+  /** The archive is not there yet. */
+  readonly lazy?: true;
 }
 
 /**

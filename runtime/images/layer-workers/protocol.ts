@@ -47,6 +47,8 @@ export interface LayerRecord {
   readonly bytes: number;
   /** The digest, in hex, by which fs-verity knows an EROFS file; undefined: it has no fs-verity. */
   readonly verity?: string;
+  /** The file has holes that are filled when they are read: nothing mounts it unless it is guarded. */
+  readonly lazy?: true;
 }
 
 /** A task of a Worker of the pool. */

@@ -1,0 +1,214 @@
+import { rm } from 'node:fs/promises';
+import type { RegistryClientOptions } from '../../base/distribution/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { BlobOrigin } from './blob-sources.ts';
+import { hexOf } from './folders.ts';
+import type { ChunkIndex } from './lazy/chunk-index.ts';
+import { findFiller, startFiller } from './lazy/filler-client.ts';
+import type { FillerClient } from './lazy/filler-client.ts';
+import { layerFileName } from './erofs/layer-folder.ts';
+import type { MountWay } from './erofs/mount-layer.ts';
+import { whyNoPreContentEvents } from './lazy/probe.ts';
+import type { LayerState } from './lazy/protocol.ts';
+import { imageError } from './limits/failures.ts';
+import { publish } from './publish.ts';
+import type { PublishDeps } from './publish.ts';
+import type { ImageRecords } from './records.ts';
+import { orAborted } from './serial.ts';
+import type { LayerRow } from './stored-image.ts';
+import { isWhole } from './upkeep.ts';
+
+/** How the daemon starts layers lazily. */
+export interface LazyOptions {
+  /** Whether pulls are lazy. Layers of an earlier run are completed in any case. */
+  readonly isOn: boolean;
+  /** Path of the filler's socket, at most 107 bytes, in a folder that only root enters. */
+  readonly socket: string;
+  /** Called with each process of the filler: they outlive the daemon. */
+  readonly onStarted?: (pid: number) => void;
+}
+
+/** The layers whose files have holes, and the filler that guards them. */
+export interface LazyLayers {
+  /** Whether a pull can be lazy at this moment. */
+  isOn(): boolean;
+  /**
+   * Hands the layers of an image to the filler, before they are recorded. Resolves when no read of their
+   * files passes unanswered.
+   * @throws IMAGES_LAYER_UNGUARDED
+   */
+  guard(rows: readonly LayerRow[], index: ChunkIndex, origin: BlobOrigin): Promise<void>;
+  /** What the filler says of a layer; undefined: it does not guard it. */
+  state(folder: string): LayerState | undefined;
+  /** @throws IMAGES_LAYER_UNGUARDED */
+  requireGuarded(folder: string): void;
+  /** Whether file and blob of a layer that nobody guards are complete, as after a power cut at the end. */
+  isComplete(row: LayerRow, verify: () => Promise<readonly string[]>, signal: AbortSignal): Promise<boolean>;
+  /** Makes an ordinary layer of a complete one. */
+  finish(row: LayerRow): Promise<void>;
+  /** Resolves when none of these layers has holes any more. */
+  whole(folders: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Lets the filler forget the layers that `isNeeded` does not name. */
+  tidy(isNeeded: (folder: string) => boolean): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface LazyLayersDeps extends Omit<PublishDeps, 'layers' | 'places' | 'publishing'> {
+  readonly publishDeps: () => PublishDeps;
+  readonly records: Pick<ImageRecords, 'layer' | 'layers' | 'replaceLayer'>;
+  readonly registryOptions: RegistryClientOptions | undefined;
+  readonly way: MountWay;
+  /** Checks a layer whose state is final or unknown. Called after the store was opened. */
+  readonly look: (folder: string) => void;
+}
+
+/** The blob of a layer until it is complete, in the layer's folder. */
+export const lazyBlobName = 'blob';
+
+/** Connects to a filler that an earlier run has left. Never fails: layers that nobody guards are not used. */
+export async function openLazyLayers(
+  deps: LazyLayersDeps,
+  options: LazyOptions | undefined,
+): Promise<LazyLayers> {
+  const { folders, records, registryOptions, way, look, log, sync } = deps;
+  const hasRows = (): boolean => [...records.layers()].some(({ lazy }) => lazy === true);
+  const why = options?.isOn === true ? whyNot() : 'it is not configured';
+  let client: FillerClient | undefined;
+  let starting: Promise<FillerClient> | undefined;
+  let isClosed = false;
+  const settled = new Map<string, PromiseWithResolvers<void>>();
+
+  function whyNot(): string | undefined {
+    if (registryOptions === undefined) return 'this store has no registries';
+    if (way.kind !== 'file') return 'the kernel does not mount layer files directly';
+    return whyNoPreContentEvents(folders.staging);
+  }
+
+  const clientDeps = {
+    socket: options?.socket ?? '',
+    log,
+    onStarted: options?.onStarted,
+    onState(folder: string, state: LayerState, reason: string) {
+      if (state === 'refused') log.error({ layer: folder, why: reason }, 'a layer is refused: it is not what was signed');
+      look(folder);
+    },
+    onLost() {
+      client = undefined;
+      if (isClosed) return;
+      log.error({}, 'the filler of layers has ended: reads of what is not there fail, and their images are pulled again');
+      for (const { folder, lazy } of records.layers()) if (lazy === true) look(folder);
+    },
+  };
+
+  function start(): Promise<FillerClient> {
+    starting ??= startFiller(clientDeps)
+      .then((started) => (client = started))
+      .finally(() => (starting = undefined));
+    return starting;
+  }
+
+  if (options !== undefined) {
+    client = await findFiller(clientDeps).catch((thrown: unknown) => {
+      log.warn({ why: reasonOf(thrown) }, 'the filler of an earlier run is not used');
+      return undefined;
+    });
+  }
+  if (options?.isOn === true && why !== undefined)
+    log.warn({ why }, 'images are not started lazily on this machine');
+  // The first image need not wait for the process.
+  if (why === undefined && client === undefined)
+    start().catch((thrown: unknown) => {
+      log.warn({ why: reasonOf(thrown) }, 'the filler of layers did not start; the next pull tries again');
+    });
+
+  function settle(folder: string): void {
+    settled.get(folder)?.resolve();
+    settled.delete(folder);
+  }
+
+  return {
+    isOn: () => why === undefined && !isClosed,
+    async guard(rows, index, origin) {
+      try {
+        const filler = client ?? (await start());
+        for (const row of rows) {
+          if (row.lazy !== true) continue;
+          const chunks = index.layers.find(({ diffId }) => diffId === row.diffId);
+          if (chunks === undefined) throw new Error('the index does not name the layer');
+          const folder = `${folders.layers}/${row.folder}`;
+          await filler.add({
+            folder: row.folder,
+            path: `${folder}/${layerFileName}`,
+            blobPath: `${folder}/${lazyBlobName}`,
+            chunks,
+            origin: {
+              registry: registryOptions ?? {},
+              reference: { registry: origin.reference.registry, repository: origin.reference.repository },
+              credentials: origin.credentials,
+              places: origin.ordered.map((place) => origin.places.indexOf(place)),
+            },
+          });
+        }
+      } catch (thrown) {
+        throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
+      }
+    },
+    state: (folder) => client?.layers.get(folder),
+    requireGuarded(folder) {
+      const state = client?.layers.get(folder);
+      if (state === undefined) throw unguarded(folder, 'no filler runs that fills it');
+      if (state === 'refused') throw unguarded(folder, 'what was fetched is not what was signed');
+    },
+    async isComplete(row, verify, signal) {
+      const blob = `${folders.layers}/${row.folder}/${lazyBlobName}`;
+      return (await verify()).length === 0 && (await isWhole(blob, row.blobDigest, signal));
+    },
+    async finish(row) {
+      const from = `${folders.layers}/${row.folder}/${lazyBlobName}`;
+      const move = { kind: 'link', from, to: `${folders.blobs}/${hexOf(row.blobDigest)}` } as const;
+      await publish(deps.publishDeps(), [
+        { pendingMove: () => move, published: () => undefined, begun: sync.era() },
+      ]);
+      const { lazy: _complete, ...whole } = row;
+      await records.replaceLayer(whole);
+      await rm(from, { force: true });
+      // The kernel lets every read pass from here on.
+      await client?.forget(row.folder).catch((thrown: unknown) => {
+        log.warn({ layer: row.folder, why: reasonOf(thrown) }, 'the filler still guards a complete layer');
+      });
+      settle(row.folder);
+      log.info({ layer: row.folder }, 'a layer that was started lazily is complete');
+    },
+    async whole(wanted, signal) {
+      for (const folder of wanted) {
+        if (records.layer(folder)?.lazy !== true) continue;
+        const waiting = settled.get(folder) ?? Promise.withResolvers<void>();
+        settled.set(folder, waiting);
+        await orAborted(waiting.promise, signal);
+      }
+    },
+    async tidy(isNeeded) {
+      for (const folder of [...settled.keys()]) if (records.layer(folder)?.lazy !== true) settle(folder);
+      for (const folder of [...(client?.layers.keys() ?? [])])
+        if (!isNeeded(folder)) await client?.forget(folder).catch(() => undefined);
+    },
+    async close() {
+      isClosed = true;
+      await starting?.catch(() => undefined);
+      client?.close();
+      if (client !== undefined && hasRows())
+        log.info({}, 'the filler completes the layers that are not complete, without the daemon');
+    },
+  };
+}
+
+function unguarded(on: string, why: string): Error {
+  return imageError({
+    code: 'IMAGES_LAYER_UNGUARDED',
+    kind: 'precondition',
+    attempted: 'use layer that is not complete',
+    on,
+    why,
+    fix: 'pull the image again',
+  });
+}

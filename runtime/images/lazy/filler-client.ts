@@ -1,0 +1,165 @@
+import { spawn } from 'node:child_process';
+import { rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { workerFile } from '../../../base/process/index.ts';
+import { fillerVersion, hearMessages, sendMessage } from './protocol.ts';
+import type { FillerMessage, FillerRequest, LayerState, LazyLayer } from './protocol.ts';
+
+const startMs = 20_000;
+const answerMs = 20_000;
+
+/** The connection of a daemon to the filler. */
+export interface FillerClient {
+  /** The layers that the filler guards, and how far it is with each. */
+  readonly layers: ReadonlyMap<string, LayerState>;
+  /** Resolves when nobody can read what is not there. @throws Error with the reason of the filler */
+  add(layer: LazyLayer): Promise<void>;
+  forget(folder: string): Promise<void>;
+  /** Leaves the filler to itself: it goes on, and ends when it has no layer. */
+  close(): void;
+}
+
+export interface FillerClientDeps {
+  /** Absolute path of the filler's socket, at most 107 bytes. */
+  readonly socket: string;
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  /** Called when the state of a layer is final. */
+  readonly onState: (folder: string, state: LayerState, why: string) => void;
+  /** Called when the filler is gone: the layers are not guarded any more, and stay shut. */
+  readonly onLost: () => void;
+  /** Called with each process of the filler: they outlive the daemon. */
+  readonly onStarted?: ((pid: number) => void) | undefined;
+}
+
+/**
+ * Connects to the filler that an earlier run of the daemon has left.
+ * @returns undefined when none runs
+ * @throws Error when it does not answer, or belongs to another release
+ */
+export async function findFiller(deps: FillerClientDeps): Promise<FillerClient | undefined> {
+  const socket = await dial(deps.socket);
+  return socket && attend(deps, socket);
+}
+
+/**
+ * Starts a filler. What is at its path is removed.
+ * @throws Error when it does not start
+ */
+export async function startFiller(deps: FillerClientDeps): Promise<FillerClient> {
+  return attend(deps, await startAt(deps));
+}
+
+async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerClient> {
+  const { log, onState, onLost } = deps;
+  const layers = new Map<string, LayerState>();
+  const waiting = new Map<number, PromiseWithResolvers<FillerMessage>>();
+  let [id, isClosed] = [0, false];
+  socket.on('error', () => undefined);
+  socket.once('close', () => {
+    for (const { reject } of waiting.values()) reject(new Error('the filler of layers has ended'));
+    waiting.clear();
+    layers.clear();
+    if (!isClosed) onLost();
+  });
+  hearMessages<FillerMessage>(socket, (message) => {
+    if (message.kind === 'log') log[message.level](message.fields, message.text);
+    else if (message.kind === 'state') {
+      layers.set(message.folder, message.state);
+      onState(message.folder, message.state, message.why);
+    } else waiting.get(message.id)?.resolve(message);
+  });
+
+  type Asked<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never;
+  async function ask(request: Asked<FillerRequest>): Promise<FillerMessage> {
+    if (socket.destroyed) throw new Error('the filler of layers has ended');
+    id += 1;
+    const own = id;
+    const answer = Promise.withResolvers<FillerMessage>();
+    waiting.set(own, answer);
+    const late = setTimeout(() => {
+      answer.reject(new Error(`the filler of layers did not answer within ${answerMs / 1000} s`));
+    }, answerMs);
+    try {
+      sendMessage(socket, { ...request, id: own } as FillerRequest);
+      const reply = await answer.promise;
+      if (reply.kind === 'failed') throw new Error(reply.why);
+      return reply;
+    } finally {
+      clearTimeout(late);
+      waiting.delete(own);
+    }
+  }
+
+  const hello = await ask({ kind: 'hello' });
+  if (hello.kind !== 'hello' || hello.version !== fillerVersion) {
+    isClosed = true;
+    socket.destroy();
+    throw new Error('the filler that runs belongs to another release: it ends with its last layer');
+  }
+  for (const pid of hello.pids) deps.onStarted?.(pid);
+  for (const layer of hello.layers) layers.set(layer.folder, layer.state);
+  // The daemon may end: the filler does not keep it.
+  socket.unref();
+  return {
+    layers,
+    async add(layer) {
+      await ask({ kind: 'add', layer });
+      if (!layers.has(layer.folder)) layers.set(layer.folder, 'filling');
+    },
+    async forget(folder) {
+      layers.delete(folder);
+      if (!socket.destroyed) await ask({ kind: 'forget', folder });
+    },
+    close() {
+      isClosed = true;
+      socket.destroy();
+    },
+  };
+}
+
+function dial(path: string): Promise<Socket | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      resolve(socket);
+    });
+    socket.once('error', () => {
+      resolve(undefined);
+    });
+  });
+}
+
+async function startAt({ socket: path }: FillerClientDeps): Promise<Socket> {
+  await rm(path, { force: true });
+  const program = workerFile(import.meta.url, './filler.worker.ts');
+  // No file of the daemon, and none of its variables, which may hold secrets. Proxies are part of the way to
+  // registries.
+  const names = ['PATH', 'NODE_COMPILE_CACHE', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'];
+  for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY']) names.push(name, name.toLowerCase());
+  const child = spawn(process.execPath, ['--max-semi-space-size=1', '--single-threaded-gc', program, path], {
+    argv0: 'portcullis-filler',
+    detached: true,
+    cwd: '/',
+    stdio: 'ignore',
+    env: Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
+  });
+  let ended: string | undefined;
+  child.once('error', (error) => (ended = reasonOf(error)));
+  child.once('exit', (code, signal) => (ended = `it ended with ${signal ?? `code ${code}`}`));
+  child.unref();
+  const until = performance.now() + startMs;
+  while (performance.now() < until) {
+    const socket = await dial(path);
+    if (socket !== undefined) {
+      return socket;
+    }
+    if (ended !== undefined) throw new Error(`the filler of layers did not start: ${ended}`);
+    await pause(10);
+  }
+  child.kill('SIGKILL');
+  throw new Error(`the filler of layers did not start within ${startMs / 1000} s`);
+}

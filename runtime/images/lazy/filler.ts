@@ -1,0 +1,233 @@
+import { closeSync, fstatSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { createRegistryClient } from '../../../base/distribution/index.ts';
+import type { RegistryClient } from '../../../base/distribution/index.ts';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { answerPreContent, createPreContentGroup } from '../../../base/kernel/index.ts';
+import type { PreContentEvent } from '../../../base/kernel/index.ts';
+import { startWorker } from '../../../base/process/index.ts';
+import { createFetchSlots } from './fetch-slots.ts';
+import type { FetchSlots } from './fetch-slots.ts';
+import { guardLayer } from './guarded-layer.ts';
+import type { GuardedLayer } from './guarded-layer.ts';
+import { mostWaiting, startKeeper } from './keeper.ts';
+import type { Keeper } from './keeper.ts';
+import type { ChunkSource } from './layer-fill.ts';
+import { fillerVersion, hearMessages, sendMessage } from './protocol.ts';
+import type { ChunkOrigin, FillerMessage, FillerRequest, LazyLayer } from './protocol.ts';
+
+/** Fetches at a time from one registry. A chunk has at most 4 MiB, and is in memory twice. */
+const slotLimits = { demanded: 8, background: 3 } as const;
+/** Messages that wait for a daemon. */
+const mostKept = 200;
+/** How long a filler without layers waits for a daemon. */
+const idleMs = 10_000;
+
+type LogMessage = Extract<FillerMessage, { readonly kind: 'log' }>;
+
+/**
+ * Serves a daemon at a socket until no layer needs it. A failure of this process closes the gate: the keeper
+ * refuses every read that is not answered.
+ * @param socket absolute path, in a folder that only its owner enters
+ */
+export async function runFiller(socket: string): Promise<void> {
+  // The terminal or the service of the daemon is not its own.
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  process.on('uncaughtException', leave);
+  process.on('unhandledRejection', leave);
+  const group = createPreContentGroup();
+  const connections = new Set<Socket>();
+  const kept: LogMessage[] = [];
+  const say = (message: FillerMessage): void => {
+    for (const connection of connections) sendMessage(connection, message);
+    if (connections.size === 0 && message.kind === 'log' && kept.length < mostKept) kept.push(message);
+  };
+  const log = (level: LogMessage['level'], fields: LogMessage['fields'], text: string): void => {
+    say({ kind: 'log', level, fields, text });
+  };
+  const keeper = await startKeeper(
+    group,
+    (why) => {
+      log('warn', { why }, 'the process that keeps unfinished layers shut ended, and is started again');
+    },
+    () => leave(),
+  );
+  const filler = createFiller({ group, keeper, say, log });
+  const server = createServer((connection) => {
+    connections.add(connection);
+    for (const message of kept.splice(0)) sendMessage(connection, message);
+    connection.on('error', () => undefined);
+    connection.once('close', () => connections.delete(connection));
+    hearMessages<FillerRequest>(connection, (request) => {
+      void filler.perform(request).then((reply) => {
+        sendMessage(connection, reply);
+      });
+    });
+  });
+  const endIfIdle = async (): Promise<void> => {
+    if (connections.size > 0) return;
+    await filler.forgetRemoved();
+    if (connections.size > 0 || filler.isNeeded()) return;
+    server.close();
+    await keeper.end(!hasMarks(group));
+    await rm(socket, { force: true });
+    leave();
+  };
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socket, resolve);
+  });
+  setInterval(() => void endIfIdle().catch(() => leave()), idleMs);
+}
+
+/**
+ * Ends this process at once, whatever its threads do: one of them is in read(2), for which an orderly end
+ * would wait. When the end is a failure, the keeper takes over.
+ */
+function leave(): never {
+  process.kill(process.pid, 'SIGKILL');
+  throw new Error('unreachable');
+}
+
+/**
+ * Whether a file is marked: one that is not complete, and that somebody still has open. A mark goes with its
+ * file. Source: proc_pid_fdinfo(5), fanotify.
+ */
+function hasMarks(group: number): boolean {
+  return /^fanotify (?:ino|mnt_id|sdev)/mu.test(readFileSync(`/proc/self/fdinfo/${group}`, 'utf8'));
+}
+
+interface Filler {
+  perform(request: FillerRequest): Promise<FillerMessage>;
+  /** Whether a layer is guarded. */
+  isNeeded(): boolean;
+  /** Forgets the layers whose files have no name any more: their store was removed. */
+  forgetRemoved(): Promise<void>;
+}
+
+function createFiller(deps: {
+  readonly group: number;
+  readonly keeper: Keeper;
+  readonly say: (message: FillerMessage) => void;
+  readonly log: (level: LogMessage['level'], fields: LogMessage['fields'], text: string) => void;
+}): Filler {
+  const { group, keeper, say, log } = deps;
+  const byFolder = new Map<string, Promise<GuardedLayer>>();
+  const byKey = new Map<string, GuardedLayer>();
+  const slots = new Map<string, FetchSlots>();
+  const registries = openRegistries();
+  const waiting = new SharedArrayBuffer(4);
+  const count = new Int32Array(waiting);
+  const gate = startWorker(import.meta.url, './gate.worker.ts', {
+    workerData: { group, waiting, most: mostWaiting },
+  });
+  // Without the thread nobody answers. The keeper does, as soon as this process is gone.
+  gate.once('error', () => leave());
+  gate.once('exit', () => leave());
+  gate.on('message', (events: readonly PreContentEvent[]) => {
+    for (const event of events) void answerEvent(event);
+  });
+
+  async function answerEvent({ fd, offset, length }: PreContentEvent): Promise<void> {
+    try {
+      if (fd < 0) return;
+      const { dev, ino } = fstatSync(fd, { bigint: true });
+      const layer = byKey.get(`${dev}:${ino}`);
+      answerPreContent(group, fd, layer !== undefined && (await layer.admits(offset, length)));
+      closeSync(fd);
+    } catch (thrown) {
+      log('error', { why: reasonOf(thrown) }, 'a read of a layer could not be answered');
+      leave();
+    } finally {
+      Atomics.sub(count, 0, 1);
+      Atomics.notify(count, 0);
+    }
+  }
+
+  async function add(layer: LazyLayer): Promise<void> {
+    const { folder, origin } = layer;
+    const sources = registries.sourcesOf(origin, layer);
+    const known = byFolder.get(folder);
+    if (known !== undefined) {
+      (await known).useSources(sources);
+      return;
+    }
+    const host = origin.reference.registry;
+    const own = slots.get(host) ?? createFetchSlots(slotLimits);
+    slots.set(host, own);
+    const guarding = guardLayer(layer, { group, sources, slots: own, log });
+    byFolder.set(folder, guarding);
+    let guarded: GuardedLayer;
+    try {
+      guarded = await guarding;
+    } catch (thrown) {
+      byFolder.delete(folder);
+      throw thrown;
+    }
+    byKey.set(guarded.key, guarded);
+    void guarded.complete().then(() => {
+      say({ kind: 'state', folder, state: guarded.state(), why: guarded.why() });
+    });
+  }
+
+  async function forget(folder: string): Promise<void> {
+    const layer = await byFolder.get(folder);
+    if (layer === undefined) return;
+    byFolder.delete(folder);
+    byKey.delete(layer.key);
+    // The mark of another one stays: what still has its file open must never read its holes.
+    if (layer.state() === 'complete') layer.unguard();
+    await layer.close();
+  }
+
+  async function perform(request: FillerRequest): Promise<FillerMessage> {
+    const { id } = request;
+    try {
+      if (request.kind === 'hello') {
+        const layers = (await Promise.all(byFolder.values())).map(({ folder, state }) => ({
+          folder,
+          state: state(),
+        }));
+        return { kind: 'hello', id, version: fillerVersion, pids: [process.pid, keeper.pid()], layers };
+      }
+      if (request.kind === 'add') await add(request.layer);
+      else await forget(request.folder);
+      return { kind: 'done', id };
+    } catch (thrown) {
+      return { kind: 'failed', id, why: reasonOf(thrown) };
+    }
+  }
+
+  return {
+    perform,
+    isNeeded: () => byFolder.size > 0,
+    async forgetRemoved() {
+      for (const [folder, guarding] of [...byFolder]) if (await (await guarding).isRemoved()) await forget(folder);
+    },
+  };
+}
+
+/** Opens the registries of layers; layers with equal options share connections and tokens. */
+function openRegistries(): {
+  sourcesOf(origin: ChunkOrigin, layer: Pick<LazyLayer, 'chunks'>): readonly ChunkSource[];
+} {
+  const clients = new Map<string, RegistryClient>();
+  return {
+    sourcesOf({ registry, reference, credentials, places }, { chunks: { blob } }) {
+      const { rules = [], insecureHosts, certificateFolders, tls = [] } = registry;
+      const key = JSON.stringify([[...rules], insecureHosts, certificateFolders, [...tls]]);
+      const client = clients.get(key) ?? createRegistryClient({ ...registry, retry: { attempts: 2 } });
+      clients.set(key, client);
+      const repositories = client.repositories(reference, credentials);
+      return places.flatMap((place) => {
+        const repository = repositories[place];
+        if (repository === undefined) return [];
+        const source: ChunkSource = ({ blobAt, blobBytes }, signal) =>
+          repository.blobPart(blob, { offset: blobAt, length: blobBytes }, signal);
+        return [source];
+      });
+    },
+  };
+}

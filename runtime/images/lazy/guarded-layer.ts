@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { markPreContent, unmarkPreContent } from '../../../base/kernel/index.ts';
+import { headBytes } from '../erofs/format.ts';
+import type { ChunkPlace } from './chunk-index.ts';
+import type { FetchSlots } from './fetch-slots.ts';
+import { createLayerFill } from './layer-fill.ts';
+import type { ChunkSource, LayerFill } from './layer-fill.ts';
+import type { LayerState, LazyLayer } from './protocol.ts';
+import { writeAll } from './write-all.ts';
+
+const partBytes = 1024 * 1024;
+/** Reasons that are logged for one layer in a second. */
+const mostReasons = 5;
+
+/** A layer file that the kernel lets nobody read before the filler has answered. */
+export interface GuardedLayer {
+  readonly folder: string;
+  /** `device:inode` of the file. */
+  readonly key: string;
+  state(): LayerState;
+  why(): string;
+  /** Resolves with the answer to a read: true when all of the range is there. */
+  admits(offset: number, length: number): Promise<boolean>;
+  /** Fills what is missing, then checks the whole. Resolves when the state is final, or the layer is closed. */
+  complete(): Promise<void>;
+  /** Whether the file has no name any more. */
+  isRemoved(): Promise<boolean>;
+  useSources(sources: readonly ChunkSource[]): void;
+  /** Lets every read pass. Only for a complete layer. */
+  unguard(): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Guards a layer file, from this call on for every descriptor that is opened later.
+ * @throws KERNEL_…, or the error of a file
+ */
+export async function guardLayer(
+  { folder, path, blobPath, chunks }: LazyLayer,
+  deps: {
+    readonly group: number;
+    readonly sources: readonly ChunkSource[];
+    readonly slots: FetchSlots;
+    readonly log: (level: 'warn' | 'error', fields: Record<string, unknown>, text: string) => void;
+  },
+): Promise<GuardedLayer> {
+  const { group, slots, log } = deps;
+  let { sources } = deps;
+  // Opened before the mark: what the filler writes and reads through it makes no event.
+  const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  let blob: FileHandle | undefined;
+  try {
+    blob = await open(blobPath, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    await blob.truncate(chunks.blob.size);
+    markPreContent(group, `/proc/self/fd/${file.fd}`);
+  } catch (thrown) {
+    await file.close();
+    await blob?.close();
+    throw thrown;
+  }
+  const stats = await file.stat({ bigint: true });
+  const target = blob;
+  let state: LayerState = 'filling';
+  let why = '';
+  let isClosed = false;
+  let said = { at: 0, count: 0 };
+
+  function tell(fields: Record<string, unknown>, text: string): void {
+    const now = performance.now();
+    if (now - said.at > 1000) said = { at: now, count: 0 };
+    said.count += 1;
+    if (said.count <= mostReasons) log('warn', { layer: folder, ...fields }, text);
+  }
+
+  const fill: LayerFill = createLayerFill({
+    layer: chunks,
+    sources: () => sources,
+    async store(place: ChunkPlace, content, part) {
+      await writeAll(file, content, place.at);
+      await writeAll(target, part, place.blobAt);
+    },
+    slots,
+    failed(chunk, { at, bytes }, reason) {
+      tell({ chunk, at, bytes, why: reason }, 'a part of a layer could not be had: reads of it fail');
+    },
+  });
+
+  async function check(): Promise<string | undefined> {
+    await file.datasync();
+    await target.datasync();
+    const archive = await digestOf(file, headBytes, chunks.archiveBytes);
+    if (archive !== chunks.diffId) return `its archive has the digest ${archive}, and not its diff id`;
+    const whole = await digestOf(target, 0, chunks.blob.size);
+    return whole === chunks.blob.digest ? undefined : `its blob has the digest ${whole}, and not its own`;
+  }
+
+  return {
+    folder,
+    key: `${stats.dev}:${stats.ino}`,
+    state: () => state,
+    why: () => why,
+    async admits(offset, length) {
+      if (state === 'complete') return true;
+      // Also what is there: the publisher's index does not belong to the image.
+      if (state === 'refused') return false;
+      try {
+        await fill.need(offset, length);
+        return true;
+      } catch (thrown) {
+        tell({ offset, length, why: reasonOf(thrown) }, 'a read of a layer was refused');
+        return false;
+      }
+    },
+    async complete() {
+      try {
+        await fill.fillRest();
+        const bad = await check();
+        if (isClosed) return;
+        state = bad === undefined ? 'complete' : 'refused';
+        why = bad ?? '';
+      } catch (thrown) {
+        if (isClosed) return;
+        state = 'refused';
+        why = reasonOf(thrown);
+      }
+      if (state === 'refused') log('error', { layer: folder, why }, 'a layer that was fetched is not the signed one');
+    },
+    isRemoved: async () => (await file.stat()).nlink === 0,
+    useSources(fresh) {
+      sources = fresh;
+    },
+    unguard() {
+      if (state !== 'complete') throw new Error('the layer is not complete');
+      unmarkPreContent(group, `/proc/self/fd/${file.fd}`);
+    },
+    async close() {
+      isClosed = true;
+      fill.close('the layer is not needed any more');
+      await file.close();
+      await target.close();
+    },
+  };
+}
+
+async function digestOf(file: FileHandle, from: number, length: number): Promise<string> {
+  const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(partBytes);
+  for (let done = 0; done < length;) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(partBytes, length - done), from + done);
+    if (bytesRead === 0) throw new Error('the file became shorter');
+    hash.update(buffer.subarray(0, bytesRead));
+    done += bytesRead;
+  }
+  return `sha256:${hash.digest('hex')}`;
+}

@@ -1,0 +1,79 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { preContentRefusal, sealedFile } from '../../../base/kernel/index.ts';
+import { keeperProgram } from './keeper-program.ts';
+
+/**
+ * More descriptors than the filler ever has: it has at most {@link mostWaiting} events, a few sockets, and two
+ * files for each layer.
+ */
+const fillerFiles = 65_536;
+/** How many events may wait in the filler. */
+export const mostWaiting = 4096;
+
+/** The process that shuts the gate when the filler is gone. */
+export interface Keeper {
+  readonly pid: () => number;
+  /** @param allComplete false: some file has holes for ever, so the process stays and refuses their reads */
+  end(allComplete: boolean): Promise<void>;
+}
+
+/**
+ * Starts the keeper, and starts it again when it ended. Resolves when it runs.
+ * @param group descriptor of the fanotify group, of which it gets a copy
+ * @param lost called when it cannot be started again: the filler must not be the only holder of the group
+ * @throws Error when it cannot be started
+ */
+export async function startKeeper(
+  group: number,
+  restarted: (why: string) => void,
+  lost: (why: string) => void,
+): Promise<Keeper> {
+  const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+  const program = sealedFile('portcullis-gate', keeperProgram(fillerFiles, preContentRefusal, machine));
+  let isEnding = false;
+  let child = await start();
+
+  async function start(): Promise<ChildProcess> {
+    const started = spawn(`/proc/self/fd/${program}`, [], {
+      argv0: 'portcullis-gate',
+      env: {},
+      stdio: [group, 'pipe', 'ignore'],
+      detached: true,
+    });
+    await new Promise<void>((resolve, reject) => {
+      started.once('spawn', resolve);
+      started.once('error', reject);
+    });
+    // A read of its end that fails says no more than its end does.
+    started.stdout?.on('error', () => undefined);
+    started.unref();
+    started.once('exit', (code, signal) => {
+      if (isEnding) return;
+      restarted(signal ?? `code ${code}`);
+      start().then(
+        (next) => (child = next),
+        (thrown: unknown) => {
+          lost(String(thrown));
+        },
+      );
+    });
+    return started;
+  }
+
+  return {
+    pid: () => child.pid ?? 0,
+    async end(allComplete) {
+      isEnding = true;
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      const pipe = child.stdout as Socket | null;
+      if (!allComplete) {
+        pipe?.destroy();
+        return;
+      }
+      pipe?.end(Buffer.from([1]));
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,201 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { chunkTable, sha256Hex } from './chunk-index.ts';
+import type { ChunkPlace, LayerChunks } from './chunk-index.ts';
+import type { FetchSlots } from './fetch-slots.ts';
+
+const inflate = promisify(gunzip);
+
+/** Times of the fetches of one layer, in milliseconds. */
+export interface FillTimes {
+  /** How long a process waits for what it reads. */
+  readonly demandMs: number;
+  /** How long one source may take for one chunk. */
+  readonly fetchMs: number;
+  /** How long a read waits for a fetch that the background has begun, before there is a second one. */
+  readonly hedgeMs: number;
+  /** How long a chunk that could not be had is refused without another fetch. */
+  readonly refuseMs: number;
+  /** How long the background waits after a failure: the first time, and at most. */
+  readonly retryMs: readonly [first: number, most: number];
+}
+
+export const defaultFillTimes: FillTimes = {
+  demandMs: 30_000,
+  fetchMs: 10_000,
+  hedgeMs: 2_000,
+  refuseMs: 1_000,
+  retryMs: [1_000, 60_000],
+};
+
+/** Fetches a part of the blob. @throws why it cannot be had */
+export type ChunkSource = (part: ChunkPlace, signal: AbortSignal) => Promise<Uint8Array>;
+
+export interface LayerFillDeps {
+  readonly layer: Pick<LayerChunks, 'chunks'>;
+  /** In the order in which they are asked, for example mirrors and the registry. */
+  readonly sources: () => readonly ChunkSource[];
+  /** Writes a checked chunk to the file of the layer and to its blob. */
+  readonly store: (place: ChunkPlace, content: Uint8Array, part: Uint8Array) => Promise<void>;
+  readonly slots: FetchSlots;
+  readonly times?: FillTimes;
+  /** Called for each chunk that could not be had. */
+  readonly failed: (chunk: number, place: ChunkPlace, why: string) => void;
+}
+
+/** Fills the file of one layer, chunk by chunk. Each chunk is fetched once, whoever needs it. */
+export interface LayerFill {
+  /** Resolves when a range of the file is there. @throws the reason when it is not, after `demandMs` at most */
+  need(offset: number, length: number): Promise<void>;
+  /** Fetches everything that is not there, and tries again until it is there, or the fill is closed. */
+  fillRest(): Promise<void>;
+  /** How many chunks are there. */
+  filled(): number;
+  /** Ends all fetches; whoever waits is refused. */
+  close(why: string): void;
+}
+
+/** The source would serve the same bytes again. */
+class WrongBytes extends Error {}
+
+export function createLayerFill(deps: LayerFillDeps): LayerFill {
+  const { layer, sources, store, slots, times = defaultFillTimes, failed } = deps;
+  const table = chunkTable(layer);
+  const isThere = new Uint8Array(table.count);
+  const demanded = new Map<number, Promise<void>>();
+  const inBackground = new Map<number, Promise<void>>();
+  /** Chunks that could not be had a moment ago. */
+  const refused = new Map<number, { readonly until: number; readonly reason: unknown }>();
+  const ended = new AbortController();
+  let there = 0;
+
+  async function fetchFrom(source: ChunkSource, place: ChunkPlace): Promise<void> {
+    const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(times.fetchMs)]);
+    const part = await source(place, signal);
+    // Nothing is inflated, and nothing is written, that the publisher has not signed.
+    if (part.length !== place.blobBytes || sha256Hex(part) !== place.sha256)
+      throw new WrongBytes('the registry served other bytes than the publisher has signed');
+    const content = await inflate(part, { maxOutputLength: place.bytes });
+    if (content.length !== place.bytes)
+      throw new WrongBytes('the signed chunk does not have the signed length');
+    await store(place, content, part);
+  }
+
+  async function fetchChunk(chunk: number): Promise<void> {
+    const place = table.place(chunk);
+    let reason: unknown = new Error('the image has no source');
+    for (const source of sources()) {
+      try {
+        await fetchFrom(source, place);
+        // A second fetch may have been faster.
+        if (isThere[chunk] !== 1) there += 1;
+        isThere[chunk] = 1;
+        refused.delete(chunk);
+        return;
+      } catch (thrown) {
+        ended.signal.throwIfAborted();
+        reason = thrown;
+      }
+    }
+    refused.set(chunk, { until: performance.now() + times.refuseMs, reason });
+    failed(chunk, place, reasonOf(reason));
+    throw reason;
+  }
+
+  /** Joins a fetch of a chunk, or begins one. */
+  function join(
+    flights: Map<number, Promise<void>>,
+    chunk: number,
+    fetch: () => Promise<void>,
+  ): Promise<void> {
+    const known = flights.get(chunk);
+    if (known !== undefined) return known;
+    const flight = fetch().finally(() => flights.delete(chunk));
+    flight.catch(() => undefined);
+    flights.set(chunk, flight);
+    return flight;
+  }
+
+  async function demand(chunk: number): Promise<void> {
+    const recent = refused.get(chunk);
+    if (recent !== undefined && recent.until > performance.now()) throw recent.reason;
+    const begun = inBackground.get(chunk);
+    if (begun !== undefined) {
+      // It may be hanging for as long as it may: it is not the last word.
+      const patience = new AbortController();
+      const enough = pause(times.hedgeMs, undefined, { signal: patience.signal });
+      await Promise.race([begun, enough]).catch(() => undefined);
+      patience.abort();
+      enough.catch(() => undefined);
+    }
+    if (isThere[chunk] === 1) return;
+    const fetch = (): Promise<void> => slots.run('demanded', () => fetchChunk(chunk), ended.signal);
+    await fetch().catch((thrown: unknown) => {
+      // A process that gets an error may give up for good, where a connection only broke.
+      if (thrown instanceof WrongBytes || ended.signal.aborted) throw thrown;
+      return fetch();
+    });
+  }
+
+  async function fetchInBackground(chunk: number): Promise<void> {
+    // Known to others only when it has its turn: nobody who waits for the chunk waits for that turn.
+    await slots.run(
+      'background',
+      async () => {
+        if (isThere[chunk] === 1) return;
+        await (demanded.get(chunk) ?? join(inBackground, chunk, () => fetchChunk(chunk)));
+      },
+      ended.signal,
+    );
+  }
+
+  return {
+    async need(offset, length) {
+      const { first, end } = table.touching(offset, length);
+      const wanted: Promise<void>[] = [];
+      for (let chunk = first; chunk < end; chunk += 1)
+        if (isThere[chunk] !== 1) wanted.push(join(demanded, chunk, () => demand(chunk)));
+      if (wanted.length === 0) return;
+      const limit = new AbortController();
+      const late = pause(times.demandMs, undefined, { signal: limit.signal }).then(() => {
+        throw new Error(`the registry did not serve it within ${times.demandMs / 1000} s`);
+      });
+      late.catch(() => undefined);
+      try {
+        await Promise.race([Promise.all(wanted), late]);
+      } finally {
+        limit.abort();
+      }
+    },
+    async fillRest() {
+      let [wait, most] = times.retryMs;
+      while (there < table.count) {
+        let failures = 0;
+        let next = 0;
+        const before = there;
+        // As many at a time as the slots give turns.
+        const run = async (): Promise<void> => {
+          for (let chunk = next++; chunk < table.count; chunk = next++) {
+            ended.signal.throwIfAborted();
+            if (isThere[chunk] === 1) continue;
+            await fetchInBackground(chunk).catch(() => (failures += 1));
+            // A registry that is down is not asked for every chunk in turn.
+            if (failures > 8) return;
+          }
+        };
+        await Promise.all([run(), run(), run()]);
+        ended.signal.throwIfAborted();
+        if (there === table.count) return;
+        if (there > before) [wait] = times.retryMs;
+        await pause(wait, undefined, { signal: ended.signal });
+        wait = Math.min(2 * wait, most);
+      }
+    },
+    filled: () => there,
+    close(why) {
+      ended.abort(new Error(why));
+    },
+  };
+}

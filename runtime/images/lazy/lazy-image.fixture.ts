@@ -1,0 +1,126 @@
+import { createServer, request as send } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { attestImage } from '../../../trust/index.ts';
+import { pushImage } from '../test-kit.ts';
+import type { Kit } from '../test-kit.ts';
+import { makeChunkIndex } from './make-chunk-index.ts';
+
+/** Images that are started lazily, for tests. Not part of the product. */
+
+/** Compresses an archive in members, each of which is a chunk. */
+export function inMembers(archive: Uint8Array, bytes: number): Buffer {
+  const members: Buffer[] = [];
+  for (let at = 0; at < archive.length; at += bytes)
+    members.push(gzipSync(archive.subarray(at, at + bytes), { level: 0 }));
+  return Buffer.concat(members);
+}
+
+/** Pushes a signed image with a signed chunk index. */
+export async function pushLazyImage(
+  kit: Kit,
+  name: string,
+  archives: readonly Uint8Array[],
+  chunkBytes: number,
+): Promise<string> {
+  const repository = kit.repository(name);
+  const layers = archives.map((tar) => ({ tar, blob: inMembers(tar, chunkBytes) }));
+  const { digest } = await pushImage(repository, { layers, tag: '1' });
+  await kit.sign(name, digest);
+  const folder = mkdtempSync('/var/tmp/portcullis-index-');
+  try {
+    const predicate = await makeChunkIndex({ repository, digest, folder });
+    await attestImage({
+      repository,
+      digest,
+      key: kit.key,
+      type: 'chunk-index',
+      predicate,
+      format: 'bundle',
+      now: new Date(),
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  return digest;
+}
+
+/** What a proxy does to the answer to a request for a part of a blob. */
+export type PartFault = (path: string, range: string) => 'pass' | 'corrupt' | 'hang' | 'fail';
+
+export interface BlobProxy {
+  /** `127.0.0.1:PORT`: a registry in front of another one. */
+  readonly host: string;
+  /** Replaces the fault of parts. */
+  use(fault: PartFault): void;
+  /** Requests for parts, as `DIGEST RANGE`. */
+  readonly parts: string[];
+  /** Bits each second of everything that it sends; undefined: as fast as it can. */
+  limit(bitsPerSecond: number | undefined): void;
+  close(): Promise<void>;
+}
+
+/** Starts a proxy before a registry. It passes everything on, except for what the test wants changed. */
+export async function startBlobProxy(target: string): Promise<BlobProxy> {
+  let fault: PartFault = () => 'pass';
+  let rate: number | undefined;
+  let freeAt = 0;
+  const parts: string[] = [];
+  const [hostname, port] = target.split(':');
+  const pace = async (bytes: number): Promise<void> => {
+    if (rate === undefined) return;
+    const now = performance.now();
+    freeAt = Math.max(freeAt, now) + (bytes * 8 * 1000) / rate;
+    if (freeAt - now > 1) await new Promise((resolve) => setTimeout(resolve, freeAt - now));
+  };
+  const server = createServer((request: IncomingMessage, response: ServerResponse) => {
+    const { range } = request.headers;
+    const path = request.url ?? '';
+    const what = range === undefined ? 'pass' : fault(path, range);
+    if (range !== undefined) parts.push(`${path.split('/').at(-1) ?? ''} ${range}`);
+    if (what === 'hang') return;
+    if (what === 'fail') {
+      response.writeHead(503).end();
+      return;
+    }
+    const onward = send(
+      { hostname, port, path, method: request.method, headers: { ...request.headers, host: target } },
+      (answer) => {
+        const { location } = answer.headers;
+        const headers = { ...answer.headers };
+        if (location !== undefined) headers.location = location.replace(target, request.headers.host ?? target);
+        response.writeHead(answer.statusCode ?? 500, headers);
+        void (async () => {
+          try {
+            for await (const chunk of answer as AsyncIterable<Buffer>) {
+              await pace(chunk.length);
+              if (what === 'corrupt') chunk[chunk.length - 1] = (chunk.at(-1) ?? 0) ^ 1;
+              if (!response.write(chunk)) await new Promise((resolve) => response.once('drain', resolve));
+            }
+            response.end();
+          } catch {
+            response.destroy();
+          }
+        })();
+      },
+    );
+    onward.on('error', () => response.destroy());
+    request.pipe(onward);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    use: (next) => void (fault = next),
+    parts,
+    limit: (bits) => void (rate = bits),
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(() => {
+          resolve();
+        });
+      }),
+  };
+}

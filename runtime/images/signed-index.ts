@@ -1,0 +1,106 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { chunkIndexPredicateType, signedStatements } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
+import { artifactOf, badChunkIndex, chunkIndexTypes, chunkLimits, parseChunkIndex } from './lazy/chunk-index.ts';
+import type { ChunkIndex } from './lazy/chunk-index.ts';
+import { firstAnswer } from './resolve.ts';
+import type { ResolvedImage } from './resolve.ts';
+
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+
+/** The image whose index is wanted, and who decides. */
+export interface SignedIndexInput {
+  /** Normalised. */
+  readonly reference: string;
+  readonly namespace: string;
+  readonly policy: TrustPolicy;
+  readonly resolved: ResolvedImage;
+  readonly now: Date;
+  readonly signal: AbortSignal;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/**
+ * Finds the chunk index that an authority of the policy has signed for an image. An image without one, or
+ * with one that cannot be used, is pulled in the usual way: the reason is logged.
+ * @returns undefined when there is none; otherwise a function that returns the index if it fits the diff ids
+ * of the image's configuration
+ */
+export async function findSignedIndex(
+  input: SignedIndexInput,
+): Promise<((diffIds: readonly string[]) => ChunkIndex | undefined) | undefined> {
+  const { reference, resolved, log, signal } = input;
+  try {
+    const index = await readSignedIndex(input);
+    if (index === undefined) return undefined;
+    return (diffIds) => {
+      const why = misfit(index, resolved, diffIds);
+      if (why === undefined) return index;
+      log.warn({ image: reference, why }, 'the chunk index of an image is not used: it is pulled as a whole');
+      return undefined;
+    };
+  } catch (thrown) {
+    signal.throwIfAborted();
+    log.warn(
+      { image: reference, why: reasonOf(thrown) },
+      'the chunk index of an image is not used: it is pulled as a whole',
+    );
+    return undefined;
+  }
+}
+
+async function readSignedIndex({
+  reference,
+  namespace,
+  policy,
+  resolved,
+  now,
+  signal,
+}: SignedIndexInput): Promise<ChunkIndex | undefined> {
+  const { digest, manifestDigest, places } = resolved;
+  const statements = await signedStatements({
+    ...{ reference, namespace, digest, manifestDigest, repositories: places, policy, now, signal },
+    predicateType: chunkIndexPredicateType,
+    maxSize: 2 * chunkLimits.predicateBytes,
+  });
+  const artifact = statements.map((one) => artifactOf(one, manifestDigest)).find((one) => one !== undefined);
+  if (artifact === undefined) return undefined;
+  const { value } = await firstAnswer(places, artifact.digest, signal, (place) =>
+    readIndex(place, artifact, signal),
+  );
+  return value;
+}
+
+/** Every step is by the digest that the step before has named; the first one is signed. */
+async function readIndex(
+  place: RegistryRepository,
+  artifact: { readonly digest: string; readonly size: number },
+  signal: AbortSignal,
+): Promise<ChunkIndex> {
+  const { content } = await place.manifest({ ...artifact, mediaType: manifestType }, signal);
+  const layer =
+    content.kind === 'manifest' && content.artifactType === chunkIndexTypes.artifact
+      ? content.layers.find(({ mediaType }) => mediaType === chunkIndexTypes.index)
+      : undefined;
+  if (layer === undefined) throw badChunkIndex(artifact.digest, 'the artifact has no index');
+  return parseChunkIndex(await place.blobBytes(layer, chunkLimits.indexBytes, signal), artifact.digest);
+}
+
+/** Returns why an index is not that of the image; undefined: it is. */
+function misfit(
+  index: ChunkIndex,
+  { manifest, manifestDigest }: Pick<ResolvedImage, 'manifest' | 'manifestDigest'>,
+  diffIds: readonly string[],
+): string | undefined {
+  if (index.manifest !== manifestDigest) return 'it is the index of another manifest';
+  if (index.layers.length !== manifest.layers.length) return 'it has another number of layers';
+  const other = index.layers.findIndex(
+    ({ blob, diffId }, at) =>
+      blob.digest !== manifest.layers[at]?.digest ||
+      blob.size !== manifest.layers[at]?.size ||
+      diffId !== diffIds[at],
+  );
+  return other === -1 ? undefined : `its layer ${other} is not that of the image`;
+}
