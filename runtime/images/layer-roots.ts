@@ -177,12 +177,12 @@ export async function openLayerRoots({
         ? // The layers above a layer with holes do not depend on it: the publisher's index refuses such images.
           Promise.reject(unmountable(record.diffId, 'it has holes'))
         : record.form === 'erofs'
-        ? mountOf(() => openFirst(places, `/${layerFileName}`, openFile), record)
-        : openFirst(places, '/fs', (path) => open(path, 'r')).then(({ handle }) => ({
-            // A Worker shares the descriptors of the process.
-            path: `/proc/self/fd/${handle.fd}`,
-            close: () => handle.close(),
-          })),
+          ? mountOf(() => openFirst(places, `/${layerFileName}`, openFile), record)
+          : openFirst(places, '/fs', (path) => open(path, 'r')).then(({ handle }) => ({
+              // A Worker shares the descriptors of the process.
+              path: `/proc/self/fd/${handle.fd}`,
+              close: () => handle.close(),
+            })),
     isUsable: ({ form }) => form === 'folder' || way.kind !== 'none',
     areFolders: (wanted) => wanted.every((folder) => recorded(folder)?.form !== 'erofs'),
     forget,

@@ -93,9 +93,7 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
         // The record of a layer names the blob that it was unpacked from, and only the pulls of that blob
         // keep it.
         const known =
-          there?.begun === era() &&
-          there.blobDigest === blob.digest &&
-          there.isLazy === (stage !== undefined)
+          there?.begun === era() && there.blobDigest === blob.digest && there.isLazy === (stage !== undefined)
             ? there
             : undefined;
         const layer = known ?? beginUnpacking(deps, claimed, position, blob, lowers, signal, stage);

@@ -89,13 +89,17 @@ export async function openLazyLayers(
     log,
     onStarted: options?.onStarted,
     onState(folder: string, state: LayerState, reason: string) {
-      if (state === 'refused') log.error({ layer: folder, why: reason }, 'a layer is refused: it is not what was signed');
+      if (state === 'refused')
+        log.error({ layer: folder, why: reason }, 'a layer is refused: it is not what was signed');
       look(folder);
     },
     onLost() {
       client = undefined;
       if (isClosed) return;
-      log.error({}, 'the filler of layers has ended: reads of what is not there fail, and their images are pulled again');
+      log.error(
+        {},
+        'the filler of layers has ended: reads of what is not there fail, and their images are pulled again',
+      );
       for (const { folder, lazy } of records.layers()) if (lazy === true) look(folder);
     },
   };

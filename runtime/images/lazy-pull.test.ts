@@ -14,9 +14,7 @@ import type { Kit } from './test-kit.ts';
 import { createLogger } from '../../base/log/index.ts';
 
 const why =
-  findRegistry() === undefined
-    ? 'no docker-registry'
-    : (whyNoPreContentEvents('/var/tmp') ?? false);
+  findRegistry() === undefined ? 'no docker-registry' : (whyNoPreContentEvents('/var/tmp') ?? false);
 const chunkBytes = 64 * 1024;
 
 /** Waits until a condition holds. */
@@ -38,7 +36,10 @@ describe('an image with a signed chunk index', { skip: why }, () => {
   before(async () => {
     registry = await startRegistry();
     proxy = await startBlobProxy(registry.host);
-    kit = await openKit(proxy.host, { lazy: true, ...(process.env['LAZY_LOG'] && { log: createLogger({ level: 'debug' }) }) });
+    kit = await openKit(proxy.host, {
+      lazy: true,
+      ...(process.env['LAZY_LOG'] && { log: createLogger({ level: 'debug' }) }),
+    });
   });
   after(async () => {
     for (const id of ['c1', 'c2', 'c3']) await kit.store.removeRootfs(id);

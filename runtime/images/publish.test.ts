@@ -56,7 +56,8 @@ beforeEach(async () => {
     pool,
     recorded: () => undefined,
     way: { kind: 'none', why: 'not tried' },
-    damaged: () => undefined, requireGuarded: () => undefined,
+    damaged: () => undefined,
+    requireGuarded: () => undefined,
     log,
   });
   layers = createLayerStore({

@@ -3,7 +3,13 @@ import type { RegistryRepository } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { chunkIndexPredicateType, signedStatements } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
-import { artifactOf, badChunkIndex, chunkIndexTypes, chunkLimits, parseChunkIndex } from './lazy/chunk-index.ts';
+import {
+  artifactOf,
+  badChunkIndex,
+  chunkIndexTypes,
+  chunkLimits,
+  parseChunkIndex,
+} from './lazy/chunk-index.ts';
 import type { ChunkIndex } from './lazy/chunk-index.ts';
 import { firstAnswer } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';

@@ -64,9 +64,8 @@ async function unpackOne(
         staging,
         chunks,
         async (blob, aborted) =>
-          (
-            await firstAnswer(origin.ordered, blob.digest, aborted, (place) => place.blob(blob, aborted))
-          ).value,
+          (await firstAnswer(origin.ordered, blob.digest, aborted, (place) => place.blob(blob, aborted)))
+            .value,
         (fd, path, record) => deps.pool.check(fd, path, record),
         ending,
       );

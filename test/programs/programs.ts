@@ -2,6 +2,8 @@ import { assembleExecutable } from '../../base/elf/index.ts';
 import type { Assembler, Machine, Register } from '../../base/elf/index.ts';
 import { clientProgram } from '../../cni-plugins/cni/client/client.ts';
 import { landlockLauncher } from '../../entitlements/landlock/launcher.ts';
+import { preContentRefusal } from '../../base/kernel/index.ts';
+import { keeperProgram } from '../../runtime/images/lazy/keeper-program.ts';
 import { infraProgram } from '../../runtime/pods/infra/program.ts';
 import { eventSinkProgram } from '../../runtime/shim/event-sink-program.ts';
 
@@ -29,6 +31,7 @@ export const programs: Readonly<Record<string, (machine: Machine) => Uint8Array>
       machine,
     ),
   'event-sink': (machine) => eventSinkProgram('/run/portcullis/shim-events.sock', machine),
+  'gate-keeper': (machine) => keeperProgram(65_536, preContentRefusal, machine),
   instructions: (machine) => assembleExecutable(machine, everyInstruction),
 };
 

@@ -34,6 +34,11 @@ export interface Chunk {
 export interface LayerChunks {
   readonly blob: { readonly digest: string; readonly size: number };
   readonly diffId: string;
+  /**
+   * The lowest layer has folders without an entry, or links without a target: elsewhere their attributes
+   * would come from the layers below.
+   */
+  readonly dependent: boolean;
   /** Length of the archive, which begins behind the head of the file. */
   readonly archiveBytes: number;
   /** Length of the file. */
@@ -89,15 +94,18 @@ export function parseChunkIndex(bytes: Uint8Array, on: string): ChunkIndex {
   if (!isDigest(manifest)) return refuse('it names no manifest');
   if (!Array.isArray(layers) || layers.length === 0 || layers.length > 500)
     return refuse('it has no list of 1 to 500 layers');
-  return { manifest, layers: layers.map((layer, at) => parseLayer(layer, `layer ${at}`, refuse)) };
+  return { manifest, layers: layers.map((layer, at) => parseLayer(layer, at, refuse)) };
 }
 
-function parseLayer(value: unknown, what: string, refuse: (why: string) => never): LayerChunks {
+function parseLayer(value: unknown, index: number, refuse: (why: string) => never): LayerChunks {
+  const what = `layer ${index}`;
   if (!isObject(value)) return refuse(`${what} is no object`);
-  const { diffId, archiveBytes, fileBytes, metadataSha256, chunks } = value;
+  const { diffId, dependent, archiveBytes, fileBytes, metadataSha256, chunks } = value;
   const blob = parsePart(value['blob'], `the blob of ${what}`, refuse);
   const metadata = parsePart(value['metadata'], `the metadata of ${what}`, refuse);
   if (!isDigest(diffId)) return refuse(`${what} has no diff id`);
+  if (typeof dependent !== 'boolean' || (dependent && index > 0))
+    return refuse(`${what} depends on the layers below`);
   if (typeof metadataSha256 !== 'string' || !hexPattern.test(metadataSha256))
     return refuse(`${what} has no digest of its metadata`);
   if (!isCount(archiveBytes, maxFileBytes) || !isCount(fileBytes, maxFileBytes))
@@ -113,7 +121,7 @@ function parseLayer(value: unknown, what: string, refuse: (why: string) => never
   const sum = (of: (chunk: Chunk) => number): number => parsed.reduce((all, chunk) => all + of(chunk), 0);
   if (sum(({ bytes }) => bytes) !== archiveBytes) refuse(`the chunks of ${what} do not cover its archive`);
   if (sum(({ blobBytes }) => blobBytes) !== blob.size) refuse(`the chunks of ${what} do not cover its blob`);
-  return { blob, diffId, archiveBytes, fileBytes, metadataSha256, metadata, chunks: parsed };
+  return { blob, diffId, dependent, archiveBytes, fileBytes, metadataSha256, metadata, chunks: parsed };
 }
 
 function parseChunk(value: unknown, what: string, refuse: (why: string) => never): Chunk {
@@ -209,7 +217,10 @@ export function chunkTable(layer: Pick<LayerChunks, 'chunks'>): ChunkTable {
       const end = offset + length;
       const archiveEnd = at[chunks.length] ?? 0;
       if (length <= 0 || end <= headBytes || offset >= archiveEnd) return { first: 0, end: 0 };
-      return { first: endingBy(Math.max(offset, headBytes)), end: endingBy(Math.min(end, archiveEnd) - 1) + 1 };
+      return {
+        first: endingBy(Math.max(offset, headBytes)),
+        end: endingBy(Math.min(end, archiveEnd) - 1) + 1,
+      };
     },
   };
 }

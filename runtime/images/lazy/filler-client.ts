@@ -145,7 +145,9 @@ async function startAt({ socket: path }: FillerClientDeps): Promise<Socket> {
     detached: true,
     cwd: '/',
     stdio: 'ignore',
-    env: Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
+    env: Object.fromEntries(
+      names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+    ),
   });
   let ended: string | undefined;
   child.once('error', (error) => (ended = reasonOf(error)));

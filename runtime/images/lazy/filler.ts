@@ -204,7 +204,8 @@ function createFiller(deps: {
     perform,
     isNeeded: () => byFolder.size > 0,
     async forgetRemoved() {
-      for (const [folder, guarding] of [...byFolder]) if (await (await guarding).isRemoved()) await forget(folder);
+      for (const [folder, guarding] of [...byFolder])
+        if (await (await guarding).isRemoved()) await forget(folder);
     },
   };
 }

@@ -14,7 +14,8 @@ const { group, waiting, most } = workerData as {
 const count = new Int32Array(waiting);
 
 for (;;) {
-  for (let now = Atomics.load(count, 0); now >= most; now = Atomics.load(count, 0)) Atomics.wait(count, 0, now);
+  for (let now = Atomics.load(count, 0); now >= most; now = Atomics.load(count, 0))
+    Atomics.wait(count, 0, now);
   const events = readPreContentEvents(group, 16);
   Atomics.add(count, 0, events.length);
   parentPort?.postMessage(events);

@@ -127,7 +127,8 @@ export async function guardLayer(
         state = 'refused';
         why = reasonOf(thrown);
       }
-      if (state === 'refused') log('error', { layer: folder, why }, 'a layer that was fetched is not the signed one');
+      if (state === 'refused')
+        log('error', { layer: folder, why }, 'a layer that was fetched is not the signed one');
     },
     isRemoved: async () => (await file.stat()).nlink === 0,
     useSources(fresh) {

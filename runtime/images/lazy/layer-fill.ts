@@ -72,6 +72,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
   let there = 0;
 
   async function fetchFrom(source: ChunkSource, place: ChunkPlace): Promise<void> {
+    ended.signal.throwIfAborted();
     const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(times.fetchMs)]);
     const part = await source(place, signal);
     // Nothing is inflated, and nothing is written, that the publisher has not signed.

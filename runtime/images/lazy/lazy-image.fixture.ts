@@ -90,7 +90,8 @@ export async function startBlobProxy(target: string): Promise<BlobProxy> {
       (answer) => {
         const { location } = answer.headers;
         const headers = { ...answer.headers };
-        if (location !== undefined) headers.location = location.replace(target, request.headers.host ?? target);
+        if (location !== undefined)
+          headers.location = location.replace(target, request.headers.host ?? target);
         response.writeHead(answer.statusCode ?? 500, headers);
         void (async () => {
           try {

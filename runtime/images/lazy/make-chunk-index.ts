@@ -95,7 +95,8 @@ async function indexManifest(
       await pipeline(await repository.blob(blob, signal), createWriteStream(path, { mode: 0o600 }), {
         signal,
       });
-      indexed.push(await indexLayer(repository, folder, path, blob, diffIds[at] ?? '', signal));
+      const place = { folder, path, isLowest: at === 0 };
+      indexed.push(await indexLayer(repository, place, blob, diffIds[at] ?? '', signal));
     } finally {
       await rm(path, { force: true });
     }
@@ -124,8 +125,7 @@ async function indexManifest(
 
 async function indexLayer(
   repository: RegistryRepository,
-  folder: string,
-  blobPath: string,
+  { folder, path: blobPath, isLowest }: { folder: string; path: string; isLowest: boolean },
   { digest, size }: { readonly digest: string; readonly size: number },
   diffId: string,
   signal: AbortSignal,
@@ -135,7 +135,7 @@ async function indexLayer(
   try {
     const clock = createWorkClock(createJobCell(), diffId);
     const encoded = await encodeLayer(
-      { blob: blobPath, path, diffId, lowest: false, limits: defaultLimits },
+      { blob: blobPath, path, diffId, lowest: isLowest, limits: defaultLimits },
       () => Promise.reject(dependent(digest)),
       clock,
       signal,
@@ -144,7 +144,7 @@ async function indexLayer(
     const from = roundUp(headBytes + archiveBytes, pageBytes);
     const metadata = await pushMetadata(repository, path, from, encoded.bytes, digest, signal);
     return {
-      ...{ blob: { digest, size }, diffId, archiveBytes, fileBytes: encoded.bytes },
+      ...{ blob: { digest, size }, diffId, dependent: encoded.dependent, archiveBytes, fileBytes: encoded.bytes },
       ...{ metadataSha256: encoded.metadataSha256, metadata, chunks },
     };
   } finally {
@@ -181,6 +181,6 @@ async function pushMetadata(
 function dependent(on: string): Error {
   return badChunkIndex(
     on,
-    'the layer has hard links to files of the layers below, so its file depends on them; build it with both names of each link, or as one layer',
+    'the layer has hard links to files of the layers below, or entries in folders that only those have, so its file depends on them; build the layer with an entry for each folder and both names of each link',
   );
 }

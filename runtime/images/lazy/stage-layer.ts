@@ -60,7 +60,7 @@ export async function stageLayer(
       fix: 'see the reason, then pull again',
     });
   }
-  return { dependent: false, manifestSha256: metadataSha256, bytes: fileBytes, inodes: inodesOnDisk };
+  return { dependent: layer.dependent, manifestSha256: metadataSha256, bytes: fileBytes, inodes: inodesOnDisk };
 }
 
 /** Writes the first page to the start of the file, and the rest behind the archive. */
@@ -74,8 +74,7 @@ async function writeMetadata(
   for await (const part of parts) {
     const ofHead = Math.max(0, Math.min(part.length, headBytes - seen));
     if (ofHead > 0) await writeAll(file, part.subarray(0, ofHead), seen);
-    if (ofHead < part.length)
-      await writeAll(file, part.subarray(ofHead), behind + seen + ofHead - headBytes);
+    if (ofHead < part.length) await writeAll(file, part.subarray(ofHead), behind + seen + ofHead - headBytes);
     seen += part.length;
   }
 }

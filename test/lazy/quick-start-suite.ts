@@ -37,6 +37,8 @@ describe('the first process of a large image', { skip: whyNot }, () => {
     for (let at = 0; at < layers; at += 1)
       archives.push(
         await tarOf([
+          { name: 'bin', type: 'directory' },
+          { name: 'data', type: 'directory' },
           ...(at === 0 ? [{ name: 'bin/first', body: program, mode: 0o755 }] : []),
           { name: `data/${at}`, body: content(at) },
         ]),

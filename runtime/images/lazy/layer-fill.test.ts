@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { sha256Hex } from './chunk-index.ts';
+import type { ChunkPlace } from './chunk-index.ts';
+import { createFetchSlots } from './fetch-slots.ts';
+import { createLayerFill } from './layer-fill.ts';
+import type { ChunkSource, FillTimes, LayerFill } from './layer-fill.ts';
+
+const times: FillTimes = { demandMs: 400, fetchMs: 150, hedgeMs: 50, refuseMs: 40, retryMs: [10, 20] };
+const chunkBytes = 1000;
+
+/** A layer of some chunks, and a source that a test changes. */
+function layerOf(count: number): {
+  readonly fill: LayerFill;
+  readonly content: Buffer;
+  /** What was stored, by its place in the file. */
+  readonly stored: Map<number, Buffer>;
+  readonly asked: number[];
+  use(source: ChunkSource): void;
+  readonly honest: ChunkSource;
+} {
+  const content = randomBytes(count * chunkBytes);
+  const parts = Array.from({ length: count }, (_, index) =>
+    gzipSync(content.subarray(index * chunkBytes, (index + 1) * chunkBytes)),
+  );
+  const blob = Buffer.concat(parts);
+  const stored = new Map<number, Buffer>();
+  const asked: number[] = [];
+  const honest: ChunkSource = ({ blobAt, blobBytes }) =>
+    Promise.resolve(blob.subarray(blobAt, blobAt + blobBytes));
+  let source = honest;
+  const fill = createLayerFill({
+    layer: {
+      chunks: parts.map((part) => ({ bytes: chunkBytes, blobBytes: part.length, sha256: sha256Hex(part) })),
+    },
+    sources: () => [
+      (place, signal) => {
+        asked.push((place.at - 4096) / chunkBytes);
+        return source(place, signal);
+      },
+    ],
+    store: (place: ChunkPlace, bytes) => {
+      stored.set(place.at - 4096, Buffer.from(bytes));
+      return Promise.resolve();
+    },
+    slots: createFetchSlots({ demanded: 4, background: 2 }),
+    times,
+    failed: () => undefined,
+  });
+  return { fill, content, stored, asked, use: (next) => void (source = next), honest };
+}
+
+const hanging: ChunkSource = (_, signal) =>
+  new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => {
+      reject(signal.reason as Error);
+    });
+  });
+
+describe('the fill of a layer', () => {
+  it('stores what the publisher has signed, before a read passes', async () => {
+    const { fill, content, stored } = layerOf(5);
+    await fill.need(4096 + 1500, 1000);
+    assert.deepEqual([...stored.keys()].sort(), [1000, 2000]);
+    assert.ok(stored.get(1000)?.equals(content.subarray(1000, 2000)));
+  });
+
+  it('fetches a chunk once for all who need it', async () => {
+    const { fill, asked } = layerOf(3);
+    await Promise.all(Array.from({ length: 20 }, () => fill.need(4096, 3000)));
+    assert.deepEqual(asked.sort(), [0, 1, 2]);
+  });
+
+  for (const [what, change] of [
+    ['one other bit', (part: Buffer) => void (part[part.length - 9] = (part.at(-9) ?? 0) ^ 1)],
+    ['zeros', (part: Buffer) => void part.fill(0)],
+  ] as const)
+    it(`stores nothing of a part with ${what}`, async () => {
+      const { fill, stored, use, honest } = layerOf(2);
+      use(async (place, signal) => {
+        const part = Buffer.from(await honest(place, signal));
+        change(part);
+        return part;
+      });
+      await assert.rejects(fill.need(4096, 1), /other bytes than the publisher has signed/);
+      assert.equal(stored.size, 0);
+    });
+
+  it('stores nothing of a part of another length', async () => {
+    const { fill, stored, use } = layerOf(1);
+    use(() => Promise.resolve(Buffer.alloc(0)));
+    await assert.rejects(fill.need(4096, 1), /other bytes/);
+    assert.equal(stored.size, 0);
+  });
+
+  it('asks again for a part whose connection broke', async () => {
+    const { fill, asked, use, honest } = layerOf(1);
+    use((place, signal) => (asked.length === 1 ? Promise.reject(new Error('reset')) : honest(place, signal)));
+    await fill.need(4096, 1);
+    assert.deepEqual(asked, [0, 0]);
+  });
+
+  it('refuses a read when the registry hangs for too long, and others go on', async () => {
+    const { fill, use, honest } = layerOf(2);
+    use((place, signal) => (place.at === 4096 ? hanging(place, signal) : honest(place, signal)));
+    const from = performance.now();
+    const stuck = assert.rejects(fill.need(4096, 1));
+    await fill.need(4096 + 1000, 1);
+    assert.ok(performance.now() - from < 300, 'the other chunk does not wait');
+    await stuck;
+  });
+
+  it('lets a read overtake a fetch in the background that hangs', async () => {
+    const { fill, use, honest } = layerOf(1);
+    use(hanging);
+    const rest = fill.fillRest();
+    await pause(5);
+    use(honest);
+    await fill.need(4096, 1);
+    await rest;
+    assert.equal(fill.filled(), 1);
+  });
+
+  it('fills the rest, and tries again after failures', async () => {
+    const { fill, content, stored, asked, use, honest } = layerOf(40);
+    use((place, signal) =>
+      asked.length % 3 === 0 ? Promise.reject(new Error('reset')) : honest(place, signal),
+    );
+    await fill.fillRest();
+    const whole = [...stored].sort(([a], [b]) => a - b).map(([, bytes]) => bytes);
+    assert.ok(Buffer.concat(whole).equals(content));
+  });
+
+  it('refuses everybody when it is closed', async () => {
+    const { fill, use } = layerOf(2);
+    use(hanging);
+    const reads = [fill.need(4096, 1), fill.need(4096 + 1000, 1), fill.fillRest()];
+    const ends = reads.map((read) => assert.rejects(read));
+    fill.close('the layer is gone');
+    await Promise.all(ends);
+    await assert.rejects(fill.need(4096, 1));
+  });
+});
+
+describe('turns of fetches', () => {
+  it('go to what is demanded first', async () => {
+    const slots = createFetchSlots({ demanded: 1, background: 1 });
+    const { signal } = new AbortController();
+    const order: string[] = [];
+    const act = (name: string) => async (): Promise<void> => {
+      order.push(name);
+      await pause(5);
+    };
+    await Promise.all([
+      slots.run('background', act('b1'), signal),
+      slots.run('background', act('b2'), signal),
+      slots.run('demanded', act('d1'), signal),
+      slots.run('demanded', act('d2'), signal),
+    ]);
+    assert.ok(order.indexOf('d1') < order.indexOf('b2'), order.join());
+  });
+
+  it('are given up by whoever is aborted', async () => {
+    const slots = createFetchSlots({ demanded: 1, background: 1 });
+    const stop = new AbortController();
+    const first = Promise.withResolvers<void>();
+    const running = slots.run('demanded', () => first.promise, new AbortController().signal);
+    const waiting = assert.rejects(slots.run('demanded', () => Promise.resolve(), stop.signal), /stop/);
+    stop.abort(new Error('stop'));
+    await waiting;
+    first.resolve();
+    await running;
+    assert.equal(await slots.run('demanded', () => Promise.resolve(3), new AbortController().signal), 3);
+  });
+});
