@@ -24,6 +24,7 @@ const guides = [
     'publishing',
     'policy-delivery',
     'image-files',
+    'lazy-start',
     'air-gap',
     'editors',
     'trust-service',

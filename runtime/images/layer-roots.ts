@@ -174,7 +174,7 @@ export async function openLayerRoots({
     },
     open: (places, record) =>
       record.lazy === true
-        ? // The layers above a layer with holes do not depend on it: the publisher's index refuses such images.
+        ? // No layer depends on one with holes: the publisher's index refuses such images.
           Promise.reject(unmountable(record.diffId, 'it has holes'))
         : record.form === 'erofs'
           ? mountOf(() => openFirst(places, `/${layerFileName}`, openFile), record)

@@ -18,8 +18,7 @@ import type { ImageDocument, StoredImage } from './stored-image.ts';
 import { publish } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
-import { findSignedIndex } from './signed-index.ts';
-import type { ChunkIndex } from './lazy/chunk-index.ts';
+import { signedIndex } from './signed-index.ts';
 import { traced } from '../tracing/spans.ts';
 import type { PullRequest } from './types.ts';
 import { beginCourse, endCourse, releaseCourse } from './pull-course.ts';
@@ -191,14 +190,20 @@ async function fetchAndDecide(
   const config = fetchConfig(deps, resolved, platform, signal).catch(fail);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
   const fetchAll = (): Promise<void> => traced('fetch', () => fetches.fetch(absent, origin));
-  const index = signedIndex(deps, asked, absent.length, signal, async () => {
-    const [, { parsed }] = await Promise.all([decided, config]);
-    return parsed.diffIds;
-  }).catch(fail);
+  const isWanted = mayBeLazy(deps) && absent.length > 0 && resolved.manifest.artifact === undefined;
+  const question = { reference: name.text, namespace: asked.namespace, policy: asked.policy, resolved };
+  const index = (
+    isWanted
+      ? signedIndex({ ...question, now: deps.now(), signal, log: deps.log }, async () => {
+          const [, { parsed }] = await Promise.all([decided, config]);
+          return parsed.diffIds;
+        })
+      : Promise.resolve(undefined)
+  ).catch(fail);
   // Content that no service has signed is not fetched before the verdict.
   const unsigned = signed !== undefined && signed.digest === undefined;
   const blobs = (
-    mayBeLazy(deps)
+    isWanted
       ? index.then((found) => (found === undefined ? fetchAll() : undefined))
       : unsigned
         ? decided.then(fetchAll)
@@ -215,27 +220,6 @@ async function fetchAndDecide(
 /** An import has sources that the filler does not have. */
 const mayBeLazy = ({ lazy, registryOptions }: PullDeps): boolean =>
   lazy.isOn() && registryOptions !== undefined;
-
-/**
- * Finds the index of an image whose layers can be filled later; undefined: they are fetched now. Resolves only
- * after an admitting verdict.
- * @param diffIds resolves with the diff ids of the configuration after that verdict
- */
-async function signedIndex(
-  deps: PullDeps,
-  { name, namespace, policy, resolved }: Asked,
-  absent: number,
-  signal: AbortSignal,
-  diffIds: () => Promise<readonly string[]>,
-): Promise<ChunkIndex | undefined> {
-  if (!mayBeLazy(deps) || absent === 0 || resolved.manifest.artifact !== undefined) return undefined;
-  const found = findSignedIndex({
-    ...{ reference: name.text, namespace, policy, resolved, now: deps.now(), signal, log: deps.log },
-  });
-  found.catch(() => undefined);
-  const wanted = await diffIds();
-  return (await found)?.(wanted);
-}
 
 /** @param purpose concurrent pulls share evidence only with pulls of the same purpose */
 async function decideFresh(

@@ -34,7 +34,7 @@ export interface SignedIndexInput {
  * @returns undefined when there is none; otherwise a function that returns the index if it fits the diff ids
  * of the image's configuration
  */
-export async function findSignedIndex(
+async function findSignedIndex(
   input: SignedIndexInput,
 ): Promise<((diffIds: readonly string[]) => ChunkIndex | undefined) | undefined> {
   const { reference, resolved, log, signal } = input;
@@ -55,6 +55,22 @@ export async function findSignedIndex(
     );
     return undefined;
   }
+}
+
+/**
+ * Finds the index of an image whose layers can be filled later; undefined: they are fetched now. Looks for it
+ * while the image itself is judged.
+ * @param admittedDiffIds resolves after an admitting verdict, with the diff ids of the configuration
+ * @throws what `admittedDiffIds` throws, and the reason of the signal
+ */
+export async function signedIndex(
+  input: SignedIndexInput,
+  admittedDiffIds: () => Promise<readonly string[]>,
+): Promise<ChunkIndex | undefined> {
+  const found = findSignedIndex(input);
+  found.catch(() => undefined);
+  const diffIds = await admittedDiffIds();
+  return (await found)?.(diffIds);
 }
 
 async function readSignedIndex({
@@ -102,11 +118,9 @@ function misfit(
 ): string | undefined {
   if (index.manifest !== manifestDigest) return 'it is the index of another manifest';
   if (index.layers.length !== manifest.layers.length) return 'it has another number of layers';
-  const other = index.layers.findIndex(
-    ({ blob, diffId }, at) =>
-      blob.digest !== manifest.layers[at]?.digest ||
-      blob.size !== manifest.layers[at]?.size ||
-      diffId !== diffIds[at],
-  );
+  const other = index.layers.findIndex(({ blob, diffId }, at) => {
+    const layer = manifest.layers[at];
+    return blob.digest !== layer?.digest || blob.size !== layer.size || diffId !== diffIds[at];
+  });
   return other === -1 ? undefined : `its layer ${other} is not that of the image`;
 }

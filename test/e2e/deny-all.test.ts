@@ -45,6 +45,7 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   ],
   'registries.insecure': [[], ['good.test']],
   'images.pinned': [[], ['good.test/*']],
+  'images.lazy': [false, true],
   'registries.certificates': [[], ['/nonexistent']],
   'registries.tls': [{}, { 'other.test': { ca: ['/nonexistent'] } }],
   'cdi.specDirs': [[], ['/nonexistent']],

@@ -17,7 +17,12 @@ describe('chunks that a registry corrupts', { skip: whyNot }, () => {
     const place = await openPlace();
     t.after(() => place.close());
     const content = randomBytes(chunks * chunkBytes);
-    await pushLazyImage(place.kit, 'signed/bad', [await tarOf([{ name: 'data', body: content }])], chunkBytes);
+    await pushLazyImage(
+      place.kit,
+      'signed/bad',
+      [await tarOf([{ name: 'data', body: content }])],
+      chunkBytes,
+    );
     place.proxy.use(() => 'corrupt');
     const { path, layer } = await place.start('signed/bad', 'c1');
     const fd = openSync(`${path}/data`, 'r');
@@ -37,7 +42,10 @@ describe('chunks that a registry corrupts', { skip: whyNot }, () => {
           if (thrown instanceof assert.AssertionError) throw thrown;
           reasons.add((thrown as NodeJS.ErrnoException).code ?? String(thrown));
           refused += 1;
-          assert.ok(buffer.every((byte) => byte === 0x5a), 'the buffer of a refused read is untouched');
+          assert.ok(
+            buffer.every((byte) => byte === 0x5a),
+            'the buffer of a refused read is untouched',
+          );
         }
       }
     };

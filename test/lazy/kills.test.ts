@@ -77,7 +77,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
     ]);
     const path = await new Promise<string>((resolve, reject) => {
       daemon.once('message', (message) => {
-        resolve(String(message));
+        resolve(message as string);
       });
       daemon.once('exit', () => {
         reject(new Error('the store ended'));

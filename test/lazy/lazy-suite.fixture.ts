@@ -94,7 +94,14 @@ export function beginRead(
 ): { readonly child: ChildProcess; readonly ended: Promise<Read> } {
   const child = spawn(
     'dd',
-    [`if=${path}`, 'iflag=skip_bytes,count_bytes', `skip=${offset}`, `count=${length}`, 'bs=64K', 'status=none'],
+    [
+      `if=${path}`,
+      'iflag=skip_bytes,count_bytes',
+      `skip=${offset}`,
+      `count=${length}`,
+      'bs=64K',
+      'status=none',
+    ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const out: Buffer[] = [];

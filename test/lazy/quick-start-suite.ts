@@ -56,16 +56,19 @@ describe('the first process of a large image', { skip: whyNot }, () => {
       times.push(performance.now() - from);
       assert.equal(ran.status, 7, ran.stderr.toString());
       assert.ok(existsSync(`${place.kit.root}/layers/${layer}/blob`), 'the layers are not here yet');
-      t.diagnostic(`pulled and mounted after ${Math.round(pulled)} ms, ran after ${Math.round(times[round] ?? 0)} ms`);
+      t.diagnostic(
+        `pulled and mounted after ${Math.round(pulled)} ms, ran after ${Math.round(times[round] ?? 0)} ms`,
+      );
       await place.kit.store.removeRootfs(`c${round}`);
       const [image] = place.kit.store.list();
       await place.kit.store.remove(image?.id ?? '');
     }
     const median = times.sort((a, b) => a - b)[rounds >> 1] ?? Infinity;
-    t.diagnostic(`${reference}: ${layers} layers of ${layerBytes / 1024 / 1024} MiB, median ${Math.round(median)} ms`);
+    t.diagnostic(
+      `${reference}: ${layers} layers of ${layerBytes / 1024 / 1024} MiB, median ${Math.round(median)} ms`,
+    );
     // Whole layers would take this long at this rate alone.
     assert.ok(median < (layers * layerBytes * 8 * 1000) / gigabit / 4);
     assert.ok(median <= wantedMs || process.env['LAZY_BUSY'] === '1', `${Math.round(median)} ms`);
   });
 });
-

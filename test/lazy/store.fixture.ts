@@ -1,4 +1,4 @@
-/** A store in a process of its own, which the test kills: pulls an image, mounts it for a container, waits. */
+/** A store in a process that the test kills: pulls an image, mounts it for a container, waits. */
 import { openKit } from '../../runtime/images/test-kit.ts';
 
 const [host = '', folder = '', reference = ''] = process.argv.slice(2);

@@ -15,7 +15,12 @@ describe('an image that is started lazily', { skip: whyNot }, () => {
     const place = await openPlace();
     t.after(() => place.close());
     const content = randomBytes(4_000_000);
-    await pushLazyImage(place.kit, 'signed/shared', [await tarOf([{ name: 'data', body: content }])], chunkBytes);
+    await pushLazyImage(
+      place.kit,
+      'signed/shared',
+      [await tarOf([{ name: 'data', body: content }])],
+      chunkBytes,
+    );
     const first = await place.start('signed/shared', 'c1');
     const second = await place.start('signed/shared', 'c2');
     const reads = await Promise.all(
@@ -70,11 +75,19 @@ describe('an image that is started lazily', { skip: whyNot }, () => {
       rmSync(folder, { recursive: true, force: true });
     });
     const content = randomBytes(128 * 1024 * 1024);
-    await pushLazyImage(place.kit, 'signed/large', [await tarOf([{ name: 'data', body: content }])], 1024 * 1024);
+    await pushLazyImage(
+      place.kit,
+      'signed/large',
+      [await tarOf([{ name: 'data', body: content }])],
+      1024 * 1024,
+    );
     const { path } = await place.start('signed/large', 'c1');
     const { bytes, failure } = await beginRead(`${path}/data`, 0, content.length).ended;
     assert.match(failure, /Input\/output error/);
-    assert.ok(reasons.some((reason) => reason.includes('ENOSPC')), reasons.join('\n'));
+    assert.ok(
+      reasons.some((reason) => reason.includes('ENOSPC')),
+      reasons.join('\n'),
+    );
     assert.ok(bytes.equals(content.subarray(0, bytes.length)), 'what was read is what was signed');
   });
 });

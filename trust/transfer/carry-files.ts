@@ -33,7 +33,12 @@ export function pushImageFile(input: {
   const target = wantedOf(input.to);
   return useImageFile({ file, image }, async ({ repository, digest }) => {
     if (chunked && target.reference.digest !== undefined)
-      throw failure('TRUST_ARCHIVE_OTHER_DIGEST', file, 'compressed in parts, the image has another digest', 'name a tag');
+      throw failure(
+        'TRUST_ARCHIVE_OTHER_DIGEST',
+        file,
+        'compressed in parts, the image has another digest',
+        'name a tag',
+      );
     if (target.reference.digest !== undefined && target.reference.digest !== digest)
       throw failure(
         'TRUST_ARCHIVE_OTHER_DIGEST',

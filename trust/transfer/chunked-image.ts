@@ -31,7 +31,8 @@ const configTypes = /^application\/vnd\.(?:oci\.image\.config\.v1|docker\.contai
  * @throws PortcullisError of base/distribution; `TRUST_ARCHIVE_DAMAGED` for a layer that is not compressed as
  * it says
  */
-export async function copyChunked({ from, to, reference, wanted, tag }: CopyImageInput): Promise<CopiedImage> {
+export async function copyChunked(input: CopyImageInput): Promise<CopiedImage> {
+  const { from, to, reference, wanted, tag } = input;
   let manifests = 0;
   const blobs = new Map<string, { readonly digest: string; readonly size: number }>();
 
@@ -149,6 +150,11 @@ async function* decompressed(stream: AsyncIterable<Uint8Array>, on: string): Asy
   } catch (thrown) {
     const code = (thrown as NodeJS.ErrnoException).code ?? '';
     if (!/^(?:Z_|ZSTD|ERR_ZSTD|ERR_ZLIB)/u.test(code)) throw thrown;
-    throw failure('TRUST_ARCHIVE_DAMAGED', on, `the layer cannot be decompressed (${code})`, 'build it again');
+    throw failure(
+      'TRUST_ARCHIVE_DAMAGED',
+      on,
+      `the layer cannot be decompressed (${code})`,
+      'build it again',
+    );
   }
 }

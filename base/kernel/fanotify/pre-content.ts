@@ -82,7 +82,10 @@ export function markPreContent(group: number, path: string): void {
   );
 }
 
-/** Lets every read of the file pass from now on. Not marked: success. */
+/**
+ * Lets every read of the file pass from now on. Not marked: success.
+ * @throws KERNEL_<errno> of fanotify_mark(2)
+ */
 export function unmarkPreContent(group: number, path: string): void {
   try {
     checked(
@@ -137,6 +140,7 @@ function eventAt(buffer: Buffer, at: number): PreContentEvent {
 /**
  * Answers an event. The process that waits was killed meanwhile: success.
  * @param isAllowed false: the access fails with EIO
+ * @throws KERNEL_<errno> of write(2)
  */
 export function answerPreContent(group: number, fd: number, isAllowed: boolean): void {
   const response = Buffer.alloc(8);

@@ -115,7 +115,8 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
     pool,
     recorded: () => undefined,
     way: { kind: 'none', why: 'not tried' },
-    damaged: () => undefined, requireGuarded: () => undefined,
+    damaged: () => undefined,
+    requireGuarded: () => undefined,
     log,
   });
   const layerStore = createLayerStore({

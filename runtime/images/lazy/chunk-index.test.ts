@@ -13,7 +13,12 @@ function sample(change: (layer: Record<string, unknown>) => void = () => undefin
     manifest: digest('a'),
     layers: [
       {
-        ...{ blob: { digest: digest('b'), size: 600 }, diffId: digest('c'), dependent: false, archiveBytes: 10_000 },
+        ...{
+          blob: { digest: digest('b'), size: 600 },
+          diffId: digest('c'),
+          dependent: false,
+          archiveBytes: 10_000,
+        },
         ...{ fileBytes: 16_384 + 8_192, metadataSha256: hex('d') },
         metadata: { digest: digest('e'), size: 4096 + 8_192 },
         chunks: [
@@ -39,10 +44,20 @@ describe('a chunk index', () => {
     ['whose chunks end before the archive', (layer) => (layer['archiveBytes'] = 10_001)],
     ['whose chunks are less than the blob', (layer) => (layer['blob'] = { digest: digest('b'), size: 601 })],
     ['with a chunk of no bytes', (layer) => (layer['chunks'] = [[0, 600, hex('1')]])],
-    ['with a negative chunk', (layer) => (layer['chunks'] = [[-1, 1, hex('1')], [10_001, 599, hex('1')]])],
+    [
+      'with a negative chunk',
+      (layer) =>
+        (layer['chunks'] = [
+          [-1, 1, hex('1')],
+          [10_001, 599, hex('1')],
+        ]),
+    ],
     ['with a chunk larger than the limit', (layer) => (layer['chunks'] = [[10_000, 2 ** 23, hex('1')]])],
     ['with a digest of another form', (layer) => (layer['chunks'] = [[10_000, 600, 'x'.repeat(64)]])],
-    ['whose metadata has another length', (layer) => (layer['metadata'] = { digest: digest('e'), size: 4096 })],
+    [
+      'whose metadata has another length',
+      (layer) => (layer['metadata'] = { digest: digest('e'), size: 4096 }),
+    ],
     ['with a file that is too short', (layer) => (layer['fileBytes'] = 4096)],
     ['with another algorithm', (layer) => (layer['diffId'] = `sha512:${hex('c')}${hex('c')}`)],
     ['with no chunks', (layer) => (layer['chunks'] = [])],
@@ -65,7 +80,14 @@ describe('a chunk index', () => {
     const predicate = { images: [{ manifest: digest('a'), artifact }] };
     assert.deepEqual(artifactOf(predicate, digest('a')), artifact);
     assert.equal(artifactOf(predicate, digest('b')), undefined);
-    for (const other of [undefined, null, 1, [], { images: {} }, { images: [null, { manifest: digest('a') }] }])
+    for (const other of [
+      undefined,
+      null,
+      1,
+      [],
+      { images: {} },
+      { images: [null, { manifest: digest('a') }] },
+    ])
       assert.equal(artifactOf(other, digest('a')), undefined);
   });
 });

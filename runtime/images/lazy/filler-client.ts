@@ -65,7 +65,8 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
     layers.clear();
     if (!isClosed) onLost();
   });
-  hearMessages<FillerMessage>(socket, (message) => {
+  hearMessages(socket, (received) => {
+    const message = received as FillerMessage;
     if (message.kind === 'log') log[message.level](message.fields, message.text);
     else if (message.kind === 'state') {
       layers.set(message.folder, message.state);
@@ -84,7 +85,7 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
       answer.reject(new Error(`the filler of layers did not answer within ${answerMs / 1000} s`));
     }, answerMs);
     try {
-      sendMessage(socket, { ...request, id: own } as FillerRequest);
+      sendMessage(socket, { ...request, id: own });
       const reply = await answer.promise;
       if (reply.kind === 'failed') throw new Error(reply.why);
       return reply;

@@ -60,8 +60,8 @@ export async function runFiller(socket: string): Promise<void> {
     for (const message of kept.splice(0)) sendMessage(connection, message);
     connection.on('error', () => undefined);
     connection.once('close', () => connections.delete(connection));
-    hearMessages<FillerRequest>(connection, (request) => {
-      void filler.perform(request).then((reply) => {
+    hearMessages(connection, (request) => {
+      void filler.perform(request as FillerRequest).then((reply) => {
         sendMessage(connection, reply);
       });
     });

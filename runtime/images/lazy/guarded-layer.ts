@@ -25,7 +25,7 @@ export interface GuardedLayer {
   why(): string;
   /** Resolves with the answer to a read: true when all of the range is there. */
   admits(offset: number, length: number): Promise<boolean>;
-  /** Fills what is missing, then checks the whole. Resolves when the state is final, or the layer is closed. */
+  /** Fills what is missing, then checks the whole. Resolves when the state is final. */
   complete(): Promise<void>;
   /** Whether the file has no name any more. */
   isRemoved(): Promise<boolean>;

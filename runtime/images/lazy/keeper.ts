@@ -5,8 +5,8 @@ import { preContentRefusal, sealedFile } from '../../../base/kernel/index.ts';
 import { keeperProgram } from './keeper-program.ts';
 
 /**
- * More descriptors than the filler ever has: it has at most {@link mostWaiting} events, a few sockets, and two
- * files for each layer.
+ * More descriptors than the filler ever has: at most {@link mostWaiting} events, a few sockets, and two files
+ * for each layer.
  */
 const fillerFiles = 65_536;
 /** How many events may wait in the filler. */

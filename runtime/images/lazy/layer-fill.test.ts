@@ -168,7 +168,10 @@ describe('turns of fetches', () => {
     const stop = new AbortController();
     const first = Promise.withResolvers<void>();
     const running = slots.run('demanded', () => first.promise, new AbortController().signal);
-    const waiting = assert.rejects(slots.run('demanded', () => Promise.resolve(), stop.signal), /stop/);
+    const waiting = assert.rejects(
+      slots.run('demanded', () => Promise.resolve(), stop.signal),
+      /stop/,
+    );
     stop.abort(new Error('stop'));
     await waiting;
     first.resolve();

@@ -47,7 +47,7 @@ export interface LayerFillDeps {
 
 /** Fills the file of one layer, chunk by chunk. Each chunk is fetched once, whoever needs it. */
 export interface LayerFill {
-  /** Resolves when a range of the file is there. @throws the reason when it is not, after `demandMs` at most */
+  /** Resolves when a range of the file is there. @throws the reason, after `demandMs` at most */
   need(offset: number, length: number): Promise<void>;
   /** Fetches everything that is not there, and tries again until it is there, or the fill is closed. */
   fillRest(): Promise<void>;
@@ -171,7 +171,8 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
       }
     },
     async fillRest() {
-      let [wait, most] = times.retryMs;
+      const [first, most] = times.retryMs;
+      let wait = first;
       while (there < table.count) {
         let failures = 0;
         let next = 0;
@@ -189,7 +190,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         await Promise.all([run(), run(), run()]);
         ended.signal.throwIfAborted();
         if (there === table.count) return;
-        if (there > before) [wait] = times.retryMs;
+        if (there > before) wait = first;
         await pause(wait, undefined, { signal: ended.signal });
         wait = Math.min(2 * wait, most);
       }

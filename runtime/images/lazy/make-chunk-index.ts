@@ -144,7 +144,13 @@ async function indexLayer(
     const from = roundUp(headBytes + archiveBytes, pageBytes);
     const metadata = await pushMetadata(repository, path, from, encoded.bytes, digest, signal);
     return {
-      ...{ blob: { digest, size }, diffId, dependent: encoded.dependent, archiveBytes, fileBytes: encoded.bytes },
+      ...{
+        blob: { digest, size },
+        diffId,
+        dependent: encoded.dependent,
+        archiveBytes,
+        fileBytes: encoded.bytes,
+      },
       ...{ metadataSha256: encoded.metadataSha256, metadata, chunks },
     };
   } finally {

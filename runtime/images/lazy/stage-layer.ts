@@ -60,7 +60,12 @@ export async function stageLayer(
       fix: 'see the reason, then pull again',
     });
   }
-  return { dependent: layer.dependent, manifestSha256: metadataSha256, bytes: fileBytes, inodes: inodesOnDisk };
+  return {
+    dependent: layer.dependent,
+    manifestSha256: metadataSha256,
+    bytes: fileBytes,
+    inodes: inodesOnDisk,
+  };
 }
 
 /** Writes the first page to the start of the file, and the rest behind the archive. */
