@@ -67,8 +67,6 @@ describe('the first process of a large image', { skip: whyNot }, () => {
     t.diagnostic(
       `${reference}: ${layers} layers of ${layerBytes / 1024 / 1024} MiB, median ${Math.round(median)} ms`,
     );
-    // Whole layers would take this long at this rate alone.
-    assert.ok(median < (layers * layerBytes * 8 * 1000) / gigabit / 4);
     assert.ok(median <= wantedMs || process.env['LAZY_BUSY'] === '1', `${Math.round(median)} ms`);
   });
 });
