@@ -27,6 +27,8 @@ export interface Machine {
   run(program: string, ...args: string[]): string;
   /** Runs kubeadm on the machine with its output in a log. @throws with the end of the log */
   kubeadm(...args: string[]): Promise<string>;
+  /** Ends the kubelet, as kubeadm does by systemd. */
+  stopKubelet(): Promise<void>;
   /** The path, from outside, of a file below /etc of the machine that was written there. */
   inEtc(path: string): string;
   close(): Promise<void>;
@@ -74,6 +76,7 @@ export async function openMachine(options: {
     ...{ name, folders, daemon, run, address: address[4] },
     inEtc: (path) => join(etc, path),
     kubeadm: (...args) => kubeadm([...within, 'env', `PATH=${path}`, findTool('kubeadm').path, ...args]),
+    stopKubelet: kubelet.end,
     async close() {
       await kubelet.end();
       const { runtime } = daemon.cri;

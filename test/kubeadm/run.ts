@@ -283,6 +283,7 @@ async function unsignedIsRefused(): Promise<void> {
 
 async function resets(...all: readonly Machine[]): Promise<void> {
   for (const machine of all.toReversed()) {
+    await machine.stopKubelet();
     await machine.kubeadm('reset', '--force', '--cri-socket', `unix://${machine.folders.socket}`);
     const { items } = await machine.daemon.cri.runtime.listPodSandbox({});
     assert.deepEqual(
