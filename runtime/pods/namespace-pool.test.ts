@@ -82,3 +82,27 @@ test('sets that a lost Worker did not unpin at the end are given to the next one
   await pool.close();
   assert.deepEqual([...pinned], []);
 });
+
+test('a pool that could not be filled is filled later, without another pod', async () => {
+  const pinned = new Set<string>();
+  let tries = 0;
+  const kernel = {
+    pinNamespaces: ({ dir: set }: { readonly dir: string }) => {
+      tries += 1;
+      if (tries === 1) return Promise.reject(new Error('not enough memory'));
+      return Promise.resolve(void pinned.add(set));
+    },
+    unpinNamespaces: (set: string) => Promise.resolve(void pinned.delete(set)),
+  } as unknown as Kernel;
+  const startProgram = () => Promise.reject(new Error('unused'));
+  const pool = await openNamespacePool({
+    ...{ dir, size: 1, kernel, startProgram },
+    log: createLogger({ level: 'silent' }),
+  });
+  await pool.reconcile(new Set());
+  const end = performance.now() + 20_000;
+  while (pool.size < 1 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual([pool.size, pinned.size, tries], [1, 1, 2]);
+  await pool.close();
+  assert.equal(pinned.size, 0);
+});

@@ -48,6 +48,9 @@ export interface NamespacePool {
 
 const every: readonly PodNamespace[] = ['net', 'ipc', 'uts'];
 
+const shortestWaitMs = 500;
+const longestWaitMs = 30_000;
+
 /** @param input.size how many sets are kept ready; with 0, each set is created on demand */
 export async function openNamespacePool(input: {
   readonly dir: string;
@@ -104,13 +107,38 @@ export async function openNamespacePool(input: {
         sysctls: { ...options.sysctls },
       }),
     );
+  let again: NodeJS.Timeout | undefined;
+  let failures = 0;
+  /** Without the next pod, nothing else would fill the pool or unpin what is abandoned. */
+  const fillLater = (): void => {
+    if (closed) return;
+    again ??= setTimeout(
+      () => {
+        again = undefined;
+        fill();
+      },
+      Math.min(shortestWaitMs * 2 ** failures, longestWaitMs),
+    ).unref();
+    failures += 1;
+  };
   const fill = (): void => {
     filling ??= (async () => {
       for (const set of [...abandoned]) await discard(set);
       while (!closed && ready.length < input.size) ready.push(await pin(every, { sysctls: defaultSysctls }));
     })()
-      .catch((cause: unknown) =>
-        input.log.warn({ cause: String(cause) }, 'the namespace pool could not be filled'),
+      .then(
+        () => {
+          if (abandoned.size === 0) failures = 0;
+          else fillLater();
+        },
+        (cause: unknown) => {
+          if (failures === 0)
+            input.log.warn(
+              { cause: String(cause) },
+              'the namespace pool could not be filled; it is tried again until it succeeds',
+            );
+          fillLater();
+        },
       )
       .finally(() => (filling = undefined));
   };
@@ -154,6 +182,7 @@ export async function openNamespacePool(input: {
     },
     close: async () => {
       closed = true;
+      clearTimeout(again);
       await filling;
       for (const set of ready.splice(0)) abandoned.add(set);
       // The sets that a lost Worker had are given to the next one.
