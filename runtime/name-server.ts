@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { reasonOf } from '../base/errors/index.ts';
@@ -10,6 +11,8 @@ import { placeOf } from './kubernetes-place.ts';
 /** The name server of networks, as configured. Its thread runs only if there are names to answer. */
 export interface DaemonNameServer {
   readonly start: () => void;
+  /** Starts the server if a cluster's names are to be answered, or its address is left from before. */
+  startForCluster(): void;
   /** Starts the server. Resolves when it answers, or when it cannot. */
   ready(): Promise<void>;
   /** Undefined while the server does not run. */
@@ -17,6 +20,8 @@ export interface DaemonNameServer {
   /** Stops the server; names are not answered afterwards. */
   close(): Promise<void>;
 }
+
+const startAgainMs = 2000;
 
 export function openDaemonNameServer(
   { root, network: { dns, kubernetes } }: DaemonConfig,
@@ -40,13 +45,16 @@ export function openDaemonNameServer(
     ).catch((thrown: unknown) => {
       log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
       starting = undefined;
+      // Pods of the host's network namespace ask as well, and have no attachment that would start it again.
+      if (ofCluster !== undefined && !closed) setTimeout(start, startAgainMs).unref();
       return undefined;
     });
   };
-  // Pods of the host's network namespace ask as well, and have no attachment that would start it.
-  if (ofCluster !== undefined) start();
   return {
     start,
+    startForCluster() {
+      if (ofCluster !== undefined || existsSync(join(root, 'network.db.cluster-address'))) start();
+    },
     async ready() {
       start();
       await starting;

@@ -58,6 +58,7 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     log,
   };
   const engine = await withRoom(root, () => createNetworkEngine(options));
+  names.startForCluster();
   const nodeNetwork = openDaemonNodeNetwork(config, paths, log);
   return {
     ...engine,
