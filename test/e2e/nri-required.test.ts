@@ -153,10 +153,10 @@ describe('plugins of NRI that are required', () => {
     const started = performance.now();
     await createContainer(stage, pod, ask());
     const late = await connecting;
-    const { containers: told } = (await late?.synchronized) ?? { containers: [] };
+    const { containers: learned } = (await late?.synchronized) ?? { containers: [] };
     const took = performance.now() - started;
     assert.ok(took < 15_000, `${took} ms`);
-    assert.equal(told.length, 1, 'the new container is among those that it is told of');
+    assert.equal(learned.length, 1, 'the new container is among those that it learns of');
     await removePod(stage, pod);
     await gone(one, ...(late === undefined ? [] : [late]));
   });
