@@ -290,12 +290,18 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
       `--net=${client.request.netns}`,
       'sh',
       '-c',
-      `(while :; do echo x; sleep 0.1; done) | busybox nc ${addressOf(web)} 99 >> ${file}`,
+      // Until the server listens, an attempt ends at once.
+      `while :; do (while echo x; do sleep 0.1; done) | busybox nc ${addressOf(web)} 99 >> ${file}; sleep 0.2; done`,
     );
     const size = (): number => readFileSync(file).length;
     await eventually(() => (size() > 6 ? true : undefined), 20_000);
     const deny = clusterPolicy('deny', 'Admin', 10, {
-      egress: [{ action: 'Deny', to: [{ networks: [`${addressOf(web)}/32`] }] }],
+      egress: [
+        {
+          action: 'Deny',
+          to: [{ networks: addressesOf(web).map((one) => `${one}/${one.includes(':') ? 128 : 32}`) }],
+        },
+      ],
     });
     api.put('clusternetworkpolicies', deny);
     await isCut(client);
