@@ -1,18 +1,6 @@
 import { workerData } from 'node:worker_threads';
-import {
-  createApiClient,
-  follow,
-  followOptional,
-  isServiceAddress,
-  readApiAccess,
-  usualTiming,
-} from '../../../base/kubernetes/index.ts';
-import type {
-  ApiAccess,
-  Follower,
-  ListedCollection,
-  OptionalCollection,
-} from '../../../base/kubernetes/index.ts';
+import { createApiClient, follow, followOptional, usualTiming } from '../../../base/kubernetes/index.ts';
+import type { Follower, ListedCollection, OptionalCollection } from '../../../base/kubernetes/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openSetStore } from '../../followed-files/stored-set.ts';

@@ -1,6 +1,6 @@
 import type { GroupChange, GroupDefinition, PeerIndex } from '../kubernetes/peer-index.ts';
 
-/** The groups of peers that are followed: those that rules of this node need, and those that they will need. */
+/** The groups of peers that are followed: those that rules of this node need, or will need. */
 export interface FollowedGroups {
   want(definition: GroupDefinition): void;
   drop(key: string): void;

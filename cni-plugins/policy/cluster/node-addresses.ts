@@ -13,11 +13,11 @@ export interface NodeAddresses {
   put(name: string, node: ClusterNode | undefined): boolean;
   /** Takes what was put: owners are found for all nodes at once. */
   settle(): void;
-  /** Returns the pod with those of its addresses that its node may report: the same object for all of them. */
+  /** Returns the pod with the addresses that its node may report: the same object for all of them. */
   admitted(pod: ClusterPod): ClusterPod;
 }
 
-/** An owner is the older node of several: only the API server sets when, and with which UID, one is created. */
+/** An owner is the oldest node of several: only the API server sets when a node was created, and its UID. */
 interface SubnetOwners {
   readonly subnets: ReadonlyMap<string, string>;
   readonly lengths: Readonly<Record<IpFamily, readonly number[]>>;
