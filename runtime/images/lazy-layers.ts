@@ -63,7 +63,7 @@ export interface LazyLayersDeps extends Omit<PublishDeps, 'layers' | 'places' | 
 }
 
 /** The blob of a layer until it is complete, in the layer's folder. */
-export const lazyBlobName = 'blob';
+const lazyBlobName = 'blob';
 
 /** Connects to a filler that an earlier run has left. Never fails: layers that nobody guards are not used. */
 export async function openLazyLayers(

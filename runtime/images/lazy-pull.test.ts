@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { loadSigningKey, signImage } from '../../trust/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { pushLazyImage, startBlobProxy } from './lazy/lazy-image.fixture.ts';
@@ -11,7 +12,6 @@ import type { BlobProxy } from './lazy/lazy-image.fixture.ts';
 import { whyNoPreContentEvents } from './lazy/probe.ts';
 import { openKit, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
-import { createLogger } from '../../base/log/index.ts';
 
 const why =
   findRegistry() === undefined ? 'no docker-registry' : (whyNoPreContentEvents('/var/tmp') ?? false);
@@ -36,10 +36,7 @@ describe('an image with a signed chunk index', { skip: why }, () => {
   before(async () => {
     registry = await startRegistry();
     proxy = await startBlobProxy(registry.host);
-    kit = await openKit(proxy.host, {
-      lazy: true,
-      ...(process.env['LAZY_LOG'] && { log: createLogger({ level: 'debug' }) }),
-    });
+    kit = await openKit(proxy.host, { lazy: true });
   });
   after(async () => {
     for (const id of ['c1', 'c2', 'c3']) await kit.store.removeRootfs(id);
@@ -76,5 +73,31 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     await kit.store.removeRootfs('c1');
     assert.deepEqual((await kit.store.upkeep.check(kit.store.upkeep.layers()[0]?.layer ?? '')).damaged, []);
     assert.ok(readFileSync(`${folder}/layer.erofs`).includes(files['data/rest']));
+  });
+
+  it('is pulled as a whole unless every rule that requires evidence believes its signer', async () => {
+    const name = 'signed/two';
+    const { host } = proxy;
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const other = `${kit.folder}/other`;
+    writeFileSync(`${other}.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    writeFileSync(`${other}.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
+    const key = await loadSigningKey(`${other}.key`, { environment: {} });
+    const digest = await pushLazyImage(kit, name, [await archive()], chunkBytes);
+    const repository = kit.repository(name);
+    await signImage({ repository, digest, key, format: 'bundle', now: new Date() });
+    const rule = (file: string): string =>
+      `  - images: ["${host}/${name}"]\n    require: { cosign: { key: ${file} } }\n`;
+    await kit.usePolicy(rule('k.pub') + rule('other.pub'));
+    proxy.use(() => 'pass');
+    proxy.parts.length = 0;
+    await pull(name);
+    assert.deepEqual(proxy.parts, [], 'one key has not signed the index');
+    const [image] = kit.store.list().filter(({ repoTags }) => repoTags.some((tag) => tag.includes(name)));
+    await kit.store.remove(image?.id ?? '');
+
+    await kit.usePolicy(rule('k.pub'));
+    await pull(name);
+    await until(() => proxy.parts.length > 0, 'with the first rule alone the image is filled in parts');
   });
 });

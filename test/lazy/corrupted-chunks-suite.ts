@@ -13,7 +13,7 @@ const chunkBytes = 12 * 1024;
 const readAt = promisify(read);
 
 describe('chunks that a registry corrupts', { skip: whyNot }, () => {
-  it(`are read by nobody: ${chunks} of ${chunks}`, async (t) => {
+  it(`reach no reader: ${chunks} of ${chunks}`, async (t) => {
     const place = await openPlace();
     t.after(() => place.close());
     const content = randomBytes(chunks * chunkBytes);
@@ -56,8 +56,8 @@ describe('chunks that a registry corrupts', { skip: whyNot }, () => {
     assert.ok(file.blocks * 512 < 64 * 1024, `${file.blocks * 512} bytes on the disk: no chunk was written`);
     t.diagnostic(`${refused} reads refused, ${place.proxy.parts.length} requests for parts`);
 
-    // The registry is honest again: the same reads give the signed bytes. A chunk that was refused a moment ago
-    // is refused for a second.
+    // The registry is honest again: the same reads give the signed bytes. A chunk that was refused is refused
+    // for a second.
     place.proxy.use(() => 'pass');
     for (const chunk of [0, 1, chunks >> 1, chunks - 2]) {
       const buffer = Buffer.alloc(4096);

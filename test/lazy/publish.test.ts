@@ -51,7 +51,7 @@ describe('a publisher', { skip: whyNot }, () => {
     const place = await openPlace();
     t.after(() => place.close());
     const name = 'open/app';
-    
+
     const content = randomBytes(500_000);
     await pushLazyImage(place.kit, name, [await tarOf([{ name: 'data', body: content }])], 64 * 1024);
     // The rule for these images believes nobody.

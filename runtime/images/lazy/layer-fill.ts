@@ -22,7 +22,7 @@ export interface FillTimes {
   readonly retryMs: readonly [first: number, most: number];
 }
 
-export const defaultFillTimes: FillTimes = {
+const defaultFillTimes: FillTimes = {
   demandMs: 30_000,
   fetchMs: 10_000,
   hedgeMs: 2_000,
@@ -60,6 +60,16 @@ export interface LayerFill {
 /** The source would serve the same bytes again. */
 class WrongBytes extends Error {}
 
+/** Returns the content of a chunk. Nothing is inflated that the publisher has not signed. */
+async function signedContent(place: ChunkPlace, part: Uint8Array): Promise<Buffer> {
+  if (part.length !== place.blobBytes || sha256Hex(part) !== place.sha256)
+    throw new WrongBytes('the registry served other bytes than the publisher has signed');
+  const content = await inflate(part, { maxOutputLength: place.bytes });
+  if (content.length !== place.bytes)
+    throw new WrongBytes('the signed chunk does not have the signed length');
+  return content;
+}
+
 export function createLayerFill(deps: LayerFillDeps): LayerFill {
   const { layer, sources, store, slots, times = defaultFillTimes, failed } = deps;
   const table = chunkTable(layer);
@@ -75,12 +85,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     ended.signal.throwIfAborted();
     const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(times.fetchMs)]);
     const part = await source(place, signal);
-    // Nothing is inflated, and nothing is written, that the publisher has not signed.
-    if (part.length !== place.blobBytes || sha256Hex(part) !== place.sha256)
-      throw new WrongBytes('the registry served other bytes than the publisher has signed');
-    const content = await inflate(part, { maxOutputLength: place.bytes });
-    if (content.length !== place.bytes)
-      throw new WrongBytes('the signed chunk does not have the signed length');
+    const content = await signedContent(place, part);
     await store(place, content, part);
   }
 
