@@ -23,7 +23,7 @@ const unit = 'portcullisd.service';
 const isApart = process.env['SYSTEMD_HERE'] !== undefined;
 
 describe(
-  'the node installer asks systemd only for what it was told',
+  'the node installer asks systemd only for what its options name',
   { skip: !isApart && 'no systemd' },
   () => {
     let folder = '';
