@@ -111,7 +111,7 @@ function conflictOf(
   return subnet.length < length ? `it is larger than a /${length}, the subnet of this node` : undefined;
 }
 
-/** Of two nodes that were created in one second, the UID decides: whoever creates a node chooses its name. */
+/** The UID decides between nodes of one second: whoever creates a node chooses its name. */
 const byAge = (a: ClusterNode, b: ClusterNode): number =>
   compare(a.created, b.created) || compare(a.uid, b.uid);
 

@@ -1,6 +1,5 @@
-import type { Labels, Peer, PolicyPort, Selector } from './network-policy.ts';
-import { selects } from './network-policy.ts';
-import { nameLabel } from './peer-index.ts';
+import { nameLabel, selects } from './selectors.ts';
+import type { Labels, Peer, PolicyPort, Selector } from './selectors.ts';
 
 /**
  * ClusterNetworkPolicies (policy.networking.k8s.io/v1alpha2) as values. Unlike NetworkPolicies they have an

@@ -3,7 +3,7 @@ import type { PeerGroup } from '../rules/peer-group.ts';
 import type { Direction, PodRules, Tier, TierStep } from '../rules/pod-chains.ts';
 import { selectsPod } from './cluster-network-policy.ts';
 import type { ClusterNetworkPolicy, ClusterRule } from './cluster-network-policy.ts';
-import type { IndexedPolicies, PolicyPod } from './evaluate.ts';
+import type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 import { blocksOf, isBlock, portsCalled, single } from './grant-parts.ts';
 import { clusterGroup } from './peer-index.ts';
 import type { GroupDefinition } from './peer-index.ts';

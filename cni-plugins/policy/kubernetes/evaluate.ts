@@ -1,48 +1,23 @@
 import { peersOf } from '../rules/grants.ts';
 import type { Grant } from '../rules/grants.ts';
-import type { NamedPort } from '../../types.ts';
 import type { PeerGroup } from '../rules/peer-group.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
-import { orderPolicies } from './cluster-network-policy.ts';
-import type { OrderedPolicies } from './cluster-network-policy.ts';
 import { createTierEvaluator, selectsTiers } from './evaluate-tiers.ts';
+import type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 import { blocksOf, isBlock, nobody, portsCalled, single } from './grant-parts.ts';
-import type { Labels, NetworkPolicy, PolicyRule, PolicySet } from './network-policy.ts';
+import type { NetworkPolicy, PolicyRule } from './network-policy.ts';
 import { selects } from './network-policy.ts';
 import { groupDefinition } from './peer-index.ts';
 import type { GroupDefinition } from './peer-index.ts';
+
+export { indexPolicies } from './indexed-policies.ts';
+export type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 
 /**
  * Computes what policies mean for the pods of a node, as Kubernetes documents it ("Network Policies", "The
  * two sorts of pod isolation"): a pod that a policy selects is isolated in the policy's directions; what any
  * of the policies grants is granted. Pure.
  */
-
-export interface PolicyPod {
-  readonly namespace: string;
-  readonly labels: Labels;
-  readonly addresses: readonly string[];
-  readonly namedPorts: readonly NamedPort[];
-}
-
-/** Policies by the namespace whose pods they select. */
-export interface IndexedPolicies {
-  readonly byNamespace: ReadonlyMap<string | undefined, readonly NetworkPolicy[]>;
-  readonly isolated?: string;
-  /** Absent: there are no ClusterNetworkPolicies. */
-  readonly tiers?: OrderedPolicies;
-  /** Labels of namespaces, by which ClusterNetworkPolicies select. */
-  readonly labelsOf: (namespace: string) => Labels | undefined;
-}
-
-export function indexPolicies({ policies, isolated, cluster }: PolicySet): IndexedPolicies {
-  return {
-    byNamespace: Map.groupBy(policies, ({ namespace }) => namespace),
-    labelsOf: (namespace) => cluster?.namespaces.get(namespace),
-    ...(cluster !== undefined && cluster.policies.length > 0 && { tiers: orderPolicies(cluster.policies) }),
-    ...(isolated !== undefined && { isolated }),
-  };
-}
 
 /** Returns the policies that select the pod, whatever their directions. */
 export function selecting(

@@ -1,5 +1,3 @@
-import type { GroupChange } from './peer-index.ts';
-
 /**
  * Limits of members of all groups together. Any user who writes NetworkPolicies in one namespace may choose
  * selectors that each select every pod of the cluster. A group beyond a limit has no members, so what it
@@ -9,6 +7,16 @@ import type { GroupChange } from './peer-index.ts';
  */
 export const memberLimits = { namespace: 262_144, all: 1_048_576, cluster: 1_048_576 } as const;
 export type MemberLimits = Readonly<Record<keyof typeof memberLimits, number>>;
+
+export interface GroupChange {
+  readonly key: string;
+  /** `add` has all members, whatever there was before. */
+  readonly whole?: true;
+  /** The group has more members than these: it is beyond a limit, or not everything is known. */
+  readonly lacking?: true;
+  readonly add: readonly string[];
+  readonly remove: readonly string[];
+}
 
 /** A group with its members. Only {@link MemberCounts} changes it. */
 export interface CountedGroup {
@@ -53,7 +61,7 @@ const accountOf = ({ namespace = '', ofCluster }: CountedGroup): string =>
 export function createMemberCounts<Group extends CountedGroup>(limits: MemberLimits): MemberCounts<Group> {
   const groups = new Set<Group>();
   const used = new Map<string, number>();
-  /** Of all namespaces. */
+  /** The members of all namespaces. */
   let all = 0;
   /** Members that came (true) or went since the last call of `take`. */
   const pending = new Map<Group, Map<string, boolean>>();

@@ -1,4 +1,8 @@
 import type { ClusterPolicySet } from './cluster-network-policy.ts';
+import type { Labels, Peer, PolicyPort, Selector } from './selectors.ts';
+
+export { selects } from './selectors.ts';
+export type { Labels, Peer, PolicyPort, Requirement, Selector } from './selectors.ts';
 
 /** Validated Kubernetes NetworkPolicies (networking.k8s.io/v1) and namespaces. */
 
@@ -18,8 +22,6 @@ export interface PolicySet {
   readonly cluster?: ClusterPolicySet;
 }
 
-export type Labels = Readonly<Record<string, string>>;
-
 export interface NetworkPolicy {
   /** Absent for an object whose namespace cannot be read: it then selects in every namespace. */
   readonly namespace?: string;
@@ -36,41 +38,9 @@ export interface NetworkPolicy {
   readonly egress?: readonly PolicyRule[];
 }
 
-/** Matches when all requirements match. Without requirements it selects everything. */
-export type Selector = readonly Requirement[];
-
-export interface Requirement {
-  readonly key: string;
-  readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
-  readonly values: readonly string[];
-}
-
 export interface PolicyRule {
   /** Undefined: every peer. */
   readonly peers?: readonly Peer[];
   /** Undefined: every protocol and port. */
   readonly ports?: readonly PolicyPort[];
-}
-
-export type Peer =
-  | { readonly cidr: string; readonly except: readonly string[] }
-  /** Without `namespaces`: pods of the policy's own namespace. Without `pods`: all pods. */
-  | { readonly pods?: Selector; readonly namespaces?: Selector }
-  /** Nodes, of ClusterNetworkPolicies alone. */
-  | { readonly nodes: Selector };
-
-export interface PolicyPort {
-  readonly protocol: 'tcp' | 'udp' | 'sctp';
-  /** A name refers to a container port of the responder. Undefined: any port. */
-  readonly port?: { readonly low: number; readonly high: number } | string;
-}
-
-export function selects(selector: Selector, labels: Labels): boolean {
-  return selector.every(({ key, operator, values }) => {
-    const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
-    if (operator === 'Exists') return value !== undefined;
-    if (operator === 'DoesNotExist') return value === undefined;
-    const listed = value !== undefined && values.includes(value);
-    return operator === 'In' ? listed : !listed;
-  });
 }

@@ -5,9 +5,13 @@ import { memberOf } from '../rules/peer-group.ts';
 import { blockOf } from './blocks.ts';
 import type { Block } from './blocks.ts';
 import { createMemberCounts, memberLimits, noMembers } from './member-counts.ts';
-import type { CountedGroup, MemberLimits } from './member-counts.ts';
+import type { CountedGroup, GroupChange, MemberLimits } from './member-counts.ts';
+import { nameLabel } from './selectors.ts';
 import { selects } from './network-policy.ts';
 import type { Labels, Peer, PolicyPort, Selector } from './network-policy.ts';
+
+export { nameLabel } from './selectors.ts';
+export type { GroupChange } from './member-counts.ts';
 
 /**
  * The members of groups of peers, kept up to date one change at a time: a pod, the labels of a namespace, or
@@ -49,18 +53,8 @@ export interface GroupDefinition {
   readonly peers?: readonly Peer[];
   /** The members are the pods' addresses, each with the number of its container port of this name. */
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
-  /** Of a ClusterNetworkPolicy: pods in the network of a node are no members. */
+  /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are no members. */
   readonly ofCluster?: true;
-}
-
-export interface GroupChange {
-  readonly key: string;
-  /** `add` has all members, whatever there was before. */
-  readonly whole?: true;
-  /** The group has more members than these: it is beyond a limit, or not everything is known. */
-  readonly lacking?: true;
-  readonly add: readonly string[];
-  readonly remove: readonly string[];
 }
 
 /**
@@ -100,9 +94,6 @@ export interface PeerIndexOptions {
   readonly absentIsBare: boolean;
   readonly limits?: MemberLimits;
 }
-
-/** Every namespace has this label of Kubernetes. */
-export const nameLabel = 'kubernetes.io/metadata.name';
 
 export function selectsNamespace(
   selector: Selector,
