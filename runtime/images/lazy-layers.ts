@@ -119,11 +119,21 @@ export async function openLazyLayers(
   }
   if (options?.isOn === true && why !== undefined)
     log.warn({ why }, 'images are not started lazily on this machine');
-  // The first image need not wait for the process.
-  if (why === undefined && client === undefined)
-    start().catch((thrown: unknown) => {
-      log.warn({ why: reasonOf(thrown) }, 'the filler of layers did not start; the next pull tries again');
-    });
+  let hasFailed = false;
+  /** Starts the process, so that an image need not wait for it. */
+  function warm(): void {
+    start().then(
+      () => (hasFailed = false),
+      (thrown: unknown) => {
+        hasFailed = true;
+        log.warn(
+          { why: reasonOf(thrown) },
+          'the filler of layers did not start: images are pulled as a whole until it does',
+        );
+      },
+    );
+  }
+  if (why === undefined && client === undefined) warm();
 
   function settle(folder: string): void {
     settled.get(folder)?.resolve();
@@ -131,7 +141,13 @@ export async function openLazyLayers(
   }
 
   return {
-    isOn: () => why === undefined && !isClosed,
+    isOn() {
+      if (why !== undefined || isClosed) return false;
+      if (client !== undefined || starting !== undefined) return true;
+      const isLikely = !hasFailed;
+      warm();
+      return isLikely;
+    },
     async guard(rows, index, origin) {
       try {
         const filler = client ?? (await start());
