@@ -16,7 +16,7 @@ import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';
 import { orAborted } from './serial.ts';
 import type { LayerRow } from './stored-image.ts';
-import { isWhole } from './upkeep.ts';
+import { isWhole } from './is-whole.ts';
 
 /** How the daemon starts layers lazily. */
 export interface LazyOptions {
@@ -151,24 +151,7 @@ export async function openLazyLayers(
     async guard(rows, index, origin) {
       try {
         const filler = client ?? (await start());
-        for (const row of rows) {
-          if (row.lazy !== true) continue;
-          const chunks = index.layers.find(({ diffId }) => diffId === row.diffId);
-          if (chunks === undefined) throw new Error('the index does not name the layer');
-          const folder = `${folders.layers}/${row.folder}`;
-          await filler.add({
-            folder: row.folder,
-            path: `${folder}/${layerFileName}`,
-            blobPath: `${folder}/${lazyBlobName}`,
-            chunks,
-            origin: {
-              registry: registryOptions ?? {},
-              reference: { registry: origin.reference.registry, repository: origin.reference.repository },
-              credentials: origin.credentials,
-              places: origin.ordered.map((place) => origin.places.indexOf(place)),
-            },
-          });
-        }
+        await addAll(filler, rows, index, origin, { folders, registryOptions });
       } catch (thrown) {
         throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
       }
@@ -220,6 +203,34 @@ export async function openLazyLayers(
         log.info({}, 'the filler completes the layers that are not complete, without the daemon');
     },
   };
+}
+
+/** Hands those of the layers that have holes to the filler. */
+async function addAll(
+  filler: FillerClient,
+  rows: readonly LayerRow[],
+  index: ChunkIndex,
+  origin: BlobOrigin,
+  { folders, registryOptions }: Pick<LazyLayersDeps, 'folders' | 'registryOptions'>,
+): Promise<void> {
+  for (const row of rows) {
+    if (row.lazy !== true) continue;
+    const chunks = index.layers.find(({ diffId }) => diffId === row.diffId);
+    if (chunks === undefined) throw new Error('the index does not name the layer');
+    const folder = `${folders.layers}/${row.folder}`;
+    await filler.add({
+      folder: row.folder,
+      path: `${folder}/${layerFileName}`,
+      blobPath: `${folder}/${lazyBlobName}`,
+      chunks,
+      origin: {
+        registry: registryOptions ?? {},
+        reference: { registry: origin.reference.registry, repository: origin.reference.repository },
+        credentials: origin.credentials,
+        places: origin.ordered.map((place) => origin.places.indexOf(place)),
+      },
+    });
+  }
 }
 
 function unguarded(on: string, why: string): Error {

@@ -1,9 +1,9 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { RegistryClient } from '../../base/distribution/index.ts';
 import { findImage, gone } from './find-image.ts';
+import { isWhole } from './is-whole.ts';
 import { hexOf } from './folders.ts';
 import { tryImageName } from './image-name.ts';
 
@@ -212,23 +212,6 @@ async function withLayer<T>(
     // Its image was removed meanwhile, and the claim kept the layer.
     if (!records.isLayerOwned(layer)) await sweep();
   }
-}
-
-/** Returns whether a file has a digest. Reads all of it. @throws the signal's reason */
-export async function isWhole(file: string, digest: string, signal: AbortSignal): Promise<boolean> {
-  const [algorithm = ''] = digest.split(':');
-  const hash = createHash(algorithm);
-  try {
-    for await (const chunk of createReadStream(file, {
-      highWaterMark: 256 * 1024,
-      signal,
-    }) as AsyncIterable<Buffer>)
-      hash.update(chunk);
-  } catch {
-    signal.throwIfAborted();
-    return false;
-  }
-  return `${algorithm}:${hash.digest('hex')}` === digest;
 }
 
 /**
