@@ -128,7 +128,12 @@ export async function openNamespaces(): Promise<ChildProcess> {
 }
 
 /** Connects the node to the segment, as a machine with one network interface. */
-export function connect(name: string, pid: number, address: ClusterNode['address'], run: ClusterNode['run']): void {
+export function connect(
+  name: string,
+  pid: number,
+  address: ClusterNode['address'],
+  run: ClusterNode['run'],
+): void {
   run('mount', '--make-rshared', '/');
   execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid)]);
   execFileSync('ip', ['link', 'set', name, 'master', switchBridge, 'up']);
