@@ -140,7 +140,7 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       return checkedBytes(files, fileOf(digest), { digest, size }, begun);
     },
     async blobPart({ digest, size }, { offset, length }) {
-      const bytes = await read(digest, size);
+      const bytes = await readBlob(digest, size);
       return bytes.subarray(offset, offset + length);
     },
     async blobBytes({ digest, size }, limit) {
