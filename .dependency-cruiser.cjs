@@ -1,9 +1,9 @@
 // Import rules (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
-const rooms = 'base|trust|entitlements|cni-plugins|fleet|admission|runtime|cli';
+const rooms = 'base|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli';
 const fixtures = '/fixtures/|\\.fixture\\.ts$';
 /** Writes manual pages and completions from the commands and the schema of the configuration. */
 const describing = '^packaging/(man|release)/';
-const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime)/';
+const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node)/';
 
 /** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
 const layers = require('./test/house/layers.json');
@@ -27,7 +27,7 @@ module.exports = {
       comment: 'base contains no knowledge of the domain: every room may use it, and it uses no room.',
       severity: 'error',
       from: { path: '^base/' },
-      to: { path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|cli|packaging|bench)/' },
+      to: { path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli|packaging|bench)/' },
     },
     {
       name: 'leaves-use-base-only',
@@ -53,10 +53,17 @@ module.exports = {
     },
     {
       name: 'runtime-is-not-a-client',
-      comment: 'cli uses runtime; runtime never uses cli.',
+      comment: 'cli and node use runtime; runtime never uses them.',
       severity: 'error',
       from: { path: '^runtime/' },
-      to: { path: '^(cli|packaging|bench)/' },
+      to: { path: '^(node|cli|packaging|bench)/' },
+    },
+    {
+      name: 'node-is-a-client',
+      comment: 'node reaches the daemon by its sockets; from the rooms it takes clients and checks.',
+      severity: 'error',
+      from: { path: '^node/' },
+      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|cni-plugins|runtime|node)/' },
     },
     {
       name: 'only-by-the-entry-point',
@@ -64,14 +71,14 @@ module.exports = {
         'A room, and each folder of base, is entered by its index.ts only; runtime has a second entry point, which loads fast. Benches may measure what is inside, and manual pages describe it.',
       severity: 'error',
       from: {
-        path: '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|cli|packaging)/',
+        path: '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli|packaging)/',
         pathNot: describing,
       },
       to: {
         path: inside,
         pathNot: [
           '^$1/',
-          '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime)/index\\.ts$',
+          '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node)/index\\.ts$',
           '^runtime/launch\\.ts$',
           fixtures,
         ],
@@ -104,7 +111,10 @@ module.exports = {
       name: 'entry-point-on-top',
       comment: 'No file of a room imports the entry point of its own room.',
       severity: 'error',
-      from: { path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|cli)/', pathNot: testCode },
+      from: {
+        path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli)/',
+        pathNot: testCode,
+      },
       to: { path: '^$1/index\\.ts$' },
     },
     {

@@ -113,6 +113,12 @@ export const commands: readonly Entry[] = [
     load: () => import('./webhook.ts'),
   },
   {
+    name: 'node',
+    summary: 'the declared state of this node, and of groups of nodes: apply, serve, compare, show',
+    needsKernel: true,
+    load: () => import('./node.ts'),
+  },
+  {
     name: 'entitlements',
     summary: 'write, check, explain, compare, merge, import and export profiles: what a workload may do',
     load: () => import('./entitlements.ts'),

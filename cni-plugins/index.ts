@@ -42,8 +42,16 @@ export type {
 export { claimNetworkNamespace } from './namespaces/namespace-claim.ts';
 export { openNodeNetwork } from './node-network/index.ts';
 export type { NodeNetwork, NodeNetworkSettings, NodeNetworkStatus } from './node-network/index.ts';
-export { startOverlay } from './overlay/index.ts';
-export type { Overlay, OverlayQuestion, OverlaySettings, OverlayStatus } from './overlay/index.ts';
+export { followPrefix, holdLease, openEtcd, startOverlay } from './overlay/index.ts';
+export type {
+  EtcdAccess,
+  EtcdChange,
+  EtcdClient,
+  Overlay,
+  OverlayQuestion,
+  OverlaySettings,
+  OverlayStatus,
+} from './overlay/index.ts';
 export { askDaemon } from './cni/index.ts';
 export {
   fieldText,

@@ -106,9 +106,12 @@ describe('the package', () => {
   });
 
   it('holds every Worker', () => {
-    const workers = globSync('{base,trust,entitlements,cni-plugins,fleet,admission,runtime}/**/*.worker.ts', {
-      cwd: repository,
-    }).map((file) => basename(file, '.ts'));
+    const workers = globSync(
+      '{base,trust,entitlements,cni-plugins,fleet,admission,runtime,node}/**/*.worker.ts',
+      {
+        cwd: repository,
+      },
+    ).map((file) => basename(file, '.ts'));
     assert.ok(workers.length > 0);
     assert.equal(new Set(workers).size, workers.length, 'two Workers have one name');
     assert.deepEqual(

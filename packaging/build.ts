@@ -53,9 +53,12 @@ export { default as buildConnector } from 'undici/lib/core/connect.js';`,
 export async function bundle(folder: string): Promise<Metafile> {
   // A command that runs from the old bundle may still load its chunks while this one is built.
   const outdir = `${folder}.new`;
-  const workers = globSync('{base,trust,entitlements,cni-plugins,fleet,admission,runtime}/**/*.worker.ts', {
-    cwd: root,
-  });
+  const workers = globSync(
+    '{base,trust,entitlements,cni-plugins,fleet,admission,runtime,node}/**/*.worker.ts',
+    {
+      cwd: root,
+    },
+  );
   rmSync(outdir, { recursive: true, force: true });
   const { metafile } = await build({
     absWorkingDir: root,

@@ -368,6 +368,7 @@ describe('the launchers', () => {
       'fleet',
       'admission',
       'runtime',
+      'node',
       'cli',
     ])
       mkdirSync(join(at, room));

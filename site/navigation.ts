@@ -30,6 +30,7 @@ const guides = [
     'trust-service',
     'fleet',
     'webhook',
+    'node-state',
     'proxy',
     'nri',
     'runtimes',

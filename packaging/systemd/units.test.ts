@@ -25,6 +25,10 @@ function installed(t: TestContext, dropIns: readonly string[]): string {
     read('portcullisd.service').replace('/usr/local/bin/portcullisd', program),
   );
   writeFileSync(
+    join(folder, 'portcullis-node.service'),
+    read('portcullis-node.service').replace('/usr/local/bin/portcullis node', `${program} node`),
+  );
+  writeFileSync(
     join(folder, 'kubelet.service'),
     '[Unit]\nDescription=kubelet\n[Service]\nExecStart=/bin/true\n',
   );
@@ -59,7 +63,7 @@ describe('the systemd units', { skip }, () => {
   for (const dropIns of [[], ['portcullisd-restricted.conf', 'kubelet-portcullis.conf']]) {
     it(`are understood by systemd whole, ${dropIns.length === 0 ? 'as they are' : `with ${dropIns.join(' and ')}`}`, (t) => {
       const folder = installed(t, dropIns);
-      for (const unit of ['portcullisd.service', 'kubelet.service']) {
+      for (const unit of ['portcullisd.service', 'portcullis-node.service', 'kubelet.service']) {
         const { output } = analyze(folder, 'verify', '--man=no', join(folder, unit));
         assert.deepEqual(complaints(folder, output), []);
       }

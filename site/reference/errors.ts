@@ -19,6 +19,11 @@ const groups: readonly {
   },
   { name: 'fleet', title: 'Error codes of the aggregator', prefixes: ['FLEET'] },
   { name: 'admission', title: 'Error codes of the admission webhook', prefixes: ['ADMISSION'] },
+  {
+    name: 'node',
+    title: 'Error codes of node states and groups',
+    prefixes: ['NODE_STATE', 'NODE_GROUP'],
+  },
   { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
   {
     name: 'base',

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import ts from 'typescript';
 
 export const root = join(import.meta.dirname, '../..');
-const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'runtime', 'cli'];
+const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'runtime', 'node', 'cli'];
 
 /**
  * Parses the sources of the product, without tests and fixtures. Types are not checked: symbols are enough.

@@ -4,7 +4,17 @@ import { execa } from 'execa';
  * Returns a report of the code that ran, from the V8 coverage files of every test process, including daemons.
  */
 export async function coverageOf(folder: string): Promise<string> {
-  const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime', 'cli'];
+  const rooms = [
+    'base',
+    'trust',
+    'entitlements',
+    'cni-plugins',
+    'fleet',
+    'admission',
+    'runtime',
+    'node',
+    'cli',
+  ];
   const args = [
     'report',
     '--temp-directory',

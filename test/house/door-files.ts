@@ -6,7 +6,7 @@ const root = join(import.meta.dirname, '../..');
 
 /** The entry points of the rooms, and of the folders of base. */
 export const doors: readonly string[] = [
-  ...['trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime'].map(
+  ...['trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime', 'node'].map(
     (room) => `${room}/index.ts`,
   ),
   'runtime/launch.ts',

@@ -24,6 +24,7 @@ const rooms = [
   'fleet',
   'admission',
   'runtime',
+  'node',
   'cli',
   'bench',
   'packaging',

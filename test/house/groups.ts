@@ -9,6 +9,7 @@ export const testGroups = {
     'fleet',
     'admission',
     'runtime',
+    'node',
     'cli',
     'packaging',
     'test/simulation',
@@ -43,6 +44,7 @@ export const testGroups = {
 export const ownScripts: Readonly<Record<string, string>> = {
   'test/cnm': 'test:cnm',
   'test/handlers': 'test:handlers',
+  'test/node': 'test:node',
 };
 
 /** Returns the pattern of the test files of a folder. */

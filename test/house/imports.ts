@@ -15,6 +15,7 @@ export const roomsOfProduct: readonly string[] = [
   'fleet',
   'admission',
   'runtime',
+  'node',
   'cli',
 ];
 /** Matches tests and files that only tests use. They are not shipped. */

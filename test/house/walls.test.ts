@@ -21,6 +21,8 @@ const violations: { rule: string; file: string; imports: string }[] = [
     imports: '../runtime/index.ts',
   },
   { rule: 'runtime-is-not-a-client', file: 'runtime/planted.ts', imports: '../cli/inner.ts' },
+  { rule: 'runtime-is-not-a-client', file: 'runtime/other.ts', imports: '../node/inner.ts' },
+  { rule: 'node-is-a-client', file: 'node/planted.ts', imports: '../trust/index.ts' },
   { rule: 'only-by-the-entry-point', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
   {
     rule: 'only-by-the-entry-point',
@@ -48,6 +50,7 @@ const allowed: { file: string; imports: string }[] = [
   { file: 'runtime/fine.ts', imports: '../cni-plugins/index.ts' },
   { file: 'runtime/images/fine.ts', imports: './inner.ts' },
   { file: 'cli/fine.ts', imports: '../runtime/index.ts' },
+  { file: 'node/fine.ts', imports: '../runtime/index.ts' },
   { file: 'base/storage/fine.ts', imports: '../errors/index.ts' },
   { file: 'trust/fine.test.ts', imports: '../test/inner.ts' },
   { file: 'trust/other.test.ts', imports: 'fast-check' },
@@ -66,6 +69,7 @@ const folders = [
   'fleet',
   'admission',
   'runtime/images',
+  'node',
   'cli',
   'bench',
   'test',
@@ -89,6 +93,7 @@ describe('import rules between the rooms', () => {
       'fleet',
       'admission',
       'runtime',
+      'node',
       'test',
     ]) {
       plant(`${room}/inner.ts`, 'export const inner = 1;\n');

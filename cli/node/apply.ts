@@ -1,0 +1,96 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { createLogger } from '../../base/log/index.ts';
+import {
+  applyState,
+  describeFailures,
+  documentReader,
+  formatPreview,
+  openNodeFiles,
+  previewState,
+} from '../../node/index.ts';
+import type { Preview } from '../../node/index.ts';
+import { parseDuration } from '../../trust/index.ts';
+import { requireRoot } from '../environment/require-root.ts';
+import { exitCodes, print, run } from '../output/output.ts';
+import { printableText } from '../output/printable.ts';
+import { readNodeDocument } from './document.ts';
+import { withControllers, withNode } from './places.ts';
+import type { NodeFlags } from './places.ts';
+
+interface ApplyFlags extends NodeFlags {
+  readonly file: string;
+  readonly dryRun: boolean;
+  readonly force: boolean;
+  readonly timeout: string;
+}
+
+const examples = `
+The document is checked completely before anything is changed. Its state replaces the former one: what was made for the former one and is no longer asked for is
+removed, and nothing else is. Where \`portcullis node serve\` runs, it reaches the state and keeps it. Elsewhere this command reaches it once.
+
+Examples:
+  $ portcullis node apply -f node.yaml --dry-run
+  $ portcullis node apply -f node.yaml
+
+Exit status: 0 the node is in the state, or would be changed as shown; 2 the document is invalid; 4 it was not reached in time, or it failed.`;
+
+/** `portcullis node apply`: makes the state of a document the desired one. */
+export function registerApply(node: Command): void {
+  const command = withNode(
+    node.command('apply').description('bring this node into the state of a document, and keep it there'),
+  )
+    .requiredOption('-f, --file <file>', 'document of the kind NodeState, or - for standard input')
+    .option('--dry-run', 'only show what would change', false)
+    .option('--force', 'also when the node follows a group', false)
+    .option('--timeout <duration>', 'how long to wait until the state is reached', '5m')
+    .addHelpText('after', examples);
+  command.action((flags: ApplyFlags) => {
+    if (parseDuration(flags.timeout) === undefined)
+      command.error(`error: ${JSON.stringify(flags.timeout)} is not a duration such as 30s or 10m`, {
+        exitCode: exitCodes.usage,
+      });
+    return run(flags.output, () => apply(flags));
+  });
+}
+
+async function apply(flags: ApplyFlags): Promise<number> {
+  return withControllers(flags, async (controllers) => {
+    const reader = documentReader(controllers);
+    const state = await readNodeDocument(flags.file, (text, file) => reader.nodeState(text, file));
+    for (const controller of controllers) await controller.check?.(state);
+    const folder = resolve(flags.state);
+    const preview = await previewState(controllers, state, await openNodeFiles(folder).readOwned());
+    if (flags.dryRun) {
+      print(flags.output, preview, formatPreview(preview) || 'nothing would change\n');
+      showProblems(preview);
+      return exitCodes.yes;
+    }
+    requireRoot('apply the state of a node', 'change it');
+    if (flags.output === 'text') process.stdout.write(printableText(formatPreview(preview)));
+    let said = '';
+    const status = await applyState({
+      ...{ folder, controllers, state, file: resolve(flags.file), force: flags.force },
+      timeoutMs: (parseDuration(flags.timeout) ?? 0) * 1000,
+      log: createLogger({ level: 'silent' }),
+      onProgress(now) {
+        const text = describeFailures(now);
+        if (flags.output === 'text' && text !== said)
+          process.stderr.write(printableText(`waiting: ${text}\n`));
+        said = text;
+      },
+    });
+    print(
+      flags.output,
+      { revision: status.revision, changes: preview.changes },
+      `the node has the state ${status.revision?.slice(0, 12) ?? ''}\n`,
+    );
+    return exitCodes.yes;
+  });
+}
+
+/** Prints what the plan could not see, or will not change, on standard error. */
+export function showProblems({ problems }: Preview): void {
+  for (const { section, item, why } of problems)
+    process.stderr.write(printableText(`${section}${item === undefined ? '' : ` ${item}`}: ${why}\n`));
+}

@@ -1,0 +1,59 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { stateWithDefaults } from '../document/defaults.ts';
+import type { Change } from '../model/types.ts';
+import { networkController } from './networks.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'pc-node-networks-'));
+const confDir = join(folder, 'net.d');
+const controller = networkController({
+  databasePath: join(folder, 'network.db'),
+  confDir,
+  choice: { plugins: 'auto', maxConfigs: 1 },
+});
+const limits = { signal: new AbortController().signal };
+const asked = (subnet: string) => stateWithDefaults({ networks: [{ name: 'pods', subnets: [subnet] }] }, []);
+const change = (action: Change['action'], drift = false): Change => ({
+  action,
+  section: 'networks',
+  name: 'pods',
+  drift,
+});
+const file = join(confDir, '50-pods.conflist');
+const seen = async (): Promise<string | undefined> =>
+  (await controller.observe(new Set(['pods']), limits)).get('pods')?.visible;
+const state = asked('10.99.0.0/24');
+const item = controller.items(state).get('pods');
+
+describe('networks of a state', () => {
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('are as they were asked for once they are created', async () => {
+    assert.equal(await seen(), undefined);
+    await controller.apply(change('create'), state, limits);
+    assert.equal(await seen(), item?.visible);
+  });
+
+  it('get their text again when it was changed, also to something that is no network', async () => {
+    const right = readFileSync(file, 'utf8');
+    for (const wrong of [right.replace('10.99', '10.98'), '{"name": "po', '']) {
+      writeFileSync(file, wrong);
+      assert.notEqual((await seen()) ?? '', item?.visible);
+      await controller.apply(change('update', true), state, limits);
+      assert.equal(readFileSync(file, 'utf8'), right);
+    }
+  });
+
+  it('change with the state, and go with it', async () => {
+    const next = asked('10.97.0.0/24');
+    assert.notEqual(await seen(), controller.items(next).get('pods')?.visible);
+    await controller.apply(change('update'), next, limits);
+    assert.equal(await seen(), controller.items(next).get('pods')?.visible);
+    await controller.apply(change('delete'), next, limits);
+    assert.deepEqual(readdirSync(confDir), []);
+  });
+});

@@ -1,0 +1,179 @@
+import { readdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
+import { createNetwork, planNetwork, readNetworkReport, removeNetwork } from '../../cni-plugins/index.ts';
+import type { NewNetwork, ReportSource } from '../../cni-plugins/index.ts';
+import { fingerprintOf } from '../model/fingerprint.ts';
+import type { Change, Controller, Item, NodeState, Observed, WantedNetwork } from '../model/types.ts';
+
+const cidr = { type: 'string', minLength: 3, maxLength: 49 } as const;
+const name = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,149}$';
+
+/**
+ * Networks of pods, as `portcullis network create` makes them.
+ * @param source where network configurations are
+ */
+export function networkController(source: ReportSource): Controller {
+  return {
+    section: 'networks',
+    after: ['kernelModules', 'sysctls'],
+    foreign: 'exclusive',
+    backsOff: false,
+    schema: {
+      type: 'array',
+      description:
+        'Networks of pods, as `portcullis network create` writes them. A network that pods are attached to is neither changed nor removed before they are gone.',
+      maxItems: 100,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'subnets'],
+        properties: {
+          name: { type: 'string', pattern: name, description: 'Name of the network.' },
+          type: {
+            enum: ['bridge', 'ipvlan', 'macvlan', 'ptp'],
+            description: 'The plugin that makes the interface of a pod. Default: `bridge`.',
+          },
+          subnets: {
+            type: 'array',
+            items: cidr,
+            minItems: 1,
+            maxItems: 16,
+            description: 'Subnets. A pod gets an address from each.',
+          },
+          gateways: {
+            type: 'array',
+            items: cidr,
+            maxItems: 16,
+            description: 'Gateways of the subnets, in their order. Default: the first addresses.',
+          },
+          mtu: {
+            type: 'integer',
+            minimum: 68,
+            maximum: 65_535,
+            description: 'MTU of the interfaces of pods.',
+          },
+          link: {
+            type: 'string',
+            pattern: '^[^/\\s]{1,15}$',
+            description: 'Bridge: its name. Macvlan and ipvlan: the link of the host.',
+          },
+          masquerade: {
+            type: 'boolean',
+            description: 'Packets that leave the subnets get the address of the host. Default: true.',
+          },
+          isolation: {
+            type: 'boolean',
+            description: 'Other isolated bridges cannot reach the pods of this bridge. Default: true.',
+          },
+          internal: {
+            type: 'boolean',
+            description: 'The pods of this bridge reach nothing outside it. Default: false.',
+          },
+          podNamespaces: {
+            type: 'array',
+            items: { type: 'string', maxLength: 63 },
+            maxItems: 100,
+            description: 'Namespaces whose pods may request the network by annotation; `*` for all.',
+          },
+          order: {
+            type: 'string',
+            pattern: '^[a-zA-Z0-9_.]{0,20}$',
+            description:
+              'Prefix of the name of the file. Pods get the first network by file name. Default: `50`.',
+          },
+        },
+      },
+    },
+    items: ({ networks }: NodeState) =>
+      new Map(networks.map((network): [string, Item] => [network.name, itemOf(source, network)])),
+    observe: (names) => observe(source, names),
+    async apply({ action, name: changed, drift }: Change, state) {
+      const wanted = state.networks.find((network) => network.name === changed);
+      if (action === 'update' && drift && wanted !== undefined) {
+        // The request is the same: pods that are attached stay, and their network has its text again.
+        for (const file of await filesOf(source, changed)) await unlink(file);
+        createNetwork(source, asCreated(wanted));
+        return;
+      }
+      if (action !== 'create') await removeOld(source, changed);
+      if (action !== 'delete' && wanted !== undefined) createNetwork(source, asCreated(wanted));
+    },
+  };
+}
+
+/** A bridge without a name gets one of its own, so that its file depends on nothing but the request. */
+const asCreated = ({ isolation, link, ...network }: WantedNetwork): NewNetwork => ({
+  ...network,
+  ...(link !== undefined || network.type !== 'bridge'
+    ? link !== undefined && { link }
+    : { link: `pcbr-${fingerprintOf(network.name).slice(0, 10)}` }),
+  separated: isolation,
+});
+
+const known = new Map<string, string>();
+/** The texts of a few states are kept: to plan one writes a file for the reader of configurations. */
+const mostKnown = 400;
+
+function itemOf(source: ReportSource, network: WantedNetwork): Item {
+  const fingerprint = fingerprintOf(network);
+  const shown = `${network.type} ${network.subnets.join(' ')} [${fingerprint.slice(0, 8)}]`;
+  const text = known.get(fingerprint) ?? textOf(source, network);
+  if (known.size >= mostKnown) known.clear();
+  if (text !== '') known.set(fingerprint, text);
+  return { fingerprint, visible: fingerprintOf(text), shown };
+}
+
+/** Returns the text of the network's file; '' if it cannot be made, which creating it reports. */
+function textOf(source: ReportSource, network: WantedNetwork): string {
+  try {
+    // The plan refuses a name that exists: in a folder that does not exist, no name does.
+    const empty = { ...source, confDir: join(source.confDir, '.none') };
+    return planNetwork(empty, asCreated(network)).text;
+  } catch {
+    return '';
+  }
+}
+
+/** Returns the files of the network's name, also those that cannot be read as a network any more. */
+async function filesOf(
+  source: ReportSource,
+  network: string,
+  { networks }: Pick<ReturnType<typeof readNetworkReport>, 'networks'> = readNetworkReport(source),
+): Promise<readonly string[]> {
+  const file = networks.find((one) => one.name === network)?.file;
+  if (file !== undefined) return [file];
+  const entries = await readdir(source.confDir).catch(() => [] as string[]);
+  return entries
+    .filter((entry) => !entry.startsWith('.') && entry.endsWith(`-${network}.conflist`))
+    .map((entry) => join(source.confDir, entry));
+}
+
+async function observe(
+  source: ReportSource,
+  names: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, Observed>> {
+  const found = new Map<string, Observed>();
+  const report = names.size === 0 ? { networks: [] } : readNetworkReport(source);
+  for (const network of names) {
+    const [file] = await filesOf(source, network, report);
+    if (file === undefined) continue;
+    const visible = fingerprintOf((await readPlainFile(file, mostBytes)).toString());
+    found.set(network, { visible, shown: `${file} [${visible.slice(0, 8)}]` });
+  }
+  return found;
+}
+
+/** Removes a network of ours, also when its file can no longer be read as one. */
+async function removeOld(source: ReportSource, network: string): Promise<void> {
+  try {
+    removeNetwork(source, network);
+  } catch (thrown) {
+    if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_UNKNOWN') throw thrown;
+    for (const file of await filesOf(source, network)) await unlink(file);
+  }
+}
+
+/** A file of networks has a few kilobytes. */
+const mostBytes = 4 * 1024 * 1024;

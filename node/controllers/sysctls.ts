@@ -1,0 +1,102 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { failure, reasonOf } from '../../base/errors/index.ts';
+import { fingerprintOf } from '../model/fingerprint.ts';
+import type { Change, Controller, Item, NodeState, Observed } from '../model/types.ts';
+
+/**
+ * Names that a state may set. Settings that name a program of the host (`kernel.core_pattern`,
+ * `kernel.modprobe`), that lock the machine for good (`kernel.modules_disabled`), and that act when they are
+ * written (`vm.drop_caches`) are not among them.
+ */
+const allowed = [
+  ...['net', 'user', 'fs.inotify', 'kernel.keys'].map((name) => `${name}.`),
+  ...['fs.aio-max-nr', 'fs.file-max', 'fs.nr_open', 'kernel.msgmax', 'kernel.msgmnb', 'kernel.msgmni'],
+  ...['kernel.panic', 'kernel.panic_on_oops', 'kernel.perf_event_max_sample_rate', 'kernel.pid_max'],
+  ...['kernel.sem', 'kernel.shmall', 'kernel.shmmax', 'kernel.shmmni', 'kernel.softlockup_panic'],
+  ...['kernel.threads-max', 'vm.dirty_background_bytes', 'vm.dirty_background_ratio', 'vm.dirty_bytes'],
+  ...['vm.dirty_ratio', 'vm.dirty_writeback_centisecs', 'vm.max_map_count', 'vm.min_free_kbytes'],
+  ...['vm.overcommit_memory', 'vm.overcommit_ratio', 'vm.panic_on_oom', 'vm.swappiness'],
+  ...['vm.vfs_cache_pressure', 'vm.zone_reclaim_mode'],
+] as const;
+/** As sysctl(8) writes names: a `/` stands for a dot in the name of an interface. No part can be `..`. */
+const form = '^[a-z]+(\\.[A-Za-z0-9_:-]+(/[A-Za-z0-9_:-]+)*)+$';
+
+/** Returns whether a state may set the kernel setting of that name. */
+export const isAllowedSysctl = (name: string): boolean =>
+  new RegExp(form, 'u').test(name) &&
+  allowed.some((one) => (one.endsWith('.') ? name.startsWith(one) : name === one));
+
+/** Kernel settings below `/proc/sys`. Network settings are those of this process's network namespace. */
+export function sysctlController(root = '/proc/sys'): Controller {
+  return {
+    section: 'sysctls',
+    after: ['kernelModules'],
+    foreign: 'restores',
+    backsOff: false,
+    schema: {
+      type: 'object',
+      description:
+        'Kernel settings by their names, as `sysctl` writes them. A setting that is changed by somebody else is set again. When a name is removed, the value from before is restored. Names below `net`, `user` and `fs.inotify` can be set, and those limits of `fs`, `kernel` and `vm` that neither name a program nor act when they are written.',
+      maxProperties: 500,
+      propertyNames: { type: 'string', maxLength: 200, pattern: form },
+      additionalProperties: { type: ['string', 'integer'], maxLength: 1000 },
+    },
+    items: ({ sysctls }: NodeState) =>
+      new Map(
+        Object.entries(sysctls).map(([name, value]): [string, Item] => {
+          const visible = normal(String(value));
+          return [name, { fingerprint: fingerprintOf(visible), visible, shown: visible }];
+        }),
+      ),
+    async observe(names) {
+      const found = new Map<string, Observed>();
+      for (const name of [...names].filter(isAllowedSysctl)) {
+        const visible = await read(root, name);
+        if (visible !== undefined) found.set(name, { visible, shown: visible });
+      }
+      return found;
+    },
+    async apply({ action, name, before, to = '' }: Change) {
+      const value = action === 'delete' ? (before ?? '') : to;
+      const refused = (why: string) =>
+        failure(
+          'NODE_STATE_CHANGE_REFUSED',
+          'precondition',
+          'set the kernel setting',
+          name,
+          why,
+          'see which values this kernel accepts, or remove the name from the state',
+        );
+      // Also a record of ours, which somebody may have edited, names nothing else.
+      if (!isAllowedSysctl(name)) throw refused('a state may not set it');
+      if (action === 'create') throw refused('this kernel has no such setting');
+      try {
+        await writeFile(pathOf(root, name), value, { flag: 'r+' });
+      } catch (thrown) {
+        throw refused(`the kernel refuses ${JSON.stringify(value)}: ${reasonOf(thrown)}`);
+      }
+      const now = await read(root, name);
+      if (now !== normal(value))
+        throw refused(`the kernel took ${JSON.stringify(value)} as ${JSON.stringify(now ?? '')}`);
+    },
+  };
+}
+
+const normal = (text: string): string => text.trim().split(/\s+/u).join(' ');
+
+/** Swaps dots and slashes, as sysctl(8) does: the pattern of names leaves no part `..`. */
+const pathOf = (root: string, name: string): string =>
+  join(
+    root,
+    name.replaceAll(/[./]/gu, (one) => (one === '.' ? '/' : '.')),
+  );
+
+async function read(root: string, name: string): Promise<string | undefined> {
+  try {
+    return normal(await readFile(pathOf(root, name), 'utf8'));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw thrown;
+  }
+}

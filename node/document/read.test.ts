@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { linesOf } from '../../cni-plugins/index.ts';
+import { documentReader } from './read.ts';
+import { nodeSchemas, testControllers } from './schemas.fixture.ts';
+
+const reader = documentReader(testControllers());
+const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: NodeState\n';
+const folder = mkdtempSync(join(tmpdir(), 'pc-node-document-'));
+const read = (text: string) => reader.nodeState(`${head}${text}`, join(folder, 'state.yaml'));
+async function problemsOf(text: string): Promise<readonly string[]> {
+  const found = await read(text);
+  return 'problems' in found ? linesOf(found.problems).map((line) => line.replace(`${folder}/`, '')) : [];
+}
+
+describe('a document of the kind NodeState', () => {
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('gets every problem at its place in one run, also of services and of files', async () => {
+    const lines = await problemsOf(`sysctl: {}
+sysctls: { kernel.core_pattern: "|/x", net.ipv4.ip_forward: 1 }
+networks: [{ name: pods, subnet: [10.99.0.0/24] }]
+services: [{ name: web, addresses: [10.96.0.300], ports: [80] }]
+policies: [{ name: a.yaml }, { name: b.yaml, from: gone.yaml }]
+images: [{ image: a }, { image: a }]
+`);
+    assert.deepEqual(
+      lines.map((line) => /^state\.yaml:\d+:\d+: [^:]*/u.exec(line)?.[0]),
+      [
+        'state.yaml:3:1: sysctl',
+        'state.yaml:4:33: sysctls["kernel.core_pattern"]',
+        'state.yaml:5:12: networks[0]',
+        'state.yaml:5:26: networks[0].subnet',
+        'state.yaml:6:37: services[0].addresses[0]',
+        'state.yaml:7:12: policies[0]',
+        'state.yaml:7:52: policies[1].from',
+        'state.yaml:8:33: images[1].image',
+      ],
+      lines.join('\n'),
+    );
+    assert.match(lines[0] ?? '', /did you mean `sysctls`/u);
+  });
+
+  it('takes no setting that runs a program, that cannot be undone, or that leads out of /proc/sys', async () => {
+    for (const name of [
+      'kernel.modprobe',
+      'kernel.modules_disabled',
+      'vm.drop_caches',
+      'net.ipv4/../../kernel.core_pattern',
+      'net.//kernel.hostname',
+      'network.x',
+      'kernel.panic.x',
+    ])
+      assert.notDeepEqual(await problemsOf(`sysctls: { "${name}": "1" }\n`), [], name);
+    assert.deepEqual(await problemsOf('sysctls: { net.ipv4.conf.eth0/100.rp_filter: 1 }\n'), []);
+  });
+
+  it('has the content of its files, so that it can go to other nodes', async () => {
+    writeFileSync(join(folder, 'policy.yaml'), 'rules\n');
+    const found = await read('policies: [{ name: a.yaml, from: policy.yaml }]\n');
+    assert.ok('value' in found);
+    assert.deepEqual(found.value.policies, [{ name: 'a.yaml', content: 'rules\n' }]);
+    assert.equal(reader.refuses(structuredClone(found.value)), undefined);
+  });
+
+  it('is refused from etcd when it is not one, or may not be set', async () => {
+    const found = await read('');
+    assert.ok('value' in found);
+    assert.match(
+      reader.refuses({ ...found.value, sysctls: { 'kernel.modprobe': '/x' } }) ?? '',
+      /kernel\.modprobe/u,
+    );
+    assert.match(reader.refuses({ ...found.value, sysctls: 'x' }) ?? '', /sysctls/u);
+    assert.match(reader.refuses({}) ?? '', /no section/u);
+    for (const value of [null, 'x', 5, []]) assert.notEqual(reader.refuses(value), undefined);
+  });
+
+  it('is one document of a megabyte at most', async () => {
+    assert.match((await problemsOf('---\nkind: NodeState\n')).join('\n'), /second document/u);
+    const large = `policies: [{ name: a, content: "${'x'.repeat(1024 * 1024)}" }]\n`;
+    assert.match((await problemsOf(large)).join('\n'), /more than 1048576 bytes/u);
+  });
+});
+
+it('the published schemas are those of the controllers', () => {
+  for (const [name, schema] of Object.entries(nodeSchemas()))
+    assert.deepEqual(
+      JSON.parse(readFileSync(new URL(`../../docs/schemas/${name}.json`, import.meta.url), 'utf8')),
+      JSON.parse(JSON.stringify(schema)),
+      `sh packaging/node test/house/node-reference.ts writes ${name}.json`,
+    );
+});

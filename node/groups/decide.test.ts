@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { decide, groupStatus, haltedBy } from './decide.ts';
+import type { GroupView, OwnView } from './decide.ts';
+import type { GroupSpec, NodeRecord } from './records.ts';
+
+const [before, next] = ['a'.repeat(64), 'b'.repeat(64)];
+const names = ['n1', 'n2', 'n3', 'n4', 'n5'];
+const spec = (more: Partial<GroupSpec> = {}): GroupSpec => ({
+  revision: next,
+  generation: 2,
+  attempt: 1,
+  stable: before,
+  selector: { names },
+  rollout: {
+    maxUnavailable: 1,
+    pauseSeconds: 0,
+    deadlineSeconds: 60,
+    gate: { healthySeconds: 5, daemonReady: true },
+  },
+  ...more,
+});
+const record = (more: Partial<NodeRecord> = {}): NodeRecord => ({
+  generation: 1,
+  attempt: 1,
+  revision: before,
+  phase: 'ready',
+  labels: {},
+  at: '2030-01-01T00:00:00.000Z',
+  ...more,
+});
+const changing = record({ generation: 2, phase: 'changing' });
+const view = (
+  nodes: Readonly<Record<string, NodeRecord>>,
+  places: readonly string[] = [],
+  one = spec(),
+): GroupView => ({
+  spec: one,
+  nodes: new Map(Object.entries(nodes)),
+  places: new Set(places),
+});
+const all = Object.fromEntries(names.map((name) => [name, record()]));
+const own = (name: string, more: Partial<OwnView> = {}): OwnView => ({
+  name,
+  labels: {},
+  revision: before,
+  changingMs: 0,
+  quietMs: 60_000,
+  ...more,
+});
+
+describe('what a node of a group does next', () => {
+  it('makes itself known first', () => {
+    assert.equal(decide(view({}), own('n1')).do, 'register');
+  });
+
+  it('takes a place while one is free, in turns', () => {
+    assert.equal(decide(view(all), own('n1', { quietMs: 0 })).do, 'take');
+    assert.equal(decide(view(all), own('n3', { quietMs: 0 })).do, 'wait');
+    assert.equal(decide(view(all), own('n3', { quietMs: 4000 })).do, 'take');
+    assert.equal(decide(view({ ...all, n1: changing }, ['n1']), own('n2')).do, 'wait');
+  });
+
+  it('applies the revision when it has a place, and passes the gate when it stayed well long enough', () => {
+    const here = view({ ...all, n1: changing }, ['n1']);
+    assert.equal(decide(here, own('n1')).do, 'apply');
+    assert.equal(decide(here, own('n1', { revision: next, healthyMs: 4000 })).do, 'wait');
+    assert.equal(decide(here, own('n1', { revision: next, healthyMs: 5000 })).do, 'ready');
+    const away = own('n1', { revision: next, healthyMs: 5000, daemonProblem: 'the daemon is away' });
+    assert.equal(decide(here, away).do, 'wait');
+  });
+
+  it('fails after the deadline, with what is wrong', () => {
+    const here = view({ ...all, n1: changing }, ['n1']);
+    const late = decide(
+      here,
+      own('n1', { revision: next, changingMs: 61_000, problem: 'sysctls a: refused' }),
+    );
+    assert.equal(late.do, 'fail');
+    assert.match(late.do === 'fail' ? late.why : '', /within 60 s: sysctls a: refused/u);
+  });
+
+  it('holds its place for the pause, which is not counted against the deadline', () => {
+    const slow = spec({ rollout: { ...spec().rollout, pauseSeconds: 30 } });
+    const here = view({ ...all, n1: changing }, ['n1'], slow);
+    assert.equal(
+      decide(here, own('n1', { revision: next, healthyMs: 20_000, changingMs: 70_000 })).do,
+      'wait',
+    );
+    assert.equal(
+      decide(here, own('n1', { revision: next, healthyMs: 35_000, changingMs: 85_000 })).do,
+      'ready',
+    );
+  });
+
+  it('stops behind a node that failed, and behind one whose lease ended while it changed', () => {
+    const failed = view({ ...all, n1: { ...changing, phase: 'failed', why: 'bad' } });
+    assert.deepEqual(haltedBy(failed), { node: 'n1', why: 'bad' });
+    const lost = view({ ...all, n1: changing });
+    assert.equal(haltedBy(lost)?.node, 'n1');
+    for (const halted of [failed, lost])
+      for (const name of names.slice(1)) assert.equal(decide(halted, own(name)).do, 'wait');
+    assert.equal(decide(lost, own('n1', { revision: next, healthyMs: 99_000 })).do, 'fail');
+    assert.equal(groupStatus(lost).state, 'halted');
+  });
+
+  it('goes on after a resume, with the failed node too, and nodes that are done are not changed again', () => {
+    const again = spec({ attempt: 2 });
+    const nodes = {
+      ...all,
+      n1: record({ generation: 2, revision: next }),
+      n2: { ...changing, phase: 'failed' as const },
+    };
+    const here = view(nodes, [], again);
+    assert.equal(decide(here, own('n1', { revision: next })).do, 'ready');
+    assert.equal(decide(here, own('n2')).do, 'take');
+  });
+
+  it('keeps its place when another generation comes while it changes', () => {
+    const newer = spec({ generation: 3 });
+    assert.equal(
+      decide(view({ ...all, n1: changing }, ['n1'], newer), own('n1', { revision: next })).do,
+      'take',
+    );
+    assert.equal(decide(view({ ...all, n1: changing }, ['n1'], newer), own('n2')).do, 'wait');
+  });
+
+  it('is complete when every named node is ready', () => {
+    const done = Object.fromEntries(names.map((name) => [name, record({ generation: 2, revision: next })]));
+    assert.equal(groupStatus(view(done)).state, 'complete');
+    const { n5: _left, ...four } = done;
+    assert.equal(groupStatus(view(four)).state, 'progressing');
+  });
+});
+
+/** Plays a rollout: nodes take steps in a random order, some end for good, some can never become healthy. */
+function play(order: readonly number[], bad: ReadonlySet<string>, most: number, dies: string | undefined) {
+  const nodes = new Map(Object.entries(all));
+  const places = new Set<string>();
+  const revisions = new Map(names.map((name) => [name, before]));
+  const since = new Map<string, number>();
+  const one = spec({ rollout: { ...spec().rollout, maxUnavailable: most } });
+  let widest = 0;
+  for (const [time, index] of order.entries()) {
+    const name = names[index % names.length] ?? '';
+    if (name === dies && nodes.get(name)?.phase === 'changing') {
+      places.delete(name);
+      continue;
+    }
+    const started = since.get(name) ?? time;
+    const isOn = revisions.get(name) === next && !bad.has(name);
+    const decision = decide(
+      { spec: one, nodes, places },
+      own(name, {
+        revision: revisions.get(name) ?? before,
+        ...(isOn && { healthyMs: 10_000 }),
+        changingMs: (time - started) * 10_000,
+      }),
+    );
+    const set = (phase: NodeRecord['phase']): unknown =>
+      nodes.set(name, record({ generation: 2, phase, revision: revisions.get(name) ?? before }));
+    if (decision.do === 'take') {
+      places.add(name);
+      since.set(name, time);
+      set('changing');
+    } else if (decision.do === 'apply') revisions.set(name, next);
+    else if (decision.do === 'ready' || decision.do === 'fail') {
+      places.delete(name);
+      set(decision.do === 'ready' ? 'ready' : 'failed');
+    }
+    widest = Math.max(widest, places.size);
+  }
+  return {
+    widest,
+    changed: [...revisions.values()].filter((revision) => revision === next).length,
+    nodes,
+    places,
+    one,
+  };
+}
+
+describe('a rollout', () => {
+  const steps = fc.array(fc.nat(names.length - 1), { minLength: 150, maxLength: 200 });
+  it('never changes more nodes at one time than it may, and reaches all nodes that are well', () => {
+    fc.assert(
+      fc.property(steps, fc.integer({ min: 1, max: 5 }), (order, most) => {
+        // Every node gets its steps in the end.
+        const fair = [...order, ...Array.from({ length: 200 }, (_, index) => index)];
+        const { widest, changed } = play(fair, new Set(), most, undefined);
+        assert.ok(widest <= most);
+        assert.equal(changed, names.length);
+      }),
+    );
+  });
+
+  it('stops at a node that is bad or lost: at most as many change as may be away at one time, and those that were done', () => {
+    fc.assert(
+      fc.property(steps, fc.constantFrom(...names), fc.boolean(), (order, victim, isLost) => {
+        const fair = [...order, ...Array.from({ length: 200 }, (_, index) => index)];
+        const bad = new Set(isLost ? [] : [victim]);
+        const { nodes, places, one } = play(fair, bad, 1, isLost ? victim : undefined);
+        const view_ = { spec: one, nodes, places };
+        assert.equal(haltedBy(view_)?.node, victim);
+        for (const name of names) assert.notEqual(decide(view_, own(name)).do, 'take', name);
+      }),
+    );
+  });
+});

@@ -1,0 +1,177 @@
+import type { NodeSelector } from '../document/read.ts';
+import type { GroupSpec, NodeRecord } from './records.ts';
+
+/** What is known about a group at one revision of etcd. */
+export interface GroupView {
+  readonly spec: GroupSpec;
+  readonly nodes: ReadonlyMap<string, NodeRecord>;
+  /** The nodes that hold a place to change, which lasts as long as their lease. */
+  readonly places: ReadonlySet<string>;
+}
+
+/** What a node knows about itself. */
+export interface OwnView {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The revision that was applied to this node. */
+  readonly revision?: string;
+  /** For how long everything has been in its desired state, in ms; undefined: it is not. */
+  readonly healthyMs?: number;
+  /** Undefined: ready, or not asked for. */
+  readonly daemonProblem?: string;
+  /** What the reconciler could not do, for the reason of a failure. */
+  readonly problem?: string;
+  /** How long ago this node began to change, in ms. */
+  readonly changingMs: number;
+  /** How long the view has been unchanged, in ms. */
+  readonly quietMs: number;
+}
+
+/** What a node does next. */
+export type Decision =
+  | { readonly do: 'wait'; readonly why: string }
+  /** Makes itself known to the group. */
+  | { readonly do: 'register' }
+  /** Takes a place, if nobody was faster. */
+  | { readonly do: 'take' }
+  /** Applies the revision. It has a place. */
+  | { readonly do: 'apply' }
+  /** Has the revision, passed the gate, and gives the place back. */
+  | { readonly do: 'ready' }
+  | { readonly do: 'fail'; readonly why: string };
+
+const turnMs = 2000;
+const longestTurnMs = 30_000;
+
+export const isSelected = (
+  { names, labels }: NodeSelector,
+  node: { readonly name: string; readonly labels: Readonly<Record<string, string>> },
+): boolean =>
+  (names?.includes(node.name) ?? false) ||
+  (labels !== undefined && Object.entries(labels).every(([key, value]) => node.labels[key] === value));
+
+/** Whether a record is about the current attempt. */
+const isCurrent = ({ generation, attempt }: GroupSpec, record: NodeRecord | undefined): boolean =>
+  record?.generation === generation && record.attempt === attempt;
+
+const lost = 'its lease ended while it changed';
+
+/**
+ * Returns the node that halts the rollout, and why; undefined: it is not halted. A node that is lost while it
+ * changes halts it without writing anything: its place is gone and its record says that it changes.
+ */
+export function haltedBy({
+  spec,
+  nodes,
+  places,
+}: GroupView): { readonly node: string; readonly why: string } | undefined {
+  for (const [node, record] of nodes) {
+    if (!isCurrent(spec, record)) continue;
+    if (record.phase === 'failed') return { node, why: record.why ?? 'it failed' };
+    if (record.phase === 'changing' && !places.has(node)) return { node, why: lost };
+  }
+  return undefined;
+}
+
+/** Returns the names of the nodes that belong to the group, as far as they are known. */
+export function membersOf({ spec, nodes }: GroupView): readonly string[] {
+  const known = [...nodes].flatMap(([name, { labels }]) =>
+    isSelected(spec.selector, { name, labels }) ? [name] : [],
+  );
+  return [...new Set([...(spec.selector.names ?? []), ...known])].sort();
+}
+
+/** Decides what a selected node does next. */
+export function decide(view: GroupView, own: OwnView): Decision {
+  const { spec, nodes, places } = view;
+  const record = nodes.get(own.name);
+  const hasPlace = places.has(own.name);
+  if (record === undefined) return { do: 'register' };
+  if (isCurrent(spec, record)) {
+    if (record.phase === 'ready')
+      return { do: 'wait', why: `it has the revision of generation ${spec.generation}` };
+    if (record.phase === 'failed') return { do: 'wait', why: `it failed: ${record.why ?? ''}` };
+    if (record.phase === 'changing') return hasPlace ? whileChanging(spec, own) : { do: 'fail', why: lost };
+  }
+  // Another generation came while this node changed: it goes on with that one, in its place.
+  if (hasPlace) return { do: 'take' };
+  if (record.phase === 'ready' && record.revision === spec.revision && own.revision === spec.revision)
+    return { do: 'ready' };
+  const halted = haltedBy(view);
+  if (halted !== undefined)
+    return { do: 'wait', why: `the rollout is halted by ${halted.node}: ${halted.why}` };
+  return whileWaiting(view, own);
+}
+
+function whileWaiting(view: GroupView, own: OwnView): Decision {
+  const { spec, nodes, places } = view;
+  const free = spec.rollout.maxUnavailable - places.size;
+  if (free <= 0) return { do: 'wait', why: `${[...places].sort().join(', ')} change first` };
+  const waiting = membersOf(view).filter((name) => {
+    const other = nodes.get(name);
+    return other !== undefined && !places.has(name) && !isCurrent(spec, other);
+  });
+  // All of thousands would ask etcd for one place: they ask in turns. A node that is away costs one turn.
+  const turn = Math.floor(Math.max(0, waiting.indexOf(own.name)) / free);
+  return own.quietMs >= Math.min(longestTurnMs, turn * turnMs)
+    ? { do: 'take' }
+    : { do: 'wait', why: 'others are asked first' };
+}
+
+function whileChanging({ revision, rollout }: GroupSpec, own: OwnView): Decision {
+  const { deadlineSeconds, gate, pauseSeconds } = rollout;
+  if (own.revision !== revision) return { do: 'apply' };
+  const { healthyMs = -1, daemonProblem } = own;
+  const isReady = !gate.daemonReady || daemonProblem === undefined;
+  const isHealthy = isReady && healthyMs >= gate.healthySeconds * 1000;
+  if (isHealthy && healthyMs >= (gate.healthySeconds + pauseSeconds) * 1000) return { do: 'ready' };
+  // The pause is not the node's fault.
+  const allowed = deadlineSeconds * 1000 + (isHealthy ? pauseSeconds * 1000 : 0);
+  if (own.changingMs <= allowed) return { do: 'wait', why: isHealthy ? 'it pauses' : 'it changes' };
+  const why =
+    own.problem ??
+    (gate.daemonReady ? daemonProblem : undefined) ??
+    'it did not stay in its desired state long enough';
+  return { do: 'fail', why: `not healthy within ${deadlineSeconds} s: ${why}` };
+}
+
+/** How a group stands. */
+export interface GroupStatus {
+  readonly state: 'complete' | 'halted' | 'progressing';
+  readonly halted?: { readonly node: string; readonly why: string };
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly phase: NodeRecord['phase'] | 'unknown';
+    readonly revision?: string;
+    readonly why?: string;
+  }[];
+}
+
+/** Returns how a group stands, from what every node can see. */
+export function groupStatus(view: GroupView): GroupStatus {
+  const { spec, nodes, places } = view;
+  const halted = haltedBy(view);
+  const listed = membersOf(view).map((name) => {
+    const record = nodes.get(name);
+    if (record === undefined) return { name, phase: 'unknown' as const };
+    const isLost = record.phase === 'changing' && !places.has(name);
+    const phase = isCurrent(spec, record)
+      ? isLost
+        ? ('failed' as const)
+        : record.phase
+      : ('waiting' as const);
+    const why = isLost ? lost : record.why;
+    return {
+      name,
+      phase,
+      revision: record.revision,
+      ...(phase === 'failed' && why !== undefined && { why }),
+    };
+  });
+  const isComplete = listed.length > 0 && listed.every(({ phase }) => phase === 'ready');
+  return {
+    state: isComplete ? 'complete' : halted !== undefined ? 'halted' : 'progressing',
+    ...(halted !== undefined && { halted }),
+    nodes: listed,
+  };
+}

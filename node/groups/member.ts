@@ -1,0 +1,205 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { followPrefix, holdLease } from '../../cni-plugins/index.ts';
+import type { EtcdClient } from '../../cni-plugins/index.ts';
+import type { DesiredState } from '../store/node-files.ts';
+import { decide, isSelected } from './decide.ts';
+import type { Decision, OwnView } from './decide.ts';
+import { fetchGroupState } from './fetch-state.ts';
+import { memberWrites } from './member-writes.ts';
+import { groupsPrefix } from './records.ts';
+import type { GroupSpec } from './records.ts';
+import { createGroupViews } from './view.ts';
+import type { KnownGroup } from './view.ts';
+
+/** What a member needs of its node. */
+export interface MemberNode {
+  desired(): DesiredState | undefined;
+  /** Since when the desired state is reached, in ms of `performance.now()`. */
+  convergedSince(): number | undefined;
+  /** What is not as it should be. */
+  problem(): string | undefined;
+  /** Why the daemon is not ready; undefined: it is. */
+  daemonProblem(): Promise<string | undefined>;
+  /** Returns why a state from etcd is not one; undefined: it is. */
+  refuses(state: unknown): string | undefined;
+  /** Makes a state durable, and begins to reach it. */
+  apply(desired: DesiredState): Promise<void>;
+}
+
+interface MemberOptions {
+  readonly client: EtcdClient;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** After this time without a sign, a node that changes is lost. In seconds. */
+  readonly leaseSeconds: number;
+  readonly node: MemberNode;
+  readonly log: Logger;
+}
+
+export interface Member {
+  /** The progress of the node, as a sentence. */
+  status(): string;
+  close(): void;
+}
+
+const tickMs = 500;
+
+/**
+ * Takes part in the group that selects this node. While etcd is away the node keeps its state, and heals it:
+ * nothing here is needed for that.
+ */
+export function joinGroups({ client, name, labels, leaseSeconds, node, log }: MemberOptions): Member {
+  const views = createGroupViews();
+  const writes = memberWrites({ client, name, labels, revision: () => node.desired()?.revision ?? '' });
+  let isHere = false;
+  let closed = false;
+  let said = 'it has not reached etcd yet';
+  let lease: number | undefined;
+  /** The lease to which our place is bound; undefined after a restart. */
+  let boundTo: number | undefined;
+  let busy = false;
+  let trouble = '';
+  const say = (text: string): void => {
+    if (text !== said) log.info({ text }, 'the group');
+    said = text;
+  };
+
+  const unfollow = followPrefix(client, groupsPrefix, {
+    onListing: ({ pairs, revision }) => views.replace(pairs, revision),
+    onChanges: (changes) => views.take(changes),
+    onHere: () => (isHere = true),
+    onAway(thrown) {
+      isHere = false;
+      say(`etcd is away, and the node keeps its state: ${reasonOf(thrown)}`);
+    },
+  });
+  const held = holdLease({
+    client,
+    seconds: leaseSeconds,
+    register: (id) => {
+      lease = id;
+      return Promise.resolve();
+    },
+    onHeld: () => (trouble = ''),
+    onTrouble(thrown) {
+      const why = reasonOf(thrown);
+      // It is tried several times a second.
+      if (trouble === '') log.warn({ why }, 'the lease is in trouble');
+      trouble = why;
+    },
+  });
+
+  const take = async (group: string, known: KnownGroup): Promise<void> => {
+    if (lease === undefined) return say('it waits for a lease of etcd');
+    const id = lease;
+    const took = await writes.take(group, known, views.revision(), id);
+    if (took) boundTo = id;
+    say(took ? `it has a place for generation ${known.spec?.generation ?? 0}` : 'another node was faster');
+  };
+
+  /** After a restart, or a lease that ended, the place is bound to the lease that we hold now. */
+  const bind = async (group: string, known: KnownGroup): Promise<void> => {
+    if (lease === undefined) return;
+    const id = lease;
+    if (await writes.bind(group, known, id)) boundTo = id;
+  };
+
+  const apply = async (group: string, spec: GroupSpec, known: KnownGroup): Promise<void> => {
+    try {
+      await node.apply(await fetchGroupState(client, group, spec, (state) => node.refuses(state)));
+      say(`it changes to generation ${spec.generation}`);
+    } catch (thrown) {
+      if (!isPortcullisError(thrown) || thrown.code !== 'NODE_GROUP_INVALID') throw thrown;
+      await writes.leave(group, known, 'failed', thrown.failure.why);
+    }
+  };
+
+  const act = async (group: string, spec: GroupSpec, known: KnownGroup, next: Decision): Promise<void> => {
+    switch (next.do) {
+      case 'wait':
+        return say(next.why);
+      case 'register':
+        return void (await writes.register(group));
+      case 'take':
+        return take(group, known);
+      case 'apply':
+        return apply(group, spec, known);
+      case 'ready':
+        return void (await writes.leave(group, known, 'ready'));
+      case 'fail':
+        log.error({ group, why: next.why }, 'the node halts the rollout of its group');
+        return void (await writes.leave(group, known, 'failed', next.why));
+    }
+  };
+
+  const step = async (): Promise<void> => {
+    const groups = [...views.groups()];
+    const selecting = groups.filter(
+      ([, { spec }]) => spec !== undefined && isSelected(spec.selector, { name, labels }),
+    );
+    const [first, second] = selecting;
+    const followed = second === undefined ? first : undefined;
+    // A place that nobody gives back would keep the others waiting for as long as we run.
+    const left = groups.find(([group, { places }]) => places.has(name) && group !== followed?.[0]);
+    if (left !== undefined) return void (await writes.drop(left[0]));
+    if (followed === undefined)
+      return say(
+        first === undefined
+          ? 'no group selects this node'
+          : `${selecting.map(([group]) => group).join(' and ')} select this node: it follows none of them`,
+      );
+    const [group, known] = followed;
+    const { spec, nodes, places } = known;
+    if (spec === undefined) return;
+    if (places.has(name) && boundTo !== lease) return bind(group, known);
+    await act(
+      group,
+      spec,
+      known,
+      decide({ spec, nodes, places }, await ownViewOf(node, { name, labels }, spec, known)),
+    );
+  };
+
+  const timer = setInterval(() => {
+    if (closed || busy || !isHere) return;
+    busy = true;
+    step()
+      .catch((thrown: unknown) => say(`etcd or the disk refuses: ${reasonOf(thrown)}`))
+      .finally(() => (busy = false));
+  }, tickMs);
+
+  return {
+    status: () => said,
+    close() {
+      closed = true;
+      clearInterval(timer);
+      held.close();
+      unfollow();
+      client.close();
+    },
+  };
+}
+
+async function ownViewOf(
+  node: MemberNode,
+  { name, labels }: Pick<OwnView, 'labels' | 'name'>,
+  spec: GroupSpec,
+  { nodes, changedAt }: KnownGroup,
+): Promise<OwnView> {
+  const record = nodes.get(name);
+  const isChanging = record?.phase === 'changing';
+  const asksDaemon = isChanging && spec.rollout.gate.daemonReady;
+  const daemonProblem = asksDaemon ? await node.daemonProblem() : undefined;
+  const [since, problem, revision] = [node.convergedSince(), node.problem(), node.desired()?.revision];
+  return {
+    name,
+    labels,
+    ...(revision !== undefined && { revision }),
+    ...(since !== undefined && { healthyMs: performance.now() - since }),
+    ...(daemonProblem !== undefined && { daemonProblem }),
+    ...(problem !== undefined && { problem }),
+    changingMs: isChanging ? Date.now() - Date.parse(record.at) : 0,
+    quietMs: performance.now() - changedAt,
+  };
+}

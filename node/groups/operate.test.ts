@@ -1,0 +1,96 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { openEtcd } from '../../cni-plugins/index.ts';
+import type { EtcdClient } from '../../cni-plugins/index.ts';
+import { etcdTool, eventually, startEtcdMembers } from '../../test/fixtures/etcd.ts';
+import type { EtcdMember } from '../../test/fixtures/etcd.ts';
+import { stateWithDefaults } from '../document/defaults.ts';
+import type { NodeGroup } from '../document/read.ts';
+import { applyGroup, listGroups, removeGroup, resumeGroup, rollBackGroup } from './operate.ts';
+import { nodePrefix, revisionKey, revisionPrefix, specKey, writeRecord } from './records.ts';
+
+const group = (ttl: number): NodeGroup => ({
+  name: 'web',
+  selector: { names: ['n1'] },
+  rollout: {
+    maxUnavailable: 1,
+    pauseSeconds: 0,
+    deadlineSeconds: 60,
+    gate: { healthySeconds: 0, daemonReady: false },
+  },
+  state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': ttl } }, []),
+});
+
+describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-node-groups-'));
+  let members: EtcdMember[] = [];
+  let client: EtcdClient;
+  const put = (key: string, value: Buffer): Promise<boolean> =>
+    client.transact([], [{ put: { key, value } }]);
+  const ready = (generation: number, revision: string): Promise<boolean> =>
+    put(
+      `${nodePrefix('web')}n1`,
+      writeRecord({ generation, attempt: 1, revision, phase: 'ready', labels: {}, at: 'now' }),
+    );
+  before(async () => {
+    members = startEtcdMembers({ folder, port: 2379 });
+    client = openEtcd({ endpoints: members.map(({ endpoint }) => endpoint) });
+    await eventually('etcd answers', async () => (await client.list('/')).pairs.length === 0);
+  });
+  after(async () => {
+    client.close();
+    for (const member of members) await member.end();
+    rmSync(folder, { recursive: true });
+  });
+
+  it('that come at the same time do not overwrite each other', async () => {
+    const all = await Promise.allSettled([70, 71, 72, 73].map((ttl) => applyGroup(client, group(ttl))));
+    const won = all.filter(({ status }) => status === 'fulfilled').length;
+    for (const one of all)
+      if (one.status === 'rejected')
+        assert.ok(
+          isPortcullisError(one.reason) && one.reason.code === 'NODE_GROUP_CHANGED',
+          String(one.reason),
+        );
+    const [listed] = await listGroups(client, 'web');
+    assert.equal(listed?.generation, won);
+    assert.ok(await client.get(revisionKey('web', listed.revision)), 'the state that the nodes get is there');
+  });
+
+  it('change nothing when nothing is different, and keep only the states that can still be asked for', async () => {
+    const first = await applyGroup(client, group(80));
+    await ready(first.generation, first.revision);
+    assert.deepEqual(await applyGroup(client, group(80)), first);
+    const second = await applyGroup(client, group(81));
+    assert.equal(second.stable, first.revision);
+    const third = await applyGroup(client, group(82));
+    assert.equal(third.stable, first.revision, 'the second one was never complete');
+    const { pairs } = await client.list(revisionPrefix('web'), { keysOnly: true });
+    assert.deepEqual(
+      pairs.map(({ key }) => key.slice(revisionPrefix('web').length)).toSorted(),
+      [first.revision, third.revision].toSorted(),
+    );
+  });
+
+  it('resume as another attempt, and return to the last complete state', async () => {
+    const resumed = await resumeGroup(client, 'web');
+    assert.equal(resumed.attempt, 2);
+    const back = await rollBackGroup(client, 'web');
+    assert.deepEqual([back.revision, back.attempt], [resumed.stable, 1]);
+    await assert.rejects(rollBackGroup(client, 'web'), { code: 'NODE_GROUP_UNKNOWN' });
+  });
+
+  it('replace a specification that cannot be read, and remove everything of a group', async () => {
+    await put(specKey('web'), Buffer.from('{'));
+    await assert.rejects(resumeGroup(client, 'web'), { code: 'NODE_GROUP_UNKNOWN' });
+    await applyGroup(client, group(90));
+    await removeGroup(client, 'web');
+    assert.deepEqual((await client.list('/portcullis/')).pairs, []);
+    await assert.rejects(listGroups(client, 'web'), { code: 'NODE_GROUP_UNKNOWN' });
+  });
+});

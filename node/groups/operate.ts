@@ -1,0 +1,200 @@
+import { failure } from '../../base/errors/index.ts';
+import type { EtcdClient } from '../../cni-plugins/index.ts';
+import type { NodeGroup } from '../document/read.ts';
+import { canonical, fingerprintOf } from '../model/fingerprint.ts';
+import { groupStatus } from './decide.ts';
+import type { GroupStatus } from './decide.ts';
+import {
+  groupsPrefix,
+  readSpec,
+  revisionKey,
+  revisionPrefix,
+  specKey,
+  unknownGroup,
+  writeRecord,
+} from './records.ts';
+import type { GroupSpec } from './records.ts';
+import { createGroupViews } from './view.ts';
+import type { KnownGroup } from './view.ts';
+
+/** A group as the commands show it. */
+export interface ListedGroup extends GroupStatus {
+  readonly group: string;
+  readonly revision: string;
+  readonly generation: number;
+  readonly attempt: number;
+  readonly stable?: string;
+}
+
+interface Known extends KnownGroup {
+  readonly spec: GroupSpec;
+}
+
+/** Lists all groups, or the group of that name. @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN */
+export async function listGroups(client: EtcdClient, group?: string): Promise<readonly ListedGroup[]> {
+  const found = await read(client, group === undefined ? groupsPrefix : `${groupsPrefix}${group}/`);
+  if (group !== undefined && !found.has(group)) throw unknownGroup(group);
+  return [...found].map(([name, known]) => {
+    const { revision, generation, attempt, stable } = known.spec;
+    return {
+      group: name,
+      revision,
+      generation,
+      attempt,
+      ...(stable !== undefined && { stable }),
+      ...groupStatus(known),
+    };
+  });
+}
+
+/**
+ * Asks the nodes of a group for another state. A rollout that runs is replaced by this one.
+ * @returns the new specification; the former one if nothing is different
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_CHANGED when another command was faster
+ */
+export async function applyGroup(client: EtcdClient, wanted: NodeGroup): Promise<GroupSpec> {
+  const { name, selector, rollout, state } = wanted;
+  const revision = fingerprintOf(state);
+  const found = (await readAll(client, `${groupsPrefix}${name}/`)).get(name);
+  const known = found && withSpec(found);
+  const before = known?.spec;
+  if (
+    before?.revision === revision &&
+    canonical([before.selector, before.rollout]) === canonical([selector, rollout])
+  )
+    return before;
+  const stable = known === undefined ? undefined : stableOf(known);
+  const spec: GroupSpec = {
+    revision,
+    generation: (before?.generation ?? 0) + 1,
+    attempt: 1,
+    ...(stable !== undefined && { stable }),
+    selector,
+    rollout,
+  };
+  await write(client, name, found, spec, Buffer.from(JSON.stringify(state)));
+  await dropRevisions(client, name);
+  return spec;
+}
+
+/**
+ * Continues a halted rollout: what failed is tried again.
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_CHANGED
+ */
+export async function resumeGroup(client: EtcdClient, group: string): Promise<GroupSpec> {
+  const known = await requireGroup(client, group);
+  const spec = { ...known.spec, attempt: known.spec.attempt + 1 };
+  await write(client, group, known, spec);
+  return spec;
+}
+
+/**
+ * Asks the nodes for the last revision that all of them had.
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_CHANGED
+ */
+export async function rollBackGroup(client: EtcdClient, group: string): Promise<GroupSpec> {
+  const known = await requireGroup(client, group);
+  const { stable, revision, generation } = known.spec;
+  if (stable === undefined || stable === revision)
+    throw failure(
+      'NODE_GROUP_UNKNOWN',
+      'precondition',
+      'restore the former state of the group',
+      group,
+      'there is no earlier revision that all of its nodes had',
+      'apply the document that the nodes should have',
+    );
+  const spec = { ...known.spec, revision: stable, generation: generation + 1, attempt: 1 };
+  await write(client, group, known, spec);
+  return spec;
+}
+
+/** Forgets a group. Its nodes keep their state. @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN */
+export async function removeGroup(client: EtcdClient, group: string): Promise<void> {
+  await requireGroup(client, group);
+  const range = (prefix: string) => ({
+    deleteRange: { key: prefix, rangeEnd: `${prefix.slice(0, -1)}0` },
+  });
+  await client.transact([], [range(`${groupsPrefix}${group}/`), range(revisionPrefix(group))]);
+}
+
+/** The revision that all nodes have: the current one if its rollout is complete, else the one from before. */
+const stableOf = (known: Known): string | undefined =>
+  groupStatus(known).state === 'complete' ? known.spec.revision : known.spec.stable;
+
+/** A group without a readable specification can be applied again, and nothing else. */
+async function readAll(client: EtcdClient, prefix: string): Promise<ReadonlyMap<string, KnownGroup>> {
+  const views = createGroupViews();
+  const { pairs, revision } = await client.list(prefix);
+  views.replace(pairs, revision);
+  return views.groups();
+}
+
+const withSpec = (known: KnownGroup): Known | undefined =>
+  known.spec === undefined ? undefined : { ...known, spec: known.spec };
+
+async function read(client: EtcdClient, prefix: string): Promise<ReadonlyMap<string, Known>> {
+  const found = new Map<string, Known>();
+  for (const [name, known] of await readAll(client, prefix)) {
+    const whole = withSpec(known);
+    if (whole !== undefined) found.set(name, whole);
+  }
+  return found;
+}
+
+async function requireGroup(client: EtcdClient, group: string): Promise<Known> {
+  const known = (await read(client, `${groupsPrefix}${group}/`)).get(group);
+  if (known === undefined) throw unknownGroup(group);
+  return known;
+}
+
+async function write(
+  client: EtcdClient,
+  group: string,
+  known: KnownGroup | undefined,
+  spec: GroupSpec,
+  state?: Buffer,
+): Promise<void> {
+  const key = specKey(group);
+  const written = await client.transact(
+    [{ result: 0, target: 2, key, modRevision: known?.specRevision ?? 0 }],
+    [
+      ...(state === undefined ? [] : [{ put: { key: revisionKey(group, spec.revision), value: state } }]),
+      { put: { key, value: writeRecord(spec) } },
+    ],
+  );
+  if (written) return;
+  // The answer to our own transaction may have been lost, and the client asked again.
+  const now = (await read(client, `${groupsPrefix}${group}/`)).get(group);
+  if (now !== undefined && canonical(now.spec) === canonical(spec)) return;
+  throw failure(
+    'NODE_GROUP_CHANGED',
+    'precondition',
+    'change the group',
+    group,
+    'another command changed it at the same time',
+    'see `portcullis node group status`, and try again',
+  );
+}
+
+/**
+ * Removes the states that neither a rollout nor a rollback can ask for any more, as the specification says
+ * now: another command may have changed it since.
+ */
+async function dropRevisions(client: EtcdClient, group: string): Promise<void> {
+  const key = specKey(group);
+  const { pairs } = await client.list(revisionPrefix(group), { keysOnly: true });
+  const now = await client.get(key);
+  const spec = now && readSpec(now.value);
+  if (now === undefined || spec === undefined) return;
+  const kept = new Set([spec.revision, spec.stable ?? ''].map((revision) => revisionKey(group, revision)));
+  const old = pairs.filter((pair) => !kept.has(pair.key));
+  if (old.length > 0)
+    await client.transact(
+      [{ result: 0, target: 2, key, modRevision: now.modRevision }],
+      old.slice(0, mostDropped).map((pair) => ({ deleteRange: { key: pair.key } })),
+    );
+}
+
+/** etcd takes 128 steps in a transaction. What is left goes with the next change. */
+const mostDropped = 100;

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createGroupViews } from './view.ts';
+
+const pair = (key: string, value: unknown, modRevision = 5) => ({
+  key: `/portcullis/node-groups/${key}`,
+  value: Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)),
+  modRevision,
+});
+const record = { generation: 1, attempt: 1, revision: '', phase: 'ready', labels: {}, at: 'x' };
+
+describe('the view of groups', () => {
+  it('follows keys, and knows the revision up to which nothing is missing', () => {
+    const views = createGroupViews();
+    views.replace([pair('web/nodes/n1', record), pair('web/changing/n1', '1', 7)], 9);
+    views.take([{ ...pair('web/nodes/n2', record), modRevision: 12 }]);
+    views.take([{ key: '/portcullis/node-groups/web/changing/n1', value: undefined, modRevision: 13 }]);
+    const web = views.groups().get('web');
+    assert.deepEqual(
+      [[...(web?.nodes.keys() ?? [])], web?.places.size, views.revision()],
+      [['n1', 'n2'], 0, 13],
+    );
+  });
+
+  it('takes nothing that is no record, and nothing that a key of another node says', () => {
+    const views = createGroupViews();
+    views.replace(
+      [
+        pair('web/nodes/n1', '{'),
+        pair('web/nodes/n2', '[]'),
+        pair('web/nodes/n3', { ...record, phase: 'king' }),
+        pair('web/nodes/n4', { ...record, why: 'x'.repeat(5000) }),
+        pair('web/nodes/n5', `${JSON.stringify(record)}${' '.repeat(20_000)}`),
+        pair('web/nodes/n6/more', record),
+        pair('web/spec', { revision: 'x' }),
+        pair('web/nodes/', record),
+      ],
+      9,
+    );
+    const web = views.groups().get('web');
+    assert.deepEqual([web?.spec, web?.nodes.size, web?.specRevision], [undefined, 0, 5]);
+  });
+});

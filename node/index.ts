@@ -1,0 +1,16 @@
+export { applyState, describeFailures } from './agent/apply.ts';
+export { formatPreview, previewState } from './agent/preview.ts';
+export type { Preview } from './agent/preview.ts';
+export { startNodeAgent } from './agent/serve.ts';
+export type { NodeAgent } from './agent/serve.ts';
+export { nodeControllers } from './controllers/registry.ts';
+export type { NodePlaces } from './controllers/registry.ts';
+export { documentReader } from './document/read.ts';
+export { nodeGroupSchema, nodeStateSchema } from './document/schema.ts';
+export { joinGroups } from './groups/member.ts';
+export type { Member, MemberNode } from './groups/member.ts';
+export { applyGroup, listGroups, removeGroup, resumeGroup, rollBackGroup } from './groups/operate.ts';
+export type { ListedGroup } from './groups/operate.ts';
+export { openNodeFiles } from './store/node-files.ts';
+export type { NodeStatus, SectionStatus } from './store/node-files.ts';
+export type { Controller, NodeState } from './model/types.ts';

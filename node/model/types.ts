@@ -1,0 +1,157 @@
+import type { JsonSchema } from '../../base/schema/index.ts';
+
+/** A section of a NodeState document. Each one has a controller. */
+export type Section =
+  'images' | 'kernelModules' | 'networks' | 'policies' | 'services' | 'staticPods' | 'sysctls';
+
+/** A file of the policy folder: a policy, a profile, or a key that a policy refers to. */
+export interface PolicyFile {
+  readonly name: string;
+  readonly content: string;
+}
+
+export interface WantedImage {
+  readonly image: string;
+  /** The namespace that the policy decides for. */
+  readonly namespace: string;
+}
+
+export interface WantedNetwork {
+  readonly name: string;
+  readonly type: 'bridge' | 'ipvlan' | 'macvlan' | 'ptp';
+  readonly subnets: readonly string[];
+  readonly gateways: readonly string[];
+  readonly mtu?: number;
+  readonly link?: string;
+  readonly masquerade: boolean;
+  readonly isolation: boolean;
+  readonly internal: boolean;
+  readonly podNamespaces: readonly string[];
+  readonly order: string;
+}
+
+/** A service, with the fields of the document kind Service below its name. */
+export interface WantedService {
+  readonly name: string;
+  readonly [field: string]: unknown;
+}
+
+export interface WantedContainer {
+  readonly name: string;
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly workingDir: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly mounts: readonly {
+    readonly hostPath: string;
+    readonly containerPath: string;
+    readonly readOnly: boolean;
+  }[];
+  /** In bytes. */
+  readonly memory?: number;
+  /** In thousandths of a processor. */
+  readonly cpuMillis?: number;
+  readonly privileged: boolean;
+}
+
+export interface WantedPod {
+  readonly name: string;
+  readonly namespace: string;
+  readonly hostNetwork: boolean;
+  readonly runtimeHandler: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly containers: readonly WantedContainer[];
+}
+
+/** What a node should have. Every section is complete: what it does not list is removed if we made it. */
+export interface NodeState {
+  readonly images: readonly WantedImage[];
+  readonly kernelModules: readonly string[];
+  readonly networks: readonly WantedNetwork[];
+  readonly policies: readonly PolicyFile[];
+  readonly services: readonly WantedService[];
+  readonly staticPods: readonly WantedPod[];
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
+/** One thing that should be there. */
+export interface Item {
+  /** Hash of everything that was asked for. */
+  readonly fingerprint: string;
+  /** What the node shows when the item is as it should be, to compare with {@link Observed}. */
+  readonly visible: string;
+  /** For a reader of the plan. */
+  readonly shown: string;
+}
+
+/** One thing that is there. */
+export interface Observed {
+  readonly visible: string;
+  readonly shown: string;
+  /** The item itself says that we made it, such as by a label: no record is needed. */
+  readonly ours?: true;
+}
+
+/** What is recorded about an item, before the node is changed. */
+export interface Owned {
+  /** False between the decision to create the item and its creation. */
+  readonly made: boolean;
+  readonly fingerprint: string;
+  readonly visible: string;
+  /** What was there before, for a controller that restores it. */
+  readonly before?: string;
+}
+
+export interface Change {
+  readonly action: 'create' | 'delete' | 'update';
+  readonly section: Section;
+  readonly name: string;
+  /** What is there, for a reader. Absent for `create`. */
+  readonly from?: string;
+  /** What will be there, for a reader. Absent for a `delete` that restores nothing. */
+  readonly to?: string;
+  /** With `delete`: the value to restore. */
+  readonly before?: string;
+  /** The item was as asked before, and somebody else changed it. */
+  readonly drift: boolean;
+}
+
+/** Limits of one observation or change. */
+export interface Limits {
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Keeps one section of the state. It is the only interface that a new kind of state needs. A controller
+ * holds no state of its own: what it owns is recorded by its caller, before each change.
+ */
+export interface Controller {
+  readonly section: Section;
+  /** Sections that are tried first when another state is applied. */
+  readonly after: readonly Section[];
+  /** The schema of the section in a document. */
+  readonly schema: JsonSchema;
+  /**
+   * What happens to an item that is there and that this controller did not make. `exclusive`: it is a
+   * conflict, and the item stays as it is. `shared`: it serves, and is never removed. `restores`: it is
+   * changed, and the value before is recorded and restored.
+   */
+  readonly foreign: 'exclusive' | 'restores' | 'shared';
+  /** An item that has to be made again and again is made at growing intervals. */
+  readonly backsOff: boolean;
+  /** Returns the items of a state by their names. */
+  items(state: NodeState): ReadonlyMap<string, Item>;
+  /**
+   * Refuses a state that cannot be applied, as far as this can be known without the node.
+   * @throws PortcullisError that says what is wrong
+   */
+  check?(state: NodeState): Promise<void>;
+  /** Reads what the node has: of the items with these names, and of what this controller made. */
+  observe(names: ReadonlySet<string>, limits: Limits): Promise<ReadonlyMap<string, Observed>>;
+  /** Makes one change. It may be repeated after an end at any moment. */
+  apply(change: Change, state: NodeState, limits: Limits): Promise<void>;
+  /** Returns why the section does not work although it is as it should be; empty: it works. */
+  health?(limits: Limits): Promise<readonly string[]>;
+}

@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import { stateWithDefaults } from '../document/defaults.ts';
+import { fingerprintOf } from '../model/fingerprint.ts';
+import type { Controller, NodeState, Owned, Section } from '../model/types.ts';
+import { openNodeFiles } from '../store/node-files.ts';
+import type { DesiredState } from '../store/node-files.ts';
+import { openRecords } from './records.ts';
+import { startReconciler } from './reconciler.ts';
+import type { Reconciler } from './reconciler.ts';
+
+/** A controller of files in a folder, and a state whose settings are their names and contents. */
+
+const home = mkdtempSync(join(tmpdir(), 'pc-node-reconcile-'));
+const log = createLogger({ level: 'silent' });
+let count = 0;
+
+interface Stage {
+  readonly folder: string;
+  readonly files: ReturnType<typeof openNodeFiles>;
+}
+function stage(): Stage {
+  count += 1;
+  const folder = join(home, `stage-${count}`);
+  mkdirSync(join(folder, 'things'), { recursive: true });
+  return { folder, files: openNodeFiles(folder) };
+}
+
+interface More {
+  readonly section?: Section;
+  readonly after?: readonly Section[];
+  readonly before?: (name: string) => void;
+}
+function fileController(
+  { folder }: Stage,
+  { section = 'sysctls', after: later = [], before }: More = {},
+): Controller {
+  const at = (name: string): string => join(folder, 'things', name);
+  return {
+    section,
+    after: later,
+    foreign: 'exclusive',
+    backsOff: false,
+    schema: {},
+    items: ({ sysctls }) =>
+      new Map(
+        Object.entries(sysctls).map(([name, value]) => [
+          name,
+          { fingerprint: fingerprintOf(value), visible: value, shown: value },
+        ]),
+      ),
+    observe: (names) =>
+      Promise.resolve(
+        new Map(
+          [...names].flatMap((name) => {
+            if (!existsSync(at(name))) return [];
+            const text = readFileSync(at(name), 'utf8');
+            return [[name, { visible: text, shown: text }] as const];
+          }),
+        ),
+      ),
+    apply({ action, name, to = '' }) {
+      before?.(name);
+      if (action === 'delete') rmSync(at(name));
+      else writeFileSync(at(name), to);
+      return Promise.resolve();
+    },
+  };
+}
+
+const desiredOf = (sysctls: Readonly<Record<string, string>>): DesiredState => {
+  const state: NodeState = stateWithDefaults({ sysctls }, []);
+  return {
+    revision: fingerprintOf(state),
+    source: { kind: 'file', file: 'x' },
+    appliedAt: new Date().toISOString(),
+    state,
+  };
+};
+async function until(isSo: () => boolean): Promise<void> {
+  for (const began = performance.now(); !isSo(); await sleep(10))
+    if (performance.now() - began > 20_000) assert.fail('not within 20 s');
+}
+async function withReconciler(
+  { files }: Stage,
+  controllers: readonly Controller[],
+  body: (reconciler: Reconciler) => Promise<void>,
+): Promise<void> {
+  const reconciler = startReconciler({ controllers, records: await openRecords(files), log, intervalMs: 50 });
+  try {
+    await body(reconciler);
+  } finally {
+    await reconciler.close();
+  }
+}
+const ownedOf = ({ folder }: Stage): Record<string, Owned> =>
+  (JSON.parse(readFileSync(join(folder, 'owned.json'), 'utf8')) as { sysctls: Record<string, Owned> })
+    .sysctls;
+const isConverged = (reconciler: Reconciler) => () => reconciler.convergedSince() !== undefined;
+
+describe('the reconciler', () => {
+  after(() => rmSync(home, { recursive: true }));
+
+  it('records on disk what it creates, before it is created', async () => {
+    const at = stage();
+    const seen: (boolean | undefined)[] = [];
+    const before = (name: string): void => void seen.push(ownedOf(at)[name]?.made);
+    await withReconciler(at, [fileController(at, { before })], async (reconciler) => {
+      reconciler.use(desiredOf({ a: '1' }));
+      await until(isConverged(reconciler));
+    });
+    assert.deepEqual([seen, ownedOf(at)['a']?.made], [[false], true]);
+  });
+
+  it('continues after a kill on either side of a creation', async () => {
+    for (const wasMade of [false, true]) {
+      const at = stage();
+      const { state } = desiredOf({ a: '1' });
+      const item = fileController(at).items(state).get('a');
+      assert.ok(item);
+      const { fingerprint, visible } = item;
+      await at.files.writeOwned({ sysctls: { a: { made: false, fingerprint, visible } } });
+      if (wasMade) writeFileSync(join(at.folder, 'things/a'), '1');
+      await withReconciler(at, [fileController(at)], async (reconciler) => {
+        reconciler.use(desiredOf({ a: '1' }));
+        await until(isConverged(reconciler));
+        reconciler.use(desiredOf({}));
+        await until(isConverged(reconciler));
+      });
+      assert.deepEqual(readdirSync(join(at.folder, 'things')), []);
+      assert.deepEqual(ownedOf(at), {});
+    }
+  });
+
+  it('repairs drift and counts it, and never touches what somebody else made', async () => {
+    const at = stage();
+    const other = join(at.folder, 'things/b');
+    writeFileSync(other, 'theirs');
+    await withReconciler(at, [fileController(at)], async (reconciler) => {
+      reconciler.use(desiredOf({ a: '1', b: '2' }));
+      const status = () => reconciler.status().sections[0];
+      await until(() => status()?.failures[0]?.item === 'b' && existsSync(join(at.folder, 'things/a')));
+      writeFileSync(join(at.folder, 'things/a'), 'drifted');
+      await until(() => readFileSync(join(at.folder, 'things/a'), 'utf8') === '1');
+      await until(() => status()?.counts.healed === 1);
+      assert.equal(reconciler.convergedSince(), undefined);
+      reconciler.use(desiredOf({}));
+      await until(isConverged(reconciler));
+    });
+    assert.equal(readFileSync(other, 'utf8'), 'theirs');
+  });
+
+  it('goes on with the other sections when one fails, in the order that they ask for', async () => {
+    const at = stage();
+    const order: string[] = [];
+    const refuse = (): void => {
+      order.push('first');
+      throw new Error('refused');
+    };
+    const broken = fileController(at, { before: refuse });
+    const next = fileController(stage(), {
+      section: 'images',
+      after: ['sysctls'],
+      before: () => order.push('second'),
+    });
+    await withReconciler(at, [next, broken], async (reconciler) => {
+      reconciler.use(desiredOf({ a: '1' }));
+      await until(() =>
+        reconciler
+          .status()
+          .sections.some(({ section, state }) => section === 'images' && state === 'in sync'),
+      );
+      const failed = reconciler.status().sections.find(({ section }) => section === 'sysctls');
+      assert.deepEqual([failed?.state, failed?.failures[0]?.why], ['failed', 'refused']);
+    });
+    assert.deepEqual(order.slice(0, 2), ['first', 'second']);
+  });
+
+  it('waits longer after each failure', async () => {
+    const at = stage();
+    const tries: number[] = [];
+    const before = (): void => {
+      tries.push(performance.now());
+      throw new Error('refused');
+    };
+    await withReconciler(at, [fileController(at, { before })], async (reconciler) => {
+      reconciler.use(desiredOf({ a: '1' }));
+      await until(() => tries.length === 3);
+    });
+    const [first = 0, second = 0, third = 0] = tries;
+    assert.ok(second - first >= 990 && third - second >= 1990, tries.join());
+  });
+});

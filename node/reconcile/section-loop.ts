@@ -1,0 +1,173 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { planChanges } from '../model/plan.ts';
+import type { Change, Controller, Item, NodeState, Observed, Owned } from '../model/types.ts';
+import type { SectionCounts, SectionStatus } from '../store/node-files.ts';
+import { createFailureNotes } from './failure-notes.ts';
+import type { Records } from './records.ts';
+
+/** The longest that one observation may take, in ms. */
+const observeMs = 60_000;
+/** The longest that one change may take, in ms: a pull of a large image. */
+const changeMs = 1_200_000;
+const mostRecent = 20;
+
+/** Keeps one section. */
+export interface SectionKeeper {
+  readonly controller: Controller;
+  /** Observes and changes the section once. Returns whether another pass should follow at once. */
+  pass(revision: string, state: NodeState, signal: AbortSignal): Promise<boolean>;
+  status(): SectionStatus;
+  /** The revision of the last complete pass, whatever its result. */
+  passed(): string | undefined;
+}
+
+interface Deps {
+  readonly records: Records;
+  readonly log: Logger;
+  /** A clock that only rises, in ms. */
+  readonly now?: () => number;
+}
+
+/** Returns the text of a change for people. */
+export function describeChange({ action, name, from, to }: Change): string {
+  const values = from === undefined ? (to ?? '') : to === undefined ? from : `${from} -> ${to}`;
+  return `${action} ${name}: ${values}`;
+}
+
+export function createSectionKeeper(
+  controller: Controller,
+  { records, log, now = () => performance.now() }: Deps,
+): SectionKeeper {
+  const { section } = controller;
+  const notes = createFailureNotes(section, log, now);
+  const counts = { created: 0, updated: 0, deleted: 0, healed: 0, failed: 0 };
+  let recent: SectionStatus['recent'] = [];
+  let state: SectionStatus['state'] = 'waiting';
+  let itemCount = 0;
+  let passedRevision: string | undefined;
+  let current: string | undefined;
+
+  const make = async (change: Change, item: Item | undefined, context: PassContext): Promise<void> => {
+    const { name, action, drift } = change;
+    const before = records.of(section).get(name);
+    if (item !== undefined) {
+      const { fingerprint, visible } = item;
+      const intent: Owned = { ...before, made: before?.made ?? false, fingerprint, visible };
+      // A change of a made item is recorded after it took effect: until then, it is planned again.
+      if (before?.made !== true) await records.set(section, new Map([[name, intent]]));
+    }
+    const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(changeMs)]) };
+    await controller.apply(change, context.state, limits);
+    const after: Owned | undefined =
+      item === undefined
+        ? undefined
+        : {
+            made: true,
+            fingerprint: item.fingerprint,
+            visible: item.visible,
+            ...(before?.before !== undefined && { before: before.before }),
+          };
+    await records.set(section, new Map([[name, after]]));
+    notes.succeeded(name, controller.backsOff);
+    counts[action === 'create' ? 'created' : action === 'update' ? 'updated' : 'deleted'] += 1;
+    if (drift) counts.healed += 1;
+    recent = [...recent, { at: new Date().toISOString(), change: describeChange(change), drift }].slice(
+      -mostRecent,
+    );
+    log.info(
+      { section, item: name, action, from: change.from, to: change.to, drift },
+      drift ? 'drift healed' : 'changed',
+    );
+  };
+
+  const observeAndPlan = async (context: PassContext) => {
+    const desired = controller.items(context.state);
+    itemCount = desired.size;
+    const owned = records.of(section);
+    const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(observeMs)]) };
+    const names = new Set([...desired.keys(), ...owned.keys()]);
+    // What an empty section observes would change nothing, and its daemon may not even run.
+    const observed = names.size === 0 ? new Map<string, Observed>() : await controller.observe(names, limits);
+    const plan = planChanges(controller, { desired, observed, owned });
+    await records.set(
+      section,
+      new Map<string, Owned | undefined>([
+        ...plan.forget.map((name) => [name, undefined] as const),
+        ...plan.records,
+      ]),
+    );
+    const problems =
+      plan.changes.length + plan.conflicts.length === 0 && desired.size > 0
+        ? ((await controller.health?.(limits)) ?? [])
+        : [];
+    return { desired, plan, problems };
+  };
+
+  const pass = async (context: PassContext): Promise<boolean> => {
+    const isAborted = (): boolean => context.signal.aborted;
+    let found: Awaited<ReturnType<typeof observeAndPlan>>;
+    try {
+      found = await observeAndPlan(context);
+    } catch (thrown) {
+      if (isAborted()) return false;
+      counts.failed += 1;
+      notes.note(undefined, textOf(thrown));
+      state = 'failed';
+      return false;
+    }
+    const { desired, plan, problems } = found;
+    if (problems.length === 0) notes.clearSection();
+    const touched = new Set([...plan.changes, ...plan.conflicts].map(({ name }) => name));
+    notes.keepOnly(touched);
+    for (const { name, why } of plan.conflicts) notes.note(name, why);
+    if (problems.length > 0) notes.note(undefined, problems.join('; '));
+    if (plan.changes.length > 0 && state === 'in sync') state = 'changing';
+    let changed = false;
+    for (const change of plan.changes) {
+      if (isAborted()) return false;
+      if (!notes.mayTry(change.name)) continue;
+      try {
+        await make(change, desired.get(change.name), context);
+        changed = true;
+      } catch (thrown) {
+        if (isAborted()) return false;
+        counts.failed += 1;
+        notes.failed(change.name, textOf(thrown));
+      }
+    }
+    state = notes.list().length > 0 ? 'failed' : plan.changes.length > 0 ? 'changing' : 'in sync';
+    return changed;
+  };
+
+  return {
+    controller,
+    async pass(revision, wanted, signal) {
+      if (current !== revision) {
+        // Another state may have corrected what failed.
+        current = revision;
+        notes.clear();
+        state = 'changing';
+      }
+      const changed = await pass({ state: wanted, signal });
+      if (!signal.aborted) passedRevision = revision;
+      return changed;
+    },
+    status: (): SectionStatus => ({
+      section,
+      state,
+      items: itemCount,
+      failures: notes.list(),
+      counts: { ...counts } satisfies SectionCounts,
+      recent,
+    }),
+    passed: () => passedRevision,
+  };
+}
+
+const textOf = (thrown: unknown): string => (isPortcullisError(thrown) ? thrown.message : reasonOf(thrown));
+
+interface PassContext {
+  readonly state: NodeState;
+  readonly signal: AbortSignal;
+}

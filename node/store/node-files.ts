@@ -1,0 +1,144 @@
+import { join } from 'node:path';
+import { failure, fileReason } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
+import { parseJson } from '../../base/json/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { fingerprintOf } from '../model/fingerprint.ts';
+import type { NodeState, Owned, Section } from '../model/types.ts';
+
+/** Where a state came from. */
+export type StateSource =
+  | { readonly kind: 'file'; readonly file: string }
+  | { readonly kind: 'group'; readonly group: string; readonly generation: number };
+
+/** A state that was applied to this node. */
+export interface DesiredState {
+  /** Fingerprint of `state`. */
+  readonly revision: string;
+  readonly source: StateSource;
+  /** RFC 3339. */
+  readonly appliedAt: string;
+  readonly state: NodeState;
+}
+
+/** What we made, by section and name. */
+export type OwnedItems = Readonly<Partial<Record<Section, Readonly<Record<string, Owned>>>>>;
+
+/** A change or an observation that failed. */
+export interface StatusFailure {
+  /** Absent: the section could not be observed, or does not work. */
+  readonly item?: string;
+  readonly why: string;
+  readonly attempts: number;
+  /** RFC 3339. */
+  readonly next?: string;
+}
+
+/** Counts since the reconciler started. */
+export interface SectionCounts {
+  readonly created: number;
+  readonly updated: number;
+  readonly deleted: number;
+  /** How many of these repaired what somebody else had changed. */
+  readonly healed: number;
+  readonly failed: number;
+}
+
+export interface SectionStatus {
+  readonly section: Section;
+  readonly state: 'changing' | 'failed' | 'in sync' | 'waiting';
+  readonly items: number;
+  readonly failures: readonly StatusFailure[];
+  readonly counts: SectionCounts;
+  /** The latest changes, newest last. */
+  readonly recent: readonly { readonly at: string; readonly change: string; readonly drift: boolean }[];
+}
+
+/** What the reconciler last saw. */
+export interface NodeStatus {
+  readonly pid: number;
+  /** RFC 3339. Written at least every ten seconds. */
+  readonly at: string;
+  readonly revision?: string;
+  readonly source?: StateSource;
+  /** Every section is as it was asked for. */
+  readonly converged: boolean;
+  /** RFC 3339. Absent while not converged. */
+  readonly since?: string;
+  readonly sections: readonly SectionStatus[];
+  /** Why a newer desired state was not taken. */
+  readonly problem?: string;
+  /** The progress of the node in its group, as a sentence. */
+  readonly group?: string;
+}
+
+/** Policies are a megabyte at most, and everything else together less. */
+const mostBytes = 16 * 1024 * 1024;
+
+/** The files of a node's state in `folder`. */
+export interface NodeFiles {
+  readonly folder: string;
+  /** @throws NODE_STATE_DAMAGED */
+  readDesired(): Promise<DesiredState | undefined>;
+  /** @throws STORAGE_… */
+  writeDesired(desired: DesiredState): Promise<void>;
+  /** @throws NODE_STATE_DAMAGED */
+  readOwned(): Promise<OwnedItems>;
+  /** @throws STORAGE_… */
+  writeOwned(owned: OwnedItems): Promise<void>;
+  /** @throws NODE_STATE_DAMAGED */
+  readStatus(): Promise<NodeStatus | undefined>;
+  /** @throws STORAGE_… */
+  writeStatus(status: NodeStatus): Promise<void>;
+}
+
+/** Opens the files of a folder, which may not exist yet. */
+export function openNodeFiles(folder: string): NodeFiles {
+  const at = (name: string): string => join(folder, name);
+  return {
+    folder,
+    async readDesired() {
+      const found = await readObject(at('desired.json'));
+      if (found === undefined) return undefined;
+      if (typeof found['state'] !== 'object' || found['revision'] !== fingerprintOf(found['state']))
+        throw damaged(at('desired.json'), 'its state is not the one of its revision');
+      return found as unknown as DesiredState;
+    },
+    writeDesired: (desired) => writeFileAtomic(at('desired.json'), `${JSON.stringify(desired, null, 1)}\n`),
+    readOwned: async () => (await readObject(at('owned.json'))) ?? {},
+    writeOwned: (owned) => writeFileAtomic(at('owned.json'), `${JSON.stringify(owned, null, 1)}\n`),
+    readStatus: async () => (await readObject(at('status.json'))) as unknown as NodeStatus | undefined,
+    writeStatus: (status) =>
+      writeFileAtomic(at('status.json'), `${JSON.stringify(status, null, 1)}\n`, { durable: false }),
+  };
+}
+
+async function readObject(path: string): Promise<Record<string, unknown> | undefined> {
+  let text: string;
+  try {
+    text = (await readPlainFile(path, mostBytes)).toString();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw damaged(path, `it cannot be read: ${fileReason(thrown, path)}`);
+  }
+  let value: unknown;
+  try {
+    value = parseJson(text);
+  } catch {
+    throw damaged(path, 'it is not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw damaged(path, 'it is not an object');
+  return value as Record<string, unknown>;
+}
+
+function damaged(path: string, why: string) {
+  return failure(
+    'NODE_STATE_DAMAGED',
+    'data-loss',
+    'read the state of this node from',
+    path,
+    why,
+    'apply the state again; without owned.json, what is removed from the state stays on the node',
+  );
+}
