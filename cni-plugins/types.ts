@@ -160,7 +160,7 @@ export interface AttachRequest {
   /** Networks of the conf folder in addition to those that every pod gets. */
   readonly networks?: readonly FurtherNetwork[];
   /**
-   * The pod has a network stack of its own, as in gVisor: it takes the addresses from its end of the link into
+   * The pod has its own network stack, as in gVisor: it takes the addresses from its end of the link into
    * that stack. The end is not compared with what was made.
    */
   readonly ownStack?: boolean;

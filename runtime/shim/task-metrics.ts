@@ -70,7 +70,7 @@ const codec = createCodecs(
 const version1 = codec<Version1>('Version1');
 const version2 = codec<Version2>('Version2');
 
-/** Returns the usage in the answer of a shim to Stats. Undefined: it answers with a message of another kind. */
+/** Returns the usage in a shim's answer to Stats. Undefined: it answers with a message of another kind. */
 export function readTaskMetrics({ typeUrl, value }: Any): TaskUsage | undefined {
   const name = typeUrl.replace(/^.*\//, '');
   if (name === 'io.containerd.cgroups.v1.Metrics') {

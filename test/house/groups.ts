@@ -44,6 +44,7 @@ export const testGroups = {
 export const ownScripts: Readonly<Record<string, string>> = {
   'test/cnm': 'test:cnm',
   'test/handlers': 'test:handlers',
+  'test/lazy': 'test:lazy',
   'test/node': 'test:node',
 };
 

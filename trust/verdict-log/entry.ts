@@ -41,7 +41,7 @@ export interface RetentionEntry {
   readonly days: number;
 }
 
-/** A plugin of the node changed what a container asks for, before the ceilings of its verdict were applied. */
+/** A plugin of the node changed what a container asks for, before the ceilings of its verdict applied. */
 export interface AdjustmentEntry {
   readonly kind: 'adjustment';
   readonly time: string;

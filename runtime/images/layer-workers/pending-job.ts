@@ -104,7 +104,7 @@ export function starved(reason: unknown, waitedMs: number): Error {
   return imageError({
     code: 'IMAGES_NO_THREAD',
     kind: 'exhausted',
-    attempted: 'process layer',
+    attempted: 'start a thread for a layer',
     on: '',
     why: `${reasonOf(reason)}, for ${Math.round(waitedMs / 1_000)} s`,
     fix: 'see whether the node has processes, descriptors and memory left (`TasksMax`, `LimitNOFILE`); then repeat the request',

@@ -227,13 +227,17 @@ export function chunkTable(layer: Pick<LayerChunks, 'chunks'>): ChunkTable {
 
 export const sha256Hex = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-export function badChunkIndex(on: string, why: string): Error {
+export function badChunkIndex(
+  on: string,
+  why: string,
+  fix = 'make the index again with portcullis attest --type chunk-index',
+): Error {
   return imageError({
     code: 'IMAGES_BAD_CHUNK_INDEX',
     kind: 'data-loss',
     attempted: 'read chunk index',
     on,
     why,
-    fix: 'make the index again with portcullis attest --type chunk-index',
+    fix,
   });
 }

@@ -187,6 +187,7 @@ async function pushMetadata(
 function dependent(on: string): Error {
   return badChunkIndex(
     on,
-    'the layer has hard links to files of the layers below, or entries in folders that only those have, so its file depends on them; build the layer with an entry for each folder and both names of each link',
+    'the layer has hard links to files of the layers below, or entries in folders that only those have, so its file depends on them',
+    'build the layer with an entry for each folder and both names of each link',
   );
 }

@@ -48,7 +48,8 @@ async function firstMember(
     Object.assign(
       badChunkIndex(
         on,
-        `it does not consist of gzip members of at most ${chunkLimits.chunkBytes} bytes, so no part of it can be fetched alone; push the image with portcullis images push --chunked`,
+        `it does not consist of gzip members of at most ${chunkLimits.chunkBytes} bytes, so no part of it can be fetched alone`,
+        'push the image with portcullis images push --chunked',
       ),
       { cause },
     );
