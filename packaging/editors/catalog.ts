@@ -15,6 +15,8 @@ export interface CatalogEntry {
 const fileNames: Readonly<Record<string, readonly string[]>> = {
   'configuration.json': ['**/portcullis/config.yaml', '**/portcullis/config.yml'],
   'entitlement-profile.json': namesOf('entitlementprofile'),
+  'node-group.json': namesOf('nodegroup'),
+  'node-state.json': namesOf('nodestate'),
   'policy-test.json': namesOf('policytest'),
   'service.json': [...namesOf('portcullis-service'), '**/portcullis/services/*.yaml'],
   'trust-policy.json': namesOf('trustpolicy'),
