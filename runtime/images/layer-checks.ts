@@ -77,11 +77,8 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
   async function lookAtLazy(row: LayerRow): Promise<void> {
     const state = lazy.state(row.folder);
     if (state === 'filling') return;
-    const verify = async (): Promise<readonly string[]> => {
-      const { bad, isProven } = await compare(row);
-      if (!isProven) throw new Error(bad.join(', '));
-      return bad;
-    };
+    // The keeper of a killed filler refuses reads with EIO: not proven, and still nothing fills the layer.
+    const verify = async (): Promise<readonly string[]> => (await compare(row)).bad;
     if (
       state === 'complete' ||
       (state === undefined && (await lazy.isComplete(row, verify, closing.signal)))
