@@ -108,8 +108,8 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
   return {
     layers,
     async add(layer) {
-      await ask({ kind: 'add', layer });
-      if (!layers.has(layer.folder)) layers.set(layer.folder, 'filling');
+      const reply = await ask({ kind: 'add', layer });
+      layers.set(layer.folder, (reply.kind === 'done' ? reply.state : undefined) ?? 'filling');
     },
     async forget(folder) {
       layers.delete(folder);

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { lstat, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { createRegistryClient } from '../../../base/distribution/index.ts';
@@ -16,7 +16,7 @@ import { mostWaiting, startKeeper } from './keeper.ts';
 import type { Keeper } from './keeper.ts';
 import type { ChunkSource } from './layer-fill.ts';
 import { fillerVersion, hearMessages, sendMessage } from './protocol.ts';
-import type { ChunkOrigin, FillerMessage, FillerRequest, LazyLayer } from './protocol.ts';
+import type { ChunkOrigin, FillerMessage, FillerRequest, LayerState, LazyLayer } from './protocol.ts';
 
 /** Fetches at a time from one registry. A chunk has at most 4 MiB, and is in memory twice. */
 const slotLimits = { demanded: 8, background: 3 } as const;
@@ -118,6 +118,7 @@ function createFiller(deps: {
   const byKey = new Map<string, GuardedLayer>();
   const slots = new Map<string, FetchSlots>();
   const registries = openRegistries();
+  let turn: Promise<unknown> = Promise.resolve();
   const waiting = new SharedArrayBuffer(4);
   const count = new Int32Array(waiting);
   const gate = startWorker(import.meta.url, './gate.worker.ts', {
@@ -146,18 +147,34 @@ function createFiller(deps: {
     }
   }
 
-  async function add(layer: LazyLayer): Promise<void> {
+  /** Requests change layers one after another: none is forgotten while it is added again. */
+  function inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const done = turn.then(act);
+    turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async function add(layer: LazyLayer): Promise<LayerState> {
     const { folder, origin } = layer;
-    const sources = registries.sourcesOf(origin, layer);
-    const known = byFolder.get(folder);
-    if (known !== undefined) {
-      (await known).useSources(sources);
-      return;
-    }
     const host = origin.reference.registry;
+    const source = {
+      name: `${host}/${origin.reference.repository}`,
+      parts: registries.sourcesOf(origin, layer),
+    };
+    const known = await byFolder.get(folder);
+    if (known !== undefined) {
+      const { dev, ino } = await lstat(layer.path, { bigint: true });
+      if (known.key === `${dev}:${ino}`) {
+        if (!known.isFilledBy(layer.chunks)) throw new Error('another index fills the layer already');
+        known.addSource(source);
+        return known.state();
+      }
+      // That layer was removed. This file has the same name, and nothing guards it yet.
+      await forget(folder);
+    }
     const own = slots.get(host) ?? createFetchSlots(slotLimits);
     slots.set(host, own);
-    const guarding = guardLayer(layer, { group, sources, slots: own, log });
+    const guarding = guardLayer(layer, { group, source, slots: own, log });
     byFolder.set(folder, guarding);
     let guarded: GuardedLayer;
     try {
@@ -168,8 +185,10 @@ function createFiller(deps: {
     }
     byKey.set(guarded.key, guarded);
     void guarded.complete().then(() => {
-      say({ kind: 'state', folder, state: guarded.state(), why: guarded.why() });
+      if (byKey.get(guarded.key) === guarded)
+        say({ kind: 'state', folder, state: guarded.state(), why: guarded.why() });
     });
+    return guarded.state();
   }
 
   async function forget(folder: string): Promise<void> {
@@ -192,8 +211,8 @@ function createFiller(deps: {
         }));
         return { kind: 'hello', id, version: fillerVersion, pids: [process.pid, keeper.pid()], layers };
       }
-      if (request.kind === 'add') await add(request.layer);
-      else await forget(request.folder);
+      if (request.kind === 'add') return { kind: 'done', id, state: await inTurn(() => add(request.layer)) };
+      await inTurn(() => forget(request.folder));
       return { kind: 'done', id };
     } catch (thrown) {
       return { kind: 'failed', id, why: reasonOf(thrown) };
@@ -205,7 +224,7 @@ function createFiller(deps: {
     isNeeded: () => byFolder.size > 0,
     async forgetRemoved() {
       for (const [folder, guarding] of [...byFolder])
-        if (await (await guarding).isRemoved()) await forget(folder);
+        if (await (await guarding).isRemoved()) await inTurn(() => forget(folder));
     },
   };
 }

@@ -16,6 +16,15 @@ const partBytes = 1024 * 1024;
 /** Reasons that are logged for one layer in a second. */
 const mostReasons = 5;
 
+/** How many repositories are asked for the parts of one layer. */
+const mostSources = 4;
+
+/** A repository, and the places that serve it. */
+export interface LayerSource {
+  readonly name: string;
+  readonly parts: readonly ChunkSource[];
+}
+
 /** A layer file that the kernel lets nobody read before the filler has answered. */
 export interface GuardedLayer {
   readonly folder: string;
@@ -29,7 +38,10 @@ export interface GuardedLayer {
   complete(): Promise<void>;
   /** Whether the file has no name any more. */
   isRemoved(): Promise<boolean>;
-  useSources(sources: readonly ChunkSource[]): void;
+  /** Whether its chunks are these, and the rest of its file too. */
+  isFilledBy(chunks: LazyLayer['chunks']): boolean;
+  /** Adds a repository behind the others; one that is known gets new credentials. */
+  addSource(source: LayerSource): void;
   /** Lets every read pass. Only for a complete layer. */
   unguard(): void;
   close(): Promise<void>;
@@ -43,13 +55,14 @@ export async function guardLayer(
   { folder, path, blobPath, chunks }: LazyLayer,
   deps: {
     readonly group: number;
-    readonly sources: readonly ChunkSource[];
+    readonly source: LayerSource;
     readonly slots: FetchSlots;
     readonly log: (level: 'warn' | 'error', fields: Record<string, unknown>, text: string) => void;
   },
 ): Promise<GuardedLayer> {
   const { group, slots, log } = deps;
-  let { sources } = deps;
+  /** The repository of another image that has the layer never takes the place of the first one. */
+  const sources = new Map([[deps.source.name, deps.source.parts]]);
   // Opened before the mark: what the filler writes and reads through it makes no event.
   const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
   let blob: FileHandle | undefined;
@@ -78,7 +91,7 @@ export async function guardLayer(
 
   const fill: LayerFill = createLayerFill({
     layer: chunks,
-    sources: () => sources,
+    sources: () => [...sources.values()].flat(),
     async store(place: ChunkPlace, content, part) {
       await writeAll(file, content, place.at);
       await writeAll(target, part, place.blobAt);
@@ -131,8 +144,12 @@ export async function guardLayer(
         log('error', { layer: folder, why }, 'a layer that was fetched is not the signed one');
     },
     isRemoved: async () => (await file.stat()).nlink === 0,
-    useSources(fresh) {
-      sources = fresh;
+    isFilledBy: ({ blob: { digest }, metadataSha256 }) =>
+      digest === chunks.blob.digest && metadataSha256 === chunks.metadataSha256,
+    addSource({ name, parts }) {
+      const [, second] = sources.keys();
+      if (!sources.has(name) && sources.size === mostSources) sources.delete(second ?? '');
+      sources.set(name, parts);
     },
     unguard() {
       if (state !== 'complete') throw new Error('the layer is not complete');

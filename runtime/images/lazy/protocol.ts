@@ -30,7 +30,7 @@ export interface LazyLayer {
 /** From the daemon to the filler. */
 export type FillerRequest = { readonly id: number } & (
   | { readonly kind: 'hello' }
-  /** Guard the file, and fill it. A layer that is known already gets the new origin. */
+  /** Guard the file, and fill it. A layer that is known already gets the new origin too. */
   | { readonly kind: 'add'; readonly layer: LazyLayer }
   /** The layer is complete and recorded as such, or is not needed any more. */
   | { readonly kind: 'forget'; readonly folder: string }
@@ -40,7 +40,8 @@ export type LayerState = 'filling' | 'complete' | 'refused';
 
 /** From the filler to the daemon. */
 export type FillerMessage =
-  | { readonly kind: 'done'; readonly id: number }
+  /** The answer to `add` has the state of the layer. */
+  | { readonly kind: 'done'; readonly id: number; readonly state?: LayerState }
   | { readonly kind: 'failed'; readonly id: number; readonly why: string }
   | {
       readonly kind: 'hello';
