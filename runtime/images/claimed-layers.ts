@@ -168,7 +168,10 @@ export function createClaimedLayers({
         if (existing === undefined)
           return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
         // A row must never say that a file with holes is whole, nor the other way round.
-        if (existing.lazy !== rowOf(layer).lazy) throw otherForm(folder);
+        // Files of two indexes differ in what their signers say of them.
+        const { lazy, manifestSha256 } = rowOf(layer);
+        if (existing.lazy !== lazy || (lazy === true && existing.manifestSha256 !== manifestSha256))
+          throw otherForm(folder);
         twin = hold(existing);
         return undefined;
       },

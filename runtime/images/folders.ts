@@ -58,6 +58,9 @@ export async function makeStoreFolders(folders: StoreFolders): Promise<void> {
   await chmod(folders.empty, 0o755);
 }
 
+/** The blob of a layer that is filled later, in the layer's folder until it is complete. */
+export const lazyBlobName = 'blob';
+
 /** Returns the folder name of a digest: its hex digits. */
 export function hexOf(digest: string): string {
   return digest.slice(digest.indexOf(':') + 1);

@@ -3,6 +3,8 @@ import { imageError, mayPass, provesDamage } from './limits/failures.ts';
 import type { LazyLayers } from './lazy-layers.ts';
 import { isBlobLost, loseLayer, restoreLayer } from './layer-restore.ts';
 import type { LayerRestoreDeps } from './layer-restore.ts';
+import { encodeAgain } from './own-encoding.ts';
+import type { OwnEncoding } from './own-encoding.ts';
 import type { LayerRow } from './stored-image.ts';
 
 /**
@@ -73,6 +75,23 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     }
   }
 
+  async function finishLazy(row: LayerRow): Promise<void> {
+    let own: OwnEncoding | undefined;
+    try {
+      own = await encodeAgain(deps, row);
+    } catch (thrown) {
+      if (closed || mayPass(thrown)) throw thrown;
+      await loseLayer(deps, row, `its blob cannot be used: ${reasonOf(thrown)}`);
+      return;
+    }
+    try {
+      await lazy.finish(row, own);
+    } finally {
+      // Moved: not there any more.
+      if (own !== undefined) await deps.trash.discard(own.staging);
+    }
+  }
+
   /** Nothing restores a layer that is not complete: it has no blob yet. Its images are pulled again. */
   async function lookAtLazy(row: LayerRow): Promise<void> {
     const state = lazy.state(row.folder);
@@ -83,7 +102,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
       state === 'complete' ||
       (state === undefined && (await lazy.isComplete(row, verify, closing.signal)))
     ) {
-      await lazy.finish(row);
+      await finishLazy(row);
       return;
     }
     const why =

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import type { RegistryClientOptions } from '../../base/distribution/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { BlobOrigin } from './blob-sources.ts';
-import { hexOf } from './folders.ts';
+import { hexOf, lazyBlobName } from './folders.ts';
 import type { ChunkIndex } from './lazy/chunk-index.ts';
 import { findFiller, startFiller } from './lazy/filler-client.ts';
 import type { FillerClient } from './lazy/filler-client.ts';
@@ -11,6 +11,7 @@ import type { MountWay } from './erofs/mount-layer.ts';
 import { whyNoPreContentEvents } from './lazy/probe.ts';
 import type { LayerState } from './lazy/protocol.ts';
 import { imageError } from './limits/failures.ts';
+import type { OwnEncoding } from './own-encoding.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';
@@ -44,8 +45,11 @@ export interface LazyLayers {
   requireGuarded(folder: string): void;
   /** Whether file and blob of a layer that nobody guards are complete, as after a power cut at the end. */
   isComplete(row: LayerRow, verify: () => Promise<readonly string[]>, signal: AbortSignal): Promise<boolean>;
-  /** Makes an ordinary layer of a complete one. */
-  finish(row: LayerRow): Promise<void>;
+  /**
+   * Makes an ordinary layer of a complete one.
+   * @param own takes the place of its file; containers that run keep the one that they have
+   */
+  finish(row: LayerRow, own?: OwnEncoding): Promise<void>;
   /** Resolves when none of these layers has holes any more. */
   whole(folders: readonly string[], signal: AbortSignal): Promise<void>;
   /** Lets the filler forget the layers that `isNeeded` does not name. */
@@ -61,9 +65,6 @@ export interface LazyLayersDeps extends Omit<PublishDeps, 'layers' | 'places' | 
   /** Checks a layer whose state is final or unknown. Called after the store was opened. */
   readonly look: (folder: string) => void;
 }
-
-/** The blob of a layer until it is complete, in the layer's folder. */
-const lazyBlobName = 'blob';
 
 /** Connects to a filler that an earlier run has left. Never fails: layers that nobody guards are not used. */
 export async function openLazyLayers(
@@ -140,6 +141,17 @@ export async function openLazyLayers(
     settled.delete(folder);
   }
 
+  async function putInPlace(row: LayerRow, { staging }: OwnEncoding): Promise<void> {
+    log.warn(
+      { layer: row.folder },
+      'the signed index describes a complete layer otherwise than its archive: containers that start later get what the archive says',
+    );
+    const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
+    await publish(deps.publishDeps(), [
+      { pendingMove: () => move, published: () => undefined, begun: sync.era() },
+    ]);
+  }
+
   return {
     isOn() {
       if (why !== undefined || isClosed) return false;
@@ -166,14 +178,16 @@ export async function openLazyLayers(
       const blob = `${folders.layers}/${row.folder}/${lazyBlobName}`;
       return (await verify()).length === 0 && (await isWhole(blob, row.blobDigest, signal));
     },
-    async finish(row) {
+    async finish(row, own) {
       const from = `${folders.layers}/${row.folder}/${lazyBlobName}`;
       const move = { kind: 'link', from, to: `${folders.blobs}/${hexOf(row.blobDigest)}` } as const;
       await publish(deps.publishDeps(), [
         { pendingMove: () => move, published: () => undefined, begun: sync.era() },
       ]);
+      if (own !== undefined) await putInPlace(row, own);
       const { lazy: _complete, ...whole } = row;
-      await records.replaceLayer(whole);
+      const { staging: _place, ...recorded } = own ?? { staging: undefined };
+      await records.replaceLayer({ ...whole, ...recorded });
       await rm(from, { force: true });
       // The kernel lets every read pass from here on.
       await client?.forget(row.folder).catch((thrown: unknown) => {
@@ -215,8 +229,8 @@ async function addAll(
 ): Promise<void> {
   for (const row of rows) {
     if (row.lazy !== true) continue;
-    const chunks = index.layers.find(({ diffId }) => diffId === row.diffId);
-    if (chunks === undefined) throw new Error('the index does not name the layer');
+    const chunks = index.layers.find((layer) => isIndexOf(layer, row));
+    if (chunks === undefined) throw new Error('another index fills the layer');
     const folder = `${folders.layers}/${row.folder}`;
     await filler.add({
       folder: row.folder,
@@ -231,6 +245,14 @@ async function addAll(
       },
     });
   }
+}
+
+/** Whether the file of a layer with holes was made from this index. */
+export function isIndexOf(
+  { blob, diffId, metadataSha256 }: ChunkIndex['layers'][number],
+  row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256'>,
+): boolean {
+  return diffId === row.diffId && blob.digest === row.blobDigest && metadataSha256 === row.manifestSha256;
 }
 
 function unguarded(on: string, why: string): Error {

@@ -7,10 +7,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { loadSigningKey, signImage } from '../../trust/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { pushLazyImage, startBlobProxy } from './lazy/lazy-image.fixture.ts';
+import { inMembers, pushLazyImage, startBlobProxy } from './lazy/lazy-image.fixture.ts';
 import type { BlobProxy } from './lazy/lazy-image.fixture.ts';
 import { whyNoPreContentEvents } from './lazy/probe.ts';
-import { openKit, tarOf } from './test-kit.ts';
+import { openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
 const why =
@@ -73,6 +73,27 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     await kit.store.removeRootfs('c1');
     assert.deepEqual((await kit.store.upkeep.check(kit.store.upkeep.layers()[0]?.layer ?? '')).damaged, []);
     assert.ok(readFileSync(`${folder}/layer.erofs`).includes(files['data/rest']));
+  });
+
+  it('gives another image only what the archive says, whatever its first publisher has signed', async () => {
+    const layer = await archive();
+    await pushLazyImage(kit, 'signed/liar', [layer], chunkBytes, (metadata) => {
+      for (let at = metadata.indexOf('first'); at !== -1; at = metadata.indexOf('first', at + 1))
+        metadata.write('fiend', at, 'latin1');
+    });
+    proxy.use(() => 'hang');
+    const { path: before } = await kit.store.mountRootfs('c1', await pull('signed/liar'));
+    assert.deepEqual(readdirSync(`${before}/bin`), ['fiend'], 'the file is the one that was signed');
+    proxy.use(() => 'pass');
+    const upper = await tarOf([{ name: 'upper', body: 'upper' }]);
+    const layers = [layer, upper].map((tar) => ({ tar, blob: inMembers(tar, chunkBytes) }));
+    const { digest } = await pushImage(kit.repository('signed/honest'), { layers, tag: '1' });
+    await kit.sign('signed/honest', digest);
+    const { path } = await kit.store.mountRootfs('c2', await pull('signed/honest'));
+    assert.deepEqual(readdirSync(`${path}/bin`), ['first']);
+    assert.deepEqual(await readFile(`${path}/bin/first`), files['bin/first']);
+    assert.deepEqual(await readFile(`${before}/bin/fiend`), files['bin/first'], 'the first one goes on');
+    for (const id of ['c1', 'c2']) await kit.store.removeRootfs(id);
   });
 
   it('is pulled as a whole unless every rule that requires evidence believes its signer', async () => {

@@ -1,6 +1,7 @@
 import type { LayerPosition } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
 import { hexOf } from './folders.ts';
+import { isIndexOf } from './lazy-layers.ts';
 import { stageLayer } from './lazy/stage-layer.ts';
 import type { StageLayer } from './layers.ts';
 import { firstAnswer } from './resolve.ts';
@@ -24,9 +25,13 @@ export async function unpackLayers(
   const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
   for (;;) {
     while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), course.signal);
-    // A pull without a signed index gets whole layers, and so does a layer that is unpacked on others.
-    const hollow = here.filter((folder) => deps.records.layer(folder)?.lazy === true);
-    if (admitted.index !== undefined || hollow.length === 0) break;
+    // A pull without a signed index gets whole layers. One with an index uses no file that another index
+    // describes: who signed that one may not be believed for this image.
+    const hollow = here.filter((folder) => {
+      const row = deps.records.layer(folder);
+      return row?.lazy === true && admitted.index?.layers.some((layer) => isIndexOf(layer, row)) !== true;
+    });
+    if (hollow.length === 0) break;
     await deps.lazy.whole(hollow, course.signal);
   }
   const pending: Promise<LayerClaim>[] = [];

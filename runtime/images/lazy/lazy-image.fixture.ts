@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createServer, request as send } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,6 +7,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { attestImage } from '../../../trust/index.ts';
 import { pushImage } from '../test-kit.ts';
 import type { Kit } from '../test-kit.ts';
+import { chunkIndexTypes, encodeChunkIndex, parseChunkIndex, sha256Hex } from './chunk-index.ts';
+import type { ChunkIndexPredicate } from './chunk-index.ts';
+import { headBytes, pageBytes, roundUp } from '../erofs/format.ts';
+import type { RegistryRepository } from '../../../base/distribution/index.ts';
 import { makeChunkIndex } from './make-chunk-index.ts';
 
 /** Images that are started lazily, for tests. Not part of the product. */
@@ -18,12 +23,17 @@ export function inMembers(archive: Uint8Array, bytes: number): Buffer {
   return Buffer.concat(members);
 }
 
-/** Pushes a signed image with a signed chunk index. */
+/**
+ * Pushes a signed image with a signed chunk index.
+ * @param change changes the metadata of the only layer, behind its head: the publisher signs that it belongs to
+ * the archive
+ */
 export async function pushLazyImage(
   kit: Kit,
   name: string,
   archives: readonly Uint8Array[],
   chunkBytes: number,
+  change?: (metadata: Buffer) => void,
 ): Promise<string> {
   const repository = kit.repository(name);
   const layers = archives.map((tar) => ({ tar, blob: inMembers(tar, chunkBytes) }));
@@ -31,7 +41,8 @@ export async function pushLazyImage(
   await kit.sign(name, digest);
   const folder = mkdtempSync('/var/tmp/portcullis-index-');
   try {
-    const predicate = await makeChunkIndex({ repository, digest, folder });
+    const made = await makeChunkIndex({ repository, digest, folder });
+    const predicate = change === undefined ? made : await otherIndex(repository, made, change);
     await attestImage({
       repository,
       digest,
@@ -45,6 +56,41 @@ export async function pushLazyImage(
     rmSync(folder, { recursive: true });
   }
   return digest;
+}
+
+/** Pushes an index whose metadata is not what the archive gives. */
+async function otherIndex(
+  repository: RegistryRepository,
+  { images: [made] }: ChunkIndexPredicate,
+  change: (metadata: Buffer) => void,
+): Promise<ChunkIndexPredicate> {
+  if (made === undefined) throw new Error('there is no index');
+  const { bytes } = await repository.manifest(made.artifact.digest);
+  const manifest = JSON.parse(Buffer.from(bytes).toString()) as {
+    layers: { digest: string; size: number }[];
+  };
+  const [indexBlob, metadataBlob] = manifest.layers;
+  if (indexBlob === undefined || metadataBlob === undefined) throw new Error('the index has no layer');
+  const index = parseChunkIndex(await repository.blobBytes(indexBlob, 1e8), 'index');
+  const metadata = Buffer.from(await repository.blobBytes(metadataBlob, 1e8));
+  const behind = metadata.subarray(headBytes);
+  change(behind);
+  const layers = index.layers.map((layer) => {
+    const end = headBytes + layer.archiveBytes;
+    const hash = createHash('sha256')
+      .update(Buffer.alloc(roundUp(end, pageBytes) - end))
+      .update(behind);
+    const metadataSha256 = hash.update(metadata.subarray(0, headBytes)).digest('hex');
+    const digest = `sha256:${sha256Hex(metadata)}`;
+    return { ...layer, metadataSha256, metadata: { digest, size: metadata.length } };
+  });
+  Object.assign(metadataBlob, await repository.pushBlob(metadata));
+  Object.assign(indexBlob, await repository.pushBlob(encodeChunkIndex({ ...index, layers })), {
+    mediaType: chunkIndexTypes.index,
+  });
+  const changed = Buffer.from(JSON.stringify(manifest));
+  const { digest } = await repository.pushReferrer(changed, 'application/vnd.oci.image.manifest.v1+json');
+  return { images: [{ ...made, artifact: { digest, size: changed.length } }] };
 }
 
 /** What a proxy does to the answer to a request for a part of a blob. */
