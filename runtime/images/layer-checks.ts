@@ -75,23 +75,6 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     }
   }
 
-  async function finishLazy(row: LayerRow): Promise<void> {
-    let own: OwnEncoding | undefined;
-    try {
-      own = await encodeAgain(deps, row);
-    } catch (thrown) {
-      if (closed || mayPass(thrown)) throw thrown;
-      await loseLayer(deps, row, `its blob cannot be used: ${reasonOf(thrown)}`);
-      return;
-    }
-    try {
-      await lazy.finish(row, own);
-    } finally {
-      // Moved: not there any more.
-      if (own !== undefined) await deps.trash.discard(own.staging);
-    }
-  }
-
   /** Nothing restores a layer that is not complete: it has no blob yet. Its images are pulled again. */
   async function lookAtLazy(row: LayerRow): Promise<void> {
     const state = lazy.state(row.folder);
@@ -102,7 +85,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
       state === 'complete' ||
       (state === undefined && (await lazy.isComplete(row, verify, closing.signal)))
     ) {
-      await finishLazy(row);
+      await finishLazy(deps, row, () => closed);
       return;
     }
     const why =
@@ -188,6 +171,28 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
       await Promise.allSettled(underWay.values());
     },
   };
+}
+
+/** Makes an ordinary layer of a complete one that was started lazily. */
+async function finishLazy(
+  deps: Omit<LayerChecksDeps, 'sweep'>,
+  row: LayerRow,
+  isClosed: () => boolean,
+): Promise<void> {
+  let own: OwnEncoding | undefined;
+  try {
+    own = await encodeAgain(deps, row);
+  } catch (thrown) {
+    if (isClosed() || mayPass(thrown)) throw thrown;
+    await loseLayer(deps, row, `its blob cannot be used: ${reasonOf(thrown)}`);
+    return;
+  }
+  try {
+    await deps.lazy.finish(row, own);
+  } finally {
+    // Absent after it was moved to its place.
+    if (own !== undefined) await deps.trash.discard(own.staging);
+  }
 }
 
 function uncheckedError(folder: string, cause: unknown): Error {

@@ -141,17 +141,6 @@ export async function openLazyLayers(
     settled.delete(folder);
   }
 
-  async function putInPlace(row: LayerRow, { staging }: OwnEncoding): Promise<void> {
-    log.warn(
-      { layer: row.folder },
-      'the signed index describes a complete layer otherwise than its archive: containers that start later get what the archive says',
-    );
-    const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
-    await publish(deps.publishDeps(), [
-      { pendingMove: () => move, published: () => undefined, begun: sync.era() },
-    ]);
-  }
-
   return {
     isOn() {
       if (why !== undefined || isClosed) return false;
@@ -184,7 +173,7 @@ export async function openLazyLayers(
       await publish(deps.publishDeps(), [
         { pendingMove: () => move, published: () => undefined, begun: sync.era() },
       ]);
-      if (own !== undefined) await putInPlace(row, own);
+      if (own !== undefined) await putInPlace(deps, row, own);
       const { lazy: _complete, ...whole } = row;
       const { staging: _place, ...recorded } = own ?? { staging: undefined };
       await records.replaceLayer({ ...whole, ...recorded });
@@ -217,6 +206,19 @@ export async function openLazyLayers(
         log.info({}, 'the filler completes the layers that are not complete, without the daemon');
     },
   };
+}
+
+async function putInPlace(
+  { folders, log, publishDeps, sync }: LazyLayersDeps,
+  row: LayerRow,
+  { staging }: OwnEncoding,
+): Promise<void> {
+  log.warn(
+    { layer: row.folder },
+    'the signed index describes a complete layer otherwise than its archive: containers that start later get what the archive says',
+  );
+  const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
+  await publish(publishDeps(), [{ pendingMove: () => move, published: () => undefined, begun: sync.era() }]);
 }
 
 /** Hands those of the layers that have holes to the filler. */

@@ -25,8 +25,8 @@ export function inMembers(archive: Uint8Array, bytes: number): Buffer {
 
 /**
  * Pushes a signed image with a signed chunk index.
- * @param change changes the metadata of the only layer, behind its head: the publisher signs that it belongs to
- * the archive
+ * @param change changes the metadata of the only layer, behind its head: the publisher signs that it belongs
+ * to the archive
  */
 export async function pushLazyImage(
   kit: Kit,
