@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { statSync, truncateSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import type { LayerChunks } from './chunk-index.ts';
 import { startFiller } from './filler-client.ts';
@@ -14,6 +17,15 @@ const fileBytes = 3 * 4096;
 const content = Buffer.alloc(4096, 'a');
 const part = gzipSync(content);
 const hexOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Whether a process exists, and is no zombie. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/\) Z/u.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
 
 describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () => {
   let folder: string;
@@ -55,6 +67,49 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     const origin = { registry, reference, credentials: undefined, places: [0] };
     return { folder: name, path, blobPath: `${folder}/${name}/blob`, chunks, origin };
   }
+
+  it('has a socket for its own user only', () => {
+    assert.equal(statSync(`${folder}/filler.sock`).mode & 0o077, 0);
+  });
+
+  it('goes on when it has no descriptor for an event: that read fails', async () => {
+    const layer = layerIn('shortage');
+    await filler.add(layer);
+    await assert.rejects(readFile(layer.path), { code: 'EIO' }, 'its thread runs');
+    const [pid = 0] = pids;
+    const limit = (files: string): void => {
+      execFileSync('prlimit', ['--pid', String(pid), `--nofile=${files}`]);
+    };
+    const before = /^Max open files\s+(\d+)\s+(\d+)/mu.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'));
+    limit(`3:${before?.[2] ?? ''}`);
+    await assert.rejects(readFile(layer.path));
+    limit(`${before?.[1] ?? ''}:${before?.[2] ?? ''}`);
+    await filler.add(layerIn('later'));
+  });
+
+  it('leaves the socket of another one alone when it ends', async () => {
+    const other = mkdtempSync('/var/tmp/portcullis-filler-');
+    const started: number[] = [];
+    const deps = {
+      socket: `${other}/filler.sock`,
+      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      onState: () => undefined,
+      onLost: () => undefined,
+      onStarted: (pid: number) => void started.push(pid),
+    };
+    const first = await startFiller(deps);
+    const [old = 0] = started;
+    const second = await startFiller(deps);
+    first.close();
+    for (let waited = 0; isRunning(old); waited += 100) {
+      assert.ok(waited < 40_000, 'the first one ends');
+      await pause(100);
+    }
+    assert.ok(existsSync(deps.socket));
+    second.close();
+    for (const pid of started.slice(2)) process.kill(pid, 'SIGKILL');
+    rmSync(other, { recursive: true });
+  });
 
   it('guards the file of a layer that was removed and pulled again before it was forgotten', async () => {
     const before = layerIn('replaced');

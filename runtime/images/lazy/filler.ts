@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { createRegistryClient } from '../../../base/distribution/index.ts';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
-import { reasonOf } from '../../../base/errors/index.ts';
+import { meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { answerPreContent, createPreContentGroup } from '../../../base/kernel/index.ts';
 import type { PreContentEvent } from '../../../base/kernel/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
@@ -37,6 +37,8 @@ export async function runFiller(socket: string): Promise<void> {
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   process.on('uncaughtException', leave);
   process.on('unhandledRejection', leave);
+  // Who can connect can have files written: the folder of the socket may be open to others.
+  process.umask(0o077);
   const group = createPreContentGroup();
   const connections = new Set<Socket>();
   const kept: LogMessage[] = [];
@@ -70,15 +72,17 @@ export async function runFiller(socket: string): Promise<void> {
     if (connections.size > 0) return;
     await filler.forgetRemoved();
     if (connections.size > 0 || filler.isNeeded()) return;
-    server.close();
     await keeper.end(!hasMarks(group));
-    await rm(socket, { force: true });
+    // A daemon of another release starts a filler of its own at the same path. The server is not closed,
+    // because that would remove what is there.
+    if ((await keyOf(socket)) === own) await rm(socket, { force: true });
     leave();
   };
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(socket, resolve);
   });
+  const own = await keyOf(socket);
   setInterval(() => void endIfIdle().catch(() => leave()), idleMs);
 }
 
@@ -89,6 +93,17 @@ export async function runFiller(socket: string): Promise<void> {
 function leave(): never {
   process.kill(process.pid, 'SIGKILL');
   throw new Error('unreachable');
+}
+
+/** Returns `device:inode` of what is at a path; undefined: nothing is. */
+async function keyOf(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino } = await lstat(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch (thrown) {
+    if (meansNoSuchPath(thrown)) return undefined;
+    throw thrown;
+  }
 }
 
 /**
@@ -163,8 +178,7 @@ function createFiller(deps: {
     };
     const known = await byFolder.get(folder);
     if (known !== undefined) {
-      const { dev, ino } = await lstat(layer.path, { bigint: true });
-      if (known.key === `${dev}:${ino}`) {
+      if (known.key === (await keyOf(layer.path))) {
         if (!known.isFilledBy(layer.chunks)) throw new Error('another index fills the layer already');
         known.addSource(source);
         return known.state();

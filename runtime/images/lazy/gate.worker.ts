@@ -1,5 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { meansShortage } from '../../../base/errors/index.ts';
 import { readPreContentEvents } from '../../../base/kernel/index.ts';
+import type { PreContentEvent } from '../../../base/kernel/index.ts';
 
 /**
  * Reads the events of a fanotify group, which blocks, and passes them to the filler. At most `most` events
@@ -12,11 +14,24 @@ const { group, waiting, most } = workerData as {
   readonly most: number;
 };
 const count = new Int32Array(waiting);
+const pauseMs = 10;
+
+/** Without a descriptor for an event the kernel refuses that read itself. The filler must outlive this. */
+function nextEvents(): readonly PreContentEvent[] {
+  try {
+    return readPreContentEvents(group, 16);
+  } catch (thrown) {
+    if (!meansShortage(thrown)) throw thrown;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
+    return [];
+  }
+}
 
 for (;;) {
   for (let now = Atomics.load(count, 0); now >= most; now = Atomics.load(count, 0))
     Atomics.wait(count, 0, now);
-  const events = readPreContentEvents(group, 16);
+  const events = nextEvents();
+  if (events.length === 0) continue;
   Atomics.add(count, 0, events.length);
   parentPort?.postMessage(events);
 }
