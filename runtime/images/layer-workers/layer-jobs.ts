@@ -49,6 +49,8 @@ export interface LayerJobs {
   again(job: Pending): void;
   /** Gives queued jobs to free Workers. */
   dispatch(): void;
+  /** Fails the jobs that wait for a Worker: the pool is closed. */
+  giveUp(): void;
   /** Whether a job waits for a Worker. */
   areQueued(): boolean;
 }
@@ -174,6 +176,9 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     starved: takeStarved,
     again: (job) => void queue.unshift(renew(job)),
     dispatch,
+    giveUp() {
+      for (const job of queue.splice(0)) job.settle.reject(lost(new Error('the image store is closed')));
+    },
     areQueued: () => queue.length > 0,
   };
 }

@@ -275,3 +275,16 @@ test('jobs that get no thread in time fail with the reason, and may be repeated'
   for (const outcome of outcomes)
     assert.match(outcome, /no thread can be started.*EAGAIN.*\[IMAGES_NO_THREAD\]/u);
 });
+
+test('the end of the pool fails the jobs that wait for a Worker', async () => {
+  const pool = createLayerPool({ size: 1 });
+  const missing = { ...requestOf([]), blob: `${layers.newPath()}.missing` };
+  const lowers = (): Promise<readonly string[]> => Promise.resolve([]);
+  const jobs = Array.from({ length: 100 }, () =>
+    pool.unpack({ ...missing, staging: layers.newPath() }, lowers),
+  );
+  const outcomes = Promise.allSettled(jobs);
+  await pool.close();
+  const late = new Promise((resolve) => setTimeout(resolve, 5_000, 'they wait'));
+  assert.notEqual(await Promise.race([outcomes, late]), 'they wait');
+});

@@ -129,6 +129,7 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
     async close() {
       closed = true;
       timers.clear();
+      jobs.giveUp();
       await workers.close();
     },
   };
