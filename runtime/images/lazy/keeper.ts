@@ -9,8 +9,8 @@ import { keeperProgram } from './keeper-program.ts';
  * for each layer.
  */
 const fillerFiles = 65_536;
-/** How many events may wait in the filler. */
-export const mostWaiting = 4096;
+/** How many events may wait in the filler: those of one container, whose threads all read, are a part of it. */
+export const mostWaiting = 32_768;
 
 /** The process that shuts the gate when the filler is gone. */
 export interface Keeper {

@@ -155,10 +155,10 @@ describe('turns of fetches', () => {
       await pause(5);
     };
     await Promise.all([
-      slots.run('background', act('b1'), signal),
-      slots.run('background', act('b2'), signal),
-      slots.run('demanded', act('d1'), signal),
-      slots.run('demanded', act('d2'), signal),
+      slots.run('background', act('b1'), signal, {}),
+      slots.run('background', act('b2'), signal, {}),
+      slots.run('demanded', act('d1'), signal, {}),
+      slots.run('demanded', act('d2'), signal, {}),
     ]);
     assert.ok(order.indexOf('d1') < order.indexOf('b2'), order.join());
   });
@@ -167,15 +167,15 @@ describe('turns of fetches', () => {
     const slots = createFetchSlots({ demanded: 1, background: 1 });
     const stop = new AbortController();
     const first = Promise.withResolvers<void>();
-    const running = slots.run('demanded', () => first.promise, new AbortController().signal);
+    const running = slots.run('demanded', () => first.promise, new AbortController().signal, {});
     const waiting = assert.rejects(
-      slots.run('demanded', () => Promise.resolve(), stop.signal),
+      slots.run('demanded', () => Promise.resolve(), stop.signal, {}),
       /stop/,
     );
     stop.abort(new Error('stop'));
     await waiting;
     first.resolve();
     await running;
-    assert.equal(await slots.run('demanded', () => Promise.resolve(3), new AbortController().signal), 3);
+    assert.equal(await slots.run('demanded', () => Promise.resolve(3), new AbortController().signal, {}), 3);
   });
 });

@@ -137,7 +137,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
       enough.catch(() => undefined);
     }
     if (isThere[chunk] === 1) return;
-    const fetch = (): Promise<void> => slots.run('demanded', () => fetchChunk(chunk), ended.signal);
+    const fetch = (): Promise<void> => slots.run('demanded', () => fetchChunk(chunk), ended.signal, layer);
     await fetch().catch((thrown: unknown) => {
       // A process that gets an error may give up for good, where a connection only broke.
       if (thrown instanceof WrongBytes || ended.signal.aborted) throw thrown;
@@ -154,6 +154,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         await (demanded.get(chunk) ?? join(inBackground, chunk, () => fetchChunk(chunk)));
       },
       ended.signal,
+      layer,
     );
   }
 
