@@ -9,7 +9,7 @@ import { keeperProgram } from './keeper-program.ts';
  * for each layer.
  */
 const fillerFiles = 65_536;
-/** How many events may wait in the filler: those of one container, whose threads all read, are a part of it. */
+/** How many events may wait in the filler: more than one container with many threads can make. */
 export const mostWaiting = 32_768;
 
 /** The process that shuts the gate when the filler is gone. */
