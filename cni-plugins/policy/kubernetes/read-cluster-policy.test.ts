@@ -150,6 +150,23 @@ test('a subject, a tier or a list that is not understood selects every pod, is A
   for (const value of [undefined, 7, {}, { metadata: {} }]) assert.equal(readClusterPolicy(value), undefined);
 });
 
+test('a policy whose place or subject is not understood accepts nothing, and passes nothing', () => {
+  const to = [{ networks: ['10.0.0.0/8'] }];
+  const egress = ['Accept', 'Deny', 'Pass'].map((action) => ({ action, to }));
+  for (const spec of [{ subject: { services: {} } }, { tier: 'Other' }, { priority: 1001 }])
+    assert.deepEqual(
+      readClusterPolicy(object({ egress, ...spec }))?.policy.egress.map(({ action, peers }) => [
+        action,
+        peers,
+      ]),
+      [
+        ['deny', [{ cidr: '10.0.0.0/8', except: [] }]],
+        ['deny', [{ cidr: '10.0.0.0/8', except: [] }]],
+      ],
+      JSON.stringify(spec),
+    );
+});
+
 test('policies come in the order of their priorities, and by their names within one', () => {
   const named = (name: string, priority: number, tier = 'Admin'): object => ({
     metadata: { name },

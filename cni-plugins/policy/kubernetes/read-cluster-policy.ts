@@ -17,7 +17,8 @@ import { selectorSchema } from './schema.ts';
  *
  * What cannot be understood fails closed, as the API demands: a rule that accepts matches nothing, and one
  * that denies or passes denies everything. A subject that cannot be understood is every pod, and a tier is
- * Admin.
+ * Admin; then nothing is accepted, and what would be passed on is denied, because the policy may be for other
+ * pods, or come in another place.
  */
 
 /** Limits of the API for each list: rules, peers, protocols, blocks and domain names. */
@@ -45,16 +46,19 @@ export function readClusterPolicy(object: unknown): ReadClusterPolicy | undefine
   const [unknown] = Object.keys(others);
   if (unknown !== undefined)
     report(`spec.${unknown.slice(0, 60)}`, 'the field is not known, and no rule is understood with it');
+  const selected = subjectOf(subject, report);
+  const isPlaced = problems.length === 0;
   const read = (value: unknown, direction: 'ingress' | 'egress'): readonly ClusterRule[] => {
     const rules = rulesOf(value, direction, report);
-    return unknown === undefined ? rules : rules.flatMap(closed);
+    if (unknown !== undefined) return rules.flatMap(closed);
+    return isPlaced ? rules : rules.flatMap(denying);
   };
   const policy = {
     name,
     tier: tier === 'Baseline' ? ('baseline' as const) : ('admin' as const),
     // What cannot be ordered comes last, where it overrides nothing.
     priority: isPriority ? (priority as number) : mostPriority,
-    subject: subjectOf(subject, report),
+    subject: selected,
     ingress: read(ingress, 'ingress'),
     egress: read(egress, 'egress'),
   };
@@ -150,6 +154,10 @@ function ruleOf(
 /** Returns what a rule is that cannot be understood. */
 const closed = ({ action, name }: ClusterRule): ClusterRule[] =>
   action === 'accept' ? [] : [{ action: 'deny', name: `${name} (not understood)` }];
+
+/** Returns what a rule is whose policy may be for other pods, or come in another place. */
+const denying = (rule: ClusterRule): ClusterRule[] =>
+  rule.action === 'accept' ? [] : [{ ...rule, action: 'deny' }];
 
 function peersOf(
   value: unknown,
