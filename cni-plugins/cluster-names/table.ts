@@ -4,7 +4,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { createCollection } from '../../base/kubernetes/index.ts';
 import type { ListedCollection } from '../../base/kubernetes/index.ts';
 import { readNamedService, readNamedSlice } from './objects.ts';
-import { createOwners } from './owners.ts';
+import { createOwners, mostOwners } from './owners.ts';
 import type { NamedPort, NamedService, NamedSlice } from './objects.ts';
 
 /**
@@ -22,7 +22,10 @@ export interface ClusterNames {
   service(namespace: string, name: string): NamedService | undefined;
   /** Returns the endpoints of a service that count for its names. */
   endpoints(service: NamedService): Endpoints;
-  /** Returns the services that have the address (canonical text), with the endpoint of a headless one. */
+  /**
+   * Returns the services that have the address (canonical text), with the endpoint of a headless one, at most
+   * 16. A headless service counts only if it is no cluster address.
+   */
   owners(address: string): readonly AddressOwner[];
   size(): { readonly services: number; readonly slices: number };
 }
@@ -68,7 +71,9 @@ export function createClusterNames(): ClusterNames {
   /** Keys of slices by the key of their service. */
   const slicesOf = new Map<string, readonly string[]>();
   const namespaces = new Map<string, number>();
-  const owners = createOwners();
+  /** Apart from endpoints, which any author of slices writes: nobody else names a cluster address. */
+  const clusterOwners = createOwners();
+  const endpointOwners = createOwners();
   /** Services whose reverse names are not up to date. */
   const dirty = new Set<string>();
   const cached = new LRUCache<string, Endpoints>({
@@ -113,13 +118,9 @@ export function createClusterNames(): ClusterNames {
   }
   function settle(key: string): void {
     const service = serviceAt(key);
-    const now =
-      service === undefined
-        ? none
-        : isHeadless(service)
-          ? [...new Set([...counting(key, service)].map(({ address }) => address))]
-          : service.addresses;
-    owners.put(key, now);
+    clusterOwners.put(key, service?.addresses ?? none);
+    const hasEndpoints = service !== undefined && isHeadless(service);
+    endpointOwners.put(key, hasEndpoints ? [...counting(key, service)].map(({ address }) => address) : none);
   }
 
   function putService(key: string, service: NamedService | undefined): void {
@@ -184,17 +185,21 @@ export function createClusterNames(): ClusterNames {
     endpoints,
     owners(address) {
       settleAll();
-      return owners.of(address).flatMap((key): AddressOwner[] => {
+      const services = clusterOwners.of(address);
+      const keys = services.length > 0 ? services : endpointOwners.of(address);
+      const parsed = parseIp(address);
+      const bytes = parsed && Buffer.from(ipBytes(parsed));
+      const found = keys.flatMap((key): AddressOwner[] => {
         const service = serviceAt(key);
         if (service === undefined) return [];
         const { namespace, name } = service;
         if (!isHeadless(service)) return [{ namespace, name }];
-        const parsed = parseIp(address);
-        const bytes = parsed && Buffer.from(ipBytes(parsed));
         return endpoints(service)
           .all.filter((each) => bytes?.equals(each.address) === true)
+          .slice(0, mostOwners)
           .map(({ hostname }) => ({ namespace, name, hostname }));
       });
+      return found.slice(0, mostOwners);
     },
     size: () => ({ services: services.size, slices: slices.size }),
   };

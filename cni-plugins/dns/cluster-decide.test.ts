@@ -288,3 +288,29 @@ test('an event changes the names at once, and a service that is gone leaves none
   assert.equal(answerTo('50.0.3.10.in-addr.arpa PTR', names), 'elsewhere');
   assert.equal(answerTo(`default.${svc} A`, names), `NXDOMAIN ${denied}`);
 });
+
+test('a tenant cannot add to the reverse name of a cluster address, nor take that of another endpoint', () => {
+  const names = createClusterNames();
+  const own = [service('default', 'kubernetes', { clusterIP: '10.3.0.1', ports: named })];
+  const forged = Array.from({ length: 20 }, (_, at) => service('evil', `s${at}`, { clusterIP: 'None' }));
+  const claims = forged.map((_, at) =>
+    slice('evil', `s${at}`, {
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['10.3.0.1'] }, { addresses: ['10.3.0.9'], hostname: 'x' }],
+    }),
+  );
+  names.services.begin();
+  [...forged, ...own].forEach(names.services.listed);
+  names.services.complete();
+  names.slices.begin();
+  claims.forEach(names.slices.listed);
+  names.slices.complete();
+  assert.equal(answerTo('1.0.3.10.in-addr.arpa PTR', names), `NOERROR PTR kubernetes.default.${svc}`);
+  names.services.changed(service('shop', 'db', { clusterIP: 'None' }));
+  names.slices.changed(
+    slice('shop', 'db', { addressType: 'IPv4', endpoints: [{ addresses: ['10.3.0.9'], hostname: 'own' }] }),
+  );
+  assert.equal(names.owners('10.3.0.9').length, 16);
+  forged.forEach(names.services.removed);
+  assert.equal(answerTo('9.0.3.10.in-addr.arpa PTR', names), `NOERROR PTR own.db.shop.${svc}`);
+});
