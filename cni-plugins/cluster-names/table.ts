@@ -32,6 +32,8 @@ export interface ClusterNames {
 
 export interface Endpoints {
   readonly all: readonly PlacedEndpoint[];
+  /** By the number of bytes of their addresses. */
+  readonly byFamily: ReadonlyMap<number, readonly PlacedEndpoint[]>;
   readonly byHostname: ReadonlyMap<string, readonly PlacedEndpoint[]>;
 }
 
@@ -63,6 +65,12 @@ export function hostnameOf(address: string): string {
 }
 
 const none: readonly string[] = [];
+
+const grouped = (all: readonly PlacedEndpoint[]): Endpoints => ({
+  all,
+  byFamily: Map.groupBy(all, ({ address }) => address.length),
+  byHostname: Map.groupBy(all, ({ hostname }) => hostname),
+});
 
 export function createClusterNames(): ClusterNames {
   // As JSON: there are thousands of objects, and few are asked for.
@@ -171,7 +179,7 @@ export function createClusterNames(): ClusterNames {
       seen.add(id);
       all.push({ hostname, address: ipBytes(parsed), ports });
     }
-    const found = { all, byHostname: Map.groupBy(all, ({ hostname }) => hostname) };
+    const found = grouped(all);
     cached.set(key, found);
     return found;
   }

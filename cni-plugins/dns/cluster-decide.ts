@@ -164,8 +164,9 @@ function dashedAddress(text: string): Uint8Array | undefined {
 /** Sections 2.3.1 and 2.4.1: a headless service without an endpoint has no name. */
 function addressesOf(service: NamedService, names: ClusterNames): Found | undefined {
   if (service.addresses.length > 0) return { records: ownAddresses(service) };
-  const { all } = names.endpoints(service);
-  return all.length === 0 ? undefined : { records: [...partOfFamily(all, 4), ...partOfFamily(all, 16)] };
+  const { all, byFamily } = names.endpoints(service);
+  const records = (bytes: number): Answer[] => part(byFamily.get(bytes) ?? []).map(addressRecord);
+  return all.length === 0 ? undefined : { records: [...records(4), ...records(16)] };
 }
 
 const ownAddresses = ({ addresses }: NamedService): Answer[] =>
@@ -173,9 +174,6 @@ const ownAddresses = ({ addresses }: NamedService): Answer[] =>
     const parsed = parseIp(text);
     return parsed === undefined ? [] : [addressRecord({ address: ipBytes(parsed) })];
   });
-
-const partOfFamily = (all: readonly PlacedEndpoint[], bytes: number): Answer[] =>
-  part(all.filter(({ address }) => address.length === bytes)).map(addressRecord);
 
 /** Sections 2.3.2 and 2.4.2: `_PORT._PROTOCOL`, or `_PROTOCOL` alone, which only has names below it. */
 function portsOf(
@@ -228,7 +226,9 @@ function reverse(address: string, asked: number, names: ClusterNames, zone: Clus
 /** Returns a part that fits, from a random place on: clients use the first address. */
 function part<T>(all: readonly T[]): readonly T[] {
   const start = Math.floor(Math.random() * all.length);
-  return [...all.slice(start), ...all.slice(0, start)].slice(0, mostRecords);
+  const count = Math.min(all.length, mostRecords);
+  const atEnd = all.slice(start, start + count);
+  return [...atEnd, ...all.slice(0, count - atEnd.length)];
 }
 
 const addressRecord = ({ address }: Pick<PlacedEndpoint, 'address'>): Answer => ({

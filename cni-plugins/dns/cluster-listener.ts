@@ -37,11 +37,8 @@ export interface ClusterListenerOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** A pod's questions in a second. A resolver asks some ten questions for one name. */
-const perAsker = { rate: 2000, burst: 4000 };
-/** A question that takes longer costs more tokens: one pod gets a tenth of the thread's time. */
-const cheapMs = 1;
-const tokensOfMs = 20;
+/** A pod's questions in a second, and its share of the thread. A resolver asks some ten for one name. */
+const perAsker = { rate: 2000, burst: 4000, share: 0.1 };
 const hostAddressesMs = 5000;
 /** The host itself, and pods in its network namespace. */
 const host: Seen = { isAttached: true, networks: [], mayForward: true, upstreams: [] };
@@ -97,9 +94,8 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
             return arrival.reply(undefined);
           }
           answer(arrival, []);
-          // Names of a service with thousands of endpoints take milliseconds to find for the first time.
-          const extraMs = performance.now() - begun - cheapMs;
-          if (extraMs > 0) rates.charge(asker, extraMs * tokensOfMs);
+          // Names of a service with thousands of endpoints take milliseconds to find and to encode.
+          rates.took(asker, performance.now() - begun);
         },
         onFailure(why) {
           listener = undefined;

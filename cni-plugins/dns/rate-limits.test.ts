@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createRateLimits } from './rate-limits.ts';
 
 test('an asker gets its burst, then its rate, and takes nothing from another one', () => {
-  const limits = createRateLimits({ rate: 10, burst: 20 });
+  const limits = createRateLimits({ rate: 10, burst: 20, share: 0.1 });
   const admitted = (asker: string, now: number): number => {
     let count = 0;
     while (limits.admits(asker, now)) count += 1;
@@ -18,10 +18,22 @@ test('an asker gets its burst, then its rate, and takes nothing from another one
 });
 
 test('an expensive question takes from the questions that follow', () => {
-  const limits = createRateLimits({ rate: 10, burst: 20 });
+  const limits = createRateLimits({ rate: 10, burst: 20, share: 0.1 });
   assert.ok(limits.admits('10.0.0.1', 0));
-  limits.charge('10.0.0.1', 30);
+  limits.took('10.0.0.1', 310);
   assert.equal(limits.admits('10.0.0.1', 1000), false, 'it has 19 - 30 + 10 tokens');
   assert.ok(limits.admits('10.0.0.1', 1300));
   assert.ok(limits.admits('10.0.0.2', 0));
+});
+
+test('questions that are each a little expensive take no more than the share of the time', () => {
+  const limits = createRateLimits({ rate: 2000, burst: 4000, share: 0.1 });
+  const ms = 0.9;
+  let spent = 0;
+  for (let now = 0; now < 20_000; now += 1)
+    while (limits.admits('10.0.0.1', now)) {
+      limits.took('10.0.0.1', ms);
+      spent += ms;
+    }
+  assert.ok(spent < 2500, `${spent} ms of 20 s, and of a burst of 200 ms`);
 });

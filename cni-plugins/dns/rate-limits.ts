@@ -4,8 +4,11 @@ import { LRUCache } from 'lru-cache';
 export interface RateLimits {
   /** Returns whether the asker may ask one more question now, and counts it. */
   admits(asker: string, now: number): boolean;
-  /** Takes further tokens for a question that was expensive, also more than the asker has. */
-  charge(asker: string, tokens: number): void;
+  /**
+   * Takes further tokens for a question that took longer than one token is worth, also more than the asker
+   * has: many questions that are each a little expensive must not add up.
+   */
+  took(asker: string, ms: number): void;
 }
 
 /** Askers that are remembered. The one that asked longest ago is forgotten first. */
@@ -14,14 +17,18 @@ const remembered = 8192;
 /**
  * Each asker has a bucket of tokens. A question takes one.
  * @param rate tokens a second @param burst tokens of a full bucket
+ * @param share the part of the thread's time that the rate is worth: a token is `share / rate` seconds
  */
 export function createRateLimits({
   rate,
   burst,
+  share,
 }: {
   readonly rate: number;
   readonly burst: number;
+  readonly share: number;
 }): RateLimits {
+  const tokensOfMs = rate / (share * 1000);
   const buckets = new LRUCache<string, { tokens: number; at: number }>({ max: remembered });
   return {
     admits(asker, now) {
@@ -33,9 +40,9 @@ export function createRateLimits({
       bucket.tokens -= 1;
       return true;
     },
-    charge(asker, tokens) {
+    took(asker, ms) {
       const bucket = buckets.get(asker);
-      if (bucket !== undefined) bucket.tokens -= tokens;
+      if (bucket !== undefined) bucket.tokens -= Math.max(0, ms * tokensOfMs - 1);
     },
   };
 }
