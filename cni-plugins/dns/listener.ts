@@ -24,6 +24,11 @@ const limits = { most: 256, mostOfPeer: 32 };
 const idleMs = 10_000;
 /** The most questions of one connection in progress. More are read after these are answered. */
 const mostUnderWay = 64;
+/**
+ * Bytes of answers that a client has not read. Thousands of questions come in one read, and their answers may
+ * have 64 KiB each. No resolver lets so many wait.
+ */
+const mostUnread = 1024 * 1024;
 
 /**
  * @throws KERNEL_EADDRINUSE (another name server listens there) · KERNEL_EADDRNOTAVAIL (the gateway is not an
@@ -83,6 +88,7 @@ function openStreams(
     };
     socket.on('drain', balance);
     const read = readFrames((message) => {
+      if (socket.destroyed) return;
       underWay += 1;
       place.busy();
       balance();
@@ -94,7 +100,7 @@ function openStreams(
           underWay -= 1;
           if (underWay === 0) place.idle();
           if (socket.destroyed) return;
-          if (answer === undefined) socket.destroy();
+          if (answer === undefined || socket.writableLength > mostUnread) socket.destroy();
           else socket.write(framed(answer));
           balance();
         },
