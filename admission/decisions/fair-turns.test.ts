@@ -67,3 +67,20 @@ test('a question that fails frees its place', async () => {
   await assert.rejects(turns.run(['a'], () => Promise.reject(new Error('failed'))));
   assert.equal(await turns.run(['a'], () => Promise.resolve(7)), 7);
 });
+
+test('thousands of questions that end at once leave turns to other work', async () => {
+  const turns = createFairTurns({ atOnce: 64, atOnceOfParty: 16, reserved: 16 });
+  const held = Promise.withResolvers<undefined>();
+  const all: Promise<unknown>[] = [];
+  for (let namespace = 0; namespace < 50; namespace++)
+    for (let at = 0; at < 200; at++)
+      all.push(turns.run(['user a', `namespace n${namespace}`], () => held.promise));
+  let ended = 0;
+  for (const one of all) void one.then(() => (ended += 1));
+  held.resolve(undefined);
+  await soon();
+  await soon();
+  assert.ok(ended < 2000, `${ended} questions ended before other work had its turn`);
+  await Promise.all(all);
+  assert.equal(ended, 10_000);
+});

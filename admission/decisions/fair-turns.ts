@@ -20,22 +20,28 @@ interface Queue {
   readonly waiting: (() => void)[];
 }
 
+/** Questions that get a place before other work has its turn: thousands may end at once. */
+const mostInARow = 32;
+
 /**
  * A free place goes to the question whose parties hold the fewest places, the earliest of several. The effort
- * is proportional to the number of parties that wait.
+ * for a place is proportional to the number of parties that wait; a question that finds none costs nothing.
  */
 export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits): FairTurns {
   const active = new Map<string, number>();
   /** By their parties, in the order of their earliest questions. */
   const queues = new Map<string, Queue>();
   let busy = 0;
+  let inARow = 0;
+  let isPausing = false;
 
-  const heldBy = (parties: readonly string[]): number =>
-    parties.reduce((most, party) => Math.max(most, active.get(party) ?? 0), 0);
-  const mayRun = (parties: readonly string[]): boolean => {
-    const held = heldBy(parties);
-    return held < atOnceOfParty && busy < (held === 0 ? atOnce : atOnce - reserved);
+  const heldBy = (parties: readonly string[]): number => {
+    let most = 0;
+    for (const party of parties) most = Math.max(most, active.get(party) ?? 0);
+    return most;
   };
+  const mayRun = (held: number): boolean =>
+    held < atOnceOfParty && busy < (held === 0 ? atOnce : atOnce - reserved);
   const count = (parties: readonly string[], by: 1 | -1): void => {
     busy += by;
     for (const party of parties) {
@@ -44,15 +50,24 @@ export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits)
       else active.set(party, now);
     }
   };
+  const pause = (): void => {
+    isPausing = true;
+    setImmediate(() => {
+      [isPausing, inARow] = [false, 0];
+      next();
+    });
+  };
   const next = (): void => {
-    for (;;) {
+    while (!isPausing) {
+      if (inARow >= mostInARow) return pause();
       let found: [string, Queue] | undefined;
-      for (const [key, queue] of queues)
-        if (
-          mayRun(queue.parties) &&
-          (found === undefined || heldBy(queue.parties) < heldBy(found[1].parties))
-        )
-          found = [key, queue];
+      let fewest = atOnceOfParty;
+      for (const [key, queue] of queues) {
+        const held = heldBy(queue.parties);
+        if (held >= fewest || !mayRun(held)) continue;
+        [found, fewest] = [[key, queue], held];
+        if (held === 0) break;
+      }
       if (found === undefined) return;
       const [key, queue] = found;
       const begin = queue.waiting.shift();
@@ -60,6 +75,7 @@ export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits)
       queues.delete(key);
       if (queue.waiting.length > 0) queues.set(key, queue);
       count(queue.parties, 1);
+      inARow += 1;
       begin?.();
     }
   };
@@ -72,7 +88,8 @@ export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits)
       const queue = queues.get(key) ?? { parties, waiting: [] };
       queues.set(key, queue);
       queue.waiting.push(() => turn.resolve(undefined));
-      next();
+      // Nothing else can begin that could not before.
+      if (mayRun(heldBy(parties))) next();
       await turn.promise;
       try {
         return await ask();
