@@ -6,6 +6,7 @@ import type { ClusterNetworkPolicy, ClusterRule } from './cluster-network-policy
 import { createEvaluator, indexPolicies } from './evaluate.ts';
 import type { PolicyPod } from './evaluate.ts';
 import type { Labels } from './network-policy.ts';
+import { clusterGroup } from './peer-index.ts';
 
 const pod: PolicyPod = {
   ...{ namespace: 'n', labels: {}, addresses: ['10.0.0.1'] },
@@ -76,6 +77,15 @@ test('while the members of a group are not known, a rule that denies or passes d
   ]);
   const blocks = [rule('deny', { peers: [{ cidr: '10.0.0.0/8', except: [] }] })];
   assert.deepEqual(actions(evaluated([policy(blocks)], { labels: {}, isComplete: false })), [['deny', true]]);
+});
+
+test('only a rule that denies counts pods of a namespace that is not known yet', () => {
+  const peers = [{ namespaces: inTeam }];
+  const tier = evaluated([policy([rule('accept', { peers }), rule('deny', { peers })])], { labels: {} });
+  const [accepts, denies] = tier?.steps.map(({ group }) => group?.key) ?? [];
+  assert.equal(accepts, clusterGroup(peers).key);
+  assert.equal(denies, clusterGroup(peers, undefined, 'denied').key);
+  assert.notEqual(accepts, denies);
 });
 
 test('rules beyond the limit deny everything, and the limit is shared by the pods of the node', () => {

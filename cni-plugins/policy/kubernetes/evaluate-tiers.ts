@@ -154,9 +154,10 @@ function grantsOf(
 ): readonly Match[] {
   const { peers, ports } = rule;
   const [written, chosen] = [peers?.filter(isBlock) ?? [], peers?.filter((peer) => !isBlock(peer)) ?? []];
+  const use = rule.action === 'deny' ? 'denied' : undefined;
   const to = (): Match => ({
     ...(written.length > 0 && { peers: blocksOf(rule, written) }),
-    ...(chosen.length > 0 && { group: groupFor(clusterGroup(chosen)) }),
+    ...(chosen.length > 0 && { group: groupFor(clusterGroup(chosen, undefined, use)) }),
   });
   if (ports === undefined) return [to()];
   return ports.flatMap((port): readonly Match[] => {
@@ -170,7 +171,7 @@ function grantsOf(
           protocol,
           ports: [single(number)],
         }));
-      return [{ group: groupFor(clusterGroup(peers, { protocol, name: port.named })), protocol }];
+      return [{ group: groupFor(clusterGroup(peers, { protocol, name: port.named }, use)), protocol }];
     });
   });
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
-import { clusterGroup, createPeerIndex, groupDefinition } from './peer-index.ts';
+import { clusterGroup, createPeerIndex, groupDefinition, nameLabel } from './peer-index.ts';
 import type { PeerIndex, PeerPod } from './peer-index.ts';
 
 const pod = (namespace: string, address: string, labels: Record<string, string> = {}): PeerPod => ({
@@ -128,6 +128,33 @@ test('the labels of a namespace count when they are known, and never by their ab
   assert.deepEqual(index.take(), [{ key: group.key, add: ['10.0.0.1'], remove: [] }]);
   index.putNamespace('new', { team: 'a' });
   assert.deepEqual(index.take(), [{ key: group.key, add: [], remove: ['10.0.0.1'] }]);
+});
+
+test('a pod whose namespace is not known yet is in the group of a rule that may deny it, and in no other', () => {
+  const index = open();
+  const ofTeam = { key: 'team', operator: 'In' as const, values: ['b'] };
+  const peers = [{ namespaces: [ofTeam] }];
+  const [accepted, denied] = [clusterGroup(peers), clusterGroup(peers, undefined, 'denied')];
+  const byName = { key: nameLabel, operator: 'In' as const, values: ['other'] };
+  const named = clusterGroup([{ namespaces: [byName, ofTeam] }], undefined, 'denied');
+  for (const group of [accepted, denied, named]) index.addGroup(group);
+  index.putPod('a', pod('new', '10.0.0.1'));
+  index.putPod('b', pod('newer', '10.0.0.2'));
+  const members = (): readonly string[][] => index.take().map(({ add, remove }) => [...add, '-', ...remove]);
+  assert.deepEqual(members(), [['-'], ['10.0.0.1', '10.0.0.2', '-'], ['-']]);
+  index.putNamespace('new', { team: 'a' });
+  index.putNamespace('newer', { team: 'b' });
+  assert.deepEqual(
+    new Set(members()),
+    new Set([
+      ['-', '10.0.0.1'],
+      ['10.0.0.2', '-'],
+    ]),
+  );
+  assert.equal(
+    clusterGroup([{ namespaces: [] }], undefined, 'denied').key,
+    clusterGroup([{ namespaces: [] }]).key,
+  );
 });
 
 test('the cost is proportional to the pods, and to the groups', async () => {

@@ -55,21 +55,33 @@ export interface GroupDefinition {
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
   /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are no members. */
   readonly ofCluster?: true;
+  /** Pods that labels of their namespace might choose are members while these are not known. */
+  readonly orMight?: true;
 }
 
 /**
  * The group of the peers of a rule of a ClusterNetworkPolicy. Equal rules of all of them share it.
  * @param peers undefined: every pod
+ * @param use `denied`: a pod whose namespace is not known yet is a member if the rule may be about it
  */
-export const clusterGroup = (
+export function clusterGroup(
   peers: readonly Peer[] | undefined,
   port?: GroupDefinition['port'],
-): GroupDefinition => ({
-  key: JSON.stringify(['cluster', peers ?? null, port ?? null]),
-  ...(peers !== undefined && { peers }),
-  ...(port !== undefined && { port }),
-  ofCluster: true,
-});
+  use?: 'denied',
+): GroupDefinition {
+  // Without labels of namespaces nothing can be unknown, and rules of all actions share the group.
+  const orMight = use === 'denied' && peers?.some(dependsOnLabels) === true;
+  return {
+    key: JSON.stringify(['cluster', peers ?? null, port ?? null, ...(orMight ? ['or might'] : [])]),
+    ...(peers !== undefined && { peers }),
+    ...(port !== undefined && { port }),
+    ofCluster: true,
+    ...(orMight && { orMight }),
+  };
+}
+
+const dependsOnLabels = (peer: Peer): boolean =>
+  'namespaces' in peer && peer.namespaces.some(({ key }) => key !== nameLabel);
 
 /** @param peers undefined: every pod */
 export function groupDefinition(
@@ -224,7 +236,7 @@ function memberTexts(
   labels: Labels | 'unknown' | undefined,
   absentIsBare: boolean,
 ): readonly string[] {
-  const { peers, port, ofCluster } = group;
+  const { peers, port, ofCluster, orMight } = group;
   if (ofCluster === true && pod.hostNetwork === true) return [];
   const numbers =
     port === undefined
@@ -235,9 +247,13 @@ function memberTexts(
     if ('cidr' in peer) return false;
     if ('nodes' in peer) return pod.isNode === true && selects(peer.nodes, pod.labels);
     if (pod.isNode === true || (peer.pods !== undefined && !selects(peer.pods, pod.labels))) return false;
-    return peer.namespaces === undefined
-      ? pod.namespace === group.namespace
-      : selectsNamespace(peer.namespaces, pod.namespace, labels, absentIsBare);
+    if (peer.namespaces === undefined) return pod.namespace === group.namespace;
+    const isUnknown = labels === undefined || labels === 'unknown';
+    const asked =
+      orMight === true && isUnknown
+        ? peer.namespaces.filter(({ key }) => key === nameLabel)
+        : peer.namespaces;
+    return selectsNamespace(asked, pod.namespace, labels, absentIsBare);
   };
   const isChosen = peers === undefined ? pod.isNode !== true : peers.some(chooses);
   const addresses = isChosen ? pod.addresses : pod.addresses.filter((address) => isInBlocks(group, address));
