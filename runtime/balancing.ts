@@ -47,6 +47,7 @@ const clusterOf = (
   ...rest,
   place: kubeconfig === undefined ? placeOf(kubernetes) : { kubeconfig },
   nodeName: nodeName ?? nodeNameOf(kubernetes),
+  ...(kubernetes?.dns !== undefined && { nameServer: kubernetes.dns.address }),
   ...(healthAddress !== '' && { health: endOf(healthAddress) }),
 });
 

@@ -19,7 +19,7 @@ export interface Place {
   readonly externalRanges?: readonly string[];
   /** Addresses of this host at which node ports are served. Absent: all of them. */
   readonly nodePortAddresses?: readonly string[] | undefined;
-  /** Addresses at which no Service is served: those of the API server. */
+  /** Addresses at which no Service is served: those of the API server and of the node's name server. */
   readonly reserved?: readonly string[];
 }
 

@@ -171,7 +171,10 @@ function servedOf(
     reserved.some((each) => canonicalOf(each) === canonicalOf(text));
   return [...new Set(texts)].filter((text) => {
     const why =
-      wrongAddress(text, 'virtual') ?? (isReserved(text) ? 'it is the address of the API server' : undefined);
+      wrongAddress(text, 'virtual') ??
+      (isReserved(text)
+        ? 'it is the address of the API server, or of the name server of the node'
+        : undefined);
     if (why !== undefined) notes.push(`${field}: ${text} is not served: ${why}`);
     return why === undefined;
   });

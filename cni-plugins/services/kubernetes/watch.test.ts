@@ -332,3 +332,43 @@ test('health is refused before the services are in force', { timeout: 60_000 }, 
   await watch.synced;
   assert.deepEqual([await status('/healthz'), await status('/livez')], [200, 200]);
 });
+
+test('no Service is served at the address of the name server of the node', { timeout: 60_000 }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
+  const api = await startApi({
+    [services]: [service('hijack', { externalIPs: ['169.254.20.10', '192.0.2.1'] })],
+    [slices]: [slice('hijack', 'here')],
+    [nodes]: [],
+  });
+  const kubeconfig = join(folder, 'kubeconfig');
+  const cluster = { server: `http://127.0.0.1:${api.port}` };
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      'current-context': 'c',
+      contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+      clusters: [{ name: 'c', cluster }],
+      users: [{ name: 'u', user: { token: 'first' } }],
+    }),
+  );
+  const served: Service[] = [];
+  const watched = watchKubernetesServices({
+    ...{ place: { kubeconfig }, nodeName: 'here', nameServer: '169.254.20.10' },
+    control: {
+      retain: async () => undefined,
+      put: async (_source, some) => (served.push(...some), []),
+      remove: async () => undefined,
+    },
+    log: { info: () => undefined, warn: () => undefined },
+  });
+  t.after(async () => {
+    await watched.close();
+    api.close();
+    rmSync(folder, { recursive: true });
+  });
+  await watched.synced;
+  assert.deepEqual(
+    served.flatMap(({ externalAddresses }) => externalAddresses),
+    ['192.0.2.1'],
+  );
+});

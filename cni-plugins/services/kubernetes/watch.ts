@@ -28,6 +28,8 @@ export interface KubernetesPlace {
   readonly externalIPs?: readonly string[];
   /** `primary` alone, or prefixes: the addresses of this host at which node ports are served. Absent: all. */
   readonly nodePortAddresses?: readonly string[];
+  /** The address at which this node answers names. No Service is served at it, or its author answers them. */
+  readonly nameServer?: string;
   /** Where the health of services is asked: `0.0.0.0:10256`. Absent: nowhere. */
   readonly health?: { readonly address: string; readonly port: number };
 }
@@ -97,7 +99,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     },
     ...(externalIPs !== undefined && { externalRanges: externalIPs }),
     get reserved() {
-      return apiServer;
+      return options.nameServer === undefined ? apiServer : [...apiServer, options.nameServer];
     },
   });
   const access = async (): Promise<ApiAccess> => {
