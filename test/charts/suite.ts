@@ -21,7 +21,11 @@ const chart = join(folderOfBases, 'chart');
 interface KubernetesObject {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
   readonly spec?: {
     readonly template?: { readonly metadata: object; readonly spec: PodSpec };
   };
@@ -51,10 +55,14 @@ const template = (from: string, ...values: readonly string[]) =>
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
   });
+/** Without the annotations, which are for Helm. */
 const rendered = (from: string, ...values: readonly string[]): KubernetesObject[] => {
   const { status, stdout, stderr } = template(from, ...values);
   assert.equal(status, 0, stderr);
-  return objectsOf(stdout);
+  return objectsOf(stdout).map(({ metadata: { annotations: _, ...metadata }, ...rest }) => ({
+    ...rest,
+    metadata,
+  }));
 };
 const built = (folder: string): KubernetesObject[] =>
   objectsOf(execFileSync(kustomize.path, ['build', folder], { encoding: 'utf8', maxBuffer: 2 ** 26 }));
@@ -140,8 +148,45 @@ describe('the chart and the kustomize bases', { skip }, () => {
       'trust.tokens.realm=https://a.example',
       'nodeInstaller.state=gone',
       'webhook.platforms={linux/amd64 --policy=/x}',
+      // Helm removes a value that is null: its limit would be gone with it.
+      'trust.clients=null',
+      'webhook.resources=null',
+      'fleet.tlsSecret=null',
     ])
       assert.notEqual(template(chart, '--set', value).status, 0, value);
+  });
+
+  it('keeps the namespaces, and with them the databases, when it is uninstalled', () => {
+    const spaces = objectsOf(template(chart, ...all).stdout).filter(({ kind }) => kind === 'Namespace');
+    assert.equal(spaces.length, bases.length);
+    for (const { metadata } of spaces)
+      assert.equal(metadata.annotations?.['helm.sh/resource-policy'], 'keep', metadata.name);
+  });
+
+  it('refuses two components in one namespace', () => {
+    const { status, stderr } = template(chart, ...all, '--set', 'trust.namespace=portcullis-fleet');
+    assert.notEqual(status, 0);
+    assert.match(stderr, /two components have the namespace portcullis-fleet/u);
+  });
+
+  it('passes a text as one argument, whatever characters it contains', () => {
+    const file = join(folder, 'odd.json');
+    const tokens = { service: 'a: b # c', issuer: '"x"\n- y', jwksConfigMap: 'c' };
+    const write = (realm: string): void =>
+      writeFileSync(file, JSON.stringify({ trust: { enabled: true, tokens: { ...tokens, realm } } }));
+    write('https://a.example/#b:');
+    const [container] = rendered(chart, '--values', file).flatMap(
+      ({ kind, spec }) => (kind === 'StatefulSet' && spec?.template?.spec.containers) || [],
+    );
+    const { args = [] } = (container ?? {}) as { readonly args?: readonly string[] };
+    for (const wanted of [
+      '--auth-realm=https://a.example/#b:',
+      `--auth-service=${tokens.service}`,
+      `--auth-issuer=${tokens.issuer}`,
+    ])
+      assert.ok(args.includes(wanted), JSON.stringify(args));
+    write('https://a.example\n---\nkind:\tPod');
+    assert.notEqual(template(chart, '--values', file).status, 0);
   });
 
   it('a release names every image by its digest, and its archives render the same objects', async () => {

@@ -29,11 +29,20 @@ tolerations: {{ toJson . }}
 {{/* A namespace. Takes a list of the root, the name and the level of pod security. */}}
 {{- define "portcullis.namespace" -}}
 {{- if (index . 0).Values.createNamespaces }}
+{{- $name := index . 1 -}}{{- $used := 0 -}}
+{{- range $component := list "webhook" "fleet" "trust" "nodeInstaller" }}
+{{- $values := index (index $ 0).Values $component }}
+{{- if and $values.enabled (eq $values.namespace $name) }}{{ $used = add1 $used }}{{ end }}
+{{- end }}
+{{- if gt (int $used) 1 }}{{ fail (printf "two components have the namespace %s: give each its own" $name) }}{{ end }}
 ---
 apiVersion: v1
 kind: Namespace
 metadata:
   name: {{ index . 1 | quote }}
+  annotations:
+    # A namespace takes the volumes of the databases with it, and the Secrets that the administrator created.
+    helm.sh/resource-policy: keep
   labels:
     pod-security.kubernetes.io/enforce: {{ index . 2 }}
 {{- end }}
