@@ -65,6 +65,18 @@ test('a release that is withdrawn before it reaches the node leaves nothing', as
     assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
 });
 
+test('a release that is withdrawn while the daemon is down leaves nothing', async (t) => {
+  const { fleet, node } = await waiting(t, [shop]);
+  await node.subscriber.poll();
+  await node.close();
+  await fleet.asOwner((owner) => withdrawRelease(owner, 'stable', 2));
+  const again = await startNode(fleet, 'node', { workloads: [shop] });
+  t.after(() => again.close());
+  await again.subscriber.poll();
+  for (const place of ['archives', 'releases'])
+    assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
+});
+
 test('a halted release is upcoming, with what it would refuse', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   await fleet.publish(['r.test/another/**']);

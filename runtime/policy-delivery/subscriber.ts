@@ -52,6 +52,8 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
   let staleTimer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let closed = false;
+  /** Whether what an earlier daemon kept of releases has been compared with the list. */
+  let isTidy = false;
 
   const staleness = (): ReturnType<typeof stalenessAt> => stalenessAt(stale, course.state().expires, now());
 
@@ -104,10 +106,13 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
     // A return to the release before does not wait for it.
     const before = preview.current()?.release;
     if (!closed) await preview.look(course.pending());
-    if (preview.current()?.release !== before)
+    const mayTidy = !isTidy && problem === undefined && !closed;
+    if (preview.current()?.release !== before || mayTidy) {
+      if (mayTidy) isTidy = true;
       await inTurn(() => course.tidy()).catch((thrown: unknown) =>
         log.warn({ cause: reasonOf(thrown) }, 'old policy releases could not be removed'),
       );
+    }
     plan(pauseBefore({ intervalMs, failures, askedMs, random: random() }));
   }
   const poll = (): Promise<void> =>
