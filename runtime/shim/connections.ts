@@ -1,3 +1,4 @@
+import { reasonOf } from '../../base/errors/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import { signalProcess } from '../processes/processes.ts';
 import { readShimRecord } from './shim-record.ts';
@@ -55,10 +56,10 @@ export function createConnections(gaveUp: (socket: string) => void): ShimConnect
           silences.delete(socket);
         });
       },
-      () => {
+      (thrown: unknown) => {
         forget();
         // A shim that accepts no connection, and lives, is as silent as one that does not answer.
-        silence.unreachable();
+        if (!isOwnShortage(thrown)) silence.unreachable();
         if (record.process === undefined || !sameProcess(record.process)) silences.delete(socket);
       },
     );
@@ -85,4 +86,9 @@ export function createConnections(gaveUp: (socket: string) => void): ShimConnect
         );
     },
   };
+}
+
+/** Whether this process has no descriptor or memory left for a connection, which says nothing of the shim. */
+export function isOwnShortage(thrown: unknown): boolean {
+  return /\b(?:EMFILE|ENFILE|ENOMEM|ENOBUFS)\b/u.test(reasonOf(thrown));
 }

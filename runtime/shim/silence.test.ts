@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { failure } from '../../base/errors/index.ts';
+import { isOwnShortage } from './connections.ts';
 import { watchSilence } from './silence.ts';
 import type { TaskApi } from './task-api.ts';
 
@@ -15,9 +16,13 @@ function stage() {
     pending.push(made);
     return made.promise;
   };
-  const api = silence.watched({ kill: call, create: call, wait: call } as unknown as TaskApi);
+  /** How the shim answers a probe. */
+  const probe: { answer: () => Promise<unknown> } = { answer: () => Promise.reject(timeout()) };
+  const connect = (): Promise<unknown> => probe.answer();
+  const api = silence.watched({ kill: call, create: call, wait: call, connect } as unknown as TaskApi);
   return {
     api,
+    probe,
     silence,
     move: (ms: number) => void (time += ms),
     given: () => given,
@@ -30,8 +35,9 @@ function stage() {
     },
   };
 }
-const late = (call: PromiseWithResolvers<unknown>): void =>
-  call.reject(failure('TTRPC_TIMEOUT', 'deadline', 'call', 'it', 'no answer', 'try again'));
+const timeout = (): Error => failure('TTRPC_TIMEOUT', 'deadline', 'call', 'it', 'no answer', 'try again');
+const gone = (): Error => failure('TTRPC_NOT_FOUND', 'not-found', 'call', 'it', 'gone', 'try again');
+const late = (call: PromiseWithResolvers<unknown>): void => call.reject(timeout());
 const kill = (api: TaskApi, timeoutMs = 30_000): void =>
   void api.kill({ id: 'x', signal: 9 }, { timeoutMs }).catch(() => undefined);
 
@@ -45,6 +51,34 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 1);
   });
 
+  it('is not given up for one call that waits for something else, if it answers a probe', async () => {
+    for (const answer of [() => Promise.resolve({}), () => Promise.reject(gone())]) {
+      const { api, probe, move, end, given } = stage();
+      probe.answer = answer;
+      kill(api);
+      move(30_000);
+      await end(late);
+      assert.equal(given(), 0);
+    }
+  });
+
+  it('is not given up because its connection ended during the probe', async () => {
+    const { api, probe, move, end, given } = stage();
+    probe.answer = () =>
+      Promise.reject(failure('TTRPC_CLOSED', 'unavailable', 'call', 'it', 'closed', 'try again'));
+    kill(api);
+    move(30_000);
+    await end(late);
+    assert.equal(given(), 0);
+  });
+
+  it('is not given up because the daemon has no descriptor for a connection', () => {
+    const failed = (why: string): Error =>
+      failure('SHIM_UNREACHABLE', 'unavailable', 'connect to', 'it', why, 'try again');
+    assert.equal(isOwnShortage(failed('connect EMFILE /run/x.sock')), true);
+    assert.equal(isOwnShortage(failed('no answer in 10000 ms')), false);
+  });
+
   it('is not given up for one call, if it answers another, even with an error', async () => {
     const { api, move, end, given } = stage();
     kill(api);
@@ -52,9 +86,7 @@ describe('a shim that does not answer', () => {
     kill(api);
     let first: PromiseWithResolvers<unknown> | undefined;
     await end((call) => (first = call));
-    await end((call) =>
-      call.reject(failure('TTRPC_NOT_FOUND', 'not-found', 'call', 'it', 'gone', 'try again')),
-    );
+    await end((call) => call.reject(gone()));
     move(20_000);
     assert.ok(first);
     late(first);
