@@ -62,6 +62,20 @@ describe('a shim that does not answer', () => {
     }
   });
 
+  it('is given up although it is asked during the probe', async () => {
+    const { api, probe, move, end, given } = stage();
+    const probed = Promise.withResolvers<unknown>();
+    probe.answer = () => probed.promise;
+    kill(api);
+    move(30_000);
+    await end(late);
+    kill(api);
+    move(10_000);
+    probed.reject(timeout());
+    await end(() => undefined);
+    assert.equal(given(), 1);
+  });
+
   it('is not given up because its connection ended during the probe', async () => {
     const { api, probe, move, end, given } = stage();
     probe.answer = () =>

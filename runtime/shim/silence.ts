@@ -33,6 +33,8 @@ export function watchSilence(
   const look = async (connect: TaskApi['connect']): Promise<void> => {
     if (probing || !isSilent()) return;
     probing = true;
+    // A call that begins now does not begin the silence again.
+    waiting += 1;
     try {
       await connect(probe, { timeoutMs: probeMs });
       heard = now();
@@ -42,6 +44,7 @@ export function watchSilence(
       } else if (isAnswer(thrown)) heard = now();
     } finally {
       probing = false;
+      waiting -= 1;
     }
   };
   const watchedCall =
