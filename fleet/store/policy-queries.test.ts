@@ -118,3 +118,19 @@ test('releases that are not in force are counted by nodes, with the workloads th
   await send(intake, 'a', undefined);
   assert.equal((await listUpcoming(store.database))[0]?.refusing, 1, 'the newest state counts');
 });
+
+test('one node cannot change the revision that a release has on most nodes', async (t) => {
+  const { store, intake } = await openFleet(t);
+  const revision = `sha256:${'2'.repeat(64)}`;
+  for (const name of ['a', 'b'])
+    await send(intake, name, undefined, {
+      upcoming: { release: 'stable/2', revision, denials: [], count: 0 },
+    });
+  await send(intake, 'c', undefined, {
+    upcoming: { release: 'stable/2', revision: `sha256:${'f'.repeat(64)}`, denials: [], count: 0 },
+  });
+  assert.deepEqual(
+    (await listUpcoming(store.database)).map((one) => [one.revision, one.nodes]),
+    [[revision, 3]],
+  );
+});

@@ -81,12 +81,19 @@ const upcoming = "json_extract(iif(node.state = '', '{}', node.state), '$.upcomi
 
 /** Lists the releases that nodes have decided by without putting them in force. */
 export async function listUpcoming(reader: Reader): Promise<readonly UpcomingRelease[]> {
+  // One node cannot say what a release is: the revision is the one that most nodes name. States are large, so
+  // each is read once.
   const rows = await reader.all(
-    `SELECT one ->> '$.release' AS release, coalesce(max(one ->> '$.revision'), '') AS revision,
+    `WITH report AS MATERIALIZED (SELECT ${upcoming} AS one FROM node),
+       named AS (SELECT one ->> '$.release' AS release, one ->> '$.revision' AS revision, count(*) AS nodes
+         FROM report WHERE one ->> '$.revision' IS NOT NULL GROUP BY 1, 2),
+       chosen AS (SELECT release, revision,
+         row_number() OVER (PARTITION BY release ORDER BY nodes DESC, revision) AS place FROM named)
+     SELECT one ->> '$.release' AS release, coalesce(max(chosen.revision), '') AS revision,
        count(*) AS nodes, sum(one ->> '$.count' > 0) AS refusing,
        count(one ->> '$.problem') AS failed, min(one ->> '$.problem') AS problem
-     FROM (SELECT ${upcoming} AS one FROM node) WHERE one IS NOT NULL
-     GROUP BY 1 ORDER BY refusing DESC, 1 LIMIT 100`,
+     FROM report LEFT JOIN chosen ON chosen.release = one ->> '$.release' AND chosen.place = 1
+     WHERE one IS NOT NULL GROUP BY 1 ORDER BY refusing DESC, 1 LIMIT 100`,
   );
   return rows.map((row) => ({
     release: String(row['release']),
@@ -105,9 +112,10 @@ export async function listRefused(
   most: number,
 ): Promise<readonly RefusedWorkload[]> {
   const rows = await reader.all(
-    `SELECT lost.value ->> '$.namespace' AS namespace, lost.value ->> '$.reference' AS reference,
+    `WITH report AS MATERIALIZED (SELECT id AS sender, ${upcoming} AS one FROM node)
+     SELECT lost.value ->> '$.namespace' AS namespace, lost.value ->> '$.reference' AS reference,
        lost.value ->> '$.outcome' AS outcome, lost.value ->> '$.rule' AS rule, count(DISTINCT sender) AS nodes
-     FROM (SELECT id AS sender, ${upcoming} AS one FROM node), json_each(one, '$.denials') AS lost
+     FROM report, json_each(one, '$.denials') AS lost
      WHERE one ->> '$.release' = ? GROUP BY 1, 2, 3, 4 ORDER BY nodes DESC, 2, 1, 4 LIMIT ?`,
     [release, most],
   );
