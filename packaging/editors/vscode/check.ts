@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { dirname } from 'node:path';
 
 export interface Problem {
   /** From 1. */
@@ -41,7 +42,10 @@ export function checkFile(
   file: string,
   signal: AbortSignal,
 ): Promise<readonly Problem[]> {
-  const options = { signal, timeout: timeoutMs, maxBuffer: maxOutputBytes, windowsHide: true };
+  // The folder of the editor's program. An editor that was started in a workspace has that folder as its own,
+  // and a relative entry of PATH, or Windows, would find the program there.
+  const cwd = dirname(process.execPath);
+  const options = { signal, cwd, timeout: timeoutMs, maxBuffer: maxOutputBytes, windowsHide: true };
   return new Promise((resolve, reject) => {
     const child = execFile(
       program,

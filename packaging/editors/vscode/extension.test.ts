@@ -228,6 +228,24 @@ describe('the extension for VS Code', () => {
     }
   });
 
+  it('starts no program of the folder that the editor was started in', () => {
+    const [path, folderBefore] = [process.env['PATH'], process.cwd()];
+    writeFileSync(at('portcullis'), `#!/bin/sh\ntouch ${at('planted')}\n`, { mode: 0o755 });
+    settings.path = 'portcullis';
+    process.env['PATH'] = `.:${path ?? ''}`;
+    process.chdir(folder);
+    try {
+      events.emit('save', write('base.yaml', wrong));
+      assert.equal(spawnSync('/bin/sleep', ['0.5']).status, 0);
+      assert.ok(!existsSync(at('planted')));
+    } finally {
+      settings.path = launcher;
+      process.env['PATH'] = path;
+      process.chdir(folderBefore);
+      rmSync(at('portcullis'));
+    }
+  });
+
   it('forgets a document that is closed', async () => {
     const document = write('base.yaml', wrong);
     await save(document);
