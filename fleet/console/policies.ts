@@ -24,7 +24,7 @@ interface Sources {
   readonly keys: readonly { readonly name: string; readonly digest: string }[];
 }
 
-/** The time that a comparison of one file may take, in ms. */
+/** The time that the comparison of all files may take, in ms: a node chose the texts. */
 const mostMs = 2000;
 
 const short = (revision: string): string => revision.slice(0, 19);
@@ -126,10 +126,14 @@ export async function policyView(revision: string): Promise<readonly Child[]> {
 export async function compareView(argument: string): Promise<readonly Child[]> {
   const [from = '', to = ''] = argument.split('/');
   const [before, after] = await Promise.all([sourcesOf(from), sourcesOf(to)]);
+  const until = performance.now() + mostMs;
   const files = paired(before.files, after.files).flatMap(({ name, was, is }) =>
     was?.text === is?.text
       ? []
-      : [element('h2', {}, `${name}${change(was, is)}`), code(name, changedLines(was?.text, is?.text))],
+      : [
+          element('h2', {}, `${name}${change(was, is)}`),
+          code(name, changedLines(was?.text, is?.text, until)),
+        ],
   );
   const keys = paired(before.keys, after.keys).filter(({ was, is }) => was?.digest !== is?.digest);
   return [
@@ -185,9 +189,13 @@ function paired<One extends { readonly name: string }>(
 const change = (was: unknown, is: unknown): string =>
   was === undefined ? ' (added)' : is === undefined ? ' (removed)' : '';
 
-/** Returns the lines that differ, and three lines around them. */
-function changedLines(was = '', is = ''): readonly Child[] {
-  const patch = structuredPatch('', '', was, is, '', '', { context: 3, timeout: mostMs });
+/**
+ * Returns the lines that differ, and three lines around them.
+ * @param until when the comparison is given up, by the clock of `performance`
+ */
+function changedLines(was: string | undefined, is: string | undefined, until: number): readonly Child[] {
+  const timeout = Math.max(0, until - performance.now());
+  const patch = structuredPatch('', '', was ?? '', is ?? '', '', '', { context: 3, timeout });
   if (patch === undefined) return ['The comparison takes too long: open both revisions.'];
   return patch.hunks.flatMap(({ oldStart, newStart, lines }) => [
     element('span', { class: 'place' }, `line ${oldStart} → ${newStart}\n`),
