@@ -109,7 +109,8 @@ if (action === undefined || positionals.length !== 1) {
   try {
     await action();
   } catch (error) {
-    const text = isPortcullisError(error) ? `${error.message} [${error.code}]` : String(error);
+    // The message of Portcullis' errors ends with the code.
+    const text = isPortcullisError(error) ? error.message : String(error);
     process.stderr.write(`node-installer: ${text}\n`);
     process.exitCode = 4;
   }
