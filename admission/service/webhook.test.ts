@@ -250,9 +250,10 @@ test('large reviews that wait for a registry do not take memory without bound', 
   const { port } = silent.address() as AddressInfo;
   const annotations = { large: 'x'.repeat(7 * 1024 * 1024) };
   const pod = { ...podOf(`127.0.0.1:${port}/app:1`), metadata: { name: 'web', annotations } };
+  // They wait long enough to be there together on a busy machine.
   const answers = await Promise.all(
     Array.from({ length: 20 }, (_, at) =>
-      ask('/validate?timeout=5s', reviewOf(pod, { namespace: `n${at}` })),
+      ask('/validate?timeout=12s', reviewOf(pod, { namespace: `n${at}` })),
     ),
   );
   const statuses = new Set(answers.map(({ status }) => status));
