@@ -67,8 +67,10 @@ const pageSize = 1000;
 const idRange = 2 ** 47;
 
 /**
- * @param tell called with the problem of credentials whose files changed and cannot be used; with '' when
- * they can @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are invalid
+ * Opens a client of etcd. Nothing is requested yet.
+ * @param report called with the problem of credentials whose files changed and cannot be used; with '' when
+ * they can
+ * @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are invalid
  */
 export function openEtcd(access: EtcdAccess, report?: (problem: string) => void): EtcdClient {
   const credentials = openOrThrow(access, report);
