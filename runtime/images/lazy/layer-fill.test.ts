@@ -134,6 +134,19 @@ describe('the fill of a layer', () => {
     assert.ok(Buffer.concat(whole).equals(content));
   });
 
+  it('fetches what the background could not have, and refuses no read for it', async () => {
+    const { fill, content, stored, use, honest } = layerOf(1);
+    let failures = 0;
+    use(() => Promise.reject(new Error(`the connection broke: ${(failures += 1)}`)));
+    const filling = fill.fillRest().catch(() => undefined);
+    while (failures === 0) await pause(1);
+    use(honest);
+    await fill.need(4096, 1000);
+    assert.ok(stored.get(0)?.equals(content));
+    fill.close('the test is over');
+    await filling;
+  });
+
   it('refuses everybody when it is closed', async () => {
     const { fill, use } = layerOf(2);
     use(hanging);

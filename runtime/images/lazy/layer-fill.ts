@@ -70,6 +70,16 @@ async function signedContent(place: ChunkPlace, part: Uint8Array): Promise<Buffe
   return content;
 }
 
+/** Joins a fetch of a chunk, or begins one. */
+function join(flights: Map<number, Promise<void>>, chunk: number, fetch: () => Promise<void>): Promise<void> {
+  const known = flights.get(chunk);
+  if (known !== undefined) return known;
+  const flight = fetch().finally(() => flights.delete(chunk));
+  flight.catch(() => undefined);
+  flights.set(chunk, flight);
+  return flight;
+}
+
 export function createLayerFill(deps: LayerFillDeps): LayerFill {
   const { layer, sources, store, slots, times = defaultFillTimes, failed } = deps;
   const table = chunkTable(layer);
@@ -89,6 +99,9 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     await store(place, content, part);
   }
 
+  const refuse = (chunk: number, reason: unknown): void =>
+    void refused.set(chunk, { until: performance.now() + times.refuseMs, reason });
+
   async function fetchChunk(chunk: number): Promise<void> {
     const place = table.place(chunk);
     let reason: unknown = new Error('the image has no source');
@@ -105,23 +118,10 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         reason = thrown;
       }
     }
-    refused.set(chunk, { until: performance.now() + times.refuseMs, reason });
+    // The source serves the same bytes again, whoever asks.
+    if (reason instanceof WrongBytes) refuse(chunk, reason);
     failed(chunk, place, reasonOf(reason));
     throw reason;
-  }
-
-  /** Joins a fetch of a chunk, or begins one. */
-  function join(
-    flights: Map<number, Promise<void>>,
-    chunk: number,
-    fetch: () => Promise<void>,
-  ): Promise<void> {
-    const known = flights.get(chunk);
-    if (known !== undefined) return known;
-    const flight = fetch().finally(() => flights.delete(chunk));
-    flight.catch(() => undefined);
-    flights.set(chunk, flight);
-    return flight;
   }
 
   async function demand(chunk: number): Promise<void> {
@@ -141,7 +141,11 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     await fetch().catch((thrown: unknown) => {
       // A process that gets an error may give up for good, where a connection only broke.
       if (thrown instanceof WrongBytes || ended.signal.aborted) throw thrown;
-      return fetch();
+      return fetch().catch((again: unknown) => {
+        // A failure of the background refuses nobody: only a read that tried twice does.
+        refuse(chunk, again);
+        throw again;
+      });
     });
   }
 
