@@ -12,7 +12,8 @@ import { policyOf } from '../fixtures/stage.ts';
 import { outsideAddress, switchAddress } from './addresses.ts';
 import { startControlPlane } from './control-plane.ts';
 import type { ControlPlane } from './control-plane.ts';
-import { openNode, switchBridge } from './node.ts';
+import { switchBridge } from './namespaces.ts';
+import { openNode } from './node.ts';
 import type { ClusterNode } from './node.ts';
 
 const repository = join(import.meta.dirname, '../..');

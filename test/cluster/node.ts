@@ -1,19 +1,15 @@
-import { execFileSync, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { copyFileSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
-import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
+import { startDaemon } from '../fixtures/daemon.ts';
 import type { DaemonFolders, TestDaemon } from '../fixtures/daemon.ts';
 import { makeCgroupRoot } from '../fixtures/kubelet/cgroup-root.ts';
 import { kubeletConfiguration, writeKubeletFiles } from '../fixtures/kubelet/configuration.ts';
-import { mountKubeletFolders } from '../fixtures/kubelet/folders.ts';
 import { programOf } from '../fixtures/kubernetes/processes.ts';
 import type { Program } from '../fixtures/kubernetes/processes.ts';
 import type { ApiServer } from '../fixtures/kubernetes/api-server.ts';
 import { registryName } from '../fixtures/publisher.ts';
-import { clusterDns, nodeAddress, podRanges, switchAddress } from './addresses.ts';
+import { clusterDns, podRanges, switchAddress } from './addresses.ts';
+import { openNodeNamespaces } from './namespaces.ts';
 
 const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
 
@@ -40,25 +36,11 @@ export interface NodeOptions {
   readonly registryPort: number;
 }
 
-/** The bridge of this process's namespace to which every node has a link. */
-export const switchBridge = 'segment';
-
 export async function openNode(options: NodeOptions): Promise<ClusterNode> {
   const { index, api } = options;
   const name = `node-${index}`;
-  const folder = join(options.folder, name);
-  const folders = daemonFolders(folder);
-  for (const path of [folders.policy, folders.cniConf]) mkdirSync(path, { recursive: true });
-  for (const file of options.policyFiles)
-    copyFileSync(file, join(folders.policy, file.slice(file.lastIndexOf('/') + 1)));
-  const holder = await openNamespaces();
-  const within = ['nsenter', '-t', String(holder.pid), '-m', '-n', '-u', '--'];
-  const run = (program: string, ...args: string[]): string =>
-    execFileSync(within[0] ?? '', [...within.slice(1), program, ...args], { encoding: 'utf8' });
-  const address = nodeAddress(index);
-  connect(name, holder.pid ?? 0, address, run);
-  run('hostname', name);
-  mountKubeletFolders(folder, (program, ...args) => void run(program, ...args));
+  const namespaces = await openNodeNamespaces({ ...options, name });
+  const { folder, folders, address, within, run } = namespaces;
   const cgroup = makeCgroupRoot('cgroupfs', `portcullis-cluster-${process.pid}-${index}`);
   const configFile = join(folder, 'config.json');
   writeFileSync(configFile, JSON.stringify(daemonConfiguration(name, api)));
@@ -89,63 +71,10 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
       for (const { id } of (await runtime.listPodSandbox({})).items)
         await runtime.removePodSandbox({ podSandboxId: id });
       await daemon.stop();
-      // The kernel ends a network namespace in its own time, and a link in it with the link here.
-      execFileSync('ip', ['link', 'del', name]);
-      const gone = once(holder, 'exit');
-      holder.kill('SIGKILL');
-      await gone;
+      await namespaces.close();
       cgroup.remove();
     },
   };
-}
-
-/** A process that holds new namespaces: mounts, network, host name. */
-export async function openNamespaces(): Promise<ChildProcess> {
-  const holder = spawn(
-    'setpriv',
-    [
-      ...['--pdeathsig', 'KILL', 'unshare', '--mount', '--net', '--uts', '--propagation', 'private'],
-      ...['sleep', 'infinity'],
-    ],
-    { stdio: 'ignore' },
-  );
-  const netns = (pid: number | 'self'): string => {
-    try {
-      return readlinkSync(`/proc/${pid}/ns/net`);
-    } catch {
-      return '';
-    }
-  };
-  const comm = (): string => {
-    try {
-      return readlinkSync(`/proc/${holder.pid ?? 0}/exe`);
-    } catch {
-      return '';
-    }
-  };
-  while (['', netns('self')].includes(netns(holder.pid ?? 0)) || !comm().endsWith('sleep')) await pause(10);
-  return holder;
-}
-
-/** Connects the node to the segment, as a machine with one network interface. */
-export function connect(
-  name: string,
-  pid: number,
-  address: ClusterNode['address'],
-  run: ClusterNode['run'],
-): void {
-  run('mount', '--make-rshared', '/');
-  execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid)]);
-  execFileSync('ip', ['link', 'set', name, 'master', switchBridge, 'up']);
-  for (const command of [
-    'link set lo up',
-    'link set eth0 up',
-    `addr add ${address[4]}/24 dev eth0`,
-    `addr add ${address[6]}/64 dev eth0 nodad`,
-    `route add default via ${switchAddress[4]}`,
-    `-6 route add default via ${switchAddress[6]}`,
-  ])
-    run('ip', ...command.split(' '));
 }
 
 /** The whole network configuration of a node: no conflist is written by hand. */

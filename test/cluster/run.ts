@@ -3,12 +3,10 @@
  * machine, in namespaces of its own (README.md).
  */
 import '../fixtures/private-namespaces.ts';
-import { spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { findTool } from '../fixtures/tools.ts';
 import { lasting, leftovers } from '../house/leftovers.ts';
 import type { Context } from './check.ts';
 import { faultChecks } from './checks/faults.ts';
@@ -16,6 +14,7 @@ import { podChecks } from './checks/pods.ts';
 import { routeChecks } from './checks/routes.ts';
 import { serviceChecks } from './checks/services.ts';
 import { keepLogs, openCluster, until, untilNodesReady } from './cluster.ts';
+import { buildPrograms } from './programs.ts';
 import { namespace } from './workload.ts';
 
 const { values } = parseArgs({
@@ -25,19 +24,7 @@ const { values } = parseArgs({
     'keep-logs': { type: 'string' },
   },
 });
-const repository = join(import.meta.dirname, '../..');
-const tools = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet'];
-const missing = tools.filter((tool) => findTool(tool).skip !== false);
-if (missing.length > 0) {
-  console.log(`building ${missing.join(', ')} (minutes to an hour on two cores)`);
-  const build = spawnSync('bash', [join(repository, 'test/peers/get'), ...missing], { stdio: 'inherit' });
-  if (build.status !== 0) process.exit(4);
-}
-const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts'), '--bundle-only'], {
-  cwd: repository,
-  stdio: ['ignore', 'ignore', 'inherit'],
-});
-if (built.status !== 0) process.exit(built.status ?? 4);
+buildPrograms(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet']);
 
 const allChecks = [...podChecks, ...serviceChecks, ...routeChecks, ...faultChecks];
 const atFirst = leftovers();

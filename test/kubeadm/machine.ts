@@ -1,12 +1,11 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
-import { nodeAddress, podRanges, switchAddress } from '../cluster/addresses.ts';
-import { connect, openNamespaces } from '../cluster/node.ts';
-import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
+import { podRanges, switchAddress } from '../cluster/addresses.ts';
+import { openNodeNamespaces } from '../cluster/namespaces.ts';
+import { startDaemon } from '../fixtures/daemon.ts';
 import type { DaemonFolders, TestDaemon } from '../fixtures/daemon.ts';
-import { mountKubeletFolders } from '../fixtures/kubelet/folders.ts';
 import { programOf } from '../fixtures/kubernetes/processes.ts';
 import type { Program } from '../fixtures/kubernetes/processes.ts';
 import { registryName } from '../fixtures/publisher.ts';
@@ -42,19 +41,8 @@ export async function openMachine(options: {
 }): Promise<Machine> {
   const { index } = options;
   const name = `machine-${index}`;
-  const folder = join(options.folder, name);
-  const folders = daemonFolders(folder);
-  for (const path of [folders.policy, folders.cniConf]) mkdirSync(path, { recursive: true });
-  for (const file of options.policyFiles)
-    copyFileSync(file, join(folders.policy, file.slice(file.lastIndexOf('/') + 1)));
-  const holder = await openNamespaces();
-  const within = ['nsenter', '-t', String(holder.pid), '-m', '-n', '-u', '--'];
-  const run = (program: string, ...args: string[]): string =>
-    execFileSync(within[0] ?? '', [...within.slice(1), program, ...args], { encoding: 'utf8' });
-  const address = nodeAddress(index);
-  connect(name, holder.pid ?? 0, address, run);
-  run('hostname', name);
-  mountKubeletFolders(folder, (program, ...args) => void run(program, ...args));
+  const namespaces = await openNodeNamespaces({ ...options, name });
+  const { folder, folders, address, within, run } = namespaces;
   const etc = mountOver('/etc', folder, run);
   // What kubeadm requires of a host.
   run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
@@ -83,10 +71,7 @@ export async function openMachine(options: {
       for (const { id } of (await runtime.listPodSandbox({})).items)
         await runtime.removePodSandbox({ podSandboxId: id });
       await daemon.stop();
-      execFileSync('ip', ['link', 'del', name]);
-      const gone = once(holder, 'exit');
-      holder.kill('SIGKILL');
-      await gone;
+      await namespaces.close();
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,12 +15,12 @@ import type { ApiClient } from '../../base/kubernetes/index.ts';
 import { podRanges } from '../cluster/addresses.ts';
 import { isNodeReady, itemsOf, openSegment, until } from '../cluster/cluster.ts';
 import type { NodeObject } from '../cluster/cluster.ts';
-import { switchBridge } from '../cluster/node.ts';
+import { switchBridge } from '../cluster/namespaces.ts';
+import { buildPrograms } from '../cluster/programs.ts';
 import type { Answer } from '../fixtures/kubernetes/api.ts';
 import { makeKey, openPublisher, registryName } from '../fixtures/publisher.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import { policyOf } from '../fixtures/stage.ts';
-import { findTool } from '../fixtures/tools.ts';
 import { lasting, leftovers } from '../house/leftovers.ts';
 import { imageRegistry, publishControlPlane } from './images.ts';
 import { nodeKubeconfig, openMachine } from './machine.ts';
@@ -28,18 +28,7 @@ import type { Machine } from './machine.ts';
 
 const { values } = parseArgs({ options: { 'keep-logs': { type: 'string' } } });
 const repository = join(import.meta.dirname, '../..');
-const tools = ['kubeadm', 'kubelet', 'etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'];
-const missing = tools.filter((tool) => findTool(tool).skip !== false);
-if (missing.length > 0) {
-  console.log(`building ${missing.join(', ')} (minutes to an hour on two cores)`);
-  const build = spawnSync('bash', [join(repository, 'test/peers/get'), ...missing], { stdio: 'inherit' });
-  if (build.status !== 0) process.exit(4);
-}
-const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts'), '--bundle-only'], {
-  cwd: repository,
-  stdio: ['ignore', 'ignore', 'inherit'],
-});
-if (built.status !== 0) process.exit(built.status ?? 4);
+buildPrograms(['kubeadm', 'kubelet', 'etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler']);
 
 const atFirst = leftovers();
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-kubeadm-'));

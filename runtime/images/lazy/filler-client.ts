@@ -137,8 +137,8 @@ function dial(path: string): Promise<Socket | undefined> {
 async function startAt({ socket: path }: FillerClientDeps): Promise<Socket> {
   await rm(path, { force: true });
   const program = workerFile(import.meta.url, './filler.worker.ts');
-  // No file of the daemon, and none of its variables, which may hold secrets. Proxies are part of the way to
-  // registries.
+  // The filler gets no descriptor of the daemon, and only the variables that it needs to reach registries:
+  // others may hold secrets.
   const names = ['PATH', 'NODE_COMPILE_CACHE', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'];
   for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY']) names.push(name, name.toLowerCase());
   const child = spawn(process.execPath, ['--max-semi-space-size=1', '--single-threaded-gc', program, path], {
