@@ -17,7 +17,7 @@ import {
   serveSignedImages,
   startDaemon,
 } from '../test/conformance/endpoint.ts';
-import { createCriClient } from '../runtime/index.ts';
+import { createCriClient } from '../runtime/client.ts';
 
 if (process.env['PORTCULLIS_PROBE_FILE'] === undefined) {
   spawnSync(process.execPath, ['packaging/build.ts'], {

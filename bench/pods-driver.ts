@@ -4,7 +4,7 @@
  * folder for logs.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { createCriClient } from '../runtime/index.ts';
+import { createCriClient } from '../runtime/client.ts';
 import { memoryOfRuntime, remainsOf, veths } from './leftovers.ts';
 import type { PodFigures } from './pods-figures.ts';
 

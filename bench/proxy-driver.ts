@@ -1,6 +1,6 @@
 /** Runs in the namespaces of a peer, which proxy.ts started: measures calls alone and through a proxy. */
-import { createCriClient } from '../runtime/index.ts';
-import type { CriClient } from '../runtime/index.ts';
+import { createCriClient } from '../runtime/client.ts';
+import type { CriClient } from '../runtime/client.ts';
 import { proxyBefore } from '../test/proxy/before-peer.ts';
 
 const pods = 10;

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { createCriClient } from '../runtime/index.ts';
+import { createCriClient } from '../runtime/client.ts';
 import { peers } from '../test/conformance/endpoint.ts';
 import { openStage, registryName } from '../test/fixtures/stage.ts';
 import { pulledImages } from './pull-images.ts';

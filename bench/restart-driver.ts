@@ -9,8 +9,8 @@ import { once } from 'node:events';
 import { openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ContainerState, createCriClient } from '../runtime/index.ts';
-import type { CriClient } from '../runtime/index.ts';
+import { ContainerState, createCriClient } from '../runtime/client.ts';
+import type { CriClient } from '../runtime/client.ts';
 import { accepts } from '../test/fixtures/accepts.ts';
 import type { RestartFigures } from './restart-figures.ts';
 

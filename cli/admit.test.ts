@@ -229,3 +229,25 @@ test('wrong use and wrong input exit with 2 and say what to do', async () => {
     assert.match(stderr, says);
   }
 });
+
+test(
+  'an image behind a name in a manifest is named as not checked and exits with 4, unless the caller allows it',
+  { skip },
+  () => {
+    const pod = `kind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: a, image: "${signed}" }] }\n`;
+    const run = `apiVersion: tekton.dev/v1\nkind: TaskRun\nmetadata: { name: r }\nspec: { taskRef: { name: build } }\n`;
+    const from = ['--images-from', '-', ...policy];
+    const strict = admit(from, `${pod}---\n${run}`);
+    assert.equal(strict.status, 4, strict.stderr);
+    assert.match(
+      strict.stdout,
+      /^not read: TaskRun r, taskRef .*: the images of the Task build are not checked/m,
+    );
+    assert.match(strict.stdout, /^1 image: 1 admitted, and 1 part of manifests not read$/m);
+    const allowed = admit([...from, '--allow-unread'], `${pod}---\n${run}`);
+    assert.equal(allowed.status, 0, allowed.stderr);
+    assert.match(allowed.stdout, /^warning: not read: /m);
+    const task = `apiVersion: tekton.dev/v1\nkind: Task\nmetadata: { name: build }\nspec: { steps: [{ image: "${unsigned}" }] }\n`;
+    assert.equal(admit(from, `${pod}---\n${run}---\n${task}`).status, 1);
+  },
+);

@@ -5,6 +5,7 @@ import {
   admitImages,
   gateReport,
   gateText,
+  isIncomplete,
   largestSource,
   loadPolicy,
   loadWaivers,
@@ -15,6 +16,7 @@ import {
   standardInput,
 } from '../trust/index.ts';
 import type {
+  AdmitInput,
   GateQuestion,
   Signer,
   SummariesInput,
@@ -53,6 +55,7 @@ interface AdmitFlags extends DecisionFlags, SignerFlags {
   readonly builderLevel: ReadonlyMap<string, number>;
   readonly platform: readonly (Platform | 'all')[];
   readonly imagesFrom: readonly string[];
+  readonly allowUnread: boolean;
   readonly report: readonly Report[];
   readonly waivers: readonly string[];
   readonly output: OutputFormat;
@@ -60,7 +63,9 @@ interface AdmitFlags extends DecisionFlags, SignerFlags {
 
 const examples = `
 Images are arguments, or come from files (--images-from): a list with one reference on each line, or Kubernetes manifests, of which the
-images of all containers and image volumes count, in the namespace of each object (--namespace where it names none).
+images of all containers and image volumes count, also in templates of Argo Workflows and tasks of Tekton, in the namespace of each object
+(--namespace where it names none). What a custom object refers to by name, or names in a field of unknown meaning, is not checked: name the
+manifest or the image, too, or let it pass with --allow-unread.
 
 Examples:
   $ portcullis admit registry.example.com/team/app:1 registry.example.com/team/db:1 --policy policy.yaml
@@ -73,7 +78,7 @@ With --vsa, --key is the key that signs the summaries. Without --policy, it is t
 ${signerHelp}
 
 Exit status: 0 every image is admitted or waived; 1 one is denied; 3 none is denied, and one is undecided (a registry or another service did not
-answer); 2 wrong use; 4 failed, such as an image that does not exist. Reports are written in each case but 2.`;
+answer); 2 wrong use; 4 failed, such as an image that does not exist, or images behind a part of a manifest that is not read. Reports are written in each case but 2.`;
 
 export function register(program: Command): void {
   const command = program
@@ -86,6 +91,7 @@ export function register(program: Command): void {
       collect,
       [],
     )
+    .option('--allow-unread', 'let parts of manifests pass whose images are not checked', false)
     .addOption(
       new Option(
         '--platform <os/arch[/variant]>',
@@ -176,11 +182,11 @@ function signingProblem(flags: AdmitFlags): string | undefined {
 
 async function admit(images: readonly string[], flags: AdmitFlags): Promise<number> {
   const { policy, files } = await policyFrom(flags);
-  const questions = await questionsFrom(images, flags);
+  const asked = await questionsFrom(images, flags);
   const reports: (Report & { readonly path: string })[] = [];
   for (const report of flags.report)
     reports.push({ ...report, path: report.file === '-' ? '-' : await prepareReport(report.file) });
-  const { result, signed } = await decideAll(questions, policy, flags);
+  const { result, signed } = await decideAll(asked, policy, flags);
   const context = { version: manifest.version, policyFiles: files, folder: process.cwd() };
   let code = codeOf(result, signed);
   let printed = false;
@@ -212,10 +218,13 @@ async function policyFrom(
   return { policy: await policyOfKey(key), files: [key] };
 }
 
+/** The images that the run decides about, and what was not read. */
+type Asked = Pick<AdmitInput, 'questions' | 'unread'>;
+
 async function questionsFrom(
   images: readonly string[],
-  { imagesFrom, namespace }: AdmitFlags,
-): Promise<readonly GateQuestion[]> {
+  { imagesFrom, namespace, allowUnread }: AdmitFlags,
+): Promise<Asked> {
   const sources: ImageSource[] = [];
   for (const name of imagesFrom) {
     const bytes = await (name === '-'
@@ -223,10 +232,14 @@ async function questionsFrom(
       : readInputFile(name, largestSource));
     sources.push({ file: name === '-' ? standardInput : name, text: bytes.toString('utf8') });
   }
-  return [
-    ...images.map((reference): GateQuestion => ({ reference, namespace, places: [] })),
-    ...readImageSources(sources, namespace),
-  ];
+  const { questions, unread } = readImageSources(sources, namespace, images);
+  return {
+    questions: [
+      ...images.map((reference): GateQuestion => ({ reference, namespace, places: [] })),
+      ...questions,
+    ],
+    unread: { allowed: allowUnread, parts: unread },
+  };
 }
 
 /** The decisions, and whether the summaries could be signed at all. */
@@ -235,11 +248,7 @@ interface Decided {
   readonly signed: boolean;
 }
 
-async function decideAll(
-  questions: readonly GateQuestion[],
-  policy: TrustPolicy,
-  flags: AdmitFlags,
-): Promise<Decided> {
+async function decideAll(asked: Asked, policy: TrustPolicy, flags: AdmitFlags): Promise<Decided> {
   const waivers = flags.waivers.length === 0 ? [] : await loadWaivers(flags.waivers, new Date());
   // A key that cannot sign is reported before the work. The certificate of an identity lasts some minutes.
   const early = flags.vsa && !flags.keyless ? await openSignerOf(flags) : undefined;
@@ -249,7 +258,7 @@ async function decideAll(
   const platforms = allPlatforms ? 'all' : flags.platform.filter((platform) => platform !== 'all');
   const [now, builders] = [new Date(), flags.builderLevel];
   try {
-    const input = { questions, policy, registry, services, platforms, now, builders, waivers } as const;
+    const input = { ...asked, policy, registry, services, platforms, now, builders, waivers } as const;
     const result = await admitImages(input);
     if (!flags.vsa) return { result, signed: true };
     try {
@@ -285,11 +294,12 @@ async function sign(
 }
 
 /** A denied image is never hidden by one that nothing is known about. */
-function codeOf({ counts, images }: GateResult, signed: boolean): number {
+function codeOf(result: GateResult, signed: boolean): number {
+  const { counts, images } = result;
   if (counts.denied > 0) return exitCodes.no;
   if (counts.undecided > 0) return exitCodes.undecided;
   const unsigned = !signed || images.some(({ summary }) => summary?.status === 'failed');
-  return counts.failed > 0 || unsigned ? exitCodes.failed : exitCodes.yes;
+  return counts.failed > 0 || unsigned || isIncomplete(result) ? exitCodes.failed : exitCodes.yes;
 }
 
 function readLevel(text: string): readonly [string, number] {

@@ -3,6 +3,7 @@ import { formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/la
 import type { DaemonConfig } from '../runtime/launch.ts';
 import { daemonFlagsOf, withDaemonFlags } from './options/daemon-flags.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
+import { untilStopSignal } from './output/stop-signal.ts';
 import type { OutputFormat } from './output/output.ts';
 import { requireRoot } from './environment/require-root.ts';
 
@@ -45,13 +46,9 @@ async function serve(options: Options): Promise<number> {
 const patienceAfterStopMs = 2_000;
 
 async function untilStopped(config: DaemonConfig, reloadConfig: () => Promise<DaemonConfig>): Promise<void> {
-  const stop = new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
-  });
+  const stop = untilStopSignal();
   const daemon = await startDaemon(config, { reloadConfig });
   await stop;
-  // A second signal while stopping ends the process at once.
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(4));
   await daemon.stop();
   // Everything is written and released. Report handles that still keep the process alive; they must not delay
   // the service manager.

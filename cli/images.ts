@@ -2,7 +2,7 @@ import { text as readAll } from 'node:stream/consumers';
 import { parseJson } from '../base/json/index.ts';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
-import type { CriClient } from '../runtime/index.ts';
+import type { CriClient } from '../runtime/client.ts';
 import { besideSocket } from './options/admin-socket.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { registerCarry } from './images/carry.ts';

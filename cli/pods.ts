@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { PodSandboxState } from '../runtime/index.ts';
-import type { PodSandbox } from '../runtime/index.ts';
+import { PodSandboxState } from '../runtime/client.ts';
+import type { PodSandbox } from '../runtime/client.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

@@ -5,6 +5,7 @@ import type { DaemonConfig } from '../runtime/launch.ts';
 import { requireRoot } from './environment/require-root.ts';
 import { collect } from './options/registry-options.ts';
 import { exitCodes, run, withOutput } from './output/output.ts';
+import { untilStopSignal } from './output/stop-signal.ts';
 import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
@@ -41,7 +42,7 @@ export function register(program: Command): void {
     .option('--policy <FILE|DIR>', 'trust policies and profiles; may be repeated', collect)
     .option(
       '--config <FILE>',
-      'configuration in the format of the daemon: registries, peers, policy, kubeletRoot, cdi, verdicts',
+      'configuration in the format of the daemon: registries, peers, policy, kubeletRoot, cdi, verdicts, metrics',
       '/etc/portcullis/proxy.yaml',
     )
     .option('--registry-mirror <HOST=URL>', 'mirror of a registry host; may be repeated', collect)
@@ -59,13 +60,10 @@ export function register(program: Command): void {
 async function serve(flags: Flags, mayBeMissing: boolean): Promise<number> {
   requireRoot('start the proxy', 'lock the socket of the backend and read what pods name on this machine');
   const config = await configOf(flags, mayBeMissing);
-  const stop = new Promise((done) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, done);
-  });
+  const stop = untilStopSignal();
   const backend = resolve(flags.backend.replace(/^unix:(\/\/)?/, ''));
   const proxy = await startProxy({ config, backend, lock: flags.lockBackend });
   await stop;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(4));
   await proxy.stop();
   return 0;
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { ContainerState } from '../runtime/index.ts';
-import type { Container, PodSandbox } from '../runtime/index.ts';
+import { ContainerState } from '../runtime/client.ts';
+import type { Container, PodSandbox } from '../runtime/client.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

@@ -2,19 +2,14 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { dirname, join } from 'node:path';
 import { parseJson } from '../base/json/index.ts';
-import { PortcullisError, fileReason } from '../base/errors/index.ts';
-import { readGivenFile } from '../base/files/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
 import {
   explainVerdict,
   exportHead,
   exportLog,
   findVerdictRow,
   findVerdicts,
-  loadPolicy,
-  openDatabaseLog,
   parseNoteKey,
-  readExport,
-  replayLogged,
   verifyLog,
 } from '../trust/index.ts';
 import type {
@@ -28,25 +23,18 @@ import type {
 import { writeNewFile } from './files/output-file.ts';
 import { printable } from './output/printable.ts';
 import { logAnswers } from './output/exit-codes.ts';
-import { exitCodes, print, run, withOutput } from './output/output.ts';
-import type { OutputFormat } from './output/output.ts';
+import { exitCodes, print, run } from './output/output.ts';
 import { collect } from './options/registry-options.ts';
 import { shortId, table } from './output/table.ts';
 import { tree, withWide } from './output/terminal.ts';
+import { replay } from './verdict-replay.ts';
+import type { ReplayFlags } from './verdict-replay.ts';
+import { withLog, withSource, readText } from './verdict-log-source.ts';
+import type { LogFlags } from './verdict-log-source.ts';
 
-interface Flags {
-  readonly root: string;
-  readonly database?: string;
-  readonly file?: string;
-  readonly output: OutputFormat;
-}
-
-interface ListFlags extends Flags, Omit<VerdictFilter, 'seq' | 'id'> {
+interface ListFlags extends LogFlags, Omit<VerdictFilter, 'seq' | 'id'> {
   readonly limit: number;
 }
-
-/** Size limit of a file that is read whole. */
-const mostBytes = 400 * 1024 * 1024;
 
 /**
  * `portcullis verdicts`: the verdict log. Reads it from the database file, whether or not a daemon runs, or
@@ -88,7 +76,7 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  $ portcullis verdicts show 4f2a9c11d0e7\n  $ portcullis verdicts show 118 --output json',
     )
-    .action((wanted: string, flags: Flags) =>
+    .action((wanted: string, flags: LogFlags) =>
       run(flags.output, () => withSource(flags, (log) => Promise.resolve(show(log, wanted, flags)))),
     );
   withLog(
@@ -157,26 +145,14 @@ export function register(program: Command): void {
     );
 }
 
-interface ReplayFlags extends Flags {
-  readonly all?: boolean;
-  readonly policy?: readonly string[];
-}
-
-interface VerifyFlags extends Flags {
+interface VerifyFlags extends LogFlags {
   readonly head?: readonly string[];
   readonly key?: readonly string[];
 }
 
-interface ExportFlags extends Flags {
+interface ExportFlags extends LogFlags {
   readonly head?: boolean;
   readonly out?: string;
-}
-
-function withLog(command: Command): Command {
-  return withOutput(command)
-    .option('--root <dir>', 'root folder of the daemon', '/var/lib/portcullis')
-    .option('--database <file>', 'the database file, such as a copy of state.db')
-    .option('--file <file>', 'an exported log or verdict instead');
 }
 
 function count(text: string): number {
@@ -191,32 +167,6 @@ function since(text: string): string {
   if (!Number.isFinite(time))
     throw new InvalidArgumentError('It must be a time such as 2026-11-20T10:00:00Z, or 90m, 36h, 7d.');
   return new Date(time).toISOString();
-}
-
-async function withSource<T>(flags: Flags, body: (log: LogSource) => Promise<T>): Promise<T> {
-  if (flags.file !== undefined)
-    return body(readExport(flags.file, await readText(flags.file, 'read exported verdict log')));
-  const log = openDatabaseLog(flags.database ?? join(flags.root, 'state.db'));
-  try {
-    return await body(log);
-  } finally {
-    log.close();
-  }
-}
-
-async function readText(file: string, attempted: string): Promise<string> {
-  const failure = {
-    code: 'CLI_FILE_UNREADABLE',
-    kind: 'not-found',
-    attempted,
-    on: file,
-    fix: 'name a readable file',
-  } as const;
-  try {
-    return (await readGivenFile(file, mostBytes)).toString('utf8');
-  } catch (error) {
-    throw new PortcullisError({ ...failure, why: fileReason(error, file), cause: error });
-  }
 }
 
 function list(log: LogSource, flags: ListFlags): number {
@@ -244,7 +194,7 @@ function list(log: LogSource, flags: ListFlags): number {
   return exitCodes.yes;
 }
 
-function show(log: LogSource, wanted: string, flags: Flags): number {
+function show(log: LogSource, wanted: string, flags: LogFlags): number {
   const { row, entry } = findVerdictRow(log, wanted);
   const text = log.text('verdict', entry.verdict);
   const verdict = text === undefined ? undefined : verdictOf(text, entry);
@@ -286,53 +236,6 @@ function verdictOf(text: string, { verdict: id, decidedAt }: LoggedVerdict['entr
   }
 }
 
-async function replay(log: LogSource, wanted: string | undefined, flags: ReplayFlags): Promise<number> {
-  const policy = flags.policy === undefined ? undefined : (await loadPolicy({ paths: flags.policy })).policy;
-  if (flags.all === true) return replayAll(log, flags);
-  const found = findVerdicts(log, {}, 2);
-  const [only] = found;
-  const logged =
-    wanted === undefined && found.length === 1 && only !== undefined
-      ? only
-      : findVerdictRow(log, wanted ?? '');
-  const { equal, recorded, replayed, recordedBytes, replayedBytes } = await replayLogged(log, logged, policy);
-  const facts = {
-    seq: logged.row.seq,
-    verdict: recorded.id,
-    equal,
-    sameOutcome: recorded.outcome === replayed.outcome,
-    recorded: parseJson(recordedBytes),
-    replayed: parseJson(replayedBytes),
-  };
-  const text = equal
-    ? `the same bytes: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`
-    : `other bytes: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
-  print(flags.output, facts, text);
-  return equal ? exitCodes.yes : exitCodes.no;
-}
-
-async function replayAll(log: LogSource, flags: ReplayFlags): Promise<number> {
-  const counts = { equal: 0, different: 0, incomplete: 0 };
-  const different: string[] = [];
-  for (const logged of findVerdicts(log, {})) {
-    try {
-      const { equal } = await replayLogged(log, logged);
-      counts[equal ? 'equal' : 'different'] += 1;
-      if (!equal) different.push(logged.entry.verdict);
-    } catch (error) {
-      if (!(error instanceof PortcullisError) || error.code !== 'TRUST_REPLAY_INCOMPLETE') throw error;
-      counts.incomplete += 1;
-    }
-  }
-  const lines = different.map((id) => `other bytes: ${id}\n`).join('');
-  print(
-    flags.output,
-    { ...counts, verdicts: different },
-    `${lines}${counts.equal} the same bytes, ${counts.different} others, ${counts.incomplete} cannot be replayed\n`,
-  );
-  return counts.different === 0 ? exitCodes.yes : exitCodes.no;
-}
-
 async function verify(flags: VerifyFlags): Promise<number> {
   const heads = await Promise.all((flags.head ?? []).map((file) => readText(file, 'read exported head')));
   const keys = flags.key === undefined ? undefined : await Promise.all(flags.key.map(readKey));
@@ -357,7 +260,7 @@ async function readKey(given: string): Promise<NoteKey> {
 }
 
 function describe(result: LogVerification, heads: number): string {
-  const { rows, head, checkpoints, unsigned, dropped, problems, problemCount, ok } = result;
+  const { rows, head, checkpoints, unsigned, dropped, unknown, problems, problemCount, ok } = result;
   const more = problemCount > problems.length ? `… and ${problemCount - problems.length} more\n` : '';
   const found = problems.map(({ code, text }) => `${printable(text)} [${code}]\n`).join('');
   const facts = [
@@ -365,6 +268,9 @@ function describe(result: LogVerification, heads: number): string {
     `${checkpoints} checkpoints; ${unsigned} rows came after the last`,
     ...(dropped > 0
       ? [`${dropped} rows without their texts, which the configured retention has dropped`]
+      : []),
+    ...(unknown > 0
+      ? [`${unknown} rows of kinds that this version does not know, whose content is not judged`]
       : []),
     ...(heads > 0
       ? [`${heads} exported head${heads === 1 ? '' : 's'} compared`]
@@ -386,7 +292,7 @@ async function exportTo(log: LogSource, wanted: string | undefined, flags: Expor
   return exitCodes.yes;
 }
 
-async function currentHead(log: LogSource, { root, database, file }: Flags): Promise<string> {
+async function currentHead(log: LogSource, { root, database, file }: LogFlags): Promise<string> {
   // The key of an exported log is stored elsewhere.
   const folder = database === undefined ? root : dirname(database);
   const { note, behind } = await exportHead(

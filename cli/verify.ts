@@ -63,7 +63,7 @@ export function register(program: Command): void {
     )
     .option(
       '--file <file>',
-      'the artifact must also contain this file, byte for byte; may be repeated',
+      'the artifact must also contain this file under its name, byte for byte; may be repeated',
       collect,
     )
     .option('--offline', 'contact no registry: decide from the evidence of --dossier', false)
@@ -138,6 +138,7 @@ async function filesOf(
 }
 
 function describeFile({ file, digest, included, title }: FileFinding): string {
+  if (!included && title !== undefined) return `REFUSED  ${file}: the artifact has these bytes as ${title}\n`;
   if (!included) return `REFUSED  ${file}: its digest ${digest} is not among the files of the artifact\n`;
   return `verified ${file}${title === undefined ? '' : ` (${title})`} ${digest}\n`;
 }

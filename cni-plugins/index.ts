@@ -2,7 +2,7 @@ export { callAdmin } from './admin/client.ts';
 export { serveAdmin } from './admin/server.ts';
 export type { AdminServer, AnswerAdmin } from './admin/server.ts';
 export type { AdminPolicyStatus } from './admin/policy-status.ts';
-export type { AdminApi, AdminOperation, AdminResponse } from './admin/operations.ts';
+export type { AdminApi, AdminOperation, AdminResponse } from './admin/operation-types.ts';
 export { createNetworkEngine, openPluginEngine } from './engine/index.ts';
 export type { NetworkEngineOptions, PluginEngine } from './engine/index.ts';
 export type { CallPlugin, Caller, PluginCall } from './calls/plugin-call.ts';

@@ -266,6 +266,8 @@ export interface PoliciesInForce {
 export interface ClusterInForce {
   /** Everything that the cluster had at the start has arrived. */
   readonly synced: boolean;
+  /** Policies of both kinds are not known, so every pod of the node is isolated. */
+  readonly isolated: boolean;
   readonly pods: number;
   readonly namespaces: number;
   readonly policies: number;
@@ -280,6 +282,8 @@ export interface ClusterInForce {
   readonly failures: number;
   /** Why the API server is not watched. Absent: it is. */
   readonly away?: string;
+  /** What to do about `away`. */
+  readonly awayFix?: string;
   /** From the arrival of the last change until the kernel had it. Absent: none yet. */
   readonly lagSeconds?: number;
 }

@@ -1,5 +1,5 @@
 export { appArmorWithin, hasAppArmorParser } from './apparmor/parser.ts';
-export type { AppArmorContainment } from './apparmor/within.ts';
+export type { AppArmorContainment } from './apparmor/containment.ts';
 export { appArmorProfile } from './apparmor/profile-text.ts';
 export type { AppArmorProfile } from './apparmor/profile-text.ts';
 export { askedFromSecurityContext } from './ceiling/asked.ts';
@@ -38,8 +38,8 @@ export type { Explained } from './explain/explain.ts';
 export type { Answer } from './explain/answer.ts';
 export type { DecidingPart, Provenance } from './explain/provenance.ts';
 export { questionGrammar } from './explain/question.ts';
-export { describeJudgements, explainAttacks } from './cve/judge.ts';
-export type { Judgement } from './cve/judge.ts';
+export { describeJudgements, explainAttacks } from './cve/attack-feasibility.ts';
+export type { Judgement } from './cve/attack-feasibility.ts';
 export { exactProfile, writeExactProfile } from './document/exact.ts';
 export { compareToSarif, problemsToSarif } from './explain/sarif.ts';
 export type { SarifLog } from './explain/sarif.ts';

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
-import type { Metafile, Plugin } from 'esbuild';
+import type { BuildOptions, Metafile, Plugin } from 'esbuild';
 import { buildConsole } from './console.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -46,21 +46,15 @@ export { default as buildConnector } from 'undici/lib/core/connect.js';`,
   },
 };
 
-/**
- * Bundles into `folder`, which is replaced as a whole. Returns what esbuild put into each file of it. Throws
- * esbuild's error when a source does not build.
- */
-export async function bundle(folder: string): Promise<Metafile> {
-  // A command that runs from the old bundle may still load its chunks while this one is built.
-  const outdir = `${folder}.new`;
-  const workers = globSync(
-    '{base,trust,entitlements,cni-plugins,fleet,admission,runtime,node}/**/*.worker.ts',
-    {
-      cwd: root,
-    },
-  );
-  rmSync(outdir, { recursive: true, force: true });
-  const { metafile } = await build({
+/** Returns the sources of all Workers, relative to the checkout. */
+export function workerSources(): string[] {
+  return globSync('{base,trust,entitlements,cni-plugins,fleet,admission,runtime,node}/**/*.worker.ts', {
+    cwd: root,
+  }).sort();
+}
+
+function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & { metafile: true } {
+  return {
     absWorkingDir: root,
     entryPoints: [
       ...Object.entries(entries).map(([out, source]) => ({ out, in: source })),
@@ -83,7 +77,25 @@ export async function bundle(folder: string): Promise<Metafile> {
     legalComments: 'linked',
     metafile: true,
     logLevel: 'warning',
-  });
+  };
+}
+
+/** Returns what {@link bundle} would write, and writes nothing. */
+export async function describeBundle(): Promise<Metafile> {
+  const { metafile } = await build({ ...optionsFor('dist', workerSources()), write: false });
+  return metafile;
+}
+
+/**
+ * Bundles into `folder`, which is replaced as a whole. Returns what esbuild put into each file of it. Throws
+ * esbuild's error when a source does not build.
+ */
+export async function bundle(folder: string): Promise<Metafile> {
+  // A command that runs from the old bundle may still load its chunks while this one is built.
+  const outdir = `${folder}.new`;
+  const workers = workerSources();
+  rmSync(outdir, { recursive: true, force: true });
+  const { metafile } = await build(optionsFor(outdir, workers));
   const consoleFiles = await buildConsole(join(outdir, 'console'));
   // Chunks and Workers are in one folder, so that `./workers/NAME.js` resolves from each of them
   // (base/process/worker.ts).

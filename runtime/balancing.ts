@@ -5,7 +5,7 @@ import { hasServices, startServices } from '../cni-plugins/index.ts';
 import type { ServiceControl, ServiceFigures, ServiceQuestion, Services } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
-import { nodeNameOf, placeOf } from './kubernetes-place.ts';
+import { nodeNameOf, placeOf } from './kubernetes-connection.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import type { NetworkFolders } from './network-folders.ts';
 

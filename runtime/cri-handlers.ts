@@ -77,6 +77,7 @@ export function createCriHandlers(
     resources: pods.nri?.podResources(podResources) ?? podResources,
     sandboxes,
     containers,
+    checkpoints: config.checkpoint.enabled ? pods.checkpoints : undefined,
     tellPodCidrs: network.nodeNetwork.runtimeConfig,
     log,
   });

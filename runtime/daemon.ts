@@ -1,6 +1,6 @@
 import { createRegistryClient } from '../base/distribution/index.ts';
 import type { Prover } from '../entitlements/index.ts';
-import { bringInOrder } from './bring-in-order.ts';
+import { bringInOrder } from './startup-cleanup.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { bundleIn } from './containers/effects/effects.ts';
 import { proverIn } from './containers/confinement/confinement.ts';
@@ -197,12 +197,12 @@ function cleanUp(
   config: DaemonConfig,
   { handlers, network, kernel, folders, log }: OpenNode,
   { containerRecords, sandboxRecords }: DaemonRecords,
-  { containers, sandboxes, execScopes, exits, pool }: PodSide,
+  { checkpoints, containers, sandboxes, execScopes, exits, pool }: PodSide,
   images: ImageSide['images'],
 ): Promise<readonly Unsettled[]> {
   return bringInOrder({
     execs: { scopes: execScopes, bundle: (id) => bundleIn(config.state, id) },
-    ...{ handlers, containers, sandboxes, log },
+    ...{ handlers, checkpoints, containers, sandboxes, log },
     records: { containers: containerRecords, sandboxes: sandboxRecords },
     sweep: { images, network, pool, kernel, state: config.state, folders, exits },
   });

@@ -21,7 +21,7 @@ import type { RuntimeObserver } from './observability/facts.ts';
 import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
 import type { Refusal } from './policy-delivery/watch-refusals.ts';
-import { tellRefusals } from './redecision/outlook.ts';
+import { tellRefusals } from './redecision/preview-refusals.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
 import { withRoom } from './database/open-database.ts';

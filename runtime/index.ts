@@ -11,8 +11,6 @@ export { tryRuntime } from './oci/document/try-runtime.ts';
 export { validateOciConfig } from './oci/document/validate.ts';
 export { serialiseSpec } from './oci/spec.ts';
 export { runtimeVersion } from './version.ts';
-export { createCriClient } from './cri/client.ts';
-export type { CriClient } from './cri/client.ts';
 export { followContainerLog } from './cri/log-file.ts';
 export type { FollowLogOptions } from './cri/log-file.ts';
 export { loadPolicySet } from './policy/policy-set.ts';
@@ -34,13 +32,8 @@ export type { EnforcementState } from './enforcement/enforcement.ts';
 export { runStreamedCommand } from './streaming/command-client.ts';
 export { findContainer } from './cri/lookup.ts';
 export { entryBytes } from './cri/log-line.ts';
-export { ContainerEventType, ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
-export type {
-  Container,
-  ContainerEventResponse as ContainerEvent,
-  PodSandbox,
-} from './cri/contract/contract.types.ts';
-
+export { ContainerEventType, ContainerState, createCriClient, PodSandboxState } from './client.ts';
+export type { Container, ContainerEvent, CriClient, PodSandbox } from './client.ts';
 export { endedInDatabase } from './renewal/recorded.ts';
 export {
   enforcementEventId,

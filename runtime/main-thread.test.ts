@@ -7,7 +7,7 @@ import { favourMainThread } from './main-thread.ts';
 
 test('a Worker that starts while there are no descriptors ends nothing', async () => {
   favourMainThread(createLogger({ level: 'silent' }));
-  const worker = new Worker('setInterval(() => undefined, 1_000)', { eval: true, name: 'reactor.worker' });
+  const worker = new Worker('setInterval(() => undefined, 1_000)', { eval: true, name: 'writer.worker' });
   const descriptors = holdDescriptors();
   try {
     descriptors.fill();

@@ -10,11 +10,11 @@ import type { Logger } from '../base/log/index.ts';
  */
 const brief: ReadonlySet<string> = new Set([
   'writer.worker',
+  'kernel-first.worker',
   'kernel-mounts.worker',
   'kernel-namespaces.worker',
   'kernel-programs.worker',
   'network.worker',
-  'reactor.worker',
 ]);
 const nice = -10;
 

@@ -6,7 +6,7 @@ import type { Logger } from '../base/log/index.ts';
 import { startNameServer } from '../cni-plugins/index.ts';
 import type { NameFigures, NameServer } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { placeOf } from './kubernetes-place.ts';
+import { placeOf } from './kubernetes-connection.ts';
 
 /** The name server of networks, as configured. Its thread runs only if there are names to answer. */
 export interface DaemonNameServer {

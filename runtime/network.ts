@@ -7,7 +7,7 @@ import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { openDaemonNodeNetwork } from './node-network.ts';
 import type { DaemonNodeNetwork } from './node-network.ts';
-import { nodeNameOf, placeOf } from './kubernetes-place.ts';
+import { nodeNameOf, placeOf } from './kubernetes-connection.ts';
 import { openDaemonNameServer } from './name-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import { ballastIn, withRoom } from './database/open-database.ts';

@@ -13,7 +13,7 @@ import type { NetworkDeps } from './network.ts';
 import { openFirst } from './open-first.ts';
 import type { OpenedFirst } from './open-first.ts';
 import type { Undo } from './undo.ts';
-import { collectWorkersEarly } from './worker-memory.ts';
+import { collectWorkersEarly, unmapLoader } from './worker-memory.ts';
 
 /** What the daemon opens before any service: folders, threads, the database, the network. */
 export interface OpenNode extends OpenedFirst, ClaimedNode {
@@ -36,11 +36,10 @@ export async function openNode(
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   collectWorkersEarly();
+  unmapLoader(log);
   const claimed = await claimNode(config, log);
 
-  const reactorLost = (why: string): void =>
-    log.error({ why }, 'the thread that watches for the exits of processes failed; it is restarted');
-  const [reactor, kernel] = await Promise.all([startReactor(reactorLost), startKernelWorker()]);
+  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker({ isShared: true })]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
   const opened = await openFirst(config, { startProgram, stateDir: claimed.folders.oci, log, undo, onAct });

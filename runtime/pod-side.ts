@@ -6,6 +6,8 @@ import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/i
 import type { KernelFeatures, Prover } from '../entitlements/index.ts';
 import type { ClaimedNode } from './claim-node.ts';
 import type { DaemonConfig } from './config/types.ts';
+import { createCheckpoints } from './checkpoints/checkpoints.ts';
+import type { CheckpointDeps, Checkpoints } from './checkpoints/checkpoints.ts';
 import { openAppArmor } from './containers/confinement/apparmor.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { createConfinement } from './containers/confinement/confinement.ts';
@@ -17,6 +19,7 @@ import type { ContainerService } from './containers/container-service.ts';
 import { findProgram } from './find-program.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import type { ImageStore } from './images/index.ts';
+import { writableLayersOf } from './images/writable-layers.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import type { ExitWatch } from './monitor/exits.ts';
 import type { VerdictLog } from '../trust/index.ts';
@@ -25,8 +28,8 @@ import type { RuntimeObserver } from './observability/facts.ts';
 import { runtimeVersion } from './version.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
 import type { DaemonNetwork } from './network.ts';
-import { cgroupDriver } from './cgroups/cgroup-place.ts';
-import type { CgroupDriver } from './cgroups/cgroup-place.ts';
+import { cgroupDriver, containerCgroup, podCgroup } from './cgroups/cgroup-driver.ts';
+import type { CgroupDriver } from './cgroups/cgroup-driver.ts';
 import { readCgroupMounts } from './cgroups/cgroups.ts';
 import type { CgroupMounts } from './cgroups/cgroups.ts';
 import { openExecScopes } from './oci/exec-scope.ts';
@@ -52,6 +55,7 @@ import type { Undo } from './undo.ts';
 
 /** The pods and containers of the daemon, with what watches and confines them. */
 export interface PodSide {
+  readonly checkpoints: Checkpoints;
   readonly containers: ContainerService;
   readonly sandboxes: SandboxService;
   readonly cgroups: CgroupMounts;
@@ -189,6 +193,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
   });
 
   return {
+    checkpoints: checkpointsOf(config, deps, { cgroups, driver, lock, isStopping: containers.isStopping }),
     containers,
     sandboxes,
     nri,
@@ -210,6 +215,26 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       await pool.close();
     },
   };
+}
+
+/** Checkpoints also undo what an earlier run left, so they exist whether or not they are enabled. */
+function checkpointsOf(
+  config: DaemonConfig,
+  { startProgram, handlers, containerRecords, sandboxRecords, log }: PodSideDeps,
+  { driver, ...parts }: Pick<CheckpointDeps, 'cgroups' | 'lock' | 'isStopping'> & { driver: CgroupDriver },
+): Checkpoints {
+  return createCheckpoints({
+    ...{ config, startProgram, handlers },
+    ...parts,
+    container: (id) => containerRecords.get(id),
+    sandbox: (id) => sandboxRecords.get(id),
+    cgroupOf: ({ id, sandboxId }) =>
+      containerCgroup(sandboxRecords.get(sandboxId)?.cgroupParent ?? podCgroup(driver, '', sandboxId), id)
+        .path,
+    bundle: (id) => bundleIn(config.state, id),
+    writableLayer: (id) => writableLayersOf(join(config.root, 'images')).folder(id),
+    log: log.child({ room: 'checkpoints' }),
+  });
 }
 
 /** Plugins of the node, if they are configured. Otherwise their code is not even loaded. */

@@ -13,7 +13,7 @@ import type { PolicyHolder } from './policy/policy-watch.ts';
 import { createPolicyAdmin } from './policy-admin.ts';
 import type { PolicyAdmin } from './policy-admin.ts';
 import type { PolicyDelivery } from './policy-delivery/delivery.ts';
-import { createOutlook } from './redecision/outlook.ts';
+import { createOutlook } from './redecision/preview-refusals.ts';
 import { policyChange } from './redecision/policy-change.ts';
 import { createRedecision } from './redecision/redecision.ts';
 import type { Redecision } from './redecision/redecision.ts';

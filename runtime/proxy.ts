@@ -4,7 +4,6 @@ import { createRegistryClient } from '../base/distribution/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import { boundingCapabilities, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
-import type { Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { makeFolder } from '../base/storage/index.ts';
 import { compile, defaultProfile, detectKernel } from '../entitlements/index.ts';
@@ -21,11 +20,15 @@ import { registryOptionsOf } from './images/mirrors.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openPolicy } from './policy/policy-watch.ts';
+import { countDecision } from './observability/watch-runtime.ts';
+import type { CountDecision } from './observability/watch-runtime.ts';
 import { lockBackend } from './proxy/backend-lock.ts';
+import { createBackendProbe } from './proxy/backend-probe.ts';
 import { containerCalls } from './proxy/container-calls.ts';
 import type { ContainerCallsDeps } from './proxy/container-calls.ts';
 import { imageCalls } from './proxy/image-calls.ts';
 import { openProxyImages } from './proxy/images.ts';
+import type { ProxyImages } from './proxy/images.ts';
 import { reportOutOfPolicy } from './proxy/out-of-policy.ts';
 import { openProxyRecords } from './proxy/records.ts';
 import { refusedCalls } from './proxy/refused-calls.ts';
@@ -36,11 +39,12 @@ import { settleRecords } from './proxy/settle.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
 import { claimFolders } from './state/instance-lock.ts';
 import type { Undo } from './undo.ts';
+import { runtimeVersion } from './version.ts';
 
 export interface ProxySettings {
   /**
    * The configuration of the daemon, of which the proxy uses the socket, the root folder, the policy, the
-   * registries, the peers, the retention of verdicts, the kubelet's folder, CDI and the log level.
+   * registries, the peers, the retention of verdicts, the kubelet's folder, CDI, metrics and the log level.
    */
   readonly config: DaemonConfig;
   /** The path of the backend's CRI socket. */
@@ -68,9 +72,9 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   refuseDaemonRoot(root);
   await makeFolder(root);
   const release = await claimFolders({ root, state: root });
-  const server = { connections: () => 0 };
-  const locked = lock ? lockBackend(backend, () => server.connections(), log) : undefined;
-  const threads = await openThreads(log);
+  const server = { connections: () => 0, probes: () => 0 };
+  const locked = lock ? lockBackend(backend, () => server.connections() + server.probes(), log) : undefined;
+  const threads = await openThreads();
   const { reactor, kernel, startProgram } = threads;
   undo.push(async () => {
     locked?.close();
@@ -86,12 +90,30 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
     openSeccompFiles(root),
   ]);
   const records = await openProxyRecords(database);
-  const recorded = [records.containers, { list: () => images.list() }];
+  const recorded = [records.containers, { list: () => admitted.list() }];
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
-  const images = await openProxyImages({
+  const admitted = await openProxyImages({
     ...{ root, database, policy: policy.current, verdictLog, registries, registryOptions },
   });
-  await settleRecords(createCriClient(backend), { images, records, log });
+  await settleRecords(createCriClient(backend), { images: admitted, records, log });
+  const probe = createBackendProbe(backend);
+  server.probes = probe.connections;
+  const metrics =
+    config.metrics.address === ''
+      ? undefined
+      : (await import('./proxy/metrics.ts')).openProxyMetrics({
+          version: runtimeVersion,
+          policy: () => ({
+            revision: policy.current()?.revision,
+            failed: policy.problem() !== undefined,
+            loads: policy.loads(),
+          }),
+          images: () => admitted.list().length,
+          containers: () => records.containers.list().length,
+          backendConnections: () => server.connections(),
+          backendAnswers: probe.answers,
+        });
+  const images = metrics === undefined ? admitted : countingImages(admitted, metrics.decided);
   const prover = proverIn(root);
   const deps: ContainerCallsDeps = {
     ...{ records, images, paths, seccompFiles, log, kubeletRoot: config.kubeletRoot },
@@ -99,9 +121,18 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
     cdi: createCdiRegistry(config.cdi.specDirs, paths),
     heldCapabilities: boundingCapabilities(),
   };
+  const healthy = createHealth(livenessChecks({ database, reactor, kernel, folders: [root] }));
+  // Before the socket for the kubelet: if the address is taken, nothing is served.
+  const listener =
+    metrics === undefined
+      ? undefined
+      : await (
+          await import('./observability/http.ts')
+        ).listenHttp(config.metrics.address, { metrics, health: healthy });
+  undo.push(async () => listener?.close());
   const forImages = imageCalls(images, log);
   const serving = await createProxyServer({
-    ...{ socket, backend, peers: config.peers, log },
+    ...{ socket, backend, peers: config.peers, log, observe: metrics?.begins },
     interceptors: {
       calls: {
         ...forImages.calls,
@@ -114,7 +145,6 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   });
   const endReports = reportOutOfPolicy(policy, images, records, log);
   server.connections = serving.backendConnections;
-  const healthy = createHealth(livenessChecks({ database, reactor, kernel, folders: [root] }));
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy, log });
   const reload = (): void => void policy.reload();
   process.on('SIGHUP', reload);
@@ -125,7 +155,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
       manager.stopping();
       process.off('SIGHUP', reload);
       policy.close();
-      await Promise.all([serving.close(), endReports()]);
+      await Promise.all([serving.close(), endReports(), listener?.close()]);
       locked?.close();
       await Promise.all([prover.close(), images.close(), paths.close()]);
       await verdictLog.close();
@@ -136,6 +166,13 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
     },
   };
 }
+
+/** Counts each decision of the images. */
+const countingImages = (images: ProxyImages, decided: CountDecision): ProxyImages => ({
+  ...images,
+  verify: (request) => countDecision(decided, 'pull', () => images.verify(request)),
+  decideForRun: (input) => countDecision(decided, 'run', () => images.decideForRun(input)),
+});
 
 /** A daemon keeps other records in the same tables. */
 function refuseDaemonRoot(root: string): void {
@@ -150,10 +187,8 @@ function refuseDaemonRoot(root: string): void {
   });
 }
 
-async function openThreads(log: Logger) {
-  const lost = (why: string): void =>
-    log.error({ why }, 'the thread that watches for the exits of processes failed; it is restarted');
-  const [reactor, kernel] = await Promise.all([startReactor(lost), startKernelWorker()]);
+async function openThreads() {
+  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   return { reactor, kernel, startProgram: programStarter(reactor, kernel) };
 }
 

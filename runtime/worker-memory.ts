@@ -1,4 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
+import { reasonOf } from '../base/errors/index.ts';
+import { unmapProgram } from '../base/kernel/index.ts';
+import type { Logger } from '../base/log/index.ts';
 
 /** A Worker keeps 5 to 10 MB alive. */
 const firstCollectionMB = 8;
@@ -15,4 +18,16 @@ const newObjectsMB = 2;
 export function collectWorkersEarly(): void {
   setFlagsFromString(`--initial-old-space-size=${firstCollectionMB}`);
   setFlagsFromString(`--max-semi-space-size=${newObjectsMB}`);
+}
+
+/**
+ * Unmaps the pages of Node that loading the daemon needed: V8's parser and compiler, and Node's own sources.
+ * They would count among the memory of the start, which is the most that a small node ever needs.
+ */
+export function unmapLoader(log: Logger): void {
+  try {
+    unmapProgram();
+  } catch (cause) {
+    log.debug({ cause: reasonOf(cause) }, 'pages of the program stay mapped');
+  }
 }

@@ -34,6 +34,7 @@ const guides = [
     'proxy',
     'nri',
     'runtimes',
+    'checkpoints',
     'containers-policy',
   ],
   ...[

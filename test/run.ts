@@ -1,13 +1,14 @@
 /**
- * `npm test`: runs the gates, builds the peers that tests are compared with, then runs every test, then the
+ * `npm test`: builds the peers that tests are compared with, runs every test beside the gates, then the
  * conformance suite. The last line is the count: `N passed, N failed, N skipped`.
  * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
- * (again.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they do not
- * fail the run.
+ * (retry-failed.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they
+ * do not fail the run.
  * With paths (`npm test -- base/storage test/e2e/main-path.test.ts`) only the tests there run, once, without
  * gates.
  * Daemons and commands run from the bundle, as in a release: they start in half the time.
  * PORTCULLIS_COVERAGE=1 runs them from their sources and reports code coverage at the end.
+ * PORTCULLIS_TEST_TIMES=1 prints the files that use the most processor time at the end.
  */
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
@@ -19,17 +20,18 @@ import { gates, runGates } from './house/gates.ts';
 import { testGroups, testsIn } from './house/groups.ts';
 import { runFuzzing } from './house/fuzzing.ts';
 import { getPeers } from './house/peers.ts';
+import { interpreterFirst } from './house/interpreter.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
 import { untracked, writtenInto } from './house/checkout.ts';
-import { add, runAgain } from './house/again.ts';
+import { closingLines } from './house/closing.ts';
+import { add, runAgain } from './house/retry-failed.ts';
+import { interleave } from './house/lanes.ts';
+import { costReport, processorTime } from './house/processor-time.ts';
 import { runTests } from './house/tests.ts';
 
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
 
-/**
- * Both large groups run three files at a time, and share nothing. Many mostly wait.
- */
 const besideTheCode = testGroups.besideTheCode.map(testsIn);
 const acrossRooms = testGroups.acrossRooms.map(testsIn);
 const byThemselves = testGroups.byThemselves.map(testsIn);
@@ -48,17 +50,13 @@ const started = performance.now();
 // Every test file, Worker and command loads the same sources: each is stripped of its types and compiled
 // once.
 process.env['NODE_COMPILE_CACHE'] ??= join(root, 'node_modules/.cache/portcullis-compiled');
+const python = interpreterFirst('python3', process.env['PATH'] ?? '');
+process.env['PATH'] = python.path;
 const paths = process.argv.slice(2);
 const whole = paths.length === 0;
 const out = process.stdout;
 const before = leftovers();
 const checkout = untracked(root);
-const gatesFailed = whole
-  ? await runGates(
-      out,
-      gates.filter(({ isTests }) => isTests !== true),
-    )
-  : [];
 const nothing = { passed: 0, failed: 0, skipped: 0 };
 const peers = whole ? getPeers(out) : nothing;
 
@@ -70,23 +68,30 @@ else if (whole)
     stdio: ['ignore', 'inherit', 'inherit'],
   });
 if (whole && !measured) process.env['PORTCULLIS_BUNDLE'] = '1';
-const units = await runTests(out, {
-  title: 'tests beside the code',
-  files: filesOf(besideTheCode, paths),
+// The gates only compute, and many tests only wait: the gates take the processor time that the tests leave.
+// They begin when dist/ is complete: a folder that is renamed would disturb those that list all files.
+const gatesRun = whole
+  ? runGates(
+      out,
+      gates.filter(({ isTests }) => isTests !== true),
+      10,
+    )
+  : Promise.resolve([]);
+// Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
+const beside = await runTests(out, {
+  title: 'tests',
+  files: interleave(filesOf(acrossRooms, paths), filesOf(besideTheCode, paths)),
   concurrency: 3,
+  mostWhileIdle: 6,
 });
-const crossing = await runTests(out, {
-  title: 'tests across rooms',
-  files: filesOf(acrossRooms, paths),
-  concurrency: 3,
-});
+const gatesFailed = await gatesRun;
 const alone = await runTests(out, {
   title: 'tests by themselves',
   files: filesOf(byThemselves, paths),
   concurrency: 1,
 });
 delete process.env['NODE_V8_COVERAGE'];
-const { counts, failures, flaky } = await runAgain(out, [units, crossing, alone], whole);
+const { counts, failures, flaky, reasons } = await runAgain(out, [beside, alone], whole);
 const coverage = measured ? coverageOf(coverageFolder) : Promise.resolve('');
 // The conformance suite mostly waits; the fuzzing has nothing to wait for.
 const [fuzzing, conformance] = whole
@@ -94,16 +99,19 @@ const [fuzzing, conformance] = whole
   : [nothing, nothing];
 out.write(await coverage);
 rmSync(coverageFolder, { recursive: true, force: true });
+python.remove();
 const left = await lasting(before);
 for (const thing of left) out.write(`left behind: ${thing}\n`);
 const written = writtenInto(root, checkout);
 for (const path of written) out.write(`written into the checkout: ${path}\n`);
 
-for (const one of flaky) out.write(`passed only the second time: ${one}\n`);
-for (const failure of failures) out.write(`failed: ${failure}\n`);
+out.write(costReport());
+out.write(closingLines({ flaky, failures, reasons }));
 
 const total = add(peers, counts, fuzzing, conformance);
-out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s, ${flaky.length} flaky`);
+out.write(
+  `\n${((performance.now() - started) / 1000).toFixed(0)} s, processor time ${(processorTime() / 1000).toFixed(0)} s, ${flaky.length} flaky`,
+);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
 process.exitCode =

@@ -1,3 +1,4 @@
+import { basename, posix } from 'node:path';
 import { parseReference } from '../base/distribution/index.ts';
 import type { RegistryAccess } from './registries/registry-access.ts';
 import { firstAnswer } from './registries/resolve-image.ts';
@@ -20,16 +21,20 @@ export interface VerifyFilesInput {
 
 /** What was found about one file. */
 export interface FileFinding extends FileDigest {
-  /** Whether a layer of the artifact has exactly these bytes. */
+  /**
+   * Whether a layer of the artifact has exactly these bytes, and the name of the file as the last part of its
+   * title, if it has one.
+   */
   readonly included: boolean;
-  /** Name of that layer (annotation `org.opencontainers.image.title`), if it has one. */
+  /** Title of the layer with these bytes (annotation `org.opencontainers.image.title`), if it has one. */
   readonly title?: string;
 }
 
 const titleAnnotation = 'org.opencontainers.image.title';
 
 /**
- * Compares files with the layers of an OCI artifact, by the digests of their bytes. The manifest is asked for
+ * Compares files with the layers of an OCI artifact, by the digests of their bytes and by their names: a
+ * registry can serve the artifact of an older release under the tag of a newer one. The manifest is asked for
  * by its digest, so the registry cannot change what is compared. Whether the artifact itself is trusted is
  * the verdict on that digest: ask for it first.
  * @throws PortcullisError of base/distribution when the manifest cannot be fetched
@@ -38,12 +43,15 @@ export async function verifyFiles(input: VerifyFilesInput): Promise<readonly Fil
   const { reference, manifestDigest, files, registry, signal } = input;
   const repositories = await registry.repositories(parseReference(reference));
   const { content } = await firstAnswer(repositories, manifestDigest, signal);
-  const layers = new Map(
-    (content.kind === 'manifest' ? content.layers : []).map((layer) => [layer.digest, layer]),
-  );
+  const layers = content.kind === 'manifest' ? content.layers : [];
   return files.map(({ file, digest }) => {
-    const layer = layers.get(digest);
-    const title = layer?.annotations?.[titleAnnotation];
-    return { file, digest, included: layer !== undefined, ...(title === undefined ? {} : { title }) };
+    // Several files of an artifact may have the same bytes.
+    const titles = layers
+      .filter((layer) => layer.digest === digest)
+      .map(({ annotations }) => annotations?.[titleAnnotation]);
+    const named = (title: string | undefined): boolean =>
+      title === undefined || posix.basename(title) === basename(file);
+    const title = titles.find((one) => one !== undefined && named(one)) ?? titles[0];
+    return { file, digest, included: titles.some(named), ...(title === undefined ? {} : { title }) };
   });
 }

@@ -26,6 +26,8 @@ export interface CacheLimits {
   readonly atOnceOfParty: number;
   /** A host that did not answer is asked again after this time. */
   readonly silenceMs: number;
+  /** Bytes of evidence that are kept. */
+  readonly evidenceBytes: number;
 }
 
 export const usualLimits: CacheLimits = {
@@ -36,10 +38,10 @@ export const usualLimits: CacheLimits = {
   atOnceOfHost: 16,
   atOnceOfParty: 16,
   silenceMs: 5_000,
+  evidenceBytes: 128 * 1024 * 1024,
 };
 
 const mostResolved = 20_000;
-const dossierBytes = 128 * 1024 * 1024;
 
 interface Question {
   readonly host: string;
@@ -90,7 +92,7 @@ export function createAnswerCache(
     fetchMethod: async (_key, _stale, { context }) => (await ask(context)) as object,
   });
   const evidence = new LRUCache<string, Dossier, Question>({
-    maxSize: dossierBytes,
+    maxSize: limits.evidenceBytes,
     sizeCalculation: sizeOf,
     ttl: limits.evidenceMs,
     ttlAutopurge: true,
@@ -110,10 +112,12 @@ export function createAnswerCache(
   };
 }
 
-function sizeOf({ items }: Dossier): number {
+/** Annotations count too: a registry may put as much into them as into the signatures. */
+function sizeOf({ items, unreachable }: Dossier): number {
   return items.reduce(
-    (sum, { bytes = '', subjectBytes = '' }) => sum + bytes.length + subjectBytes.length + 2048,
-    2048,
+    (sum, { bytes = '', subjectBytes = '', annotations, problem = '' }) =>
+      sum + bytes.length + subjectBytes.length + JSON.stringify(annotations).length + problem.length + 2048,
+    2048 + JSON.stringify(unreachable).length,
   );
 }
 

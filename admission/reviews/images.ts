@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readWorkload } from '../../trust/index.ts';
-import type { WorkloadImage } from '../../trust/index.ts';
+import type { UnreadPart, WorkloadImage } from '../../trust/index.ts';
 import type { Review } from './read-review.ts';
 
 /** The images that a review is about. */
@@ -9,6 +9,8 @@ export interface ReviewedImages {
   readonly images: readonly WorkloadImage[];
   /** Why an image cannot be decided about. */
   readonly problems: readonly string[];
+  /** What may lead to images that the review does not show, and was not there before the change. */
+  readonly unread: readonly string[];
 }
 
 /**
@@ -17,16 +19,19 @@ export interface ReviewedImages {
  * finalizer: the node decides about what it runs.
  */
 export function reviewedImages({ operation, object, oldObject, namespace }: Review): ReviewedImages {
-  if (operation !== 'CREATE' && operation !== 'UPDATE') return { images: [], problems: [] };
+  if (operation !== 'CREATE' && operation !== 'UPDATE') return { images: [], problems: [], unread: [] };
   const before = new Set<string>();
   const brokenBefore = new Set<string>();
+  const unreadBefore = new Set<string>();
   if (operation === 'UPDATE')
     readWorkload(oldObject, namespace, {
       image: ({ reference }) => before.add(reference),
       problem: (path) => brokenBefore.add(nameOf(path)),
+      unread: (part) => unreadBefore.add(describeUnread(part)),
     });
   const images: WorkloadImage[] = [];
   const problems: string[] = [];
+  const unread = new Set<string>();
   readWorkload(object, namespace, {
     image(image) {
       // The object's own namespace is what the API server says, whatever the object says.
@@ -35,8 +40,16 @@ export function reviewedImages({ operation, object, oldObject, namespace }: Revi
     problem(path, message, fix) {
       if (!brokenBefore.has(nameOf(path))) problems.push(`${message}; ${fix}`);
     },
+    unread: (part) => unread.add(describeUnread(part)),
   });
-  return { images, problems };
+  return { images, problems, unread: [...unread].filter((text) => !unreadBefore.has(text)) };
+}
+
+/** A review has one object, so an object that it refers to is never available. */
+function describeUnread({ object, target, why }: UnreadPart): string {
+  if (target === undefined) return `${object}: ${why}`;
+  const name = `${target.namespace === '' ? '' : `${target.namespace}/`}${target.name}`;
+  return `${object}: the images of the ${target.kind} ${name} are not checked, because it is another object`;
 }
 
 const nameOf = (path: readonly PathSegment[]): string => JSON.stringify(path);

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { readBody } from '../../base/connections/index.ts';
+import { answerOrEnd, readBody } from '../../base/connections/index.ts';
 import type { BodyLimits } from '../../base/connections/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ImageDecisions } from '../decisions/image-decisions.ts';
@@ -15,6 +15,7 @@ import type { Outcome, WebhookCounts } from './metrics.ts';
 export interface RequestContext {
   readonly policy: PolicyInForce;
   readonly decisions: ImageDecisions;
+  readonly allowUnread: boolean;
   readonly counts: WebhookCounts;
   readonly body: BodyLimits;
   /** Bytes of the bodies that one party's reviews may hold while they wait for their answers. */
@@ -38,33 +39,18 @@ const modes: ReadonlyMap<string, ReviewMode> = new Map([
 ]);
 
 /** Answers one request. Never rejects: a failure ends the request and is reported. */
-export async function answerRequest(
+export function answerRequest(
   context: RequestContext,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  // It is not a failure when the API server disconnects while it is being answered.
-  response.on('error', () => undefined);
-  let answer: Answer;
-  try {
-    answer = await answerOf(context, request);
-  } catch (thrown) {
-    context.onFailure(thrown);
-    answer = text(500, 'the request could not be answered; see the log of the webhook');
-  }
-  try {
-    const { status, type, body } = answer;
-    response.writeHead(status, {
-      'Content-Type': type,
-      'Content-Length': Buffer.byteLength(body),
-      'Cache-Control': 'no-store',
-      // The rest of a refused body is not read.
-      ...(!request.complete && request.method === 'POST' && { Connection: 'close' }),
+  return answerOrEnd(request, response, async () => {
+    const { status, type, body } = await answerOf(context, request).catch((thrown: unknown) => {
+      context.onFailure(thrown);
+      return text(500, 'the request could not be answered; see the log of the webhook');
     });
-    response.end(request.method === 'HEAD' ? undefined : body);
-  } catch {
-    response.destroy();
-  }
+    return { status, headers: { 'Content-Type': type }, body };
+  });
 }
 
 const text = (status: number, body: string): Answer => ({
@@ -172,6 +158,7 @@ async function answerReview(
       policy: context.policy,
       decisions: context.decisions,
       signal: late.signal,
+      allowUnread: context.allowUnread,
       onDecision: counts.decided,
     });
     outcome = outcomeOf(answer);

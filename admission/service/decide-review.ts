@@ -20,6 +20,8 @@ export interface DecideReviewContext {
   readonly decisions: ImageDecisions;
   /** Aborted when the review must be answered. Its reason says why. */
   readonly signal: AbortSignal;
+  /** Parts of an object whose images are not checked are a warning. Otherwise the object is refused. */
+  readonly allowUnread: boolean;
   /** Called for each image. */
   readonly onDecision: (decision: GateImage['decision'], source: DecisionSource) => void;
 }
@@ -42,10 +44,19 @@ export async function decideReview(
   mode: ReviewMode,
   context: DecideReviewContext,
 ): Promise<ReviewAnswer> {
-  const { images, problems } = reviewedImages(review);
+  const { images, problems, unread } = reviewedImages(review);
   if (problems.length > 0)
     return refusal(422, 'Invalid', `the images of the object cannot be read: ${listed(problems, 20)}`);
-  if (images.length === 0) return { allowed: true };
+  if (unread.length > 0 && !context.allowUnread)
+    return refusal(
+      422,
+      'Invalid',
+      `not every image of the object can be decided about: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
+    );
+  // Both webhooks see each object, and the user needs each warning once.
+  const unreadWarnings = mode === 'validate' ? unread : [];
+  if (images.length === 0)
+    return { allowed: true, ...(unreadWarnings.length > 0 && { warnings: unreadWarnings }) };
   if (images.length > mostImages)
     return refusal(
       422,
@@ -69,10 +80,10 @@ export async function decideReview(
     return { allowed: true, audit, ...(await digestPatch(decided, policy, review, context)) };
   const verdicts = verdictsOf(decided);
   const warnings = [
+    ...unreadWarnings,
     ...looseWarnings(decided),
     ...ceilingWarnings(review.object, verdicts, context.policy.profiles()),
   ];
-  // Both webhooks see each object, and the user needs each warning once.
   return { allowed: true, ...(warnings.length > 0 && { warnings }), audit };
 }
 

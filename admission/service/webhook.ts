@@ -1,7 +1,13 @@
 import { createServer } from 'node:https';
 import type { Server } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
+import {
+  closeServer,
+  limitHttpConnections,
+  listenOn,
+  readListenAddress,
+  smallRequestLimits,
+} from '../../base/connections/index.ts';
 import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ServingPair } from '../certificates/serving-pair.ts';
@@ -16,6 +22,8 @@ export interface WebhookOptions extends DecisionOptions {
   readonly listen: string;
   readonly policy: PolicyInForce;
   readonly pair: ServingPair;
+  /** Objects with parts whose images are not checked are admitted with a warning. Default: refused. */
+  readonly allowUnread?: boolean;
   /**
    * How long requests are accepted after `close` was called, in ms: until the API server knows that this
    * replica ends.
@@ -33,13 +41,6 @@ export interface Webhook {
   close(): Promise<void>;
 }
 
-/** In ms. A request that is not complete in time is ended. */
-const timeLimits = {
-  headersTimeout: 10_000,
-  requestTimeout: 30_000,
-  keepAliveTimeout: 120_000,
-  connectionsCheckingInterval,
-};
 const connectionLimits = { most: 4096, mostOfPeer: 2048 };
 /**
  * In bytes. A review has an object and the object before the change, each of at most about 1.5 MiB in etcd
@@ -59,7 +60,7 @@ const lastAnswersMs = 30_000;
  */
 export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   const { policy, log } = options;
-  const { host, port } = hostAndPort(options.listen);
+  const at = readListenAddress(options.listen) ?? noAddress(options.listen);
   let { pair } = options;
   let ending = false;
   const decisions = createImageDecisions(options);
@@ -69,7 +70,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     certificateSeconds: Math.round((pair.until.getTime() - Date.now()) / 1000),
   }));
   const context = {
-    ...{ policy, decisions, counts },
+    ...{ policy, decisions, counts, allowUnread: options.allowUnread ?? false },
     body: { ...bodyLimits, memory: { free: bodiesMemory } },
     held: { bytes: new Map<string, number>(), mostOfParty: bodiesOfParty },
     reviews: { inFlight: 0, most: mostReviews },
@@ -90,15 +91,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     response.once('close', () => place?.idle());
     void answerRequest(context, request, response);
   });
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ port, ...(host !== '' && { host }) }, () => {
-        server.removeListener('error', reject);
-        resolve();
-      });
-    });
-  } catch (thrown) {
+  const authority = await listenOn(server, at).catch(async (thrown: unknown) => {
     await decisions.close();
     throw asPortcullisError(thrown, {
       code: 'ADMISSION_LISTEN',
@@ -107,13 +100,11 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
       on: options.listen,
       fix: 'name another address by --listen',
     });
-  }
+  });
   // A failed accept, such as EMFILE. Without a listener it would end the process.
   server.on('error', context.onFailure);
-  const bound = server.address();
-  const actual = typeof bound === 'object' && bound !== null ? bound.port : port;
   return {
-    url: `https://${host === '' ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${actual}`,
+    url: `https://${authority}`,
     usePair(next) {
       try {
         server.setSecureContext({ key: next.key, cert: next.certificate, minVersion: 'TLSv1.2' });
@@ -125,14 +116,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     async close() {
       ending = true;
       await sleep(options.drainMs);
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
-      const timer = setTimeout(() => server.closeAllConnections(), lastAnswersMs);
-      // A connection whose request is answered becomes idle.
-      const idle = setInterval(() => server.closeIdleConnections(), 50);
-      await closed;
-      clearTimeout(timer);
-      clearInterval(idle);
+      await closeServer(server, lastAnswersMs);
       await decisions.close();
     },
   };
@@ -141,8 +125,8 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
 function secureServer({ certificate, key }: ServingPair): Server {
   try {
     return createServer({
-      ...timeLimits,
-      handshakeTimeout: timeLimits.headersTimeout,
+      ...smallRequestLimits,
+      handshakeTimeout: smallRequestLimits.headersTimeout,
       cert: certificate,
       key,
       minVersion: 'TLSv1.2',
@@ -164,16 +148,13 @@ function tlsError(): PortcullisError {
   });
 }
 
-function hostAndPort(listen: string): { readonly host: string; readonly port: number } {
-  const [, six, name, port] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(listen) ?? [];
-  if (port === undefined || Number(port) > 65_535)
-    throw new PortcullisError({
-      code: 'ADMISSION_LISTEN',
-      kind: 'invalid',
-      attempted: 'listen on',
-      on: listen,
-      why: 'it is not HOST:PORT',
-      fix: 'name an address such as :8443',
-    });
-  return { host: six ?? name ?? '', port: Number(port) };
+function noAddress(listen: string): never {
+  throw new PortcullisError({
+    code: 'ADMISSION_LISTEN',
+    kind: 'invalid',
+    attempted: 'listen on',
+    on: listen,
+    why: 'it is not HOST:PORT',
+    fix: 'name an address such as :8443',
+  });
 }

@@ -24,8 +24,7 @@ export const bitsOf = (family: IpFamily): number => (family === 4 ? 32 : 128);
  */
 export function parseIp(text: string): IpAddress | undefined {
   if (text === '') return undefined;
-  if (isIPv4(text))
-    return { family: 4, value: BigInt(text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)) };
+  if (isIPv4(text)) return { family: 4, value: BigInt(ipv4Number(text)) };
   if (!isIPv6(text) || text.includes('.') || text.includes('%')) return undefined;
   const [head = '', tail] = text.split('::');
   const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
@@ -34,6 +33,19 @@ export function parseIp(text: string): IpAddress | undefined {
   const all = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right];
   return { family: 6, value: all.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n) };
 }
+
+/** Without substrings: tens of thousands of addresses are parsed in a row. @param text an IPv4 address */
+function ipv4Number(text: string): number {
+  let [sum, part] = [0, 0];
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === dot) [sum, part] = [sum * 256 + part, 0];
+    else part = part * 10 + code - zero;
+  }
+  return sum * 256 + part;
+}
+
+const [dot, zero] = [0x2e, 0x30];
 
 /**
  * Parses an address with the length of its prefix, such as `10.0.0.1/8`. Returns undefined if the text is not

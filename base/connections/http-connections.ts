@@ -1,3 +1,6 @@
+import type { RequestListener } from 'node:http';
+import { createServer } from 'node:https';
+import type { Server as HttpsServer } from 'node:https';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { createConnectionGate } from './gate.ts';
@@ -64,4 +67,41 @@ function refuse(socket: Socket, encrypted: boolean): void {
   if (encrypted) return void socket.destroy();
   // Data that the client still sends is not read. A client that reads nothing holds no resources.
   socket.end(unavailable, () => socket.destroy());
+}
+
+/** In ms, for a service with small requests. A request that is not complete in time is ended. */
+export const smallRequestLimits = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 120_000,
+  connectionsCheckingInterval,
+};
+
+/**
+ * Creates a server that speaks HTTPS, from TLS 1.2 on.
+ * @param tls PEM. With `clientAuthorities`, clients may identify themselves by certificates; one without a
+ * certificate is not refused, because it may have a token
+ * @throws if the certificate, the key or an authority is not valid
+ */
+export function createHttpsServer(
+  timeLimits: typeof smallRequestLimits,
+  tls: { readonly certificate: string; readonly key: string; readonly clientAuthorities?: string },
+  listener: RequestListener,
+): HttpsServer {
+  const { certificate, key, clientAuthorities } = tls;
+  return createServer(
+    {
+      ...timeLimits,
+      handshakeTimeout: timeLimits.headersTimeout,
+      cert: certificate,
+      key,
+      minVersion: 'TLSv1.2',
+      ...(clientAuthorities !== undefined && {
+        ca: clientAuthorities,
+        requestCert: true,
+        rejectUnauthorized: false,
+      }),
+    },
+    listener,
+  );
 }

@@ -2,10 +2,19 @@ export { createConnectionGate } from './gate.ts';
 export type { ConnectionGate, ConnectionLimits, ConnectionPlace } from './gate.ts';
 export { createGatherer } from './gather.ts';
 export type { Gatherer } from './gather.ts';
+export { closeServer, listenOn, readListenAddress, refuseTunnel } from './listen.ts';
+export type { ListenAddress } from './listen.ts';
 export { networkPeer } from './peer.ts';
-export { connectionsCheckingInterval, limitHttpConnections } from './http-connections.ts';
+export {
+  connectionsCheckingInterval,
+  createHttpsServer,
+  limitHttpConnections,
+  smallRequestLimits,
+} from './http-connections.ts';
 export type { HttpConnections } from './http-connections.ts';
 export { createTurns } from './turns.ts';
 export type { Turns } from './turns.ts';
 export { readBody } from './read-body.ts';
 export type { Body, BodyLimits } from './read-body.ts';
+export { answerOrEnd, sendAnswer } from './send-answer.ts';
+export type { HttpAnswer } from './send-answer.ts';

@@ -119,32 +119,8 @@ export function createAuthorisation(
    * Runs distribution-spec's token authentication: GET with Basic, or OAuth2's refresh for an identity token.
    */
   async function fetchToken(grant: Grant, challenge: Challenge, registry: URL, task: Task): Promise<Kept> {
-    const { username, password, identityToken } = grant.credentials ?? {};
     const realm = tokenService(challenge.params['realm'], registry, rules, task);
-    const scope =
-      grant.scope ?? challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
-    const service = challenge.params['service'];
-    const fields = new URLSearchParams();
-    if (service !== undefined) fields.set('service', service);
-    let request: Pick<HttpRequest, 'method' | 'url' | 'headers' | 'body'>;
-    if (identityToken === undefined) {
-      for (const one of scope.split(' ')) if (one !== '') fields.append('scope', one);
-      for (const [name, value] of fields) realm.searchParams.append(name, value);
-      const headers =
-        username === undefined || password === undefined ? {} : { authorization: basic(username, password) };
-      request = { method: 'GET', url: realm, headers };
-    } else {
-      fields.set('scope', scope);
-      fields.set('grant_type', 'refresh_token');
-      fields.set('refresh_token', identityToken);
-      fields.set('client_id', 'portcullis');
-      request = {
-        method: 'POST',
-        url: realm,
-        headers: { 'content-type': 'application/x-www-form-urlencoded' },
-        body: Buffer.from(fields.toString()),
-      };
-    }
+    const request = tokenRequest(grant, challenge, realm);
     const answered = await transport
       .send({ ...request, totalMs: documentTimeout, ledBy: registry, task })
       .catch((error: unknown) => {
@@ -172,6 +148,37 @@ export function createAuthorisation(
   }
 
   return { known, answer, forget };
+}
+
+/** Returns a GET with Basic authentication, or OAuth2's refresh for an identity token. Pure. */
+function tokenRequest(
+  grant: Grant,
+  challenge: Challenge,
+  realm: URL,
+): Pick<HttpRequest, 'method' | 'url' | 'headers' | 'body'> {
+  const { username, password, identityToken } = grant.credentials ?? {};
+  const scope = grant.scope ?? challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
+  const service = challenge.params['service'];
+  const fields = new URLSearchParams();
+  if (service !== undefined) fields.set('service', service);
+  if (identityToken === undefined) {
+    const url = new URL(realm);
+    for (const one of scope.split(' ')) if (one !== '') fields.append('scope', one);
+    for (const [name, value] of fields) url.searchParams.append(name, value);
+    const headers =
+      username === undefined || password === undefined ? {} : { authorization: basic(username, password) };
+    return { method: 'GET', url, headers };
+  }
+  fields.set('scope', scope);
+  fields.set('grant_type', 'refresh_token');
+  fields.set('refresh_token', identityToken);
+  fields.set('client_id', 'portcullis');
+  return {
+    method: 'POST',
+    url: realm,
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    body: Buffer.from(fields.toString()),
+  };
 }
 
 /** A password is requested once per registry, not once per repository. */

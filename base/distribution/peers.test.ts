@@ -2,27 +2,17 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { freePort } from '../../test/fixtures/free-port.ts';
 import { createRegistryClient, mediaTypes, parseReference } from './index.ts';
 import type { Descriptor, RegistryClient, RegistryRepository } from './index.ts';
 
 const peers = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'bin');
 const run = promisify(execFile);
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 interface Peer {
   readonly host: string;
@@ -47,7 +37,7 @@ async function start(
       () => false,
     );
     if (up) break;
-    assert.ok(tries < 100 && child.exitCode === null, `${binary} did not start`);
+    assert.ok(tries < 1200 && child.exitCode === null, `${binary} did not start`);
     await sleep(50);
   }
   const close = async (): Promise<void> => {

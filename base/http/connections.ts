@@ -55,12 +55,41 @@ const newRecord = (): ConnectedTo => new LRUCache({ max: 1000 });
  */
 const connectedBySystem = newRecord();
 
+/** The TLS contexts of the identities in use. */
+function createContexts() {
+  const contexts = new LRUCache<string, SecureContext>({ max: 16 });
+
+  /** undefined: Node's own authorities are enough. All contexts share them. */
+  function of(
+    identity: TlsIdentity | undefined,
+    { id, certificates }: Anchors,
+  ): { id: string; context?: SecureContext } {
+    const system = identity?.only === true && identity.ca !== undefined ? [] : certificates;
+    if (identity === undefined && system.length === 0) return { id: '' };
+    const key = JSON.stringify([identity?.id ?? '', id]);
+    const kept = contexts.get(key);
+    if (kept !== undefined) return { id: key, context: kept };
+    const { ca = [], cert, key: secret } = identity ?? {};
+    const node = identity?.only === true && identity.ca !== undefined ? [] : getCACertificates('default');
+    const all = [...node, ...system, ...ca];
+    const context = createSecureContext({
+      ca: all,
+      ...(cert === undefined ? {} : { cert: typeof cert === 'string' ? cert : [...cert] }),
+      ...(secret === undefined ? {} : { key: typeof secret === 'string' ? secret : [...secret] }),
+    });
+    contexts.set(key, context);
+    return { id: key, context };
+  }
+
+  return { of, clear: () => contexts.clear() };
+}
+
 export function openConnections(options: ConnectionOptions): Connections {
   const proxies = proxyRulesOf(options.environment);
   const anchors = options.anchors ?? sharedTrustAnchors(options.environment);
   const lookup = options.lookup ?? systemLookup;
   const connected = options.lookup === undefined ? connectedBySystem : newRecord();
-  const contexts = new LRUCache<string, SecureContext>({ max: 16 });
+  const contexts = createContexts();
   const closing = new Set<Promise<unknown>>();
   const dispatchers = new LRUCache<string, Dispatcher>({
     max: 64,
@@ -81,28 +110,6 @@ export function openConnections(options: ConnectionOptions): Connections {
     keepAliveTimeout: keepAliveMs,
     allowH2: false,
   };
-
-  /** undefined: Node's own authorities are enough. All contexts share them. */
-  function contextOf(
-    identity: TlsIdentity | undefined,
-    { id, certificates }: Anchors,
-  ): { id: string; context?: SecureContext } {
-    const system = identity?.only === true && identity.ca !== undefined ? [] : certificates;
-    if (identity === undefined && system.length === 0) return { id: '' };
-    const key = JSON.stringify([identity?.id ?? '', id]);
-    const kept = contexts.get(key);
-    if (kept !== undefined) return { id: key, context: kept };
-    const { ca = [], cert, key: secret } = identity ?? {};
-    const node = identity?.only === true && identity.ca !== undefined ? [] : getCACertificates('default');
-    const all = [...node, ...system, ...ca];
-    const context = createSecureContext({
-      ca: all,
-      ...(cert === undefined ? {} : { cert: typeof cert === 'string' ? cert : [...cert] }),
-      ...(secret === undefined ? {} : { key: typeof secret === 'string' ? secret : [...secret] }),
-    });
-    contexts.set(key, context);
-    return { id: key, context };
-  }
 
   function direct(reach: Reach, tls: buildConnector.BuildOptions): Agent {
     const connect = buildConnector({
@@ -159,7 +166,7 @@ export function openConnections(options: ConnectionOptions): Connections {
       const isTls = url.protocol === 'https:' || proxy?.protocol === 'https:';
       const found = isTls ? await anchors.current() : { id: '', certificates: [] };
       const own = url.protocol === 'https:' ? identity : undefined;
-      const { id, context } = isTls ? contextOf(own, found) : { id: '' };
+      const { id, context } = isTls ? contexts.of(own, found) : { id: '' };
       const key = JSON.stringify([id, own?.id, proxy === undefined ? reach : proxy.href]);
       if (isClosed) throw httpError('HTTP_UNREACHABLE', url, `${url.host}: the client was closed`);
       const kept = dispatchers.get(key);
@@ -168,7 +175,7 @@ export function openConnections(options: ConnectionOptions): Connections {
         ...(context === undefined ? {} : { secureContext: context }),
         ...(own?.servername === undefined ? {} : { servername: own.servername }),
       };
-      const plain = proxy?.protocol === 'https:' ? contextOf(undefined, found).context : undefined;
+      const plain = proxy?.protocol === 'https:' ? contexts.of(undefined, found).context : undefined;
       const made =
         proxy === undefined
           ? direct(reach, tls)

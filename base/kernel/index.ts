@@ -98,6 +98,7 @@ export { openPipe, openPipes, reapProcess, spawnProcess } from './processes/spaw
 export type { Pipe } from './processes/spawn.ts';
 export type { ProcessEnd, SpawnedProcess } from './processes/spawn.ts';
 export { sealedFile } from './files/sealed-file.ts';
+export { watchInEventLoop } from './polling/event-loop.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './polling/eventfd.ts';
 export {
   EPOLLERR,

@@ -1,19 +1,4 @@
-import { openDetachedMount } from './mounts/detached-mount.ts';
-import { bindMount, checkIdmap, mount, setPropagation, umount } from './mounts/mount.ts';
-import { mountOverlay } from './mounts/overlay.ts';
-import { limitsProjects, limitTrees } from './files/project-quota.ts';
+import { mountCalls } from './mount-calls.ts';
 import { serveCalls } from './worker-calls.ts';
 
-const calls = {
-  mount,
-  umount,
-  bindMount,
-  checkIdmap,
-  setPropagation,
-  mountOverlay,
-  openDetachedMount,
-  limitsProjects,
-  limitTrees,
-};
-export type MountCalls = typeof calls;
-serveCalls(calls);
+serveCalls(mountCalls);

@@ -1,6 +1,4 @@
-import { spawnProcess } from './processes/spawn.ts';
+import { programCalls } from './program-calls.ts';
 import { serveCalls } from './worker-calls.ts';
 
-const calls = { spawnProcess };
-export type ProgramCalls = typeof calls;
-serveCalls(calls);
+serveCalls(programCalls);

@@ -2,9 +2,9 @@ import { startWorker } from '../process/index.ts';
 import { onDemand } from './on-demand.ts';
 import { connectCalls } from './worker-calls.ts';
 import type { Caller } from './worker-calls.ts';
-import type { MountCalls } from './kernel-mounts.worker.ts';
-import type { ProgramCalls } from './kernel-programs.worker.ts';
-import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
+import type { MountCalls } from './mount-calls.ts';
+import type { ProgramCalls } from './program-calls.ts';
+import type { NamespaceCalls } from './namespace-calls.ts';
 import type { FileCalls } from './kernel-files.worker.ts';
 import type { MountedFile } from './mounts/detached-mount.ts';
 import type { BindOptions, Propagation } from './mounts/mount.ts';
@@ -15,7 +15,7 @@ import type { DiskUsage } from './files/disk-usage.ts';
 
 /**
  * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`. Each runs in one of four
- * Workers, which start when they are needed and end when they are idle.
+ * Workers, which start when they are needed and end when they are idle. A start can share one.
  */
 export interface Kernel {
   mount(source: string, target: string, fstype: string, flags: number, data?: string): Promise<void>;
@@ -100,13 +100,27 @@ export interface Kernel {
  */
 const IDLE_MS = 15_000;
 
+/** How long the first Worker serves everything, unless `rest` is called before. */
+const SHARED_MS = 5_000;
+/**
+ * How long a call waits for those before it in the shared Worker. Afterwards each kind of calls has its own
+ * Worker: a file system or a program may never answer.
+ */
+const PATIENCE_MS = 200;
+
 /**
  * Starts one Worker for mounts and one for namespace windows. The Workers for programs, and for calls that
  * may take seconds (removal, syncfs, usage), start at their first call. This way a slow removal never delays
  * a pin or a mount, and a mount never delays an exec. An idle Worker ends, and a crashed one is replaced at
  * the next call.
+ * @param options.isShared whether one Worker first serves mounts, namespaces and programs: for five seconds,
+ * or until `rest` is called, or a call takes long. A start has few of these calls, and three Workers would
+ * take more memory and time than they save.
  */
-export async function startKernelWorker(): Promise<Kernel> {
+export async function startKernelWorker({ isShared = false } = {}): Promise<Kernel> {
+  const first = onDemand(IDLE_MS, () =>
+    connectCalls<FirstCalls>(startWorker(import.meta.url, './kernel-first.worker.ts')),
+  );
   const mounts = onDemand(IDLE_MS, () =>
     connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')),
   );
@@ -119,17 +133,45 @@ export async function startKernelWorker(): Promise<Kernel> {
   const files = onDemand(IDLE_MS, () =>
     connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')),
   );
-  const mounting: Caller<MountCalls>['call'] = (name, ...values) =>
-    mounts.use((caller) => caller.call(name, ...values));
-  const pinning: Caller<NamespaceCalls>['call'] = (name, ...values) => {
-    // The mounts and programs of a pod follow its namespaces.
-    for (const worker of [mounts, programs]) void worker.use(nothing).catch(() => undefined);
-    return namespaces.use((caller) => caller.call(name, ...values));
+  let sharing = isShared;
+  const shares = (): boolean => sharing;
+  const separate = (): void => void (sharing = false);
+  const sharedUntil = isShared ? setTimeout(separate, SHARED_MS).unref() : undefined;
+  // The shared Worker gets one call at a time, so that no call is behind another that never ends.
+  let before = Promise.resolve();
+  const inTurn = async <Result>(
+    shared: (caller: FirstCaller) => Promise<Result>,
+    own: () => Promise<Result>,
+  ): Promise<Result> => {
+    if (!shares()) return own();
+    const mine = before;
+    const done = Promise.withResolvers<void>();
+    before = mine.then(() => done.promise);
+    try {
+      await within(PATIENCE_MS, mine, separate);
+      return await (shares() ? first.use(shared) : own());
+    } finally {
+      done.resolve();
+    }
   };
+  const mounting: Caller<MountCalls>['call'] = (name, ...values) =>
+    inTurn(
+      (caller) => caller.call(name, ...(values as never)),
+      () => mounts.use((caller) => caller.call(name, ...values)),
+    );
+  const pinning: Caller<NamespaceCalls>['call'] = (name, ...values) =>
+    inTurn(
+      (caller) => caller.call(name, ...(values as never)),
+      () => {
+        // The mounts and programs of a pod follow its namespaces.
+        for (const worker of [mounts, programs]) void worker.use(nothing).catch(() => undefined);
+        return namespaces.use((caller) => caller.call(name, ...values));
+      },
+    );
   const filing: Caller<FileCalls>['call'] = (name, ...values) =>
     files.use((caller) => caller.call(name, ...values));
   // A Worker that cannot be started is reported now.
-  await Promise.all([mounts.use(nothing), namespaces.use(nothing)]);
+  await (sharing ? first.use(nothing) : Promise.all([mounts.use(nothing), namespaces.use(nothing)]));
   return {
     mount: (...values) => mounting('mount', ...values),
     umount: (...values) => mounting('umount', ...values),
@@ -139,7 +181,11 @@ export async function startKernelWorker(): Promise<Kernel> {
     openDetachedMount: (...values) => mounting('openDetachedMount', ...values),
     limitsProjects: (path) => mounting('limitsProjects', path),
     limitTrees: (...values) => mounting('limitTrees', ...values),
-    spawnProcess: (program) => programs.use((caller) => caller.call('spawnProcess', program)),
+    spawnProcess: (program) =>
+      inTurn(
+        (caller) => caller.call('spawnProcess', program),
+        () => programs.use((caller) => caller.call('spawnProcess', program)),
+      ),
     setPropagation: (...values) => mounting('setPropagation', ...values),
     syncfs: (path) => filing('syncfs', path),
     removeTree: (path) => filing('removeTree', path),
@@ -149,15 +195,38 @@ export async function startKernelWorker(): Promise<Kernel> {
     pinNamespacesOf: (...values) => pinning('pinNamespacesOf', ...values),
     configureNamespaces: (input) => pinning('configureNamespaces', input),
     unpinNamespaces: (dir) => pinning('unpinNamespaces', dir),
-    readNetFiles: (...values) => namespaces.use((caller) => caller.call('readNetFiles', ...values)),
-    answers: (worker) => ({ mounts, namespaces, programs })[worker].ask((caller) => caller.ping()),
+    readNetFiles: (...values) =>
+      inTurn(
+        (caller) => caller.call('readNetFiles', ...values),
+        () => namespaces.use((caller) => caller.call('readNetFiles', ...values)),
+      ),
+    async answers(worker) {
+      const asked = [first, { mounts, namespaces, programs }[worker]];
+      await Promise.all(asked.map((one) => one.ask((caller) => caller.ping())));
+    },
     rest() {
-      for (const worker of [mounts, namespaces, programs, files]) worker.rest();
+      separate();
+      for (const worker of [first, mounts, namespaces, programs, files]) worker.rest();
     },
     async close() {
-      await Promise.all([mounts, namespaces, programs, files].map((worker) => worker.close()));
+      clearTimeout(sharedUntil);
+      await Promise.all([first, mounts, namespaces, programs, files].map((worker) => worker.close()));
     },
   };
+}
+
+type FirstCalls = MountCalls & NamespaceCalls & ProgramCalls;
+type FirstCaller = Pick<Caller<FirstCalls>, 'call'>;
+
+/** Resolves with the promise, or calls `late` and resolves after some milliseconds. */
+async function within(milliseconds: number, promise: Promise<void>, late: () => void): Promise<void> {
+  const wait = Promise.withResolvers<void>();
+  const timer = setTimeout(() => {
+    late();
+    wait.resolve();
+  }, milliseconds);
+  await Promise.race([promise, wait.promise]);
+  clearTimeout(timer);
 }
 
 const nothing = (): Promise<void> => Promise.resolve();

@@ -1,11 +1,11 @@
-import { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
-import { parseJson } from '../json/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
+import { isPortcullisError } from '../errors/index.ts';
+import type { PortcullisError } from '../errors/index.ts';
 import { createHttpClient, isHttpError } from '../http/index.ts';
 import type { HttpAnswer, HttpClient, TlsIdentity } from '../http/index.ts';
+import { readEvents, readItems, readWhole } from './api-answers.ts';
+import type { WatchLimits } from './api-answers.ts';
+import { refusal, unreachableServer } from './api-errors.ts';
 import type { ApiAccess } from './kubeconfig.ts';
-import { createListSplitter } from './list-stream.ts';
 
 /** The Kubernetes API over HTTP/1.1: one answer, or a stream of events. */
 export interface ApiClient {
@@ -81,16 +81,6 @@ interface RequestLimits {
   readonly silenceMs?: number;
 }
 
-/** When a stream is considered dead, in milliseconds. */
-export interface WatchLimits {
-  readonly silence: number;
-  readonly whole: number;
-}
-
-/** etcd stores objects of at most 1.5 MiB, and a page has 500 of them. Few objects come near the limit. */
-const answerBytes = 256 * 1024 * 1024;
-const eventBytes = 16 * 1024 * 1024;
-const itemBytes = eventBytes;
 const answerMs = 60_000;
 /** A list of a large cluster may come in one answer. */
 const listLimits: RequestLimits = { totalMs: 600_000, silenceMs: answerMs };
@@ -101,6 +91,33 @@ const headersMs = 15_000;
  */
 const probeAfterMs = 10_000;
 
+/** Keeps the connections of one access, until another one replaces it. */
+function createConnections(userAgent: string): {
+  clientFor(access: ApiAccess): HttpClient;
+  close(): void;
+} {
+  let connections: { readonly id: string; readonly client: HttpClient } | undefined;
+  return {
+    clientFor({ id }) {
+      if (connections?.id === id) return connections.client;
+      // Open streams on the old connections end there and begin again on new ones.
+      void connections?.client.close();
+      const client = createHttpClient({
+        userAgent,
+        connections: 8,
+        probeAfterMs,
+        timeouts: { connect: headersMs, headers: headersMs },
+      });
+      connections = { id, client };
+      return client;
+    },
+    close() {
+      void connections?.client.close();
+      connections = undefined;
+    },
+  };
+}
+
 /**
  * Creates a client of the API. After a failure, the next of several servers is asked.
  * @param readAccess called before each request, because the files that the kubeconfig names may have been
@@ -110,21 +127,7 @@ export function createApiClient(
   readAccess: () => Promise<ApiAccess>,
   { userAgent, rights, meanwhile }: ApiClientOptions,
 ): ApiClient {
-  let connections: { readonly id: string; readonly client: HttpClient } | undefined;
-
-  function clientFor({ id }: ApiAccess): HttpClient {
-    if (connections?.id === id) return connections.client;
-    // Open streams on the old connections end there and begin again on new ones.
-    void connections?.client.close();
-    const client = createHttpClient({
-      userAgent,
-      connections: 8,
-      probeAfterMs,
-      timeouts: { connect: headersMs, headers: headersMs },
-    });
-    connections = { id, client };
-    return client;
-  }
+  const connections = createConnections(userAgent);
 
   /** Which of several servers is asked: the next one after a failure. */
   let turn = 0;
@@ -153,7 +156,7 @@ export function createApiClient(
     const tls = (): Promise<TlsIdentity> => Promise.resolve(identityOf(access));
     let answer: HttpAnswer;
     try {
-      answer = await clientFor(access).send({
+      answer = await connections.clientFor(access).send({
         ...request,
         url,
         headers,
@@ -228,104 +231,8 @@ export function createApiClient(
       }
     },
 
-    close() {
-      void connections?.client.close();
-      connections = undefined;
-    },
+    close: connections.close,
   };
-}
-
-/** Calls `onEvent` for each event of a stream. @throws when the stream breaks, is silent or does not end */
-async function readEvents(
-  answer: HttpAnswer,
-  limits: WatchLimits,
-  onEvent: (event: unknown) => void,
-): Promise<void> {
-  let given: Error | undefined;
-  const give = (why: string): void => {
-    given = new Error(why);
-    answer.destroy(given);
-  };
-  const whole = setTimeout(give, limits.whole, 'the stream did not end when it should have');
-  const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
-  try {
-    for await (const line of linesOf(answer.chunks(Infinity))) {
-      silent.refresh();
-      onEvent(parseJson(line));
-    }
-  } catch (thrown) {
-    if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
-    throw given ?? thrown;
-  } finally {
-    clearTimeout(whole);
-    clearTimeout(silent);
-    answer.destroy();
-  }
-}
-
-function unreachableServer(on: string, path: string, meanwhile: string, thrown: unknown): PortcullisError {
-  return new PortcullisError({
-    code: 'KUBERNETES_API_UNREACHABLE',
-    kind: 'unavailable',
-    attempted: `ask the API server for ${path}`,
-    on,
-    why: reasonOf(thrown),
-    fix: `check that the API server runs and can be reached; it is asked again, and meanwhile ${meanwhile}`,
-    cause: thrown,
-  });
-}
-
-async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  let rest: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    let from = 0;
-    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
-      rest.push(chunk.subarray(from, end));
-      const line = Buffer.concat(rest).toString('utf8');
-      rest = [];
-      length = 0;
-      from = end + 1;
-      if (line.trim() !== '') yield line;
-    }
-    length += chunk.length - from;
-    if (length > eventBytes) throw new Error(`an event is larger than ${eventBytes} bytes`);
-    if (from < chunk.length) rest.push(chunk.subarray(from));
-  }
-  if (length > 0) throw new Error('the stream broke off in the middle of an event');
-}
-
-const readWhole = async (answer: HttpAnswer): Promise<unknown> =>
-  parseJson(await bodyOf(answer, answerBytes));
-
-async function readItems(answer: HttpAnswer, onItem: (item: unknown) => void): Promise<unknown> {
-  const splitter = createListSplitter(itemBytes);
-  for await (const chunk of chunksOf(answer, Infinity))
-    for (const item of splitter.take(chunk)) onItem(parseJson(item));
-  return parseJson(splitter.end());
-}
-
-/** @param mostBytes of the body as it is sent */
-function chunksOf(answer: HttpAnswer, mostBytes: number): AsyncIterable<Buffer> {
-  if (answer.header('content-encoding') !== 'gzip') return answer.chunks(mostBytes) as AsyncIterable<Buffer>;
-  const sent = Readable.from(answer.chunks(mostBytes));
-  const body = createGunzip();
-  sent.once('error', (error) => body.destroy(error)).pipe(body);
-  return body as AsyncIterable<Buffer>;
-}
-
-/** Reads a body that may be compressed. */
-async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
-  if (answer.header('content-encoding') !== 'gzip') return (await answer.bytes(mostBytes)).toString('utf8');
-  const body = chunksOf(answer, mostBytes);
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of body) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > mostBytes) throw new Error(`the answer is larger than ${mostBytes} bytes`);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 /** Only the certificate authority of the kubeconfig is trusted for its server. */
@@ -333,65 +240,3 @@ function identityOf({ id, tls }: ApiAccess): TlsIdentity {
   const { ca, ...rest } = tls;
   return { id, only: true, ...rest, ...(ca !== undefined && { ca: [ca] }) };
 }
-
-/**
- * Reads what a failed answer says: a `Status` of the Kubernetes API, or any text of a proxy in front of it.
- */
-async function refusal(
-  host: string,
-  path: string,
-  answer: HttpAnswer,
-  rights: string,
-): Promise<PortcullisError> {
-  const { status } = answer;
-  const text = await bodyOf(answer, 64 * 1024).catch(() => '');
-  answer.destroy();
-  let said = '';
-  try {
-    const { message } = parseJson(text) as { message?: unknown };
-    if (typeof message === 'string') said = message.slice(0, 500);
-  } catch {
-    // The answer does not come from the API server itself.
-  }
-  const seconds = Number(answer.header('retry-after') ?? NaN);
-  return refused(host, path, status, said, Number.isFinite(seconds) ? seconds : undefined, rights);
-}
-
-const adviceFor = (status: number, rights?: string): string => {
-  if (status === 401) return 'renew the credentials that the kubeconfig names';
-  if (status === 403 && rights !== undefined) return `let the user of the kubeconfig ${rights}`;
-  return 'it is asked again; look at the API server if this goes on';
-};
-
-/** Also used for a stream event that says why the stream ends. */
-export function refused(
-  on: string,
-  path: string,
-  status: number,
-  said: string,
-  retryAfterSeconds?: number,
-  rights?: string,
-): PortcullisError {
-  return new PortcullisError({
-    code: 'KUBERNETES_API_REFUSED',
-    kind: status === 401 || status === 403 ? 'denied' : 'unavailable',
-    attempted: `ask the API server for ${path}`,
-    on,
-    why: `it answered ${status}${said === '' ? '' : `: ${said}`}`,
-    fix: adviceFor(status, rights),
-    details: { status, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) },
-  });
-}
-
-/** The server no longer has the requested version (410 Gone). */
-export const expired = 410;
-
-const detailOf = (thrown: unknown, name: string): number | undefined => {
-  const value = isPortcullisError(thrown) ? thrown.failure.details?.[name] : undefined;
-  return typeof value === 'number' ? value : undefined;
-};
-/** Returns the status of a refusal by the server, or undefined for any other error. */
-export const statusOf = (thrown: unknown): number | undefined => detailOf(thrown, 'status');
-/** In milliseconds, at most a minute. */
-export const retryAfterOf = (thrown: unknown): number =>
-  Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;

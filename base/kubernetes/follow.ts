@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expired, refused, retryAfterOf, statusOf } from './api-client.ts';
+import { expired, refused, retryAfterOf, statusOf } from './api-errors.ts';
 import type { ApiClient } from './api-client.ts';
 import { list } from './list.ts';
 import type { Followed, ListFollower } from './list.ts';

@@ -1,5 +1,7 @@
-export { createApiClient, expired, refused, retryAfterOf, statusOf } from './api-client.ts';
-export type { ApiChange, ApiClient, ApiClientOptions, Query, WatchLimits } from './api-client.ts';
+export type { WatchLimits } from './api-answers.ts';
+export { createApiClient } from './api-client.ts';
+export type { ApiChange, ApiClient, ApiClientOptions, Query } from './api-client.ts';
+export { expired, refused, retryAfterOf, statusOf } from './api-errors.ts';
 export { createCollection } from './collection.ts';
 export type { Collection, ListedCollection } from './collection.ts';
 export { follow, usualTiming } from './follow.ts';

@@ -12,6 +12,9 @@ export interface ListSplitter {
 const [quote, backslash, open, close, openList, closeList, comma] = [
   0x22, 0x5c, 0x7b, 0x7d, 0x5b, 0x5d, 0x2c,
 ];
+/** 1 for each byte that is structure outside of a text. */
+const kinds = new Uint8Array(256);
+for (const byte of [open, close, openList, closeList, comma]) kinds[byte] = 1;
 const isBlank = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 const itemsKey = '"items":';
 
@@ -30,6 +33,9 @@ export function createListSplitter(mostBytes: number): ListSplitter {
   let inItems = false;
   let isDone = false;
 
+  const noteTail = (byte: number): void => {
+    tail = (tail + String.fromCharCode(byte)).slice(-itemsKey.length - 1);
+  };
   const bounded = (bytes: number, what: string): void => {
     if (bytes > mostBytes) throw new Error(`${what} is larger than ${mostBytes} bytes`);
   };
@@ -40,52 +46,51 @@ export function createListSplitter(mostBytes: number): ListSplitter {
     bounded(frameBytes, 'the list apart from its items');
   };
 
-  /** Follows texts and nesting. Returns whether the byte is structure. */
-  const isStructure = (byte: number): boolean => {
-    if (inText) {
-      if (isEscaped) isEscaped = false;
-      else if (byte === backslash) isEscaped = true;
-      else if (byte === quote) inText = false;
-      return false;
-    }
-    if (byte === quote) inText = true;
-    return byte !== quote;
-  };
-
   return {
     take(chunk) {
       const items: string[] = [];
       let from = 0;
       const endItem = (end: number): void => {
-        item.push(Buffer.from(chunk.subarray(from, end)));
-        const text = Buffer.concat(item).toString('utf8').trim();
-        if (text !== '') items.push(text);
+        const last = Buffer.from(chunk.buffer, chunk.byteOffset + from, end - from);
+        const whole = item.length === 0 ? last : Buffer.concat([...item, last]);
+        const words = whole.toString('utf8').trim();
+        if (words !== '') items.push(words);
         item = [];
         itemBytes = 0;
         from = end + 1;
       };
+      // The state is local here, because each byte of tens of MB needs it.
+      let [text, escaped, level] = [inText, isEscaped, depth];
       for (let at = 0; at < chunk.length; at++) {
         const byte = chunk[at] ?? 0;
-        const structural = isStructure(byte);
-        if (!inItems && depth === 1 && !isBlank(byte))
-          tail = (tail + String.fromCharCode(byte)).slice(-itemsKey.length - 1);
-        if (!structural) continue;
-        if (inItems && depth === 2 && byte === comma) endItem(at);
-        else if (byte === open || byte === openList) {
-          depth += 1;
-          if (byte !== openList || depth !== 2 || isDone || !tail.endsWith(`${itemsKey}[`)) continue;
+        if (text) {
+          if (escaped) escaped = false;
+          else if (byte === backslash) escaped = true;
+          else if (byte === quote) text = false;
+          if (!inItems && level === 1 && !isBlank(byte)) noteTail(byte);
+          continue;
+        }
+        if (byte === quote) text = true;
+        if (!inItems && level === 1 && !isBlank(byte)) noteTail(byte);
+        if (text || kinds[byte] === 0) continue;
+        if (byte === comma) {
+          if (inItems && level === 2) endItem(at);
+        } else if (byte === open || byte === openList) {
+          level += 1;
+          if (byte !== openList || level !== 2 || isDone || !tail.endsWith(`${itemsKey}[`)) continue;
           inItems = true;
           keepFrame(chunk.subarray(from, at + 1));
           from = at + 1;
-        } else if (byte === close || byte === closeList) {
-          if (inItems && depth === 2) {
+        } else {
+          if (inItems && level === 2) {
             endItem(at);
             from = at;
             [inItems, isDone] = [false, true];
           }
-          depth -= 1;
+          level -= 1;
         }
       }
+      [inText, isEscaped, depth] = [text, escaped, level];
       const rest = chunk.subarray(from);
       if (inItems) {
         item.push(Buffer.from(rest));

@@ -1,4 +1,4 @@
-import { expired, refused, statusOf } from './api-client.ts';
+import { expired, refused, statusOf } from './api-errors.ts';
 import type { ApiClient, Query } from './api-client.ts';
 
 /**

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isPortcullisError } from '../errors/index.ts';
 import { createApiClient } from './api-client.ts';
 import { followOptional } from './optional.ts';
 
@@ -17,12 +18,16 @@ const timing = {
 
 /** An API server whose collection can be installed, and what a follower was given. */
 async function open(t: TestContext, options: { readonly since?: string; readonly status?: number } = {}) {
-  const state = { isInstalled: false, status: options.status ?? 404 };
+  const state = { isInstalled: false, isMoved: false, status: options.status ?? 404 };
   const streams = new Set<ServerResponse>();
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://server');
     const answer = (status: number, body: object): void =>
       void response.writeHead(status).end(JSON.stringify(body));
+    if (state.isMoved && url.pathname === '/apis/things.example')
+      return answer(200, { versions: [{ version: 'v2' }, { version: '../v3' }] });
+    if (state.isMoved && url.pathname === '/apis/things.example/v2')
+      return answer(200, { resources: [{ name: 'things' }] });
     if (!state.isInstalled)
       return answer(state.status, { kind: 'Status', code: state.status, message: 'no' });
     if (url.pathname === version) return answer(200, { resources: [{ name: 'things' }] });
@@ -46,6 +51,7 @@ async function open(t: TestContext, options: { readonly since?: string; readonly
     { userAgent: 'test', rights: 'list and watch things', meanwhile: 'things stay' },
   );
   const told: string[] = [];
+  const codes = new Set<string>();
   const ended = new AbortController();
   const following = followOptional(
     client,
@@ -58,7 +64,10 @@ async function open(t: TestContext, options: { readonly since?: string; readonly
       reached: () => void told.push('reached'),
       changed: () => undefined,
       removed: () => undefined,
-      failed: () => void told.push('failed'),
+      failed(thrown) {
+        told.push('failed');
+        codes.add(isPortcullisError(thrown) ? thrown.code : '');
+      },
     },
     ended.signal,
     timing,
@@ -72,12 +81,17 @@ async function open(t: TestContext, options: { readonly since?: string; readonly
   });
   return {
     told,
+    codes,
+    /** The server has the collection in another version only. */
+    move(): void {
+      state.isMoved = true;
+    },
     install(isInstalled: boolean): void {
       state.isInstalled = isInstalled;
       for (const stream of streams) stream.end();
     },
     async until(text: string): Promise<void> {
-      for (const end = Date.now() + 20_000; !told.join(' ').endsWith(text);) {
+      for (const end = Date.now() + 60_000; !told.join(' ').endsWith(text);) {
         assert.ok(Date.now() < end, `${told.join(' ')}, not ${text}`);
         await sleep(5);
       }
@@ -111,4 +125,17 @@ test('a server that does not say whether it has the collection is a failure, and
   assert.ok(!told.includes('complete'));
   install(true);
   await until('begin a complete reached');
+});
+
+test('a collection that moved to another version is not absent: its objects stay, and the failure says why', async (t) => {
+  const { until, told, codes, install, move } = await open(t);
+  await until('begin complete reached');
+  install(true);
+  await until('begin a complete reached');
+  told.length = 0;
+  move();
+  install(false);
+  await sleep(timing.absentFor * 3);
+  assert.ok(!told.includes('complete'), told.join(' '));
+  assert.ok(codes.has('KUBERNETES_VERSION_NOT_SERVED'), [...codes].join(' '));
 });

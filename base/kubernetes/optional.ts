@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { statusOf } from './api-client.ts';
+import { PortcullisError } from '../errors/index.ts';
+import { statusOf } from './api-errors.ts';
 import type { ApiClient } from './api-client.ts';
 import { follow, usualTiming } from './follow.ts';
 import type { FollowTiming, Follower } from './follow.ts';
-import { fieldsOf, listOf } from './object-fields.ts';
+import { fieldsOf, listOf, textOf } from './object-fields.ts';
+import type { ObjectFields } from './object-fields.ts';
 
 /** A collection that a server may not have, because a CustomResourceDefinition brings it. */
 export interface OptionalCollection {
@@ -24,11 +26,15 @@ export interface OptionalTiming extends FollowTiming {
 export const usualOptionalTiming: OptionalTiming = { ...usualTiming, again: 45_000, absentFor: 10_000 };
 
 const absent = 404;
+/** Versions of a group that are searched. Groups have a few. */
+const mostVersions = 16;
 
 /**
  * Follows a collection as {@link follow} does, when the server has it, and notices when it is installed or
  * removed. While it is absent, it is an empty list. What the discovery says decides (Kubernetes API concepts,
  * "API Discovery"), because a user without rights for an absent collection is refused as for an existing one.
+ * A collection that the server has in other versions only is not absent: its objects stay as they were last
+ * known, and the follower receives KUBERNETES_VERSION_NOT_SERVED.
  * Runs until the signal is aborted. Never throws.
  */
 export async function followOptional(
@@ -45,14 +51,28 @@ export async function followOptional(
   let isFirst = true;
   let failures = 0;
 
-  const exists = async (): Promise<boolean> => {
+  const find = async (asked: string): Promise<ObjectFields | undefined> => {
     try {
-      const { resources } = fieldsOf(await client.get(version, {}, signal));
-      return listOf(resources).some((one) => fieldsOf(one)['name'] === resource);
+      return fieldsOf(await client.get(asked, {}, signal));
     } catch (thrown) {
-      if (statusOf(thrown) === absent) return false;
+      if (statusOf(thrown) === absent) return undefined;
       throw thrown;
     }
+  };
+  const has = async (asked: string): Promise<boolean> =>
+    listOf((await find(asked))?.['resources']).some((one) => fieldsOf(one)['name'] === resource);
+  /** @throws KUBERNETES_VERSION_NOT_SERVED when the server has the collection in other versions only */
+  const exists = async (): Promise<boolean> => {
+    if (await has(version)) return true;
+    const group = version.slice(0, version.lastIndexOf('/'));
+    const versions = listOf((await find(group))?.['versions'])
+      .map((one) => textOf(fieldsOf(one)['version']))
+      .filter((one) => /^[a-z0-9]{1,63}$/u.test(one))
+      .slice(0, mostVersions);
+    for (const other of versions)
+      if (`${group}/${other}` !== version && (await has(`${group}/${other}`)))
+        throw notServed(version, resource, other);
+    return false;
   };
   const pause = (ms: number): Promise<void> =>
     sleep(ms * (1 + Math.random() / 3), undefined, { signal }).catch(() => undefined);
@@ -108,3 +128,13 @@ export async function followOptional(
     }
   }
 }
+
+const notServed = (version: string, resource: string, other: string): PortcullisError =>
+  new PortcullisError({
+    code: 'KUBERNETES_VERSION_NOT_SERVED',
+    kind: 'unimplemented',
+    attempted: `follow ${resource} of the API server`,
+    on: `${version}/${resource}`,
+    why: `the API server has ${resource} in the version ${other}, and no longer in this one`,
+    fix: 'serve this version in the CustomResourceDefinition too, or update Portcullis to one that reads the other',
+  });

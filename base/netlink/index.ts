@@ -62,6 +62,7 @@ export {
   within,
 } from './netfilter/expressions.ts';
 export { bindLogGroup, holderOfLogGroup } from './netfilter/log-groups.ts';
+export { writePlainElement } from './netfilter/nft-element.ts';
 export { readElements, readRule } from './netfilter/nft-answers.ts';
 export type { CountedRule } from './netfilter/nft-answers.ts';
 export { dropsByDefault } from './netfilter/nft-chains.ts';
@@ -77,24 +78,29 @@ export type { ListedElement, ListedExpression, ListedRule } from './netfilter/nf
 export { changesBy, generationOf, transact } from './netfilter/nft-transactions.ts';
 export {
   addChain,
-  addElements,
   addRule,
-  addSet,
   addTable,
-  concatenated,
   deleteChain,
-  deleteElements,
-  deleteSet,
   deleteTable,
   flushChain,
   getChain,
-  getElement,
   getTable,
-  interfaceKey,
-  listElements,
   listRules,
 } from './netfilter/nftables.ts';
-export type { Chain, DataType, Element, Family, NamedSet, Table, Verdict } from './netfilter/nftables.ts';
+export {
+  addElements,
+  addEncodedElements,
+  addSet,
+  concatenated,
+  deleteElements,
+  deleteSet,
+  elementBytesPerMessage,
+  getElement,
+  interfaceKey,
+  listElements,
+} from './netfilter/nft-sets.ts';
+export type { Chain, Family, Table, Verdict } from './netfilter/nftables.ts';
+export type { DataType, Element, NamedSet } from './netfilter/nft-sets.ts';
 export { isRefusal, kernelRefused } from './protocol/kernel-failure.ts';
 export type { Attempt } from './protocol/kernel-failure.ts';
 export { acknowledged, openNetlink } from './protocol/socket.ts';
@@ -137,8 +143,6 @@ export {
 } from './rtnetlink/link-settings.ts';
 export type { LinkSettings } from './rtnetlink/link-settings.ts';
 export {
-  RTM_DELLINK,
-  RTM_NEWLINK,
   createBridge,
   createVeth,
   deleteGroup,
@@ -158,6 +162,7 @@ export {
   setRouteLocalnet,
   setUp,
 } from './rtnetlink/links.ts';
+export { RTM_DELLINK, RTM_NEWLINK } from './rtnetlink/message-numbers.ts';
 export type { Link } from './rtnetlink/links.ts';
 export { openNamespaceEvents } from './rtnetlink/namespace-events.ts';
 export type { HeardChanges, NamespaceEvents } from './rtnetlink/namespace-events.ts';

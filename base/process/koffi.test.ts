@@ -13,3 +13,15 @@ it('a Worker that is terminated while it loads native code does not abort the pr
   );
   assert.deepEqual({ status, signal }, { status: 0, signal: null }, stderr);
 });
+
+it('a process that ends waits for native code that a Worker runs slowly', () => {
+  const program = `
+    import { once } from 'node:events';
+    import { startWorker } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
+    await once(startWorker(${JSON.stringify(import.meta.url)}, './slow-native.worker.fixture.ts'), 'message');
+    process.exit(4);`;
+  const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+  });
+  assert.deepEqual({ status, stdout }, { status: 4, stdout: 'finished\n' });
+});

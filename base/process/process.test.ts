@@ -54,7 +54,7 @@ describe('the identity of a process', () => {
     const pid = Number(chunk.toString());
     const child = processIdentity(pid);
     assert.ok(child !== undefined && sameProcess(child));
-    for (let waited = 0; waited < 100 && processIdentity(pid) !== undefined; waited++) await sleep(20);
+    for (let waited = 0; waited < 3_000 && processIdentity(pid) !== undefined; waited++) await sleep(20);
     assert.equal(processIdentity(pid), undefined);
     assert.ok(!sameProcess(child));
     shell.kill('SIGKILL');

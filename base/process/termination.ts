@@ -17,12 +17,10 @@ const HELD = 1;
 const ASKED = 2;
 
 /**
- * Longer than any native call that holds the number. A call that hangs does not keep its Worker alive
- * forever.
+ * Longer than any native call that holds the number, also on a busy machine. A call that hangs does not keep
+ * its Worker, or the process that ends, alive forever.
  */
 const longestMs = 1_000;
-/** When the process ends, nothing else can run during the wait. */
-const longestAtExitMs = 50;
 
 // Read this before the thread starts a Worker of its own, which changes it.
 const own = isMainThread ? undefined : (getEnvironmentData(KEY) as unknown as Int32Array | undefined);
@@ -94,8 +92,8 @@ const ask = (shared: Int32Array): unknown => Atomics.or(shared, 0, ASKED);
 const isHeld = (shared: Int32Array): boolean => (Atomics.load(shared, 0) & HELD) !== 0;
 
 function askAll(): void {
-  for (const shared of children) {
-    ask(shared);
-    Atomics.wait(shared, 0, HELD | ASKED, longestAtExitMs);
-  }
+  for (const shared of children) ask(shared);
+  const until = performance.now() + longestMs;
+  for (const shared of children)
+    Atomics.wait(shared, 0, HELD | ASKED, Math.max(0, until - performance.now()));
 }

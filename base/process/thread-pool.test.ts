@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { asNobody } from '../../test/fixtures/as-nobody.ts';
 import { createThreadPool } from './index.ts';
 import type { ThreadPool } from './index.ts';
 import type { Calls, Settings } from './thread.worker.fixture.ts';
@@ -174,5 +177,23 @@ describe('a pool of threads', () => {
     while (running > 0) await sleep(20);
     assert.equal(await double('a', 2), 4);
     assert.equal(started, 2);
+  });
+});
+
+function withoutThreads(freeAfterMs: number, openMs: number): readonly string[] {
+  const [program, ...words] = asNobody;
+  const fixture = join(import.meta.dirname, 'late-threads.fixture.ts');
+  const args = [...words, process.execPath, fixture, String(freeAfterMs), String(openMs)];
+  const { stdout, stderr, status } = spawnSync(program, args, { encoding: 'utf8', timeout: 100_000 });
+  assert.deepEqual([status, stderr], [0, '']);
+  return stdout.split('\n');
+}
+
+describe('a pool for which the kernel has no thread', () => {
+  it('waits until it has one', () => assert.deepEqual(withoutThreads(1500, 90_000), ['2', '4', '6']));
+
+  it('fails the questions with the reason when their time is over', () => {
+    for (const outcome of withoutThreads(50_000, 800))
+      assert.match(outcome, /no thread can be started.*EAGAIN.*\[TEST_LATE\]/u);
   });
 });

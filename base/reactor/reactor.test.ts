@@ -167,7 +167,7 @@ test('close leaves neither thread nor descriptor, and no event is reported any m
   assert.equal(wrong, 0);
   // A joined thread leaves /proc a moment later; the libuv pool may have started meanwhile, but no thread of
   // the reactor may stay.
-  for (let waited = 0; waited < 100 && threads() > (state[0] ?? 0); waited++) await setTimeout(20);
+  for (let waited = 0; waited < 3_000 && threads() > (state[0] ?? 0); waited++) await setTimeout(20);
   assert.deepEqual([threads(), descriptors()], state);
 });
 

@@ -1,19 +1,16 @@
-import { once } from 'node:events';
-import type { Worker } from 'node:worker_threads';
-import { startWorker } from '../process/index.ts';
 import {
   EPOLLIN,
   EPOLLONESHOT,
   closeFd,
   createEpoll,
-  createEventFd,
   epollAdd,
   epollRearm,
   epollRemove,
-  signalEventFd,
+  epollWait,
+  watchInEventLoop,
 } from '../kernel/index.ts';
 
-/** Reports when descriptors become readable, without polling and without a thread of libuv's pool. */
+/** Reports when descriptors become readable, without a thread. */
 export interface Reactor {
   /**
    * Calls back once, when the process behind `pidfd` has ended (at once if it already has). Returns
@@ -32,16 +29,9 @@ export interface Reactor {
    * descriptor has one subscriber (KERNEL_EEXIST).
    */
   onReadable(fd: number, callback: () => void): () => void;
-  /** Ends the Worker. No callback runs afterwards. The Worker alone does not keep the process alive. */
+  /** No callback runs afterwards. A reactor alone does not keep the process alive. */
   close(): Promise<void>;
 }
-
-export interface ReactorData {
-  readonly epoll: number;
-}
-
-/** The id of the eventfd that ends the Worker. */
-export const WAKE = 0;
 
 interface Subscription {
   readonly id: number;
@@ -52,26 +42,18 @@ interface Subscription {
   readonly callback: () => void;
 }
 
-const startAgainMs = 50;
+/** The most events that one turn of the event loop delivers. The others follow in the next turn. */
+const batch = 64;
 
 /**
- * Starts the only Worker that waits in epoll. The calling thread subscribes directly in the kernel, so that
- * the blocked Worker needs no message. Each event disarms its descriptor (EPOLLONESHOT) until the callback
- * has run on the calling thread. A lost Worker is started again and every subscription is armed again, so
- * that events that happened in between are reported then.
- * @param onLost called with the reason of each loss
+ * Watches an epoll instance in the event loop of the calling thread. Each event disarms its descriptor
+ * (EPOLLONESHOT) until its callback has run.
  */
-export async function startReactor(onLost: (why: string) => void = () => undefined): Promise<Reactor> {
+export async function startReactor(): Promise<Reactor> {
   const epoll = createEpoll();
-  const wake = createEventFd();
-  epollAdd(epoll, wake, EPOLLIN, WAKE);
   const subscriptions = new Map<number, Subscription>();
   const byFd = new Map<number, number>();
-  let sequence = WAKE;
-
-  // Node joins every Worker when it ends. A Worker that sleeps in the kernel must be woken before that.
-  const wakeUp = (): void => signalEventFd(wake);
-  process.on('exit', wakeUp);
+  let sequence = 0;
 
   const forget = (subscription: Subscription): boolean => {
     if (byFd.get(subscription.fd) === subscription.id) byFd.delete(subscription.fd);
@@ -88,7 +70,7 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
     };
     epollAdd(epoll, fd, subscription.events, subscription.id);
     // The kernel reuses this number, so its previous owner closed it without unsubscribing.
-    const stale = subscriptions.get(byFd.get(fd) ?? WAKE);
+    const stale = subscriptions.get(byFd.get(fd) ?? 0);
     if (stale !== undefined) forget(stale);
     subscriptions.set(subscription.id, subscription);
     byFd.set(fd, subscription.id);
@@ -114,66 +96,25 @@ export async function startReactor(onLost: (why: string) => void = () => undefin
     if (subscriptions.has(id) && !epollRearm(epoll, fd, events, id)) forget(subscription);
   };
 
-  let closing: Promise<void> | undefined;
-  let worker: Worker | undefined;
-  let again: NodeJS.Timeout | undefined;
-  let starting: Promise<void> | undefined;
-  const start = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const started = startWorker(import.meta.url, './reactor.worker.ts', {
-        workerData: { epoll } satisfies ReactorData,
-      });
-      let why = 'its thread has ended';
-      let isReady = false;
-      started.on('message', (message: 'ready' | number[]) => {
-        if (message !== 'ready') return message.forEach(deliver);
-        isReady = true;
-        worker = started;
-        // Call this after the listeners are added, because adding one holds the process.
-        started.unref();
-        resolve();
-      });
-      started.on('error', (cause) => (why = cause instanceof Error ? cause.message : String(cause)));
-      started.on('exit', () => {
-        if (worker === started) worker = undefined;
-        reject(new Error(why));
-        if (!isReady || closing !== undefined) return;
-        onLost(why);
-        startAgain();
-      });
-    });
-  const startAgain = (): void => {
-    again = setTimeout(() => {
-      // An event that the lost Worker took but did not deliver is reported once more.
-      starting = start().then(armAll, () => {
-        if (closing === undefined) startAgain();
-      });
-    }, startAgainMs).unref();
-  };
-  const armAll = (): void => {
-    for (const subscription of subscriptions.values())
-      if (!epollRearm(epoll, subscription.fd, subscription.events, subscription.id)) forget(subscription);
-  };
-  await start();
+  const unwatch = watchInEventLoop(epoll, () => epollWait(epoll, batch, 0).forEach(deliver));
+  // Node ends with its event loop, and a handle that is still open would be closed after it.
+  process.on('exit', unwatch);
 
-  const close = async (): Promise<void> => {
+  let isClosed = false;
+  const close = (): Promise<void> => {
+    if (isClosed) return Promise.resolve();
+    isClosed = true;
     subscriptions.clear();
     byFd.clear();
-    clearTimeout(again);
-    process.off('exit', wakeUp);
-    wakeUp();
-    await starting;
-    if (worker !== undefined) {
-      worker.ref();
-      await once(worker, 'exit');
-    }
+    process.off('exit', unwatch);
+    unwatch();
     closeFd(epoll);
-    closeFd(wake);
+    return Promise.resolve();
   };
   return {
     onExit: (pidfd, callback) => subscribe(pidfd, EPOLLIN, false, callback),
     onReaped: (pidfd, callback) => subscribe(pidfd, 0, false, callback),
     onReadable: (fd, callback) => subscribe(fd, EPOLLIN, true, callback),
-    close: () => (closing ??= close()),
+    close,
   };
 }

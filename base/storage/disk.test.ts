@@ -51,7 +51,7 @@ async function withSmallDisk(body: string, fileSystem: 'tmpfs' | 'ext4' = 'tmpfs
     }
     const ballast = { path: disk + '/ballast', bytes: 128 * 1024, fillAfterMs: 0 };
     const filled = async () => {
-      for (let tries = 0; tries < 500 && (statSync(ballast.path, { throwIfNoEntry: false })?.size ?? 0) < ballast.bytes; tries++) await pause(10);
+      for (let tries = 0; tries < 5_000 && (statSync(ballast.path, { throwIfNoEntry: false })?.size ?? 0) < ballast.bytes; tries++) await pause(10);
       return statSync(ballast.path).size;
     };
     const fill = () => {
@@ -264,6 +264,7 @@ describe('a damaged file', () => {
     await db.close();
     truncateSync(path, 4096);
     const outcome = openDatabase({ path, migrations }).then((opened) =>
+      // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
       opened.all('SELECT * FROM item').finally(() => opened.close()),
     );
     await assert.rejects(outcome, { code: 'STORAGE_DAMAGED' });

@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../errors/index.ts';
 import { append } from '../lists/index.ts';
+import { collectWhenQuiet } from '../process/index.ts';
 import { roomOf, tendBallast } from './ballast.ts';
 import { storageFailure } from './failure.ts';
 import { openFile } from './open-file.ts';
@@ -98,6 +99,7 @@ try {
     answer([{ id: close.id, rows: [] }]);
     port.close();
   });
+  collectWhenQuiet(port);
   answer([{ id: 0, rows: [] }]);
   growSoon(0);
   ballast?.fillSoon(data.ballast?.fillAfterMs ?? 100);

@@ -14,6 +14,7 @@ import { parseDeclaration } from '../protobuf/index.ts';
 import { createFrameReader, encodeFrame } from './frames.ts';
 import { createTtrpcClient, serveTtrpc, ttrpcHandler, ttrpcMethods } from './index.ts';
 import type { TtrpcHandler } from './index.ts';
+import { processorMs } from '../../test/fixtures/cost.ts';
 
 interface Text {
   readonly text: string;
@@ -270,11 +271,11 @@ test('frames are the same however their bytes are cut', () => {
 test('a frame in many small pieces costs linear time', () => {
   const bytes = encodeFrame(1, 1, Buffer.alloc(4 * 1024 * 1024));
   const reader = createFrameReader();
-  const start = performance.now();
+  const start = processorMs();
   let frames = 0;
   for (let at = 0; at < bytes.length; at += 64) frames += reader.push(bytes.subarray(at, at + 64)).length;
   assert.equal(frames, 1);
-  assert.ok(performance.now() - start < 5000);
+  assert.ok(processorMs() - start < 5000);
 });
 
 test('a frame in pieces of one byte takes memory for its bytes, not for its pieces', async (t) => {
@@ -301,11 +302,12 @@ test('the time limit is for a whole frame, not for each byte of it', async (t) =
   const started = performance.now();
   let ended = false;
   void server.closed.then(() => (ended = true));
-  for (let at = 0; !ended && performance.now() - started < 5_000; at += 1) {
+  for (let at = 0; !ended && performance.now() - started < 20_000; at += 1) {
     near.write(bytes.subarray(at, at + 1));
     await wait(20);
   }
-  assert.ok(ended && performance.now() - started < 4_000);
+  // All bytes together would take 20 s.
+  assert.ok(ended);
   assert.match((await server.closed)?.message ?? '', /did not finish/);
 });
 

@@ -9,6 +9,7 @@ import { packageRoot } from '../environment/package-root.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { untilStopSignal } from '../output/stop-signal.ts';
 import type { OutputFormat } from '../output/output.ts';
 
 interface ServeFlags {
@@ -67,14 +68,10 @@ export function registerServe(fleet: Command): void {
 
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  const stop = new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
-  });
+  const stop = untilStopSignal();
   const service = await startFleetService(options);
   print(flags.output, { url: service.url }, `serving ${service.url}\n`);
   await stop;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.once(signal, () => process.exit(exitCodes.failed));
   await service.close();
   return exitCodes.yes;
 }

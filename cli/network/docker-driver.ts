@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { startDockerDriver } from '../../runtime/index.ts';
 import type { DockerDriverSettings } from '../../runtime/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { untilStopSignal } from '../output/stop-signal.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';
 import { requireRoot } from '../environment/require-root.ts';
@@ -76,9 +77,7 @@ export function registerDockerDriver(network: Command): void {
 
 async function serve(flags: Flags, pluginTimeout: number): Promise<number> {
   requireRoot('serve docker networks', 'create links, addresses and rules');
-  const stop = new Promise((resolved) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolved);
-  });
+  const stop = untilStopSignal();
   const service = await startDockerDriver({
     socket: resolve(flags.socket),
     root: resolve(flags.root),

@@ -1,4 +1,3 @@
-import { Option } from 'commander';
 import type { Command } from 'commander';
 import { join, resolve } from 'node:path';
 import type { ReportSource } from '../../cni-plugins/index.ts';
@@ -6,6 +5,7 @@ import { withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
 import { withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
+import { withNetworkFlags } from '../options/network-flags.ts';
 
 /** Locations of networks, for every `network` command. */
 export interface Flags extends AdminFlags {
@@ -16,14 +16,7 @@ export interface Flags extends AdminFlags {
 }
 
 export function withSource(command: Command): Command {
-  return withAdminSocket(withOutput(command))
-    .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
-    .option('--root <dir>', "the daemon's root folder, with network.db", '/var/lib/portcullis')
-    .addOption(
-      new Option('--plugins <how>', "the daemon's setting network.plugins")
-        .choices(['auto', 'exec'])
-        .default('auto'),
-    );
+  return withNetworkFlags(withAdminSocket(withOutput(command)));
 }
 
 export const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({

@@ -15,8 +15,8 @@ import { requireRoot } from '../environment/require-root.ts';
 import { exitCodes, print, run } from '../output/output.ts';
 import { printableText } from '../output/printable.ts';
 import { readNodeDocument } from './document.ts';
-import { withControllers, withNode } from './places.ts';
-import type { NodeFlags } from './places.ts';
+import { withControllers, withNode } from './node-options.ts';
+import type { NodeFlags } from './node-options.ts';
 
 interface ApplyFlags extends NodeFlags {
   readonly file: string;

@@ -15,8 +15,8 @@ import { table } from '../output/table.ts';
 import { readNodeDocument } from './document.ts';
 import { openEtcdOf, withEtcd, wrongEtcd } from './etcd.ts';
 import type { EtcdFlags } from './etcd.ts';
-import { withControllers, withNode } from './places.ts';
-import type { NodeFlags } from './places.ts';
+import { withControllers, withNode } from './node-options.ts';
+import type { NodeFlags } from './node-options.ts';
 
 interface GroupFlags extends EtcdFlags {
   readonly output: OutputFormat;

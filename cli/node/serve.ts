@@ -2,20 +2,27 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import type { Logger, LogLevel } from '../../base/log/index.ts';
-import { describeFailures, documentReader, joinGroups, startNodeAgent } from '../../node/index.ts';
+import {
+  agentIdentity,
+  describeFailures,
+  documentReader,
+  joinGroups,
+  startNodeAgent,
+} from '../../node/index.ts';
 import type { Controller, Member, NodeAgent } from '../../node/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import { parseDuration } from '../../trust/index.ts';
 import { requireRoot } from '../environment/require-root.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print, run } from '../output/output.ts';
+import { untilStopSignal } from '../output/stop-signal.ts';
 import { openEtcdOf, withEtcd, wrongEtcd } from './etcd.ts';
 import type { EtcdFlags } from './etcd.ts';
-import { withControllers, withNode } from './places.ts';
-import type { NodeFlags } from './places.ts';
+import { withControllers, withNode } from './node-options.ts';
+import type { NodeFlags } from './node-options.ts';
 
 interface ServeFlags extends EtcdFlags, NodeFlags {
   readonly interval: string;
@@ -28,6 +35,7 @@ interface ServeFlags extends EtcdFlags, NodeFlags {
 const examples = `
 Compares the node with its desired state every --interval, and repairs what differs. It is a client of the daemon, and may be stopped or killed at any time:
 pods, networks and services go on. With --etcd, the node also takes part in the group that selects it. While etcd is away, the node keeps its state and repairs it.
+Each node needs a name of its own (--node): the agent ends if another one has its name.
 
 Examples:
   $ portcullis node serve
@@ -73,9 +81,7 @@ function wrongUse(flags: ServeFlags): string | undefined {
 async function serve(flags: ServeFlags): Promise<number> {
   requireRoot('keep the state of a node', 'change it');
   const log = createLogger({ level: flags.logLevel });
-  const stop = new Promise<void>((done) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => done());
-  });
+  const stop = untilStopSignal();
   return withControllers(flags, async (controllers, cri) => {
     const late: { member: Member | undefined } = { member: undefined };
     const agent = await startNodeAgent({
@@ -90,7 +96,8 @@ async function serve(flags: ServeFlags): Promise<number> {
     try {
       if (flags.etcd !== undefined) late.member = join(flags, { agent, controllers, cri, log });
       print(flags.output, { node: flags.node, state: flags.state }, `keeping the node ${flags.node}\n`);
-      await stop;
+      const refused = await Promise.race([stop, ...(late.member === undefined ? [] : [late.member.refused])]);
+      if (isPortcullisError(refused)) throw refused;
       return exitCodes.yes;
     } finally {
       late.member?.close();
@@ -114,6 +121,7 @@ function join(flags: ServeFlags, { agent, controllers, cri, log }: Joining): Mem
       if (problem !== '') log.warn({ problem }, 'the credentials for etcd cannot be used');
     }),
     name: flags.node,
+    identity: agentIdentity(resolve(flags.state)),
     labels: Object.fromEntries(flags.label.map((one) => one.split('=') as [string, string])),
     leaseSeconds: parseDuration(flags.lease) ?? 30,
     log,

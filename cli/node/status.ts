@@ -6,8 +6,8 @@ import type { NodeStatus } from '../../node/index.ts';
 import { exitCodes, print, run } from '../output/output.ts';
 import { table } from '../output/table.ts';
 import { showProblems } from './apply.ts';
-import { withControllers, withNode, withState } from './places.ts';
-import type { NodeFlags } from './places.ts';
+import { withControllers, withNode, withState } from './node-options.ts';
+import type { NodeFlags } from './node-options.ts';
 
 /** A status is written every five seconds. */
 const staleMs = 20_000;

@@ -1,8 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
-import { createCriClient } from '../../runtime/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
+import type { CriClient } from '../../runtime/client.ts';
 
 /** Adds `--socket`, the option of every command that talks to a running daemon. */
 export function withSocket(command: Command): Command {

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { packageRoot } from '../environment/package-root.ts';
 import type { Environment } from './environment.ts';
 

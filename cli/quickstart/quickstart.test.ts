@@ -45,7 +45,7 @@ describe('portcullis quickstart', () => {
     const pid = Number(/^ *kill (\d+)/m.exec(run.stdout)?.[1]);
     const listed = spawnSync(command, ['ps', '--socket', socket], { encoding: 'utf8', env });
     process.kill(pid, 'SIGTERM');
-    for (let waited = 0; waited < 200 && remains().length > 0; waited++) await pause(50);
+    for (let waited = 0; waited < 1_200 && remains().length > 0; waited++) await pause(50);
     assert.match(listed.stdout, /running +server/);
     assert.deepEqual(remains(), []);
   });

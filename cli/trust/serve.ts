@@ -7,6 +7,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPem } from '../../base/pem/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { untilStopSignal } from '../output/stop-signal.ts';
 import type { OutputFormat } from '../output/output.ts';
 
 /** Upper limit of connections: a process has at most that many descriptors (fs.nr_open). */
@@ -78,14 +79,10 @@ export function registerServe(trust: Command): void {
 
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  const stop = new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
-  });
+  const stop = untilStopSignal();
   const service: TrustService = await startTrustService(options);
   print(flags.output, { url: service.url }, `serving ${service.url}\n`);
   await stop;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.once(signal, () => process.exit(exitCodes.failed));
   await service.close();
   return exitCodes.yes;
 }

@@ -19,6 +19,7 @@ import { openDecider, readPlatform, trustStateOption } from '../options/decision
 import { collect, withRegistries } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { untilStopSignal } from '../output/stop-signal.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { openTemporaryFolder } from './temporary-folder.ts';
 
@@ -35,6 +36,7 @@ interface ServeFlags extends RegistryFlags {
   readonly configuration: string;
   readonly certificateLifetime: string;
   readonly platform: readonly (Platform | 'all')[];
+  readonly allowUnread: boolean;
   readonly drain: string;
   readonly trustState: string;
   readonly logLevel: LogLevel;
@@ -97,6 +99,7 @@ export function registerServe(webhook: Command): void {
         ])
         .default([], 'the platform of this machine'),
     )
+    .option('--allow-unread', 'warn about parts of objects whose images are not checked, not refuse', false)
     .option('--drain <duration>', 'how long requests are accepted after SIGTERM', '5s')
     .addOption(
       new Option('--log-level <level>', 'the lowest level of the log on standard error')
@@ -140,13 +143,7 @@ const msOf = (duration: string): number => (parseDuration(duration) ?? 0) * 1000
 async function serve(flags: ServeFlags): Promise<number> {
   const log = createLogger({ level: flags.logLevel });
   const stopped = new AbortController();
-  const stop = new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const)
-      process.once(signal, () => {
-        stopped.abort(new Error('the webhook was asked to stop'));
-        resolve(undefined);
-      });
-  });
+  const stop = untilStopSignal(() => stopped.abort(new Error('the webhook was asked to stop')));
   // What was opened, closed in the opposite order.
   const open: (() => Promise<void> | void)[] = [];
   try {
@@ -171,6 +168,7 @@ async function serve(flags: ServeFlags): Promise<number> {
       : flags.platform.filter((platform) => platform !== 'all');
     const webhook = await startWebhook({
       ...{ listen: flags.listen, policy, pair, drainMs: msOf(flags.drain), log, platforms },
+      allowUnread: flags.allowUnread,
       registry: decider.registry,
       services: decider.services,
     });
@@ -179,8 +177,6 @@ async function serve(flags: ServeFlags): Promise<number> {
     if (late.pair !== undefined) webhook.usePair(late.pair);
     print(flags.output, { url: webhook.url }, `serving ${webhook.url}\n`);
     await stop;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const)
-      process.once(signal, () => process.exit(exitCodes.failed));
     return exitCodes.yes;
   } finally {
     for (const close of open.reverse()) await close();

@@ -3,7 +3,7 @@ import { PortcullisError, errorFromJson } from '../../base/errors/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { pathOf } from './operations.ts';
-import type { AdminApi, AdminOperation, AdminResponse } from './operations.ts';
+import type { AdminApi, AdminOperation, AdminResponse } from './operation-types.ts';
 
 /** `failure`: the daemon answered with this error. */
 export type AdminAnswer<Value> =

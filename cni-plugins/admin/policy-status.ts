@@ -1,3 +1,11 @@
+/** A workload that a release denies. */
+export interface DeniedWorkload {
+  readonly namespace: string;
+  readonly reference: string;
+  readonly outcome: 'deny' | 'undecided';
+  readonly rule: string;
+}
+
 /** The policy in force on a node, and its subscription to releases. All times are ISO 8601. */
 export interface AdminPolicyStatus {
   /** Absent: there is no policy, and everything new is denied. */
@@ -32,12 +40,7 @@ export interface AdminPolicySubscription {
     readonly when: 'before' | 'after';
     /** The number of workloads; `denials` names the first of them. */
     readonly count: number;
-    readonly denials: readonly {
-      readonly namespace: string;
-      readonly reference: string;
-      readonly outcome: 'deny' | 'undecided';
-      readonly rule: string;
-    }[];
+    readonly denials: readonly DeniedWorkload[];
   };
   /**
    * What a newer release would refuse here: it has not reached the stage of the node, or is halted. The
@@ -47,12 +50,7 @@ export interface AdminPolicySubscription {
     readonly release: string;
     readonly revision?: string;
     readonly count: number;
-    readonly denials: readonly {
-      readonly namespace: string;
-      readonly reference: string;
-      readonly outcome: 'deny' | 'undecided';
-      readonly rule: string;
-    }[];
+    readonly denials: readonly DeniedWorkload[];
     readonly problem?: string;
   };
   /** Why the last question brought nothing. */

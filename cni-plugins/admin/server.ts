@@ -9,8 +9,9 @@ import { parseJson } from '../../base/json/index.ts';
 import { duplicateFd, peerCredentials } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
-import { adminOperations, adminVersion, pathOf } from './operations.ts';
-import type { AdminCall, AdminOperation } from './operations.ts';
+import { adminOperations, pathOf } from './operations.ts';
+import { adminVersion } from './operation-types.ts';
+import type { AdminCall, AdminOperation } from './operation-types.ts';
 
 /** Answers one request with an object, or with text that is JSON already. */
 export type AnswerAdmin = (call: AdminCall) => Promise<object | string>;

@@ -7,5 +7,5 @@ import { enableCompileCache } from 'node:module';
  */
 // Compilation takes half of such a call. The folder is the launcher's (packaging/bin/portcullis).
 enableCompileCache(process.env['NODE_COMPILE_CACHE'] ?? '/var/cache/portcullis/compiled');
-const { runAlone } = await import('./run-alone.ts');
+const { runAlone } = await import('./run-in-process.ts');
 await runAlone(process.argv.slice(2));

@@ -72,23 +72,19 @@ const grouped = (all: readonly PlacedEndpoint[]): Endpoints => ({
   byHostname: Map.groupBy(all, ({ hostname }) => hostname),
 });
 
-export function createClusterNames(): ClusterNames {
+const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
+
+/**
+ * The objects as the API sent them, and which slices each service has.
+ * @param touch called with the key of each service whose endpoints may have changed
+ */
+function createStoredObjects(touch: (key: string) => void) {
   // As JSON: there are thousands of objects, and few are asked for.
   const services = new Map<string, string>();
   const slices = new Map<string, string>();
   /** Keys of slices by the key of their service. */
   const slicesOf = new Map<string, readonly string[]>();
   const namespaces = new Map<string, number>();
-  /** Apart from endpoints, which any author of slices writes: nobody else names a cluster address. */
-  const clusterOwners = createOwners();
-  const endpointOwners = createOwners();
-  /** Services whose reverse names are not up to date. */
-  const dirty = new Set<string>();
-  const cached = new LRUCache<string, Endpoints>({
-    max: remembered,
-    maxSize: rememberedEndpoints,
-    sizeCalculation: ({ all }) => all.length + 1,
-  });
 
   const serviceAt = (key: string): NamedService | undefined => {
     const text = services.get(key);
@@ -98,9 +94,6 @@ export function createClusterNames(): ClusterNames {
     const text = slices.get(key);
     return text === undefined ? undefined : (parseJson(text) as NamedSlice);
   };
-  const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
-  const isHeadless = ({ addresses, externalName }: NamedService): boolean =>
-    addresses.length === 0 && externalName === undefined;
 
   function* counting(key: string, { unready }: NamedService) {
     let left = mostEndpoints;
@@ -113,22 +106,6 @@ export function createClusterNames(): ClusterNames {
         yield { ...endpoint, ports: slice?.ports ?? [] };
       }
     }
-  }
-
-  /** Reverse names wait until one is asked for: a list brings a service one slice at a time. */
-  function touch(key: string): void {
-    cached.delete(key);
-    dirty.add(key);
-  }
-  function settleAll(): void {
-    for (const key of dirty) settle(key);
-    dirty.clear();
-  }
-  function settle(key: string): void {
-    const service = serviceAt(key);
-    clusterOwners.put(key, service?.addresses ?? none);
-    const hasEndpoints = service !== undefined && isHeadless(service);
-    endpointOwners.put(key, hasEndpoints ? [...counting(key, service)].map(({ address }) => address) : none);
   }
 
   function putService(key: string, service: NamedService | undefined): void {
@@ -162,8 +139,48 @@ export function createClusterNames(): ClusterNames {
     for (const owner of new Set([before, now])) if (owner !== undefined) touch(owner);
   }
 
-  const ofServices = createCollection(readNamedService, () => services.keys(), putService);
-  const ofSlices = createCollection(readNamedSlice, () => slices.keys(), putSlice);
+  return {
+    serviceAt,
+    counting,
+    services: createCollection(readNamedService, () => services.keys(), putService),
+    slices: createCollection(readNamedSlice, () => slices.keys(), putSlice),
+    hasNamespace: (namespace: string): boolean => namespaces.has(namespace),
+    size: () => ({ services: services.size, slices: slices.size }),
+  };
+}
+
+export function createClusterNames(): ClusterNames {
+  /** Apart from endpoints, which any author of slices writes: nobody else names a cluster address. */
+  const clusterOwners = createOwners();
+  const endpointOwners = createOwners();
+  /** Services whose reverse names are not up to date. */
+  const dirty = new Set<string>();
+  const cached = new LRUCache<string, Endpoints>({
+    max: remembered,
+    maxSize: rememberedEndpoints,
+    sizeCalculation: ({ all }) => all.length + 1,
+  });
+
+  const objects = createStoredObjects(touch);
+  const { serviceAt, counting } = objects;
+  const isHeadless = ({ addresses, externalName }: NamedService): boolean =>
+    addresses.length === 0 && externalName === undefined;
+
+  /** Reverse names wait until one is asked for: a list brings a service one slice at a time. */
+  function touch(key: string): void {
+    cached.delete(key);
+    dirty.add(key);
+  }
+  function settleAll(): void {
+    for (const key of dirty) settle(key);
+    dirty.clear();
+  }
+  function settle(key: string): void {
+    const service = serviceAt(key);
+    clusterOwners.put(key, service?.addresses ?? none);
+    const hasEndpoints = service !== undefined && isHeadless(service);
+    endpointOwners.put(key, hasEndpoints ? [...counting(key, service)].map(({ address }) => address) : none);
+  }
 
   function endpoints(service: NamedService): Endpoints {
     const key = keyOf(service.namespace, service.name);
@@ -185,10 +202,10 @@ export function createClusterNames(): ClusterNames {
   }
 
   return {
-    services: ofServices,
-    slices: ofSlices,
-    complete: () => ofServices.came() && ofSlices.came(),
-    hasNamespace: (namespace) => namespaces.has(namespace),
+    services: objects.services,
+    slices: objects.slices,
+    complete: () => objects.services.came() && objects.slices.came(),
+    hasNamespace: objects.hasNamespace,
     service: (namespace, name) => serviceAt(keyOf(namespace, name)),
     endpoints,
     owners(address) {
@@ -209,6 +226,6 @@ export function createClusterNames(): ClusterNames {
       });
       return found.slice(0, mostOwners);
     },
-    size: () => ({ services: services.size, slices: slices.size }),
+    size: objects.size,
   };
 }

@@ -12,7 +12,7 @@ it('the lock of the network database ends with the thread that holds it', async 
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-database-'));
   try {
     const path = join(folder, 'network.db');
-    const worker = new Worker(new URL('../engine/held-database.worker.fixture.ts', import.meta.url), {
+    const worker = new Worker(new URL('../engine/locked-database.worker.fixture.ts', import.meta.url), {
       workerData: path,
     });
     await once(worker, 'message');

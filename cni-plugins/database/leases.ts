@@ -67,40 +67,57 @@ function addressOf(key: Uint8Array): IpAddress {
   return { family: 6, value: (numbers.getBigUint64(0) << 64n) | numbers.getBigUint64(8) };
 }
 
-export function createLeases({ db }: NetworkDatabase): Leases {
-  const leasedBetween = db.prepare(
-    'SELECT address FROM lease WHERE realm = ? AND scope = ? AND address BETWEEN ? AND ? ORDER BY address',
-  );
-  const holderOf = db.prepare(
-    `SELECT network, container_id FROM lease JOIN attachment ON number = attachment
+function prepareStatements(db: NetworkDatabase['db']) {
+  return {
+    leasedBetween: db.prepare(
+      'SELECT address FROM lease WHERE realm = ? AND scope = ? AND address BETWEEN ? AND ? ORDER BY address',
+    ),
+    holderOf: db.prepare(
+      `SELECT network, container_id FROM lease JOIN attachment ON number = attachment
      WHERE lease.realm = ? AND scope = ? AND address = ?`,
-  );
-  const isLeased = db.prepare('SELECT 1 FROM lease WHERE realm = ? AND scope = ? AND address = ?');
-  const insertLease = db.prepare(
-    'INSERT INTO lease (realm, scope, address, attachment, part) VALUES (?, ?, ?, ?, ?)',
-  );
-  const selectLast = db.prepare(
-    'SELECT address FROM last_lease WHERE realm = ? AND network = ? AND range_set = ?',
-  );
-  const upsertLast = db.prepare(
-    `INSERT INTO last_lease (realm, network, range_set, address) VALUES (?, ?, ?, ?)
+    ),
+    isLeased: db.prepare('SELECT 1 FROM lease WHERE realm = ? AND scope = ? AND address = ?'),
+    insertLease: db.prepare(
+      'INSERT INTO lease (realm, scope, address, attachment, part) VALUES (?, ?, ?, ?, ?)',
+    ),
+    selectLast: db.prepare(
+      'SELECT address FROM last_lease WHERE realm = ? AND network = ? AND range_set = ?',
+    ),
+    upsertLast: db.prepare(
+      `INSERT INTO last_lease (realm, network, range_set, address) VALUES (?, ?, ?, ?)
      ON CONFLICT DO UPDATE SET address = excluded.address`,
-  );
-  const portHolder = db.prepare(
-    `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
+    ),
+    portHolder: db.prepare(
+      `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
      WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '') LIMIT 1`,
-  );
-  const nodePortService = db.prepare(
-    'SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1',
-  );
-  const insertPort = db.prepare(
-    'INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)',
-  );
-  const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
-  const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
-  const selectHeld = db.prepare(
-    'SELECT address FROM lease WHERE attachment = ? AND part = ? ORDER BY address',
-  );
+    ),
+    nodePortService: db.prepare(
+      'SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1',
+    ),
+    insertPort: db.prepare(
+      'INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)',
+    ),
+    deletePorts: db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?'),
+    deleteLeases: db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?'),
+    selectHeld: db.prepare('SELECT address FROM lease WHERE attachment = ? AND part = ? ORDER BY address'),
+  };
+}
+
+export function createLeases({ db }: NetworkDatabase): Leases {
+  const {
+    leasedBetween,
+    holderOf,
+    isLeased,
+    insertLease,
+    selectLast,
+    upsertLast,
+    portHolder,
+    nodePortService,
+    insertPort,
+    deletePorts,
+    deleteLeases,
+    selectHeld,
+  } = prepareStatements(db);
 
   const of = ({ attachment, part }: Holder): IpAddress[] =>
     (selectHeld.all(attachment, part) as unknown as { address: Uint8Array }[]).map(({ address }) =>

@@ -3,7 +3,9 @@ import { test } from 'node:test';
 import packet from 'dns-packet';
 import fc from 'fast-check';
 import { answerRecords, queryFor } from './answer-records.ts';
-import { encodeName, readQuery, type } from './message.ts';
+import { encodeName } from './reply.ts';
+import { type } from './message-format.ts';
+import { readQuery } from './query.ts';
 
 const question = { type: 'A' as const, name: 'www.example.com' };
 const questionEnd = 12 + encodeName(question.name).length + 4;

@@ -1,5 +1,6 @@
-import { encodeName, headerBytes, type } from './message.ts';
-import type { Answer } from './message.ts';
+import { encodeName } from './reply.ts';
+import { headerBytes, type } from './message-format.ts';
+import type { Answer } from './reply.ts';
 
 /** Reads the records of another server's answer (RFC 1035, section 4.1). Pure. */
 

@@ -3,8 +3,11 @@ import { test } from 'node:test';
 import packet from 'dns-packet';
 import { createClusterNames } from '../cluster-names/table.ts';
 import { decideForCluster } from './cluster-decide.ts';
-import { encodeReply, rcode, readQuery } from './message.ts';
-import type { Query, Reply } from './message.ts';
+import { encodeReply } from './reply.ts';
+import { rcode } from './message-format.ts';
+import { readQuery } from './query.ts';
+import type { Reply } from './reply.ts';
+import type { Query } from './query.ts';
 
 /** The cluster of the table: each service is one that a section of the specification describes. */
 const service = (namespace: string, name: string, spec: object): object => ({
@@ -227,6 +230,11 @@ test('before both lists have arrived nothing is denied: names of the cluster fai
     assert.equal(answerTo(question, names), 'SERVFAIL', 'one of the lists is not enough');
   }
   assert.equal(answerTo('example.com A', names), 'elsewhere');
+});
+
+test('a name without a text form below the domain is denied, and never asked elsewhere', () => {
+  assert.equal(answerTo(`gehéim.default.${svc} A`), 'NXDOMAIN [SOA cluster.local]');
+  assert.equal(answerTo('é.example.com A'), 'elsewhere');
 });
 
 test('names of pods can be turned off', () => {

@@ -3,8 +3,10 @@ import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/in
 import type { ClusterNames, PlacedEndpoint } from '../cluster-names/table.ts';
 import type { NamedService } from '../cluster-names/objects.ts';
 import { reverseAddress } from './decide.ts';
-import { classIn, encodeName, extendedError, rcode, type } from './message.ts';
-import type { Answer, Query, Reply } from './message.ts';
+import { encodeName } from './reply.ts';
+import { classIn, extendedError, rcode, type } from './message-format.ts';
+import type { Answer, Reply } from './reply.ts';
+import type { Query } from './query.ts';
 
 /**
  * Answers the names of a cluster (Kubernetes DNS-Based Service Discovery 1.1.0; the section is beside each
@@ -33,16 +35,20 @@ const mostAliases = 8;
 
 /** @returns undefined: the name is not the cluster's */
 export function decideForCluster(query: Query, names: ClusterNames, zone: ClusterZone): ClusterDecision {
-  const { name } = query;
-  if (name === undefined || query.class !== classIn || (query.edns?.version ?? 0) !== 0) return undefined;
+  const { name, end = '' } = query;
+  if (query.class !== classIn || (query.edns?.version ?? 0) !== 0) return undefined;
+  // No service has a name without a text form, and outside servers must not see the cluster's questions.
+  if (name === undefined) return isBelow(end, zone.domain) ? replyOf(zone, rcode.NXDOMAIN, []) : undefined;
   const address = reverseAddress(name);
-  const isOwn = name === zone.domain || name.endsWith(`.${zone.domain}`);
+  const isOwn = isBelow(name, zone.domain);
   if (address === undefined && !isOwn) return undefined;
   // An absence that nobody knows must not be reported as one: a client would go on to another name.
   if (!names.complete()) return notReady;
   if (address !== undefined) return reverse(formatIp(ipFromBytes(address)), query.type, names, zone);
   return forward(name, query.type, names, zone, []);
 }
+
+const isBelow = (name: string, domain: string): boolean => name === domain || name.endsWith(`.${domain}`);
 
 const notReady: Reply = {
   rcode: rcode.SERVFAIL,

@@ -15,7 +15,7 @@ import type { NameTable, Seen } from './name-table.ts';
 import { putNodeAddress } from './node-address.ts';
 import { ownNamespace } from './open-namespaces.ts';
 import { createQueryHandler } from './query-handler.ts';
-import { createRateLimits } from './rate-limits.ts';
+import { createAskerLimits, createRateLimits } from './rate-limits.ts';
 
 /** The listener for the pods of this node, at an address that exists on each node and on no link. */
 export interface ClusterListener {
@@ -29,7 +29,7 @@ export interface ClusterListenerOptions {
   readonly address: IpAddress;
   readonly zone: ClusterZone;
   readonly names: ClusterNames;
-  readonly table: Pick<NameTable, 'changed' | 'seenOnHost'>;
+  readonly table: Pick<NameTable, 'changed' | 'isRemembered' | 'seenOnHost'>;
   readonly upstreams: () => readonly IpAddress[];
   readonly port: number;
   readonly limits: ForwardLimits;
@@ -40,6 +40,10 @@ export interface ClusterListenerOptions {
 /** A pod's questions in a second, and its share of the thread. A resolver asks some ten for one name. */
 const perAsker = { rate: 2000, burst: 4000, share: 0.1 };
 const hostAddressesMs = 5000;
+/** All askers together that are neither pods of this node nor the node. */
+const forUnknown = { rate: 200, burst: 400, share: 0.02 };
+/** Look-ups of addresses that are not remembered, for all askers together. A node has some hundred pods. */
+const forLookUps = { rate: 500, burst: 1000, share: 0.1 };
 /** The host itself, and pods in its network namespace. */
 const host: Seen = { isAttached: true, networks: [], mayForward: true, upstreams: [] };
 
@@ -48,7 +52,8 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
   const { address, zone, names, table, upstreams, port, limits, figures, log } = options;
   const place = ownNamespace();
   const forwarder = createForwarder(place, limits, figures.forward);
-  const rates = createRateLimits(perAsker);
+  const rates = createAskerLimits(perAsker, forUnknown);
+  const lookUps = createRateLimits(forLookUps);
   const own = formatIp(address);
   const fields = { address: own, domain: zone.domain };
   let hostAddresses: ReadonlySet<string> = new Set();
@@ -67,9 +72,11 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
     return hostAddresses.has(asker);
   };
 
+  const seenFrom = (asker: IpAddress): Seen | undefined =>
+    table.seenOnHost(asker, place.namespaceId) ?? (isHost(formatIp(asker)) ? host : undefined);
+
   const answer = createQueryHandler({
-    seenFrom: (asker) =>
-      table.seenOnHost(asker, place.namespaceId) ?? (isHost(formatIp(asker)) ? host : undefined),
+    seenFrom,
     cluster: (asked) => decideForCluster(asked, names, zone),
     settings: zone,
     forwarder,
@@ -89,13 +96,23 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
         onArrival(arrival) {
           const asker = formatIp(arrival.asker);
           const begun = performance.now();
-          if (!rates.admits(asker, begun)) {
+          // Whoever invents source addresses must not make us look up each of them.
+          if (!table.isRemembered(arrival.asker, place.namespaceId)) {
+            if (!lookUps.admits('', begun)) {
+              figures.query('ignored');
+              return arrival.reply(undefined);
+            }
+            table.seenOnHost(arrival.asker, place.namespaceId);
+            lookUps.took('', performance.now() - begun);
+          }
+          const isKnown = seenFrom(arrival.asker) !== undefined;
+          if (!rates.admits(asker, isKnown, begun)) {
             figures.query('ignored');
             return arrival.reply(undefined);
           }
           answer(arrival, []);
           // Names of a service with thousands of endpoints take milliseconds to find and to encode.
-          rates.took(asker, performance.now() - begun);
+          rates.took(asker, isKnown, performance.now() - begun);
         },
         onFailure(why) {
           listener = undefined;
@@ -125,6 +142,11 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
           // Another program may have flushed the link's addresses.
           putNodeAddress(address);
         } catch (thrown) {
+          // The host has got the address on a link of its own: its services there are not ours.
+          if (isPortcullisError(thrown) && thrown.code === 'NETWORK_DNS_ADDRESS_TAKEN') {
+            listener.close();
+            listener = undefined;
+          }
           log.warn({ ...fields, why: reasonOf(thrown) }, 'the address of the name server could not be kept');
         }
     },

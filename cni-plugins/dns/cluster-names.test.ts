@@ -172,7 +172,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   test('when both lists have arrived, the names are answered', async () => {
     assert.deepEqual(await getent(pod, 'ahostsv4', 'web'), []);
     gate.resolve(undefined);
-    for (const deadline = Date.now() + 15_000; (await getent(pod, 'ahostsv4', 'web')).length === 0;)
+    for (const deadline = Date.now() + 60_000; (await getent(pod, 'ahostsv4', 'web')).length === 0;)
       assert.ok(Date.now() < deadline, 'the names were not answered in time');
   });
 
@@ -219,7 +219,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const changed = { type: 'ADDED', object: object('new', { spec: { clusterIP: '10.96.0.8', ports } }) };
       streams.get('/api/v1/services')?.write(`${JSON.stringify(changed)}\n`);
       for (
-        const deadline = Date.now() + 5000;
+        const deadline = Date.now() + 60_000;
         (await dig(pod, '+short new.shop.svc.cluster.local')) !== '10.96.0.8';
       )
         assert.ok(Date.now() < deadline, 'the new service was not answered in time');
@@ -254,15 +254,32 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         await new Promise((resolve) => setImmediate(resolve));
       }
       assert.equal(await dig(pod, '+short web.shop.svc.cluster.local'), '10.96.0.7');
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      const ignored = (await server.figures())?.queries.ignored ?? 0;
-      assert.ok(
-        answered > 0 && ignored > 1000,
-        `${answered} questions were answered, and ${ignored} were not`,
-      );
+      const ignored = async (): Promise<number> => (await server.figures())?.queries.ignored ?? 0;
+      for (const end = Date.now() + 60_000; answered === 0 || (await ignored()) <= 1000;) {
+        assert.ok(Date.now() < end, `${answered} questions were answered, and ${await ignored()} were not`);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
       flood.close();
     },
   );
+
+  test('an address of the host is not taken: its services there are not ours', async () => {
+    shell('ip link add up81 type bridge && ip addr add 192.0.2.81/32 dev up81');
+    await server.close();
+    server = await startNameServer({ ...settings, cluster: { ...cluster, address: '192.0.2.81' } }, log);
+    assert.doesNotMatch(shell('ip -o addr show dev lo'), /192\.0\.2\.81/u);
+    assert.doesNotMatch(shell('ss -Hlun'), /192\.0\.2\.81:53/u);
+    await server.close();
+    shell('ip link del up81');
+    server = await startNameServer({ ...settings, cluster }, log);
+    shell(`ip link add up81 type bridge && ip addr add ${address}/32 dev up81`);
+    const listens = (): boolean => shell('ss -Hlun').includes(`${address}:53`);
+    for (const deadline = Date.now() + 15_000; listens(); await new Promise((wake) => setTimeout(wake, 100)))
+      assert.ok(Date.now() < deadline, 'the listener was not closed');
+    shell('ip link del up81');
+    for (const deadline = Date.now() + 15_000; !listens(); await new Promise((wake) => setTimeout(wake, 100)))
+      assert.ok(Date.now() < deadline, 'the listener was not opened again');
+  });
 
   test('another address or none removes the former one from the host', async () => {
     const present = (): string => shell('ip -o addr show dev lo');
@@ -273,7 +290,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.doesNotMatch(present(), /169\.254\.20\.10\/32/u);
     assert.match(present(), /fd00:53::10\/128/u);
     if (digs.skip === undefined)
-      for (const deadline = Date.now() + 15_000; ;) {
+      for (const deadline = Date.now() + 60_000; ;) {
         const { stdout } = await run('dig', [
           '+short',
           '@fd00:53::10',

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { zoneOf } from '../spec/domain.ts';
 import { decide, reverseAddress } from './decide.ts';
 import type { Decision, Endpoint, SeenNetwork } from './decide.ts';
-import { rcode, type } from './message.ts';
-import type { Query } from './message.ts';
+import { rcode, type } from './message-format.ts';
+import type { Query } from './query.ts';
 
 const v4 = (last: number): Uint8Array => Uint8Array.of(10, 0, 0, last);
 const v6 = (last: number): Uint8Array =>
@@ -163,4 +164,10 @@ test('a denial below the domain may be cached, a denial of a short name may not'
   assert.ok(nothing !== 'forward' && 'answers' in nothing && nothing.zoneLabels === 3);
   const short = decide(query('old', type.AAAA), [front], settings);
   assert.ok(short !== 'forward' && 'answers' in short && short.zoneLabels === undefined);
+});
+
+test('a name without a text form below the zone of networks is denied, and never asked elsewhere', () => {
+  const reply = (end: string): Decision => decide(query(undefined, type.A, { end }), [front], settings);
+  assert.equal((reply(zoneOf('front')) as { rcode: number }).rcode, rcode.NXDOMAIN);
+  assert.equal(reply('example.com'), 'forward');
 });

@@ -1,6 +1,8 @@
 import { namesDomain, zoneOf } from '../spec/domain.ts';
-import { encodeName, rcode, type, classIn } from './message.ts';
-import type { Answer, Query, Reply } from './message.ts';
+import { encodeName } from './reply.ts';
+import { rcode, type, classIn } from './message-format.ts';
+import type { Answer, Reply } from './reply.ts';
+import type { Query } from './query.ts';
 
 /** Decides the answer: a function of the question and of what the asker sees. Pure. */
 
@@ -45,6 +47,9 @@ const isMetaType = (asked: number): boolean => asked > 128 && asked < type.ANY;
 export function decide(query: Query, networks: readonly SeenNetwork[], settings: ZoneSettings): Decision {
   if (query.edns !== undefined && query.edns.version !== 0) return bare(rcode.BADVERS);
   if (query.class !== classIn || isMetaType(query.type)) return bare(rcode.REFUSED);
+  const { end = '' } = query;
+  if (end === namesDomain || end.endsWith(`.${namesDomain}`))
+    return authoritative(rcode.NXDOMAIN, [], settings.ttl, labelsOf(namesDomain));
   const own = query.name === undefined ? undefined : ownReply(query.name, query.type, networks, settings);
   if (own !== undefined) return 'unlessElsewhere' in own && !query.wantsRecursion ? own.unlessElsewhere : own;
   // A recursive answer to a client that did not ask for recursion would let it probe the cache of other

@@ -9,7 +9,7 @@ import { parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import { createForwarder } from './forwarder.ts';
 import type { ForwardLimits, ForwardOutcome, ForwardedQuestion, Forwarder } from './forwarder.ts';
-import { readQuery } from './message.ts';
+import { readQuery } from './query.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
 /** Uses real sockets: name servers on loopback addresses with one port, which answer as the test says. */

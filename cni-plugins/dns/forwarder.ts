@@ -1,7 +1,8 @@
 import { formatIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
-import { headerBytes, isFailure } from './message.ts';
+import { headerBytes } from './message-format.ts';
+import { isFailure } from './forwarded-messages.ts';
 import type { Hears } from './peer-sockets.ts';
 import { createQuestionLimits } from './question-limits.ts';
 import { createServerHealth } from './server-health.ts';

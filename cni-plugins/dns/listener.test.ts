@@ -38,7 +38,7 @@ async function passedOn(port: number, answerBytes: number): Promise<{ count: num
     client.on('error', () => undefined);
     client.resume();
     const all = questions * (answerBytes + 2);
-    for (const end = Date.now() + 10_000; !client.destroyed && received < all && Date.now() < end;)
+    for (const end = Date.now() + 60_000; !client.destroyed && received < all && Date.now() < end;)
       await new Promise((resolve) => setTimeout(resolve, 20));
     client.destroy();
     return { count: beforeReading, received };

@@ -191,3 +191,20 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
         assert.equal(seen('10.3.0.6', name, way).includes(`10.3.1.${at}`), false, name);
   }
 });
+
+test('addresses that no attachment has do not displace those that have one', () => {
+  const table = createNameTable(reading);
+  const addressOf = (text: string): NonNullable<ReturnType<typeof parseIp>> => {
+    const parsed = parseIp(text);
+    assert.ok(parsed !== undefined);
+    return parsed;
+  };
+  const pod = addressOf('10.0.0.2');
+  table.changed();
+  assert.equal(table.isRemembered(pod, namespaceId), false);
+  assert.ok(table.seenOnHost(pod, namespaceId)?.isAttached);
+  for (let one = 0; one < 20_000; one += 1)
+    table.seenOnHost(addressOf(`10.99.${one >> 8}.${one & 255}`), namespaceId);
+  assert.equal(table.isRemembered(pod, namespaceId), true);
+  assert.equal(table.isRemembered(addressOf('10.98.0.1'), namespaceId), false);
+});

@@ -27,6 +27,8 @@ export interface NameTable {
    * @param namespaceId the host network namespace that the question came to
    */
   seenOnHost(asker: IpAddress, namespaceId: string): Seen | undefined;
+  /** Whether {@link seenOnHost} has the answer in memory. */
+  isRemembered(asker: IpAddress, namespaceId: string): boolean;
 }
 
 /** What one asker sees: the network that it asks first, then the others that it is on. */
@@ -51,7 +53,10 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   const served = createServedNetworks(queries);
   const names = createNetworkNames(queries, served);
   const askers = new LRUCache<string, Seen>({ max: remembered });
-  const onHost = new LRUCache<string, { readonly seen?: Seen }>({ max: remembered });
+  const onHost = new LRUCache<string, Seen>({ max: remembered });
+  /** Addresses that no attachment has. They are kept apart, so that invented ones displace nobody. */
+  const strangers = new LRUCache<string, true>({ max: remembered });
+  const hostKey = ({ value }: IpAddress, namespaceId: string): string => `${namespaceId}\0${value}`;
   let version: unknown;
 
   /** The host itself has a way out. For an asker without a known attachment, the network decides. */
@@ -99,6 +104,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       names.forget();
       askers.clear();
       onHost.clear();
+      strangers.clear();
       return true;
     },
     served: served.current,
@@ -111,9 +117,9 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       return seen;
     },
     seenOnHost(asker, namespaceId) {
-      const key = `${namespaceId}\0${asker.value}`;
+      const key = hostKey(asker, namespaceId);
       const known = onHost.get(key);
-      if (known !== undefined) return known.seen;
+      if (known !== undefined || strangers.has(key)) return known;
       const all = queries
         .networksWith(namespaceId, ipBytes(asker))
         .map((network) => lookAt(asker, served.of(namespaceId, network)));
@@ -124,8 +130,13 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
         mayForward: all.some(({ mayForward }) => mayForward),
         upstreams: first.upstreams,
       };
-      onHost.set(key, seen === undefined ? {} : { seen });
+      if (seen === undefined) strangers.set(key, true);
+      else onHost.set(key, seen);
       return seen;
+    },
+    isRemembered(asker, namespaceId) {
+      const key = hostKey(asker, namespaceId);
+      return onHost.has(key) || strangers.has(key);
     },
   };
 }

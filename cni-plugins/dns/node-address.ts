@@ -2,7 +2,8 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { failure, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import {
   deleteAddress,
   isRefusal,
@@ -11,20 +12,23 @@ import {
   putAddress,
 } from '../../base/netlink/index.ts';
 
-/** The address of the node's name server, which pods use on every node. It is on the loopback link. */
-
 /** The kernel gives the loopback link this number in every namespace. */
 const loopback = 1;
 
-/** Adds the address to the loopback link. A packet to it then never leaves the host. */
+/**
+ * Adds the address of the node's name server, which pods use on every node, to the loopback link. A packet to
+ * it then never leaves the host.
+ * @throws PortcullisError NETWORK_DNS_ADDRESS_TAKEN when another link has the address: a service of the host
+ * at this address would lose its questions to us
+ */
 export function putNodeAddress(address: IpAddress): void {
   const bytes = ipBytes(address);
   const route = openNetlink(NETLINK_ROUTE);
   try {
-    const present = listHostAddresses(route).some(
-      (each) => each.index === loopback && each.length === bytes.length * 8 && bytes.equals(each.address),
-    );
-    if (!present)
+    const equal = listHostAddresses(route).filter((each) => bytes.equals(each.address));
+    const other = equal.find(({ index }) => index !== loopback);
+    if (other !== undefined) throw taken(address, other.index);
+    if (!equal.some(({ length }) => length === bytes.length * 8))
       route.run([
         putAddress(
           loopback,
@@ -35,6 +39,17 @@ export function putNodeAddress(address: IpAddress): void {
   } finally {
     route.close();
   }
+}
+
+function taken(address: IpAddress, index: number): PortcullisError {
+  return failure(
+    'NETWORK_DNS_ADDRESS_TAKEN',
+    'precondition',
+    'add the address of the name server',
+    formatIp(address),
+    `the link with the index ${index} of this host has this address`,
+    'give network.kubernetes.dns.address an address that no host has, such as 169.254.20.10',
+  );
 }
 
 /** Removes the address from the loopback link. */

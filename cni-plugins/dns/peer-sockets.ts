@@ -5,8 +5,9 @@ import { connectUdp, send } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { ipBytes } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
-import { answersTo, forwarded, headerBytes } from './message.ts';
-import type { Query } from './message.ts';
+import { headerBytes } from './message-format.ts';
+import { answersTo, forwarded } from './forwarded-messages.ts';
+import type { Query } from './query.ts';
 import type { HostNamespace } from './host-namespace.ts';
 
 /**

@@ -6,19 +6,12 @@ import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
 import type { ReceivedQuery } from './received-query.ts';
-import {
-  encodeFailure,
-  encodeReply,
-  extendedError,
-  isFailure,
-  isTruncated,
-  rcode,
-  rcodeOf,
-  readQuery,
-  relayed,
-  roomOf,
-} from './message.ts';
-import type { Query, Reply } from './message.ts';
+import { encodeFailure, encodeReply } from './reply.ts';
+import { extendedError, rcode } from './message-format.ts';
+import { isFailure, isTruncated, rcodeOf, relayed } from './forwarded-messages.ts';
+import { readQuery, roomOf } from './query.ts';
+import type { Reply } from './reply.ts';
+import type { Query } from './query.ts';
 import type { NameTable, Seen } from './name-table.ts';
 import type { ServedNetwork } from './served-networks.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createRateLimits } from './rate-limits.ts';
+import { createAskerLimits, createRateLimits } from './rate-limits.ts';
 
 test('an asker gets its burst, then its rate, and takes nothing from another one', () => {
   const limits = createRateLimits({ rate: 10, burst: 20, share: 0.1 });
@@ -36,4 +36,13 @@ test('questions that are each a little expensive take no more than the share of 
       spent += ms;
     }
   assert.ok(spent < 2500, `${spent} ms of 20 s, and of a burst of 200 ms`);
+});
+
+test('askers that are not known share one bucket, however many addresses they use', () => {
+  const limits = createAskerLimits({ rate: 1, burst: 2, share: 1 }, { rate: 1, burst: 3, share: 1 });
+  const admitted = Array.from({ length: 10 }, (_, index) => limits.admits(`10.0.0.${index}`, false, 0));
+  assert.equal(admitted.filter(Boolean).length, 3);
+  assert.ok(limits.admits('10.0.0.1', true, 0), 'a known asker has its own');
+  limits.took('10.0.0.9', false, 5000);
+  assert.ok(!limits.admits('10.0.0.8', false, 3000), 'what one of them took, all have taken');
 });

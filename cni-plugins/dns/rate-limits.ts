@@ -14,20 +14,38 @@ export interface RateLimits {
 /** Askers that are remembered. The one that asked longest ago is forgotten first. */
 const remembered = 8192;
 
+interface Rate {
+  readonly rate: number;
+  readonly burst: number;
+  readonly share: number;
+}
+
+/** Limits of askers of whom some are known. */
+export interface AskerLimits {
+  /** As {@link RateLimits.admits}. Askers that are not known share one bucket. */
+  admits(asker: string, isKnown: boolean, now: number): boolean;
+  /** As {@link RateLimits.took}. */
+  took(asker: string, isKnown: boolean, ms: number): void;
+}
+
+/**
+ * Gives each known asker a bucket, and all others one together: a source address can be chosen, and each new
+ * one would have a full bucket of its own.
+ */
+export function createAskerLimits(known: Rate, others: Rate): AskerLimits {
+  const [ofKnown, ofOthers] = [createRateLimits(known), createRateLimits(others)];
+  return {
+    admits: (asker, isKnown, now) => (isKnown ? ofKnown.admits(asker, now) : ofOthers.admits('', now)),
+    took: (asker, isKnown, ms) => (isKnown ? ofKnown.took(asker, ms) : ofOthers.took('', ms)),
+  };
+}
+
 /**
  * Each asker has a bucket of tokens. A question takes one.
  * @param rate tokens a second @param burst tokens of a full bucket
  * @param share the part of the thread's time that the rate is worth: a token is `share / rate` seconds
  */
-export function createRateLimits({
-  rate,
-  burst,
-  share,
-}: {
-  readonly rate: number;
-  readonly burst: number;
-  readonly share: number;
-}): RateLimits {
+export function createRateLimits({ rate, burst, share }: Rate): RateLimits {
   const tokensOfMs = rate / (share * 1000);
   const buckets = new LRUCache<string, { tokens: number; at: number }>({ max: remembered });
   return {

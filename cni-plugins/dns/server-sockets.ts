@@ -1,7 +1,7 @@
 import { formatIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
-import type { Query } from './message.ts';
+import type { Query } from './query.ts';
 import { openPeerSockets } from './peer-sockets.ts';
 import type { Hears, PeerSockets } from './peer-sockets.ts';
 import { askByStream } from './stream-question.ts';

@@ -163,7 +163,8 @@ if (inPrivateNetns(import.meta.filename)) {
     shell(
       `ip addr add 198.51.100.1/24 dev out0; ip link set out0 up; nsenter --net=${outside} sh -c 'ip link set lo up; ip addr add 198.51.100.2/24 dev eth0; ip link set eth0 up'`,
     );
-    const report = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'198.51.100.2')";
+    const report =
+      "require('net').createServer(s=>s.on('error',()=>0).end(s.remoteAddress)).listen(9000,'198.51.100.2')";
     fixture.start('nsenter', `--net=${outside}`, process.execPath, '-e', report);
     // The port forward of another pod applies only to the host's own addresses (CVE-2025-67499: it applied to
     // every destination).

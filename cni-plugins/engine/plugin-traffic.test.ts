@@ -79,7 +79,8 @@ if (inPrivateNetns(import.meta.filename)) {
       `ip link add out0 type veth peer name eth0 netns ${outside}; ip addr add 198.51.100.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad; ip link set out0 up
        nsenter --net=${outside} sh -c 'ip link set lo up; ip addr add 198.51.100.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up'`,
     );
-    const report = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'::')";
+    const report =
+      "require('net').createServer(s=>s.on('error',()=>0).end(s.remoteAddress)).listen(9000,'::')";
     start(`nsenter --net=${outside} ${process.execPath} -e "${report}"`);
     // The port forward of another pod applies only to the host's own addresses (CVE-2025-67499: it applied to
     // every destination).
@@ -103,7 +104,8 @@ if (inPrivateNetns(import.meta.filename)) {
       `ip link add out0 type veth peer name eth0 netns ${client}; ip addr add 198.51.100.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad; ip link set out0 up
        nsenter --net=${client} sh -c 'ip link set lo up; ip addr add 198.51.100.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up; ip route add default via 198.51.100.1; ip -6 route add default via 2001:db8::1'`,
     );
-    const report = "require('net').createServer(s=>s.end(s.remoteAddress)).listen(9000,'::')";
+    const report =
+      "require('net').createServer(s=>s.on('error',()=>0).end(s.remoteAddress)).listen(9000,'::')";
     for (const [index, [fields, four, six]] of [
       [{}, '::ffff:198.51.100.2', '2001:db8::2'],
       [{ masqAll: true }, '::ffff:10.90.0.1', 'fd00:90::1'],

@@ -1,7 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { FolderLimits } from './messages.ts';
 import { stampsOf } from './stamps.ts';
-import type { HeldFiles } from './held-files.ts';
+import type { HeldFiles } from './last-good-files.ts';
 
 /** Checks a folder as a whole before its files are checked. */
 export interface FolderLook {

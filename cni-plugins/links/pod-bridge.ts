@@ -1,11 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { PortcullisError } from '../../base/errors/index.ts';
 import * as netlink from '../../base/netlink/index.ts';
 import { isRefusal } from '../../base/netlink/index.ts';
 import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
 import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
 import { linkGroups, macBytes } from '../database/record.ts';
 import type { AttachmentSpec } from '../database/record.ts';
+import { bridgeUnusable } from '../plugins/interface/failures.ts';
 
 /** Bridges for pods of our own runtime, created when the first pod needs one. */
 export interface PodBridges {
@@ -35,7 +35,7 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
       if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     }
     const made = netlink.lookUp(route, { name });
-    if (made === undefined) throw notABridge(name, 'it vanished while it was made');
+    if (made === undefined) throw bridgeUnusable(name, 'it vanished while it was made');
     return made;
   };
 
@@ -45,7 +45,7 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
       const { name, addresses, promiscuous } = spec.bridge;
       const bridge = netlink.lookUp(route, { name }) ?? create(spec);
       if (bridge.kind !== 'bridge')
-        throw notABridge(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
+        throw bridgeUnusable(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
       if (bridge.up && seen.get(stampOf(spec)) === bridge.index) return bridge.index;
       const own = { index: bridge.index };
       route.run([
@@ -85,15 +85,4 @@ function enableForwarding(addresses: readonly string[]): void {
     ...(addresses.some((address) => address.includes(':')) ? ['/proc/sys/net/ipv6/conf/all/forwarding'] : []),
   ];
   for (const file of files) if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
-}
-
-function notABridge(name: string, why: string): PortcullisError {
-  return new PortcullisError({
-    code: 'NETWORK_BRIDGE_UNUSABLE',
-    kind: 'precondition',
-    attempted: 'use the bridge',
-    on: name,
-    why,
-    fix: "rename that link, or give another name as 'bridge' in the conflist",
-  });
 }

@@ -10,9 +10,11 @@ import { bareType } from '../calls/plugin-type.ts';
 import { contains, formatIp, networkOf, parsePrefix } from '../../base/addresses/index.ts';
 import type { IpPrefix } from '../../base/addresses/index.ts';
 import { zoneOf } from '../spec/domain.ts';
+import { dropAbandonedDrafts } from './abandoned-drafts.ts';
 import { hostAddresses, removeIdleBridges } from './host-links.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
+import { networkUnknown } from './connect-failures.ts';
 
 export interface NewNetwork {
   readonly name: string;
@@ -87,6 +89,7 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
 export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
   const { file, text } = planNetwork(source, wanted);
   makeFolderSync(source.confDir, 0o755);
+  dropAbandonedDrafts(source.confDir);
   // The draft has a folder of its own, inside the conf folder, so that one link call publishes the file.
   const draft = join(source.confDir, `.${randomUUID()}`);
   mkdirSync(draft, { mode: 0o700 });
@@ -139,7 +142,7 @@ export function removeNetwork(source: ReportSource, name: string): RemovedNetwor
   const network = requireNetwork(source, name);
   const { attachments, file } = network;
   if (attachments.length > 0) throw inUse(network);
-  if (file === undefined) throw unknown(name, source.confDir);
+  if (file === undefined) throw networkUnknown(name, source.confDir);
   unlinkSync(file);
   const used = new Set(readNetworkReport(source).networks.flatMap(({ bridges }) => bridges));
   return { file, bridges: removeIdleBridges(network.bridges.filter((bridge) => !used.has(bridge))) };
@@ -156,7 +159,7 @@ export function requireNetwork(
   report = readNetworkReport(source),
 ): ReportedNetwork {
   const found = report.networks.find((network) => network.name === name);
-  if (found === undefined) throw unknown(name, source.confDir);
+  if (found === undefined) throw networkUnknown(name, source.confDir);
   return found;
 }
 
@@ -350,17 +353,6 @@ function invalid(name: string, why: string): PortcullisError {
     name,
     why,
     'correct the options; nothing was written',
-  );
-}
-
-function unknown(name: string, confDir: string): PortcullisError {
-  return failure(
-    'NETWORK_UNKNOWN',
-    'not-found',
-    'find the network',
-    name,
-    `${confDir} has none of that name`,
-    'see portcullis network ls',
   );
 }
 

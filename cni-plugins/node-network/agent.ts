@@ -3,7 +3,7 @@ import type { ApiAccess } from '../../base/kubernetes/index.ts';
 import { conflistPath, removeConflistAt, writeConflist } from '../spanned-network/conflist.ts';
 import { ensureMasquerade } from '../spanned-network/masquerade.ts';
 import { requireFreeRanges, takeAssigned } from './assignment.ts';
-import { openHeldSubnets } from './held-subnets.ts';
+import { openHeldSubnets } from './recorded-subnets.ts';
 import { openNodeKernel } from './kernel.ts';
 import { followNodes } from './node-objects.ts';
 import type { NodeNetworkStatus } from './protocol.ts';

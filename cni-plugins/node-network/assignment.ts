@@ -12,7 +12,7 @@ import {
   subnetRefused,
   subnetUnknown,
 } from './errors.ts';
-import type { HeldSubnets } from './held-subnets.ts';
+import type { HeldSubnets } from './recorded-subnets.ts';
 import type { NodeKernel } from './kernel.ts';
 import type { NodeObjects } from './node-objects.ts';
 import type { HostAddress } from './routes.ts';

@@ -2,7 +2,7 @@ import type { IpPrefix } from '../../base/addresses/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { readClaims } from './claims.ts';
 import type { RefusedNode } from './claims.ts';
-import type { HeldSubnets } from './held-subnets.ts';
+import type { HeldSubnets } from './recorded-subnets.ts';
 import type { NodeKernel } from './kernel.ts';
 import type { NodeObjects } from './node-objects.ts';
 import { planRoutes } from './routes.ts';

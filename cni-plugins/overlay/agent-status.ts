@@ -34,19 +34,8 @@ const mostRefused = 100;
 
 /** @param changes heard from etcd since the start */
 export function overlayStatus(deps: StatusDeps, changes: number): OverlayStatus {
-  const {
-    settings,
-    hostKeys,
-    thisHost,
-    peers,
-    dataPlane,
-    entries,
-    presence,
-    roleProbe,
-    view,
-    services,
-    joined,
-  } = deps;
+  const { settings, hostKeys, thisHost, peers, dataPlane, entries } = deps;
+  const { presence, roleProbe, view, services, joined } = deps;
   const { own } = thisHost;
   const met = dataPlane.met();
   return {

@@ -61,51 +61,13 @@ export async function startAgent(
   control: ServiceControl,
   log: AgentLog,
 ): Promise<Agent> {
-  const { networks } = readSettings(settings);
-  const shared = sharedSettings(settings, networks);
-  const keys = keysOf(settings.name);
-  const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
-  const { id, subnets } = memory.remembered;
-  // Before anything else, and whatever was configured before: unencrypted packets are not sent, even if this
-  // host cannot take part.
-  if (settings.encryption === 'wireguard') ensureGuard({ networks, subnets }, linkNames.wireguard);
-  const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
-  const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;
-  const usedKeys = createUsedKeys();
-  const dataPlane = openDataPlane(settings.vni, hostKeys);
-  const client = openClient(settings, log);
-  const services = createSpreadServices(control, keys, (problem) =>
-    log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
-  );
-  const view = createOwnership(keys);
-  const member = { client, keys, host: settings.host, id, view };
-  const joined = openSpannedServices({ settings, member, networks, link: bridgeName, peers, log });
-  const thisHost = createThisHost({ settings, id, networks, dataPlane, hostKeys }, subnets);
-  const saved = createSavedState({ memory, thisHost, peers, log });
-  const isEncrypted = hostKeys !== undefined;
-  const entries = createKernelEntries({
-    thisHost,
-    peers,
-    usedKeys,
-    dataPlane,
-    isEncrypted,
-    onChanged: saved.saveSoon,
-    log,
-  });
-  const roleProbe = createRoleProbe(member, settings.etcd.endpoints, log);
-  const presence = createEtcdPresence(thisHost, log);
-  const heard = createEtcdChanges({
-    view,
-    peers,
-    entries,
-    services,
-    joined,
-    logRefused: createRefusalLog(view, log),
-  });
+  const parts = await openParts(settings, control, log);
+  const { networks, shared, keys, memory, hostKeys, dataPlane, client, services, member, joined } = parts;
+  const { thisHost, saved, entries, roleProbe, presence, heard } = parts;
   let left = false;
 
   dataPlane.secure(thisHost.own);
-  if (isEncrypted) warnOfPlainEtcd(settings, log);
+  if (hostKeys !== undefined) warnOfPlainEtcd(settings, log);
   // The last known state is applied before etcd is asked, so that the pods of a restarted host reach others
   // at once.
   entries.attempt(entries.reconcile);
@@ -134,24 +96,7 @@ export async function startAgent(
   }, lookEveryMs);
   const meetings = setInterval(() => entries.attempt(entries.followMet), meetingsEveryMs);
 
-  const status = (): OverlayStatus =>
-    overlayStatus(
-      {
-        settings,
-        hostKeys,
-        thisHost,
-        peers,
-        usedKeys,
-        dataPlane,
-        entries,
-        presence,
-        roleProbe,
-        view,
-        services,
-        joined,
-      },
-      heard.count,
-    );
+  const status = (): OverlayStatus => overlayStatus({ settings, ...parts }, heard.count);
   const stop = (): void => {
     clearInterval(looking);
     clearInterval(meetings);
@@ -193,6 +138,68 @@ export async function startAgent(
       if (!left) await saved.save();
       dataPlane.close();
     },
+  };
+}
+
+/** Opens what this host knows of the network, and how it changes the kernel. Starts nothing. */
+async function openParts(settings: OverlaySettings, control: ServiceControl, log: AgentLog) {
+  const { networks } = readSettings(settings);
+  const shared = sharedSettings(settings, networks);
+  const keys = keysOf(settings.name);
+  const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
+  const { id, subnets } = memory.remembered;
+  // Before anything else, and whatever was configured before: unencrypted packets are not sent, even if this
+  // host cannot take part.
+  if (settings.encryption === 'wireguard') ensureGuard({ networks, subnets }, linkNames.wireguard);
+  const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
+  const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;
+  const usedKeys = createUsedKeys();
+  const dataPlane = openDataPlane(settings.vni, hostKeys);
+  const client = openClient(settings, log);
+  const services = createSpreadServices(control, keys, (problem) =>
+    log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
+  );
+  const view = createOwnership(keys);
+  const member = { client, keys, host: settings.host, id, view };
+  const joined = openSpannedServices({ settings, member, networks, link: bridgeName, peers, log });
+  const thisHost = createThisHost({ settings, id, networks, dataPlane, hostKeys }, subnets);
+  const saved = createSavedState({ memory, thisHost, peers, log });
+  const isEncrypted = hostKeys !== undefined;
+  const entries = createKernelEntries({
+    thisHost,
+    peers,
+    usedKeys,
+    dataPlane,
+    isEncrypted,
+    onChanged: saved.saveSoon,
+    log,
+  });
+  const roleProbe = createRoleProbe(member, settings.etcd.endpoints, log);
+  const presence = createEtcdPresence(thisHost, log);
+  const heard = createEtcdChanges({
+    view,
+    peers,
+    entries,
+    services,
+    joined,
+    logRefused: createRefusalLog(view, log),
+  });
+  return {
+    ...{
+      networks,
+      shared,
+      keys,
+      memory,
+      peers,
+      hostKeys,
+      usedKeys,
+      dataPlane,
+      client,
+      services,
+      view,
+      member,
+    },
+    ...{ joined, thisHost, saved, entries, roleProbe, presence, heard },
   };
 }
 

@@ -1,7 +1,8 @@
 import { writeConflist } from '../spanned-network/conflist.ts';
 import { bridgeName } from './bridge.ts';
 import type { KernelEntries } from './kernel-entries.ts';
-import { agreeOnNetwork, claimSubnets, register, requireName } from './ownership/membership.ts';
+import { agreeOnNetwork, register, requireName } from './ownership/membership.ts';
+import { claimSubnets } from './ownership/claim-subnets.ts';
 import type { Member } from './ownership/membership.ts';
 import type { SpannedServices } from './network-services/agent.ts';
 import type { SharedSettings } from './records/records.ts';

@@ -1,6 +1,5 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFileSync } from '../../base/files/index.ts';
-import { networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LeasedAddress, Resource } from '../plugins/contract/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
@@ -12,6 +11,7 @@ import type { NetworkDatabase } from '../database/database.ts';
 import { foreignAddresses, freeForeignAddresses } from '../database/foreign-store.ts';
 import { createLeases } from '../database/leases.ts';
 import type { Holder, LeaseRequest } from '../database/leases.ts';
+import { leasedAddressesOf } from '../plugins/interface/leased-addresses.ts';
 
 /**
  * Addresses and host ports of plugin calls: from the database, from upstream's store, or from a third-party
@@ -78,18 +78,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       };
     },
     delegated: (result) => ({
-      addresses: result.ips.flatMap(({ address: text, gateway: via }): LeasedAddress[] => {
-        const address = parsePrefix(text);
-        const gateway = via === undefined ? undefined : parseIp(via);
-        if (address === undefined) return [];
-        return [
-          {
-            address,
-            subnet: { address: networkOf(address), length: address.length },
-            ...(gateway === undefined ? {} : { gateway }),
-          },
-        ];
-      }),
+      addresses: leasedAddressesOf(result),
       routes: result.routes,
       dns: result.dns,
     }),

@@ -9,7 +9,7 @@ import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin
 import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-values.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { Reading } from './plugin-reading.ts';
-import { createTakenMacs } from './taken-macs.ts';
+import { createTakenMacs } from './mac-conflicts.ts';
 
 /**
  * Plans what an ADD creates, and records the plan: addresses, resources and result, in one transaction. The

@@ -1,7 +1,7 @@
 export { createDenialLog } from './enforcement/denial-log.ts';
 export { denialsOf } from './enforcement/denials.ts';
 export { createEnforcer } from './enforcement/enforcer.ts';
-export type { Enforcer, OpenPod } from './enforcement/enforcer.ts';
+export type { Enforcer, OpenPod, RuleRequests } from './enforcement/enforcer.ts';
 export { linkStateOf } from './enforcement/link-state.ts';
 export { openPodOf, policyPodOf } from './enforcement/open-pod.ts';
 export { explainDenial } from './explanation/explain-denial.ts';

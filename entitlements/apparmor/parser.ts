@@ -8,8 +8,8 @@ import type { AppArmorParser } from '../../base/process/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { readCompiledPolicy } from './compiled-policy.ts';
 import type { CompiledProfile } from './compiled-policy.ts';
-import { compiledWithin } from './within.ts';
-import type { AppArmorContainment } from './within.ts';
+import { compiledWithin } from './containment.ts';
+import type { AppArmorContainment } from './containment.ts';
 
 /**
  * A path below the parser's base. Without the features of a kernel, the parser compiles for a kernel that has

@@ -152,24 +152,11 @@ function network(text: string, verb: 'accept' | 'connect', rest: readonly string
   const cidr = `${address}/${address.includes(':') ? 128 : 32}`;
   if (whole === undefined || parseCidr(cidr) === undefined)
     throw wrong(peer, 'it is no address: names are not looked up');
-  if (protocol === 'icmp')
-    return {
-      text,
-      kind: 'network',
-      direction: verb === 'connect' ? 'egress' : 'ingress',
-      protocol,
-      cidr,
-      port: 0,
-    };
+  const direction = verb === 'connect' ? 'egress' : 'ingress';
+  const toPort = (at: number): Question => ({ text, kind: 'network', direction, protocol, cidr, port: at });
+  if (protocol === 'icmp') return toPort(0);
   if (port === undefined || Number(port) > 65535) throw wrong(peer, 'a port of 0 to 65535 is missing');
-  return {
-    text,
-    kind: 'network',
-    direction: verb === 'connect' ? 'egress' : 'ingress',
-    protocol,
-    cidr,
-    port: Number(port),
-  };
+  return toPort(Number(port));
 }
 
 function mount(text: string, rest: readonly string[], wrong: Wrong): Question {

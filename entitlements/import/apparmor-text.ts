@@ -1,6 +1,5 @@
 import { append } from '../../base/lists/index.ts';
 import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilities/capability-names.ts';
-import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { FileRule, Limit, LimitName, MountRule, Profile } from '../profile/model.ts';
@@ -17,12 +16,8 @@ import type { NetworkStatement } from './apparmor-network.ts';
 import { appArmorPathPattern } from './apparmor-variables.ts';
 import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
-
-/** One rule of a profile, without its comma. */
-interface Statement {
-  readonly line: number;
-  readonly text: string;
-}
+import { readProfile, bad } from './apparmor-statements.ts';
+import type { Statement } from './apparmor-statements.ts';
 
 /** The meaning of a text's rules, collected while they are read. */
 interface Reading {
@@ -135,109 +130,6 @@ function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set
     ? ['pivot_root', 'umount', 'userns', 'io_uring', 'mqueue']
     : ['pivot_root', 'umount'];
   return new Set([...denied, ...mediated.filter((kind) => !calls.has(kind))]);
-}
-
-/** Returns true for text with the header of an AppArmor profile. */
-export function isAppArmorText(text: string): boolean {
-  return !/^\s*(apiVersion:|\{)/.test(text) && text.split('\n').some(isHeader);
-}
-
-/** Matches in two steps: a single expression would try every end of the name with every brace. */
-function isHeader(line: string): boolean {
-  const head = /^\s*(?:profile\s+\S|\/\S)/.exec(line);
-  return head !== null && /\{\s*(#.*)?$/.test(line.slice(head[0].length));
-}
-
-/** The longest profile header that is read. The expression would backtrack too often on a longer one. */
-const maxHeaderLength = 1024;
-const headerForm =
-  /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/;
-
-function readProfile(
-  text: string,
-  file: string,
-): { readonly name: string; readonly flags: string; readonly statements: readonly Statement[] } {
-  const lines = text.split('\n');
-  let header: { readonly name: string; readonly flags: string; readonly line: number } | undefined;
-  const statements: Statement[] = [];
-  /** Lines of a rule that is not complete yet. */
-  let pending: string[] = [];
-  let scan = newScan();
-  let began = 0;
-  let ended = false;
-  lines.forEach((raw, at) => {
-    const line = at + 1;
-    const include = /^\s*#?include\s/.test(raw);
-    const stripped = (include ? raw : raw.replace(/(^|\s)#.*$/, '')).trim();
-    if (stripped === '') return;
-    if (header === undefined || ended) {
-      if (include || /^(abi\s|@\{\w+\}\s*\+?=|alias\s)/.test(stripped)) return;
-      const found = stripped.length > maxHeaderLength ? null : headerForm.exec(stripped);
-      if (found === null)
-        throw bad(`${file}:${line}:1`, `${JSON.stringify(stripped.slice(0, 80))} is no header of a profile`);
-      if (ended) throw bad(`${file}:${line}:1`, 'a second profile begins here: give each a file of its own');
-      header = { name: found[1] ?? found[2] ?? '', flags: found[4] ?? found[5] ?? '', line };
-      return;
-    }
-    if (include) {
-      statements.push({ line, text: stripped });
-      return;
-    }
-    if (stripped === '}' && pending.length === 0) {
-      ended = true;
-      return;
-    }
-    if (pending.length === 0) began = line;
-    if (/^(profile\s|\^|hat\s)/.test(pending[0] ?? stripped) && stripped.endsWith('{'))
-      throw bad(`${file}:${line}:1`, 'a profile within the profile has no counterpart');
-    // A comma ends a rule, except within braces and parentheses.
-    let rest = pending.length === 0 ? stripped : ` ${stripped}`;
-    for (let end = endOfRule(rest, scan); end >= 0; end = endOfRule(rest, scan)) {
-      statements.push({ line: began, text: [...pending, rest.slice(0, end)].join('').trim() });
-      pending = [];
-      scan = newScan();
-      rest = rest.slice(end + 1).trim();
-    }
-    if (rest !== '') pending.push(rest);
-  });
-  // Assigned in a callback, which the type checker does not see.
-  const found = header as
-    { readonly name: string; readonly flags: string; readonly line: number } | undefined;
-  if (found === undefined) throw bad(`${file}:1:1`, 'there is no profile in it');
-  if (pending.length > 0)
-    throw bad(
-      `${file}:${began}:1`,
-      `the rule ${JSON.stringify(pending.join('').slice(0, 80))} has no comma at its end`,
-    );
-  // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- likewise
-  if (!ended) throw bad(`${file}:${found.line}:1`, 'the profile has no closing brace');
-  return { name: found.name, flags: found.flags, statements };
-}
-
-/** The state of reading a rule between its lines. */
-interface Scan {
-  depth: number;
-  quoted: boolean;
-  escaped: boolean;
-}
-
-function newScan(): Scan {
-  return { depth: 0, quoted: false, escaped: false };
-}
-
-/** Returns the index of the comma that ends the rule; -1: it continues on the next line. */
-function endOfRule(text: string, scan: Scan): number {
-  for (let at = 0; at < text.length; at++) {
-    const letter = text[at];
-    if (scan.escaped) scan.escaped = false;
-    else if (letter === '\\') scan.escaped = true;
-    else if (letter === '"') scan.quoted = !scan.quoted;
-    else if (scan.quoted) continue;
-    else if (letter === '{' || letter === '(' || letter === '[') scan.depth += 1;
-    else if (letter === '}' || letter === ')' || letter === ']') scan.depth -= 1;
-    else if (letter === ',' && scan.depth === 0) return at;
-  }
-  return -1;
 }
 
 function readStatement({ line, text }: Statement, reading: Reading): void {
@@ -417,14 +309,4 @@ function unsaid(file: string, line: number, why: string, what = 'denial'): Error
     `${file}:${line}:1`,
     `${why}, and a ${what} that is left out would grant more than the text does`,
   );
-}
-
-function bad(at: string, why: string): Error {
-  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
-    kind: 'invalid',
-    attempted: 'read AppArmor profile',
-    on: at,
-    why,
-    fix: 'write one profile, as apparmor.d(5) has it; apparmor_parser -Q -K FILE checks it',
-  });
 }

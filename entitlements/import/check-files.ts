@@ -7,7 +7,7 @@ import type { SourceFile } from '../document/check.ts';
 import { collectProfileFiles } from '../document/load.ts';
 import type { Finding } from '../lint/finding.ts';
 import { lintProfiles } from '../lint/lint.ts';
-import { jsonPlaces } from '../lint/json-places.ts';
+import { jsonPlaces } from '../lint/json-positions.ts';
 import { lintSeccomp, lintSeccompText } from '../lint/seccomp.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 import { resolveConditions } from './conditional-seccomp.ts';

@@ -53,7 +53,7 @@ export function resolveConditions(json: unknown, target: SeccompTarget): Resolve
   const mapped = archMap === undefined || archMap === null ? undefined : list(archMap, 'archMap');
   const plain = top['architectures'];
   if (mapped !== undefined && mapped.length > 0 && Array.isArray(plain) && plain.length > 0) {
-    throw bad('archMap', 'it is given together with architectures: only one of the two is allowed');
+    throw badSeccomp('archMap', 'it is given together with architectures: only one of the two is allowed');
   }
   const kept = syscalls.flatMap((item, at) => {
     const path = `syscalls[${at}]`;
@@ -65,7 +65,7 @@ export function resolveConditions(json: unknown, target: SeccompTarget): Resolve
     const { includes: _includes, excludes: _excludes, comment: _comment, name, ...plainRule } = rule;
     if (name === undefined || name === null || name === '') return [{ at, rule: plainRule }];
     if (list(rule['names'], `${path}.names`).length > 0)
-      throw bad(`${path}.name`, 'it is given together with names: only one of the two is allowed');
+      throw badSeccomp(`${path}.name`, 'it is given together with names: only one of the two is allowed');
     return [{ at, rule: { ...plainRule, names: [name] } }];
   });
   return {
@@ -113,13 +113,13 @@ function condition(value: unknown, path: string): Condition {
   const found = fields(value, path);
   const unknown = Object.keys(found).find((key) => !['arches', 'caps', 'minKernel'].includes(key));
   if (unknown !== undefined)
-    throw bad(
+    throw badSeccomp(
       `${path}.${unknown}`,
       'it is an unknown condition, so it is also unknown whether the rule applies',
     );
   const caps = list(found['caps'], `${path}.caps`).map((item, at) => {
     const name = capabilityName(text(item, `${path}.caps[${at}]`));
-    if (name === undefined) throw bad(`${path}.caps[${at}]`, 'there is no such capability');
+    if (name === undefined) throw badSeccomp(`${path}.caps[${at}]`, 'there is no such capability');
     return name;
   });
   const arches = list(found['arches'], `${path}.arches`).map((item, at) =>
@@ -138,40 +138,45 @@ function atLeast(kernel: string | undefined, wanted: readonly [number, number]):
 
 function version(written: string, path: string): readonly [number, number] {
   const found = /^(\d{1,4})\.(\d{1,4})/.exec(written);
-  if (found === null) throw bad(path, 'a kernel version is written as 4.8');
+  if (found === null) throw badSeccomp(path, 'a kernel version is written as 4.8');
   return [Number(found[1]), Number(found[2])];
 }
 
 function known(value: Fields, names: readonly string[], path: string): Fields {
   const unknown = unknownField(value, names);
   if (unknown !== undefined)
-    throw bad(path === '' ? unknown.key : `${path}.${unknown.key}`, unknownFieldText(unknown));
+    throw badSeccomp(path === '' ? unknown.key : `${path}.${unknown.key}`, unknownFieldText(unknown));
   return value;
 }
 
 function fields(value: unknown, path: string): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw bad(path, 'it is not an object');
+    throw badSeccomp(path, 'it is not an object');
   return value as Fields;
 }
 
 function list(value: unknown, path: string): readonly unknown[] {
   if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw bad(path, 'it is not a list');
+  if (!Array.isArray(value)) throw badSeccomp(path, 'it is not a list');
   return value;
 }
 
 function text(value: unknown, path: string): string {
-  if (typeof value !== 'string') throw bad(path, 'it is not a text');
+  if (typeof value !== 'string') throw badSeccomp(path, 'it is not a text');
   return value;
 }
 
-function bad(path: string, why: string): Error {
+/** The error for a seccomp profile that is not valid at `path`. */
+export function badSeccomp(
+  path: string,
+  why: string,
+  fix = 'write it as docker and the OCI runtime specification have it (config-linux.md, Seccomp)',
+): Error {
   return entitlementsError('ENTITLEMENTS_BAD_SECCOMP', {
     kind: 'invalid',
     attempted: 'read seccomp profile',
     on: path,
     why,
-    fix: 'write it as docker and the OCI runtime specification have it (config-linux.md, Seccomp)',
+    fix,
   });
 }

@@ -9,7 +9,8 @@ import { patternOf } from '../files/pattern-of.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import { checkProfiles } from '../document/check.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
-import { importAppArmorText, isAppArmorText } from './apparmor-text.ts';
+import { importAppArmorText } from './apparmor-text.ts';
+import { isAppArmorText } from './apparmor-statements.ts';
 import { importSeccomp } from './seccomp.ts';
 import { importPod } from './security-context.ts';
 

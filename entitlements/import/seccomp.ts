@@ -1,6 +1,5 @@
 import { constants } from 'node:os';
 import { append } from '../../base/lists/index.ts';
-import { entitlementsError } from '../errors.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
 import { always, exceeds } from '../seccomp/decision.ts';
@@ -10,7 +9,7 @@ import { filteredPolicy } from '../seccomp/policy.ts';
 import type { CompatArchitecture, FilteredPolicy } from '../seccomp/policy.ts';
 import { argumentWidth, isSyscallName } from '../seccomp/syscalls.ts';
 import { sortedCapabilities } from '../capabilities/capability-names.ts';
-import { resolveConditions } from './conditional-seccomp.ts';
+import { badSeccomp, resolveConditions } from './conditional-seccomp.ts';
 import type { Fields, SeccompTarget } from './conditional-seccomp.ts';
 import type { Imported, Remark } from './imported.ts';
 
@@ -117,7 +116,8 @@ function withErrno(rule: Fields, name: string, number: string, path: string): Fi
   const written = rule[name];
   if (written === undefined || written === null || written === '') return {};
   const value = Object.entries(constants.errno).find(([known]) => known === written)?.[1];
-  if (value === undefined) throw bad(path, `there is no error ${JSON.stringify(written)}`);
+  if (value === undefined)
+    throw badSeccomp(path, `there is no error ${JSON.stringify(written)}`, 'use a name of errno(3)');
   return { [number]: value };
 }
 
@@ -140,14 +140,4 @@ function narrowed(plain: Fields, places: readonly number[]): Remark[] {
 
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
-}
-
-function bad(path: string, why: string): Error {
-  return entitlementsError('ENTITLEMENTS_BAD_SECCOMP', {
-    kind: 'invalid',
-    attempted: 'read seccomp profile',
-    on: path,
-    why,
-    fix: 'use a name of errno(3)',
-  });
 }

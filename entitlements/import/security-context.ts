@@ -1,21 +1,30 @@
-import { CAPABILITIES, capabilityName } from '../capabilities/capability-names.ts';
+import { CAPABILITIES } from '../capabilities/capability-names.ts';
 import { askedFromSecurityContext } from '../ceiling/asked.ts';
 import type { SecurityContextRequest } from '../ceiling/asked.ts';
 import { holds } from '../ceiling/demand.ts';
 import { either } from '../profile/sets.ts';
-import { entitlementsError } from '../errors.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
-import { misspelled, unknownField, unknownFieldText } from './known-fields.ts';
 import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
+import {
+  fieldsOf,
+  member,
+  securityContext,
+  closed,
+  refuseSlips,
+  listOf,
+  texts,
+  flag,
+  bad,
+} from './kubernetes-fields.ts';
+import type { Fields } from './kubernetes-fields.ts';
+import { readResources } from './kubernetes-quantities.ts';
 
 /** A container of a pod, as a profile. */
 export interface ImportedContainer extends Imported {
   readonly name: string;
 }
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** Data that a manifest refers to but does not contain. */
 export interface PodReferences {
@@ -24,10 +33,6 @@ export interface PodReferences {
   /** Returns the parsed seccomp JSON of `localhostProfile`; undefined if it is not available. */
   readonly seccomp: (path: string) => unknown;
 }
-
-const SECCOMP = ['localhostProfile', 'type'];
-const APPARMOR = SECCOMP;
-const SELINUX = ['level', 'role', 'type', 'user'];
 /** Fields of both: core/v1, PodSecurityContext and SecurityContext, Kubernetes 1.37. */
 const EITHER = [
   'appArmorProfile',
@@ -311,125 +316,9 @@ function listUnmapped(
     });
 }
 
-const SIZE: Readonly<Record<string, bigint>> = {
-  '': 1n,
-  k: 10n ** 3n,
-  M: 10n ** 6n,
-  G: 10n ** 9n,
-  T: 10n ** 12n,
-  P: 10n ** 15n,
-  E: 10n ** 18n,
-  Ki: 1n << 10n,
-  Mi: 1n << 20n,
-  Gi: 1n << 30n,
-  Ti: 1n << 40n,
-  Pi: 1n << 50n,
-  Ei: 1n << 60n,
-};
-
-/** Reads Kubernetes quantities of `resources.limits`: memory in bytes, cpu in thousandths. */
-function readResources(resources: Fields, path: string, notes: Remark[]): Profile['resources'] {
-  const limits = optional(resources, 'limits', `${path}.resources`);
-  const found: { cpu?: bigint; memory?: bigint } = {};
-  for (const [name, written] of Object.entries(limits)) {
-    const part = `${path}.resources.limits.${name}`;
-    if (
-      name !== 'cpu' &&
-      name !== 'memory' &&
-      !/^(hugepages-\w+|ephemeral-storage|storage|pods|.*\/.*)$/.test(name)
-    )
-      throw bad(part, 'there is no such resource');
-    if (name !== 'cpu' && name !== 'memory')
-      notes.push({ part, why: 'it is for the scheduler, and not part of a profile' });
-    else found[name] = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
-  }
-  return found;
-}
-
-/** Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. */
-function quantity(written: string, part: string, scale: bigint): bigint {
-  const found = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);
-  if (found === null) throw bad(part, `${written} is no quantity`);
-  const [, whole = '', part_ = '', unit = ''] = found;
-  const [multiply, divide] = unit === 'm' ? [1n, 1000n] : [SIZE[unit] ?? 1n, 1n];
-  return (BigInt(whole + part_) * multiply * scale) / (divide * 10n ** BigInt(part_.length));
-}
-
-function fieldsOf(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
-}
-
-function member(value: unknown, key: string, path: string): Fields {
-  const found = fieldsOf(value)[key];
-  if (typeof found !== 'object' || found === null || Array.isArray(found))
-    throw bad(path, 'it is not an object');
-  return found as Fields;
-}
-
-/**
- * Checks that all fields of a security context and its parts are known, because a misspelled field would have
- * no effect.
- */
-function securityContext(value: Fields, known: readonly string[], path: string): Fields {
-  const found = closed(value, 'securityContext', known, path);
-  const place = `${path}.securityContext`;
-  closed(found, 'seccompProfile', SECCOMP, place);
-  closed(found, 'appArmorProfile', APPARMOR, place);
-  closed(found, 'seLinuxOptions', SELINUX, place);
-  return found;
-}
-
-function closed(value: Fields, key: string, known: readonly string[], path: string): Fields {
-  const found = optional(value, key, path);
-  const unknown = unknownField(found, known);
-  if (unknown !== undefined) throw bad(`${path}.${key}.${unknown.key}`, unknownFieldText(unknown));
-  return found;
-}
-
-function refuseSlips(value: Fields, known: readonly string[], path: string): void {
-  const slip = misspelled(value, known);
-  if (slip !== undefined) throw bad(`${path}.${slip.key}`, unknownFieldText(slip));
-}
-
 function unmasked(own: Fields, path: string): boolean {
   const mount = own['procMount'] ?? 'Default';
   if (mount !== 'Default' && mount !== 'Unmasked')
     throw bad(`${path}.securityContext.procMount`, 'it is not Default or Unmasked');
   return mount === 'Unmasked';
-}
-
-function optional(value: Fields, key: string, path: string): Fields {
-  return value[key] === undefined || value[key] === null ? {} : member(value, key, `${path}.${key}`);
-}
-
-function listOf(value: unknown, path: string): readonly unknown[] {
-  if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw bad(path, 'it is not a list');
-  return value;
-}
-
-function texts(value: unknown, path: string): string[] {
-  return listOf(value, path).map((item, at) => {
-    if (typeof item !== 'string') throw bad(`${path}[${at}]`, 'it is not a text');
-    if (!/^(CAP_)?ALL$/i.test(item) && capabilityName(item) === undefined)
-      throw bad(`${path}[${at}]`, `there is no capability ${item}`);
-    return item;
-  });
-}
-
-function flag(value: Fields, key: string, path: string): boolean {
-  const found = value[key];
-  if (found !== undefined && found !== null && typeof found !== 'boolean')
-    throw bad(`${path}.${key}`, 'it is not true or false');
-  return found === true;
-}
-
-function bad(path: string, why: string): Error {
-  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
-    kind: 'invalid',
-    attempted: 'read Kubernetes object',
-    on: path,
-    why,
-    fix: 'write it as the Kubernetes API has it (kubectl explain pod.spec)',
-  });
 }

@@ -4,7 +4,7 @@ import type { SourceFile } from '../document/check.ts';
 import { referencesOf } from '../document/parameters.ts';
 import type { ResolvedProfile } from '../document/resolve.ts';
 import { broadGrants } from './broad.ts';
-import { deadGrants } from './dead.ts';
+import { deadGrants } from './unusable-grants.ts';
 import { finder } from './finding.ts';
 import type { Find, Finding } from './finding.ts';
 import { shadowedRules } from './shadowed.ts';

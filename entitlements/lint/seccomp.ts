@@ -8,7 +8,7 @@ import type { OciRule } from '../seccomp/oci-shape.ts';
 import { finder } from './finding.ts';
 import type { Find, Finding } from './finding.ts';
 import { highBits, shownCall } from './high-bits.ts';
-import { jsonPlaces } from './json-places.ts';
+import { jsonPlaces } from './json-positions.ts';
 
 /** The width that a filter compares if it does not know the kernel's types. */
 const allBits = (): 64 => 64;

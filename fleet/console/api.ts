@@ -1,16 +1,5 @@
 /** A verdict of a node, as the API lists it. */
-export interface Verdict {
-  readonly node: string;
-  readonly seq: number;
-  readonly time: string;
-  readonly outcome: string;
-  readonly reference: string;
-  readonly digest: string;
-  readonly namespace: string;
-  readonly verdict: string;
-  readonly policyRevision: string;
-  readonly would?: string;
-}
+export type { FleetVerdict as Verdict } from '../store/api.types.ts';
 
 /** A row of a verdict log, as the node wrote it. */
 export interface Row {

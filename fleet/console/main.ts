@@ -8,7 +8,9 @@ import { alertsView, imagesView, nodesView, nodeView, verdictView } from './view
 const main = document.querySelector('main') ?? document.body;
 const status = document.getElementById('status') ?? document.body;
 
-const views: Readonly<Record<string, (argument: string) => Promise<readonly Child[]>>> = {
+type View = (argument: string, query: URLSearchParams) => Promise<readonly Child[]>;
+
+const views: Readonly<Record<string, View>> = {
   verdict: verdictView,
   node: nodeView,
   nodes: nodesView,
@@ -26,7 +28,8 @@ let shown = 0;
 async function route(): Promise<void> {
   shown += 1;
   const mine = shown;
-  const [name = '', ...rest] = location.hash.replace(/^#\//u, '').split('/');
+  const [path = '', query = ''] = location.hash.replace(/^#\//u, '').split('?');
+  const [name = '', ...rest] = path.split('/');
   for (const anchor of document.querySelectorAll('nav a'))
     if (anchor.getAttribute('href') === `#/${name === '' ? 'verdicts' : name}`)
       anchor.setAttribute('aria-current', 'page');
@@ -36,7 +39,7 @@ async function route(): Promise<void> {
   if (view === undefined) return showVerdicts();
   main.replaceChildren(element('p', { class: 'wait' }, 'Loading …'));
   try {
-    const content = await view(decoded(rest.join('/')));
+    const content = await view(decoded(rest.join('/')), new URLSearchParams(query));
     if (mine === shown) present(content);
   } catch (thrown) {
     if (mine === shown) failed(thrown);

@@ -2,21 +2,13 @@ import { structuredPatch } from 'diff';
 import { ask, queryOf } from './api.ts';
 import { element, facts, link, table, timeText, title } from './dom.ts';
 import type { Child } from './dom.ts';
+import type { UpcomingRelease } from '../store/api.types.ts';
 
 interface Revision {
   readonly revision: string;
   readonly inForce: number;
   readonly nodes: readonly string[];
   readonly received?: string;
-}
-
-interface Upcoming {
-  readonly release: string;
-  readonly revision: string;
-  readonly nodes: number;
-  readonly refusing: number;
-  readonly failed: number;
-  readonly problem?: string;
 }
 
 interface Sources {
@@ -35,7 +27,7 @@ const plural = (count: number, one: string): string => `${count} ${one}${count =
 export async function policiesView(): Promise<readonly Child[]> {
   const [{ policies }, { releases }] = await Promise.all([
     ask<{ policies: readonly Revision[] }>('policies'),
-    ask<{ releases: readonly Upcoming[] }>('upcoming'),
+    ask<{ releases: readonly UpcomingRelease[] }>('upcoming'),
   ]);
   const stored = policies.filter(({ received }) => received !== undefined);
   return [
@@ -218,7 +210,7 @@ function code(name: string, content: readonly Child[]): HTMLElement {
 /** Shows the workloads that a release which is not in force yet would refuse. */
 export async function upcomingView(release: string): Promise<readonly Child[]> {
   const [{ releases }, { denials }] = await Promise.all([
-    ask<{ releases: readonly Upcoming[] }>('upcoming'),
+    ask<{ releases: readonly UpcomingRelease[] }>('upcoming'),
     ask<{
       denials: readonly {
         readonly namespace: string;

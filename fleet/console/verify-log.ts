@@ -5,7 +5,10 @@ import type { Row } from './api.ts';
 /** What a verification in the browser found. */
 export interface LogCheck {
   readonly ok: boolean;
-  readonly rows: number;
+  /** Rows whose hash follows from the row before, and that the signed checkpoint covers. */
+  readonly verified: number;
+  /** Rows that the aggregator has, and that nothing in them proves. */
+  readonly unverifiable: number;
   /** Sentences, the most important one first. */
   readonly found: readonly string[];
 }
@@ -26,21 +29,23 @@ export async function verifyLog(
 ): Promise<LogCheck> {
   const head = checkpoint === '' ? undefined : readCheckpoint(checkpoint);
   let [previous, last, count] = ['', 0, 0];
+  /** Rows whose hash was computed, up to the checkpoint. */
+  let proven = 0;
   let headHash: string | undefined;
   const found: string[] = [];
   for (;;) {
     const query = `nodes/${encodeURIComponent(node)}/log?most=${pageRows}&after=${last}`;
     const { rows } = await ask<{ rows: readonly Row[] }>(query);
     for (const row of rows) {
-      if (count > 0 && row.seq !== last + 1) return broken(count, `Row ${last + 1} is missing.`);
+      if (count > 0 && row.seq !== last + 1) return broken(`Row ${last + 1} is missing.`);
       if (count === 0 && row.seq !== 1) {
-        // Rows before it have expired. Its own hash is the beginning.
+        // Rows before it have expired. Its own hash is the beginning, and nothing proves its content.
         found.push(`Rows before ${row.seq} have expired at the aggregator.`);
       } else {
         const before = row.seq === 1 ? '0'.repeat(64) : previous;
         const computed = await sha256(`${row.seq}\n${before}\n${row.evidence}\n${row.entry}`);
-        if (computed !== row.hash)
-          return broken(count, `Row ${row.seq} does not follow from the row before.`);
+        if (computed !== row.hash) return broken(`Row ${row.seq} does not follow from the row before.`);
+        if (head !== undefined && row.seq <= head.size) proven += 1;
       }
       [previous, last] = [row.hash, row.seq];
       count += 1;
@@ -50,16 +55,17 @@ export async function verifyLog(
     if (rows.length < pageRows) break;
   }
   if (head === undefined) found.push('There is no checkpoint yet.');
-  else if (!(await isSigned(head, key)))
-    return broken(count, 'The signature of the checkpoint is not valid.');
+  else if (!(await isSigned(head, key))) return broken('The signature of the checkpoint is not valid.');
   else if (headHash === undefined) found.push(`The row of the checkpoint, ${head.size}, is not available.`);
   else if (headHash !== head.hash)
-    return broken(count, `The checkpoint of ${head.size} rows has another hash than row ${head.size}.`);
+    return broken(`The checkpoint of ${head.size} rows has another hash than row ${head.size}.`);
   else found.unshift(`The checkpoint of ${head.size} rows has a valid signature, and matches the chain.`);
-  return { ok: head !== undefined && headHash !== undefined, rows: count, found };
+  const ok = head !== undefined && headHash !== undefined;
+  const verified = ok ? proven : 0;
+  return { ok, verified, unverifiable: count - verified, found };
 }
 
-const broken = (rows: number, why: string): LogCheck => ({ ok: false, rows, found: [why] });
+const broken = (why: string): LogCheck => ({ ok: false, verified: 0, unverifiable: 0, found: [why] });
 
 interface Checkpoint {
   readonly text: string;

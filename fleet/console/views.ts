@@ -2,7 +2,8 @@ import { ask } from './api.ts';
 import type { Verdict } from './api.ts';
 import { element, facts, link, table, timeText, title } from './dom.ts';
 import type { Child } from './dom.ts';
-import { verifyLog } from './verify-log.ts';
+import { logSection } from './log-view.ts';
+import type { NodeLog } from './log-view.ts';
 
 interface Reason {
   readonly counted: boolean;
@@ -143,51 +144,17 @@ interface State {
 const containerText = ({ namespace, pod, name }: Container): string => `${namespace}/${pod}/${name}`;
 const verdictLink = (id: string, text: string): Child => (id === '' ? text : link(`verdict/${id}`, text));
 
-/** Shows a node: its proof of enforcement, its containers, and its log, which can be verified. */
-export async function nodeView(name: string): Promise<readonly Child[]> {
-  const node = await ask<{
-    state?: State;
-    key: string;
-    checkpoint: string;
-    problems: readonly { code: string; seq: number; at: string; text: string }[];
-  }>(`nodes/${encodeURIComponent(name)}`);
-  const { state, problems } = node;
-  const result = element('p', { role: 'status', class: 'result' });
-  const button = element(
-    'button',
-    {
-      type: 'button',
-      onclick: () => {
-        button.disabled = true;
-        result.textContent = 'Verifying …';
-        verifyLog(name, node, (rows) => (result.textContent = `${rows} rows …`))
-          .then(
-            ({ ok, rows, found }) => {
-              result.className = `result ${ok ? 'good' : 'bad'}`;
-              result.textContent = `${ok ? 'Verified' : 'Not verified'}: ${rows} rows. ${found.join(' ')}`;
-            },
-            (thrown: unknown) => (result.textContent = String(thrown)),
-          )
-          .finally(() => (button.disabled = false));
-      },
-    },
-    'Verify the log in this browser',
-  );
+/**
+ * Shows a node: its proof of enforcement, its containers, and its log, which can be verified.
+ * @param expected `key`: the fingerprint that the key of its log must have
+ */
+export async function nodeView(name: string, expected: URLSearchParams): Promise<readonly Child[]> {
+  const node = await ask<NodeLog & { state?: State }>(`nodes/${encodeURIComponent(name)}`);
+  const { state } = node;
   return [
     title(name),
     ...(state === undefined ? [] : stateOf(state)),
-    element('h2', {}, 'Verdict log'),
-    element('p', {}, button),
-    result,
-    ...(problems.length === 0
-      ? []
-      : [
-          table(
-            'What is wrong with the log',
-            ['Code', 'Row', 'Found', 'Text'],
-            problems.map(({ code, seq, at, text }) => [code, String(seq), timeText(at), text]),
-          ),
-        ]),
+    ...(await logSection(name, node, expected.get('key') ?? '')),
   ];
 }
 

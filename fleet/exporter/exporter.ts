@@ -102,7 +102,7 @@ export function openExporter(options: ExporterOptions): Exporter {
     const state = JSON.stringify(await source.state());
     const isDue = state !== sentState || performance.now() - stateAt >= stateMs;
     if (isDue) records.push(eventOf(eventNames.state, state));
-    const policy = policyToSend(sentPolicy);
+    const policy = policyToSend(source, sentPolicy);
     if (policy?.body !== undefined) records.push(eventOf(eventNames.policy, policy.body));
     return {
       records,
@@ -112,14 +112,6 @@ export function openExporter(options: ExporterOptions): Exporter {
         ...(policy !== undefined && { policy: policy.revision }),
       },
     };
-  }
-
-  /** Returns the policy in force unless its revision was sent. A policy that is too long has no body. */
-  function policyToSend(sent: string): { readonly revision: string; readonly body?: string } | undefined {
-    const policy = source.policy?.();
-    if (policy === undefined || policy.revision === sent) return undefined;
-    const body = JSON.stringify(policy);
-    return { revision: policy.revision, ...(body.length <= mostPolicyLength && { body }) };
   }
 
   async function post(records: readonly LogRecord[]): Promise<HttpAnswer> {
@@ -196,6 +188,17 @@ export function openExporter(options: ExporterOptions): Exporter {
       await running;
     },
   };
+}
+
+/** Returns the policy in force unless its revision was sent. A policy that is too long has no body. */
+function policyToSend(
+  source: Pick<ExporterOptions['source'], 'policy'>,
+  sent: string,
+): { readonly revision: string; readonly body?: string } | undefined {
+  const policy = source.policy?.();
+  if (policy === undefined || policy.revision === sent) return undefined;
+  const body = JSON.stringify(policy);
+  return { revision: policy.revision, ...(body.length <= mostPolicyLength && { body }) };
 }
 
 /** What a request contains besides rows. */

@@ -3,7 +3,7 @@ import { attributeNames, eventNames } from '../records/names.ts';
 import type { AttributeValue, LogRecord, ResourceRecords } from '../records/log-record.ts';
 import type { AcceptedRow, LogProblem, NodeRecord } from '../store/node-record.ts';
 import type { FleetStore, NodeUpdate } from '../store/store.ts';
-import { judgeCheckpoint, judgeRow } from './judge.ts';
+import { judgeCheckpoint, judgeRow } from './check-record.ts';
 import { readPolicyText } from './read-policy.ts';
 import { readState } from './summary.ts';
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readPolicy } from '../../trust/index.ts';
+import { policyRevision, readPolicy } from '../../trust/index.ts';
 import { mostPolicyLength } from '../records/policy.ts';
 import { readPolicyText } from './read-policy.ts';
 
@@ -46,3 +46,11 @@ for (const [what, body, why] of [
     const read = readPolicyText(body);
     assert.match('refused' in read ? read.refused : '', why);
   });
+
+test('a policy with half of a surrogate pair is refused: another text would have its revision', () => {
+  const [half, other] = ['\ud800', '\udfff'].map((text) => ({ files: [{ name: 'a.yaml', text }], keys: [] }));
+  assert.ok(half !== undefined && other !== undefined);
+  assert.equal(policyRevision(half), policyRevision(other));
+  const read = readPolicyText(JSON.stringify({ revision: policyRevision(half), ...half }));
+  assert.match('refused' in read ? read.refused : '', /half of a surrogate pair/u);
+});

@@ -24,6 +24,10 @@ export function readPolicyText(
   if (problems.length > 0)
     return { refused: `a policy is malformed: ${describeProblems(problems.slice(0, 3)).trimEnd()}` };
   const { revision, files, keys } = value as PolicyText;
+  // In UTF-8, which the revision is computed of, half of a surrogate pair is any other half.
+  const texts = [...files.flatMap(({ name, text }) => [name, text]), ...keys.map(({ name }) => name)];
+  if (!texts.every((text) => text.isWellFormed()))
+    return { refused: 'a policy has half of a surrogate pair' };
   const computed = policyRevision({ files, keys });
   if (computed !== revision) return { refused: `a policy has the revision ${computed}, and not ${revision}` };
   return { revision, json: JSON.stringify({ files, keys }) };

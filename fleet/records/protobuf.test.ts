@@ -102,6 +102,18 @@ function varint(length: number): number[] {
   }
 }
 
+test('a message that is cut off in a field, or with a text that is not UTF-8, is refused with a sentence', () => {
+  const wrap = (tag: number, bytes: Uint8Array): Buffer =>
+    Buffer.concat([Buffer.of(tag, bytes.length), bytes]);
+  const logs = (record: Uint8Array): Buffer => wrap(0x0a, wrap(0x12, wrap(0x12, record)));
+  for (const record of [Buffer.of(0x09, 1, 2, 3), wrap(0x62, Buffer.of(0xff)), Buffer.of(0x2a, 9)])
+    assert.throws(() => decodeLogs(logs(record)), /^Error: it is not a message: /);
+  assert.throws(
+    () => decodeLogsResponse(wrap(0x0a, wrap(0x12, Buffer.of(0xff)))),
+    /^Error: it is not a message/,
+  );
+});
+
 test('a partial success survives', () => {
   for (const one of [
     { rejected: 0, message: '' },

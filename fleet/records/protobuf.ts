@@ -27,6 +27,22 @@ const isBytes = (wire: WireType): boolean => wire === WireType.LengthDelimited;
  * @throws Error when the bytes are not such a message, or exceed the limits of log-record.ts
  */
 export function decodeLogs(bytes: Uint8Array): readonly ResourceRecords[] {
+  return readable(() => logsOf(bytes));
+}
+
+/**
+ * The library reports a field that ends beyond its message, or a text that is not UTF-8, in its own terms.
+ */
+function readable<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof Error && /^(?:it|a record) has /u.test(cause.message)) throw cause;
+    throw new Error('it is not a message: a field is cut off, or a text is not UTF-8', { cause });
+  }
+}
+
+function logsOf(bytes: Uint8Array): readonly ResourceRecords[] {
   const resources: ResourceRecords[] = [];
   const counter = createCounter();
   eachField(bytes, (reader, field, wire) => {
@@ -172,6 +188,10 @@ export function encodeLogsResponse({ rejected, message }: PartialSuccess): Uint8
 
 /** Decodes an ExportLogsServiceResponse. @throws Error when the bytes are not such a message */
 export function decodeLogsResponse(bytes: Uint8Array): PartialSuccess {
+  return readable(() => responseOf(bytes));
+}
+
+function responseOf(bytes: Uint8Array): PartialSuccess {
   let [rejected, message] = [0, ''];
   eachField(bytes, (reader, field, wire) => {
     if (field !== 1 || !isBytes(wire)) return false;

@@ -9,6 +9,7 @@ import type { Answer } from './answer.ts';
 import type { FleetCounts } from './metrics.ts';
 import { receiveLogs, refuse } from './receive-logs.ts';
 import type { ReceiveContext } from './receive-logs.ts';
+import { answerOrEnd } from '../../base/connections/index.ts';
 
 /** What an answer needs. */
 export interface RequestContext {
@@ -23,25 +24,14 @@ export interface RequestContext {
 }
 
 /** Answers one request. Never rejects: a failure ends the request and is reported. */
-export async function answerRequest(
+export function answerRequest(
   context: RequestContext,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  // It is not a failure when a client disconnects while it is being answered.
-  response.on('error', () => undefined);
-  let answer: Answer;
-  try {
-    answer = await answerOf(context, request);
-  } catch (thrown) {
-    answer = failed(context, thrown);
-  }
-  try {
-    send(request, response, answer);
-    context.counts.answered(answer.status);
-  } catch {
-    response.destroy();
-  }
+  const answer = (): Promise<Answer> =>
+    answerOf(context, request).catch((thrown: unknown) => failed(context, thrown));
+  return answerOrEnd(request, response, answer, context.counts.answered);
 }
 
 /** Paths of OTLP signals that the aggregator does not take. */
@@ -92,16 +82,4 @@ function failed({ onFailure }: RequestContext, thrown: unknown): Answer {
     // A fault in the failure handler must not become the next failure.
   }
   return problem(500, 'the request could not be answered; see the output of the aggregator');
-}
-
-function send(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Answer): void {
-  response.writeHead(status, {
-    ...headers,
-    'Content-Length': Buffer.byteLength(body),
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-    // The rest of a refused body is not read.
-    ...(!request.complete && request.method === 'POST' && { Connection: 'close' }),
-  });
-  response.end(request.method === 'HEAD' ? undefined : body);
 }

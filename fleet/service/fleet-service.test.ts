@@ -27,7 +27,8 @@ import {
 } from '../fleet.fixture.ts';
 import type { Alert } from '../api/alerts.ts';
 import { eventNames } from '../records/names.ts';
-import type { FleetVerdict, StoredRow } from '../store/queries.ts';
+import type { FleetVerdict } from '../store/api.types.ts';
+import type { StoredRow } from '../store/queries.ts';
 import { startFleetService } from './fleet-service.ts';
 
 interface Listed {

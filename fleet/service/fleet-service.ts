@@ -1,8 +1,15 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import type { Duplex } from 'node:stream';
-import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
+import {
+  closeServer,
+  createHttpsServer,
+  limitHttpConnections,
+  listenOn,
+  readListenAddress,
+  refuseTunnel,
+  smallRequestLimits,
+} from '../../base/connections/index.ts';
+import type { ListenAddress } from '../../base/connections/index.ts';
 import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { isLoopback } from '../../base/http/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
@@ -49,17 +56,12 @@ export interface FleetService {
   close(): Promise<void>;
 }
 
-/** In ms. A request that is not complete in time is ended. */
-const timeLimits = {
-  headersTimeout: 10_000,
-  requestTimeout: 30_000,
-  keepAliveTimeout: 120_000,
-  connectionsCheckingInterval,
-};
 const connectionLimits = { most: 8192, mostOfPeer: 2048 };
 /** In bytes: of a body as sent, of a body decompressed, of all bodies at one time. */
 const bodyLimits = { sent: 4 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
 const bodiesMemory = 128 * 1024 * 1024;
+/** How long requests in flight may take when the service ends, in ms. */
+const lastAnswersMs = 1000;
 const expireMs = 600_000;
 const dayMs = 86_400_000;
 
@@ -70,7 +72,7 @@ const dayMs = 86_400_000;
  */
 export async function startFleetService(options: FleetServiceOptions): Promise<FleetService> {
   const { tls, access, data, onFailure, clock = Date.now } = options;
-  const at = hostAndPort(options.listen);
+  const at = readListenAddress(options.listen) ?? noAddress(options.listen);
   requireProtection(options, at.host);
   const lock = await lockFolder(data);
   let store: FleetStore | undefined;
@@ -105,7 +107,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
       response.once('close', () => place?.idle());
       void answerRequest(context, request, response);
     };
-    const server = tls === undefined ? createServer(timeLimits, listener) : tlsServer(tls, listener);
+    const server = tls === undefined ? createServer(smallRequestLimits, listener) : tlsServer(tls, listener);
     const connections = limitHttpConnections(server, connectionLimits, tls !== undefined);
     server.on('connect', refuseTunnel);
     const url = await listen(server, options.listen, at, tls === undefined ? 'http' : 'https');
@@ -115,10 +117,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     return {
       url,
       async close() {
-        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-        server.closeIdleConnections();
-        setTimeout(() => server.closeAllConnections(), 1000).unref();
-        await closed;
+        await closeServer(server, lastAnswersMs);
         await removal.close();
         await intake.settled();
         await shut();
@@ -180,12 +179,6 @@ function requireProtection({ listen, tls, access }: FleetServiceOptions, host: s
   });
 }
 
-/** Refuses CONNECT, which is for proxies (RFC 9110, section 9.3.6). */
-function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
-  socket.on('error', () => socket.destroy());
-  socket.end('HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
-}
-
 const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
   asPortcullisError(thrown, {
     code: 'FLEET_FAILED',
@@ -195,27 +188,9 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
     fix: 'raise the limit of open files (LimitNOFILE) if that is the reason',
   });
 
-function tlsServer(
-  { certificate, key, clientAuthorities }: NonNullable<FleetServiceOptions['tls']>,
-  listener: RequestListener,
-): Server {
+function tlsServer(tls: NonNullable<FleetServiceOptions['tls']>, listener: RequestListener): Server {
   try {
-    return createTlsServer(
-      {
-        ...timeLimits,
-        handshakeTimeout: timeLimits.headersTimeout,
-        cert: certificate,
-        key,
-        minVersion: 'TLSv1.2',
-        // A client without a certificate may still have a token.
-        ...(clientAuthorities !== undefined && {
-          ca: clientAuthorities,
-          requestCert: true,
-          rejectUnauthorized: false,
-        }),
-      },
-      listener,
-    );
+    return createHttpsServer(smallRequestLimits, tls, listener);
   } catch (thrown) {
     throw asPortcullisError(thrown, {
       code: 'FLEET_TLS',
@@ -227,38 +202,19 @@ function tlsServer(
   }
 }
 
-interface HostAndPort {
-  readonly host: string;
-  readonly port: number;
+function noAddress(listen: string): never {
+  throw new PortcullisError({
+    code: 'FLEET_LISTEN',
+    kind: 'invalid',
+    attempted: 'listen on',
+    on: listen,
+    why: 'it is not HOST:PORT',
+    fix: 'name an address such as 127.0.0.1:4319',
+  });
 }
 
-function hostAndPort(listen: string): HostAndPort {
-  const [, six, name, port] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(listen) ?? [];
-  if (port === undefined || Number(port) > 65_535)
-    throw new PortcullisError({
-      code: 'FLEET_LISTEN',
-      kind: 'invalid',
-      attempted: 'listen on',
-      on: listen,
-      why: 'it is not HOST:PORT',
-      fix: 'name an address such as 127.0.0.1:4319',
-    });
-  return { host: six ?? name ?? '', port: Number(port) };
-}
-
-async function listen(
-  server: Server,
-  address: string,
-  { host, port }: HostAndPort,
-  scheme: string,
-): Promise<string> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ port, ...(host !== '' && { host }) }, () => {
-      server.removeListener('error', reject);
-      resolve();
-    });
-  }).catch((thrown: unknown) => {
+async function listen(server: Server, address: string, at: ListenAddress, scheme: string): Promise<string> {
+  const authority = await listenOn(server, at).catch((thrown: unknown) => {
     throw asPortcullisError(thrown, {
       code: 'FLEET_LISTEN',
       kind: 'unavailable',
@@ -267,8 +223,5 @@ async function listen(
       fix: 'name another address by --listen',
     });
   });
-  const bound = server.address();
-  const actual = typeof bound === 'object' && bound !== null ? bound.port : port;
-  const shown = host === '' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  return `${scheme}://${shown}:${actual}`;
+  return `${scheme}://${authority}`;
 }

@@ -1,3 +1,4 @@
+import type { UpcomingRelease } from './api.types.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { listNodes } from './queries.ts';
 import type { Reader } from './queries.ts';
@@ -63,18 +64,6 @@ export interface RefusedWorkload {
   /** `FILE:LINE` of the rule; empty when none applies. */
   readonly rule: string;
   readonly nodes: number;
-}
-
-/** A release of a policy that some nodes do not have yet, and what it would refuse there. */
-export interface UpcomingRelease {
-  readonly release: string;
-  readonly revision: string;
-  /** How many nodes have decided by it without putting it in force, and on how many it would refuse. */
-  readonly nodes: number;
-  readonly refusing: number;
-  /** How many nodes could not decide by it, and why one of them could not. */
-  readonly failed: number;
-  readonly problem?: string;
 }
 
 const upcoming = "json_extract(iif(node.state = '', '{}', node.state), '$.upcoming')";

@@ -1,6 +1,7 @@
 import { parseJson } from '../../base/json/index.ts';
 import { append } from '../../base/lists/index.ts';
 import type { Database, SqlRow, SqlValue } from '../../base/storage/index.ts';
+import type { FleetVerdict } from './api.types.ts';
 
 /** Reads of the database of the aggregator. */
 export type Reader = Pick<Database, 'all' | 'get'>;
@@ -25,22 +26,6 @@ export interface VerdictPosition {
   readonly time: number;
   readonly node: number;
   readonly seq: number;
-}
-
-/** A verdict of a node. */
-export interface FleetVerdict {
-  readonly node: string;
-  readonly seq: number;
-  /** ISO 8601. */
-  readonly time: string;
-  readonly outcome: string;
-  readonly reference: string;
-  readonly digest: string;
-  readonly namespace: string;
-  readonly verdict: string;
-  readonly policyRevision: string;
-  /** What a rule would have decided that an exception of the policy overrode. */
-  readonly would?: string;
 }
 
 /** A page of a list, and the position after its last entry if there are more. */

@@ -1,7 +1,7 @@
 import { callAdmin } from '../../cni-plugins/index.ts';
 import type { AdminApi, AdminOperation, AdminResponse } from '../../cni-plugins/index.ts';
 import { failure } from '../../base/errors/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/client.ts';
 
 /** How controllers reach the daemon: as any other client does. */
 export interface DaemonAccess {

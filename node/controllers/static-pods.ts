@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
-import type { Container, PodSandbox } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
+import type { Container, PodSandbox } from '../../runtime/client.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type {
   Change,

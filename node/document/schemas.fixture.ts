@@ -1,5 +1,5 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { nodeControllers } from '../controllers/registry.ts';
 import type { Controller } from '../model/types.ts';
 import { nodeGroupSchema, nodeStateSchema } from './schema.ts';

@@ -103,6 +103,9 @@ describe('what a node of a group does next', () => {
       for (const name of names.slice(1)) assert.equal(decide(halted, own(name)).do, 'wait');
     assert.equal(decide(lost, own('n1', { revision: next, healthyMs: 99_000 })).do, 'fail');
     assert.equal(groupStatus(lost).state, 'halted');
+    const stranger = view({ ...all, other: record({ generation: 2, phase: 'failed', why: 'bad' }) });
+    assert.equal(haltedBy(stranger), undefined, 'a name that the group does not select');
+    assert.equal(decide(stranger, own('n1')).do, 'take');
   });
 
   it('goes on after a resume, with the failed node too, and nodes that are done are not changed again', () => {

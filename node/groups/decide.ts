@@ -58,7 +58,8 @@ const lost = 'its lease ended while it changed';
 
 /**
  * Returns the node that halts the rollout, and why; undefined: it is not halted. A node that is lost while it
- * changes halts it without writing anything: its place is gone and its record says that it changes.
+ * changes halts it without writing anything: its place is gone and its record says that it changes. A record
+ * of a node that the group does not select halts nothing, whoever wrote it.
  */
 export function haltedBy({
   spec,
@@ -66,7 +67,8 @@ export function haltedBy({
   places,
 }: GroupView): { readonly node: string; readonly why: string } | undefined {
   for (const [node, record] of nodes) {
-    if (!isCurrent(spec, record)) continue;
+    if (!isCurrent(spec, record) || !isSelected(spec.selector, { name: node, labels: record.labels }))
+      continue;
     if (record.phase === 'failed') return { node, why: record.why ?? 'it failed' };
     if (record.phase === 'changing' && !places.has(node)) return { node, why: lost };
   }

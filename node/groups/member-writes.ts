@@ -1,4 +1,5 @@
 import type { EtcdClient } from '../../cni-plugins/index.ts';
+import type { Claim } from './claim.ts';
 import { nodePrefix, placePrefix, shortened, specKey, writeRecord } from './records.ts';
 import type { GroupSpec, NodeRecord } from './records.ts';
 import type { KnownGroup } from './view.ts';
@@ -24,6 +25,8 @@ interface Writer {
   readonly client: EtcdClient;
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Every write compares it: an agent that has lost the name of its node changes nothing. */
+  readonly claim: Claim;
   /** Returns the revision that was applied to the node; '' for none. */
   readonly revision: () => string;
 }
@@ -34,7 +37,8 @@ const unwrittenSince = (prefix: string, modRevision: number) =>
   ({ result: 2, target: 2, key: prefix, rangeEnd: endOf(prefix), modRevision }) as const;
 const isAt = (key: string, modRevision: number) => ({ result: 0, target: 2, key, modRevision }) as const;
 
-export function memberWrites({ client, name, labels, revision }: Writer): MemberWrites {
+export function memberWrites({ client, name, labels, claim, revision }: Writer): MemberWrites {
+  const isOurs = isAt(claim.key, claim.modRevision);
   const ownKey = (group: string): string => `${nodePrefix(group)}${name}`;
   const placeKey = (group: string): string => `${placePrefix(group)}${name}`;
   const putRecord = (
@@ -57,10 +61,12 @@ export function memberWrites({ client, name, labels, revision }: Writer): Member
   const specOf = ({ spec }: KnownGroup): Pick<GroupSpec, 'attempt' | 'generation'> =>
     spec ?? { attempt: 0, generation: 0 };
   return {
-    register: (group) => client.transact([], [putRecord(group, { generation: 0, attempt: 0 }, 'waiting')]),
+    register: (group) =>
+      client.transact([isOurs], [putRecord(group, { generation: 0, attempt: 0 }, 'waiting')]),
     take: (group, known, viewRevision, lease) =>
       client.transact(
         [
+          isOurs,
           isAt(specKey(group), known.specRevision),
           unwrittenSince(placePrefix(group), viewRevision + 1),
           unwrittenSince(nodePrefix(group), viewRevision + 1),
@@ -72,19 +78,19 @@ export function memberWrites({ client, name, labels, revision }: Writer): Member
       ),
     bind: (group, known, lease) =>
       client.transact(
-        [isAt(placeKey(group), known.placeRevisions.get(name) ?? 0)],
+        [isOurs, isAt(placeKey(group), known.placeRevisions.get(name) ?? 0)],
         [{ put: { key: placeKey(group), value: Buffer.from(String(specOf(known).generation)), lease } }],
       ),
     leave(group, known, phase, why) {
       const place = known.placeRevisions.get(name);
       return client.transact(
-        [isAt(specKey(group), known.specRevision), isAt(placeKey(group), place ?? 0)],
+        [isOurs, isAt(specKey(group), known.specRevision), isAt(placeKey(group), place ?? 0)],
         [
           putRecord(group, specOf(known), phase, why),
           ...(place === undefined ? [] : [{ deleteRange: { key: placeKey(group) } }]),
         ],
       );
     },
-    drop: (group) => client.transact([], [{ deleteRange: { key: placeKey(group) } }]),
+    drop: (group) => client.transact([isOurs], [{ deleteRange: { key: placeKey(group) } }]),
   };
 }

@@ -1,4 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { followPrefix, holdLease } from '../../cni-plugins/index.ts';
 import type { EtcdClient } from '../../cni-plugins/index.ts';
@@ -6,7 +7,8 @@ import type { DesiredState } from '../store/node-files.ts';
 import { decide, isSelected } from './decide.ts';
 import type { Decision, OwnView } from './decide.ts';
 import { fetchGroupState } from './fetch-state.ts';
-import { memberWrites } from './member-writes.ts';
+import { keepName } from './keep-name.ts';
+import type { MemberWrites } from './member-writes.ts';
 import { groupsPrefix } from './records.ts';
 import type { GroupSpec } from './records.ts';
 import { createGroupViews } from './view.ts';
@@ -30,6 +32,8 @@ export interface MemberNode {
 interface MemberOptions {
   readonly client: EtcdClient;
   readonly name: string;
+  /** What distinguishes this agent from another one with this name ({@link agentIdentity}). */
+  readonly identity: string;
   readonly labels: Readonly<Record<string, string>>;
   /** After this time without a sign, a node that changes is lost. In seconds. */
   readonly leaseSeconds: number;
@@ -40,29 +44,42 @@ interface MemberOptions {
 export interface Member {
   /** The progress of the node, as a sentence. */
   status(): string;
+  /**
+   * Resolves with NODE_NAME_TAKEN if another agent keeps the name for longer than a lease that nobody renews.
+   * An agent that has had the name is not refused any more: it says in its status that it lost the name, and
+   * goes on to heal its node.
+   */
+  readonly refused: Promise<PortcullisError>;
   close(): void;
 }
 
 const tickMs = 500;
 
+/** The group that selects the node, and the writes of the agent that has the node's name. */
+interface Followed {
+  readonly writes: MemberWrites;
+  readonly group: string;
+  readonly spec: GroupSpec;
+  readonly known: KnownGroup;
+}
+
 /**
  * Takes part in the group that selects this node. While etcd is away the node keeps its state, and heals it:
  * nothing here is needed for that.
  */
-export function joinGroups({ client, name, labels, leaseSeconds, node, log }: MemberOptions): Member {
+export function joinGroups(options: MemberOptions): Member {
+  const { client, name, labels, leaseSeconds, node, log } = options;
   const views = createGroupViews();
-  const writes = memberWrites({ client, name, labels, revision: () => node.desired()?.revision ?? '' });
   let isHere = false;
   let closed = false;
-  let said = 'it has not reached etcd yet';
+  let progress = 'it has not reached etcd yet';
   let lease: number | undefined;
   /** The lease to which our place is bound; undefined after a restart. */
   let boundTo: number | undefined;
   let busy = false;
-  let trouble = '';
   const say = (text: string): void => {
-    if (text !== said) log.info({ text }, 'the group');
-    said = text;
+    if (text !== progress) log.info({ text }, 'the group');
+    progress = text;
   };
 
   const unfollow = followPrefix(client, groupsPrefix, {
@@ -74,23 +91,11 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
       say(`etcd is away, and the node keeps its state: ${reasonOf(thrown)}`);
     },
   });
-  const held = holdLease({
-    client,
-    seconds: leaseSeconds,
-    register: (id) => {
-      lease = id;
-      return Promise.resolve();
-    },
-    onHeld: () => (trouble = ''),
-    onTrouble(thrown) {
-      const why = reasonOf(thrown);
-      // It is tried several times a second.
-      if (trouble === '') log.warn({ why }, 'the lease is in trouble');
-      trouble = why;
-    },
-  });
+  const held = holdMemberLease({ client, leaseSeconds, log }, (id) => (lease = id));
 
-  const take = async (group: string, known: KnownGroup): Promise<void> => {
+  const nameOfNode = keepName(options, say);
+
+  const take = async (writes: MemberWrites, group: string, known: KnownGroup): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
     const id = lease;
     const took = await writes.take(group, known, views.revision(), id);
@@ -99,13 +104,13 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
   };
 
   /** After a restart, or a lease that ended, the place is bound to the lease that we hold now. */
-  const bind = async (group: string, known: KnownGroup): Promise<void> => {
+  const bind = async (writes: MemberWrites, group: string, known: KnownGroup): Promise<void> => {
     if (lease === undefined) return;
     const id = lease;
     if (await writes.bind(group, known, id)) boundTo = id;
   };
 
-  const apply = async (group: string, spec: GroupSpec, known: KnownGroup): Promise<void> => {
+  const apply = async ({ writes, group, spec, known }: Followed): Promise<void> => {
     try {
       await node.apply(await fetchGroupState(client, group, spec, (state) => node.refuses(state)));
       say(`it changes to generation ${spec.generation}`);
@@ -115,16 +120,17 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
     }
   };
 
-  const act = async (group: string, spec: GroupSpec, known: KnownGroup, next: Decision): Promise<void> => {
+  const act = async (followed: Followed, next: Decision): Promise<void> => {
+    const { writes, group, known } = followed;
     switch (next.do) {
       case 'wait':
         return say(next.why);
       case 'register':
         return void (await writes.register(group));
       case 'take':
-        return take(group, known);
+        return take(writes, group, known);
       case 'apply':
-        return apply(group, spec, known);
+        return apply(followed);
       case 'ready':
         return void (await writes.leave(group, known, 'ready'));
       case 'fail':
@@ -134,6 +140,9 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
   };
 
   const step = async (): Promise<void> => {
+    if (lease === undefined) return say('it waits for a lease of etcd');
+    const ours = await nameOfNode.writes(lease);
+    if (ours === undefined) return;
     const groups = [...views.groups()];
     const selecting = groups.filter(
       ([, { spec }]) => spec !== undefined && isSelected(spec.selector, { name, labels }),
@@ -142,7 +151,7 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
     const followed = second === undefined ? first : undefined;
     // A place that nobody gives back would keep the others waiting for as long as we run.
     const left = groups.find(([group, { places }]) => places.has(name) && group !== followed?.[0]);
-    if (left !== undefined) return void (await writes.drop(left[0]));
+    if (left !== undefined) return void (await ours.drop(left[0]));
     if (followed === undefined)
       return say(
         first === undefined
@@ -152,13 +161,9 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
     const [group, known] = followed;
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
-    if (places.has(name) && boundTo !== lease) return bind(group, known);
-    await act(
-      group,
-      spec,
-      known,
-      decide({ spec, nodes, places }, await ownViewOf(node, { name, labels }, spec, known)),
-    );
+    if (places.has(name) && boundTo !== lease) return bind(ours, group, known);
+    const own = await ownViewOf(node, { name, labels }, spec, known);
+    await act({ writes: ours, group, spec, known }, decide({ spec, nodes, places }, own));
   };
 
   const timer = setInterval(() => {
@@ -170,7 +175,8 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
   }, tickMs);
 
   return {
-    status: () => said,
+    status: () => progress,
+    refused: nameOfNode.refused,
     close() {
       closed = true;
       clearInterval(timer);
@@ -179,6 +185,29 @@ export function joinGroups({ client, name, labels, leaseSeconds, node, log }: Me
       client.close();
     },
   };
+}
+
+/** Holds the lease of this member, and logs trouble with it. @param onLease called with each new lease */
+function holdMemberLease(
+  { client, leaseSeconds, log }: Pick<MemberOptions, 'client' | 'leaseSeconds' | 'log'>,
+  onLease: (id: number) => void,
+): ReturnType<typeof holdLease> {
+  let trouble = '';
+  return holdLease({
+    client,
+    seconds: leaseSeconds,
+    register: (id) => {
+      onLease(id);
+      return Promise.resolve();
+    },
+    onHeld: () => (trouble = ''),
+    onTrouble(thrown) {
+      const why = reasonOf(thrown);
+      // It is tried several times a second.
+      if (trouble === '') log.warn({ why }, 'the lease is in trouble');
+      trouble = why;
+    },
+  });
 }
 
 async function ownViewOf(

@@ -35,6 +35,30 @@ export function describeChange({ action, name, from, to }: Change): string {
   return `${action} ${name}: ${values}`;
 }
 
+/** Observes the section, and records what the plan says before anything changes. */
+async function observeAndPlan(controller: Controller, records: Records, context: PassContext) {
+  const { section } = controller;
+  const desired = controller.items(context.state);
+  const owned = records.of(section);
+  const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(observeMs)]) };
+  const names = new Set([...desired.keys(), ...owned.keys()]);
+  // What an empty section observes would change nothing, and its daemon may not even run.
+  const observed = names.size === 0 ? new Map<string, Observed>() : await controller.observe(names, limits);
+  const plan = planChanges(controller, { desired, observed, owned });
+  await records.set(
+    section,
+    new Map<string, Owned | undefined>([
+      ...plan.forget.map((name) => [name, undefined] as const),
+      ...plan.records,
+    ]),
+  );
+  const problems =
+    plan.changes.length + plan.conflicts.length === 0 && desired.size > 0
+      ? ((await controller.health?.(limits)) ?? [])
+      : [];
+  return { desired, plan, problems };
+}
+
 export function createSectionKeeper(
   controller: Controller,
   { records, log, now = () => performance.now() }: Deps,
@@ -81,34 +105,12 @@ export function createSectionKeeper(
     );
   };
 
-  const observeAndPlan = async (context: PassContext) => {
-    const desired = controller.items(context.state);
-    itemCount = desired.size;
-    const owned = records.of(section);
-    const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(observeMs)]) };
-    const names = new Set([...desired.keys(), ...owned.keys()]);
-    // What an empty section observes would change nothing, and its daemon may not even run.
-    const observed = names.size === 0 ? new Map<string, Observed>() : await controller.observe(names, limits);
-    const plan = planChanges(controller, { desired, observed, owned });
-    await records.set(
-      section,
-      new Map<string, Owned | undefined>([
-        ...plan.forget.map((name) => [name, undefined] as const),
-        ...plan.records,
-      ]),
-    );
-    const problems =
-      plan.changes.length + plan.conflicts.length === 0 && desired.size > 0
-        ? ((await controller.health?.(limits)) ?? [])
-        : [];
-    return { desired, plan, problems };
-  };
-
   const pass = async (context: PassContext): Promise<boolean> => {
     const isAborted = (): boolean => context.signal.aborted;
     let found: Awaited<ReturnType<typeof observeAndPlan>>;
     try {
-      found = await observeAndPlan(context);
+      found = await observeAndPlan(controller, records, context);
+      itemCount = found.desired.size;
     } catch (thrown) {
       if (isAborted()) return false;
       counts.failed += 1;

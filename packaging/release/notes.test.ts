@@ -48,3 +48,8 @@ test('a subject cannot write Markdown or HTML', () => {
 test('a release without commits says only its range', () => {
   assert.equal(releaseNotes(range, []), '# Portcullis 1.1.0\n\n**Full changelog**: `v1.0.0...v1.1.0`\n');
 });
+
+test('the first release has no earlier one to compare with', () => {
+  const first = { version: '1.0.0', from: undefined, to: 'v1.0.0' };
+  assert.equal(releaseNotes(first, []), '# Portcullis 1.0.0\n\nThis is the first release.\n');
+});

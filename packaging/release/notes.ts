@@ -27,9 +27,10 @@ const internal =
 /**
  * Returns release notes in Markdown, in the form of GitHub's: changes by group, and the range of commits.
  * Commits that change nothing for a user are counted only.
+ * @param range version, the tag before it (undefined: there is none), and its tag
  */
 export function releaseNotes(
-  { version, from, to }: { readonly version: string; readonly from: string; readonly to: string },
+  { version, from, to }: { readonly version: string; readonly from: string | undefined; readonly to: string },
   commits: readonly Commit[],
 ): string {
   const told = commits.filter(({ subject }) => !internal.test(subject));
@@ -43,7 +44,8 @@ export function releaseNotes(
   const others = commits.length - told.length;
   const more =
     others === 0 ? [] : [`${others} further commits change tests, documents or the structure of the code.`];
-  return `${[`# Portcullis ${version}`, ...sections, ...more, `**Full changelog**: \`${from}...${to}\``].join('\n\n')}\n`;
+  const range = from === undefined ? 'This is the first release.' : `**Full changelog**: \`${from}...${to}\``;
+  return `${[`# Portcullis ${version}`, ...sections, ...more, range].join('\n\n')}\n`;
 }
 
 /** Subjects are text: characters that Markdown or HTML would interpret are escaped. */

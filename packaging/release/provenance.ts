@@ -15,6 +15,8 @@ export interface ProvenanceInput {
   readonly source: string;
   /** URI of who built it. A policy compares it: `builder.id` (SLSA v1, Builder). */
   readonly builder: string;
+  /** Registry and path of the images, which the chart names. */
+  readonly registry: string;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface ProvenanceInput {
  * `portcullis attest --type slsaprovenance1`. It contains no times, so a rebuild gives the same bytes.
  * @throws Error if the sources are no checkout of git
  */
-export function provenance({ source, builder }: ProvenanceInput): {
+export function provenance({ source, builder, registry }: ProvenanceInput): {
   readonly commit: string;
   readonly statement: object;
 } {
@@ -42,7 +44,7 @@ export function provenance({ source, builder }: ProvenanceInput): {
   const statement = {
     buildDefinition: {
       buildType: 'https://portcullis.dev/release/v1',
-      externalParameters: { source, ref: commit, command: 'npm run release' },
+      externalParameters: { source, ref: commit, command: 'npm run release', registry },
       internalParameters: {},
       resolvedDependencies: [
         { uri: source, digest: { gitCommit: commit } },

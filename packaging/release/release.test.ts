@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -13,7 +13,7 @@ import { componentsOf } from '../sbom/components.ts';
 import { cyclonedxOf } from '../sbom/cyclonedx.ts';
 import { spdxOf } from '../sbom/spdx.ts';
 import { provenance } from './provenance.ts';
-import { publishFiles } from './publish.ts';
+import { publishFiles, requireTag } from './publish.ts';
 
 const builder = 'https://portcullis.dev/release/builder';
 const root = join(import.meta.dirname, '../..');
@@ -44,9 +44,11 @@ describe('a release', () => {
     writeFileSync(at('cdx.json'), cyclonedxOf(subject, components));
     writeFileSync(
       at('provenance.json'),
-      JSON.stringify(provenance({ source: 'https://example.com', builder }).statement),
+      JSON.stringify(
+        provenance({ source: 'https://example.com', builder, registry: registry.host }).statement,
+      ),
     );
-    digest = await publishFiles(reference('1.0.0'), names.map(at));
+    digest = await publishFiles(reference('1.0.0'), folder, names);
     await sign('1.0.0', 'release');
   });
   after(async () => {
@@ -109,7 +111,7 @@ describe('a release', () => {
 
   it('that somebody pushed without a signature, or with another key, is denied', async () => {
     writeFileSync(at('evil.deb'), 'evil');
-    await publishFiles(reference('unsigned'), [at('evil.deb')]);
+    await publishFiles(reference('unsigned'), folder, ['evil.deb']);
     const unsigned = await verify('unsigned', ['evil.deb']);
     assert.equal(unsigned.code, 1, unsigned.output);
     assert.doesNotMatch(unsigned.output, /^verified/mu);
@@ -119,8 +121,35 @@ describe('a release', () => {
     assert.doesNotMatch(other.output, /^verified/mu);
   });
 
+  it('does not overwrite a published version, and pushes the same content again', async () => {
+    writeFileSync(at('other.deb'), 'other');
+    await assert.rejects(
+      publishFiles(reference('1.0.0'), folder, ['other.deb']),
+      /a published version never/u,
+    );
+    assert.equal(await publishFiles(reference('1.0.0'), folder, names), digest);
+  });
+
+  it('reports a tag that somebody else has written or deleted in the meantime', async () => {
+    const other = `sha256:${'0'.repeat(64)}`;
+    await assert.rejects(requireTag(reference('1.0.0'), other, 'written'), /at the same time/u);
+    await assert.rejects(requireTag(reference('none'), other, 'written'), /means nothing after/u);
+    await requireTag(reference('none'), other, 'free');
+  });
+
   it('has the same manifest when it is pushed again', async () => {
-    assert.equal(await publishFiles(reference('again'), names.map(at)), digest);
+    assert.equal(await publishFiles(reference('again'), folder, names), digest);
+  });
+
+  it('refuses a file under the name of another one, such as that of a newer release', async () => {
+    const renamed = 'portcullis_1.1.0_amd64.deb';
+    copyFileSync(at(names[0] ?? ''), at(renamed));
+    const { code, output } = await verify('1.0.0', [renamed]);
+    assert.equal(code, 1, output);
+    assert.match(
+      output,
+      /REFUSED {2}\S+portcullis_1\.1\.0_amd64\.deb: .* these bytes as portcullis_1\.0\.0_amd64\.deb$/mu,
+    );
   });
 
   it('a file that does not exist is no answer', async () => {

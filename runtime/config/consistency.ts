@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
-import { parsePrefix } from '../../base/addresses/index.ts';
+import { formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { ways } from '../findings/ways.ts';
+import { ways } from '../findings/finding-codes.ts';
 import { registryProblems } from './registry-rules.ts';
 import type { DaemonConfig } from './types.ts';
 
@@ -42,7 +42,7 @@ export function checkConsistency(config: DaemonConfig): string[] {
   if (config.network.pods?.from === 'node' && config.network.pods.kubeconfig === undefined)
     problems.push('network.pods: from: node needs a kubeconfig; give one');
   const names = config.network.kubernetes?.dns?.address;
-  if (names !== undefined && (isIP(names) === 0 || unusable.test(names)))
+  if (names !== undefined && !isUsable(names))
     problems.push(
       `network.kubernetes.dns.address: ${names} is not an address that pods can ask; give one such as 169.254.20.10`,
     );
@@ -54,8 +54,14 @@ export function checkConsistency(config: DaemonConfig): string[] {
   return problems;
 }
 
-/** Loopback, unspecified and multicast addresses. */
-const unusable = /^(?:0\.|127\.|2[2-5]\d\.|::1?$|ff)/iu;
+/** Loopback, unspecified, multicast and link-local IPv6 addresses, in canonical form. */
+const unusable = /^(?:0\.|127\.|2[2-5]\d\.|::1?$|::ffff:|ff|fe[89ab])/u;
+
+function isUsable(text: string): boolean {
+  const address = parseIp(text);
+  return isIP(text) !== 0 && address !== undefined && !unusable.test(formatIp(address));
+}
+
 /** The host of a URL. `base/http` knows more forms, and is not loaded at the start. */
 const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/u;
 

@@ -40,6 +40,21 @@ test('a cluster is followed only if it is written, also without any value', asyn
   assert.deepEqual(asked.services.kubernetes, { healthAddress: '0.0.0.0:10256' });
 });
 
+test('the name server of a cluster has an address that pods can ask, however it is written', async () => {
+  const odd = [
+    ...['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '::', '0:0:0:0:0:0:0:1', '0000::1'],
+    ...['::ffff:127.0.0.1', 'FF02::1', 'fe80::1', 'here'],
+  ];
+  const problems = async (address: string): Promise<string[]> =>
+    problemsOf({
+      file: await written(`network: { kubernetes: { dns: { address: ${JSON.stringify(address)} } } }\n`),
+    });
+  for (const address of odd)
+    assert.match((await problems(address)).join(), /is not an address that pods can ask/u, address);
+  for (const address of ['169.254.20.10', 'fd00::a', '10.96.0.10'])
+    assert.deepEqual(await problems(address), []);
+});
+
 test('without a file the defaults apply', async () => {
   const config = await loadDaemonConfig({ file: await written('# nothing\n') });
   assert.equal(config.socket, '/run/portcullis/portcullis.sock');

@@ -1,6 +1,7 @@
 import { nodeNetworkSchema } from './node-network-schema.ts';
 import { overlaySchema } from './overlay-schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
+import { nodeNameSchema } from './shared-fields.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 
@@ -37,13 +38,7 @@ export const networkSchema: ConfigSchema = {
             'Addresses of the API servers, such as `https://192.0.2.10:6443`, in place of the address that the kubeconfig or the environment of the pod names. They are tried in turn. Do not name the address of a service: services and policies depend on this connection.',
           default: [],
         },
-        nodeName: {
-          type: 'string',
-          minLength: 1,
-          maxLength: 253,
-          description:
-            'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
-        },
+        nodeName: nodeNameSchema,
         policies: {
           type: 'boolean',
           description: 'Whether the NetworkPolicies of the cluster apply on this node.',
@@ -191,13 +186,7 @@ export const networkSchema: ConfigSchema = {
               description:
                 'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services, nodes and endpointslices (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
             },
-            nodeName: {
-              type: 'string',
-              minLength: 1,
-              maxLength: 253,
-              description:
-                'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
-            },
+            nodeName: nodeNameSchema,
             zone: {
               type: 'string',
               minLength: 1,

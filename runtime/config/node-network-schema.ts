@@ -1,4 +1,5 @@
 import type { ConfigSchema } from './config-schema.ts';
+import { fileOrderSchema, nodeNameSchema } from './shared-fields.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 
@@ -29,13 +30,7 @@ export const nodeNetworkSchema: ConfigSchema = {
       description:
         'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to get, list and watch nodes. Required with `from: node`. If omitted, there are no routes to other nodes.',
     },
-    nodeName: {
-      type: 'string',
-      minLength: 1,
-      maxLength: 253,
-      description:
-        'Name of this node in the cluster. If omitted, the host name in lower case is used, as by a kubelet.',
-    },
+    nodeName: nodeNameSchema,
     routes: {
       type: 'boolean',
       description:
@@ -48,12 +43,6 @@ export const nodeNetworkSchema: ConfigSchema = {
       description: 'Name of the network.',
       default: 'pods',
     },
-    order: {
-      type: 'string',
-      pattern: '^[a-zA-Z0-9_.]{1,16}$',
-      description:
-        'Beginning of the network’s file name in `cni.confDir`. Files are read in the order of their names.',
-      default: '10',
-    },
+    order: fileOrderSchema,
   },
 };

@@ -1,4 +1,5 @@
 import type { ConfigSchema } from './config-schema.ts';
+import { fileOrderSchema } from './shared-fields.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 const port = { type: 'integer', minimum: 1, maximum: 65_535 } as const;
@@ -167,12 +168,6 @@ export const overlaySchema: ConfigSchema = {
         },
       },
     },
-    order: {
-      type: 'string',
-      pattern: '^[a-zA-Z0-9_.]{1,16}$',
-      description:
-        'Beginning of the network’s file name in `cni.confDir`. Files are read in the order of their names.',
-      default: '10',
-    },
+    order: fileOrderSchema,
   },
 };

@@ -1,5 +1,6 @@
 import type { ConfigSchema } from './config-schema.ts';
 import { sizePattern } from './bytes.ts';
+import { checkpointSchema } from './checkpoint-schema.ts';
 import { enforcementSchema } from './enforcement-schema.ts';
 import { imagesSchema } from './images-schema.ts';
 import { networkSchema } from './network-schema.ts';
@@ -276,6 +277,7 @@ export const configSchema: ConfigSchema = {
     tracing: tracingSchema,
     fleet: fleetSchema,
     nri: nriSchema,
+    checkpoint: checkpointSchema,
     audit: auditSchema,
     verdicts: {
       type: 'object',

@@ -222,6 +222,17 @@ export interface DaemonConfig {
     /** Plugins without which no container is created, by name, with or without the index. */
     readonly required: readonly string[];
   };
+  /** Checkpoints of containers. */
+  readonly checkpoint: {
+    readonly enabled: boolean;
+    /** Folders below which archives may be written. */
+    readonly folders: readonly string[];
+    /** Sizes as text: see `bytesOf`. */
+    readonly maxSize: string;
+    readonly keepFree: string;
+    /** Seconds. */
+    readonly timeout: number;
+  };
   /** What happens to running containers that the policy denies, and for how long verdicts stay replayable. */
   readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
   /** The planted pair, and the findings that do not count. Empty references: there is no pair. */

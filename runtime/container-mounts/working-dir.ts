@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { whereaboutsOf } from './whereabouts.ts';
-import type { Whereabouts } from './whereabouts.ts';
+import { whereaboutsOf } from './folder-location.ts';
+import type { Whereabouts } from './folder-location.ts';
 
 /**
  * Resolves the working directory in the mount namespace of a running container, as the runtime does a moment

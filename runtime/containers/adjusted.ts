@@ -58,6 +58,17 @@ export interface Adjusted {
   readonly beyond: BeyondCri;
 }
 
+/** A request that plugins changed. */
+export interface AdjustedRequest {
+  readonly config: ContainerConfig;
+  readonly adjusted: Adjusted;
+  /**
+   * Writes the changes to the verdict log. Called after the ceilings have let them pass, and before anything
+   * runs with them.
+   */
+  record(): Promise<void>;
+}
+
 /** Lets the plugins of the node adjust the request of a container before anything checks it. */
 export interface ContainerAdjuster {
   /**
@@ -73,7 +84,7 @@ export interface ContainerAdjuster {
     readonly imageId: string;
     readonly verdictId: string;
     readonly createdAt: string;
-  }): Promise<{ readonly config: ContainerConfig; readonly adjusted: Adjusted } | undefined>;
+  }): Promise<AdjustedRequest | undefined>;
   /** Called once the request has ended: the container is recorded as created, or there is none. */
   ended(id: string): void;
 }
@@ -82,6 +93,8 @@ export interface ContainerAdjuster {
 export interface AdjustedResources {
   readonly resources: LinuxContainerResources;
   readonly adjustments: readonly Adjustment[];
+  /** As {@link AdjustedRequest.record}. Absent: nothing to write. */
+  readonly record?: () => Promise<void>;
 }
 
 /** Enough for every field of a container, and a bound for a plugin that updates without end. */

@@ -70,7 +70,12 @@ export interface ContainerEffects {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<ExecResult>;
-  update(record: ContainerRecord, resources: LinuxContainerResources): Promise<void>;
+  /** @param checked called when the resources are found to be allowed, before they are applied */
+  update(
+    record: ContainerRecord,
+    resources: LinuxContainerResources,
+    checked?: () => Promise<void>,
+  ): Promise<void>;
   reopenLog(record: ContainerRecord): Promise<void>;
   /** Whether the first process lives. Throws when this cannot be determined. */
   isAlive(record: ContainerRecord): boolean;

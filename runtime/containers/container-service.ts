@@ -27,6 +27,8 @@ export interface ContainerService extends ContainersOfSandbox {
    * exited: success.
    */
   stop(idOrPrefix: string, timeoutSeconds: number): Promise<void>;
+  /** Whether a stop of a container, by its full id, is in progress. */
+  isStopping(id: string): boolean;
   /** Unknown: success. */
   remove(idOrPrefix: string): Promise<void>;
   /** @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
@@ -115,6 +117,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       const record = records.find(idOrPrefix);
       if (record !== undefined) await stop(record, Math.max(0, timeoutSeconds) * 1_000);
     },
+    isStopping: stopper.isStopping,
     remove: async (idOrPrefix) => {
       const record = records.find(idOrPrefix);
       if (record !== undefined) await remove(record);

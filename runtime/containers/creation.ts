@@ -5,7 +5,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { createdAfter } from '../state/identity.ts';
 import { settleAll } from '../state/settle.ts';
 import { blamePlugins } from './adjusted.ts';
-import type { ContainerAdjuster } from './adjusted.ts';
+import type { AdjustedRequest, ContainerAdjuster } from './adjusted.ts';
 import { putUntilBoot } from './boot-record.ts';
 import type { Admission, ContainerEffects } from './container-effects.ts';
 import { nameTaken, notReady } from './errors.ts';
@@ -85,7 +85,7 @@ export async function createContainer(
       message: '',
       startAnswered: false,
     };
-    return await establish(deps, intent, place, admission);
+    return await establish(deps, intent, place, { admission, ...(changed && { record: changed.record }) });
   } finally {
     deps.adjuster?.ended(id);
   }
@@ -102,7 +102,7 @@ async function establish(
   deps: CreationDeps,
   intent: ContainerRecord,
   place: SandboxRecord,
-  admission: Admission,
+  { admission, record }: { readonly admission: Admission; readonly record?: AdjustedRequest['record'] },
 ): Promise<ContainerRecord> {
   const { records, effects, watches, log } = deps;
   let mayBeCreated = false;
@@ -115,6 +115,8 @@ async function establish(
       (cause: unknown) => unmade(effects, intent, cause),
     );
     const prepared: ContainerRecord = { ...intent, ...made };
+    // The ceilings have let the changes pass. What is not in the log does not happen.
+    if (prepared.startFailure === undefined) await record?.();
     const processes =
       prepared.startFailure === undefined
         ? await effects.create(prepared).catch((cause: unknown) => unmade(effects, prepared, cause))

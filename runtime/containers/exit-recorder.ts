@@ -3,7 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { Exit } from '../monitor/exits.ts';
 import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
-import { untilDone } from '../state/until-done.ts';
+import { untilDone } from '../state/retry-until-done.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import { exitReason } from './exit-reason.ts';
 import { nextContainerPhase } from './lifecycle.ts';

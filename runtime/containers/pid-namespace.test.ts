@@ -58,7 +58,7 @@ test('a namespace has a path of this process until it is closed; the namespace o
   try {
     await once(child, 'spawn');
     let holder: ProcessIdentity | undefined;
-    for (const until = Date.now() + 20_000; holder === undefined && Date.now() < until;) {
+    for (const until = Date.now() + 60_000; holder === undefined && Date.now() < until;) {
       await new Promise((resolve) => setTimeout(resolve, 10));
       const inner = Number(
         readFileSync(`/proc/${child.pid ?? 0}/task/${child.pid ?? 0}/children`, 'utf8').trim(),

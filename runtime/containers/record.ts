@@ -4,7 +4,7 @@ import type { NetworkClass, PeerRules } from '../../entitlements/index.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
 import type { Keyed } from '../state/records.ts';
 import type { Adjusted } from './adjusted.ts';
-import type { HeldSettings } from './held-settings.ts';
+import type { HeldSettings } from './enforced-settings.ts';
 
 /** creating → created → starting → running → exited → (gone); `removing` from created and exited. */
 export type ContainerPhase = 'creating' | 'created' | 'starting' | 'running' | 'exited' | 'removing';

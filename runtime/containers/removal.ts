@@ -1,4 +1,4 @@
-import { unlessGone } from '../state/gone-rows.ts';
+import { unlessGone } from '../state/deleted-rows.ts';
 import type { Records } from '../state/records.ts';
 import { putUntilBoot } from './boot-record.ts';
 import type { ContainerEffects } from './container-effects.ts';

@@ -3,7 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { Records } from '../state/records.ts';
 import { settleAll } from '../state/settle.ts';
-import { untilDone } from '../state/until-done.ts';
+import { untilDone } from '../state/retry-until-done.ts';
 import { putUntilBoot } from './boot-record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import { notReady, notStartable, wrongPhase } from './errors.ts';

@@ -25,7 +25,7 @@ export function createStopper(parts: {
   /** Records the exit of a container whose process is gone, or makes sure that it is reported soon. */
   readonly conclude: (id: string) => Promise<void>;
   readonly current: (id: string) => ContainerRecord | undefined;
-}): { stop(id: string, timeoutMs: number): Promise<void> } {
+}): { stop(id: string, timeoutMs: number): Promise<void>; isStopping(id: string): boolean } {
   const { effects, current } = parts;
   const { clock } = effects;
   const sessions = new Map<string, Session>();
@@ -82,6 +82,7 @@ export function createStopper(parts: {
   };
 
   return {
+    isStopping: (id) => sessions.has(id),
     stop: async (id, timeoutMs) => {
       const record = current(id);
       if (

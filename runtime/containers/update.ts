@@ -19,13 +19,14 @@ export async function updateContainer(
     effects,
   }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
   id: string,
-  { resources, adjustments }: AdjustedResources,
+  { resources, adjustments, record: log }: AdjustedResources,
 ): Promise<void> {
   const record = requireContainer(records, id);
   if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
   const adjusted = withAdjustments(record.adjusted, adjustments);
+  // Nothing checks the limits of a container that is never made: it does not run with them.
   if (!isUnmade(record))
-    await effects.update(record, resources).catch((thrown: unknown) => {
+    await effects.update(record, resources, log).catch((thrown: unknown) => {
       throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);
     });
   const linux = {

@@ -98,8 +98,7 @@ function unary(
     const cancel = (): void => call.cancel();
     const call = channel.makeUnaryRequest(
       rpc.path,
-      (value: object) => rpc.request.encode(value),
-      (bytes) => rpc.response.decode(bytes),
+      ...codecsOf(rpc),
       request,
       metadata(options),
       deadline(options),
@@ -113,6 +112,12 @@ function unary(
   });
 }
 
+const codecsOf = (rpc: RpcDefinition) =>
+  [
+    (value: object): Buffer => rpc.request.encode(value),
+    (bytes: Buffer): unknown => rpc.response.decode(bytes),
+  ] as const;
+
 async function* stream(
   channel: Client,
   rpc: RpcDefinition,
@@ -123,8 +128,7 @@ async function* stream(
   options.signal?.throwIfAborted();
   const call = channel.makeServerStreamRequest(
     rpc.path,
-    (value: object) => rpc.request.encode(value),
-    (bytes) => rpc.response.decode(bytes),
+    ...codecsOf(rpc),
     request,
     metadata(options),
     deadline(options),

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { found } from '../findings/ways.ts';
-import type { Found } from '../findings/ways.ts';
+import { found } from '../findings/finding-codes.ts';
+import type { Found } from '../findings/finding-codes.ts';
 
 export const enforcementResults = ['pass', 'fail', 'could not tell'] as const;
 export type EnforcementResult = (typeof enforcementResults)[number];

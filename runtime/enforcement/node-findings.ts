@@ -2,8 +2,8 @@ import { ruleMatchesReference } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import { registryRulesOf } from '../config/registry-rules.ts';
 import type { DaemonConfig } from '../config/types.ts';
-import { found } from '../findings/ways.ts';
-import type { Found, WayCode } from '../findings/ways.ts';
+import { found } from '../findings/finding-codes.ts';
+import type { Found, WayCode } from '../findings/finding-codes.ts';
 
 /** Facts about the node, apart from the policy's text. */
 export interface NodeFacts {

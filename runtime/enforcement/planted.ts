@@ -1,8 +1,8 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Reason, Verdict } from '../../trust/index.ts';
 import type { ImageStore } from '../images/types.ts';
-import { found } from '../findings/ways.ts';
-import type { Found } from '../findings/ways.ts';
+import { found } from '../findings/finding-codes.ts';
+import type { Found } from '../findings/finding-codes.ts';
 
 /** Two images in a registry: one that the policy must admit, and one that it must refuse. */
 export interface PlantedPair {

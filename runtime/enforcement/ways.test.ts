@@ -19,8 +19,8 @@ import { policyFindings } from '../findings/policy-findings.ts';
 import type { Seen } from '../findings/policy-findings.ts';
 import { readNode } from './read-node.ts';
 import { createSeenLog } from './seen.ts';
-import { found, ways } from '../findings/ways.ts';
-import type { Found, WayCode } from '../findings/ways.ts';
+import { found, ways } from '../findings/finding-codes.ts';
+import type { Found, WayCode } from '../findings/finding-codes.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pc-ways-'));
 after(() => rmSync(folder, { recursive: true }));

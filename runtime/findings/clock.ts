@@ -1,5 +1,5 @@
-import { found } from './ways.ts';
-import type { Found } from './ways.ts';
+import { found } from './finding-codes.ts';
+import type { Found } from './finding-codes.ts';
 
 /** One reading of the clocks, in milliseconds since 1970 unless stated otherwise. */
 export interface ClockReading {

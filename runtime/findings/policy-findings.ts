@@ -6,8 +6,8 @@ import {
 } from '../../trust/index.ts';
 import type { StandingException, TrustPolicy, TrustRule } from '../../trust/index.ts';
 import { longestMs, requirementFindings } from './requirements.ts';
-import { found } from './ways.ts';
-import type { Found } from './ways.ts';
+import { found } from './finding-codes.ts';
+import type { Found } from './finding-codes.ts';
 
 /** The images and namespaces that this node was asked for so far. */
 export interface Seen {

@@ -1,7 +1,7 @@
 import { certificateValidity } from '../../trust/index.ts';
 import type { Requirement, TrustRule } from '../../trust/index.ts';
-import { found } from './ways.ts';
-import type { Found } from './ways.ts';
+import { found } from './finding-codes.ts';
+import type { Found } from './finding-codes.ts';
 
 const dayMs = 86_400_000;
 const soonMs = 3 * dayMs;

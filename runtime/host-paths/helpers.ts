@@ -53,20 +53,14 @@ interface Asked {
   turn?: NodeJS.Timeout;
 }
 
-/** The caller closes the result. */
-export function createHelpers(startProgram: StartProgram): Helpers {
+/** The processes that look paths up. @param ended called when one of them has ended */
+function createHelperPool(startProgram: StartProgram, ended: () => void) {
   /** All processes that have not ended. */
   const helpers = new Set<Helper>();
   const idle = new Map<Helper, NodeJS.Timeout>();
-  const waiting = new Set<Asked>();
-  const busy = new Map<string, Asked>();
-  /** Subjects that did not answer when they were last asked. */
-  const suspects = new Set<string>();
-  const mounts = createMountTable();
   let starting = 0;
-  let isClosed = false;
 
-  const give = async (): Promise<Helper> => {
+  const take = async (): Promise<Helper> => {
     for (const [helper, timer] of idle) {
       clearTimeout(timer);
       idle.delete(helper);
@@ -80,16 +74,33 @@ export function createHelpers(startProgram: StartProgram): Helpers {
         helpers.delete(helper);
         clearTimeout(idle.get(helper));
         idle.delete(helper);
-        dispatch();
+        ended();
       });
       return helper;
     } finally {
       starting -= 1;
     }
   };
-  const rest = (helper: Helper): void => {
+  const putBack = (helper: Helper): void => {
+    if (helpers.has(helper)) idle.set(helper, setTimeout(() => helper.kill(), idleMs).unref());
+  };
+  return { helpers, idle, take, putBack, starting: () => starting };
+}
+
+/** The caller closes the result. */
+export function createHelpers(startProgram: StartProgram): Helpers {
+  const pool = createHelperPool(startProgram, () => dispatch());
+  const { helpers, idle } = pool;
+  const waiting = new Set<Asked>();
+  const busy = new Map<string, Asked>();
+  /** Subjects that did not answer when they were last asked. */
+  const suspects = new Set<string>();
+  const mounts = createMountTable();
+  let isClosed = false;
+
+  const putBack = (helper: Helper): void => {
     if (isClosed) helper.kill();
-    else if (helpers.has(helper)) idle.set(helper, setTimeout(() => helper.kill(), idleMs).unref());
+    else pool.putBack(helper);
   };
   const fail = (asked: Asked, why: string): void => {
     waiting.delete(asked);
@@ -100,7 +111,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
   const run = async (asked: Asked): Promise<void> => {
     let helper: Helper | undefined;
     try {
-      helper = await give();
+      helper = await pool.take();
       await within(helper.ready, openMs);
       const answer = await within(helper.ask(asked), answerMs);
       if (answer === late) {
@@ -114,7 +125,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
       } else {
         suspects.delete(asked.subject);
         asked.settle.resolve(answer);
-        rest(helper);
+        putBack(helper);
       }
     } catch (thrown) {
       if (
@@ -122,7 +133,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
         (isPortcullisError(thrown) || (thrown as NodeJS.ErrnoException).code !== undefined)
       ) {
         suspects.delete(asked.subject);
-        rest(helper);
+        putBack(helper);
         asked.settle.reject(thrown);
       } else {
         helper?.kill();
@@ -139,7 +150,7 @@ export function createHelpers(startProgram: StartProgram): Helpers {
       if (busy.has(asked.subject)) continue;
       const held = [...busy.keys()].filter((subject) => suspects.has(subject)).length;
       if (suspects.has(asked.subject) && held >= mostSuspect) continue;
-      if (idle.size === 0 && helpers.size + starting >= most) return;
+      if (idle.size === 0 && helpers.size + pool.starting() >= most) return;
       waiting.delete(asked);
       clearTimeout(asked.turn);
       busy.set(asked.subject, asked);

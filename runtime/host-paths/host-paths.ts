@@ -12,8 +12,8 @@ import type { Helpers } from './helpers.ts';
 import { makeFile } from './look-ups.ts';
 import type { FileText } from './file-text.ts';
 import type { PathFacts } from './look-ups.ts';
-import type { ContainerPlan } from '../container-mounts/made-container.ts';
-import type { AskedPlace } from '../container-mounts/place-check.ts';
+import type { ContainerPlan } from '../container-mounts/created-container.ts';
+import type { AskedPlace } from '../container-mounts/command-paths-check.ts';
 
 /**
  * Files and folders of the host that a pod names, or that may be on a file system which the daemon does not

@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { meansGone, meansNoSuchPath, meansShortage } from '../../base/errors/index.ts';
 import type { CachedFile } from '../../base/kernel/index.ts';
-import type { ContainerPlan } from '../container-mounts/made-container.ts';
-import type { AskedPlace } from '../container-mounts/place-check.ts';
+import type { ContainerPlan } from '../container-mounts/created-container.ts';
+import type { AskedPlace } from '../container-mounts/command-paths-check.ts';
 import { readPartText, readText } from './file-text.ts';
 import { folderContents, folderFiles } from './folder-files.ts';
 
@@ -80,12 +80,12 @@ export const lookUps = {
    */
   /** @throws PortcullisError as checkPlace of runtime/container-mounts */
   checkPlace: async (asked: AskedPlace): Promise<void> => {
-    const { checkPlace } = await import('../container-mounts/place-check.ts');
+    const { checkPlace } = await import('../container-mounts/command-paths-check.ts');
     checkPlace(asked);
   },
   /** @throws PortcullisError as checkMadeContainer of runtime/container-mounts */
   checkMadeContainer: async (container: string, init: number, plan: ContainerPlan): Promise<void> => {
-    const { checkMadeContainer, mountsOf } = await import('../container-mounts/made-container.ts');
+    const { checkMadeContainer, mountsOf } = await import('../container-mounts/created-container.ts');
     checkMadeContainer(container, init, plan, mountsOf(container, init));
   },
   checkIdmap: async (path: string, userNamespace: string): Promise<void> => {

@@ -124,15 +124,7 @@ export function createClaimedLayers({
   function hold(row: LayerRow): ClaimedLayer {
     let layer = held.get(row.folder);
     if (layer === undefined) {
-      layer = {
-        path: `${folders.layers}/${row.folder}`,
-        row,
-        begun: era(),
-        state: 'published',
-        claims: 0,
-        abort: new AbortController(),
-        ready: Promise.resolve(),
-      };
+      layer = recordedLayer(row, `${folders.layers}/${row.folder}`, era());
       held.set(row.folder, layer);
     }
     layer.claims++;
@@ -167,11 +159,7 @@ export function createClaimedLayers({
         const existing = held.get(folder)?.row ?? claimable(folder);
         if (existing === undefined)
           return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
-        // A row must never say that a file with holes is whole, nor the other way round.
-        // Files of two indexes differ in what their signers say of them.
-        const { lazy, manifestSha256 } = rowOf(layer);
-        if (existing.lazy !== lazy || (lazy === true && existing.manifestSha256 !== manifestSha256))
-          throw otherForm(folder);
+        requireSameForm(existing, rowOf(layer));
         twin = hold(existing);
         return undefined;
       },
@@ -202,6 +190,27 @@ export function createClaimedLayers({
     claimOf,
     release,
   };
+}
+
+function recordedLayer(row: LayerRow, path: string, begun: ClaimedLayer['begun']): ClaimedLayer {
+  return {
+    path,
+    row,
+    begun,
+    state: 'published',
+    claims: 0,
+    abort: new AbortController(),
+    ready: Promise.resolve(),
+  };
+}
+
+/**
+ * A row must never say that a file with holes is whole, nor the other way round. Files of two indexes differ
+ * in what their signers say of them.
+ */
+function requireSameForm(existing: LayerRow, { folder, lazy, manifestSha256 }: LayerRow): void {
+  if (existing.lazy !== lazy || (lazy === true && existing.manifestSha256 !== manifestSha256))
+    throw otherForm(folder);
 }
 
 function lostLayer({ folder }: LayerRow): Error {

@@ -25,7 +25,7 @@ setInterval(() => undefined, 1000);
 
 test(
   `a process that is killed during a pull leaves what the next start clears, at ${moments} moments`,
-  { skip, timeout: 120_000 },
+  { skip, timeout: 600_000 },
   async (t) => {
     const registry = await startRegistry();
     const folder = mkdtempSync('/var/tmp/portcullis-crash-');

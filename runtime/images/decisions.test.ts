@@ -87,4 +87,45 @@ rules:
       await decisions.close();
     }
   });
+
+  it('keep verdicts up to a number of bytes', async () => {
+    const file = `${kit.folder}/large.yaml`;
+    const images = Array.from({ length: 100 }, (_, index) => `'registry.example.com/large-${index}/**'`);
+    writeFileSync(
+      file,
+      `apiVersion: portcullis.dev/v1alpha1
+kind: TrustPolicy
+rules:
+  - images: ['**', ${images.join(', ')}]
+    require: { cosign: { key: k.pub } }
+`,
+    );
+    const { policy } = await loadPolicy({ paths: [file] });
+    let now = Date.parse('2030-01-01T00:00:00Z');
+    const decisions = createDecisions({
+      policy: () => policy,
+      now: () => new Date(now),
+      database: kit.database,
+      verdictBytes: 20_000,
+    });
+    const askedAbout = (name: string): string => {
+      const reference = `registry.example.com/${name}:1`;
+      const digest = `sha256:${'a'.repeat(64)}`;
+      const gatheredAt = new Date(0).toISOString();
+      const parts = { reference, digest, manifestDigest: digest, items: [], unreachable: [], gatheredAt };
+      const platform = { os: 'linux', architecture: 'amd64' };
+      const question = { dossier: sealDossier(parts), reference, namespace: '', platform };
+      return decisions.again(policy, question).verdict.decidedAt;
+    };
+    try {
+      const first = askedAbout('first');
+      now += 1000;
+      assert.equal(askedAbout('first'), first, 'it is in the cache');
+      askedAbout('second');
+      askedAbout('third');
+      assert.notEqual(askedAbout('first'), first, 'there is no room for three');
+    } finally {
+      await decisions.close();
+    }
+  });
 });

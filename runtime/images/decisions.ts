@@ -75,8 +75,14 @@ export interface Decisions {
   close(): Promise<void>;
 }
 
-/** Maximum number of cached verdicts; a verdict of a usual policy has some kilobytes. */
-const cacheSize = 4096;
+/**
+ * Maximum size in memory of the cached verdicts. A verdict of a usual policy has some kilobytes.
+ * Whoever publishes an image can make its verdict larger: by at most 4 KiB for each of 64 signatures and each
+ * key of the policy.
+ */
+const verdictBytes = 64 * 1024 * 1024;
+/** Maximum number of verdicts whose ids are known to be in the log. An id has about 100 bytes. */
+const mostInLog = 4096;
 /** Maximum size in memory of the parts that dossiers store separately. */
 const partsBytes = 16 * 1024 * 1024;
 /** Containers that start at about the same time share these parts. */
@@ -89,12 +95,17 @@ export interface DecisionsOptions {
   readonly log?: Pick<VerdictLog, 'statements'> | undefined;
   /** The database in which the separate parts of dossiers are stored. */
   readonly database: Pick<Database, 'get'>;
+  /** Maximum size in memory of the cached verdicts. Default: 64 MiB. */
+  readonly verdictBytes?: number;
 }
 
 export function createDecisions(options: DecisionsOptions): Decisions {
   const { now } = options;
-  const cache = new LRUCache<string, Verdict>({ max: cacheSize });
-  const inLog = new LRUCache<string, true>({ max: cacheSize });
+  const cache = new LRUCache<string, Verdict>({
+    maxSize: options.verdictBytes ?? verdictBytes,
+    sizeCalculation: sizeOf,
+  });
+  const inLog = new LRUCache<string, true>({ max: mostInLog });
   const statements =
     options.log?.statements ??
     ((verdict, dossier, policy) => verdictLogStatements(verdict, { dossier, policy, time: now() }));
@@ -205,6 +216,11 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       inLog.set(verdict.id, true);
     },
   };
+}
+
+/** A character takes up to two bytes, and the JSON of an object about as many as the object itself. */
+function sizeOf(verdict: Verdict, key: string): number {
+  return 2 * (JSON.stringify(verdict).length + key.length);
 }
 
 /** Whether `validUntil` is in the future. A time that cannot be parsed is in the past. */

@@ -9,7 +9,7 @@ import { startBackgroundChecks } from './background-checks.ts';
 import type { BackgroundChecks } from './background-checks.ts';
 import { createBlobStore } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
-import { decideForRun, foresee, judge } from './decisions-again.ts';
+import { decideForRun, foresee, judge } from './decide-for-run.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import { importImage } from './import-image.ts';
@@ -20,7 +20,7 @@ import { chooseLayerForm, formFacts } from './layer-form.ts';
 import type { ChosenForm } from './layer-form.ts';
 import { openLazyLayers } from './lazy-layers.ts';
 import type { LazyLayers, LazyOptions } from './lazy-layers.ts';
-import { createLayerPlaces } from './layer-places.ts';
+import { createLayerPlaces } from './layer-folders.ts';
 import { openLayerRoots } from './layer-roots.ts';
 import type { LayerRoots } from './layer-roots.ts';
 import { createLayerStore } from './layers.ts';
@@ -204,6 +204,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       // Told first: a check that the upkeep ends is not followed by another one.
       const ended = background?.close();
       return (closed ??= Promise.all([ended, upkeep.close()])
+        // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
         .finally(() => closeStore(deps))
         .then(() => undefined));
     },

@@ -8,7 +8,7 @@ import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
 import type { LayerRoots } from './layer-roots.ts';
-import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
+import { dropMappedLayers, overlayLayers } from './mapped-layers.ts';
 import type { RootfsStore } from './rootfs.ts';
 import type { Trash } from './trash.ts';
 import type { LayerMapping } from './types.ts';
@@ -73,14 +73,13 @@ export async function openVolumeStore(
           const overlay = (lower: readonly string[]): Promise<void> =>
             kernel.mountOverlay({ lower, target: tree });
           await roots.use([...layers].reverse(), async (lower) => {
-            if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
-            else
-              await withMappedLayers(
-                { kernel, folders, roots, folder, userNamespace: mapping.userNamespace },
-                layers,
-                lower,
-                overlay,
-              );
+            await overlayLayers(
+              { kernel, folders, roots, folder },
+              mapping?.userNamespace,
+              layers,
+              lower,
+              overlay,
+            );
           });
           return tree;
         } catch (thrown) {

@@ -10,7 +10,7 @@ const way = mountWayOf('/var/tmp');
 for (const suite of ['image-store', 'unclean-stop', 'sweep', 'reconcile', 'crash'])
   test(
     `${suite}.test.ts, with layers as EROFS files`,
-    { skip: way.kind === 'none' ? way.why : false, timeout: 300_000 },
+    { skip: way.kind === 'none' ? way.why : false, timeout: 600_000 },
     async () => {
       const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
       const file = new URL(`./${suite}.test.ts`, import.meta.url).pathname;

@@ -38,11 +38,10 @@ export interface LayerChecksDeps extends Omit<LayerRestoreDeps, 'ensure'> {
 
 /** @param found layer folders that may be damaged */
 export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>): LayerChecks {
-  const { records, layers, pool, folders, log, roots, lazy } = deps;
+  const { records, layers, log, roots } = deps;
   const closing = new AbortController();
   const unchecked = new Set(found);
   const underWay = new Map<string, Promise<void>>();
-  let closed = false;
 
   async function check(folder: string): Promise<void> {
     // A row whose removal fails is present again.
@@ -62,46 +61,13 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     if (!records.isLayerOwned(folder)) await deps.sweep();
   }
 
-  /** @returns what is wrong with a layer, and whether that is certain */
-  async function compare(
-    row: LayerRow,
-  ): Promise<{ readonly bad: readonly string[]; readonly isProven: boolean }> {
-    try {
-      return { bad: await pool.verify(`${folders.layers}/${row.folder}`, row), isProven: true };
-    } catch (thrown) {
-      if (closed || mayPass(thrown)) throw thrown;
-      // A layer that cannot be read may be damaged in any way, or whole.
-      return { bad: [reasonOf(thrown)], isProven: provesDamage(thrown) };
-    }
-  }
-
-  /** Nothing restores a layer that is not complete: it has no blob yet. Its images are pulled again. */
-  async function lookAtLazy(row: LayerRow): Promise<void> {
-    const state = lazy.state(row.folder);
-    if (state === 'filling') return;
-    // The keeper of a killed filler refuses reads with EIO: not proven, and still nothing fills the layer.
-    const verify = async (): Promise<readonly string[]> => (await compare(row)).bad;
-    if (
-      state === 'complete' ||
-      (state === undefined && (await lazy.isComplete(row, verify, closing.signal)))
-    ) {
-      await finishLazy(deps, row, () => closed);
-      return;
-    }
-    const why =
-      state === 'refused'
-        ? 'what was fetched is not what was signed'
-        : 'it was not complete, and nothing fills it';
-    await loseLayer(deps, row, why);
-  }
-
   async function look(row: LayerRow): Promise<void> {
     if (row.lazy === true) {
-      await lookAtLazy(row);
+      await checkLazy(deps, row, closing.signal);
       return;
     }
     // A layer in a form that this machine does not mount is of no use to it.
-    const found = roots.isUsable(row) ? await compare(row) : undefined;
+    const found = roots.isUsable(row) ? await compare(deps, row, closing.signal) : undefined;
     if (found !== undefined) {
       if (found.bad.length === 0) return;
       log.warn(
@@ -119,7 +85,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     } catch (thrown) {
       // Only a layer that is known to be bad, with a blob that is known to be missing or bad, is lost. Any
       // other one may be restored later.
-      if (closed || found?.isProven === false || !isBlobLost(thrown)) throw thrown;
+      if (closing.signal.aborted || found?.isProven === false || !isBlobLost(thrown)) throw thrown;
       await loseLayer(deps, row, reasonOf(thrown));
     }
   }
@@ -153,9 +119,9 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
         'layers are compared with their file lists: the last run did not end in order in this boot',
       );
       for (const folder of [...unchecked]) {
-        if (closed) return;
+        if (closing.signal.aborted) return;
         await ensure([folder]).catch((error: unknown) => {
-          if (!closed)
+          if (!closing.signal.aborted)
             log.error(
               { layer: folder, error: reasonOf(error) },
               'a layer could not be checked; it is tried again when it is used',
@@ -166,11 +132,43 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     },
     unchecked: () => unchecked,
     async close() {
-      closed = true;
       closing.abort(new Error('the daemon stops'));
       await Promise.allSettled(underWay.values());
     },
   };
+}
+
+/** @returns what is wrong with a layer, and whether that is certain */
+async function compare(
+  { pool, folders }: Pick<LayerChecksDeps, 'folders' | 'pool'>,
+  row: LayerRow,
+  closing: AbortSignal,
+): Promise<{ readonly bad: readonly string[]; readonly isProven: boolean }> {
+  try {
+    return { bad: await pool.verify(`${folders.layers}/${row.folder}`, row), isProven: true };
+  } catch (thrown) {
+    if (closing.aborted || mayPass(thrown)) throw thrown;
+    // A layer that cannot be read may be damaged in any way, or whole.
+    return { bad: [reasonOf(thrown)], isProven: provesDamage(thrown) };
+  }
+}
+
+/** Nothing restores a layer that is not complete: it has no blob yet. Its images are pulled again. */
+async function checkLazy(deps: LayerChecksDeps, row: LayerRow, closing: AbortSignal): Promise<void> {
+  const { lazy } = deps;
+  const state = lazy.state(row.folder);
+  if (state === 'filling') return;
+  // The keeper of a killed filler refuses reads with EIO: not proven, and still nothing fills the layer.
+  const verify = async (): Promise<readonly string[]> => (await compare(deps, row, closing)).bad;
+  if (state === 'complete' || (state === undefined && (await lazy.isComplete(row, verify, closing)))) {
+    await finishLazy(deps, row, () => closing.aborted);
+    return;
+  }
+  const why =
+    state === 'refused'
+      ? 'what was fetched is not what was signed'
+      : 'it was not complete, and nothing fills it';
+  await loseLayer(deps, row, why);
 }
 
 /** Makes an ordinary layer of a complete one that was started lazily. */

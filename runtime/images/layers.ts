@@ -173,6 +173,7 @@ function beginUnpacking(
         throw thrown;
       },
     )
+    // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
     .finally(() => Promise.all(opened.map((root) => root.close())));
   layer.ready.catch(() => undefined);
   claimed.stage(chainId, layer);

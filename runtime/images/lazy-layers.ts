@@ -71,12 +71,9 @@ export async function openLazyLayers(
   deps: LazyLayersDeps,
   options: LazyOptions | undefined,
 ): Promise<LazyLayers> {
-  const { folders, records, registryOptions, way, look, log, sync } = deps;
+  const { folders, records, registryOptions, way, log, sync } = deps;
   const hasRows = (): boolean => [...records.layers()].some(({ lazy }) => lazy === true);
   const why = options?.isOn === true ? whyNot() : 'it is not configured';
-  let client: FillerClient | undefined;
-  let starting: Promise<FillerClient> | undefined;
-  let isClosed = false;
   const settled = new Map<string, PromiseWithResolvers<void>>();
 
   function whyNot(): string | undefined {
@@ -84,6 +81,93 @@ export async function openLazyLayers(
     if (way.kind !== 'file') return 'the kernel does not mount layer files directly';
     return whyNoPreContentEvents(folders.staging);
   }
+
+  const filler = await connectFiller(deps, options, why);
+
+  function settle(folder: string): void {
+    settled.get(folder)?.resolve();
+    settled.delete(folder);
+  }
+
+  return {
+    isOn() {
+      return why === undefined && filler.isExpected();
+    },
+    async guard(rows, index, origin) {
+      try {
+        await addAll(await filler.started(), rows, index, origin, { folders, registryOptions });
+      } catch (thrown) {
+        throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
+      }
+    },
+    state: (folder) => filler.client()?.layers.get(folder),
+    requireGuarded(folder) {
+      const state = filler.client()?.layers.get(folder);
+      if (state === undefined) throw unguarded(folder, 'no filler runs that fills it');
+      if (state === 'refused') throw unguarded(folder, 'what was fetched is not what was signed');
+    },
+    async isComplete(row, verify, signal) {
+      const blob = `${folders.layers}/${row.folder}/${lazyBlobName}`;
+      return (await verify()).length === 0 && (await isWhole(blob, row.blobDigest, signal));
+    },
+    async finish(row, own) {
+      const from = `${folders.layers}/${row.folder}/${lazyBlobName}`;
+      const move = { kind: 'link', from, to: `${folders.blobs}/${hexOf(row.blobDigest)}` } as const;
+      await publish(deps.publishDeps(), [
+        { pendingMove: () => move, published: () => undefined, begun: sync.era() },
+      ]);
+      if (own !== undefined) await putInPlace(deps, row, own);
+      const { lazy: _complete, ...whole } = row;
+      const { staging: _place, ...recorded } = own ?? { staging: undefined };
+      await records.replaceLayer({ ...whole, ...recorded });
+      await rm(from, { force: true });
+      // The kernel lets every read pass from here on.
+      await filler
+        .client()
+        ?.forget(row.folder)
+        .catch((thrown: unknown) => {
+          log.warn({ layer: row.folder, why: reasonOf(thrown) }, 'the filler still guards a complete layer');
+        });
+      settle(row.folder);
+      log.info({ layer: row.folder }, 'a layer that was started lazily is complete');
+    },
+    async whole(wanted, signal) {
+      for (const folder of wanted) {
+        if (records.layer(folder)?.lazy !== true) continue;
+        const waiting = settled.get(folder) ?? Promise.withResolvers<void>();
+        settled.set(folder, waiting);
+        await orAborted(waiting.promise, signal);
+      }
+    },
+    async tidy(isNeeded) {
+      for (const folder of [...settled.keys()]) if (records.layer(folder)?.lazy !== true) settle(folder);
+      for (const folder of [...(filler.client()?.layers.keys() ?? [])])
+        if (!isNeeded(folder))
+          await filler
+            .client()
+            ?.forget(folder)
+            .catch(() => undefined);
+    },
+    async close() {
+      const wasConnected = await filler.close();
+      if (wasConnected && hasRows())
+        log.info({}, 'the filler completes the layers that are not complete, without the daemon');
+    },
+  };
+}
+
+/**
+ * Connects to the filler that an earlier run has left, and starts one when it is needed.
+ * @param why why no filler may be started; undefined: one may
+ */
+async function connectFiller(
+  { records, log, look }: Pick<LazyLayersDeps, 'log' | 'look' | 'records'>,
+  options: LazyOptions | undefined,
+  why: string | undefined,
+) {
+  let client: FillerClient | undefined;
+  let starting: Promise<FillerClient> | undefined;
+  let isClosed = false;
 
   const clientDeps = {
     socket: options?.socket ?? '',
@@ -136,74 +220,23 @@ export async function openLazyLayers(
   }
   if (why === undefined && client === undefined) warm();
 
-  function settle(folder: string): void {
-    settled.get(folder)?.resolve();
-    settled.delete(folder);
-  }
-
   return {
-    isOn() {
-      if (why !== undefined || isClosed) return false;
+    client: () => client,
+    started: async (): Promise<FillerClient> => client ?? (await start()),
+    /** Whether a filler runs, or will probably run soon. */
+    isExpected(): boolean {
+      if (isClosed) return false;
       if (client !== undefined || starting !== undefined) return true;
       const isLikely = !hasFailed;
       warm();
       return isLikely;
     },
-    async guard(rows, index, origin) {
-      try {
-        const filler = client ?? (await start());
-        await addAll(filler, rows, index, origin, { folders, registryOptions });
-      } catch (thrown) {
-        throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
-      }
-    },
-    state: (folder) => client?.layers.get(folder),
-    requireGuarded(folder) {
-      const state = client?.layers.get(folder);
-      if (state === undefined) throw unguarded(folder, 'no filler runs that fills it');
-      if (state === 'refused') throw unguarded(folder, 'what was fetched is not what was signed');
-    },
-    async isComplete(row, verify, signal) {
-      const blob = `${folders.layers}/${row.folder}/${lazyBlobName}`;
-      return (await verify()).length === 0 && (await isWhole(blob, row.blobDigest, signal));
-    },
-    async finish(row, own) {
-      const from = `${folders.layers}/${row.folder}/${lazyBlobName}`;
-      const move = { kind: 'link', from, to: `${folders.blobs}/${hexOf(row.blobDigest)}` } as const;
-      await publish(deps.publishDeps(), [
-        { pendingMove: () => move, published: () => undefined, begun: sync.era() },
-      ]);
-      if (own !== undefined) await putInPlace(deps, row, own);
-      const { lazy: _complete, ...whole } = row;
-      const { staging: _place, ...recorded } = own ?? { staging: undefined };
-      await records.replaceLayer({ ...whole, ...recorded });
-      await rm(from, { force: true });
-      // The kernel lets every read pass from here on.
-      await client?.forget(row.folder).catch((thrown: unknown) => {
-        log.warn({ layer: row.folder, why: reasonOf(thrown) }, 'the filler still guards a complete layer');
-      });
-      settle(row.folder);
-      log.info({ layer: row.folder }, 'a layer that was started lazily is complete');
-    },
-    async whole(wanted, signal) {
-      for (const folder of wanted) {
-        if (records.layer(folder)?.lazy !== true) continue;
-        const waiting = settled.get(folder) ?? Promise.withResolvers<void>();
-        settled.set(folder, waiting);
-        await orAborted(waiting.promise, signal);
-      }
-    },
-    async tidy(isNeeded) {
-      for (const folder of [...settled.keys()]) if (records.layer(folder)?.lazy !== true) settle(folder);
-      for (const folder of [...(client?.layers.keys() ?? [])])
-        if (!isNeeded(folder)) await client?.forget(folder).catch(() => undefined);
-    },
-    async close() {
+    /** @returns whether a filler was connected, which goes on without us */
+    async close(): Promise<boolean> {
       isClosed = true;
       await starting?.catch(() => undefined);
       client?.close();
-      if (client !== undefined && hasRows())
-        log.info({}, 'the filler completes the layers that are not complete, without the daemon');
+      return client !== undefined;
     },
   };
 }

@@ -36,7 +36,7 @@ export function mappedId(range: IdRange, id: number): number {
  * @param lower the roots of the layers, top-most first
  * @param body receives the mapped roots of the layers, top-most first
  */
-export async function withMappedLayers(
+async function withMappedLayers(
   input: {
     readonly kernel: Kernel;
     readonly folders: StoreFolders;
@@ -69,6 +69,22 @@ export async function withMappedLayers(
   } finally {
     await dropMappedLayers(kernel, folder);
   }
+}
+
+/**
+ * Mounts an overlay on the layers: on their roots, or, with a user namespace, on their mapped roots.
+ * @param lower the roots of the layers, top-most first
+ * @param overlay mounts on these roots, top-most first; an image without layers has an empty one
+ */
+export async function overlayLayers(
+  input: Omit<Parameters<typeof withMappedLayers>[0], 'userNamespace'>,
+  userNamespace: string | undefined,
+  layers: readonly string[],
+  lower: readonly string[],
+  overlay: (lower: readonly string[]) => Promise<void>,
+): Promise<void> {
+  if (userNamespace === undefined) await overlay(lower.length === 0 ? [input.folders.empty] : lower);
+  else await withMappedLayers({ ...input, userNamespace }, layers, lower, overlay);
 }
 
 /** Absent: success. */

@@ -13,7 +13,7 @@ import type { LayerPosition } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
-import { createLayerPlaces } from './layer-places.ts';
+import { createLayerPlaces } from './layer-folders.ts';
 import { openLayerRoots } from './layer-roots.ts';
 import { createLayerStore } from './layers.ts';
 import type { LayerStore } from './layers.ts';

@@ -4,7 +4,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
-import type { LayerPlaces } from './layer-places.ts';
+import type { LayerPlaces } from './layer-folders.ts';
 import type { LayerStore } from './layers.ts';
 import type { SerialQueue } from '../../base/queues/index.ts';
 import { notDurable } from './store-sync.ts';

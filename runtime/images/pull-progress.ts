@@ -1,12 +1,12 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import type { Logger } from '../../base/log/index.ts';
-import { errnoOf } from './limits/failures.ts';
 import { hexOf, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
 import type { OpenImageStore } from './image-store.ts';
 import type { ImportRequest } from './import-image.ts';
 import type { ImageStore, PullRequest } from './types.ts';
+import { sizeIfPresent } from './layer-workers/download.ts';
 
 /** How far a pull has come. Sizes in bytes, as in the manifest: compressed. */
 export interface PullProgress {
@@ -158,18 +158,8 @@ async function receivedBytes(
   const places = [...digests].map((digest) => ({ digest, path: `${folders.blobs}/${hexOf(digest)}` }));
   const sizes = new Map<string, number>();
   for (const { digest, path } of [...files.filter((file) => digests.has(file.digest)), ...places]) {
-    const size = await sizeOf(path);
+    const size = await sizeIfPresent(path);
     sizes.set(digest, Math.max(size, sizes.get(digest) ?? 0));
   }
   return sizes;
-}
-
-async function sizeOf(path: string): Promise<number> {
-  try {
-    return (await stat(path)).size;
-  } catch (thrown) {
-    // Not received yet, or moved to its place in this moment.
-    if (errnoOf(thrown) === 'ENOENT') return 0;
-    throw thrown;
-  }
 }

@@ -194,10 +194,13 @@ async function fetchAndDecide(
   const question = { reference: name.text, namespace: asked.namespace, policy: asked.policy, resolved };
   const index = (
     isWanted
-      ? signedIndex({ ...question, now: deps.now(), signal, log: deps.log }, async () => {
-          const [, { parsed }] = await Promise.all([decided, config]);
-          return parsed.diffIds;
-        })
+      ? signedIndex(
+          { ...question, limits: deps.limits, now: deps.now(), signal, log: deps.log },
+          async () => {
+            const [, { parsed }] = await Promise.all([decided, config]);
+            return parsed.diffIds;
+          },
+        )
       : Promise.resolve(undefined)
   ).catch(fail);
   // Content that no service has signed is not fetched before the verdict.

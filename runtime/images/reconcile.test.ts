@@ -54,7 +54,7 @@ for (const folder of ['rootfs', 'staging', 'layers'])
         );
         assert.match(left[0]?.why ?? '', /EBUSY/);
         // The trash is emptied in the background, until the store is closed.
-        for (let waited = 0; others.some(existsSync) && waited < 10_000; waited += 20)
+        for (let waited = 0; others.some(existsSync) && waited < 60_000; waited += 20)
           await new Promise((resolve) => setTimeout(resolve, 20));
         assert.deepEqual([...others, ...files].filter(existsSync), []);
       } finally {

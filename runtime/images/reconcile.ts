@@ -4,7 +4,7 @@ import type { SettledAct, Unsettled } from '../state/settle.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { layerFileName } from './erofs/layer-folder.ts';
 import type { LayerRoots } from './layer-roots.ts';
-import { isReplaced } from './layer-places.ts';
+import { isReplaced } from './layer-folders.ts';
 import type { SweepDeps } from './sweep.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
 

@@ -73,16 +73,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     const { image } = admission;
     const existing = images.get(image.id);
     const next = seq + 1;
-    const names = admission.names.map((name): NameRow => {
-      // A digest name that a client once asked for keeps this mark, with fresh evidence.
-      const before = existing?.names.find((other) => other.name === name.name);
-      return {
-        ...name,
-        dossier: withoutParts(name.dossier),
-        asked: name.asked || before?.asked === true,
-        seq: next,
-      };
-    });
+    const names = admittedNames(admission, existing, next);
     const fresh = admission.layers.filter((layer) => !layers.has(layer.folder));
     await database.write([
       ...admissionStatements({ ...admission, names, layers: fresh }, existing?.seq ?? next),
@@ -168,6 +159,24 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
         layers.set(row.folder, row);
       }),
   };
+}
+
+/** Returns the rows of an image's new names. */
+function admittedNames(
+  { names }: Admission,
+  existing: StoredImage | undefined,
+  seq: number,
+): readonly NameRow[] {
+  return names.map((name): NameRow => {
+    // A digest name that a client once asked for keeps this mark, with fresh evidence.
+    const before = existing?.names.find((other) => other.name === name.name);
+    return {
+      ...name,
+      dossier: withoutParts(name.dossier),
+      asked: name.asked || before?.asked === true,
+      seq,
+    };
+  });
 }
 
 function recordOf(image: Omit<StoredImage, 'record'>): ImageRecord {

@@ -16,7 +16,7 @@ import {
   mappedIds,
   mappedRootIn,
   removeMappedRoot,
-  withMappedLayers,
+  overlayLayers,
 } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
 import { settleAll } from '../state/settle.ts';
@@ -178,14 +178,7 @@ async function mountOverlay(
         make,
         ...(context !== undefined && { context }),
       });
-    if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
-    else
-      await withMappedLayers(
-        { kernel, folders, roots, folder, userNamespace: mapping.userNamespace },
-        layers,
-        lower,
-        overlay,
-      );
+    await overlayLayers({ kernel, folders, roots, folder }, mapping?.userNamespace, layers, lower, overlay);
   };
   const list = async (): Promise<void> => {
     await mkdir(folder, { recursive: true, mode: 0o700 });

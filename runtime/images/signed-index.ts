@@ -11,6 +11,7 @@ import {
   parseChunkIndex,
 } from './lazy/chunk-index.ts';
 import type { ChunkIndex } from './lazy/chunk-index.ts';
+import type { ImageLimits } from './limits/limits.ts';
 import { firstAnswer } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 
@@ -23,6 +24,8 @@ export interface SignedIndexInput {
   readonly namespace: string;
   readonly policy: TrustPolicy;
   readonly resolved: ResolvedImage;
+  /** A layer that exceeds them has no file that is filled later. */
+  readonly limits: Pick<ImageLimits, 'maxLayerBytes' | 'maxRatio' | 'ratioFloorBytes'>;
   readonly now: Date;
   readonly signal: AbortSignal;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -42,7 +45,7 @@ async function findSignedIndex(
     const index = await readSignedIndex(input);
     if (index === undefined) return undefined;
     return (diffIds) => {
-      const why = misfit(index, resolved, diffIds);
+      const why = misfit(index, resolved, diffIds) ?? excess(index, input.limits);
       if (why === undefined) return index;
       log.warn({ image: reference, why }, 'the chunk index of an image is not used: it is pulled as a whole');
       return undefined;
@@ -108,6 +111,21 @@ async function readIndex(
       : undefined;
   if (layer === undefined) throw badChunkIndex(artifact.digest, 'the artifact has no index');
   return parseChunkIndex(await place.blobBytes(layer, chunkLimits.indexBytes, signal), artifact.digest);
+}
+
+/**
+ * Returns why a layer is not filled later: the limits that a pull as a whole has, and reports. The file of a
+ * layer is as large as its archive before a byte of it is here.
+ */
+function excess(
+  { layers }: ChunkIndex,
+  { maxLayerBytes, maxRatio, ratioFloorBytes }: SignedIndexInput['limits'],
+): string | undefined {
+  const large = layers.findIndex(
+    ({ archiveBytes, blob }) =>
+      archiveBytes > Math.min(maxLayerBytes, ratioFloorBytes + maxRatio * blob.size),
+  );
+  return large === -1 ? undefined : `its layer ${large} is larger than the limits of a layer`;
 }
 
 /** Returns why an index is not that of the image; undefined: it is. */

@@ -1,9 +1,9 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { untilDone } from '../state/until-done.ts';
+import { untilDone } from '../state/retry-until-done.ts';
 import type { BlobStore } from './blobs.ts';
 import type { StoreFolders } from './folders.ts';
-import type { LayerPlaces } from './layer-places.ts';
+import type { LayerPlaces } from './layer-folders.ts';
 import type { LayerRoots } from './layer-roots.ts';
 import type { LazyLayers } from './lazy-layers.ts';
 import type { LayerStore } from './layers.ts';

@@ -143,7 +143,7 @@ test('files that could not be removed for lack of descriptors are removed when s
     descriptors.release();
   }
   assert.equal(readdirSync(trashFolder).length, 1);
-  for (let waited = 0; readdirSync(trashFolder).length > 0 && waited < 20_000; waited += 50) await pause(50);
+  for (let waited = 0; readdirSync(trashFolder).length > 0 && waited < 60_000; waited += 50) await pause(50);
   assert.deepEqual(readdirSync(trashFolder), []);
   await trash.settled();
 });

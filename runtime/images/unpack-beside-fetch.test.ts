@@ -6,8 +6,8 @@ import { createRegistryClient } from '../../base/distribution/index.ts';
 import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { startHoldingServer } from './holding-server.fixture.ts';
-import type { HoldingServer } from './holding-server.fixture.ts';
+import { startHoldingServer } from './stalling-server.fixture.ts';
+import type { HoldingServer } from './stalling-server.fixture.ts';
 import { contentOf, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 

@@ -156,7 +156,7 @@ test('a live container is not reported as ended because no descriptor is free, a
   assert.deepEqual(reported, [], 'both live');
   init.child.kill('SIGKILL');
   writeExit('e5', '7');
-  for (let waited = 0; reported.length === 0 && waited < 10_000; waited += 20) await pause(20);
+  for (let waited = 0; reported.length === 0 && waited < 60_000; waited += 20) await pause(20);
   assert.deepEqual(
     reported.map(({ code }) => code),
     [7],
@@ -187,7 +187,7 @@ test('a code that cannot be read is not taken for one that was never written', a
   } finally {
     descriptors.release();
   }
-  for (let waited = 0; reported.length === 0 && waited < 10_000; waited += 20) await pause(20);
+  for (let waited = 0; reported.length === 0 && waited < 60_000; waited += 20) await pause(20);
   assert.deepEqual(
     reported.map(({ code, fromMonitor }) => [code, fromMonitor]),
     [[9, true]],

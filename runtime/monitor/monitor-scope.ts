@@ -5,7 +5,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
-import { runsSystemd } from '../cgroups/cgroup-place.ts';
+import { runsSystemd } from '../cgroups/cgroup-driver.ts';
 import { runCommand } from '../processes/command.ts';
 
 /** All monitors of the machine share this scope. It ends by itself with the last of them. */

@@ -45,7 +45,7 @@ async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void>
   }
 }
 
-/** Sends a request through the kernel and the reactor's Worker, and back. */
+/** Sends a request through the kernel and the reactor, and back. */
 function reactorAnswers(reactor: Pick<Reactor, 'onReadable'>): Promise<void> {
   const fd = createEventFd();
   return new Promise<void>((resolve) => {

@@ -138,32 +138,10 @@ function readers(
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
-    const [network, figures, names, services, denials, usage, pulls, descriptors] = await Promise.all([
-      facts.networkReady().catch(() => false),
-      facts.networkFigures().catch(() => ({
-        attachments: [],
-        leases: [],
-        repairs: 0,
-        linksLost: 0,
-        linksAltered: 0,
-        policies: undefined,
-      })),
-      facts.nameFigures().catch(() => undefined),
-      facts.serviceFigures().catch(() => undefined),
-      facts.networkDenials().catch(() => []),
-      facts.imageBytes().catch(() => 0),
-      facts.pulls().catch(() => []),
-      readdir('/proc/self/fd').then(
-        (names) => names.length,
-        () => 0,
-      ),
-    ]);
+    const { network, figures, names, services, denials, usage, pulls, descriptors } = await slowFacts(facts);
     // Totals are set again each time, and a revision that is no longer in force must not be reported.
     for (const metric of byName.values()) metric.reset();
     const events = facts.events();
-    const policy = facts.policy();
-    const { rss, heapUsed } = process.memoryUsage();
-    const { user, system } = process.cpuUsage();
     set(c.buildInfo, 1, { version: facts.version, node: process.versions.node });
     each(c.pods, 'state', facts.pods());
     each(c.containers, 'state', facts.containers());
@@ -180,38 +158,8 @@ function readers(
     set(c.poolSize, facts.namespacePool());
     set(c.poolTarget, facts.namespacePoolTarget);
     set(c.networkReady, Number(network));
-    for (const { network: name, state, count } of figures.attachments)
-      set(c.networkAttachments, count, { network: name, state });
-    for (const { network: name, used, size } of figures.leases) {
-      set(c.networkLeases, used, { network: name });
-      if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
-    }
-    set(c.networkRepairs, figures.repairs);
-    set(c.networkLinksLost, figures.linksLost);
-    set(c.networkLinksAltered, figures.linksAltered);
-    if (figures.policies !== undefined) {
-      set(c.networkPolicies, figures.policies.policies);
-      set(c.networkPolicyProblems, figures.policies.problems.length);
-      tellCluster(figures.policies.cluster, set);
-    }
-    if (names !== undefined) {
-      each(c.dnsQueries, 'result', names.queries);
-      each(c.dnsForwards, 'outcome', names.forwards);
-      each(c.dnsForwardSeconds, 'outcome', names.forwardSeconds);
-      each(c.dnsGates, 'state', { open: names.gates, closed: names.closedGates });
-    }
-    if (services !== undefined) tellServices(services, set);
-    for (const { packets, bytes, ...labels } of denials) {
-      set(c.networkDeniedPackets, packets, labels);
-      set(c.networkDeniedBytes, bytes, labels);
-    }
-    set(c.policyInForce, Number(policy.revision !== undefined));
-    set(c.policyReloadFailed, Number(policy.failed));
-    if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
-    tellDelivery(policy.delivery, set);
-    each(c.policyRules, 'verified', policy.rules);
-    each(c.policyExceptions, 'kind', policy.exceptions);
-    each(c.policyLoads, 'outcome', policy.loads);
+    setNetwork({ figures, names, services, denials }, set, each);
+    setPolicy(facts.policy(), set, each);
     set(c.verifications, facts.verifications());
     const out = facts.outOfPolicy();
     for (const { namespace, rule, count } of out.containers) set(c.outOfPolicy, count, { namespace, rule });
@@ -231,25 +179,113 @@ function readers(
     set(c.eventsSent, events.sent);
     set(c.eventsLost, events.lost);
     set(c.auditFailures, facts.auditFailures());
-    // A sample is the time between two ticks of a timer. The time beyond its interval is the delay.
-    const late = (quantile: number): number =>
-      Math.max(0, delay.percentile(quantile * 100) / 1e9 - sampleMs / 1000);
-    for (const quantile of [0.5, 0.9, 0.99, 0.999, 1])
-      set(c.loopDelay, late(quantile), { quantile: String(quantile) });
-    delay.reset();
-    set(c.cpuSeconds, (user + system) / 1e6);
-    set(c.residentBytes, rss);
-    set(c.heapBytes, heapUsed);
+    setProcess(delay, set);
     set(c.openFds, descriptors);
     set(c.startTime, performance.timeOrigin / 1000);
   };
 }
 
-/** Sets the metrics of a node that follows policy releases. */
-function tellDelivery(
-  delivery: DeliveryStatus | undefined,
-  set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,
+type SetMetric = (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void;
+type SetEach = (
+  definition: MetricDefinition,
+  label: string,
+  counts: Readonly<Record<string, number>>,
+) => void;
+
+/** Asks the Workers and the kernel at the same time. What does not answer counts as nothing. */
+async function slowFacts(facts: DaemonFacts) {
+  const [network, figures, names, services, denials, usage, pulls, descriptors] = await Promise.all([
+    facts.networkReady().catch(() => false),
+    facts.networkFigures().catch(() => ({
+      attachments: [],
+      leases: [],
+      repairs: 0,
+      linksLost: 0,
+      linksAltered: 0,
+      policies: undefined,
+    })),
+    facts.nameFigures().catch(() => undefined),
+    facts.serviceFigures().catch(() => undefined),
+    facts.networkDenials().catch(() => []),
+    facts.imageBytes().catch(() => 0),
+    facts.pulls().catch(() => []),
+    readdir('/proc/self/fd').then(
+      (names) => names.length,
+      () => 0,
+    ),
+  ]);
+  return { network, figures, names, services, denials, usage, pulls, descriptors };
+}
+
+/** Sets the metrics of the pods' network: links, leases, policies, names and services. */
+function setNetwork(
+  {
+    figures,
+    names,
+    services,
+    denials,
+  }: Pick<Awaited<ReturnType<typeof slowFacts>>, 'denials' | 'figures' | 'names' | 'services'>,
+  set: SetMetric,
+  each: SetEach,
 ): void {
+  const c = metricCatalogue;
+  for (const { network: name, state, count } of figures.attachments)
+    set(c.networkAttachments, count, { network: name, state });
+  for (const { network: name, used, size } of figures.leases) {
+    set(c.networkLeases, used, { network: name });
+    if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
+  }
+  set(c.networkRepairs, figures.repairs);
+  set(c.networkLinksLost, figures.linksLost);
+  set(c.networkLinksAltered, figures.linksAltered);
+  if (figures.policies !== undefined) {
+    set(c.networkPolicies, figures.policies.policies);
+    set(c.networkPolicyProblems, figures.policies.problems.length);
+    tellCluster(figures.policies.cluster, set);
+  }
+  if (names !== undefined) {
+    each(c.dnsQueries, 'result', names.queries);
+    each(c.dnsForwards, 'outcome', names.forwards);
+    each(c.dnsForwardSeconds, 'outcome', names.forwardSeconds);
+    each(c.dnsGates, 'state', { open: names.gates, closed: names.closedGates });
+  }
+  if (services !== undefined) tellServices(services, set);
+  for (const { packets, bytes, ...labels } of denials) {
+    set(c.networkDeniedPackets, packets, labels);
+    set(c.networkDeniedBytes, bytes, labels);
+  }
+}
+
+/** Sets the metrics of the image policy in force. */
+function setPolicy(policy: ReturnType<DaemonFacts['policy']>, set: SetMetric, each: SetEach): void {
+  const c = metricCatalogue;
+  set(c.policyInForce, Number(policy.revision !== undefined));
+  set(c.policyReloadFailed, Number(policy.failed));
+  if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
+  tellDelivery(policy.delivery, set);
+  each(c.policyRules, 'verified', policy.rules);
+  each(c.policyExceptions, 'kind', policy.exceptions);
+  each(c.policyLoads, 'outcome', policy.loads);
+}
+
+/** Sets the metrics of this process. */
+function setProcess(delay: ReturnType<typeof monitorEventLoopDelay>, set: SetMetric): void {
+  const c = metricCatalogue;
+  const { rss, heapUsed } = process.memoryUsage();
+  const { user, system } = process.cpuUsage();
+  // A sample is the time between two ticks of a timer. The time beyond its interval is the delay.
+  const late = (quantile: number): number =>
+    Math.max(0, delay.percentile(quantile * 100) / 1e9 - sampleMs / 1000);
+  for (const quantile of [0.5, 0.9, 0.99, 0.999, 1])
+    set(c.loopDelay, late(quantile), { quantile: String(quantile) });
+  delay.reset();
+  set(c.cpuSeconds, (user + system) / 1e6);
+  set(c.residentBytes, rss);
+  set(c.heapBytes, heapUsed);
+}
+
+/** Sets the metrics of a node that follows policy releases. */
+function tellDelivery(delivery: DeliveryStatus | undefined, set: SetMetric): void {
   if (delivery === undefined) return;
   const { state, channel, release, expires, contact } = delivery;
   const c = metricCatalogue;

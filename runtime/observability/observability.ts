@@ -5,7 +5,7 @@ import { openAudit } from './audit/audit.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
 import { createHealth } from './health.ts';
 import type { HealthCheck } from './health.ts';
-import { openQuietCollection } from './quiet-collection.ts';
+import { openQuietCollection } from './idle-collection.ts';
 
 export interface Observability {
   /** For the CRI server; the first is the outermost. */

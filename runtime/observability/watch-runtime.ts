@@ -47,18 +47,27 @@ export function watchImages<Store extends ImageStore>(
         throw thrown;
       }
     },
-    decideForRun: async (input) => {
-      try {
-        const verdict = await images.decideForRun(input);
-        observer.decided('admit', 'run');
-        return verdict;
-      } catch (thrown) {
-        const refused = refusalOf(thrown);
-        if (refused !== undefined) observer.decided(refused, 'run');
-        throw thrown;
-      }
-    },
+    decideForRun: (input) => countDecision(observer.decided, 'run', () => images.decideForRun(input)),
   };
+}
+
+export type CountDecision = RuntimeObserver['decided'];
+
+/** Decides, and counts the outcome. A failure that is no verdict is not counted. */
+export async function countDecision<T>(
+  decided: CountDecision,
+  act: 'pull' | 'run',
+  decide: () => Promise<T>,
+): Promise<T> {
+  try {
+    const admitted = await decide();
+    decided('admit', act);
+    return admitted;
+  } catch (thrown) {
+    const refused = refusalOf(thrown);
+    if (refused !== undefined) decided(refused, act);
+    throw thrown;
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
-import type { CommandPlace } from '../container-mounts/place-check.ts';
+import type { CommandPlace } from '../container-mounts/command-paths-check.ts';
 import { writeExecFiles } from './exec-files.ts';
 import { reachedProcessLimit } from '../cgroups/process-limit.ts';
 import type { ExecFiles } from './exec-files.ts';

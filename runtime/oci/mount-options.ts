@@ -5,7 +5,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
  * restrict. An option that permits something (`exec`, `dev`, `suid`) could undo a restriction that the host's
  * administrator set on the source, and the contract names no others.
  */
-const allowed: ReadonlySet<string> = new Set([
+export const restrictingMountOptions: ReadonlySet<string> = new Set([
   'noexec',
   'nodev',
   'nosuid',
@@ -26,7 +26,7 @@ export const mountOptionsSupported = true;
  * @throws PortcullisError RUNTIME_BAD_MOUNT
  */
 export function checkedMountOptions(options: readonly string[], destination: string): string[] {
-  const refused = options.filter((option) => !allowed.has(option));
+  const refused = options.filter((option) => !restrictingMountOptions.has(option));
   if (refused.length === 0) return [...new Set(options)];
   throw new PortcullisError({
     code: 'RUNTIME_BAD_MOUNT',
@@ -37,6 +37,6 @@ export function checkedMountOptions(options: readonly string[], destination: str
       .slice(0, 8)
       .map((option) => JSON.stringify(option.slice(0, 64)))
       .join(', ')}`,
-    fix: `use ${[...allowed].join(', ')}`,
+    fix: `use ${[...restrictingMountOptions].join(', ')}`,
   });
 }

@@ -46,7 +46,7 @@ export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'
         ]
       : []),
   ];
-  if (broken.length > 0) throw outside(broken);
+  if (broken.length > 0) throw outsideProfile(broken);
 }
 
 /**
@@ -81,7 +81,7 @@ export function boundedResources(
   const quota = cpu === undefined ? 0 : Math.max(1000, Math.floor((cpu * period) / 1000));
   if (cpu !== undefined && wanted.cpuQuota > quota)
     broken.push(`${wanted.cpuQuota / period} CPUs are more than ${cpu / 1000}`);
-  if (broken.length > 0) throw outside(broken);
+  if (broken.length > 0) throw outsideProfile(broken);
   return {
     ...wanted,
     memoryLimitInBytes: memoryLimit,
@@ -115,14 +115,18 @@ export function boundedMounts(mounts: readonly Mount[], bounds: RuntimeBounds | 
   const shared = mounts.filter((mount) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE);
   if (shared.length > 0) {
     const paths = shared.map(({ containerPath }) => containerPath).join(', ');
-    throw outside([
+    throw outsideProfile([
       `volumes must be read-only, and mounts that appear later in ${paths} would not be: let their propagation be private`,
     ]);
   }
   return mounts.map((mount) => ({ ...mount, readonly: true, recursiveReadOnly: true }));
 }
 
-function outside(broken: readonly string[]): PortcullisError {
+/**
+ * The error for a container that its profile or ceiling does not allow.
+ * @param broken what is not met, one sentence each
+ */
+export function outsideProfile(broken: readonly string[]): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_OUTSIDE_PROFILE',
     kind: 'denied',

@@ -17,14 +17,18 @@ export interface SecurityLabels {
   readonly selinux?: { readonly process: string; readonly mount: string };
 }
 
-/** All input of a specification. All decisions have been made before. */
-export interface SpecInput {
+/** The root file system, and the process that runs in it. */
+export interface SpecProcess {
   readonly rootfs: string;
   readonly args: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
   readonly terminal: boolean;
+}
+
+/** All input of a specification. All decisions have been made before. */
+export interface SpecInput extends SpecProcess {
   readonly settings: Settings;
   readonly labels: SecurityLabels;
   /** `crun` uses our precompiled filter; any other runtime compiles the OCI form. */

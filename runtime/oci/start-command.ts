@@ -5,8 +5,8 @@ import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../bas
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPidToKill } from './exec-files.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
-import { checkCommandPlace } from './command-place.ts';
-import type { CommandPlace } from '../container-mounts/place-check.ts';
+import { checkCommandPlace } from './command-paths.ts';
+import type { CommandPlace } from '../container-mounts/command-paths-check.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
 import { killGroup } from './exec-session.ts';

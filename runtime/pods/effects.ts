@@ -5,7 +5,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
+import type { CgroupDriver } from '../cgroups/cgroup-driver.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';

@@ -51,22 +51,10 @@ const every: readonly PodNamespace[] = ['net', 'ipc', 'uts'];
 const shortestWaitMs = 500;
 const longestWaitMs = 30_000;
 
-/** @param input.size how many sets are kept ready; with 0, each set is created on demand */
-export async function openNamespacePool(input: {
-  readonly dir: string;
-  readonly size: number;
-  readonly kernel: Kernel;
-  readonly startProgram: StartProgram;
-  readonly log: Logger;
-}): Promise<NamespacePool> {
-  const { dir, kernel } = input;
-  await mkdir(dir, { recursive: true, mode: 0o700 });
-  const ready: string[] = [];
+/** Creates sets of namespaces, and unpins those that nothing claims. */
+function createSets(dir: string, kernel: Kernel, log: Logger) {
   /** Sets that nothing claims and that could not be unpinned yet. */
   const abandoned = new Set<string>();
-  let filling: Promise<void> | undefined;
-  let closed = false;
-
   /** Unpins a set that nothing claims, now or, without a thread for it, later. */
   const discard = async (set: string): Promise<void> => {
     try {
@@ -74,7 +62,7 @@ export async function openNamespacePool(input: {
       abandoned.delete(set);
     } catch (cause) {
       if (!abandoned.has(set))
-        input.log.warn(
+        log.warn(
           { set, cause: String(cause) },
           'pinned namespaces that nothing claims could not be removed; it is tried again',
         );
@@ -107,6 +95,24 @@ export async function openNamespacePool(input: {
         sysctls: { ...options.sysctls },
       }),
     );
+  return { abandoned, discard, newSet, pin };
+}
+
+/** @param input.size how many sets are kept ready; with 0, each set is created on demand */
+export async function openNamespacePool(input: {
+  readonly dir: string;
+  readonly size: number;
+  readonly kernel: Kernel;
+  readonly startProgram: StartProgram;
+  readonly log: Logger;
+}): Promise<NamespacePool> {
+  const { dir, kernel } = input;
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const ready: string[] = [];
+  const { abandoned, discard, newSet, pin } = createSets(dir, kernel, input.log);
+  let filling: Promise<void> | undefined;
+  let closed = false;
+
   let again: NodeJS.Timeout | undefined;
   let failures = 0;
   /** Without the next pod, nothing else would fill the pool or unpin what is abandoned. */

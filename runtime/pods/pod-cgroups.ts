@@ -1,6 +1,6 @@
 import type { StartProgram } from '../../base/reactor/index.ts';
-import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
-import { podCgroup } from '../cgroups/cgroup-place.ts';
+import type { CgroupDriver } from '../cgroups/cgroup-driver.ts';
+import { podCgroup } from '../cgroups/cgroup-driver.ts';
 import { removeCgroups } from '../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { cgroupProcesses, missingCgroups } from '../cgroups/cgroups.ts';

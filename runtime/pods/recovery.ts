@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { KeyedQueue } from '../../base/queues/index.ts';
-import { untilDone } from '../state/until-done.ts';
+import { untilDone } from '../state/retry-until-done.ts';
 import type { Sharing } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import { stopSandbox, takeBack } from './release.ts';

@@ -1,4 +1,4 @@
-import { unlessGone } from '../state/gone-rows.ts';
+import { unlessGone } from '../state/deleted-rows.ts';
 import type { Records } from '../state/records.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Sharing } from './sharing.ts';

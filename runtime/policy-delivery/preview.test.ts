@@ -2,6 +2,7 @@ import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { advanceRelease, withdrawRelease } from '../../trust/index.ts';
@@ -10,6 +11,12 @@ import type { Fleet, FleetNode } from './fleet.fixture.ts';
 
 const shop = 'r.test/shop/web:1';
 const canary = { name: 'canary', labels: { stage: 'canary' } };
+
+/** Asks the source, and waits for the preview. */
+async function ask({ subscriber }: FleetNode): Promise<void> {
+  await subscriber.poll();
+  await subscriber.previewed();
+}
 
 /** A node with release 1 and these workloads, and a release 2 for canaries that refuses the shop. */
 async function waiting(
@@ -20,7 +27,7 @@ async function waiting(
   await fleet.publish(['r.test/shop/**']);
   const node = await startNode(fleet, 'node', { workloads });
   t.after(() => node.close());
-  await node.subscriber.poll();
+  await ask(node);
   await fleet.publish(['r.test/other/**'], { stages: [canary] });
   return { fleet, node };
 }
@@ -29,7 +36,7 @@ test('a node names what a release would refuse that has not reached its stage', 
   const workloads = [shop];
   const { node } = await waiting(t, workloads);
   const { revision } = node.subscriber.status().release ?? {};
-  await node.subscriber.poll();
+  await ask(node);
   const { state, release, upcoming } = node.subscriber.status();
   assert.deepEqual([state, release?.number, release?.revision], ['pending', 1, revision]);
   assert.deepEqual([upcoming?.release, upcoming?.count], ['stable/2', 1]);
@@ -37,29 +44,29 @@ test('a node names what a release would refuse that has not reached its stage', 
   assert.notEqual(upcoming?.revision, revision);
   assert.equal(node.holder.current()?.revision, revision, 'nothing is in force');
   workloads.pop();
-  await node.subscriber.poll();
+  await ask(node);
   assert.equal(node.subscriber.status().upcoming?.count, 0, 'it decides again at each question');
 });
 
 test('a release that reaches the node later is not fetched again, and is no longer upcoming', async (t) => {
   const { fleet, node } = await waiting(t, []);
-  await node.subscriber.poll();
+  await ask(node);
   let fetched = 0;
   fleet.fault = (request) => {
     if (request.url?.includes('/targets/') === true) fetched += 1;
     return false;
   };
   await fleet.asOwner((owner) => advanceRelease(owner, 'stable', undefined));
-  await node.subscriber.poll();
+  await ask(node);
   const { release, upcoming } = node.subscriber.status();
   assert.deepEqual([release?.number, upcoming, fetched], [2, undefined, 0]);
 });
 
 test('a release that is withdrawn before it reaches the node leaves nothing', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
-  await node.subscriber.poll();
+  await ask(node);
   await fleet.asOwner((owner) => withdrawRelease(owner, 'stable', 2));
-  await node.subscriber.poll();
+  await ask(node);
   assert.equal(node.subscriber.status().upcoming, undefined);
   for (const place of ['archives', 'releases'])
     assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
@@ -67,12 +74,12 @@ test('a release that is withdrawn before it reaches the node leaves nothing', as
 
 test('a release that is withdrawn while the daemon is down leaves nothing', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
-  await node.subscriber.poll();
+  await ask(node);
   await node.close();
   await fleet.asOwner((owner) => withdrawRelease(owner, 'stable', 2));
   const again = await startNode(fleet, 'node', { workloads: [shop] });
   t.after(() => again.close());
-  await again.subscriber.poll();
+  await ask(again);
   for (const place of ['archives', 'releases'])
     assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
 });
@@ -80,7 +87,7 @@ test('a release that is withdrawn while the daemon is down leaves nothing', asyn
 test('a halted release is upcoming, with what it would refuse', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   await fleet.publish(['r.test/another/**']);
-  await node.subscriber.poll();
+  await ask(node);
   const { state, upcoming } = node.subscriber.status();
   assert.deepEqual([state, upcoming?.release, upcoming?.count], ['halted', 'stable/3', 1]);
 });
@@ -93,9 +100,29 @@ test('a release whose archive is altered has a problem, and the node does not', 
     bytes[600] = (bytes[600] ?? 0) ^ 1;
     writeFileSync(join(folder, name), bytes);
   }
-  await node.subscriber.poll();
+  await ask(node);
   const { state, problem, upcoming } = node.subscriber.status();
   assert.deepEqual([state, problem], ['pending', undefined]);
   assert.match(upcoming?.problem ?? '', /TRUST_TUF_WRONG_HASH/u);
   assert.equal(upcoming?.count, 0);
+});
+
+test('a preview whose archive does not arrive delays no newer release', async (t) => {
+  const { fleet, node } = await waiting(t, [shop]);
+  const held: { destroy(): void }[] = [];
+  t.after(() => held.forEach((response) => response.destroy()));
+  let hold = true;
+  fleet.fault = ({ url }, response) => {
+    if (!hold || url?.includes('/targets/') !== true) return false;
+    held.push(response);
+    return true;
+  };
+  await node.subscriber.poll();
+  for (let left = 100; left > 0 && held.length === 0; left -= 1) await setTimeout(20);
+  assert.equal(held.length, 1, 'the archive of the upcoming release is being fetched');
+  hold = false;
+  await fleet.publish(['r.test/shop/**', 'r.test/third/**']);
+  await node.subscriber.poll();
+  assert.equal(node.subscriber.status().release?.number, 3);
+  assert.equal(node.subscriber.status().upcoming, undefined);
 });

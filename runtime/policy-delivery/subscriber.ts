@@ -4,6 +4,7 @@ import type { PolicyHolder } from '../policy/policy-watch.ts';
 import { createCourse } from './course.ts';
 import type { CourseDeps } from './course.ts';
 import { createPreview } from './preview.ts';
+import type { ReleasePreview } from './preview.ts';
 import { firstPause, pauseBefore } from './schedule.ts';
 import { stalenessAt } from './staleness.ts';
 import type { OnStale } from './staleness.ts';
@@ -27,6 +28,8 @@ export interface Subscriber {
   start(): void;
   /** Asks the source now, and resolves when its answer has taken effect. Never throws. */
   poll(): Promise<void>;
+  /** Resolves when the node has decided by the release that is not for it yet. Never throws. */
+  previewed(): Promise<void>;
   /** Reports a refusal by the policy in force: when those that a release causes rise, the node returns. */
   refused(refusal: Refusal): void;
   status(): DeliveryStatus;
@@ -52,8 +55,11 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
   let staleTimer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let closed = false;
-  /** Whether what an earlier daemon kept of releases has been compared with the list. */
-  let isTidy = false;
+  const upcoming = followUpcoming({
+    ...{ course, preview, inTurn, log },
+    isClosed: () => closed,
+    hasProblem: () => problem !== undefined,
+  });
 
   const staleness = (): ReturnType<typeof stalenessAt> => stalenessAt(stale, course.state().expires, now());
 
@@ -103,17 +109,9 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
   async function askInTurn(): Promise<void> {
     clearTimeout(timer);
     const askedMs = await inTurn(async () => (closed ? undefined : ask()));
-    // A return to the release before does not wait for it.
-    const before = preview.current()?.release;
-    if (!closed) await preview.look(course.pending());
-    const mayTidy = !isTidy && problem === undefined && !closed;
-    if (preview.current()?.release !== before || mayTidy) {
-      if (mayTidy) isTidy = true;
-      await inTurn(() => course.tidy()).catch((thrown: unknown) =>
-        log.warn({ cause: reasonOf(thrown) }, 'old policy releases could not be removed'),
-      );
-    }
     plan(pauseBefore({ intervalMs, failures, askedMs, random: random() }));
+    // A preview may take long: neither the next question nor a return to the release before waits for it.
+    upcoming.look();
   }
   const poll = (): Promise<void> =>
     (polling ??= askInTurn().finally(() => {
@@ -136,11 +134,12 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
       plan(firstPause(intervalMs, isUrgent, random()));
     },
     poll,
+    previewed: upcoming.looked,
     refused,
     status: () =>
       statusOf({
         ...{ service, channel, node, state: course.state(), problem, attempt, next },
-        preview: preview.current(),
+        preview: upcoming.preview(),
         isStale: staleness().isStale,
         isWatched: now().getTime() < course.watchedUntil(),
         isWithdrawn: course.isLeft(),
@@ -150,7 +149,64 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
       clearTimeout(timer);
       clearTimeout(staleTimer);
       await polling;
+      await upcoming.looked();
       await inTurn(() => Promise.resolve());
+    },
+  };
+}
+
+interface UpcomingDeps {
+  readonly course: ReturnType<typeof createCourse>;
+  readonly preview: ReturnType<typeof createPreview>;
+  readonly inTurn: ReturnType<typeof createSerialQueue>;
+  readonly log: SubscriberDeps['log'];
+  isClosed(): boolean;
+  /** Whether the source could not be asked, or its release was not taken. */
+  hasProblem(): boolean;
+}
+
+/** Decides by the release that is not for the node yet, beside everything else. */
+function followUpcoming({ course, preview, inTurn, log, isClosed, hasProblem }: UpcomingDeps) {
+  let looking: Promise<void> | undefined;
+  /** The source was asked while the node looked ahead. */
+  let mustLookAgain = false;
+  const looksAgain = (): boolean => mustLookAgain;
+  /** Whether what an earlier daemon kept of releases has been compared with the list. */
+  let isTidy = false;
+
+  async function lookAhead(): Promise<void> {
+    do {
+      mustLookAgain = false;
+      if (isClosed()) return;
+      const before = preview.current()?.release;
+      const release = course.pending();
+      await preview.look(release);
+      const mayTidy = !isTidy && !hasProblem() && !isClosed();
+      if (preview.current()?.release !== before || course.pending()?.number !== release?.number || mayTidy) {
+        if (mayTidy) isTidy = true;
+        await inTurn(() => course.tidy()).catch((thrown: unknown) =>
+          log.warn({ cause: reasonOf(thrown) }, 'old policy releases could not be removed'),
+        );
+      }
+    } while (looksAgain());
+  }
+  return {
+    /** Begins to look, or looks once more after the look in progress. */
+    look(): void {
+      if (looking !== undefined) mustLookAgain = true;
+      else
+        looking = lookAhead().finally(() => {
+          looking = undefined;
+        });
+    },
+    /** Resolves when no look is in progress. */
+    looked: async (): Promise<void> => looking,
+    /** The preview of the release that is not for the node yet: not one that was, a moment ago. */
+    preview(): ReleasePreview | undefined {
+      const [found, pending] = [preview.current(), course.pending()];
+      return pending !== undefined && found?.release === `${pending.channel}/${pending.number}`
+        ? found
+        : undefined;
     },
   };
 }

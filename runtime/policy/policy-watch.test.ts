@@ -52,7 +52,7 @@ async function opened(t: TestContext, folder: string): Promise<PolicyHolder> {
 
 async function until(what: () => boolean, why: string): Promise<void> {
   for (let waited = 0; !what(); waited += 20) {
-    assert.ok(waited < 20_000, why);
+    assert.ok(waited < 60_000, why);
     await pause(20);
   }
 }

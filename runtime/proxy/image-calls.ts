@@ -18,6 +18,7 @@ import { decoded, readable } from './calls.ts';
 import type { InterceptedCall, Interceptors } from './calls.ts';
 import type { ProxyImages } from './images.ts';
 import { editMessage } from './wire.ts';
+import { namedImage } from '../cri/bad-field.ts';
 
 /**
  * The calls of the ImageService that the proxy reads. A pull is passed on by digest, after the verdict. The
@@ -35,7 +36,7 @@ export function imageCalls(images: ProxyImages, log: Logger): Interceptors {
         );
         const credentials = pullCredentials(auth);
         const verified = await images.verify({
-          reference: named(image?.image, 'pull image'),
+          reference: namedImage(image?.image, 'pull image'),
           namespace: sandboxConfig?.metadata?.namespace ?? '',
           ...(credentials !== undefined && { credentials }),
           signal: call.signal,
@@ -82,7 +83,7 @@ export function imageCalls(images: ProxyImages, log: Logger): Interceptors {
       },
       'ImageService/RemoveImage': async (call) => {
         const { image } = decoded(criCodec<RemoveImageRequest>('RemoveImageRequest'), call.request);
-        const asked = named(image?.image, 'remove image');
+        const asked = namedImage(image?.image, 'remove image');
         const known = images.find(asked);
         const byDigest = images.byDigest(asked);
         const answer = await call.forward(
@@ -157,15 +158,3 @@ function withImage(request: Buffer, message: string, image: string): Buffer {
 
 const imageField = (image: string) =>
   ({ image: { into: { message: 'ImageSpec', fields: { image: { set: image } } } } }) as const;
-
-function named(image: string | undefined, attempted: string): string {
-  if (image !== undefined && image !== '') return image;
-  throw new PortcullisError({
-    code: 'RUNTIME_BAD_REQUEST',
-    kind: 'invalid',
-    attempted,
-    on: 'image.image',
-    why: 'it is empty',
-    fix: 'name an image',
-  });
-}

@@ -6,7 +6,7 @@ import { createNegativeCache, createTrustServices, hostPlatform } from '../../tr
 import type { Dossier, TrustPolicy, VerdictLog } from '../../trust/index.ts';
 import { imageIdOf } from '../images/artifact-layer.ts';
 import { createDecisions } from '../images/decisions.ts';
-import { decideForRun, judge } from '../images/decisions-again.ts';
+import { decideForRun, judge } from '../images/decide-for-run.ts';
 import { findImage } from '../images/find-image.ts';
 import { namesOf, tryImageName } from '../images/image-name.ts';
 import { defaultLimits } from '../images/index.ts';

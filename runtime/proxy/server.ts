@@ -1,3 +1,4 @@
+import { status as grpcStatus } from '@grpc/grpc-js';
 import { createServer } from 'node:http2';
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -32,6 +33,8 @@ export interface ProxyServerOptions {
   readonly peers: PeerRule;
   readonly interceptors: Interceptors;
   readonly log: Logger;
+  /** Called at the begin of each call of the CRI. Returns the function for its end, with its gRPC status. */
+  readonly observe?: ((rpc: string) => (code: number) => void) | undefined;
 }
 
 export interface ProxyServer {
@@ -83,6 +86,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Pr
     session.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       stream.on('error', () => undefined);
       connections.callBegins(name);
+      observeCall(options.observe, stream, headers);
       const call = serve(site, stream, headers, backend, name).finally(() => {
         connections.callEnds(name);
         running.delete(call);
@@ -112,6 +116,22 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Pr
       connections.destroyAll();
     },
   };
+}
+
+/** Observes a call until its stream is closed, which may be after its answer was sent. */
+function observeCall(
+  observe: ProxyServerOptions['observe'],
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+): void {
+  const [, , rpc] = criPath.exec(headers[':path'] ?? '') ?? [];
+  if (observe === undefined || rpc === undefined) return;
+  const end = observe(rpc);
+  stream.once('close', () => {
+    const inHeaders = stream.headersSent ? stream.sentHeaders['grpc-status'] : undefined;
+    const status = stream.sentTrailers?.['grpc-status'] ?? inHeaders;
+    end(status === undefined ? grpcStatus.CANCELLED : Number(status));
+  });
 }
 
 /** Serves one call to its end. Never rejects. */

@@ -9,7 +9,7 @@ import type { TufRoot } from '../../trust/index.ts';
 import { openRootUpdates } from './root-updates.ts';
 
 async function until(condition: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 5000 && !condition(); waited += 5) await pause(5);
+  for (let waited = 0; waited < 60_000 && !condition(); waited += 5) await pause(5);
   assert.ok(condition());
 }
 

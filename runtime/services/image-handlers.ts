@@ -7,6 +7,7 @@ import type { Init } from '../../base/protobuf/index.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
 import type { VerboseInfo } from './verbose-status.ts';
 import { imageInfo, imageMessage, pullCredentials } from './image-messages.ts';
+import { namedImage } from '../cri/bad-field.ts';
 
 type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'imageFsInfo';
 
@@ -23,7 +24,7 @@ export function createImageHandlers(
       return Promise.resolve({ images: selectedImages(images, filter).map(imageMessage) });
     },
     imageStatus: async ({ image, verbose }) => {
-      const found = images.find(named(image?.image, 'look up image'));
+      const found = images.find(namedImage(image?.image, 'look up image'));
       if (found === undefined) return {};
       return {
         image: imageMessage(found),
@@ -37,7 +38,7 @@ export function createImageHandlers(
       if (!hasHandler(handler)) throw unknownHandler(handler);
       const credentials = pullCredentials(auth);
       const pulled = await images.pull({
-        reference: named(image?.image, 'pull image'),
+        reference: namedImage(image?.image, 'pull image'),
         namespace: sandboxConfig?.metadata?.namespace ?? '',
         ...(credentials !== undefined && { credentials }),
         signal,
@@ -45,7 +46,7 @@ export function createImageHandlers(
       return { imageRef: pulled.image.id };
     },
     removeImage: async ({ image }) => {
-      await images.remove(named(image?.image, 'remove image'));
+      await images.remove(namedImage(image?.image, 'remove image'));
       return {};
     },
     imageFsInfo: async () => {
@@ -90,16 +91,4 @@ function normalise(name: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function named(image: string | undefined, attempted: string): string {
-  if (image !== undefined && image !== '') return image;
-  throw new PortcullisError({
-    code: 'RUNTIME_BAD_REQUEST',
-    kind: 'invalid',
-    attempted,
-    on: 'image.image',
-    why: 'it is empty',
-    fix: 'name an image',
-  });
 }

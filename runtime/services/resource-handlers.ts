@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import type { Checkpoints } from '../checkpoints/checkpoints.ts';
 import type { ContainerService } from '../containers/container-service.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { PodResources } from '../pods/resources.ts';
@@ -20,13 +21,15 @@ export interface ToldConfig {
 }
 
 /**
- * Creates the handlers for pod resources, the runtime's configuration, and checkpoints, which this version
- * does not support (cri-api 0.37 RuntimeService).
+ * Creates the handlers for pod resources, the runtime's configuration, and checkpoints (cri-api 0.37
+ * RuntimeService). This version writes checkpoints of containers and restores none.
  */
 export function createResourceHandlers(parts: {
   readonly resources: PodResources;
   readonly sandboxes: Pick<SandboxService, 'require'>;
   readonly containers: Pick<ContainerService, 'require'>;
+  /** Absent: the configuration does not enable checkpoints. */
+  readonly checkpoints: Pick<Checkpoints, 'write'> | undefined;
   /** Takes the pod range of the node; resolves when it is in use, or is known to be refused. */
   readonly tellPodCidrs: (podCidrs: readonly string[]) => Promise<void>;
   readonly log: Logger;
@@ -50,9 +53,11 @@ export function createResourceHandlers(parts: {
         }
         return {};
       },
-      checkpointContainer: ({ containerId }) => {
-        parts.containers.require(containerId);
-        return Promise.reject(noCheckpoints('checkpoint container', containerId));
+      checkpointContainer: async ({ containerId, location, timeout }, { signal }) => {
+        const record = parts.containers.require(containerId);
+        if (parts.checkpoints === undefined) throw disabled(containerId);
+        await parts.checkpoints.write(record, location, timeout, signal);
+        return {};
       },
       checkpointPod: ({ podSandboxId }) => {
         parts.sandboxes.require(podSandboxId);
@@ -93,9 +98,20 @@ function isCidr(text: string): boolean {
   );
 }
 
+function disabled(containerId: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CHECKPOINTS_DISABLED',
+    kind: 'precondition',
+    attempted: 'write checkpoint of container',
+    on: containerId.slice(0, 300),
+    why: 'this node writes no checkpoints: `checkpoint.enabled` is false in its configuration',
+    fix: 'set `checkpoint.enabled`, and protect the folder of the archives, because they contain the memory of containers',
+  });
+}
+
 /**
- * A checkpoint contains all memory of a container, including secrets, and a restored container runs bytes
- * that are not signed. Checkpoints are not supported until both problems are solved.
+ * criu takes what a restored process may do from the images of the archive, not from the specification
+ * (docs/decisions/0118). The checkpoint of a pod would only be of use for its restore.
  */
 function noCheckpoints(attempted: string, on: string): PortcullisError {
   return new PortcullisError({
@@ -103,7 +119,7 @@ function noCheckpoints(attempted: string, on: string): PortcullisError {
     kind: 'precondition',
     attempted,
     on,
-    why: 'this version has no checkpoints: a restored container would run content that was not signed, and its memory would be on disk unencrypted',
+    why: 'this version has no checkpoints of pods and restores none: a restored process gets the rights that its archive names',
     fix: 'start the workload again from its image',
   });
 }

@@ -1,4 +1,3 @@
-import { PortcullisError } from '../../base/errors/index.ts';
 import type { ContainerService } from '../containers/container-service.ts';
 import { CgroupDriver } from '../cri/contract/contract.types.ts';
 import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
@@ -8,6 +7,7 @@ import { containerInfo, containerItem, containerStatus } from './container-messa
 import type { RuntimeReport } from './report.ts';
 import { sandboxInfo, sandboxItem, sandboxStatus } from './sandbox-messages.ts';
 import type { VerboseInfo } from './verbose-status.ts';
+import { badField } from '../cri/bad-field.ts';
 
 /** The CRI version of this contract (a kubelet compares it with its own). */
 const runtimeApiVersion = 'v1';
@@ -117,7 +117,7 @@ export function createRuntimeHandlers(parts: {
       return {};
     },
     execSync: async ({ containerId, cmd, timeout }, { signal }) => {
-      if (cmd.length === 0) throw missing('cmd', 'it is empty');
+      if (cmd.length === 0) throw badField('cmd', 'it is empty');
       return containers.exec(containerId, cmd, timeout, signal);
     },
   };
@@ -125,17 +125,6 @@ export function createRuntimeHandlers(parts: {
 
 /** Requires an id: an empty id matches nothing, and a success would hide the caller's mistake. */
 function given(value: string, field: string): string {
-  if (value === '') throw missing(field, 'it is empty');
+  if (value === '') throw badField(field, 'it is empty');
   return value;
-}
-
-function missing(field: string, why: string): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_BAD_REQUEST',
-    kind: 'invalid',
-    attempted: 'read request field',
-    on: field,
-    why,
-    fix: `send ${field}`,
-  });
 }

@@ -11,6 +11,7 @@ import type { ExecTarget } from '../oci/start-command.ts';
 import type { SandboxService } from '../pods/sandbox-service.ts';
 import type { AskedStreams, AttachPlan, ForwardPlan } from '../streaming/plan.ts';
 import type { StreamingService } from '../streaming/streaming-service.ts';
+import { badField } from '../cri/bad-field.ts';
 
 type Answered = 'exec' | 'attach' | 'portForward';
 
@@ -48,7 +49,7 @@ export function createStreamingHandlers(parts: {
   };
   return {
     exec: async ({ containerId, cmd, ...streams }) => {
-      if (cmd.length === 0) throw invalid('cmd', 'it is empty', 'send the command');
+      if (cmd.length === 0) throw badField('cmd', 'it is empty', 'send the command');
       const asked = askedStreams(streams);
       const record = running(containerId, 'exec in');
       return {
@@ -78,9 +79,9 @@ export function createStreamingHandlers(parts: {
     },
     portForward: async ({ podSandboxId, port }) => {
       const wrong = port.find((one) => !Number.isInteger(one) || one < 1 || one > 65_535);
-      if (wrong !== undefined) throw invalid('port', `${wrong} is not a port`, 'send ports from 1 to 65535');
+      if (wrong !== undefined) throw badField('port', `${wrong} is not a port`, 'send ports from 1 to 65535');
       if (port.length > mostPorts)
-        throw invalid('port', `it names ${port.length} ports`, `send ${mostPorts} at most`);
+        throw badField('port', `it names ${port.length} ports`, `send ${mostPorts} at most`);
       const record = sandboxes.require(given(podSandboxId, 'pod_sandbox_id'));
       if (record.phase !== 'ready') throw notReady(record);
       const onHost = record.config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE;
@@ -102,13 +103,13 @@ const mostPorts = 100;
 /** Checks the streams as k8s.io/cri-streaming does. */
 function askedStreams({ tty, stdin, stdout, stderr }: AskedStreams): AskedStreams {
   if (tty && stderr)
-    throw invalid(
+    throw badField(
       'stderr',
       'tty and stderr cannot both be true',
       'a terminal has one output: ask for stdout',
     );
   if (!stdin && !stdout && !stderr)
-    throw invalid('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');
+    throw badField('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');
   return { tty, stdin, stdout, stderr };
 }
 
@@ -124,17 +125,6 @@ function unknownHandler(name: string): PortcullisError {
 }
 
 function given(value: string, field: string): string {
-  if (value === '') throw invalid(field, 'it is empty', `send ${field}`);
+  if (value === '') throw badField(field, 'it is empty', `send ${field}`);
   return value;
-}
-
-function invalid(field: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_BAD_REQUEST',
-    kind: 'invalid',
-    attempted: 'read request field',
-    on: field,
-    why,
-    fix,
-  });
 }

@@ -2,7 +2,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import { signalProcess } from '../processes/processes.ts';
 import { readShimRecord } from './shim-record.ts';
-import { watchSilence } from './silence.ts';
+import { watchSilence } from './unresponsive-shim.ts';
 import { openTaskApi } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
 

@@ -93,11 +93,27 @@ test('the stand-in holds the streams until they are released, and ends with the 
   await releaseStreams(folder);
   await end;
   await reportExit(folder, { code: 7, finishedAt: '5' });
-  for (let waited = 0; waited < 5_000 && isAlive(pid); waited += 10) await pause(10);
+  for (let waited = 0; waited < 60_000 && isAlive(pid); waited += 10) await pause(10);
   assert.equal(isAlive(pid), false);
   assert.deepEqual(await readTaskExit(folder), { code: 7, finishedAt: '5' });
   await reportExit(folder, { code: 7, finishedAt: '5' });
   await releaseStreams(join(folder, 'gone'));
+});
+
+test('an exit that was cut off while it was written, or is none, has no time', async (t) => {
+  const folder = folderOf(t);
+  assert.equal(await readTaskExit(folder), undefined);
+  for (const text of [
+    '',
+    '{"code":7',
+    '{}',
+    'null',
+    '{"code":7,"finishedAt":"never"}',
+    '{"finishedAt":"5"}',
+  ]) {
+    writeFileSync(join(folder, 'task-exit.json'), text);
+    assert.equal(await readTaskExit(folder), undefined, text);
+  }
 });
 
 test('a stand-in is found by its pid as soon as it waits, whatever becomes of the command', async (t) => {

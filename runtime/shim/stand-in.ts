@@ -70,10 +70,18 @@ export async function reportExit(bundle: string, exit: TaskExit): Promise<void> 
   await say(bundle, String(exit.code & 0xff));
 }
 
-/** Returns what {@link reportExit} kept: the exit file of the monitor has the time of the report only. */
+/**
+ * Returns what {@link reportExit} kept: the exit file of the monitor has the time of the report only.
+ * Undefined: there is none, it was cut off while it was written, or it cannot be read now. The exit code is
+ * with the monitor, so an exit is reported in any case, and only its time is less exact.
+ */
 export async function readTaskExit(bundle: string): Promise<TaskExit | undefined> {
   try {
-    return parseJson(await readFile(join(bundle, exitFile), 'utf8')) as TaskExit;
+    const { code, finishedAt } = parseJson(
+      await readFile(join(bundle, exitFile), 'utf8'),
+    ) as Partial<TaskExit>;
+    const isTime = typeof finishedAt === 'string' && /^\d{1,20}$/u.test(finishedAt);
+    return isTime && Number.isInteger(code) ? { code: Number(code), finishedAt } : undefined;
   } catch {
     return undefined;
   }

@@ -49,6 +49,7 @@ test('a write that failed but took effect does not block its name', async () => 
       {
         ...database,
         write: (...given) =>
+          // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
           database.write(...given).finally(() => (lost ? Promise.reject(new Error('lost')) : undefined)),
       },
       'sandbox',

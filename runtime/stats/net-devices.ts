@@ -27,22 +27,11 @@ export function parseNetDevices(text: string): NetDevice[] {
     if (name === '' || name === 'lo' || values.length < 16 || !values.every((value) => /^\d+$/.test(value)))
       return [];
     const [rxBytes, rxPackets, rxErrors, rxDropped, , , , , txBytes, txPackets, txErrors, txDropped] =
-      values.map(Number) as Sixteen;
+      values.map(Number) as Counters;
     return [{ name, rxBytes, rxPackets, rxErrors, rxDropped, txBytes, txPackets, txErrors, txDropped }];
   });
 }
 
-type Sixteen = [
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-];
+type N = number;
+/** The first twelve of the sixteen counters. */
+type Counters = [N, N, N, N, N, N, N, N, N, N, N, N];

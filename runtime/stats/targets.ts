@@ -1,4 +1,4 @@
-import { containerCgroup, processCgroup } from '../cgroups/cgroup-place.ts';
+import { containerCgroup, processCgroup } from '../cgroups/cgroup-driver.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { CgroupTarget } from './cgroup-stats.types.ts';

@@ -8,8 +8,8 @@ import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kern
 import type { Pipe } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
-import { commandPlace } from '../oci/command-place.ts';
-import type { CommandPlace } from '../oci/command-place.ts';
+import { commandPlace } from '../oci/command-paths.ts';
+import type { CommandPlace } from '../oci/command-paths.ts';
 import { shortageIn } from '../oci/exec.ts';
 import { reachedProcessLimit } from '../cgroups/process-limit.ts';
 import { readPidToKill, writeExecFiles } from '../oci/exec-files.ts';

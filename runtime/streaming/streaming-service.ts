@@ -10,18 +10,9 @@ import { startListeningWorker, tell } from './listening-worker.ts';
 import type { ListeningWorker } from './listening-worker.ts';
 import type { SessionPlan } from './plan.ts';
 import { createSessionLedger } from './session-ledger.ts';
+import type { DaemonConfig } from '../config/types.ts';
 
-export interface StreamingOptions {
-  readonly address: string;
-  /** 0 means any free port. */
-  readonly port: number;
-  /** Both empty: plain HTTP. */
-  readonly tls: { readonly certFile: string; readonly keyFile: string };
-  /** Seconds. */
-  readonly idleTimeout: number;
-  readonly maxSessions: number;
-  readonly maxSessionsPerContainer: number;
-}
+export type StreamingOptions = DaemonConfig['streaming'];
 
 /** Hands out URLs of streams, and counts the sessions behind them. The streams themselves run in a Worker. */
 export interface StreamingService {

@@ -1,5 +1,5 @@
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import { containerConfig, ownExitCode, podConfig, proveRuns, pull, untilItSpeaks } from './pods.ts';
 import type { PodConfig } from './pods.ts';
 import type { Stage } from './stage.ts';

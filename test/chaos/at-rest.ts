@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import { sameProcess, processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { newCase } from './acts.ts';
@@ -29,7 +29,7 @@ interface Standing {
 export async function atRest(
   scene: Scene,
   pods: number,
-): Promise<{ readonly failures: readonly string[]; readonly figures: string }> {
+): Promise<{ readonly failures: readonly string[]; readonly figures: string; readonly rounds: number }> {
   // One container ends each time, and at least one keeps running.
   const ends = (['stop', 'kill', 'stop', 'kill'] as const).slice(0, pods - 1);
   const failures: string[] = [];
@@ -61,6 +61,7 @@ export async function atRest(
   if (left.length > 0) failures.push(`at rest, after removing all:\n  ${left.join('\n  ')}`);
   return {
     failures,
+    rounds: ends.length,
     figures: `at rest ${pods} pods listed ${listedIn.map((ms) => ms.toFixed(0)).join(', ')} ms after the start`,
   };
 }

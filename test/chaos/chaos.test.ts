@@ -7,7 +7,7 @@ import { findRegistry } from '../fixtures/registry.ts';
 import { checkTraces } from '../specification/checks.ts';
 import { readRun } from '../specification/events.ts';
 import { withoutTlc } from '../specification/tlc.ts';
-import { runApart } from './apart.ts';
+import { runApart } from './own-namespaces.ts';
 
 const skip =
   findRegistry() === undefined

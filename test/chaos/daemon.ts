@@ -3,16 +3,16 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createCriClient } from '../../runtime/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import { accepts } from '../fixtures/accepts.ts';
 import type { Stage } from './stage.ts';
 
 interface Process {
   readonly pid: number;
   isGone(): boolean;
-  /** Sends SIGKILL; resolves when the process is gone. */
-  kill(): Promise<void>;
+  /** Sends SIGKILL; resolves when the process is gone, with false when it had ended before. */
+  kill(): Promise<boolean>;
   /** Sends SIGTERM; resolves with its exit code, null when it had to be killed. */
   stop(): Promise<number | null>;
 }
@@ -54,7 +54,10 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
   const own = {
     pid: child.pid ?? 0,
     isGone,
-    kill: async () => void (await end('SIGKILL')),
+    kill: async () => {
+      await end('SIGKILL');
+      return child.signalCode === 'SIGKILL';
+    },
     stop: () => end('SIGTERM'),
   };
   return {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { ContainerState } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
 import { newCase } from './acts.ts';
 import type { Act, Case } from './acts.ts';
 import { endOfLog, spawnDaemon, startDaemon } from './daemon.ts';
@@ -31,6 +31,7 @@ export const startAct = 'start';
 export type FaultPart = 'faults' | 'workers' | 'reads';
 
 export interface FaultsReport {
+  /** Faults that were injected; an act without calls of the part has none. */
   readonly faults: number;
   /** The faults whose call was made. */
   readonly fired: number;
@@ -44,6 +45,7 @@ export interface FaultsReport {
 }
 
 interface Tally {
+  faults: number;
   fired: number;
   refused: number;
   ended: number;
@@ -112,7 +114,7 @@ export async function failDuringActs(
 ): Promise<FaultsReport> {
   const { random, tell: report, recorded } = input;
   const failures: string[] = [];
-  const tally: Tally = { fired: 0, refused: 0, ended: 0, leftToStart: 0 };
+  const tally: Tally = { faults: 0, fired: 0, refused: 0, ended: 0, leftToStart: 0 };
   const turns: readonly (Act | undefined)[] =
     input.fault !== undefined && chosen.length === 1 ? chosen : [...chosen, undefined];
   const hitsOf = (act: Act | undefined, round: 0 | 1): readonly Hit[] =>
@@ -125,6 +127,7 @@ export async function failDuringActs(
     const hits = hitsOf(act, round);
     // Some acts make no read calls.
     if (hits.length === 0 && input.fault === undefined) continue;
+    tally.faults += 1;
     const fault =
       input.fault ?? (input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits));
     const it = caseOf(scene, `fault-${index}`, round, 30_000 + index);
@@ -145,7 +148,7 @@ export async function failDuringActs(
       await beginAnew(scene);
     }
   }
-  return { faults: input.count, ...tally, failures };
+  return { ...tally, failures };
 }
 
 /**

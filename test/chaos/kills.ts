@@ -200,13 +200,14 @@ async function killOnce(
   );
   await untilMoment(begin + atMs);
   const cut = !answered;
-  await scene.daemon.kill();
+  const isKilled = await scene.daemon.kill();
   await request;
+  if (!isKilled) throw new Error(`the daemon had ended before the kill:\n${endOfLog(stage)}`);
   observer.learnIds();
   if (againAt !== undefined) {
     const starting = await spawnDaemon(stage);
     await untilMoment(performance.now() + againAt * startedInMs);
-    await starting.kill();
+    if (!(await starting.kill())) throw new Error(`the starting daemon had ended:\n${endOfLog(stage)}`);
     observer.learnIds();
   }
   scene.daemon = await startDaemon(stage);

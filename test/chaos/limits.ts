@@ -9,7 +9,7 @@ import { endOfLog, startDaemon } from './daemon.ts';
 import { attempt } from './faults.ts';
 import { beginAnew, listed, settle } from './kills.ts';
 import type { Scene } from './kills.ts';
-import { expectTruth, holds } from './others.ts';
+import { expectTruth, holds } from './other-processes.ts';
 import { removeEverything } from './pods.ts';
 
 export interface LimitsReport {

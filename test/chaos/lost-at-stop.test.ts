@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { createFaultControl } from './faults/orders.ts';
@@ -26,14 +27,17 @@ describe('a daemon that loses a thread while it stops', () => {
     rmSync(folder, { recursive: true });
   });
 
-  for (const [thread, code] of [
-    ['network.worker', 4],
-    ['kernel-namespaces.worker', 0],
+  // For five seconds after the start, one Worker serves all calls of the kernel.
+  for (const [thread, code, seconds] of [
+    ['network.worker', 4, 0],
+    ['kernel-first.worker', 0, 0],
+    ['kernel-namespaces.worker', 0, 6],
   ] as const)
     it(
       `${thread}: the stop ends with ${code}, is orderly, and leaves no namespace`,
       { timeout: 60_000 },
       async () => {
+        await pause(seconds * 1000);
         await stage.pull((await stage.publish(`app/${thread}:1`)).reference);
         control.give({
           mode: 'fault',

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ContainerState } from '../../runtime/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import type { Stage } from './stage.ts';
 
 /** CRI NamespaceOption: network and IPC of the pod; processes of the pod (0) or of the container (1). */

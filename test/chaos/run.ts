@@ -8,17 +8,19 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeRun } from '../specification/events.ts';
 import { readJournal } from '../specification/journal.ts';
-import { isApart, leaveOthersMounts, runApart, whenToldToEnd } from './apart.ts';
+import { isApart, leaveOthersMounts, runApart, whenToldToEnd } from './own-namespaces.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
 import type { Act } from './acts.ts';
 import { stopAndLook } from './ending.ts';
+import { neverExercised } from './exercised.ts';
+import type { Exercised } from './exercised.ts';
 import { failDuringActs, loadFaults, recordPoints, startAct } from './faults.ts';
 import { readFault } from './faults/orders.ts';
 import { killDuringActs, measureActs, openScene } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { limitDuringActs } from './limits.ts';
-import { killOthers, victims } from './others.ts';
+import { killOthers, victims } from './other-processes.ts';
 import { openObserver } from './outside.ts';
 import { createRandom } from './random.ts';
 import { setStage } from './stage.ts';
@@ -78,6 +80,7 @@ whenToldToEnd(() => {
 });
 const failures: string[] = [];
 const figures: string[] = [];
+const exercised: Exercised[] = [];
 let scene: Scene | undefined;
 try {
   const untouched = observer.look();
@@ -88,6 +91,7 @@ try {
     if (values.verbose || line.startsWith('FAILED')) console.log(line);
   };
   const total = Number(values.kills);
+  if (!Number.isInteger(total) || total < 1) throw new Error(`--kills ${values.kills} is not a count`);
   const does = (part: string): boolean => values.only === undefined || values.only === part;
   // 40 % of the kills are the daemon's; each other kind has its share of the rest.
   const share = (part: number): number => (values.only === undefined ? Math.ceil(total * part) : total);
@@ -100,9 +104,12 @@ try {
   if (does('kills')) {
     const count = share(0.4);
     const report = await killDuringActs(scene, durations, { count, random, tell });
-    const stops = Math.ceil(count / acts.length);
-    failures.push(...report.failures, ...(await killDuringStops(scene, { count: stops, random, tell })));
-    figures.push(`${stops} kills of a daemon that stops`);
+    const ofStops = Math.ceil(count / acts.length);
+    const stops = await killDuringStops(scene, { count: ofStops, random, tell });
+    failures.push(...report.failures, ...stops.failures);
+    exercised.push({ kind: 'kills during requests', tries: report.kills, hits: report.cut });
+    exercised.push({ kind: 'kills during stops', tries: ofStops, hits: stops.cut });
+    figures.push(`${ofStops} kills of a daemon that stops (${stops.cut} before its end)`);
     figures.push(
       `${report.kills} kills during ${chosen.length} requests (${report.cut} before the answer, ${report.again} again while recovering)`,
     );
@@ -115,8 +122,14 @@ try {
       ...(values.act !== undefined && { act: values.act }),
     });
     failures.push(...report.failures);
+    for (const victim of victims)
+      exercised.push({
+        kind: `kills of ${victim}`,
+        tries: report.tries[victim],
+        hits: report.kills[victim],
+      });
     figures.push(
-      `${victims.map((victim) => `${report.kills[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`,
+      `${victims.map((victim) => `${report.kills[victim]} of ${report.tries[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`,
     );
   }
   const parts = (['workers', 'faults', 'reads'] as const).filter(does);
@@ -138,6 +151,7 @@ try {
       };
       const report = await failDuringActs(scene, control, list, input);
       failures.push(...report.failures);
+      exercised.push({ kind: part, tries: report.faults, hits: report.fired });
       figures.push(
         `${report.faults} ${{ workers: 'ends of Workers', faults: 'faults', reads: 'faults of reads' }[part]} at ${points.size} points (${report.fired} came, ${report.refused} requests refused, ${report.ended} daemons ended, ${report.leftToStart} left files to the next start)`,
       );
@@ -146,6 +160,7 @@ try {
   if (does('limits')) {
     const report = await limitDuringActs(scene, chosen, { count: share(0.05), random, tell });
     failures.push(...report.failures);
+    exercised.push({ kind: 'limits', tries: report.limits, hits: report.refused + report.oomKills });
     figures.push(
       `${report.limits} limits of descriptors and memory (${report.refused} requests refused, ${report.oomKills} OOM kills, ${report.ended} daemons ended)`,
     );
@@ -153,8 +168,10 @@ try {
   if (does('rest')) {
     const rest = await atRest(scene, Number(values.pods));
     failures.push(...rest.failures);
+    exercised.push({ kind: 'ends at rest', tries: rest.rounds, hits: rest.rounds });
     figures.push(rest.figures);
   }
+  failures.push(...neverExercised(exercised));
   const left = await stopAndLook(scene.daemon, observer, untouched);
   if (values.trace !== undefined)
     writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`, stage.starts));

@@ -6,27 +6,30 @@ import { proveRuns, removeEverything } from './pods.ts';
 
 /**
  * Kills the daemon `count` times while it stops in an orderly way, every other time with a pod that must keep
- * running. The next daemon takes over what the stop had not undone.
+ * running. The next daemon takes over what the stop had not undone. `cut` counts the kills that came before
+ * the end of the stop.
  */
 export async function killDuringStops(
   scene: Scene,
   input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
-): Promise<readonly string[]> {
+): Promise<{ readonly failures: readonly string[]; readonly cut: number }> {
   const failures: string[] = [];
+  let cut = 0;
   const stop = await measureStop(scene);
   for (let index = 0; index < input.count; index += 1) {
     const [atMs, withPod] = [input.random() * stop, index % 2 === 0];
     const title = `stop ${index}: killed after ${atMs.toFixed(1)} of ${stop.toFixed(1)} ms, ${withPod ? 'a pod runs' : 'no pod'}`;
     try {
-      await killOneStop(scene, atMs, withPod, `stop-${index}`);
-      input.tell(`${title}: held`);
+      const isCut = await killOneStop(scene, atMs, withPod, `stop-${index}`);
+      if (isCut) cut += 1;
+      input.tell(`${title}: ${isCut ? 'cut short' : 'stopped before'}, held`);
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
       input.tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       await beginAnew(scene);
     }
   }
-  return failures;
+  return { failures, cut };
 }
 
 async function measureStop(scene: Scene): Promise<number> {
@@ -37,7 +40,8 @@ async function measureStop(scene: Scene): Promise<number> {
   return duration;
 }
 
-async function killOneStop(scene: Scene, atMs: number, withPod: boolean, name: string): Promise<void> {
+/** Returns whether the kill came before the end of the stop. */
+async function killOneStop(scene: Scene, atMs: number, withPod: boolean, name: string): Promise<boolean> {
   const { stage, observer, daemon } = scene;
   const it = newCase(stage, name, true);
   const start = acts.find((act) => act.name === 'StartContainer');
@@ -48,10 +52,11 @@ async function killOneStop(scene: Scene, atMs: number, withPod: boolean, name: s
   observer.learnIds();
   process.kill(daemon.pid, 'SIGTERM');
   await untilMoment(performance.now() + atMs);
-  await daemon.kill();
+  const isCut = await daemon.kill();
   scene.daemon = await startDaemon(stage);
   if (withPod) await proveRuns(scene.daemon.cri, it.containerId);
   await removeEverything(scene.daemon.cri);
   const left = await settle(observer, scene.idle);
   if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
+  return isCut;
 }

@@ -52,7 +52,7 @@ describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, ()
   const addressOf = async (id: string): Promise<string> =>
     (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: id })).status?.network?.ip ?? '';
   const page = async (port: number): Promise<string> => {
-    for (const deadline = Date.now() + 20_000; Date.now() < deadline; await pause(50)) {
+    for (const deadline = Date.now() + 60_000; Date.now() < deadline; await pause(50)) {
       const text = await new Promise<string>((resolve) => {
         const socket = connect({ host: '127.0.0.1', port });
         let heard = '';

@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { generateKeyPair, loadSigningKey, signImage } from '../../trust/index.ts';
 import { accepts } from '../fixtures/accepts.ts';
 

@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writ
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { writeRun } from '../specification/events.ts';
 import { beginJournal, readJournal } from '../specification/journal.ts';
 import { peers, prepareNamespaces, serveSignedImages, slow, startDaemon } from './endpoint.ts';

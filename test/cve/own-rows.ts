@@ -126,7 +126,7 @@ export const ownRows: readonly Row[] = [
       ],
       ['trust/tuf/cost.test.ts', 'each key is tried once, however many signatures of it a file has'],
       ['trust/tuf-requirement/held-up.test.ts', 'delay no answer about another service'],
-      ['trust/notary/judge.test.ts', 'a slow update of one collection delays no other collection'],
+      ['trust/notary/upload-judge.test.ts', 'a slow update of one collection delays no other collection'],
       [
         'trust/verdict/decider.test.ts',
         'a decision that exceeds its time limit is an error, never a verdict, and the next decision is made',

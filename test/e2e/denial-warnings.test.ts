@@ -57,7 +57,7 @@ describe('warnings about denied traffic', () => {
       (await execute(stage, asking, 'ping', '-c', '2', '-W', '1', await addressOf(asked.id))).stdout,
       /0 packets received/,
     );
-    await pause(untilTold);
+    await stage.daemon.logged(new RegExp(warning));
     const [first, ...more] = warnings().map(
       (line) => JSON.parse(line) as { pod: string; rule: string; direction: string },
     );

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { layOut } from '../../packaging/package.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { conflist, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 

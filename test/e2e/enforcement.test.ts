@@ -108,7 +108,7 @@ describe('enforcement proves itself', () => {
     assert.match(text, /^portcullis_enforcement\{result="fail"\} 0$/m);
     // An attempt does not count as a pull of a workload.
     assert.doesNotMatch(text, /^portcullis_image_pulls_total\{/m);
-    assert.match(stage.daemon.log(), /"enforcement: pass"/);
+    await stage.daemon.logged(/"enforcement: pass"/);
     const { socket, root, state: stateFolder, policy, cniConf } = stage.folders;
     const config = configFile('doctor', signed, unsigned, {
       socket,

@@ -70,7 +70,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         { timeoutMs: 600 },
       );
       await assert.rejects(call);
-      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50)
+      for (let waited = 0; waited < 60_000 && (await sleeping()).length > own.length; waited += 50)
         await pause(50);
       assert.deepEqual(await sleeping(), own);
     });
@@ -86,7 +86,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         '-c',
         'cd /proc; for p in [0-9]*; do grep -qa "^sleep.82" $p/cmdline && kill -9 $p; done',
       );
-      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50)
+      for (let waited = 0; waited < 60_000 && (await sleeping()).length > own.length; waited += 50)
         await pause(50);
       assert.deepEqual(await sleeping(), own);
     });

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { ContainerState } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
 import { patience } from '../fixtures/daemon.ts';
 import { layerOf } from '../fixtures/image.ts';
 import type { Layer } from '../fixtures/image.ts';

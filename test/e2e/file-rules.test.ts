@@ -102,7 +102,7 @@ describe(
               '',
             ),
           );
-        for (let waited = 0; waited < 10_000 && log().length < expected.length; waited += 50) await pause(50);
+        for (let waited = 0; waited < 60_000 && log().length < expected.length; waited += 50) await pause(50);
         assert.deepEqual(log(), expected);
         await removePod(stage, pod);
       });
@@ -125,7 +125,7 @@ describe(
         // A started container may still run the launcher, which executes the program a moment later.
         const program = async (): Promise<string> =>
           (await execute(stage, container, 'sh', '-c', 'tr "\\0" " " < /proc/1/cmdline')).stdout;
-        for (let waited = 0; waited < 10_000 && (await program()) !== 'sleep 600 '; waited += 50)
+        for (let waited = 0; waited < 60_000 && (await program()) !== 'sleep 600 '; waited += 50)
           await pause(50);
         assert.equal(await program(), 'sleep 600 ');
         const missing = await execute(stage, container, 'no-such-command').catch((error: unknown) =>

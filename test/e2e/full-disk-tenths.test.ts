@@ -252,7 +252,7 @@ describe('a disk of logs that fills up', () => {
       disk.leave(Math.floor((logBytes * tenth) / 10));
       await execute(stage, id, 'touch', '/tmp/begin');
       let isWritten = false;
-      for (let waited = 0; !isWritten && waited < 20_000; waited += 100) {
+      for (let waited = 0; !isWritten && waited < 60_000; waited += 100) {
         await pause(100);
         isWritten =
           (await execute(stage, id, 'cat', '/tmp/written').catch(() => ({ stdout: '' }))).stdout ===

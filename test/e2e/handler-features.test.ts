@@ -172,7 +172,7 @@ describe('features of runtime handlers', () => {
       const roots = ['', ...readdirSync('/sys/fs/cgroup')].filter((root) => root !== 'unified');
       const here = () => ids.filter((id) => roots.some((root) => existsSync('/sys/fs/cgroup/' + root + '/portcullis/' + id)));
       // The cgroup of a process killed a moment ago disappears with it.
-      for (let waited = 0; here().length > 0 && waited < 10_000; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
+      for (let waited = 0; here().length > 0 && waited < 60_000; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
       const left = here();
       if (ids.length === 0 || left.length > 0) throw new Error('cgroups are left: ' + left);
       process.stdout.write(JSON.stringify(features));

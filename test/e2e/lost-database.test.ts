@@ -51,7 +51,7 @@ describe('a daemon whose database thread is lost', () => {
       await pause(20);
     }
     assert.equal(await stage.daemon.stop(), 4);
-    assert.match(stage.daemon.log(), /STORAGE_WRITER_LOST/);
+    await stage.daemon.logged(/STORAGE_WRITER_LOST/);
     await stage.restart({ kill: true });
     assert.equal((await execute(stage, id, 'hostname')).stdout, 'lasting\n');
     await removePod(stage, pod);

@@ -67,7 +67,7 @@ describe('names of networks', () => {
   };
   const found = async (container: string, name: string): Promise<string[]> => {
     let addresses: string[] = [];
-    for (let waited = 0; waited < 15_000 && addresses.length === 0; waited += 100) {
+    for (let waited = 0; waited < 60_000 && addresses.length === 0; waited += 100) {
       addresses = await lookUp(container, name);
       if (addresses.length === 0) await pause(100);
     }

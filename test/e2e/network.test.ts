@@ -34,7 +34,7 @@ function ask(host: string, port: number): Promise<string> {
 
 async function answers(host: string, port: number): Promise<string> {
   let found = '';
-  for (let waited = 0; waited < 5000 && found !== 'a page'; waited += 50) {
+  for (let waited = 0; waited < 60_000 && found !== 'a page'; waited += 50) {
     found = await ask(host, port);
     if (found !== 'a page') await pause(50);
   }
@@ -59,7 +59,7 @@ describe('the network of pods', () => {
   beforeEach(async () => {
     const hasPodLink = (): boolean =>
       / pc[0-9a-f]+@/u.test(` ${said('ip -brief link').replaceAll('\n', ' ')}`);
-    for (const deadline = Date.now() + 20_000; hasPodLink(); await pause(20))
+    for (const deadline = Date.now() + 60_000; hasPodLink(); await pause(20))
       assert.ok(Date.now() < deadline, said('ip -brief link'));
   });
   after(() => stage.close());
@@ -187,7 +187,7 @@ describe('the network of pods', () => {
     database.close();
     said(`nsenter --net=${String(netns)} ip addr flush dev eth0`);
     let list = '';
-    for (let waited = 0; waited < 10_000 && !list.includes('1, 1 altered'); waited += 200) {
+    for (let waited = 0; waited < 60_000 && !list.includes('1, 1 altered'); waited += 200) {
       await pause(200);
       list = (await network('ls')).stdout;
     }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Init } from '../../base/protobuf/index.ts';
 import type {
   ContainerAdjustment,
@@ -39,7 +40,7 @@ describe('plugins of NRI', () => {
     writeFileSync(hook, `#!/bin/sh\ncat > ${folder}/state\n`, { mode: 0o755 });
     writeFileSync(
       config,
-      `nri: { enabled: true, socket: ${socket}, pluginPath: ${folder}/plugins, pluginConfigPath: ${folder}/conf, requestTimeout: 500, registrationTimeout: 1000, allowHooks: [${hook}] }\n`,
+      `nri: { enabled: true, socket: ${socket}, pluginPath: ${folder}/plugins, pluginConfigPath: ${folder}/conf, requestTimeout: 3000, registrationTimeout: 3000, allowHooks: [${hook}] }\n`,
     );
     mkdirSync(join(folder, 'plugins'), { mode: 0o755 });
     writeFileSync(join(folder, 'plugins/10-silent'), '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
@@ -56,10 +57,18 @@ describe('plugins of NRI', () => {
   });
 
   const plugin = async (options: TestPluginOptions): Promise<TestPlugin> => {
-    const made = await connectPlugin(socket, options);
-    connected.push(made);
-    await made.synchronized;
-    return made;
+    for (const end = performance.now() + 60_000; ;)
+      try {
+        const made = await connectPlugin(socket, options);
+        connected.push(made);
+        await made.synchronized;
+        return made;
+      } catch (thrown) {
+        // The daemon has not yet seen the end of the plugin before it.
+        if (!/a plugin of this name is connected/.test(String(thrown)) || performance.now() > end)
+          throw thrown;
+        await pause(20);
+      }
   };
   const adjusting = (adjust: Init<ContainerAdjustment>, more: TestPluginOptions = {}): Promise<TestPlugin> =>
     plugin({ create: () => ({ adjust }), ...more });
@@ -74,15 +83,15 @@ describe('plugins of NRI', () => {
       await one.closed;
     }
     // The daemon sees the end of the connection.
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await pause(50);
   };
   const info = async (containerId: string): Promise<Record<string, unknown>> => {
     const { info: entries } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
     return JSON.parse(entries['info'] ?? '{}') as Record<string, unknown>;
   };
 
-  it('that are pre-installed and do not register cost their timeout at the start', () => {
-    assert.match(stage.daemon.log(), /10-silent.*did not register in 1000 ms/);
+  it('that are pre-installed and do not register cost their timeout at the start', async () => {
+    await stage.daemon.logged(/10-silent.*did not register in 3000 ms/);
   });
 
   it('are configured, and told of the pods and containers that exist', async () => {
@@ -170,6 +179,15 @@ describe('plugins of NRI', () => {
     await gone(first, second);
   });
 
+  const adjustmentRows = (): unknown => {
+    const database = new DatabaseSync(join(stage.folders.root, 'state.db'), { readOnly: true });
+    try {
+      return database.prepare("SELECT count(*) AS n FROM verdict_log WHERE kind = 'adjustment'").get()?.['n'];
+    } finally {
+      database.close();
+    }
+  };
+
   const beyond: Readonly<Record<string, readonly [() => string, Init<ContainerAdjustment>, string]>> = {
     'a device': [
       () => low,
@@ -224,8 +242,10 @@ describe('plugins of NRI', () => {
   for (const [what, [image, adjust, code]] of Object.entries(beyond))
     it(`are refused by their name beyond it: ${what}`, async () => {
       const one = await adjusting(adjust);
+      const before = adjustmentRows();
       const failure = await failureOf(createContainer(stage, pod, ask(image())));
       assert.equal(failure.code, code, failure.message);
+      assert.equal(adjustmentRows(), before, 'what was never done is not in the log');
       assert.match(failure.message, /10-double/);
       await gone(one);
       await runContainer(stage, pod, ask(image()));
@@ -251,15 +271,22 @@ describe('plugins of NRI', () => {
   });
 
   it('cost their timeout if they do not answer, and no more', async () => {
-    const slow = await plugin({ events: adjusts, create: () => new Promise(() => undefined) });
+    let asked = 0;
+    const slow = await plugin({
+      events: adjusts,
+      create: () => {
+        asked += 1;
+        return new Promise(() => undefined);
+      },
+    });
     const started = performance.now();
     await runContainer(stage, pod, ask(low));
     const took = performance.now() - started;
-    assert.ok(took > 490 && took < 5_000, `${took} ms`);
+    assert.ok(took > 2990, `${took} ms`);
+    // It is disconnected, and asked no more.
     await slow.closed;
-    const again = performance.now();
     await runContainer(stage, pod, ask(low));
-    assert.ok(performance.now() - again < took, 'it is asked no more');
+    assert.equal(asked, 1);
   });
 
   it('may die in the middle of an answer', async () => {
@@ -321,9 +348,8 @@ describe('plugins of NRI', () => {
     await stage.daemon.cri.runtime.updateContainerResources({ containerId: id, linux: { cpuShares: 700 } });
     await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 0 });
     await removePod(stage, other);
-    const until = performance.now() + 5_000;
-    while (!calls.includes('removePodSandbox') && performance.now() < until)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    const until = performance.now() + 60_000;
+    while (!calls.includes('removePodSandbox') && performance.now() < until) await pause(20);
     assert.deepEqual(calls, [
       'runPodSandbox',
       'postCreateContainer',

@@ -63,11 +63,11 @@ interface AuditLine {
 }
 
 async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 10_000; waited += 50) {
+  for (let waited = 0; waited < 60_000; waited += 50) {
     if (holds()) return;
     await pause(50);
   }
-  assert.fail(`not within 10 s: ${what}`);
+  assert.fail(`not within a minute: ${what}`);
 }
 
 describe('metrics, health, logs, audit and traces of the daemon', () => {
@@ -227,7 +227,7 @@ audit: { path: audit/audit.log${more} }
       ],
     );
     for (const id of [requestId, 'my-own.request:7']) {
-      assert.match(stage.daemon.log(), new RegExp(`"request":"${id}"[^\\n]*"rpc":"StartContainer"`));
+      await stage.daemon.logged(new RegExp(`"request":"${id}"[^\\n]*"rpc":"StartContainer"`));
       assert.ok(audited().some(({ request }) => request === id));
     }
   });
@@ -235,14 +235,12 @@ audit: { path: audit/audit.log${more} }
   it('a pull’s own log line carries the request’s id', async () => {
     const { reference } = await stage.publish('app/logged:1');
     await stage.pull(reference);
-    const found = (): string | undefined =>
-      stage.daemon
-        .log()
-        .split('\n')
-        .find((line) => line.includes('app/logged:1') && line.includes('image pulled'));
-    // The answer can arrive before the log lines of the daemon.
-    for (let waited = 0; waited < 200 && found() === undefined; waited += 1) await pause(10);
-    assert.match(found() ?? '', /"request":"[0-9a-f]{16}"/);
+    await stage.daemon.logged(/app\/logged:1.*image pulled/);
+    const found = stage.daemon
+      .log()
+      .split('\n')
+      .find((line) => line.includes('app/logged:1') && line.includes('image pulled'));
+    assert.match(found ?? '', /"request":"[0-9a-f]{16}"/);
   });
 
   it('the audit log records who did what to which object, without secrets and without reads', async () => {
@@ -261,7 +259,11 @@ audit: { path: audit/audit.log${more} }
     await stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['echo', secret], timeout: 5 });
     await stage.daemon.cri.runtime.listContainers({});
     await removePod(stage, pod);
-    await until('the removal is audited', () => audited().at(-1)?.method === 'RemovePodSandbox');
+    await until('the removal is audited', () =>
+      audited().some(
+        ({ method, subject }) => method === 'RemovePodSandbox' && JSON.stringify(subject).includes(pod.id),
+      ),
+    );
     const text = readFileSync(auditFile(), 'utf8');
     assert.ok(!text.includes(secret));
     assert.ok(!text.includes('List'));
@@ -327,7 +329,7 @@ audit: { path: audit/audit.log${more} }
       .map((span) => span.name);
     assert.deepEqual(parts.toSorted(), ['fetch', 'resolve', 'unpack', 'verify']);
     assert.deepEqual([...collector.services], ['portcullis']);
-    assert.match(stage.daemon.log(), new RegExp(`"trace":"${traceId}"`));
+    await stage.daemon.logged(new RegExp(`"trace":"${traceId}"`));
   });
 
   it('a caller without a trace starts none unless a sampling rate is configured', async () => {
@@ -416,11 +418,13 @@ audit: { path: audit/audit.log${more} }
     assert.deepEqual([failure.code, failure.kind], ['RUNTIME_AUDIT_UNWRITABLE', 'unavailable']);
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
     assert.ok(((await samples()).get('portcullis_audit_failures_total') ?? 0) > 0);
-    assert.match(stage.daemon.log(), /"code":"RUNTIME_AUDIT_UNWRITABLE"/);
+    await stage.daemon.logged(/"code":"RUNTIME_AUDIT_UNWRITABLE"/);
     rmSync(join(folder, 'audit'));
     const pod = await runPod(stage, 'logged');
     await removePod(stage, pod);
-    await until('the removal is audited', () => audited().at(-1)?.phase === 'done');
+    await until('the removal is audited', () =>
+      audited().some(({ method, phase }) => method === 'RemovePodSandbox' && phase === 'done'),
+    );
     assert.deepEqual(
       audited().map(({ method, phase }) => `${method} ${phase}`),
       ['RunPodSandbox asked', 'RunPodSandbox done', 'RemovePodSandbox asked', 'RemovePodSandbox done'],

@@ -129,7 +129,7 @@ function judge({ programs, version }: Supplier): void {
   const cached = (): string[] => readdirSync(join(folder, 'cni/results'), { encoding: 'utf8' });
   const rules = (): string => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
   const settles = async (what: () => unknown, expected: unknown): Promise<void> => {
-    for (let waited = 0; waited < 8000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50)
+    for (let waited = 0; waited < 60_000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50)
       await pause(50);
     assert.deepEqual(what(), expected);
   };
@@ -241,7 +241,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
         const { podSandboxId } = await stage.daemon.cri.runtime.runPodSandbox({ config });
         await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId });
       })().catch(() => undefined);
-      for (let waited = 0; !existsSync(reached) && waited < 8000; waited += 20) await pause(20);
+      for (let waited = 0; !existsSync(reached) && waited < 60_000; waited += 20) await pause(20);
       assert.ok(existsSync(reached), when);
       await stage.restart({ kill: true });
       await acting;

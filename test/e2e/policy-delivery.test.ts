@@ -109,7 +109,7 @@ describe('policy delivery', () => {
       ...['verdicts', 'ls', '--root', join(folder, 'root'), '--outcome', 'deny', '--output', 'json'],
     );
     assert.match(shown.stdout, new RegExp(urgent.revision ?? 'none', 'u'));
-    assert.match(stage.daemon.log(), /"release":"stable\/3"/u);
+    await stage.daemon.logged(/"release":"stable\/3"/u);
   });
 
   it('has the release in force after kill -9, without the registry', async () => {

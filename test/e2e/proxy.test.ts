@@ -1,9 +1,10 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { lstatSync, mkdirSync, writeFileSync, copyFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, writeFileSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { portcullis } from '../fixtures/command.ts';
 import { uniqueLayer } from '../fixtures/image.ts';
 import { startCriProxy } from '../fixtures/cri-proxy.ts';
 import type { TestProxy } from '../fixtures/cri-proxy.ts';
@@ -22,6 +23,8 @@ const signed = (entitlements = '{ ceiling: privileged }'): string =>
     `  - images: ["${registryName}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: ${entitlements}\n`,
   );
 
+const metricsAddress = '127.0.0.1:9465';
+
 describe('portcullis proxy, with our own daemon behind it', () => {
   let stage: Stage;
   let proxy: TestProxy;
@@ -29,9 +32,21 @@ describe('portcullis proxy, with our own daemon behind it', () => {
 
   const start = (): Promise<TestProxy> =>
     startCriProxy(stage.folders.folder, stage.folders.socket, join(stage.folders.folder, 'proxy-policy'), [
-      '--registry-mirror',
-      `${registryName}=${stage.registry.url}`,
+      ...['--registry-mirror', `${registryName}=${stage.registry.url}`],
+      ...['--config', join(stage.folders.folder, 'metrics.yaml')],
     ]);
+  /** Returns the values of `/metrics`, by their names and labels. */
+  const scrape = async (): Promise<Map<string, number>> => {
+    const answer = await fetch(`http://${metricsAddress}/metrics`);
+    assert.equal(answer.status, 200);
+    const lines = (await answer.text()).split('\n').filter((line) => /^portcullis_/u.test(line));
+    return new Map(
+      lines.map((line): [string, number] => {
+        const at = line.lastIndexOf(' ');
+        return [line.slice(0, at), Number(line.slice(at + 1))];
+      }),
+    );
+  };
   const inForce = async (policy: string): Promise<void> => {
     writeFileSync(policyFile, policy);
     await proxy.reload();
@@ -67,6 +82,7 @@ describe('portcullis proxy, with our own daemon behind it', () => {
   before(async () => {
     stage = await openStage({ policy: anything });
     const policies = join(stage.folders.folder, 'proxy-policy');
+    writeFileSync(join(stage.folders.folder, 'metrics.yaml'), `metrics: { address: '${metricsAddress}' }\n`);
     mkdirSync(policies);
     copyFileSync(join(stage.folders.policy, 'k.pub'), join(policies, 'k.pub'));
     policyFile = join(policies, 'policy.yaml');
@@ -99,6 +115,40 @@ describe('portcullis proxy, with our own daemon behind it', () => {
       listed.map(({ id, repoTags }) => [id, repoTags]),
       [[image.configDigest, [reference]]],
     );
+  });
+
+  it('counts calls and decisions, and says whether the backend answers', async () => {
+    const before = await scrape();
+    assert.equal(before.get('portcullis_proxy_backend_up'), 1);
+    assert.equal(before.get('portcullis_policy_in_force'), 1);
+    assert.ok((before.get('portcullis_proxy_images') ?? 0) >= 1);
+    const { reference } = await stage.publish('team/counted:1', {}, { sign: false });
+    assert.equal((await failureOf(pull(reference))).code, 'IMAGES_DENIED');
+    await assert.rejects(proxy.cri.runtime.containerStatus({ containerId: 'none' }, { timeoutMs: patience }));
+    const after = await scrape();
+    const grown = (name: string): number => (after.get(name) ?? 0) - (before.get(name) ?? 0);
+    assert.equal(grown('portcullis_verdicts_total{outcome="deny",act="pull"}'), 1);
+    assert.equal(grown('portcullis_rpc_duration_seconds_count{method="PullImage",code="UNKNOWN"}'), 1);
+    assert.equal(
+      grown('portcullis_rpc_duration_seconds_count{method="ContainerStatus",code="NOT_FOUND"}'),
+      1,
+    );
+    assert.equal(after.get('portcullis_rpcs_in_flight{method="PullImage"}'), 0);
+    assert.equal(grown('portcullis_proxy_backend_connections'), 0, 'a scrape leaves no connection');
+    assert.equal((await fetch(`http://${metricsAddress}/healthz`)).status, 200);
+  });
+
+  it('ends and serves nothing if the address of its metrics is taken', { timeout: patience }, async () => {
+    const other = join(stage.folders.folder, 'other');
+    mkdirSync(other);
+    const { code, output } = await portcullis([
+      ...['proxy', '--backend', `unix://${stage.folders.socket}`, '--no-lock-backend'],
+      ...['--socket', join(other, 'proxy.sock'), '--root', join(other, 'proxy')],
+      ...['--policy', policyFile, '--config', join(stage.folders.folder, 'metrics.yaml')],
+    ]);
+    assert.equal(code, 4, output);
+    assert.match(output, /RUNTIME_METRICS_LISTEN/u);
+    assert.ok(!existsSync(join(other, 'proxy.sock')));
   });
 
   it('refuses an image without a signature, and the backend is not asked', async () => {

@@ -5,7 +5,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { createContainer, execute, expectServing, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { mountsBelow, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';

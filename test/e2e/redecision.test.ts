@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ContainerState } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
 import { patience } from '../fixtures/daemon.ts';
 import {
   createContainer,
@@ -134,7 +134,7 @@ describe('re-decision', () => {
     assert.ok(reported.reasons.some((line) => line.includes('no rule')));
     assert.match(await metric('portcullis_containers_out_of_policy'), /\{namespace="shop",rule=""\} 1/);
     assert.match(await metric('portcullis_images_out_of_policy'), / 1$/);
-    assert.match(stage.daemon.log(), /a running container is out of policy/);
+    await stage.daemon.logged(/a running container is out of policy/);
     // Only reported: the container continues, and new ones are denied.
     assert.equal((await execute(stage, id, 'echo', 'on')).stdout, 'on\n');
     assert.equal(

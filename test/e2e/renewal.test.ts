@@ -82,6 +82,23 @@ describe('revocation lists that expire while an image is present', () => {
     await attachEnvelope(stage.repository(name), digest, { mediaType: made.mediaType, bytes: made.envelope });
     return reference;
   };
+  /**
+   * Acts while the list of an image holds, which is soon over. On a busy machine the act can take longer, and
+   * is repeated with a list that holds longer.
+   * @returns a time in ms at which the list has ended
+   */
+  const whileListed = async (name: string, act: () => Promise<void>): Promise<number> => {
+    for (let seconds = 5; ; seconds *= 2) {
+      list(name, seconds);
+      const ends = Date.now() + seconds * 1_000;
+      try {
+        await act();
+        return ends;
+      } catch (thrown) {
+        if (seconds > 60 || !/its revocation list held until/.test(String(thrown))) throw thrown;
+      }
+    }
+  };
   const metric = async (name: string): Promise<number> => {
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     return Number(
@@ -99,32 +116,36 @@ describe('revocation lists that expire while an image is present', () => {
   const renewed = () => metric('portcullis_evidence_renewals_total{outcome="renewed"}');
 
   it('are replaced in the background before they expire, without a pull', async () => {
-    list('a', 5);
     const reference = await publish('a');
-    const image = await stage.pull(reference);
-    const ended = pause(5500);
+    let image = '';
+    const ends = await whileListed('a', async () => {
+      image = await stage.pull(reference);
+    });
+    const ended = pause(ends - Date.now() + 500);
     list('a', 3600);
-    await until('the list is never renewed', async () => (await renewed()) === 1);
+    await until('the list is never renewed', async () => (await renewed()) >= 1);
     await ended;
     const pod = await runPod(stage, 'a');
     await runContainer(stage, pod, { image, reference });
     assert.equal(await metric('portcullis_evidence_ended'), 0);
-    assert.match(stage.daemon.log(), /evidence was renewed/);
+    await stage.daemon.logged(/evidence was renewed/);
     await removePod(stage, pod);
   });
 
   it('leave a container undecided and reported once they have expired, until they are available: then they are fetched at once', async () => {
-    list('b', 3);
     const reference = await publish('b');
-    const image = await stage.pull(reference);
+    let image = '';
+    const ends = await whileListed('b', async () => {
+      image = await stage.pull(reference);
+    });
     files.clear();
-    await pause(3500);
+    await pause(ends - Date.now() + 500);
     const pod = await runPod(stage, 'b');
     const failure = await failureOf(createContainer(stage, pod, { image, reference, name: 'first' }));
     assert.equal(failure.code, 'IMAGES_UNDECIDED', failure.message);
     assert.match(failure.message, /whether a certificate was revoked is not known/);
     assert.equal(await metric('portcullis_evidence_ended'), 1);
-    assert.match(stage.daemon.log(), /evidence has expired and cannot be renewed/);
+    await stage.daemon.logged(/evidence has expired and cannot be renewed/);
     list('b', 3600);
     // Repeated creates do not fetch the list each time. It is fetched soon, by a create or in the background.
     await until('the container is never admitted', async () => {
@@ -153,11 +174,13 @@ describe('revocation lists that expire while an image is present', () => {
   });
 
   it('that have just expired are renewed while the container waits', async () => {
-    list('c', 3);
     const reference = await publish('c');
-    const image = await stage.pull(reference);
+    let image = '';
+    const ends = await whileListed('c', async () => {
+      image = await stage.pull(reference);
+    });
     files.clear();
-    await pause(3500);
+    await pause(ends - Date.now() + 500);
     list('c', 3600);
     const pod = await runPod(stage, 'c');
     await createContainer(stage, pod, { image, reference });
@@ -165,11 +188,13 @@ describe('revocation lists that expire while an image is present', () => {
   });
 
   it('that revoke the signer deny new containers, and report running ones', async () => {
-    list('d', 6);
     const reference = await publish('d');
-    const image = await stage.pull(reference);
     const pod = await runPod(stage, 'd');
-    await runContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
+    let image = '';
+    await whileListed('d', async () => {
+      image = await stage.pull(reference);
+      await runContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
+    });
     authority.revoke(root, leafOf('d'));
     list('d', 3600);
     await until(
@@ -198,21 +223,13 @@ describe('sigstore roots of a TUF repository', () => {
       const require = `sigstore: { issuer: https://issuer.test, subject: a@example.com, root: { tuf: { url: "${url}", cache: "${cache}" } } }`;
       stage.writePolicy(policyOf(`  - images: ["${registryName}/**"]\n    require: { ${require} }\n`));
       repository.publish(2, root(1));
-      const says = async (text: RegExp): Promise<void> => {
-        for (
-          const end = performance.now() + patience;
-          performance.now() < end && !text.test(stage.daemon.log());
-        )
-          await pause(100);
-        assert.match(stage.daemon.log(), text);
-      };
       await stage.daemon.reload();
       const [first] = revisions(stage);
-      await says(/a sigstore root was updated/);
-      await says(/"cause":"change","msg":"policy in force"/);
+      await stage.daemon.logged(/a sigstore root was updated/);
+      await stage.daemon.logged(/"cause":"change","msg":"policy in force"/);
       assert.notEqual(revisions(stage).at(-1), first);
       // From here on its metadata do not change, and expire.
-      await says(/a sigstore root could not be updated/);
+      await stage.daemon.logged(/a sigstore root could not be updated/);
     } finally {
       await stage.close();
     }

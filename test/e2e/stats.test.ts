@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
-import type { CriClient } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
@@ -39,7 +39,7 @@ describe('resource usage of pods and containers', () => {
    * Returns its writable layer once that is measured. A request waits at most a second for the first figure.
    */
   const layerOf = async (containerId: string) => {
-    for (let attempt = 0; attempt < 20; attempt += 1) {
+    for (let attempt = 0; attempt < 60; attempt += 1) {
       const { writableLayer } = await statsOf(containerId);
       if (writableLayer !== undefined) return writableLayer;
     }
@@ -103,7 +103,7 @@ describe('resource usage of pods and containers', () => {
       };
       for (const rateOf of [ofContainer, ofPod]) {
         let rate = 0;
-        for (let attempt = 0; attempt < 60 && rate < 0.05e9; attempt += 1) {
+        for (let attempt = 0; attempt < 300 && rate < 0.05e9; attempt += 1) {
           await pause(200);
           rate = await rateOf();
         }
@@ -233,7 +233,7 @@ describe('resource usage of pods and containers', () => {
     const command = ['sh', '-c', 'dd if=/dev/zero of=/dev/shm/held bs=1M count=20 && exec sleep 600'];
     const id = await runContainer(stage, pod, { image, command, resources });
     const workingSet = async (): Promise<number> => (await statsOf(id)).memory?.workingSetBytes?.value ?? 0;
-    for (let attempt = 0; attempt < 100 && (await workingSet()) < 20 * mebibyte; attempt += 1)
+    for (let attempt = 0; attempt < 1200 && (await workingSet()) < 20 * mebibyte; attempt += 1)
       await pause(50);
     const held = await workingSet();
     assert.ok(held >= 20 * mebibyte && held < 32 * mebibyte, `${held}`);
@@ -277,7 +277,7 @@ describe('resource usage of pods and containers', () => {
     );
     // Measured again when the figure is ten seconds old.
     let grown = await used();
-    for (let attempt = 0; attempt < 100 && (grown.usedBytes?.value ?? 0) < 5 * mebibyte; attempt += 1) {
+    for (let attempt = 0; attempt < 300 && (grown.usedBytes?.value ?? 0) < 5 * mebibyte; attempt += 1) {
       await pause(200);
       grown = await used();
     }

@@ -17,11 +17,11 @@ const plain = { tty: false, stdin: false, stdout: true, stderr: true } as const;
 const interactive = { tty: true, stdin: true, stdout: true, stderr: false } as const;
 
 async function until(what: () => boolean | Promise<boolean>, why: string): Promise<void> {
-  for (let waited = 0; waited < 10_000; waited += 20) {
+  for (let waited = 0; waited < 60_000; waited += 20) {
     if (await what()) return;
     await pause(20);
   }
-  assert.fail(`not within 10 s: ${why}`);
+  assert.fail(`not within a minute: ${why}`);
 }
 
 // The start and the end of a command depend on the runtime. The transport does not.

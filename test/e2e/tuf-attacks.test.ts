@@ -8,8 +8,9 @@ import { fileOf, testRepository } from '../../trust/tuf/fixtures/repository.fixt
 import type { TestRepository } from '../../trust/tuf/fixtures/repository.fixture.ts';
 import { testService } from '../../trust/tuf/fixtures/served-repository.fixture.ts';
 import type { TestService } from '../../trust/tuf/fixtures/served-repository.fixture.ts';
-import { attacks, serveGood } from '../../trust/tuf-requirement/attacks.fixture.ts';
-import type { Attack, AttackedImage } from '../../trust/tuf-requirement/attacks.fixture.ts';
+import { attacks } from '../../trust/tuf-requirement/attacks.fixture.ts';
+import { serveGood } from '../../trust/tuf-requirement/attacked-repository.fixture.ts';
+import type { Attack, AttackedImage } from '../../trust/tuf-requirement/attacked-repository.fixture.ts';
 import type { Dialect } from '../../trust/tuf-metadata/model.ts';
 import { failureOf, openStage, plainPolicy, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';

@@ -30,8 +30,11 @@ describe('an unreliable registry', () => {
   /**
    * Returns how many bytes of an answer's body are sent before the connection breaks; -1: not even its head.
    */
-  let breaksAfter: (exchange: Exchange, count: number) => number | undefined | Promise<number> = () =>
-    undefined;
+  let breaksAfter: (
+    exchange: Exchange,
+    count: number,
+    closed: Promise<unknown>,
+  ) => number | undefined | Promise<number> = () => undefined;
   const asked: Exchange[] = [];
   let lastAsked = 0;
   before(async () => {
@@ -39,7 +42,8 @@ describe('an unreliable registry', () => {
       const exchange = { path: incoming.url ?? '', range: incoming.headers.range };
       asked.push(exchange);
       lastAsked = performance.now();
-      const limit = await breaksAfter(exchange, asked.length);
+      const closed = new Promise((resolve) => response.once('close', resolve));
+      const limit = await breaksAfter(exchange, asked.length, closed);
       if (limit === -1) incoming.socket.destroy();
       else forward(stage.registry.host, incoming, response, limit);
     };
@@ -98,17 +102,15 @@ describe('an unreliable registry', () => {
     const large = largestLayer(image);
     let death: Promise<void> | undefined;
     let isBack = false;
-    breaksAfter = ({ path }) => {
+    breaksAfter = ({ path }, _count, closed) => {
       if (!path.includes(large.digest) || isBack) return undefined;
-      return death === undefined ? begin() : -1;
+      return death === undefined ? begin(closed) : -1;
     };
-    const begin = async (): Promise<number> => {
+    const begin = async (closed: Promise<unknown>): Promise<number> => {
       // Without its evidence an image is refused at once: the registry dies when all other requests are
       // answered.
       while (performance.now() - lastAsked < 2000) await pause(100);
-      death = pause(200)
-        .then(() => server.dieFor(20_000))
-        .then(() => void (isBack = true));
+      death = closed.then(() => server.dieFor(20_000)).then(() => void (isBack = true));
       return 3 * mebibyte;
     };
     await stage.pull('weak.test/dead/a:1');

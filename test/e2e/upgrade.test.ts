@@ -4,7 +4,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { migrations } from '../../cni-plugins/database/migrations.ts';
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { stateMigrations } from '../../runtime/database/schema.ts';
 import { openDatabaseLog, verifyLog } from '../../trust/index.ts';
 import { makeDatabase, readDump } from '../fixtures/dump-rows.ts';

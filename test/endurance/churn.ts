@@ -73,6 +73,10 @@ try {
     await churn(Math.min(Number(values.every) * 1000, Math.max(1000, end - performance.now())));
   }
   if (failures.length === 0) failures.push(...growthOf(samples), ...events.missing());
+  // A stream that delivers nothing misses nothing: each pod has two containers.
+  if (events.complete() < 2 * work.pods)
+    failures.push(`${events.complete()} containers had all their events, of ${work.pods} pods with two each`);
+  if (work.pods === 0 || work.pulls === 0) failures.push('no pod or no image came and went');
   events.stop();
 } catch (thrown) {
   failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));

@@ -1,4 +1,4 @@
-import { ContainerEventType } from '../../runtime/index.ts';
+import { ContainerEventType } from '../../runtime/client.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 /**
@@ -11,11 +11,14 @@ export function watchEvents(stage: Stage): {
    * stream that ended.
    */
   missing(): readonly string[];
+  /** Returns the number of containers of which all four events came. */
+  complete(): number;
   stop(): void;
 } {
   const open = new Map<string, Set<ContainerEventType>>();
   const abort = new AbortController();
   let ended: string | undefined;
+  let complete = 0;
   const read = async (): Promise<void> => {
     for await (const { containerId, containerEventType } of stage.daemon.cri.runtime.getContainerEvents(
       {},
@@ -23,8 +26,10 @@ export function watchEvents(stage: Stage): {
     )) {
       const seen = open.get(containerId) ?? new Set();
       open.set(containerId, seen.add(containerEventType));
-      if (containerEventType === ContainerEventType.CONTAINER_DELETED_EVENT && seen.size === 4)
+      if (containerEventType === ContainerEventType.CONTAINER_DELETED_EVENT && seen.size === 4) {
         open.delete(containerId);
+        complete += 1;
+      }
     }
   };
   void read().then(
@@ -36,6 +41,7 @@ export function watchEvents(stage: Stage): {
       ...(ended === undefined ? [] : [ended]),
       ...[...open].map(([id, seen]) => `container ${id} has events ${[...seen].join(', ')} only`),
     ],
+    complete: () => complete,
     stop: () => abort.abort(),
   };
 }

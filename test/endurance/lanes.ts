@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ContainerState } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
 import { buildImage, pushImage, uniqueLayer } from '../fixtures/image.ts';
 import { containerConfig, exitOf, namespaceOptions, podConfig } from '../fixtures/pod.ts';
 import { podNamespace, registryName } from '../fixtures/stage.ts';

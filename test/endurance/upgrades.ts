@@ -5,11 +5,11 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { ContainerState } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
 import { exitOf, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
@@ -27,6 +27,7 @@ const { values, positionals } = parseArgs({
 });
 const [checkout] = positionals;
 const before = checkout === undefined ? [] : [resolve(checkout, 'packaging/bin/portcullisd')];
+const ownCheckout = join(import.meta.dirname, '../..');
 /** How long a client repeats one request, as a kubelet does in each of its sync loops. */
 const patienceMs = 60_000;
 
@@ -73,6 +74,7 @@ try {
       const reported = performance.now();
       await stage.restart({ program: turn % 2 === 1 ? [] : before });
       const serving = performance.now() - reported;
+      expectDaemonOf(turn % 2 === 1 || checkout === undefined ? ownCheckout : resolve(checkout));
       await expectAll(lasting);
       for (const [containerId, code] of ends)
         assert.equal((await exitOf(stage, containerId)).exitCode, code, 'it ended meanwhile');
@@ -102,11 +104,18 @@ try {
 } finally {
   await stage.close().catch((thrown: unknown) => failures.push(explain(thrown)));
 }
+if (work.pods === 0) failures.push('no pod came and went: there was no load');
 for (const failure of failures) console.log(`✖ ${failure}`);
 console.log(
-  `${values.upgrades} upgrades under ${work.pods} pods that came and went; ${failures.length} failures`,
+  `${values.upgrades} ${checkout === undefined ? 'restarts of this checkout alone' : `switches between ${resolve(checkout)} and this checkout`} under ${work.pods} pods that came and went; ${failures.length} failures`,
 );
 process.exit(failures.length === 0 ? 0 : 1);
+
+/** Checks that the daemon that answers runs the code of this checkout. */
+function expectDaemonOf(folder: string): void {
+  const command = readFileSync(`/proc/${stage.daemon.pid}/cmdline`, 'utf8');
+  assert.ok(command.includes(`${realpathSync(folder)}/`), `the daemon is ${command.replaceAll('\0', ' ')}`);
+}
 
 async function startLasting(image: string, index: number): Promise<Lasting> {
   const pod = await runPod(stage, `lasting-${index}`);

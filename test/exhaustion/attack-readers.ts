@@ -1,5 +1,5 @@
-import { createCriClient } from '../../runtime/index.ts';
-import type { CriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
+import type { CriClient } from '../../runtime/client.ts';
 import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 import type { CommandClient } from '../fixtures/stream-client.ts';

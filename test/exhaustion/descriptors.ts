@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { flood } from './floods.ts';
 import type { Scene } from './scene.ts';
 

@@ -99,7 +99,7 @@ async function lost(scene: Scene, cycles: readonly string[]): Promise<string[]> 
 }
 
 async function settled({ stage }: Scene, descriptors: number) {
-  for (let waited = 0; waited < 20_000; waited += 500) {
+  for (let waited = 0; waited < 60_000; waited += 500) {
     if (stage.daemon.usage().descriptors <= descriptors + spareDescriptors) break;
     await pause(500);
   }

@@ -4,7 +4,7 @@ import { createConnection, connect } from 'node:net';
 import type { NetConnectOpts } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { greetingOf, versions } from '../../cni-plugins/cni/server/frames.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { multipartType } from '../../trust/notary/publisher.fixture.ts';
 import { openSpdy } from '../fixtures/stream-client.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import packet from 'dns-packet';
 import { callAdmin } from '../../cni-plugins/index.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Samples } from './samples.ts';
 import type { Scene } from './scene.ts';

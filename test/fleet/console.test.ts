@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -95,7 +96,7 @@ describe('the console', { skip }, () => {
     await page.type('#token', tokens.r);
     await page.keyboard.press('Enter');
     await page.waitForSelector('#row-0');
-    return { page, problems, data, service, rows };
+    return { page, problems, data, service, rows, kit };
   }
 
   const textOf = (page: Page, selector: string): Promise<string> =>
@@ -165,8 +166,8 @@ describe('the console', { skip }, () => {
     const verify = async (): Promise<string> => {
       await visit(page, 'nodes', 'Nodes');
       await visit(page, 'node/a', 'a');
-      await page.waitForSelector('main button');
-      await page.click('main button');
+      await page.waitForSelector('#verify-log');
+      await page.click('#verify-log');
       await page.waitForFunction("/erified:/.test(document.querySelector('.result').textContent)");
       return textOf(page, '.result');
     };
@@ -176,10 +177,104 @@ describe('the console', { skip }, () => {
     t.after(() => database.close());
     const change = (sql: string) => database.write([{ sql }]);
     await change("UPDATE row SET entry = replace(entry, 'deny', 'admit') WHERE seq = 2");
-    assert.match(await verify(), /^Not verified: 1 rows\. Row 2 does not follow/);
+    assert.match(await verify(), /^Not verified: Row 2 does not follow/);
     await change("UPDATE row SET entry = replace(entry, 'admit', 'deny') WHERE seq = 2");
     await change("UPDATE node SET note = replace(note, 'time 2', 'time 3')");
     assert.match(await verify(), /The signature of the checkpoint is not valid/);
+  });
+
+  it('shows rows after the checkpoint, and a first row whose predecessor has expired, as not verifiable', async (t) => {
+    const { page, data, kit, service } = await open(t, 30);
+    await kit.append(3);
+    await post(service.url, requestOf('a', (await sourceOf(kit).rows(31, 10)).map(rowRecord)));
+    const database = await openDatabase({ path: join(data, 'fleet.db'), migrations: fleetMigrations });
+    t.after(() => database.close());
+    await database.write([{ sql: 'DELETE FROM row WHERE seq <= 2' }]);
+    await visit(page, 'node/a', 'a');
+    await page.waitForSelector('#verify-log');
+    await page.click('#verify-log');
+    await page.waitForFunction("/erified:/.test(document.querySelector('.result').textContent)");
+    const text = await textOf(page, '.result');
+    assert.match(text, /^Verified: 28 rows\. .*Not verifiable: 4 rows/u);
+  });
+
+  it('pins the key of a log, and keeps verifying by it when the aggregator sends another key', async (t) => {
+    const { page, data, kit, service, problems } = await open(t, 3);
+    const file = readFileSync(join(kit.folder, 'verdict-log.key.pub'));
+    const digest = createHash('sha256').update(file).digest('hex');
+    const visitNode = async (query = ''): Promise<string> => {
+      await visit(page, 'nodes', 'Nodes');
+      await visit(page, `node/a${query}`, 'a');
+      await page.waitForSelector('#log-key dl');
+      return textOf(page, '#log-key');
+    };
+    const verify = async (): Promise<string> => {
+      await page.click('#verify-log');
+      await page.waitForFunction("/erified:/.test(document.querySelector('.result').textContent)");
+      return textOf(page, '.result');
+    };
+    const press = async (label: string): Promise<void> => {
+      await page.click(`::-p-xpath(//button[text()='${label}'])`);
+      await page.waitForFunction(
+        `![...document.querySelectorAll('#log-key button')].some((one) => one.textContent === '${label}')`,
+      );
+    };
+    assert.ok((await visitNode()).includes(digest), 'the digest that sha256sum prints on the node');
+    assert.match(
+      await verify(),
+      /^Verified: .*the one that the aggregator names: compare it, and pin it\.$/u,
+    );
+    await press('Pin this key in this browser');
+    assert.match(await textOf(page, '#log-key'), /This browser has pinned the key of this node/u);
+    assert.match(await verify(), /^Verified: 4 rows\. .* matches the chain\.$/u);
+    assert.deepEqual(await violations(page), []);
+
+    // The aggregator replaces the log by one that another key has signed, with rows that are correct.
+    const other = await openKit(t);
+    await other.append(3);
+    await other.log.checkpoint();
+    const source = sourceOf(other);
+    const note = (await source.checkpoint())?.note ?? '';
+    const key = readFileSync(join(other.folder, 'verdict-log.key.pub'), 'utf8').trim();
+    const database = await openDatabase({ path: join(data, 'fleet.db'), migrations: fleetMigrations });
+    t.after(() => database.close());
+    await database.write([
+      ...(await source.rows(0, 10)).map(({ seq, entry, evidence, hash }) => ({
+        sql: 'UPDATE row SET entry = ?, evidence = ?, hash = ? WHERE seq = ?',
+        params: [entry, evidence, hash, seq],
+      })),
+      { sql: 'UPDATE node SET note = ?, key = ?', params: [note, key] },
+    ]);
+    const warned = await visitNode();
+    assert.match(warned, /not the one that this browser has pinned/u);
+    assert.ok(warned.includes(digest) && warned.includes(key), warned);
+    assert.match(await verify(), /^Not verified: .*The signature of the checkpoint is not valid/u);
+    assert.deepEqual(await violations(page), []);
+    await press('Pin the new key instead');
+    assert.match(await verify(), /^Verified: 4 rows/u);
+
+    // A link that names the digest counts without a pin, and against one.
+    assert.match(await visitNode(`?key=${digest}`), /not the one that the address of this page names/u);
+    assert.match(
+      await verify(),
+      /^Not verified: the key is not the one that the address of this page names\.$/u,
+    );
+    await press('Remove the pin');
+    await visitNode(`?key=${createHash('sha256').update(`${key}\n`).digest('hex')}`);
+    assert.match(await verify(), /^Verified: 4 rows\. .* matches the chain\.$/u);
+    assert.deepEqual(problems, [], service.url);
+  });
+
+  it('shows a node, and its log, in a browser that stores nothing for the page', async (t) => {
+    const { page, problems } = await open(t, 3);
+    await page.evaluate(
+      "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } })",
+    );
+    await visit(page, 'node/a', 'a');
+    await page.waitForSelector('#log-key dl');
+    await page.click("::-p-xpath(//button[text()='Pin this key in this browser'])");
+    assert.match(await textOf(page, '#log-key'), /This browser keeps no pin: SecurityError: no/u);
+    assert.deepEqual(problems, []);
   });
 
   it('shows policies, what differs between two of them, and whom a release would refuse', async (t) => {

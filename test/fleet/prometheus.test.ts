@@ -9,6 +9,8 @@ import { eventNames } from '../../fleet/records/names.ts';
 import { goodState, post, requestOf, startFleet, temporaryFolder, until } from '../../fleet/fleet.fixture.ts';
 import { fleetMetrics } from '../../fleet/service/catalogue.ts';
 import { metricCatalogue } from '../../runtime/observability/catalogue.ts';
+import type { MetricDefinition } from '../../runtime/observability/catalogue.ts';
+import { proxyCatalogue } from '../../runtime/proxy/catalogue.ts';
 
 const packaging = join(import.meta.dirname, '../../packaging');
 const rulesIn = (file: string) =>
@@ -20,8 +22,13 @@ const rulesIn = (file: string) =>
 const rules = rulesIn('rules.yaml');
 const alerts = rulesIn('alerts.yaml');
 
+const catalogued: readonly MetricDefinition[] = [
+  ...Object.values(metricCatalogue),
+  ...Object.values(proxyCatalogue),
+  ...Object.values(fleetMetrics),
+];
 const known = new Map<string, readonly string[]>(
-  [...Object.values(metricCatalogue), ...Object.values(fleetMetrics)].flatMap(({ name, type, labels }) =>
+  catalogued.flatMap(({ name, type, labels }) =>
     (type === 'histogram' ? ['_bucket', '_sum', '_count'] : ['']).map(
       (end) => [`${name}${end}`, [...labels, ...(end === '_bucket' ? ['le'] : [])]] as const,
     ),
@@ -51,7 +58,7 @@ const prometheus = find('prometheus');
 const isAbsent = 'Prometheus is not installed: apt-get install prometheus, or set PORTCULLIS_PROMETHEUS';
 
 describe('rules and dashboards', () => {
-  it('name only metrics and labels that the daemon and the aggregator have', () => {
+  it('name only metrics and labels that the daemon, the proxy and the aggregator have', () => {
     for (const { expr, record, alert } of [...rules, ...alerts])
       assert.deepEqual(unknownIn(expr), [], record ?? alert ?? '');
     for (const file of readdirSync(join(packaging, 'grafana')).filter((name) => name.endsWith('.json'))) {

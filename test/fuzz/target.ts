@@ -1,5 +1,5 @@
 /** Targets that belong together: `--group NAME` fuzzes one of these groups. */
-export type FuzzGroup = 'images' | 'trust' | 'entitlements' | 'runtime' | 'network';
+export type FuzzGroup = 'images' | 'trust' | 'entitlements' | 'runtime' | 'network' | 'fleet';
 
 /** One reader of untrusted input. */
 export interface FuzzTarget {

@@ -11,6 +11,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
+import { commandFile } from '../fixtures/command.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -76,10 +77,7 @@ for (const { file, blocks } of documents)
     const folder = mkdtempSync(join(tmpdir(), 'documented-'));
     const bin = join(folder, '.bin');
     mkdirSync(bin);
-    writeFileSync(
-      join(bin, 'portcullis'),
-      `#!/bin/sh\nexec ${process.execPath} ${join(root, 'cli/main.ts')} "$@"\n`,
-    );
+    writeFileSync(join(bin, 'portcullis'), `#!/bin/sh\nexec ${process.execPath} ${commandFile} "$@"\n`);
     chmodSync(join(bin, 'portcullis'), 0o755);
     const environment = { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}`, LC_ALL: 'C.UTF-8' };
     for (const block of blocks) {

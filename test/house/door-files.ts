@@ -9,6 +9,7 @@ export const doors: readonly string[] = [
   ...['trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime', 'node'].map(
     (room) => `${room}/index.ts`,
   ),
+  'runtime/client.ts',
   'runtime/launch.ts',
   ...globSync('base/*/index.ts', { cwd: root }).sort(),
 ];

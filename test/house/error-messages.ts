@@ -31,7 +31,7 @@ const verbs: ReadonlySet<string> = new Set(
     .trim()
     .split(/\s+/),
 );
-/** Findings of the enforcement checks, which are whole sentences (runtime/findings/ways.ts). */
+/** Findings of the enforcement checks, which are whole sentences (runtime/findings/finding-codes.ts). */
 export const findingCodes: ReadonlySet<string> = new Set(['IMAGES_OUT_OF_POLICY', 'TRUST_ON_FIRST_USE']);
 const names: ReadonlySet<string> = new Set<Part>(['attempted', 'why', 'fix']);
 

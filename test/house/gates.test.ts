@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -39,15 +39,16 @@ describe('npm run check', () => {
   it('lists the gates where none is near, and refuses an unknown option', () => {
     assert.match(
       check('x').stderr,
-      /write one of lint, format, types, console, layers, prose, unused, house/,
+      /write one of lint, typed, format, types, console, layers, prose, unused, house/,
     );
     assert.equal(check('--fast').status, 2);
   });
 
   it('runs one gate, which passes on this repository', () => {
-    const { status, stdout } = check('layers');
+    // The cheapest gate: npm test runs all of them.
+    const { status, stdout } = check('console');
     assert.equal(status, 0, stdout);
-    assert.match(stdout, /^✔ layers ok \(\d+\.\d s\)\n$/);
+    assert.match(stdout, /^✔ console ok \(\d+\.\d s\)\n$/);
   });
 
   it('prints a line for each gate, and the output of a failed one only', async () => {
@@ -72,6 +73,39 @@ describe('npm run check', () => {
     }
   });
 
+  it('fails a gate that hangs, and ends it', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
+    try {
+      const file = join(folder, 'hangs.mjs');
+      writeFileSync(file, "process.on('SIGTERM', () => process.exit(0));\nsetInterval(() => {}, 1000);\n");
+      const gate = { name: 'hangs', checks: '', command: () => [file] };
+      const out = new PassThrough();
+      const failed = await runGates(out, [gate], 0, 500);
+      out.end();
+      assert.deepEqual(failed, ['hangs']);
+      assert.match(await text(out), /it did not end within 0\.5 s/u);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('can leave the processors to other work', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
+    try {
+      const file = join(folder, 'niceness.mjs');
+      writeFileSync(
+        file,
+        `import { getPriority } from 'node:os';\nprocess.exit(getPriority() === ${Math.min(19, getPriority() + 3)} ? 0 : 1);\n`,
+      );
+      const gate = { name: 'niceness', checks: '', command: () => [file] };
+      const out = new PassThrough().resume();
+      assert.deepEqual(await runGates(out, [gate], 3), []);
+      if (getPriority() < 19) assert.deepEqual(await runGates(out, [gate]), ['niceness']);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   it('exits with 1 if a gate fails: test files count as a gate', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
     try {
@@ -85,6 +119,25 @@ describe('npm run check', () => {
         await runGates(out, [{ name: 'planted', checks: '', command: () => ['--test', file] }]),
         ['planted'],
       );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('finds, by its rules with types, a promise that nobody waits for', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-typed-'));
+    try {
+      writeFileSync(join(folder, 'tsconfig.json'), '{ "compilerOptions": { "strict": true } }');
+      const source = join(folder, 'a.ts');
+      writeFileSync(source, 'async function later(): Promise<void> {}\nlater();\n');
+      const typed = gates.find(({ name }) => name === 'typed');
+      const { status, stdout } = spawnSync(
+        process.execPath,
+        [...(typed?.command() ?? []), '--config', '.oxlintrc.json', source],
+        { cwd: join(import.meta.dirname, '../..'), encoding: 'utf8' },
+      );
+      assert.equal(status, 1);
+      assert.match(stdout, /no-floating-promises/u);
     } finally {
       rmSync(folder, { recursive: true });
     }

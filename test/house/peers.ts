@@ -3,7 +3,7 @@ import type { Counts } from './tests.ts';
 
 /** Peers that build quickly. The others of `test/peers/get` take long; their tests report what is missing. */
 const builtWithGo = ['crictl', 'critest', 'images', 'notary', 'notation', 'containers-judge'];
-const unpacked = ['skopeo', 'tlc', 'nginx', 'node22'];
+const unpacked = ['skopeo', 'tlc', 'groovy', 'nginx', 'node22'];
 
 /** Returns whether peers can be built on this machine. */
 export function hasGo(): boolean {

@@ -10,7 +10,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { compareTrees } from './compare.ts';
 import { writeLayout } from './layout.ts';
 import { matrix } from './matrix.ts';
-import { ourTrees } from './ours.ts';
+import { ourTrees } from './product-tree.ts';
 import { imageName, openContainerd, openUmoci, tag } from './peers.ts';
 import type { Peer } from './peers.ts';
 import { listTree } from '../../runtime/images/erofs/erofs.fixture.ts';

@@ -298,7 +298,7 @@ async function checkEmpty(stage: Stage): Promise<void> {
     ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mounts', 'trash'].flatMap((name) =>
       readdirSync(join(root, name)).map((file) => `${name}/${file}`),
     );
-  for (let waited = 0; left().length > 0 && waited < 10_000; waited += 50) await pause(50);
+  for (let waited = 0; left().length > 0 && waited < 60_000; waited += 50) await pause(50);
   assert.deepEqual(left(), [], 'nothing is left in the image store');
   const [filesystem] = (await service.imageFsInfo({})).imageFilesystems;
   assert.deepEqual([filesystem?.usedBytes?.value, filesystem?.inodesUsed?.value], [0, 0]);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { removePod, runPod } from '../fixtures/pod.ts';
 import { openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -64,7 +65,7 @@ describe('crictl', { skip: tool.skip }, () => {
       child,
       printed: () => text,
       until: async (pattern) => {
-        for (let waited = 0; waited < 10_000 && !pattern.test(text); waited += 50) await pause(50);
+        for (let waited = 0; waited < 60_000 && !pattern.test(text); waited += 50) await pause(50);
         assert.match(text, pattern);
         return text;
       },
@@ -124,7 +125,7 @@ describe('crictl', { skip: tool.skip }, () => {
     const hasRate = async (): Promise<boolean> =>
       shapeOf(await json('statsp')).includes('stats[].linux.cpu.usageNanoCores') &&
       shapeOf(await json('stats')).includes('stats[].cpu.usageNanoCores');
-    for (let waited = 0; waited < 10_000; waited += 200) {
+    for (let waited = 0; waited < 60_000; waited += 200) {
       const { stats } = await json<{ readonly stats: readonly Stats[] }>('stats', ids.container);
       if (Number(stats[0]?.writableLayer.usedBytes.value) > 100_000 && (await hasRate())) break;
       await pause(200);
@@ -281,21 +282,49 @@ describe('crictl', { skip: tool.skip }, () => {
     await log.until(new RegExp(`^line ${before + 60}$`, 'm'));
     await end(log);
     // Only complete lines: the last one may be cut where the command was stopped.
-    const numbers = [...log.printed().matchAll(/^line (\d+)\n/gm)].map((match) => Number(match[1]));
+    const numbersIn = (text: string): number[] =>
+      [...text.matchAll(/(?:^|stdout F )line (\d+)\n/gm)].map((match) => Number(match[1]));
+    const numbers = numbersIn(log.printed());
+    const last = numbers.at(-1) ?? 0;
+    const rotated = readFileSync(`${file}.1`);
+    const written = [...numbersIn(rotated.toString()), ...numbersIn(readFileSync(file, 'utf8'))];
+    const upToLast = Array.from({ length: last }, (_, index) => index + 1);
+    assert.deepEqual(written.slice(0, last), upToLast);
+    // crictl turns to the new file when it sees it (ReadLogs of cri-client). It leaves out the lines at the
+    // end of the old one that it has not read by then.
+    const printed = new Set(numbers);
+    const skipped = numbersIn(rotated.toString()).findIndex((number) => !printed.has(number));
+    const lost = new Set(skipped < 0 ? [] : numbersIn(rotated.toString()).slice(skipped));
     assert.deepEqual(
       numbers,
-      Array.from({ length: numbers.length }, (_, index) => index + 1),
+      upToLast.filter((number) => !lost.has(number)),
     );
   });
 
   it('events: a stop, with the complete pod status, in the shape of containerd’s', async () => {
     const events = follow('events', '--output', 'json');
-    await pause(500);
+    // crictl does not say when it has subscribed.
+    for (let tries = 0; events.printed() === ''; tries += 1) {
+      assert.ok(tries < 100, 'crictl shows no event');
+      await removePod(stage, await runPod(stage, 'probe'));
+      await pause(200);
+    }
     await crictl('stop', '--timeout', '5', ids.container);
-    const text = await events.until(/CONTAINER_STOPPED_EVENT[\s\S]*\n\}/);
+    const stop = (text: string): string | undefined =>
+      text
+        .split(/^(?=\{)/m)
+        .find(
+          (part) =>
+            part.includes('CONTAINER_STOPPED_EVENT') &&
+            part.includes(ids.container) &&
+            part.endsWith('\n}\n'),
+        );
+    for (let waited = 0; stop(events.printed()) === undefined; waited += 50) {
+      assert.ok(waited < 60_000, events.printed());
+      await pause(50);
+    }
     await end(events);
-    const [first] = text.split(/^(?=\{)/m).filter((part) => part.trim() !== '');
-    const event = JSON.parse(first ?? '') as {
+    const event = JSON.parse(stop(events.printed()) ?? '') as {
       readonly containerId: string;
       readonly podSandboxStatus: { readonly id: string; readonly state: string };
       readonly containersStatuses: readonly {

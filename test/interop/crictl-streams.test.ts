@@ -124,7 +124,7 @@ describe('crictl', { skip: tool.skip }, () => {
           [/# (\u001b\[6n)?$/, 'stty size; tty\n'],
           [/\/dev\/pts\/\d+\r\n.*# (\u001b\[6n)?$/, 'echo $((6*7)); exit\n'],
         ] as const) {
-          for (let waited = 0; waited < 10_000 && !wait.test(stdout); waited += 50) await pause(50);
+          for (let waited = 0; waited < 60_000 && !wait.test(stdout); waited += 50) await pause(50);
           assert.match(stdout, wait);
           child.stdin?.write(text);
         }
@@ -139,7 +139,7 @@ describe('crictl', { skip: tool.skip }, () => {
         child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
         await pause(500);
         child.stdin?.write(`by ${transport}\n`);
-        for (let waited = 0; waited < 10_000 && stdout === ''; waited += 50) await pause(50);
+        for (let waited = 0; waited < 60_000 && stdout === ''; waited += 50) await pause(50);
         assert.equal(stdout, `got by ${transport}\n`);
         child.kill('SIGKILL');
         assert.equal((await execute(stage, shell, 'true')).exitCode, 0);
@@ -157,10 +157,10 @@ describe('crictl', { skip: tool.skip }, () => {
         child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
         await pause(1_000);
         child.stdin?.write('word\r');
-        for (let waited = 0; waited < 10_000 && !stdout.includes('got word'); waited += 50) await pause(50);
+        for (let waited = 0; waited < 60_000 && !stdout.includes('got word'); waited += 50) await pause(50);
         assert.match(stdout, /got word\r\n/);
         child.stdin?.write('\u0010\u0011');
-        const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+        const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
         const [code] = (await once(child, 'close')) as [number | null];
         clearTimeout(timer);
         assert.equal(code, 0, stdout);
@@ -181,7 +181,7 @@ describe('crictl', { skip: tool.skip }, () => {
         for (const output of [child.stdout, child.stderr])
           output?.on('data', (chunk: Buffer) => (reported += chunk.toString()));
         let page = '';
-        for (let waited = 0; waited < 10_000 && page === ''; waited += 100) {
+        for (let waited = 0; waited < 60_000 && page === ''; waited += 100) {
           page = await fetch(`http://127.0.0.1:${port}/`).then(
             (response) => response.text(),
             () => '',
@@ -194,7 +194,7 @@ describe('crictl', { skip: tool.skip }, () => {
         );
         assert.ok(pages.every((one) => one === 'a page\n'));
         await assert.rejects(fetch(`http://127.0.0.1:${port + 10}/`));
-        for (let waited = 0; waited < 5_000 && !reported.includes('refused'); waited += 50) await pause(50);
+        for (let waited = 0; waited < 60_000 && !reported.includes('refused'); waited += 50) await pause(50);
         assert.match(reported, /error forwarding port 81 to pod .*connection refused/);
         child.kill('SIGKILL');
       });

@@ -16,7 +16,7 @@ import { findTool } from '../fixtures/tools.ts';
 import { writeRun } from '../specification/events.ts';
 import { beginJournal, readJournal } from '../specification/journal.ts';
 import type { Check, Features, Images, Node } from './check.ts';
-import { aloneChecks } from './checks/alone.ts';
+import { aloneChecks } from './checks/serial.ts';
 import { lifeChecks } from './checks/life.ts';
 import { networkChecks } from './checks/network.ts';
 import { probeChecks } from './checks/probes.ts';
@@ -29,7 +29,7 @@ import { makeCgroupRoot } from '../fixtures/kubelet/cgroup-root.ts';
 import { prepareNode, startKubelet } from './node.ts';
 import { patience } from '../fixtures/kubelet/patience.ts';
 import { staticPods } from './pods.ts';
-import { added, idsIn, remainsOfPods, standing, untilNothingRemains } from './remains.ts';
+import { added, idsIn, remainsOfPods, standing, untilNothingRemains } from './leftovers.ts';
 
 const { values } = parseArgs({
   options: {

@@ -81,6 +81,7 @@ export function openStreams(
       clearTimeout(timer);
       reject(new Error(`${path}: ${message}`));
     });
+    // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
   }).finally(() => dispatcher.destroy());
 }
 

@@ -44,7 +44,7 @@ export const mutants: readonly Mutant[] = [
     tests: uncleanStop,
   },
   {
-    file: `${images}/layer-places.ts`,
+    file: `${images}/layer-folders.ts`,
     removes: 'that a layer is replaced without harm to containers',
     from: 'if (!uses(folder)) {',
     to: 'if (true as boolean) {',

@@ -173,7 +173,7 @@ export const mutants = checks([
     "pool.ask('',",
     'trust/tuf-requirement/held-up.test.ts',
   ],
-  ['trust/notary/judge.ts', 'pool.ask(gun,', "pool.ask('',", 'trust/notary/judge.test.ts'],
+  ['trust/notary/upload-judge.ts', 'pool.ask(gun,', "pool.ask('',", 'trust/notary/upload-judge.test.ts'],
   [
     'cni-plugins/libnetwork/driver/http.ts',
     '      ready.catch(() => undefined);\n',

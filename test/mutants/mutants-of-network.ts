@@ -70,7 +70,7 @@ export const mutants = checks([
     'cni-plugins/engine/host-exposure.test.ts',
   ],
   [
-    'cni-plugins/plugin-engine/taken-macs.ts',
+    'cni-plugins/plugin-engine/mac-conflicts.ts',
     'if (holder !== undefined)',
     'if ((false as boolean))',
     'cni-plugins/engine/host-exposure.test.ts',
@@ -112,7 +112,7 @@ export const mutants = checks([
     'cni-plugins/overlay/network-services/publish.test.ts',
   ],
   [
-    'cni-plugins/followed-files/held-files.ts',
+    'cni-plugins/followed-files/last-good-files.ts',
     'now - file.since < quietMs',
     'false',
     'cni-plugins/policy/kubernetes/folder.test.ts',

@@ -99,32 +99,32 @@ export const mutants: readonly Mutant[] = [
     tests: kernelFolders,
   },
   {
-    file: `${mounts}/made-container.ts`,
+    file: `${mounts}/created-container.ts`,
     removes: 'the look at masked files after create',
     from: 'if (found !== undefined) throw',
     to: 'if (false as boolean) throw',
-    tests: [`${mounts}/made-container.test.ts`],
+    tests: [`${mounts}/created-container.test.ts`],
   },
   {
-    file: `${mounts}/made-container.ts`,
+    file: `${mounts}/created-container.ts`,
     removes: 'the look at mounts through volumes after create',
     from: 'if (!byTarget.has(destination))',
     to: 'if (false as boolean)',
-    tests: [`${mounts}/made-container.test.ts`],
+    tests: [`${mounts}/created-container.test.ts`],
   },
   {
     file: `${mounts}/mountinfo.ts`,
     removes: 'the look at what covers a masked path from a folder above',
     from: 'if (mounts[0]?.id !== below.parent) return undefined;',
     to: '',
-    tests: [`${mounts}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
+    tests: [`${mounts}/created-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
     file: `${mounts}/mountinfo.ts`,
     removes: 'the look at other mounts at the place of a masked path',
     from: 'return others.length === 0 ? shown : undefined;',
     to: 'return shown;',
-    tests: [`${mounts}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
+    tests: [`${mounts}/created-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
     file: `${mounts}/local-mounts.ts`,
@@ -133,10 +133,10 @@ export const mutants: readonly Mutant[] = [
     to: 'true',
     tests: [`${mounts}/local-mounts.test.ts`],
   },
-  // RESOLVE_NO_MAGICLINKS of whereabouts.ts is not a mutant: current kernels refuse magic links under
+  // RESOLVE_NO_MAGICLINKS of folder-location.ts is not a mutant: current kernels refuse magic links under
   // RESOLVE_IN_ROOT by themselves (openat2(2)).
   {
-    file: `${mounts}/whereabouts.ts`,
+    file: `${mounts}/folder-location.ts`,
     removes: 'the look whether a working directory lies in /proc before a command',
     from: "kernelFileSystemOf(fd) === 'proc' ? 'proc' : 'elsewhere'",
     to: "'elsewhere'",

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
+import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { portcullis, portcullisCommand } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
 import { openStage, plainPolicy, podNamespace, policyOf } from '../fixtures/stage.ts';

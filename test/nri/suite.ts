@@ -103,7 +103,7 @@ for (const version of ['0.12', '0.10']) {
           stdio: 'ignore',
         }),
       );
-      for (let waited = 0; connections() === known && waited < 10_000; waited += 50) await pause(50);
+      for (let waited = 0; connections() === known && waited < 60_000; waited += 50) await pause(50);
       const key = 'ulimits.nri.containerd.io/container.main';
       const pod = await annotated('limits', { [key]: limits(512) });
       const id = await runContainer(stage, pod, ask(small));
@@ -120,7 +120,7 @@ for (const version of ['0.12', '0.10']) {
       const known = connections();
       const [pid] = running(plugins);
       process.kill(Number(pid), 'SIGKILL');
-      for (let waited = 0; connections() === known && waited < 10_000; waited += 50) await pause(50);
+      for (let waited = 0; connections() === known && waited < 60_000; waited += 50) await pause(50);
       const pod = await annotated('again', { 'devices.nri.io/container.main': device(1, 7) });
       await runContainer(stage, pod, ask(high));
       await removePod(stage, pod);

@@ -7,7 +7,7 @@ import { openEtcd } from '../../cni-plugins/overlay/etcd/client.ts';
 import { endpoint, createHosts, etcdTool, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
-import { crowd } from './crowd.ts';
+import { crowd } from './many-hosts.ts';
 import { testJoinedServices } from './joined-suite.ts';
 
 /**

@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultProfile } from '../../entitlements/index.ts';
 import { isConstant } from '../../entitlements/seccomp/decision.ts';
 import { decisionFor } from '../../entitlements/seccomp/policy.ts';
-import { ContainerState } from '../../runtime/index.ts';
+import { ContainerState } from '../../runtime/client.ts';
 import { createContainer, removePod, runPod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';

@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -17,8 +18,10 @@ import { after, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { parseAllDocuments } from 'yaml';
-import { files, readJenkinsStep, substitute } from './platforms.ts';
+import { findTool } from '../fixtures/tools.ts';
+import { files, substitute } from './platforms.ts';
 
+const tektonLint = findTool('tekton-lint');
 const read = (path: string): string => readFileSync(join(files, path), 'utf8');
 const all = globSync('**/*', { cwd: files, withFileTypes: true })
   .filter((entry) => entry.isFile())
@@ -202,11 +205,24 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
-  it('of Jenkins keep an option that looks like a command a value', () => {
-    const hostile = '$(touch /tmp/x)"; touch /tmp/x #';
-    const { env, script } = readJenkinsStep(read('jenkins/vars/portcullisSign.groovy'), { image: hostile });
-    assert.equal(env['PORTCULLIS_IMAGE'], hostile);
-    assert.ok(!script.includes(hostile));
+  it('of Tekton have no error by a linter of Tekton', { skip: tektonLint.skip }, () => {
+    const lint = (...words: readonly string[]): { status: number | null; stdout: string } =>
+      spawnSync(process.execPath, [realpathSync(tektonLint.path), ...words], {
+        cwd: folder,
+        encoding: 'utf8',
+      });
+    const { status, stdout } = lint(
+      ...globSync('tekton/*.yaml', { cwd: files }).map((path) => join(files, path)),
+    );
+    assert.equal(status, 0, stdout);
+    assert.doesNotMatch(stdout, /error|warning/u);
+    writeFileSync(
+      join(folder, 'wrong.yaml'),
+      read('tekton/gate.yaml').replace('params.policy)', 'params.polic)'),
+    );
+    const wrong = lint('wrong.yaml');
+    assert.equal(wrong.status, 1);
+    assert.match(wrong.stdout, /Undefined param 'polic'/u);
   });
 
   it('write provenance without the password of a repository, and refuse to write half of it', () => {

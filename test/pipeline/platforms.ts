@@ -25,6 +25,7 @@ export interface Platform {
 
 const act = findTool('act');
 const rsync = findTool('rsync');
+export const groovy = findTool('groovy');
 const admittedBy = (path: string): { readonly admitted?: string } =>
   existsSync(path) ? { admitted: readFileSync(path, 'utf8').trim() } : {};
 
@@ -244,25 +245,32 @@ const tekton: Platform = {
   },
 };
 
-/** Reads the variables and the command of a step of the shared library. */
-export function readJenkinsStep(
-  text: string,
+/** A pipeline that gives all options to each step of the shared library, and takes what the gate returns. */
+export const jenkinsScript = `
+import groovy.json.JsonSlurper
+def options = new JsonSlurper().parseText(env.OPTIONS)
+portcullisSetup(options)
+portcullisSign(options)
+portcullisAttest(options)
+writeFile file: 'deployed', text: portcullisGate(options)
+`;
+
+/** Runs a script by the shared library in a folder, in the Groovy of Jenkins. */
+export function runJenkins(
+  stand: Pick<Stand, 'run'>,
+  folder: string,
+  script: string,
   options: Readonly<Record<string, string>>,
-): { readonly env: Record<string, string>; readonly script: string } {
-  const env: Record<string, string> = {};
-  for (const [, name = '', value = ''] of text.matchAll(/"([A-Z_]+)=((?:[^"$]|\$\{[^}]*\})*)"/gu))
-    env[name] = value.replace(
-      /\$\{options\.(\w+)(?: \?: '([^']*)')?\}/gu,
-      (_all, key: string, usual?: string) => options[key] ?? usual ?? raise(`the step needs ${key}`),
-    );
-  const [, script] = /\n\s+sh '([^'\n]+)'\n/u.exec(text) ?? raise('the step runs no command');
-  return { env, script: script ?? '' };
+): Promise<Ended> {
+  writeFileSync(join(folder, 'script.groovy'), script);
+  const words = [join(import.meta.dirname, 'jenkins.groovy'), join(files, 'jenkins/vars'), 'script.groovy'];
+  return stand.run(folder, groovy.path, words, { OPTIONS: JSON.stringify(options) });
 }
 
-/** Runs the commands of the shared library with their variables. */
+/** The Groovy of Jenkins runs the shared library. */
 const jenkins: Platform = {
   name: 'Jenkins',
-  skip: false,
+  skip: groovy.skip,
   async run(stand, folder, built) {
     const {
       'signing-config': signingConfig = '',
@@ -271,15 +279,8 @@ const jenkins: Platform = {
       ...inputs
     } = inputsOf(stand, built);
     const options = { ...inputs, signingConfig, verifierId, npmPackage, identityTokenFile: 'token' };
-    let output = '';
-    for (const step of ['Setup', 'Sign', 'Attest', 'Gate']) {
-      const text = readFileSync(join(files, `jenkins/vars/portcullis${step}.groovy`), 'utf8');
-      const { env, script } = readJenkinsStep(text, options);
-      const ended = await stand.run(folder, 'sh', ['-xe', '-c', script], env);
-      output += ended.output;
-      if (ended.code !== 0) return { code: ended.code, output };
-    }
-    return { code: 0, output, ...admittedBy(join(folder, 'portcullis-reports/admitted')) };
+    const ended = await runJenkins(stand, folder, jenkinsScript, options);
+    return { ...resultOf(ended), ...admittedBy(join(folder, 'deployed')) };
   },
 };
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { createCriClient } from '../../runtime/index.ts';
+import { createCriClient } from '../../runtime/client.ts';
 import { peers } from '../conformance/endpoint.ts';
 import { formatSummary, summarise } from '../conformance/report.ts';
 import { policyOf } from '../fixtures/stage.ts';

@@ -3,7 +3,7 @@ import { noFaults } from './faults.ts';
 import { Broken, hold } from './invariants.ts';
 import { Deadlock } from './scheduler.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 
 /** The daemon died during a request. */
 export class Died extends Error {}

@@ -1,5 +1,5 @@
 import type { Decisions } from './decisions.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 import type { Watch } from './watch.ts';
 
 export interface HistoryResult {

@@ -1,7 +1,7 @@
 import { delayOf, errnoFor, fateOf, fault } from './faults.ts';
 import type { EffectKind, Errnos, Odds, Troubles } from './faults.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 
 /** Never settles: a killed process waits for this. */
 export function never<T>(): Promise<T> {

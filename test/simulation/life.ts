@@ -4,7 +4,7 @@ import type { Errnos, Odds, Troubles } from './faults.ts';
 import { createIncarnation } from './incarnation.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 
 /** The event of a history when its daemon is killed. */
 export const daemonDies = '† the daemon dies';

@@ -4,7 +4,7 @@ import { containerEvents, sandboxEvents } from '../../runtime/events/transitions
 import type { SandboxPhase, SandboxRecord } from '../../runtime/pods/record.ts';
 import type { Keyed, RecordChange, WatchedRecords } from '../../runtime/state/records.ts';
 import { hold } from './invariants.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 
 /**
  * The legal transitions, specified independently of the product's own tables, so that a change of those is

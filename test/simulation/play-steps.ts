@@ -2,7 +2,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Decisions } from './decisions.ts';
 import type { HistoryResult } from './history.ts';
 import { Broken } from './invariants.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 
 /**
  * What may happen in a history. The first step of a list does nothing: a step that is left out becomes this

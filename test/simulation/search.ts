@@ -5,7 +5,7 @@ import { Broken } from './invariants.ts';
 import { kinds, playerOf } from './kinds.ts';
 import type { Kind } from './kinds.ts';
 import { shrink } from './shrink.ts';
-import { untold } from './tell.ts';
+import { untold } from './history-events.ts';
 
 /** Kinds alternate, also for a process that plays every other seed. */
 export function kindOf(seed: number, of: readonly Kind[] = kinds): Kind {

@@ -3,7 +3,7 @@ import { replayOf } from './decisions.ts';
 import type { PlayHistory } from './history.ts';
 import { Broken } from './invariants.ts';
 import type { InvariantName } from './invariants.ts';
-import { untold } from './tell.ts';
+import { untold } from './history-events.ts';
 
 export interface Shrunk {
   readonly decisions: readonly Decision[];

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { drawnFrom, replayOf } from './decisions.ts';
 import type { Decisions } from './decisions.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 import { kinds, playerOf } from './kinds.ts';
 import type { LaneResult } from './lane.ts';
 import { planted } from './planted/list.ts';

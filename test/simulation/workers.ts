@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Incarnation } from './incarnation.ts';
-import type { Tell } from './tell.ts';
+import type { Tell } from './history-events.ts';
 import { thread } from './thread.ts';
 import type { SimulatedThread } from './thread.ts';
 

@@ -6,8 +6,8 @@ import { createTroubles } from './faults.ts';
 import type { Troubles } from './faults.ts';
 import { hold } from './invariants.ts';
 import type { Scheduler } from './scheduler.ts';
-import { untold } from './tell.ts';
-import type { Tell } from './tell.ts';
+import { untold } from './history-events.ts';
+import type { Tell } from './history-events.ts';
 
 /** A process as the kernel and its monitor hold it: it outlives the daemon. */
 interface Process {

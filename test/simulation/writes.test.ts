@@ -11,7 +11,7 @@ import { recover, startPodsNode } from './pods-node.ts';
 import type { PodsNode } from './pods-node.ts';
 import { containerConfig, podConfig } from './requests.ts';
 import { createScheduler } from './scheduler.ts';
-import { untold } from './tell.ts';
+import { untold } from './history-events.ts';
 import { emptyWorld, endProcess, forgetWatchers, leftovers, reboot } from './world.ts';
 import type { MonitorActs } from './world.ts';
 

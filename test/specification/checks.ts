@@ -49,10 +49,8 @@ export function brokenLives({ quick }: { readonly quick: boolean } = { quick: fa
         : configuration.replace(/MaxFaults = \d+/, `MaxFaults = ${faults}`);
     const once = places.length === 1 && textOf(place).split(replace).length === 2;
     assert.ok(once, `${basename(file)} names a place that the specification has once`);
-    const { violated } = runTlc('Properties.tla', check, {
-      [place]: textOf(place).replace(replace, () => other),
-      [check]: changed,
-    });
+    const files = { [place]: textOf(place).replace(replace, () => other), [check]: changed };
+    const { violated } = runTlc('Properties.tla', check, files, { isShort: quick });
     assert.deepEqual(violated, [finds], `${basename(file)} is found`);
     return `broken, and found by ${finds}: ${basename(file, '.json')}`;
   });

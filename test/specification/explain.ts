@@ -45,7 +45,12 @@ export function explain(runs: readonly Run[]): Explanation {
 }
 
 function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
-  const { output } = runTlc('Trace.tla', 'Trace.cfg', { 'TraceData.tla': dataModule(traces) });
+  const { output } = runTlc(
+    'Trace.tla',
+    'Trace.cfg',
+    { 'TraceData.tla': dataModule(traces) },
+    { isShort: true },
+  );
   const reached = traces.map(() => ({ at: -1, links: 0 }));
   for (const [, trace = '', at = '', links = ''] of output.matchAll(
     /^<<"explained", (\d+), (\d+), (\d+)>>/gm,

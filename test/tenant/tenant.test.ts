@@ -41,7 +41,7 @@ describe('a tenant of one namespace', () => {
         .map(({ name }) => name);
     };
     let left = await missed();
-    for (const until = performance.now() + 10_000; left.length > 0 && performance.now() < until;)
+    for (const until = performance.now() + 60_000; left.length > 0 && performance.now() < until;)
       left = await missed();
     for (const change of deliberate.toReversed()) await change.takeBack(scene);
     assert.deepEqual(left, []);

@@ -283,6 +283,21 @@ export const stages: readonly Stage[] = [
     host: [],
     figures: /^# (pass|fail|skipped) \d+/,
   },
+  {
+    name: 'checkpoint',
+    what: 'checkpoints of containers by criu and runc',
+    command: [
+      ...['env', 'TMPDIR=/dev/shm', 'sh', 'packaging/node', '--test', '--test-force-exit'],
+      ...['--test-timeout=1700000', '--test-reporter=tap', 'test/checkpoint/suite.ts'],
+    ],
+    // The kernel writes audit records of every filter, which fill the console.
+    kernel: 'audit=0',
+    memoryMiB: 3072,
+    limitMinutes: 30,
+    peers: [],
+    host: ['/usr/sbin/criu', '/usr/sbin/runc'],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
   ...(['cgroupfs', 'systemd'] as const).map((driver): Stage => ({
     name: driver === 'systemd' ? 'kubelet-systemd' : 'kubelet',
     what: `a real kubelet on cgroup version 2 with the cgroup driver ${driver}`,

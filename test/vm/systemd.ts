@@ -9,7 +9,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ContainerState, createCriClient } from '../../runtime/index.ts';
+import { ContainerState, createCriClient } from '../../runtime/client.ts';
 import { accepts } from '../fixtures/accepts.ts';
 import { execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';

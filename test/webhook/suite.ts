@@ -242,7 +242,8 @@ test('a second replica shares the certificate, and writes no status again', { sk
   others.push(second);
   await eventually(10_000, async () => {
     await Promise.resolve();
-    assert.match(second.log(), /policy in force/);
+    const log = second.log();
+    assert.match(log, /policy in force/);
   });
   await sleep(2500);
   const later = await cluster.ask('GET', `${policies}/base`);

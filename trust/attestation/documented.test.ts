@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createPublicKey } from 'node:crypto';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
-import { bundle, dossierOf, ours, reference } from '../evidence/fixtures/made-evidence.ts';
+import { bundle, dossierOf, ours, reference } from '../evidence/fixtures/sample-evidence.ts';
 import { loadPolicy } from '../policy/load.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
-import { attested, statementText } from './fixtures/made-attestations.ts';
+import { attested, statementText } from './fixtures/sample-attestations.ts';
 import { predicateTypeOf } from './predicate-types.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/attestations.md'), 'utf8');

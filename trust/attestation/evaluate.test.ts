@@ -11,7 +11,7 @@ import {
   second,
   unreachable,
   withoutBytes,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { AttestationRequirement, Requirement } from '../requirements/types.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
@@ -23,7 +23,7 @@ import {
   envelope,
   provenanceType,
   statementText,
-} from './fixtures/made-attestations.ts';
+} from './fixtures/sample-attestations.ts';
 
 before(() => loadCel());
 

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { openDatabase } from '../../base/storage/index.ts';
 import { serveFixtures } from '../evidence/fixtures/fixture-registry.ts';
 import { amd64, gatherFixture, policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { ours } from '../evidence/fixtures/made-evidence.ts';
+import { ours } from '../evidence/fixtures/sample-evidence.ts';
 import { contentToSign } from '../evidence/fixtures/signed-content.ts';
 import { lackingParts, withoutParts } from '../evidence/evidence-parts.ts';
 import { dossierId } from '../evidence/dossier.ts';

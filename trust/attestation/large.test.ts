@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { serveFixtures } from '../evidence/fixtures/fixture-registry.ts';
 import { amd64, gatherFixture, policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { ours } from '../evidence/fixtures/made-evidence.ts';
+import { ours } from '../evidence/fixtures/sample-evidence.ts';
 import { contentToSign } from '../evidence/fixtures/signed-content.ts';
 import type { AttestationRequirement, TrustPolicy } from '../requirements/types.ts';
 import type { Dossier, Verdict } from '../findings/types.ts';

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { createHash, createPublicKey } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { dossierOf, foreign, ours, reference } from '../evidence/fixtures/made-evidence.ts';
+import { dossierOf, foreign, ours, reference } from '../evidence/fixtures/sample-evidence.ts';
 import { startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
-import { demand, envelope, statementText } from './fixtures/made-attestations.ts';
+import { demand, envelope, statementText } from './fixtures/sample-attestations.ts';
 
 const pemOf = (key = ours): string =>
   createPublicKey(key.private).export({ type: 'spki', format: 'pem' }).toString();

@@ -14,7 +14,7 @@ import {
   otherDigest,
   ours,
   unreachable,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainPolicy } from '../policy/explain-policy.ts';
 import { loadPolicy } from '../policy/load.ts';
@@ -22,7 +22,7 @@ import { testPolicy } from '../policy/testing/policy-tests.ts';
 import type { AttestationRequirement, SummaryDemand } from '../requirements/types.ts';
 import { adviceOf } from '../verdict/advice.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
-import { attested, envelope, statementText } from './fixtures/made-attestations.ts';
+import { attested, envelope, statementText } from './fixtures/sample-attestations.ts';
 import { summaryPredicateType } from './predicate-types.ts';
 
 const verifier = 'https://ci.example.com/gate';

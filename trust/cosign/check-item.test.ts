@@ -26,8 +26,8 @@ import {
   unreachable,
   withoutBytes,
   withoutSubject,
-} from '../evidence/fixtures/made-evidence.ts';
-import type { BundleJson } from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
+import type { BundleJson } from '../evidence/fixtures/sample-evidence.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 

@@ -16,7 +16,7 @@ import {
   statement,
   hex,
   signPredicate,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { EvidenceItem } from './types.ts';
 import type { Constraints } from '../requirements/constraint-set.ts';
 import { constrain } from './constraints.ts';

@@ -143,7 +143,7 @@ test('eight containers and five authorities on one digest cost the requests and 
       `---\napiVersion: v1\nkind: Pod\nmetadata: { name: p${index}, namespace: team-${index} }\nspec:\n  initContainers: [{ name: a, image: "${image}" }]\n  containers: [{ name: b, image: "${registry.host}/${name}@${digest}" }]\n`,
   );
   const before = bundleVerifications();
-  const questions = readImageSources([{ file: 'pods.yaml', text: pods.join('') }], '');
+  const { questions } = readImageSources([{ file: 'pods.yaml', text: pods.join('') }], '');
   assert.equal(questions.length, 8);
   const many = await admit(t, questions, policy, { now: time });
   assert.deepEqual(
@@ -241,12 +241,9 @@ test('images no rule can admit cost no request, and the namespace counts', async
 test('lists and manifests name images with their lines, and every mistake is reported at its place', () => {
   const list = '# images\nregistry.example.com/a:1\n\n  registry.example.com/b:2 # second\n';
   assert.deepEqual(
-    readImageSources([{ file: 'list', text: list }], 'shop').map(({ reference, namespace, places }) => [
-      reference,
-      namespace,
-      places[0]?.line,
-      places[0]?.column,
-    ]),
+    readImageSources([{ file: 'list', text: list }], 'shop').questions.map(
+      ({ reference, namespace, places }) => [reference, namespace, places[0]?.line, places[0]?.column],
+    ),
     [
       ['registry.example.com/a:1', 'shop', 2, 1],
       ['registry.example.com/b:2', 'shop', 4, 3],
@@ -280,12 +277,9 @@ metadata: { name: r, namespace: x }
 spec: { template: { spec: { containers: [{ name: c, image: f:1 }] } } }
 `;
   assert.deepEqual(
-    readImageSources([{ file: 'm.yaml', text }], 'base').map(({ reference, namespace, places: [place] }) => [
-      reference,
-      namespace,
-      place?.line,
-      place?.object,
-    ]),
+    readImageSources([{ file: 'm.yaml', text }], 'base').questions.map(
+      ({ reference, namespace, places: [place] }) => [reference, namespace, place?.line, place?.object],
+    ),
     [
       ['a:1', 'jobs', 11, 'CronJob jobs/tick, container c'],
       ['b:1', 'base', 15, 'Pod base/p, container i'],

@@ -30,6 +30,8 @@ import type { Waiver } from './waivers.ts';
 /** Which images to decide about, and by which policy. */
 export interface AdmitInput {
   readonly questions: readonly GateQuestion[];
+  /** Parts of manifests that were not read, for the reports. */
+  readonly unread?: GateResult['unread'];
   readonly policy: TrustPolicy;
   readonly registry: RegistryAccess;
   readonly services?: TrustServices;
@@ -94,6 +96,7 @@ export async function admitImages(input: AdmitInput): Promise<GateResult> {
     decidedAt: input.now.toISOString(),
     counts: countsOf(images),
     waivers: notesOf(images, input),
+    ...(input.unread === undefined || input.unread.parts.length === 0 ? {} : { unread: input.unread }),
     images,
   };
 }

@@ -2,7 +2,10 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { describeProblems, parseDocuments, problemAt, sortProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
-import type { GateQuestion } from './types.ts';
+import { normaliseReference } from '../requirements/named-images.ts';
+import type { GateQuestion, GateUnread } from './types.ts';
+import { keyOf } from './unread-parts.ts';
+import type { UnreadPart } from './unread-parts.ts';
 import { correctReference, readWorkload, referenceProblem } from './workload-images.ts';
 import type { WorkloadReader } from './workload-images.ts';
 
@@ -10,6 +13,13 @@ import type { WorkloadReader } from './workload-images.ts';
 export interface ImageSource {
   readonly file: string;
   readonly text: string;
+}
+
+/** What sources name. */
+interface NamedImages {
+  readonly questions: readonly GateQuestion[];
+  /** Parts of custom objects that may lead to images, which nobody has read. */
+  readonly unread: readonly GateUnread[];
 }
 
 /** A rendered chart has some hundred kilobytes. Parsing takes about a second for each megabyte. */
@@ -20,22 +30,27 @@ const maximumImages = 10_000;
 /**
  * Reads the images of lists (one reference on each line, `#` starts a comment) and of Kubernetes manifests
  * (YAML or JSON): those of containers of every kind and of image volumes, in each object and each List. Every
- * list of containers counts, wherever it is, so that a custom workload is not skipped.
+ * list of containers counts, wherever it is, so that a custom workload is not skipped. What a custom object
+ * refers to by name counts as read if one of the sources has that object. A field of a custom object that is
+ * called like an image counts as read if the same run decides about that image.
  * @param namespace the namespace of objects that name none, and of lists
+ * @param named other references that the run decides about
  * @throws PortcullisError `TRUST_GATE_IMAGES_INVALID` with every problem, each with file, line and column
  */
 export function readImageSources(
   sources: readonly ImageSource[],
   namespace: string,
-): readonly GateQuestion[] {
+  named: readonly string[] = [],
+): NamedImages {
   const found: GateQuestion[] = [];
   const problems: Problem[] = [];
+  const parts: FoundParts = { unread: [], objects: new Set() };
   for (const source of sources) {
     append(
       found,
       isList(source.text)
         ? readList(source, namespace, problems)
-        : readManifests(source, namespace, problems),
+        : readManifests(source, namespace, problems, parts),
     );
     if (found.length > maximumImages) {
       const position = { file: source.file, line: 1, column: 1 };
@@ -45,7 +60,23 @@ export function readImageSources(
     }
   }
   if (problems.length > 0) throw invalid(sources, sortProblems(problems));
-  return found;
+  const asked = new Set([...named, ...found.map(({ reference }) => reference)].map(normalised));
+  const unread = parts.unread.filter(
+    ({ target, image }) =>
+      (target === undefined || target.name === '' || !parts.objects.has(keyOf(target))) &&
+      (image === undefined || !asked.has(normalised(image))),
+  );
+  return { questions: found, unread: unread.map(({ place, why, fix }) => ({ place, why, fix })) };
+}
+
+interface FoundParts {
+  readonly unread: (UnreadPart & Pick<GateUnread, 'place'>)[];
+  /** Names of the objects that were read. */
+  readonly objects: Set<string>;
+}
+
+function normalised(reference: string): string {
+  return referenceProblem(reference) === undefined ? normaliseReference(reference).text : reference;
 }
 
 /** A manifest has a line with a space in it, or begins with a bracket. A list has neither. */
@@ -80,7 +111,12 @@ const empty = (file: string): Problem => ({
   fix: 'name a list of references, or manifests with workloads',
 });
 
-function readManifests({ file, text }: ImageSource, namespace: string, problems: Problem[]): GateQuestion[] {
+function readManifests(
+  { file, text }: ImageSource,
+  namespace: string,
+  problems: Problem[],
+  parts: FoundParts,
+): GateQuestion[] {
   const otherEnd = otherLineEnd.exec(text);
   if (otherEnd !== null) {
     problems.push(dividedLine(file, text, otherEnd));
@@ -89,6 +125,7 @@ function readManifests({ file, text }: ImageSource, namespace: string, problems:
   const parsed = parseDocuments(text, file, { bytes: largestSource, documents: maximumDocuments });
   append(problems, parsed.problems);
   const found: GateQuestion[] = [];
+  const before = parts.unread.length;
   for (const document of parsed.documents) {
     const problem: WorkloadReader['problem'] = (path, message, fix) =>
       problems.push(problemAt(document, path, message, fix));
@@ -102,9 +139,13 @@ function readManifests({ file, text }: ImageSource, namespace: string, problems:
           'kubectl adds fields for the merge key `<<`, which the gate does not read',
           'write the fields out',
         ),
+      object: (name) => parts.objects.add(keyOf(name)),
+      unread: (part) =>
+        parts.unread.push({ ...part, place: { ...document.positionOf(part.path), object: part.object } }),
     });
   }
-  if (found.length === 0 && parsed.problems.length === 0) problems.push(empty(file));
+  const isEmpty = found.length === 0 && parts.unread.length === before;
+  if (isEmpty && parsed.problems.length === 0) problems.push(empty(file));
   return found;
 }
 

@@ -1,17 +1,19 @@
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { sentenceOf, waiverWarnings } from './words.ts';
+import { isIncomplete, sentenceOf, unreadClauses, waiverWarnings } from './report-texts.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /**
  * Returns the decisions as JUnit XML, as Jenkins and GitLab read it: a suite for each namespace, a case for
  * each image. A denied image is a failure, an undecided or failed one is an error, and a waived one is
- * skipped.
+ * skipped. So are the parts of manifests that were not read: errors, or skipped if the caller lets them pass.
  */
 export function junitReport(result: GateResult): string {
   const suites = [...Map.groupBy(result.images, ({ namespace }) => namespace)].map(([namespace, images]) =>
     suite(namespace, images, result),
   );
-  const names = `name="portcullis admit" ${totals(result.images)}`;
+  const unread = unreadClauses(result);
+  const names = `name="portcullis admit" ${totals(result.images, result)}`;
+  if (unread.length > 0) suites.push(unreadSuite(unread, result));
   return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites ${names}>\n${suites.join('')}</testsuites>\n`;
 }
 
@@ -27,10 +29,27 @@ function suite(namespace: string, images: readonly GateImage[], result: GateResu
 ${images.map(testCase).join('')}  </testsuite>\n`;
 }
 
-function totals(images: readonly GateImage[]): string {
+function unreadSuite(clauses: readonly string[], result: GateResult): string {
+  const element = isIncomplete(result) ? 'error' : 'skipped';
+  const cases = clauses.map(
+    (clause) =>
+      `    <testcase classname="manifest" name="${attribute(clause)}" time="0">
+      <${element} message="${attribute(clause)}"/>
+    </testcase>\n`,
+  );
+  return `  <testsuite name="parts of manifests that were not read" time="0" ${totals([], result)}>
+${cases.join('')}  </testsuite>\n`;
+}
+
+/** @param withUnread counts the parts that were not read, too */
+function totals(images: readonly GateImage[], withUnread?: GateResult): string {
+  const unread = withUnread?.unread?.parts.length ?? 0;
+  const isError = withUnread !== undefined && isIncomplete(withUnread);
   const count = (...decisions: readonly GateImage['decision'][]): number =>
     images.filter(({ decision }) => decisions.includes(decision)).length;
-  return `tests="${images.length}" failures="${count('denied')}" errors="${count('undecided', 'failed')}" skipped="${count('waived')}"`;
+  const errors = count('undecided', 'failed') + (isError ? unread : 0);
+  const skipped = count('waived') + (isError ? 0 : unread);
+  return `tests="${images.length + unread}" failures="${count('denied')}" errors="${errors}" skipped="${skipped}"`;
 }
 
 function testCase(image: GateImage): string {

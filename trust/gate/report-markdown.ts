@@ -1,5 +1,14 @@
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { byDecision, countsLine, meaningOf, sentenceOf, summaryClause, waiverWarnings } from './words.ts';
+import {
+  byDecision,
+  countsLine,
+  isIncomplete,
+  meaningOf,
+  sentenceOf,
+  summaryClause,
+  unreadClauses,
+  waiverWarnings,
+} from './report-texts.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /** The largest summary of a step that GitHub shows. */
@@ -17,9 +26,13 @@ export function markdownReport(result: GateResult): string {
   const images = byDecision(result.images);
   const refused = images.filter(({ decision }) => decision !== 'admitted');
   const passes = images.every(({ decision }) => decision === 'admitted' || decision === 'waived');
-  const title = passes ? 'every image passes' : 'not every image passes';
+  const title = !passes
+    ? 'not every image passes'
+    : isIncomplete(result)
+      ? 'not every image is known'
+      : 'every image passes';
   const parts = [
-    `## Portcullis: ${title}\n\n${countsLine(result.counts)}, by the policy ${span(result.policyRevision)}.\n\n`,
+    `## Portcullis: ${title}\n\n${countsLine(result)}, by the policy ${span(result.policyRevision)}.\n\n`,
     '| Decision | Image | Namespace | Platform | Reason |\n| --- | --- | --- | --- | --- |\n',
   ];
   let bytes = parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
@@ -32,7 +45,8 @@ export function markdownReport(result: GateResult): string {
   };
   const rows = fill(images, (image) => take(row(image)));
   take('\n');
-  for (const warning of waiverWarnings(result)) take(`- ⚠️ ${span(warning)}\n`);
+  const unread = unreadClauses(result).map((clause) => `not read: ${clause}`);
+  for (const warning of [...waiverWarnings(result), ...unread]) take(`- ⚠️ ${span(warning)}\n`);
   take('\n');
   const details = rows < images.length ? 0 : fill(refused, (image) => take(reasons(image)));
   for (const image of result.images) {

@@ -3,7 +3,7 @@ import { basename, isAbsolute, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { reasonCodes } from '../policy/reason-codes.ts';
 import { explainReason } from '../verdict/explain-verdict.ts';
-import { meaningOf, sentenceOf, waiverWarnings } from './words.ts';
+import { isIncomplete, meaningOf, sentenceOf, unreadClauses, waiverWarnings } from './report-texts.ts';
 import type { GateImage, GateResult } from './types.ts';
 
 /** What a report says besides the decisions. */
@@ -45,12 +45,18 @@ export function sarifReport(result: GateResult, context: ReportContext): string 
     },
     invocations: [
       {
-        executionSuccessful: result.counts.failed === 0,
+        executionSuccessful: result.counts.failed === 0 && !isIncomplete(result),
         endTimeUtc: result.decidedAt,
-        toolExecutionNotifications: waiverWarnings(result).map((warning) => ({
-          level: 'warning',
-          message: { text: plain(warning) },
-        })),
+        toolExecutionNotifications: [
+          ...waiverWarnings(result).map((warning) => ({
+            level: 'warning',
+            message: { text: plain(warning) },
+          })),
+          ...unreadClauses(result).map((clause) => ({
+            level: isIncomplete(result) ? 'error' : 'warning',
+            message: { text: plain(`not read: ${clause}`) },
+          })),
+        ],
       },
     ],
     columnKind: 'utf16CodeUnits',

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import draft4 from 'ajv-draft-04';
 import fc from 'fast-check';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
-import { by, decided, foreign, bundle, ours, unreachable } from '../evidence/fixtures/made-evidence.ts';
+import { by, decided, foreign, bundle, ours, unreachable } from '../evidence/fixtures/sample-evidence.ts';
 import { policyOf } from '../evidence/fixtures/fixture-image.ts';
 import type { Verdict } from '../findings/types.ts';
 import { gateReport, gateText, reportFormats } from './reports.ts';
@@ -245,4 +245,32 @@ test('the Markdown summary shows texts of registries as text, and has at most 1 
 test('each format is complete text that ends with a newline', () => {
   for (const format of reportFormats) assert.match(gateReport(format, mixed, context), /\n$/, format);
   assert.match(gateText(mixed), /5 images: 1 admitted, 1 waived, 1 denied, 1 undecided, 1 failed\n$/);
+});
+
+test('a part that was not read is in each report: an error, and a warning if the caller lets it pass', () => {
+  const part = { place: { ...place, object: hostile }, why: 'it is not checked', fix: 'name it' };
+  const resultWith = (allowed: boolean): GateResult => ({
+    ...resultOf([imageOf(decided([bundle(ours)], policy))]),
+    unread: { allowed, parts: [part] },
+  });
+  const [strict, allowed] = [resultWith(false), resultWith(true)];
+  assert.match(gateText(strict), /^not read: .*\(deploy\/app one\.yaml:12\): it is not checked: name it$/mu);
+  assert.match(gateText(allowed), /^warning: not read: /mu);
+  assert.match(gateReport('markdown', strict, context), /not every image is known/u);
+  assert.match(gateReport('markdown', allowed, context), /every image passes/u);
+  assert.match(gateReport('junit', strict, context), /tests="2" failures="0" errors="1" skipped="0"/u);
+  assert.match(gateReport('junit', allowed, context), /tests="2" failures="0" errors="0" skipped="1"/u);
+  for (const [result, says] of [
+    [strict, /"executionSuccessful": false/u],
+    [allowed, /"executionSuccessful": true/u],
+  ] as const) {
+    const text = gateReport('sarif', result, context);
+    assert.ok(judgeSarif(JSON.parse(text)), JSON.stringify(judgeSarif.errors));
+    assert.match(text, says);
+  }
+  for (const [result, format] of reportFormats.flatMap((format) => [
+    [strict, format] as const,
+    [allowed, format] as const,
+  ]))
+    assert.match(gateReport(format, result, context), /it is not checked/u, format);
 });

@@ -4,7 +4,16 @@ import { markdownReport } from './report-markdown.ts';
 import { sarifReport } from './report-sarif.ts';
 import type { ReportContext } from './report-sarif.ts';
 import type { GateResult } from './types.ts';
-import { byDecision, countsLine, sentenceOf, summaryClause, waiverClauses, waiverWarnings } from './words.ts';
+import {
+  byDecision,
+  countsLine,
+  isIncomplete,
+  sentenceOf,
+  summaryClause,
+  unreadClauses,
+  waiverClauses,
+  waiverWarnings,
+} from './report-texts.ts';
 
 /** The formats of reports. */
 export const reportFormats = ['json', 'sarif', 'junit', 'markdown'] as const;
@@ -44,5 +53,7 @@ export function gateText(result: GateResult): string {
       return `${tree}${places.join('')}${advice}${waivers.join('')}${summary}`;
     });
   const warnings = waiverWarnings(result).map((warning) => `warning: ${warning}\n`);
-  return `${parts.join('')}${warnings.join('')}${countsLine(result.counts)}\n`;
+  const sort = isIncomplete(result) ? 'not read' : 'warning: not read';
+  const unread = unreadClauses(result).map((clause) => `${sort}: ${clause}\n`);
+  return `${parts.join('')}${warnings.join('')}${unread.join('')}${countsLine(result)}\n`;
 }

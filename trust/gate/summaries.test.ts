@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { readStatement } from '../attestation/statement.ts';
-import { newKey } from '../evidence/fixtures/made-evidence.ts';
+import { newKey } from '../evidence/fixtures/sample-evidence.ts';
 import { decodeBase64 } from '../json/strict-json.ts';
 import { writePem } from '../../base/pem/index.ts';
 import { loadPolicy } from '../policy/load.ts';

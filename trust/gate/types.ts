@@ -93,6 +93,13 @@ export interface WaiverNote {
   readonly place: string;
 }
 
+/** A part of a manifest that may lead to images which the run does not decide about. */
+export interface GateUnread {
+  readonly place: ImagePlace;
+  readonly why: string;
+  readonly fix: string;
+}
+
 /** The answer of the gate about all images of a run. */
 export interface GateResult {
   readonly policyRevision: string;
@@ -104,6 +111,12 @@ export interface GateResult {
     readonly expired: readonly WaiverNote[];
     /** They are in force, and let no image of this run pass. */
     readonly unused: readonly WaiverNote[];
+  };
+  /** Absent when every part of the manifests was read. */
+  readonly unread?: {
+    /** The caller lets them pass. */
+    readonly allowed: boolean;
+    readonly parts: readonly GateUnread[];
   };
   readonly images: readonly GateImage[];
 }

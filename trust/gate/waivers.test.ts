@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { loadCel } from '../attestation/cel-loaded.ts';
-import { attested, demand, statementText } from '../attestation/fixtures/made-attestations.ts';
+import { attested, demand, statementText } from '../attestation/fixtures/sample-attestations.ts';
 import { now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import {
   bundle,
@@ -17,7 +17,7 @@ import {
   reference,
   second,
   unreachable,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { normaliseReference } from '../requirements/named-images.ts';

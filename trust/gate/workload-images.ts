@@ -2,6 +2,8 @@ import { parseReference } from '../../base/distribution/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { recordOf } from '../json/strict-json.ts';
+import { groupOf, unreadParts } from './unread-parts.ts';
+import type { ObjectName, UnreadPart } from './unread-parts.ts';
 
 /** An image that a Kubernetes object names. */
 export interface WorkloadImage {
@@ -20,6 +22,10 @@ export interface WorkloadReader {
   problem(path: readonly PathSegment[], message: string, fix: string): void;
   /** There is a key `<<`, which is the merge key of YAML 1.1. Absent: such a key means nothing. */
   mergeKey?(path: readonly PathSegment[]): void;
+  /** An object was read. */
+  object?(name: ObjectName): void;
+  /** A part of a custom object may lead to images that are not read. */
+  unread?(part: UnreadPart): void;
 }
 
 /** The path of the pod's spec in each kind of workload (Kubernetes API reference, Workload Resources). */
@@ -37,6 +43,16 @@ const podSpecs: Readonly<Record<string, readonly string[]>> = {
 /** Another group may use the name of such a kind for something else. */
 const builtInGroups = /^((apps|batch|extensions)\/.*|v1|)$/;
 const containerLists = ['initContainers', 'containers', 'ephemeralContainers'] as const;
+/**
+ * What controllers turn into containers: templates of Argo Workflows (`container`, `script`, `sidecars`), and
+ * tasks of Tekton (`steps`, `sidecars`, `stepTemplate`). Built-in kinds have no such fields.
+ */
+const customLists = ['steps', 'sidecars'] as const;
+const customSingles = ['container', 'script', 'stepTemplate'] as const;
+/** References of Tekton. With a resolver or a bundle, what they name is fetched when they run. */
+const customRefs = ['taskRef', 'pipelineRef'] as const;
+/** A text that may name an image, also by an escape, a tag or a parameter. Go ignores the case of names. */
+const mayNameImage = /image|[\\!]|\{\{/iu;
 
 /** What to do about a reference that cannot be parsed. */
 export const correctReference = 'write it like registry.example.com/team/app:1';
@@ -57,9 +73,11 @@ export function referenceProblem(reference: string): string | undefined {
 export function podSpecPath(value: unknown): readonly string[] | undefined {
   const object = recordOf(value);
   const kind = textOf(object?.['kind']) ?? '';
-  const builtIn = builtInGroups.test(textOf(object?.['apiVersion']) ?? '');
-  return builtIn && Object.hasOwn(podSpecs, kind) ? podSpecs[kind] : undefined;
+  return isBuiltIn(object) && Object.hasOwn(podSpecs, kind) ? podSpecs[kind] : undefined;
 }
+
+const isBuiltIn = (object: Readonly<Record<string, unknown>> | undefined): boolean =>
+  builtInGroups.test(textOf(object?.['apiVersion']) ?? '');
 
 /**
  * Reads the images of a Kubernetes object, and of each object of a List: those of containers of every kind
@@ -84,19 +102,33 @@ export function readWorkload(
   const metadata = recordOf(object['metadata']);
   const own = textOf(metadata?.['namespace']) ?? '';
   const inNamespace = own === '' ? namespace : own;
-  const name = textOf(metadata?.['name']) ?? textOf(metadata?.['generateName']) ?? '';
+  const ownName = textOf(metadata?.['name']) ?? '';
+  const name = ownName === '' ? (textOf(metadata?.['generateName']) ?? '') : ownName;
   const called = `${kind} ${inNamespace === '' ? '' : `${inNamespace}/`}${name}`.trim();
   const steps = podSpecPath(object) ?? [];
   const spec = steps.reduce<unknown>((part, step) => recordOf(part)?.[step], object);
   if (recordOf(spec) === undefined)
     reader.problem(path, `the ${called} has no ${steps.join('.')}`, 'complete the object');
-  readPart(Array.isArray(items) ? rest : object, path, { called, namespace: inNamespace, reader });
+  const group = groupOf(object['apiVersion']);
+  readPart(Array.isArray(items) ? rest : object, path, {
+    ...{ called, namespace: inNamespace, reader, group, depth: path.length, read: new Set() },
+    isCustom: !isBuiltIn(object),
+  });
+  // A generated name is only the beginning of a name: no reference means that object.
+  if (ownName !== '') reader.object?.({ group, kind, namespace: inNamespace, name: ownName });
 }
 
 interface Reading {
   readonly called: string;
   readonly namespace: string;
   readonly reader: WorkloadReader;
+  /** The object is of a group that Kubernetes does not have itself. */
+  readonly isCustom: boolean;
+  readonly group: string;
+  /** How many steps of a path lead to the object. */
+  readonly depth: number;
+  /** The paths that were read as images, as JSON. */
+  readonly read: Set<string>;
 }
 
 /** Reads every list of containers of an object, wherever it is. */
@@ -108,9 +140,20 @@ function readPart(part: unknown, path: readonly PathSegment[], reading: Reading)
   const record = recordOf(part);
   if (record === undefined) return;
   if (containerLists.some((list) => Array.isArray(record[list]))) readSpec(record, path, reading);
+  if (reading.isCustom) {
+    readCustom(record, path, reading);
+    if (mayRun(path, reading))
+      for (const unread of unreadParts(record, path, reading, (at) => reading.read.has(JSON.stringify(at))))
+        reading.reader.unread?.(unread);
+  }
   for (const [key, value] of Object.entries(record))
     if (key === '<<' && reading.reader.mergeKey !== undefined) reading.reader.mergeKey([...path, key]);
     else readPart(value, [...path, key], reading);
+}
+
+/** Nothing runs from what a controller reports, or from the schema of a custom resource. */
+function mayRun(path: readonly PathSegment[], { group, depth, reader }: Reading): boolean {
+  return reader.unread !== undefined && path[depth] !== 'status' && group !== 'apiextensions.k8s.io';
 }
 
 function readSpec(
@@ -135,12 +178,76 @@ function readSpec(
   }
 }
 
+/** Reads the containers of controllers. Other kinds use the names of these fields for something else. */
+function readCustom(
+  part: Readonly<Record<string, unknown>>,
+  path: readonly PathSegment[],
+  reading: Reading,
+): void {
+  refuseUnread(part, path, reading);
+  for (const field of customSingles) {
+    const { image } = recordOf(part[field]) ?? {};
+    if (image !== undefined)
+      readImage(image, [...path, field, 'image'], `${reading.called}, ${field}`, reading);
+  }
+  for (const list of customLists) {
+    const entries = part[list];
+    if (!Array.isArray(entries)) continue;
+    for (const [index, entry] of entries.entries()) {
+      const { image, ref, name } = recordOf(entry) ?? {};
+      const object = `${reading.called}, ${list} ${textOf(name) ?? index}`;
+      if (image !== undefined) readImage(image, [...path, list, index, 'image'], object, reading);
+      else if (recordOf(ref) !== undefined)
+        reading.reader.problem(
+          [...path, list, index, 'ref'],
+          `${object}: its image is in another object, which is not read`,
+          'name the image of the step itself, or admit the object that it refers to and leave this one out',
+        );
+    }
+  }
+}
+
+/** Reports what becomes containers and cannot be read: texts of Argo Workflows, and what Tekton fetches. */
+function refuseUnread(
+  part: Readonly<Record<string, unknown>>,
+  path: readonly PathSegment[],
+  { called, reader }: Reading,
+): void {
+  const resource = recordOf(part['resource']) ?? {};
+  for (const [text, steps] of [
+    [part['podSpecPatch'], ['podSpecPatch']],
+    [resource['manifest'], ['resource', 'manifest']],
+  ] as const)
+    if (typeof text === 'string' && mayNameImage.test(text))
+      reader.problem(
+        [...path, ...steps],
+        `${called}, ${steps.join('.')}: images in a text are not read`,
+        'write images in fields of the object, and no image, parameter, escape or tag in the text',
+      );
+  if (recordOf(resource['manifestFrom']) !== undefined)
+    reader.problem(
+      [...path, 'resource', 'manifestFrom'],
+      `${called}: the manifest is an artifact, which is not read`,
+      'admit the manifest itself, and leave this object out',
+    );
+  for (const field of customRefs) {
+    const { resolver, bundle } = recordOf(part[field]) ?? {};
+    if (resolver !== undefined || bundle !== undefined)
+      reader.problem(
+        [...path, field],
+        `${called}, ${field}: its images are in another object, which is fetched when it runs and is not read`,
+        'refer to an object of the cluster by its name, and admit that object, too',
+      );
+  }
+}
+
 function readImage(
   reference: unknown,
   path: readonly PathSegment[],
   object: string,
-  { namespace, reader }: Reading,
+  { namespace, reader, read }: Reading,
 ): void {
+  read.add(JSON.stringify(path));
   const problem =
     typeof reference === 'string' && reference !== ''
       ? referenceProblem(reference)

@@ -18,7 +18,7 @@ import { faults, generatedFaults } from '../evidence/fixtures/faults.ts';
 import type { Fault } from '../evidence/fixtures/faults.ts';
 import { answerFixtures } from '../evidence/fixtures/fixture-registry.ts';
 import type { FixtureRepository } from '../evidence/fixtures/fixture-registry.ts';
-import { by, newKey } from '../evidence/fixtures/made-evidence.ts';
+import { by, newKey } from '../evidence/fixtures/sample-evidence.ts';
 import { contentToSign, useFallbackTag } from '../evidence/fixtures/signed-content.ts';
 import { gather } from './gather.ts';
 import { defaultLimits } from '../evidence/limits.ts';

@@ -10,14 +10,21 @@ type Kept<T> = { readonly answer: T } | { readonly thrown: unknown };
  * namespaces and containers ask it. A thrown error is remembered and thrown again. Questions are identified
  * by the digest of their parts. Do not use it for a function that depends on time.
  * @param max number of results kept
+ * @param maxSize most bytes that the questions of all kept results had, for results about as large as their
+ * question. Absent: results are small.
  */
 export function createMemory<T>(
   max: number,
+  maxSize?: number,
 ): (parts: readonly (string | Uint8Array)[], compute: () => T) => T {
-  const kept = new LRUCache<string, Kept<T>>({ max });
+  const kept = new LRUCache<string, Kept<T>>({ max, ...(maxSize === undefined ? {} : { maxSize }) });
   return (parts, compute) => {
     const hash = createHash('sha256');
-    for (const part of parts) hash.update(`${part.length}:`).update(part);
+    let size = 1;
+    for (const part of parts) {
+      hash.update(`${part.length}:`).update(part);
+      size += part.length;
+    }
     const key = hash.digest('base64');
     let known = kept.get(key);
     if (known === undefined) {
@@ -26,7 +33,7 @@ export function createMemory<T>(
       } catch (thrown) {
         known = { thrown };
       }
-      kept.set(key, known);
+      kept.set(key, known, maxSize === undefined ? {} : { size });
     }
     if ('thrown' in known) throw known.thrown;
     return known.answer;

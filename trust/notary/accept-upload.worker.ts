@@ -1,6 +1,6 @@
 import { serveThread } from '../../base/process/index.ts';
 import { accept, asBuffer } from './accept.ts';
-import type { JudgeCalls } from './judge-calls.ts';
+import type { JudgeCalls } from './upload-judge-calls.ts';
 import { differentTarget } from './same-targets.ts';
 
 /** Judges large uploads off the main thread. */

@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 import { createCollections } from './collections.ts';
-import { createJudge } from './judge.ts';
+import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
 import { openTrustStore } from './store.ts';

@@ -3,7 +3,7 @@ import type { KeyVault } from './key-vault.ts';
 import { listedOnlineKey } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 import { readRoot } from './remembered-files.ts';
-import type { Standings } from './standings.ts';
+import type { Standings } from './collection-states.ts';
 
 /**
  * The keys by which the service signs roles of a collection. The caller orders the calls for a collection.

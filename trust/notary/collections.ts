@@ -4,14 +4,14 @@ import { digested } from './accept.ts';
 import { createCollectionKeys } from './collection-keys.ts';
 import type { Upload } from './upload.ts';
 import type { NewFile } from './accept-input.ts';
-import type { Judge } from './judge.ts';
+import type { Judge } from './upload-judge.ts';
 import type { KeyVault } from './key-vault.ts';
 import type { OnlineKey } from './online-keys.ts';
 import { invalidUpdate, isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { renewOnline } from './renew.ts';
-import { createStandings } from './standings.ts';
-import type { Standing } from './standings.ts';
+import { createStandings } from './collection-states.ts';
+import type { Standing } from './collection-states.ts';
 import { fileToKeep } from './store.ts';
 import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
 

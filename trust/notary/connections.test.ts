@@ -48,9 +48,9 @@ async function come(from: string, text: string): Promise<(typeof open)[number]> 
   return one;
 }
 
-async function until(what: () => boolean, why: string): Promise<void> {
-  for (let waited = 0; !what(); waited += 5) {
-    assert.ok(waited < 10_000, why);
+async function until(what: () => boolean | Promise<boolean>, why: string): Promise<void> {
+  for (let waited = 0; !(await what()); waited += 5) {
+    assert.ok(waited < 60_000, why);
     await pause(5);
   }
 }
@@ -171,7 +171,6 @@ describe('uploads of the trust service', () => {
     const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;
     for (let count = 0; count < 4; count += 1)
       (await come('127.0.0.2', head)).socket.write(body.subarray(0, body.length - 100));
-    await pause(200);
     const post = async (): Promise<number> =>
       (
         await fetch(`${service.url}/tuf/a/`, {
@@ -180,10 +179,9 @@ describe('uploads of the trust service', () => {
           body,
         })
       ).status;
-    assert.equal(await post(), 503);
+    await until(async () => (await post()) === 503, 'the uploads have arrived');
     await isAnswered('127.0.0.2');
     for (const { socket } of open) socket.destroy();
-    await pause(200);
-    assert.equal(await post(), 400, 'what it is said to be invalid for is read');
+    await until(async () => (await post()) === 400, 'what it is said to be invalid for is read');
   });
 });

@@ -36,8 +36,9 @@ async function serve(folder: string): Promise<Served> {
 
 async function kill({ child }: Served): Promise<void> {
   const ended = once(child, 'exit');
-  child.kill('SIGKILL');
+  assert.ok(child.kill('SIGKILL'), 'it had ended before the kill');
   await ended;
+  assert.equal(child.signalCode, 'SIGKILL', 'it failed by itself');
 }
 
 describe('a trust service that is killed', () => {
@@ -70,6 +71,7 @@ describe('a trust service that is killed', () => {
     assert.equal((await post(address(), multipart(parts))).status, 200);
     const posted = new Map<number, Buffer>();
     let acknowledged = 1;
+    const met = { answered: 0, stored: 0, lost: 0 };
     for (let round = 0; round < kills; round += 1) {
       const publish = (): Promise<number | undefined> => {
         const bytes = targets(acknowledged + 1);
@@ -87,13 +89,15 @@ describe('a trust service that is killed', () => {
       const last = publish();
       await pause(round % 12);
       await kill(service);
-      if ((await last) === 200) acknowledged += 1;
+      const isAnswered = (await last) === 200;
+      if (isAnswered) acknowledged += 1;
       service = await serve(folder);
       const bytes = Buffer.from(await (await fetch(`${address()}targets.json`)).arrayBuffer());
       const version = (JSON.parse(bytes.toString()) as { signed: { version: number } }).signed.version;
       // The last publish may have been stored without an acknowledgement.
       assert.ok(version === acknowledged || version === acknowledged + 1, `${version} after ${acknowledged}`);
       if (version > 1) assert.ok(posted.get(version)?.equals(bytes), 'bytes posted are bytes served');
+      met[isAnswered ? 'answered' : version > acknowledged ? 'stored' : 'lost'] += 1;
       acknowledged = version;
       const files = await Promise.all(
         ['timestamp', 'snapshot'].map(async (role) =>
@@ -109,6 +113,8 @@ describe('a trust service that is killed', () => {
       assert.equal(feed.records[0]?.SHA256, sha256(files[0] ?? Buffer.alloc(0)));
     }
     await kill(service);
+    process.stdout.write(`# ${kills} kills, the publish at the kill: ${JSON.stringify(met)}\n`);
+    if (kills >= 20) assert.ok(met.stored + met.lost > 0, 'no kill came before the answer of a publish');
   });
 });
 

@@ -1,19 +1,22 @@
 import { createServer } from 'node:http';
-import type { IncomingMessage, RequestListener, Server } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import type { RequestListener, Server } from 'node:http';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import {
+  closeServer,
   connectionsCheckingInterval,
+  createHttpsServer,
   createTurns,
   limitHttpConnections,
+  listenOn,
+  readListenAddress,
+  refuseTunnel,
 } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { answerInTime } from './answer-in-time.ts';
 import { createCollections } from './collections.ts';
-import { createJudge } from './judge.ts';
+import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
 import { openTrustStore } from './store.ts';
@@ -65,6 +68,8 @@ const timeLimits = {
   keepAliveTimeout: 30_000,
   connectionsCheckingInterval,
 };
+/** How long requests in flight may take when the service ends, in ms. */
+const lastAnswersMs = 1000;
 /** Memory limit of all uploads that are being received: this many times the largest upload. */
 const uploadsAtOnce = 4;
 
@@ -119,10 +124,7 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     return {
       url,
       async close() {
-        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-        server.closeIdleConnections();
-        setTimeout(() => server.closeAllConnections(), 1000).unref();
-        await closed;
+        await closeServer(server, lastAnswersMs);
         await shut();
       },
     };
@@ -130,12 +132,6 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     await shut();
     throw thrown;
   }
-}
-
-/** Refuses CONNECT, which is for proxies (RFC 9110, section 9.3.6). */
-function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
-  socket.on('error', () => socket.destroy());
-  socket.end('HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
 }
 
 /**
@@ -150,21 +146,9 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
     fix: 'raise the limit of open files (LimitNOFILE) if that is the reason',
   });
 
-function tlsServer(
-  { certificate, key }: NonNullable<TrustServiceOptions['tls']>,
-  listener: RequestListener,
-): Server {
+function tlsServer(tls: NonNullable<TrustServiceOptions['tls']>, listener: RequestListener): Server {
   try {
-    return createTlsServer(
-      {
-        ...timeLimits,
-        handshakeTimeout: timeLimits.headersTimeout,
-        cert: certificate,
-        key,
-        minVersion: 'TLSv1.2',
-      },
-      listener,
-    );
+    return createHttpsServer(timeLimits, tls, listener);
   } catch (thrown) {
     throw asPortcullisError(thrown, {
       code: 'TRUST_SERVICE_TLS',
@@ -184,26 +168,11 @@ async function listen(server: Server, address: string, scheme: string): Promise<
     on: address,
     fix: 'name another address by --listen',
   } as const;
-  const [, host, port] =
-    /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(address) === null ? [] : splitAddress(address);
-  if (port === undefined)
+  const at = readListenAddress(address);
+  if (at === undefined)
     throw asPortcullisError(new Error('it is not HOST:PORT'), { ...failure, kind: 'invalid' });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ port: Number(port), ...(host === '' || host === undefined ? {} : { host }) }, () => {
-      server.removeListener('error', reject);
-      resolve();
-    });
-  }).catch((thrown: unknown) => {
+  const authority = await listenOn(server, at).catch((thrown: unknown) => {
     throw asPortcullisError(thrown, failure);
   });
-  const bound = server.address();
-  const actual = typeof bound === 'object' && bound !== null ? bound.port : Number(port);
-  const shown = host === undefined || host === '' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  return `${scheme}://${shown}:${actual}`;
-}
-
-function splitAddress(address: string): [string, string, string] {
-  const at = address.lastIndexOf(':');
-  return [address, address.slice(0, at).replace(/^\[|\]$/gu, ''), address.slice(at + 1)];
+  return `${scheme}://${authority}`;
 }

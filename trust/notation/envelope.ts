@@ -45,8 +45,11 @@ export function openEnvelope(mediaType: string, bytes: Uint8Array): Envelope {
   });
 }
 
-/** Nothing in the result depends on the time, or on the caller. */
-const remembered = createMemory<Envelope>(512);
+/**
+ * Nothing in the result depends on the time, or on the caller. An envelope may have a megabyte, and what is
+ * read from it keeps most of that.
+ */
+const remembered = createMemory<Envelope>(512, 16 * 1024 * 1024);
 
 function open(mediaType: string, bytes: Uint8Array): Envelope {
   const opened = openAs(mediaType, bytes);

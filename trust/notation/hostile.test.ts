@@ -25,6 +25,7 @@ import { judgeOcsp } from './revocation/ocsp.ts';
 import { makeNotationSignature } from './sign.ts';
 import { readStoreFile } from './store-file.ts';
 import { verifyTimestamp } from './timestamp.ts';
+import { processorMs } from '../../test/fixtures/cost.ts';
 
 const seeded = fuzzing(20_261_120, 300);
 const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}');
@@ -54,14 +55,14 @@ const damaged = (original: () => Uint8Array): fc.Arbitrary<Buffer> =>
 
 /** Runs `act`, checks its duration, and returns the thrown error. */
 function within(act: () => unknown): unknown {
-  const start = performance.now();
+  const start = processorMs();
   try {
     act();
     return undefined;
   } catch (error) {
     return error;
   } finally {
-    assert.ok(performance.now() - start < 1000, 'it took longer than a second');
+    assert.ok(processorMs() - start < 1000, 'it took more than a second of processor time');
   }
 }
 

@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
 import { bundleMediaType, inTotoPayloadType, signatureAnnotation } from '../evidence/cosign-names.ts';
-import { digest, dossierOf, item, reference, simpleFor } from '../evidence/fixtures/made-evidence.ts';
+import { digest, dossierOf, item, reference, simpleFor } from '../evidence/fixtures/sample-evidence.ts';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { largest, smallest } from '../../base/lists/index.ts';
 import { signaturesOnly } from '../sigstore/verify.ts';
@@ -75,7 +76,10 @@ function chainOf(
   authority: PkiRequirement,
   now: Date,
 ): Chain {
-  const key = [leaf, ...others].map(({ raw }) => raw.toString('base64')).join(' ');
+  // A digest: whoever signs may add a megabyte of other certificates.
+  const hash = createHash('sha256');
+  for (const { raw } of [leaf, ...others]) hash.update(`${raw.length}:`).update(raw);
+  const key = hash.digest('base64');
   const paths = kept.get(authority) ?? new LRUCache({ max: 64 });
   kept.set(authority, paths);
   const known = paths.get(key);

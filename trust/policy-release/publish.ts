@@ -10,7 +10,7 @@ import { releaseFailure } from './failure.ts';
 import { isFor, notNeeded, releasePath, releasesIn, releaseTarget, stageName } from './release.ts';
 import type { HaltRule, PolicyRelease, ReleaseStage, StagedNode } from './release.ts';
 import { sha256Of } from './source.ts';
-import { archivePlaces, storeArchive } from './to-places.ts';
+import { archivePlaces, storeArchive } from './publish-archive.ts';
 
 const role = 'targets';
 

@@ -6,7 +6,7 @@ import type { Building } from './building.ts';
 import { isRemappingPrefix, parseDockerReference } from './docker-reference.ts';
 import { durationPattern, instantPattern, parseDuration, parseInstant } from './duration.ts';
 import { describePattern } from './text-pattern.ts';
-import { describeSignedIdentity } from './signed-identity.ts';
+import { identityFields, describeSignedIdentity } from './signed-identity.ts';
 import type { SignedIdentity } from './signed-identity.ts';
 
 const name = { type: 'string', minLength: 1, maxLength: 1024 } as const;
@@ -106,15 +106,6 @@ export function refuseUnprovenAge(
     report(building, [...path, key], `${why}: ${key} can never be met`, `${fix}, or leave ${key} out`, 'key');
   return asked.length > 0;
 }
-
-const identityFields: Readonly<Record<SignedIdentity['type'], readonly string[]>> = {
-  matchExact: [],
-  matchRepoDigestOrExact: [],
-  matchRepository: [],
-  exactReference: ['dockerReference'],
-  exactRepository: ['dockerRepository'],
-  remapIdentity: ['prefix', 'signedPrefix'],
-};
 
 /** The form that each field must have. */
 const identityForms: Readonly<Record<string, (text: string) => boolean>> = {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
+import { processorMs } from '../../test/fixtures/cost.ts';
 
 const table: readonly (readonly [pattern: string, registry: string, repository: string, matches: boolean])[] =
   [
@@ -106,7 +107,7 @@ test('a glob without a star holds only its own text, and a star any continuation
 });
 
 test('matching stays linear for patterns made to backtrack', () => {
-  const started = performance.now();
+  const started = processorMs();
   assert.equal(globMatches('*a'.repeat(200), `${'a'.repeat(20_000)}b`), false);
   assert.equal(
     patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), {
@@ -115,5 +116,5 @@ test('matching stays linear for patterns made to backtrack', () => {
     }),
     false,
   );
-  assert.ok(performance.now() - started < 2000);
+  assert.ok(processorMs() - started < 2000);
 });

@@ -94,3 +94,13 @@ function remap(intended: DockerReference, prefix: string, signedPrefix: string):
   // A short name would be completed, so that the compared name would differ from the written one.
   return remapped?.text === text ? remapped : undefined;
 }
+
+/** The fields of each type of identity (containers-policy.json(5), signedIdentity). */
+export const identityFields: Readonly<Record<SignedIdentity['type'], readonly string[]>> = {
+  matchExact: [],
+  matchRepoDigestOrExact: [],
+  matchRepository: [],
+  exactReference: ['dockerReference'],
+  exactRepository: ['dockerRepository'],
+  remapIdentity: ['prefix', 'signedPrefix'],
+};

@@ -81,7 +81,8 @@ export async function logInRekor2(url: string, signed: LoggedSignature): Promise
   return entryOf(await postJson(`${url.replace(/\/+$/, '')}/api/v2/log/entries`, request));
 }
 
-const entryFields = [
+/** The fields of a transparency log entry (sigstore_rekor.proto, TransparencyLogEntry). */
+export const entryFields = [
   'logIndex',
   'logId',
   'kindVersion',

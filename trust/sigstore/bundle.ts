@@ -1,4 +1,5 @@
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { entryFields } from '../signers/rekor-v2.ts';
 
 /** The signed content: an envelope, or a signature over the artifact itself. */
 export type BundleContent =
@@ -93,15 +94,7 @@ const fields = {
   publicKey: ['hint'],
   certificate: ['rawBytes'],
   chain: ['certificates'],
-  entry: [
-    'logIndex',
-    'logId',
-    'kindVersion',
-    'integratedTime',
-    'inclusionPromise',
-    'inclusionProof',
-    'canonicalizedBody',
-  ],
+  entry: entryFields,
   logId: ['keyId'],
   kindVersion: ['kind', 'version'],
   promise: ['signedEntryTimestamp'],

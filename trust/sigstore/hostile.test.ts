@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
-import { digest, dossierOf, item, otherDigest, reference } from '../evidence/fixtures/made-evidence.ts';
+import { digest, dossierOf, item, otherDigest, reference } from '../evidence/fixtures/sample-evidence.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';

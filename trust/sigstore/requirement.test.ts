@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { digest, item, otherDigest } from '../evidence/fixtures/made-evidence.ts';
+import { digest, item, otherDigest } from '../evidence/fixtures/sample-evidence.ts';
 import { sealDossier } from '../evidence/dossier.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
 import { loadPolicy } from '../policy/load.ts';

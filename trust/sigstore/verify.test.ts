@@ -7,6 +7,7 @@ import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigs
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
 import { verifyArtifact } from './verify-artifact.ts';
 import type { Artifact, ArtifactFinding } from './verify-artifact.ts';
+import { processorMs } from '../../test/fixtures/cost.ts';
 
 type Json = Record<string, unknown>;
 
@@ -467,7 +468,7 @@ test('random bytes and JSON never verify, and never take long', async () => {
         fc.json().map((text) => Buffer.from(text)),
       ),
       async (bytes) => {
-        const began = performance.now();
+        const began = processorMs();
         assert.equal((await verify(Buffer.from(bytes))).verified, false);
         assert.equal(
           (
@@ -481,7 +482,7 @@ test('random bytes and JSON never verify, and never take long', async () => {
           ).verified,
           false,
         );
-        assert.ok(performance.now() - began < 1000);
+        assert.ok(processorMs() - began < 1000);
       },
     ),
     fuzzing(7, 200),

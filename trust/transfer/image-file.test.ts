@@ -20,6 +20,7 @@ import { digestOf } from '../../base/distribution/index.ts';
 import { openLayout } from './layout.ts';
 import type { LayoutRepository } from './layout.ts';
 import { useImageFile } from './image-file.ts';
+import { processorMs } from '../../test/fixtures/cost.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'portcullis-image-file-test-'));
 /** Temporary folders of the code under test. */
@@ -302,9 +303,9 @@ test('an index that lists one large manifest a thousand times is read once', asy
     join(folder, 'index.json'),
     JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1000 }, () => entry) }),
   );
-  const begun = performance.now();
+  const begun = processorMs();
   assert.equal((await openLayout(folder)).images().length, 1);
-  assert.ok(performance.now() - begun < 5_000);
+  assert.ok(processorMs() - begun < 5_000);
   writeFileSync(
     join(folder, 'index.json'),
     JSON.stringify({ schemaVersion: 2, manifests: Array.from({ length: 1001 }, () => entry) }),

@@ -149,18 +149,7 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
     async referrers(digest, { artifactType } = {}) {
       const found = entries.filter(({ subject }) => subject === digest);
       const descriptors = await Promise.all(
-        found.map(async (entry): Promise<Descriptor> => {
-          const { content } = await manifest(entry.digest);
-          const type =
-            content.artifactType ?? (content.kind === 'manifest' ? content.config.mediaType : undefined);
-          return {
-            mediaType: entry.mediaType,
-            digest: entry.digest,
-            size: entry.size,
-            annotations: content.annotations,
-            ...(type === undefined ? {} : { artifactType: type }),
-          };
-        }),
+        found.map(async (entry) => referrerOf(entry, (await manifest(entry.digest)).content)),
       );
       const wanted = descriptors.filter(
         (one) => artifactType === undefined || one.artifactType === artifactType,
@@ -189,14 +178,7 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       }
     },
     async finish({ children = true } = {}) {
-      const inside = new Set(children ? [] : entries.flatMap((entry) => entry.children));
-      const listed = entries.filter(({ digest, tag }) => tag !== undefined || !inside.has(digest));
-      const manifests = listed.map(({ mediaType, digest, size, tag }) => ({
-        mediaType,
-        digest,
-        size,
-        ...(tag === undefined ? {} : { annotations: { [tagAnnotation]: tag } }),
-      }));
+      const manifests = listedManifests(entries, children);
       await writeFile(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
       await writeFile(
         join(folder, 'index.json'),
@@ -204,6 +186,30 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       );
     },
   };
+}
+
+/** Returns the descriptor of an entry as the referrers API lists it. */
+function referrerOf({ mediaType, digest, size }: Entry, content: FetchedManifest['content']): Descriptor {
+  const type = content.artifactType ?? (content.kind === 'manifest' ? content.config.mediaType : undefined);
+  return {
+    mediaType,
+    digest,
+    size,
+    annotations: content.annotations,
+    ...(type === undefined ? {} : { artifactType: type }),
+  };
+}
+
+/** Returns the manifests of `index.json`. */
+function listedManifests(entries: readonly Entry[], children: boolean): readonly object[] {
+  const inside = new Set(children ? [] : entries.flatMap((entry) => entry.children));
+  const listed = entries.filter(({ digest, tag }) => tag !== undefined || !inside.has(digest));
+  return listed.map(({ mediaType, digest, size, tag }) => ({
+    mediaType,
+    digest,
+    size,
+    ...(tag === undefined ? {} : { annotations: { [tagAnnotation]: tag } }),
+  }));
 }
 
 async function read(files: LayoutFiles, path: string, on: string, limit: number): Promise<Buffer> {

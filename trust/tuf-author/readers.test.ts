@@ -14,7 +14,7 @@ import { initialiseTuf, refreshTuf } from '../tuf-client/folder-client.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import { topRoles } from '../tuf-metadata/model.ts';
 import type { TargetFile } from '../tuf-metadata/model.ts';
-import { beginCollection } from './begin-collection.ts';
+import { beginCollection } from './initial-collection.ts';
 import { addTargets, delegate, everyPath, removeTarget, rotateKeys, undelegate } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { AuthoredRole, Collection, Standing } from './collection.ts';

@@ -1,7 +1,7 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import type { Dialect, TargetFile } from '../tuf-metadata/model.ts';
-import { beginCollection } from './begin-collection.ts';
+import { beginCollection } from './initial-collection.ts';
 import { rotateKeys } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';

@@ -56,20 +56,9 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
   const limits = { ...defaultLimits, ...input.limits };
   let trusted = await newestRoot(input, limits);
 
-  const required = async (name: string, role: string, most: number): Promise<Buffer> => {
-    const bytes = await source.fetch(name, most);
-    if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', role, `${name} is not there`);
-    return bytes;
-  };
-  const sizeOf = (role: string, { length }: FileMeta): number => {
-    if (length !== undefined && length > limits.metadataBytes)
-      throw tufFailure(
-        'TRUST_TUF_TOO_LARGE',
-        role,
-        `${length} bytes were signed, and the limit is ${limits.metadataBytes}`,
-      );
-    return length ?? limits.unsizedBytes;
-  };
+  const required = (name: string, role: string, most: number): Promise<Buffer> =>
+    fetchRequired(source, name, role, most);
+  const sizeOf = (role: string, meta: FileMeta): number => sizeLimit(role, meta, limits);
 
   const bringTimestamp = async (): Promise<void> => {
     const kept = await store.load('timestamp');
@@ -134,23 +123,10 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     await store.save(name, bytes);
   };
 
-  /**
-   * Refuses an absent role that was trusted before. As long as it is delegated to, it cannot become a role
-   * that never published.
-   */
-  const refuseHeldBack = async (name: string, delegator: string): Promise<void> => {
-    if ((await store.load(name)) !== undefined)
-      throw tufFailure(
-        'TRUST_TUF_ROLLBACK',
-        name,
-        `the snapshot no longer names it, although ${delegator} still delegates to it`,
-      );
-  };
-
   /** @returns whether the role is there and can be trusted */
   const bring = async ({ name, delegator, unlisted, optional }: RoleAsked): Promise<boolean> => {
     if (unlisted === true) {
-      await refuseHeldBack(name, delegator);
+      await refuseHeldBack(store, name, delegator);
       return false;
     }
     return bringTargets(name, delegator).then(
@@ -178,6 +154,36 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     find: (path) => run((current) => searchTarget(path, limits.roles, current)),
     run,
   };
+}
+
+async function fetchRequired(source: TufSource, name: string, role: string, most: number): Promise<Buffer> {
+  const bytes = await source.fetch(name, most);
+  if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', role, `${name} is not there`);
+  return bytes;
+}
+
+/** Returns the most bytes that a file may have. @throws TRUST_TUF_TOO_LARGE if more were signed */
+function sizeLimit(role: string, { length }: FileMeta, limits: TufLimits): number {
+  if (length !== undefined && length > limits.metadataBytes)
+    throw tufFailure(
+      'TRUST_TUF_TOO_LARGE',
+      role,
+      `${length} bytes were signed, and the limit is ${limits.metadataBytes}`,
+    );
+  return length ?? limits.unsizedBytes;
+}
+
+/**
+ * Refuses an absent role that was trusted before. As long as it is delegated to, it cannot become a role
+ * that never published.
+ */
+async function refuseHeldBack(store: TufStore, name: string, delegator: string): Promise<void> {
+  if ((await store.load(name)) !== undefined)
+    throw tufFailure(
+      'TRUST_TUF_ROLLBACK',
+      name,
+      `the snapshot no longer names it, although ${delegator} still delegates to it`,
+    );
 }
 
 /** Runs a search to its end, with each role that it asks for. */

@@ -6,11 +6,10 @@ import type {
   FileMeta,
   RoleKeys,
   Signed,
-  TargetFile,
   TopRole,
   TufSignature,
 } from './model.ts';
-import { readKeys, readRoleKeys, rolesByName } from './read-tuf.ts';
+import { readKeys, readRoleKeys, readTargetFile, rolesByName } from './read-tuf.ts';
 import { entriesAt, listAt, objectAt, textAt, textsAt, timeAt, wholeAt } from './reading.ts';
 import type { Json } from './reading.ts';
 
@@ -61,7 +60,7 @@ export function readNotarySigned(type: TopRole, fields: Json): Signed {
     return { ...common, type, meta: new Map(meta) };
   }
   const targets = entriesAt(fields['targets'] ?? {}, 'targets').map(
-    ([path, value]) => [path, readTargetFile(path, value)] as const,
+    ([path, value]) => [path, readTargetFile(path, value, readHashes)] as const,
   );
   return {
     ...common,
@@ -77,16 +76,6 @@ function readFileMeta(value: unknown, at: string): FileMeta {
     version: undefined,
     length: wholeAt(fields['length'], `${at}.length`, 1),
     hashes: readHashes(fields['hashes'], `${at}.hashes`),
-  };
-}
-
-function readTargetFile(path: string, value: unknown): TargetFile {
-  const at = `target ${JSON.stringify(path)}`;
-  const fields = objectAt(value, at);
-  return {
-    length: wholeAt(fields['length'], `${at}.length`, 0),
-    hashes: readHashes(fields['hashes'], `${at}.hashes`),
-    custom: fields['custom'],
   };
 }
 

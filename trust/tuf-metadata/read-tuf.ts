@@ -132,12 +132,17 @@ function readTargets(fields: Json): Body<Targets> {
   };
 }
 
-function readTargetFile(path: string, value: unknown): TargetFile {
+/** @param hashesAt reads the hashes, which the two forms of metadata encode differently */
+export function readTargetFile(
+  path: string,
+  value: unknown,
+  hashesAt: (value: unknown, at: string) => Readonly<Record<string, string>> = readHashes,
+): TargetFile {
   const at = `target ${JSON.stringify(path)}`;
   const fields = objectAt(value, at);
   return {
     length: wholeAt(fields['length'], `${at}.length`, 0),
-    hashes: readHashes(fields['hashes'], `${at}.hashes`),
+    hashes: hashesAt(fields['hashes'], `${at}.hashes`),
     custom: fields['custom'],
   };
 }

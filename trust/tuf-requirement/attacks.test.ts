@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { fileOf } from '../tuf/fixtures/repository.fixture.ts';
 import type { Verdict } from '../findings/types.ts';
-import { attacks, raise, serveGood } from './attacks.fixture.ts';
+import { attacks } from './attacks.fixture.ts';
+import { raise, serveGood } from './attacked-repository.fixture.ts';
 import { digestOf, image, one, says, scene, two } from './scene.fixture.ts';
 
 /** Each attack is refused for its own reason, and a good refresh works afterwards. */

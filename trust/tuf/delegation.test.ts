@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { covers, delegatesFor } from './delegation.ts';
 import type { Targets } from '../tuf-metadata/model.ts';
+import { processorMs } from '../../test/fixtures/cost.ts';
 
 const patterns = (...list: string[]) => ({ kind: 'patterns', patterns: list }) as const;
 
@@ -32,9 +33,9 @@ test('a wildcard stays in its folder', () => {
 });
 
 test('a pattern of many wildcards is matched in bounded time', () => {
-  const started = performance.now();
+  const started = processorMs();
   assert.equal(covers(patterns('*a'.repeat(2000)), 'a'.repeat(4000).concat('b')), false);
-  assert.ok(performance.now() - started < 2000);
+  assert.ok(processorMs() - started < 2000);
 });
 
 test('a pattern without wildcards covers itself alone', () => {

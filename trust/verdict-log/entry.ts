@@ -41,7 +41,7 @@ export interface RetentionEntry {
   readonly days: number;
 }
 
-/** A plugin of the node changed what a container asks for, before the ceilings of its verdict applied. */
+/** A plugin of the node changed what a container asks for, within the ceilings of its verdict. */
 export interface AdjustmentEntry {
   readonly kind: 'adjustment';
   readonly time: string;
@@ -53,6 +53,17 @@ export interface AdjustmentEntry {
 }
 
 export type LogEntry = VerdictEntry | KeyEntry | RetentionEntry | AdjustmentEntry;
+
+/**
+ * A row of a kind that a later version writes. Its hash is chained as any other, and its content means
+ * nothing here: a verifier counts it, and does not report the log as broken.
+ */
+export interface UnknownEntry {
+  readonly kind: 'unknown';
+  readonly time: string;
+  /** The kind that the row names. */
+  readonly named: string;
+}
 
 const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
   verdict: [
@@ -71,10 +82,15 @@ const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
   retention: ['time', 'through', 'days'],
   adjustment: ['time', 'verdict', 'container', 'changes'],
 };
+/** `unknown` is how a reader calls the others. */
+const kindName = /^(?!unknown$)[a-z][a-z-]{0,63}$/u;
 const numbers: readonly string[] = ['through', 'days'];
 
-/** Parses an entry's text. Returns a sentence when this program does not write such an entry. */
-export function parseEntry(text: string): LogEntry | { readonly problem: string } {
+/**
+ * Parses an entry's text. Returns a sentence when no version writes such an entry. Rows of each kind, also of
+ * a later one, are canonical JSON with a kind in lower case and the time.
+ */
+export function parseEntry(text: string): LogEntry | UnknownEntry | { readonly problem: string } {
   let value: Readonly<Record<string, unknown>> | undefined;
   try {
     value = recordOf(parseJson(text));
@@ -82,8 +98,14 @@ export function parseEntry(text: string): LogEntry | { readonly problem: string 
     return { problem: 'its entry is not JSON' };
   }
   const kind = value?.['kind'];
-  if (value === undefined || typeof kind !== 'string' || !Object.hasOwn(fields, kind))
-    return { problem: 'its entry is of no known kind' };
+  if (value === undefined || typeof kind !== 'string' || !kindName.test(kind))
+    return { problem: 'its entry names no kind' };
+  if (!Object.hasOwn(fields, kind)) {
+    const { time } = value;
+    return typeof time === 'string' && canonicalJson(value) === text
+      ? { kind: 'unknown', time, named: kind }
+      : { problem: 'its entry is of no known kind, and not in the form of one' };
+  }
   const expected = fields[kind as LogEntry['kind']];
   const right = expected.every(
     (field) => typeof value[field] === (numbers.includes(field) ? 'number' : 'string'),

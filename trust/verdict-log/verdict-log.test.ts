@@ -378,6 +378,20 @@ test('retention drops texts, says so in the log, and the chain still verifies', 
   );
 });
 
+test('a row of a later kind is chained, counted and not judged; one without the form of a row is a problem', async (t) => {
+  const kit = await openKit(t);
+  const time = now.toISOString();
+  await kit.database.write([appendStatement({ kind: 'later-kind', more: [1], time } as never)]);
+  const { ok, unknown, problems } = verify(kit.path);
+  assert.deepEqual([ok, unknown, problems], [true, 1, []]);
+  await kit.database.write([appendStatement({ kind: 'Later', time } as never)]);
+  await kit.database.write([appendStatement({ kind: 'timeless' } as never)]);
+  assert.deepEqual(
+    verify(kit.path).problems.map(({ code }) => code),
+    ['TRUST_LOG_ENTRY_MALFORMED', 'TRUST_LOG_ENTRY_MALFORMED'],
+  );
+});
+
 test('a retention that names rows to come is refused by verification', async (t) => {
   const kit = await openKit(t);
   await kit.database.write([

@@ -20,6 +20,8 @@ export interface LogVerification {
   readonly unsigned: number;
   /** Number of rows whose texts retention has dropped. */
   readonly dropped: number;
+  /** Number of rows of kinds that this version does not know: they are chained, and not judged. */
+  readonly unknown: number;
   /** Public keys of the checkpoints, in the order in which the log names them. */
   readonly keys: readonly string[];
   /** At most {@link mostProblems}. Further problems are only counted. */
@@ -90,6 +92,7 @@ export function verifyLog(source: LogSource, options: VerifyLogOptions = {}): Lo
     checkpoints,
     unsigned: Math.max(0, head().size - signedUpTo),
     dropped: walk.dropped(),
+    unknown: walk.unknown(),
     keys: walk.keys.map(({ key }) => key.text),
     problems,
     problemCount,
@@ -126,6 +129,7 @@ function createWalk(source: LogSource, report: ReportProblem) {
   const keys: { readonly key: NoteKey; readonly seq: number }[] = [];
   const texts = createTextCheck(source, report);
   let through = 0;
+  let unknown = 0;
 
   function row(stored: LogRow): void {
     const expected = hashes.length;
@@ -152,7 +156,8 @@ function createWalk(source: LogSource, report: ReportProblem) {
     const entry = parseEntry(stored.entry);
     if ('problem' in entry)
       return report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq}: ${entry.problem}`, stored.seq);
-    if (entry.kind === 'verdict') texts.verdict(stored, entry);
+    if (entry.kind === 'unknown') unknown += 1;
+    else if (entry.kind === 'verdict') texts.verdict(stored, entry);
     else if (entry.kind === 'retention') {
       if (entry.through >= stored.seq)
         report(
@@ -174,6 +179,7 @@ function createWalk(source: LogSource, report: ReportProblem) {
     keys,
     head: (): LogHead => ({ size: hashes.length - 1, hash: hashes.at(-1) ?? '' }),
     hashAt: (size: number) => hashes[size],
+    unknown: () => unknown,
     dropped: () => texts.dropped(through),
     finish: () => texts.finish(through),
   };

@@ -9,7 +9,7 @@ import {
   otherDigest,
   ours,
   reference,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { Verdict } from '../findings/types.ts';
 import { adviceOf } from './advice.ts';
 

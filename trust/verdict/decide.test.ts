@@ -16,7 +16,7 @@ import {
   simple,
   simpleFor,
   unreachable,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import type { Verdict } from '../findings/types.ts';
 import { decideUnseen } from './decide-unseen.ts';

@@ -7,6 +7,7 @@ import { normaliseReference } from '../requirements/named-images.ts';
 import type { NormalisedReference } from '../requirements/named-images.ts';
 import type { DecideInput, Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
+import { withShortTexts } from './reason-lengths.ts';
 import { evaluateRequirement } from './requirement.ts';
 import { earliest, isUnproven } from '../findings/evaluation.ts';
 import type { Answer, Evaluation } from '../findings/evaluation.ts';
@@ -51,7 +52,7 @@ export function decide(input: DecideInput): Verdict {
       counted: answer === 'yes',
       text: `${name}${input.dossier.digest === '' ? '' : ` (${input.dossier.digest})`}${inNamespace(input.namespace)} is ${word}`,
       code: { admit: 'TRUST_ADMITTED', deny: 'TRUST_DENIED', undecided: 'TRUST_UNDECIDED' }[outcome],
-      children: [reason],
+      children: [withShortTexts(reason)],
     },
     ceilings: answer === 'yes' ? rules.map((rule) => rule.ceiling) : [],
     ...(answer === 'yes' && requested.length > 0 ? { requestedEntitlements: requested } : {}),

@@ -13,7 +13,7 @@ import {
   reference,
   second,
   unreachable,
-} from '../evidence/fixtures/made-evidence.ts';
+} from '../evidence/fixtures/sample-evidence.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import type { Requirement, TrustPolicy } from '../requirements/types.ts';
 import { mayAdmit } from '../policy/matching.ts';

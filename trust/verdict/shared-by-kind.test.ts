@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { digestOf } from '../../base/distribution/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { dossierOf, item } from '../evidence/fixtures/made-evidence.ts';
+import { dossierOf, item } from '../evidence/fixtures/sample-evidence.ts';
 import { createTestKey } from '../gpg/fixtures/openpgp-signer.ts';
 import { readKeyRing } from '../gpg/key-ring.ts';
 import { policyKey } from '../keys/public-key.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
-import { digest, dossierOf, item, reference } from '../evidence/fixtures/made-evidence.ts';
+import { digest, dossierOf, item, reference } from '../evidence/fixtures/sample-evidence.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
 import { bundleVerifications } from '../keys/remembered.ts';

@@ -125,7 +125,10 @@ test('the end of a process is reported once', async () => {
 
 test('loopback of either version is reached, and a closed port is reported', async () => {
   for (const version of [4, 6] as const) {
-    const server = createServer((one) => one.end('hi')).listen(0, version === 4 ? '127.0.0.1' : '::1');
+    const server = createServer((one) => one.on('error', () => one.destroy()).end('hi')).listen(
+      0,
+      version === 4 ? '127.0.0.1' : '::1',
+    );
     await new Promise((resolve) => server.once('listening', resolve));
     const { port } = server.address() as { port: number };
     const fd = openLoopbackSocket(version);

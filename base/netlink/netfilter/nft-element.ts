@@ -1,46 +1,74 @@
 /** One element of an nf_tables set as bytes. Source: linux/netfilter/nf_tables.h. Pure. */
 
-import { attribute, text } from '../protocol/wire.ts';
-
+/** Returns the width of a part of a key or value, padded to four bytes. */
 export const padded = (width: number): number => (width + 3) & ~3;
 
 const NLA_F_NESTED = 0x8000;
+const NFTA_SET_ELEM_USERDATA = 6;
 const attributeHeader = 4;
+/** A comment as `nft list` shows it is libnftnl's udata: type 0, length, text with its NUL. */
+const commentHeader = attributeHeader + 2;
+
+const elementLength = (key: Uint8Array, value: Uint8Array | undefined, comment: string | undefined): number =>
+  3 * attributeHeader +
+  padded(key.length) +
+  (value === undefined ? 0 : 2 * attributeHeader + padded(value.length)) +
+  (comment === undefined ? 0 : padded(commentHeader + comment.length + 1));
 
 /**
  * Returns NFTA_LIST_ELEM of an element without a verdict, in one buffer: building these is most of the cost
  * of a change of many elements.
  */
 export function plainElement(key: Uint8Array, value: Uint8Array | undefined, comment?: string): Buffer {
-  if (comment !== undefined) return commented(key, value, comment);
-  const valueBytes = value === undefined ? 0 : 2 * attributeHeader + padded(value.length);
-  const bytes = Buffer.alloc(3 * attributeHeader + padded(key.length) + valueBytes);
-  const head = (at: number, type: number, length: number): void => {
-    bytes.writeUInt16LE(attributeHeader + length, at);
-    bytes.writeUInt16LE(type, at + 2);
-  };
-  head(0, 1 | NLA_F_NESTED, bytes.length - attributeHeader);
-  head(4, 1 | NLA_F_NESTED, attributeHeader + padded(key.length));
-  head(8, 1, key.length);
-  bytes.set(key, 12);
-  if (value === undefined) return bytes;
-  const at = 12 + padded(key.length);
-  head(at, 2 | NLA_F_NESTED, attributeHeader + padded(value.length));
-  head(at + 4, 1, value.length);
-  bytes.set(value, at + 8);
+  const bytes = Buffer.allocUnsafe(elementLength(key, value, comment));
+  writePlainElement(bytes, 0, key, value, comment);
   return bytes;
 }
 
-const NFTA_SET_ELEM_USERDATA = 6;
-
 /**
- * Returns an element with a comment as `nft list` shows it (libnftnl's udata: type 0, length, text with its
- * NUL).
+ * Writes NFTA_LIST_ELEM of an element without a verdict.
+ * @param at a multiple of four, with enough room after it
+ * @param comment ASCII
+ * @returns where it ends
  */
-function commented(key: Uint8Array, value: Uint8Array | undefined, comment: string): Buffer {
-  const plain = plainElement(key, value);
-  const words = text(comment);
-  const data = attribute(NFTA_SET_ELEM_USERDATA, Buffer.concat([Buffer.of(0, words.length), words]));
-  plain.writeUInt16LE(plain.length + data.length, 0);
-  return Buffer.concat([plain, data]);
+export function writePlainElement(
+  bytes: Buffer,
+  at: number,
+  key: Uint8Array,
+  value: Uint8Array | undefined,
+  comment?: string,
+): number {
+  const end = at + elementLength(key, value, comment);
+  header(bytes, at, 1 | NLA_F_NESTED, end - at);
+  header(bytes, at + 4, 1 | NLA_F_NESTED, 2 * attributeHeader + padded(key.length));
+  let next = contents(bytes, at + 8, 1, key);
+  if (value !== undefined) {
+    header(bytes, next, 2 | NLA_F_NESTED, 2 * attributeHeader + padded(value.length));
+    next = contents(bytes, next + 4, 1, value);
+  }
+  if (comment === undefined) return end;
+  header(bytes, next, NFTA_SET_ELEM_USERDATA, commentHeader + comment.length + 1);
+  bytes[next + 4] = 0;
+  bytes[next + 5] = comment.length + 1;
+  bytes.write(comment, next + commentHeader, 'latin1');
+  bytes.fill(0, next + commentHeader + comment.length, end);
+  return end;
+}
+
+/** Two little-endian numbers: the length of an attribute with its header, and its type. */
+function header(bytes: Buffer, at: number, type: number, length: number): void {
+  bytes[at] = length & 255;
+  bytes[at + 1] = length >> 8;
+  bytes[at + 2] = type & 255;
+  bytes[at + 3] = type >> 8;
+}
+
+/** Writes an attribute. @returns where the next one begins */
+function contents(bytes: Buffer, at: number, type: number, value: Uint8Array): number {
+  header(bytes, at, type, attributeHeader + value.length);
+  let next = at + attributeHeader;
+  // Some bytes: a call of `set` costs more than they do.
+  for (const byte of value) bytes[next++] = byte;
+  while ((next & 3) !== 0) bytes[next++] = 0;
+  return next;
 }

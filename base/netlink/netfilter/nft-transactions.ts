@@ -2,7 +2,8 @@ import { NLM_F_ACK, attributesOf, be16, u8 } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 
 /**
- * nf_tables: transactions, and the generation of the namespace's rules, which every transaction increments.
+ * nf_tables: transactions, and the generation of the namespace's rules, which every transaction that
+ * changes something increments.
  * Sources: linux/netfilter/nfnetlink.h, nf_tables.h.
  */
 
@@ -28,7 +29,11 @@ export function generationOf(filter: NetlinkSocket): number {
   return answer === undefined ? -1 : (attributesOf(answer.body, 4).get(1)?.readUInt32BE(0) ?? -1);
 }
 
-/** How often a socket changed rules: each change increments the generation by one. */
+/**
+ * How often a socket changed rules: each change increments the generation by one. A transaction that finds
+ * everything as it asks for changes nothing and increments nothing (net/netfilter/nf_tables_api.c,
+ * nf_tables_commit). To count it would make the change of another program look like ours.
+ */
 const changes = new WeakMap<NetlinkSocket, number>();
 /** Returns how often a socket has changed rules. */
 export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
@@ -46,6 +51,7 @@ export function transact(socket: NetlinkSocket, requests: readonly Request[]): v
     flags: 0,
     body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES)]),
   });
+  const before = generationOf(socket);
   // One acknowledgement, for the last request, is enough: each refusal is reported anyway.
   const last = requests.length - 1;
   const refusal = socket.send([
@@ -56,5 +62,5 @@ export function transact(socket: NetlinkSocket, requests: readonly Request[]): v
     mark('end a transaction', NFNL_MSG_BATCH_END),
   ])[0];
   if (refusal !== undefined) throw refusal.error;
-  changes.set(socket, changesBy(socket) + 1);
+  if (generationOf(socket) !== before) changes.set(socket, changesBy(socket) + 1);
 }

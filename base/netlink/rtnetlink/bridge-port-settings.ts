@@ -1,15 +1,19 @@
-import { IFLA_IFALIAS, IFLA_LINKINFO, noOwnIpv6Attribute, nameOf, RTM_NEWLINK, target } from './links.ts';
+import { noOwnIpv6Attribute, nameOf, target } from './links.ts';
 import type { LinkName } from './links.ts';
 import type { Request } from '../protocol/socket.ts';
 import { attribute, nested, text, u8 } from '../protocol/wire.ts';
+import {
+  IFLA_IFALIAS,
+  IFLA_LINKINFO,
+  RTM_NEWLINK,
+  IFLA_BRPORT_ISOLATED,
+  IFLA_BRPORT_MODE,
+  IFLA_BRPORT_UNICAST_FLOOD,
+  IFLA_INFO_SLAVE_DATA,
+  IFLA_INFO_SLAVE_KIND,
+} from './message-numbers.ts';
 
 /** rtnetlink: what a link does as the port of a bridge. Source: linux/if_link.h. */
-
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
-const IFLA_BRPORT_MODE = 4;
-const IFLA_BRPORT_UNICAST_FLOOD = 9;
-const IFLA_BRPORT_ISOLATED = 33;
 
 export interface PortSettings {
   /** The bridge may send a frame back to the port where it came from. */

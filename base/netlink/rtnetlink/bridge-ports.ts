@@ -1,13 +1,12 @@
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, zeros } from '../protocol/wire.ts';
 import type { Request } from '../protocol/socket.ts';
+import { RTM_NEWMDB, RTM_NEWNEIGH } from './message-numbers.ts';
 
 /**
  * rtnetlink: the MAC addresses and multicast groups behind the ports of a bridge. Sources: linux/neighbour.h,
  * linux/if_bridge.h, bridge(8).
  */
 
-const RTM_NEWNEIGH = 28;
-const RTM_NEWMDB = 84;
 const MDBA_SET_ENTRY = 1;
 const MDB_PERMANENT = 1;
 const ETH_P_IPV6 = 0x86dd;

@@ -1,21 +1,23 @@
 import { attribute, attributesOf, nested, text, u32, u8, zeros } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import {
+  IFLA_AF_SPEC,
+  IFLA_BRIDGE_FLAGS,
+  IFLA_BRIDGE_VLAN_INFO,
+  IFLA_BR_VLAN_FILTERING,
+  IFLA_EXT_MASK,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  RTM_DELLINK,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+  RTM_SETLINK,
+} from './message-numbers.ts';
 
 /** VLANs of bridges and their ports. Source: linux/if_bridge.h, linux/if_link.h. */
 
-const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
-const RTM_SETLINK = 19;
 const AF_BRIDGE = 7;
-const IFLA_LINKINFO = 18;
-const IFLA_AF_SPEC = 26;
-const IFLA_EXT_MASK = 29;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
-const IFLA_BR_VLAN_FILTERING = 7;
-const IFLA_BRIDGE_FLAGS = 0;
-const IFLA_BRIDGE_VLAN_INFO = 2;
 const BRIDGE_FLAGS_SELF = 2;
 const BRIDGE_VLAN_INFO_PVID = 2;
 const BRIDGE_VLAN_INFO_UNTAGGED = 4;

@@ -1,21 +1,8 @@
-import {
-  AF_NETLINK,
-  MSG_TRUNC,
-  NETLINK_ROUTE,
-  SOCK_NONBLOCK,
-  SOCK_RAW,
-  SOL_SOCKET,
-  SO_RCVBUFFORCE,
-  bindNetlink,
-  closeFd,
-  enter,
-  isErrno,
-  receiveWaiting,
-  setSockOpt,
-  socket,
-} from '../../kernel/index.ts';
-import { RTM_DELLINK, RTM_NEWLINK, readLink } from './links.ts';
+import { MSG_TRUNC, closeFd, receiveWaiting } from '../../kernel/index.ts';
+import { readLink } from './links.ts';
+import { RTM_DELLINK, RTM_NEWLINK } from './message-numbers.ts';
 import type { Link } from './links.ts';
+import { openEventSocket, requireOverflow } from './event-socket.ts';
 import { decodeMessages } from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 
@@ -43,8 +30,6 @@ export interface Drained {
 const AF_BRIDGE = 7;
 
 const RTMGRP_LINK = 1;
-/** Holds a thousand events. The kernel takes no memory while there are none. */
-const waitingBytes = 2 * 1024 * 1024;
 const longest = 64 * 1024;
 
 /**
@@ -52,14 +37,7 @@ const longest = 64 * 1024;
  * @throws PortcullisError if the kernel refuses the socket or its options
  */
 export function openLinkEvents(): LinkEvents {
-  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
-  try {
-    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
-    bindNetlink(fd, RTMGRP_LINK);
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
+  const fd = openEventSocket(RTMGRP_LINK);
   const buffer = Buffer.allocUnsafeSlow(longest);
   return {
     drain() {
@@ -73,9 +51,7 @@ export function openLinkEvents(): LinkEvents {
           if (length > buffer.length) missed = true;
           else for (const message of decodeMessages(buffer.subarray(0, length))) note(message, gone, changed);
         } catch (thrown) {
-          // More events arrived than the socket holds. The kernel says so once, and the events in the socket
-          // can still be read.
-          if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
+          requireOverflow(thrown);
           missed = true;
         }
       }

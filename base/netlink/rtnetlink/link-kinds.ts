@@ -1,22 +1,24 @@
 import { attribute, be16, nested, text, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from '../protocol/wire.ts';
 import type { Request } from '../protocol/socket.ts';
+import {
+  IFLA_ADDRESS,
+  IFLA_GROUP,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINK,
+  IFLA_LINKINFO,
+  IFLA_MASTER,
+  IFLA_MTU,
+  IFLA_NET_NS_FD,
+  RTM_NEWLINK,
+} from './message-numbers.ts';
 
 /**
  * rtnetlink: link types that are created on top of another link or for traffic. Source: linux/if_link.h,
  * ip-link(8).
  */
 
-const RTM_NEWLINK = 16;
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINK = 5;
-const IFLA_MASTER = 10;
-const IFLA_LINKINFO = 18;
-const IFLA_GROUP = 27;
-const IFLA_NET_NS_FD = 28;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
 const linkHeaderLength = 16;
 

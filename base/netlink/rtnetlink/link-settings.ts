@@ -1,23 +1,24 @@
 import { attribute, attributesOf, text, textOf, u32, withoutCounters, zeros } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Attributes, Received } from '../protocol/wire.ts';
+import {
+  IFLA_ADDRESS,
+  IFLA_IFALIAS,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINK,
+  IFLA_LINKINFO,
+  IFLA_MASTER,
+  IFLA_MTU,
+  IFLA_NET_NS_FD,
+  IFLA_PROMISCUITY,
+  IFLA_TXQLEN,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+} from './message-numbers.ts';
 
 /** rtnetlink: settings of one link, read and changed. Source: linux/if_link.h, linux/if.h. */
-
-const RTM_NEWLINK = 16;
-const RTM_GETLINK = 18;
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINK = 5;
-const IFLA_MASTER = 10;
-const IFLA_TXQLEN = 13;
-const IFLA_LINKINFO = 18;
-const IFLA_IFALIAS = 20;
-const IFLA_NET_NS_FD = 28;
-const IFLA_PROMISCUITY = 30;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
 
 /** Flags of a link that a setting turns on or off (linux/if.h). */
 export const linkFlags = { up: 0x1, promiscuous: 0x100, allMulticast: 0x200 } as const;

@@ -13,38 +13,39 @@ import {
 } from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import {
+  IFLA_ADDRESS,
+  IFLA_AF_SPEC,
+  IFLA_BRPORT_ISOLATED,
+  IFLA_BRPORT_MODE,
+  IFLA_BRPORT_STATE,
+  IFLA_GROUP,
+  IFLA_IFALIAS,
+  IFLA_IFNAME,
+  IFLA_INET6_ADDR_GEN_MODE,
+  IFLA_INET_CONF,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_INFO_SLAVE_DATA,
+  IFLA_INFO_SLAVE_KIND,
+  IFLA_LINK,
+  IFLA_LINKINFO,
+  IFLA_LINK_NETNSID,
+  IFLA_MASTER,
+  IFLA_MTU,
+  IFLA_NET_NS_FD,
+  IFLA_NUM_RX_QUEUES,
+  IFLA_NUM_TX_QUEUES,
+  RTM_DELLINK,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+} from './message-numbers.ts';
 
 /** rtnetlink: links. Source: rtnetlink(7), linux/if_link.h, linux/if_bridge.h. */
 
-export const RTM_NEWLINK = 16;
-export const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
-
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINK = 5;
-const IFLA_MASTER = 10;
-export const IFLA_LINKINFO = 18;
-export const IFLA_IFALIAS = 20;
-const IFLA_AF_SPEC = 26;
-const IFLA_GROUP = 27;
-const IFLA_NET_NS_FD = 28;
-const IFLA_NUM_TX_QUEUES = 31;
-const IFLA_NUM_RX_QUEUES = 32;
-const IFLA_LINK_NETNSID = 37;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
 const VETH_INFO_PEER = 1;
-const IFLA_BRPORT_STATE = 1;
-const IFLA_BRPORT_MODE = 4;
-const IFLA_BRPORT_ISOLATED = 33;
-const IFLA_INET_CONF = 1;
 const IPV4_DEVCONF_ARP_NOTIFY = 22;
 const IPV4_DEVCONF_ROUTE_LOCALNET = 26;
-const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 
 const AF_INET = 2;
@@ -205,24 +206,24 @@ export function setMaster(link: LinkName, master: number): Request {
   };
 }
 
+/** Returns the request that turns a setting of IPv4 on: the sysctl `net.ipv4.conf.LINK.*`. */
+const setIpv4 = (link: LinkName, what: string, setting: number): Request => ({
+  what,
+  on: nameOf(link),
+  type: RTM_NEWLINK,
+  flags: 0,
+  body: Buffer.concat([
+    ...target(link),
+    nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, attribute(setting, u32(1))))),
+  ]),
+});
+
 /**
  * Lets 127.0.0.0/8 be routed over the link, which host ports on 127.0.0.1 need. The rules keep pods away from
  * it.
  */
 export function setRouteLocalnet(link: LinkName): Request {
-  return {
-    what: 'let the loopback network be routed over the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      nested(
-        IFLA_AF_SPEC,
-        nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ROUTE_LOCALNET, u32(1)))),
-      ),
-    ]),
-  };
+  return setIpv4(link, 'let the loopback network be routed over the link', IPV4_DEVCONF_ROUTE_LOCALNET);
 }
 
 /**
@@ -230,19 +231,7 @@ export function setRouteLocalnet(link: LinkName): Request {
  * sysctl `arp_notify`.
  */
 export function setArpNotify(link: LinkName): Request {
-  return {
-    what: 'have the link announce its addresses',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      nested(
-        IFLA_AF_SPEC,
-        nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ARP_NOTIFY, u32(1)))),
-      ),
-    ]),
-  };
+  return setIpv4(link, 'have the link announce its addresses', IPV4_DEVCONF_ARP_NOTIFY);
 }
 
 /** Keeps IPv6 from generating addresses: see {@link setNoOwnIpv6}. */

@@ -1,23 +1,9 @@
-import {
-  AF_NETLINK,
-  NETLINK_ROUTE,
-  SOCK_NONBLOCK,
-  SOCK_RAW,
-  SOL_SOCKET,
-  SO_RCVBUFFORCE,
-  bindNetlink,
-  closeFd,
-  enter,
-  hearAllNamespaces,
-  isErrno,
-  receiveHeard,
-  socket,
-  setSockOpt,
-} from '../../kernel/index.ts';
+import { closeFd, hearAllNamespaces, receiveHeard } from '../../kernel/index.ts';
 import { linkFlags } from './link-settings.ts';
-import { RTM_DELLINK, RTM_NEWLINK } from './links.ts';
+import { openEventSocket, requireOverflow } from './event-socket.ts';
 import { decodeMessages } from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
+import { RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK } from './message-numbers.ts';
 
 /**
  * The kernel's events about links, addresses and routes inside the network namespaces to which our links
@@ -41,14 +27,11 @@ export interface HeardChanges {
   readonly missed: boolean;
 }
 
-const RTM_DELADDR = 21;
-const RTM_DELROUTE = 25;
 /**
  * RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE
  * (linux/rtnetlink.h)
  */
 const groups = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
-const waitingBytes = 2 * 1024 * 1024;
 const longest = 16 * 1024;
 const mostEvents = 4096;
 
@@ -58,15 +41,7 @@ const mostEvents = 4096;
  * @throws PortcullisError if the kernel refuses the socket or its options
  */
 export function openNamespaceEvents(): NamespaceEvents {
-  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
-  try {
-    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
-    hearAllNamespaces(fd);
-    bindNetlink(fd, groups);
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
+  const fd = openEventSocket(groups, hearAllNamespaces);
   const buffer = Buffer.allocUnsafeSlow(longest);
   return {
     drain() {
@@ -86,9 +61,7 @@ export function openNamespaceEvents(): NamespaceEvents {
             for (const message of decodeMessages(buffer.subarray(0, length)))
               note(message, namespace, lossy, down);
         } catch (thrown) {
-          // More events arrived than the socket holds. The kernel says so once, and the events in the socket
-          // can still be read.
-          if (!isErrno(thrown, 'ENOBUFS')) throw thrown;
+          requireOverflow(thrown);
           missed = true;
         }
       }

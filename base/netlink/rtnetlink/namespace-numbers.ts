@@ -1,6 +1,7 @@
 import { attribute, attributesOf, u32, zeros } from '../protocol/wire.ts';
 import { isRefusal } from '../protocol/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import { RTM_GETNSID, RTM_NEWNSID } from './message-numbers.ts';
 
 /**
  * rtnetlink: the numbers by which one network namespace knows others (`ip netns list-id`). A number does not
@@ -8,8 +9,6 @@ import type { NetlinkSocket, Request } from '../protocol/socket.ts';
  * Source: linux/net_namespace.h, ip-netns(8).
  */
 
-const RTM_NEWNSID = 88;
-const RTM_GETNSID = 90;
 const NETNSA_NSID = 1;
 const NETNSA_FD = 3;
 const notAssigned = -1;

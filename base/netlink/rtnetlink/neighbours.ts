@@ -7,12 +7,10 @@ import {
   zeros,
 } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import { RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from './message-numbers.ts';
 
 /** rtnetlink: neighbours, and the forwarding database of a VXLAN. Source: linux/neighbour.h, bridge(8). */
 
-const RTM_NEWNEIGH = 28;
-const RTM_DELNEIGH = 29;
-const RTM_GETNEIGH = 30;
 const AF_BRIDGE = 7;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;

@@ -10,20 +10,22 @@ import {
 } from '../protocol/wire.ts';
 import type { Attributes, Received } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import {
+  RTM_DELROUTE,
+  RTM_DELRULE,
+  RTM_GETADDR,
+  RTM_GETROUTE,
+  RTM_GETRULE,
+  RTM_NEWADDR,
+  RTM_NEWROUTE,
+  RTM_NEWRULE,
+} from './message-numbers.ts';
 
 /**
  * rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source:
  * rtnetlink(7), linux/fib_rules.h.
  */
 
-const RTM_NEWADDR = 20;
-const RTM_GETADDR = 22;
-const RTM_NEWROUTE = 24;
-const RTM_DELROUTE = 25;
-const RTM_GETROUTE = 26;
-const RTM_NEWRULE = 32;
-const RTM_DELRULE = 33;
-const RTM_GETRULE = 34;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_CACHEINFO = 6;

@@ -1,13 +1,10 @@
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32, zeros } from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 import type { Request } from '../protocol/socket.ts';
+import { RTM_DELADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE } from './message-numbers.ts';
 
 /** rtnetlink: addresses and routes. Source: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h. */
 
-const RTM_NEWADDR = 20;
-const RTM_DELADDR = 21;
-const RTM_NEWROUTE = 24;
-const RTM_GETROUTE = 26;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_FLAGS = 8;

@@ -12,6 +12,13 @@ import {
 } from '../protocol/wire.ts';
 import { isRefusal } from '../protocol/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import {
+  RTM_DELQDISC,
+  RTM_GETQDISC,
+  RTM_GETTFILTER,
+  RTM_NEWQDISC,
+  RTM_NEWTFILTER,
+} from './message-numbers.ts';
 
 /**
  * Traffic control: token buckets, the ingress hook, redirection. Source: linux/rtnetlink.h,
@@ -20,11 +27,6 @@ import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 
 /** Without this flag, this request is answered only to the listeners of its group. */
 const NLM_F_ECHO = 0x8;
-const RTM_NEWQDISC = 36;
-const RTM_DELQDISC = 37;
-const RTM_GETQDISC = 38;
-const RTM_NEWTFILTER = 44;
-const RTM_GETTFILTER = 46;
 const TCA_KIND = 1;
 const TCA_OPTIONS = 2;
 const TCA_TBF_PARMS = 1;

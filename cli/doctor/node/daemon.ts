@@ -272,7 +272,9 @@ function networkPolicyFindings(answers: Answers | undefined, { network }: Daemon
 /** Reports what the node knows of the cluster, and whether the API server is watched. */
 function clusterFinding({
   synced,
+  isolated,
   away,
+  awayFix,
   ...counts
 }: NonNullable<NetworkFigures['policies']['cluster']>): Finding {
   const topic = 'cluster';
@@ -281,12 +283,12 @@ function clusterFinding({
   if (away === undefined && synced) return { topic, state: 'fine', found };
   const meaning = [
     ...(away === undefined ? [] : [`the API server is not watched: ${away}`]),
-    policies + namespaces === 0
-      ? 'nothing is known of the cluster: every pod is isolated'
+    isolated
+      ? 'policies of the cluster are not known: every pod of this node is isolated'
       : 'NetworkPolicies stay as they were last known',
   ];
-  const fix = 'check network.kubernetes and the API server: it is asked again by itself';
-  return { topic, state: 'degraded', found, meaning, fix };
+  const fix = awayFix ?? 'check network.kubernetes and the API server: it is asked again by itself';
+  return { topic, state: isolated ? 'missing' : 'degraded', found, meaning, fix };
 }
 
 function monitorFindings(unmonitored: readonly string[]): readonly Finding[] {

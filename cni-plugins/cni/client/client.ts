@@ -2,7 +2,7 @@ import { assembleExecutable, callWith, words } from '../../../base/elf/index.ts'
 import type { Assembler, Constants, Machine, Place } from '../../../base/elf/index.ts';
 import { greeting, headSize, lengthSize, maxAnswer, versionAt, versions } from '../server/frames.ts';
 import { cniCodes, writeCniError } from '../../spec/cni-error.ts';
-import { execute, keepInput, toEnvironment } from './client-becoming.ts';
+import { execute, keepInput, toEnvironment } from './client-exec.ts';
 import { gatherInput, readRest } from './client-input.ts';
 import { answerAt, calls, memory, memorySize } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';

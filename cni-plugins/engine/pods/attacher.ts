@@ -63,33 +63,32 @@ export function createAttacher({
 }: AttacherDeps): Attacher {
   const release = (record: AttachmentRecord): void => teardown.release(record, chained.remove);
 
-  const make = (record: AttachmentRecord, pod: PodNamespace): void => {
+  /** Tries once more after the teardown of links: the failure may come from links that are not gone yet. */
+  const withReap = <Result>(act: () => Result, isTransient: (thrown: unknown) => boolean): Result => {
     try {
-      kernel.connect(record.spec, pod);
+      return act();
     } catch (thrown) {
-      // The namespace was attached before, and its former link is not gone yet.
-      if (!isRefusal(thrown, 'EEXIST') || teardown.waiting() === 0) throw thrown;
+      if (!isTransient(thrown) || teardown.waiting() === 0) throw thrown;
       teardown.reap(true);
-      kernel.connect(record.spec, pod);
+      return act();
     }
+  };
+
+  const make = (record: AttachmentRecord, pod: PodNamespace): void => {
+    // The namespace may have been attached before, and have its former link still.
+    withReap(
+      () => kernel.connect(record.spec, pod),
+      (thrown) => isRefusal(thrown, 'EEXIST'),
+    );
     teardown.renewPorts(record);
   };
 
-  const claim = (wanted: Claim): AttachmentRecord => {
-    try {
-      return store.claim(wanted).record;
-    } catch (thrown) {
-      // The last free addresses may belong to links that are not gone yet.
-      if (
-        !isPortcullisError(thrown) ||
-        thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' ||
-        teardown.waiting() === 0
-      )
-        throw thrown;
-      teardown.reap(true);
-      return store.claim(wanted).record;
-    }
-  };
+  // The last free addresses may belong to links that are not gone yet.
+  const claim = (wanted: Claim): AttachmentRecord =>
+    withReap(
+      () => store.claim(wanted).record,
+      (thrown) => isPortcullisError(thrown) && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED',
+    );
 
   const attach = (request: AttachRequest): Begun => {
     const existing = store.record(request.id);
@@ -99,16 +98,7 @@ export function createAttacher({
       release(existing);
       teardown.reap(true);
     }
-    const [first, ...others] = networks.current().networks;
-    if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
-    refuseHostPorts(request, first);
-    for (const network of [first, ...others]) refuseClosed(request, network);
-    for (const { network } of request.networks ?? []) refuseClosed(request, networks.named(network));
-    const further = furtherLinks(
-      request,
-      (name) => networks.named(name),
-      [first, ...others].map((_, index) => `eth${index}`),
-    );
+    const { first, others, further } = chooseNetworks(request, networks);
     if (!isCore(first)) return beginChains(request, [first, ...others], further);
     const record = attachOwn(request, first.network, [...chainLinks(others, 1, request, []), ...further]);
     return record.spec.chains === undefined ? { record } : { record, job: jobOf(record, namespaceStands) };
@@ -178,4 +168,29 @@ export function createAttacher({
   };
 
   return { attach, make, release };
+}
+
+/**
+ * Returns the networks of a pod: the default ones of the conf folder, and the links to further ones.
+ * @throws the errors of networks that the pod may not join
+ */
+function chooseNetworks(
+  request: AttachRequest,
+  networks: NetworkFolder,
+): {
+  readonly first: LoadedNetwork;
+  readonly others: readonly LoadedNetwork[];
+  readonly further: readonly ChainLink[];
+} {
+  const [first, ...others] = networks.current().networks;
+  if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
+  refuseHostPorts(request, first);
+  for (const network of [first, ...others]) refuseClosed(request, network);
+  for (const { network } of request.networks ?? []) refuseClosed(request, networks.named(network));
+  const further = furtherLinks(
+    request,
+    (name) => networks.named(name),
+    [first, ...others].map((_, index) => `eth${index}`),
+  );
+  return { first, others, further };
 }

@@ -4,7 +4,7 @@ import type { LoadedNetwork } from '../../spec/conf-folder.ts';
 import type { CniResult } from '../../spec/result.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
-import { addressesIn, heldLinkOf, interfaceIn } from '../../links/held-links.ts';
+import { addressesIn, heldLinkOf, interfaceIn } from '../../links/enforced-links.ts';
 import { hostInterfaceOf, isByChain } from '../../database/record.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 

@@ -1,8 +1,6 @@
 import type { Logger } from '../../../base/log/index.ts';
 import { linksOfOthers, planReconciliation, unclaimedLinks, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
-import type { CniResult } from '../../spec/result.ts';
-import type { ChainJob } from '../../calls/chain.types.ts';
 import type { PolicyFollower } from '../../policy/index.ts';
 import { denialsOf, explainDenial, linkStateOf } from '../../policy/index.ts';
 import type {
@@ -20,6 +18,7 @@ import type { HostKernel } from '../../links/host-kernel.ts';
 import { createAttacher } from './attacher.ts';
 import type { Begun } from './attacher.ts';
 import { createChainSteps } from './chain-steps.ts';
+import type { ChainSteps } from './chain-steps.ts';
 import { createClassChange } from './link-class.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
 import { createTeardown } from './teardown.ts';
@@ -38,7 +37,7 @@ import type { NetworkStore } from '../../database/store.ts';
  * The engine's operations, synchronous, one at a time: first the intent in the store, then the kernel, then
  * the record.
  */
-export interface NetworkCore {
+export interface NetworkCore extends Pick<ChainSteps, 'joined' | 'leave' | 'left' | 'jobs'> {
   /** Changes nothing. @throws NETWORK_LINKS_OF_ANOTHER_ROOT if there are pod links of another root */
   refuseOthers(): void;
   /** Brings the kernel to the recorded state. */
@@ -48,18 +47,6 @@ export interface NetworkCore {
    * What an earlier attempt of the plugins left is returned as `stale`.
    */
   attach(request: AttachRequest): Begun;
-  joined(id: string, results: readonly CniResult[]): AttachmentRecord;
-  /**
-   * Begins a detach. Returns the job that plugins must undo before `left`. Without a job, the pod is
-   * detached.
-   */
-  leave(id: string): ChainJob | undefined;
-  left(id: string): void;
-  /** Returns the attachments that plugins created: the unclaimed ones and the claimed ones. */
-  jobs(valid: ReadonlySet<string>): {
-    readonly unclaimed: readonly ChainJob[];
-    readonly claimed: readonly ChainJob[];
-  };
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
   /** Returns how often a difference from the record was found and repaired. */
@@ -169,15 +156,7 @@ export function createNetworkCore({
       rules.followPolicies();
       for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
       markLinks(store, kernel);
-      const operations = planReconciliation(store.records(), {
-        links: kernel.links(),
-        tag: kernel.tag,
-        namespaceStands,
-      });
-      const releases = new Set(
-        operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])),
-      );
-      const isKept = store.records().some(({ id }) => !releases.has(id));
+      const { operations, isKept } = reconciliationOf(store, kernel);
       // The rules come first, so that they apply to everything that is created or kept afterwards. If nothing
       // is kept, they are removed last, because they deny the remaining links.
       if (isKept) rules.rebuild();
@@ -234,6 +213,23 @@ export function createNetworkCore({
         perform(operation);
     },
   };
+}
+
+/** Plans the reconciliation, and returns whether any attachment remains after it. */
+function reconciliationOf(
+  store: NetworkStore,
+  kernel: HostKernel,
+): { readonly operations: readonly Operation[]; readonly isKept: boolean } {
+  const operations = planReconciliation(store.records(), {
+    links: kernel.links(),
+    tag: kernel.tag,
+    namespaceStands,
+  });
+  const releases = new Set(
+    operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])),
+  );
+  const isKept = store.records().some(({ id }) => !releases.has(id));
+  return { operations, isKept };
 }
 
 /** Sets the alias on links that an older version created. */

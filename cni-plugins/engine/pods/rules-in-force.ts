@@ -4,7 +4,7 @@ import { isRefusal } from '../../../base/netlink/index.ts';
 import type { Table, Request } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { createEnforcer, openPodOf, policyPodOf } from '../../policy/index.ts';
-import type { Enforcer, OpenPod, PolicyChange, PolicyFollower } from '../../policy/index.ts';
+import type { Enforcer, OpenPod, PolicyChange, PolicyFollower, RuleRequests } from '../../policy/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { hasUnheldLink } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
@@ -28,7 +28,7 @@ export interface RulesInForce {
    * Changes elements. If the tables are not in the expected state, another program changed them, and they are
    * recreated.
    */
-  change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void;
+  change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: RuleRequests): void;
   /**
    * Removes the record's elements and peer rules, which denies all traffic of its link. Returns false if
    * there are no tables that could deny it.
@@ -38,7 +38,7 @@ export interface RulesInForce {
    * Returns the requests that set the peer rules of the record.
    * @throws NETWORK_BAD_RULE; nothing is changed then
    */
-  ofPeers(record: AttachmentRecord): Request[];
+  ofPeers(record: AttachmentRecord): RuleRequests;
   /** Checks whether the NetworkPolicies changed, and updates the kernel. */
   followPolicies(): void;
   /** Recreates tables that another program removed, or removed rules from. */
@@ -95,10 +95,15 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   const isKnown = (record: AttachmentRecord): boolean =>
     outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
 
+  const send = (ofPolicy?: RuleRequests, others: readonly Request[] = []): void => {
+    kernel.rules(ofPolicy?.preparation ?? []);
+    kernel.rules([...others, ...(ofPolicy?.requests ?? [])]);
+  };
+
   const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
     if (!isKnown(record)) return rebuildRules();
     try {
-      kernel.rules([...requests, ...(ofPolicy ?? [])]);
+      send(ofPolicy, requests);
       if (ofPolicy !== undefined) policy.settled();
     } catch (thrown) {
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
@@ -135,7 +140,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       const { set, pods } = policies.changed();
       unsent = { ...unsent, ...(set !== undefined && { set }), ...(pods !== undefined && { pods }) };
       const requests = policy.follow(unsent);
-      if (outline !== undefined && requests.length > 0) kernel.rules(requests);
+      if (outline !== undefined) send(requests);
       policy.settled();
       if (unsent.set !== undefined || unsent.pods !== undefined) tellOfUnheld();
       unsent = {};

@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../../../base/errors/index.ts';
 import { diskIsFull, makingRoom as makingRoomIn, roomOf, tendBallast } from '../../../base/storage/index.ts';
 import { keepLedger } from '../../../base/kernel/index.ts';
+import { collectWhenQuiet } from '../../../base/process/index.ts';
 import { openHosts } from '../../namespaces/caller.ts';
 import { failureOf } from './call-failure.ts';
 import type { Hosts } from '../../namespaces/caller.ts';
@@ -391,3 +392,4 @@ port.on('message', (message: ToWorker) => {
   }
   if (message.call.do !== 'close') reapLater();
 });
+collectWhenQuiet(port);

@@ -78,6 +78,52 @@ function poolOf(id: string): Pool | undefined {
     : { id, pool, range };
 }
 
+/** Returns the first block of our own ranges that overlaps none of these. */
+function choosePool(family: 4 | 6, taken: readonly IpPrefix[]): IpPrefix {
+  const { from, length } = choices[family];
+  const whole = parsePrefix(from);
+  if (whole === undefined) throw new Error(`${from} is no prefix`);
+  const step = 1n << BigInt(bitsOf(family) - length);
+  for (let value = whole.address.value; value <= lastOf(whole).value; value += step) {
+    const candidate = { address: { family, value }, length };
+    if (!taken.some((other) => overlaps(other, candidate))) return candidate;
+  }
+  throw poolFailure('exhausted', 'choose a pool', from, 'all of it is in use', 'give a pool with --subnet');
+}
+
+/**
+ * Returns the first address that is not leased.
+ * @param leasedFrom returns the leased addresses of the pool from an address on, in order
+ */
+function firstFree(
+  { pool, range }: Omit<Pool, 'id'>,
+  gateway: boolean,
+  leasedFrom: (low: IpAddress) => Iterable<IpAddress>,
+): IpAddress {
+  const { family } = pool.address;
+  const [low, high] = [networkOf(pool).value, lastOf(pool).value];
+  // The first address is the network's own (IPv6: the subnet-router anycast address); the last one of IPv4
+  // is the broadcast address. Links with two addresses have neither.
+  const small = bitsOf(family) - pool.length <= 1;
+  const [first, last] = small ? [low, high] : [low + 1n, family === 4 ? high - 1n : high];
+  const of = gateway ? pool : range;
+  let next = networkOf(of).value < first ? first : networkOf(of).value;
+  const end = lastOf(of).value > last ? last : lastOf(of).value;
+  for (const { value } of leasedFrom({ family, value: next })) {
+    if (value > next) break;
+    next = value + 1n;
+  }
+  if (next > end)
+    throw poolFailure(
+      'exhausted',
+      'lease an address of the pool',
+      text(of),
+      'every address is leased',
+      'use a larger pool',
+    );
+  return { family, value: next };
+}
+
 export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const selectPools = db.prepare('SELECT id FROM cnm_pool ORDER BY id');
   const insertPool = db.prepare(
@@ -92,22 +138,14 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const insertAddress = db.prepare('INSERT INTO cnm_address (pool, address) VALUES (?, ?)');
   const deleteAddress = db.prepare('DELETE FROM cnm_address WHERE pool = ? AND address = ?');
 
+  function* leasedFrom(pool: string, low: IpAddress): Generator<IpAddress> {
+    for (const row of selectAddresses.iterate(pool, ipBytes(low)))
+      yield ipFromBytes(Buffer.from((row as { address: Uint8Array }).address));
+  }
   const existing = (): Pool[] =>
     (selectPools.all() as { id: string }[]).flatMap(({ id }) => poolOf(id) ?? []);
   const put = ({ id, pool, range }: Pool): void => void insertPool.run(id, text(pool), text(range));
   const isEmpty = (id: string): boolean => (countAddresses.get(id) as { count: number }).count === 0;
-
-  const chosen = (family: 4 | 6, taken: readonly IpPrefix[]): IpPrefix => {
-    const { from, length } = choices[family];
-    const whole = parsePrefix(from);
-    if (whole === undefined) throw new Error(`${from} is no prefix`);
-    const step = 1n << BigInt(bitsOf(family) - length);
-    for (let value = whole.address.value; value <= lastOf(whole).value; value += step) {
-      const candidate = { address: { family, value }, length };
-      if (!taken.some((other) => overlaps(other, candidate))) return candidate;
-    }
-    throw poolFailure('exhausted', 'choose a pool', from, 'all of it is in use', 'give a pool with --subnet');
-  };
 
   /** A pool that only the engine remembers is recorded again. */
   const require = (id: string): Pool => {
@@ -128,32 +166,6 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
     return pool;
   };
 
-  const free = ({ id, pool, range }: Pool, gateway: boolean): IpAddress => {
-    const { family } = pool.address;
-    const [low, high] = [networkOf(pool).value, lastOf(pool).value];
-    // The first address is the network's own (IPv6: the subnet-router anycast address); the last one of IPv4
-    // is the broadcast address. Links with two addresses have neither.
-    const small = bitsOf(family) - pool.length <= 1;
-    const [first, last] = small ? [low, high] : [low + 1n, family === 4 ? high - 1n : high];
-    const of = gateway ? pool : range;
-    let next = networkOf(of).value < first ? first : networkOf(of).value;
-    const end = lastOf(of).value > last ? last : lastOf(of).value;
-    for (const row of selectAddresses.iterate(id, ipBytes({ family, value: next }))) {
-      const { value } = ipFromBytes(Buffer.from((row as { address: Uint8Array }).address));
-      if (value > next) break;
-      next = value + 1n;
-    }
-    if (next > end)
-      throw poolFailure(
-        'exhausted',
-        'lease an address of the pool',
-        text(of),
-        'every address is leased',
-        'use a larger pool',
-      );
-    return { family, value: next };
-  };
-
   return {
     requestPool: ({ AddressSpace, Pool: wanted, SubPool, V6 }, inUse, held) =>
       transaction(() => {
@@ -161,7 +173,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         const prefix = wanted === '' ? undefined : parsePrefix(wanted);
         const whole =
           prefix === undefined ? undefined : { address: networkOf(prefix), length: prefix.length };
-        const pool = whole ?? chosen(V6 ? 6 : 4, [...known.map((each) => each.pool), ...inUse]);
+        const pool = whole ?? choosePool(V6 ? 6 : 4, [...known.map((each) => each.pool), ...inUse]);
         const sub = parsePrefix(SubPool);
         if (sub !== undefined && (!contains(pool, sub.address) || sub.length < pool.length))
           throw poolFailure(
@@ -198,7 +210,11 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
             'it is not of this pool',
             'ask for another one',
           );
-        const address = wanted ?? free(found, Options[netLabels.requestAddressType] === gatewayAddress);
+        const address =
+          wanted ??
+          firstFree(found, Options[netLabels.requestAddressType] === gatewayAddress, (low) =>
+            leasedFrom(PoolID, low),
+          );
         if (selectTaken.get(PoolID, ipBytes(address)) !== undefined)
           throw poolFailure(
             'already-exists',

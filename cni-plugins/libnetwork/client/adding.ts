@@ -4,7 +4,8 @@ import { alreadyAttached } from '../../calls/plugin-errors.ts';
 import type { CnmConfig } from '../../plugins/cnm/config.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { foldersOf, networkIdOf } from './documents.ts';
-import { makeEndpoint, newEndpoint, standingNetwork } from './making.ts';
+import { createEndpoint, newEndpoint } from './create-endpoint.ts';
+import { ensureNetwork } from './create-network.ts';
 import { endpointOf } from './session.ts';
 import type { Endpoint, Session } from './session.ts';
 import { recover, removeEndpoint, removeUnused } from './undoing.ts';
@@ -35,8 +36,8 @@ export async function addAttachment(
   try {
     const leased = await leaseFor(session, { ...call, caller: session.actingIn(driver) }, at);
     if (leased === undefined) throw new Error('a call that ends with a result was taken for one without');
-    const document = await standingNetwork(session, config, leased);
-    return await makeEndpoint(session, config, { document, call, leased, at });
+    const document = await ensureNetwork(session, config, leased);
+    return await createEndpoint(session, config, { document, call, leased, at });
   } catch (thrown) {
     await undo(session, call);
     throw thrown;

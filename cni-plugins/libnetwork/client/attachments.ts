@@ -52,19 +52,15 @@ export function createRemoteAttachments({
 }: RemoteAttachmentsOptions): RemoteAttachments {
   const locks = openNetworkLocks(lockFolder);
 
+  const open = (call: Pick<PluginCall, 'caller' | 'key'>, limits: Limits): Promise<Session> =>
+    openSession({ engine, network: call.key.network, caller: call.caller, ...limits, log });
   const within = <T>(
     call: Pick<PluginCall, 'caller' | 'key'>,
     limits: Limits,
     body: (session: Session) => Promise<T>,
   ): Promise<T> =>
     locks.holding(call.key.network, async () => {
-      const session = await openSession({
-        engine,
-        network: call.key.network,
-        caller: call.caller,
-        ...limits,
-        log,
-      });
+      const session = await open(call, limits);
       try {
         return await body(session);
       } finally {
@@ -75,13 +71,7 @@ export function createRemoteAttachments({
   const status = async (call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> => {
     const limits = { patienceMs: statusPatienceMs, timeoutMs: config.timeoutMs };
     // This call only queries and changes nothing: it needs no lock, and must not wait for one.
-    const session = await openSession({
-      engine,
-      network: call.key.network,
-      caller: call.caller,
-      ...limits,
-      log,
-    });
+    const session = await open(call, limits);
     try {
       return await checkStatus(session, call, config);
     } finally {

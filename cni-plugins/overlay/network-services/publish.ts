@@ -5,6 +5,7 @@ import type { Member as HostMember } from '../ownership/membership.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 import { endServices, heldServices, leaveService } from './claims.ts';
 import type { LocalMember } from './fitting-members.ts';
+import { createDelayedEnds } from './delayed-ends.ts';
 import { isJoined, joinService } from './join-service.ts';
 import type { Joined } from './join-service.ts';
 import type { Merged } from './merged.ts';
@@ -71,19 +72,21 @@ export function openPublisher({
   let again: NodeJS.Timeout | undefined;
   let closed = false;
 
-  const endLater = (service: string): void => {
-    // The next sweep finds what failed.
-    acts.later(endAfterMs, async () => {
+  const ends = createDelayedEnds(
+    acts,
+    async (service) => {
       // A service that was joined again meanwhile is kept.
-      if (!said.has(service)) await view.reached(await endServices(member, networks, [service]));
-    });
-  };
+      if (said.get(service)?.joined === undefined)
+        await view.reached(await endServices(member, networks, [service]));
+    },
+    { endAfterMs, retryMs },
+  );
 
   const leaveOne = async (service: string): Promise<void> => {
     await leaveService(member, service);
     said.delete(service);
     refuse(service, []);
-    endLater(service);
+    ends.add(service);
   };
 
   const leaveUnfit = async (service: string): Promise<void> => {
@@ -91,7 +94,7 @@ export function openPublisher({
     if (said.get(service)?.joined === undefined)
       return view.reached(await endServices(member, networks, [service]));
     await leaveService(member, service);
-    endLater(service);
+    ends.add(service);
   };
   const deps = { member, networks, merged, rules, leaveUnfit };
 

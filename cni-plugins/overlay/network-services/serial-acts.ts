@@ -6,16 +6,18 @@ export interface SerialActs {
   run<Value>(act: () => Promise<Value>): Promise<Value>;
   /** Runs the act after that time. Its error is ignored. */
   later(afterMs: number, act: () => Promise<unknown>): void;
-  /** Drops the acts whose time has not come. */
+  /** Drops the acts whose time has not come, and all later ones. */
   close(): void;
 }
 
 export function createSerialActs(): SerialActs {
   const timers = new Set<NodeJS.Timeout>();
   const run = createSerialQueue();
+  let closed = false;
   return {
     run,
     later(afterMs, act) {
+      if (closed) return;
       const timer = setTimeout(() => {
         timers.delete(timer);
         void run(act).catch(() => undefined);
@@ -23,6 +25,7 @@ export function createSerialActs(): SerialActs {
       timers.add(timer);
     },
     close() {
+      closed = true;
       for (const timer of timers) clearTimeout(timer);
     },
   };

@@ -18,14 +18,8 @@ import { parsePrefix } from '../../../base/addresses/index.ts';
 import { openEtcd } from '../etcd/client.ts';
 import type { EtcdAccess, EtcdClient } from '../etcd/client.ts';
 import { followPrefix } from '../etcd/follow.ts';
-import {
-  agreeOnNetwork,
-  claimSubnets,
-  leaveNetwork,
-  mayWriteForOthers,
-  register,
-  requireName,
-} from './membership.ts';
+import { agreeOnNetwork, leaveNetwork, mayWriteForOthers, register, requireName } from './membership.ts';
+import { claimSubnets } from './claim-subnets.ts';
 import type { Member } from './membership.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import { createMerged } from '../network-services/merged.ts';
@@ -151,6 +145,21 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     await leaveNetwork(one);
     await eventually('the other heard', () => two.view.subnetHolder('10.131.1.0/24') === undefined);
     assert.deepEqual(await claimSubnets(two, networks, ['10.131.1.0/24']), ['10.131.1.0/24']);
+  });
+
+  test('a claim that came too late is removed when the subnet is given up', async () => {
+    const [one, two] = [
+      member('early', { endpoints: [plain.endpoint] }),
+      member('late', { endpoints: [plain.endpoint] }),
+    ];
+    assert.deepEqual(await claimSubnets(one, networks, ['10.131.2.0/24']), ['10.131.2.0/24']);
+    // The watch had not reported the first claim yet.
+    await two.client.transact(
+      [],
+      [{ put: { key: keys.own('late').subnet('10.131.2.0/24'), value: encode({ id: two.id }) } }],
+    );
+    await assert.rejects(claimSubnets(two, networks, ['10.131.2.0/24']), { code: 'OVERLAY_SUBNET_LOST' });
+    assert.deepEqual((await two.client.list(keys.own('late').all)).pairs, []);
   });
 
   test('subnets whose claim by the former version cannot be read are skipped; a wanted one is reported lost', async () => {

@@ -1,5 +1,4 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { PortcullisError } from '../../../base/errors/index.ts';
 import {
   quickLinkStat,
   isRefusal,
@@ -22,6 +21,7 @@ import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink } from '../interface/child-link.ts';
 import { ensureVlanFiltering, ensureVlanGateway, vlanDifferences, vlanGateway } from './vlan.ts';
+import { bridgeUnusable } from '../interface/failures.ts';
 
 /** A bridge of the host. Many attachments share it, so none removes it; it stays, as upstream's does. */
 export interface BridgeLinkResource extends Resource {
@@ -140,7 +140,7 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
   }
   const made = lookUp(route, { name: resource.name });
-  if (made === undefined) throw unusable(resource.name, 'it vanished while it was made');
+  if (made === undefined) throw bridgeUnusable(resource.name, 'it vanished while it was made');
   return made;
 }
 
@@ -153,7 +153,7 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   observed.delete(resource);
   const link = existing ?? make(resource, route);
   if (link.kind !== 'bridge')
-    throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
+    throw bridgeUnusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
   const seen = seenAs(link, route);
   const { stamps } = seen;
   if (existing === undefined) seen.madeFor = textOfKey(key);
@@ -209,7 +209,7 @@ function putAddress(
     const overlaps = contains(other, prefix.address) || contains(prefix, other.address);
     if (prefix.address.family === 6 && !overlaps) continue;
     if (!resource.forceAddress)
-      throw unusable(
+      throw bridgeUnusable(
         resource.name,
         `it has the address ${textOf(other)}, which is not ${textOf(prefix)}`,
         "set 'forceAddress', or remove the address",
@@ -279,21 +279,6 @@ function addressesOf(resource: BridgeLinkResource): string[] {
     ...wanted.map(textOf),
     ...(wanted.some(({ address }) => address.family === 6) ? ['fe80::1/64'] : []),
   ];
-}
-
-function unusable(
-  name: string,
-  why: string,
-  fix = "rename that link, or give another name as 'bridge' in the conflist",
-): PortcullisError {
-  return new PortcullisError({
-    code: 'NETWORK_BRIDGE_UNUSABLE',
-    kind: 'precondition',
-    attempted: 'use the bridge',
-    on: name,
-    why,
-    fix,
-  });
 }
 
 /** The bridge stays when its pods go, as upstream's does; but a failed ADD leaves none behind. */

@@ -93,3 +93,9 @@ export const duplicateAddress = (name: string, why: string): PortcullisError =>
     why,
     "remove the other one, or turn off 'enabledad'",
   );
+
+export const bridgeUnusable = (
+  name: string,
+  why: string,
+  fix = "rename that link, or give another name as 'bridge' in the conflist",
+): PortcullisError => failure('NETWORK_BRIDGE_UNUSABLE', 'precondition', 'use the bridge', name, why, fix);

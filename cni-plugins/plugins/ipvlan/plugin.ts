@@ -1,10 +1,9 @@
-import { parseIp, parsePrefix, networkOf } from '../../../base/addresses/index.ts';
-import type { CniResult } from '../../spec/result.ts';
 import { ipvlanModes } from '../../../base/netlink/index.ts';
-import type { LeasedAddress, Plugin } from '../contract/contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { addressesMissing, fieldUnfit } from '../interface/failures.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
+import { leasedAddressesOf } from '../interface/leased-addresses.ts';
 
 interface IpvlanConfig extends MasterConfig {
   readonly mode: keyof typeof ipvlanModes;
@@ -47,7 +46,7 @@ export const ipvlan: Plugin<IpvlanConfig> = {
   unavailable: (config, host) => (config.master === undefined ? undefined : unavailableMaster(config, host)),
   plan(config, input) {
     const taken = !config.hasIpam && input.prevResult !== undefined ? input.prevResult : undefined;
-    const addresses = taken === undefined ? input.addresses : addressesOf(taken);
+    const addresses = taken === undefined ? input.addresses : leasedAddressesOf(taken);
     if (addresses.length === 0) throw addressesMissing('ipvlan');
     return planChild(input, {
       config,
@@ -59,18 +58,3 @@ export const ipvlan: Plugin<IpvlanConfig> = {
     });
   },
 };
-
-function addressesOf(result: CniResult): LeasedAddress[] {
-  return result.ips.flatMap(({ address: text, gateway: via }) => {
-    const address = parsePrefix(text);
-    const gateway = via === undefined ? undefined : parseIp(via);
-    if (address === undefined) return [];
-    return [
-      {
-        address,
-        subnet: { address: networkOf(address), length: address.length },
-        ...(gateway === undefined ? {} : { gateway }),
-      },
-    ];
-  });
-}

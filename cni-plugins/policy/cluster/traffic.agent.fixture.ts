@@ -14,7 +14,8 @@ const [tcpPorts, udpPorts] = [process.argv[2], process.argv[3]].map((text) =>
   (text ?? '').split(',').map(Number),
 );
 
-for (const port of tcpPorts ?? []) createServer((socket) => socket.end('here')).listen(port, '::');
+for (const port of tcpPorts ?? [])
+  createServer((socket) => socket.on('error', () => socket.destroy()).end('here')).listen(port, '::');
 for (const port of udpPorts ?? []) {
   const socket = createSocket({ type: 'udp6' });
   socket.on('message', (message, { port: from, address }) => socket.send(message, from, address));

@@ -27,7 +27,7 @@ export interface FollowerParts {
   readonly collection: ListedCollection;
   readonly figures: { events: number; lists: number; failures: number };
   /** Why collections are not watched, by their names. */
-  readonly away: Map<string, string>;
+  readonly away: Map<string, { readonly why: string; readonly fix?: string }>;
   readonly log: Readonly<Record<'info' | 'warn', (fields: object, message: string) => void>>;
   /** Something came. */
   readonly poke: () => void;
@@ -76,14 +76,14 @@ export function createFollower({
       const why = reasonOf(thrown);
       const coded = isPortcullisError(thrown)
         ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix }
-        : {};
+        : { fix: undefined };
       // Logs each reason once, however often it is tried again.
-      if (away.get(name) !== why)
+      if (away.get(name)?.why !== why)
         log.warn(
           { watched: name, why, ...coded, listing },
           'the API server is not watched; NetworkPolicies stay as they are, and it is asked again',
         );
-      away.set(name, why);
+      away.set(name, { why, ...(coded.fix !== undefined && { fix: coded.fix }) });
     },
   };
 }

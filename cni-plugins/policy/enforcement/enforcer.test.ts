@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GroupChange } from '../kubernetes/peer-index.ts';
 import { createEnforcer } from './enforcer.ts';
-import type { OpenPod } from './enforcer.ts';
+import type { OpenPod, RuleRequests } from './enforcer.ts';
 
 const podOf = (id: string): OpenPod => ({
   ...{ id, namespace: 'default', labels: {}, rules: { egress: [] } },
@@ -17,10 +17,10 @@ const open = (enforcer: ReturnType<typeof createEnforcer>): void => {
 test('a change that the kernel may not have applied is sent again', () => {
   const enforcer = createEnforcer();
   open(enforcer);
-  assert.ok(enforcer.close('one').length > 0);
-  assert.ok(enforcer.close('one').length > 0, 'the kernel may have it still');
+  assert.ok(enforcer.close('one').requests.length > 0);
+  assert.ok(enforcer.close('one').requests.length > 0, 'the kernel may have it still');
   enforcer.settled();
-  assert.deepEqual(enforcer.close('one'), []);
+  assert.deepEqual(enforcer.close('one').requests, []);
 });
 
 test('an abandoned change leaves what was open before', () => {
@@ -30,11 +30,41 @@ test('an abandoned change leaves what was open before', () => {
   enforcer.close('one');
   giveUp();
   assert.ok(enforcer.rulesOf('one') !== undefined);
-  const requests = enforcer.open(podOf('two'));
+  const { requests } = enforcer.open(podOf('two'));
   assert.ok(
     requests.some(({ body }) => Buffer.from(body).includes('pcone_egress_profile')),
     'the tables are replaced and contain it',
   );
+});
+
+test('no transaction leads a pod that has rules to a chain that it creates itself', () => {
+  const grants = (count: number): OpenPod['rules'] => ({
+    egress: Array.from({ length: count }, (_, at) => ({
+      ...{ cidr: '10.9.0.7', protocol: 'tcp' as const },
+      ports: { low: 2000 + at, high: 2000 + at },
+    })),
+  });
+  const enforcer = createEnforcer();
+  const made = ({ preparation, requests }: RuleRequests): string[][] =>
+    [preparation, requests].map((all) =>
+      all.filter(({ what }) => what === 'add the chain').map(({ on }) => on.split('_').slice(-2).join('_')),
+    );
+  const change = (rules: OpenPod['rules']): string[][] => {
+    const found = made(enforcer.open({ ...podOf('one'), rules }));
+    enforcer.settled();
+    return found;
+  };
+  open(enforcer);
+  const many = Array.from({ length: 20 }, (_, at) => `port_${at}`);
+  assert.deepEqual(change(grants(20)), [[...many, 'profile_others'], []]);
+  assert.deepEqual(change(grants(21)), [['port_20'], []]);
+  assert.deepEqual(change(grants(21)), [[], []]);
+  const isolation = { namespace: 'default', name: 'a', podSelector: [], egress: [] };
+  const followed = enforcer.follow({ set: { policies: [isolation], namespaces: new Map() } });
+  assert.deepEqual(made(followed), [['egress_policies'], []]);
+  enforcer.settled();
+  const [preparation, requests] = made(enforcer.open(podOf('two')));
+  assert.deepEqual([preparation, requests?.length], [[], 3], 'nothing is restricted before the link is open');
 });
 
 test('a pod that the API has no more keeps the labels that it had last, while it runs', () => {
@@ -72,7 +102,7 @@ test('members that came while a change failed are in the next one', () => {
   const broken = { key, remove: [], add: undefined as unknown as string[] };
   waiting = [{ key, add: ['10.9.0.77'], remove: [] }, broken];
   assert.throws(() => enforcer.close('one'));
-  const requests = enforcer.open(podOf('one'));
+  const { requests } = enforcer.open(podOf('one'));
   const member = Buffer.of(10, 9, 0, 77);
   assert.ok(requests.some(({ body }) => Buffer.from(body).includes(member)));
 });
@@ -102,7 +132,7 @@ test('a rule that denies by a group denies everything until the members are know
   enforcer.tidy();
   assert.deepEqual(dropped, [], 'the rule still waits for its group');
   waiting = [{ key, whole: true, add: ['10.9.0.7'], remove: [] }];
-  assert.ok(enforcer.follow({}).length > 0);
+  assert.ok(enforcer.follow({}).requests.length > 0);
   assert.deepEqual(denied(), [['deny', ['10.9.0.7']]]);
   waiting = [{ key, add: [], remove: ['10.9.0.7'], lacking: true }];
   enforcer.follow({});

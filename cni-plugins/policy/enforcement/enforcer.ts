@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Table, CountedRule, Request } from '../../../base/netlink/index.ts';
+import type { CountedRule, Table } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import type { LinkRules } from '../../types.ts';
 import { grantsOf } from '../rules/grants.ts';
@@ -11,14 +11,14 @@ import type { PeerSource } from '../kubernetes/peer-groups.ts';
 import type { Labels, PolicySet } from '../kubernetes/network-policy.ts';
 import type { PodDescriptions, PolicyChange } from '../kubernetes/policies.ts';
 import { changeImage, makeImage, ruleCounts } from './image.ts';
-import type { Image, ImageLink } from './image.ts';
+import type { Image, ImageLink, RuleRequests } from './image.ts';
 import type { PeerGroup } from '../rules/peer-group.ts';
 import { groupsOfRules } from '../rules/pod-chains.ts';
 import type { PodRules } from '../rules/pod-chains.ts';
 import { countsOf } from './rule-counts.ts';
 import type { DenialCount } from './rule-counts.ts';
 
-export type { DenialCount };
+export type { DenialCount, RuleRequests };
 
 /**
  * Tracks the open pods, their rules, and what the kernel was given of both. Returns requests, which the
@@ -28,23 +28,23 @@ export interface Enforcer {
   /**
    * Opens the link with these rules, or replaces its rules. @throws NETWORK_BAD_RULE, and nothing is changed
    */
-  open(pod: OpenPod): Request[];
+  open(pod: OpenPod): RuleRequests;
   /**
    * Closes the link. An unknown id returns no requests, except those that the kernel did not accept before.
    */
-  close(id: string): Request[];
+  close(id: string): RuleRequests;
   /**
    * Remembers the rules that are in force now. Call the returned function when the kernel refused a change:
    * these rules then count as in force again, and the next change replaces them.
    */
   keep(): () => void;
   /** Recreates the tables for these pods, whatever the kernel holds. */
-  restart(pods: readonly OpenPod[]): Request[];
+  restart(pods: readonly OpenPod[]): RuleRequests['requests'];
   /**
    * Takes what changed: policies, descriptions of pods, members of groups. Returns no requests if nothing in
    * the kernel changes.
    */
-  follow(change: PolicyChange): Request[];
+  follow(change: PolicyChange): RuleRequests;
   /** Stops following groups of peers that no rule has used for a while. */
   tidy(): void;
   /**
@@ -82,6 +82,26 @@ export interface OpenLink {
   readonly bridgeMac?: string;
 }
 
+/** Returns the links of all pods: as they were before, unless they are evaluated. */
+function linksOf(
+  pods: ReadonlyMap<string, OpenPod>,
+  { before, inForce }: { readonly before: Image; readonly inForce: Image },
+  isEvaluated: (pod: OpenPod) => boolean,
+  rulesFor: (pod: OpenPod) => Omit<PodRules, 'profile'>,
+): Map<string, ImageLink> {
+  const next = new Map<string, ImageLink>();
+  const linksBefore = Map.groupBy(before.values(), ({ id }) => id);
+  for (const pod of pods.values()) {
+    const links = isEvaluated(pod) ? imageLinks(pod, rulesFor(pod)) : (linksBefore.get(pod.id) ?? []);
+    for (const made of links) {
+      const former = inForce.get(made.hostInterface);
+      // The same object for an unchanged link, which is how changes are detected.
+      next.set(made.hostInterface, former !== undefined && isDeepStrictEqual(former, made) ? former : made);
+    }
+  }
+  return next;
+}
+
 /** @param source absent: peers are the pods of this node */
 export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   let open: ReadonlyMap<string, OpenPod> = new Map();
@@ -110,27 +130,6 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     open = pods;
   };
 
-  /** Returns the links of all pods: as they were before, unless they are evaluated. */
-  const linksOf = (
-    pods: ReadonlyMap<string, OpenPod>,
-    neighbours: ReadonlyMap<string, number>,
-    before: Image,
-    isEvaluated: (pod: OpenPod) => boolean,
-  ): Map<string, ImageLink> => {
-    const next = new Map<string, ImageLink>();
-    const linksBefore = Map.groupBy(before.values(), ({ id }) => id);
-    for (const pod of pods.values()) {
-      const links = isEvaluated(pod)
-        ? imageLinks(pod, rulesFor(pod, neighbours.get(pod.namespace) ?? 1, pods.size))
-        : (linksBefore.get(pod.id) ?? []);
-      for (const made of links) {
-        const stood = image.get(made.hostInterface);
-        // The same object for an unchanged link, which is how changes are detected.
-        next.set(made.hostInterface, stood !== undefined && isDeepStrictEqual(stood, made) ? stood : made);
-      }
-    }
-    return next;
-  };
   const rulesFor = (pod: OpenPod, neighbours: number, all: number): Omit<PodRules, 'profile'> => {
     const seen = policyPod(pod, addressesOf(pod));
     return {
@@ -144,13 +143,16 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     pods: ReadonlyMap<string, OpenPod>,
     isStale: (pod: OpenPod) => boolean,
     anew = false,
-  ): Request[] => {
+  ): RuleRequests => {
     const [before, now] = [neighboursOf(open), neighboursOf(pods)];
     const isOtherLimit = policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size);
-    let next = linksOf(pods, now, image, (pod) => {
+    const evaluate = (pod: OpenPod): Omit<PodRules, 'profile'> =>
+      rulesFor(pod, now.get(pod.namespace) ?? 1, pods.size);
+    const isEvaluated = (pod: OpenPod): boolean => {
       const [most, mostBefore] = [now, before].map((count) => mostGrantsOf(count.get(pod.namespace) ?? 1));
       return open.get(pod.id) !== pod || most !== mostBefore || isOtherLimit || isStale(pod);
-    });
+    };
+    let next = linksOf(pods, { before: image, inForce: image }, isEvaluated, evaluate);
     replaceOpen(pods);
     const isWhole = anew || unsettled;
     // Members are taken once: when something fails from here on, only a new image has them.
@@ -158,18 +160,19 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     const { changes, turned } = groups.take();
     // Rules that waited for their groups, or whose groups lack members now.
     const waiting = turned.size === 0 ? new Set<string>() : idsWith(next, turned);
-    if (waiting.size > 0) next = linksOf(pods, now, next, ({ id }) => waiting.has(id));
-    const requests = isWhole ? makeImage(next) : changeImage(image, next, changes);
+    if (waiting.size > 0)
+      next = linksOf(pods, { before: next, inForce: image }, ({ id }) => waiting.has(id), evaluate);
+    const made = isWhole ? makeImage(next) : changeImage(image, next, changes);
     image = next;
-    unsettled = isWhole || requests.length > 0;
-    return requests;
+    unsettled = isWhole || made.requests.length > 0;
+    return made;
   };
   const none = (): boolean => false;
 
   return {
     open: (pod) => advance(new Map([...open, [pod.id, pod]]), none),
     close(id) {
-      if (!open.has(id) && !unsettled) return [];
+      if (!open.has(id) && !unsettled) return { preparation: [], requests: [] };
       return advance(new Map([...open].filter(([other]) => other !== id)), none);
     },
     keep() {
@@ -204,7 +207,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       for (const { rules } of image.values()) for (const { key } of groupsOfRules(rules)) used.add(key);
       if (groups.retain(used)) evaluator.forgetGroups();
     },
-    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true),
+    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true).requests,
     settled() {
       unsettled = false;
     },

@@ -32,6 +32,21 @@ export interface ImageLink extends RuledLink {
 /** Links by name. */
 export type Image = ReadonlyMap<string, ImageLink>;
 
+/** Requests of two transactions, in turn. */
+export interface RuleRequests {
+  /**
+   * Creates chains that nothing leads to before `requests`, with their rules and sets. A packet that is
+   * judged while a transaction is applied passes the rules from before it, but may find elements from after
+   * it. In a chain that the same transaction creates it finds no rule, and an empty chain lets everything
+   * through. Empty when there are no such chains, or when nothing was denied before.
+   */
+  readonly preparation: readonly Request[];
+  readonly requests: readonly Request[];
+}
+
+/** Returns requests that need no preparation. */
+const atOnce = (requests: readonly Request[]): RuleRequests => ({ preparation: [], requests });
+
 type Elements = PodFragment['elements'];
 
 const hasRules = ({ rules: { profile, policies, admin = {}, baseline = {} } }: RuledLink): boolean =>
@@ -39,13 +54,14 @@ const hasRules = ({ rules: { profile, policies, admin = {}, baseline = {} } }: R
 export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
 /**
- * Returns the requests of one transaction. The tables exist only while a pod has rules.
+ * Returns the requests of a change. The tables exist only while a pod has rules.
  * @param peers members of groups that came and went; the groups have them already
  */
-export function changeImage(from: Image, to: Image, peers: readonly GroupChange[]): Request[] {
-  if (!isNeeded(to)) return isNeeded(from) ? removeImage() : [];
+export function changeImage(from: Image, to: Image, peers: readonly GroupChange[]): RuleRequests {
+  if (!isNeeded(to)) return atOnce(isNeeded(from) ? removeImage() : []);
   if (!isNeeded(from)) return makeImage(to);
-  return [...changeLinks(from, to), ...changeMembers(from, to, peers)];
+  const { preparation, requests } = changeLinks(from, to);
+  return { preparation, requests: [...requests, ...changeMembers(from, to, peers)] };
 }
 
 /** New sets are created with their members. */
@@ -70,11 +86,11 @@ function changeMembers(from: Image, to: Image, peers: readonly GroupChange[]): R
   );
 }
 
-function changeLinks(from: Image, to: Image): Request[] {
+function changeLinks(from: Image, to: Image): RuleRequests {
   const changed = new Set<string>();
   for (const [id, pod] of from) if (to.get(id) !== pod) changed.add(id);
   for (const [id, pod] of to) if (from.get(id) !== pod) changed.add(id);
-  if (changed.size === 0) return [];
+  if (changed.size === 0) return atOnce([]);
   const pick = (image: Image): ImageLink[] => [...changed].flatMap((id) => image.get(id) ?? []);
   const [before, after] = [pick(from).map(fragmentOf), pick(to).map(fragmentOf)];
   const kept = [...to]
@@ -89,27 +105,41 @@ function changeLinks(from: Image, to: Image): Request[] {
   ];
   const oldNames = new Set(oldChains.map(({ name }) => name));
   const newNames = new Set(newChains.map(({ name }) => name));
-  return [
+  const added = newChains.filter(({ name }) => !oldNames.has(name));
+  const addition = [
+    ...[...newSets.values()].filter(({ set }) => !stood.has(set.name)).flatMap(setRequests),
+    ...added.map(({ name }) => addChain(judgeTable, { name })),
+    ...chainRules(added),
+  ];
+  const isPrepared = [...changed].some((id) => restrictsFurther(from.get(id), to.get(id)));
+  const requests = [
     ...elementRequests(deleteElements, before.flatMap(({ elements }) => elements).map(keyOnly)),
     ...oldChains.map(({ name }) => flushChain(judgeTable, name)),
     ...oldChains.filter(({ name }) => !newNames.has(name)).map(({ name }) => deleteChain(judgeTable, name)),
     ...[...oldSets.keys()].filter((name) => !stays.has(name)).map((name) => deleteSet(judgeTable, name)),
-    ...[...newSets.values()].filter(({ set }) => !stood.has(set.name)).flatMap(setRequests),
-    ...newChains.filter(({ name }) => !oldNames.has(name)).map(({ name }) => addChain(judgeTable, { name })),
-    ...chainRules(newChains),
+    ...(isPrepared ? [] : addition),
+    ...chainRules(newChains.filter(({ name }) => oldNames.has(name))),
     ...elementRequests(
       addElements,
       after.flatMap(({ elements }) => elements),
     ),
   ];
+  return { preparation: isPrepared ? addition : [], requests };
+}
+
+/** Returns whether a link that had rules gets further chains. */
+function restrictsFurther(before: ImageLink | undefined, after: ImageLink | undefined): boolean {
+  if (before === undefined || after === undefined) return false;
+  const names = new Set(fragmentOf(before).chains.map(({ name }) => name));
+  return names.size > 0 && fragmentOf(after).chains.some(({ name }) => !names.has(name));
 }
 
 /** Returns the requests that recreate the tables, whatever existed before. */
-export function makeImage(image: Image): Request[] {
-  if (!isNeeded(image)) return removeImage();
+export function makeImage(image: Image): RuleRequests {
+  if (!isNeeded(image)) return atOnce(removeImage());
   const fragments = [...image.values()].map(fragmentOf);
   const chains = fragments.flatMap((fragment) => fragment.chains);
-  return [
+  return atOnce([
     ...removeImage(),
     ...[frameDefinition, judgeDefinition].flatMap((definition) => [
       addTable(definition.table),
@@ -126,7 +156,7 @@ export function makeImage(image: Image): Request[] {
       addElements,
       fragments.flatMap(({ elements }) => elements),
     ),
-  ];
+  ]);
 }
 
 /** Returns the number of rules in the chains of each table; none while no pod has rules. */

@@ -4,11 +4,13 @@ import { heldLinks, linkGroups } from '../../database/record.ts';
 import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
 import { classTables, linkLocalOf } from '../../links/rules/ruleset.ts';
 import { definitions } from '../../links/rules/rules.ts';
-import { interfaceKey, verdictIn, attributesOf, textOf } from '../../../base/netlink/index.ts';
-import type { Table, Verdict, ListedElement, ListedExpression } from '../../../base/netlink/index.ts';
+import { attributesOf, interfaceKey, textOf } from '../../../base/netlink/index.ts';
+import type { ListedElement, Table, Verdict } from '../../../base/netlink/index.ts';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { LinkRule, LinkState } from '../../types.ts';
 import { grantedRules } from '../rules/granted-rules.ts';
+import { listLayer, verdictAtEnd } from '../rules/layer-listing.ts';
+import type { ListedTable } from '../rules/layer-listing.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable } from '../rules/tables.ts';
 
 type Kernel = Pick<HostKernel, 'link' | 'listedElements' | 'listedRules'>;
@@ -102,8 +104,7 @@ function rulesOf(
 ): readonly LinkRule[] | undefined {
   const chain = `${hostInterface}_${direction}_profile`;
   const listed = kernel.listedRules(judgeTable);
-  const own = listed.filter((rule) => rule.chain === chain);
-  if (own.length === 0) return undefined;
+  if (!listed.some((rule) => rule.chain === chain)) return undefined;
   const found = [
     ...[frameDefinition, judgeDefinition].flatMap(({ table, rules }) => changedChains(table, rules, kernel)),
     ...linkUnknown(direction, hostInterface, bridge === undefined, kernel),
@@ -115,10 +116,16 @@ function rulesOf(
     ),
   ];
   append(problems, found);
-  const granted = grantedRules(own, (set) => kernel.listedElements(judgeTable, set));
-  if (granted === undefined) problems.push(`the chain ${chain} has a rule that is none of ours`);
+  const granted = grantedRules(chain, tableIn(kernel));
+  if (granted === undefined)
+    problems.push(`the chains of ${chain} have a rule that Portcullis does not make`);
   return found.length > 0 ? undefined : granted;
 }
+
+const tableIn = (kernel: Kernel): ListedTable => ({
+  rules: kernel.listedRules(judgeTable),
+  elements: (set) => kernel.listedElements(judgeTable, set),
+});
 
 const has = (kernel: Kernel, table: Table, set: string, key: Buffer): boolean =>
   find(kernel.listedElements(table, set), key) !== undefined;
@@ -151,17 +158,17 @@ function notLedTo(
   addresses: readonly Buffer[],
   kernel: Kernel,
 ): string[] {
-  const rules = kernel.listedRules(judgeTable);
+  const table = tableIn(kernel);
   /** The chains of the pod's policies lead on to its profile, or deny. */
   const goesOn = (layer: (typeof layersBefore)[number]): boolean => {
-    const name = chain.replace(/profile$/u, layer);
-    return rules
-      .filter((rule) => rule.chain === name)
-      .map(({ expressions }) => shown(verdictAtEnd(expressions)))
-      .every((end) => {
+    const listed = listLayer(chain.replace(/profile$/u, layer), table);
+    const ends = listed?.rules.map(({ expressions }) => shown(verdictAtEnd(expressions)));
+    return (
+      ends?.every((end) => {
         const next = layersAfter[layer].find((one) => end === `goto ${chain.replace(/profile$/u, one)}`);
         return end === 'drop' || end === `goto ${chain}` || (next !== undefined && goesOn(next));
-      });
+      }) === true
+    );
   };
   const heads = layersBefore.filter(goesOn).map((layer) => `jump ${chain.replace(/profile$/u, layer)}`);
   return [
@@ -179,11 +186,6 @@ function notLedTo(
       ];
     }),
   ];
-}
-
-function verdictAtEnd(expressions: readonly ListedExpression[]): Verdict | undefined {
-  const last = expressions.at(-1);
-  return last === undefined ? undefined : verdictIn(last);
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { CountedRule } from '../../../base/netlink/index.ts';
+import { otherChain } from '../rules/layer-chains.ts';
 import type { Direction } from '../rules/pod-chains.ts';
 import type { Image } from './image.ts';
 
@@ -28,8 +29,10 @@ export function countsOf(image: Image, rules: readonly CountedRule[]): DenialCou
   const known = new Map<string, Denying>();
   for (const { id, hostInterface, rules: held } of image.values())
     for (const direction of directions) {
-      const add = (layer: string, rule: string): void =>
-        void known.set(`${hostInterface}_${direction}_${layer}`, { id, direction, rule });
+      const add = (layer: string, rule: string): void => {
+        const chain = `${hostInterface}_${direction}_${layer}`;
+        for (const name of [chain, otherChain(chain)]) known.set(name, { id, direction, rule });
+      };
       const [profile, policies] = [held.profile[direction], held.policies[direction]];
       if (profile !== undefined) add('profile', profile.denies);
       if (profile !== undefined && direction === 'egress') add('untracked', profile.denies);

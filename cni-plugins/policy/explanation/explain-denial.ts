@@ -17,8 +17,8 @@ import { grantedRules } from '../rules/granted-rules.ts';
 import { linkStateOf } from '../enforcement/link-state.ts';
 import type { Direction, PodRules } from '../rules/pod-chains.ts';
 import { judgeTable } from '../rules/tables.ts';
-import { judgeEnd, nameOf } from './judge.ts';
-import type { ComparedLayer, JudgedEnd } from './judge.ts';
+import { judgeEnd, nameOf } from './endpoint-steps.ts';
+import type { ComparedLayer, JudgedEnd } from './endpoint-steps.ts';
 import type { Seen } from './allowance.ts';
 
 export interface ExplainDeps {
@@ -121,8 +121,9 @@ function endOf(record: AttachmentRecord, direction: Direction, { policy, kernel 
   const rules: PodRules = policy.rulesOf(record.id) ?? { profile: {}, policies: {} };
   const inKernel = (layer: ComparedLayer): readonly LinkRule[] | undefined => {
     const chain = `${record.spec.hostInterface}_${direction}_${layer}`;
-    const own = kernel.listedRules(judgeTable).filter((rule) => rule.chain === chain);
-    return own.length === 0 ? undefined : grantedRules(own, (set) => kernel.listedElements(judgeTable, set));
+    const rules = kernel.listedRules(judgeTable);
+    if (!rules.some((rule) => rule.chain === chain)) return undefined;
+    return grantedRules(chain, { rules, elements: (set) => kernel.listedElements(judgeTable, set) });
   };
   return { record, rules, inKernel, ...(isHeld(record.spec) && { state: linkStateOf(record, kernel) }) };
 }

@@ -88,6 +88,19 @@ test('only a rule that denies counts pods of a namespace that is not known yet',
   assert.notEqual(accepts, denies);
 });
 
+test('a rule that passes denies pods of a namespace that is not known yet, which a later rule would accept', () => {
+  const peers = [{ namespaces: inTeam }];
+  const tier = evaluated([policy([rule('pass', { peers }), rule('accept')])], { labels: {} });
+  assert.deepEqual(
+    tier?.steps.map(({ action, group }) => [action, group?.key]),
+    [
+      ['pass', clusterGroup(peers).key],
+      ['deny', clusterGroup(peers, undefined, 'denied').key],
+      ['accept', clusterGroup([{ namespaces: [] }]).key],
+    ],
+  );
+});
+
 test('rules beyond the limit deny everything, and the limit is shared by the pods of the node', () => {
   const ports = Array.from({ length: 25 }, (_, at) => ({
     ...{ protocol: 'tcp' as const, port: { low: at + 1, high: at + 1 } },

@@ -5,7 +5,7 @@ import { selectsPod } from './cluster-network-policy.ts';
 import type { ClusterNetworkPolicy, ClusterRule } from './cluster-network-policy.ts';
 import type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 import { blocksOf, isBlock, portsCalled, single } from './grant-parts.ts';
-import { clusterGroup } from './peer-index.ts';
+import { clusterGroup, dependsOnLabels } from './peer-index.ts';
 import type { GroupDefinition } from './peer-index.ts';
 
 /**
@@ -44,11 +44,13 @@ export function createTierEvaluator(groupFor: (definition: GroupDefinition) => P
     policy: ClusterNetworkPolicy,
   ): readonly TierStep[] => {
     const groups: PeerGroup[] = [];
-    const grants = grantsOf(rule, direction, pod, (definition) => {
+    const collected = (definition: GroupDefinition): PeerGroup => {
       const group = groupFor(definition);
       groups.push(group);
       return group;
-    });
+    };
+    const grants = grantsOf(rule, direction, pod, collected);
+    const guards = rule.action === 'pass' ? guardsOf(rule, direction, pod, collected) : [];
     const complete = groups.every(({ isComplete }) => isComplete);
     const isShared = direction === 'egress' || rule.ports?.some((port) => 'named' in port) !== true;
     const found = isShared ? shared.get(rule) : undefined;
@@ -56,7 +58,14 @@ export function createTierEvaluator(groupFor: (definition: GroupDefinition) => P
     const name = `ClusterNetworkPolicy ${policy.name}: ${rule.name}`;
     const steps =
       complete || rule.action === 'accept'
-        ? grants.map((grant): TierStep => ({ ...grant, name, action: rule.action }))
+        ? [
+            ...grants.map((grant): TierStep => ({ ...grant, name, action: rule.action })),
+            ...guards.map((grant): TierStep => ({
+              ...grant,
+              name: `${name} (${unknownPeer})`,
+              action: 'deny',
+            })),
+          ]
         : [{ name: `${name} (its peers are not known)`, action: 'deny' as const, awaits: groups }];
     if (isShared) shared.set(rule, { complete, steps });
     return steps;
@@ -128,6 +137,22 @@ export function selectsTiers(
     ({ subject, egress, ingress }) =>
       egress.length + ingress.length > 0 && selectsPod(subject, pod, labelsOf(pod.namespace)) !== false,
   );
+}
+
+const unknownPeer = 'a namespace of its peers is not known';
+
+/**
+ * Returns what a rule that passes denies after it: pods that it may be about, because their namespace is not
+ * known yet. A later rule would otherwise accept what may be for the next tier to deny.
+ */
+function guardsOf(
+  rule: ClusterRule,
+  direction: Direction,
+  pod: PolicyPod,
+  groupFor: (definition: GroupDefinition) => PeerGroup,
+): readonly Match[] {
+  const peers = rule.peers?.filter((peer) => !isBlock(peer) && dependsOnLabels(peer)) ?? [];
+  return peers.length === 0 ? [] : grantsOf({ ...rule, peers, action: 'deny' }, direction, pod, groupFor);
 }
 
 const denying = (step: TierStep): TierStep => ({ ...step, action: 'deny' });

@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { startWorker } from '../../../base/process/index.ts';
 import { createFileReader } from '../../followed-files/file-reader.ts';
-import { createHeldFiles } from '../../followed-files/held-files.ts';
+import { createHeldFiles } from '../../followed-files/last-good-files.ts';
 import { fileStamp } from '../../followed-files/stamps.ts';
 import type { FileReading } from './join.ts';
 

@@ -1,7 +1,7 @@
 import { startWorker } from '../../../base/process/index.ts';
 import { createFileReader, readerLimits } from '../../followed-files/file-reader.ts';
 import { createFolderLook } from '../../followed-files/folder-look.ts';
-import { createHeldFiles } from '../../followed-files/held-files.ts';
+import { createHeldFiles } from '../../followed-files/last-good-files.ts';
 import { openSetStore } from '../../followed-files/stored-set.ts';
 import { limits } from './documents.ts';
 import { join } from './join.ts';

@@ -129,7 +129,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     mkdirSync(folder());
     engine = await fixture.engine();
     const listening = (port: number): string =>
-      `require('net').createServer(s=>s.end('yes')).listen(${port},'0.0.0.0').on('error',()=>0);`;
+      `require('net').createServer(s=>s.on('error',()=>0).end('yes')).listen(${port},'0.0.0.0').on('error',()=>0);`;
     for (const name of names) {
       const labels: Record<string, string> =
         name === 'db' ? { role: 'db' } : name === 'front' ? { role: 'frontend' } : {};

@@ -80,7 +80,8 @@ export function clusterGroup(
   };
 }
 
-const dependsOnLabels = (peer: Peer): boolean =>
+/** Returns whether labels of namespaces, other than their names, are needed to choose the peer's pods. */
+export const dependsOnLabels = (peer: Peer): boolean =>
   'namespaces' in peer && peer.namespaces.some(({ key }) => key !== nameLabel);
 
 /** @param peers undefined: every pod */

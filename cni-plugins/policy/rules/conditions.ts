@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   be16,
+  concatenated,
   connection,
   equals,
   inSet,
@@ -44,8 +45,30 @@ const nfproto = { 4: 2, 6: 10 } as const;
  * expressions of a list must match.
  */
 interface Conditions {
-  readonly rules: readonly (readonly Buffer[])[];
+  readonly rules: readonly Conditioned[];
   readonly sets: readonly PeerSet[];
+}
+
+/** The conditions of one rule. */
+export interface Conditioned {
+  readonly expressions: readonly Buffer[];
+  /** {@link portKey} of the only connections that can match. Absent: there is no single key. */
+  readonly lookup?: Buffer;
+}
+
+/** Returns the key of a connection by its protocol and the responder's port. */
+export const portKey = (protocol: number, port: number): Buffer =>
+  concatenated(Buffer.of(protocol), be16(port));
+
+/** Connections of ICMP have no ports, and rules for packets know no connection. */
+function lookupOf(
+  protocol: Grant['protocol'],
+  range: PortRange | undefined,
+  by: JudgedBy,
+): Pick<Conditioned, 'lookup'> {
+  if (by === 'packet' || protocol === undefined || protocol === 'icmp') return {};
+  if (range === undefined || range.low !== range.high) return {};
+  return { lookup: portKey(protocolNumbers[protocol][4], range.low) };
 }
 
 /** Pods that a policy selects share its grants as the same values, so one copy serves all of them. */
@@ -72,7 +95,12 @@ function makeConditions(grant: Grant, direction: Direction, by: JudgedBy): Condi
   return { rules, sets: [...sets.values()] };
 }
 
-function rulesOf(grant: Grant, direction: Direction, sets: Map<string, PeerSet>, by: JudgedBy): Buffer[][] {
+function rulesOf(
+  grant: Grant,
+  direction: Direction,
+  sets: Map<string, PeerSet>,
+  by: JudgedBy,
+): Conditioned[] {
   const { peers, group } = grant;
   return [
     ...(peers === undefined && group !== undefined ? [] : blockRules(grant, direction, sets, by)),
@@ -94,9 +122,9 @@ function groupRules(
   group: PeerGroup,
   direction: Direction,
   sets: Map<string, PeerSet>,
-): Buffer[][] {
+): Conditioned[] {
   const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
-  return families.flatMap((family): Buffer[][] => {
+  return families.flatMap((family): Conditioned[] => {
     const set = groupSet(group, family);
     sets.set(set.name, {
       set,
@@ -110,15 +138,18 @@ function groupRules(
       r0,
     );
     const responderPort = connection('portFrom', 'reply', register(family === 4 ? 1 : 4));
-    return ranges.map((range) => [
-      meta('nfproto', r0),
-      equals(r0, Buffer.of(nfproto[family])),
-      ...protocolCondition(protocol, family, 'connection'),
-      ...(range === undefined ? [] : portCondition(protocol, range, 'connection')),
-      address,
-      ...(group.withPorts ? [responderPort] : []),
-      inSet(set.name, r0),
-    ]);
+    return ranges.map((range) => ({
+      expressions: [
+        meta('nfproto', r0),
+        equals(r0, Buffer.of(nfproto[family])),
+        ...protocolCondition(protocol, family, 'connection'),
+        ...(range === undefined ? [] : portCondition(protocol, range, 'connection')),
+        address,
+        ...(group.withPorts ? [responderPort] : []),
+        inSet(set.name, r0),
+      ],
+      ...lookupOf(protocol, range, 'connection'),
+    }));
   });
 }
 
@@ -127,23 +158,26 @@ function blockRules(
   direction: Direction,
   sets: Map<string, PeerSet>,
   by: JudgedBy,
-): Buffer[][] {
+): Conditioned[] {
   const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
   const wanted = families.map((family) => ({
     family,
     intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six,
   }));
-  return wanted.flatMap(({ family, intervals }): Buffer[][] => {
+  return wanted.flatMap(({ family, intervals }): Conditioned[] => {
     if (intervals?.length === 0) return [];
-    return ranges.map((range) => [
-      meta('nfproto', r0),
-      equals(r0, Buffer.of(nfproto[family])),
-      ...protocolCondition(protocol, family, by),
-      ...(range === undefined ? [] : portCondition(protocol, range, by)),
-      ...(intervals === undefined || isEverything(intervals, family)
-        ? []
-        : peerCondition(direction, family, intervals, sets, by)),
-    ]);
+    return ranges.map((range) => ({
+      expressions: [
+        meta('nfproto', r0),
+        equals(r0, Buffer.of(nfproto[family])),
+        ...protocolCondition(protocol, family, by),
+        ...(range === undefined ? [] : portCondition(protocol, range, by)),
+        ...(intervals === undefined || isEverything(intervals, family)
+          ? []
+          : peerCondition(direction, family, intervals, sets, by)),
+      ],
+      ...lookupOf(protocol, range, by),
+    }));
   });
 }
 

@@ -1,13 +1,16 @@
 import { append } from '../../../base/lists/index.ts';
 import { constantIn, numberIn, verdictIn } from '../../../base/netlink/index.ts';
-import type { ListedElement, ListedExpression, ListedRule } from '../../../base/netlink/index.ts';
+import type { ListedElement, ListedExpression } from '../../../base/netlink/index.ts';
 import { bitsOf, formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import type { IpFamily } from '../../../base/addresses/index.ts';
 import type { LinkRule } from '../../types.ts';
+import { portKey } from './conditions.ts';
 import type { Interval } from './intervals.ts';
+import { listLayer, setOf } from './layer-listing.ts';
+import type { ListedTable } from './layer-listing.ts';
 
 /**
- * Reads from the kernel's listing what the rules of a pod's chain grant: the inverse of pod-chains.ts. Pure.
+ * Reads from the kernel's listing what the rules of a pod's layer grant: the inverse of conditions.ts. Pure.
  */
 
 /** Keys of `meta` and `ct`, and operators of `cmp` (linux/netfilter/nf_tables.h). */
@@ -23,17 +26,21 @@ const protocols: ReadonlyMap<number, LinkRule['protocol']> = new Map([
 ]);
 const highestPort = 65535;
 
-/** @returns undefined when pod-chains.ts does not make such a rule */
-export function grantedRules(
-  rules: readonly ListedRule[],
-  elements: (set: string) => readonly ListedElement[],
-): LinkRule[] | undefined {
+/**
+ * @param chain the first chain of the layer
+ * @returns undefined when conditions.ts or layer-chains.ts does not make such a rule or chain
+ */
+export function grantedRules(chain: string, table: ListedTable): LinkRule[] | undefined {
+  const { elements } = table;
+  const layer = listLayer(chain, table);
+  if (layer === undefined) return undefined;
   const granted: LinkRule[] = [];
-  for (const { expressions } of rules) {
-    const read = readRule(expressions);
+  for (const rule of layer.rules) {
+    const read = readRule(rule.expressions);
     if (read === undefined) return undefined;
     if (read === 'denies') continue;
-    const { family, protocol, low, high, set } = read;
+    const { family, protocol, number, low, high, set } = read;
+    if (number !== undefined && low === high && !layer.isReached(rule, portKey(number, low))) continue;
     const spoken = protocol === undefined ? [...new Set(protocols.values())] : [protocol];
     if (set !== undefined && hasPorts(set)) {
       for (const { cidr, port } of elements(set).map(({ key }) => addressAndPort(key, family)))
@@ -60,6 +67,8 @@ export function grantedRules(
 interface Condition {
   family: IpFamily;
   protocol?: LinkRule['protocol'];
+  /** Number of the protocol. */
+  number?: number;
   low: number;
   high: number;
   set?: string;
@@ -75,7 +84,7 @@ function readRule(expressions: readonly ListedExpression[]): Condition | 'denies
   let loaded: number | undefined;
   for (const step of steps.slice(0, -1)) {
     if (step.name === 'meta' || step.name === 'ct') loaded = numberIn(step, 2);
-    else if (step.name === 'lookup' && (numberIn(step, 5) ?? 0) === 0) found.set = setOf(step);
+    else if (step.name === 'lookup' && (numberIn(step, 5) ?? 0) === 0) found.set = setOf(step) ?? '';
     else if (step.name !== 'cmp' || !compare(found, loaded, step)) return undefined;
     if (step.name !== 'lookup') continue;
     const isOfPorts = hasPorts(found.set ?? '') && loaded === CT_PORT_FROM;
@@ -93,7 +102,7 @@ function compare(found: Partial<Condition>, loaded: number | undefined, step: Li
   }
   if (loaded === CT_PROTOCOL && operator === EQUAL) {
     const protocol = protocols.get(value[0] ?? -1);
-    if (protocol !== undefined) found.protocol = protocol;
+    if (protocol !== undefined) Object.assign(found, { protocol, number: value[0] });
     return protocol !== undefined;
   }
   if ((loaded !== CT_PORT_FROM && loaded !== CT_PORT_TO) || value.length < 2) return false;
@@ -101,10 +110,6 @@ function compare(found: Partial<Condition>, loaded: number | undefined, step: Li
   if (operator === EQUAL || operator === AT_LEAST) found.low = port;
   if (operator === EQUAL || operator === AT_MOST) found.high = port;
   return operator === EQUAL || operator === AT_LEAST || operator === AT_MOST;
-}
-
-function setOf({ attributes }: ListedExpression): string {
-  return attributes.get(1)?.toString('latin1').replace(/\0.*$/u, '') ?? '';
 }
 
 /** Sets of peer-group.ts. */

@@ -1,11 +1,13 @@
-import { counter, verdict, concatenated, interfaceKey } from '../../../base/netlink/index.ts';
+import { concatenated, counter, interfaceKey, verdict } from '../../../base/netlink/index.ts';
 import type { Element, Table } from '../../../base/netlink/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
 import { conditionsOf } from './conditions.ts';
-import type { Direction, JudgedBy, PeerSet } from './conditions.ts';
+import type { Direction, PeerSet } from './conditions.ts';
 import type { Grant } from './grants.ts';
+import { layerChains } from './layer-chains.ts';
+import type { Layer, LayerChains, NamedChain } from './layer-chains.ts';
 import type { PeerGroup } from './peer-group.ts';
 import { frameTable, judgeTable } from './tables.ts';
 import type { PolicyRule } from './tables.ts';
@@ -14,16 +16,7 @@ import type { PolicyRule } from './tables.ts';
  * What one pod with rules adds to the constant tables: its own chains, and elements that lead to them. Pure.
  */
 
-export type { Direction };
-
-/** One layer of rules that must grant a connection, with the texts for a denial. */
-export interface Layer {
-  readonly grants: readonly Grant[];
-  /** Comment of the rule that denies what no grant of the layer allows. */
-  readonly denies: string;
-  /** Why objects that cannot be understood isolate the pod. */
-  readonly unreadable?: readonly string[];
-}
+export type { Direction, Layer };
 
 /** A rule of a tier of ClusterNetworkPolicies, without its peers and ports: what happens with its packets. */
 export interface TierStep extends Grant {
@@ -67,8 +60,8 @@ export interface RuledLink {
 }
 
 export interface PodFragment {
-  readonly chains: readonly { readonly name: string; readonly rules: readonly PolicyRule[] }[];
-  /** Sets of addresses, named by their content, so that pods share them. */
+  readonly chains: readonly NamedChain[];
+  /** Sets of addresses, named by their content, so that pods share them, and the pod's own maps of ports. */
   readonly sets: readonly PeerSet[];
   readonly elements: readonly (readonly [table: Table, set: string, element: Element])[];
 }
@@ -76,12 +69,14 @@ export interface PodFragment {
 const directions = ['egress', 'ingress'] as const;
 
 export function podFragment({ hostInterface, addresses, bridgeMac, rules }: RuledLink): PodFragment {
-  const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
+  const chains: NamedChain[] = [];
+  const maps: LayerElement[] = [];
   const sets = new Map<string, PeerSet>();
   const heads: { direction: Direction; all: string; host?: string }[] = [];
   for (const direction of directions) {
     const made = directionChains(hostInterface, direction, rules, sets);
     append(chains, made.chains);
+    append(maps, made.elements);
     const { all, host } = made;
     if (all !== undefined) heads.push({ direction, all, ...(host !== undefined && { host }) });
   }
@@ -89,10 +84,7 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
   const { egress } = rules.profile;
   const untracked = egress === undefined ? undefined : `${hostInterface}_egress_untracked`;
   if (egress !== undefined && untracked !== undefined)
-    chains.push({
-      name: untracked,
-      rules: layerRules(untracked, 'egress', egress, undefined, sets, 'packet'),
-    });
+    append(chains, layerChains(untracked, 'egress', egress, { sets, by: 'packet' }).chains);
   return {
     chains,
     sets: [...sets.values()],
@@ -103,6 +95,7 @@ export function podFragment({ hostInterface, addresses, bridgeMac, rules }: Rule
             ...linkElements(hostInterface, bridgeMac === undefined, heads),
             ...own.flatMap((address) => addressElements(address, heads)),
             ...(untracked === undefined ? [] : own.map((address) => untrackedElement(address, untracked))),
+            ...maps.map(([map, element]) => [judgeTable, map, element] as const),
           ],
   };
 }
@@ -119,8 +112,9 @@ export function groupsOfRules({ policies, admin, baseline }: PodRules): Set<Peer
   return found;
 }
 
-interface DirectionChains {
-  readonly chains: PodFragment['chains'];
+type LayerElement = LayerChains['elements'][number];
+
+interface DirectionChains extends LayerChains {
   /** The first chain for packets from and to others, and for those of the node itself. Undefined: none. */
   readonly all: string | undefined;
   readonly host: string | undefined;
@@ -132,32 +126,38 @@ function directionChains(
   rules: PodRules,
   sets: Map<string, PeerSet>,
 ): DirectionChains {
-  const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
+  const chains: NamedChain[] = [];
+  const elements: LayerElement[] = [];
+  const nameOf = (layer: string): string => `${hostInterface}_${direction}_${layer}`;
   /** @param next the chain that goes on; undefined: the packet is accepted */
-  const add = (layer: string, make: (chain: string) => readonly PolicyRule[]): string => {
-    const name = `${hostInterface}_${direction}_${layer}`;
-    chains.push({ name, rules: make(name) });
+  const addLayer = (layer: string, grants: Layer, next: string | undefined): string => {
+    const name = nameOf(layer);
+    const made = layerChains(name, direction, grants, { next, sets, by: 'connection' });
+    append(chains, made.chains);
+    append(elements, made.elements);
+    return name;
+  };
+  const addTier = (layer: string, tier: Tier, next: string | undefined): string => {
+    const name = nameOf(layer);
+    chains.push({ name, rules: tierRules(name, direction, tier, { accepted, next }, sets) });
     return name;
   };
   const [profile, policies] = [rules.profile[direction], rules.policies[direction]];
   const [admin, baseline] = [rules.admin?.[direction], rules.baseline?.[direction]];
-  const accepted =
-    profile && add('profile', (chain) => layerRules(chain, direction, profile, undefined, sets));
+  const accepted = profile && addLayer('profile', profile, undefined);
   // "Further evaluation only happens for Pods not selected by a v1.NetworkPolicy."
-  const tier = (next: string | undefined, steps: Tier) => (chain: string) =>
-    tierRules(chain, direction, steps, { accepted, next }, sets);
   const middle =
     policies !== undefined
-      ? add('policies', (chain) => layerRules(chain, direction, policies, accepted, sets))
+      ? addLayer('policies', policies, accepted)
       : baseline !== undefined
-        ? add('baseline', tier(accepted, baseline))
+        ? addTier('baseline', baseline, accepted)
         : accepted;
-  const all = admin === undefined ? middle : add('admin', tier(middle, admin));
-  if (direction === 'ingress') return { chains, all, host: accepted };
+  const all = admin === undefined ? middle : addTier('admin', admin, middle);
+  if (direction === 'ingress') return { chains, elements, all, host: accepted };
   // NetworkPolicies always accept the node itself, and that is final.
-  if (policies === undefined) return { chains, all, host: all };
-  const host = admin === undefined ? accepted : add('admin_host', tier(accepted, admin));
-  return { chains, all, host };
+  if (policies === undefined) return { chains, elements, all, host: all };
+  const host = admin === undefined ? accepted : addTier('admin_host', admin, accepted);
+  return { chains, elements, all, host };
 }
 
 /**
@@ -179,7 +179,7 @@ function tierRules(
   } as const;
   return [
     ...steps.flatMap((step) =>
-      conditionsOf(step, direction, sets, 'connection').map((expressions): PolicyRule => ({
+      conditionsOf(step, direction, sets, 'connection').map(({ expressions }): PolicyRule => ({
         chain,
         expressions: [...expressions, ...actions[step.action]],
         comment: step.name,
@@ -226,28 +226,3 @@ const untrackedElement = (address: IpAddress, chain: string): PodFragment['eleme
   `untracked${address.family}`,
   { key: ipBytes(address), value: { jump: chain } },
 ];
-
-/**
- * Returns the rules of a layer. Granted packets go on to the next layer, or return to the judgement. All
- * others are counted and dropped.
- */
-function layerRules(
-  chain: string,
-  direction: Direction,
-  { grants, denies }: Layer,
-  next: string | undefined,
-  sets: Map<string, PeerSet>,
-  by: JudgedBy = 'connection',
-): PolicyRule[] {
-  const granted = verdict(next === undefined ? 'return' : { goto: next });
-  return [
-    ...grants.flatMap((grant) =>
-      conditionsOf(grant, direction, sets, by).map((expressions): PolicyRule => ({
-        chain,
-        expressions: [...expressions, granted],
-        ...(grant.name === '' ? {} : { comment: grant.name }),
-      })),
-    ),
-    { chain, expressions: [counter(), verdict('drop')], comment: denies },
-  ];
-}

@@ -3,7 +3,7 @@ import type { Balancer, RefusedService, Service } from '../model/model.ts';
 import { checked } from './checked.ts';
 import { contends } from './claims.ts';
 import type { Lost } from './claims.ts';
-import type { HeldServices } from './held-services.ts';
+import type { HeldServices } from './services-in-force.ts';
 import { placeTextOf } from './node-ports.ts';
 import { StoredService, unhealthyThatRemain } from './stored-service.ts';
 import { refusalOf, serversOf } from './wanted-servers.ts';

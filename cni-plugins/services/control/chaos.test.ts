@@ -131,6 +131,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       process.stdout.write(`# ${count} kills: ${acts} acts, ${underWay} under way at the kills\n`);
   }
   assert.ok(acts > 0, 'nothing was done');
+  if (kills >= 20) assert.ok(underWay > 0, 'no kill met a change under way');
   process.stdout.write(`# seed ${seed}: ${kills} kills, ${acts} acts, ${underWay} under way at the kills\n`);
 
   const last = await startServices(

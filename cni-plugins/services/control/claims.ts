@@ -18,11 +18,10 @@ export interface Claims {
   /**
    * Takes the free addresses of the service, and each address to which it has a better claim than a holder
    * that contends ({@link contends}). It waits for the rest and gets an address when its holder releases it.
-   * It keeps what it holds already, unless its own claim became worse than that of a contender. Returns what
-   * it did not get.
+   * It keeps what it holds already, unless its own claim became worse than that of a contender.
    * @param ofThese only these of its keys; absent: all
    */
-  contend(service: Service, ofThese?: (key: ServerKey) => boolean): readonly Lost[];
+  contend(service: Service, ofThese?: (key: ServerKey) => boolean): void;
   /** Returns the addresses that a contending service waits for. */
   lost(service: Service): readonly Lost[];
   /** Whether any address that the service waits for is free now. */
@@ -193,13 +192,14 @@ export function createClaims(
           waiting.delete(key, name);
           waiting.add(key, holder);
           hold(key, own);
-        } else {
+        } else if (holder === undefined && waiting.best(key) === undefined && otherHolder(key) === undefined)
+          hold(key, own);
+        else {
           waiting.add(key, own);
           // Other services may wait for a free key.
           if (holder === undefined) handOver([key]);
         }
       }
-      return lost(service);
     },
     remove: (service) => handOver(release(service)),
     release,

@@ -56,6 +56,7 @@ class Held implements Balancer {
     }));
   }
   tick(): void {}
+  restore?: () => number | undefined;
   isChanged = false;
   reconciled = 0;
   changedByOthers(): boolean {
@@ -354,6 +355,59 @@ test('what another program removed is back at the next look, and a look compares
   kernel.isChanged = true;
   look();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('a balancer restores what is gone as a whole, and compares only if something is left', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  const lost = new Map(kernel.servers);
+  const before = kernel.reconciled;
+  let isWhole = true;
+  kernel.restore = () => {
+    if (!isWhole) return undefined;
+    for (const [key, server] of lost) kernel.servers.set(key, server);
+    kernel.isChanged = false;
+    return lost.size;
+  };
+  kernel.servers.clear();
+  kernel.isChanged = true;
+  look();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+  assert.equal(kernel.reconciled, before);
+  [kernel.isChanged, isWhole] = [true, false];
+  look();
+  assert.equal(kernel.reconciled, before + 1);
+});
+
+test('what the kernel did not take is compared, although all that it had can be restored', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  kernel.restore = () => assert.fail('it does not have the last change');
+  kernel.fails = true;
+  assert.throws(() => core.apply('command', [web('10.0.0.3')], false));
+  [kernel.fails, kernel.isChanged] = [false, true];
+  look();
+  assert.match(kernel.shown().join(), /10\.0\.0\.3:80=1/u);
+});
+
+test('only what an API server lists again does not wait for the disk', () => {
+  core.close();
+  const database = openNetworkDatabase(join(folder, 'network.db'));
+  const store = createServiceStore(database);
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  core = createServiceCore({ store, log, checks: noChecks, now: () => now }, kernel);
+  const [normal, full] = [1, 2];
+  const waits = (): unknown => database.db.prepare('PRAGMA synchronous').get()?.['synchronous'];
+  core.apply('kubernetes', [{ ...web('10.0.0.2'), name: 'shop/web' }], false);
+  assert.equal(waits(), normal);
+  core.apply(
+    'command',
+    [service('own', 'addresses: [10.96.0.9]\nports: [80]\nbackends: [10.0.0.9]\n')],
+    false,
+  );
+  assert.equal(waits(), full);
+  core.remove('kubernetes', ['shop/web']);
+  assert.equal(waits(), normal);
+  core.drain('own', ['10.0.0.9'], true);
+  assert.equal(waits(), full);
 });
 
 test('while the kernel takes nothing, it is asked once a second', () => {

@@ -4,7 +4,7 @@ import { admit } from './admission.ts';
 import type { Admitted } from './admission.ts';
 import type { Drain, Standing } from './drains.ts';
 import type { HealthChecks } from './health/checks.ts';
-import { loadServices } from './held-services.ts';
+import { loadServices } from './services-in-force.ts';
 import { placeTextOf } from './node-ports.ts';
 import { loadServers } from './servers-in-force.ts';
 import type { ServiceStore } from './store.ts';
@@ -73,6 +73,9 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
   const servers = loadServers({ store, log, now, balancer: () => balancer, services });
 
   const take = (admitted: readonly Admitted[], removed: readonly string[]): void => {
+    const isRelisted = [...admitted.map(({ next }) => next), ...removed.map((name) => held.get(name))].every(
+      (each) => each?.source === 'kubernetes',
+    );
     const keys = new Set<ServerKey>();
     const note = (each: ServiceInForce | undefined): void => keysOf(each).forEach((key) => keys.add(key));
     for (const name of removed) note(held.get(name));
@@ -92,7 +95,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
       source,
       document,
     }));
-    servers.resettle(keys, { put, remove: removed, states: forgotten });
+    servers.resettle(keys, { put, remove: removed, states: forgotten, isRelisted });
   };
   const removeAll = (names: readonly string[]): void => {
     for (const name of names) claims.remove((held.get(name) as StoredService).service);

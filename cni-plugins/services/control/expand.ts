@@ -1,4 +1,3 @@
-import { parseIp } from '../../../base/addresses/index.ts';
 import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model/model.ts';
 import { portAt } from '../model/port-at.ts';
 import { rangesOfFamily } from '../source-ranges/ranges.ts';
@@ -20,7 +19,8 @@ export interface Placed extends Destination {
 /** A virtual server whose destinations say whether they are ending. */
 export type Expanded = Omit<VirtualServer, 'destinations'> & { readonly destinations: readonly Placed[] };
 
-const familyOf = (address: string): Family => parseIp(address)?.family ?? 4;
+/** An admitted service has only addresses. Parsing them would be a fifth of the time here. */
+const familyOf = (address: string): Family => (address.includes(':') ? 6 : 4);
 
 /**
  * Returns one virtual server for each address, protocol and port of a service, of either family. If all

@@ -1,11 +1,11 @@
 import type { Logger } from '../../../base/log/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Balancer, ServerKey, VirtualServer } from '../model/model.ts';
-import { packServer } from '../model/packed-server.ts';
+import { packServer } from '../model/serialized-server.ts';
 import { settle, withOver } from './drains.ts';
 import type { Drain, Standing } from './drains.ts';
 import type { Expanded } from './expand.ts';
-import type { HeldServices } from './held-services.ts';
+import type { HeldServices } from './services-in-force.ts';
 import { placeTextOf } from './node-ports.ts';
 import type { ServiceStore, StoredChange } from './store.ts';
 import { PackedStanding } from './stored-service.ts';

@@ -143,6 +143,22 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.ok((await services.figures()).repairs > 0);
   });
 
+  test('a change that finds the rules removed counts the repair before it is applied', async () => {
+    const before = (await services.figures()).repairs;
+    for (let round = 0; round < 5; round += 1) {
+      shell('nft flush ruleset');
+      await services.put('command', [
+        described(`late-${round}`, `addresses: [10.96.7.${round}]\nports: [80]\n`),
+      ]);
+      assert.ok((await services.figures()).repairs > before + round);
+    }
+    assert.deepEqual(await answering('10.96.0.1', 80, 2), { b1: 1, b2: 1 });
+    await services.remove(
+      'command',
+      Array.from({ length: 5 }, (_, round) => `late-${round}`),
+    );
+  });
+
   test('a backend whose port is closed is taken out, and comes back', async () => {
     const check = 'healthCheck: { tcp: {}, interval: 1s, timeout: 1s, failures: 2, successes: 1 }';
     await services.put('command', [

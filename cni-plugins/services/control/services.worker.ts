@@ -34,7 +34,7 @@ const settings = workerData as ServicesSettings;
 const tickMs = 1000;
 const lookMs = 500;
 /** Until a foreign `nft flush ruleset` is noticed, no service is reached. */
-const repairMs = 250;
+const repairMs = 100;
 
 async function start(
   owner: Caller<ServiceOwner>,
@@ -105,7 +105,8 @@ async function start(
 
   const repairing = setInterval(() => upkeep.look(), repairMs);
 
-  const control = controlOf(core);
+  // What another program removed is recreated before a change, so that the repair is logged and counted.
+  const control = controlOf(core, () => upkeep.look());
   const portions: PortionControl = {
     ...control,
     retain: async (source, names) => orEnd(() => core.retain(source, names)),
@@ -166,11 +167,18 @@ function openFiles(core: ServiceCore, log: Pick<Logger, 'error' | 'info'>): Fold
   });
 }
 
-const controlOf = (core: ServiceCore): ServiceControl => ({
-  put: async (source, services) => orEnd(() => core.apply(source, services, false)),
-  replace: async (source, services) => orEnd(() => core.apply(source, services, true)),
-  remove: async (source, names) => orEnd(() => core.remove(source, names)),
-});
+/** @param before called before each change; it throws nothing */
+function controlOf(core: ServiceCore, before: () => void): ServiceControl {
+  const changing = async <T>(act: () => T): Promise<T> => {
+    before();
+    return orEnd(act);
+  };
+  return {
+    put: (source, services) => changing(() => core.apply(source, services, false)),
+    replace: (source, services) => changing(() => core.apply(source, services, true)),
+    remove: (source, names) => changing(() => core.remove(source, names)),
+  };
+}
 
 /**
  * Ends the thread after an error that may leave memory and disk different: a storage failure, or any error

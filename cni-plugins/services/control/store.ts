@@ -18,13 +18,18 @@ export interface ServiceStore {
     readonly state: 'drained' | 'unwell';
   }>;
   standings(): Iterable<readonly [ServerKey, Standing]>;
-  /** Writes the whole change atomically. It is on disk when the call returns. */
+  /** Writes the whole change atomically. It is on disk when the call returns, unless it is `isRelisted`. */
   write(change: StoredChange): void;
   readonly nodePorts: NodePorts;
   close(): void;
 }
 
 export interface StoredChange {
+  /**
+   * An API server says it again after a power cut, so the call does not wait for the disk. The loss of the
+   * process alone loses nothing.
+   */
+  readonly isRelisted?: boolean;
   readonly put?: readonly {
     readonly name: string;
     readonly source: string;
@@ -46,7 +51,12 @@ export interface StoredChange {
 export function createServiceStore(database: NetworkDatabase): ServiceStore {
   const { db } = database;
   // What an operator applied survives a power cut. The network's other rows end with the machine anyway.
-  db.exec('PRAGMA synchronous = FULL');
+  let waits = false;
+  const waitForDisk = (is: boolean): void => {
+    if (is !== waits) db.exec(`PRAGMA synchronous = ${is ? 'FULL' : 'NORMAL'}`);
+    waits = is;
+  };
+  waitForDisk(true);
   const put = db.prepare(
     'INSERT INTO service (name, source, document) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET source = excluded.source, document = excluded.document',
   );
@@ -79,6 +89,7 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
         yield [String(row['key']), parseJson(String(row['standing'])) as Standing];
     },
     write(change) {
+      waitForDisk(change.isRelisted !== true);
       database.transaction(() => {
         for (const name of change.remove ?? []) remove.run(name);
         for (const { name, source, document } of change.put ?? []) put.run(name, source, document);

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { packServer, unpackServer } from '../model/packed-server.ts';
-import type { PackedServer } from '../model/packed-server.ts';
+import { packServer, unpackServer } from '../model/serialized-server.ts';
+import type { PackedServer } from '../model/serialized-server.ts';
 import type { Refusal, Service, VirtualServer } from '../model/model.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { Drain, Standing } from './drains.ts';

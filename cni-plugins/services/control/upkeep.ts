@@ -97,7 +97,8 @@ export function createUpkeep(
     if (!core.isBehind() && !changed) return;
     const begun = clock();
     const wasBehind = core.isBehind();
-    const differed = core.balancer().reconcile(core.servers);
+    const restored = wasBehind || !changed ? undefined : core.balancer().restore?.();
+    const differed = restored ?? core.balancer().reconcile(core.servers);
     core.caughtUp();
     compareAt = clock() + Math.max(compareEveryMs, compareShare * (clock() - begun));
     if (differed === 0 || wasBehind) return;

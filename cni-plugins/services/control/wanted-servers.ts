@@ -6,7 +6,7 @@ import { claimsOf } from './claims.ts';
 import { expand } from './expand.ts';
 import type { BackendStanding, Expanded } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
-import type { HeldServices } from './held-services.ts';
+import type { HeldServices } from './services-in-force.ts';
 import type { ServiceInForce } from './stored-service.ts';
 
 /** A virtual server that its holder wants. */
@@ -17,16 +17,27 @@ export interface WantedServer {
   readonly graceSeconds: number;
 }
 
+/** A service that is admitted is asked for its servers twice. */
+const known = new WeakMap<
+  Service,
+  Pick<ServiceInForce, 'drained' | 'unwell'> & { readonly servers: Expanded[] }
+>();
+
 /** Returns the virtual servers of a service, with the drained and unhealthy backends of `standing`. Pure. */
 export function serversOf(
   existing: Pick<ServiceInForce, 'drained' | 'unwell'>,
   service: Service,
 ): Expanded[] {
   const { drained, unwell: unhealthy } = existing;
-  return expand(service, (backend: Backend): BackendStanding => ({
+  const before = known.get(service);
+  // A set is replaced when it changes.
+  if (before?.drained === drained && before.unwell === unhealthy) return before.servers;
+  const servers = expand(service, (backend: Backend): BackendStanding => ({
     drained: drained.has(backend.address),
     unwell: unhealthy.has(healthIdOf(backend, checkedPortOf(service))),
   }));
+  known.set(service, { drained, unwell: unhealthy, servers });
+  return servers;
 }
 
 /** Returns why the balancer cannot program one of these servers, or undefined if it can program all. */

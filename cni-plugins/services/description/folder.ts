@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { startWorker } from '../../../base/process/index.ts';
 import { createFileReader, readerLimits } from '../../followed-files/file-reader.ts';
 import { createFolderLook } from '../../followed-files/folder-look.ts';
-import { createHeldFiles } from '../../followed-files/held-files.ts';
+import { createHeldFiles } from '../../followed-files/last-good-files.ts';
 import { isFollowed } from '../../followed-files/stamps.ts';
 import { openSetStore } from '../../followed-files/stored-set.ts';
 import type { StoredFile } from '../../followed-files/stored-set.ts';

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { formatIp, parseIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
 import type { Protocol } from '../model/model.ts';
@@ -51,6 +52,8 @@ export function wrongAddress(text: string, use: 'virtual' | 'backend'): string |
 
 /** Returns an address in its canonical form (RFC 5952). */
 export function canonical(text: string): string {
+  // IPv4 has one form.
+  if (isIPv4(text)) return text;
   const ip = parseIp(text);
   return ip === undefined ? text : formatIp(ip);
 }

@@ -184,8 +184,11 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
       others.join(),
     );
     const early = (await client.report(stream.id))!;
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    const later = (await client.report(stream.id))!;
+    let later = early;
+    for (let at = 0; at < 300 && later.received <= early.received && later.failure === undefined; at += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      later = (await client.report(stream.id))!;
+    }
     assert.ok(
       later.received > early.received && later.failure === undefined && later.inOrder,
       JSON.stringify(later),

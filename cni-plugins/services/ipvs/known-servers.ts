@@ -1,7 +1,7 @@
 import { keyOf } from '../model/model.ts';
 import type { ServerKey, VirtualServer } from '../model/model.ts';
-import { packServer, unpackServer } from '../model/packed-server.ts';
-import type { PackedServer } from '../model/packed-server.ts';
+import { packServer, unpackServer } from '../model/serialized-server.ts';
+import type { PackedServer } from '../model/serialized-server.ts';
 
 /**
  * The virtual servers as they were last programmed. Kept as text: there are thousands of servers, and a

@@ -73,12 +73,41 @@ const [TCP, UDP, SCTP] = [6, 17, 132];
 const afterIpvs = 110;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
 
+const chains: Chain[] = [
+  { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -150 } },
+  { name: 'output', hook: { type: 'filter', number: 3, priority: -150 } },
+  { name: 'input', hook: { type: 'filter', number: 1, priority: afterIpvs } },
+  { name: 'forward', hook: { type: 'filter', number: 2, priority: afterIpvs } },
+  { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
+  { name: 'unmark', hook: { type: 'filter', number: 4, priority: 150 } },
+  { name: 'unserved' },
+  { name: 'balanced' },
+  { name: sourcesChain },
+  { name: unknownSegmentsChain },
+];
+
+function setsOf(family: TableFamily): NamedSet[] {
+  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
+  const number = family === 'ip' ? 4 : 6;
+  return [
+    ...rangeSetsOf(number),
+    { name: 'addresses', key: [address] },
+    { name: 'virtual', key: [address] },
+    { name: 'of_host', key: [address] },
+    { name: 'direct', key: [address, 'inet_proto', 'inet_service'] },
+    { name: 'links', key: ['iface_index', 'iface_index'] },
+    { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
+    { name: 'masqueraded', key: [address, 'inet_proto', 'inet_service'] },
+    { name: 'masqueraded_node_ports', key: ['inet_proto', 'inet_service'] },
+    backendsSetOf(number),
+  ];
+}
+
 function definition(family: TableFamily): {
   sets: NamedSet[];
   chains: Chain[];
   rules: (readonly [string, ...Buffer[]])[];
 } {
-  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const number = family === 'ip' ? 4 : 6;
   const destination = (to: number): Buffer =>
     family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to);
@@ -112,30 +141,8 @@ function definition(family: TableFamily): {
     verdict({ jump: sourcesChain }),
   ];
   return {
-    sets: [
-      ...rangeSetsOf(number),
-      { name: 'addresses', key: [address] },
-      { name: 'virtual', key: [address] },
-      { name: 'of_host', key: [address] },
-      { name: 'direct', key: [address, 'inet_proto', 'inet_service'] },
-      { name: 'links', key: ['iface_index', 'iface_index'] },
-      { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
-      { name: 'masqueraded', key: [address, 'inet_proto', 'inet_service'] },
-      { name: 'masqueraded_node_ports', key: ['inet_proto', 'inet_service'] },
-      backendsSetOf(number),
-    ],
-    chains: [
-      { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -150 } },
-      { name: 'output', hook: { type: 'filter', number: 3, priority: -150 } },
-      { name: 'input', hook: { type: 'filter', number: 1, priority: afterIpvs } },
-      { name: 'forward', hook: { type: 'filter', number: 2, priority: afterIpvs } },
-      { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
-      { name: 'unmark', hook: { type: 'filter', number: 4, priority: 150 } },
-      { name: 'unserved' },
-      { name: 'balanced' },
-      { name: sourcesChain },
-      { name: unknownSegmentsChain },
-    ],
+    sets: setsOf(family),
+    chains,
     rules: [
       ['prerouting', ...restricted],
       ['output', ...restricted],

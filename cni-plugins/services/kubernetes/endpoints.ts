@@ -112,10 +112,9 @@ export function backendsOf(
       const number = candidate.ports[inSlices];
       return number === undefined ? [] : [{ candidate, number }];
     });
-    for (const own of [
-      offers.filter(({ candidate }) => !isIpv6(candidate)),
-      offers.filter(({ candidate }) => isIpv6(candidate)),
-    ])
+    const six = offers.filter(({ candidate }) => isIpv6(candidate));
+    const four = six.length === 0 ? offers : offers.filter(({ candidate }) => !isIpv6(candidate));
+    for (const own of [four, six])
       for (const [{ candidate, number }, isNew] of served(own, port, place, local, crowded)) {
         const ports = found.get(candidate.address) ?? new Map<string, PortPlace[]>();
         found.set(candidate.address, ports);
@@ -161,6 +160,8 @@ function served(
   local: boolean,
   crowded: (port: ServicePort) => void,
 ): Iterable<readonly [Offer, boolean]> {
+  if (!local && offers.length <= fewOffers && offers.every(isUsual))
+    return offers.map((offer) => [offer, true]);
   const own = offers.filter(({ candidate }) => !local || candidate.node === place.nodeName);
   const ready = own.filter(({ candidate }) => candidate.ready);
   const isNear = local ? () => true : nearnessOf(ready, place);
@@ -184,6 +185,20 @@ function served(
   }
   return found.values();
 }
+
+/** Ready, meant for all clients, and no other offer of the same address comes before it. */
+const isUsual = (
+  { candidate: { address, ready, forNodes, forZones } }: Offer,
+  at: number,
+  offers: readonly Offer[],
+): boolean =>
+  ready &&
+  forNodes === undefined &&
+  forZones === undefined &&
+  offers.findIndex((other) => other.candidate.address === address) === at;
+
+/** A comparison of each with each is cheap for this many. */
+const fewOffers = 8;
 
 const idOf = ({ candidate: { address }, number }: Offer): string => `${address} ${number}`;
 
@@ -217,6 +232,13 @@ function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candid
   return () => true;
 }
 
+/** Whether every port is served at its usual number and gets new connections, as of nearly every endpoint. */
+const isPlain = (ports: ReadonlyMap<string, readonly PortPlace[]>, mapped: readonly MappedPort[]): boolean =>
+  mapped.every(({ port: { name, targetPort } }) => {
+    const [place, another] = ports.get(name) ?? [];
+    return place?.isNew === true && place.number === targetPort && another === undefined;
+  });
+
 /**
  * Returns an address and what it serves as backends: one backend, or several if it serves one port at several
  * numbers.
@@ -226,6 +248,7 @@ function rowsOf(
   ports: ReadonlyMap<string, readonly PortPlace[]>,
   mapped: readonly MappedPort[],
 ): readonly Backend[] {
+  if (isPlain(ports, mapped)) return [{ address }];
   const rows = largest([...ports.values()].map(({ length }) => length));
   return Array.from({ length: rows }, (_, row): Backend => {
     const at = mapped.flatMap(({ port }) => {

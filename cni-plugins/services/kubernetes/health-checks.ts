@@ -55,7 +55,10 @@ export function openHealthChecks(
     // look unhealthy.
     limitHttpConnections(server, { most: 128, mostOfPeer: 16 }, false);
     server.on('error', (error) => {
-      servers.delete(port);
+      // One that listened already would keep the port from the next one, and nobody would close it.
+      server.closeAllConnections();
+      server.close();
+      if (servers.get(port) === server) servers.delete(port);
       const check = current.get(port);
       if (closed || check === undefined) return;
       log.warn(

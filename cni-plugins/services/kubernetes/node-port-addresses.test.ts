@@ -21,7 +21,7 @@ for (const [asked, served] of table)
   test(`node ports with nodePortAddresses ${asked.join()}: ${served.join() || 'nowhere'}`, () =>
     assert.deepEqual(nodePortAddresses(asked, ofNode, ofHost), served));
 
-test('a host with many addresses is served at 16 of them', () => {
+test('a host with many addresses is served at all of them', () => {
   const many = Array.from({ length: 100 }, (_, index) => `192.0.2.${index + 1}`);
-  assert.equal(nodePortAddresses(['0.0.0.0/0'], [], many).length, 16);
+  assert.deepEqual(nodePortAddresses(['0.0.0.0/0'], [], many), many.toSorted());
 });

@@ -6,8 +6,6 @@ import { wrongAddress } from '../description/parts.ts';
 
 /** The value that means the addresses of the Node object. */
 export const primary = 'primary';
-/** The most addresses. A host with more is served at these. */
-const mostAddresses = 16;
 
 /**
  * @param asked `primary` alone, or prefixes
@@ -35,7 +33,7 @@ export function nodePortAddresses(
     const address = parseIp(text);
     return address === undefined ? [] : [formatIp(address)];
   });
-  return [...new Set(canonical)].toSorted().slice(0, mostAddresses);
+  return [...new Set(canonical)].toSorted();
 }
 
 /** Returns the addresses of this host now. */

@@ -20,6 +20,8 @@ export interface ProxyHealthOptions {
   /** The node is to get connections from load balancers. */
   isEligible(): boolean;
   readonly log: { warn(fields: object, message: string): void };
+  /** Default: 30 s. */
+  readonly retryMs?: number;
 }
 
 /** A port that another program has taken may become free. */
@@ -31,6 +33,7 @@ export function openProxyHealth({
   isHealthy,
   isEligible,
   log,
+  retryMs = retryAfterMs,
 }: ProxyHealthOptions): ProxyHealth {
   let server: Server | undefined;
   let again: NodeJS.Timeout | undefined;
@@ -50,7 +53,7 @@ export function openProxyHealth({
   }
 
   function listen(): void {
-    server = createServer(
+    const opened = createServer(
       {
         requestTimeout: 5000,
         headersTimeout: 5000,
@@ -70,17 +73,22 @@ export function openProxyHealth({
         response.end(found.body);
       },
     );
-    limitHttpConnections(server, { most: 128, mostOfPeer: 16 }, false);
-    server.on('error', (error) => {
+    server = opened;
+    limitHttpConnections(opened, { most: 128, mostOfPeer: 16 }, false);
+    opened.on('error', (error) => {
+      // One that listened already would keep the port from the next one.
+      opened.closeAllConnections();
+      opened.close();
       log.warn(
         { address, port, why: reasonOf(error) },
         'the health of services cannot be asked; it is tried again',
       );
-      again = setTimeout(listen, retryAfterMs);
+      clearTimeout(again);
+      again = setTimeout(listen, retryMs);
       again.unref();
     });
-    server.listen(port, address);
-    server.unref();
+    opened.listen(port, address);
+    opened.unref();
   }
   listen();
 

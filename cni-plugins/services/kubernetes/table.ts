@@ -9,7 +9,7 @@ import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
-import { translate } from './translate.ts';
+import { namesOf, translate } from './translate.ts';
 
 /**
  * Services and slices as the API last sent them, and which of their changes were not delivered yet. No side
@@ -46,12 +46,19 @@ export interface HealthCheckPort {
   readonly localEndpoints: number;
 }
 
+const isOutward = ({ externalIPs, ingressIPs, ports }: KubernetesService): boolean =>
+  externalIPs.length > 0 || ingressIPs.length > 0 || ports.some(({ nodePort }) => nodePort !== undefined);
+
 export function createServiceTable(place: Place): ServiceTable {
   // As JSON: there are thousands of objects, and few change. As objects they would take five times as much.
   const services = new Map<string, string>();
   const slices = new Map<string, string>();
   /** Keys of slices by the key of their service. */
   const slicesOf = new Map<string, readonly string[]>();
+  /** Services that may have an address for clients outside the cluster. The others have one name. */
+  const outward = new Set<string>();
+  /** The endpoints of this node by the key of their service, since it last changed. */
+  const localEndpoints = new Map<string, number>();
   const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
   const dirty = new Set<string>();
   const delivered = createDeliveredState();
@@ -59,6 +66,8 @@ export function createServiceTable(place: Place): ServiceTable {
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
     else services.set(key, JSON.stringify(service));
+    if (service !== undefined && isOutward(service)) outward.add(key);
+    else outward.delete(key);
     if (service?.healthCheckNodePort === undefined) checked.delete(key);
     else
       checked.set(key, {
@@ -66,7 +75,13 @@ export function createServiceTable(place: Place): ServiceTable {
         namespace: service.namespace,
         name: service.name,
       });
+    touch(key);
+  }
+
+  /** Every event is a change, so what was counted before it is not asked for again. */
+  function touch(key: string): void {
     dirty.add(key);
+    localEndpoints.delete(key);
   }
 
   const serviceAt = (key: string): KubernetesService | undefined => {
@@ -75,6 +90,11 @@ export function createServiceTable(place: Place): ServiceTable {
   };
   const slicesAt = (key: string): EndpointSlice[] =>
     (slicesOf.get(key) ?? []).map((each) => parseJson(slices.get(each) ?? '') as EndpointSlice);
+  const localEndpointsOf = (key: string): number => {
+    const count = localEndpoints.get(key) ?? localReady(slicesAt(key), place.nodeName);
+    localEndpoints.set(key, count);
+    return count;
+  };
   const ownerOf = ({ namespace, service }: EndpointSlice): string => `${namespace}/${service}`;
 
   function putSlice(key: string, slice: EndpointSlice | undefined): void {
@@ -83,7 +103,7 @@ export function createServiceTable(place: Place): ServiceTable {
     const now = slice && ownerOf(slice);
     if (slice === undefined) slices.delete(key);
     else slices.set(key, JSON.stringify(slice));
-    for (const owner of [before, now]) if (owner !== undefined) dirty.add(owner);
+    for (const owner of [before, now]) if (owner !== undefined) touch(owner);
     if (before === now) return;
     if (before !== undefined) {
       const rest = (slicesOf.get(before) ?? []).filter((each) => each !== key);
@@ -106,8 +126,9 @@ export function createServiceTable(place: Place): ServiceTable {
       const names: string[] = [];
       for (const key of givingMemoryBack(services.keys())) {
         dirty.add(key);
-        const service = serviceAt(key);
-        if (service !== undefined)
+        const service = outward.has(key) ? serviceAt(key) : undefined;
+        if (service === undefined) names.push(namesOf(key)[0]);
+        else
           append(
             names,
             translate(service, [], place).services.map(({ name }) => name),
@@ -132,10 +153,7 @@ export function createServiceTable(place: Place): ServiceTable {
     },
     pending: () => dirty.size,
     healthChecks: () =>
-      [...checked].map(([key, port]) => ({
-        ...port,
-        localEndpoints: localReady(slicesAt(key), place.nodeName),
-      })),
+      [...checked].map(([key, port]) => ({ ...port, localEndpoints: localEndpointsOf(key) })),
     size: () => ({ services: services.size, slices: slices.size }),
   };
 }

@@ -674,6 +674,24 @@ const serversOf = ({ addresses, externalAddresses, loadBalancerAddresses = [], p
   ports.length * (addresses.length + externalAddresses.length + loadBalancerAddresses.length) +
   2 * ports.filter(({ nodePort }) => nodePort !== undefined).length;
 
+test('node ports are served at 64 addresses of the node, or as many as fit, and the rest is noted', () => {
+  const where = { ...place, nodePortAddresses: manyAddresses(100) };
+  const served = (count: number): readonly [number | undefined, string] => {
+    const ports = manyPorts(count).map((port, index) => ({ ...port, nodePort: 30_000 + index }));
+    const { services, notes } = translated(
+      { spec: { type: 'NodePort', ports } },
+      [slice([endpoint('10.0.0.1')])],
+      where,
+    );
+    const outside = services.find(({ ports: [port] }) => port?.nodePort !== undefined);
+    return [outside?.nodeAddresses?.length, notes.join()];
+  };
+  const [ofOne, note] = served(1);
+  assert.equal(ofOne, 64);
+  assert.match(note, /nodePortAddresses: node ports are served at 64 of 100 addresses/u);
+  assert.equal(served(200)[0], 10);
+});
+
 test('a service has no more addresses and ports than a node can create, and notes those that are not served', () => {
   const clusterIPs = ['10.96.0.1', 'fd00::1'];
   const cases: readonly (readonly [what: string, written: Written, ports: number, notes: RegExp])[] = [

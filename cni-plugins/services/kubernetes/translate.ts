@@ -67,6 +67,24 @@ function withinBounds(service: KubernetesService, notes: string[]): KubernetesSe
   return { ...service, ports: ports.slice(0, most) };
 }
 
+/** Addresses of the host at which the node ports of one service are served. */
+const mostNodeAddresses = 64;
+
+/** Returns the part of the host's addresses that fits: at most half of the servers of a service. */
+function nodeAddressesOf(
+  ports: readonly { readonly nodePort?: number | undefined }[],
+  { nodePortAddresses: all }: Place,
+  notes: string[],
+): readonly string[] | undefined {
+  if (all === undefined || ports.every(({ nodePort }) => nodePort === undefined)) return all;
+  const most = Math.max(1, Math.min(mostNodeAddresses, Math.floor(mostServers / 2 / ports.length)));
+  if (all.length <= most) return all;
+  notes.push(
+    `nodePortAddresses: node ports are served at ${most} of ${all.length} addresses of the node: give prefixes of fewer`,
+  );
+  return all.slice(0, most);
+}
+
 /** Returns the addresses that fit. @param taken places for each port that others have */
 function fitting(
   field: string,
@@ -122,7 +140,8 @@ function translated(
     backends: backendsOf(mapped, candidates, place, service.internalLocal, crowded),
   };
   // Node ports of both families, or at each address.
-  const nodePlaces = Math.max(2, place.nodePortAddresses?.length ?? 0);
+  const nodeAddresses = nodeAddressesOf(ports, place, notes);
+  const nodePlaces = Math.max(2, nodeAddresses?.length ?? 0);
   const served = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
   const ingressIPs = fitting('status.loadBalancer', served, ports.length, nodePlaces, notes);
   const balanced = loadBalancerOf({ ...service, ingressIPs }, notes);
@@ -148,7 +167,7 @@ function translated(
     addresses: [],
     externalAddresses,
     ...balanced,
-    ...(place.nodePortAddresses !== undefined && { nodeAddresses: place.nodePortAddresses }),
+    ...(nodeAddresses !== undefined && { nodeAddresses }),
     ports,
     // A backend on another node would answer the client directly unless it sees this node as its client.
     sourceAddress: service.externalLocal ? 'keep' : 'masquerade',

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../../../test/fixtures/free-port.ts';
 import type { PortionControl, Service } from '../model/model.ts';
 import { watchKubernetesServices } from './watch.ts';
 
@@ -70,15 +71,6 @@ const nodes = '/api/v1/nodes';
 const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await is())) await sleep(5);
 };
-
-/** Returns an unused port. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 test(
   'from a kubeconfig to a control: synced at once, each change, a renewed token, health checks; no secret in the log',

@@ -2,16 +2,18 @@ import { isIP } from 'node:net';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { PortionControl } from '../model/model.ts';
 import { createApiClient, follow, readApiAccess, usualTiming } from '../../../base/kubernetes/index.ts';
-import type { ApiAccess, ApiPlace, FollowTiming } from '../../../base/kubernetes/index.ts';
+import type { ApiAccess, ApiClient, ApiPlace, FollowTiming } from '../../../base/kubernetes/index.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
 import { createFollower } from './follower.ts';
 import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
 import { labelSelector } from './objects.ts';
-import { createNodePlace } from './node-place.ts';
+import { createNodePlace } from './node-location.ts';
+import type { NodePlace } from './node-location.ts';
 import { openProxyHealth } from './proxy-health.ts';
 import { createServiceTable } from './table.ts';
+import type { ServiceTable } from './table.ts';
 
 /** Services whose changes wait for longer than this are not served as they should be (kube-proxy's time). */
 const staleMs = 60_000;
@@ -146,9 +148,55 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     timing,
   );
 
-  const query = { labelSelector };
   const feeding: FollowerDeps = { figures, away, log, delivery };
-  const following = [
+  const following = followCollections({ client, nodeName, node, table, feeding, signal, timing });
+  // The last state is delivered before `synced` settles, so that no caller waits forever.
+  const whenEnded = Promise.all(following).then(() => {
+    node.close();
+    delivery.close();
+    client.close();
+    reject(closedBeforeSync(place.kubeconfig));
+    return Promise.all([healthChecks.close(), health?.close()]).then(() => undefined);
+  });
+
+  return {
+    synced,
+    figures: () => {
+      const [why] = away.values();
+      return {
+        ...figures,
+        ...table.size(),
+        refused: delivery.refused().length,
+        ...(why !== undefined && { away: why }),
+      };
+    },
+    async close() {
+      ended.abort();
+      await whenEnded;
+    },
+  };
+}
+
+/** Begins to follow the Node object of this node, and the Services and EndpointSlices of the cluster. */
+function followCollections({
+  client,
+  nodeName,
+  node,
+  table,
+  feeding,
+  signal,
+  timing,
+}: {
+  readonly client: ApiClient;
+  readonly nodeName: string;
+  readonly node: NodePlace;
+  readonly table: ServiceTable;
+  readonly feeding: FollowerDeps;
+  readonly signal: AbortSignal;
+  readonly timing: FollowTiming;
+}): Promise<void>[] {
+  const query = { labelSelector };
+  return [
     follow(
       client,
       { path: '/api/v1/nodes', query: { fieldSelector: `metadata.name=${nodeName}` } },
@@ -171,38 +219,15 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
       timing,
     ),
   ];
-  // The last state is delivered before `synced` settles, so that no caller waits forever.
-  const whenEnded = Promise.all(following).then(() => {
-    node.close();
-    delivery.close();
-    client.close();
-    reject(
-      new PortcullisError({
-        code: 'KUBERNETES_API_UNREACHABLE',
-        kind: 'cancelled',
-        attempted: 'follow the services of Kubernetes',
-        on: place.kubeconfig ?? 'the service account of the pod',
-        why: 'it was closed before all services had arrived',
-        fix: 'start it again',
-      }),
-    );
-    return Promise.all([healthChecks.close(), health?.close()]).then(() => undefined);
-  });
+}
 
-  return {
-    synced,
-    figures: () => {
-      const [why] = away.values();
-      return {
-        ...figures,
-        ...table.size(),
-        refused: delivery.refused().length,
-        ...(why !== undefined && { away: why }),
-      };
-    },
-    async close() {
-      ended.abort();
-      await whenEnded;
-    },
-  };
+function closedBeforeSync(kubeconfig: string | undefined): PortcullisError {
+  return new PortcullisError({
+    code: 'KUBERNETES_API_UNREACHABLE',
+    kind: 'cancelled',
+    attempted: 'follow the services of Kubernetes',
+    on: kubeconfig ?? 'the service account of the pod',
+    why: 'it was closed before all services had arrived',
+    fix: 'start it again',
+  });
 }

@@ -8,13 +8,13 @@ import { trimHeap } from '../../../base/kernel/index.ts';
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 const slackBytes = 8 * 1024 * 1024;
 /** A collection takes as long as the live data is large, so the more there is, the rarer it is. */
-const growth = 1.25;
+const growth = 1.5;
 /** Number of values between two checks of the memory. */
 const portion = 250;
 let kept = 0;
 
 /**
- * Collects garbage and returns free memory to the kernel, if usage grew by a quarter and 8 MiB since the last
+ * Collects garbage and returns free memory to the kernel, if usage grew by half and 8 MiB since the last
  * collection. For a thread that keeps thousands of small values and is idle between changes, where V8 would
  * let garbage grow to many times the size of the live data. Call it now and then, and after each portion of a
  * large job.

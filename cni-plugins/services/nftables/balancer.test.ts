@@ -1,10 +1,25 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
+import {
+  attributesOf,
+  elementsOf,
+  generationOf,
+  listElements,
+  openNetlink,
+} from '../../../base/netlink/index.ts';
 import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { keyOf } from '../model/model.ts';
 import type { Balancer, VirtualServer } from '../model/model.ts';
 import { openNftablesBalancer } from './balancer.ts';
+import { keyBytes } from './elements.ts';
+import { readSlots } from './readout.ts';
+import { bring } from './reconcile.ts';
+import { restore, serversIn } from './restore.ts';
+import { setsOf, tableOf } from './rules.ts';
+import { createSeenState } from './seen-state.ts';
+import { emptyTableContent } from './table-content.ts';
 
 /** Compares with the kernel's own listing. test/services tests the effect on connections. */
 if (inPrivateNetns(import.meta.filename)) {
@@ -67,6 +82,169 @@ if (inPrivateNetns(import.meta.filename)) {
     server(17, { kind: 'external', sourceRanges: ['10.0.0.0/8'], destinations: [] }),
   ];
 
+  /** All elements of both tables as the kernel lists them, in a fixed order. */
+  const elements = (): Readonly<Record<string, readonly string[]>> => {
+    const filter = openNetlink(NETLINK_NETFILTER);
+    try {
+      return Object.fromEntries(
+        ([4, 6] as const).flatMap((family) =>
+          setsOf(family).map(({ name }) => [
+            `${family} ${name}`,
+            filter
+              .dump(listElements(tableOf(family), name))
+              .flatMap(({ body }) => elementsOf(attributesOf(body, 4).get(3)))
+              .map((bytes) => bytes.toString('hex'))
+              .toSorted(),
+          ]),
+        ),
+      );
+    } finally {
+      filter.close();
+    }
+  };
+  const flush = (): void => assert.equal(spawnSync('nft', ['flush', 'ruleset']).status, 0);
+
+  test('what another program flushed is restored from memory, with the same elements', () => {
+    opened((balancer) => {
+      balancer.reconcile(kinds);
+      // Slots with a history: they do not follow from the server alone.
+      const shrunk = kinds.slice(2, 7).map((each) => ({ ...each, destinations: each.destinations.slice(1) }));
+      balancer.change(
+        shrunk.map((each) => ({ ...each, destinations: [...each.destinations, ...backends(4, 4, 50)] })),
+        [keyOf(server(1))],
+      );
+      balancer.change([server(20), server(21, { protocol: 'udp' })], []);
+      const before = elements();
+      flush();
+      assert.equal(balancer.changedByOthers?.(), true);
+      assert.equal(balancer.restore?.(), kinds.length - 1 + 2 + 2, 'the servers, and two tables');
+      assert.deepEqual(elements(), before);
+      assert.equal(balancer.changedByOthers(), false);
+      balancer.change([], [keyOf(server(20))]);
+      flush();
+      assert.equal(balancer.restore(), kinds.length + 2);
+    });
+  });
+
+  test('a comparison keeps the elements with which servers are restored', () => {
+    opened((balancer) => {
+      // Slots of another process would have to be read.
+      balancer.removeAll();
+      balancer.reconcile(kinds);
+      // Its slots depend on the ones before: they could not be computed again.
+      balancer.change(
+        [server(3, { scheduler: 'sh', protocol: 'udp', port: 53, destinations: backends(4, 3, 2) })],
+        [],
+      );
+      const now = kinds.map((each) =>
+        each.port === 53 ? { ...each, destinations: backends(4, 3, 2) } : each,
+      );
+      assert.equal(balancer.reconcile(now), 0);
+      const before = elements();
+      flush();
+      balancer.restore?.();
+      assert.deepEqual(elements(), before);
+    });
+  });
+
+  test('a process that took servers over restores those whose slots it has not read', () => {
+    opened((first) => first.reconcile(kinds));
+    opened((second) => {
+      assert.equal(second.reconcile(kinds), 0);
+      flush();
+      assert.equal(second.restore?.(), kinds.length + 2);
+      assert.equal(second.reconcile(kinds), 0);
+    });
+    opened((third) => assert.equal(third.reconcile(kinds), 0));
+  });
+
+  test('a repair that fails still owes the servers whose slots were not read', () => {
+    opened((first) => first.reconcile(kinds));
+    const filter = openNetlink(NETLINK_NETFILTER);
+    try {
+      const [four, six] = ([4, 6] as const).map((family) => bring(filter, family, kinds).holding);
+      assert.ok(four !== undefined && six !== undefined);
+      const owed = serversIn({ 4: four, 6: six });
+      flush();
+      const failing: typeof filter = {
+        ...filter,
+        send: () => {
+          throw new Error('no memory');
+        },
+      };
+      assert.throws(() => restore(failing, four), /no memory/);
+      assert.equal([...owed].length, kinds.length);
+    } finally {
+      filter.close();
+    }
+  });
+
+  test('a foreign change is noticed beside changes of our own', () => {
+    opened((balancer) => {
+      balancer.reconcile(kinds);
+      balancer.change([server(40)], [keyOf(server(1))]);
+      assert.equal(balancer.changedByOthers?.(), false);
+      balancer.change([server(41)], []);
+      shell('nft flush chain ip portcullis_services balance');
+      balancer.change([server(42)], []);
+      assert.equal(balancer.changedByOthers(), true);
+      assert.notEqual(balancer.reconcile(kinds), 0);
+    });
+  });
+
+  test('tables that another program removed during a repair are missed at the next look', () => {
+    opened((balancer) => {
+      balancer.reconcile(kinds);
+      const filter = openNetlink(NETLINK_NETFILTER);
+      try {
+        const seen = createSeenState(filter);
+        const holdings = { 4: emptyTableContent(4, undefined), 6: emptyTableContent(6, undefined) };
+        seen.remember(holdings);
+        assert.equal(seen.differs(holdings), false);
+        for (const family of ['ip', 'ip6']) {
+          shell(`nft delete table ${family} portcullis_services`);
+          seen.remember(holdings);
+          assert.equal(seen.differs(holdings), true, family);
+        }
+      } finally {
+        filter.close();
+      }
+    });
+  });
+
+  test('a table of which something is left is compared, not restored', () => {
+    opened((balancer) => {
+      balancer.reconcile(kinds);
+      shell('nft delete table ip6 portcullis_services');
+      assert.equal(balancer.changedByOthers?.(), true);
+      assert.equal(balancer.restore?.(), undefined);
+      assert.notEqual(balancer.reconcile(kinds), 0);
+      assert.equal(balancer.reconcile(kinds), 0);
+    });
+  });
+
+  test('a client that is held to a slot keeps its backend while backends are added', () => {
+    const held = (count: number): VirtualServer =>
+      server(30, { persistenceSeconds: 60, destinations: backends(4, count) });
+    const filter = openNetlink(NETLINK_NETFILTER);
+    const slotsOf = (size: number): string[] => readSlots(filter, 4, keyBytes(held(2)), size);
+    try {
+      opened((balancer) => {
+        balancer.reconcile([held(2)]);
+        const two = slotsOf(16);
+        assert.equal(two.length, 16);
+        balancer.change([held(3)], []);
+        const three = slotsOf(64);
+        assert.equal(three.length, 64);
+        assert.deepEqual(three.slice(0, 16), two);
+        balancer.change([held(2)], []);
+        assert.equal(slotsOf(64).length, 64, 'the table only grows');
+      });
+    } finally {
+      filter.close();
+    }
+  });
+
   test('another process finds everything unchanged, and takes over', () => {
     opened((first) => {
       first.reconcile(kinds);
@@ -125,6 +303,22 @@ if (inPrivateNetns(import.meta.filename)) {
       shell(`nft delete table ${table}`);
       balancer.change([server(20)], [keyOf(server(1))]);
       assert.equal(balancer.reconcile([...kinds.slice(1), server(20)]), 0);
+    });
+  });
+
+  test('a change after a flush restores everything in few transactions, and then applies the change', () => {
+    opened((balancer) => {
+      const many = Array.from({ length: 5000 }, (_, index) => server(100 + index));
+      balancer.reconcile(many);
+      flush();
+      const filter = openNetlink(NETLINK_NETFILTER);
+      const before = generationOf(filter);
+      balancer.change([server(20)], [keyOf(server(100))]);
+      const transactions = generationOf(filter) - before;
+      filter.close();
+      assert.ok(transactions < 15, `${transactions} transactions: each of a comparison has 250 servers`);
+      assert.equal(balancer.changedByOthers?.(), false);
+      assert.equal(balancer.reconcile([...many.slice(1), server(20)]), 0);
     });
   });
 

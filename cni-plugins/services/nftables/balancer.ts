@@ -1,9 +1,10 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { isRefusal, generationOf, transact, openNetlink } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import { keyOf } from '../model/model.ts';
-import type { Balancer, ServerKey, VirtualServer } from '../model/model.ts';
-import { unpackServer } from '../model/packed-server.ts';
+import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model/model.ts';
+import { unpackServer } from '../model/serialized-server.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import { countsOf, cutConnections } from './connections.ts';
 import { withDenied } from './denied.ts';
@@ -12,6 +13,7 @@ import type { TableContent } from './table-content.ts';
 import { refusalOf } from './plan.ts';
 import { dropTable } from './readout.ts';
 import { bring } from './reconcile.ts';
+import { isMissing, restore, serversIn } from './restore.ts';
 import { createSeenState, families } from './seen-state.ts';
 import type { Holdings } from './seen-state.ts';
 
@@ -31,28 +33,39 @@ export function openNftablesBalancer(): Balancer {
   let owed: Iterable<VirtualServer> = [];
 
   const reconcile = (servers: Iterable<VirtualServer>): number => {
-    const afterLoss = holdings === undefined;
+    const former = holdings;
+    const afterLoss = former === undefined;
     holdings = undefined;
     owed = servers;
     const [four, six] = [
-      bring(filter, 4, servers, afterLoss, own.of(4)),
-      bring(filter, 6, servers, afterLoss, own.of(6)),
+      bring(filter, 4, servers, afterLoss, own.of(4), former?.[4]),
+      bring(filter, 6, servers, afterLoss, own.of(6), former?.[6]),
     ];
     holdings = { 4: four.holding, 6: six.holding };
     seen.remember(holdings);
     return four.differences + six.differences;
   };
 
-  const all = (): VirtualServer[] =>
-    holdings === undefined
-      ? [...owed]
-      : Object.values(holdings).flatMap(({ standing: existing }) =>
-          [...existing.values()].map(({ packed }) => unpackServer(packed)),
-        );
+  const all = (): VirtualServer[] => [...(holdings === undefined ? owed : serversIn(holdings))];
   const find = (key: ServerKey): VirtualServer | undefined => {
     if (holdings === undefined) return all().find((server) => keyOf(server) === key);
     const kept = holdings[4].standing.get(key) ?? holdings[6].standing.get(key);
     return kept && unpackServer(kept.packed);
+  };
+
+  /**
+   * Recreates everything if another program removed both tables. A comparison would take many times as long,
+   * and until it is over no connection reaches a service.
+   * @returns how many servers it recreated; undefined: something is left
+   */
+  const restoreIfMissing = (now: Holdings): number | undefined => {
+    if (!families.every((family) => isMissing(filter, now[family]))) return undefined;
+    owed = serversIn(now);
+    holdings = undefined;
+    const differed = families.reduce((sum, family) => sum + restore(filter, now[family]), 0);
+    holdings = now;
+    seen.remember(now);
+    return differed;
   };
 
   /**
@@ -70,8 +83,9 @@ export function openNftablesBalancer(): Balancer {
       return;
     }
     try {
+      if (seen.before(now)) restoreIfMissing(now);
       const reshaped = families.map((family) => act(now[family]));
-      if (reshaped.includes(true)) seen.remember(now);
+      if (reshaped.includes(true)) seen.reshaped(now);
     } catch (thrown) {
       owed = wanted();
       holdings = undefined;
@@ -105,17 +119,7 @@ export function openNftablesBalancer(): Balancer {
     counts(of) {
       const known =
         holdings === undefined ? new Map(all().map((server) => [keyOf(server), server])) : undefined;
-      return families.flatMap((family) => {
-        const asked = of && new Set([...of].filter((key) => key.startsWith(`${family} `)));
-        if (asked?.size === 0) return [];
-        const counts = countsOf(
-          filter,
-          family,
-          (key) => (known === undefined ? find(key) : known.get(key)),
-          asked,
-        );
-        return holdings === undefined ? counts : withDenied(filter, holdings[family], counts, asked);
-      });
+      return countsIn(filter, holdings, (key) => (known === undefined ? find(key) : known.get(key)), of);
     },
     tick() {
       // The state is unknown, and `changedByOthers` reports it.
@@ -126,6 +130,7 @@ export function openNftablesBalancer(): Balancer {
         return dropUnusedModes(filter, holding) || made;
       });
     },
+    restore: () => (holdings === undefined ? undefined : restoreIfMissing(holdings)),
     changedByOthers: () => holdings === undefined || seen.differs(holdings),
     removeAll() {
       holdings = undefined;
@@ -137,6 +142,21 @@ export function openNftablesBalancer(): Balancer {
       own.close();
     },
   };
+}
+
+/** Counts the connections of the servers `of`; undefined: of all. */
+function countsIn(
+  filter: NetlinkSocket,
+  holdings: Holdings | undefined,
+  find: (key: ServerKey) => VirtualServer | undefined,
+  of: ReadonlySet<ServerKey> | undefined,
+): readonly ServerCounts[] {
+  return families.flatMap((family) => {
+    const asked = of && new Set([...of].filter((key) => key.startsWith(`${family} `)));
+    if (asked?.size === 0) return [];
+    const counts = countsOf(filter, family, find, asked);
+    return holdings === undefined ? counts : withDenied(filter, holdings[family], counts, asked);
+  });
 }
 
 /** Returns the servers after a change. Pure. */

@@ -1,7 +1,9 @@
 import type { VirtualServer } from '../model/model.ts';
-import { packServer, unpackServer } from '../model/packed-server.ts';
-import type { PackedServer } from '../model/packed-server.ts';
+import { packServer, unpackServer } from '../model/serialized-server.ts';
+import type { PackedServer } from '../model/serialized-server.ts';
 import { digestOf, keyBytes, unread } from './elements.ts';
+import { encodedServer } from './encoded-server.ts';
+import type { EncodedServer } from './encoded-server.ts';
 import type { Standing } from './elements.ts';
 import type { Modes } from './modes.ts';
 import { planOf } from './plan.ts';
@@ -14,6 +16,8 @@ export interface CompactServer {
   readonly mode: number;
   /** Absent: the slots follow from the server. */
   readonly slots?: PackedSlots;
+  /** Its elements, to restore them in the shortest time. Absent: they are many, or were not read yet. */
+  readonly encoded?: EncodedServer;
 }
 
 /**
@@ -27,11 +31,20 @@ const slotsHaveHistory = ({ scheduler, clientAffinity, persistenceSeconds }: Vir
   scheduler !== 'maglev' &&
   (clientAffinity || scheduler === 'sh' || scheduler === 'lc' || persistenceSeconds !== undefined);
 
-export function compactServer({ server, mode, plan }: Standing): CompactServer {
+/** Elements of up to 90 slots are kept, in bytes. More are not even encoded: `lc` changes each second. */
+const [mostEncoded, mostEncodedSlots] = [4096, 90];
+
+/** @param known its elements, if they are encoded already */
+export function compactServer(existing: Standing, known?: EncodedServer): CompactServer {
+  const { server, mode, plan } = existing;
   const packed = packServer(server);
-  if (plan === undefined) return { packed, mode };
-  if (plan.slots === unread) return { packed, mode, slots: '' };
-  return slotsHaveHistory(server) ? { packed, mode, slots: packSlots(plan.slots) } : { packed, mode };
+  if (plan?.slots === unread)
+    return { packed, mode, slots: '', ...(known !== undefined && { encoded: known }) };
+  const isLarge = plan !== undefined && plan.slots.length > mostEncodedSlots;
+  const encoded = isLarge ? undefined : (known ?? encodedServer(existing));
+  const isKept = encoded !== undefined && encoded.length <= mostEncoded;
+  const own = { packed, mode, ...(isKept && { encoded }) };
+  return plan !== undefined && slotsHaveHistory(server) ? { ...own, slots: packSlots(plan.slots) } : own;
 }
 
 /** @param modes the modes that include the server's mode */

@@ -1,6 +1,6 @@
 import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { ServerCounts, ServerKey } from '../model/model.ts';
-import { unpackServer } from '../model/packed-server.ts';
+import { unpackServer } from '../model/serialized-server.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { keyBytes } from './elements.ts';
 import type { TableContent } from './table-content.ts';

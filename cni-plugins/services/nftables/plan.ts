@@ -75,22 +75,18 @@ export function planOf(
     const draw = server.clientAffinity ? 'maglevclient' : 'maglevclientport';
     return { ...common, size: mostSlots, draw, slots: maglevTable(all) };
   }
-  // A client is held to a slot number, so the number and its owner should change as little as possible.
-  const held = server.persistenceSeconds !== undefined;
   // The weights of `lc` change each second, so an approximation is enough.
-  const size = (): SlotSize =>
-    held ? mostSlots : weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots;
-  if (server.clientAffinity || server.scheduler === 'sh') {
+  const size = (): SlotSize => (weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots);
+  const hashes = server.clientAffinity || server.scheduler === 'sh';
+  // A client is held to a slot number, so the number and its owner should change as little as possible.
+  if (hashes || server.persistenceSeconds !== undefined) {
     // The table only grows: sampling its slots would move clients of backends that stay.
     const kept = slotSizes.find((each) => each >= Math.max(size(), existing.length)) ?? mostSlots;
-    return { ...common, size: kept, draw: 'client', slots: keepingOwners(existing, sharesOf(all, kept)) };
+    // A hash follows a table that is stretched. A client that is held to a number does not.
+    const former = hashes ? existing : Array.from({ length: kept }, (_, slot) => existing[slot] ?? '');
+    const slots = keepingOwners(existing.length === 0 ? [] : former, sharesOf(all, kept));
+    return { ...common, size: kept, draw: hashes ? 'client' : 'turn', slots };
   }
-  const drawn = held || weights !== undefined ? size() : turnSizeFor(all);
-  const shares = sharesOf(all, drawn);
-  return {
-    ...common,
-    size: drawn,
-    draw: 'turn',
-    slots: held ? keepingOwners(existing, shares) : inTurn(shares),
-  };
+  const drawn = weights === undefined ? turnSizeFor(all) : size();
+  return { ...common, size: drawn, draw: 'turn', slots: inTurn(sharesOf(all, drawn)) };
 }

@@ -5,7 +5,7 @@ import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, VirtualServer } from '../model/model.ts';
-import { unpackServer } from '../model/packed-server.ts';
+import { packServer, unpackServer } from '../model/serialized-server.ts';
 import { deniedSet, rangesSet, restrictedMap } from '../source-ranges/rules.ts';
 import { forgetStale } from './connections.ts';
 import {
@@ -47,6 +47,7 @@ export interface Reconciled {
  * @param afterLoss the previous process may have been lost after it changed the table and before it ended the
  * stale connections
  * @param own the host's address of the family
+ * @param former what the table held before the comparison: elements that are kept stay so
  * @throws NETWORK_KERNEL_…
  */
 export function bring(
@@ -55,6 +56,7 @@ export function bring(
   all: Iterable<VirtualServer>,
   afterLoss = true,
   own?: Buffer,
+  former?: TableContent,
 ): Reconciled {
   const servers: Iterable<VirtualServer> = {
     *[Symbol.iterator]() {
@@ -66,7 +68,7 @@ export function bring(
   const holding = emptyTableContent(family, own);
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
   const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
-  const changing = adoptStanding(holding, servers, leads);
+  const changing = adoptStanding(holding, servers, leads, former);
   if (!haveSlots(filter, family, givingMemoryBack(adopted(holding))))
     return rebuild(filter, family, servers, own);
 
@@ -166,7 +168,12 @@ interface Changing {
  * Moves existing servers that match the wanted ones into the holding and out of `leads`.
  * @returns the others
  */
-function adoptStanding(holding: TableContent, servers: Iterable<VirtualServer>, leads: Leads): Changing[] {
+function adoptStanding(
+  holding: TableContent,
+  servers: Iterable<VirtualServer>,
+  leads: Leads,
+  before: TableContent | undefined,
+): Changing[] {
   const changing: Changing[] = [];
   for (const server of servers) {
     const key = keyBytes(server);
@@ -182,13 +189,13 @@ function adoptStanding(holding: TableContent, servers: Iterable<VirtualServer>, 
       continue;
     }
     holding.modes.join(number);
-    hold(holding, keyOf(server), {
-      server,
-      mode: number,
-      digest,
-      key,
-      ...(plan === undefined ? {} : { plan }),
-    });
+    const kept = before?.standing.get(keyOf(server));
+    hold(
+      holding,
+      keyOf(server),
+      { server, mode: number, digest, key, ...(plan === undefined ? {} : { plan }) },
+      kept?.mode === number && kept.packed === packServer(server) ? kept.encoded : undefined,
+    );
     countAddress(holding, server, 1);
   }
   return changing;

@@ -1,4 +1,4 @@
-import { generationOf } from '../../../base/netlink/index.ts';
+import { changesBy, generationOf } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 import { shapeOf } from './readout.ts';
@@ -13,12 +13,24 @@ export type Holdings = Readonly<Record<Family, TableContent>>;
  */
 export interface SeenState {
   remember(all: Holdings): void;
+  /**
+   * Called before our own change: what another program changed until now still counts after it.
+   * @returns whether another program may have changed our tables
+   */
+  before(all: Holdings): boolean;
+  /** Called after our own change that made or dropped chains. */
+  reshaped(all: Holdings): void;
   /** Whether another program may have changed our tables since. Cheap while nothing changes at all. */
   differs(all: Holdings): boolean;
 }
 
+/** Differs from every shape. */
+const unknown = '';
+/** A table or a chain that should exist does not. */
+const lacksPart = /\bnone\b/u;
+
 export function createSeenState(filter: NetlinkSocket): SeenState {
-  let seen = { generation: -1, shape: '' };
+  let seen = { generation: -1, own: 0, shape: unknown };
   const shape = (all: Holdings): string =>
     families
       .map((family) =>
@@ -29,17 +41,34 @@ export function createSeenState(filter: NetlinkSocket): SeenState {
         ),
       )
       .join('; ');
+  /** Each of our transactions is one generation. If there is no other, nobody else changed anything. */
+  const isOurs = (generation: number): boolean =>
+    generation === seen.generation + changesBy(filter) - seen.own;
+  const remember = (all: Holdings): void => {
+    const [generation, own, found] = [generationOf(filter), changesBy(filter), shape(all)];
+    // A repair takes long enough for another program to remove what was just made.
+    seen = { generation, own, shape: lacksPart.test(found) ? unknown : found };
+  };
+  const differs = (all: Holdings): boolean => {
+    const generation = generationOf(filter);
+    if (isOurs(generation)) return seen.shape === unknown;
+    const own = changesBy(filter);
+    const found = shape(all);
+    if (found !== seen.shape) return true;
+    seen = { generation, own, shape: found };
+    return false;
+  };
   return {
-    remember(all) {
-      seen = { generation: generationOf(filter), shape: shape(all) };
+    remember,
+    before(all) {
+      const differ = differs(all);
+      if (differ) seen.shape = unknown;
+      return differ;
     },
-    differs(all) {
-      const now = generationOf(filter);
-      if (now === seen.generation) return false;
-      const found = shape(all);
-      if (found !== seen.shape) return true;
-      seen = { generation: now, shape: found };
-      return false;
+    reshaped(all) {
+      if (seen.shape !== unknown && isOurs(generationOf(filter))) remember(all);
+      else seen.shape = unknown;
     },
+    differs,
   };
 }

@@ -18,6 +18,8 @@ import {
 import type { ElementChange, Standing } from './elements.ts';
 import { compactServer, standingOf } from './compact-server.ts';
 import type { CompactServer } from './compact-server.ts';
+import { createElementMessages, encodedServer } from './encoded-server.ts';
+import type { EncodedServer } from './encoded-server.ts';
 import { createModes } from './modes.ts';
 import type { Modes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
@@ -52,14 +54,18 @@ export const emptyTableContent = (family: Family, own: Buffer | undefined): Tabl
 /** `lc` is weighed again each second. Until then the balancer uses the configured weights. */
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
 
-/** @param standing absent: the server is gone */
+/**
+ * @param existing absent: the server is gone
+ * @param encoded its elements, if they are encoded already
+ */
 export function hold(
   { standing: all, weighed, restricted }: TableContent,
   key: ServerKey,
   existing: Standing | undefined,
+  encoded?: EncodedServer,
 ): void {
   if (existing === undefined) all.delete(key);
-  else all.set(key, compactServer(existing));
+  else all.set(key, compactServer(existing, encoded));
   if (existing !== undefined && weighsConnections(existing.server)) weighed.add(key);
   else weighed.delete(key);
   if (existing?.server.sourceRanges === undefined) restricted.delete(key);
@@ -140,6 +146,9 @@ export function applyChange(
   const changes: ElementChange[] = [];
   const stale: VirtualServer[] = [];
   const after = new Map<ServerKey, Standing | undefined>();
+  const table = tableOf(holding.family);
+  const added = createElementMessages(table);
+  const encodedOf = new Map<ServerKey, EncodedServer>();
   const nowOf = (key: ServerKey): Standing | undefined => {
     if (after.has(key)) return after.get(key);
     const kept = holding.standing.get(key);
@@ -159,7 +168,12 @@ export function applyChange(
     const before = nowOf(key);
     const [existing, made] = settle(holding, server, before);
     append(requests, made);
-    append(changes, elementChanges(before, existing));
+    encodedOf.delete(key);
+    if (before === undefined && !holding.standing.has(key)) {
+      const encoded = encodedServer(existing);
+      encodedOf.set(key, encoded);
+      added.add(encoded, server.kind === 'node' ? 'nodes' : 'servers', existing.plan?.size);
+    } else append(changes, elementChanges(before, existing));
     const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(existing, holding.own));
     append(changes, ranges);
     if (before === undefined) append(changes, addressChanges(holding, server, 1));
@@ -169,10 +183,11 @@ export function applyChange(
       stale.push(server);
     after.set(key, existing);
   }
-  transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
-  for (const [key, existing] of after) hold(holding, key, existing);
+  const reshaped = requests.length > 0;
+  transact(filter, [...requests, ...elementRequests(table, changes), ...added.take()]);
+  for (const [key, existing] of after) hold(holding, key, existing, encodedOf.get(key));
   forgetStale(filter, holding.family, stale, holding.own);
-  return requests.length > 0;
+  return reshaped;
 }
 
 /** Recomputes whether the host itself may connect, because its address changed. */

@@ -6,6 +6,7 @@
  */
 export function inTurn(shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
+  if (size === shares.size) return [...shares.keys()].toSorted((a, b) => (a < b ? -1 : 1));
   const all = [...shares]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, share]) => ({ name, share, credit: 0 }));

@@ -22,6 +22,8 @@ export interface Weighted {
  * @param all at most `size` destinations
  */
 export function sharesOf(all: readonly Weighted[], size: number): ReadonlyMap<string, number> {
+  const ones = all.length === size ? new Map(all.map(({ name }) => [name, 1])) : undefined;
+  if (ones?.size === size) return ones;
   const total = all.reduce((sum, { weight }) => sum + weight, 0);
   const exact = all.map(({ name, weight }) => ({ name, exact: (size * weight) / total }));
   const shares = new Map(exact.map((each) => [each.name, Math.max(1, Math.floor(each.exact))]));

@@ -106,6 +106,7 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
     },
     counts: (of) => active.counts(of),
     changedByOthers: () => active.changedByOthers?.() ?? false,
+    restore: () => active.restore?.(),
     tick() {
       active.tick();
       retired.endIfDue();

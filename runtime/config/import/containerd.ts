@@ -195,7 +195,7 @@ export const containerdRules: readonly Rule[] = [
   },
   { path: ['ignore_image_defined_volumes'], map: left('a declared volume is a folder of the container') },
   { path: ['netns_mounts_under_state_dir'], map: inherent('always') },
-  { path: ['enable_criu'], map: left('no checkpoints are made or restored') },
+  { path: ['enable_criu'], map: left('`checkpoint.enabled` enables checkpoints, and none is restored') },
   { path: ['cni', 'setup_serially'], map: inherent('the networks of a pod are attached one after another') },
   { path: ['cni', 'use_internal_loopback'], map: inherent('the daemon brings loopback up itself') },
   {

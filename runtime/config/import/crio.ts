@@ -183,7 +183,10 @@ export const crioRules: readonly Rule[] = [
   { path: ['runtime', 'uid_mappings'], map: left('user namespaces are asked for by pods: hostUsers: false') },
   { path: ['runtime', 'gid_mappings'], map: left('user namespaces are asked for by pods: hostUsers: false') },
   { path: ['runtime', 'disable_hostport_mapping'], map: left('leave portmap out of the network’s file') },
-  { path: ['runtime', 'enable_criu_support'], map: left('no checkpoints are made or restored') },
+  {
+    path: ['runtime', 'enable_criu_support'],
+    map: left('`checkpoint.enabled` enables checkpoints, and none is restored'),
+  },
   { path: ['runtime', 'enable_pod_events'], map: inherent('events are always to be had') },
   {
     path: ['runtime', 'absent_mount_sources_to_reject'],

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore } from '../../images/types.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
-import { commandPlace } from '../../oci/command-place.ts';
+import { commandPlace } from '../../oci/command-paths.ts';
 import { checkDestinations } from '../../oci/destinations.ts';
 import { reserveLauncherName } from '../../container-mounts/launcher-name.ts';
 import { provideLauncher } from '../../oci/launcher.ts';

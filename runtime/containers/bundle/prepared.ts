@@ -1,7 +1,7 @@
 import { uncountedHugepages } from '../../cgroups/check-resources.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import type { Prepared } from '../container-effects.ts';
-import { heldSettings } from '../held-settings.ts';
+import { heldSettings } from '../enforced-settings.ts';
 import { pastItsLink } from '../link-class.ts';
 import { namedByAnnotation } from '../confinement/profile-name.ts';
 import type { ContainerUser } from './user.ts';

@@ -1,6 +1,6 @@
-import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Settings } from '../../../entitlements/index.ts';
 import type { BeyondCri } from '../adjusted.ts';
+import { outsideProfile } from '../../oci/profile-bounds.ts';
 
 /** RLIM_INFINITY. */
 const unlimited = 2n ** 64n - 1n;
@@ -22,23 +22,11 @@ export function withLimits(settings: Settings, asked: BeyondCri['rlimits']): Set
     const missing = raisesPriority.has(type) && !settings.capabilities.bounding.includes('SYS_NICE');
     return missing && hard > 0n ? [`${type} needs the capability SYS_NICE`] : [];
   });
-  if (broken.length > 0) throw outside(broken);
+  if (broken.length > 0) throw outsideProfile(broken);
   const types = new Set(limits.map(({ type }) => type));
   return { ...settings, rlimits: [...settings.rlimits.filter(({ type }) => !types.has(type)), ...limits] };
 }
 
 function text(limit: bigint): string {
   return limit === unlimited ? 'unlimited' : String(limit);
-}
-
-function outside(broken: readonly string[]): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_OUTSIDE_PROFILE',
-    kind: 'denied',
-    attempted: 'run container within its profile',
-    on: '',
-    why: `its profile or ceiling demands otherwise: ${broken.join('; ')}`,
-    fix: 'stay within the profile, or let the policy rule that admits this image name a ceiling that allows it',
-    details: { refused: broken },
-  });
 }

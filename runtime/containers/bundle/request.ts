@@ -1,8 +1,8 @@
 import type { LinuxContainerResources } from '../../cri/contract/contract.types.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
-import type { ContainerCgroup } from '../../cgroups/cgroup-place.ts';
+import type { ContainerCgroup } from '../../cgroups/cgroup-driver.ts';
 import { checkedResources } from '../../cgroups/check-resources.ts';
-import type { ContainerPlan } from '../../container-mounts/made-container.ts';
+import type { ContainerPlan } from '../../container-mounts/created-container.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../../pods/record.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Mount } from '../../cri/contract/contract.types.ts';
-import { systemdAnnotations } from '../../cgroups/cgroup-place.ts';
+import { systemdAnnotations } from '../../cgroups/cgroup-driver.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';

@@ -8,7 +8,15 @@ import {
   createProver,
   publisherCeiling,
 } from '../../../entitlements/index.ts';
-import type { Ceiling, Target, Profile, ProfileSet, Prover, Settings } from '../../../entitlements/index.ts';
+import type {
+  Ceiling,
+  Profile,
+  ProfileSet,
+  Prover,
+  SecurityContextRequest,
+  Settings,
+  Target,
+} from '../../../entitlements/index.ts';
 import { guestFeatures, unenforcedInGuest } from './guest-kernel.ts';
 import type { GuestKernel } from '../../oci/runtime-handler.ts';
 import type { CeilingDemand, RequestedEntitlements } from '../../../trust/index.ts';
@@ -121,34 +129,11 @@ export function createConfinement(parts: {
       // requires a label.
       const selinux = parts.selinux.labels({ asked: selinuxAsked, privileged, sandboxId: sandbox.id });
       const { asked, explicit } = askedFromSecurityContext({
-        privileged,
-        addCapabilities: security?.capabilities?.addCapabilities ?? [],
-        dropCapabilities: security?.capabilities?.dropCapabilities ?? [],
-        addAmbient: security?.capabilities?.addAmbientCapabilities ?? [],
-        noNewPrivs: security?.noNewPrivs ?? false,
+        ...requestOf(config, sandbox, sharesHostPids),
+        boundingCapabilities: own,
         ...(seccomp !== undefined && { seccomp }),
         ...(apparmorAsked !== undefined && { apparmor: apparmorAsked.type }),
         ...(selinuxAsked !== undefined && { selinux: selinuxAsked }),
-        // On the wire, an empty list and an absent list are the same: the paths of the profile itself apply.
-        ...(security !== undefined &&
-          security.maskedPaths.length > 0 && {
-            maskedPaths: askedPaths('masked_paths', security.maskedPaths),
-          }),
-        ...(security !== undefined &&
-          security.readonlyPaths.length > 0 && {
-            readonlyPaths: askedPaths('readonly_paths', security.readonlyPaths),
-          }),
-        // A kubelet sends its default paths unless procMount is Unmasked, which it accepts only from pods
-        // with a user namespace.
-        unmaskedUnsaid:
-          pod?.usernsOptions?.mode === NamespaceMode.POD &&
-          security?.maskedPaths.length === 0 &&
-          security.readonlyPaths.length === 0,
-        readonlyRootfs: security?.readonlyRootfs ?? false,
-        hostNetwork: pod?.network === NamespaceMode.NODE,
-        hostPid: sharesHostPids,
-        hostIpc: pod?.ipc === NamespaceMode.NODE,
-        boundingCapabilities: own,
         ...(profile !== undefined && { profile }),
       });
       const bounds = ceilings.map((demand) => ceilingOf(profiles, demand));
@@ -208,6 +193,42 @@ export function createConfinement(parts: {
         labels: { ...(apparmor !== undefined && { apparmor }), ...(selinux !== undefined && { selinux }) },
       };
     },
+  };
+}
+
+/** Returns what the security context of a container requests, without its profiles and labels. */
+function requestOf(
+  config: ContainerConfig,
+  sandbox: Pick<SandboxRecord, 'config'>,
+  sharesHostPids: boolean,
+): Omit<SecurityContextRequest, 'boundingCapabilities'> {
+  const security = config.linux?.securityContext;
+  const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
+  return {
+    privileged: security?.privileged ?? false,
+    addCapabilities: security?.capabilities?.addCapabilities ?? [],
+    dropCapabilities: security?.capabilities?.dropCapabilities ?? [],
+    addAmbient: security?.capabilities?.addAmbientCapabilities ?? [],
+    noNewPrivs: security?.noNewPrivs ?? false,
+    // On the wire, an empty list and an absent list are the same: the paths of the profile itself apply.
+    ...(security !== undefined &&
+      security.maskedPaths.length > 0 && {
+        maskedPaths: askedPaths('masked_paths', security.maskedPaths),
+      }),
+    ...(security !== undefined &&
+      security.readonlyPaths.length > 0 && {
+        readonlyPaths: askedPaths('readonly_paths', security.readonlyPaths),
+      }),
+    // A kubelet sends its default paths unless procMount is Unmasked, which it accepts only from pods
+    // with a user namespace.
+    unmaskedUnsaid:
+      pod?.usernsOptions?.mode === NamespaceMode.POD &&
+      security?.maskedPaths.length === 0 &&
+      security.readonlyPaths.length === 0,
+    readonlyRootfs: security?.readonlyRootfs ?? false,
+    hostNetwork: pod?.network === NamespaceMode.NODE,
+    hostPid: sharesHostPids,
+    hostIpc: pod?.ipc === NamespaceMode.NODE,
   };
 }
 

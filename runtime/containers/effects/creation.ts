@@ -8,8 +8,8 @@ import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { cgroupProcesses } from '../../cgroups/cgroups.ts';
 import { areLocal } from '../../container-mounts/local-mounts.ts';
-import { checkMadeContainer, mountsOf } from '../../container-mounts/made-container.ts';
-import type { ContainerPlan } from '../../container-mounts/made-container.ts';
+import { checkMadeContainer, mountsOf } from '../../container-mounts/created-container.ts';
+import type { ContainerPlan } from '../../container-mounts/created-container.ts';
 import { admitForRun } from '../bundle/admission.ts';
 import type { AdmittedImage } from '../bundle/admission.ts';
 import { writeBundle } from '../bundle/bundle.ts';
@@ -22,7 +22,7 @@ import type { ContainerRecord } from '../record.ts';
 import { createTask, prepareTask } from './tasks.ts';
 import { killMonitorOf } from './monitors.ts';
 import type { ContainerMonitors } from './monitors.ts';
-import type { ContainerPlaces } from './places.ts';
+import type { ContainerPlaces } from './container-locations.ts';
 
 export interface CreationEffectDeps extends BundleDeps {
   readonly images: ImageStore;

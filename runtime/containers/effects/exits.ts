@@ -6,7 +6,7 @@ import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { createOomLedger } from '../../cgroups/oom-ledger.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { readTaskExit } from '../../shim/stand-in.ts';
-import type { ContainerPlaces } from './places.ts';
+import type { ContainerPlaces } from './container-locations.ts';
 
 /** The effects that report how a container ended. */
 export function exitEffects({

@@ -12,7 +12,7 @@ import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../logs/log-mode.ts';
 import type { ContainerRecord } from '../record.ts';
 import type { Slots } from './slots.ts';
-import type { ContainerPlaces } from './places.ts';
+import type { ContainerPlaces } from './container-locations.ts';
 
 export interface MonitorDeps {
   readonly startProgram: StartProgram;

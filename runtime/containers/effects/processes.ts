@@ -8,7 +8,7 @@ import type { ContainerEffects } from '../container-effects.ts';
 import { sharesPids } from '../pid-namespace.ts';
 import type { Slots } from './slots.ts';
 import { signalNumber } from '../stop-signal.ts';
-import type { ContainerPlaces } from './places.ts';
+import type { ContainerPlaces } from './container-locations.ts';
 
 /** The effects on the processes of a created container: its start, its signals, and whether it lives. */
 export function processEffects({

@@ -6,7 +6,7 @@ import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { noQuota, writeCgroupSettings } from '../../cgroups/cgroup-settings.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { checkedResources } from '../../cgroups/check-resources.ts';
-import { commandPlace } from '../../oci/command-place.ts';
+import { commandPlace } from '../../oci/command-paths.ts';
 import type { ExecScopes } from '../../oci/exec-scope.ts';
 import { execSync } from '../../oci/exec.ts';
 import { execHandler } from '../../oci/start-command.ts';
@@ -17,7 +17,7 @@ import { mergedResources, toOciUpdate, updateFailure } from '../../oci/resources
 import type { OciSpec } from '../../oci/spec.types.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { reopenLog } from '../logs/log-reopen.ts';
-import type { ContainerPlaces } from './places.ts';
+import type { ContainerPlaces } from './container-locations.ts';
 
 export interface RunningEffectDeps {
   readonly startProgram: StartProgram;
@@ -57,12 +57,13 @@ export function runningEffects(
         ...(signal !== undefined && { signal }),
       });
     },
-    update: async (record, resources) => {
+    update: async (record, resources, checked) => {
       const asked = checkedResources(
         mergedResources(record.config.linux?.resources, resources),
         deps.resourceSupport,
       );
       const wanted = boundedResources(asked, record.held?.resources) ?? asked;
+      await checked?.();
       const handler = places.handler(record);
       // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
       const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;

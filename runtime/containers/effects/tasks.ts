@@ -5,7 +5,7 @@ import { signalProcess } from '../../processes/processes.ts';
 import { processIdentity } from '../../../base/process/index.ts';
 import { prepareStandIn } from '../../shim/stand-in.ts';
 import type { ContainerRecord } from '../record.ts';
-import type { ContainerPlaces } from './places.ts';
+import type { ContainerPlaces } from './container-locations.ts';
 
 /** Creates what the stand-in of a task needs, before the monitor starts it. */
 export function prepareTask(bundle: string): void {

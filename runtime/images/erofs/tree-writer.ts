@@ -1,9 +1,9 @@
 import { S_IFBLK, S_IFCHR, S_IFIFO } from '../../../base/kernel/index.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
-import { createEntryPlaces } from '../unpack/entry-places.ts';
+import { createEntryPlaces } from '../unpack/entry-paths.ts';
 import { layerError } from '../unpack/layer-error.ts';
 import { fileTime } from '../unpack/layer-files.ts';
-import { splitName } from '../unpack/layer-tree.ts';
+import { readWhiteout, splitName } from '../unpack/layer-tree.ts';
 import { printable } from '../unpack/printable.ts';
 import { fileSize } from '../unpack/tar-metadata.ts';
 import type { TarEntry } from '../unpack/tar-metadata.ts';
@@ -125,15 +125,10 @@ function attributesOf({
  * IMAGES_LAYER_BAD_NAME
  */
 function addWhiteout(place: TreePlace, name: string): void {
-  if (place.name === '.wh..wh..opq') {
-    place.folder.opaque = true;
-    return;
-  }
-  // Other marks are internal to AUFS and carry no file.
-  if (place.name.startsWith('.wh..wh.')) return;
-  const target = place.name.slice('.wh.'.length);
-  if (target === '' || target === '.' || target === '..')
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout names nothing');
+  const whiteout = readWhiteout(place, name);
+  if (whiteout?.hides === 'all') place.folder.opaque = true;
+  if (whiteout?.hides !== 'one') return;
+  const { target } = whiteout;
   const existing = place.folder.children.get(target);
   if (existing?.kind === 'folder') existing.opaque = true;
   if (existing === undefined) place.folder.children.set(target, { kind: 'whiteout', slot: 0, links: 0 });

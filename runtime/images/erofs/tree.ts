@@ -1,4 +1,4 @@
-import { resolvePlace } from '../unpack/layer-tree.ts';
+import { resolvePlace, undescribedFolder } from '../unpack/layer-tree.ts';
 import type { Folder, PendingLink } from '../unpack/layer-tree.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
 import type { SparseMap } from '../unpack/sparse.ts';
@@ -80,13 +80,7 @@ export function newTreeFolder(parent: TreeFolder | undefined, name: string): Tre
     path: parent === undefined ? '' : pathOf(parent, name),
     parent,
     children: new Map(),
-    explicit: false,
-    opaque: false,
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-    mtime: 0n,
-    xattrs: undefined,
+    ...undescribedFolder,
     names: [],
     at: 0,
     bytes: 0,

@@ -7,7 +7,7 @@ import { createWriteOut } from '../../../base/kernel/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
 import { errnoOf } from '../limits/failures.ts';
 
-const batchBytes = 1024 * 1024;
+const batchBytes = 512 * 1024;
 
 /**
  * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which
@@ -21,7 +21,7 @@ export async function download(
   path: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const begun = await sizeOf(path);
+  const begun = await sizeIfPresent(path);
   const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
   const stream = await repository.blob(descriptor, signal, left);
   const file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
@@ -32,7 +32,8 @@ export async function download(
   }
 }
 
-async function sizeOf(path: string): Promise<number> {
+/** Returns the size of a file in bytes, 0 if there is none. */
+export async function sizeIfPresent(path: string): Promise<number> {
   try {
     return (await stat(path)).size;
   } catch (thrown) {

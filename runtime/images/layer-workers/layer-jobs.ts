@@ -65,14 +65,7 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     for (const job of jobs.toReversed()) queue.unshift(renew(job));
     // Workers that run take the queued jobs in turn.
     if (members.size > 0) return;
-    const now = performance.now();
-    for (const job of [...queue]) {
-      job.starvedSince ??= now;
-      const waitedMs = now - job.starvedSince;
-      if (waitedMs < startWaitMs) continue;
-      queue.splice(queue.indexOf(job), 1);
-      job.settle.reject(starved(reason, waitedMs));
-    }
+    failStarved(queue, startWaitMs, reason);
   }
 
   function answered(member: Member, message: LayerAnswer): void {
@@ -181,6 +174,18 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     },
     areQueued: () => queue.length > 0,
   };
+}
+
+/** Fails the queued jobs that have waited too long for a Worker. */
+function failStarved(queue: Pending[], startWaitMs: number, reason: unknown): void {
+  const now = performance.now();
+  for (const job of [...queue]) {
+    job.starvedSince ??= now;
+    const waitedMs = now - job.starvedSince;
+    if (waitedMs < startWaitMs) continue;
+    queue.splice(queue.indexOf(job), 1);
+    job.settle.reject(starved(reason, waitedMs));
+  }
 }
 
 const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);

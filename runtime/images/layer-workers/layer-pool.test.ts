@@ -216,7 +216,8 @@ test('layers that wait for the layers below release their memory beyond a bound,
   ready.resolve([`${below.staging}/fs`]);
   for (const [index, request] of requests.entries())
     isWhole(request, (await waiting[index]) ?? assert.fail());
-  assert.deepEqual(asked, [1, 2, 2, 2]);
+  // One of them stays within the bound. The threads that read their blobs decide which.
+  assert.deepEqual(asked.toSorted(), [1, 2, 2, 2]);
 });
 
 test('pulls take turns, whatever the count of their layers', () => {

@@ -101,7 +101,7 @@ describe('a range of a layer file', () => {
       const table = chunkTable({ chunks });
       const end = 4096 + chunks.reduce((sum, { bytes }) => sum + bytes, 0);
       const offset = randomInt(0, end + 5000);
-      const length = randomInt(0, 20_000);
+      const length = randomInt(1, 20_000);
       const expected = chunks.flatMap((_, index) => {
         const { at, bytes } = table.place(index);
         return at < offset + length && at + bytes > offset ? [index] : [];
@@ -113,6 +113,12 @@ describe('a range of a layer file', () => {
         JSON.stringify({ offset, length, chunks: chunks.map(({ bytes }) => bytes) }),
       );
     }
+  });
+
+  it('without bytes touches none', () => {
+    const table = chunkTable({ chunks: [{ bytes: 5, blobBytes: 1, sha256: hex('0') }] });
+    const { first, end } = table.touching(4098, 0);
+    assert.equal(end - first, 0);
   });
 
   it('of an event without a range touches all', () => {

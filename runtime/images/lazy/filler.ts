@@ -136,7 +136,7 @@ function createFiller(deps: {
   let turn: Promise<unknown> = Promise.resolve();
   const waiting = new SharedArrayBuffer(4);
   const count = new Int32Array(waiting);
-  const gate = startWorker(import.meta.url, './gate.worker.ts', {
+  const gate = startWorker(import.meta.url, './fanotify.worker.ts', {
     workerData: { group, waiting, most: mostWaiting },
   });
   // Without the thread nobody answers. The keeper does, as soon as this process is gone.

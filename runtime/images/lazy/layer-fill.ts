@@ -80,6 +80,29 @@ function join(flights: Map<number, Promise<void>>, chunk: number, fetch: () => P
   return flight;
 }
 
+/** @throws the reason, or that the registry was too slow */
+async function within(wanted: Promise<unknown>, ms: number): Promise<void> {
+  const limit = new AbortController();
+  const late = pause(ms, undefined, { signal: limit.signal }).then(() => {
+    throw new Error(`the registry did not serve it within ${ms / 1000} s`);
+  });
+  late.catch(() => undefined);
+  try {
+    await Promise.race([wanted, late]);
+  } finally {
+    limit.abort();
+  }
+}
+
+/** Waits until a fetch has ended, whatever its result, for `ms` at most. */
+async function settledWithin(fetch: Promise<unknown>, ms: number): Promise<void> {
+  const patience = new AbortController();
+  const enough = pause(ms, undefined, { signal: patience.signal });
+  await Promise.race([fetch, enough]).catch(() => undefined);
+  patience.abort();
+  enough.catch(() => undefined);
+}
+
 export function createLayerFill(deps: LayerFillDeps): LayerFill {
   const { layer, sources, store, slots, times = defaultFillTimes, failed } = deps;
   const table = chunkTable(layer);
@@ -129,12 +152,8 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     if (recent !== undefined && recent.until > performance.now()) throw recent.reason;
     const begun = inBackground.get(chunk);
     if (begun !== undefined) {
-      // It may be hanging for as long as it may: it is not the last word.
-      const patience = new AbortController();
-      const enough = pause(times.hedgeMs, undefined, { signal: patience.signal });
-      await Promise.race([begun, enough]).catch(() => undefined);
-      patience.abort();
-      enough.catch(() => undefined);
+      // It may hang for as long as a fetch may take, and another one may succeed.
+      await settledWithin(begun, times.hedgeMs);
     }
     if (isThere[chunk] === 1) return;
     const fetch = (): Promise<void> => slots.run('demanded', () => fetchChunk(chunk), ended.signal, layer);
@@ -169,16 +188,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
       for (let chunk = first; chunk < end; chunk += 1)
         if (isThere[chunk] !== 1) wanted.push(join(demanded, chunk, () => demand(chunk)));
       if (wanted.length === 0) return;
-      const limit = new AbortController();
-      const late = pause(times.demandMs, undefined, { signal: limit.signal }).then(() => {
-        throw new Error(`the registry did not serve it within ${times.demandMs / 1000} s`);
-      });
-      late.catch(() => undefined);
-      try {
-        await Promise.race([Promise.all(wanted), late]);
-      } finally {
-        limit.abort();
-      }
+      await within(Promise.all(wanted), times.demandMs);
     },
     async fillRest() {
       const [first, most] = times.retryMs;

@@ -7,7 +7,7 @@ import {
   meansNoSuchPath,
   reasonOf,
 } from '../../../base/errors/index.ts';
-import type { ErrorKind } from '../../../base/errors/index.ts';
+import type { Failure } from '../../../base/errors/index.ts';
 
 /** Stable error codes of `runtime/images`. */
 export type ImageErrorCode =
@@ -55,17 +55,7 @@ export type ImageErrorCode =
   | 'IMAGES_UNSAFE_ROOTFS'
   | 'IMAGES_VOLUME_FAILED';
 
-export interface ImageFailure {
-  readonly code: ImageErrorCode;
-  readonly kind: ErrorKind;
-  readonly attempted: string;
-  readonly on: string;
-  readonly why: string;
-  readonly fix: string;
-  readonly prefix?: string;
-  readonly details?: Readonly<Record<string, unknown>>;
-  readonly cause?: unknown;
-}
+export type ImageFailure = Failure<ImageErrorCode>;
 
 export function imageError(failure: ImageFailure): PortcullisError {
   return new PortcullisError(failure);

@@ -1,7 +1,7 @@
 import { chmodSync, rmdirSync, unlinkSync } from 'node:fs';
 import { makeFolder, setFileTime, nativePath, setAttributes, setOpaque, withFolder } from './layer-files.ts';
-import { createEntryPlaces } from './entry-places.ts';
-import type { EntryPlaces } from './entry-places.ts';
+import { createEntryPlaces } from './entry-paths.ts';
+import type { EntryPlaces } from './entry-paths.ts';
 import { join, newFolder } from './layer-tree.ts';
 import type { Folder, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';

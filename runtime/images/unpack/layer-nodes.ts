@@ -2,7 +2,7 @@ import { chmodSync, linkSync, symlinkSync } from 'node:fs';
 import { asBytes, makeNode, setLinkAttributes } from './layer-files.ts';
 import type { LayerFolders } from './layer-folders.ts';
 import { layerError } from './layer-error.ts';
-import { join, resolvePlace, splitName } from './layer-tree.ts';
+import { join, readWhiteout, resolvePlace, splitName } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { File, Folder, Node, PendingLink, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
@@ -26,15 +26,10 @@ export interface LayerNodesDeps {
  * @throws IMAGES_LAYER_BAD_NAME
  */
 export function addWhiteout({ folders, scratch }: LayerNodesDeps, place: Place, name: string): void {
-  if (place.name === '.wh..wh..opq') {
-    folders.makeOpaque(place.folder);
-    return;
-  }
-  // Other marks are internal to AUFS and carry no file.
-  if (place.name.startsWith('.wh..wh.')) return;
-  const target = place.name.slice('.wh.'.length);
-  if (target === '' || target === '.' || target === '..')
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout names nothing');
+  const whiteout = readWhiteout(place, name);
+  if (whiteout?.hides === 'all') folders.makeOpaque(place.folder);
+  if (whiteout?.hides !== 'one') return;
+  const { target } = whiteout;
   const existing = place.folder.children.get(target);
   if (existing?.kind === 'folder') folders.makeOpaque(existing);
   if (existing !== undefined) return;

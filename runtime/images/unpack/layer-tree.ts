@@ -72,6 +72,17 @@ const maxDepth = 1024;
 export const maxNameLength = 255;
 const whiteoutMark = '.wh.';
 
+/** What a folder has until an entry describes it. */
+export const undescribedFolder = {
+  explicit: false,
+  opaque: false,
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  mtime: 0n,
+  xattrs: undefined,
+} as const;
+
 export function newFolder(parent: Folder | undefined, name: string): Folder {
   const path = parent === undefined ? '' : join(parent, name);
   return {
@@ -79,18 +90,31 @@ export function newFolder(parent: Folder | undefined, name: string): Folder {
     path,
     parent,
     children: new Map(),
-    explicit: false,
-    opaque: false,
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-    mtime: 0n,
-    xattrs: undefined,
+    ...undescribedFolder,
   };
 }
 
 export function join(folder: Folder, name: string): string {
   return folder.path === '' ? name : `${folder.path}/${name}`;
+}
+
+/**
+ * Reads the last part of a name that begins with `.wh.`: it hides what the layers below have in the folder,
+ * or one name there. Undefined: the mark is internal to AUFS and carries no file.
+ * @param name the whole name, for the error
+ * @throws IMAGES_LAYER_BAD_NAME
+ * Source: OCI image-spec, layer.md, Whiteouts.
+ */
+export function readWhiteout(
+  place: { readonly name: string },
+  name: string,
+): { readonly hides: 'all' } | { readonly hides: 'one'; readonly target: string } | undefined {
+  if (place.name === '.wh..wh..opq') return { hides: 'all' };
+  if (place.name.startsWith('.wh..wh.')) return undefined;
+  const target = place.name.slice(whiteoutMark.length);
+  if (target === '' || target === '.' || target === '..')
+    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout names nothing');
+  return { hides: 'one', target };
 }
 
 /** Splits an entry's name. Refuses `..`; ignores a leading `/`, `.` and doubled slashes. The root is []. */

@@ -56,6 +56,32 @@ function createBlockReader(take: (buffer: Buffer, at: number) => void): BlockRea
   };
 }
 
+/** A sparse file while its map is read, which is in blocks before its body or at the body's beginning. */
+interface SparseFile {
+  readMap(buffer: Buffer, at: number): void;
+  /** Returns the entry with its map, and with the size of what is left of its body. Undefined: not yet. */
+  withMap(): TarEntry | undefined;
+}
+
+function createSparseFile(entry: TarEntry, map: SparseMapReader): SparseFile {
+  let left = entry.size;
+  return {
+    readMap(buffer, at) {
+      if (map.isInBody) {
+        if (left < blockSize)
+          throw layerError(
+            'IMAGES_LAYER_CORRUPT',
+            entry.name,
+            'the map of a sparse file is longer than its body',
+          );
+        left -= blockSize;
+      }
+      map.push(buffer, at);
+    },
+    withMap: () => (map.isComplete() ? { ...entry, size: left, sparse: map.map(left) } : undefined),
+  };
+}
+
 /**
  * A push parser for tar streams that passes whole entries to a synchronous sink. Bytes after the
  * end-of-archive mark are read (they belong to the diff id) and ignored.
@@ -68,8 +94,8 @@ export function createTarReader(sink: TarSink): TarReader {
   const metadata = createTarMetadata();
   let current = '';
   let zeroBlocks = 0;
-  /** A sparse file whose map is not complete yet, and the length of its body that is left. */
-  let mapped: { readonly entry: TarEntry; readonly map: SparseMapReader; left: number } | undefined;
+  /** A sparse file whose map is not complete yet. */
+  let sparse: SparseFile | undefined;
 
   function header(found: TarHeader | undefined, buffer: Buffer, at: number): void {
     if (found === undefined) {
@@ -93,7 +119,7 @@ export function createTarReader(sink: TarSink): TarReader {
       );
       current = entry.name;
       if (map !== undefined) {
-        mapped = { entry, map, left: entry.size };
+        sparse = createSparseFile(entry, map);
         beginSparse();
         return;
       }
@@ -105,27 +131,15 @@ export function createTarReader(sink: TarSink): TarReader {
 
   /** Begins the body of a sparse file, or reads the next block of its map. */
   function beginSparse(): void {
-    if (mapped === undefined) return;
-    const { entry, map, left } = mapped;
-    if (!map.isComplete()) {
+    const entry = sparse?.withMap();
+    if (entry === undefined) {
       state = 'sparse-map';
       return;
     }
-    mapped = undefined;
-    sink.begin({ ...entry, size: left, sparse: map.map(left) });
-    startBody(left, 'body');
+    sparse = undefined;
+    sink.begin(entry);
+    startBody(entry.size, 'body');
     if (remaining === 0) endBody();
-  }
-
-  function mapBlock(buffer: Buffer, at: number): void {
-    if (mapped === undefined) return;
-    if (mapped.map.isInBody) {
-      if (mapped.left < blockSize)
-        throw layerError('IMAGES_LAYER_CORRUPT', current, 'the map of a sparse file is longer than its body');
-      mapped.left -= blockSize;
-    }
-    mapped.map.push(buffer, at);
-    beginSparse();
   }
 
   function startBody(size: number, next: 'body' | 'metadata'): void {
@@ -152,8 +166,12 @@ export function createTarReader(sink: TarSink): TarReader {
 
   /** Takes a whole block: a header, or a part of a map. */
   function block(buffer: Buffer, at: number): void {
-    if (state === 'sparse-map') mapBlock(buffer, at);
-    else header(decodeHeader(buffer, at), buffer, at);
+    if (state !== 'sparse-map') {
+      header(decodeHeader(buffer, at), buffer, at);
+      return;
+    }
+    sparse?.readMap(buffer, at);
+    beginSparse();
   }
 
   function skipPadding(chunk: Buffer, at: number): number {
@@ -174,21 +192,23 @@ export function createTarReader(sink: TarSink): TarReader {
   }
 
   function finish(): void {
-    const inside =
+    const isInside =
       state === 'body' ||
       state === 'metadata' ||
       state === 'sparse-map' ||
       (state === 'header' && blocks.isPartial()) ||
       (state === 'padding' && padding > 0);
-    if (inside)
-      throw layerError(
-        'IMAGES_LAYER_TRUNCATED',
-        current === '' ? 'layer' : current,
-        'the archive ends in the middle of an entry',
-      );
+    if (isInside) throw truncated(current);
     if (metadata.isPending())
       throw layerError('IMAGES_LAYER_TRUNCATED', 'layer', 'the archive ends after an extended header');
   }
 
   return { push, finish };
 }
+
+const truncated = (entry: string): Error =>
+  layerError(
+    'IMAGES_LAYER_TRUNCATED',
+    entry === '' ? 'layer' : entry,
+    'the archive ends in the middle of an entry',
+  );

@@ -3,6 +3,7 @@ import type { Mount as RequestedMount } from '../../cri/contract/contract.types.
 import type { Mount } from '../protocol/contract.types.ts';
 import type { OwnedChange } from './merge.ts';
 import { unsupported } from './refusal.ts';
+import { restrictingMountOptions } from '../../oci/mount-options.ts';
 
 /** Mounts that every container has, whatever its request. */
 const ofRuntime: ReadonlySet<string> = new Set([
@@ -31,17 +32,6 @@ const propagations: Readonly<Record<string, MountPropagation>> = {
   rshared: MountPropagation.PROPAGATION_BIDIRECTIONAL,
 };
 
-/** Options that CRI has under the same names (cri-api, Mount.mount_options). */
-const restricting: ReadonlySet<string> = new Set([
-  'noexec',
-  'nodev',
-  'nosuid',
-  'noatime',
-  'nodiratime',
-  'relatime',
-  'strictatime',
-]);
-
 /**
  * Returns the bind mount that a plugin adds, as a request. Pure.
  * @throws PortcullisError NRI_UNSUPPORTED for another type, and for an option that CRI does not have
@@ -63,7 +53,7 @@ export function addedMount(change: OwnedChange): RequestedMount {
     if (how !== undefined) propagation = how;
     else if (option === 'ro') readonly = true;
     else if (option === 'rro') [readonly, recursiveReadOnly] = [true, true];
-    else if (restricting.has(option)) mountOptions.push(option);
+    else if (restrictingMountOptions.has(option)) mountOptions.push(option);
     else if (!['bind', 'rbind', 'rw'].includes(option))
       throw unsupported(change, `it has the option ${JSON.stringify(option.slice(0, 64))}`, 'leave it out');
   }

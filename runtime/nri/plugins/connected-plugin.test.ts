@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { duplexPair } from 'node:stream';
 import { describe, it } from 'node:test';
-import { isPortcullisError } from '../../../base/errors/index.ts';
+import { failure, isPortcullisError } from '../../../base/errors/index.ts';
 import { createTtrpcClient, serveTtrpc, ttrpcHandler } from '../../../base/ttrpc/index.ts';
 import type { TtrpcClient } from '../../../base/ttrpc/index.ts';
 import { pluginMethods, runtimeMethods } from '../protocol/methods.ts';
@@ -12,9 +12,9 @@ import type { ConnectedPlugin, PluginOptions } from './connected-plugin.ts';
 
 const code = (expected: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === expected;
 
-/** Connects a plugin that answers every call with the same bytes, and registers it. */
+/** Connects a plugin that gives every call the same answer, and registers it. */
 async function connected(
-  answer: Buffer,
+  answer: Buffer | (() => Promise<Buffer>),
   more: Partial<PluginOptions> = {},
 ): Promise<{ readonly plugin: ConnectedPlugin; readonly client: TtrpcClient }> {
   const [near, far] = duplexPair();
@@ -26,7 +26,7 @@ async function connected(
       ...[pluginMethods.updateContainer, pluginMethods.synchronize].map(({ service, name }) => ({
         service,
         name,
-        serve: () => Promise.resolve(answer),
+        serve: () => (typeof answer === 'function' ? answer() : Promise.resolve(answer)),
       })),
     ],
     { name: 'daemon' },
@@ -34,7 +34,7 @@ async function connected(
   const client = createTtrpcClient(mux.runtime, { name: 'daemon' });
   const opening = openPlugin(near, {
     runtimeVersion: '1',
-    timeouts: { registration: 5_000, request: 5_000 },
+    timeouts: { registration: 60_000, request: 60_000 },
     configFor: () => Promise.resolve(''),
     admit: () => undefined,
     update: () => Promise.resolve({ failed: [] }),
@@ -88,4 +88,28 @@ describe('a plugin', () => {
     await assert.rejects(update(), /RESOURCE_EXHAUSTED|have not ended/);
     plugin.close();
   });
+
+  for (const [what, ms, request, expected, outcome] of [
+    ['at the end of its time', 60, 40, 'NRI_PLUGIN_LOST', 'timeout'],
+    ['before it', 0, 60_000, 'NRI_PLUGIN_REFUSED', 'refused'],
+  ] as const)
+    it(`that reports an exceeded deadline ${what} ${outcome === 'timeout' ? 'did not answer' : 'has refused'}`, async () => {
+      const outcomes: string[] = [];
+      const { plugin } = await connected(
+        async () => {
+          // This thread has no turn in which the caller's own timer could end the call.
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+          return Promise.reject(
+            failure('P_DEADLINE', 'deadline', 'change', 'it', 'its deadline is exceeded', 'try again'),
+          );
+        },
+        {
+          timeouts: { registration: 60_000, request },
+          called: (_method, how) => void outcomes.push(how),
+        },
+      );
+      await assert.rejects(plugin.call(pluginMethods.updateContainer, {}), code(expected));
+      assert.deepEqual(outcomes, [outcome]);
+      plugin.close();
+    });
 });

@@ -21,6 +21,8 @@ const requiredAnnotation = 'required-plugins.noderesource.dev';
 /** Lets the plugins of the node adjust each container that is created. */
 export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjuster {
   const { plugins } = node;
+  /** Containers with changes that the ceilings have not let pass yet. */
+  const unrecorded = new Set<string>();
   return {
     adjust: async ({ id, config, sandbox, imageId, verdictId, createdAt }) => {
       const name = config.metadata?.name ?? '';
@@ -82,16 +84,25 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
         plugins.requirePresent(name, required);
         const { adjustments, beyond } = current;
         if (adjustments === undefined || beyond === undefined) return undefined;
-        await node.logged(id, verdictId, adjustments);
-        node.adjusted('applied');
-        node.log.info({ container: id, name, adjustments }, 'NRI plugins adjusted a container');
-        return { config: current.config, adjusted: { adjustments, beyond } };
+        unrecorded.add(id);
+        return {
+          ...{ config: current.config, adjusted: { adjustments, beyond } },
+          record: async () => {
+            await node.logged(id, verdictId, adjustments);
+            unrecorded.delete(id);
+            node.adjusted('applied');
+            node.log.info({ container: id, name, adjustments }, 'NRI plugins adjusted a container');
+          },
+        };
       } catch (thrown) {
         node.adjusted('refused');
         throw thrown;
       }
     },
-    ended: ongoing.end,
+    ended: (id) => {
+      if (unrecorded.delete(id)) node.adjusted('refused');
+      ongoing.end(id);
+    },
   };
 }
 

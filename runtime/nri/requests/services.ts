@@ -88,8 +88,12 @@ export function watchedContainers(node: NriNode, service: ContainerService): Con
       );
       const { set } = merge.merged();
       const adjustments = set.map(describeChange);
-      if (adjustments.length > 0) await node.logged(record.id, record.verdictId, adjustments);
-      await service.updateAdjusted(record.id, { resources: withResources(resources, set), adjustments });
+      await service.updateAdjusted(record.id, {
+        ...{ resources: withResources(resources, set), adjustments },
+        ...(adjustments.length > 0 && {
+          record: () => node.logged(record.id, record.verdictId, adjustments),
+        }),
+      });
       await others.apply();
       const after = recordMessages(node, service.require(record.id));
       if (after === undefined) return;

@@ -79,8 +79,10 @@ async function updateOne(node: NriNode, plugin: string, id: string, merge: Merge
   const { set } = merge.merged();
   if (set.length === 0) return;
   const adjustments = set.map(describeChange);
-  await node.logged(id, record.verdictId, adjustments);
-  await node.containers().updateAdjusted(id, { resources: withResources(nothingAsked, set), adjustments });
+  await node.containers().updateAdjusted(id, {
+    ...{ resources: withResources(nothingAsked, set), adjustments },
+    record: () => node.logged(id, record.verdictId, adjustments),
+  });
   node.adjusted('applied');
   node.log.info({ container: id, adjustments }, 'NRI plugins updated a container');
 }

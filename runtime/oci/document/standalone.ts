@@ -2,19 +2,14 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Settings } from '../../../entitlements/index.ts';
 import { noFeatures } from '../handler-features.ts';
 import { generateSpec } from '../spec.ts';
+import type { SpecProcess } from '../spec.ts';
 import type { OciMount, OciSpec } from '../spec.types.ts';
 
-export interface StandaloneInput {
+/** `rootfs` is absolute, or relative to the bundle. */
+export interface StandaloneInput extends SpecProcess {
   readonly settings: Settings;
   /** The runtime that will run it: `crun` or `runc`. */
   readonly runtime: string;
-  /** The path of the root file system, absolute or relative to the bundle. */
-  readonly rootfs: string;
-  readonly args: readonly string[];
-  readonly env: readonly string[];
-  readonly cwd: string;
-  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
-  readonly terminal: boolean;
   readonly hostname: string;
 }
 

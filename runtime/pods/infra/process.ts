@@ -6,7 +6,7 @@ import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../../base/process/index.ts';
 import type { Reactor, StartProgram } from '../../../base/reactor/index.ts';
 import { endProcessesWithArgument, signalProcess, watchProcess } from '../../processes/processes.ts';
-import { containerCgroup, systemdAnnotations } from '../../cgroups/cgroup-place.ts';
+import { containerCgroup, systemdAnnotations } from '../../cgroups/cgroup-driver.ts';
 import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { runCommand } from '../../processes/command.ts';

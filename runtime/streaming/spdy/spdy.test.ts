@@ -165,7 +165,7 @@ describe('a connection', () => {
     const parse = createFrameParser();
     client.on('data', (chunk: Buffer) => frames.push(...parse(chunk)));
     const until = async (what: () => boolean): Promise<void> => {
-      for (let turn = 0; turn < 2_000 && !what(); turn += 1)
+      for (let turn = 0; turn < 60_000 && !what(); turn += 1)
         await new Promise((resolve) => setTimeout(resolve, 1));
       assert.ok(what());
     };

@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort } from 'node:worker_threads';
-import koffi from 'koffi';
+import { koffi as loadKoffi } from '../../../base/process/index.ts';
 import { errorsOf, lookUpThread, readErrorsOf } from './kinds.ts';
 import { folderVariable, threadVariable } from './orders.ts';
 import {
@@ -24,6 +24,9 @@ import {
   withLaterFault,
 } from './thread.ts';
 import type { Points } from './thread.ts';
+
+// Loaded as the product loads it: a thread that is ended during the load aborts the whole daemon.
+const koffi = loadKoffi();
 
 type Call = (this: unknown, ...values: unknown[]) => unknown;
 type Calls = Record<string, unknown>;

@@ -9,6 +9,7 @@ const groups: Readonly<Record<FuzzGroup, Targets>> = {
   entitlements: () => import('./entitlements.ts'),
   runtime: () => import('./runtime.ts'),
   network: () => import('./network.ts'),
+  fleet: () => import('./fleet.ts'),
 };
 
 export const groupNames = Object.keys(groups) as FuzzGroup[];

@@ -10,15 +10,9 @@ import {
 } from '../../../cni-plugins/libnetwork/protocol/requests.ts';
 import { readDockerContainer } from '../../../cni-plugins/libnetwork/docker/docker-container.ts';
 import { decide } from '../../../cni-plugins/dns/decide.ts';
-import {
-  answersTo,
-  encodeReply,
-  forwarded,
-  isFailure,
-  readQuery,
-  relayed,
-  roomOf,
-} from '../../../cni-plugins/dns/message.ts';
+import { encodeReply } from '../../../cni-plugins/dns/reply.ts';
+import { answersTo, forwarded, isFailure, relayed } from '../../../cni-plugins/dns/forwarded-messages.ts';
+import { readQuery, roomOf } from '../../../cni-plugins/dns/query.ts';
 import { readFrames } from '../../../cni-plugins/dns/stream-frames.ts';
 import { keysOf, readClaim, readHost, readSubnet } from '../../../cni-plugins/overlay/records/records.ts';
 import { readFile } from '../../../cni-plugins/policy/kubernetes/read.ts';

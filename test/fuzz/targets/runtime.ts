@@ -1,7 +1,13 @@
 import { createRequire } from 'node:module';
+import { counterImages, isBounded, passes } from '../../../runtime/checkpoints/images/counter.fixture.ts';
+import { readRights } from '../../../runtime/checkpoints/images/read-rights.ts';
 import { parseLogLine } from '../../../runtime/cri/log-line.ts';
 import { rpcs } from '../../../runtime/cri/contract/services.ts';
-import type { ContainerConfig, PodSandboxConfig } from '../../../runtime/cri/contract/contract.types.ts';
+import type {
+  ContainerConfig,
+  CreateContainerRequest,
+  PodSandboxConfig,
+} from '../../../runtime/cri/contract/contract.types.ts';
 import { criCodec } from '../../../runtime/cri/contract/services.ts';
 import { appArmorRequest } from '../../../runtime/containers/confinement/apparmor-request.ts';
 import { askedCdiDevices } from '../../../runtime/containers/cdi/device-names.ts';
@@ -27,6 +33,7 @@ import {
   frameTypes,
 } from '../../../runtime/streaming/spdy/frames.ts';
 import { decode } from '../../../runtime/streaming/websocket-command.ts';
+import { editMessage } from '../../../runtime/proxy/wire.ts';
 import { yamlLimits } from '../target.ts';
 import type { FuzzTarget } from '../target.ts';
 
@@ -107,6 +114,7 @@ const containerConfig = {
 };
 const pods = criCodec<PodSandboxConfig>('PodSandboxConfig');
 const containers = criCodec<ContainerConfig>('ContainerConfig');
+const createRequests = criCodec<CreateContainerRequest>('CreateContainerRequest');
 const codecOf = new Map(rpcs.map((rpc, at) => [at, rpc]));
 
 const passwd = 'root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/srv:/bin/false\n';
@@ -312,6 +320,65 @@ export const targets: readonly FuzzTarget[] = [
         receiver.end(Buffer.from(bytes));
       });
       return seen;
+    },
+  },
+  {
+    // What another reader sees in a core that passes must be within the bound of its container.
+    name: 'runtime-checkpoint-core',
+    group: 'runtime',
+    seeds: () => [counterImages().read('core-30.img')],
+    read: (bytes) => {
+      const changed = { 'core-30.img': bytes };
+      if (passes(changed) && !isBounded(bytes)) throw new TypeError('a core with more rights passes');
+      return readRights(counterImages(changed)).threads.map(({ pid, comm, uids }) => [pid, comm, uids]);
+    },
+  },
+  {
+    // The backend must see the value that the proxy set, whatever the message of the kubelet is like.
+    name: 'runtime-proxy-wire',
+    group: 'runtime',
+    seeds: () => {
+      const request = {
+        podSandboxId: 'p',
+        config: {
+          metadata: { name: 'app' },
+          image: { image: 'r.test/a:1' },
+          envs: [{ key: 'A', value: Buffer.from('b') }],
+        },
+      };
+      const bytes = createRequests.encode(request);
+      return [bytes, Buffer.concat([bytes, bytes])];
+    },
+    read(bytes) {
+      const edit = (message: Uint8Array): Buffer =>
+        editMessage(message, {
+          message: 'CreateContainerRequest',
+          fields: {
+            config: {
+              into: {
+                message: 'ContainerConfig',
+                fields: { image: { into: { message: 'ImageSpec', fields: { image: { set: 'sha256:1' } } } } },
+              },
+            },
+          },
+        });
+      let edited: Buffer;
+      try {
+        edited = edit(bytes);
+      } catch (thrown) {
+        if (thrown instanceof RangeError && /cannot be read|number 0|is not a message/u.test(thrown.message))
+          return thrown.message;
+        throw thrown;
+      }
+      if (!edit(edited).equals(edited)) throw new TypeError('a second edit changes the message');
+      let decoded;
+      try {
+        decoded = createRequests.decode(edited);
+      } catch (thrown) {
+        return (thrown as Error).message;
+      }
+      if (decoded.config?.image?.image !== 'sha256:1') throw new TypeError('the decoder sees another image');
+      return edited.toString('hex');
     },
   },
 ];

@@ -7,7 +7,7 @@ import { usualErrnos } from '../faults.ts';
 import type { Odds, Troubles } from '../faults.ts';
 import { beginLife } from '../life.ts';
 import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../tell.ts';
+import type { Tell } from '../history-events.ts';
 import type { Host } from './host.ts';
 import { useAttachmentsMachine } from './machine.ts';
 import type { StoredRows } from './stored-rows.ts';

@@ -4,7 +4,7 @@ import type { Attempt } from '../../../base/netlink/index.ts';
 import { blocking } from '../blocking.ts';
 import type { EffectKind } from '../faults.ts';
 import type { Incarnation } from '../incarnation.ts';
-import type { Tell } from '../tell.ts';
+import type { Tell } from '../history-events.ts';
 import type { StoredRows } from './stored-rows.ts';
 import type { Host } from './host.ts';
 

@@ -11,7 +11,7 @@ import type { StoredDatabase } from '../database.ts';
 import type { Errnos, Odds, Troubles } from '../faults.ts';
 import { hold } from '../invariants.ts';
 import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../tell.ts';
+import type { Tell } from '../history-events.ts';
 import { systemError } from './disk.ts';
 import type { Disk, Inode } from './disk.ts';
 import { call, shown, useMachine } from './machine.ts';

@@ -3,7 +3,7 @@ import type { EffectKind } from '../faults.ts';
 import { Gone, never } from '../incarnation.ts';
 import type { Incarnation } from '../incarnation.ts';
 import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../tell.ts';
+import type { Tell } from '../history-events.ts';
 import { thread } from '../thread.ts';
 import { systemError } from './disk.ts';
 import type { Disk, File, Inode } from './disk.ts';

@@ -144,14 +144,8 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'images',
     says: 'a container with ids of its own uses layers with those of the host',
-    file: `${images}/rootfs.ts`,
-    from: `else
-      await withMappedLayers(
-        { kernel, folders, roots, folder, userNamespace: mapping.userNamespace },
-        layers,
-        lower,
-        overlay,
-      );`,
+    file: `${images}/mapped-layers.ts`,
+    from: 'else await withMappedLayers({ ...input, userNamespace }, layers, lower, overlay);',
     to: 'else await overlay(lower);',
   },
   {
@@ -172,8 +166,8 @@ export const planted: readonly PlantedBug[] = [
     kind: 'services',
     says: 'a service that was answered need not outlive a loss of power',
     file: `${services}/control/store.ts`,
-    from: "db.exec('PRAGMA synchronous = FULL');",
-    to: '',
+    from: 'waitForDisk(change.isRelisted !== true);',
+    to: 'waitForDisk(false);',
   },
   {
     kind: 'services',

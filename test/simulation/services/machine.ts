@@ -2,7 +2,7 @@ import { blocking } from '../blocking.ts';
 import type { EffectKind } from '../faults.ts';
 import type { Incarnation } from '../incarnation.ts';
 import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../tell.ts';
+import type { Tell } from '../history-events.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
 

@@ -7,7 +7,7 @@ import { usualErrnos } from '../faults.ts';
 import type { Odds, Troubles } from '../faults.ts';
 import { beginLife } from '../life.ts';
 import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../tell.ts';
+import type { Tell } from '../history-events.ts';
 import { useServicesMachine } from './machine.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';

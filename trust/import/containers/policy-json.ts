@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { isRemappingPrefix, parseDockerReference } from '../../requirements/docker-reference.ts';
-import { defaultSignedIdentity } from '../../requirements/signed-identity.ts';
+import { defaultSignedIdentity, identityFields } from '../../requirements/signed-identity.ts';
 import type { SignedIdentity } from '../../requirements/signed-identity.ts';
 import type { Json, Source } from './source.ts';
 
@@ -276,15 +276,6 @@ function goBase64(text: string): string | undefined {
   return /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(plain) ? plain : undefined;
 }
 
-const identityFields: Readonly<Record<string, readonly string[]>> = {
-  matchExact: [],
-  matchRepoDigestOrExact: [],
-  matchRepository: [],
-  exactReference: ['dockerReference'],
-  exactRepository: ['dockerRepository'],
-  remapIdentity: ['prefix', 'signedPrefix'],
-};
-
 function readIdentity(
   value: unknown,
   path: readonly PathSegment[],
@@ -292,7 +283,9 @@ function readIdentity(
 ): SignedIdentity | undefined {
   if (value === undefined) return defaultSignedIdentity;
   const type = String((value as Json | null)?.['type']);
-  const fields = Object.hasOwn(identityFields, type) ? identityFields[type] : undefined;
+  const fields = Object.hasOwn(identityFields, type)
+    ? identityFields[type as SignedIdentity['type']]
+    : undefined;
   if (fields === undefined) {
     source.report(
       path,

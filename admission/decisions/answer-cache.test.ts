@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { sealDossier } from '../../trust/index.ts';
+import type { Dossier } from '../../trust/index.ts';
+import { createAnswerCache, usualLimits } from './answer-cache.ts';
+
+const digest = `sha256:${'a'.repeat(64)}`;
+
+function dossierWith(annotation: string): Dossier {
+  return sealDossier({
+    reference: 'registry.example.com/app:1',
+    digest,
+    manifestDigest: digest,
+    items: [
+      {
+        kind: 'cosign-simple-signing',
+        attachedTo: digest,
+        foundBy: 'tag',
+        servedBy: 'registry.example.com',
+        manifestDigest: digest,
+        blobDigest: digest,
+        mediaType: '',
+        annotations: { 'dev.cosignproject.cosign/signature': annotation },
+        bytes: '',
+      },
+    ],
+    unreachable: [],
+    gatheredAt: new Date(0).toISOString(),
+  });
+}
+
+test('annotations count towards the bytes of evidence that are kept', async () => {
+  const decider = { decide: () => Promise.reject(new Error('nothing is decided here')) };
+  const cache = createAnswerCache(decider, {
+    ...usualLimits,
+    ...{ evidenceBytes: 20_000, evidenceMs: 60_000 },
+  });
+  let asked = 0;
+  const ask = (name: string, annotation: string): Promise<Dossier> =>
+    cache.evidence(name, 'registry.example.com', () => {
+      asked += 1;
+      return Promise.resolve(dossierWith(annotation));
+    });
+  await ask('small', 'x');
+  await ask('small', 'x');
+  assert.equal(asked, 1);
+  await ask('large', 'x'.repeat(19_000));
+  await ask('large', 'x'.repeat(19_000));
+  assert.equal(asked, 3, 'evidence that is larger than the cache is not kept');
+});

@@ -1,0 +1,71 @@
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { nodeControllers } from '../../node/index.ts';
+import type { Controller } from '../../node/index.ts';
+import { createCriClient, loadPolicySet } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/index.ts';
+import { withAdminSocket } from '../options/admin-socket.ts';
+import type { AdminFlags } from '../options/admin-socket.ts';
+import { socketPath, withSocket } from '../options/endpoint.ts';
+import { withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { withNetworkFlags } from '../options/network-flags.ts';
+
+/** Where the parts of a node are, for every `node` command of one node. */
+export interface NodeFlags extends AdminFlags {
+  readonly state: string;
+  readonly socket: string;
+  readonly confDir: string;
+  readonly root: string;
+  readonly plugins: 'auto' | 'exec';
+  readonly policyFolder: string;
+  readonly podLogs: string;
+  readonly output: OutputFormat;
+}
+
+const defaultState = '/var/lib/portcullis/node';
+
+export function withState(command: Command): Command {
+  return withOutput(command).option(
+    '--state <dir>',
+    'folder of the desired state and of what was made',
+    defaultState,
+  );
+}
+
+export function withNode(command: Command): Command {
+  return withNetworkFlags(withAdminSocket(withSocket(withState(command))))
+    .option(
+      '--policy-folder <path>',
+      'the policy path of the daemon: a symbolic link that this command makes',
+      join(defaultState, 'policy'),
+    )
+    .option('--pod-logs <dir>', 'folder of the logs of static pods', '/var/log/pods');
+}
+
+/** Runs `body` with the controllers of this node, and with the client of the daemon that they use. */
+export async function withControllers<T>(
+  flags: NodeFlags,
+  body: (controllers: readonly Controller[], cri: CriClient) => Promise<T>,
+): Promise<T> {
+  const cri = createCriClient(resolve(socketPath(flags.socket)));
+  try {
+    return await body(controllersOf(flags, cri), cri);
+  } finally {
+    cri.close();
+  }
+}
+
+function controllersOf(flags: NodeFlags, cri: CriClient): readonly Controller[] {
+  return nodeControllers({
+    daemon: { cri, adminSocket: flags.adminSocket },
+    networks: {
+      databasePath: join(resolve(flags.root), 'network.db'),
+      confDir: resolve(flags.confDir),
+      choice: { plugins: flags.plugins, maxConfigs: 1 },
+    },
+    policyFolder: resolve(flags.policyFolder),
+    podLogs: resolve(flags.podLogs),
+    loadPolicy: (paths) => loadPolicySet({ paths }),
+  });
+}

@@ -1,0 +1,124 @@
+import { constants, existsSync } from 'node:fs';
+import { open, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { runScript } from './capture.ts';
+import type { Limit } from './capture.ts';
+import type { Destination } from './destination.ts';
+import { checkpointFailed } from './errors.ts';
+import { reportFile } from './rights-report.ts';
+
+/** The members of an archive, in their order. All but the first three may be missing. */
+export const members = [
+  'config.dump',
+  'spec.dump',
+  'checkpoint',
+  'rootfs-diff.tar',
+  'deleted.files',
+  'container.log',
+  reportFile,
+  'stats-dump',
+  'dump.log',
+] as const;
+
+const logBytes = 16 * 1024 * 1024;
+
+/** `$0` is the folder, `$1` the most 512-byte blocks, and all others the members. */
+const packScript = String.raw`
+blocks=$1; shift; ulimit -f "$blocks"
+exec tar --create --file - --numeric-owner --owner 0 --group 0 --sparse -- "$@"
+`;
+
+/**
+ * Writes the members in a folder into the archive, and gives it its name when it is complete.
+ * @param limited returns the error for an archive that exceeds a limit
+ * @throws PortcullisError RUNTIME_CHECKPOINT_FAILED, RUNTIME_CHECKPOINT_EXISTS, or the error of `limited`
+ */
+export async function writeArchive(
+  input: {
+    readonly startProgram: StartProgram;
+    readonly folder: string;
+    readonly destination: Destination;
+    /** The most 512-byte blocks of the archive. */
+    readonly blocks: string;
+    readonly limit: Limit;
+  },
+  limited: (why: string) => Error,
+): Promise<void> {
+  const { startProgram, folder, destination, blocks, limit } = input;
+  // A container with many files makes the log of criu long: it is not read into memory.
+  for (const name of ['stats-dump', 'dump.log']) await rename(join(folder, 'work', name), join(folder, name));
+  const present = members.filter((name) => existsSync(join(folder, name)));
+  const file = await destination.create();
+  try {
+    const args = [blocks, ...present];
+    const ran = await runScript({ startProgram, script: packScript, folder, args, output: file.fd, limit });
+    if (ran.ended !== undefined) throw limited(ran.ended);
+    if (ran.exitCode !== 0)
+      throw checkpointFailed(
+        'RUNTIME_CHECKPOINT_FAILED',
+        'exhausted',
+        destination.partial,
+        `the archive could not be written (tar: exit code ${ran.exitCode})`,
+        'see whether it is larger than `checkpoint.maxSize`, and whether the disk has space',
+      );
+    await destination.publish(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Where the deleted files of a container are listed, and how much of them. */
+export interface DeletedFiles {
+  readonly folder: string;
+  readonly limit: Limit;
+  /** Returns the error for a list that exceeds a limit. */
+  readonly limited: (why: string) => Error;
+}
+
+/** More than 100,000 long paths. */
+const mostNameBytes = 16 * 1024 * 1024;
+/** How many files are examined between two looks at the limits. */
+const namesBetween = 1_000;
+
+/**
+ * Writes `deleted.files`: the files of the image that the container has deleted, which the overlay shows as
+ * devices 0:0 (kernel, Documentation/filesystems/overlayfs.rst). The numbers are those that the script read
+ * while the container was frozen. None: no file is written.
+ * @throws the error of `limited`
+ */
+export async function writeDeletedFiles({ folder, limit, limited }: DeletedFiles): Promise<void> {
+  const list = join(folder, 'devices');
+  const bytes = await stat(list).then(
+    ({ size }) => size,
+    () => 0,
+  );
+  if (bytes > mostNameBytes)
+    throw limited(`the list of its deleted files is larger than ${mostNameBytes} bytes`);
+  const names = (await readFile(list, 'utf8').catch(() => '')).split('\0');
+  const deleted: string[] = [];
+  for (const [index, entry] of names.entries()) {
+    const why = index % namesBetween === 0 ? await limit() : undefined;
+    if (why !== undefined) throw limited(why);
+    if (entry.startsWith('0:0 ')) deleted.push(entry.slice('0:0 '.length).replace(/^\.\//, ''));
+  }
+  if (deleted.length > 0)
+    await writeFile(join(folder, 'deleted.files'), JSON.stringify(deleted), { mode: 0o600 });
+}
+
+/** Keeps the end of the log of a container, at most 16 MiB, as `container.log`. */
+export async function writeLog(folder: string, logPath: string): Promise<void> {
+  const log = await open(logPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    () => undefined,
+  );
+  if (log === undefined) return;
+  try {
+    const found = await log.stat();
+    if (!found.isFile()) return;
+    const length = Math.min(found.size, logBytes);
+    const { buffer, bytesRead } = await log.read(Buffer.alloc(length), 0, length, found.size - length);
+    await writeFile(join(folder, 'container.log'), buffer.subarray(0, bytesRead), { mode: 0o600 });
+  } finally {
+    await log.close();
+  }
+}

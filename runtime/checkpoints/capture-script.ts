@@ -1,0 +1,38 @@
+/** See proc_pid_oom_score_adj(5). */
+const oomScore = 900;
+
+/**
+ * Freezes a container, has runc write its processes, keeps what it changed in its files, and thaws it. One
+ * process of its own does all of this, so that the container is thawed whether or not the daemon lives.
+ * Whatever fails, the last act thaws it.
+ *
+ * `$0` is the folder of the checkpoint (by which the process is found), `$1` the OCI runtime, `$2` its state,
+ * `$3` the container, `$4` the writable layer or an empty text, `$5` the most 512-byte blocks of its archive.
+ * The programs that need much memory do not have the OOM score of the daemon: under pressure the kernel ends
+ * them, and the script thaws the container.
+ * Exit codes: 10 freezing, 11 criu, 12 the files.
+ */
+export const captureScript = String.raw`
+ending() { : > "$0/ending"; "$1" --root "$2" resume "$3" >/dev/null 2>&1; }
+trap 'ending "$@"' EXIT
+trap : TERM
+"$1" --root "$2" pause "$3" || exit 10
+( echo ${oomScore} > /proc/self/oom_score_adj
+  exec "$1" --root "$2" checkpoint --leave-running \
+    --image-path "$0/checkpoint" --work-path "$0/work" "$3" ) || exit 11
+[ -n "$4" ] || exit 0
+cd "$4" || exit 12
+find . -xdev -type c -exec stat --printf '%t:%T %n\0' {} + > "$0/devices" || exit 12
+find . -xdev ! -type c ! -type b -print0 > "$0/names" || exit 12
+( echo ${oomScore} > /proc/self/oom_score_adj
+  ulimit -f "$5"
+  exec tar --create --file "$0/rootfs-diff.tar" --numeric-owner --sparse --acls --xattrs \
+    --no-recursion --null --files-from "$0/names" ) || exit 12
+`;
+
+/** What the script was doing when it failed, by its exit code. */
+export const captureSteps: Readonly<Record<number, string>> = {
+  10: 'freeze the container',
+  11: 'write its processes',
+  12: 'read its files',
+};

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, beforeEach, describe, it } from 'node:test';
+import { openDestination } from './destination.ts';
+
+describe('openDestination', () => {
+  let base = '';
+  let top = '';
+  before(() => {
+    base = mkdtempSync(join(tmpdir(), 'pc-destination-'));
+  });
+  beforeEach(() => {
+    top = join(base, 'archives');
+    rmSync(top, { recursive: true, force: true });
+    mkdirSync(top, { mode: 0o700 });
+  });
+  after(() => rmSync(base, { recursive: true, force: true }));
+
+  const written = async (location: string, text = 'new'): Promise<void> => {
+    const destination = await openDestination(location, [top], 'token');
+    try {
+      const file = await destination.create();
+      await file.writeFile(text);
+      // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
+      await destination.publish(file).finally(() => file.close());
+    } finally {
+      await destination.close();
+    }
+  };
+
+  it('gives the archive its name when it is complete, and only root can read it', async () => {
+    const destination = await openDestination(join(top, 'a.tar'), [top], 'token');
+    const file = await destination.create();
+    await file.writeFile('part');
+    assert.ok(!existsSync(join(top, 'a.tar')));
+    assert.ok(existsSync(destination.partial));
+    await destination.publish(file);
+    await file.close();
+    await destination.close();
+    assert.deepEqual(readdirSync(top), ['a.tar']);
+    assert.equal(statSync(join(top, 'a.tar')).mode & 0o7777, 0o600);
+  });
+
+  it('leaves nothing when it is closed before', async () => {
+    const destination = await openDestination(join(top, 'a.tar'), [top], 'token');
+    await (await destination.create()).close();
+    await destination.close();
+    assert.deepEqual(readdirSync(top), []);
+  });
+
+  it('keeps a file that has the name, also one that appeared meanwhile', async () => {
+    const location = join(top, 'a.tar');
+    const destination = await openDestination(location, [top], 'token');
+    const file = await destination.create();
+    writeFileSync(location, 'old');
+    await assert.rejects(destination.publish(file), { code: 'RUNTIME_CHECKPOINT_EXISTS' });
+    await file.close();
+    await destination.close();
+    await assert.rejects(written(location), { code: 'RUNTIME_CHECKPOINT_EXISTS' });
+    assert.equal(readFileSync(location, 'utf8'), 'old');
+    assert.deepEqual(readdirSync(top), ['a.tar']);
+  });
+
+  it('refuses a name of more bytes than a file system allows, and does not say that it exists', async () => {
+    for (const name of ['a'.repeat(256), 'ä'.repeat(128)])
+      await assert.rejects(written(join(top, name)), { code: 'RUNTIME_CHECKPOINT_LOCATION' });
+    await written(join(top, 'ä'.repeat(127)));
+  });
+
+  it('follows no link that has the name', async () => {
+    symlinkSync(join(base, 'elsewhere'), join(top, 'a.tar'));
+    await assert.rejects(written(join(top, 'a.tar')), { code: 'RUNTIME_CHECKPOINT_EXISTS' });
+    assert.ok(!existsSync(join(base, 'elsewhere')));
+  });
+
+  it('refuses paths that are not plain', async () => {
+    for (const bad of [
+      '',
+      'a.tar',
+      `${top}/../a.tar`,
+      `${top}//a.tar`,
+      `${top}/a\0.tar`,
+      `${top}/.portcullis-checkpoint-a`,
+    ])
+      await assert.rejects(written(bad), { code: 'RUNTIME_CHECKPOINT_LOCATION' }, JSON.stringify(bad));
+  });
+
+  it('refuses folders that are not allowed, also behind a link', async () => {
+    mkdirSync(join(base, 'other'), { recursive: true });
+    symlinkSync(join(base, 'other'), join(top, 'link'));
+    for (const bad of [
+      join(base, 'other/a.tar'),
+      join(top, 'link/a.tar'),
+      join(top, 'none/a.tar'),
+      join(base, 'archives-2/a.tar'),
+    ])
+      await assert.rejects(written(bad), { code: 'RUNTIME_CHECKPOINT_LOCATION' }, bad);
+    assert.deepEqual(readdirSync(join(base, 'other')), []);
+  });
+
+  it('refuses a folder that another user can change, or one above it', async () => {
+    mkdirSync(join(top, 'open/below'), { recursive: true });
+    chmodSync(join(top, 'open'), 0o777);
+    for (const bad of [join(top, 'open/a.tar'), join(top, 'open/below/a.tar')])
+      await assert.rejects(written(bad), /can change the folder/);
+  });
+});

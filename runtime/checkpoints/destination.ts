@@ -1,0 +1,140 @@
+import { constants } from 'node:fs';
+import { open, link, realpath, rm, stat, statfs } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
+import { errnoOf, reasonOf } from '../../base/errors/index.ts';
+import { checkpointFailed } from './errors.ts';
+
+/** How the name of a file begins that is not complete. */
+export const partialPrefix = '.portcullis-checkpoint-';
+
+/** The place of one archive: a folder that is held open, and a name in it. */
+export interface Destination {
+  /** The path of the file that is written first. */
+  readonly partial: string;
+  /** Bytes that the file system of the folder has left for root. */
+  free(): Promise<number>;
+  /** Creates the partial file, mode 0600, for writing. */
+  create(): Promise<FileHandle>;
+  /**
+   * Makes the partial file the archive, durably. A file that has its name meanwhile stays.
+   * @throws PortcullisError RUNTIME_CHECKPOINT_EXISTS
+   */
+  publish(file: FileHandle): Promise<void>;
+  /** Removes the partial file, and ends the use of the folder. */
+  close(): Promise<void>;
+}
+
+/** Bytes (NAME_MAX). */
+const maxName = 255;
+
+/**
+ * Opens the folder of an archive. The folder must be one of `folders` or below one, and neither it nor a
+ * folder above it, up to that folder, may be writable by another user than root: such a user could exchange
+ * the file.
+ * @param location absolute path of the archive, as CheckpointContainerRequest.location
+ * @param token part of the name of the partial file
+ * @throws PortcullisError RUNTIME_CHECKPOINT_LOCATION, RUNTIME_CHECKPOINT_EXISTS
+ */
+export async function openDestination(
+  location: string,
+  folders: readonly string[],
+  token: string,
+): Promise<Destination> {
+  const refused = (why: string, fix: string): Error =>
+    checkpointFailed('RUNTIME_CHECKPOINT_LOCATION', 'invalid', JSON.stringify(location), why, fix);
+  const name = basename(location);
+  if (!isAbsolute(location) || normalize(location) !== location || location.includes('\0'))
+    throw refused('the location is no absolute path without `..`', 'give the path of a new file');
+  if (name === '' || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
+    throw refused('the location has no usable file name', 'give the path of a new file');
+  const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {
+    throw refused(reasonOf(cause), 'create the folder, or use a folder of `checkpoint.folders`');
+  });
+  const held = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    // The folder may have been exchanged since it was checked.
+    const [opened, checked] = [await held.stat(), await stat(folder)];
+    if (opened.ino !== checked.ino || opened.dev !== checked.dev)
+      throw refused('its folder was exchanged meanwhile', 'repeat the request');
+    const place = `/proc/self/fd/${held.fd}`;
+    if (await exists(join(place, name))) throw alreadyExists(location);
+    return destinationIn({ held, place, folder, name, location, partialName: `${partialPrefix}${token}` });
+  } catch (thrown) {
+    await held.close();
+    throw thrown;
+  }
+}
+
+function destinationIn(at: {
+  readonly held: FileHandle;
+  readonly place: string;
+  readonly folder: string;
+  readonly name: string;
+  readonly location: string;
+  readonly partialName: string;
+}): Destination {
+  const partial = join(at.place, at.partialName);
+  return {
+    partial: join(at.folder, at.partialName),
+    free: () => freeBytes(at.place),
+    create: () =>
+      open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600),
+    publish: async (file) => {
+      await file.sync();
+      // Unlike a rename, a link never replaces a file.
+      await link(partial, join(at.place, at.name)).catch((cause: unknown) => {
+        throw errnoOf(cause) === 'EEXIST' ? alreadyExists(at.location) : cause;
+      });
+      await rm(partial, { force: true });
+      await at.held.sync();
+    },
+    close: async () => {
+      await rm(partial, { force: true }).catch(() => undefined);
+      await at.held.close();
+    },
+  };
+}
+
+/** Returns the bytes that the file system of a folder has left. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+async function allowedFolder(folder: string, folders: readonly string[]): Promise<string> {
+  const real = await realpath(folder);
+  for (const allowed of folders) {
+    const top = await realpath(allowed).catch(() => undefined);
+    if (top === undefined || (real !== top && !real.startsWith(top === sep ? sep : top + sep))) continue;
+    for (let at = real; ; at = dirname(at)) {
+      const { uid, mode } = await stat(at);
+      if (uid !== 0 || (mode & 0o022) !== 0)
+        throw new Error(`a user other than root can change the folder ${at}`);
+      if (at === top) return real;
+    }
+  }
+  throw new Error(`the folder ${real} is not below a folder of \`checkpoint.folders\``);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    await file.close();
+    return true;
+  } catch (cause) {
+    if (errnoOf(cause) === 'ENOENT') return false;
+    // A link, a socket, or anything else that has the name.
+    return true;
+  }
+}
+
+function alreadyExists(location: string): Error {
+  return checkpointFailed(
+    'RUNTIME_CHECKPOINT_EXISTS',
+    'already-exists',
+    JSON.stringify(location),
+    'a file has this name, and a checkpoint never replaces one',
+    'remove the file, or give another name',
+  );
+}

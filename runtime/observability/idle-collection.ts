@@ -1,0 +1,136 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import { fixHeapThresholds, trimHeap, unmapProgram } from '../../base/kernel/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { CallObserver } from '../cri/observe.ts';
+
+/**
+ * Returns free memory to the system when no caller waits for it, and every five minutes in a busy time.
+ * Otherwise the memory left by the start or by a busy time stays until V8's heap is full, and that of the C
+ * library, which all threads share, grows with each peak of the load.
+ */
+export interface QuietCollection {
+  readonly calls: CallObserver;
+  /**
+   * Called at the end of the start. When no call has changed anything for two seconds, what only the start
+   * needed is given back: idle Workers end, and the memory that the start left is collected. During the first
+   * calls the collection would delay them by about 70 ms.
+   */
+  atStart(): void;
+  close(): void;
+}
+
+/** What gives memory back beside V8's collector. */
+interface MemorySources {
+  readonly fixThresholds: (mapFrom: number, trimFrom: number) => void;
+  /** Returns free memory of the C library. */
+  readonly trim: () => void;
+  /** Unmaps pages of the program, which stay in the page cache. */
+  readonly unmap: () => void;
+  /** Ends Workers without work. */
+  readonly rest: () => void;
+}
+
+/** After this time without a call that changes something, what only the start needed is given back. */
+const startMs = 2_000;
+/** The Workers have ended by then, and their memory is returned as well. */
+const restMs = 300;
+/**
+ * Longer than the lifetime of idle Workers, so that their memory is returned as well. A kubelet's lists
+ * continue meanwhile, and wait for a pause.
+ */
+const quietMs = 20_000;
+/** Each collection is a pause of about 20 ms. The second one frees what the first one only released. */
+const collections = 2;
+const betweenMs = 1_000;
+/** In a busy time memory is returned this often, by one collection. That is a pause of 70 to 100 ms. */
+const busyEveryMs = 300_000;
+/**
+ * In a busy time pages of the program are unmapped this often. That takes half a millisecond, and as much to
+ * map again those that are in use.
+ */
+const unmapEveryMs = 2_000;
+/** From these sizes, in bytes, the C library returns a freed block at once, and the end of its heap. */
+const [mapFrom, trimFrom] = [256 * 1024, 4 * 1024 * 1024];
+
+/**
+ * Opens the collection.
+ * @param gc V8's collector; without it (the process was started without `--expose-gc`) nothing is done
+ */
+export function openQuietCollection(
+  log: Logger,
+  {
+    fixThresholds = fixHeapThresholds,
+    trim = trimHeap,
+    unmap = unmapProgram,
+    rest,
+  }: Pick<MemorySources, 'rest'> & Partial<MemorySources>,
+  gc = globalThis.gc,
+): QuietCollection {
+  let timer: NodeJS.Timeout | undefined;
+  let underWay = 0;
+  let isStarting = false;
+  let returnedAt = performance.now();
+  let unmappedAt = returnedAt;
+  const attempt = (act: () => void): void => {
+    try {
+      act();
+    } catch (cause) {
+      log.debug({ cause: reasonOf(cause) }, 'memory is not returned');
+    }
+  };
+  const unmapNow = (): void => {
+    unmappedAt = performance.now();
+    attempt(unmap);
+  };
+  const after = (milliseconds: number, act: () => void): void => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds).unref();
+  };
+  const collect = (flavor: 'regular' | 'last-resort', left: number): void => {
+    const started = performance.now();
+    void gc?.({ type: 'major', execution: 'sync', flavor });
+    if (left > 1) after(betweenMs, () => collect(flavor, left - 1));
+    else {
+      returnedAt = performance.now();
+      attempt(trim);
+      unmapNow();
+    }
+    log.debug({ milliseconds: Math.round(performance.now() - started) }, 'collected garbage');
+  };
+  const settle = (): void => {
+    isStarting = false;
+    rest();
+    after(restMs, () => collect('last-resort', collections));
+  };
+  const whenQuiet = (): void => {
+    if (isStarting) after(startMs, settle);
+    else after(quietMs, () => collect('regular', collections));
+  };
+  return {
+    calls: {
+      begin: ({ readsOnly }) => {
+        if (readsOnly || gc === undefined) return { end: () => undefined };
+        underWay += 1;
+        clearTimeout(timer);
+        return {
+          end: () => {
+            underWay -= 1;
+            clearTimeout(timer);
+            if (underWay === 0) whenQuiet();
+            if (performance.now() - returnedAt > busyEveryMs) collect('regular', 1);
+            else if (performance.now() - unmappedAt > unmapEveryMs) unmapNow();
+          },
+        };
+      },
+    },
+    atStart: () => {
+      // Fixed thresholds make a start a quarter of a second longer, so they are set at its end.
+      attempt(() => fixThresholds(mapFrom, trimFrom));
+      unmapNow();
+      if (gc === undefined) return;
+      isStarting = true;
+      if (underWay === 0) whenQuiet();
+    },
+    close: () => clearTimeout(timer),
+  };
+}

@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { hostPathsHere } from '../host-paths/in-process.ts';
+import { checkCommandPlace } from './command-paths.ts';
+
+test('a container whose mounts cannot be read is looked at by a process that can be lost', async () => {
+  let asked = 0;
+  const paths = {
+    checkPlace: (...given: Parameters<typeof hostPathsHere.checkPlace>) => {
+      asked += 1;
+      return hostPathsHere.checkPlace(...given);
+    },
+  };
+  const { pid } = spawnSync('true');
+  const target = { id: 'c', init: pid, handler: { kind: 'crun', version: '1.15' } } as const;
+  await assert.rejects(checkCommandPlace(target, { cwd: '/data' }, paths), {
+    code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN',
+  });
+  assert.equal(asked, 1);
+});

@@ -1,0 +1,24 @@
+import { metricCatalogue } from '../observability/catalogue.ts';
+import { metric } from '../observability/metric-definition.ts';
+
+const { buildInfo, rpcDuration, rpcsInFlight, verdicts, policyInForce, policyReloadFailed, policyInfo } =
+  metricCatalogue;
+const { policyLoads, cpuSeconds, residentBytes, startTime } = metricCatalogue;
+
+/** The metrics of the proxy. What the daemon has, too, has its name, so that dashboards show both. */
+export const proxyCatalogue = {
+  ...{ buildInfo, rpcDuration, rpcsInFlight, verdicts, policyInForce, policyReloadFailed, policyInfo },
+  ...{ policyLoads, cpuSeconds, residentBytes, startTime },
+  backendUp: metric(
+    'proxy_backend_up',
+    'gauge',
+    '1 when the backend answers a call of Version within 2 s, asked at the scrape.',
+  ),
+  backendConnections: metric(
+    'proxy_backend_connections',
+    'gauge',
+    'Connections of clients; each has one to the backend.',
+  ),
+  images: metric('proxy_images', 'gauge', 'Images of the backend that were admitted.'),
+  containers: metric('proxy_containers', 'gauge', 'Containers that were created through the proxy.'),
+} as const;

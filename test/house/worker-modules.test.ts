@@ -1,0 +1,11 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { listWorkerModules, readGolden } from './worker-modules.ts';
+
+test('each Worker loads what the committed list says', async () => {
+  assert.equal(
+    await listWorkerModules(),
+    readGolden(),
+    'check that the Worker needs the code that it loads, then run: npm run imports:update',
+  );
+});
