@@ -1,3 +1,4 @@
+export { policyTables } from './rules/tables.ts';
 export { createDenialLog } from './enforcement/denial-log.ts';
 export { denialsOf } from './enforcement/denials.ts';
 export { createEnforcer } from './enforcement/enforcer.ts';

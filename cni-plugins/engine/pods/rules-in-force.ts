@@ -3,13 +3,14 @@ import type { Logger } from '../../../base/log/index.ts';
 import { isRefusal } from '../../../base/netlink/index.ts';
 import type { Table, Request } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
-import { createEnforcer, openPodOf, policyPodOf } from '../../policy/index.ts';
+import { createEnforcer, openPodOf, policyPodOf, policyTables } from '../../policy/index.ts';
 import type { Enforcer, OpenPod, PolicyChange, PolicyFollower, RuleRequests } from '../../policy/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { hasUnheldLink } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
 import { outlineOf, rebuild, removePod, removeTables } from '../../links/rules/ruleset.ts';
 import { constantRules, ip6Table, routedTables, tables } from '../../links/rules/rules.ts';
+import { copyNames } from '../../table-copies/table-copies.ts';
 import type { NetworkStore } from '../../database/store.ts';
 
 /** What the kernel's tables contain of the attachments, and the changes from one state to the next. */
@@ -57,6 +58,18 @@ export interface RulesDeps {
 /** A turn is at most half a second: groups of peers that nothing uses go after one or two minutes. */
 const turnsToTidy = 120;
 
+const none: RuleRequests = { preparation: [], requests: [], cleanup: [] };
+
+/** If the kernel refuses the requests, the copies go, too: they would deny what the tables grant later. */
+function apply(kernel: Pick<HostKernel, 'rules'>, { preparation, requests, cleanup }: RuleRequests): void {
+  try {
+    kernel.rules(preparation);
+    kernel.rules(requests);
+  } finally {
+    kernel.rules(cleanup);
+  }
+}
+
 export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
   const policy = createEnforcer(policies.peers);
   /** Subnets that the current tables know. Undefined: no tables. */
@@ -68,7 +81,8 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
     openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
-  const routedStand = (): boolean => routedTables.some((table) => kernel.hasTable(table));
+  const exists = (table: Table): boolean => kernel.hasTable(table) || kernel.hasTable(copyNames(table));
+  const routedStand = (): boolean => routedTables.some(exists);
 
   /** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
   const tellOfUnheld = (): void => {
@@ -84,10 +98,15 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
 
   const rebuildRules = (): void => {
     const live = store.records().filter(({ state }) => state !== 'detaching');
-    kernel.rules([
-      ...rebuild(live, routedStand()),
-      ...policy.restart(live.flatMap((record) => openPod(record) ?? [])),
-    ]);
+    const ofLinks = rebuild(live, routedStand());
+    const ofPeers = policy.restart(live.flatMap((record) => openPod(record) ?? []));
+    const isReplaced = [...tables, ...routedTables, ...policyTables].some(exists);
+    const both = (part: keyof RuleRequests): Request[] => [...ofLinks[part], ...ofPeers[part]];
+    apply(kernel, {
+      preparation: isReplaced ? both('preparation') : [],
+      requests: both('requests'),
+      cleanup: isReplaced ? both('cleanup') : [],
+    });
     policy.settled();
     outline = new Set(outlineOf(live));
   };
@@ -95,10 +114,8 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   const isKnown = (record: AttachmentRecord): boolean =>
     outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
 
-  const send = (ofPolicy?: RuleRequests, others: readonly Request[] = []): void => {
-    kernel.rules(ofPolicy?.preparation ?? []);
-    kernel.rules([...others, ...(ofPolicy?.requests ?? [])]);
-  };
+  const send = (ofPolicy: RuleRequests = none, others: readonly Request[] = []): void =>
+    apply(kernel, { ...ofPolicy, requests: [...others, ...ofPolicy.requests] });
 
   const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
     if (!isKnown(record)) return rebuildRules();
@@ -120,7 +137,8 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     policy,
     rebuild: rebuildRules,
     remove() {
-      kernel.rules([...removeTables(routedStand()), ...policy.restart([])]);
+      const { requests, cleanup } = policy.restart([]);
+      kernel.rules([...removeTables(routedStand()), ...requests, ...cleanup]);
       outline = undefined;
     },
     expect(record) {

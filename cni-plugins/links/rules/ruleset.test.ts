@@ -33,7 +33,7 @@ const recordOf = (...subnets: readonly string[]): AttachmentRecord => {
 
 test('a subnet is an interval from its first address to the one after its last; one at the end of all addresses has no end', () => {
   const written = (record: AttachmentRecord): Buffer =>
-    Buffer.concat(rebuild([record], false).map(({ body }) => Buffer.from(body)));
+    Buffer.concat(rebuild([record], false).requests.map(({ body }) => Buffer.from(body)));
   const within = written(recordOf('10.1.0.0/16', 'fd00:1::/64'));
   for (const ip of ['10.1.0.0', '10.2.0.0', 'fd00:1::', 'fd00:1:0:1::'])
     assert.ok(within.includes(bytesOf(ip)), ip);

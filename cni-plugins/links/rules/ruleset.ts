@@ -17,11 +17,12 @@ import {
   addTable,
   concatenated,
   deleteElements,
-  deleteTable,
   interfaceKey,
   be16,
 } from '../../../base/netlink/index.ts';
 import type { StalePort, Element, Family, Table, Verdict, Request } from '../../../base/netlink/index.ts';
+import { copyNames, deleteTables, replaceTables } from '../../table-copies/table-copies.ts';
+import type { Replacement } from '../../table-copies/table-copies.ts';
 import { denialSets } from './class-rules.ts';
 import { heldLinks, macBytes, mayBeRouted } from '../../database/record.ts';
 import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
@@ -260,32 +261,34 @@ export function outlineOf(records: readonly AttachmentRecord[]): string[] {
 }
 
 /**
- * Replaces all tables according to the records, in one transaction, so that no unwanted traffic passes in
- * between.
+ * Replaces all tables according to the records.
  * @param routedStand whether tables of routed links exist
  */
-export function rebuild(records: readonly AttachmentRecord[], routedStand: boolean): Request[] {
+export function rebuild(records: readonly AttachmentRecord[], routedStand: boolean): Replacement {
   const live = records.filter(({ state }) => state !== 'detaching');
   const wanted = familiesOf(live).map((family) => definitions[family]);
-  return [
-    ...removeTables(routedStand),
-    ...wanted.flatMap(({ table, sets, chains, rules }) => [
-      addTable(table),
-      ...chains.map((chain) => addChain(table, chain)),
-      ...sets.map((set, index) => addSet(table, set, index + 1)),
-      ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
-    ]),
-    ...adding([...subnetElements(live), ...live.flatMap(elementsOf)]),
-  ];
-}
-
-/** Succeeds whether the tables exist or not: each is added, if missing, and then deleted. */
-export function removeTables(routedStand: boolean): Request[] {
-  return [...tables, ...(routedStand ? routedTables : [])].flatMap((table) => [
-    addTable(table),
-    deleteTable(table),
+  const elements = [...subnetElements(live), ...live.flatMap(elementsOf)];
+  return replaceTables(tablesOf(routedStand || needsRouted(live)), (names) => [
+    ...wanted.flatMap(({ table: own, sets, chains, rules }) => {
+      const table = names(own);
+      return [
+        addTable(table),
+        ...chains.map((chain) => addChain(table, chain)),
+        ...sets.map((set, index) => addSet(table, set, index + 1)),
+        ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
+      ];
+    }),
+    ...adding(elements.map(([table, set, element]) => [names(table), set, element])),
   ]);
 }
+
+const tablesOf = (withRouted: boolean): readonly Table[] => [...tables, ...(withRouted ? routedTables : [])];
+
+/** Succeeds whether the tables exist or not. */
+export const removeTables = (routedStand: boolean): Request[] => {
+  const own = tablesOf(routedStand);
+  return deleteTables([...own, ...own.map(copyNames)]);
+};
 
 const linksOf = (record: AttachmentRecord): Elements => [
   ...classElements(heldLinks(record.spec), record.class),

@@ -39,7 +39,7 @@ export interface Enforcer {
    */
   keep(): () => void;
   /** Recreates the tables for these pods, whatever the kernel holds. */
-  restart(pods: readonly OpenPod[]): RuleRequests['requests'];
+  restart(pods: readonly OpenPod[]): RuleRequests;
   /**
    * Takes what changed: policies, descriptions of pods, members of groups. Returns no requests if nothing in
    * the kernel changes.
@@ -172,7 +172,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   return {
     open: (pod) => advance(new Map([...open, [pod.id, pod]]), none),
     close(id) {
-      if (!open.has(id) && !unsettled) return { preparation: [], requests: [] };
+      if (!open.has(id) && !unsettled) return { preparation: [], requests: [], cleanup: [] };
       return advance(new Map([...open].filter(([other]) => other !== id)), none);
     },
     keep() {
@@ -207,7 +207,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       for (const { rules } of image.values()) for (const { key } of groupsOfRules(rules)) used.add(key);
       if (groups.retain(used)) evaluator.forgetGroups();
     },
-    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true).requests,
+    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true),
     settled() {
       unsettled = false;
     },

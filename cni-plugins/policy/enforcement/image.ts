@@ -7,7 +7,6 @@ import {
   deleteChain,
   deleteElements,
   deleteSet,
-  deleteTable,
   flushChain,
   interfaceKey,
 } from '../../../base/netlink/index.ts';
@@ -15,6 +14,8 @@ import type { Element, NamedSet, Table, Request } from '../../../base/netlink/in
 import { macBytes } from '../../database/record.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
+import { copyNames, deleteTables, ownNames, replaceTables } from '../../table-copies/table-copies.ts';
+import type { Replacement, TableNames } from '../../table-copies/table-copies.ts';
 import { podFragment } from '../rules/pod-chains.ts';
 import type { PodFragment, RuledLink } from '../rules/pod-chains.ts';
 import { groupSet, memberElements } from '../rules/peer-group.ts';
@@ -32,20 +33,17 @@ export interface ImageLink extends RuledLink {
 /** Links by name. */
 export type Image = ReadonlyMap<string, ImageLink>;
 
-/** Requests of two transactions, in turn. */
-export interface RuleRequests {
-  /**
-   * Creates chains that nothing leads to before `requests`, with their rules and sets. A packet that is
-   * judged while a transaction is applied passes the rules from before it, but may find elements from after
-   * it. In a chain that the same transaction creates it finds no rule, and an empty chain lets everything
-   * through. Empty when there are no such chains, or when nothing was denied before.
-   */
-  readonly preparation: readonly Request[];
-  readonly requests: readonly Request[];
-}
+/**
+ * Requests of a change. `preparation` has what must be there before `requests`: a copy of tables that are
+ * replaced, or chains that nothing leads to yet, with their rules and sets. A packet that is judged while a
+ * transaction is applied passes the rules from before it, but may find elements from after it. In a chain
+ * that the same transaction creates it finds no rule, and an empty chain lets everything through. There is
+ * no preparation when there are no such chains, or when nothing was denied before.
+ */
+export type RuleRequests = Replacement;
 
 /** Returns requests that need no preparation. */
-const atOnce = (requests: readonly Request[]): RuleRequests => ({ preparation: [], requests });
+const atOnce = (requests: readonly Request[]): RuleRequests => ({ preparation: [], requests, cleanup: [] });
 
 type Elements = PodFragment['elements'];
 
@@ -59,9 +57,9 @@ export const isNeeded = (image: Image): boolean => [...image.values()].some(hasR
  */
 export function changeImage(from: Image, to: Image, peers: readonly GroupChange[]): RuleRequests {
   if (!isNeeded(to)) return atOnce(isNeeded(from) ? removeImage() : []);
-  if (!isNeeded(from)) return makeImage(to);
-  const { preparation, requests } = changeLinks(from, to);
-  return { preparation, requests: [...requests, ...changeMembers(from, to, peers)] };
+  if (!isNeeded(from)) return atOnce([...removeImage(), ...createImage(to, ownNames)]);
+  const change = changeLinks(from, to);
+  return { ...change, requests: [...change.requests, ...changeMembers(from, to, peers)] };
 }
 
 /** New sets are created with their members. */
@@ -107,9 +105,11 @@ function changeLinks(from: Image, to: Image): RuleRequests {
   const newNames = new Set(newChains.map(({ name }) => name));
   const added = newChains.filter(({ name }) => !oldNames.has(name));
   const addition = [
-    ...[...newSets.values()].filter(({ set }) => !stood.has(set.name)).flatMap(setRequests),
+    ...[...newSets.values()]
+      .filter(({ set }) => !stood.has(set.name))
+      .flatMap((set, index) => setRequests(judgeTable, set, index)),
     ...added.map(({ name }) => addChain(judgeTable, { name })),
-    ...chainRules(added),
+    ...chainRules(judgeTable, added),
   ];
   const isPrepared = [...changed].some((id) => restrictsFurther(from.get(id), to.get(id)));
   const requests = [
@@ -118,13 +118,16 @@ function changeLinks(from: Image, to: Image): RuleRequests {
     ...oldChains.filter(({ name }) => !newNames.has(name)).map(({ name }) => deleteChain(judgeTable, name)),
     ...[...oldSets.keys()].filter((name) => !stays.has(name)).map((name) => deleteSet(judgeTable, name)),
     ...(isPrepared ? [] : addition),
-    ...chainRules(newChains.filter(({ name }) => oldNames.has(name))),
+    ...chainRules(
+      judgeTable,
+      newChains.filter(({ name }) => oldNames.has(name)),
+    ),
     ...elementRequests(
       addElements,
       after.flatMap(({ elements }) => elements),
     ),
   ];
-  return { preparation: isPrepared ? addition : [], requests };
+  return { preparation: isPrepared ? addition : [], requests, cleanup: [] };
 }
 
 /** Returns whether a link that had rules gets further chains. */
@@ -136,27 +139,35 @@ function restrictsFurther(before: ImageLink | undefined, after: ImageLink | unde
 
 /** Returns the requests that recreate the tables, whatever existed before. */
 export function makeImage(image: Image): RuleRequests {
-  if (!isNeeded(image)) return atOnce(removeImage());
+  if (isNeeded(image)) return replaceTables(policyTables, (names) => createImage(image, names));
+  return { ...atOnce(removeImage()), cleanup: deleteTables(policyTables.map(copyNames)) };
+}
+
+function createImage(image: Image, names: TableNames): Request[] {
   const fragments = [...image.values()].map(fragmentOf);
   const chains = fragments.flatMap((fragment) => fragment.chains);
-  return atOnce([
-    ...removeImage(),
-    ...[frameDefinition, judgeDefinition].flatMap((definition) => [
-      addTable(definition.table),
-      ...definition.chains.map((chain) => addChain(definition.table, chain)),
-      ...definition.sets.map((set, index) => addSet(definition.table, set, firstSetId + index)),
-      ...definition.rules.map(({ chain, expressions, comment }) =>
-        addRule(definition.table, chain, expressions, comment),
-      ),
-    ]),
-    ...[...setsOf(fragments).values()].flatMap(setRequests),
-    ...chains.map(({ name }) => addChain(judgeTable, { name })),
-    ...chainRules(chains),
+  const judge = names(judgeTable);
+  return [
+    ...[frameDefinition, judgeDefinition].flatMap((definition) => {
+      const table = names(definition.table);
+      return [
+        addTable(table),
+        ...definition.chains.map((chain) => addChain(table, chain)),
+        ...definition.sets.map((set, index) => addSet(table, set, firstSetId + index)),
+        ...definition.rules.map(({ chain, expressions, comment }) =>
+          addRule(table, chain, expressions, comment),
+        ),
+      ];
+    }),
+    ...[...setsOf(fragments).values()].flatMap((set, index) => setRequests(judge, set, index)),
+    ...chains.map(({ name }) => addChain(judge, { name })),
+    ...chainRules(judge, chains),
     ...elementRequests(
       addElements,
       fragments.flatMap(({ elements }) => elements),
+      names,
     ),
-  ]);
+  ];
 }
 
 /** Returns the number of rules in the chains of each table; none while no pod has rules. */
@@ -170,9 +181,7 @@ export function ruleCounts(image: Image): readonly (readonly [table: Table, rule
 }
 
 /** Removes the tables. Succeeds whether they exist or not. */
-export function removeImage(): Request[] {
-  return policyTables.flatMap((table) => [addTable(table), deleteTable(table)]);
-}
+export const removeImage = (): Request[] => deleteTables(policyTables);
 
 /** Set ids are unique within a transaction. Those of other tables are small. */
 const firstSetId = 0x1000;
@@ -184,14 +193,14 @@ function setsOf(fragments: readonly PodFragment[]): Map<string, SharedSet> {
   return new Map(fragments.flatMap(({ sets }) => sets.map((shared) => [shared.set.name, shared] as const)));
 }
 
-const setRequests = ({ set, elements }: SharedSet, index: number): Request[] => [
-  addSet(judgeTable, set, firstSharedId + index),
-  ...addElements(judgeTable, set.name, elements),
+const setRequests = (judge: Table, { set, elements }: SharedSet, index: number): Request[] => [
+  addSet(judge, set, firstSharedId + index),
+  ...addElements(judge, set.name, elements),
 ];
 
-const chainRules = (chains: PodFragment['chains']): Request[] =>
+const chainRules = (judge: Table, chains: PodFragment['chains']): Request[] =>
   chains.flatMap(({ rules }) =>
-    rules.map(({ chain, expressions, comment }) => addRule(judgeTable, chain, expressions, comment)),
+    rules.map(({ chain, expressions, comment }) => addRule(judge, chain, expressions, comment)),
   );
 
 const fragments = new WeakMap<ImageLink, PodFragment>();
@@ -215,6 +224,7 @@ const keyOnly = ([table, set, { key }]: Elements[number]): Elements[number] => [
 function elementRequests(
   request: (table: Table, set: string, entries: readonly Element[]) => Request[],
   elements: Elements,
+  names: TableNames = ownNames,
 ): Request[] {
   const groups = new Map<string, { table: Table; set: string; entries: Element[] }>();
   for (const [table, set, element] of elements) {
@@ -223,5 +233,5 @@ function elementRequests(
     group.entries.push(element);
     groups.set(key, group);
   }
-  return [...groups.values()].flatMap(({ table, set, entries }) => request(table, set, entries));
+  return [...groups.values()].flatMap(({ table, set, entries }) => request(names(table), set, entries));
 }

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLogger } from '../../../base/log/index.ts';
+import type { Request } from '../../../base/netlink/index.ts';
+import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
+import { createRulesInForce } from './rules-in-force.ts';
+import type { RulesDeps, RulesInForce } from './rules-in-force.ts';
+
+/** A change of whole tables, transaction by transaction, in a model of the kernel that knows tables only. */
+
+const spec: Partial<AttachmentSpec> = {
+  hostInterface: 'pc1',
+  interface: 'eth0',
+  mac: '02:00:00:00:00:02',
+  bridge: {
+    ...{ name: 'br', mac: '02:00:00:00:00:01', addresses: ['10.1.0.1/16'] },
+    ...{ promiscuous: false, hairpin: false },
+  },
+  addresses: [{ ip: '10.1.0.2', prefixLength: 16, gateway: '10.1.0.1' }],
+  subnets: ['10.1.0.0/16'],
+  pod: { name: 'web', namespace: 'shop', uid: 'web' },
+  portMappings: [],
+  routes: [],
+  masquerade: true,
+  snat: true,
+};
+const egressTo = (cidr: string): AttachmentRecord['rules'] => ({
+  egress: [{ cidr, protocol: 'tcp', ports: { low: 443, high: 443 } }],
+});
+const record: AttachmentRecord = {
+  id: 'one',
+  state: 'ready',
+  class: 'user',
+  rules: egressTo('10.2.0.0/16'),
+  spec: spec as AttachmentSpec,
+};
+const own = [
+  ...['bridge portcullis', 'ip portcullis'],
+  ...['bridge portcullis_rules', 'inet portcullis_rules'],
+];
+
+interface Model {
+  readonly rules: RulesInForce;
+  readonly existing: Set<string>;
+  /** The tables that each transaction replaced or deleted, and those that it did not touch. */
+  readonly transactions: { readonly replaced: string[]; readonly untouched: string[] }[];
+  refuseNext(when: (replaced: readonly string[]) => boolean): void;
+}
+
+function model(...before: readonly string[]): Model {
+  const existing = new Set(before);
+  const transactions: Model['transactions'] = [];
+  let refuses: (replaced: readonly string[]) => boolean = () => false;
+  const commit = (requests: readonly Request[]): void => {
+    if (requests.length === 0) return;
+    const deleted = new Set(requests.flatMap(({ what, on }) => (what === 'delete the table' ? [on] : [])));
+    const replaced = [...deleted].filter((table) => existing.has(table));
+    if (refuses(replaced)) {
+      refuses = () => false;
+      throw new Error('refused');
+    }
+    transactions.push({ replaced, untouched: [...existing].filter((table) => !deleted.has(table)) });
+    for (const { what, on } of requests) {
+      if (what === 'add the table') existing.add(on);
+      if (what === 'delete the table') existing.delete(on);
+    }
+  };
+  const kernel: RulesDeps['kernel'] = {
+    hasTable: ({ family, name }) => existing.has(`${family} ${name}`),
+    lacksRules: () => false,
+    link: () => undefined,
+    rules: commit,
+  };
+  const rules = createRulesInForce({
+    store: { records: () => [record] },
+    kernel,
+    policies: { changed: () => ({}) },
+    log: createLogger({ level: 'silent' }),
+  });
+  return {
+    ...{ rules, existing, transactions },
+    refuseNext(when) {
+      refuses = when;
+    },
+  };
+}
+
+const isCopy = (table: string): boolean => table.endsWith('_copy');
+
+test('while a table is replaced, a copy of it is in force', () => {
+  const { rules, existing, transactions } = model(...own);
+  rules.rebuild();
+  assert.equal(transactions.length, 3);
+  for (const { replaced, untouched } of transactions)
+    for (const table of replaced)
+      assert.ok(untouched.includes(isCopy(table) ? table.replace(/_copy$/u, '') : `${table}_copy`), table);
+  assert.deepEqual([...existing].sort(), [...own].sort());
+});
+
+test('tables that did not exist are created by one transaction', () => {
+  const { rules, existing, transactions } = model();
+  rules.rebuild();
+  assert.equal(transactions.length, 1);
+  assert.deepEqual([...existing].sort(), [...own].sort());
+});
+
+test('copies that a killed daemon left are replaced before the tables, and deleted after them', () => {
+  const copies = own.map((table) => `${table}_copy`);
+  const { rules, existing, transactions } = model(...own, ...copies);
+  rules.rebuild();
+  assert.deepEqual(
+    transactions.map(({ replaced }) => [...new Set(replaced.map(isCopy))]),
+    [[true], [false], [true]],
+  );
+  assert.deepEqual([...existing].sort(), [...own].sort());
+  for (const table of copies) existing.add(table);
+  rules.remove();
+  assert.deepEqual([...existing], []);
+});
+
+test('when the kernel refuses the tables, the old ones stay and the copies go', () => {
+  const { rules, existing, refuseNext } = model(...own);
+  refuseNext((replaced) => replaced.includes('bridge portcullis'));
+  assert.throws(() => rules.rebuild(), /refused/u);
+  assert.deepEqual([...existing].sort(), [...own].sort());
+});
+
+test('peer rules that the kernel refused are replaced beside a copy of the tables, too', () => {
+  const { rules, transactions, refuseNext } = model(...own);
+  rules.rebuild();
+  refuseNext(() => true);
+  const requests = rules.ofPeers({ ...record, rules: egressTo('10.3.0.0/16') });
+  assert.throws(() => rules.change(record, [], requests), /refused/u);
+  transactions.length = 0;
+  rules.followPolicies();
+  assert.deepEqual(
+    transactions.map(({ replaced }) => replaced),
+    [[], ['bridge portcullis_rules', 'inet portcullis_rules'], [...own.slice(2).map((t) => `${t}_copy`)]],
+  );
+});
