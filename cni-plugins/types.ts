@@ -310,7 +310,7 @@ export interface NetworkEngine {
   /**
    * Sets the class of a link and the rules within it. A direction that is absent is no longer restricted.
    * Established connections are evaluated again.
-   * @throws NETWORK_NOT_ATTACHED · NETWORK_BAD_RULE · NETWORK_RULES_UNSUPPORTED (the host is no gateway of
+   * @throws NETWORK_NOT_ATTACHED · NETWORK_BAD_RULE · NETWORK_RULES_UNSUPPORTED (the host is not a gateway of
    * the network)
    */
   setClass(id: string, linkClass: LinkClass, rules?: LinkRules): Promise<void>;

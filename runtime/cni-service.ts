@@ -5,7 +5,7 @@ import type { ServedSocket } from './served-socket.ts';
 
 /**
  * Serves our CNI plugins for other callers: containerd, CRI-O, podman. Only root may call. A socket that
- * cannot be opened is logged and is no failure: the plugins then work without the daemon, on the same
+ * cannot be opened is logged and is not a failure: the plugins then work without the daemon, on the same
  * database.
  */
 export function openCniService(

@@ -10,7 +10,7 @@ export interface ServedSocket {
 }
 
 /**
- * Serves a Unix socket that only root may use. A socket that cannot be opened is logged and is no failure.
+ * Serves a Unix socket that only root may use. A socket that cannot be opened is logged and is not a failure.
  * @param serve begins to accept connections on the listening descriptor
  * @param notServed the message of the log if the socket cannot be opened
  */

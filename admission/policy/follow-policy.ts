@@ -122,7 +122,7 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
         const known = documents.get(prefix + key);
         if (document === undefined) documents.delete(prefix + key);
         else documents.set(prefix + key, document);
-        // A change of the status is no change of the document.
+        // A change of the status is not a change of the document.
         if (known?.text === document?.text && known?.uid === document?.uid) return;
         writes.forget();
         schedule();

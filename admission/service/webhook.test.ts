@@ -379,7 +379,7 @@ test('malformed and oversized reviews are answered, and change nothing for other
     [{ request: { uid: 'a', operation: 'CREATE', object: [], namespace: 'x' } }, /object is missing/],
     [{ request: { uid: 'a', operation: 'CREATE', object: {}, namespace: 7 } }, /namespace/],
     [{ request: { uid: 'a', operation: 'UPDATE', object: {}, oldObject: 'x' } }, /oldObject/],
-    [{ request: { uid: 'a', operation: 'CREATE', object: podOf('Not An Image') } }, /no image reference/],
+    [{ request: { uid: 'a', operation: 'CREATE', object: podOf('Not An Image') } }, /not an image reference/],
     [{ request: { uid: 'a', operation: 'CREATE', object: podOf('') } }, /names no image/],
     [
       { request: { uid: 'a', operation: 'CREATE', object: { apiVersion: 'v1', kind: 'Pod' } } },

@@ -36,7 +36,7 @@ for (const [given, canonical] of [
     assert.equal(formatIp(parseIp(given) ?? assert.fail()), canonical));
 }
 
-test('what is no address or prefix is refused', () => {
+test('what is not an address or prefix is refused', () => {
   for (const text of [
     '',
     '1.2.3',

@@ -225,7 +225,7 @@ describe('a registry that wants tokens', () => {
   it('whose token service on another host would receive the password over plain HTTP is refused', async () => {
     for (const [realm, why] of [
       ['http://tokens.example.com', /plain HTTP/],
-      ['ftp://127.0.0.1', /no web address/],
+      ['ftp://127.0.0.1', /not a web address/],
       ['http://a:b@127.0.0.1', /credentials in its address/],
     ] as const) {
       const registry = await serve(tokenRegistry(() => realm, new Set()));

@@ -204,7 +204,7 @@ function refuseTokenService(registry: URL, task: Task, why: string): Error {
 function tokenService(realm: string | undefined, registry: URL, rules: HostRules, task: Task): URL {
   const url = realm === undefined ? null : URL.parse(realm);
   const refuse = (why: string) => refuseTokenService(registry, task, why);
-  if (url === null || !['http:', 'https:'].includes(url.protocol)) throw refuse('that is no web address');
+  if (url === null || !['http:', 'https:'].includes(url.protocol)) throw refuse('that is not a web address');
   if (url.username !== '' || url.password !== '') throw refuse('with credentials in its address');
   if (!rules.mayAsk(url) || (url.protocol === 'http:' && registry.protocol === 'https:'))
     throw refuse(`in plain HTTP, ${url.host}`);

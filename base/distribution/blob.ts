@@ -37,7 +37,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
     const { digest, size } = descriptor;
     const task: Task = { attempted: 'fetch blob', on: `${session.host}/${session.repository}@${digest}` };
     const split = splitDigest(digest);
-    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
+    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is not a digest');
     const hash = startDigest(split.algorithm);
     let seen = 0;
     for await (const chunk of begun ?? []) {

@@ -50,15 +50,15 @@ describe('a manifest', () => {
   });
 
   const refused: readonly (readonly [name: string, value: unknown, mediaType: string, why: RegExp])[] = [
-    ['no JSON', '<html>', mediaTypes.ociManifest, /no JSON/],
+    ['no JSON', '<html>', mediaTypes.ociManifest, /not JSON/],
     [
       'not UTF-8',
       Buffer.from([0x22, 0xff, 0x22]).toString('latin1'),
       mediaTypes.ociManifest,
-      /no JSON object/,
+      /not a JSON object/,
     ],
-    ['a list', [], mediaTypes.ociManifest, /no JSON object/],
-    ['null', 'null', mediaTypes.ociManifest, /no JSON object/],
+    ['a list', [], mediaTypes.ociManifest, /not a JSON object/],
+    ['null', 'null', mediaTypes.ociManifest, /not a JSON object/],
     [
       'schema 1',
       { schemaVersion: 1, fsLayers: [] },
@@ -73,7 +73,7 @@ describe('a manifest', () => {
     ],
     ['a mediaType field that differs', manifest, mediaTypes.ociIndex, /mediaType field/],
     [
-      'a mediaType field that is no text',
+      'a mediaType field that is not text',
       { ...manifest, mediaType: 7 },
       mediaTypes.ociManifest,
       /mediaType field/,
@@ -106,7 +106,7 @@ describe('a manifest', () => {
       'a manifest without layers',
       { schemaVersion: 2, config: descriptor },
       mediaTypes.ociManifest,
-      /layers is no list/,
+      /layers is not a list/,
     ],
     [
       'a negative size',
@@ -127,7 +127,7 @@ describe('a manifest', () => {
       /config: its digest/,
     ],
     [
-      'an annotation that is no text',
+      'an annotation that is not text',
       { ...manifest, annotations: { a: 1 } },
       mediaTypes.ociManifest,
       /annotation/,

@@ -57,9 +57,9 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
   try {
     json = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
-    refuse('its bytes are no JSON in UTF-8');
+    refuse('its bytes are not JSON in UTF-8');
   }
-  const fields = record(json) ?? refuse('it is no JSON object');
+  const fields = record(json) ?? refuse('it is not a JSON object');
   if (fields['schemaVersion'] !== 2) refuse('its schemaVersion is not 2');
   if (fields['mediaType'] !== undefined && fields['mediaType'] !== mediaType) {
     refuse(
@@ -73,7 +73,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
   const list = (name: 'manifests' | 'layers', limit: number): readonly Descriptor[] => {
     // Go writes an empty list as null.
     const value = fields[name] === null ? [] : fields[name];
-    if (!Array.isArray(value)) return refuse(`its field ${name} is no list`);
+    if (!Array.isArray(value)) return refuse(`its field ${name} is not a list`);
     if (value.length > limit)
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
@@ -84,7 +84,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
   };
   const artifactType = fields['artifactType'];
   if (artifactType !== undefined && (typeof artifactType !== 'string' || artifactType.length > 255))
-    refuse('its artifactType is no short text');
+    refuse('its artifactType is not short text');
   const annotations = parseAnnotationsOr(fields['annotations'], refuse);
   const common = {
     mediaType,
@@ -118,9 +118,9 @@ function parseAnnotationsOr(
   refuse: (why: string) => never,
 ): Readonly<Record<string, string>> {
   if (value === undefined || value === null) return {};
-  const fields = record(value) ?? refuse('its annotations are no object');
+  const fields = record(value) ?? refuse('its annotations are not an object');
   const entries = Object.entries(fields);
   if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string'))
-    return refuse('an annotation is no text');
+    return refuse('an annotation is not text');
   return Object.fromEntries(entries);
 }

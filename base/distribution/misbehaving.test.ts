@@ -146,7 +146,7 @@ describe('a busy registry', () => {
   });
 });
 
-describe('an answer that is no manifest', () => {
+describe('an answer that is not a manifest', () => {
   it('a web page with status 200 is named', async () => {
     const { repository } = await against(
       (_request, response) =>

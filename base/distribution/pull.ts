@@ -201,7 +201,7 @@ function manifestType(answer: HttpAnswer, bytes: Uint8Array, task: Task): string
   throw distributionError(
     'DISTRIBUTION_BAD_ANSWER',
     task,
-    `${answer.url.host} answers with Content-Type "${type}", which is no manifest`,
+    `${answer.url.host} answers with Content-Type "${type}", which is not a manifest`,
   );
 }
 

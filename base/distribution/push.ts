@@ -115,7 +115,7 @@ export function createPush(
 
 function checkTag(tag: string, task: Task): void {
   if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag))
-    throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is no tag');
+    throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is not a tag');
 }
 
 /**

@@ -50,7 +50,7 @@ export function parseReference(text: string): Reference {
   const name = hasTag ? named.slice(0, colon) : named;
 
   const { registry, repository } = splitName(name);
-  if (!domain.test(registry)) refuse('the registry before the first / is no host name');
+  if (!domain.test(registry)) refuse('the registry before the first / is not a host name');
   if (repository === '') refuse('the name of the image is missing');
   if (repository.length > repositoryLimit)
     refuse(`the repository is longer than ${repositoryLimit} characters`);

@@ -40,7 +40,7 @@ export function createReferrers(
       on: `${session.host}/${session.repository}@${digest}`,
     };
     if (splitDigest(digest) === undefined)
-      throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
+      throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is not a digest');
     const timeout = AbortSignal.timeout(documentTimeout);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
 
@@ -105,7 +105,7 @@ async function fetchPage(
     throw distributionError(
       'DISTRIBUTION_BAD_ANSWER',
       task,
-      `${session.host} answers with Content-Type "${type}", which is no list of referrers`,
+      `${session.host} answers with Content-Type "${type}", which is not a list of referrers`,
     );
   }
   const next = nextPage(answer, task);
@@ -143,7 +143,7 @@ function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
     throw distributionError(
       'DISTRIBUTION_BAD_ANSWER',
       task,
-      `${host} answers with JSON that is no list of referrers`,
+      `${host} answers with JSON that is not a list of referrers`,
     );
   return manifests.map(parseDescriptor).filter((descriptor) => typeof descriptor !== 'string');
 }

@@ -253,7 +253,7 @@ function portable(assembler: Assembler): Assembler {
   };
   // Number 31 is the stack pointer only in additions of a constant and as a base; elsewhere it reads as zero.
   const general = (register: Register): Register => {
-    if (register === 'sp') throw new RangeError('the stack pointer is no operand of this instruction');
+    if (register === 'sp') throw new RangeError('the stack pointer is not an operand of this instruction');
     return register;
   };
   type Access = (register: Register, base: Register, offset: number) => void;

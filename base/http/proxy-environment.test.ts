@@ -56,7 +56,7 @@ describe('which URLs go through a proxy', () => {
     assert.equal(proxyRulesOf({ no_proxy: '*', https_proxy: proxy }).proxyFor(secure), undefined);
   });
 
-  it('a proxy that is no address of http is refused, and its password is not shown', () => {
+  it('a proxy that is not an address of http is refused, and its password is not shown', () => {
     for (const wrong of [
       'socks5://me:secret@proxy.test:1080',
       'ftp://me:secret@proxy.test',

@@ -9,7 +9,7 @@ const flag = { hcrc: 2, extra: 4, name: 8, comment: 16, reserved: 0xe0 } as cons
 export interface GzipHeader {
   /**
    * Reads on. Returns the place behind the header; undefined: the header goes on behind `to`.
-   * @throws Refused where it is no header of gzip, or its CRC is wrong
+   * @throws Refused where it is not a header of gzip, or its CRC is wrong
    */
   read(bytes: Buffer, from: number, to: number): number | undefined;
 }

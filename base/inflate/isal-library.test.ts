@@ -79,7 +79,7 @@ describe(
 );
 
 test(
-  'a file that is no library is a reason, and no error',
+  'a file that is not a library is a reason, and no error',
   { skip: process.arch !== 'x64' || !isRoot },
   () => {
     const path = `${folder}/libisal.so.2.0.30`;

@@ -4,8 +4,8 @@ import type { Engine, Step } from './engine.ts';
 
 /**
  * What Node's streams of `node:zlib` use below their surface. The streams allocate each chunk of output; this
- * takes a buffer, which halves the processor time of what comes after it. It is no documented interface: see
- * {@link findNodeEngines}.
+ * takes a buffer, which halves the processor time of what comes after it. It is not a documented interface:
+ * see {@link findNodeEngines}.
  */
 interface Handle {
   onerror: (message: string, errno: number, code: string) => void;

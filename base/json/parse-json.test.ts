@@ -32,7 +32,7 @@ describe('parseJson', () => {
     assert.throws(() => parseJson('{"a":['.repeat(65)), /nested deeper than 128 levels/);
   });
 
-  test('brackets in strings are no nesting, however the string is escaped', () => {
+  test('brackets in strings are not nesting, however the string is escaped', () => {
     for (const value of [
       '['.repeat(500),
       `"${'{'.repeat(500)}`,

@@ -49,7 +49,7 @@ export async function refusal(
 const adviceFor = (status: number, rights?: string): string => {
   if (status === 401) return 'renew the credentials that the kubeconfig names';
   if (status === 403 && rights !== undefined) return `let the user of the kubeconfig ${rights}`;
-  return 'it is asked again; look at the API server if this goes on';
+  return 'it is asked again; look at the API server if this continues';
 };
 
 /** Also used for a stream event that says why the stream ends. */

@@ -52,7 +52,7 @@ test('what is missing or not valid is reported, without the token', async () => 
     [{}, {}, folder, 'UNREADABLE', /KUBERNETES_SERVICE_HOST/u],
     [{}, env, '/nonexistent', 'UNREADABLE', /service account/u],
     [{ servers: ['http://192.0.2.1:6443'] }, env, folder, 'INVALID', /https:/u],
-    [{ servers: ['https://u:p@192.0.2.1'] }, env, folder, 'INVALID', /no address/u],
+    [{ servers: ['https://u:p@192.0.2.1'] }, env, folder, 'INVALID', /not an address/u],
   ] as const)
     await assert.rejects(readApiAccess(place, environment, at), (thrown: Error & { code?: string }) => {
       assert.equal(thrown.code, `KUBERNETES_KUBECONFIG_${code}`);

@@ -129,7 +129,7 @@ function serverOf(text: string): URL {
     throw failure(
       'INVALID',
       text.slice(0, 100),
-      'it is no address of an API server',
+      'it is not an address of an API server',
       'write it as https://HOST:6443',
     );
   return url;

@@ -85,7 +85,7 @@ test('an error is reported with its position, an unsupported field by its name, 
     ['INVALID', /go together/u, config(`{ ${server} }`, '{ client-certificate: c.pem }')],
     [
       'INVALID',
-      /client-key is no readable private key/u,
+      /client-key is not a readable private key/u,
       config(`{ ${server} }`, '{ client-certificate: c.pem, client-key: token }'),
     ],
     [

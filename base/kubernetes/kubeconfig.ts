@@ -103,7 +103,8 @@ export async function readKubeconfig(file: string): Promise<ApiAccess> {
   );
   if ((cert === undefined) !== (key === undefined))
     throw reader.wrong(user.path, 'client-certificate and client-key go together');
-  if (key !== undefined) checkKey(key, reader.wrong(user.path, 'its client-key is no readable private key'));
+  if (key !== undefined)
+    checkKey(key, reader.wrong(user.path, 'its client-key is not a readable private key'));
   const token = await tokenOf(user, reader, base, file);
 
   const servername = reader.text(cluster.path, cluster.fields, 'tls-server-name');

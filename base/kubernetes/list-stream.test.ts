@@ -37,7 +37,7 @@ test('any list, cut at any places, has the items that JSON.parse finds', () => {
   );
 });
 
-test('items inside other members are no items of the list', () => {
+test('items inside other members are not items of the list', () => {
   const text = '{"metadata":{"items":[{"a":1}]},"items":[{"items":[{"b":[2,3]}]},{}],"x":[{"c":4}]}';
   assert.deepEqual(split(text, [3]), {
     items: [{ items: [{ b: [2, 3] }] }, {}],

@@ -1,7 +1,7 @@
 /**
  * Returns whether brackets, or `- - -` on one line, nest deeper than `limit` anywhere in the text. This check
  * bounds the nesting before a recursive parser runs. It is linear and does not recurse. Brackets in quoted
- * text count too: a document with 64 unclosed ones is no configuration.
+ * text count too: a document with 64 unclosed ones is not a configuration.
  */
 export function flowDepthExceeds(text: string, limit: number): boolean {
   if (new RegExp(`^(?:[ \\t]*[-?:][ \\t]){${limit + 1}}`, 'm').test(text)) return true;

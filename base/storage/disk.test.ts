@@ -229,15 +229,15 @@ describe('a read-only file system', () => {
 });
 
 describe('a damaged file', () => {
-  it('that is no database is refused, and left as it is', async () => {
+  it('that is not a database is refused, and left as it is', async () => {
     const path = join(folder, 'text.db');
-    writeFileSync(path, 'this is no database, whatever its name says; '.repeat(50));
+    writeFileSync(path, 'this is not a database, whatever its name says; '.repeat(50));
     await assert.rejects(openDatabase({ path, migrations }), {
       code: 'STORAGE_DAMAGED',
       kind: 'data-loss',
       message: /move the file .* aside/,
     });
-    assert.match(readFileSync(path, 'utf8'), /^this is no database/);
+    assert.match(readFileSync(path, 'utf8'), /^this is not a database/);
   });
 
   it('is found when a page is read', async () => {
@@ -312,7 +312,7 @@ describe('the check of the whole file', () => {
     await assert.rejects(
       openDatabase({ path, migrations }),
       { code: 'STORAGE_DAMAGED' },
-      'a refusal is no check',
+      'a refusal is not a check',
     );
   });
 

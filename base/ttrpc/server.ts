@@ -23,7 +23,7 @@ export interface TtrpcHandler {
   readonly serve: (payload: Buffer, call: ServedCall) => Promise<Buffer>;
 }
 
-/** Returns a method with the function that serves it. A request that is no message is INVALID_ARGUMENT. */
+/** Returns a method with the function that serves it. A request that is not a message is INVALID_ARGUMENT. */
 export function ttrpcHandler<Request, Response>(
   method: TtrpcMethod<Request, Response>,
   serve: (request: Request, call: ServedCall) => Promise<Init<Response>> | Init<Response>,

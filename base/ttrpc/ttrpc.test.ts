@@ -215,7 +215,7 @@ for (const { what, bytes, says } of hostileToServer)
 for (const { what, bytes, says } of [
   { what: 'a request', bytes: header(0, 1, 1), says: /type 1/ },
   { what: 'an answer that nobody asked for', bytes: header(0, 9, 2), says: /call 9/ },
-  { what: 'an answer that is no message', bytes: encodeFrame(1, 2, Buffer.from('ff', 'hex')), says: /./ },
+  { what: 'an answer that is not a message', bytes: encodeFrame(1, 2, Buffer.from('ff', 'hex')), says: /./ },
 ])
   test(`a client ends the connection at ${what}`, async (t) => {
     const [near, far] = await pair(t);
@@ -227,7 +227,7 @@ for (const { what, bytes, says } of [
     assert.match(reason?.message ?? '', says);
   });
 
-test('a request that is no message, or opens a stream, is answered and the connection stays', async (t) => {
+test('a request that is not a message, or opens a stream, is answered and the connection stays', async (t) => {
   const [near, far] = await pair(t);
   serveTtrpc(far, handlers, { name: 'client' });
   near.write(encodeFrame(1, 1, Buffer.from('ff', 'hex')));

@@ -24,7 +24,7 @@ export function registerOverlay(network: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExits with 1 while etcd is away or refuses this host.\n\nExamples:\n  $ portcullis network overlay status',
+      '\nExits with 1 while etcd cannot be reached or refuses this host.\n\nExamples:\n  $ portcullis network overlay status',
     )
     .action((flags: Flags) => run(flags.output, () => status(flags)));
   withDaemon(
@@ -64,7 +64,7 @@ export function registerOverlay(network: Command): void {
   withDaemon(
     overlay
       .command('release')
-      .description('give back the subnets of a host that is gone for good')
+      .description('give back the subnets of a host that is permanently gone')
       .argument('<host>'),
   )
     .addHelpText(

@@ -19,7 +19,7 @@ Examples:
   $ portcullis policy fmt policy.yaml
   $ portcullis policy fmt --check policy.yaml tests.yaml    for CI: changes nothing
 
-Exit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is no YAML.`;
+Exit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is not YAML.`;
 
 export function registerFormat(policy: Command): void {
   withOutput(

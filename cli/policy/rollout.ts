@@ -89,7 +89,7 @@ async function readReport(file: string): Promise<NodeReport> {
     const { subscription } = parseJson((await readInputFile(file)).toString('utf8')) as AdminPolicyStatus;
     const { channel, node, state, release } = subscription ?? {};
     if (channel === undefined || typeof node?.name !== 'string' || state === undefined)
-      throw new Error('it is no report of a node that follows releases');
+      throw new Error('it is not a report of a node that follows releases');
     return { channel, name: node.name, labels: node.labels, state, release: release?.number };
   } catch (error) {
     throw new PortcullisError({

@@ -277,7 +277,7 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: fields({ names: texts('names of services') }),
   },
   'overlay/release-host': {
-    summary: 'Removes from etcd what a host that is gone for good has there.',
+    summary: 'Removes from etcd what a host that is permanently gone has there.',
     request: fields({ host: text('name of the host') }),
   },
 };

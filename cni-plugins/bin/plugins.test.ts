@@ -68,7 +68,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.ok(installedPlugins('/usr/bin').every(({ state }) => state === 'missing'));
     });
 
-    it('replace what is no program, without waiting for it', () => {
+    it('replace what is not a program, without waiting for it', () => {
       const binDir = join(fixture.folder, 'bin-odd');
       mkdirSync(binDir);
       execFileSync('mkfifo', ['-m', '755', join(binDir, 'portcullis-bridge'), join(binDir, 'loopback')]);

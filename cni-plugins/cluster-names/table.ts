@@ -24,7 +24,7 @@ export interface ClusterNames {
   endpoints(service: NamedService): Endpoints;
   /**
    * Returns the services that have the address (canonical text), with the endpoint of a headless one, at most
-   * 16. A headless service counts only if it is no cluster address.
+   * 16. A headless service counts only if it is not a cluster address.
    */
   owners(address: string): readonly AddressOwner[];
   size(): { readonly services: number; readonly slices: number };

@@ -10,7 +10,7 @@ import type { NetworkDatabase } from './database.ts';
 export interface PodResolver {
   /**
    * Returns the gateways, and records the other servers that are queried on the pod's behalf until its
-   * attachment ends. Texts that are no addresses are ignored, and so are addresses that mean the host itself
+   * attachment ends. Texts that are not addresses are ignored, and so are addresses that mean the host itself
    * here: a pod does not reach its loopback.
    * @returns the gateways: IPv4 first
    * @throws NETWORK_NOT_ON_NETWORK

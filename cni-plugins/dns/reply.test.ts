@@ -266,7 +266,7 @@ test("another server's answer gets the asker's id and case, and fits the asker's
     });
   assert.ok(answersTo(answer(1), bytes, query));
   assert.ok(!answersTo(answer(1, 'wep.example'), bytes, query), 'another name');
-  assert.ok(!answersTo(bytes, bytes, query), 'a query is no answer');
+  assert.ok(!answersTo(bytes, bytes, query), 'a query is not an answer');
   assert.ok(!answersTo(answer(1).subarray(0, 20), bytes, query), 'cut short');
   const back = decoded(relayed(answer(2), bytes, query, 512));
   assert.deepEqual(

@@ -174,7 +174,7 @@ if (inPrivateNetns(import.meta.filename)) {
     udp.close();
   });
 
-  test('the local port of an outgoing connection is no program’s port', async () => {
+  test('the local port of an outgoing connection is not a program’s port', async () => {
     const isHeld = (protocol: 'tcp' | 'udp', port = 0): boolean[] =>
       ['', '127.0.0.1'].map((hostIp) => isListenedAt({ protocol, port, hostIp }));
     const client = connect(10_250, '127.0.0.2');

@@ -60,7 +60,7 @@ function bytesOf(files: ReadonlyMap<string, FileStamp>, mostBytes: number): numb
 
 /**
  * Returns the stamp of a file.
- * @returns a problem if it is no regular file, because reading a pipe without a writer would block
+ * @returns a problem if it is not a regular file, because reading a pipe without a writer would block
  */
 export function fileStamp(path: string): FileStamp {
   try {
@@ -78,7 +78,7 @@ export function stampOfStats(stats: {
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
 }): FileStamp {
-  if (!stats.isFile()) return { problem: 'it is no regular file' };
+  if (!stats.isFile()) return { problem: 'it is not a regular file' };
   const { dev, ino, size, mtimeNs, ctimeNs } = stats;
   return {
     stamp: `${dev}:${ino} ${size} ${mtimeNs} ${ctimeNs}`,

@@ -46,7 +46,7 @@ export const badInterface = (network: string, name: string): PortcullisError =>
     'invalid',
     `connect to the network ${network} as`,
     name,
-    'it is no name for an interface',
+    'it is not a name for an interface',
     'give 1 to 15 characters without blanks, /, : and %',
   );
 

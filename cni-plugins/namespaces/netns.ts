@@ -92,7 +92,7 @@ function refuseOthers(path: string, fd: number, forbidden: NamespaceId | 'any'):
       'NETWORK_NETNS_INVALID',
       'invalid',
       path,
-      'it is no namespace: nothing is pinned there',
+      'it is not a namespace: nothing is pinned there',
     );
   // nsfs contains namespaces of other types as well.
   if (!isNamespaceOf(fd, 'net'))

@@ -172,7 +172,7 @@ test('a route leads through the InternalIP of the node, in each family', () => {
   });
 });
 
-test('an address that is no other host on a segment of this node is no gateway', () => {
+test('an address that is no other host on a segment of this node is not a gateway', () => {
   const cases: Readonly<Record<string, RegExp>> = {
     '192.168.100.11': /an address of this node/u,
     '10.244.0.9': /in network.pods.ranges/u,
@@ -206,7 +206,7 @@ test('the first valid address of several is the gateway', () => {
   ]);
 });
 
-test('ranges that are no prefixes are refused', () => {
+test('ranges that are not prefixes are refused', () => {
   for (const text of ['10.244.0.0', '10.244.0.1/16', '0.0.0.0/0', '::/3', 'x'])
     assert.throws(() => readRanges({ ranges: [text] }), /NODE_NETWORK_SETTINGS_INVALID/u, text);
 });

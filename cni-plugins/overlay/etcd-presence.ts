@@ -36,7 +36,7 @@ export function createEtcdPresence(thisHost: Pick<ThisHost, 'own'>, log: AgentLo
       if (trouble !== why)
         log.warn(
           { why, ...(isPortcullisError(thrown) && { code: thrown.code }) },
-          'etcd is away, or refuses this host; what stands goes on',
+          'etcd cannot be reached, or refuses this host; existing networks continue to work',
         );
       trouble = why;
     },

@@ -142,7 +142,7 @@ function find(type: string, command: ProgramCommand, call: PluginCall, host: Hos
 function resultOf(type: string, stdout: string, call: PluginCall): CniResult {
   const source = readJson(stdout);
   if ('message' in source)
-    throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
+    throw failed(type, 'ADD', `its result is not JSON: ${source.line}:${source.column}: ${source.message}`);
   const problems: Problems = [];
   const fields = fieldsOf(source.value, [], type, source, problems);
   const result = fields === undefined ? undefined : readResult(fields, versionOf(call.config));
@@ -180,7 +180,7 @@ function pluginError(
         typeof code === 'number' ? code : undefined,
       );
   } catch {
-    // The output is no CNI error.
+    // The output is not a CNI error.
   }
   const end = status === null ? `it was killed by ${signal ?? 'a signal'}` : `it ended with ${status}`;
   return failed(type, command, `${end}${stderr.trim() === '' ? '' : `: ${stderr.trim().slice(0, 1000)}`}`);

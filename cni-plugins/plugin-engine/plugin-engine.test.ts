@@ -319,7 +319,7 @@ exit 0
       [{ type: 'portcullis-vlan', master: 'nolink0', vlanId: 5 }, /the host has no link nolink0/u],
       [{ type: 'portcullis-ipvlan', master: 'nolink0' }, /the host has no link nolink0/u],
       [{ type: 'portcullis-vxlan', vni: 5, master: 'nolink0' }, /the host has no link nolink0/u],
-      [{ type: 'portcullis-bridge', bridge: 'lo' }, /lo is no bridge, but a link of kind hardware/u],
+      [{ type: 'portcullis-bridge', bridge: 'lo' }, /lo is not a bridge, but a link of kind hardware/u],
     ] as const)
       await assert.rejects(fixture.call('status', conf, host), coded('NETWORK_NOT_AVAILABLE', reported));
     for (const conf of [

@@ -51,7 +51,7 @@ interface Remembered {
 
 /**
  * Reads a configuration. Its problems are returned in `problems`.
- * @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID if it is no JSON object
+ * @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID if it is not a JSON object
  */
 export function readConfiguration(call: PluginCall): Reading {
   const type = bareType(call.type);

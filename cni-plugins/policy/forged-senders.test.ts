@@ -196,7 +196,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         [own, host, 'host', true],
       ]);
     }
-    // Announced by ARP: the host accepts it for an address that is no pod's, so that the frames do arrive.
+    // Announced by ARP: the host accepts it for an address that is not a pod's, so that the frames do arrive.
     const [client, free] = [addressOf('client', 4), '10.88.0.201'];
     const known = (address: string): string => shell(`ip neigh show ${address} dev cni0`).split(' ')[2] ?? '';
     const mac = pod('client').run('cat /sys/class/net/eth0/address')?.trim() ?? assert.fail();

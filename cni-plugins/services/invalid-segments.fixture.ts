@@ -50,7 +50,7 @@ connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 send_segments('10.1.2.2', 8080, client, received)
 # Of a connection that nobody knows any more.
 send_segments('10.1.2.2', 8080, (client[0], 1))
-# Of no connection, and from a port that is no backend's.
+# Of no connection, and from a port that is not a backend's.
 send_segments('10.1.2.2', 9999, client)
 connection.sendall(b'more')
 connection.recv(9)

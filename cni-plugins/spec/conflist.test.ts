@@ -260,7 +260,7 @@ test('the first loadable file in lexicographic order counts; what libcni could n
   assert.match(skipped(), /03-pipe\.conflist: .*it is not a file/u);
   assert.match(skipped(), /04-device\.conflist: .*it is not a file/u);
   const stamp = followConfFolder(folder);
-  assert.equal(stamp(), stamp(), 'a link that leads nowhere is no change');
+  assert.equal(stamp(), stamp(), 'a link that leads nowhere is not a change');
   mkdirSync(join(folder, 'leased'));
   execFileSync('mkfifo', [join(folder, 'leased', 'more.conf')]);
   assert.equal(code(), 'ours in-process', 'a network whose own folder cannot be read is not used either');

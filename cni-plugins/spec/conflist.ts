@@ -93,7 +93,7 @@ export function readConflist(text: string, file: string): ReadConflist {
   };
 }
 
-/** Returns the plugin as written: the list entry at the index, or the whole document if it is no list. */
+/** Returns the plugin as written: the list entry at the index, or the whole document if it is not a list. */
 function entryOf(document: unknown, index: number): Readonly<Record<string, unknown>> {
   const { plugins } = document as { readonly plugins?: readonly Record<string, unknown>[] };
   return plugins?.[index] ?? (document as Record<string, unknown>);

@@ -17,7 +17,7 @@ test('any JSON is read as V8 reads it, and knows its places', () => {
 
 const letters = Array.from('{}[],:"\\ \n019-.eEtruefalsn\u0000');
 
-test('what is no JSON is refused with its place, whatever it is', () => {
+test('what is not JSON is refused with its place, whatever it is', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(...letters) }), (text) => {
       const read = readJson(text);

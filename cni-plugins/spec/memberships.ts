@@ -61,7 +61,7 @@ export function parseMemberships(text: string, where: string): readonly Membersh
  * @throws NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function readMemberships(value: unknown, where: string): readonly Membership[] {
-  if (!Array.isArray(value)) throw invalid(where, 'it is no list');
+  if (!Array.isArray(value)) throw invalid(where, 'it is not a list');
   if (value.length > most.services)
     throw invalid(where, `it has ${value.length} services, ${most.services} are the most`);
   const read = value.map((each: unknown, index) => readOne(each, `${where}[${index}]`));
@@ -80,7 +80,7 @@ export const membershipsOn = (all: readonly Membership[], network: string): read
 
 function readOne(value: unknown, where: string): Membership {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw invalid(where, 'it is no object');
+    throw invalid(where, 'it is not an object');
   const fields = value as Readonly<Record<string, unknown>>;
   const other = Object.keys(fields).find((field) => !known.some((each) => each === field));
   if (other !== undefined)
@@ -93,10 +93,10 @@ function readOne(value: unknown, where: string): Membership {
   const nameIn = (field: string, given: unknown): string =>
     typeof given === 'string' && label.test(given.toLowerCase())
       ? given.toLowerCase()
-      : fail(field, `${shown(given)} is no label of a name: letters, digits and dashes, 63 at most`);
+      : fail(field, `${shown(given)} is not a label of a name: letters, digits and dashes, 63 at most`);
   const listIn = (field: (typeof known)[number], atMost: number): readonly unknown[] => {
     const given = fields[field] ?? [];
-    if (!Array.isArray(given)) return fail(field, 'it is no list');
+    if (!Array.isArray(given)) return fail(field, 'it is not a list');
     return given.length > atMost
       ? fail(field, `it has ${given.length} elements, ${atMost} are the most`)
       : (given as unknown[]);
@@ -116,7 +116,7 @@ function readOne(value: unknown, where: string): Membership {
   const name = nameIn('name', fields['name']);
   const { network, mode = 'vip' } = fields;
   if (network !== undefined && (typeof network !== 'string' || !networkName.test(network)))
-    fail('network', `${shown(network)} is no name of a network`);
+    fail('network', `${shown(network)} is not a name of a network`);
   if (mode !== 'vip' && mode !== 'dnsrr') return fail('mode', `${shown(mode)} is not vip or dnsrr`);
   const [ports, ingressPorts] = [portsIn('ports'), portsIn('ingressPorts')];
   const virtualIPs = listIn('virtualIPs', most.addresses).map((given, index) => {

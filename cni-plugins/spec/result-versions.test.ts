@@ -157,7 +157,7 @@ describe('a result', () => {
         'interfaces must be a list',
         'ips[1] must be an object',
         '"x" is not an address with its prefix length, such as 10.88.0.2/16',
-        '7 is no index into the 0 interfaces',
+        '7 is not an index into the 0 interfaces',
         "'dst' is missing",
         '"y" is not an IP address',
       ],

@@ -85,7 +85,7 @@ function oldest(result: CniResult, version: string): Record<string, unknown> | u
 function readOld(part: Fields, family: 4 | 6): { ips: CniIp[]; routes: CniRoute[] } {
   const address = readCidr(part, 'ip');
   if (address !== undefined && isIpv4(address) !== (family === 4))
-    part.problem('ip', `${address} is no IPv${family} address`);
+    part.problem('ip', `${address} is not an IPv${family} address`);
   const gateway = readAddress(part, 'gateway');
   return {
     ips: address === undefined ? [] : [defined({ address, gateway })],
@@ -113,7 +113,7 @@ function readIp(entry: Fields, interfaces: number): CniIp | undefined {
   const gateway = readAddress(entry, 'gateway');
   const at = readCount(entry, 'interface', Number.MAX_SAFE_INTEGER);
   if (at !== undefined && at >= interfaces)
-    entry.problem('interface', `${at} is no index into the ${interfaces} interfaces`);
+    entry.problem('interface', `${at} is not an index into the ${interfaces} interfaces`);
   // The field 'version' of 0.3.0 to 0.4.0 repeats what the address says already.
   return address === undefined ? undefined : defined({ address, gateway, interface: at });
 }

@@ -87,6 +87,6 @@ test('addresses of the members’ own choice are those that the file leaves to t
     assert.throws(() => choosing(virtualIPs, ranges), { code: 'NETWORK_SERVICE_VIRTUAL_IP_CLOSED' });
 });
 
-test('what is no pod has an owner that no namespace is called by', () => {
+test('what is not a pod has an owner that no namespace is called by', () => {
   assert.deepEqual([ownerOfPod('team'), ownerOfPod('')], ['team', '(cni)']);
 });

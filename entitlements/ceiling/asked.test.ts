@@ -98,7 +98,7 @@ describe('what a security context asks for', () => {
     assert.deepEqual([mounts({}), mounts({ addCapabilities: ['SYS_ADMIN'] })], ['errno 1', 'allow']);
   });
 
-  it('is no filter when seccomp is Unconfined or absent, and the ceiling puts its own in place', () => {
+  it('is not a filter when seccomp is Unconfined or absent, and the ceiling puts its own in place', () => {
     for (const changes of [{}, { seccomp: { type: 'Unconfined' } as const }]) {
       assert.equal(answer(effective(changes, 'privileged'), 'mount'), 'unfiltered');
       assert.equal(answer(effective(changes, 'baseline'), 'mount'), 'errno 1');

@@ -22,7 +22,7 @@ export function readAttestedProfile(document: unknown, origin: string): Profile 
   const reasons =
     problems.length > 0
       ? formatProblems(problems)
-      : (missing[0] ?? 'it is no document of kind EntitlementProfile');
+      : (missing[0] ?? 'it is not a document of kind EntitlementProfile');
   throw entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
     kind: 'denied',
     attempted: 'read entitlements that the publisher signed',

@@ -67,7 +67,7 @@ export function readSyscalls(written: WrittenSyscalls, wrong: Wrong): SyscallPol
   const rules = new Map<string, Decision>();
   const add = (name: string, of: Decision, path: readonly (number | string)[]): void => {
     if (!/^[a-z_][a-z0-9_]{0,63}$/.test(name))
-      wrong(path, `\`${name.slice(0, 80)}\` is no name of a system call`, 'see syscalls(2)');
+      wrong(path, `\`${name.slice(0, 80)}\` is not a name of a system call`, 'see syscalls(2)');
     else if (rules.has(name)) wrong(path, `\`${name}\` has an answer already`, 'keep one of the two');
     else rules.set(name, of);
   };
@@ -103,7 +103,7 @@ function readConditional(name: string, lines: readonly string[], wrong: Wrong): 
     if (outcome === undefined || when === undefined) {
       wrong(
         ['conditional', name, at],
-        `\`${line.slice(0, 120)}\` is no rule`,
+        `\`${line.slice(0, 120)}\` is not a rule`,
         'write it as: allow if arg0 in 0..37 and arg1 & 0xf = 0x1',
       );
     } else if (rank(outcome) <= rank(otherwise)) {
@@ -161,7 +161,7 @@ function outcomeOf(text: string): Outcome | undefined {
 
 function badOutcome(text: string): [string, string] {
   return [
-    `\`${text.slice(0, 40)}\` is no answer`,
+    `\`${text.slice(0, 40)}\` is not an answer`,
     'use allow, log, errno 1 … errno 4095, trap, kill-thread or kill-process',
   ];
 }

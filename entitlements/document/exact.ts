@@ -131,14 +131,14 @@ function readExactProfile(document: Document): {
   (['masked', 'readonly'] as const).forEach((list) => {
     value.paths[list].forEach((path, at) => {
       if (!/^\/(?!\/)/.test(path) || /\/\.\.?(\/|$)/.test(path))
-        wrong(['paths', list, at], 'it is no clean absolute path', 'write it from /');
+        wrong(['paths', list, at], 'it is not a clean absolute path', 'write it from /');
     });
   });
   const grants = devices.flatMap((line, at) => {
     try {
       return parseDeviceGrants([line]);
     } catch {
-      wrong(['devices', at], `\`${line.slice(0, 80)}\` is no device`, 'write it as c 1:3 rwm');
+      wrong(['devices', at], `\`${line.slice(0, 80)}\` is not a device`, 'write it as c 1:3 rwm');
       return [];
     }
   });
@@ -213,14 +213,14 @@ function readRules(rules: readonly WrittenRule[], field: string, wrong: Report):
     if (parseCidr(cidr) === undefined)
       wrong(
         [field, at, 'cidr'],
-        `${cidr} is no block of addresses`,
+        `${cidr} is not a block of addresses`,
         'write it as 10.0.0.0/8, the bits of hosts zero',
       );
     const [low = 0, high = 0] = ports.split('-').map(Number);
     if (low > high || high > 65535)
       wrong(
         [field, at, 'ports'],
-        `${ports} is no range of ports`,
+        `${ports} is not a range of ports`,
         'write the lower one first, and none above 65535',
       );
     return { cidr, protocol, ports: { low, high } };

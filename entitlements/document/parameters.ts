@@ -45,7 +45,10 @@ export function parameterProblem(
   const fine = fits(type, value);
   return fine
     ? undefined
-    : { problem: `${JSON.stringify(value).slice(0, 200)} is no ${type}`, fix: TOLD[type] };
+    : {
+        problem: `${JSON.stringify(value).slice(0, 200)} is not ${type === 'integer' ? 'an' : 'a'} ${type}`,
+        fix: TOLD[type],
+      };
 }
 
 function fits(type: ParameterType, value: unknown): boolean {

@@ -214,17 +214,17 @@ describe('parameters', () => {
     [
       'a value of another type',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 0 } }]' },
-      /^11:39 0 is no port; write a number from 1/,
+      /^11:39 0 is not a port; write a number from 1/,
     ],
     [
       'a path with a pattern in it',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 1, where: "/{,**}" } }]' },
-      /"\/\{,\*\*\}" is no path/,
+      /"\/\{,\*\*\}" is not a path/,
     ],
     [
       'a path that leaves',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 1, where: /a/../b } }]' },
-      /is no path/,
+      /is not a path/,
     ],
     [
       'a name that is not there',
@@ -239,7 +239,7 @@ describe('parameters', () => {
     [
       'a default of another type',
       { p: 'parameters: { n: { type: size, default: much } }\nresources: { memory: "${n}" }' },
-      /^4:41 "much" is no size/,
+      /^4:41 "much" is not a size/,
     ],
   ];
   for (const [name, profiles, problem] of refused) {

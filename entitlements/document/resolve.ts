@@ -50,7 +50,9 @@ export interface Resolution {
 
 /** What is known about documents that a check before has found to be broken. */
 interface Broken {
-  /** Whether a broken document may define the profile: a parent with that name is no problem of its own. */
+  /**
+   * Whether a broken document may define the profile: a parent with that name is not a problem of its own.
+   */
   mayExist(name: string): boolean;
   /** Documents without the parts that have a problem: they are checked, but nothing is built from them. */
   readonly partial: ReadonlySet<Document>;

@@ -151,7 +151,7 @@ function network(text: string, verb: 'accept' | 'connect', rest: readonly string
   const address = protocol === 'icmp' ? peer.replace(/^\[|\]$/g, '') : (six ?? four ?? '');
   const cidr = `${address}/${address.includes(':') ? 128 : 32}`;
   if (whole === undefined || parseCidr(cidr) === undefined)
-    throw wrong(peer, 'it is no address: names are not looked up');
+    throw wrong(peer, 'it is not an address: names are not looked up');
   const direction = verb === 'connect' ? 'egress' : 'ingress';
   const toPort = (at: number): Question => ({ text, kind: 'network', direction, protocol, cidr, port: at });
   if (protocol === 'icmp') return toPort(0);

@@ -121,11 +121,11 @@ function readPath(text: string, part: string, denies: boolean, unmapped: Remark[
     if (denies)
       throw bad(
         part,
-        'it is no path, or has a variable without a known value, and it denies what it does not grant',
+        'it is not a path, or has a variable without a known value, and it denies what it does not grant',
       );
     unmapped.push({
       part,
-      why: `${JSON.stringify(text.slice(0, 80))} is no path, or has a variable without a known value: it grants nothing here`,
+      why: `${JSON.stringify(text.slice(0, 80))} is not a path, or has a variable without a known value: it grants nothing here`,
     });
     return [];
   }

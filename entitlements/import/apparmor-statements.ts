@@ -47,7 +47,10 @@ export function readProfile(
       if (include || /^(abi\s|@\{\w+\}\s*\+?=|alias\s)/.test(stripped)) return;
       const found = stripped.length > maxHeaderLength ? null : headerForm.exec(stripped);
       if (found === null)
-        throw bad(`${file}:${line}:1`, `${JSON.stringify(stripped.slice(0, 80))} is no header of a profile`);
+        throw bad(
+          `${file}:${line}:1`,
+          `${JSON.stringify(stripped.slice(0, 80))} is not a header of a profile`,
+        );
       if (ended) throw bad(`${file}:${line}:1`, 'a second profile begins here: give each a file of its own');
       header = { name: found[1] ?? found[2] ?? '', flags: found[4] ?? found[5] ?? '', line };
       return;

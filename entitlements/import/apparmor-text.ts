@@ -274,8 +274,8 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   if (found === null) {
     const shown = JSON.stringify(rest.slice(0, 80));
     if (!/^(file\s|["/@]|[rwamkliupcxUPC]+\s+["/@])/.test(rest))
-      throw bad(`${file}:${line}:1`, `${shown} is no rule of AppArmor`);
-    if (deny) throw unsaid(file, line, `${shown} is no rule on files that is known here`);
+      throw bad(`${file}:${line}:1`, `${shown} is not a rule of AppArmor`);
+    if (deny) throw unsaid(file, line, `${shown} is not a rule on files that is known here`);
     drop('a profile cannot express it; it grants nothing here');
     return;
   }

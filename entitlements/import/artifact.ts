@@ -55,7 +55,7 @@ export async function importArtifact(folder: string, target: SeccompTarget): Pro
   const layers = list(manifest['layers']);
   if (layers.length !== 1) throw bad(folder, `the artifact has ${layers.length} layers, and not one`);
   if (type !== ARTIFACT_TYPES.seccomp && type !== ARTIFACT_TYPES.apparmor)
-    throw bad(folder, `${JSON.stringify(type)} is no media type of a profile`);
+    throw bad(folder, `${JSON.stringify(type)} is not a media type of a profile`);
   const text = await blob(folder, layers[0], MAX_LAYER);
   const json = parseSeccompJson(text);
   if (type === ARTIFACT_TYPES.apparmor) return importAppArmorAbstract(json, '');
@@ -71,7 +71,7 @@ export async function importArtifact(folder: string, target: SeccompTarget): Pro
 async function blob(folder: string, descriptor: unknown, limit: number): Promise<string> {
   const { digest, size } = fields(descriptor, folder, 'a descriptor');
   const hex = /^sha256:([0-9a-f]{64})$/.exec(typeof digest === 'string' ? digest : '')?.[1];
-  if (hex === undefined) throw bad(folder, `${JSON.stringify(digest)} is no sha256 digest`);
+  if (hex === undefined) throw bad(folder, `${JSON.stringify(digest)} is not a sha256 digest`);
   if (typeof size !== 'number' || size > limit)
     throw bad(folder, `sha256:${hex} is larger than ${limit} bytes`);
   const text = await readBounded(folder, join('blobs', 'sha256', hex), limit);
@@ -84,7 +84,7 @@ async function readBounded(folder: string, name: string, limit: number): Promise
   const file = join(folder, name);
   try {
     const facts = await stat(file);
-    if (!facts.isFile() || facts.size > limit) throw new Error(`it is no file of at most ${limit} bytes`);
+    if (!facts.isFile() || facts.size > limit) throw new Error(`it is not a file of at most ${limit} bytes`);
     return await readFile(file, 'utf8');
   } catch (error) {
     throw bad(file, reasonOf(error));

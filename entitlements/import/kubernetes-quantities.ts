@@ -41,7 +41,7 @@ export function readResources(resources: Fields, path: string, notes: Remark[]):
 /** Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. */
 function quantity(written: string, part: string, scale: bigint): bigint {
   const found = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);
-  if (found === null) throw bad(part, `${written} is no quantity`);
+  if (found === null) throw bad(part, `${written} is not a quantity`);
   const [, whole = '', part_ = '', unit = ''] = found;
   const [multiply, divide] = unit === 'm' ? [1n, 1000n] : [SIZE[unit] ?? 1n, 1n];
   return (BigInt(whole + part_) * multiply * scale) / (divide * 10n ** BigInt(part_.length));

@@ -192,7 +192,7 @@ function importContainer(
     user !== null &&
     (typeof user !== 'number' || !Number.isSafeInteger(user) || user < 0)
   )
-    throw bad(where('runAsUser'), 'it is no user id');
+    throw bad(where('runAsUser'), 'it is not a user id');
   const nonRoot =
     flag(
       own['runAsNonRoot'] === undefined ? ofPod : own,

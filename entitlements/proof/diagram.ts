@@ -54,7 +54,7 @@ export function createDiagramStore(budget: Budget = {}): DiagramStore {
 
   const valueOf = (node: Node): number => {
     const value = values.get(node);
-    if (value === undefined) throw new Error(`the node ${node} is no leaf with a value`);
+    if (value === undefined) throw new Error(`the node ${node} is not a leaf with a value`);
     return value;
   };
 

@@ -150,7 +150,7 @@ function unknown(action: string): Error {
     kind: 'invalid',
     attempted: 'read seccomp profile',
     on: action,
-    why: 'it is no action',
+    why: 'it is not an action',
     fix: 'write it as the OCI runtime specification has it (config-linux.md, Seccomp)',
   });
 }

@@ -121,7 +121,7 @@ async function receive(
         accepted += 1;
         policy = read;
       }
-    } else reject(`${JSON.stringify(record.event.slice(0, 64))} is no event of a node`);
+    } else reject(`${JSON.stringify(record.event.slice(0, 64))} is not an event of a node`);
   }
   await store.keep({
     node,

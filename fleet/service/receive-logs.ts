@@ -80,7 +80,7 @@ async function store(
   try {
     resources = format === 'json' ? decodeJsonLogs(bytes.toString('utf8')) : decodeLogs(bytes);
   } catch (thrown) {
-    return refuse(400, `the body is no ExportLogsServiceRequest: ${reasonOf(thrown)}`, format);
+    return refuse(400, `the body is not an ExportLogsServiceRequest: ${reasonOf(thrown)}`, format);
   }
   const names = new Set(resources.map(({ attributes }) => attributes.get(attributeNames.node)));
   const [name] = names;

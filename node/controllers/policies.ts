@@ -144,7 +144,7 @@ async function observe(folder: string, revisions: string): Promise<ReadonlyMap<s
   const of = (visible: string, shown: string): ReadonlyMap<string, Observed> =>
     new Map([[itemName, { visible, shown }]]);
   try {
-    if (!(await lstat(folder)).isSymbolicLink()) return of('', `${folder}, which is no link of ours`);
+    if (!(await lstat(folder)).isSymbolicLink()) return of('', `${folder}, which is not a link of ours`);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
     throw thrown;

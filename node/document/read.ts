@@ -51,7 +51,7 @@ export interface DocumentReader {
   nodeState(text: string, file: string): Promise<ReadDocument<NodeState>>;
   /** Reads a NodeGroup document in the same way. */
   nodeGroup(text: string, file: string): Promise<ReadDocument<NodeGroup>>;
-  /** Returns why a value from elsewhere is no state with its defaults; undefined: it is one. */
+  /** Returns why a value from elsewhere is not a state with its defaults; undefined: it is one. */
   refuses(state: unknown): string | undefined;
 }
 

@@ -10,7 +10,7 @@ import type { GroupSpec } from './records.ts';
 /**
  * Reads the state of a group. Whoever can write to etcd decides about the state, but a damaged one is
  * refused.
- * @param refuses returns why a value is no state; undefined: it is one
+ * @param refuses returns why a value is not a state; undefined: it is one
  * @throws NODE_GROUP_INVALID · OVERLAY_ETCD_…
  */
 export async function fetchGroupState(

@@ -88,7 +88,7 @@ export function joinGroups(options: MemberOptions): Member {
     onHere: () => (isHere = true),
     onAway(thrown) {
       isHere = false;
-      say(`etcd is away, and the node keeps its state: ${reasonOf(thrown)}`);
+      say(`etcd cannot be reached, and the node keeps its state: ${reasonOf(thrown)}`);
     },
   });
   const held = holdMemberLease({ client, leaseSeconds, log }, (id) => (lease = id));
@@ -204,7 +204,7 @@ function holdMemberLease(
     onTrouble(thrown) {
       const why = reasonOf(thrown);
       // It is tried several times a second.
-      if (trouble === '') log.warn({ why }, 'the lease is in trouble');
+      if (trouble === '') log.warn({ why }, 'the lease could not be kept');
       trouble = why;
     },
   });

@@ -22,7 +22,7 @@ describe('the view of groups', () => {
     );
   });
 
-  it('takes nothing that is no record, and nothing that a key of another node says', () => {
+  it('takes nothing that is not a record, and nothing that a key of another node says', () => {
     const views = createGroupViews();
     views.replace(
       [

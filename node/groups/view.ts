@@ -32,7 +32,7 @@ interface Mutable {
   changedAt: number;
 }
 
-/** Values of other hosts are read with limits; a value that is no record counts as absent. */
+/** Values of other hosts are read with limits; a value that is not a record counts as absent. */
 export function createGroupViews(now: () => number = () => performance.now()): GroupViews {
   const groups = new Map<string, Mutable>();
   let seen = 0;

@@ -22,7 +22,7 @@ const maxControlBytes = 16 * 1024 * 1024;
  * also by their hash so that an update never sees a mixture of two releases (Debian's repository format,
  * "Acquire-By-Hash").
  * @param time time of the release, in seconds since 1970
- * @throws Error if a file is no Debian package
+ * @throws Error if a file is not a Debian package
  */
 export async function aptRepository(debs: readonly DebFile[], time: number): Promise<PackageFile[]> {
   const described = await Promise.all(debs.map(describe));
@@ -83,7 +83,7 @@ async function describe({ name, bytes }: DebFile): Promise<{
 /** Returns the file `control` of a package with an archive `control.tar.gz`. */
 async function controlOf(name: string, bytes: Uint8Array): Promise<string> {
   const archive = memberOf(Buffer.from(bytes), 'control.tar.gz');
-  if (archive === undefined) throw new Error(`${name} is no Debian package with a control.tar.gz`);
+  if (archive === undefined) throw new Error(`${name} is not a Debian package with a control.tar.gz`);
   const reader = extract();
   Readable.from([gunzipSync(archive, { maxOutputLength: maxControlBytes })]).pipe(reader);
   let control: string | undefined;

@@ -11,7 +11,7 @@ export interface CatalogEntry {
   readonly url: string;
 }
 
-/** File names by which editors find a schema. They are no names that other programs use. */
+/** File names by which editors find a schema. They are not names that other programs use. */
 const fileNames: Readonly<Record<string, readonly string[]>> = {
   'configuration.json': ['**/portcullis/config.yaml', '**/portcullis/config.yml'],
   'entitlement-profile.json': namesOf('entitlementprofile'),

@@ -68,7 +68,7 @@ export async function buildArtifacts(folder: string, options: ReleaseOptions): P
 
 /**
  * Returns the time of the release in seconds since 1970: SOURCE_DATE_EPOCH, else the time of the commit.
- * @throws Error if the sources are no checkout of git and the variable is not set
+ * @throws Error if the sources are not a checkout of git and the variable is not set
  */
 export function releaseTime(): number {
   const given = process.env['SOURCE_DATE_EPOCH'];

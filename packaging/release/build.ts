@@ -20,7 +20,7 @@ import { provenance } from './provenance.ts';
 const { version } = manifest;
 const root = join(import.meta.dirname, '../..');
 
-/** The folder of the image layout. `portcullis images push` pushes it, so it is no part of the artifact. */
+/** The folder of the image layout. `portcullis images push` pushes it, so it is not part of the artifact. */
 const imagesFolder = 'images';
 const sumsFile = 'SHA256SUMS';
 
@@ -46,7 +46,7 @@ export interface BuildOptions {
  * `SHA256SUMS` does not list.
  * @returns paths of the files of the release artifact, relative to the folder, in their order
  * @throws Error if something cannot be built, if a package differs from what is recorded, or if the
- *   sources are no checkout of git, or have changes
+ *   sources are not a checkout of git, or have changes
  */
 export async function buildRelease(folder: string, options: BuildOptions): Promise<readonly string[]> {
   requireCleanCheckout(root);

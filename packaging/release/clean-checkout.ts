@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 
 /**
  * Refuses a checkout that has changed or new files: the provenance would name a commit that they are not part
- * of. Files that git ignores, such as what npm installed, are no part of the sources.
+ * of. Files that git ignores, such as what npm installed, are not part of the sources.
  * @param root the folder of the checkout
  * @throws Error that names the first of the files, or with what git says
  */

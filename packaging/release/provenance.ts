@@ -22,7 +22,7 @@ export interface ProvenanceInput {
 /**
  * Returns the commit, and the predicate of the provenance (SLSA v1, buildDefinition and runDetails), for
  * `portcullis attest --type slsaprovenance1`. It contains no times, so a rebuild gives the same bytes.
- * @throws Error if the sources are no checkout of git
+ * @throws Error if the sources are not a checkout of git
  */
 export function provenance({ source, builder, registry }: ProvenanceInput): {
   readonly commit: string;

@@ -152,7 +152,7 @@ describe('a release', () => {
     );
   });
 
-  it('a file that does not exist is no answer', async () => {
+  it('a file that does not exist is not an answer', async () => {
     const { code, output } = await verify('1.0.0', ['missing.deb']);
     assert.equal(code, 2, output);
     assert.match(output, /CLI_FILE_UNREADABLE/u);

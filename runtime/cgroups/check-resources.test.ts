@@ -41,7 +41,7 @@ describe('resources', () => {
       { memorySwapLimitInBytes: 0 },
     ],
     [
-      'equal limits are no swap: nothing is lost',
+      'equal limits are not swap: nothing is lost',
       { memoryLimitInBytes: Mi, memorySwapLimitInBytes: Mi },
       bare,
       { memorySwapLimitInBytes: 0 },

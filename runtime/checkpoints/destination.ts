@@ -45,7 +45,7 @@ export async function openDestination(
     checkpointFailed('RUNTIME_CHECKPOINT_LOCATION', 'invalid', JSON.stringify(location), why, fix);
   const name = basename(location);
   if (!isAbsolute(location) || normalize(location) !== location || location.includes('\0'))
-    throw refused('the location is no absolute path without `..`', 'give the path of a new file');
+    throw refused('the location is not an absolute path without `..`', 'give the path of a new file');
   if (name === '' || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
     throw refused('the location has no usable file name', 'give the path of a new file');
   const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {

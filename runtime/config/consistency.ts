@@ -100,7 +100,7 @@ function enforcementProblems({ admitted, refused, accept }: DaemonConfig['enforc
     problems.push('enforcement: admitted and refused name the same image; plant two');
   for (const code of accept)
     if (!Object.hasOwn(ways, code))
-      problems.push(`enforcement.accept: ${code} is no code of a finding; docs/enforcement.md lists them`);
+      problems.push(`enforcement.accept: ${code} is not a code of a finding; docs/enforcement.md lists them`);
   return problems;
 }
 

@@ -26,7 +26,7 @@ function entriesWithDefaults(
   map: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const entry = schema.additionalProperties as ConfigSchema;
-  // Values that are no sections, such as labels, have no defaults.
+  // Values that are not sections, such as labels, have no defaults.
   if (entry.type !== 'object') return { ...map };
   return Object.fromEntries(Object.entries(map).map(([key, value]) => [key, withDefaults(entry, value)]));
 }

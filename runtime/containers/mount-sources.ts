@@ -113,7 +113,7 @@ export async function checkPropagation(sources: readonly MountSource[], mountinf
     if (below === undefined || below.shared || (below.receives && !both)) continue;
     throw badMount(
       mount.containerPath,
-      `${path} is mounted on ${below.target}, which is no shared${both ? '' : ' or slave'} mount, so ${both ? 'bidirectional' : 'host-to-container'} propagation is impossible`,
+      `${path} is mounted on ${below.target}, which is not a shared${both ? '' : ' or slave'} mount, so ${both ? 'bidirectional' : 'host-to-container'} propagation is impossible`,
       `make it shared (mount --make-rshared ${below.target}), or ask for private propagation`,
     );
   }

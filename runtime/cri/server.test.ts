@@ -263,7 +263,7 @@ test('a failure too long for a trailer arrives shortened', async () => {
   assert.match(error.failure.why, /^ü{500,}…$/);
 });
 
-test('a request that is no message is INVALID_ARGUMENT', async () => {
+test('a request that is not a message is INVALID_ARGUMENT', async () => {
   const error = await rawCall('/runtime.v1.RuntimeService/Version', Buffer.from('0aff', 'hex'));
   assert.equal(error.code, grpcStatus.INVALID_ARGUMENT);
   assert.match(error.details, /CRI_BAD_REQUEST/);

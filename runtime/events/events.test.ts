@@ -32,7 +32,7 @@ const containerCases: readonly (readonly [
   ContainerRecord | undefined,
   string,
 ])[] = [
-  ['an intent is no container yet', undefined, container('creating'), ''],
+  ['an intent is not a container yet', undefined, container('creating'), ''],
   ['created', container('creating'), container('created'), 'created'],
   ['a start that is under way has not happened', container('created'), container('starting'), ''],
   ['started', container('starting'), container('running', '5'), 'started'],
@@ -56,7 +56,7 @@ const sandboxCases: readonly (readonly [
   SandboxRecord | undefined,
   string,
 ])[] = [
-  ['an intent is no sandbox yet', undefined, sandbox('creating'), ''],
+  ['an intent is not a sandbox yet', undefined, sandbox('creating'), ''],
   ['ready', sandbox('creating'), sandbox('ready'), 'created started'],
   ['stopping', sandbox('ready'), sandbox('stopping'), ''],
   ['stopped', sandbox('stopping'), sandbox('stopped'), 'stopped'],

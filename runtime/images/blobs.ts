@@ -39,7 +39,7 @@ export interface BlobStore {
    * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials).
    * A fetch tries each source in turn, and each goes on where the one before it ended. Wrong content is
    * discarded, and fetched once more. While servers are down, it waits for them, up to 31 s without progress.
-   * @param isLocal the sources are no registry: the bytes do not count as fetched
+   * @param isLocal the sources are not a registry: the bytes do not count as fetched
    */
   claim(
     descriptor: BlobDescriptor,

@@ -213,7 +213,7 @@ function folderOf(folders: StoreFolders, id: string): string {
     kind: 'invalid',
     attempted: 'use root file system of container',
     on: JSON.stringify(id.slice(0, 128)),
-    why: 'that is no container id',
+    why: 'that is not a container id',
     fix: 'use letters, digits, dot, dash and underscore',
   });
 }

@@ -53,7 +53,7 @@ export function watchImages<Store extends ImageStore>(
 
 export type CountDecision = RuntimeObserver['decided'];
 
-/** Decides, and counts the outcome. A failure that is no verdict is not counted. */
+/** Decides, and counts the outcome. A failure that is not a verdict is not counted. */
 export async function countDecision<T>(
   decided: CountDecision,
   act: 'pull' | 'run',

@@ -106,7 +106,7 @@ function badBandwidth(name: string, text: string): PortcullisError {
     kind: 'invalid',
     attempted: 'limit the traffic of a pod by its annotation',
     on: `${name}: ${text}`,
-    why: 'it is no quantity from 1k to 1P',
+    why: 'it is not a quantity from 1k to 1P',
     fix: 'give bits a second, such as 10M',
   });
 }

@@ -59,10 +59,10 @@ function inJson(text: string): Element[] {
   } catch (thrown) {
     throw badNetworks(reasonOf(thrown));
   }
-  if (!Array.isArray(value)) throw badNetworks('it is no list');
+  if (!Array.isArray(value)) throw badNetworks('it is not a list');
   return value.map((each: unknown, index) => {
     if (typeof each !== 'object' || each === null || Array.isArray(each))
-      throw badNetworks(`element ${index} is no object`);
+      throw badNetworks(`element ${index} is not an object`);
     const fields = each as Record<string, unknown>;
     const other = Object.keys(fields).find((name) => !known.includes(name));
     if (other !== undefined)
@@ -90,16 +90,16 @@ function inJson(text: string): Element[] {
 }
 
 function checked({ name, namespace, interface: ifname, ips, mac }: Element, own: string): FurtherNetwork {
-  if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is no name of a network`);
+  if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is not a name of a network`);
   if (namespace !== undefined && namespace !== own)
     throw badNetworks(
       `${namespace}/${name}: networks are of this node, and can be asked for in the pod's own namespace only`,
     );
   const odd = ips?.find((ip) => !isAddress(ip));
   if (odd !== undefined)
-    throw badNetworks(`${JSON.stringify(odd.slice(0, 100))} is no address, nor one with its prefix`);
+    throw badNetworks(`${JSON.stringify(odd.slice(0, 100))} is not an address, nor one with its prefix`);
   if (mac !== undefined && !macForm.test(mac))
-    throw badNetworks(`${JSON.stringify(mac.slice(0, 100))} is no MAC address`);
+    throw badNetworks(`${JSON.stringify(mac.slice(0, 100))} is not a MAC address`);
   return {
     network: name,
     ...(ifname !== undefined && { interface: ifname }),

@@ -26,7 +26,7 @@ export function shmBytes(
     on: JSON.stringify(text.slice(0, 64)),
     why:
       bytes === undefined
-        ? 'it is no size'
+        ? 'it is not a size'
         : `it must be from 4096 bytes to ${configured.limit} (shm.limit of the configuration)`,
     fix: 'write bytes, or a number with Ki, Mi or Gi, such as 256Mi',
   });

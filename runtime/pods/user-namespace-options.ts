@@ -97,7 +97,7 @@ function checkedRange(on: string, what: 'uids' | 'gids', ranges: readonly IDMapp
   if (range.length < 1 || range.hostId + range.length > idCount)
     throw bad(
       on,
-      `its ${what} are ${range.length} from ${range.hostId} on, which are no ids`,
+      `its ${what} are ${range.length} from ${range.hostId} on, which are not ids`,
       'give a length of at least 1 below 2^32',
     );
   if (range.hostId === 0)

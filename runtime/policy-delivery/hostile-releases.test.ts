@@ -53,7 +53,7 @@ async function nodeWithFirst(t: TestContext): Promise<{ readonly fleet: Fleet; r
   return { fleet, node };
 }
 
-test('a signed release that is no policy, or hostile, is refused with its code, and the old one stays', async (t) => {
+test('a signed release that is not a policy, or hostile, is refused with its code, and the old one stays', async (t) => {
   const { fleet, node } = await nodeWithFirst(t);
   const policy = policyText(['**']);
   const outside = policy.replace('keys/build.pub', '/etc/hostname');

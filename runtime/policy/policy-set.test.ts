@@ -115,7 +115,7 @@ const cases: Readonly<Record<string, Case>> = {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': profile('web').replace('kind: Ent', 'kind: Enn') },
     problems: [/w\.yaml:1:1: .*`rules` is missing/, /w\.yaml:2:7: kind: must be "TrustPolicy"/],
   },
-  'a text that is no YAML': {
+  'a text that is not YAML': {
     files: { ...key, 'p.yaml': policy('web'), 'w.yaml': 'kind: [\n' },
     problems: [/w\.yaml:\d+:\d+: /],
   },

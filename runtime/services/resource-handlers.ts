@@ -82,7 +82,7 @@ function cidrs(text: string): string[] {
     kind: 'invalid',
     attempted: 'update runtime configuration with pod_cidr',
     on: JSON.stringify(bad.slice(0, 300)),
-    why: 'that is no range of addresses',
+    why: 'that is not a range of addresses',
     fix: 'write it as 10.1.0.0/24 or fd00:1::/64',
   });
 }

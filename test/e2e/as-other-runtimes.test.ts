@@ -133,7 +133,7 @@ describe('requests that other runtimes accept', () => {
     for (const [what, command, says] of [
       ['a program that is not there', ['/no/such/program'], /\/no\/such\/program/],
       ['a program that is not on the path', ['no-such-program'], /no-such-program/],
-      ['a file that is no program', ['/etc/not-a-program'], /not-a-program|ermission denied/],
+      ['a file that is not a program', ['/etc/not-a-program'], /not-a-program|ermission denied/],
     ] as const)
       for (const handler of ['crun', 'runc'])
         it(`ends its container with 128 StartError: ${what} (${handler})`, async () => {

@@ -226,8 +226,8 @@ describe('devices of the host', () => {
       ['vendor.example/gpu=two', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /no CDI spec describes it/],
       ['vendor.example/broken=one', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /surprise/],
       ['vendor.example/old=one', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /uses fields of 0.7.0/],
-      ['../../etc=one', 'RUNTIME_BAD_CDI_DEVICE', /no qualified device name/],
-      ['vendor.example/gpu', 'RUNTIME_BAD_CDI_DEVICE', /no qualified device name/],
+      ['../../etc=one', 'RUNTIME_BAD_CDI_DEVICE', /not a qualified device name/],
+      ['vendor.example/gpu', 'RUNTIME_BAD_CDI_DEVICE', /not a qualified device name/],
     ] as const) {
       const failure = await failureOf(createContainer(stage, pod, ask(cdi(name))));
       assert.equal(failure.code, code, name);

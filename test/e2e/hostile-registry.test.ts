@@ -136,7 +136,7 @@ describe('hostile registries', () => {
       why: /redirects/,
     },
     {
-      what: 'answers a manifest that is no JSON',
+      what: 'answers a manifest that is not JSON',
       handler: (_request, response) =>
         response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end('{"schemaVersion": 2,'),
       code: 'DISTRIBUTION_BAD_MANIFEST',

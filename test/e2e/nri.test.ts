@@ -156,7 +156,11 @@ describe('plugins of NRI', () => {
       'oom-score-adj',
       'rlimit',
     ]);
-    assert.doesNotMatch(JSON.stringify(adjustments), /by plugin/, 'the value of a variable is no part of it');
+    assert.doesNotMatch(
+      JSON.stringify(adjustments),
+      /by plugin/,
+      'the value of a variable is not part of it',
+    );
     const { info: entries } = await stage.daemon.cri.runtime.containerStatus({
       containerId: id,
       verbose: true,

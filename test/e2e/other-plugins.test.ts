@@ -256,7 +256,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
 
   const bad: readonly [what: string, body: string, code: string, why: RegExp][] = [
     ['hangs', 'sleep 600', 'NETWORK_PLUGIN_TIMEOUT', /did not end within 2 s/u],
-    ['prints garbage', 'echo "all well"', 'NETWORK_PLUGIN_FAILED', /no JSON/u],
+    ['prints garbage', 'echo "all well"', 'NETWORK_PLUGIN_FAILED', /not JSON/u],
     [
       'fails with JSON',
       `echo '{"code":11,"msg":"try later"}'; exit 1`,

@@ -102,7 +102,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   };
   let longest = 0;
   /**
-   * For use after the path itself was gone: TCP retries with growing delays, so the silence is no measure.
+   * For use after the path itself was gone: TCP retries with growing delays, so the silence is not a measure.
    */
   const heardAgain = async (): Promise<void> => {
     await allHeard('the path is back');

@@ -43,7 +43,7 @@ export async function virtualOf(pod: Pod, name: string, count = 2): Promise<stri
   return pod.lookUp(name);
 }
 
-/** Connects from the switch, which is no host: to the ingress port of the host's own address. */
+/** Connects from the switch, which is not a host: to the ingress port of the host's own address. */
 const fromOutside = (host: Host, port: number): Promise<string> =>
   new Promise((resolve) => {
     const socket = connect({ host: host.underlay, port });

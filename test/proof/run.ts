@@ -32,7 +32,7 @@ const { values } = parseArgs({
   },
 });
 const count = (text: string): number => {
-  if (!/^\d{1,9}$/.test(text)) throw new TypeError(`${text} is no count`);
+  if (!/^\d{1,9}$/.test(text)) throw new TypeError(`${text} is not a count`);
   return Number(text);
 };
 const seed = count(values.seed);

@@ -60,10 +60,10 @@ const answers: readonly (readonly [string, unknown, boolean | RegExp])[] = [
   ['now - timestamp(predicate.t) < duration("1h")', { t: '2026-11-20T10:00:00Z' }, false],
   ['timestamp(predicate.t) < now', { t: 'yesterday' }, /timestamp/],
   ['timestamp(60) == timestamp("1970-01-01T00:01:00Z")', {}, true],
-  ['int("") == 0', {}, /no int/],
-  ['int("0x10") == 16', {}, /no int/],
-  ['uint("") == 0u', {}, /no uint/],
-  ['double("") == 0.0', {}, /no double/],
+  ['int("") == 0', {}, /not an int/],
+  ['int("0x10") == 16', {}, /not an int/],
+  ['uint("") == 0u', {}, /not a uint/],
+  ['double("") == 0.0', {}, /not a double/],
   ['int("-3") == -3 && double("7.5") == 7.5 && uint("3") == 3u', {}, true],
   ['image.registry == "a.example" && signer.startsWith("key ") && predicateType != ""', {}, true],
   ['predicate', {}, /neither true nor false/],
@@ -105,7 +105,7 @@ const mistakes: readonly (readonly [string, readonly [number, number, RegExp][]]
 ];
 
 for (const [text, expected] of mistakes) {
-  test(`is no expression: ${text.slice(0, 60)}`, () => {
+  test(`is not an expression: ${text.slice(0, 60)}`, () => {
     const result = compileCel(text);
     assert.ok('problems' in result);
     assert.equal(result.problems.length, expected.length, JSON.stringify(result.problems));

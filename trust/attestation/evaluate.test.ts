@@ -261,7 +261,7 @@ const table: readonly (readonly [
     /neither true nor false/,
   ],
   [
-    'a text that is no expression',
+    'a text that is not an expression',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.'])),
     'deny',
     /but "predicate\." is not a valid expression/,

@@ -32,7 +32,7 @@ export function judgeSummary(
 ): SignatureFinding {
   const summary = recordOf(predicate);
   if (summary === undefined)
-    return refuse(finding, { code: 'TRUST_VSA_MALFORMED', says: 'its predicate is no object' });
+    return refuse(finding, { code: 'TRUST_VSA_MALFORMED', says: 'its predicate is not an object' });
   let validUntil = finding.validUntil;
   for (const judge of [judgeVerifier, judgeResult, judgeResource, judgePolicy, judgeTime, judgeLevels]) {
     const judgement = judge(summary, demand, evidence, context);
@@ -86,7 +86,7 @@ const judgeResource: Judge = (summary, { resource }, { digest, manifestDigest },
   try {
     named = parseReference(text);
   } catch {
-    return refused('which is no name of an image');
+    return refused('which is not a name of an image');
   }
   const tagged = /:[^/]+$/.test((text.split('@', 1)[0] ?? '').replace(/^.*\//, ''));
   const isNamed =

@@ -20,12 +20,12 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
   [
     'an unknown short name',
     '{ attestation: { type: sbom, by: { cosign: { key: k.pub } } } }',
-    [/^6:37 .*"sbom" is no predicate type/],
+    [/^6:37 .*"sbom" is not a predicate type/],
   ],
   [
-    'a word that is no authority',
+    'a word that is not an authority',
     '{ attestation: { type: vuln, by: notation } }',
-    [/^6:47 .*"notation" is no kind of authority that attests/],
+    [/^6:47 .*"notation" is not a kind of authority that attests/],
   ],
   ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*and there is none/]],
   [

@@ -95,7 +95,7 @@ function readType(value: unknown, path: readonly PathSegment[], building: Buildi
     report(
       building,
       path,
-      `"${value}" is no predicate type`,
+      `"${value}" is not a predicate type`,
       `write a URI, or one of ${predicateShortNames.join(', ')}`,
     );
   return type;
@@ -117,7 +117,7 @@ export async function readAuthority(
     report(
       building,
       [...path, 'by'],
-      `"${value}" is no kind of authority that attests`,
+      `"${value}" is not a kind of authority that attests`,
       'write cosign, sigstore, pki, or one such as { cosign: { key: FILE } }',
     );
     return undefined;

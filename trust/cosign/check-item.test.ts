@@ -107,7 +107,7 @@ const table: readonly (readonly [
   ],
   ['bytes that are missing', () => decided([withoutBytes(bundle(ours))]), 'deny', /its bytes are missing/],
   [
-    'a bundle that is no JSON',
+    'a bundle that is not JSON',
     () => decided([item('sigstore-bundle', Buffer.from('{'))]),
     'deny',
     /not JSON/,

@@ -241,7 +241,7 @@ test('a key proves no time: an age is then not met', () => {
   );
 });
 
-test('a message signature over another manifest is no signature of this one', () => {
+test('a message signature over another manifest is not a signature of this one', () => {
   assert.match(outcome([messageBundle(manifestBytes)], {}), /^deny /);
   assert.match(outcome([item('sigstore-bundle', Buffer.from('{}'))], { annotations: { a: '*' } }), /^deny /);
 });

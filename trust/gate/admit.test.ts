@@ -297,11 +297,11 @@ spec: { template: { spec: { containers: [{ name: c, image: f:1 }] } } }
     ['kind: Deployment\nmetadata: { name: d }\nspec: {}\n', /Deployment d has no spec\.template\.spec/],
     [
       'kind: Pod\nspec: { containers: [{ name: c, image: "UP CASE" }] }\n',
-      /m\.yaml:2:40.*no image reference/,
+      /m\.yaml:2:40.*not an image reference/,
     ],
     ['kind: Service\nmetadata: { name: s }\n', /it names no image/],
     ['kind: Pod\n  bad: [\n', /m\.yaml:1:7/],
-    ['one.example/a:1\nBAD\n', /m\.yaml:2:1.*no image reference/],
+    ['one.example/a:1\nBAD\n', /m\.yaml:2:1.*not an image reference/],
     ['', /it names no image/],
   ] as const)
     assert.throws(

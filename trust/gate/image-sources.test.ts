@@ -57,7 +57,7 @@ describe('images of a manifest', () => {
     const template = { container: { image: '{{inputs.parameters.image}}' } };
     assert.throws(
       () => imagesOf(JSON.stringify({ ...workflow, spec: { templates: [template] } })),
-      /is no image reference/,
+      /is not an image reference/,
     );
   });
 

@@ -72,7 +72,7 @@ test('a waiver lets a refusal pass that it names, and no other', () => {
   assert.deepEqual(
     waived([signed, other], [waiver({ codes: ['TRUST_REQUIREMENT_UNMET'] })]),
     ['SEC-1'],
-    'an attestation of another type is no scan',
+    'an attestation of another type is not a scan',
   );
   const second2 = waiver({ id: 'SEC-2', codes: ['TRUST_REQUIREMENT_UNMET'] });
   assert.deepEqual(
@@ -175,11 +175,11 @@ test('waivers are loaded with their places, and mistakes are reported with their
     [entry().replace('    expires: 2026-12-01\n', ''), /`expires` is missing/],
     [entry().replace('expires: 2026-12-01', 'expires: 2027-02-01'), /w\.yaml:10:14.*longer than 90 days/],
     [entry().replace('expires: 2026-12-01', 'expires: 2026-11-01'), /ends before it begins/],
-    [entry().replace('expires: 2026-12-01', 'expires: 2026-02-31'), /no day of the calendar/],
+    [entry().replace('expires: 2026-12-01', 'expires: 2026-02-31'), /not a day of the calendar/],
     [entry().replace('created: 2026-11-01', 'created: 2026-11-25'), /in the future/],
     [entry().replace('TRUST_CEL_FALSE', 'TRUST_NO_RULE'), /w\.yaml:6:13/],
     [entry().replace('TRUST_CEL_FALSE', 'TRUST_SOURCE_UNREACHABLE'), /w\.yaml:6:13/],
-    [entry('    requirement: nothing\n'), /"nothing" is no requirement/],
+    [entry('    requirement: nothing\n'), /"nothing" is not a requirement/],
     [entry().replace('pay/**', 'a//b'), /not an image pattern/],
     [entry(entry().slice(entry().indexOf('  - id'))), /another waiver has the id SEC-1/],
     [entry('    until: never\n'), /unknown field `until`/],

@@ -99,14 +99,14 @@ function readWaivers(
     if (requirement !== undefined && type === undefined)
       say(
         ['requirement'],
-        `"${requirement}" is no requirement`,
+        `"${requirement}" is not a requirement`,
         `write one of ${requirementNames.join(', ')}, or a predicate type`,
       );
     const [created, expires] = [parseInstant(written.created), parseInstant(written.expires)];
     if (created === undefined)
-      say(['created'], `"${written.created}" is no day of the calendar`, 'correct it');
+      say(['created'], `"${written.created}" is not a day of the calendar`, 'correct it');
     if (expires === undefined)
-      say(['expires'], `"${written.expires}" is no day of the calendar`, 'correct it');
+      say(['expires'], `"${written.expires}" is not a day of the calendar`, 'correct it');
     if (created === undefined || expires === undefined) return [];
     if (Date.parse(created) > now.getTime() + day)
       say(

@@ -57,13 +57,13 @@ const mayNameImage = /image|[\\!]|\{\{/iu;
 /** What to do about a reference that cannot be parsed. */
 export const correctReference = 'write it like registry.example.com/team/app:1';
 
-/** Returns why a text is no image reference; undefined if it is one. */
+/** Returns why a text is not an image reference; undefined if it is one. */
 export function referenceProblem(reference: string): string | undefined {
   try {
     parseReference(reference);
     return undefined;
   } catch (error) {
-    return `${JSON.stringify(reference.slice(0, 300))} is no image reference: ${reasonOf(error)}`;
+    return `${JSON.stringify(reference.slice(0, 300))} is not an image reference: ${reasonOf(error)}`;
   }
 }
 

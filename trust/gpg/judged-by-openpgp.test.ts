@@ -201,7 +201,7 @@ const strict: readonly (readonly [what: string, change: (json: PayloadJson) => u
   ],
   ['no optional part', ({ critical }) => ({ critical }), /no "optional"/],
   ['an optional part that is nothing', ({ critical }) => ({ critical, optional: null }), /not an object/],
-  ['a creator that is no text', (json) => ({ ...json, optional: { creator: 1 } }), /creator/],
+  ['a creator that is not text', (json) => ({ ...json, optional: { creator: 1 } }), /creator/],
   ['a time with a fraction', (json) => ({ ...json, optional: { timestamp: 1.5 } }), /timestamp/],
   [
     'another type',

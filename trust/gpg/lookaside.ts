@@ -16,7 +16,7 @@ export function parseLookaside(
   if (!/^[a-z][a-z0-9+.-]*:/i.test(text))
     return { url: pathToFileURL(isAbsolute(text) ? text : resolve(folder, text)).href.replace(/\/+$/, '') };
   const url = URL.parse(text);
-  if (url === null) return { problem: 'it is no URL' };
+  if (url === null) return { problem: 'it is not a URL' };
   if (!['https:', 'http:', 'file:'].includes(url.protocol))
     return { problem: `"${url.protocol}" is not read` };
   if (url.username !== '' || url.password !== '')

@@ -52,7 +52,7 @@ export function readPublicKey(body: Buffer): PublicKeyPacket {
     if (flaw !== undefined) return { ...facts, unusable: flaw };
     return { ...facts, spki: key.export({ type: 'spki', format: 'der' }).toString('base64') };
   } catch {
-    return { ...facts, unusable: 'its numbers are no key' };
+    return { ...facts, unusable: 'its numbers are not a key' };
   }
 }
 

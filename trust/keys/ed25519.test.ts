@@ -13,6 +13,6 @@ test('an Ed25519 key is its 32 bytes, in SPKI too', () => {
   assert.deepEqual(rawOfEd25519(ed25519FromRaw(published)), published);
 });
 
-test('other numbers of bytes are no key', () => {
+test('other numbers of bytes are not a key', () => {
   for (const length of [0, 31, 33, 64]) assert.throws(() => ed25519FromRaw(randomBytes(length)), /32 bytes/u);
 });

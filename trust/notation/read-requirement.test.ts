@@ -100,12 +100,16 @@ describe('the requirement `notation` of a policy', () => {
     ['no trust', '{ level: strict }', /6:17: .*names neither `truststore` nor `certificates`/],
     ['an unknown store', '{ truststore: ca/none }', /6:31: .*cannot be read: there is no such folder/],
     ['an empty store', '{ truststore: ca/empty }', /is empty/],
-    ['a certificate that is no anchor', '{ truststore: ca/leaf }', /neither of an authority nor self-signed/],
+    [
+      'a certificate that is not an anchor',
+      '{ truststore: ca/leaf }',
+      /neither of an authority nor self-signed/,
+    ],
     ['a private key', '{ truststore: ca/key }', /holds a private key/],
     ['a link', '{ truststore: ca/linked }', /is a link/],
     ['a folder in a store', '{ truststore: ca/nested }', /is not a file/],
     [
-      'a time stamping authority that is no root',
+      'a time stamping authority that is not a root',
       '{ truststore: [ca/k8s, tsa/middle] }',
       /6:40: .*not a self-signed root/,
     ],

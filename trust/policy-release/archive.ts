@@ -73,7 +73,7 @@ export async function unpackRelease(archive: Buffer): Promise<ReleaseFiles> {
   try {
     for await (const entry of reader) {
       const { name, type } = entry.header;
-      if (type !== 'file') throw malformed(`${JSON.stringify(name.slice(0, 100))} is no regular file`);
+      if (type !== 'file') throw malformed(`${JSON.stringify(name.slice(0, 100))} is not a regular file`);
       if (files.has(name)) throw malformed(`it holds ${JSON.stringify(name.slice(0, 100))} twice`);
       if (files.size >= mostFiles) throw malformed(`it holds more than ${mostFiles} files`);
       files.set(name, await buffer(entry));

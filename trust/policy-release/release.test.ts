@@ -34,7 +34,7 @@ test('a release survives its signed form', () => {
     assert.deepEqual(releasesIn([[releasePath(one), releaseTarget(one)]], 'stable'), [one]);
 });
 
-test('targets of another form are no releases', () => {
+test('targets of another form are not releases', () => {
   const good = releaseTarget(release(1, staged));
   const { policyRelease } = good.custom as { policyRelease: Record<string, unknown> };
   const custom = (change: object) => ({

@@ -292,7 +292,7 @@ test('the error for a policy that cannot be read names the file', async () => {
   await assert.rejects(loadPolicy({ paths: [join(folder, 'empty')] }), /holds no \.yaml/);
 });
 
-test('the starter policy is valid once its key is there, and its schema is no part of the folder', async () => {
+test('the starter policy is valid once its key is there, and its schema is not part of the folder', async () => {
   const home = await place({});
   await rm(join(home, 'one.pub'));
   await copyFile(join(keys, 'ecdsa-p256.pub'), join(home, 'cosign.pub'));

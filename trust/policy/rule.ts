@@ -183,7 +183,7 @@ function readBreakGlass(
     report(
       building,
       [...path, 'until'],
-      `"${until}" is no day of the calendar`,
+      `"${until}" is not a day of the calendar`,
       'write when it ends, such as 2026-01-31T18:00:00Z',
     );
     return undefined;

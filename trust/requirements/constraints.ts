@@ -80,7 +80,7 @@ export function readConstraints(
     report(
       building,
       [...path, 'notBefore'],
-      `"${notBefore}" is no day of the calendar`,
+      `"${notBefore}" is not a day of the calendar`,
       'write a date, such as 2026-01-31',
     );
   const age = typeof maxAge === 'string' ? parseDuration(maxAge) : undefined;

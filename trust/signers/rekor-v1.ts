@@ -45,7 +45,7 @@ function entryOf(answer: unknown): object {
   const [entry, ...others] = Object.values(recordOf(answer) ?? {}).map(recordOf);
   const { body, integratedTime, logID, logIndex, verification } = entry ?? {};
   if (others.length > 0 || typeof body !== 'string' || typeof logID !== 'string')
-    throw new Error('its answer is no entry of a log');
+    throw new Error('its answer is not an entry of a log');
   const { signedEntryTimestamp, inclusionProof } = recordOf(verification) ?? {};
   const proof = recordOf(inclusionProof);
   const hashes = proof?.['hashes'] ?? [];

@@ -100,7 +100,7 @@ function entryOf(answer: unknown): object {
     record['canonicalizedBody'] === undefined ||
     record['inclusionProof'] === undefined
   )
-    throw new Error('its answer is no entry of a log with its proof');
+    throw new Error('its answer is not an entry of a log with its proof');
   return Object.fromEntries(
     entryFields.filter((name) => record[name] !== undefined).map((name) => [name, record[name]]),
   );

@@ -81,7 +81,7 @@ export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): Si
 
 function servicesOf(value: unknown, now: Date, fail: (why: string) => PortcullisError): readonly Service[] {
   if (value === undefined) return [];
-  if (!Array.isArray(value)) throw fail('it is no list');
+  if (!Array.isArray(value)) throw fail('it is not a list');
   return value
     .map((entry: unknown) => {
       const { url, majorApiVersion, operator, validFor } = recordOf(entry) ?? {};

@@ -89,7 +89,7 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     throw failure(
       'TRUST_PREDICATE_TYPE',
       type,
-      'it is no predicate type',
+      'it is not a predicate type',
       `write a URI, or one of ${predicateShortNames.join(', ')}`,
     );
   if (!digest.startsWith('sha256:'))

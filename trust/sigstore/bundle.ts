@@ -198,7 +198,7 @@ function readLogEntry(entry: Json, where: string, version: Bundle['version']): L
   const written = present(entry['inclusionProof'], 'proof');
   const proof = version === '0.1' && written?.['checkpoint'] === undefined ? undefined : written;
   const integratedTime = Number(countOf(entry['integratedTime'] ?? '0', `${where}.integratedTime`));
-  if (integratedTime > latestSecond) throw new Error(`${where}.integratedTime is no time`);
+  if (integratedTime > latestSecond) throw new Error(`${where}.integratedTime is not a time`);
   return {
     logId,
     logIndex: countOf(entry['logIndex'] ?? '0', `${where}.logIndex`).toString(),

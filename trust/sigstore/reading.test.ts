@@ -188,14 +188,14 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
     (root) => void (logOf(root)['rawBytes'] = 'AAAA'),
     /cannot be read as PKIX_ECDSA_P256_SHA_256/,
   ],
-  ['a key that is no base64', (root) => void (logOf(root)['rawBytes'] = '?'), /not base64/],
+  ['a key that is not base64', (root) => void (logOf(root)['rawBytes'] = '?'), /not base64/],
   [
     'a log without identity',
     (root) => Reflect.deleteProperty((root['tlogs'] as Json[])[0] as Json, 'logId'),
     /logId/,
   ],
   [
-    'an authority whose start is no time',
+    'an authority whose start is not a time',
     (root) => void (((root['certificateAuthorities'] as Json[])[0] as Json)['validFor'] = { start: 'x' }),
     /certificateAuthorities\[0\].validFor/,
   ],
@@ -217,7 +217,7 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
       }),
     /timestampAuthorities\[0\].certChain.certificates\[0\]: .* at byte/,
   ],
-  ['logs that are no list', (root) => void (root['tlogs'] = {}), /tlogs is not a list/],
+  ['logs that are not a list', (root) => void (root['tlogs'] = {}), /tlogs is not a list/],
 ];
 
 function logOf(root: Json): Json {

@@ -229,7 +229,7 @@ const table: readonly (readonly [
     { rekor: 1 },
     (b) => place(b, `${entry}.integratedTime`).set('8640000000001'),
     'TRUST_SIGNATURE_MALFORMED',
-    /integratedTime is no time/,
+    /integratedTime is not a time/,
   ],
   [
     'another index in the entry',

@@ -302,7 +302,7 @@ async function readTar(file: string, folder: string): Promise<void> {
       )
         throw damaged(
           file,
-          `it holds ${JSON.stringify(name.slice(0, 100))}, which is no part of an archive, or too large for one`,
+          `it holds ${JSON.stringify(name.slice(0, 100))}, which is not part of an archive, or too large for one`,
         );
       seen.add(name);
       await pipeline(entry, createWriteStream(join(folder, name)));

@@ -122,7 +122,11 @@ function readList(bytes: Buffer): readonly unknown[] {
   } catch {
     // Reported below.
   }
-  throw carriedFailure(rootsList, 'its list of trusted roots is no JSON array', 'ask its author for another');
+  throw carriedFailure(
+    rootsList,
+    'its list of trusted roots is not a JSON array',
+    'ask its author for another',
+  );
 }
 
 /** Returns the roots that a policy takes from TUF repositories, each repository once. */

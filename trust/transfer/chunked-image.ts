@@ -53,7 +53,12 @@ export async function copyChunked(input: CopyImageInput): Promise<CopiedImage> {
     }
     const type = layerTypes[mediaType];
     if (type === undefined || !configTypes.test(content.config.mediaType))
-      throw failure('TRUST_ARCHIVE_DAMAGED', fetched.digest, 'it is no image', 'push it without --chunked');
+      throw failure(
+        'TRUST_ARCHIVE_DAMAGED',
+        fetched.digest,
+        'it is not an image',
+        'push it without --chunked',
+      );
     await to.pushBlobFrom(content.config, () => from.blob(content.config));
     const said = value['layers'] as readonly Readonly<Record<string, unknown>>[];
     const layers: unknown[] = [];

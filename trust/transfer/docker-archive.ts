@@ -81,7 +81,7 @@ export async function readDockerArchive(
 function itemsOf(file: string, manifest: Uint8Array): readonly Item[] {
   const list: unknown = parsed(file, manifest, 'manifest.json');
   if (!Array.isArray(list) || list.length > mostImages)
-    throw damaged(file, `its manifest.json is no list of at most ${mostImages} images`);
+    throw damaged(file, `its manifest.json is not a list of at most ${mostImages} images`);
   return list.map((each: unknown): Item => {
     const fields = recordOf(each);
     const { Config: config, RepoTags: names, Layers: layers } = fields ?? {};

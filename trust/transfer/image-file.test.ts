@@ -135,7 +135,7 @@ test('a name in an archive cannot forge a line of a message', async () => {
   });
 });
 
-test('signatures and the manifests of an index are no images of their own', async () => {
+test('signatures and the manifests of an index are not images of their own', async () => {
   const folder = mkdtempSync(join(home, 'layout-'));
   const layout = await openLayout(folder);
   const child = await push(layout, 'child');

@@ -305,7 +305,7 @@ async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
   if (bytes === undefined) return [];
   try {
     const content = parseManifest(bytes, indexType, { attempted: 'read layout', on: folder });
-    if (content.kind !== 'index') throw new Error('it is no index');
+    if (content.kind !== 'index') throw new Error('it is not an index');
     // An index may list one manifest any number of times.
     const links = new Map<string, Pick<Entry, 'subject' | 'children'>>();
     const entries: Entry[] = [];

@@ -40,7 +40,7 @@ test('a role name cannot lead out of the folder', async () => {
   });
 });
 
-test('a place that is no folder is refused by its name', async () => {
+test('a place that is not a folder is refused by its name', async () => {
   writeFileSync(join(home, 'file'), 'x');
   const destination = folderDestination(join(home, 'file/below'));
   const refused = (error: Error) =>

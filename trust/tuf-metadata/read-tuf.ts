@@ -111,7 +111,7 @@ function readTimestamp(fields: Json): Body<Timestamp> {
 function readSnapshot(fields: Json): Body<Snapshot> {
   const meta = entriesAt(fields['meta'], 'meta').map(([name, value]): [string, FileMeta] => {
     if (!name.endsWith('.json'))
-      throw new Error(`meta[${JSON.stringify(name)}] is no file name: it must end in .json`);
+      throw new Error(`meta[${JSON.stringify(name)}] is not a file name: it must end in .json`);
     return [name.slice(0, -'.json'.length), readFileMeta(value, `meta[${JSON.stringify(name)}]`)];
   });
   return { type: 'snapshot', meta: new Map(meta) };
@@ -174,7 +174,7 @@ export function rolesByName(roles: readonly DelegatedRole[]): ReadonlyMap<string
   const twice = firstTwice(names);
   if (twice !== undefined) throw new Error(`delegations.roles names ${JSON.stringify(twice)} twice`);
   const top = names.find((name) => name === '' || (topRoles as readonly string[]).includes(name));
-  if (top !== undefined) throw new Error(`${JSON.stringify(top)} is no name of a delegated role`);
+  if (top !== undefined) throw new Error(`${JSON.stringify(top)} is not a name of a delegated role`);
   return new Map(roles.map((role) => [role.name, role]));
 }
 

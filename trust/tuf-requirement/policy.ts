@@ -142,7 +142,7 @@ async function readRoot(
       report(
         building,
         at,
-        `"${image}" is no image without tag and digest`,
+        `"${image}" is not an image without tag and digest`,
         'write it like registry.example.com/pay/app',
         'key',
       );

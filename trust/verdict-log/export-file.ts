@@ -74,7 +74,7 @@ export function readExport(name: string, text: string): LogSource {
       checkpoints.push({ size: checkpoint['size'], note: checkpoint['note'] });
     else if (typeof record['text'] === 'string' && kinds.includes(record['kind'] as TextKind))
       texts.set(`${String(record['kind'])} ${String(record['id'])}`, record['text']);
-    else throw unreadable(name, index + 1, 'it is no row, checkpoint or text');
+    else throw unreadable(name, index + 1, 'it is not a row, checkpoint or text');
   });
   return {
     name,

@@ -170,7 +170,7 @@ test('each change of the stored log is detected', async (t) => {
       'TRUST_LOG_CHECKPOINT_WRONG',
     ],
     [
-      'bytes that are no text',
+      'bytes that are not text',
       `UPDATE verdict_log SET entry = CAST(replace(CAST(entry AS BLOB), 'team', x'ff') AS TEXT) WHERE seq = 3`,
       'TRUST_LOG_CHAIN_BROKEN',
     ],

@@ -87,7 +87,7 @@ const rows: readonly Row[] = [
     false,
   ),
   row(
-    'what is no host, under an exclusion of hosts',
+    'what is not a host, under an exclusion of hosts',
     never(host('example.com')),
     [host('a b.example.net')],
     false,

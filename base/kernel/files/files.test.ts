@@ -130,7 +130,7 @@ test('a growing file is written out from 8 MiB on, and its bytes stay', (t) => {
   assert.ok(readFileSync(path).equals(Buffer.alloc(20 * 2 ** 20, 7)));
 });
 
-test('a file that cannot be written out is no failure', (t) => {
+test('a file that cannot be written out is not a failure', (t) => {
   const folder = temporaryFolder(t);
   mkfifo(`${folder}/fifo`, 0o600);
   const fd = openFile(`${folder}/fifo`, constants.O_RDWR | constants.O_NONBLOCK);

@@ -58,7 +58,7 @@ test('absent, a file, a link, an empty folder', (t) => {
   assert.throws(() => run(removeTree('/')), { code: 'KERNEL_EINVAL' });
 });
 
-test('a hostile tree: links outward, devices, fifos, closed folders, names that are no text', (t) => {
+test('a hostile tree: links outward, devices, fifos, closed folders, names that are not text', (t) => {
   const folder = temporaryFolder(t);
   const tree = `${folder}/tree`;
   mkdirSync(`${folder}/outside`);

@@ -57,8 +57,8 @@ export function getXattr(path: string, name: XattrName, options: XattrOptions = 
 }
 
 /**
- * Returns the names of all extended attributes. Names that are no UTF-8 need `latin1`: one character for each
- * byte.
+ * Returns the names of all extended attributes. Names that are not UTF-8 need `latin1`: one character for
+ * each byte.
  */
 export function listXattr(
   path: string,

@@ -35,7 +35,7 @@ for (const name of [
   'net.\0',
   'net/./x',
 ]) {
-  test(`${JSON.stringify(name)} is no sysctl name`, () =>
+  test(`${JSON.stringify(name)} is not a sysctl name`, () =>
     assert.throws(() => sysctlPath(name), { code: 'KERNEL_EINVAL' }));
 }
 

@@ -217,7 +217,7 @@ describe('the kernel’s listing', () => {
     });
   });
 
-  test('a link without a key has none, and cut-off bytes are no peers', () => {
+  test('a link without a key has none, and cut-off bytes are not peers', () => {
     assert.deepEqual(readWireguard([message(attribute(6, Buffer.of(0, 0)))]), { port: 0, peers: [] });
     const whole = message(nested(8, peerOf(1, allowedOf('10.0.0.0/24')))).body;
     for (let length = 0; length < whole.length; length += 1)

@@ -266,7 +266,7 @@ const messages: readonly (readonly [name: string, request: Request, says: object
     ),
   ],
   [
-    'an IPv6 address that is no source',
+    'an IPv6 address that is not a source',
     tables.putAddress(5, { address: ipv6(1), length: 64 }, { prefixRoute: true, isSource: false }),
     address(
       NEWADDR,

@@ -256,8 +256,8 @@ const bad: readonly [what: string, body: string, code: string, why: RegExp][] = 
     'NETWORK_PLUGIN_FAILED',
     /signal 11: segfault/u,
   ],
-  ['garbage and success', 'echo well; exit 0', 'NETWORK_PLUGIN_FAILED', /its result is no JSON: 1:1/u],
-  ['nothing and success', 'exit 0', 'NETWORK_PLUGIN_FAILED', /its result is no JSON/u],
+  ['garbage and success', 'echo well; exit 0', 'NETWORK_PLUGIN_FAILED', /its result is not JSON: 1:1/u],
+  ['nothing and success', 'exit 0', 'NETWORK_PLUGIN_FAILED', /its result is not JSON/u],
   [
     'a result that is none',
     `echo '{"cniVersion":"1.0.0","ips":[{"address":"here"}]}'`,

@@ -99,7 +99,7 @@ const pairs = (args: Readonly<Record<string, string>>): string =>
 function resultOf(type: string, stdout: string, version: string): CniResult {
   const source = readJson(stdout);
   if ('message' in source)
-    throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
+    throw failed(type, 'ADD', `its result is not JSON: ${source.line}:${source.column}: ${source.message}`);
   const problems: Problems = [];
   const fields = fieldsOf(source.value, [], type, source, problems);
   const result = fields === undefined ? undefined : readResult(fields, version);
@@ -133,7 +133,7 @@ function pluginFailure(
       );
     }
   } catch {
-    // The output is no CNI error.
+    // The output is not a CNI error.
   }
   const said = [stderr, stdout].map((text) => text.trim().slice(0, mostErrors)).filter((text) => text !== '');
   const end = exitCode > 128 ? `it was killed by signal ${exitCode - 128}` : `it ended with ${exitCode}`;

@@ -52,7 +52,7 @@ if (inPrivateNetns(import.meta.filename)) {
     fixture.end();
   });
 
-  test('a chain of ours that is no bridge', async () => {
+  test('a chain of ours that is not a bridge', async () => {
     assert.equal((await engine.status()).ready, true);
     const pod = fixture.pod('routed');
     const attachment = await engine.attach(pod.request);

@@ -22,7 +22,7 @@ const callOf = (version: Version, stdin: string): Buffer => {
   ]);
 };
 
-test('a call that came as a whole is read at once, and what follows it is no part of it', () => {
+test('a call that came as a whole is read at once, and what follows it is not part of it', () => {
   const call = Buffer.concat([callOf(versions.withInput, '{"name":"n"}'), Buffer.from('more')]);
   const read = readWhole(call);
   assert.equal(read?.name, 'portcullis-bridge');

@@ -73,7 +73,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await alterations(), []);
   });
 
-  test('a pod with a network stack of its own takes the addresses of its end, which is no finding', async () => {
+  test('a pod with a network stack of its own takes the addresses of its end, which is not a finding', async () => {
     const own = fixture.pod('own-stack');
     await engine.attach({ ...own.request, ownStack: true });
     const { pod, id } = await attached('other-stack');
@@ -125,7 +125,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.doesNotMatch(pod.run('ip route') ?? '', /default/u);
   });
 
-  test('what a pod adds is no alteration, and one that changes its own again and again is looked at less and less often', async () => {
+  test('what a pod adds is not an alteration, and one that changes its own again and again is looked at less and less often', async () => {
     const { pod } = await attached('restless');
     pod.run('ip addr add 192.0.2.1/24 dev eth0');
     pod.run('ip link add own0 type bridge');
@@ -145,7 +145,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventuallyAltered((found) => found.length === 0);
   });
 
-  test('a pod whose link is gone and made again is no altered one', async () => {
+  test('a pod whose link is gone and made again is not an altered one', async () => {
     const { pod, ip } = await attached('gone');
     shell(`ip link del ${(await engine.linkState(pod.request.id))?.hostInterface ?? ''}`);
     await eventually(() => pings(ip));

@@ -191,7 +191,7 @@ function badInterface(name: string, pod: AttachRequest['pod']): PortcullisError 
     kind: 'invalid',
     attempted: ofPod(pod),
     on: name,
-    why: 'it is no name for an interface, or the pod has one of that name',
+    why: 'it is not a name for an interface, or the pod has one of that name',
     fix: "correct the interface in the pod's annotation",
   });
 }

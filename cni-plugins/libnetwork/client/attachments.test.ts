@@ -232,7 +232,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const ways = [
       [{ status: 500, text: '{"Err":"not today"}' }, 'NETWORK_CNM_DRIVER_REFUSED', /not today/u],
       [{ status: 200, text: '{"Err":"not today"}' }, 'NETWORK_CNM_DRIVER_REFUSED', /not today/u],
-      [{ status: 200, text: 'hello' }, 'NETWORK_CNM_PROTOCOL', /no JSON object/u],
+      [{ status: 200, text: 'hello' }, 'NETWORK_CNM_PROTOCOL', /not a JSON object/u],
       [{ status: 404, text: '' }, 'NETWORK_CNM_VERB_UNKNOWN', /404/u],
     ] as const;
     for (const verb of [

@@ -147,7 +147,7 @@ function endpointInterface(
   const mac = one('MacAddress', (value) => {
     const parsed = parseMac(value);
     if (parsed === undefined)
-      throw driverProtocol(driver, verb, `${JSON.stringify(value)} is no MAC address of one interface`);
+      throw driverProtocol(driver, verb, `${JSON.stringify(value)} is not a MAC address of one interface`);
     return parsed;
   });
   const addresses = (['Address', 'AddressIPv6'] as const).map((name) =>
@@ -167,11 +167,11 @@ function joinedOf(
   const wrong = (why: string): Error => driverProtocol(driver, 'NetworkDriver.Join', why);
   const link = text(reply.InterfaceName?.SrcName);
   if (!linkName.test(link))
-    throw wrong(`InterfaceName.SrcName ${JSON.stringify(link)} is no link that a pod could have`);
+    throw wrong(`InterfaceName.SrcName ${JSON.stringify(link)} is not a link that a pod could have`);
   const gateway = (value: unknown, family: 4 | 6): string | undefined => {
     if (text(value) === '') return undefined;
     const parsed = parseIp(text(value).replace(/\/\d{1,3}$/u, ''));
-    if (parsed?.family !== family) throw wrong(`${JSON.stringify(value)} is no gateway of IPv${family}`);
+    if (parsed?.family !== family) throw wrong(`${JSON.stringify(value)} is not a gateway of IPv${family}`);
     return formatIp(parsed);
   };
   const [four, six] = [gateway(reply.Gateway, 4), gateway(reply.GatewayIPv6, 6)];
@@ -184,7 +184,7 @@ function joinedOf(
     const prefix = parsePrefix(text(Destination));
     const hop = text(NextHop) === '' ? undefined : parseIp(text(NextHop));
     if (prefix === undefined || (RouteType !== 1 && hop?.family !== prefix.address.family))
-      throw wrong(`${JSON.stringify(route)} is no static route`);
+      throw wrong(`${JSON.stringify(route)} is not a static route`);
     const dst = `${formatIp(networkOf(prefix))}/${prefix.length}`;
     return RouteType === 1 || hop === undefined ? [{ dst, scope: 253 }] : [{ dst, gw: formatIp(hop) }];
   });

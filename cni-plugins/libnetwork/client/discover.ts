@@ -91,7 +91,7 @@ function placeOf(
   try {
     url = new URL(text);
   } catch {
-    throw invalid(`${JSON.stringify(text.slice(0, 80))} is no URL`);
+    throw invalid(`${JSON.stringify(text.slice(0, 80))} is not a URL`);
   }
   if (url.protocol === 'unix:') {
     if (url.host !== '' || url.pathname === '' || url.pathname === '/')

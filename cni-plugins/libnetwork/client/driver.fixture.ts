@@ -95,7 +95,7 @@ export function createTestDriver(
     }),
     'IpamDriver.RequestPool': ({ Pool }) => {
       const block = Pool === '' ? '10.77.0.0/24' : Pool;
-      if (!/^(?:\d+\.){3}0\/24$/u.test(block)) throw new Error(`${block} is no block of 256 addresses`);
+      if (!/^(?:\d+\.){3}0\/24$/u.test(block)) throw new Error(`${block} is not a block of 256 addresses`);
       put(`pool ${block}`);
       return { PoolID: block, Pool: block, Data: {} };
     },

@@ -38,7 +38,7 @@ export interface DriverOptions {
 
 /**
  * Finds the driver and performs the handshake (Plugin.Activate).
- * @throws NETWORK_CNM_*: the driver is missing, does not answer, or is no driver of that type
+ * @throws NETWORK_CNM_*: the driver is missing, does not answer, or is not a driver of that type
  */
 export async function openDriver(
   name: string,

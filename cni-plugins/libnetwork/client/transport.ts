@@ -156,6 +156,6 @@ function replyOf(
   if (status !== 200)
     throw driverRefused(driver, verb, `HTTP ${status}: ${JSON.stringify(text.slice(0, 200))}`);
   if (object === undefined)
-    throw driverProtocol(driver, verb, `it is no JSON object: ${JSON.stringify(text.slice(0, 200))}`);
+    throw driverProtocol(driver, verb, `it is not a JSON object: ${JSON.stringify(text.slice(0, 200))}`);
   return object;
 }

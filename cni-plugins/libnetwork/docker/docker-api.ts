@@ -90,7 +90,7 @@ export function openDockerApi(socketPath: string): DockerApi {
     try {
       return parseJson(text);
     } catch {
-      throw refused(path, 'the answer is no JSON');
+      throw refused(path, 'the answer is not JSON');
     }
   };
 

@@ -26,7 +26,7 @@ for (const [what, network, aliases] of [
     ['abababababab', 'front'],
   ],
   ['none given', { Aliases: null }, ['abababababab']],
-  ['what is no text is no alias', { Aliases: [7, '', 'front', {}] }, ['abababababab', 'front']],
+  ['what is not text is not an alias', { Aliases: [7, '', 'front', {}] }, ['abababababab', 'front']],
 ] as const)
   test(`names of an endpoint: ${what}`, () => {
     assert.deepEqual(readDockerContainer(described(network))?.endpoints, [

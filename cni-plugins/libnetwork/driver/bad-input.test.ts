@@ -6,7 +6,7 @@ import { createDriverFixture } from './driver.fixture.ts';
 
 /**
  * Generated requests to every verb. Each request is served, or refused as the protocol requires (500 with
- * `Err` and one of our codes, 400 for a body that is no JSON). A refused request leaves nothing. Long form:
+ * `Err` and one of our codes, 400 for a body that is not JSON). A refused request leaves nothing. Long form:
  * PORTCULLIS_CNM_BAD_CALLS=20000; other seeds by PORTCULLIS_CNM_SEED.
  */
 const runs = Number(process.env['PORTCULLIS_CNM_BAD_CALLS'] ?? 120);

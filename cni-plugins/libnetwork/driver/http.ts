@@ -15,7 +15,7 @@ import type { Verbs } from './verbs.ts';
 
 /**
  * Serves the plugin protocol over HTTP/1.1 as Go's helpers do (docker/go-plugins-helpers, sdk): 200 with the
- * reply, 500 with `{"Err": …}`, 400 for a body that is no JSON, 404 for an unknown verb. Engines interpret a
+ * reply, 500 with `{"Err": …}`, 400 for a body that is not JSON, 404 for an unknown verb. Engines interpret a
  * 404 as "not implemented".
  */
 export interface HttpService {

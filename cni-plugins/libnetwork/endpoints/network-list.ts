@@ -60,7 +60,7 @@ const isTrue = (value: unknown): boolean => value === true || value === 'true';
 function readChoices(id: string, generic: unknown): Choices {
   if (generic === undefined || generic === null) return {};
   if (typeof generic !== 'object' || Array.isArray(generic))
-    throw badOption(id.slice(0, 12), 'the options are no object', 'use -o NAME=VALUE');
+    throw badOption(id.slice(0, 12), 'the options are not an object', 'use -o NAME=VALUE');
   const known = Object.entries(optionNames) as [keyof typeof optionNames, string][];
   return Object.fromEntries(
     Object.entries(generic as Record<string, unknown>).map(([option, value]) => {
@@ -72,10 +72,10 @@ function readChoices(id: string, generic: unknown): Choices {
           `use ${known.map(([, text]) => text).join(', ')}`,
         );
       if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
-        throw badOption(option, 'its value is no text', 'use -o NAME=VALUE');
+        throw badOption(option, 'its value is not text', 'use -o NAME=VALUE');
       const text = String(value);
       if (!patterns[name].test(text))
-        throw badOption(option, `${JSON.stringify(text.slice(0, 200))} is no value for it`, fixes[name]);
+        throw badOption(option, `${JSON.stringify(text.slice(0, 200))} is not a value for it`, fixes[name]);
       return [name, text];
     }),
   );

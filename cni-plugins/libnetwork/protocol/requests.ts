@@ -28,7 +28,7 @@ import type {
  */
 
 /**
- * The body is no JSON at all. As in the helpers of Go's plugins, this has a different status than a refusal.
+ * The body is not JSON at all. As in the helpers of Go's plugins, this has a different status than a refusal.
  */
 export class NotJson extends Error {}
 

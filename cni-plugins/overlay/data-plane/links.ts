@@ -67,7 +67,7 @@ export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
   }
   const link = findLink(route, { name: wanted });
   if (link === undefined)
-    throw noUnderlay(wanted, 'it is no address, and this host has no link of that name');
+    throw noUnderlay(wanted, 'it is not an address, and this host has no link of that name');
   const found = listAddresses(route, link.index)
     .map(({ address: bytes }) => ipFromBytes(bytes))
     .filter(({ family, value }) => family === 4 || value >> 118n !== 0x3fan)

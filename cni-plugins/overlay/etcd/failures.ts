@@ -41,7 +41,7 @@ export function unreachable(attempted: string, on: string, why: string, cause?: 
     attempted,
     on,
     why,
-    fix: 'see that etcd runs and answers this host at `network.overlay.etcd.endpoints`, with these certificates; pods go on meanwhile',
+    fix: 'see that etcd runs and answers this host at `network.overlay.etcd.endpoints`, with these certificates; pods continue meanwhile',
     cause,
   });
 }

@@ -181,6 +181,6 @@ function cancelled(prefix: string, why: string): PortcullisError {
     attempted: 'follow the overlay in etcd',
     on: prefix,
     why: why === '' ? 'etcd ended the watch' : why,
-    fix: 'see the log of etcd; pods go on meanwhile',
+    fix: 'see the log of etcd; pods continue meanwhile',
   });
 }

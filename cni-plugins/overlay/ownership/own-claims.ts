@@ -50,12 +50,12 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
       return putSubnet(deps, own, value, claimant);
     case 'virtual':
       if (!serviceName.test(name) || readVirtual(Buffer.from(of, 'base64url')) === undefined)
-        return refusals.refuse(key, 'it is no service');
+        return refusals.refuse(key, 'it is not a service');
       return services.virtual.put(name, claimant(Buffer.from(of, 'base64url')));
     case 'addresses':
     case 'ports': {
       if (!serviceName.test(of) || !(kind === 'ports' ? isPortText(name) : isAddress(name)))
-        return refusals.refuse(key, 'it is no claim of a service');
+        return refusals.refuse(key, 'it is not a claim of a service');
       return services[kind === 'ports' ? 'port' : 'address'].put(name, claimant(encode({ service: of })));
     }
     case 'holders':
@@ -77,7 +77,7 @@ function putSubnet(
 ): void {
   const { key } = claimant(value);
   const subnet = readSubnet(name);
-  if (subnet === undefined) return refusals.refuse(key, 'it is no subnet');
+  if (subnet === undefined) return refusals.refuse(key, 'it is not a subnet');
   if (kind === 'shared') return subnets.contend(subnet, claimant(encode({ host: addressHolder, id: '' })));
   const { id } = objectOf(value) ?? {};
   if (typeof id !== 'string') return refusals.refuse(key, 'it cannot be read');

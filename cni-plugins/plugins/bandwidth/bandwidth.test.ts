@@ -90,7 +90,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.del(config);
   });
 
-  test('no limit is no change', async () => {
+  test('no limit is not a change', async () => {
     const { pod, host, prevResult } = wired('none');
     assert.deepEqual(await pod.add({ type: 'bandwidth' }, { prevResult }), prevResult);
     assert.doesNotMatch(shell(`tc qdisc show dev ${host}`), /tbf/u);

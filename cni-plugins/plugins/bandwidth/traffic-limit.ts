@@ -94,7 +94,8 @@ function hostEnd(resource: TrafficLimit, kernel: ResourceKernel): LinkSettings |
       ? undefined
       : findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
   if (pod === undefined) return `the pod has no interface ${resource.interface}`;
-  if (pod.kind !== 'veth') return `${resource.interface} is no veth link: its traffic does not pass the host`;
+  if (pod.kind !== 'veth')
+    return `${resource.interface} is not a veth link: its traffic does not pass the host`;
   const end = findLink(kernel.host.route, { index: pod.peer });
   if (end === undefined || end.kind !== 'veth' || !resource.hostInterfaces.includes(end.name))
     return `the other end of ${resource.interface} is none of ${resource.hostInterfaces.join(', ') || 'the interfaces of prevResult'}`;

@@ -246,7 +246,7 @@ function differences(resource: BridgeLinkResource, kernel: ResourceKernel): stri
 
 function differencesOf(resource: BridgeLinkResource, link: Link, kernel: ResourceKernel): string[] {
   const { name } = resource;
-  if (link.kind !== 'bridge') return [`${name} is no bridge, but a link of kind ${link.kind}`];
+  if (link.kind !== 'bridge') return [`${name} is not a bridge, but a link of kind ${link.kind}`];
   const { route } = kernel.host;
   const mac = macFor(resource, link, route);
   const hasGateway = resource.addresses.length > 0;

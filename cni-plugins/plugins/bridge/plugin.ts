@@ -30,7 +30,7 @@ export const bridge: Plugin<BridgeConfig> = {
     const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
     return kind === 'bridge'
       ? undefined
-      : `${config.bridge} is no bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
+      : `${config.bridge} is not a bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
   },
   plan(config, input): Plan {
     if (config.hasAddressPlugin && input.addresses.length === 0) throw noAddress(input);

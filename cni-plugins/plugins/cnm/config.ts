@@ -62,7 +62,7 @@ export function readCnmConfig(config: Fields, args: Readonly<Record<string, stri
     ipam?.text('type')?.replace(/^portcullis-/u, '') === 'cnm' ? readIpam(ipam, driver) : undefined;
   const timeout = config.whole('timeout') ?? 30;
   if (timeout < 1 || timeout > 240)
-    config.problem('timeout', `${timeout} is no time limit: 1 to 240 seconds`);
+    config.problem('timeout', `${timeout} is not a time limit: 1 to 240 seconds`);
   const [mtu, mac, dns] = [readMtu(config), readWantedMac(config, args), readDns(config)];
   const [socketDirs, specDirs] = [readFolders(config, 'socketDirs'), readFolders(config, 'specDirs')];
   refuseFields(config, {

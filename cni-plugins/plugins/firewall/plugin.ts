@@ -42,7 +42,7 @@ export const firewall: Plugin<FirewallConfig> = {
     const given = config.text('iptablesAdminChainName') ?? '';
     const adminChain = given === '' ? 'CNI-ADMIN' : given;
     if (!/^[A-Za-z_.][A-Za-z0-9/\\_.-]{0,27}$/u.test(adminChain) || reservedChains.test(adminChain))
-      config.problem('iptablesAdminChainName', `${JSON.stringify(adminChain)} is no name for a chain`);
+      config.problem('iptablesAdminChainName', `${JSON.stringify(adminChain)} is not a name for a chain`);
     const policy = config.text('ingressPolicy') ?? '';
     if (!['', ...ingressPolicies].includes(policy))
       config.problem(

@@ -47,13 +47,14 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
       kernelPath !== '' &&
       (!kernelPath.startsWith('/sys/devices/') || kernelPath.split('/').includes('..'))
     )
-      config.problem('kernelpath', `${JSON.stringify(kernelPath)} is no path below /sys/devices`);
+      config.problem('kernelpath', `${JSON.stringify(kernelPath)} is not a path below /sys/devices`);
     const pciAddress = config.text('pciBusID') ?? '';
     if (pciAddress !== '' && !deviceId.test(pciAddress))
-      config.problem('pciBusID', `${JSON.stringify(pciAddress)} is no PCI address`);
+      config.problem('pciBusID', `${JSON.stringify(pciAddress)} is not a PCI address`);
     const runtime = config.object('runtimeConfig');
     const id = runtime?.text('deviceID') ?? '';
-    if (id !== '' && !deviceId.test(id)) runtime?.problem('deviceID', `${JSON.stringify(id)} is no device`);
+    if (id !== '' && !deviceId.test(id))
+      runtime?.problem('deviceID', `${JSON.stringify(id)} is not a device`);
     if (
       [device ?? '', mac ?? '', kernelPath, pciAddress, id].every((value) => value === '') &&
       !config.has('device') &&
@@ -128,7 +129,7 @@ function lookFor(config: HostDeviceConfig, kernel: ResourceKernel): Observed {
   const auxiliary =
     config.deviceId !== undefined && pciAddress !== config.deviceId ? config.deviceId : undefined;
   if (auxiliary !== undefined && !existsSync(`${auxiliaryDevices}/${auxiliary}`))
-    throw deviceMissing(auxiliary, 'it is no PCI and no auxiliary device');
+    throw deviceMissing(auxiliary, 'it is not a PCI and no auxiliary device');
   if (pciAddress !== undefined && auxiliary === undefined && driverOf(pciAddress))
     return { userspace: true, pciAddress };
   const link = linkOf(config, pciAddress, auxiliary, kernel);

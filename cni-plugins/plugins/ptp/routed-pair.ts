@@ -127,7 +127,7 @@ function existing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | 
   // If the other end is not this pair's, the link belongs to a former pod.
   if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
   else if (end !== undefined)
-    throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
+    throw interfaceTaken(end.name, 'the host has a link of that name that is not a veth');
   if (pod !== undefined && findLink(inside, { name: resource.interface }) !== undefined)
     throw interfaceTaken(resource.interface, 'the pod has an interface of that name');
   return undefined;

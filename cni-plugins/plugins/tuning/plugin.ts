@@ -62,7 +62,7 @@ export const tuning: Plugin<TuningConfig> = {
     const name = input.key.interface;
     const paths = sysctls.map(([given, value]): [string, string] => {
       const sysctl = sysctlNameOf(given, name);
-      if (sysctl === undefined) throw sysctlRefused(given, 'it is no sysctl of the network');
+      if (sysctl === undefined) throw sysctlRefused(given, 'it is not a sysctl of the network');
       if (allowed !== undefined && !isAllowed(sysctl.dotted, allowed))
         throw sysctlRefused(given, `${allowListFile} does not allow it`);
       return [sysctl.path, value];
@@ -99,9 +99,9 @@ function readSysctls(fields: Fields): [string, string][] {
     }
     // The value of IFNAME is known later: here any name will do.
     if (sysctlNameOf(name, 'eth0') === undefined)
-      sysctls?.problem(name, `${JSON.stringify(name)} is no sysctl of the network`);
+      sysctls?.problem(name, `${JSON.stringify(name)} is not a sysctl of the network`);
     if (!/^[\x20-\x7e\t]{1,1024}$/u.test(value))
-      sysctls?.problem(name, `${JSON.stringify(value)} is no value of a sysctl`);
+      sysctls?.problem(name, `${JSON.stringify(value)} is not a value of a sysctl`);
     return [[name, value]];
   });
 }
@@ -138,7 +138,7 @@ function isAllowed(name: string, patterns: readonly string[]): boolean {
     } catch {
       throw sysctlRefused(
         name,
-        `${allowListFile} has the line ${JSON.stringify(pattern)}, which is no regular expression`,
+        `${allowListFile} has the line ${JSON.stringify(pattern)}, which is not a regular expression`,
       );
     }
   });

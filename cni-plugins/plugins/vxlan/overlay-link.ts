@@ -147,7 +147,7 @@ function existing(resource: OverlayLink, kernel: ResourceKernel): LinkSettings |
   const link = findLink(kernel.host.route, { name: resource.name });
   if (link === undefined) return undefined;
   if (link.kind !== 'vxlan')
-    throw interfaceTaken(resource.name, 'the host has a link of that name that is no VXLAN');
+    throw interfaceTaken(resource.name, 'the host has a link of that name that is not a VXLAN');
   const [difference] = differencesOf(resource, link);
   if (difference !== undefined)
     throw interfaceTaken(resource.name, `the host has a VXLAN of that name, and ${difference}`);
@@ -165,7 +165,7 @@ function identityOf(resource: OverlayLink, link: LinkSettings): string[] {
 }
 
 function differencesOf(resource: OverlayLink, link: LinkSettings): string[] {
-  if (link.kind !== 'vxlan') return [`${link.name} is no VXLAN`];
+  if (link.kind !== 'vxlan') return [`${link.name} is not a VXLAN`];
   const local = link.data.get(4) ?? link.data.get(17);
   return [
     ...identityOf(resource, link),

@@ -66,7 +66,7 @@ test('a part is stored when its own list is complete, and own pods only when the
   assert.notEqual(table.saved('own')?.revision, before);
 });
 
-test('a pod is no peer with the address of another node’s pod, before and after the nodes arrive', () => {
+test('a pod is not a peer with the address of another node’s pod, before and after the nodes arrive', () => {
   const group = groupDefinition('n', [{ pods: [] }]);
   const table = createClusterTable('here');
   table.want(group);

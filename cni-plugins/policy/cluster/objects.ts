@@ -22,7 +22,7 @@ export interface ClusterNode {
   /** `metadata.creationTimestamp`: RFC 3339 in UTC, sortable as text. */
   readonly created: string;
   readonly uid: string;
-  /** `spec.podCIDRs`: the addresses of its pods. As text, without those that are no prefixes. */
+  /** `spec.podCIDRs`: the addresses of its pods. As text, without those that are not prefixes. */
   readonly subnets: readonly string[];
   /** `status.addresses`, canonical, without names. */
   readonly addresses: readonly string[];

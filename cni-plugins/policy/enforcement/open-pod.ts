@@ -49,7 +49,7 @@ function noGateway(id: string, network: string): PortcullisError {
     kind: 'precondition',
     attempted: 'set rules of peers for sandbox',
     on: id,
-    why: `the host is no gateway of the network ${network}, and connections are judged where they pass the host`,
+    why: `the host is not a gateway of the network ${network}, and connections are judged where they pass the host`,
     fix: 'set isGateway in its bridge configuration, or take the rules of peers out of the profile',
   });
 }

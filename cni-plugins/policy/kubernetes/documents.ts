@@ -90,7 +90,7 @@ function addDocuments(found: FoundDocuments, { documents, problems }: Parsed): n
     const { value } = document;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       found.problems.push(
-        problemAt(document, 'the document is no object', 'write a NetworkPolicy, a Namespace or a List'),
+        problemAt(document, 'the document is not an object', 'write a NetworkPolicy, a Namespace or a List'),
       );
       continue;
     }
@@ -155,7 +155,9 @@ function addItems(found: FoundDocuments, document: Document, list: WrittenList):
 function addItem(found: FoundDocuments, document: Document, defaults: object): void {
   const { value } = document;
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    found.problems.push(problemAt(document, 'the item is no object', 'write a NetworkPolicy or a Namespace'));
+    found.problems.push(
+      problemAt(document, 'the item is not an object', 'write a NetworkPolicy or a Namespace'),
+    );
   else found.documents.push({ ...document, value: { ...defaults, ...withoutNulls(value) } });
 }
 
@@ -242,7 +244,7 @@ function jsonDocument(text: string, file: string, line: number): Parsed {
     const why = thrown instanceof Error ? thrown.message.slice(0, 200) : '';
     return {
       documents: [],
-      problems: [{ position, path: '', message: `it is no JSON: ${why}`, fix: 'write it whole' }],
+      problems: [{ position, path: '', message: `it is not JSON: ${why}`, fix: 'write it whole' }],
     };
   }
 }
@@ -265,7 +267,7 @@ function addLargeYaml(found: FoundDocuments, text: string, file: string, line: n
       found.problems.push({
         position: { file, line, column: 1 },
         path: '',
-        message: 'the document is no List',
+        message: 'the document is not a List',
         fix: 'write the whole List',
       });
     return 0;

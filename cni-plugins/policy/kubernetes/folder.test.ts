@@ -200,7 +200,7 @@ test('at the first start files that cannot be read isolate every pod until they 
   write('b.yaml', 'null\n');
   await open();
   assert.equal(names(), 'a (NetworkPolicy files that cannot be read)');
-  assert.match(problems(), /b\.yaml:1:1: the document is no object.*nothing of it is in force/u);
+  assert.match(problems(), /b\.yaml:1:1: the document is not an object.*nothing of it is in force/u);
   assert.deepEqual(readdirSync(root), ['policies']);
   write('b.yaml', policy('b'));
   await becomes(names, /^a b$/u);
@@ -341,7 +341,7 @@ test('pipes, folders and files too large are reported, without a wait', async ()
   await open();
   await isStored('a.yaml');
   mkdirSync(join(folder, 'folder.yaml'));
-  await becomes(problems, /folder\.yaml.*no regular file/u);
+  await becomes(problems, /folder\.yaml.*not a regular file/u);
   write('b.yaml', '');
   truncateSync(join(folder, 'b.yaml'), 33 * 1024 * 1024);
   await becomes(problems, /b\.yaml.*larger than/u);

@@ -40,7 +40,7 @@ export interface PeerPod {
   readonly namedPorts: readonly NamedPort[];
   /** The pod is in the network of its node. */
   readonly hostNetwork?: boolean;
-  /** It is no pod but a node, which only a peer of nodes chooses. */
+  /** It is not a pod but a node, which only a peer of nodes chooses. */
   readonly isNode?: true;
 }
 
@@ -53,7 +53,7 @@ export interface GroupDefinition {
   readonly peers?: readonly Peer[];
   /** The members are the pods' addresses, each with the number of its container port of this name. */
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
-  /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are no members. */
+  /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are not members. */
   readonly ofCluster?: true;
   /** Pods that labels of their namespace might choose are members while these are not known. */
   readonly orMight?: true;

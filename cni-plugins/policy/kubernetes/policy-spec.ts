@@ -157,7 +157,7 @@ function portOf(
     if (!/[a-z]/u.test(port) || port.includes('--'))
       report(
         [...path, 'port'],
-        `${JSON.stringify(port)} is no name of a port`,
+        `${JSON.stringify(port)} is not a name of a port`,
         'write a number without quotes',
       );
     return { ...spoken, port };

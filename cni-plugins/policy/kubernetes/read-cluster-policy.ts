@@ -42,7 +42,7 @@ export function readClusterPolicy(object: unknown): ReadClusterPolicy | undefine
   const isPriority =
     Number.isInteger(priority) && (priority as number) >= 0 && (priority as number) <= mostPriority;
   if (tier !== 'Admin' && tier !== 'Baseline') report('spec.tier', 'it is neither Admin nor Baseline');
-  if (!isPriority) report('spec.priority', `it is no number from 0 to ${mostPriority}`);
+  if (!isPriority) report('spec.priority', `it is not a number from 0 to ${mostPriority}`);
   const [unknown] = Object.keys(others);
   if (unknown !== undefined)
     report(`spec.${unknown.slice(0, 60)}`, 'the field is not known, and no rule is understood with it');
@@ -111,7 +111,7 @@ function rulesOf(value: unknown, direction: 'ingress' | 'egress', report: Report
   const rules = listOf(value);
   if (Array.isArray(value) && rules.length <= mostEntries)
     return rules.flatMap((rule, index) => ruleOf(rule, direction, index, report));
-  report(`spec.${direction}`, `it is no list of at most ${mostEntries} rules, and everything is denied`);
+  report(`spec.${direction}`, `it is not a list of at most ${mostEntries} rules, and everything is denied`);
   return [{ action: 'deny', name: `${direction} that is not understood` }];
 }
 

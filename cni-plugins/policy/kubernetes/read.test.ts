@@ -61,7 +61,7 @@ test('an empty, partly written or foreign file does not count as a list of polic
       JSON.stringify(empty),
     );
   for (const other of ['null\n', '~\n', '[]\n', '5\n', '""\n', `${good}---\nnull\n`])
-    assert.match(unreadable(other), /is no object/u, other);
+    assert.match(unreadable(other), /is not an object/u, other);
   assert.match(unreadable(`${good}---\n---\n${good}`), /p\.yaml:5:1: the document is empty/u);
   // A chart's template that is switched off leaves its comment. A truncated file has no complete document
   // after it.
@@ -91,7 +91,7 @@ test('an empty, partly written or foreign file does not count as a list of polic
   );
   assert.match(unreadable('apiVersion: v1\nkind: List\n'), /no list of items/u);
   assert.match(unreadable('apiVersion: v1\nkind: List\nitems:\n'), /no list of items/u);
-  assert.match(unreadable('apiVersion: v1\nkind: List\nitems: [null]\n'), /no object/u);
+  assert.match(unreadable('apiVersion: v1\nkind: List\nitems: [null]\n'), /not an object/u);
   assert.match(
     unreadable('apiVersion: v1\nkind: List\nmetadata: { continue: abc }\nitems: []\n'),
     /one page of several/u,
@@ -246,8 +246,8 @@ test('an invalid object is reported with its place and isolates the pods that it
     [`${selected}ingress: [{ ports: [{ port: http, endPort: 3 }] }] }`, /endPort needs/u],
     [`${selected}ingress: [{ ports: [{ endPort: 3 }] }] }`, /endPort needs/u],
     [`${selected}ingress: [{ ports: [{ port: 90, endPort: 80 }] }] }`, /lower than port 90/u],
-    [`${selected}ingress: [{ ports: [{ port: "80" }] }] }`, /no name of a port/u],
-    [`${selected}ingress: [{ ports: [{ port: a--b }] }] }`, /no name of a port/u],
+    [`${selected}ingress: [{ ports: [{ port: "80" }] }] }`, /not a name of a port/u],
+    [`${selected}ingress: [{ ports: [{ port: a--b }] }] }`, /not a name of a port/u],
     [`${selected}ingress: [{ ports: [{ port: 0 }] }] }`, /spec\.ingress/u],
     [`${selected}ingress: [{ ports: [{ port: 65536 }] }] }`, /spec\.ingress/u],
     [`${selected}ingress: [{ ports: [{ protocol: ICMP }] }] }`, /spec\.ingress/u],
@@ -321,7 +321,7 @@ test('objects that are there twice: the same once, others isolate; labels of a n
   assert.deepEqual([labels.get('shop'), problems.length], ['unknown', 1]);
 });
 
-test('several files are one set; one that cannot be read is no set, and its place is reported', () => {
+test('several files are one set; one that cannot be read is not a set, and its place is reported', () => {
   const sources = [policy('{}'), policy('{}', 'b')].map((text, index) => ({ file: `${index}.yaml`, text }));
   const found = readSet(sources);
   assert.ok('set' in found);
@@ -385,7 +385,7 @@ test('2,000 policies in one dump are read, each as in a small file, and reported
   for (const part of [0.1, 0.5, 0.9])
     assert.ok(unreadable(text.slice(0, Math.floor(text.length * part))).length > 0);
   assert.match(unreadable(text.slice(0, text.lastIndexOf('kind: List'))), /p\.yaml/u);
-  assert.match(unreadable(dump(2000, 'json').slice(0, -30)), /no JSON/u);
+  assert.match(unreadable(dump(2000, 'json').slice(0, -30)), /not JSON/u);
 });
 
 test('reading takes time in proportion to the text', async () => {

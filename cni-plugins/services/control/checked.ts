@@ -37,7 +37,7 @@ export function checked(source: string, service: Service): Service | RefusedServ
   const seen = new Set<string>();
   for (const [index, port] of ports.entries()) {
     for (const number of [port.port, port.targetPort, port.nodePort ?? 1])
-      if (!isPort(number)) return wrong(`ports.${index}`, `${number} is no port`);
+      if (!isPort(number)) return wrong(`ports.${index}`, `${number} is not a port`);
     const own = [`the name ${port.name}`, `${port.port}/${port.protocol}`];
     if (port.nodePort !== undefined) own.push(`the node port ${port.nodePort}/${port.protocol}`);
     const twice = own.find((each) => seen.has(each));
@@ -50,9 +50,9 @@ export function checked(source: string, service: Service): Service | RefusedServ
     const why = wrongAddress(address, 'backend');
     if (why !== undefined) return wrong(`backends.${index}`, why);
     const port = Object.values(own).find((each) => !isPort(each));
-    if (port !== undefined) return wrong(`backends.${index}`, `${port} is no port`);
+    if (port !== undefined) return wrong(`backends.${index}`, `${port} is not a port`);
     if (!Number.isInteger(weight) || weight < 0 || weight > 65_535)
-      return wrong(`backends.${index}`, `${weight} is no weight of 0 to 65535`);
+      return wrong(`backends.${index}`, `${weight} is not a weight of 0 to 65535`);
   }
   if (service.healthCheck?.kind === 'exec' && !ownSources.has(source)) {
     const why = `programs of this host run for its own descriptions alone, not for one of ${source}; check by tcp or http`;

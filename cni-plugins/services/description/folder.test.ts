@@ -107,7 +107,7 @@ test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and rea
   await stays('two');
 });
 
-test('a path that is no file, too large, no text or a circular link is reported, and the rest is read', async () => {
+test('a path that is not a file, too large, no text or a circular link is reported, and the rest is read', async () => {
   write('a.yaml', described('a'));
   mkdirSync(join(folder, 'folder.yaml'));
   execFileSync('mkfifo', [join(folder, 'pipe.yaml')]);
@@ -131,10 +131,10 @@ test('a path that is no file, too large, no text or a circular link is reported,
     /^circle\.yaml:1:1: it cannot be read: ELOOP/u,
     /^comment\.yaml:1:1: the file is empty/u,
     /^empty\.yaml:1:1: the file is empty/u,
-    /^endless\.yaml:1:1: it cannot be read: it is no regular file/u,
-    /^folder\.yaml:1:1: it cannot be read: it is no regular file/u,
+    /^endless\.yaml:1:1: it cannot be read: it is not a regular file/u,
+    /^folder\.yaml:1:1: it cannot be read: it is not a regular file/u,
     /^large\.yaml:1:1: the file is larger than 33554432 bytes/u,
-    /^pipe\.yaml:1:1: it cannot be read: it is no regular file/u,
+    /^pipe\.yaml:1:1: it cannot be read: it is not a regular file/u,
   ];
   assert.equal(lines.length, expected.length, lines.join('\n'));
   for (const [index, line] of expected.entries()) assert.match(lines[index] ?? '', line);

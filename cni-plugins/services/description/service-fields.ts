@@ -181,7 +181,8 @@ function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
       nodePort,
     }: WrittenPort = typeof written === 'object' ? written : shortPortOf(String(written));
     for (const number of new Set([port, targetPort]))
-      if (number < 1 || number > 65_535) report(['ports', index], `${number} is no port`, 'write 1 to 65535');
+      if (number < 1 || number > 65_535)
+        report(['ports', index], `${number} is not a port`, 'write 1 to 65535');
     const called = name ?? `${protocol}-${port}`;
     const same = ports.find((other) => other.protocol === protocol && other.port === port);
     if (same !== undefined) report(['ports', index], `${port}/${protocol} is there twice`, 'take one out');
@@ -227,7 +228,7 @@ function backendsOf(
       return [];
     }
     if (port !== undefined && (port < 1 || port > 65_535))
-      report(path, `${port} is no port`, 'write 1 to 65535');
+      report(path, `${port} is not a port`, 'write 1 to 65535');
     for (const name of Object.keys(named))
       if (!ports.some((one) => one.name === name))
         reportAcross(

@@ -211,7 +211,7 @@ function linkMissing(service: string, address: string): PortcullisError {
     kind: 'precondition',
     attempted: `have the virtual address ${formatIp(addressOf(address))} answered for the service`,
     on: service,
-    why: 'no link of this host has an address of its subnet: the host is no gateway of the network',
+    why: 'no link of this host has an address of its subnet: the host is not a gateway of the network',
     fix: 'use a network with the plugin bridge that is a gateway (isGateway), or the mode dnsrr',
   });
 }

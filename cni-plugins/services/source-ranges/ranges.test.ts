@@ -40,7 +40,7 @@ test('a prefix has one canonical form; other text is not a prefix', () => {
     assert.equal(canonicalRange(text), undefined, text);
 });
 
-test('each family is separate; a prefix that contains every client is no restriction', () => {
+test('each family is separate; a prefix that contains every client is not a restriction', () => {
   assert.deepEqual(rangesOfFamily(['10.0.0.0/8', 'fd00::/8'], 4), ['10.0.0.0/8']);
   assert.deepEqual(rangesOfFamily(['10.0.0.0/8', 'fd00::/8'], 6), ['fd00::/8']);
   assert.equal(rangesOfFamily(['10.0.0.0/8'], 6), undefined);

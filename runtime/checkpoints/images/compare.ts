@@ -131,7 +131,7 @@ function ofFile({ id, kind, regular }: FileRights, { spec }: Bound): Excess[] {
   const shown = JSON.stringify(name.slice(0, 200));
   if (external) return [unknown(`the file ${shown} is outside the container`)];
   if (!name.startsWith('/') || name.split('/').includes('..'))
-    return [more(`the file ${shown} is no plain path`)];
+    return [more(`the file ${shown} is not a plain path`)];
   const type = mode & fileTypes.mask;
   if (type === fileTypes.device) {
     const devices = [...defaultDevices, ...spec.linux.devices.map(({ path }) => path)];

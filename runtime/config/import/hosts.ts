@@ -214,8 +214,8 @@ function capabilitiesOf(value: unknown): readonly string[] | undefined {
 
 /**
  * Returns the URL of a mirror for a host: its API must be below `/v2`, and what follows begins the name of
- * the repository. Undefined if the text is no URL; empty if its API has another root. containerd adds `/v2`
- * behind a path unless `override_path` is set.
+ * the repository. Undefined if the text is not a URL; empty if its API has another root. containerd adds
+ * `/v2` behind a path unless `override_path` is set.
  */
 function apiRoot(address: string, isWhole: boolean): string | undefined {
   const url = URL.parse(withScheme(address));

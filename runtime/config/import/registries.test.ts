@@ -132,7 +132,7 @@ const cases: readonly {
     },
   },
   {
-    what: 'a mirror that is no location is left out',
+    what: 'a mirror that is not a location is left out',
     text: '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "https://user:geheim@m.test"\n[[registry.mirror]]\n',
     settings: {},
     left: { 'registry[a.test].mirror[0]': /HOST/u, 'registry[a.test].mirror[1]': /HOST/u },

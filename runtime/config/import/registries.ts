@@ -310,7 +310,7 @@ const plainHttp = (setting: string): string =>
   `it is asked over plain HTTP; if it speaks TLS, correct ${setting}, and put its authority into a folder of registries.certificates`;
 
 function endpointOf(location: unknown, plain: boolean): string | undefined {
-  // A location is no URL: a scheme in it would be part of the name.
+  // A location is not a URL: a scheme in it would be part of the name.
   if (typeof location !== 'string' || !isHost(location.split('/')[0] ?? '')) return undefined;
   return mirrorOf(`${plain ? 'http' : 'https'}://${location}`, true)?.url;
 }

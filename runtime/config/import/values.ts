@@ -41,5 +41,5 @@ export function levelOf(value: unknown): Mapped {
 /** Converts a Go duration to a setting in seconds. */
 export function durationOf(setting: string, value: unknown): Mapped {
   const seconds = durationSeconds(value);
-  return seconds === undefined ? { left: 'it is no time' } : { set: { [setting]: seconds } };
+  return seconds === undefined ? { left: 'it is not a time' } : { set: { [setting]: seconds } };
 }

@@ -60,7 +60,7 @@ function isArtifact(asked: string, type: string): PortcullisError {
     kind: 'invalid',
     attempted: 'create container from image',
     on: asked,
-    why: `it is no image but an artifact of the type ${JSON.stringify(type.slice(0, 128))}: it has files, and no program to run`,
+    why: `it is not an image but an artifact of the type ${JSON.stringify(type.slice(0, 128))}: it has files, and no program to run`,
     fix: 'name an image, and mount the artifact as an image volume',
   });
 }

@@ -33,7 +33,7 @@ export function writableLimit(
 export function annotatedSize(annotations: Readonly<Record<string, string>>, key: string): number {
   const text = annotations[key] ?? '';
   const bytes = bytesOf(text);
-  if (bytes === undefined) throw badSize(key, text, 'it is no size');
+  if (bytes === undefined) throw badSize(key, text, 'it is not a size');
   return bytes;
 }
 

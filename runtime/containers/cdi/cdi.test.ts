@@ -65,7 +65,7 @@ describe('CDI specs', () => {
     ['a kind that is none', spec({ kind: 'class' }), /not vendor\/class/],
     ['no device', spec({ devices: [] }), /empty list/],
     ['a device twice', spec({ devices: [device(), device()] }), /twice/],
-    ['a device name that is a path', spec({ devices: [device({}, '../x')] }), /no device name/],
+    ['a device name that is a path', spec({ devices: [device({}, '../x')] }), /not a device name/],
     ['an unknown field', spec({ hostDevices: true }), /unknown field `hostDevices`/],
     ['an unknown version', spec({ cdiVersion: '9.0.0' }), /does not have the form/],
     [

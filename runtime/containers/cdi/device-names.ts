@@ -57,7 +57,7 @@ function badName(on: string, fix: string): PortcullisError {
     kind: 'invalid',
     attempted: 'add CDI device',
     on,
-    why: 'that is no qualified device name',
+    why: 'that is not a qualified device name',
     fix,
   });
 }

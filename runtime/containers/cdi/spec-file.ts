@@ -38,7 +38,7 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   if (!isKind(spec.kind)) return `${path}: kind ${JSON.stringify(spec.kind)} is not vendor/class`;
   const names = spec.devices.map(({ name }) => name);
   const bad = names.find((name) => !isDeviceName(name));
-  if (bad !== undefined) return `${path}: ${JSON.stringify(bad)} is no device name`;
+  if (bad !== undefined) return `${path}: ${JSON.stringify(bad)} is not a device name`;
   const seen = new Set<string>();
   const twice = names.find((name) => seen.size === seen.add(name).size);
   if (twice !== undefined) return `${path}: the device ${twice} is listed twice`;

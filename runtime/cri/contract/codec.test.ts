@@ -196,7 +196,7 @@ const unfit: readonly { readonly name: string; readonly value: object; readonly 
   { name: 'a number as string', value: { id: 7 }, at: 'Container.id' },
   { name: 'a fraction', value: { createdAt: 1.5 }, at: 'Container.createdAt' },
   { name: 'more than 64 bits', value: { createdAt: 2n ** 63n }, at: 'Container.createdAt' },
-  { name: 'a label that is no string', value: { labels: { a: 1 } }, at: 'Container.labels[a]' },
+  { name: 'a label that is not a string', value: { labels: { a: 1 } }, at: 'Container.labels[a]' },
 ];
 for (const { name, value, at } of unfit) {
   test(`refused to encode: ${name}`, () => {

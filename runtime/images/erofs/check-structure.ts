@@ -128,7 +128,8 @@ interface Reading {
   /** Type of the inode at each slot, as in a directory entry; 0 where none was read. */
   readonly types: Uint8Array;
   /**
-   * Number of links of each inode that is no folder, as it says; and the number of its names, found so far.
+   * Number of links of each inode that is not a folder, as it says; and the number of its names, found so
+   * far.
    */
   readonly links: Uint32Array;
   readonly found: Uint32Array;

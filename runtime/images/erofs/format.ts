@@ -25,7 +25,7 @@ const compatMtime = 2;
 /** Inode addresses count slots of this size from the start of the metadata. */
 export const slotBytes = 32;
 export const inodeBytes = 64;
-/** Inode number 0 is no inode for readdir(3), so the first slots of the metadata are empty. */
+/** Inode number 0 is not an inode for readdir(3), so the first slots of the metadata are empty. */
 export const firstInodeAt = 64;
 
 export const layouts = { plain: 0, inline: 2, chunks: 4 } as const;

@@ -260,7 +260,7 @@ it(
   },
 );
 
-it('a file that is no layer is not mounted', async () => {
+it('a file that is not a layer is not mounted', async () => {
   const fd = await openLayer('layer');
   writeFileSync(`${folder}/layer`, Buffer.alloc(8192));
   for (const kind of ['file', 'loop'] as const)

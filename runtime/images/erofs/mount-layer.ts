@@ -53,7 +53,8 @@ export function mountWay({ major, minor, release }: KernelRelease, type: number)
   const sound =
     isFrom([major, minor], soundFrom) ||
     soundSeries.some(([a, b, least]) => major === a && minor === b && patch >= least);
-  // The kernel stacks two levels: the overlay of a container, and EROFS on a file. A loop device is no level.
+  // The kernel stacks two levels: the overlay of a container, and EROFS on a file. A loop device is not a
+  // level.
   return {
     kind: sound && type !== OVERLAYFS_SUPER_MAGIC ? 'file' : 'loop',
     direct: true,

@@ -101,7 +101,7 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     'IMAGES_LAYER_CORRUPT',
     () => Buffer.concat([Buffer.alloc(512), zeros]),
   ],
-  'a pax record that is no record': ['IMAGES_LAYER_CORRUPT', () => pax({ mtime: 'yesterday' })],
+  'a pax record that is not a record': ['IMAGES_LAYER_CORRUPT', () => pax({ mtime: 'yesterday' })],
   'another diff id': ['IMAGES_DIFF_ID_MISMATCH', () => ({ tar: zeros, blob: rawTar([{ name: 'other' }]) })],
   'a bomb, by its ratio': [
     'IMAGES_LAYER_TOO_LARGE',

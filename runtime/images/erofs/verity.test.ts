@@ -178,7 +178,7 @@ describe(
 
     it('a flipped byte of metadata is refused before a mount', async () => {
       const { folder, file, record } = await store(`${root}/metadata`);
-      // The last bytes of the file that are no zeros are names of a folder.
+      // The last bytes of the file that are not zeros are names of a folder.
       await flipOnDisk(
         file,
         readFileSync(file).findLastIndex((byte) => byte !== 0),

@@ -47,7 +47,7 @@ function encodeEntry(name: string, value: Uint8Array, on: string): Buffer {
     throw layerError(
       'IMAGES_LAYER_UNSUPPORTED',
       printable(on),
-      `${printable(name)} is no name of an extended attribute`,
+      `${printable(name)} is not a name of an extended attribute`,
     );
   if (value.length > maxValueBytes)
     throw tooLarge(

@@ -89,7 +89,7 @@ export function parseChunkIndex(bytes: Uint8Array, on: string): ChunkIndex {
   } catch {
     refuse('it is not JSON in UTF-8');
   }
-  if (!isObject(value) || value['version'] !== 1) return refuse('it is no index of version 1');
+  if (!isObject(value) || value['version'] !== 1) return refuse('it is not an index of version 1');
   const { manifest, layers } = value;
   if (!isDigest(manifest)) return refuse('it names no manifest');
   if (!Array.isArray(layers) || layers.length === 0 || layers.length > 500)
@@ -99,7 +99,7 @@ export function parseChunkIndex(bytes: Uint8Array, on: string): ChunkIndex {
 
 function parseLayer(value: unknown, index: number, refuse: (why: string) => never): LayerChunks {
   const what = `layer ${index}`;
-  if (!isObject(value)) return refuse(`${what} is no object`);
+  if (!isObject(value)) return refuse(`${what} is not an object`);
   const { diffId, dependent, archiveBytes, fileBytes, metadataSha256, chunks } = value;
   const blob = parsePart(value['blob'], `the blob of ${what}`, refuse);
   const metadata = parsePart(value['metadata'], `the metadata of ${what}`, refuse);
@@ -125,7 +125,7 @@ function parseLayer(value: unknown, index: number, refuse: (why: string) => neve
 }
 
 function parseChunk(value: unknown, what: string, refuse: (why: string) => never): Chunk {
-  if (!Array.isArray(value) || value.length !== 3) return refuse(`a chunk of ${what} is no list of three`);
+  if (!Array.isArray(value) || value.length !== 3) return refuse(`a chunk of ${what} is not a list of three`);
   const [bytes, blobBytes, sha256] = value as readonly unknown[];
   if (!isCount(bytes, chunkLimits.chunkBytes) || !isCount(blobBytes, chunkLimits.chunkBytes))
     return refuse(`a chunk of ${what} does not have 1 to ${chunkLimits.chunkBytes} bytes`);

@@ -18,7 +18,7 @@ const content = Buffer.alloc(4096, 'a');
 const part = gzipSync(content);
 const hexOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** Whether a process exists, and is no zombie. */
+/** Whether a process exists, and is not a zombie. */
 function isRunning(pid: number): boolean {
   try {
     return !/\) Z/u.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));

@@ -32,7 +32,8 @@ const maxDepth = 32;
 
 /**
  * Reads the files of an artifact manifest (image-spec, manifest.md, "Guidelines for Artifact Usage"). A layer
- * that no annotation names is no file, and is not fetched. Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST.
+ * that no annotation names is not a file, and is not fetched. Throws IMAGES_BAD_ARTIFACT,
+ * IMAGES_BAD_MANIFEST.
  * @param layers the list of layers, not checked yet
  */
 export function parseArtifact(

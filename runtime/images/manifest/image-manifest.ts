@@ -66,7 +66,7 @@ function parseLayer(entry: unknown, digest: string, what: string, limits: ImageL
     throw malformed(
       'IMAGES_BAD_MANIFEST',
       digest,
-      `${what} has the media type ${printable(layer.mediaType)}, which is no layer`,
+      `${what} has the media type ${printable(layer.mediaType)}, which is not a layer`,
     );
   if (layer.size > limits.maxBlobBytes)
     throw tooLarge(digest, `${what} has ${layer.size} bytes, and the limit is ${limits.maxBlobBytes}`);

@@ -84,7 +84,7 @@ const configs: readonly (readonly [string, unknown, string])[] = [
   ['another count of layers', { rootfs: { type: 'layers', diff_ids: [] } }, 'IMAGES_BAD_CONFIG'],
   ['a bad diff id', { rootfs: { type: 'layers', diff_ids: ['sha256:x'] } }, 'IMAGES_BAD_CONFIG'],
   [
-    'a command that is no list',
+    'a command that is not a list',
     { config: { Cmd: 'sh' }, rootfs: { type: 'layers', diff_ids: [digest] } },
     'IMAGES_BAD_CONFIG',
   ],

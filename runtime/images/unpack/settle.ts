@@ -275,6 +275,6 @@ function dangling(place: Place, link: PendingLink): Error {
   return layerError(
     'IMAGES_LAYER_BAD_LINK',
     name,
-    `its target ${printable(link.target)} is no file of this layer or those below`,
+    `its target ${printable(link.target)} is not a file of this layer or those below`,
   );
 }

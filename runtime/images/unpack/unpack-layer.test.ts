@@ -244,7 +244,7 @@ const broken: readonly (readonly [
     () => ({ tar: Buffer.concat([rawHeader({ name: 's', type: 'S' }), end]) }),
   ],
   [
-    'a size that is no number',
+    'a size that is not a number',
     'IMAGES_LAYER_CORRUPT',
     () => ({ tar: Buffer.concat([rawHeader({ name: 's', type: '0', size: '0000000000x\0' }), end]) }),
   ],

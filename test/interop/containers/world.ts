@@ -59,7 +59,7 @@ export async function createWorld(folder: string): Promise<World> {
   };
   for (const [name, key] of Object.entries(gpg)) write(`${name}.gpg`, key.publicKey);
   write('armored.asc', armored(gpg.redhat.publicKey));
-  write('broken.gpg', 'this is no key');
+  write('broken.gpg', 'this is not a key');
   const cosign = { blue: cosignKey(), ci: cosignKey(), foreign: cosignKey() };
   for (const [name, key] of Object.entries(cosign)) write(`${name}.pub`, key.pem);
   const rekor = cosignKey();

@@ -26,7 +26,7 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   ['no JSON', '{\n  "default": [}\n}', /policy\.json:2:15/],
   ['a key twice', '{"default":[{"type":"reject"}],"default":[{"type":"reject"}]}', /twice/],
   ['no default', '{"transports":{}}', /policy\.json:1:1.*no `default`/],
-  ['an empty list', '{"default":[]}', /policy\.json:1:12.*no list/],
+  ['an empty list', '{"default":[]}', /policy\.json:1:12.*not a list/],
   [
     'a field that is not known',
     '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}',
@@ -76,7 +76,7 @@ for (const [what, text, place] of refused) {
   });
 }
 
-test('registries.d is refused where it contradicts itself or is no YAML', async () => {
+test('registries.d is refused where it contradicts itself or is not YAML', async () => {
   const reject = '{"default":[{"type":"reject"}]}';
   await assert.rejects(
     read(reject, ['docker: { a.com: { lookaside: x } }', 'docker: { a.com: {} }']),

@@ -87,7 +87,7 @@ function readRequirements(
   source: Source,
 ): ContainersRequirements {
   if (!Array.isArray(value) || value.length === 0) {
-    source.report(path, 'this is no list of requirements', 'write at least one: [{"type": "reject"}]');
+    source.report(path, 'this is not a list of requirements', 'write at least one: [{"type": "reject"}]');
     return { path, list: [] };
   }
   const list = value.map((entry: unknown, index) => readRequirement(entry, [...path, index], source));

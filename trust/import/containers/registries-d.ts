@@ -26,7 +26,7 @@ export function readRegistriesD(sources: readonly Source[]): RegistriesD {
     // Unlike policy.json, this file may have unknown fields.
     const root = recordOf(source.value);
     if (root === undefined) {
-      source.report([], 'this is no mapping', 'write default-docker: and docker:');
+      source.report([], 'this is not a mapping', 'write default-docker: and docker:');
       continue;
     }
     const own = root['default-docker'];
@@ -45,11 +45,11 @@ export function readRegistriesD(sources: readonly Source[]): RegistriesD {
 
 function readNamespace(value: unknown, path: readonly string[], source: Source): RegistryNamespace {
   const record = recordOf(value ?? {});
-  if (record === undefined) source.report(path, 'this is no mapping', 'write lookaside: URL');
+  if (record === undefined) source.report(path, 'this is not a mapping', 'write lookaside: URL');
   const text = (field: string): string | undefined => {
     const written = record?.[field];
     if (written !== undefined && written !== null && typeof written !== 'string')
-      source.report([...path, field], `\`${field}\` is no text`, 'write a URL');
+      source.report([...path, field], `\`${field}\` is not text`, 'write a URL');
     return typeof written === 'string' && written !== '' ? written : undefined;
   };
   const lookaside = text('lookaside') ?? text('sigstore');

@@ -84,7 +84,7 @@ async function mapSignedBy(
   // There, a plain path is not a URL, and fails.
   const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside)
     ? parseLookaside(lookaside, '/')
-    : { problem: 'it is no URL' };
+    : { problem: 'it is not a URL' };
   if ('problem' in store) return unmapped(`the lookaside ${lookaside} cannot be used: ${store.problem}`);
   const { names, contents } = await collect(requirement.keys, '.gpg', files);
   if (names.length === 0) return unmapped('it names no keys, so no signature is accepted');

@@ -65,7 +65,7 @@ function createSource(value: unknown, file: string, document: Document | undefin
     record(part, path, known) {
       const record = recordOf(part);
       if (record === undefined) {
-        report(path, 'this is no object', `write an object with ${known.join(', ')}`);
+        report(path, 'this is not an object', `write an object with ${known.join(', ')}`);
         return undefined;
       }
       for (const key of Object.keys(record))

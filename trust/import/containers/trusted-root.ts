@@ -40,7 +40,7 @@ export function makeTrustedRoot(rekorKeys: readonly Buffer[], authorities: reado
 function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: string } {
   const key = parsePublicKey('rekor', pem.toString('latin1'));
   if ('problem' in key)
-    throw new Error('a Rekor key is no PEM public key', { cause: new Error(key.problem) });
+    throw new Error('a Rekor key is not a PEM public key', { cause: new Error(key.problem) });
   const details = curves[keyObjectOf(key).asymmetricKeyDetails?.namedCurve ?? ''];
   if (details === undefined)
     throw new Error('a Rekor key is not ECDSA, which the image library demands, too');

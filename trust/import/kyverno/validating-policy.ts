@@ -103,7 +103,7 @@ function demandOf(validation: Json, path: Path, context: Context): Json | undefi
     (sign === '==' && count < names.length) ||
     new Set(names).size < names.length
   )
-    return report(`"${sign ?? ''} ${number}" of ${names.length} attestors is no requirement`);
+    return report(`"${sign ?? ''} ${number}" of ${names.length} attestors is not a requirement`);
   const attestors = names.map((name) => attestorNamed(name, context));
   if (attestors.includes(undefined)) return undefined;
   const type = attestation === undefined ? undefined : typeNamed(attestation, context);

@@ -132,7 +132,7 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       [],
     ],
     ['warn', key.replace('spec:\n', 'spec:\n  mode: warn\n'), /"mode":"report"/, []],
-    ['an unknown mode', key.replace('spec:\n', 'spec:\n  mode: perhaps\n'), /"deny"/, [/no known mode/]],
+    ['an unknown mode', key.replace('spec:\n', 'spec:\n  mode: perhaps\n'), /"deny"/, [/not a known mode/]],
     [
       'a policy in CUE',
       key.replace('spec:\n', 'spec:\n  policy: { type: cue, data: x }\n'),

@@ -130,7 +130,7 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
       became,
     );
   if (spec['mode'] !== undefined && spec['mode'] !== 'enforce' && spec['mode'] !== 'warn')
-    tellUnmapped(importing, [...path, 'mode'], `${JSON.stringify(spec['mode'])} is no known mode`, became);
+    tellUnmapped(importing, [...path, 'mode'], `${JSON.stringify(spec['mode'])} is not a known mode`, became);
   return importing.unmapped.length === reported ? undefined : 'a part of the policy has no counterpart';
 }
 

@@ -9,7 +9,7 @@ import { parseImagePattern } from '../../requirements/image-pattern.ts';
 export function patternsOfGlob(
   glob: string,
 ): { readonly patterns: readonly string[] } | { readonly problem: string } {
-  if (!/^[a-zA-Z0-9_:/*.-]+$/.test(glob)) return { problem: 'it is no glob' };
+  if (!/^[a-zA-Z0-9_:/*.-]+$/.test(glob)) return { problem: 'it is not a glob' };
   const whole = glob === '*' ? 'index.docker.io/library/*' : glob === '*/*' ? 'index.docker.io/*/*' : glob;
   const segments = whole.split('/');
   if (

@@ -134,7 +134,7 @@ describe('revocation lists', () => {
     ['for authorities only', () => judged(list([scope(2)])), 'unknown'],
     ['for users only', () => judged(list([scope(1)])), 'good'],
     ['indirect', () => judged(list([scope(4)])), 'unknown'],
-    ['a scope of 01, which is no boolean', () => judged(list([scope(1, 0x01)])), 'unknown'],
+    ['a scope of 01, which is not a boolean', () => judged(list([scope(1, 0x01)])), 'unknown'],
     [
       'a serial number that is revoked, with a byte too many',
       () => judged(list(plain, [padded()])),

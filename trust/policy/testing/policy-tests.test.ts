@@ -132,7 +132,7 @@ const broken: readonly (readonly [what: string, cases: string, says: RegExp, mor
   [
     'a day that is none',
     '  - { name: c, image: r.example/a:1, now: 2026-02-30, expect: deny }\n',
-    /no day of the calendar/,
+    /not a day of the calendar/,
   ],
   [
     'a key that the policy does not name',

@@ -282,7 +282,7 @@ function instantAt(
     problem(
       { document, problems },
       path,
-      `"${value}" is no day of the calendar`,
+      `"${value}" is not a day of the calendar`,
       'write a time, such as 2026-01-31T12:00:00Z',
     );
   return instant === undefined ? undefined : new Date(instant);

@@ -158,7 +158,7 @@ for (const [uri, says] of [
   ['pkcs11:object=%zz?module-path=/m.so', /percent-encoded/],
   ['pkcs11:object=k;type=public?module-path=/m.so', /type is not "private"/],
   ['pkcs11:object=k;library=x?module-path=/m.so', /"library", which is not known/],
-  ['pkcs11:object=k?module-path=/m.so&pin-source=|secret', /pin-source is no file/],
+  ['pkcs11:object=k?module-path=/m.so&pin-source=|secret', /pin-source is not a file/],
   ['file:/k', /does not begin with/],
 ] as const) {
   test(`${uri} is refused: ${String(says)}`, () => {

@@ -70,13 +70,13 @@ export function parsePkcs11Uri(text: string): Pkcs11Uri {
     throw fail('it names no module by its whole path', form);
   if ((words('type') ?? 'private') !== 'private') throw fail('its type is not "private"', form);
   const slot = words('slot-id');
-  if (slot !== undefined && !/^\d{1,9}$/.test(slot)) throw fail('its slot-id is no number', form);
+  if (slot !== undefined && !/^\d{1,9}$/.test(slot)) throw fail('its slot-id is not a number', form);
   const id = attributes.get('id');
   if (words('object') === undefined && id === undefined)
     throw fail('it names no key: neither object nor id', form);
   const pinFile = words('pin-source')?.replace(/^file:(\/\/)?/, '');
   if (pinFile !== undefined && (pinFile === '' || pinFile.startsWith('|')))
-    throw fail('its pin-source is no file', form);
+    throw fail('its pin-source is not a file', form);
   return {
     modulePath,
     ...optional('token', words('token')),
