@@ -19,6 +19,17 @@ import { applyGroup, listGroups } from './operate.ts';
 
 describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-node-claim-'));
+  const group: Parameters<typeof applyGroup>[1] = {
+    name: 'web',
+    selector: { names: ['n1'] },
+    rollout: {
+      maxUnavailable: 1,
+      pauseSeconds: 0,
+      deadlineSeconds: 60,
+      gate: { healthySeconds: 0, daemonReady: false },
+    },
+    state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': 70 } }, []),
+  };
   let members: EtcdMember[] = [];
   let client: EtcdClient;
   const open = (): EtcdClient => openEtcd({ endpoints: members.map(({ endpoint }) => endpoint) });
@@ -26,17 +37,7 @@ describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => 
     members = startEtcdMembers({ folder, port: 2379 });
     client = open();
     await eventually('etcd answers', async () => (await client.list('/')).pairs.length === 0);
-    await applyGroup(client, {
-      name: 'web',
-      selector: { names: ['n1'] },
-      rollout: {
-        maxUnavailable: 1,
-        pauseSeconds: 0,
-        deadlineSeconds: 60,
-        gate: { healthySeconds: 0, daemonReady: false },
-      },
-      state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': 70 } }, []),
-    });
+    await applyGroup(client, group);
   });
   after(async () => {
     client.close();
@@ -96,6 +97,19 @@ describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => 
     assert.equal(await writesOf(now).register('web'), true);
     await assert.rejects(claimName(client, { name: 'n2', identity: 'b', lease }), {
       code: 'NODE_NAME_TAKEN',
+    });
+  });
+
+  it('is claimed again when its key was deleted while the lease lives', async (t) => {
+    const { member } = agent(t, 'a');
+    await eventually('it has the name', async () => (await client.get(agentKey('n1'))) !== undefined);
+    assert.ok(await client.transact([], [{ deleteRange: { key: agentKey('n1') } }]));
+    // A new attempt makes it write.
+    await applyGroup(client, { ...group, rollout: { ...group.rollout, deadlineSeconds: 61 } });
+    await eventually(`it has the name again: ${member.status()}`, async () => {
+      const [web] = await listGroups(client, 'web');
+      const isChanging = web?.nodes.some(({ phase }) => phase === 'changing') === true;
+      return isChanging && (await client.get(agentKey('n1')))?.value.toString() === 'a';
     });
   });
 

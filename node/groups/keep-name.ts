@@ -21,10 +21,11 @@ const claimAgainMs = 1000;
 /** etcd ends a lease up to some seconds late. */
 const leaseEndMs = 10_000;
 
-/** The name of a node, which one agent has at a time: two would undo what the other one says and does. */
+/** The name of a node, which one agent has at a time: two would undo each other's changes. */
 interface KeptName {
   /**
-   * Returns the writes of the agent that has the name, and claims the name for a lease first if necessary.
+   * Returns the writes of the agent that has the name, and claims the name for a lease first if necessary:
+   * for a new lease, and after a write that etcd refused.
    * Undefined: another agent has it.
    * @throws PortcullisError OVERLAY_ETCD_*
    */
@@ -43,15 +44,20 @@ export function keepName(
   let writes: MemberWrites | undefined;
   let takenSince: number | undefined;
   let againAt = -Infinity;
+  /** A write was refused. Its comparisons include the claim, which may be gone while its lease lives. */
+  let isDoubtful = false;
   const revision = (): string => node.desired()?.revision ?? '';
   return {
     refused: refusal.promise,
     async writes(lease) {
-      if (writes !== undefined && claimedFor === lease) return writes;
+      if (writes !== undefined && claimedFor === lease && !isDoubtful) return writes;
       if (performance.now() < againAt) return undefined;
       try {
         const claim = await claimName(client, { name, identity, lease });
-        writes = memberWrites({ client, name, labels, claim, revision });
+        isDoubtful = false;
+        writes = withRefusals(memberWrites({ client, name, labels, claim, revision }), () => {
+          isDoubtful = true;
+        });
         [claimedFor, takenSince] = [lease, undefined];
         return writes;
       } catch (thrown) {
@@ -65,5 +71,21 @@ export function keepName(
         return undefined;
       }
     },
+  };
+}
+
+/** Returns the writes, and calls `onRefused` after each that changed nothing. */
+function withRefusals(writes: MemberWrites, onRefused: () => void): MemberWrites {
+  const watched = async (write: Promise<boolean>): Promise<boolean> => {
+    const done = await write;
+    if (!done) onRefused();
+    return done;
+  };
+  return {
+    register: (...of) => watched(writes.register(...of)),
+    take: (...of) => watched(writes.take(...of)),
+    bind: (...of) => watched(writes.bind(...of)),
+    leave: (...of) => watched(writes.leave(...of)),
+    drop: (...of) => watched(writes.drop(...of)),
   };
 }
