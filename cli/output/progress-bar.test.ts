@@ -34,6 +34,11 @@ test('a command without bytes to transfer is complete', () => {
   assert.match(barLine('pulled', nothing, 80, false), /^pulled {2}#{24} {2}100 %/u);
 });
 
+test('tabs, line ends and colours of a note do not reach the terminal', () => {
+  const line = barLine('pulled', { ...half, note: 'a\tb\nc\u001b[31md' }, 120, true);
+  assert.match(line, /s left {2}a\?b\?c\?\[31md$/u);
+});
+
 test('a line is narrower than the terminal and holds no control character, whatever the note', () => {
   const state = fc.record({
     bytes: fc.nat(),

@@ -1,6 +1,6 @@
 import { createLogUpdate } from 'log-update';
 import { duration } from './duration.ts';
-import { printableText } from './printable.ts';
+import { printable } from './printable.ts';
 import { size } from './size.ts';
 import { textWidth } from './terminal.ts';
 import type { Paper } from './terminal.ts';
@@ -49,7 +49,7 @@ export function barLine(done: string, advance: Advance, width: number, unicode: 
   }
   const left = width - 1 - textWidth(line) - 2;
   if (note === undefined || left < leastNote) return line;
-  return `${line}  ${cut(printableText(note).replaceAll('\n', '?'), left, unicode)}`;
+  return `${line}  ${cut(printable(note), left, unicode)}`;
 }
 
 function cut(text: string, columns: number, unicode: boolean): string {
