@@ -138,3 +138,13 @@ test('peer rules that the kernel refused are replaced beside a copy of the table
     [[], ['bridge portcullis_rules', 'inet portcullis_rules'], [...own.slice(2).map((t) => `${t}_copy`)]],
   );
 });
+
+test('copies that the kernel does not delete at first are deleted by the next look', () => {
+  const { rules, existing, refuseNext } = model(...own);
+  refuseNext((replaced) => replaced.length > 0 && replaced.every(isCopy));
+  rules.rebuild();
+  assert.ok([...existing].some(isCopy), 'the rules are in force, and the copies as well');
+  rules.lookAfter();
+  assert.deepEqual([...existing].sort(), [...own].sort());
+  assert.equal(rules.repairs(), 0);
+});

@@ -60,18 +60,41 @@ const turnsToTidy = 120;
 
 const none: RuleRequests = { preparation: [], requests: [], cleanup: [] };
 
-/** If the kernel refuses the requests, the copies go, too: they would deny what the tables grant later. */
-function apply(kernel: Pick<HostKernel, 'rules'>, { preparation, requests, cleanup }: RuleRequests): void {
-  try {
-    kernel.rules(preparation);
-    kernel.rules(requests);
-  } finally {
-    kernel.rules(cleanup);
-  }
+/** Applies replacements of tables, and deletes each copy, also when the kernel refuses at first. */
+function createReplacements({ kernel, log }: Pick<RulesDeps, 'kernel' | 'log'>) {
+  let copies: readonly Request[] = [];
+  /** The tables are in force when this fails. Copies that stay would deny what the tables grant later. */
+  const deleteCopies = (): void => {
+    try {
+      kernel.rules(copies);
+      copies = [];
+    } catch (thrown) {
+      log.warn({ why: reasonOf(thrown) }, 'copies of network rules could not be deleted; it is tried again');
+    }
+  };
+  return {
+    apply({ preparation, requests, cleanup }: RuleRequests): void {
+      // Each request once, however often the kernel refuses.
+      copies = [
+        ...new Map([...copies, ...cleanup].map((each) => [`${each.what} ${each.on}`, each])).values(),
+      ];
+      try {
+        kernel.rules(preparation);
+        kernel.rules(requests);
+      } finally {
+        deleteCopies();
+      }
+    },
+    /** Deletes copies that could not be deleted before. */
+    retry(): void {
+      if (copies.length > 0) deleteCopies();
+    },
+  };
 }
 
 export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
   const policy = createEnforcer(policies.peers);
+  const replacements = createReplacements({ kernel, log });
   /** Subnets that the current tables know. Undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
   /** What the kernel has not accepted yet. */
@@ -102,7 +125,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     const ofPeers = policy.restart(live.flatMap((record) => openPod(record) ?? []));
     const isReplaced = [...tables, ...routedTables, ...policyTables].some(exists);
     const both = (part: keyof RuleRequests): Request[] => [...ofLinks[part], ...ofPeers[part]];
-    apply(kernel, {
+    replacements.apply({
       preparation: isReplaced ? both('preparation') : [],
       requests: both('requests'),
       cleanup: isReplaced ? both('cleanup') : [],
@@ -115,7 +138,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
 
   const send = (ofPolicy: RuleRequests = none, others: readonly Request[] = []): void =>
-    apply(kernel, { ...ofPolicy, requests: [...others, ...ofPolicy.requests] });
+    replacements.apply({ ...ofPolicy, requests: [...others, ...ofPolicy.requests] });
 
   const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
     if (!isKnown(record)) return rebuildRules();
@@ -166,6 +189,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       if (turns % turnsToTidy === 0) policy.tidy();
     },
     lookAfter() {
+      replacements.retry();
       if (outline === undefined) return;
       const own = [...tables, ...(outline.has('routed') ? routedTables : [])];
       const isWhole = (table: Table, rules: ConstantRules): boolean =>
