@@ -2,7 +2,7 @@ import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
 import type { Backend, ServicePort } from '../model/model.ts';
 import { inOwnOrder } from '../slots/part.ts';
-import { mostSlots } from '../slots/sizes.ts';
+import { mostSlots, usualSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
 
 /**
@@ -88,22 +88,36 @@ interface PortPlace {
 
 const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.includes(':');
 
-/**
- * The most endpoints of a port and family that get new connections from one node, with either balancer. Other
- * nodes use the others.
- */
-export const mostTaking = mostSlots;
+/** Slots of all virtual servers of a service together: each takes a hundred bytes of the kernel. */
+const slotsOfService = 1_048_576;
 
 /**
- * @param local only endpoints of this node count, for a `Local` traffic policy
- * @param crowded called for each port that has more endpoints than {@link mostTaking}
+ * Returns the most endpoints of a port and family that get new connections from one node, with either
+ * balancer. Other nodes use the others.
+ * @param servers the number of virtual servers of the service
  */
+export function mostTakingOf(servers: number, candidates: readonly Candidate[]): number {
+  if (servers * mostSlots > slotsOfService) return usualSlots;
+  // A service with endpoints of both families has room for half as many of each.
+  const isDual = candidates.some(isIpv6) && !candidates.every(isIpv6);
+  return isDual ? maxBackends / 2 : maxBackends;
+}
+
+export interface Selection {
+  /** Only endpoints of this node count, for a `Local` traffic policy. */
+  readonly local: boolean;
+  /** See {@link mostTakingOf}. */
+  readonly most: number;
+  /** Called for each port that has more endpoints than `most`. */
+  readonly crowded: (port: ServicePort, most: number) => void;
+}
+
+/** Returns the backends of a service on this node. */
 export function backendsOf(
   mapped: readonly MappedPort[],
   candidates: readonly Candidate[],
   place: Place,
-  local: boolean,
-  crowded: (port: ServicePort) => void,
+  selection: Selection,
 ): readonly Backend[] {
   /** By address, then by port. */
   const found = new Map<string, Map<string, PortPlace[]>>();
@@ -115,7 +129,7 @@ export function backendsOf(
     const six = offers.filter(({ candidate }) => isIpv6(candidate));
     const four = six.length === 0 ? offers : offers.filter(({ candidate }) => !isIpv6(candidate));
     for (const own of [four, six])
-      for (const [{ candidate, number }, isNew] of served(own, port, place, local, crowded)) {
+      for (const [{ candidate, number }, isNew] of served(own, port, place, selection)) {
         const ports = found.get(candidate.address) ?? new Map<string, PortPlace[]>();
         found.set(candidate.address, ports);
         const places = ports.get(port.name) ?? [];
@@ -157,8 +171,7 @@ function served(
   offers: readonly Offer[],
   port: ServicePort,
   place: Place,
-  local: boolean,
-  crowded: (port: ServicePort) => void,
+  { local, most, crowded }: Selection,
 ): Iterable<readonly [Offer, boolean]> {
   if (!local && offers.length <= fewOffers && offers.every(isUsual))
     return offers.map((offer) => [offer, true]);
@@ -168,7 +181,7 @@ function served(
   const all = new Set(
     ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell),
   );
-  const usable = all.size <= mostTaking ? all : ownPart([...all], place, () => crowded(port));
+  const usable = all.size <= most ? all : ownPart([...all], place, most, () => crowded(port, most));
   // UDP has no end of a connection: a client whose endpoint does not serve must get another one, if there is
   // any.
   const movesOn = port.protocol === 'udp' && offers.some(({ candidate }) => candidate.serving);
@@ -206,11 +219,11 @@ const idOf = ({ candidate: { address }, number }: Offer): string => `${address} 
  * Returns the offers that get connections from this node if there are too many. An endpoint that is in two
  * slices while it moves counts once.
  */
-function ownPart(all: readonly Offer[], place: Place, crowded: () => void): ReadonlySet<Offer> {
+function ownPart(all: readonly Offer[], place: Place, most: number, crowded: () => void): ReadonlySet<Offer> {
   const ids = new Set(all.map(idOf));
-  if (ids.size <= mostTaking) return new Set(all);
+  if (ids.size <= most) return new Set(all);
   crowded();
-  const part = new Set(inOwnOrder(ids, place.nodeName).slice(0, mostTaking));
+  const part = new Set(inOwnOrder(ids, place.nodeName).slice(0, most));
   return new Set(all.filter((offer) => part.has(idOf(offer))));
 }
 

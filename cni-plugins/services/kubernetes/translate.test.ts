@@ -148,7 +148,7 @@ test('which endpoints take new connections, and which keep those that they have'
 });
 
 test('if there are more endpoints than a virtual server takes, each node has its part, which hardly changes when one comes or goes', () => {
-  const addresses = Array.from({ length: 600 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+  const addresses = Array.from({ length: 2000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
   const over = (count: number, where: Place = place): Translation =>
     translated(
       {},
@@ -162,26 +162,40 @@ test('if there are more endpoints than a virtual server takes, each node has its
     inside(translation)
       .backends.filter(({ weight }) => weight !== 0)
       .map(({ address }) => address);
-  const here = taking(over(600));
-  assert.equal(here.length, 256);
-  assert.equal(inside(over(600)).backends.length, 600, 'the others keep the connections that they have');
-  assert.deepEqual(over(600).notes, [
-    'more than 256 endpoints of port 80/tcp are ready: 256 of them get connections from this node, others from other nodes',
+  const here = taking(over(2000));
+  assert.equal(here.length, 1024);
+  assert.deepEqual(over(2000).notes, [
+    'more than 1024 endpoints of port 80/tcp are ready: 1024 of them get connections from this node, others from other nodes',
   ]);
-  const before = taking(over(599));
+  const before = taking(over(1999));
   assert.ok(here.filter((each) => !before.includes(each)).length <= 1, 'one more takes the place of one');
   const reached = new Set(
-    Array.from({ length: 20 }, (_, node) => taking(over(600, { nodeName: `node-${node}` }))).flat(),
+    Array.from({ length: 20 }, (_, node) => taking(over(2000, { nodeName: `node-${node}` }))).flat(),
   );
-  assert.equal(reached.size, 600, 'all of them are reached from some node');
-  assert.deepEqual([over(256).notes, taking(over(256)).length], [[], 256]);
+  assert.equal(reached.size, 2000, 'all of them are reached from some node');
+  assert.deepEqual([over(1024).notes, taking(over(1024)).length], [[], 1024]);
+});
+
+test('a service with many addresses and ports uses fewer endpoints of each, and keeps the connections of the others', () => {
+  const addresses = Array.from({ length: 300 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+  const externalIPs = Array.from({ length: 1500 }, (_, index) => `198.18.${index >> 8}.${index & 255}`);
+  const { services, notes } = translated({ spec: { externalIPs } }, [
+    slice(addresses.map((each) => endpoint(each))),
+  ]);
+  const [own, external] = services.map(({ backends }) => backends);
+  assert.equal(own?.filter(({ weight }) => weight !== 0).length, 300);
+  assert.equal(external?.filter(({ weight }) => weight !== 0).length, 256);
+  assert.equal(external?.length, 300);
+  assert.deepEqual(notes, [
+    'more than 256 endpoints of port 80/tcp are ready: 256 of them get connections from this node, others from other nodes',
+  ]);
 });
 
 test('if there are more endpoints than a service may have, those that get connections stay', () => {
   const many = Array.from({ length: 3000 }, (_, index) => endpoint(`10.${index >> 8}.0.${index & 255}`));
   const { backends } = inside(translated({}, [slice(many)]));
   assert.equal(backends.length, 1024);
-  assert.equal(backends.filter(({ weight }) => weight !== 0).length, 256);
+  assert.equal(backends.filter(({ weight }) => weight !== 0).length, 1024);
 });
 
 test('Local policies take the endpoints of this node, those that end where no other is left', () => {
@@ -802,7 +816,7 @@ test('a service costs in proportion to its ports and to its endpoints', async ()
     ],
     endpoints: [2000, (n) => [readService(service({}))!, slicesOf([slice(endpointsOf(n))])]],
     'numbers of one address': [
-      500,
+      1500,
       (n) => [
         readService(service({}))!,
         slicesOf(

@@ -4,7 +4,7 @@ import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresse
 import { wrongAddress } from '../description/parts.ts';
 import { maxSourceRanges } from '../description/schema.ts';
 import type { Scheduler, Service, ServicePort } from '../model/model.ts';
-import { backendsOf, mostTaking, withinReach } from './endpoints.ts';
+import { backendsOf, mostTakingOf, withinReach } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { slicePort } from './objects.ts';
 import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects.ts';
@@ -118,8 +118,8 @@ function translated(
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
   const ports = mapped.map(({ port }) => port);
-  const crowded = ({ port, protocol }: ServicePort): void => {
-    const note = `more than ${mostTaking} endpoints of port ${port}/${protocol} are ready: ${mostTaking} of them get connections from this node, others from other nodes`;
+  const crowded = ({ port, protocol }: ServicePort, most: number): void => {
+    const note = `more than ${most} endpoints of port ${port}/${protocol} are ready: ${most} of them get connections from this node, others from other nodes`;
     if (!notes.includes(note)) notes.push(note);
   };
   const common = {
@@ -137,7 +137,11 @@ function translated(
     externalAddresses: [],
     ports: ports.map(({ nodePort: _nodePort, ...port }) => port),
     sourceAddress: 'keep',
-    backends: backendsOf(mapped, candidates, place, service.internalLocal, crowded),
+    backends: backendsOf(mapped, candidates, place, {
+      local: service.internalLocal,
+      most: mostTakingOf(ports.length * service.clusterIPs.length, candidates),
+      crowded,
+    }),
   };
   // Node ports of both families, or at each address.
   const nodeAddresses = nodeAddressesOf(ports, place, notes);
@@ -171,7 +175,14 @@ function translated(
     ports,
     // A backend on another node would answer the client directly unless it sees this node as its client.
     sourceAddress: service.externalLocal ? 'keep' : 'masquerade',
-    backends: backendsOf(mapped, candidates, place, service.externalLocal, crowded),
+    backends: backendsOf(mapped, candidates, place, {
+      local: service.externalLocal,
+      most: mostTakingOf(
+        ports.length * (externalAddresses.length + restricted.size + nodePlaces),
+        candidates,
+      ),
+      crowded,
+    }),
   };
   return { services: [inside, outside], notes };
 }

@@ -97,10 +97,10 @@ test('a member that is not ready yet holds the address and is not a backend', ()
 });
 
 test('if there are more members than can be balanced, each host balances a part of each family', () => {
-  const members = Array.from({ length: 300 }, (_, index) =>
+  const members = Array.from({ length: 600 }, (_, index) =>
     member({ ports: ['80'] }, [
       `10.0.${1 + (index >> 8)}.${index & 255}`,
-      ...(index >= 50 ? [`fd00::${index.toString(16)}`] : []),
+      ...(index >= 100 ? [`fd00::${index.toString(16)}`] : []),
     ]),
   );
   const crowded = (some: readonly Member[]): boolean | undefined => servicesOf(some).map(isCrowded)[0];
@@ -108,10 +108,10 @@ test('if there are more members than can be balanced, each host balances a part 
     (balanced(members, ['10.0.0.9', 'fd00::9'], host)[0]?.backends ?? [])
       .map(({ address }) => address)
       .filter((address) => address.includes(':') === (family === 6));
-  assert.deepEqual([balancedBy('one', 4).length, balancedBy('one', 6).length], [256, 250]);
+  assert.deepEqual([balancedBy('one', 4).length, balancedBy('one', 6).length], [512, 500]);
   const hosts = ['one', 'two', 'three', 'four', 'five', 'six'];
-  assert.equal(new Set(hosts.flatMap((host) => balancedBy(host, 4))).size, 300, 'nobody is left out by all');
-  assert.deepEqual([crowded(members), crowded(members.slice(0, 256))], [true, false]);
+  assert.equal(new Set(hosts.flatMap((host) => balancedBy(host, 4))).size, 600, 'nobody is left out by all');
+  assert.deepEqual([crowded(members), crowded(members.slice(0, 512))], [true, false]);
   assert.equal(crowded(members.map((each) => ({ ...each, mode: 'dnsrr' }))), false, 'a name has them all');
 });
 

@@ -2,9 +2,9 @@ import type { NetworkName } from '../../database/endpoint-names.ts';
 import { namesAt } from '../../database/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules, whyClosed } from '../../spec/service-rules.ts';
+import { maxBackends } from '../description/schema.ts';
 import type { Backend, Service, ServicePort } from '../model/model.ts';
 import { inOwnOrder } from '../slots/part.ts';
-import { mostSlots } from '../slots/sizes.ts';
 import { memberNames } from '../../database/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
 
@@ -24,10 +24,10 @@ export const ingressNameOf = (service: Pick<NetworkService, 'network' | 'name'>)
 export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => first.mode;
 
 /**
- * The most addresses of a family that get connections, with either balancer. A refused service would keep the
- * addresses of members that left.
+ * The most addresses of a family that get connections: with both families as many as a service may have. A
+ * refused service would keep the addresses of members that left.
  */
-export const mostBalanced = mostSlots;
+export const mostBalanced = maxBackends / 2;
 
 /** Whether there are more addresses than that. Each host then balances a different part. */
 export const isCrowded = (service: NetworkService): boolean =>

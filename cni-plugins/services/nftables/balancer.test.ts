@@ -439,11 +439,15 @@ if (inPrivateNetns(import.meta.filename)) {
   test('a server that nf_tables cannot serve is refused with the name of the field', () => {
     opened((balancer) => {
       assert.equal(balancer.refuse(server(1, { forwarding: 'dsr' }))?.field, 'forwarding');
-      assert.equal(balancer.refuse(server(1, { destinations: backends(4, 257) }))?.field, 'backends');
+      assert.equal(balancer.refuse(server(1, { destinations: backends(4, 1025) }))?.field, 'backends');
+      assert.equal(
+        balancer.refuse(server(1, { scheduler: 'maglev', destinations: backends(4, 1022) }))?.field,
+        'backends',
+      );
       assert.equal(
         balancer.refuse(
           server(1, {
-            destinations: backends(4, 300).map((each, index) => ({ ...each, weight: index < 256 ? 1 : 0 })),
+            destinations: backends(4, 1100).map((each, index) => ({ ...each, weight: index < 1024 ? 1 : 0 })),
           }),
         ),
         undefined,
@@ -452,7 +456,26 @@ if (inPrivateNetns(import.meta.filename)) {
         balancer.refuse(server(1, { persistenceSeconds: 400 * 86_400 }))?.field,
         'persistenceSeconds',
       );
-      balancer.reconcile([server(1, { destinations: backends(4, 256) })]);
+      for (const family of [4, 6] as const) {
+        balancer.reconcile([]);
+        for (const count of [256, 257, 1000, 1024, 1023, 12])
+          for (const scheduler of [
+            'rr',
+            'sh',
+            'lc',
+            ...(count < 1022 ? (['maglev'] as const) : []),
+          ] as const) {
+            const many = server(1, {
+              scheduler,
+              family,
+              ...(family === 6 && { address: 'fd00::99' }),
+              destinations: backends(family, count),
+            });
+            balancer.change([many], []);
+            assert.equal(balancer.reconcile([many]), 0, `${family} ${scheduler} ${count}`);
+            balancer.tick();
+          }
+      }
       balancer.removeAll();
     });
   });

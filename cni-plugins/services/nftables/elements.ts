@@ -138,7 +138,8 @@ function slotChanges(
   changes: ElementChange[],
 ): void {
   const [was, is] = [before?.plan, after?.plan];
-  const same = was?.size === is?.size;
+  // Tables of different lengths in one map: the elements of slots that keep their owner stay.
+  const same = was !== undefined && is !== undefined && slotMap(was.size) === slotMap(is.size);
   const values = new Map<string, Buffer>();
   const valueOf = (name: string): Buffer => {
     const known = values.get(name) ?? destinationBytes(name);

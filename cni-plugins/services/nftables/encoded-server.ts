@@ -15,8 +15,8 @@ import { slotMap } from './rules.ts';
  */
 export type EncodedServer = string;
 
-/** The longest elements are those of IPv6: a lead of 108 bytes, and 256 slots of 68 bytes. */
-const scratch = Buffer.allocUnsafeSlow(32 * 1024);
+/** The longest elements are those of IPv6: a lead of 108 bytes, and 1024 slots of 68 bytes. */
+const scratch = Buffer.allocUnsafeSlow(72 * 1024);
 
 export function encodedServer(existing: Standing): EncodedServer {
   const { key, plan } = existing;
@@ -34,6 +34,21 @@ export function encodedServer(existing: Standing): EncodedServer {
     end = writePlainElement(scratch, end, slotKey, value);
   }
   return scratch.toString('latin1', 0, end);
+}
+
+/** Returns the length of the element that begins at `from`: a netlink attribute begins with its length. */
+const elementLength = (server: EncodedServer, from: number): number =>
+  server.charCodeAt(from) | (server.charCodeAt(from + 1) << 8);
+
+/** Returns the end of the elements from `from` on that fit one message. */
+function endOfMessage(server: EncodedServer, from: number): number {
+  if (server.length - from <= elementBytesPerMessage) return server.length;
+  let end = from;
+  for (;;) {
+    const next = end + elementLength(server, end);
+    if (next - from > elementBytesPerMessage || next > server.length || next === end) return end;
+    end = next;
+  }
 }
 
 /** Gathers encoded servers into few messages. */
@@ -77,12 +92,16 @@ export function createElementMessages(table: Table): ElementMessages {
 
   return {
     add(server, kind, size) {
-      const leadLength = server.charCodeAt(0) | (server.charCodeAt(1) << 8);
+      const leadLength = elementLength(server, 0);
       const lead = roomFor(kind, leadLength);
       lead.used += lead.bytes.write(server.slice(0, leadLength), lead.used, 'latin1');
-      if (size === undefined || server.length === leadLength) return;
-      const slots = roomFor(slotMap(size), server.length - leadLength);
-      slots.used += slots.bytes.write(server.slice(leadLength), slots.used, 'latin1');
+      if (size === undefined) return;
+      for (let from = leadLength; from < server.length;) {
+        const end = endOfMessage(server, from);
+        const slots = roomFor(slotMap(size), end - from);
+        slots.used += slots.bytes.write(server.slice(from, end), slots.used, 'latin1');
+        from = end;
+      }
     },
     addKey(set, key) {
       const own = roomFor(set, 64);

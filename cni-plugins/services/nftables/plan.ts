@@ -1,7 +1,7 @@
 import type { Refusal, VirtualServer } from '../model/model.ts';
-import { maglevTable } from '../slots/maglev.ts';
+import { maglevSizesFor, maglevTable, mostMaglevSlots } from '../slots/maglev.ts';
 import { inTurn, keepingOwners } from '../slots/orders.ts';
-import { mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor } from '../slots/sizes.ts';
+import { mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor, usualSlots } from '../slots/sizes.ts';
 import type { SlotSize, Weighted } from '../slots/sizes.ts';
 import type { Mode } from './rules.ts';
 
@@ -26,6 +26,7 @@ export interface Plan {
 /** Returns why nf_tables cannot serve it, or undefined if it can. */
 export function refusalOf({
   forwarding,
+  scheduler,
   destinations,
   persistenceSeconds,
 }: VirtualServer): Refusal | undefined {
@@ -35,10 +36,11 @@ export function refusalOf({
       why: 'nf_tables translates addresses in both directions and cannot let a backend answer the client directly (dsr): IPVS can',
     };
   const weighted = destinations.filter(({ weight }) => weight > 0).length;
-  if (weighted > mostSlots)
+  const most = scheduler === 'maglev' ? mostMaglevSlots : mostSlots;
+  if (weighted > most)
     return {
       field: 'backends',
-      why: `nf_tables spreads connections over ${mostSlots} slots, and ${weighted} backends have a weight: IPVS takes more`,
+      why: `nf_tables spreads connections over ${most} slots, and ${weighted} backends have a weight: IPVS takes more`,
     };
   if (persistenceSeconds !== undefined && persistenceSeconds > longestHold)
     return { field: 'persistenceSeconds', why: `nf_tables remembers a client for ${longestHold} s at most` };
@@ -73,10 +75,18 @@ export function planOf(
   } as const;
   if (server.scheduler === 'maglev') {
     const draw = server.clientAffinity ? 'maglevclient' : 'maglevclientport';
-    return { ...common, size: mostSlots, draw, slots: maglevTable(all) };
+    const { table, map } = maglevSizesFor(all.length);
+    return { ...common, size: map, draw, slots: maglevTable(all, table) };
   }
   // The weights of `lc` change each second, so an approximation is enough.
-  const size = (): SlotSize => (weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots);
+  const size = (): SlotSize =>
+    weights === undefined
+      ? sizeFor(all)
+      : all.length <= 16
+        ? 64
+        : all.length <= usualSlots
+          ? usualSlots
+          : mostSlots;
   const hashes = server.clientAffinity || server.scheduler === 'sh';
   // A client is held to a slot number, so the number and its owner should change as little as possible.
   if (hashes || server.persistenceSeconds !== undefined) {

@@ -33,8 +33,10 @@ import {
   restrictedRefuseChain,
   setsOf,
   slotMap,
+  slotSetOf,
   tableOf,
 } from './rules.ts';
+import { usualSlots } from '../slots/sizes.ts';
 import type { ChainRule, Mode } from './rules.ts';
 
 /** Our table as the kernel holds it, and the requests that create it. */
@@ -90,9 +92,14 @@ export const dropTable = (family: Family): Request[] => [
   deleteTable(tableOf(family)),
 ];
 
+/** No set of {@link createTable} has this number, which a batch uses once. */
+const lateSetId = 1000;
+
 export function makeMode(family: Family, number: number, mode: Mode): Request[] {
   const table = tableOf(family);
   return [
+    // An earlier version created a table without this map. The kernel accepts a map that exists already.
+    ...(mode.size > usualSlots ? [addSet(table, slotSetOf(family, mode.size), lateSetId)] : []),
     ...chainsOf(mode).map((name) => addChain(table, { name })),
     ...modeRulesOf(family, mode).map((rule) => ruleRequest(table, rule)),
     ...addElements(table, 'modes', [{ key: host32(number), value: { goto: chainOf(mode) } }]),

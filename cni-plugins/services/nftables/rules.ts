@@ -24,7 +24,7 @@ import {
 } from '../../../base/netlink/index.ts';
 import type { Chain, DataType, NamedSet, Table } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
-import { maglevSlots } from '../slots/maglev.ts';
+import { maglevSlotsIn } from '../slots/maglev.ts';
 import { mostSlots, slotSizes } from '../slots/sizes.ts';
 import {
   backendsSetOf,
@@ -46,7 +46,7 @@ import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules
 export interface Mode {
   /** Node ports are looked up without the address. */
   readonly at: 'address' | 'node';
-  /** Number of slots, 1 to 256. */
+  /** Number of slots, 1 to 1024. */
   readonly size: number;
   readonly draw: Draw;
   /** A client is remembered for this many seconds since its last new connection. */
@@ -151,22 +151,27 @@ const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 export const slotMap = (size: number): string =>
   `slots${slotSizes.find((each) => each >= size) ?? mostSlots}`;
 
+/** Returns the definition of {@link slotMap}. */
+export function slotSetOf(family: Family, size: number): NamedSet {
+  const { address } = layouts[family];
+  return {
+    name: slotMap(size),
+    key: [address, 'inet_proto', 'inet_service', 'mark'],
+    data: [address, 'inet_service'],
+  };
+}
+
 /** The most remembered clients: as many as connection tracking holds by default on a large host. */
 const mostHeld = 262_144;
 
 export function setsOf(family: Family): readonly NamedSet[] {
   const { address } = layouts[family];
   const server = [address, 'inet_proto', 'inet_service'] as const;
-  const destination = [address, 'inet_service'] as const;
   return [
     { name: 'servers', key: server, data: ['mark'] },
     { name: 'nodes', key: ['inet_proto', 'inet_service'], data: ['mark'] },
     { name: 'modes', key: ['mark'], data: 'verdict' },
-    ...slotSizes.map((size): NamedSet => ({
-      name: slotMap(size),
-      key: [...server, 'mark'],
-      data: destination,
-    })),
+    ...slotSizes.map((size) => slotSetOf(family, size)),
     // Maps to the slot, not the destination: if the destination is lost, the client goes to the new owner of
     // the slot.
     { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
@@ -358,7 +363,7 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
 function drawn({ draw, size }: Mode, width: number, slot: number): readonly Buffer[] {
   const after = slot + width;
   const client = register(0);
-  const modulus = draw.startsWith('maglev') ? maglevSlots : size;
+  const modulus = draw.startsWith('maglev') ? maglevSlotsIn(size) : size;
   if (draw === 'random') return [numbered('random', modulus, slot)];
   if (draw === 'client' || draw === 'maglevclient') return [hashed(client, 4 * width, modulus, slot)];
   if (draw === 'clientport' || draw === 'maglevclientport') {

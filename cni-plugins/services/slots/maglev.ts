@@ -1,13 +1,25 @@
 import { createHash } from 'node:crypto';
 import { largest } from '../../../base/lists/index.ts';
-import type { Weighted } from './sizes.ts';
+import { mostSlots, usualSlots } from './sizes.ts';
+import type { SlotSize, Weighted } from './sizes.ts';
 
 /**
- * Size of Maglev's table. It is a prime, so that every step visits every slot. It is the largest prime that
- * fits the largest map, and the same for any number of destinations, so that clients stay where they are when
- * the number changes.
+ * Size of Maglev's table for up to this many destinations. It is a prime, so that every step visits every
+ * slot: the largest one below {@link usualSlots}. It is the same for all these numbers, so that clients stay
+ * where they are when the number changes.
  */
 export const maglevSlots = 251;
+/** Size of Maglev's table for more destinations: the largest prime below {@link mostSlots}. */
+export const mostMaglevSlots = 1021;
+
+/** Returns the size of Maglev's table, and that of the map that has it. */
+export const maglevSizesFor = (destinations: number): { readonly table: number; readonly map: SlotSize } =>
+  destinations > maglevSlots
+    ? { table: mostMaglevSlots, map: mostSlots }
+    : { table: maglevSlots, map: usualSlots };
+
+/** Returns the size of the table in a map of this size. */
+export const maglevSlotsIn = (map: number): number => (map > usualSlots ? mostMaglevSlots : maglevSlots);
 
 /**
  * Consistent hashing by a lookup table (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load

@@ -3,9 +3,14 @@ import { largest } from '../../../base/lists/index.ts';
 /** Computes how many slots a virtual server gets, and how many each destination gets. */
 
 /** Sizes of a slot table for hashes. The slots of each table are in the smallest map that takes them. */
-export const slotSizes = [16, 64, 256] as const;
+export const slotSizes = [16, 64, 256, 1024] as const;
 export type SlotSize = (typeof slotSizes)[number];
-export const mostSlots = 256;
+export const mostSlots = 1024;
+/**
+ * A table has more slots than this only for more destinations than this: weights are never so important that
+ * every server of a host should take a thousand elements.
+ */
+export const usualSlots = 256;
 
 /** How far a destination's share of the slots may differ from its share of the weights. */
 const tolerance = 0.05;
@@ -73,17 +78,21 @@ const mostExact = 64;
 export function turnSizeFor(all: readonly Weighted[]): number {
   const divisor = all.reduce((found, { weight }) => greatestDivisor(found, weight), 0);
   const total = all.reduce((sum, { weight }) => sum + weight / divisor, 0);
-  return total <= mostExact ? total : sizeFor(all);
+  // A table of 1024 slots would give some of 700 equal destinations twice as many connections as others.
+  const most = all.length > usualSlots ? mostSlots : mostExact;
+  return total <= most ? total : sizeFor(all);
 }
 
 const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));
 
 /**
- * Returns the smallest size that meets all weights within 5 %. If no size does, returns the largest, which
- * comes nearest.
+ * Returns the smallest size that meets all weights within 5 %. If no size does, returns the one that comes
+ * nearest of those for this many destinations.
+ * @param all at most {@link mostSlots} destinations
  */
 export function sizeFor(all: readonly Weighted[]): SlotSize {
+  if (all.length > usualSlots) return mostSlots;
   const fits = (size: SlotSize): boolean =>
     all.length <= size && errorOf(all, sharesOf(all, size)) <= tolerance;
-  return slotSizes.find(fits) ?? mostSlots;
+  return slotSizes.find((size) => size >= usualSlots || fits(size)) ?? usualSlots;
 }

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { towardsLeast } from './least-connections.ts';
-import { maglevSlots, maglevTable } from './maglev.ts';
+import { maglevSizesFor, maglevSlots, maglevTable, mostMaglevSlots } from './maglev.ts';
 import { inTurn, keepingOwners } from './orders.ts';
-import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor } from './sizes.ts';
+import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor, usualSlots } from './sizes.ts';
 import type { Weighted } from './sizes.ts';
 
 const seed = {
@@ -32,11 +32,14 @@ test('the smallest size that meets the weights within 5 %', () => {
     [[100, 1], 256],
     [Array.from({ length: 16 }, () => 3), 16],
     [Array.from({ length: 256 }, () => 1), 256],
+    [[1000, 1], 256],
+    [Array.from({ length: 257 }, () => 1), 1024],
+    [Array.from({ length: 1024 }, () => 1), 1024],
   ];
   for (const [weights, size] of table) assert.equal(sizeFor(named(weights)), size, String(weights));
 });
 
-test('slots that are taken in turn are as few as meet the weights exactly, up to 64', () => {
+test('slots that are taken in turn are as few as meet the weights exactly, up to 64, or up to 1024 for many', () => {
   const table: readonly (readonly [weights: readonly number[], size: number])[] = [
     [[1], 1],
     [[7], 1],
@@ -47,6 +50,11 @@ test('slots that are taken in turn are as few as meet the weights exactly, up to
     [[63, 1], 64],
     [[64, 1], 64],
     [Array.from({ length: 65 }, () => 1), 256],
+    [Array.from({ length: 257 }, () => 3), 257],
+    [Array.from({ length: 700 }, () => 1), 700],
+    [Array.from({ length: 1024 }, () => 1), 1024],
+    [[...Array.from({ length: 300 }, () => 1), 100], 400],
+    [[...Array.from({ length: 300 }, () => 1), 1000], 1024],
   ];
   for (const [weights, size] of table) {
     assert.equal(turnSizeFor(named(weights)), size, String(weights));
@@ -77,7 +85,8 @@ test('a size below the largest is within 5 %', () => {
   fc.assert(
     fc.property(weighted(mostSlots, 100), (all) => {
       const size = sizeFor(all);
-      if (size !== mostSlots) assert.ok(errorOf(all, sharesOf(all, size)) <= 0.05);
+      assert.ok(all.length <= size);
+      if (size < usualSlots) assert.ok(errorOf(all, sharesOf(all, size)) <= 0.05);
     }),
     seed,
   );
@@ -155,6 +164,20 @@ test('maglev: full, by weight, the same whatever the order, and little moves whe
     }),
     seed,
   );
+});
+
+test('maglev: more than 251 destinations have a larger table, in which each has a slot', () => {
+  assert.deepEqual(maglevSizesFor(251), { table: maglevSlots, map: usualSlots });
+  assert.deepEqual(maglevSizesFor(252), { table: mostMaglevSlots, map: mostSlots });
+  for (const count of [251, 252, 700, mostMaglevSlots]) {
+    const all = Array.from({ length: count }, (_, index) => ({
+      name: `10.0.${index >> 8}.${index & 255} 80`,
+      weight: 1,
+    }));
+    const counts = countsOf(maglevTable(all, maglevSizesFor(count).table));
+    assert.equal(counts.size, count);
+    assert.ok(Math.max(...counts.values()) - Math.min(...counts.values()) <= 1);
+  }
 });
 
 test('maglev: of ten, losing one moves few clients of the others', () => {
