@@ -1,4 +1,4 @@
-import { formatIp, ipFromBytes } from '../../base/addresses/index.ts';
+import { formatIp, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { Endpoint } from './decide.ts';
 
@@ -28,6 +28,8 @@ export interface NameQueries {
     network: string,
     address: Uint8Array,
   ): readonly { readonly network: string; readonly number: number }[];
+  /** Returns the addresses of all attachments of a host network namespace, in their canonical form. */
+  attachedAddresses(namespaceId: string): ReadonlySet<string>;
   /** Returns the networks of attachments that have the address. */
   networksWith(namespaceId: string, address: Uint8Array): readonly string[];
   /** Returns whether an attachment of the network has a default route. */
@@ -85,6 +87,15 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
      ORDER BY other.number`,
   );
   // The address of a third-party plugin's attachment is only in its result.
+  const selectAttached = db.prepare(
+    `SELECT lease.address AS address FROM lease JOIN attachment ON number = lease.attachment
+     WHERE lease.realm = ?1 AND attachment.realm = ?1
+     UNION SELECT name.address FROM name JOIN attachment ON number = name.attachment
+     WHERE name.realm = ?1 AND attachment.realm = ?1
+     UNION ALL SELECT json_extract(ip.value, '$.address')
+     FROM part JOIN attachment AS own ON own.number = part.attachment JOIN json_each(result, '$.ips') AS ip
+     WHERE own.realm = ?1 AND own.origin = 'plugin'`,
+  );
   const selectNetworksWith = db.prepare(
     `SELECT DISTINCT network FROM attachment WHERE realm = ?1 AND number IN
        (SELECT attachment FROM lease WHERE realm = ?1 AND address = ?2
@@ -124,6 +135,20 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
         network: string;
         number: number;
       }[],
+    attachedAddresses: (namespaceId) =>
+      new Set(
+        (selectAttached.all(namespaceId) as unknown as { address: Uint8Array | string | null }[]).flatMap(
+          ({ address }) => {
+            const parsed =
+              typeof address === 'string'
+                ? parseIp(address.replace(/\/.*/su, ''))
+                : address === null
+                  ? undefined
+                  : ipFromBytes(addressOf(address));
+            return parsed === undefined ? [] : formatIp(parsed);
+          },
+        ),
+      ),
     networksWith: (namespaceId, address) =>
       (
         selectNetworksWith.all(namespaceId, keyOf(address), formatIp(ipFromBytes(address))) as unknown as {

@@ -192,8 +192,24 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   }
 });
 
-test('addresses that no attachment has do not displace those that have one', () => {
-  const table = createNameTable(reading);
+test('addresses that no attachment has cause no query of the database, and displace none that has one', () => {
+  let queries = 0;
+  const counting = {
+    prepare(sql: string) {
+      const statement = reading.db.prepare(sql);
+      const counted =
+        <T>(call: (...values: string[]) => T) =>
+        (...values: string[]): T => {
+          queries += 1;
+          return call(...values);
+        };
+      return {
+        get: counted((...values) => statement.get(...values)),
+        all: counted((...values) => statement.all(...values)),
+      };
+    },
+  } as unknown as typeof reading.db;
+  const table = createNameTable({ db: counting });
   const addressOf = (text: string): NonNullable<ReturnType<typeof parseIp>> => {
     const parsed = parseIp(text);
     assert.ok(parsed !== undefined);
@@ -201,10 +217,26 @@ test('addresses that no attachment has do not displace those that have one', () 
   };
   const pod = addressOf('10.0.0.2');
   table.changed();
-  assert.equal(table.isRemembered(pod, namespaceId), false);
   assert.ok(table.seenOnHost(pod, namespaceId)?.isAttached);
+  const before = queries;
   for (let one = 0; one < 20_000; one += 1)
-    table.seenOnHost(addressOf(`10.99.${one >> 8}.${one & 255}`), namespaceId);
-  assert.equal(table.isRemembered(pod, namespaceId), true);
-  assert.equal(table.isRemembered(addressOf('10.98.0.1'), namespaceId), false);
+    assert.equal(table.seenOnHost(addressOf(`10.99.${one >> 8}.${one & 255}`), namespaceId), undefined);
+  assert.ok(table.seenOnHost(pod, namespaceId)?.isAttached);
+  assert.equal(queries, before);
+});
+
+test('an attachment of a third-party plugin is known by the address in its result, until it is removed', () => {
+  const table = createNameTable(reading);
+  const key = { network: 'others', containerId: 'other', interface: 'eth0' };
+  const attachment = pluginAttachments.attachment(namespaceId, key, 'pcother');
+  const asker = parseIp('fd00:99::2');
+  assert.ok(asker !== undefined);
+  table.changed();
+  assert.equal(table.seenOnHost(asker, namespaceId), undefined);
+  const part = { attachment, key, type: 'other', netns: '', resources: [] };
+  const result = { interfaces: [], ips: [{ address: 'fd00:99::2/64' }], routes: [], dns: {} };
+  pluginAttachments.begin({ ...part, result });
+  assert.equal(table.changed(), true);
+  assert.ok(table.seenOnHost(asker, namespaceId)?.isAttached);
+  assert.equal(table.seenOnHost(asker, `${namespaceId}1`), undefined, 'in another host network namespace');
 });

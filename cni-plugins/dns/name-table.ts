@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { NetworkDatabase } from '../database/database.ts';
-import { ipBytes, parseIp } from '../../base/addresses/index.ts';
+import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { SeenNetwork } from './decide.ts';
 import { createNameQueries } from './name-queries.ts';
@@ -27,8 +27,6 @@ export interface NameTable {
    * @param namespaceId the host network namespace that the question came to
    */
   seenOnHost(asker: IpAddress, namespaceId: string): Seen | undefined;
-  /** Whether {@link seenOnHost} has the answer in memory. */
-  isRemembered(asker: IpAddress, namespaceId: string): boolean;
 }
 
 /** What one asker sees: the network that it asks first, then the others that it is on. */
@@ -54,10 +52,18 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   const names = createNetworkNames(queries, served);
   const askers = new LRUCache<string, Seen>({ max: remembered });
   const onHost = new LRUCache<string, Seen>({ max: remembered });
-  /** Addresses that no attachment has. They are kept apart, so that invented ones displace nobody. */
-  const strangers = new LRUCache<string, true>({ max: remembered });
-  const hostKey = ({ value }: IpAddress, namespaceId: string): string => `${namespaceId}\0${value}`;
+  /**
+   * The addresses of all attachments, by host network namespace, read at the first question after a change. A
+   * sender can choose its address, and must not make us ask the database for each one.
+   */
+  const attached = new Map<string, ReadonlySet<string>>();
   let version: unknown;
+
+  const isAttached = (address: string, namespaceId: string): boolean => {
+    const all = attached.get(namespaceId) ?? queries.attachedAddresses(namespaceId);
+    attached.set(namespaceId, all);
+    return all.has(address);
+  };
 
   /** The host itself has a way out. For an asker without a known attachment, the network decides. */
   const hasWayOut = (
@@ -104,7 +110,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       names.forget();
       askers.clear();
       onHost.clear();
-      strangers.clear();
+      attached.clear();
       return true;
     },
     served: served.current,
@@ -117,9 +123,11 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       return seen;
     },
     seenOnHost(asker, namespaceId) {
-      const key = hostKey(asker, namespaceId);
+      const address = formatIp(asker);
+      if (!isAttached(address, namespaceId)) return undefined;
+      const key = `${namespaceId}\0${address}`;
       const known = onHost.get(key);
-      if (known !== undefined || strangers.has(key)) return known;
+      if (known !== undefined) return known;
       const all = queries
         .networksWith(namespaceId, ipBytes(asker))
         .map((network) => lookAt(asker, served.of(namespaceId, network)));
@@ -130,13 +138,8 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
         mayForward: all.some(({ mayForward }) => mayForward),
         upstreams: first.upstreams,
       };
-      if (seen === undefined) strangers.set(key, true);
-      else onHost.set(key, seen);
+      if (seen !== undefined) onHost.set(key, seen);
       return seen;
-    },
-    isRemembered(asker, namespaceId) {
-      const key = hostKey(asker, namespaceId);
-      return onHost.has(key) || strangers.has(key);
     },
   };
 }
