@@ -184,7 +184,7 @@ export const networkSchema: ConfigSchema = {
             kubeconfig: {
               ...path,
               description:
-                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services, nodes and endpointslices (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
+                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services, nodes, endpointslices and servicecidrs (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
             },
             nodeName: nodeNameSchema,
             zone: {

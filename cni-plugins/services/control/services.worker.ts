@@ -6,6 +6,7 @@ import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../database/database.ts';
 import { readableAt } from '../../followed-files/folder-gate.ts';
+import { openUnservedAddresses } from '../kubernetes/unserved-addresses.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';
 import { forgetSpannedNetworks } from '../network-services/spanned.ts';
@@ -74,7 +75,11 @@ async function start(
     }
   };
 
+  const unserved = openUnservedAddresses();
+  const onRanges = (prefixes: readonly string[]): void => guarded(() => unserved.set(prefixes));
   balancer.reconcile(core.judgeFor(balancer));
+  // A cluster that is no longer followed left its rules.
+  if (settings.kubernetes === undefined) onRanges([]);
   for (const { service } of givingMemoryBack(core.held.values())) checks.follow(service);
 
   const files = openFiles(core, log);
@@ -100,9 +105,9 @@ async function start(
   }, lookMs);
   const ticking = setInterval(() => {
     upkeep.tick();
+    guarded(() => unserved.repair());
     giveMemoryBack();
   }, tickMs);
-
   const repairing = setInterval(() => upkeep.look(), repairMs);
 
   // What another program removed is recreated before a change, so that the repair is logged and counted.
@@ -112,7 +117,8 @@ async function start(
     retain: async (source, names) => orEnd(() => core.retain(source, names)),
   };
   const cluster =
-    settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: portions, log });
+    settings.kubernetes &&
+    watchKubernetesServices({ ...settings.kubernetes, control: portions, onRanges, log });
   const networks = followNetworkServices({
     databasePath: settings.databasePath,
     log,
@@ -145,6 +151,7 @@ async function start(
       await networks.close();
       checks.close();
       balancer.close();
+      unserved.close();
       core.close();
     },
   };

@@ -8,6 +8,8 @@ import type { NodeFacts } from './node.ts';
 export interface NodePlace {
   readonly collection: Collection;
   zone(): string | undefined;
+  /** The addresses of the Node object, at most one of a family. */
+  addresses(): readonly string[];
   /** Undefined: node ports are served at every address of the host. */
   nodePortAddresses(): readonly string[] | undefined;
   /** Whether load balancers may send the node connections. */
@@ -64,6 +66,7 @@ export function createNodePlace({ nodeName, asked, changed }: NodePlaceOptions):
 
   return {
     zone: () => node?.zone,
+    addresses: () => node?.addresses ?? [],
     nodePortAddresses: () => places,
     isEligible: () => node?.isLeaving !== true,
     isSettled: () => isSettled,

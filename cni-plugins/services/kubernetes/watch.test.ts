@@ -41,6 +41,8 @@ async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://server');
     if (request.headers.authorization !== `Bearer ${state.token}`)
       return void response.writeHead(401).end('{"message":"Unauthorized"}');
+    if (pathname === networking && objects[serviceCidrs] !== undefined)
+      return void response.end(JSON.stringify({ resources: [{ name: 'servicecidrs' }] }));
     if (searchParams.get('watch') !== 'true')
       return void response.end(
         JSON.stringify({ metadata: { resourceVersion: '1' }, items: objects[pathname] }),
@@ -68,6 +70,8 @@ async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
 
 const [services, slices] = ['/api/v1/services', '/apis/discovery.k8s.io/v1/endpointslices'];
 const nodes = '/api/v1/nodes';
+const networking = '/apis/networking.k8s.io/v1';
+const serviceCidrs = `${networking}/servicecidrs`;
 const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await is())) await sleep(5);
 };
@@ -324,6 +328,47 @@ test('health is refused before the services are in force', { timeout: 60_000 }, 
   await watch.synced;
   assert.deepEqual([await status('/healthz'), await status('/livez')], [200, 200]);
 });
+
+test(
+  'the ranges of cluster addresses are followed, without those of the API server',
+  { timeout: 60_000 },
+  async (t) => {
+    const range = (name: string, ...cidrs: readonly string[]): object => ({
+      metadata: { name, resourceVersion: '2' },
+      spec: { cidrs },
+    });
+    const api = await startApi({
+      [nodes]: [],
+      [services]: [],
+      [slices]: [],
+      [serviceCidrs]: [range('kubernetes', '10.96.0.0/16', 'fd00:96::/112'), range('wrong', '127.0.0.0/8')],
+    });
+    const [found, warned]: [string[], string[]] = [[], []];
+    const watch = watchKubernetesServices({
+      place: { kubeconfig: kubeconfigFor(api.port) },
+      nodeName: 'here',
+      control: { retain: async () => undefined, put: async () => [], remove: async () => undefined },
+      onRanges: (prefixes) => void found.push(prefixes.join(' ')),
+      log: { info: () => undefined, warn: (fields) => void warned.push(JSON.stringify(fields)) },
+      timing: { firstWait: 5, longestWait: 20, gather: 5 },
+    });
+    t.after(async () => {
+      await watch.close();
+      api.close();
+    });
+    await until(() => found.length === 1 && api.streams.some(({ path }) => path === serviceCidrs));
+    api.send(serviceCidrs, 'ADDED', range('more', '10.97.0.0/24'));
+    await until(() => found.length === 2);
+    api.send(serviceCidrs, 'DELETED', range('kubernetes'));
+    await until(() => found.length === 3);
+    assert.deepEqual(found, [
+      '10.96.0.0/16 fd00:96::/112',
+      '10.96.0.0/16 10.97.0.0/24 fd00:96::/112',
+      '10.97.0.0/24',
+    ]);
+    assert.deepEqual(warned, ['{"why":"127.0.0.0/8 contains 127.0.0.1, which is not a Service"}']);
+  },
+);
 
 test('no Service is served at the address of the name server of the node', { timeout: 60_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));

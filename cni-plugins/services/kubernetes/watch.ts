@@ -1,7 +1,13 @@
 import { isIP } from 'node:net';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { PortionControl } from '../model/model.ts';
-import { createApiClient, follow, readApiAccess, usualTiming } from '../../../base/kubernetes/index.ts';
+import {
+  createApiClient,
+  follow,
+  followOptional,
+  readApiAccess,
+  usualTiming,
+} from '../../../base/kubernetes/index.ts';
 import type { ApiAccess, ApiClient, ApiPlace, FollowTiming } from '../../../base/kubernetes/index.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
@@ -12,6 +18,8 @@ import { labelSelector } from './objects.ts';
 import { createNodePlace } from './node-location.ts';
 import type { NodePlace } from './node-location.ts';
 import { openProxyHealth } from './proxy-health.ts';
+import { createServiceRanges } from './service-ranges.ts';
+import type { ServiceRanges } from './service-ranges.ts';
 import { createServiceTable } from './table.ts';
 import type { ServiceTable } from './table.ts';
 
@@ -38,6 +46,11 @@ export interface KubernetesPlace {
 
 export interface KubernetesServicesOptions extends KubernetesPlace {
   readonly control: PortionControl;
+  /**
+   * Called with the prefixes from which the cluster allots addresses to Services, when they are known and
+   * when they differ. A cluster before Kubernetes 1.33 has no list of them: empty.
+   */
+  readonly onRanges?: (prefixes: readonly string[]) => void;
   readonly log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -115,7 +128,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const client = createApiClient(access, {
     userAgent: 'portcullis',
     rights:
-      'list and watch services, nodes and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
+      'list and watch services, nodes, endpointslices.discovery.k8s.io and servicecidrs.networking.k8s.io (ClusterRole system:node-proxier does)',
     meanwhile: 'services stay as they are',
   });
   const figures = { synced: false, events: 0, lists: 0, failures: 0 };
@@ -149,7 +162,8 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   );
 
   const feeding: FollowerDeps = { figures, away, log, delivery };
-  const following = followCollections({ client, nodeName, node, table, feeding, signal, timing });
+  const ranges = followedRanges(options, () => [...apiServer, ...node.addresses()]);
+  const following = followCollections({ client, nodeName, node, table, ranges, feeding, signal, timing });
   // The last state is delivered before `synced` settles, so that no caller waits forever.
   const whenEnded = Promise.all(following).then(() => {
     node.close();
@@ -177,12 +191,50 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   };
 }
 
+/** Returns the ranges of cluster addresses, which call `onRanges` after each change. */
+function followedRanges(
+  { onRanges, log }: Pick<KubernetesServicesOptions, 'log' | 'onRanges'>,
+  reserved: () => readonly string[],
+): ServiceRanges {
+  let logged = '';
+  const ranges: ServiceRanges = createServiceRanges(() => {
+    if (!ranges.collection.came()) return;
+    const { prefixes, left } = ranges.prefixes(reserved());
+    const why = left.join('; ');
+    if (why !== logged && why !== '')
+      log.warn(
+        { why },
+        'prefixes of ServiceCIDR objects are not followed: cluster addresses in them that no Service has are not blocked',
+      );
+    logged = why;
+    onRanges?.(prefixes);
+  });
+  return ranges;
+}
+
+/**
+ * Services are served without the ranges, so these count in no figure. A server that cannot be reached is
+ * logged for the other collections. A role that lacks the right to list them is logged here.
+ */
+const rangesFeeding = ({ log }: FollowerDeps): FollowerDeps => ({
+  figures: { events: 0, lists: 0, failures: 0 },
+  away: new Map(),
+  log: {
+    info: () => undefined,
+    warn(fields, message) {
+      if ('code' in fields && fields.code === 'KUBERNETES_API_REFUSED') log.warn(fields, message);
+    },
+  },
+  delivery: { poke: () => undefined },
+});
+
 /** Begins to follow the Node object of this node, and the Services and EndpointSlices of the cluster. */
 function followCollections({
   client,
   nodeName,
   node,
   table,
+  ranges,
   feeding,
   signal,
   timing,
@@ -191,6 +243,7 @@ function followCollections({
   readonly nodeName: string;
   readonly node: NodePlace;
   readonly table: ServiceTable;
+  readonly ranges: ServiceRanges;
   readonly feeding: FollowerDeps;
   readonly signal: AbortSignal;
   readonly timing: FollowTiming;
@@ -217,6 +270,12 @@ function followCollections({
       createFollower('endpointslices', table.slices, feeding),
       signal,
       timing,
+    ),
+    followOptional(
+      client,
+      { version: '/apis/networking.k8s.io/v1', resource: 'servicecidrs' },
+      createFollower('servicecidrs', ranges.collection, rangesFeeding(feeding)),
+      signal,
     ),
   ];
 }
