@@ -19,6 +19,8 @@ export interface Place {
   readonly externalRanges?: readonly string[];
   /** Addresses of this host at which node ports are served. Absent: all of them. */
   readonly nodePortAddresses?: readonly string[] | undefined;
+  /** The addresses of the Node object. */
+  readonly nodeAddresses?: readonly string[];
   /** Addresses at which no Service is served: those of the API server and of the node's name server. */
   readonly reserved?: readonly string[];
 }

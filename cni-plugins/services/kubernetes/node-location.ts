@@ -39,11 +39,11 @@ export function createNodePlace({ nodeName, asked, changed }: NodePlaceOptions):
   const addresses = (): readonly string[] | undefined =>
     asked && nodePortAddresses(asked, node?.addresses ?? [], hostAddresses());
   let places = addresses();
-  let seen = JSON.stringify([places]);
+  let seen = JSON.stringify([places, undefined, []]);
 
   const look = (): void => {
     places = addresses();
-    const now = JSON.stringify([places, node?.zone]);
+    const now = JSON.stringify([places, node?.zone, node?.addresses ?? []]);
     if (now === seen) return;
     seen = now;
     changed(true);

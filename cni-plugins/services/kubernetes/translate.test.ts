@@ -147,6 +147,30 @@ test('which endpoints take new connections, and which keep those that they have'
   }
 });
 
+test('where the node may connect by its Node address, it may connect from the load balancer’s address too', () => {
+  const ranges = (nodeAddresses: readonly string[], loadBalancerSourceRanges: readonly string[]): unknown =>
+    outside(
+      translated(
+        {
+          spec: { loadBalancerSourceRanges },
+          status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }] } },
+        },
+        [],
+        { ...place, nodeAddresses },
+      ),
+    ).loadBalancerSourceRanges;
+  const both = ['10.0.0.0/8', 'fd00::/8'];
+  assert.deepEqual(ranges([], both), both);
+  assert.deepEqual(ranges(['172.16.0.1', 'fe00::1'], both), both);
+  assert.deepEqual(ranges(['10.9.0.1'], both), ['10.0.0.0/8', '192.0.2.1/32', 'fd00::/8']);
+  assert.deepEqual(ranges(['10.9.0.1', 'fd00::9'], both), [
+    ...['10.0.0.0/8', '192.0.2.1/32'],
+    ...['fd00::/8', '2001:db8::1/128'],
+  ]);
+  const many = Array.from({ length: 1024 }, (_, index) => `10.${index >> 8}.${index & 255}.0/24`);
+  assert.equal((ranges(['10.0.0.1'], many) as unknown[]).length, 1024, 'there is no room');
+});
+
 test('if there are more endpoints than a virtual server takes, each node has its part, which hardly changes when one comes or goes', () => {
   const addresses = Array.from({ length: 2000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
   const over = (count: number, where: Place = place): Translation =>

@@ -148,7 +148,7 @@ function translated(
   const nodePlaces = Math.max(2, nodeAddresses?.length ?? 0);
   const served = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
   const ingressIPs = fitting('status.loadBalancer', served, ports.length, nodePlaces, notes);
-  const balanced = loadBalancerOf({ ...service, ingressIPs }, notes);
+  const balanced = loadBalancerOf({ ...service, ingressIPs }, place, notes);
   // An address that is also a load balancer address is restricted like one.
   const restricted = new Set(balanced.loadBalancerAddresses);
   const external = externalOf(service, place, notes).filter((address) => !restricted.has(address));
@@ -279,12 +279,34 @@ function graceOf({ annotations }: KubernetesService, notes: string[]): number {
 const nobody: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/32', 6: '::/128' };
 
 /**
+ * The source of a connection of the node itself may be the address of the load balancer. Where the node may
+ * connect, it may connect from there, as with kube-proxy.
+ */
+function ownSources(
+  ranges: readonly string[],
+  balanced: readonly string[],
+  nodeAddresses: readonly string[],
+  family: 4 | 6,
+): readonly string[] {
+  const mayNode = nodeAddresses.some((text) => {
+    const address = parseIp(text);
+    return ranges.some((range) => {
+      const prefix = parsePrefix(range);
+      return address !== undefined && prefix?.address.family === address.family && contains(prefix, address);
+    });
+  });
+  if (!mayNode) return [];
+  return balanced.filter((text) => isIP(text) === family).map((text) => `${text}/${family === 4 ? 32 : 128}`);
+}
+
+/**
  * As in kube-proxy, ranges of a family restrict the load balancer addresses of that family, and a family
  * without any range is open. A range that cannot be read is kept as a range without any client, so that a
  * requested restriction always applies.
  */
 function loadBalancerOf(
   { ingressIPs, sourceRanges, ports }: KubernetesService,
+  { nodeAddresses = [] }: Place,
   notes: string[],
 ): Pick<Service, 'loadBalancerAddresses' | 'loadBalancerSourceRanges'> {
   const loadBalancerAddresses = [...new Set(ingressIPs)];
@@ -306,7 +328,9 @@ function loadBalancerOf(
       `loadBalancerSourceRanges: ${most} of ${prefixes.length} are in force: this is the limit for its addresses and ports`,
     );
   const ranges = ([4, 6] as const).flatMap((family) => {
-    const own = prefixes.slice(0, most).filter((range) => parsePrefix(range)?.address.family === family);
+    const inForce = prefixes.slice(0, most).filter((range) => parsePrefix(range)?.address.family === family);
+    const ofNode = ownSources(inForce, loadBalancerAddresses, nodeAddresses, family);
+    const own = [...inForce, ...ofNode.slice(0, Math.max(0, most - inForce.length))];
     if (own.length > 0 || unread.length > 0 || prefixes.length > most)
       return [...own, ...(own.length === 0 ? [nobody[family]] : [])];
     if (prefixes.length > 0 && loadBalancerAddresses.some((address) => isIP(address) === family))

@@ -112,6 +112,9 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     get nodePortAddresses() {
       return node.nodePortAddresses();
     },
+    get nodeAddresses() {
+      return node.addresses();
+    },
     ...(externalIPs !== undefined && { externalRanges: externalIPs }),
     get reserved() {
       return options.nameServer === undefined ? apiServer : [...apiServer, options.nameServer];
