@@ -1,35 +1,23 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { ociManifest, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
+import { openKit, ociManifest, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 let registry: TestRegistry;
 let kit: Kit;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
-});
-/** Every test ends with an empty store: no pull leaves anything behind. */
-afterEach(async () => {
-  if (skip !== false) return;
-  for (const image of kit.store.list()) await kit.store.remove(image.id);
-  const left = ['ingest', 'staging', 'blobs/sha256', 'layers', 'volumes'].flatMap((name) =>
-    readdirSync(`${kit.root}/${name}`),
-  );
-  assert.deepEqual(left, []);
+openStoreForTests({
+  opened: (opened, its) => {
+    kit = opened;
+    registry = its;
+  },
+  current: () => kit,
+  empty: ['ingest', 'staging', 'blobs/sha256', 'layers', 'volumes'],
 });
 
 interface PushedFile {

@@ -10,34 +10,25 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { isMountpoint } from '../../base/kernel/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { contentOf, ociIndex, ociManifest, openKit, pushImage, tarOf } from './test-kit.ts';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
+import { contentOf, ociIndex, ociManifest, pushImage, tarOf } from './test-kit.ts';
 import type { Entry, Kit } from './test-kit.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 let registry: TestRegistry;
 let kit: Kit;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
-});
-/** Every test ends with an empty store: no pull, refused or removed, leaves anything behind. */
-afterEach(async () => {
-  if (skip !== false) return;
-  for (const image of kit.store.list()) await kit.store.remove(image.id);
-  assert.deepEqual(leftovers(), []);
+openStoreForTests({
+  opened: (opened, its) => {
+    kit = opened;
+    registry = its;
+  },
+  current: () => kit,
+  empty: ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs'],
 });
 
 function leftovers(): string[] {

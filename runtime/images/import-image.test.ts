@@ -2,37 +2,29 @@ import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { openLayout, signImage } from '../../trust/index.ts';
 import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { openHostPaths } from '../host-paths/host-paths.ts';
+import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 let registry: TestRegistry;
 let kit: Kit;
 let layouts = 0;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
-});
-afterEach(async () => {
-  if (skip !== false) return;
-  for (const image of kit.store.list()) await kit.store.remove(image.id);
-  assert.deepEqual(leftovers(), []);
+openStoreForTests({
+  opened: (opened, its) => {
+    kit = opened;
+    registry = its;
+  },
+  current: () => kit,
+  empty: ['ingest', 'staging', 'blobs/sha256', 'layers'],
 });
 
 const leftovers = (): string[] =>

@@ -2,25 +2,15 @@ import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { after, before, test } from 'node:test';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { openKit } from './test-kit.ts';
+import { test } from 'node:test';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
 import type { Kit } from './test-kit.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
-let registry: TestRegistry;
 let kit: Kit;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
+openStoreForTests({
+  opened: (opened) => void (kit = opened),
+  current: () => kit,
 });
 
 const [orphan, stuck] = ['e'.repeat(64), 'd'.repeat(64)];

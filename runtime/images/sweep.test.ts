@@ -1,38 +1,24 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { isMountpoint } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { storeFolders } from './folders.ts';
 import { readLayerList } from './layer-list.ts';
-import { openKit, pushImage, sha256, tarOf } from './test-kit.ts';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
+import { pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
-let registry: TestRegistry;
 let kit: Kit;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
-});
-
-afterEach(async () => {
-  if (skip !== false) return;
-  await kit.store.reconcile(new Set());
-  for (const image of kit.store.list()) await kit.store.remove(image.id);
+openStoreForTests({
+  opened: (opened) => void (kit = opened),
+  current: () => kit,
+  reconciles: true,
 });
 
 async function push(name: string): Promise<void> {

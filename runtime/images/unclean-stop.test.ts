@@ -11,41 +11,28 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { currentBootId } from '../../base/process/index.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { contentOf, openKit, pushImage, storesFiles, tarOf } from './test-kit.ts';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
+import { contentOf, pushImage, storesFiles, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
 
 const run = promisify(execFile);
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 let registry: TestRegistry;
 let kit: Kit;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
-});
-afterEach(async () => {
-  if (skip !== false) return;
-  await kit.store.reconcile(new Set());
-  for (const image of kit.store.list()) await kit.store.remove(image.id);
-  assert.deepEqual(
-    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs'].flatMap((name) =>
-      readdirSync(`${kit.root}/${name}`),
-    ),
-    [],
-  );
+openStoreForTests({
+  opened: (opened, its) => {
+    kit = opened;
+    registry = its;
+  },
+  current: () => kit,
+  empty: ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs'],
+  reconciles: true,
 });
 
 const lowest = () => tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);

@@ -1,34 +1,23 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
-import { after, afterEach, before, test } from 'node:test';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
+import { test } from 'node:test';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
 
-const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 let registry: TestRegistry;
 let kit: Kit;
 
-before(async () => {
-  if (skip !== false) return;
-  registry = await startRegistry();
-  kit = await openKit(registry.host);
-});
-after(async () => {
-  if (skip !== false) return;
-  await kit.close();
-  await registry.close();
-});
-afterEach(async () => {
-  if (skip !== false) return;
-  for (const image of kit.store.list()) await kit.store.remove(image.id);
-  assert.deepEqual(
-    ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) => readdirSync(`${kit.root}/${name}`)),
-    [],
-  );
+openStoreForTests({
+  opened: (opened, its) => {
+    kit = opened;
+    registry = its;
+  },
+  current: () => kit,
+  empty: ['ingest', 'staging', 'blobs/sha256', 'layers'],
 });
 
 interface Pulled {
