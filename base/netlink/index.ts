@@ -72,6 +72,7 @@ export {
   readChainUse,
   readListedElements,
   readListedRule,
+  readRuleComment,
   verdictIn,
 } from './netfilter/nft-readout.ts';
 export type { ListedElement, ListedExpression, ListedRule } from './netfilter/nft-readout.ts';

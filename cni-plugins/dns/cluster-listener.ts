@@ -15,7 +15,7 @@ import type { NameTable, Seen } from './name-table.ts';
 import { putNodeAddress } from './node-address.ts';
 import { ownNamespace } from './open-namespaces.ts';
 import { createQueryHandler } from './query-handler.ts';
-import { createAskerLimits } from './rate-limits.ts';
+import { createAskerLimits, createRateLimits } from './rate-limits.ts';
 
 /** The listener for the pods of this node, at an address that exists on each node and on no link. */
 export interface ClusterListener {
@@ -29,7 +29,7 @@ export interface ClusterListenerOptions {
   readonly address: IpAddress;
   readonly zone: ClusterZone;
   readonly names: ClusterNames;
-  readonly table: Pick<NameTable, 'changed' | 'seenOnHost'>;
+  readonly table: Pick<NameTable, 'changed' | 'isRemembered' | 'seenOnHost'>;
   readonly upstreams: () => readonly IpAddress[];
   readonly port: number;
   readonly limits: ForwardLimits;
@@ -42,6 +42,11 @@ const perAsker = { rate: 2000, burst: 4000, share: 0.1 };
 const hostAddressesMs = 5000;
 /** All askers together that are neither pods of this node nor the node. */
 const forUnknown = { rate: 200, burst: 400, share: 0.02 };
+/**
+ * Look-ups of the pods of this node after a change, each at most once. A sender that takes their addresses
+ * makes us look up all of them.
+ */
+const forLookUps = { rate: 500, burst: 1000, share: 0.2 };
 /** The host itself, and pods in its network namespace. */
 const host: Seen = { isAttached: true, networks: [], mayForward: true, upstreams: [] };
 
@@ -51,6 +56,7 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
   const place = ownNamespace();
   const forwarder = createForwarder(place, limits, figures.forward);
   const rates = createAskerLimits(perAsker, forUnknown);
+  const lookUps = createRateLimits(forLookUps);
   const own = formatIp(address);
   const fields = { address: own, domain: zone.domain };
   let hostAddresses: ReadonlySet<string> = new Set();
@@ -92,7 +98,17 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
         onArrivals: () => void table.changed(),
         onArrival(arrival) {
           const asker = formatIp(arrival.asker);
+          // The first question after a change also reads all addresses, which no asker pays for.
+          const isRemembered = table.isRemembered(arrival.asker, place.namespaceId);
           const begun = performance.now();
+          if (!isRemembered) {
+            if (!lookUps.admits('', begun)) {
+              figures.query('ignored');
+              return arrival.reply(undefined);
+            }
+            table.seenOnHost(arrival.asker, place.namespaceId);
+            lookUps.took('', performance.now() - begun);
+          }
           const isKnown = seenFrom(arrival.asker) !== undefined;
           if (!rates.admits(asker, isKnown, begun)) {
             figures.query('ignored');

@@ -1,4 +1,5 @@
 import { formatIp, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { Endpoint } from './decide.ts';
 
@@ -55,6 +56,12 @@ const keyOf = (address: Uint8Array): Uint8Array =>
 export const addressOf = (key: Uint8Array): Uint8Array =>
   mapped.equals(key.subarray(0, 12)) ? key.subarray(12) : key;
 
+/** Reads a key, or an address with a prefix length as the results of plugins have it. */
+function addressIn(stored: unknown): IpAddress | undefined {
+  if (typeof stored === 'string') return parseIp(stored.replace(/\/.*/su, ''));
+  return stored instanceof Uint8Array ? ipFromBytes(addressOf(stored)) : undefined;
+}
+
 /** Prepares the queries once. */
 export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQueries {
   const selectVersion = db.prepare('PRAGMA data_version');
@@ -87,13 +94,14 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
      ORDER BY other.number`,
   );
   // The address of a third-party plugin's attachment is only in its result.
+  // Names of network services have no attachment, and there may be many: CROSS JOIN keeps the order.
   const selectAttached = db.prepare(
-    `SELECT lease.address AS address FROM lease JOIN attachment ON number = lease.attachment
-     WHERE lease.realm = ?1 AND attachment.realm = ?1
-     UNION SELECT name.address FROM name JOIN attachment ON number = name.attachment
-     WHERE name.realm = ?1 AND attachment.realm = ?1
+    `SELECT lease.address AS address FROM attachment CROSS JOIN lease ON lease.attachment = number
+     WHERE attachment.realm = ?1
+     UNION SELECT name.address FROM attachment CROSS JOIN name ON name.attachment = number
+     WHERE attachment.realm = ?1
      UNION ALL SELECT json_extract(ip.value, '$.address')
-     FROM part JOIN attachment AS own ON own.number = part.attachment JOIN json_each(result, '$.ips') AS ip
+     FROM attachment AS own CROSS JOIN part ON part.attachment = own.number JOIN json_each(result, '$.ips') AS ip
      WHERE own.realm = ?1 AND own.origin = 'plugin'`,
   );
   const selectNetworksWith = db.prepare(
@@ -137,17 +145,10 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
       }[],
     attachedAddresses: (namespaceId) =>
       new Set(
-        (selectAttached.all(namespaceId) as unknown as { address: Uint8Array | string | null }[]).flatMap(
-          ({ address }) => {
-            const parsed =
-              typeof address === 'string'
-                ? parseIp(address.replace(/\/.*/su, ''))
-                : address === null
-                  ? undefined
-                  : ipFromBytes(addressOf(address));
-            return parsed === undefined ? [] : formatIp(parsed);
-          },
-        ),
+        (selectAttached.all(namespaceId) as unknown as { address: unknown }[]).flatMap(({ address }) => {
+          const parsed = addressIn(address);
+          return parsed === undefined ? [] : formatIp(parsed);
+        }),
       ),
     networksWith: (namespaceId, address) =>
       (

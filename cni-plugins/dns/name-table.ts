@@ -27,6 +27,8 @@ export interface NameTable {
    * @param namespaceId the host network namespace that the question came to
    */
   seenOnHost(asker: IpAddress, namespaceId: string): Seen | undefined;
+  /** Whether {@link seenOnHost} answers without a query of the database. */
+  isRemembered(asker: IpAddress, namespaceId: string): boolean;
 }
 
 /** What one asker sees: the network that it asks first, then the others that it is on. */
@@ -51,7 +53,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   const served = createServedNetworks(queries);
   const names = createNetworkNames(queries, served);
   const askers = new LRUCache<string, Seen>({ max: remembered });
-  const onHost = new LRUCache<string, Seen>({ max: remembered });
+  const onHost = new LRUCache<string, { readonly seen: Seen | undefined }>({ max: remembered });
   /**
    * The addresses of all attachments, by host network namespace, read at the first question after a change. A
    * sender can choose its address, and must not make us ask the database for each one.
@@ -127,7 +129,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       if (!isAttached(address, namespaceId)) return undefined;
       const key = `${namespaceId}\0${address}`;
       const known = onHost.get(key);
-      if (known !== undefined) return known;
+      if (known !== undefined) return known.seen;
       const all = queries
         .networksWith(namespaceId, ipBytes(asker))
         .map((network) => lookAt(asker, served.of(namespaceId, network)));
@@ -138,8 +140,12 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
         mayForward: all.some(({ mayForward }) => mayForward),
         upstreams: first.upstreams,
       };
-      if (seen !== undefined) onHost.set(key, seen);
+      onHost.set(key, { seen });
       return seen;
+    },
+    isRemembered(asker, namespaceId) {
+      const address = formatIp(asker);
+      return !isAttached(address, namespaceId) || onHost.has(`${namespaceId}\0${address}`);
     },
   };
 }

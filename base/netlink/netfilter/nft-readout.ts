@@ -9,6 +9,7 @@ import type { Verdict } from './nftables.ts';
 
 const nfgenmsgLength = 4;
 const NFTA_SET_ELEM_INTERVAL_END = 1;
+const NFTA_RULE_USERDATA = 7;
 /** Verdicts by their numbers: include/uapi/linux/netfilter.h and nf_tables.h, enum nft_verdicts. */
 const verdicts: ReadonlyMap<number, Verdict | 'jump' | 'goto'> = new Map<number, Verdict | 'jump' | 'goto'>([
   [0, 'drop'],
@@ -67,6 +68,12 @@ export function readListedRule(message: Received): ListedRule {
       return { name: textOf(fields.get(1)), attributes: inner(fields.get(2)) };
     }),
   };
+}
+
+/** Returns the comment of a listed rule, as `addRule` wrote it. Empty: it has none. */
+export function readRuleComment(message: Received): string {
+  const data = attributesOf(message.body, nfgenmsgLength).get(NFTA_RULE_USERDATA);
+  return data === undefined ? '' : textOf(data.subarray(2));
 }
 
 /** Returns the verdict of an `immediate`, or undefined if it loads a constant. */

@@ -3,11 +3,13 @@ import { openReadOnly } from '../../../base/storage/index.ts';
 import { readableAt } from '../../followed-files/folder-gate.ts';
 import type { GatedFolder } from '../../followed-files/folder-gate.ts';
 import { hasDescriptions } from '../description/folder.ts';
+import { hasUnservedRules } from '../kubernetes/unserved-addresses.ts';
 import { anyMembers, memberTables } from '../network-services/members.ts';
 
 /**
  * Whether there is anything to balance: in the folder of descriptions, in the database from an earlier run,
- * or joined on a network. Blocks for a moment.
+ * or joined on a network. Rules of a cluster that was followed count too: the thread removes them. Blocks for
+ * a moment.
  * @param gates folders that may be on a file server; a server that does not answer counts as empty
  */
 export function hasServices(
@@ -15,7 +17,7 @@ export function hasServices(
   folder: string,
   gates: readonly GatedFolder[] = [],
 ): boolean {
-  if (hasDescriptions(readableAt(folder, gates))) return true;
+  if (hasDescriptions(readableAt(folder, gates)) || hasUnservedRules()) return true;
   if (!existsSync(databasePath)) return false;
   const database = openReadOnly(databasePath);
   try {

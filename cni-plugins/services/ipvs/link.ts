@@ -27,13 +27,7 @@ import {
   u32,
 } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
-
-/**
- * The link that holds the virtual addresses, because IPVS sees only packets that are delivered to the host
- * itself. The link also shows which services are ours: those at an address of this link, whichever other
- * programs use IPVS.
- */
-export const serviceLink = 'portcullis-ipvs';
+import { serviceLink } from '../model/model.ts';
 
 export interface ServiceLink {
   /** Whether the link exists, with any addresses. */

@@ -1,6 +1,7 @@
 import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
-import type { Backend, ServicePort } from '../model/model.ts';
+import type { Backend, Scheduler, ServicePort } from '../model/model.ts';
+import { mostMaglevSlots } from '../slots/maglev.ts';
 import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots, usualSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
@@ -98,11 +99,9 @@ const slotsOfService = 1_048_576;
  * balancer. Other nodes use the others.
  * @param servers the number of virtual servers of the service
  */
-export function mostTakingOf(servers: number, candidates: readonly Candidate[]): number {
+export function mostTakingOf(servers: number, scheduler: Scheduler): number {
   if (servers * mostSlots > slotsOfService) return usualSlots;
-  // A service with endpoints of both families has room for half as many of each.
-  const isDual = candidates.some(isIpv6) && !candidates.every(isIpv6);
-  return isDual ? maxBackends / 2 : maxBackends;
+  return scheduler === 'maglev' ? mostMaglevSlots : mostSlots;
 }
 
 export interface Selection {
@@ -114,8 +113,31 @@ export interface Selection {
   readonly crowded: (port: ServicePort, most: number) => void;
 }
 
-/** Returns the backends of a service on this node. */
+/**
+ * Returns the backends of a service on this node. A service with ports or families that different endpoints
+ * serve may have fewer of each than `most`, so that no port is left without the endpoints that it has.
+ */
 export function backendsOf(
+  mapped: readonly MappedPort[],
+  candidates: readonly Candidate[],
+  place: Place,
+  { local, most, crowded }: Selection,
+): readonly Backend[] {
+  for (let each = most; ; each = Math.max(usualSlots, Math.floor(each / 2))) {
+    const noted: ServicePort[] = [];
+    const rows = rowsFor(mapped, candidates, place, {
+      local,
+      most: each,
+      crowded: (port) => noted.push(port),
+    });
+    if (each > usualSlots && rows.filter(takes).length > maxBackends) continue;
+    for (const port of noted) crowded(port, each);
+    return rows.length <= maxBackends ? rows : first(rows, place);
+  }
+}
+
+/** Returns one row or more for each address that serves a port. */
+function rowsFor(
   mapped: readonly MappedPort[],
   candidates: readonly Candidate[],
   place: Place,
@@ -142,10 +164,9 @@ export function backendsOf(
   // In a fixed order, so that an endpoint that only moved is not a change.
   for (const ports of found.values())
     for (const places of ports.values()) places.sort((a, b) => a.number - b.number);
-  const rows = [...found]
+  return [...found]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([address, ports]) => rowsOf(address, ports, mapped));
-  return rows.length <= maxBackends ? rows : first(rows, place);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { wrongAddress } from '../description/parts.ts';
+import { serviceLink } from '../model/model.ts';
 
 /** At which addresses of this host node ports are served (kube-proxy's `nodePortAddresses`). */
 
@@ -39,3 +40,12 @@ export function nodePortAddresses(
 /** Returns the addresses of this host now. */
 export const hostAddresses = (): readonly string[] =>
   Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address));
+
+/**
+ * Returns the addresses that this host has itself, without those at which it answers for services: IPVS has a
+ * link for these.
+ */
+export const ownAddresses = (): readonly string[] =>
+  Object.entries(networkInterfaces()).flatMap(([link, each = []]) =>
+    link === 'lo' || link === serviceLink ? [] : each.map(({ address }) => address),
+  );

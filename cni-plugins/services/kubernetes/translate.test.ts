@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
+import { expand } from '../control/expand.ts';
 import type { Service } from '../model/model.ts';
+import { refusalOf } from '../nftables/plan.ts';
 import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
@@ -145,6 +147,44 @@ test('which endpoints take new connections, and which keep those that they have'
       `${what}, UDP`,
     );
   }
+});
+
+test('a port that few endpoints serve keeps them beside ports that many others serve', () => {
+  const ports = ['http', 'grpc', 'admin'].map((name, index) => ({
+    name,
+    port: 80 + index,
+    targetPort: name,
+  }));
+  const served = (name: string, number: number, count: number): object =>
+    slice(
+      Array.from({ length: count }, (_, index) => endpoint(`10.${number}.${index >> 8}.${index & 255}`)),
+      { ports: [{ name, port: 8080, protocol: 'TCP' }] },
+    );
+  for (const count of [600, 1100])
+    for (let node = 0; node < 20; node += 1) {
+      const slices = [served('http', 1, count), served('grpc', 2, count), served('admin', 3, 1)];
+      const translation = translated({ spec: { ports } }, slices, { nodeName: `node-${node}` });
+      const { backends } = inside(translation);
+      assert.ok(backends.length <= 1024);
+      assert.deepEqual(
+        backends.filter(({ address }) => address === '10.3.0.0'),
+        [{ address: '10.3.0.0', without: ['http', 'grpc'] }],
+      );
+      assert.equal(translation.notes.length, 2, 'one for each of the large ports');
+    }
+});
+
+test('nf_tables takes what a Service gets, with each scheduler and any number of endpoints', () => {
+  for (const scheduler of ['rr', 'wrr', 'lc', 'sh', 'maglev'])
+    for (const count of [256, 1021, 1022, 1024, 3000]) {
+      const many = Array.from({ length: count }, (_, index) => endpoint(`10.1.${index >> 8}.${index & 255}`));
+      const { services } = translated({ annotations: { 'portcullis.dev/scheduler': scheduler } }, [
+        slice(many),
+      ]);
+      const alive = { drained: false, unwell: false };
+      for (const server of services.flatMap((each) => expand(each, () => alive)))
+        assert.equal(refusalOf(server), undefined, `${scheduler} ${count}`);
+    }
 });
 
 test('where the node may connect by its Node address, it may connect from the load balancer’s address too', () => {

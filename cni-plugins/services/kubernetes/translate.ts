@@ -139,7 +139,7 @@ function translated(
     sourceAddress: 'keep',
     backends: backendsOf(mapped, candidates, place, {
       local: service.internalLocal,
-      most: mostTakingOf(ports.length * service.clusterIPs.length, candidates),
+      most: mostTakingOf(ports.length * service.clusterIPs.length, common.scheduler),
       crowded,
     }),
   };
@@ -179,7 +179,7 @@ function translated(
       local: service.externalLocal,
       most: mostTakingOf(
         ports.length * (externalAddresses.length + restricted.size + nodePlaces),
-        candidates,
+        common.scheduler,
       ),
       crowded,
     }),

@@ -10,7 +10,7 @@ import { listConnections, openNetlink } from '../../../base/netlink/index.ts';
 import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
 import { openNftablesBalancer } from '../nftables/balancer.ts';
 import { webServer } from '../virtual-server.fixture.ts';
-import { openUnservedAddresses } from './unserved-addresses.ts';
+import { hasUnservedRules, openUnservedAddresses } from './unserved-addresses.ts';
 
 /** Cluster addresses without a service, on the real kernel. */
 if (inPrivateNetns(import.meta.filename)) {
@@ -111,12 +111,21 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('nft flush chain ip portcullis_service_ranges unserved');
     unserved.repair();
     assert.match(rules(), /10\.96\.0\.0\/16/u);
+    shell(
+      `nft replace rule ip portcullis_service_ranges unserved handle $(nft -a list chain ip portcullis_service_ranges unserved | sed -n 's/.*10.96.*handle //p') ip daddr 10.0.0.0/8 drop`,
+    );
+    assert.match(rules(), /10\.0\.0\.0\/8/u);
+    unserved.repair();
+    assert.match(rules(), /10\.96\.0\.0\/16/u);
+    assert.doesNotMatch(rules(), /10\.0\.0\.0\/8/u);
     shell('nft flush ruleset');
     unserved.repair();
     assert.match(rules(), /10\.96\.0\.0\/16/u);
     assert.doesNotMatch(rules(), /ip6/u);
+    assert.equal(hasUnservedRules(), true);
     unserved.set([]);
     unserved.close();
     assert.equal(rules(), '');
+    assert.equal(hasUnservedRules(), false);
   });
 }

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { bitsOf, ipBytes, parsePrefix } from '../../../base/addresses/index.ts';
 import type { IpPrefix } from '../../../base/addresses/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
@@ -15,6 +16,8 @@ import {
   masked,
   openNetlink,
   payload,
+  readListedRule,
+  readRuleComment,
   register,
   transact,
   verdict,
@@ -80,6 +83,20 @@ function maskOf({ address, length }: IpPrefix): Buffer {
   return Buffer.from(mask.toString(16).padStart(Number(bits) / 4, '0'), 'hex');
 }
 
+/** Whether rules of this module exist in the network namespace of the calling thread. */
+export function hasUnservedRules(): boolean {
+  const filter = openNetlink(NETLINK_NETFILTER);
+  try {
+    return families.some((family) => filter.find(getTable(tableOf(family)), 'ENOENT') !== undefined);
+  } catch (thrown) {
+    // A kernel without nf_tables has no rules.
+    if (isRefusal(thrown, 'EOPNOTSUPP', 'EINVAL', 'EPERM')) return false;
+    throw thrown;
+  } finally {
+    filter.close();
+  }
+}
+
 export function openUnservedAddresses(): UnservedAddresses {
   const filter = openNetlink(NETLINK_NETFILTER);
   /** Absent: not known yet. Rules of an earlier process stay until then. */
@@ -92,11 +109,16 @@ export function openUnservedAddresses(): UnservedAddresses {
       return prefix?.address.family === family ? prefix : [];
     });
   const exists = (family: 4 | 6): boolean => filter.find(getTable(tableOf(family)), 'ENOENT') !== undefined;
-  const rulesIn = (family: 4 | 6): number => {
+  /** The chains and comments of all rules. A rule that another program wrote has no such comment. */
+  const rulesIn = (family: 4 | 6): string => {
     try {
-      return filter.dump(listRules(tableOf(family))).length;
+      const listed = filter.dump(listRules(tableOf(family)));
+      return listed
+        .map((message) => `${readListedRule(message).chain} ${readRuleComment(message)}`)
+        .toSorted()
+        .join();
     } catch (thrown) {
-      if (isRefusal(thrown, 'ENOENT')) return 0;
+      if (isRefusal(thrown, 'ENOENT')) return '';
       throw thrown;
     }
   };
@@ -123,12 +145,26 @@ export function openUnservedAddresses(): UnservedAddresses {
       for (const family of families) {
         const prefixes = prefixesOf(family);
         if (prefixes.length === 0) continue;
-        if (rulesIn(family) !== rulesOf(family, prefixes).length + chains.length) write(family);
+        const expected = commentedRules(family, prefixes).map(({ chain, comment }) => `${chain} ${comment}`);
+        if (rulesIn(family) !== expected.toSorted().join()) write(family);
       }
     },
     close: () => filter.close(),
   };
 }
+
+/** Returns all rules, each with a digest of its content as its comment. */
+const commentedRules = (
+  family: 4 | 6,
+  prefixes: readonly IpPrefix[],
+): readonly { readonly chain: string; readonly expressions: readonly Buffer[]; readonly comment: string }[] =>
+  [
+    ...rulesOf(family, prefixes).map((expressions) => ({ chain: unserved, expressions })),
+    ...chains.map(({ name }) => ({ chain: name, expressions: [verdict({ jump: unserved })] })),
+  ].map((rule) => ({
+    ...rule,
+    comment: hash('sha256', Buffer.concat(rule.expressions), 'hex').slice(0, 16),
+  }));
 
 /** Replaces the table in one transaction. */
 function requestsFor(family: 4 | 6, prefixes: readonly IpPrefix[]): Request[] {
@@ -140,7 +176,8 @@ function requestsFor(family: 4 | 6, prefixes: readonly IpPrefix[]): Request[] {
     addTable(table),
     addChain(table, { name: unserved }),
     ...chains.map((chain) => addChain(table, chain)),
-    ...rulesOf(family, prefixes).map((rule) => addRule(table, unserved, rule)),
-    ...chains.map(({ name }) => addRule(table, name, [verdict({ jump: unserved })])),
+    ...commentedRules(family, prefixes).map(({ chain, expressions, comment }) =>
+      addRule(table, chain, expressions, comment),
+    ),
   ];
 }

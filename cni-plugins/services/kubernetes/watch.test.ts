@@ -370,6 +370,42 @@ test(
   },
 );
 
+test(
+  'a range with an address of the node is left out, whenever the Node object arrives or changes',
+  { timeout: 60_000 },
+  async (t) => {
+    const node = (address: string): object => ({
+      metadata: { name: 'here', resourceVersion: '3' },
+      status: { addresses: [{ type: 'InternalIP', address }] },
+    });
+    const api = await startApi({
+      [nodes]: [node('10.96.7.7')],
+      [services]: [],
+      [slices]: [],
+      [serviceCidrs]: [
+        { metadata: { name: 'kubernetes', resourceVersion: '2' }, spec: { cidrs: ['10.96.0.0/16'] } },
+      ],
+    });
+    const found: string[] = [];
+    const watch = watchKubernetesServices({
+      place: { kubeconfig: kubeconfigFor(api.port) },
+      nodeName: 'here',
+      control: { retain: async () => undefined, put: async () => [], remove: async () => undefined },
+      onRanges: (prefixes) => void found.push(prefixes.join(' ')),
+      log: { info: () => undefined, warn: () => undefined },
+      timing: { firstWait: 5, longestWait: 20, gather: 5 },
+    });
+    t.after(async () => {
+      await watch.close();
+      api.close();
+    });
+    await until(() => found.length === 1 && api.streams.some(({ path }) => path === nodes));
+    api.send(nodes, 'MODIFIED', node('192.0.2.1'));
+    await until(() => found.length === 2);
+    assert.deepEqual(found, ['', '10.96.0.0/16']);
+  },
+);
+
 test('no Service is served at the address of the name server of the node', { timeout: 60_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
   const api = await startApi({

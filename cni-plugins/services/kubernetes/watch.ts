@@ -5,10 +5,17 @@ import {
   createApiClient,
   follow,
   followOptional,
+  isServiceAddress,
   readApiAccess,
   usualTiming,
 } from '../../../base/kubernetes/index.ts';
-import type { ApiAccess, ApiClient, ApiPlace, FollowTiming } from '../../../base/kubernetes/index.ts';
+import type {
+  ApiAccess,
+  ApiClient,
+  ApiPlace,
+  Collection,
+  FollowTiming,
+} from '../../../base/kubernetes/index.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
 import { createFollower } from './follower.ts';
@@ -16,10 +23,10 @@ import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
 import { labelSelector } from './objects.ts';
 import { createNodePlace } from './node-location.ts';
+import { ownAddresses } from './node-port-addresses.ts';
 import type { NodePlace } from './node-location.ts';
 import { openProxyHealth } from './proxy-health.ts';
 import { createServiceRanges } from './service-ranges.ts';
-import type { ServiceRanges } from './service-ranges.ts';
 import { createServiceTable } from './table.ts';
 import type { ServiceTable } from './table.ts';
 
@@ -96,11 +103,14 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
   /** Addresses of the API server, from the last kubeconfig that was read. */
   let apiServer: readonly string[] = [];
+  /** The address of the API server is that of the Service `kubernetes`. */
+  let isAskedByService = false;
   const node = createNodePlace({
     nodeName,
     asked: options.nodePortAddresses,
     changed(differs) {
       if (differs) table.placeChanged();
+      ranges.look();
       delivery.poke();
     },
   });
@@ -126,6 +136,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
       hostname.replace(/^\[(.*)\]$/u, '$1'),
     );
     apiServer = hosts.filter((host) => isIP(host) !== 0);
+    isAskedByService = isServiceAddress(read);
     return read;
   };
   const client = createApiClient(access, {
@@ -165,11 +176,16 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   );
 
   const feeding: FollowerDeps = { figures, away, log, delivery };
-  const ranges = followedRanges(options, () => [...apiServer, ...node.addresses()]);
+  const ranges = followRanges(options, () =>
+    node.isSettled()
+      ? [...(isAskedByService ? [] : apiServer), ...node.addresses(), ...ownAddresses()]
+      : undefined,
+  );
   const following = followCollections({ client, nodeName, node, table, ranges, feeding, signal, timing });
   // The last state is delivered before `synced` settles, so that no caller waits forever.
   const whenEnded = Promise.all(following).then(() => {
     node.close();
+    ranges.close();
     delivery.close();
     client.close();
     reject(closedBeforeSync(place.kubeconfig));
@@ -194,15 +210,30 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   };
 }
 
-/** Returns the ranges of cluster addresses, which call `onRanges` after each change. */
-function followedRanges(
+/** How often the addresses of the host and of the API server are compared with the ranges. */
+const rangesMs = 5000;
+
+interface FollowedRanges {
+  readonly collection: Collection;
+  /** Compares the ranges with the reserved addresses now. */
+  look(): void;
+  close(): void;
+}
+
+/**
+ * Calls `onRanges` when the ranges of cluster addresses are known and when they differ. A prefix counts only
+ * while none of the reserved addresses is in it.
+ * @param reserved returns undefined while these are not known
+ */
+function followRanges(
   { onRanges, log }: Pick<KubernetesServicesOptions, 'log' | 'onRanges'>,
-  reserved: () => readonly string[],
-): ServiceRanges {
-  let logged = '';
-  const ranges: ServiceRanges = createServiceRanges(() => {
-    if (!ranges.collection.came()) return;
-    const { prefixes, left } = ranges.prefixes(reserved());
+  reserved: () => readonly string[] | undefined,
+): FollowedRanges {
+  let [logged, reported]: [string, string | undefined] = ['', undefined];
+  const look = (): void => {
+    const addresses = ranges.collection.came() ? reserved() : undefined;
+    if (addresses === undefined) return;
+    const { prefixes, left } = ranges.prefixes(addresses);
     const why = left.join('; ');
     if (why !== logged && why !== '')
       log.warn(
@@ -210,9 +241,14 @@ function followedRanges(
         'prefixes of ServiceCIDR objects are not followed: cluster addresses in them that no Service has are not blocked',
       );
     logged = why;
+    if (prefixes.join() === reported) return;
+    reported = prefixes.join();
     onRanges?.(prefixes);
-  });
-  return ranges;
+  };
+  const ranges = createServiceRanges(look);
+  const looking = setInterval(look, rangesMs);
+  looking.unref();
+  return { collection: ranges.collection, look, close: () => clearInterval(looking) };
 }
 
 /**
@@ -246,7 +282,7 @@ function followCollections({
   readonly nodeName: string;
   readonly node: NodePlace;
   readonly table: ServiceTable;
-  readonly ranges: ServiceRanges;
+  readonly ranges: FollowedRanges;
   readonly feeding: FollowerDeps;
   readonly signal: AbortSignal;
   readonly timing: FollowTiming;

@@ -3,6 +3,13 @@
  * services. Values only.
  */
 
+/**
+ * The link that holds the virtual addresses, because IPVS sees only packets that are delivered to the host
+ * itself. The link also shows which services are ours: those at an address of this link, whichever other
+ * programs use IPVS.
+ */
+export const serviceLink = 'portcullis-ipvs';
+
 export type Family = 4 | 6;
 export type Protocol = 'tcp' | 'udp' | 'sctp';
 

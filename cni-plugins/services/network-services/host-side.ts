@@ -26,7 +26,7 @@ import {
   openNetlink,
 } from '../../../base/netlink/index.ts';
 import type { NamedSet, Table, Request } from '../../../base/netlink/index.ts';
-import { serviceLink } from '../ipvs/link.ts';
+import { serviceLink } from '../model/model.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
 

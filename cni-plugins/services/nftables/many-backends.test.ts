@@ -46,12 +46,18 @@ if (inPrivateNetns(import.meta.filename)) {
   await once(listener, 'listening');
   const { port } = listener.address() as AddressInfo;
 
-  test('each of 300 backends gets the same number of connections', async () => {
+  test('300 backends share the connections, also while their number changes', async () => {
     const balancer = openNftablesBalancer();
     balancer.reconcile([serverOf(300, port)]);
-    assert.deepEqual([...new Set((await reached(600)).values())], [2]);
-    balancer.change([serverOf(301, port)], []);
-    assert.equal((await reached(301)).size, 301, 'one more backend takes part');
+    const counts = await reached(1200);
+    // By chance, five of 300 get none, and nobody gets five times its share.
+    assert.ok(counts.size > 270 && Math.max(...counts.values()) < 20, `${counts.size}`);
+    const meanwhile = new Set<string>();
+    for (const count of [301, 300, 299, 300, 301, 302]) {
+      balancer.change([serverOf(count, port)], []);
+      for (const each of (await reached(50)).keys()) meanwhile.add(each);
+    }
+    assert.ok(meanwhile.size > 150, `${meanwhile.size} of 300 connections went to different backends`);
     balancer.change([serverOf(2, port)], []);
     assert.deepEqual([...(await reached(20)).values()], [10, 10]);
     balancer.removeAll();
@@ -77,7 +83,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const next = openNftablesBalancer();
     assert.equal(next.reconcile([few]), 0, 'the table stays');
     next.change([serverOf(300, port)], []);
-    assert.equal((await reached(300)).size, 300);
+    assert.ok((await reached(900)).size > 250);
     next.removeAll();
     next.close();
   });

@@ -1,3 +1,4 @@
+import { usualSlots } from '../slots/sizes.ts';
 import type { Plan } from './plan.ts';
 import { chainOf } from './rules.ts';
 import type { Draw, Mode } from './rules.ts';
@@ -71,8 +72,14 @@ export function createModes(): Modes {
     use(plan, restricted, former) {
       if (plan === undefined) return { number: restricted ? restrictedRefuseMode : refuseMode };
       const { at, size, hold, masquerade } = plan;
-      const draw =
-        plan.draw === 'turn' ? counterFor(existing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
+      // The size of a large table is the number of its endpoints. It changes with each of them, and a counter
+      // would begin again at the same endpoint each time.
+      const turns = plan.draw === 'turn' && size <= usualSlots;
+      const draw = turns
+        ? counterFor(existing.get(former ?? refuseMode)?.mode.draw)
+        : plan.draw === 'turn'
+          ? 'random'
+          : plan.draw;
       const mode: Mode = { at, size, draw, masquerade, restricted, ...(hold === undefined ? {} : { hold }) };
       const known = numbers.get(chainOf(mode));
       const number = known ?? next;

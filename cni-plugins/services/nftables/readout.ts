@@ -12,6 +12,7 @@ import {
   listRules,
   readListedElements,
   readListedRule,
+  readRuleComment,
   attributesOf,
   textOf,
 } from '../../../base/netlink/index.ts';
@@ -131,15 +132,12 @@ export function standingModes(
   if (missing.size > 0) return undefined;
   const wanted = [...baseRulesOf(family), ...modes.flatMap(([, mode]) => modeRulesOf(family, mode))];
   const expected = wanted.map((rule) => `${rule.chain} ${commentOf(rule)}`).toSorted();
-  const found = rules.map((message) => `${readListedRule(message).chain} ${commentIn(message)}`).toSorted();
+  const found = rules
+    .map((message) => `${readListedRule(message).chain} ${readRuleComment(message)}`)
+    .toSorted();
   return expected.length === found.length && expected.every((line, index) => line === found[index])
     ? modes
     : undefined;
-}
-
-function commentIn(message: Received): string {
-  const data = attributesOf(message.body, 4).get(7);
-  return data === undefined ? '' : textOf(data.subarray(2));
 }
 
 /** An element of a map from keys to marks, or of a set. It keeps no reference to the kernel's message. */

@@ -38,18 +38,16 @@ export function sharesOf(all: readonly Weighted[], size: number): ReadonlyMap<st
   const due = (each: (typeof exact)[number]): number => each.exact - (shares.get(each.name) ?? 0);
   const compare = (a: (typeof exact)[number], b: (typeof exact)[number]): number =>
     due(b) - due(a) || (a.name < b.name ? -1 : 1);
-  for (; left > 0; left -= 1) give(shares, exact.toSorted(compare)[0]?.name, 1);
+  // The sum of what is due is `left`, and nothing is due as much as one: each gets one at most.
+  for (const { name } of left > 0 ? exact.toSorted(compare).slice(0, left) : []) give(shares, name, 1);
   // A destination that got one slot for a smaller share takes it from the one with the most slots above its
-  // share.
-  for (; left < 0; left += 1)
-    give(
-      shares,
-      exact
-        .filter(({ name }) => (shares.get(name) ?? 0) > 1)
-        .toSorted(compare)
-        .at(-1)?.name,
-      -1,
-    );
+  // share. There may be a thousand of both, so they are not sorted again for each slot.
+  for (; left < 0; left += 1) {
+    let last: (typeof exact)[number] | undefined;
+    for (const each of exact)
+      if ((shares.get(each.name) ?? 0) > 1 && (last === undefined || compare(each, last) > 0)) last = each;
+    give(shares, last?.name, -1);
+  }
   return shares;
 }
 
