@@ -2,7 +2,7 @@ import type { Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import { manifestColumn } from './record-rows.ts';
-import type { Admission, LayerRow, NameRow } from './stored-image.ts';
+import type { Admission, LayerRow, NameRow, StoredImage } from './stored-image.ts';
 
 /**
  * Records an image with its names, layers and documents.
@@ -43,6 +43,34 @@ export function removalStatements(id: string): Statement[] {
     { sql: 'DELETE FROM image_name WHERE image_id = ?', params: [id] },
     { sql: 'DELETE FROM image_document WHERE image_id = ?', params: [id] },
     { sql: 'DELETE FROM image WHERE id = ?', params: [id] },
+  ];
+}
+
+/** The image that has a name, with the row of the name. */
+export interface NameOwner {
+  readonly row: NameRow;
+  readonly imageId: string;
+}
+
+/**
+ * Brings the rows of an image and of some names to what memory has.
+ * @param image absent: the image is not recorded
+ * @param names the owner of each name; undefined: no image has it
+ */
+export function recordedStatements(
+  image: Omit<StoredImage, 'record'> | undefined,
+  id: string,
+  names: ReadonlyMap<string, NameOwner | undefined>,
+): Statement[] {
+  return [
+    ...(image === undefined
+      ? removalStatements(id)
+      : admissionStatements({ image, names: image.names, layers: [], documents: [] }, image.seq)),
+    ...[...names].flatMap(([name, owner]) =>
+      owner === undefined
+        ? [{ sql: 'DELETE FROM image_name WHERE name = ?', params: [name] }]
+        : [...dossierStatements([owner.row.dossier]), nameStatement(owner.row, owner.imageId)],
+    ),
   ];
 }
 

@@ -1,6 +1,7 @@
 import { largest } from '../../base/lists/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
+import { createDoubtfulAdmissions } from './doubtful-admissions.ts';
 import { loadRecords } from './record-rows.ts';
 import {
   admissionStatements,
@@ -49,6 +50,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
   const owners = new Map<string, string>();
   const layers = new Map<string, LayerRow>();
   const serial = createSerialQueue();
+  const doubtful = createDoubtfulAdmissions(database, images, owners);
   let seq = 0;
   const recorded = await loadRecords(database);
   for (const image of recorded.images) {
@@ -69,16 +71,19 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     also: readonly Statement[],
     check: () => void,
   ): Promise<StoredImage> {
+    await doubtful.settle();
     check();
     const { image } = admission;
     const existing = images.get(image.id);
     const next = seq + 1;
     const names = admittedNames(admission, existing, next);
     const fresh = admission.layers.filter((layer) => !layers.has(layer.folder));
-    await database.write([
-      ...admissionStatements({ ...admission, names, layers: fresh }, existing?.seq ?? next),
-      ...also,
-    ]);
+    await doubtful.unlessFailed(admission, () =>
+      database.write([
+        ...admissionStatements({ ...admission, names, layers: fresh }, existing?.seq ?? next),
+        ...also,
+      ]),
+    );
     seq = next;
     const moved = new Set(names.map((name) => name.name));
     for (const other of [...images.values()]) {

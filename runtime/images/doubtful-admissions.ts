@@ -1,0 +1,62 @@
+import type { Database } from '../../base/storage/index.ts';
+import { recordedStatements } from './record-statements.ts';
+import type { NameOwner } from './record-statements.ts';
+import type { Admission, StoredImage } from './stored-image.ts';
+
+/**
+ * Admissions that were reported as failed and may have taken effect. Their layers are removed, so the next
+ * start would list images that have none, or find a name at another image.
+ */
+export interface DoubtfulAdmissions {
+  /**
+   * Writes an admission. One that fails is doubtful, and is settled if that is possible.
+   * @throws what `write` throws
+   */
+  unlessFailed(admission: Pick<Admission, 'image' | 'names'>, write: () => Promise<unknown>): Promise<void>;
+  /** Writes what memory says about all doubtful admissions. What cannot be written stays doubtful. */
+  settle(): Promise<void>;
+}
+
+/**
+ * @param images the recorded images by their ids
+ * @param owners the ids of images by the names that they have
+ */
+export function createDoubtfulAdmissions(
+  database: Pick<Database, 'write'>,
+  images: ReadonlyMap<string, StoredImage>,
+  owners: ReadonlyMap<string, string>,
+): DoubtfulAdmissions {
+  const doubtful: { readonly id: string; readonly names: readonly string[] }[] = [];
+  const ownersOf = (names: readonly string[]): ReadonlyMap<string, NameOwner | undefined> =>
+    new Map(
+      names.map((name) => {
+        const image = images.get(owners.get(name) ?? '');
+        const row = image?.names.find((each) => each.name === name);
+        return [name, image && row && { row, imageId: image.id }];
+      }),
+    );
+  const settle = async (): Promise<void> => {
+    if (doubtful.length === 0) return;
+    const settled = [...doubtful];
+    try {
+      await database.write(
+        settled.flatMap(({ id, names }) => recordedStatements(images.get(id), id, ownersOf(names))),
+      );
+      doubtful.splice(0, settled.length);
+    } catch {
+      // The failure of the admission itself is reported. The next admission tries again.
+    }
+  };
+  return {
+    async unlessFailed({ image, names }, write) {
+      try {
+        await write();
+      } catch (cause) {
+        doubtful.push({ id: image.id, names: names.map(({ name }) => name) });
+        await settle();
+        throw cause;
+      }
+    },
+    settle,
+  };
+}
