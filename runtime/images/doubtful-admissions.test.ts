@@ -26,7 +26,12 @@ function admissionOf(id: string, ...names: readonly string[]): Admission {
 }
 
 /** Returns a database of which chosen writes take effect and are reported as failed. */
-async function opened(t: TestContext): Promise<{ database: Database; failNext: (count: number) => void }> {
+async function opened(t: TestContext): Promise<{
+  database: Database;
+  /** Number of statements of each write. */
+  sizes: readonly number[];
+  failNext: (count: number) => void;
+}> {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-doubt-'));
   const real = await openDatabase({
     path: join(folder, 'state.db'),
@@ -37,16 +42,18 @@ async function opened(t: TestContext): Promise<{ database: Database; failNext: (
     rmSync(folder, { recursive: true });
   });
   let failing = 0;
+  const sizes: number[] = [];
   const database: Database = {
     ...real,
     async write(statements, ...rest) {
+      sizes.push(statements.length);
       const written = await real.write(statements, ...rest);
       if (failing === 0) return written;
       failing -= 1;
       throw new Error('no space');
     },
   };
-  return { database, failNext: (count) => (failing = count) };
+  return { database, sizes, failNext: (count) => (failing = count) };
 }
 
 const listed = async (database: Database): Promise<string[]> =>
@@ -80,4 +87,16 @@ test('a name that a failed admission took away is back, and an image that it ren
   await assert.rejects(records.admit(admissionOf('c', 'other:1', 'new:1'), []), /no space/u);
   assert.deepEqual(await listed(database), ['a: app:1 app@a', 'c: other:1']);
   assert.equal(records.byName('app:1')?.id.at(-1), 'a');
+});
+
+test('while no write succeeds, an image that is pulled again and again costs no more', async (t) => {
+  const { database, sizes, failNext } = await opened(t);
+  const records = await openImageRecords(database);
+  failNext(Infinity);
+  for (let pull = 0; pull < 50; pull += 1)
+    await assert.rejects(records.admit(admissionOf('a', 'app:1', 'app@a'), []), /no space/u);
+  assert.ok(Math.max(...sizes) <= 8, `${Math.max(...sizes)} statements`);
+  failNext(0);
+  await records.admit(admissionOf('b', 'app:1'), []);
+  assert.deepEqual(await listed(database), ['b: app:1']);
 });

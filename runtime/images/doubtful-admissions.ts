@@ -13,9 +13,15 @@ export interface DoubtfulAdmissions {
    * @throws what `write` throws
    */
   unlessFailed(admission: Pick<Admission, 'image' | 'names'>, write: () => Promise<unknown>): Promise<void>;
-  /** Writes what memory says about all doubtful admissions. What cannot be written stays doubtful. */
+  /**
+   * Writes what memory says about doubtful admissions, the oldest first. What cannot be written stays
+   * doubtful.
+   */
   settle(): Promise<void>;
 }
+
+/** Images of one write: each failed attempt costs the same, however many images are doubtful. */
+const atOnce = 64;
 
 /**
  * @param images the recorded images by their ids
@@ -26,23 +32,24 @@ export function createDoubtfulAdmissions(
   images: ReadonlyMap<string, StoredImage>,
   owners: ReadonlyMap<string, string>,
 ): DoubtfulAdmissions {
-  const doubtful: { readonly id: string; readonly names: readonly string[] }[] = [];
-  const ownersOf = (names: readonly string[]): ReadonlyMap<string, NameOwner | undefined> =>
+  /** Names by ids. On a full disk, pulls of one image fail again and again. */
+  const doubtful = new Map<string, Set<string>>();
+  const ownersOf = (names: ReadonlySet<string>): ReadonlyMap<string, NameOwner | undefined> =>
     new Map(
-      names.map((name) => {
+      [...names].map((name) => {
         const image = images.get(owners.get(name) ?? '');
         const row = image?.names.find((each) => each.name === name);
         return [name, image && row && { row, imageId: image.id }];
       }),
     );
   const settle = async (): Promise<void> => {
-    if (doubtful.length === 0) return;
-    const settled = [...doubtful];
+    if (doubtful.size === 0) return;
+    const settled = [...doubtful].slice(0, atOnce);
     try {
       await database.write(
-        settled.flatMap(({ id, names }) => recordedStatements(images.get(id), id, ownersOf(names))),
+        settled.flatMap(([id, names]) => recordedStatements(images.get(id), id, ownersOf(names))),
       );
-      doubtful.splice(0, settled.length);
+      for (const [id] of settled) doubtful.delete(id);
     } catch {
       // The failure of the admission itself is reported. The next admission tries again.
     }
@@ -52,7 +59,8 @@ export function createDoubtfulAdmissions(
       try {
         await write();
       } catch (cause) {
-        doubtful.push({ id: image.id, names: names.map(({ name }) => name) });
+        const known = doubtful.get(image.id) ?? [];
+        doubtful.set(image.id, new Set([...known, ...names.map(({ name }) => name)]));
         await settle();
         throw cause;
       }
