@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { bitsOf, ipBytes, parsePrefix } from '../../../base/addresses/index.ts';
 import type { IpPrefix } from '../../../base/addresses/index.ts';
+import { isPortcullisError } from '../../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import {
   addChain,
@@ -22,7 +23,7 @@ import {
   transact,
   verdict,
 } from '../../../base/netlink/index.ts';
-import type { Request, Table } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, Request, Table } from '../../../base/netlink/index.ts';
 
 /**
  * Drops new connections to cluster addresses that no service has, as kube-proxy does. Without it, the first
@@ -83,18 +84,25 @@ function maskOf({ address, length }: IpPrefix): Buffer {
   return Buffer.from(mask.toString(16).padStart(Number(bits) / 4, '0'), 'hex');
 }
 
+/** What a kernel answers that has no nf_tables, or not for a family. It has no rules. */
+const withoutTables = ['EOPNOTSUPP', 'EINVAL', 'EPERM', 'EAFNOSUPPORT', 'EPROTONOSUPPORT'] as const;
+
 /** Whether rules of this module exist in the network namespace of the calling thread. */
 export function hasUnservedRules(): boolean {
-  const filter = openNetlink(NETLINK_NETFILTER);
+  let filter: NetlinkSocket | undefined;
   try {
-    return families.some((family) => filter.find(getTable(tableOf(family)), 'ENOENT') !== undefined);
+    const socket = (filter = openNetlink(NETLINK_NETFILTER));
+    return families.some((family) => hasTable(socket, family));
   } catch (thrown) {
-    // A kernel without nf_tables has no rules.
-    if (isRefusal(thrown, 'EOPNOTSUPP', 'EINVAL', 'EPERM')) return false;
+    if (isPortcullisError(thrown)) return false;
     throw thrown;
   } finally {
-    filter.close();
+    filter?.close();
   }
+}
+
+function hasTable(filter: NetlinkSocket, family: 4 | 6): boolean {
+  return filter.find(getTable(tableOf(family)), 'ENOENT', ...withoutTables) !== undefined;
 }
 
 export function openUnservedAddresses(): UnservedAddresses {
@@ -108,7 +116,6 @@ export function openUnservedAddresses(): UnservedAddresses {
       const prefix = parsePrefix(text);
       return prefix?.address.family === family ? prefix : [];
     });
-  const exists = (family: 4 | 6): boolean => filter.find(getTable(tableOf(family)), 'ENOENT') !== undefined;
   /** The chains and comments of all rules. A rule that another program wrote has no such comment. */
   const rulesIn = (family: 4 | 6): string => {
     try {
@@ -124,7 +131,7 @@ export function openUnservedAddresses(): UnservedAddresses {
   };
   const write = (family: 4 | 6): void => {
     const prefixes = prefixesOf(family);
-    if (prefixes.length === 0 && !exists(family)) return;
+    if (prefixes.length === 0 && !hasTable(filter, family)) return;
     transact(filter, requestsFor(family, prefixes));
   };
   const writeBoth = (): void => {

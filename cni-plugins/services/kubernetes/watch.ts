@@ -213,6 +213,9 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
 /** How often the addresses of the host and of the API server are compared with the ranges. */
 const rangesMs = 5000;
 
+/** Prefixes that are left out, in one line of the log. */
+const mostLogged = 16;
+
 interface FollowedRanges {
   readonly collection: Collection;
   /** Compares the ranges with the reserved addresses now. */
@@ -234,7 +237,7 @@ function followRanges(
     const addresses = ranges.collection.came() ? reserved() : undefined;
     if (addresses === undefined) return;
     const { prefixes, left } = ranges.prefixes(addresses);
-    const why = left.join('; ');
+    const why = left.slice(0, mostLogged).join('; ');
     if (why !== logged && why !== '')
       log.warn(
         { why },
