@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
-import type { BuildOptions, Metafile, Plugin } from 'esbuild';
+import type { BuildOptions, Metafile } from 'esbuild';
 import { buildConsole } from './console.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -24,27 +24,6 @@ const entries = {
 /** CommonJS packages call `require` for Node's own modules. */
 const banner =
   "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
-
-/**
- * undici's entry point loads fetch, WebSocket, caches and mocks: 3 MB of heap that nothing here uses. An
- * import of any other part of undici fails the build.
- */
-const slimUndici: Plugin = {
-  name: 'slim-undici',
-  setup: ({ onResolve, onLoad }) => {
-    onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'slim' }));
-    onLoad({ filter: /^undici$/, namespace: 'slim' }, () => ({
-      contents: `import Dispatcher from 'undici/lib/dispatcher/dispatcher.js';
-import api from 'undici/lib/api/index.js';
-Object.assign(Dispatcher.prototype, api);
-export { default as Agent } from 'undici/lib/dispatcher/agent.js';
-export { default as Pool } from 'undici/lib/dispatcher/pool.js';
-export { default as ProxyAgent } from 'undici/lib/dispatcher/proxy-agent.js';
-export { default as buildConnector } from 'undici/lib/core/connect.js';`,
-      resolveDir: root,
-    }));
-  },
-};
 
 /** Returns the sources of all Workers, relative to the checkout. */
 export function workerSources(): string[] {
@@ -73,7 +52,6 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
     // V8 keeps the text of the code that it runs.
     minifyWhitespace: true,
     minifySyntax: true,
-    plugins: [slimUndici],
     legalComments: 'linked',
     metafile: true,
     logLevel: 'warning',

@@ -14,11 +14,11 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, extname, join, normalize } from 'node:path';
 import { promisify } from 'node:util';
+import { createHttpServer } from '../base/connections/index.ts';
 import { readPicture } from './picture.ts';
 
 export interface Shot {
@@ -145,8 +145,8 @@ function problemOf(
 }
 
 /** Serves the files of a folder. `missing` gets the paths that do not exist. */
-function serve(folder: string, missing: Set<string>): ReturnType<typeof createServer> {
-  return createServer((request, response) => {
+function serve(folder: string, missing: Set<string>): ReturnType<typeof createHttpServer> {
+  return createHttpServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     const file = join(folder, normalize(decodeURIComponent(pathname)));
     if (!existsSync(file) || !statSync(file).isFile()) {

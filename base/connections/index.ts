@@ -4,6 +4,7 @@ export { createGatherer } from './gather.ts';
 export type { Gatherer } from './gather.ts';
 export { closeServer, listenOn, readListenAddress, refuseTunnel } from './listen.ts';
 export type { ListenAddress } from './listen.ts';
+export { createHttpServer, httpGet, httpRequest, HttpAgent } from './node-http.ts';
 export { networkPeer } from './peer.ts';
 export {
   connectionsCheckingInterval,

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, get } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
+import { createHttpServer, httpGet } from './node-http.ts';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { closeServer, listenOn, readListenAddress, refuseTunnel } from './listen.ts';
 
@@ -25,25 +25,25 @@ test('reads no port above 65535, and no address without a port', () => {
 });
 
 test('returns the authority with the port that was chosen', async () => {
-  const server = createServer();
+  const server = createHttpServer();
   const authority = await listenOn(server, { host: '::1', port: 0 });
   assert.match(authority, /^\[::1\]:[1-9]\d*$/);
   await closeServer(server, 1000);
 });
 
 test('rejects if the port is taken', async () => {
-  const first = createServer();
+  const first = createHttpServer();
   const at = readListenAddress(await listenOn(first, { host: '127.0.0.1', port: 0 }));
   assert.ok(at !== undefined);
-  await assert.rejects(listenOn(createServer(), at), { code: 'EADDRINUSE' });
+  await assert.rejects(listenOn(createHttpServer(), at), { code: 'EADDRINUSE' });
   await closeServer(first, 1000);
 });
 
 test('lets a request in flight end before the server is closed', async () => {
-  const server = createServer((_request, response) => setTimeout(() => response.end('late'), 100));
+  const server = createHttpServer((_request, response) => setTimeout(() => response.end('late'), 100));
   const authority = await listenOn(server, { host: '127.0.0.1', port: 0 });
   const answered = new Promise<string>((resolve, reject) => {
-    get(`http://${authority}/`, { agent: false }, (response) => {
+    httpGet(`http://${authority}/`, { agent: false }, (response) => {
       response.setEncoding('utf8').once('data', resolve);
     }).once('error', reject);
   });
@@ -53,9 +53,9 @@ test('lets a request in flight end before the server is closed', async () => {
 });
 
 test('closes the connections of requests that do not end in time', async () => {
-  const server = createServer(() => undefined);
+  const server = createHttpServer(() => undefined);
   const authority = await listenOn(server, { host: '127.0.0.1', port: 0 });
-  const failed = once(get(`http://${authority}/`), 'error');
+  const failed = once(httpGet(`http://${authority}/`), 'error');
   await once(server, 'request');
   await closeServer(server, 50);
   await failed;
@@ -79,7 +79,7 @@ test('closes a connection whose TLS handshake ends after that time', { timeout: 
 });
 
 test('refuses to be a proxy', async () => {
-  const server = createServer().on('connect', refuseTunnel);
+  const server = createHttpServer().on('connect', refuseTunnel);
   const authority = await listenOn(server, { host: '127.0.0.1', port: 0 });
   const socket = connect(Number(authority.split(':')[1]), '127.0.0.1');
   socket.write('CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n');

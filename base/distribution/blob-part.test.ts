@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { createHttpServer } from '../connections/index.ts';
 import { createRegistryClient, digestOf } from './index.ts';
 import type { RegistryClient, RegistryRepository } from './index.ts';
 
@@ -15,7 +15,7 @@ describe('a part of a blob', () => {
   let repository: RegistryRepository;
   let answer: (response: ServerResponse, range: string) => void = () => undefined;
   before(async () => {
-    server = createServer((request, response) => {
+    server = createHttpServer((request, response) => {
       answer(response, request.headers.range ?? '');
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

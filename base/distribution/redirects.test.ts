@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { createHttpServer } from '../connections/index.ts';
 import { createRegistryClient, digestOf } from './index.ts';
 import type { RegistryRepository } from './index.ts';
 
@@ -40,7 +40,7 @@ async function serve(
   host: string,
   listener: RequestListener,
 ): Promise<{ readonly server: Server; readonly port: number }> {
-  const server = createServer(listener).listen(0, host);
+  const server = createHttpServer(listener).listen(0, host);
   await once(server, 'listening');
   opened.push(() => {
     server.closeAllConnections();

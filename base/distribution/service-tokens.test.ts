@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, describe, it } from 'node:test';
+import { createHttpServer } from '../connections/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
 import { sharedHttpClient } from '../http/index.ts';
 import { createServiceTokens } from './service-tokens.ts';
@@ -18,7 +18,7 @@ after(async () => {
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
 async function serve(address: string, handler: Handler): Promise<string> {
-  const server = createServer(handler).listen(0, address);
+  const server = createHttpServer(handler).listen(0, address);
   await once(server, 'listening');
   open.push(async () => {
     server.closeAllConnections();

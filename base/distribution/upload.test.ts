@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { createHttpServer } from '../connections/index.ts';
 import { startRegistry } from '../../test/fixtures/registry.ts';
 import { createRegistryClient, digestOf } from './index.ts';
 import type { RegistryRepository } from './index.ts';
@@ -25,7 +25,7 @@ async function uploadsTo(
   put: (request: IncomingMessage, response: ServerResponse) => void,
   refuses: (request: IncomingMessage, response: ServerResponse) => boolean = () => false,
 ): Promise<RegistryRepository> {
-  const server: Server = createServer((request, response) => {
+  const server: Server = createHttpServer((request, response) => {
     if (refuses(request, response)) return;
     if (request.method === 'HEAD') response.writeHead(404).end();
     else if (request.method === 'POST')

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer as createTcpServer } from 'node:net';
@@ -12,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { createHttpServer } from '../connections/index.ts';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { createHttpClient } from './index.ts';
 import type { HttpClient, HttpClientOptions, HttpRequest } from './index.ts';
@@ -74,7 +74,7 @@ async function listen(server: Server, host: string): Promise<number> {
 }
 
 const serve = (host: string, listener: RequestListener): Promise<number> =>
-  listen(createServer(listener), host);
+  listen(createHttpServer(listener), host);
 const serveTls = (host: string, listener: RequestListener): Promise<number> =>
   listen(
     createTlsServer(
@@ -96,7 +96,7 @@ const text = async (one: HttpClient, url: string, more: Partial<HttpRequest> = {
 /** Starts a service of this machine, and counts its connections. */
 async function victim(): Promise<{ readonly port: number; connections(): number }> {
   let connections = 0;
-  const server = createServer((_request, response) => void response.end('secret'));
+  const server = createHttpServer((_request, response) => void response.end('secret'));
   server.on('connection', () => (connections += 1));
   // It listens on IPv4 too.
   return { port: await listen(server, '::'), connections: () => connections };
@@ -533,7 +533,7 @@ describe('a proxy of the environment', () => {
   async function startProxy(status = 200): Promise<{ readonly address: string; readonly seen: Seen[] }> {
     const seen: Seen[] = [];
     const { connect } = await import('node:net');
-    const server = createServer((request, response) => {
+    const server = createHttpServer((request, response) => {
       seen.push({
         asked: `${request.method} ${request.url}`,
         authorization: request.headers['proxy-authorization'],

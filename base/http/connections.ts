@@ -4,8 +4,7 @@ import type { LookupFunction } from 'node:net';
 import { createSecureContext, getCACertificates } from 'node:tls';
 import type { SecureContext } from 'node:tls';
 import { LRUCache } from 'lru-cache';
-import { Agent, Pool, ProxyAgent, buildConnector } from 'undici';
-import type { Dispatcher } from 'undici';
+import type * as undici from 'undici';
 import { classOfAddress, classOfHost } from './address.ts';
 import type { AddressClass } from './address.ts';
 import { httpError } from './failure.ts';
@@ -16,6 +15,7 @@ import type { Environment } from './proxy-environment.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import { sharedTrustAnchors } from './trust-anchors.ts';
 import type { Anchors, TrustAnchors } from './trust-anchors.ts';
+import { Agent, Pool, ProxyAgent, buildConnector } from './undici.ts';
 
 export interface ConnectionOptions {
   /** Milliseconds to resolve a name, connect and complete the TLS handshake. */
@@ -32,7 +32,7 @@ export interface ConnectionOptions {
 /** Keeps connections, and records the addresses that they reached. */
 export interface Connections {
   /** @throws HTTP_ADDRESS_REFUSED · HTTP_BAD_PROXY */
-  dispatcherFor(url: URL, reach: Reach, identity: TlsIdentity | undefined): Promise<Dispatcher>;
+  dispatcherFor(url: URL, reach: Reach, identity: TlsIdentity | undefined): Promise<undici.Dispatcher>;
   /**
    * Returns the class of a server: the class of the address in the URL, otherwise of the addresses of all
    * connections to it.
@@ -91,7 +91,7 @@ export function openConnections(options: ConnectionOptions): Connections {
   const connected = options.lookup === undefined ? connectedBySystem : newRecord();
   const contexts = createContexts();
   const closing = new Set<Promise<unknown>>();
-  const dispatchers = new LRUCache<string, Dispatcher>({
+  const dispatchers = new LRUCache<string, undici.Dispatcher>({
     max: 64,
     // Requests that still run on the old connections end there.
     dispose: (old) => {
@@ -111,7 +111,7 @@ export function openConnections(options: ConnectionOptions): Connections {
     allowH2: false,
   };
 
-  function direct(reach: Reach, tls: buildConnector.BuildOptions): Agent {
+  function direct(reach: Reach, tls: undici.buildConnector.BuildOptions): undici.Agent {
     const connect = buildConnector({
       timeout: options.connectMs,
       keepAliveInitialDelay: options.probeAfterMs,
@@ -141,11 +141,11 @@ export function openConnections(options: ConnectionOptions): Connections {
 
   function proxied(
     proxy: URL,
-    tls: buildConnector.BuildOptions,
-    anchorTls: buildConnector.BuildOptions,
-  ): ProxyAgent {
+    tls: undici.buildConnector.BuildOptions,
+    anchorTls: undici.buildConnector.BuildOptions,
+  ): undici.ProxyAgent {
     // undici sets no limits for connections to the proxy.
-    const pool = (origin: string | URL, more: object): Pool =>
+    const pool = (origin: string | URL, more: object): undici.Pool =>
       new Pool(origin, { ...limits, headersTimeout: options.connectMs * 2, ...more });
     const timeout = options.connectMs;
     return new ProxyAgent({

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
+import { createHttpServer } from '../connections/index.ts';
 import { reasonOf } from '../errors/index.ts';
 import { createApiClient } from './api-client.ts';
 import { follow } from './follow.ts';
@@ -54,7 +54,7 @@ async function scripted(
   const asked: string[] = [];
   const reported: string[] = [];
   const rest = [...script];
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://server');
     const { searchParams: query } = url;
     const what =

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { createHttpServer } from '../connections/index.ts';
 import { createApiClient } from './api-client.ts';
 import { isServiceAddress, readApiAccess } from './in-cluster.ts';
 
@@ -66,7 +66,7 @@ test('what is missing or not valid is reported, without the token', async () => 
 test('several servers are tried in turn: the next one after a failure, and then the same', async (t) => {
   const asked: string[] = [];
   const start = async (name: string, status: number): Promise<{ url: string; stop(): void }> => {
-    const server = createServer((request, response) => {
+    const server = createHttpServer((request, response) => {
       asked.push(name);
       response.writeHead(status).end('{}');
     });

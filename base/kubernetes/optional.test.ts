@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createHttpServer } from '../connections/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
 import { createApiClient } from './api-client.ts';
 import { followOptional } from './optional.ts';
@@ -20,7 +20,7 @@ const timing = {
 async function open(t: TestContext, options: { readonly since?: string; readonly status?: number } = {}) {
   const state = { isInstalled: false, isMoved: false, status: options.status ?? 404 };
   const streams = new Set<ServerResponse>();
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://server');
     const answer = (status: number, body: object): void =>
       void response.writeHead(status).end(JSON.stringify(body));

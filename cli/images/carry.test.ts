@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { digestOf } from '../../base/distribution/index.ts';
 import { portcullisCommand } from '../../test/fixtures/command.ts';
 
@@ -39,7 +39,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     let asked: () => void = () => undefined;
     const arrived = new Promise<void>((resolve) => (asked = resolve));
     // A registry that does not answer.
-    const server = createServer(() => asked());
+    const server = createHttpServer(() => asked());
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     try {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { createHttpServer, httpRequest } from '../../base/connections/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { closeFd, listenUnix } from '../../base/kernel/index.ts';
 import { callAdmin } from './client.ts';
@@ -55,7 +55,7 @@ interface Reply {
 
 const sent = (method: string, path: string, body = ''): Promise<Reply> =>
   new Promise((resolve, reject) => {
-    const asked = request({ socketPath: socket, method, path, agent: false }, (response) => {
+    const asked = httpRequest({ socketPath: socket, method, path, agent: false }, (response) => {
       let text = '';
       response.on('data', (chunk: Buffer) => (text += chunk.toString()));
       response.on('end', () =>
@@ -230,7 +230,7 @@ for (const [what, service] of [
 for (const reply of ['null', '"text"', '[]'])
   test(`a server that answers ${reply} is reported as another protocol`, async () => {
     const path = join(folder, 'other.sock');
-    const other = createServer((_, response) => response.end(reply));
+    const other = createHttpServer((_, response) => response.end(reply));
     await new Promise<void>((resolve) => other.listen(path, resolve));
     try {
       const answered = await callAdmin(path, 'links/denials', {});

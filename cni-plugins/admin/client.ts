@@ -1,4 +1,4 @@
-import { request } from 'node:http';
+import { httpRequest } from '../../base/connections/index.ts';
 import { PortcullisError, errorFromJson } from '../../base/errors/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
@@ -67,7 +67,7 @@ async function post(
       'Content-Length': Buffer.byteLength(body),
       Host: 'portcullis',
     };
-    const sent = request({ socketPath: socket, method: 'POST', path, agent: false, headers });
+    const sent = httpRequest({ socketPath: socket, method: 'POST', path, agent: false, headers });
     const fail = (error: Error): void => {
       clearTimeout(limit);
       sent.destroy();

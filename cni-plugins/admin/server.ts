@@ -1,7 +1,10 @@
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { connectionsCheckingInterval, createConnectionGate } from '../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createConnectionGate,
+  createHttpServer,
+} from '../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../base/connections/index.ts';
 import { PortcullisError, asPortcullisError, errorToJson, reasonOf } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
@@ -62,7 +65,7 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
   const underWay = new Set<Promise<void>>();
   const arriving = new Set<IncomingMessage>();
   let closing = false;
-  const server = createServer(
+  const server = createHttpServer(
     {
       maxHeaderSize: 8192,
       requestTimeout: requestMs,

@@ -3,13 +3,13 @@ import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { promisify } from 'node:util';
 import packet from 'dns-packet';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { findTool } from '../../test/fixtures/tools.ts';
 import { inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
@@ -56,7 +56,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   /** Lists are held back until the test lets them go. */
   const gate = Promise.withResolvers<undefined>();
   const streams = new Map<string, ServerResponse>();
-  const api = createServer((request, response) => {
+  const api = createHttpServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://server');
     if (searchParams.get('watch') === 'true') {
       response.writeHead(200).flushHeaders();

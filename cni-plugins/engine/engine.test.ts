@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { after, afterEach, before, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { NetworkEngine } from '../types.ts';
 import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from './engine.fixture.ts';
@@ -183,10 +183,13 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   test('a pod with all capabilities cannot send as another, reach the host loopback, or speak anything but IP and ARP', async () => {
-    const host = createServer((_request, response) => response.end('host loopback')).listen(0, '127.0.0.1');
+    const host = createHttpServer((_request, response) => response.end('host loopback')).listen(
+      0,
+      '127.0.0.1',
+    );
     await once(host, 'listening');
     const port = (host.address() as { port: number }).port;
-    const web = createServer((_request, response) => response.end('gateway')).listen(8081, '10.88.0.1');
+    const web = createHttpServer((_request, response) => response.end('gateway')).listen(8081, '10.88.0.1');
     await once(web, 'listening');
     const pod = fixture.pod('spoofer');
     await engine.attach(pod.request);

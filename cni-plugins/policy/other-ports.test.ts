@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { eventually, inPrivateNetns, shell, startFixture, tried } from '../engine/engine.fixture.ts';
 import { hostInterfaceOf } from '../database/record.ts';
 
@@ -19,7 +19,7 @@ if (inPrivateNetns(import.meta.filename)) {
     );
     const servers = await Promise.all(
       ['127.0.0.1', '10.88.0.1'].map(async (host) => {
-        const server = createServer((_request, response) => response.end()).listen(0, host);
+        const server = createHttpServer((_request, response) => response.end()).listen(0, host);
         await once(server, 'listening');
         return { host, server, port: (server.address() as { readonly port: number }).port };
       }),

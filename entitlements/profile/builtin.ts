@@ -107,22 +107,30 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
  */
 const BASELINE_CAPABILITIES = DEFAULT_CAPABILITIES.filter((name) => name !== 'NET_RAW');
 
-const BUILTIN: ReadonlyMap<string, Profile> = new Map([
-  ['default', confinedTo(DEFAULT_CAPABILITIES)],
-  ['privileged', PRIVILEGED],
+// Making the filter of a profile takes some 5 ms, so a profile is made when it is first asked for.
+const confined = once(() => confinedTo(DEFAULT_CAPABILITIES));
+
+const BUILTIN: ReadonlyMap<string, () => Profile> = new Map([
+  ['default', confined],
+  ['privileged', () => PRIVILEGED],
   // A ceiling limits capabilities that survive an exec only through its capability list: baseline has no rule
   // about ambient capabilities.
-  ['baseline', { ...confinedTo(BASELINE_CAPABILITIES), ambient: BASELINE_CAPABILITIES }],
+  ['baseline', once(() => ({ ...confinedTo(BASELINE_CAPABILITIES), ambient: BASELINE_CAPABILITIES }))],
   [
     'restricted',
-    {
+    once(() => ({
       ...confinedTo(['NET_BIND_SERVICE']),
       ambient: ['NET_BIND_SERVICE'],
       noNewPrivileges: true,
       nonRoot: true,
-    },
+    })),
   ],
 ]);
+
+function once(make: () => Profile): () => Profile {
+  let made: Profile | undefined;
+  return () => (made ??= make());
+}
 
 /**
  * Returns a profile that needs no document: `default` (what docker and containerd grant), or a level of the
@@ -132,7 +140,7 @@ const BUILTIN: ReadonlyMap<string, Profile> = new Map([
  * part of these profiles.
  */
 export function builtinProfile(name: string): Profile | undefined {
-  return BUILTIN.get(name);
+  return BUILTIN.get(name)?.();
 }
 
 /** Returns the names of the profiles that {@link builtinProfile} knows. */
@@ -142,12 +150,10 @@ export function builtinNames(): string[] {
 
 /** Returns the profile of a container that names none. */
 export function defaultProfile(): Profile {
-  return confined;
+  return confined();
 }
 
 /** Returns the top of the lattice. */
 export function topProfile(): Profile {
   return PRIVILEGED;
 }
-
-const confined: Profile = BUILTIN.get('default') ?? confinedTo(DEFAULT_CAPABILITIES);

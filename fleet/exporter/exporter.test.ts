@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { gunzipSync } from 'node:zlib';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 import { exportTo, goodState, sourceOf, tokens, until } from '../fleet.fixture.ts';
 import { attributeNames, eventNames } from '../records/names.ts';
@@ -25,7 +25,7 @@ async function receive(
   answer: (count: number, received: Received) => { status: number; headers?: Record<string, string> },
 ): Promise<{ readonly url: string; readonly received: Received[] }> {
   const received: Received[] = [];
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {

@@ -1,7 +1,7 @@
-import { createServer } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import {
   closeServer,
+  createHttpServer,
   createHttpsServer,
   limitHttpConnections,
   listenOn,
@@ -107,7 +107,8 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
       response.once('close', () => place?.idle());
       void answerRequest(context, request, response);
     };
-    const server = tls === undefined ? createServer(smallRequestLimits, listener) : tlsServer(tls, listener);
+    const server =
+      tls === undefined ? createHttpServer(smallRequestLimits, listener) : tlsServer(tls, listener);
     const connections = limitHttpConnections(server, connectionLimits, tls !== undefined);
     server.on('connect', refuseTunnel);
     const url = await listen(server, options.listen, at, tls === undefined ? 'http' : 'https');

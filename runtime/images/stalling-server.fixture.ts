@@ -1,4 +1,4 @@
-import { request } from 'node:http';
+import { httpRequest } from '../../base/connections/index.ts';
 import { serveHttp } from '../../test/fixtures/registry.ts';
 import type { TestServer } from '../../test/fixtures/registry.ts';
 
@@ -20,7 +20,7 @@ export async function startHoldingServer(registryHost: string): Promise<HoldingS
     const port = Number(registryHost.split(':')[1]);
     const pass = (): void => {
       const headers = { ...incoming.headers, host: registryHost };
-      const outgoing = request({ host: '127.0.0.1', port, method, path: url, headers }, (answer) => {
+      const outgoing = httpRequest({ host: '127.0.0.1', port, method, path: url, headers }, (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(response);
       });

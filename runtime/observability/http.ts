@@ -1,7 +1,10 @@
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createHttpServer,
+  limitHttpConnections,
+} from '../../base/connections/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Health } from './health.ts';
 import type { Metrics } from './metrics.ts';
@@ -23,7 +26,7 @@ export async function listenHttp(
   address: string,
   parts: { readonly metrics: Pick<Metrics, 'render'>; readonly health: () => Promise<Health> },
 ): Promise<HttpListener> {
-  const server = createServer(
+  const server = createHttpServer(
     {
       maxHeaderSize: 8192,
       requestTimeout: 5_000,

@@ -1,5 +1,4 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import {
   collectRelease,
@@ -66,7 +66,7 @@ export async function beginFleet(
   const home = mkdtempSync(join(tmpdir(), 'portcullis-fleet-'));
   const web = join(home, 'web');
   const fleet: { fault: Fleet['fault'] } = { fault: () => false };
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     if (fleet.fault(request, response)) return;
     readFile(join(web, decodeURIComponent(request.url ?? ''))).then(
       (bytes) => response.end(bytes),

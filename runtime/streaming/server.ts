@@ -1,8 +1,11 @@
-import { createServer } from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
-import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createHttpServer,
+  limitHttpConnections,
+} from '../../base/connections/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { hasHungUp } from '../../base/kernel/index.ts';
 import type { RunCommand } from './command-session.ts';
@@ -46,7 +49,7 @@ export async function startStreamingServer(input: {
   };
   const server: Server =
     options.tls === undefined
-      ? createServer(limits)
+      ? createHttpServer(limits)
       : createTlsServer({ ...limits, handshakeTimeout: 10_000, ...options.tls });
   // All clients may come from one address, the kubelet's. At the limit, a new connection therefore replaces a
   // connection without a session.

@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { WebSocket } from 'ws';
 import type { ForwardPlan } from './plan.ts';
 import { openStreamingService } from './streaming-service.ts';
 import type { StreamingOptions } from './streaming-service.ts';
 
-const web = createServer((_request, response) => response.end('a page'));
+const web = createHttpServer((_request, response) => response.end('a page'));
 const folder = mkdtempSync(join(tmpdir(), 'streaming-'));
 const plan = (): ForwardPlan => ({
   kind: 'portforward',
@@ -94,7 +94,7 @@ describe('the streaming service', () => {
   );
 
   it('an idle Worker ends and another is started, without a session lost, also on a port of its own', async () => {
-    const taken = createServer().listen(0, '127.0.0.1');
+    const taken = createHttpServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const { port } = taken.address() as AddressInfo;
     await new Promise((resolve) => taken.close(resolve));

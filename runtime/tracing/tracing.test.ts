@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartedCall } from '../cri/observe.ts';
 import { traced } from './spans.ts';
@@ -19,7 +19,7 @@ interface Span {
 }
 
 const spans: Span[] = [];
-const collector = createServer((request, response) => {
+const collector = createHttpServer((request, response) => {
   void json(request).then((body) => {
     const { resourceSpans } = body as { resourceSpans: { scopeSpans: { spans: Span[] }[] }[] };
     spans.push(...resourceSpans.flatMap((resource) => resource.scopeSpans.flatMap((scope) => scope.spans)));

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { stringify } from 'yaml';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { enforcementEventId, policyEventsHeader } from '../../runtime/index.ts';
 import type { EnforcementState } from '../../runtime/index.ts';
 import { patience } from '../fixtures/daemon.ts';
@@ -206,7 +206,7 @@ describe('enforcement proves itself', () => {
     let asked = (): void => undefined;
     const hung = new Promise<void>((resolve) => (asked = resolve));
     // The server answers nothing, so that the client stays in the middle of an attempt.
-    const server = createServer(() => asked());
+    const server = createHttpServer(() => asked());
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const slow = 'slow.test/planted/unsigned:1';

@@ -1,7 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -10,6 +9,7 @@ import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -28,7 +28,7 @@ interface Span {
 async function startCollector() {
   const spans: Span[] = [];
   const services = new Set<unknown>();
-  const server: Server = createServer((request, response) => {
+  const server: Server = createHttpServer((request, response) => {
     void json(request).then((body) => {
       const { resourceSpans } = body as {
         resourceSpans: { resource: { attributes: Span['attributes'] }; scopeSpans: { spans: Span[] }[] }[];

@@ -2,11 +2,11 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { request } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
+import { httpRequest } from '../../base/connections/index.ts';
 import { portcullisCommand } from '../fixtures/command.ts';
 import { layerOf } from '../fixtures/image.ts';
 import { serveHttp } from '../fixtures/registry.ts';
@@ -36,7 +36,7 @@ describe('the progress of a pull', () => {
     stage = await openStage({
       prepare: async (registry) => {
         slow = await serveHttp((incoming, response) => {
-          const outgoing = request(`${registry.url}${incoming.url ?? ''}`, {
+          const outgoing = httpRequest(`${registry.url}${incoming.url ?? ''}`, {
             method: incoming.method,
             headers: { ...incoming.headers, host: registry.host },
           });

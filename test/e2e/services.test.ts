@@ -2,13 +2,13 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { portcullis } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
 import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
@@ -74,7 +74,7 @@ describe('the services command', () => {
       ['two', '10.250.0.3'],
     ] as const) {
       execFileSync('ip', ['address', 'add', `${address}/24`, 'dev', 'backends']);
-      const server = createServer((_request, response) => response.end(name));
+      const server = createHttpServer((_request, response) => response.end(name));
       await new Promise<void>((resolve) => server.listen(8080, address, resolve));
       servers.push(server);
     }

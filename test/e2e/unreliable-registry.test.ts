@@ -2,11 +2,11 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
-import { request } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { httpRequest } from '../../base/connections/index.ts';
 import { layerOf } from '../fixtures/image.ts';
 import type { PushedImage } from '../fixtures/image.ts';
 import { serveHttp } from '../fixtures/registry.ts';
@@ -164,7 +164,7 @@ function largestLayer(image: PushedImage): Descriptor {
 function forward(host: string, incoming: IncomingMessage, response: ServerResponse, limit = Infinity): void {
   const [address, port] = host.split(':');
   const headers = { ...incoming.headers, host };
-  const outgoing = request(
+  const outgoing = httpRequest(
     { host: address, port, method: incoming.method, path: incoming.url, headers },
     (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers);

@@ -1,9 +1,9 @@
 import { createSocket } from 'node:dgram';
-import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import packet from 'dns-packet';
+import { HttpAgent, httpRequest } from '../../base/connections/index.ts';
 import { callAdmin } from '../../cni-plugins/index.ts';
 import { createCriClient } from '../../runtime/client.ts';
 import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
@@ -77,9 +77,9 @@ export async function workRound(scene: Scene, samples: Samples, cycle: boolean):
   return id;
 }
 
-const kept = new Agent({ keepAlive: true, maxSockets: 1 });
+const kept = new HttpAgent({ keepAlive: true, maxSockets: 1 });
 
-function get({ trust, timestampPath }: Scene, agent: Agent | false): Promise<void> {
+function get({ trust, timestampPath }: Scene, agent: InstanceType<typeof HttpAgent> | false): Promise<void> {
   return answered({ host: '127.0.0.1', port: trust.port, path: timestampPath, agent });
 }
 
@@ -88,7 +88,7 @@ const activate = ({ driverSocket }: Scene): Promise<void> =>
 
 function answered(options: object): Promise<void> {
   return new Promise((resolve, reject) => {
-    const call = request({ ...options, timeout: patienceMs }, (response) => {
+    const call = httpRequest({ ...options, timeout: patienceMs }, (response) => {
       response
         .resume()
         .on('end', () =>

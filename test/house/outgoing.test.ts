@@ -23,6 +23,7 @@ const allowed: Readonly<Record<string, string>> = {
 /** The exports that can send requests, by module: the relevant names, or all. */
 const clients: Readonly<Record<string, readonly string[] | 'all'>> = {
   undici: 'all',
+  'base/connections': ['httpRequest', 'httpGet', 'HttpAgent'],
   http: ['request', 'get', 'Agent', 'ClientRequest', 'globalAgent'],
   https: ['request', 'get', 'Agent', 'globalAgent'],
   http2: ['connect'],
@@ -40,7 +41,10 @@ function waysOut(name: string, text: string): string[] {
   const declared = new Set<string>();
   const moduleOf = (node: ts.Node | undefined): string =>
     node !== undefined && ts.isStringLiteralLike(node)
-      ? node.text.replace(/^node:/u, '').replace(/^undici\/.*/u, 'undici')
+      ? node.text
+          .replace(/^node:/u, '')
+          .replace(/^undici\/.*/u, 'undici')
+          .replace(/^\.{1,2}\/.*connections\/(?:index|node-http)\.ts$/u, 'base/connections')
       : '';
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) && node.importClause?.phaseModifier !== ts.SyntaxKind.TypeKeyword) {
@@ -108,7 +112,12 @@ describe('outgoing HTTP requests', () => {
   it('use base/http, except in the files named here', () => {
     const sources = globSync('{base,trust,entitlements,cni-plugins,fleet,admission,runtime,cli}/**/*.ts', {
       cwd: root,
-    }).filter((file) => !/\.(?:test|fixture)\.ts$|\/fixtures\/|\/test-kit\.ts$|^base\/http\//u.test(file));
+    }).filter(
+      (file) =>
+        !/\.(?:test|fixture)\.ts$|\/fixtures\/|\/test-kit\.ts$|^base\/http\/|^base\/connections\/(?:index|node-http)\.ts$/u.test(
+          file,
+        ),
+    );
     assert.ok(sources.length > 500, `${sources.length} sources`);
     const found = Object.fromEntries(
       sources
@@ -135,6 +144,9 @@ describe('outgoing HTTP requests', () => {
     ["const http = require('http');", ['http.*']],
     ["const http = process.getBuiltinModule('node:http');", ['http.*']],
     ["export { request } from 'node:http';", ['http.*']],
+    ["import { httpRequest } from '../../base/connections/index.ts';", ['base/connections.httpRequest']],
+    ["import { httpGet } from '../connections/node-http.ts';", ['base/connections.httpGet']],
+    ["import { createHttpServer } from '../connections/index.ts';", []],
     ["await fetch('http://a');", ['fetch']],
     ["await globalThis.fetch('http://a');", ['fetch']],
     ["new WebSocket('ws://a');", ['WebSocket']],

@@ -7,7 +7,6 @@
 import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,6 +31,7 @@ import {
   RekorWitness,
   TSAWitness,
 } from '@sigstore/sign';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { portcullisCommand, runProgram } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
 
@@ -105,7 +105,7 @@ let url: string;
 /** Whether the Rekor v2 mock is corrected. */
 let mend = true;
 /** The server never closes a connection that its client is about to reuse. */
-const server = createServer({ keepAliveTimeout: 0 });
+const server = createHttpServer({ keepAliveTimeout: 0 });
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sigstore-mock-'));

@@ -10,10 +10,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { layOut, pack } from '../../packaging/package.ts';
 import { loadPolicy } from '../../trust/index.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
@@ -135,7 +135,7 @@ export async function openStand(): Promise<Stand> {
   const { policy } = await loadPolicy({ paths: [join(place, 'policy.yaml')] });
   const stage = await openStage({ folder: place, policy: nodePolicyText(policy.revision) });
   const token = (subject = mockSubject): string => `${services.token({ rekor: 2, subject })}c2ln`;
-  const tokens = createServer((_request, response) => response.end(JSON.stringify({ value: token() })));
+  const tokens = createHttpServer((_request, response) => response.end(JSON.stringify({ value: token() })));
   await new Promise<void>((resolve) => tokens.listen(0, '127.0.0.1', resolve));
   const names = new Map<string, string>();
 

@@ -1,4 +1,4 @@
-import { request as requestPlain } from 'node:http';
+import { httpRequest as requestPlain } from '../../base/connections/index.ts';
 import { startApiServer } from '../fixtures/kubernetes/api-server.ts';
 import type { ApiServer } from '../fixtures/kubernetes/api-server.ts';
 

@@ -3,9 +3,9 @@
  * It takes the place of the real one where that many objects could not be created in reasonable time. Its
  * parent sends the index of a service whose endpoints change.
  */
-import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { namespace, podAddress, serviceOf, sliceOf } from './workload.ts';
 
 const count = Number(process.argv[2]);
@@ -56,7 +56,7 @@ function listOf(items: readonly object[]): Buffer {
 
 const streams = new Set<{ readonly path: string; readonly response: ServerResponse }>();
 let version = count;
-const server = createServer((request, response) => {
+const server = createHttpServer((request, response) => {
   const { pathname: path, searchParams: query } = new URL(request.url ?? '', 'http://server');
   const list = lists[path];
   if (list === undefined) return void response.writeHead(404).end('{"kind":"Status","code":404}');

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { createRegistryClient } from '../../base/distribution/index.ts';
 import { attestImage } from '../signing/attest-image.ts';
 import { notarySigner } from '../notation/fixtures/notary-signer.ts';
@@ -102,7 +102,7 @@ async function outcomeOf(
 }> {
   let hit = false;
   const { position, fault, referrers, waits = 1 } = options;
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     const path = request.url ?? '';
     const right = answerFixtures(new Map([['app', content]]), referrers, request);
     if (positions[position]?.(path) === true) {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import { gather } from '../gathering/gather.ts';
@@ -48,7 +48,7 @@ async function served<T>(
   act: (url: string, asked: string[]) => Promise<T>,
 ): Promise<T> {
   const asked: string[] = [];
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     asked.push(request.url ?? '');
     answer(request.url ?? '', response);
   });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { answerInTime } from './answer-in-time.ts';
 import type { AnswerContext } from './answer.ts';
 
@@ -35,7 +35,7 @@ async function ask(t: TestContext): Promise<{
       return taken.promise;
     },
   };
-  const server = createServer(
+  const server = createHttpServer(
     (request, response) => void answerInTime(context, turns, undefined, request, response),
   );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 import { createCollections } from './collections.ts';
@@ -50,7 +50,7 @@ describe('an answer that fails', () => {
     path = '/v2/a/_trust/tuf/root.json',
   ): Promise<number | 'no answer'> {
     const rejected: unknown[] = [];
-    const server = createServer((request, response) => {
+    const server = createHttpServer((request, response) => {
       answerRequest({ ...context, ...changes }, request, response).catch((thrown: unknown) =>
         rejected.push(thrown),
       );

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
+import { httpRequest } from '../../base/connections/index.ts';
 import { later, signed, testKey } from '../tuf/fixtures/repository.fixture.ts';
 import {
   certifiedKey,
@@ -569,7 +569,7 @@ describe('the trust service in Notary’s dialect', () => {
     await first();
     const body = multipart([{ name: 'targets', bytes: owner.targets(2) }]);
     await new Promise<void>((resolve) => {
-      const sent = request(address, {
+      const sent = httpRequest(address, {
         method: 'POST',
         headers: { 'content-type': multipartType, 'content-length': body.length },
       });

@@ -1,9 +1,9 @@
-import { createServer } from 'node:http';
 import type { RequestListener, Server } from 'node:http';
 import { join } from 'node:path';
 import {
   closeServer,
   connectionsCheckingInterval,
+  createHttpServer,
   createHttpsServer,
   createTurns,
   limitHttpConnections,
@@ -113,7 +113,7 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
         response.destroy(),
       );
     const server =
-      options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
+      options.tls === undefined ? createHttpServer(timeLimits, listener) : tlsServer(options.tls, listener);
     const { connections: most = 4096, connectionsOfAddress: mostOfPeer = 256 } = options;
     const connections = limitHttpConnections(server, { most, mostOfPeer }, options.tls !== undefined);
     metrics.watch(connections.counts);

@@ -10,11 +10,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { digestOf } from '../../base/distribution/index.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
@@ -143,7 +143,7 @@ test('the size of a file that is read as a whole is checked before it is read', 
 
 test('no service is asked: evidence elsewhere counts as unreachable', async () => {
   let asked = 0;
-  const server = createServer((_request, response) => {
+  const server = createHttpServer((_request, response) => {
     asked += 1;
     response.writeHead(404).end();
   });

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Updater } from 'tuf-js';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { keySigner } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
 import { initialiseTuf, refreshTuf } from '../tuf-client/folder-client.ts';
@@ -103,7 +103,7 @@ describe('published metadata, read by tuf-js and by our client', () => {
   let served: Published;
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-readers-'));
-    server = createServer((request, response) => {
+    server = createHttpServer((request, response) => {
       const bytes = served.files.get(decodeURIComponent((request.url ?? '').slice(1)));
       response.writeHead(bytes === undefined ? 404 : 200).end(bytes);
     });

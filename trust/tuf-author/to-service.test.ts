@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import type { Destination } from './destination.ts';
 import { serviceDestination } from './to-service.ts';
 
@@ -13,7 +13,7 @@ import { serviceDestination } from './to-service.ts';
  */
 async function asked(logged: boolean, realmOf: (port: number) => string): Promise<readonly string[]> {
   const logins: string[] = [];
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     const { authorization = '' } = request.headers;
     if (request.url?.startsWith('/token') === true) {
       logins.push(`${request.headers.host?.split(':')[0] ?? ''} ${authorization}`);
@@ -46,7 +46,7 @@ async function answering<T>(
   body: (service: Destination, asked: readonly string[]) => Promise<T>,
 ): Promise<T> {
   const seen: string[] = [];
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     seen.push(`${request.method ?? ''} ${request.url ?? ''} ${request.headers.authorization ?? '-'}`);
     answer(request, response);
   });

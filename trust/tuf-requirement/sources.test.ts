@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { digestOfBytes, serveFixtures } from '../evidence/fixtures/fixture-registry.ts';
 import type { FixtureContent } from '../evidence/fixtures/fixture-registry.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
@@ -28,7 +28,7 @@ after(async () => {
 });
 
 async function serve(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
-  const server = createServer(handler).listen(0, '127.0.0.1');
+  const server = createHttpServer(handler).listen(0, '127.0.0.1');
   await once(server, 'listening');
   closing.push(async () => {
     server.closeAllConnections();

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { Server } from 'node:http';
+import { createHttpServer } from '../../../base/connections/index.ts';
 
 /**
  * A remote driver in this process, for tests: real HTTP on a socket, real links. It is strict, and tests can
@@ -120,7 +120,7 @@ export function createTestDriver(
     last: (verb) => bodies.get(verb) ?? {},
     async listen() {
       rmSync(socket, { force: true });
-      const opened = createServer((request, response) => {
+      const opened = createHttpServer((request, response) => {
         const chunks: Buffer[] = [];
         request.on('data', (chunk: Buffer) => chunks.push(chunk));
         request.on('end', () => {

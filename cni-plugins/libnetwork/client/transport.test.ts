@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer as createPlain } from 'node:http';
 import { createServer as createSecured } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import { createHttpServer as createPlain } from '../../../base/connections/index.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { makeCertificate } from '../../../test/fixtures/certificate.ts';
 import type { DriverPlace, DriverTls } from './discover.ts';

@@ -1,7 +1,7 @@
-import { request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
+import { httpRequest } from '../../../base/connections/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { readPlainFileSync } from '../../../base/files/index.ts';

@@ -1,6 +1,6 @@
-import { request } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
+import { httpRequest } from '../../../base/connections/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { peerCredentials } from '../../../base/kernel/index.ts';
@@ -51,7 +51,7 @@ export function openDockerApi(socketPath: string): DockerApi {
   const ask = (path: string): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
       if (closed) return reject(unreachable(socketPath, 'it is asked no more'));
-      const call = request({ socketPath, path, headers: { host: 'docker' }, agent: false });
+      const call = httpRequest({ socketPath, path, headers: { host: 'docker' }, agent: false });
       underWay.add(call);
       call.once('socket', (socket) => {
         socket.once('connect', () => {

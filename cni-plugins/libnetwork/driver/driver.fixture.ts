@@ -1,10 +1,10 @@
 import { strict as assert } from 'node:assert';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { httpRequest } from '../../../base/connections/index.ts';
 import { startKernelWorker } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { programStarter, startReactor } from '../../../base/reactor/index.ts';
@@ -61,7 +61,7 @@ export interface Joined {
 /** Sends a request as docker's plugin client does. */
 export function ask(socket: string, path: string, body: string): Promise<Said> {
   return new Promise((resolve, reject) => {
-    const call = request({
+    const call = httpRequest({
       socketPath: socket,
       path: `/${path}`,
       method: 'POST',

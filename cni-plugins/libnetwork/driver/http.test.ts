@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { httpRequest } from '../../../base/connections/index.ts';
 import { createHttpService } from './http.ts';
 import type { Verbs } from './verbs.ts';
 
@@ -33,7 +33,7 @@ test('an engine that could not be looked after ends no process: not before it ca
     await sleep(50);
     silent.destroy();
     const answer = await new Promise<string>((resolve) => {
-      const call = request({ socketPath: path, path: '/Plugin.Activate', method: 'POST' }, () =>
+      const call = httpRequest({ socketPath: path, path: '/Plugin.Activate', method: 'POST' }, () =>
         resolve('answered'),
       );
       call.on('error', (error) => resolve(error.message));
@@ -73,7 +73,7 @@ test('half a request is cut off in time, an idle connection is kept, and no engi
   const head = 'POST /Plugin.Activate HTTP/1.1\r\nHost: a\r\n';
   const statusOf = (): Promise<number> =>
     new Promise((resolve) => {
-      request({ socketPath: path, path: '/No.Such', method: 'POST' }, (response) =>
+      httpRequest({ socketPath: path, path: '/No.Such', method: 'POST' }, (response) =>
         resolve(response.resume().statusCode ?? 0),
       ).end('{}');
     });

@@ -1,7 +1,10 @@
-import { createServer } from 'node:http';
 import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { connectionsCheckingInterval, createConnectionGate } from '../../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createConnectionGate,
+  createHttpServer,
+} from '../../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../../base/connections/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
@@ -76,7 +79,7 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
     }
   };
 
-  const server = createServer({ ...times(silenceMs), keepAliveTimeout: 0 }, (request, response) => {
+  const server = createHttpServer({ ...times(silenceMs), keepAliveTimeout: 0 }, (request, response) => {
     const call = serve(request, response)
       .catch((thrown: unknown) => {
         log.warn({ why: reasonOf(thrown) }, 'a call of the remote driver failed');

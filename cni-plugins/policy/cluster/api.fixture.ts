@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createHttpServer } from '../../../base/connections/index.ts';
 import { fieldsOf, nameOf } from '../../../base/kubernetes/index.ts';
 
 /**
@@ -72,7 +72,7 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
     void response.write(`${JSON.stringify({ type, object })}\n`);
 
   async function start(): Promise<void> {
-    server = createServer((request, response) => {
+    server = createHttpServer((request, response) => {
       const { pathname: path, searchParams: query } = new URL(request.url ?? '', 'http://server');
       if (path === optional && isInstalled)
         return void response.end(

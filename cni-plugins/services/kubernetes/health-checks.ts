@@ -1,6 +1,9 @@
-import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import { connectionsCheckingInterval, limitHttpConnections } from '../../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createHttpServer,
+  limitHttpConnections,
+} from '../../../base/connections/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { HealthCheckPort } from './table.ts';
 
@@ -29,7 +32,7 @@ export function openHealthChecks(
   let closed = false;
 
   function listen(port: number): void {
-    const server = createServer(
+    const server = createHttpServer(
       {
         requestTimeout: 5000,
         headersTimeout: 5000,

@@ -1,6 +1,9 @@
-import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import { connectionsCheckingInterval, limitHttpConnections } from '../../../base/connections/index.ts';
+import {
+  connectionsCheckingInterval,
+  createHttpServer,
+  limitHttpConnections,
+} from '../../../base/connections/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 
 /**
@@ -53,7 +56,7 @@ export function openProxyHealth({
   }
 
   function listen(): void {
-    const opened = createServer(
+    const opened = createHttpServer(
       {
         requestTimeout: 5000,
         headersTimeout: 5000,

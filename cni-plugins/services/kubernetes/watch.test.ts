@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createHttpServer } from '../../../base/connections/index.ts';
 import { freePort } from '../../../test/fixtures/free-port.ts';
 import type { PortionControl, Service } from '../model/model.ts';
 import { watchKubernetesServices } from './watch.ts';
@@ -37,7 +37,7 @@ const slice = (owner: string, node: string): object => ({
 async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
   const streams: { readonly path: string; readonly response: ServerResponse }[] = [];
   const state = { token: 'first' };
-  const server = createServer((request, response) => {
+  const server = createHttpServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://server');
     if (request.headers.authorization !== `Bearer ${state.token}`)
       return void response.writeHead(401).end('{"message":"Unauthorized"}');

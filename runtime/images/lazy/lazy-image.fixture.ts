@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { createServer, request as send } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createHttpServer, httpRequest as send } from '../../../base/connections/index.ts';
 import { attestImage } from '../../../trust/index.ts';
 import { pushImage } from '../test-kit.ts';
 import type { Kit } from '../test-kit.ts';
@@ -121,7 +121,7 @@ export async function startBlobProxy(target: string): Promise<BlobProxy> {
     freeAt = Math.max(freeAt, now) + (bytes * 8 * 1000) / rate;
     if (freeAt - now > 1) await new Promise((resolve) => setTimeout(resolve, freeAt - now));
   };
-  const server = createServer((request: IncomingMessage, response: ServerResponse) => {
+  const server = createHttpServer((request: IncomingMessage, response: ServerResponse) => {
     const { range } = request.headers;
     const path = request.url ?? '';
     const what = range === undefined ? 'pass' : fault(path, range);

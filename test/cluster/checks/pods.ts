@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createHttpServer } from '../../../base/connections/index.ts';
 import { contains, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { outsideAddress } from '../addresses.ts';
 import { web } from '../check.ts';
@@ -34,7 +34,7 @@ const isIn = (subnets: readonly string[], address: string): boolean => {
 
 /** Answers with the address of the asker, beyond the cluster. */
 async function withOutsideServer(act: (port: number) => Promise<void>): Promise<void> {
-  const server = createServer((request, response) =>
+  const server = createHttpServer((request, response) =>
     response.end(`outside ${request.socket.remoteAddress?.replace(/^::ffff:/u, '') ?? ''} v1\n`),
   );
   server.listen(0, '::');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { get } from 'node:http';
+import { httpGet } from '../../../base/connections/index.ts';
 import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { factsOf, telling } from '../facts.ts';
@@ -10,7 +10,7 @@ const nodeAddress = '10.212.0.2';
 
 function page(port: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    get({ host: nodeAddress, port, path: '/index.html', timeout: 5000 }, (answer) => {
+    httpGet({ host: nodeAddress, port, path: '/index.html', timeout: 5000 }, (answer) => {
       let body = '';
       answer.on('data', (chunk: Buffer) => (body += chunk.toString()));
       answer.on('end', () => resolve(body));

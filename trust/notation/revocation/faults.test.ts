@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
+import { createHttpServer } from '../../../base/connections/index.ts';
 import { createRegistryClient } from '../../../base/distribution/index.ts';
 import { amd64, policyOf } from '../../evidence/fixtures/fixture-image.ts';
 import { faults, generatedFaults } from '../../evidence/fixtures/faults.ts';
@@ -48,7 +48,7 @@ for (const by of ['a revocation list', 'an OCSP responder'] as const) {
     let fault: Fault | undefined;
     let answer: (body: Buffer) => Buffer;
     let asked = 0;
-    const server = createServer((request, response) => {
+    const server = createHttpServer((request, response) => {
       asked += 1;
       void buffer(request).then((body) => {
         const right = answer(body);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
-import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
+import { httpRequest } from '../../../../base/connections/index.ts';
 import type { HealthCheck } from '../../model/model.ts';
 
 /** The target of a check. */
@@ -45,7 +45,7 @@ function probeHttp(
 ): Promise<string | undefined> {
   const { timeoutSeconds, path, host, status: wanted } = check;
   return new Promise((resolve) => {
-    const asked = request({
+    const asked = httpRequest({
       host: address,
       port,
       path,
