@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions, Metafile } from 'esbuild';
 import { buildConsole } from './console.ts';
+import { generatedValidators, writeValidators } from './validators.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -52,6 +53,7 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
     // V8 keeps the text of the code that it runs.
     minifyWhitespace: true,
     minifySyntax: true,
+    plugins: [generatedValidators],
     legalComments: 'linked',
     metafile: true,
     logLevel: 'warning',
@@ -75,6 +77,7 @@ export async function bundle(folder: string): Promise<Metafile> {
   rmSync(outdir, { recursive: true, force: true });
   const { metafile } = await build(optionsFor(outdir, workers));
   const consoleFiles = await buildConsole(join(outdir, 'console'));
+  const validators = await writeValidators(join(outdir, 'validators'));
   // Chunks and Workers are in one folder, so that `./workers/NAME.js` resolves from each of them
   // (base/process/worker.ts).
   mkdirSync(join(outdir, 'workers'));
@@ -89,8 +92,8 @@ export async function bundle(folder: string): Promise<Metafile> {
   rmSync(folder, { recursive: true, force: true });
   renameSync(outdir, folder);
   return {
-    inputs: { ...metafile.inputs, ...consoleFiles.inputs },
-    outputs: { ...metafile.outputs, ...consoleFiles.outputs },
+    inputs: { ...metafile.inputs, ...consoleFiles.inputs, ...validators.inputs },
+    outputs: { ...metafile.outputs, ...consoleFiles.outputs, ...validators.outputs },
   };
 }
 

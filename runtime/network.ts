@@ -2,7 +2,12 @@ import { join } from 'node:path';
 import type { Logger } from '../base/log/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
-import type { NameFigures, NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
+import type {
+  LoadedEngineThread,
+  NameFigures,
+  NetworkEngine,
+  NetworkEngineOptions,
+} from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { openDaemonNodeNetwork } from './node-network.ts';
@@ -25,13 +30,14 @@ export interface NetworkDeps {
   readonly log: Logger;
   /** Receives the duration of each attachment and detachment. */
   readonly onAct: NonNullable<NetworkEngineOptions['onAct']>;
+  readonly networkThread: LoadedEngineThread;
   /** Nothing in the network changes before this resolves. */
   readonly after: Promise<unknown>;
 }
 
 /** Opens the network engine and the name server, as configured. */
 export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Promise<DaemonNetwork> {
-  const { startProgram, paths, log, onAct, after } = deps;
+  const { startProgram, paths, log, onAct, networkThread, after } = deps;
   const { root, cni, network } = config;
   const names = openDaemonNameServer(config, log);
   const folders = await followNetworkFolders({
@@ -55,6 +61,7 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     onAct,
     onNamed: names.start,
     after,
+    loaded: networkThread,
     log,
   };
   const engine = await withRoom(root, () => createNetworkEngine(options));

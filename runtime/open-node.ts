@@ -4,6 +4,7 @@ import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { Reactor, StartProgram } from '../base/reactor/index.ts';
+import { loadEngineThread } from '../cni-plugins/index.ts';
 import { tryCgroupMoves } from './cgroups/cgroup-moves.ts';
 import { claimNode } from './claim-node.ts';
 import type { ClaimedNode } from './claim-node.ts';
@@ -37,11 +38,15 @@ export async function openNode(
   favourMainThread(log);
   collectWorkersEarly();
   unmapLoader(log);
+  // Loading its code takes 200 ms, and nothing else starts a second thread meanwhile.
+  const networkThread = loadEngineThread();
+  undo.push(networkThread.discard);
   const claimed = await claimNode(config, log);
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker({ isShared: true })]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
-  const opened = await openFirst(config, { startProgram, stateDir: claimed.folders.oci, log, undo, onAct });
+  const stateDir = claimed.folders.oci;
+  const opened = await openFirst(config, { startProgram, stateDir, networkThread, log, undo, onAct });
   return { ...claimed, ...opened, log, reactor, kernel, startProgram };
 }

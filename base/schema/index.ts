@@ -7,4 +7,5 @@ export { formatDocuments, writeYaml } from './write.ts';
 export type { KeyOrder } from './write.ts';
 export { formatPath } from './path.ts';
 export type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
-export type { JsonSchema } from './validate.ts';
+export { compileOptions } from './compile.ts';
+export type { JsonSchema } from './compile.ts';

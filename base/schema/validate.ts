@@ -1,40 +1,16 @@
-import { Ajv2020 } from 'ajv/dist/2020.js';
-import type { ErrorObject, ValidateFunction } from 'ajv';
+import type { ErrorObject } from 'ajv';
+import { compile } from './compile.ts';
+import type { JsonSchema } from './compile.ts';
 import { explain } from './explain.ts';
 import { pointerSegments } from './path.ts';
 import { problemAt, sortProblems } from './problems.ts';
 import type { Document, PathSegment, Problem } from './types.ts';
-
-/** A JSON Schema, draft 2020-12. */
-export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /**
  * The maximum number of problems reported for one document. To find the position of each problem, the code
  * walks the document.
  */
 const problemLimit = 100;
-const compiled = new WeakMap<JsonSchema, ValidateFunction>();
-
-function compile(schema: JsonSchema): ValidateFunction {
-  const known = compiled.get(schema);
-  if (known !== undefined) return known;
-  // Each schema gets its own instance, so that two schemas may carry the same $id.
-  const ajv = new Ajv2020({
-    allErrors: true,
-    verbose: true,
-    strict: true,
-    allowUnionTypes: true,
-    strictRequired: false,
-    validateFormats: false,
-    // The schemas are our own. Checking them against the meta-schema would double the time, at each start.
-    // Strict mode still refuses a wrong keyword.
-    validateSchema: false,
-    meta: false,
-  });
-  const validator = ajv.compile(schema);
-  compiled.set(schema, validator);
-  return validator;
-}
 
 /**
  * Checks one document and reports every problem at once, sorted by position. If there is no problem,

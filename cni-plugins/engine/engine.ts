@@ -11,7 +11,8 @@ import { createChains } from '../cni/index.ts';
 import type { ExecOptions } from '../cni/index.ts';
 import { createJoining } from './joining.ts';
 import { createEngineQuestions } from './engine-questions.ts';
-import { engineLost, startEngineThread } from './thread/engine-thread.ts';
+import { engineLost, loadEngineThread, startEngineThread } from './thread/engine-thread.ts';
+import type { LoadedEngineThread } from './thread/engine-thread.ts';
 import { createListeningSide } from './listening.ts';
 import type { ListeningSide } from './listening.ts';
 import type { PolicyCluster } from '../policy/index.ts';
@@ -61,6 +62,8 @@ export interface NetworkEngineOptions {
    * fails to start with that reason.
    */
   readonly after?: Promise<unknown>;
+  /** The engine's first thread, if it was loaded before. */
+  readonly loaded?: LoadedEngineThread;
 }
 
 /**
@@ -72,13 +75,17 @@ export interface NetworkEngineOptions {
 export async function createNetworkEngine(options: NetworkEngineOptions): Promise<NetworkEngine> {
   const attachments = createKnownAttachments();
   const log = options.log.child({ room: 'network' });
+  let { loaded } = options;
   const thread = createRestartedThread({
-    start: (ended) =>
-      startEngineThread(settingsOf(options, log), log, {
+    start(ended) {
+      const first = loaded ?? loadEngineThread();
+      loaded = undefined;
+      return first.begin(settingsOf(options, log), log, {
         ended,
         handedOver: (connection) => listening.take(connection),
         ...(options.onNamed !== undefined && { named: options.onNamed }),
-      }),
+      });
+    },
     lost: () => listening.lost(),
     log,
   });
@@ -143,7 +150,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
 }
 
-function settingsOf(options: NetworkEngineOptions, log: Logger): Omit<WorkerSettings, 'ledger'> {
+function settingsOf(options: NetworkEngineOptions, log: Logger): WorkerSettings {
   return {
     databasePath: options.databasePath,
     ...(options.ballast && { ballast: options.ballast }),

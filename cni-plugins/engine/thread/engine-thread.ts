@@ -1,10 +1,11 @@
+import { MessageChannel } from 'node:worker_threads';
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, errorFromJson, reasonOf } from '../../../base/errors/index.ts';
 import { closeLedger, newLedger } from '../../../base/kernel/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import type { HandedOver } from '../../cni/index.ts';
-import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+import type { Answer, Call, EngineWorkerData, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
 /** One Worker of the engine (`network.worker.ts`), from its start until it ends. */
 export interface EngineThread {
@@ -21,15 +22,56 @@ export interface EngineThreadListener {
   named?(): void;
 }
 
+/** A Worker whose code is loaded before its settings are known. */
+export interface LoadedEngineThread {
+  /** Gives the thread its settings, once. It changes nothing before the first call. */
+  begin(settings: WorkerSettings, log: Logger, listener: EngineThreadListener): EngineThread;
+  /** Ends a thread that may not have begun. */
+  discard(): Promise<void>;
+}
+
+/** Starts the Worker, which waits for its settings when it has loaded its code. */
+export function loadEngineThread(): LoadedEngineThread {
+  const ledger = newLedger();
+  // Not the Worker's own port: calls may be sent to that before the Worker has read its settings.
+  const { port1, port2 } = new MessageChannel();
+  const workerData: EngineWorkerData = { ledger, settings: port2 };
+  const worker = startWorker(import.meta.url, './network.worker.ts', { workerData, transferList: [port2] });
+  worker.unref();
+  let ended: { readonly why: string } | undefined;
+  worker.on('error', (error) => (ended ??= { why: reasonOf(error) }));
+  worker.on('exit', () => {
+    port1.close();
+    // Descriptors of a thread that was terminated during a call would keep the pods' network namespaces
+    // alive.
+    closeLedger(ledger);
+    ended ??= { why: 'the network thread ended' };
+  });
+  return {
+    begin(settings, log, listener) {
+      port1.postMessage(settings);
+      return serveThread(worker, log, listener, ended?.why);
+    },
+    discard: async () => void (await worker.terminate()),
+  };
+}
+
 /** Starts the Worker. It changes nothing before the first call. */
 export function startEngineThread(
-  options: Omit<WorkerSettings, 'ledger'>,
+  settings: WorkerSettings,
   log: Logger,
   listener: EngineThreadListener,
 ): EngineThread {
-  const ledger = newLedger();
-  const settings: WorkerSettings = { ...options, ledger };
-  const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
+  return loadEngineThread().begin(settings, log, listener);
+}
+
+/** @param endedBy why the Worker has already ended */
+function serveThread(
+  worker: Worker,
+  log: Logger,
+  listener: EngineThreadListener,
+  endedBy: string | undefined,
+): EngineThread {
   const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   let sequence = 0;
   let idle = true;
@@ -41,7 +83,6 @@ export function startEngineThread(
     if (idle) worker.unref();
     else worker.ref();
   };
-  worker.unref();
 
   let over: string | undefined;
   const end = (why: string): void => {
@@ -64,12 +105,13 @@ export function startEngineThread(
     log.error({ why: reasonOf(error) }, 'the network thread failed');
     end(reasonOf(error));
   });
-  worker.on('exit', () => {
-    // Descriptors of a thread that was terminated during a call would keep the pods' network namespaces
-    // alive.
-    closeLedger(ledger);
-    end('the network thread ended');
-  });
+  worker.on('exit', () => end('the network thread ended'));
+  if (endedBy !== undefined) {
+    log.error({ why: endedBy }, 'the network thread failed');
+    over = endedBy;
+    // The caller must have this thread first.
+    setImmediate(() => end(endedBy));
+  }
 
   return {
     call(call) {

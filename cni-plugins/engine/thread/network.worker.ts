@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../../../base/errors/index.ts';
 import { diskIsFull, makingRoom as makingRoomIn, roomOf, tendBallast } from '../../../base/storage/index.ts';
@@ -26,7 +27,7 @@ import { createNameStore } from '../../database/endpoint-names.ts';
 import type { NameStore } from '../../database/endpoint-names.ts';
 import { openNetworkFolder } from '../../networks/networks.ts';
 import type { NetworkFolder } from '../../networks/networks.ts';
-import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+import type { Answer, Call, EngineWorkerData, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 import { openPolicySources } from './policy-sources.ts';
 import { createRecentCalls } from './recent-calls.ts';
 import { attachmentOf, tagOf } from '../../database/record.ts';
@@ -47,8 +48,10 @@ import type { LinkRepairs, PoliciesInForce } from '../../types.ts';
  */
 const port = parentPort;
 if (port === null) throw new Error('network.worker runs as a Worker');
-const settings = workerData as WorkerSettings;
-keepLedger(settings.ledger);
+const { ledger, settings: settingsPort } = workerData as EngineWorkerData;
+keepLedger(ledger);
+const [settings] = (await once(settingsPort, 'message')) as [WorkerSettings];
+settingsPort.close();
 const post = (message: FromWorker): void => port.postMessage(message);
 const log = {
   // The main thread is not woken up for lines that are not written.

@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { Ballast } from '../../../base/storage/index.ts';
 import type { LogLevel } from '../../../base/log/index.ts';
 import type { SerialisedError } from '../../../base/errors/index.ts';
@@ -26,12 +27,18 @@ import type { Caller, PluginCall } from '../../calls/plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from '../../database/remote-store.ts';
 
 /** The messages between the engine and its Worker. */
-export interface WorkerSettings {
+/** What the Worker starts with. */
+export interface EngineWorkerData {
   /**
    * The thread records its descriptors here, so that its owner can close them if the thread is terminated
    * during a call.
    */
   readonly ledger: SharedArrayBuffer;
+  /** Brings one message: the {@link WorkerSettings}. */
+  readonly settings: MessagePort;
+}
+
+export interface WorkerSettings {
   readonly databasePath: string;
   /** Space that detaching and collecting may use on a full disk. */
   readonly ballast?: Ballast;

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { ValidateFunction } from 'ajv';
+import { compileOptions } from '../base/schema/index.ts';
+import { runProgram } from '../test/fixtures/command.ts';
+import { bundle } from './build.ts';
+import { generated } from './validators.ts';
+
+const required = createRequire(import.meta.url);
+
+/** Values that are wrong in different ways: of each type, and with each field of the schema as each type. */
+function samples(schema: Readonly<Record<string, unknown>>): unknown[] {
+  const simple = [null, true, 7, -1, '', 'text', [], ['text'], [{}], {}, { 'unknown-field': 1 }];
+  const fields = Object.keys(schema['properties'] ?? {});
+  const all = fields.flatMap((field) => simple.map((value) => ({ [field]: value })));
+  return [...simple, ...all, Object.fromEntries(fields.map((field) => [field, {}]))];
+}
+
+describe('generated validators', () => {
+  let folder = '';
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-validators-'));
+    await bundle(join(folder, 'dist'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  for (const [name, schema] of Object.entries(generated))
+    it(`${name} reports the same errors as one that ajv compiles`, () => {
+      const compiled = new Ajv2020(compileOptions).compile(schema);
+      const validator = required(join(folder, `dist/validators/${name}.cjs`)) as ValidateFunction;
+      for (const sample of samples(schema)) {
+        const verdicts = [validator(sample), compiled(sample)];
+        assert.deepEqual(
+          [verdicts[0], validator.errors],
+          [verdicts[1], compiled.errors],
+          JSON.stringify(sample),
+        );
+      }
+    });
+
+  it('the daemon checks its configuration with the generated validator', async () => {
+    const file = join(folder, 'dist/validators/daemon-config.cjs');
+    const text = readFileSync(file, 'utf8');
+    writeFileSync(file, 'throw new Error("the validator is loaded");');
+    const config = join(folder, 'config.yaml');
+    writeFileSync(config, 'logLevel: 7\n');
+    const start = () =>
+      runProgram(process.execPath, [join(folder, 'dist/portcullis.js'), 'daemon', '--config', config], {});
+    const broken = await start();
+    writeFileSync(file, text);
+    const whole = await start();
+    assert.match(broken.stderr, /the validator is loaded/);
+    assert.match(whole.stderr, /logLevel/);
+  });
+});

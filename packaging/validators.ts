@@ -1,0 +1,105 @@
+/**
+ * Generates the validators of the largest schemas while the package is built. Compiling them with ajv takes
+ * the daemon 250 ms of processor time at each start; loading them takes 10 ms.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import * as standalone from 'ajv/dist/standalone/index.js';
+import { build } from 'esbuild';
+import type { Metafile, Plugin } from 'esbuild';
+import { compileOptions } from '../base/schema/index.ts';
+import type { JsonSchema } from '../base/schema/index.ts';
+import { networkPolicySchema } from '../cni-plugins/policy/kubernetes/schema.ts';
+import { exactProfileSchema } from '../entitlements/document/exact-schema.ts';
+import { profileSchema } from '../entitlements/document/schema.ts';
+import { configSchema } from '../runtime/config/schema.ts';
+import { ociConfigSchema } from '../runtime/oci/document/schema.ts';
+import { trustPolicySchema } from '../trust/policy/schema.ts';
+
+const root = join(import.meta.dirname, '..');
+
+/** By the name of the generated file. */
+export const generated: Readonly<Record<string, JsonSchema>> = {
+  'daemon-config': configSchema,
+  'exact-profile': exactProfileSchema,
+  'network-policy': networkPolicySchema,
+  'oci-config': ociConfigSchema,
+  profile: profileSchema,
+  'trust-policy': trustPolicySchema,
+};
+
+/**
+ * A schema is recognised by its content, so that a validator of another version of it is never used. It
+ * needs the same order of fields, which the same code has.
+ */
+const digestOf = (schema: JsonSchema): string =>
+  createHash('sha256').update(JSON.stringify(schema)).digest('hex');
+
+/** Replaces base/schema/compile.ts, and loads it for all other schemas. */
+const lookup = `
+import { createHash } from 'node:crypto';
+import { createRequire } from 'node:module';
+const fromFolder = createRequire(import.meta.url);
+const files = new Map(${JSON.stringify(
+  Object.entries(generated).map(([name, schema]) => [digestOf(schema), `./validators/${name}.cjs`]),
+)});
+const loaded = new WeakMap();
+export function compile(schema) {
+  const known = loaded.get(schema);
+  if (known !== undefined) return known;
+  const file = files.get(createHash('sha256').update(JSON.stringify(schema)).digest('hex'));
+  const validator = file === undefined ? require('./compile.ts').compile(schema) : fromFolder(file);
+  loaded.set(schema, validator);
+  return validator;
+}
+`;
+
+/** Makes the bundle look for a generated validator first. */
+export const generatedValidators: Plugin = {
+  name: 'generated-validators',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^\.\/compile\.ts$/ }, ({ importer, kind }) =>
+      importer === join(root, 'base/schema/validate.ts') && kind === 'import-statement'
+        ? { path: 'lookup', namespace: 'validators' }
+        : undefined,
+    );
+    onLoad({ filter: /^lookup$/, namespace: 'validators' }, () => ({
+      contents: lookup,
+      resolveDir: join(root, 'base/schema'),
+    }));
+  },
+};
+
+/**
+ * Writes a CommonJS module for each schema into `folder`. Each is a file of its own, because V8 keeps the
+ * text of all code in a file that it has loaded.
+ */
+export async function writeValidators(folder: string): Promise<Metafile> {
+  const results = await Promise.all(
+    Object.entries(generated).map(async ([name, schema]) => {
+      const ajv = new Ajv2020({ ...compileOptions, code: { source: true } });
+      return build({
+        stdin: {
+          contents: standalone.default.default(ajv, ajv.compile(schema)),
+          resolveDir: root,
+          sourcefile: 'packaging/validators.ts',
+        },
+        absWorkingDir: root,
+        outfile: join(folder, `${name}.cjs`),
+        bundle: true,
+        format: 'cjs',
+        platform: 'node',
+        target: 'node22.19',
+        minifyWhitespace: true,
+        minifySyntax: true,
+        metafile: true,
+        logLevel: 'warning',
+      });
+    }),
+  );
+  return {
+    inputs: Object.assign({}, ...results.map(({ metafile }) => metafile.inputs)) as Metafile['inputs'],
+    outputs: Object.assign({}, ...results.map(({ metafile }) => metafile.outputs)) as Metafile['outputs'],
+  };
+}
