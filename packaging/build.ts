@@ -77,7 +77,7 @@ export async function bundle(folder: string): Promise<Metafile> {
   rmSync(outdir, { recursive: true, force: true });
   const { metafile } = await build(optionsFor(outdir, workers));
   const consoleFiles = await buildConsole(join(outdir, 'console'));
-  const validators = await writeValidators(join(outdir, 'validators'));
+  const validators = await writeValidators(outdir);
   // Chunks and Workers are in one folder, so that `./workers/NAME.js` resolves from each of them
   // (base/process/worker.ts).
   mkdirSync(join(outdir, 'workers'));

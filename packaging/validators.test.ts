@@ -9,7 +9,7 @@ import type { ValidateFunction } from 'ajv';
 import { compileOptions } from '../base/schema/index.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { bundle } from './build.ts';
-import { generated } from './validators.ts';
+import { generated, validatorFile } from './validators.ts';
 
 const required = createRequire(import.meta.url);
 
@@ -32,7 +32,7 @@ describe('generated validators', () => {
   for (const [name, schema] of Object.entries(generated))
     it(`${name} reports the same errors as one that ajv compiles`, () => {
       const compiled = new Ajv2020(compileOptions).compile(schema);
-      const validator = required(join(folder, `dist/validators/${name}.cjs`)) as ValidateFunction;
+      const validator = required(join(folder, 'dist', validatorFile(name))) as ValidateFunction;
       for (const sample of samples(schema)) {
         const verdicts = [validator(sample), compiled(sample)];
         assert.deepEqual(
@@ -43,18 +43,29 @@ describe('generated validators', () => {
       }
     });
 
-  it('the daemon checks its configuration with the generated validator', async () => {
-    const file = join(folder, 'dist/validators/daemon-config.cjs');
-    const text = readFileSync(file, 'utf8');
-    writeFileSync(file, 'throw new Error("the validator is loaded");');
-    const config = join(folder, 'config.yaml');
-    writeFileSync(config, 'logLevel: 7\n');
-    const start = () =>
-      runProgram(process.execPath, [join(folder, 'dist/portcullis.js'), 'daemon', '--config', config], {});
-    const broken = await start();
-    writeFileSync(file, text);
-    const whole = await start();
-    assert.match(broken.stderr, /the validator is loaded/);
-    assert.match(whole.stderr, /logLevel/);
+  describe('the daemon that checks its configuration', () => {
+    const file = (): string => join(folder, 'dist', validatorFile('daemon-config'));
+    /** @returns what a daemon says about a wrong configuration */
+    async function refusal(): Promise<string> {
+      const config = join(folder, 'config.yaml');
+      writeFileSync(config, 'logLevel: 7\n');
+      const program = join(folder, 'dist/portcullis.js');
+      return (await runProgram(process.execPath, [program, 'daemon', '--config', config], {})).stderr;
+    }
+
+    it('uses the generated validator', async () => {
+      const text = readFileSync(file(), 'utf8');
+      writeFileSync(file(), 'throw new Error("the validator is loaded");');
+      const broken = await refusal();
+      writeFileSync(file(), text);
+      assert.match(broken, /the validator is loaded/);
+      assert.match(await refusal(), /logLevel/);
+    });
+
+    it('compiles the schema when an upgrade has removed the file', async () => {
+      const said = await refusal();
+      rmSync(file());
+      assert.equal(await refusal(), said);
+    });
   });
 });

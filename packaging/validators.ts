@@ -36,22 +36,39 @@ export const generated: Readonly<Record<string, JsonSchema>> = {
 const digestOf = (schema: JsonSchema): string =>
   createHash('sha256').update(JSON.stringify(schema)).digest('hex');
 
+/**
+ * Returns the name of a generated file, relative to the folder of the bundle. It has the digest, because a
+ * daemon that still runs while its package is upgraded must not load the validator of another schema.
+ */
+export function validatorFile(name: string): string {
+  return `validators/${name}-${digestOf(generated[name] ?? {}).slice(0, 16)}.cjs`;
+}
+
 /** Replaces base/schema/compile.ts, and loads it for all other schemas. */
 const lookup = `
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 const fromFolder = createRequire(import.meta.url);
 const files = new Map(${JSON.stringify(
-  Object.entries(generated).map(([name, schema]) => [digestOf(schema), `./validators/${name}.cjs`]),
+  Object.entries(generated).map(([name, schema]) => [digestOf(schema), `./${validatorFile(name)}`]),
 )});
 const loaded = new WeakMap();
 export function compile(schema) {
   const known = loaded.get(schema);
   if (known !== undefined) return known;
   const file = files.get(createHash('sha256').update(JSON.stringify(schema)).digest('hex'));
-  const validator = file === undefined ? require('./compile.ts').compile(schema) : fromFolder(file);
+  const validator = (file && generatedIn(file)) ?? require('./compile.ts').compile(schema);
   loaded.set(schema, validator);
   return validator;
+}
+function generatedIn(file) {
+  try {
+    return fromFolder(file);
+  } catch (thrown) {
+    // The package has been upgraded since this process started.
+    if (thrown.code === 'MODULE_NOT_FOUND') return undefined;
+    throw thrown;
+  }
 }
 `;
 
@@ -72,8 +89,8 @@ export const generatedValidators: Plugin = {
 };
 
 /**
- * Writes a CommonJS module for each schema into `folder`. Each is a file of its own, because V8 keeps the
- * text of all code in a file that it has loaded.
+ * Writes a CommonJS module for each schema into the folder of the bundle. Each is a file of its own, because
+ * V8 keeps the text of all code in a file that it has loaded.
  */
 export async function writeValidators(folder: string): Promise<Metafile> {
   const results = await Promise.all(
@@ -86,7 +103,7 @@ export async function writeValidators(folder: string): Promise<Metafile> {
           sourcefile: 'packaging/validators.ts',
         },
         absWorkingDir: root,
-        outfile: join(folder, `${name}.cjs`),
+        outfile: join(folder, validatorFile(name)),
         bundle: true,
         format: 'cjs',
         platform: 'node',
