@@ -4,7 +4,7 @@ const fixtures = '/fixtures/|\\.fixture\\.ts$';
 /** Writes manual pages and completions from the commands and the schema of the configuration. */
 const describing = '^packaging/(man|release)/';
 /** Generates validators from the schemas that rooms use inside. */
-const generating = '^packaging/validators\\.ts$';
+const generating = '^packaging/validators(\\.test)?\\.ts$';
 const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node)/';
 
 /** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */

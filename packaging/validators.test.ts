@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { ValidateFunction } from 'ajv';
-import { compileOptions } from '../base/schema/index.ts';
+import { compileOptions } from '../base/schema/compile.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { bundle } from './build.ts';
 import { generated, validatorFile } from './validators.ts';

@@ -8,7 +8,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as standalone from 'ajv/dist/standalone/index.js';
 import { build } from 'esbuild';
 import type { Metafile, Plugin } from 'esbuild';
-import { compileOptions } from '../base/schema/index.ts';
+import { compileOptions } from '../base/schema/compile.ts';
 import type { JsonSchema } from '../base/schema/index.ts';
 import { networkPolicySchema } from '../cni-plugins/policy/kubernetes/schema.ts';
 import { exactProfileSchema } from '../entitlements/document/exact-schema.ts';
@@ -108,8 +108,7 @@ export async function writeValidators(folder: string): Promise<Metafile> {
         format: 'cjs',
         platform: 'node',
         target: 'node22.19',
-        minifyWhitespace: true,
-        minifySyntax: true,
+        minify: true,
         metafile: true,
         logLevel: 'warning',
       });

@@ -1,8 +1,6 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { Options, ValidateFunction } from 'ajv';
-
-/** A JSON Schema, draft 2020-12. */
-export type JsonSchema = Readonly<Record<string, unknown>>;
+import type { JsonSchema } from './types.ts';
 
 /** The options of every validator, also of those that the build generates (packaging/validators.ts). */
 export const compileOptions: Options = {

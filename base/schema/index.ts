@@ -6,6 +6,4 @@ export { validateParts } from './validate-parts.ts';
 export { formatDocuments, writeYaml } from './write.ts';
 export type { KeyOrder } from './write.ts';
 export { formatPath } from './path.ts';
-export type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
-export { compileOptions } from './compile.ts';
-export type { JsonSchema } from './compile.ts';
+export type { Document, JsonSchema, ParseLimits, PathSegment, Position, Problem } from './types.ts';

@@ -44,3 +44,6 @@ export interface ParseLimits {
   /** Maximum number of documents in one file. Default: 1000. */
   readonly documents?: number;
 }
+
+/** A JSON Schema, draft 2020-12. */
+export type JsonSchema = Readonly<Record<string, unknown>>;

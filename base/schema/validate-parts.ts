@@ -1,7 +1,6 @@
-import type { Document, PathSegment, Problem } from './types.ts';
+import type { Document, JsonSchema, PathSegment, Problem } from './types.ts';
 import { sortProblems } from './problems.ts';
 import { faultsOf } from './validate.ts';
-import type { JsonSchema } from './compile.ts';
 
 /** With more problems than this, a document is not checked further: a reader fixes these first. */
 const mostFaults = 100;

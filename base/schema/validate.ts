@@ -1,10 +1,9 @@
 import type { ErrorObject } from 'ajv';
 import { compile } from './compile.ts';
-import type { JsonSchema } from './compile.ts';
 import { explain } from './explain.ts';
 import { pointerSegments } from './path.ts';
 import { problemAt, sortProblems } from './problems.ts';
-import type { Document, PathSegment, Problem } from './types.ts';
+import type { Document, JsonSchema, PathSegment, Problem } from './types.ts';
 
 /**
  * The maximum number of problems reported for one document. To find the position of each problem, the code
