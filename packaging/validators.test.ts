@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import type { ValidateFunction } from 'ajv';
 import { compileOptions } from '../base/schema/compile.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { bundle } from './build.ts';
-import { generated, validatorFile } from './validators.ts';
+import { generated, validators } from './validators.ts';
 
 const required = createRequire(import.meta.url);
 
@@ -23,6 +23,7 @@ function samples(schema: Readonly<Record<string, unknown>>): unknown[] {
 
 describe('generated validators', () => {
   let folder = '';
+  const fileOf = (name: string): string => join(folder, 'dist', validators.get(name)?.file ?? '');
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-validators-'));
     await bundle(join(folder, 'dist'));
@@ -32,7 +33,7 @@ describe('generated validators', () => {
   for (const [name, schema] of Object.entries(generated))
     it(`${name} reports the same errors as one that ajv compiles`, () => {
       const compiled = new Ajv2020(compileOptions).compile(schema);
-      const validator = required(join(folder, 'dist', validatorFile(name))) as ValidateFunction;
+      const validator = required(fileOf(name)) as ValidateFunction;
       for (const sample of samples(schema)) {
         const verdicts = [validator(sample), compiled(sample)];
         assert.deepEqual(
@@ -44,7 +45,7 @@ describe('generated validators', () => {
     });
 
   describe('the daemon that checks its configuration', () => {
-    const file = (): string => join(folder, 'dist', validatorFile('daemon-config'));
+    const file = (): string => fileOf('daemon-config');
     /** @returns what a daemon says about a wrong configuration */
     async function refusal(): Promise<string> {
       const config = join(folder, 'config.yaml');
@@ -55,16 +56,19 @@ describe('generated validators', () => {
 
     it('uses the generated validator', async () => {
       const text = readFileSync(file(), 'utf8');
-      writeFileSync(file(), 'throw new Error("the validator is loaded");');
-      const broken = await refusal();
+      writeFileSync(file(), 'process.stderr.write("the validator is loaded"); module.exports = () => true;');
+      const planted = await refusal();
       writeFileSync(file(), text);
-      assert.match(broken, /the validator is loaded/);
+      assert.match(planted, /the validator is loaded/);
       assert.match(await refusal(), /logLevel/);
     });
 
-    it('compiles the schema when an upgrade has removed the file', async () => {
+    it('compiles the schema when the file is gone or cannot be read', async () => {
       const said = await refusal();
+      // Reading a folder as a file fails for root, too.
       rmSync(file());
+      assert.equal(await refusal(), said);
+      mkdirSync(file());
       assert.equal(await refusal(), said);
     });
   });

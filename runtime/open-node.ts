@@ -38,7 +38,8 @@ export async function openNode(
   favourMainThread(log);
   collectWorkersEarly();
   unmapLoader(log);
-  // Loading its code takes 200 ms, and nothing else starts a second thread meanwhile.
+  // Loading its code takes 200 ms, which pass while the node is claimed and the other threads start. It
+  // changes nothing before its first call.
   const networkThread = loadEngineThread();
   undo.push(networkThread.discard);
   const claimed = await claimNode(config, log);

@@ -136,6 +136,9 @@ rules:
 `;
 }
 
+/** The addresses of the pods. */
+export const podSubnet = '10.211.0.0/16';
+
 const conflist = {
   cniVersion: '1.0.0',
   name: 'chaos',
@@ -145,7 +148,7 @@ const conflist = {
       bridge: 'chaos0',
       isGateway: true,
       ipMasq: true,
-      ipam: { type: 'host-local', ranges: [[{ subnet: '10.211.0.0/16' }]], routes: [{ dst: '0.0.0.0/0' }] },
+      ipam: { type: 'host-local', ranges: [[{ subnet: podSubnet }]], routes: [{ dst: '0.0.0.0/0' }] },
     },
     { type: 'portmap', capabilities: { portMappings: true } },
   ],

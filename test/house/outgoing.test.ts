@@ -44,7 +44,7 @@ function waysOut(name: string, text: string): string[] {
       ? node.text
           .replace(/^node:/u, '')
           .replace(/^undici\/.*/u, 'undici')
-          .replace(/^\.{1,2}\/.*connections\/(?:index|node-http)\.ts$/u, 'base/connections')
+          .replace(/^(?:\.{1,2}\/.*connections\/(?:index|node-http)|\.\/node-http)\.ts$/u, 'base/connections')
       : '';
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) && node.importClause?.phaseModifier !== ts.SyntaxKind.TypeKeyword) {
@@ -131,6 +131,21 @@ describe('outgoing HTTP requests', () => {
     );
   });
 
+  it('load neither Node’s own undici nor all of the package: see node-http.ts and undici.ts', () => {
+    const sources = globSync(
+      '{base,trust,entitlements,cni-plugins,fleet,admission,runtime,node,cli}/**/*.ts',
+      {
+        cwd: root,
+      },
+    ).filter((file) => file !== 'base/http/undici-parts.d.ts');
+    const value = /^(?:import|export) (?!type )[^'"]*from '(?:(?:node:)?http|undici)'/mu;
+    assert.ok(value.test("import { createServer } from 'node:http';"));
+    assert.deepEqual(
+      sources.filter((file) => value.test(readFileSync(join(root, file), 'utf8'))),
+      [],
+    );
+  });
+
   const planted: readonly (readonly [text: string, ways: readonly string[]])[] = [
     ["import { Agent } from 'undici';", ['undici.Agent']],
     ["import Agent from 'undici/lib/dispatcher/agent.js';", ['undici.*']],
@@ -146,6 +161,7 @@ describe('outgoing HTTP requests', () => {
     ["export { request } from 'node:http';", ['http.*']],
     ["import { httpRequest } from '../../base/connections/index.ts';", ['base/connections.httpRequest']],
     ["import { httpGet } from '../connections/node-http.ts';", ['base/connections.httpGet']],
+    ["import { httpGet } from './node-http.ts';", ['base/connections.httpGet']],
     ["import { createHttpServer } from '../connections/index.ts';", []],
     ["await fetch('http://a');", ['fetch']],
     ["await globalThis.fetch('http://a');", ['fetch']],

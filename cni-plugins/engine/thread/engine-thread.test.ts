@@ -17,6 +17,7 @@ function listener(): EngineThreadListener & { readonly lost: Promise<void> } {
 test('a thread that was loaded without settings answers calls that were sent before it has read them', async () => {
   const loaded = loadEngineThread();
   const thread = loaded.begin(settings, log, listener());
+  assert.throws(() => loaded.begin(settings, log, listener()), /has its settings already/);
   assert.deepEqual(
     await Promise.all([thread.call({ do: 'listen-no-more' }), thread.call({ do: 'listen-no-more' })]),
     [{}, {}],

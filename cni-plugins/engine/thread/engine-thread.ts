@@ -24,7 +24,11 @@ export interface EngineThreadListener {
 
 /** A Worker whose code is loaded before its settings are known. */
 export interface LoadedEngineThread {
-  /** Gives the thread its settings, once. It changes nothing before the first call. */
+  /**
+   * Gives the thread its settings. It changes nothing before the first call. Reports an earlier end of the
+   * thread in `log` and to `listener`.
+   * @throws Error when it is called again
+   */
   begin(settings: WorkerSettings, log: Logger, listener: EngineThreadListener): EngineThread;
   /** Ends a thread that may not have begun. */
   discard(): Promise<void>;
@@ -39,6 +43,7 @@ export function loadEngineThread(): LoadedEngineThread {
   const worker = startWorker(import.meta.url, './network.worker.ts', { workerData, transferList: [port2] });
   worker.unref();
   let ended: { readonly why: string } | undefined;
+  let hasBegun = false;
   worker.on('error', (error) => (ended ??= { why: reasonOf(error) }));
   worker.on('exit', () => {
     port1.close();
@@ -49,6 +54,8 @@ export function loadEngineThread(): LoadedEngineThread {
   });
   return {
     begin(settings, log, listener) {
+      if (hasBegun) throw new Error('this thread has its settings already');
+      hasBegun = true;
       port1.postMessage(settings);
       return serveThread(worker, log, listener, ended?.why);
     },

@@ -26,8 +26,7 @@ import type { NetworkChoice } from '../../networks/networks.ts';
 import type { Caller, PluginCall } from '../../calls/plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from '../../database/remote-store.ts';
 
-/** The messages between the engine and its Worker. */
-/** What the Worker starts with. */
+/** What the Worker starts with. Then the engine and the Worker exchange messages. */
 export interface EngineWorkerData {
   /**
    * The thread records its descriptors here, so that its owner can close them if the thread is terminated
@@ -38,6 +37,7 @@ export interface EngineWorkerData {
   readonly settings: MessagePort;
 }
 
+/** What the Worker needs before its first call. */
 export interface WorkerSettings {
   readonly databasePath: string;
   /** Space that detaching and collecting may use on a full disk. */
