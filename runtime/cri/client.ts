@@ -15,6 +15,12 @@ export interface CallOptions {
   readonly timeoutMs?: number;
   /** Sent with the call. */
   readonly headers?: Readonly<Record<string, string>>;
+  /**
+   * Only for a call that answers with a stream: called when the server has sent the headers of its answer.
+   * Portcullis does so once a watching client misses nothing. gRPC does not order the calls of a connection,
+   * so that a client that needs what follows its own next call has to wait for this.
+   */
+  readonly onAccepted?: () => void;
 }
 
 interface Rpc {
@@ -135,6 +141,7 @@ async function* stream(
   );
   const cancel = (): void => call.cancel();
   options.signal?.addEventListener('abort', cancel, { once: true });
+  call.once('metadata', () => options.onAccepted?.());
   try {
     yield* call;
   } catch (thrown) {

@@ -372,6 +372,26 @@ test('streams: responses in order, a failure at the end, a reader that leaves', 
   assert.equal(ended, 'left');
 });
 
+test('a client of a stream is informed when its call was accepted, before the first response', async () => {
+  const response = Promise.withResolvers<undefined>();
+  handlers.getContainerEvents = async function* () {
+    await response.promise;
+    yield { containerId: 'one' };
+  };
+  const accepted = Promise.withResolvers<void>();
+  const got: string[] = [];
+  const read = async (): Promise<void> => {
+    const options = { onAccepted: accepted.resolve };
+    for await (const event of client.runtime.getContainerEvents({}, options)) got.push(event.containerId);
+  };
+  const reading = read();
+  await accepted.promise;
+  assert.deepEqual(got, []);
+  response.resolve(undefined);
+  await reading;
+  assert.deepEqual(got, ['one']);
+});
+
 test('messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED', async () => {
   const most = Buffer.alloc(16 * 1024 * 1024 - 1024, 'x');
   handlers.execSync = ({ cmd }) =>

@@ -12,6 +12,7 @@ import { stringify } from 'yaml';
 import { createHttpServer } from '../../base/connections/index.ts';
 import { enforcementEventId, policyEventsHeader } from '../../runtime/index.ts';
 import type { EnforcementState } from '../../runtime/index.ts';
+import { watchContainerEvents } from '../fixtures/container-events.ts';
 import { patience } from '../fixtures/daemon.ts';
 import { openStage, plainPolicy, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -73,15 +74,14 @@ describe('enforcement proves itself', () => {
   const enforcementEvents: { readonly reason: string; readonly message: string }[] = [];
   before(async () => {
     stage = await openStage({ flags: ['--config', configFile('pair', signed, unsigned)] });
-    const events = stage.daemon.cri.runtime.getContainerEvents(
-      {},
-      { headers: { [policyEventsHeader]: '1' } },
-    );
-    void (async () => {
-      for await (const { containerId, containersStatuses } of events)
+    await watchContainerEvents(
+      stage.daemon.cri,
+      ({ containerId, containersStatuses }) => {
         if (containerId === enforcementEventId)
           enforcementEvents.push(...containersStatuses.map(({ reason, message }) => ({ reason, message })));
-    })().catch(() => undefined);
+      },
+      { [policyEventsHeader]: '1' },
+    );
   });
   after(() => stage.close());
 

@@ -9,6 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ContainerEventType } from '../../runtime/client.ts';
 import type { ContainerEvent } from '../../runtime/client.ts';
+import { watchContainerEvents } from '../fixtures/container-events.ts';
 import { exitOf, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -25,16 +26,7 @@ const shortNames: Readonly<Record<number, string>> = {
 /** Collects every event from now on, read as fast as they arrive. */
 async function watch(stage: Stage) {
   const events: ContainerEvent[] = [];
-  const abort = new AbortController();
-  const stream = stage.daemon.cri.runtime.getContainerEvents({}, { signal: abort.signal });
-  const reading = (async () => {
-    for await (const event of stream) events.push(event);
-  })();
-  const end = reading.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  await watchers(stage);
+  const { ended: end, stop } = await watchContainerEvents(stage.daemon.cri, (event) => events.push(event));
   return {
     events,
     end,
@@ -46,20 +38,8 @@ async function watch(stage: Stage) {
           (event) =>
             `${shortNames[event.containerEventType] ?? '?'} ${event.containerId === podId ? 'pod' : 'container'}`,
         ),
-    stop: async () => {
-      abort.abort();
-      await end;
-    },
+    stop,
   };
-}
-
-/**
- * Waits until the daemon has subscribed the previously requested stream: calls of one connection are served
- * in order.
- */
-async function watchers(stage: Stage): Promise<void> {
-  await stage.daemon.cri.runtime.version({});
-  await pause(50);
 }
 
 /** A client whose HTTP/2 window fills up. A gRPC library would continue to read into its own memory. */

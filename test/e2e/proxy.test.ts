@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { portcullis } from '../fixtures/command.ts';
+import { watchContainerEvents } from '../fixtures/container-events.ts';
 import { uniqueLayer } from '../fixtures/image.ts';
 import { startCriProxy } from '../fixtures/cri-proxy.ts';
 import type { TestProxy } from '../fixtures/cri-proxy.ts';
@@ -270,15 +271,11 @@ entitlements: [network.none]
   });
 
   it('passes events on', async () => {
-    const stop = new AbortController();
-    const events = proxy.cri.runtime.getContainerEvents({}, { signal: stop.signal });
-    const first = (async () => {
-      for await (const event of events) return event.containerId;
-      return undefined;
-    })();
+    const first = Promise.withResolvers<string>();
+    const watched = await watchContainerEvents(proxy.cri, ({ containerId }) => first.resolve(containerId));
     const pod = await runPod('events');
-    assert.equal(await first, pod.podSandboxId);
-    stop.abort();
+    assert.equal(await Promise.race([first.promise, watched.ended]), pod.podSandboxId);
+    await watched.stop();
     await proxy.cri.runtime.removePodSandbox(pod);
   });
 });

@@ -36,7 +36,7 @@ const rounds = new Map<number, number>();
 try {
   const { reference } = await stage.publish('app/a:1');
   const image = await stage.pull(reference);
-  const events = watchEvents(stage);
+  const events = await watchEvents(stage);
   const observer = openObserver({
     ...stage.folders,
     registryPid: stage.registry.pid,
@@ -77,7 +77,7 @@ try {
   if (events.complete() < 2 * work.pods)
     failures.push(`${events.complete()} containers had all their events, of ${work.pods} pods with two each`);
   if (work.pods === 0 || work.pulls === 0) failures.push('no pod or no image came and went');
-  events.stop();
+  await events.stop();
 } catch (thrown) {
   failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
 } finally {

@@ -6,7 +6,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { reasonOf } from '../../base/errors/index.ts';
 import { multipart, post, publisher } from '../../trust/notary/publisher.fixture.ts';
+import { watchContainerEvents } from '../fixtures/container-events.ts';
 import { runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
@@ -67,7 +69,7 @@ export async function openScene(): Promise<Scene> {
   try {
     writeFileSync(join(stage.folders.cniConf, '50-shop.conflist'), JSON.stringify(network));
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
-    const watch = watchEvents(stage);
+    const watch = await watchEvents(stage);
     const pod = await runPod(stage, 'victim', { annotations: { 'k8s.v1.cni.cncf.io/networks': 'shop' } });
     mkdirSync(join(stage.logs, 'victim', 'main'), { recursive: true });
     const count = 'i=0; while true; do echo line $i; i=$((i+1)); usleep 5000; done';
@@ -85,7 +87,7 @@ export async function openScene(): Promise<Scene> {
       timestampPath: await publish(trust),
       async close() {
         session.drop();
-        watch.stop();
+        await watch.stop();
         await trust.end();
         try {
           await stage.close();
@@ -110,24 +112,17 @@ async function freePort(): Promise<number> {
 }
 
 /** Reads events as fast as they come, for as long as the scene exists. */
-function watchEvents(stage: Stage): { of(podId: string): number; end(): string | undefined; stop(): void } {
+async function watchEvents(
+  stage: Stage,
+): Promise<{ of(podId: string): number; end(): string | undefined; stop(): Promise<void> }> {
   const counts = new Map<string, number>();
-  const abort = new AbortController();
-  let ended: string | undefined;
-  const read = async (): Promise<void> => {
-    for await (const { podSandboxStatus } of stage.daemon.cri.runtime.getContainerEvents(
-      {},
-      { signal: abort.signal },
-    )) {
-      const id = podSandboxStatus?.id ?? '';
-      counts.set(id, (counts.get(id) ?? 0) + 1);
-    }
-  };
-  void read().then(
-    () => (ended = 'it ended'),
-    (thrown: unknown) => (ended = String(thrown)),
-  );
-  return { of: (id) => counts.get(id) ?? 0, end: () => ended, stop: () => abort.abort() };
+  let end: string | undefined;
+  const watched = await watchContainerEvents(stage.daemon.cri, ({ podSandboxStatus }) => {
+    const id = podSandboxStatus?.id ?? '';
+    counts.set(id, (counts.get(id) ?? 0) + 1);
+  });
+  void watched.ended.then((thrown) => (end = thrown === undefined ? 'it ended' : reasonOf(thrown)));
+  return { of: (id) => counts.get(id) ?? 0, end: () => end, stop: watched.stop };
 }
 
 /** Publishes a collection. @returns the path of its timestamp */
