@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { createConnection } from '../../base/storage/transaction.ts';
 import type { Database, Outlives, SqlRow, Statement } from '../../base/storage/index.ts';
 import { stateMigrations } from '../../runtime/database/schema.ts';
+import { databaseWrite } from './faults.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Decisions } from './decisions.ts';
 
@@ -74,7 +75,7 @@ export function createStoredDatabase(): StoredDatabase {
         ),
       write: async (statements, outlives = 'power-loss') => {
         const addsNothing = statements.every(({ sql }) => /^\s*(?:DELETE|UPDATE)\b/i.test(sql));
-        const outcome = await life.act(addsNothing ? 'removal' : 'write', 'write to the database', () => {
+        const outcome = await life.act(addsNothing ? 'removal' : 'write', databaseWrite, () => {
           const made = commit({ statements, outlives });
           follower?.committed(db);
           return made;

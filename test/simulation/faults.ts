@@ -49,8 +49,21 @@ const fates: readonly Fate[] = [
   'dies in it',
 ];
 
+/** Name of the effect of a transaction. */
+export const databaseWrite = 'write to the database';
+
+/**
+ * Removals are still under way while failed transactions are repeated. The effects of a slow disk alone
+ * rarely meet.
+ */
+export const slowRenames = 'renames are slow, and the database has little room';
 /** A shortage of the machine for a while. */
-export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes' | 'the kernel has little memory';
+export type Trouble =
+  | 'the disk is full'
+  | 'no descriptors'
+  | 'no processes'
+  | 'the kernel has little memory'
+  | typeof slowRenames;
 /** Those that any step may begin. */
 export const troubles: readonly Trouble[] = ['the disk is full', 'no descriptors', 'no processes'];
 
@@ -59,6 +72,7 @@ const failing: Readonly<Record<Trouble, Partial<Record<EffectKind, string>>>> = 
   'no descriptors': { write: 'EMFILE', read: 'EMFILE', spawn: 'EMFILE' },
   'no processes': { spawn: 'EAGAIN' },
   'the kernel has little memory': { kernel: 'ENOMEM' },
+  [slowRenames]: { write: 'ENOSPC' },
 };
 
 /** The troubles of one machine: each ends by itself. */
@@ -67,8 +81,10 @@ export interface Troubles {
   readonly until: Map<Trouble, number>;
   begin(trouble: Trouble, ms: number): void;
   end(): void;
-  /** Returns the errno of an effect that cannot succeed now. */
-  errnoOf(kind: EffectKind): string | undefined;
+  /** Returns the errno of an effect that cannot succeed now. @param name of the effect */
+  errnoOf(kind: EffectKind, name: string): string | undefined;
+  /** Returns whether an effect with this name acts late. */
+  isSlow(name: string): boolean;
 }
 
 export function createTroubles(scheduler: Scheduler): Troubles {
@@ -77,17 +93,24 @@ export function createTroubles(scheduler: Scheduler): Troubles {
     until,
     begin: (trouble, ms) => void until.set(trouble, scheduler.now() + ms),
     end: () => until.clear(),
-    errnoOf: (kind) => {
+    errnoOf: (kind, name) => {
       for (const [trouble, end] of until) {
         const errno = failing[trouble][kind];
         if (errno === undefined || end <= scheduler.now()) continue;
         // With none at all, the first call of a turn would fail each time, and no later one be reached.
         if (trouble === 'the kernel has little memory' && scheduler.decisions.choose('memory', 6) > 0)
           continue;
+        // Other programs on the disk use and free room, so that some transactions succeed.
+        if (trouble === slowRenames && (name !== databaseWrite || scheduler.decisions.choose('room', 2) > 0))
+          continue;
         return errno;
       }
       return undefined;
     },
+    isSlow: (name) =>
+      name.startsWith('rename ') &&
+      (until.get(slowRenames) ?? 0) > scheduler.now() &&
+      scheduler.decisions.choose('slow rename', 2) === 1,
   };
 }
 

@@ -81,9 +81,10 @@ export function createIncarnation({
     if (!alive) return never();
     await scheduler.step();
     if (!alive) return never();
-    const errno = quiet ? undefined : troubles.errnoOf(kind);
+    const errno = quiet ? undefined : troubles.errnoOf(kind, name);
     if (errno !== undefined) throw fault(name, errno);
-    const fate = quiet ? 'fine' : fateOf(scheduler, name, odds);
+    const drawn = quiet ? 'fine' : fateOf(scheduler, name, odds);
+    const fate = drawn === 'fine' && !quiet && troubles.isSlow(name) ? 'acts late' : drawn;
     const since = workers;
     if (fate !== 'fine') report(`· ${name} ${fate}`);
     if (fate === 'acts late') await scheduler.sleep(delayOf(scheduler));
@@ -115,7 +116,7 @@ export function createIncarnation({
     act,
     look: (name, body) => {
       if (alive && !quiet) {
-        const errno = troubles.errnoOf('read');
+        const errno = troubles.errnoOf('read', name);
         if (errno !== undefined) throw fault(name, errno);
         if (scheduler.decisions.weigh(name, [odds.fail / 2]) > 0) fail('read', name);
       }
@@ -123,7 +124,7 @@ export function createIncarnation({
     },
     now: (kind, name, body) => {
       if (!alive) throw new Gone(name);
-      const errno = quiet ? undefined : troubles.errnoOf(kind);
+      const errno = quiet ? undefined : troubles.errnoOf(kind, name);
       if (errno !== undefined) throw fault(name, errno);
       const fate = quiet ? 'fine' : fateOf(scheduler, name, odds);
       if (fate === 'dies' || fate === 'dies in it') {

@@ -168,7 +168,13 @@ export const playImages: PlayHistory = async (decisions, report, watch): Promise
       policyChanges: 0,
       serial: 0,
     },
-    ...{ removing: new Map(), pulls: new Set(), failure: undefined, ...choicesOf(decisions) },
+    ...{
+      removing: new Map(),
+      pulls: new Set(),
+      lastPulled: undefined,
+      failure: undefined,
+      ...choicesOf(decisions),
+    },
   });
   const settle = ({ client, choose }: Play): Promise<void> =>
     client.settle([0, 3, 20, 80][choose('turns', 4)] ?? 0);

@@ -29,6 +29,8 @@ export interface OpenPull {
   readonly reference: string;
   /** No other pull of this name was open meanwhile. */
   isAlone: boolean;
+  /** Cancels it. */
+  readonly stop: AbortController;
 }
 
 export interface Play extends Choices {
@@ -41,6 +43,8 @@ export interface Play extends Choices {
   /** Images with the number of requested removals that are not answered. */
   readonly removing: Map<string, number>;
   readonly pulls: Set<OpenPull>;
+  /** The image of the last pull that began. */
+  lastPulled: SimulatedImage | undefined;
   /** Containers, with the image that each uses. */
   readonly containers: Map<string, string>;
   /** Requests without an answer yet. */

@@ -1,6 +1,6 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { LayerMapping } from '../../../runtime/images/types.ts';
-import { troubles } from '../faults.ts';
+import { slowRenames } from '../faults.ts';
 import { jumpByHours, troubleAmong } from '../node-steps.ts';
 import { Broken, hold } from '../invariants.ts';
 import type { Step } from '../play-steps.ts';
@@ -30,22 +30,28 @@ function begin(play: Play, what: string, body: () => Promise<void>): void {
 
 function pull(play: Play): Promise<void> {
   const { client, world, known, removals, removing, pulls, choose } = play;
-  const chosen = images[choose('image', images.length)];
+  // As often as all others together, the image of the pull before: kubelets repeat a pull that has failed.
+  const chosen = images[choose('image', 2 * images.length)] ?? play.lastPulled ?? images[0];
   if (chosen === undefined) return Promise.resolve();
+  play.lastPulled = chosen;
   const moves = chosen.repository.startsWith('open/') && choose('by a tag that moves', 3) === 1;
   const reference = `${host}/${moves ? 'open/moving' : chosen.repository}:1`;
   if (moves) {
     world.tags.set('open/moving:1', chosen.digest);
     for (const one of known.values()) if (one.reference === reference) one.reference = '';
   }
-  const own: OpenPull = { reference, isAlone: true };
+  const own: OpenPull = { reference, isAlone: true, stop: new AbortController() };
   for (const one of pulls) if (one.reference === reference) own.isAlone = one.isAlone = false;
   pulls.add(own);
   const before = { removals: new Map(removals), policy: play.policyChanges };
   begin(play, `pull of ${reference}`, async () => {
     const pulled = await client
-      .start(`pull of ${reference}`, (n) => n.store.pull({ reference, namespace: '' }))
+      .start(`pull of ${reference}`, (n) =>
+        n.store.pull({ reference, namespace: '', signal: own.stop.signal }),
+      )
       .catch((cause: unknown) => {
+        if (isPortcullisError(cause) && cause.code === 'IMAGES_CANCELLED' && own.stop.signal.aborted)
+          return undefined;
         if (!isPortcullisError(cause) || cause.code !== 'IMAGES_DENIED') throw cause;
         const isTrue = !moves && (!admits(world, chosen) || before.policy !== play.policyChanges);
         hold('verdict before use', isTrue, `pull of ${reference}: ${cause.message}`);
@@ -61,6 +67,14 @@ function pull(play: Play): Promise<void> {
     for (const layer of layers) checkLayer(world, layer, `${reference}, just pulled,`);
     known.set(id, { image, reference: own.isAlone || !moves ? reference : '' });
   });
+  return Promise.resolve();
+}
+
+/** Cancels an open pull: it may be done already. */
+function cancelPull({ world, pulls, pick }: Play): Promise<void> {
+  const one = pick('pull', [...pulls]);
+  if (one !== undefined) world.tell(`  the pull of ${one.reference} is cancelled`);
+  one?.stop.abort(new Error('the client cancelled the call'));
   return Promise.resolve();
 }
 
@@ -253,8 +267,10 @@ export const rare: readonly Step<Play>[] = [
   ['kill the daemon', killDaemon],
   ['lose the power', cutPower],
   ['lose the power', cutPower],
-  ['trouble', troubleAmong(troubles.slice(0, 2))],
+  ['trouble', troubleAmong(['the disk is full', 'no descriptors', slowRenames])],
   ['jump of the clock', jumpByHours],
   ['loss of the Workers', endWorkers],
+  ['cancel a pull', cancelPull],
+  ['cancel a pull', cancelPull],
   ['change the policy', changePolicy],
 ];
