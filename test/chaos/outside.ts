@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { namespaceOf, namespaceTypes, processesOfOurs, text } from './processes.ts';
 import type { Seen } from './processes.ts';
-import { podSubnet } from './stage.ts';
 import type { Stage } from './stage.ts';
 
 /** Observes the daemon from outside, without any request to it. */
@@ -156,22 +155,13 @@ function links(): string[] {
   ]);
 }
 
-/**
- * Returns tables, chains, rules and the elements of sets, without the counters that change by themselves, and
- * without subnets: they stay in the sets after their last pod, until a fault makes the daemon recreate the
- * tables.
- */
+/** Returns tables, chains, rules and the elements of sets, without the counters that change by themselves. */
 function rules(): string[] {
   return output('nft', ['--stateless', 'list', 'ruleset'])
     .split('\n')
     .map((line) => line.trim())
-    .filter((line) => line !== '' && line !== '}' && !isOfSubnets(line))
+    .filter((line) => line !== '' && line !== '}')
     .map((line) => `nft ${line}`);
-}
-
-function isOfSubnets(line: string): boolean {
-  const elements = /^elements = \{ (.*) \}$/.exec(line)?.[1]?.split(', ') ?? [];
-  return elements.length > 0 && elements.every((element) => [podSubnet, '127.0.0.0/8'].includes(element));
 }
 
 function cgroups(): string[] {

@@ -137,7 +137,7 @@ rules:
 }
 
 /** The addresses of the pods. */
-export const podSubnet = '10.211.0.0/16';
+const podSubnet = '10.211.0.0/16';
 
 const conflist = {
   cniVersion: '1.0.0',

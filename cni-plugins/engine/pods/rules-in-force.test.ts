@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { constants } from 'node:os';
 import { test } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
+import { kernelRefused } from '../../../base/netlink/index.ts';
 import type { Request } from '../../../base/netlink/index.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 import { createRulesInForce } from './rules-in-force.ts';
@@ -43,23 +45,32 @@ interface Model {
   readonly rules: RulesInForce;
   readonly existing: Set<string>;
   /** The tables that each transaction replaced or deleted, and those that it did not touch. */
-  readonly transactions: { readonly replaced: string[]; readonly untouched: string[] }[];
-  refuseNext(when: (replaced: readonly string[]) => boolean): void;
+  readonly transactions: {
+    readonly replaced: string[];
+    readonly untouched: string[];
+    readonly requests: readonly Request[];
+  }[];
+  /** The attachments; a test changes them. */
+  readonly records: AttachmentRecord[];
+  refuseNext(when: (replaced: readonly string[]) => boolean, failure?: Error): void;
 }
 
 function model(...before: readonly string[]): Model {
   const existing = new Set(before);
   const transactions: Model['transactions'] = [];
+  const records = [record];
   let refuses: (replaced: readonly string[]) => boolean = () => false;
+  let refusal = new Error('refused');
   const commit = (requests: readonly Request[]): void => {
     if (requests.length === 0) return;
     const deleted = new Set(requests.flatMap(({ what, on }) => (what === 'delete the table' ? [on] : [])));
     const replaced = [...deleted].filter((table) => existing.has(table));
     if (refuses(replaced)) {
       refuses = () => false;
-      throw new Error('refused');
+      throw refusal;
     }
-    transactions.push({ replaced, untouched: [...existing].filter((table) => !deleted.has(table)) });
+    const untouched = [...existing].filter((table) => !deleted.has(table));
+    transactions.push({ replaced, untouched, requests });
     for (const { what, on } of requests) {
       if (what === 'add the table') existing.add(on);
       if (what === 'delete the table') existing.delete(on);
@@ -72,15 +83,15 @@ function model(...before: readonly string[]): Model {
     rules: commit,
   };
   const rules = createRulesInForce({
-    store: { records: () => [record] },
+    store: { records: () => records },
     kernel,
     policies: { changed: () => ({}) },
     log: createLogger({ level: 'silent' }),
   });
   return {
-    ...{ rules, existing, transactions },
-    refuseNext(when) {
-      refuses = when;
+    ...{ rules, existing, transactions, records },
+    refuseNext(when, failure = new Error('refused')) {
+      [refuses, refusal] = [when, failure];
     },
   };
 }
@@ -147,4 +158,41 @@ test('copies that the kernel does not delete at first are deleted by the next lo
   rules.lookAfter();
   assert.deepEqual([...existing].sort(), [...own].sort());
   assert.equal(rules.repairs(), 0);
+});
+
+/** Whether requests add the subnet of the record to the subnets whose packets are masqueraded. */
+const addsSubnet = (requests: readonly Request[]): boolean =>
+  requests.some(({ what, on, body }) => {
+    const bytes = Buffer.from(body);
+    return (
+      what === 'add elements to the set' &&
+      on.includes('masquerade') &&
+      bytes.includes(Buffer.of(10, 1, 0, 0))
+    );
+  });
+
+test('a repair keeps the subnets of networks whose last pod is gone, a rebuild for another network does not', () => {
+  const { rules, records, existing, transactions, refuseNext } = model(...own);
+  rules.rebuild();
+  records.length = 0;
+  existing.delete('ip portcullis');
+  rules.lookAfter();
+  assert.equal(rules.repairs(), 1);
+  assert.ok(transactions.some(({ requests }) => addsSubnet(requests)));
+
+  transactions.length = 0;
+  refuseNext(() => true, kernelRefused({ what: 'delete elements of', on: 'a set' }, constants.errno.ENOENT));
+  rules.forget({ ...record, state: 'detaching' });
+  assert.equal(rules.repairs(), 2);
+  assert.ok(transactions.some(({ requests }) => addsSubnet(requests)));
+
+  transactions.length = 0;
+  rules.expect(record);
+  assert.deepEqual(transactions, [], 'the tables know the subnet already');
+
+  const other = { ...record, id: 'two', spec: { ...record.spec, subnets: ['10.9.0.0/16'] } };
+  records.push(other);
+  rules.expect(other);
+  assert.ok(transactions.length > 0);
+  assert.ok(!transactions.some(({ requests }) => addsSubnet(requests)));
 });

@@ -8,7 +8,8 @@ import type { Enforcer, OpenPod, PolicyChange, PolicyFollower, RuleRequests } fr
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { hasUnheldLink } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
-import { outlineOf, rebuild, removePod, removeTables } from '../../links/rules/ruleset.ts';
+import { keptSubnets, outlineOf, rebuild, removePod, removeTables } from '../../links/rules/ruleset.ts';
+import type { PodSubnets } from '../../links/rules/ruleset.ts';
 import { constantRules, ip6Table, routedTables, tables } from '../../links/rules/rules.ts';
 import { copyNames } from '../../table-copies/table-copies.ts';
 import type { NetworkStore } from '../../database/store.ts';
@@ -95,8 +96,10 @@ function createReplacements({ kernel, log }: Pick<RulesDeps, 'kernel' | 'log'>) 
 export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
   const policy = createEnforcer(policies.peers);
   const replacements = createReplacements({ kernel, log });
-  /** Subnets that the current tables know. Undefined: no tables. */
+  /** What the current tables know. Undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
+  /** Subnets that the current tables know, by network; those of networks without pods as well. */
+  let subnets: readonly PodSubnets[] = [];
   /** What the kernel has not accepted yet. */
   let unsent: PolicyChange = {};
   let turns = 0;
@@ -107,21 +110,10 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   const exists = (table: Table): boolean => kernel.hasTable(table) || kernel.hasTable(copyNames(table));
   const routedStand = (): boolean => routedTables.some(exists);
 
-  /** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
-  const tellOfUnheld = (): void => {
-    for (const { id, state, class: linkClass, rules, spec } of store.records()) {
-      if (state !== 'ready' || linkClass === 'deny' || linkClass === 'none' || !hasUnheldLink(spec)) continue;
-      if (!policy.isolates(policyPodOf(spec, rules))) continue;
-      log.warn(
-        { id, network: spec.network },
-        'NetworkPolicies select this pod and do not hold on its links: our rules do not know them',
-      );
-    }
-  };
-
-  const rebuildRules = (): void => {
+  const rebuildRules = (stood: readonly PodSubnets[] = []): void => {
     const live = store.records().filter(({ state }) => state !== 'detaching');
-    const ofLinks = rebuild(live, routedStand());
+    const kept = keptSubnets(stood, live);
+    const ofLinks = rebuild(live, routedStand(), kept);
     const ofPeers = policy.restart(live.flatMap((record) => openPod(record) ?? []));
     const isReplaced = [...tables, ...routedTables, ...policyTables].some(exists);
     const both = (part: keyof RuleRequests): Request[] => [...ofLinks[part], ...ofPeers[part]];
@@ -131,7 +123,17 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       cleanup: isReplaced ? both('cleanup') : [],
     });
     policy.settled();
-    outline = new Set(outlineOf(live));
+    outline = new Set(outlineOf(live, kept));
+    subnets = distinct([...kept, ...live.map(({ spec }) => spec)]);
+  };
+
+  /**
+   * Recreates tables that another program changed, as they were: subnets stay in them after their last pod,
+   * because the next pod would have the tables recreated once more.
+   */
+  const repair = (): void => {
+    repairs += 1;
+    rebuildRules(subnets);
   };
 
   const isKnown = (record: AttachmentRecord): boolean =>
@@ -147,22 +149,21 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       if (ofPolicy !== undefined) policy.settled();
     } catch (thrown) {
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
-      repairs += 1;
       log.warn(
         { id: record.id, why: reasonOf(thrown) },
         'the network rules were changed by another program; they are recreated',
       );
-      rebuildRules();
+      repair();
     }
   };
 
   return {
     policy,
-    rebuild: rebuildRules,
+    rebuild: () => rebuildRules(),
     remove() {
       const { requests, cleanup } = policy.restart([]);
       kernel.rules([...removeTables(routedStand()), ...requests, ...cleanup]);
-      outline = undefined;
+      [outline, subnets] = [undefined, []];
     },
     expect(record) {
       if (!isKnown(record)) rebuildRules();
@@ -183,7 +184,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       const requests = policy.follow(unsent);
       if (outline !== undefined) send(requests);
       policy.settled();
-      if (unsent.set !== undefined || unsent.pods !== undefined) tellOfUnheld();
+      if (unsent.set !== undefined || unsent.pods !== undefined) tellOfUnheld(store, policy, log);
       unsent = {};
       turns += 1;
       if (turns % turnsToTidy === 0) policy.tidy();
@@ -199,10 +200,36 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
         policy.tables().every(([table, rules]) => isWhole(table, rules))
       )
         return;
-      repairs += 1;
       log.warn({}, 'the network rules were removed by another program, all or some; they are recreated');
-      rebuildRules();
+      repair();
     },
     repairs: () => repairs,
   };
+}
+
+/** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
+function tellOfUnheld(
+  store: RulesDeps['store'],
+  policy: Pick<Enforcer, 'isolates'>,
+  log: RulesDeps['log'],
+): void {
+  for (const { id, state, class: linkClass, rules, spec } of store.records()) {
+    if (state !== 'ready' || linkClass === 'deny' || linkClass === 'none' || !hasUnheldLink(spec)) continue;
+    if (!policy.isolates(policyPodOf(spec, rules))) continue;
+    log.warn(
+      { id, network: spec.network },
+      'NetworkPolicies select this pod and do not hold on its links: our rules do not know them',
+    );
+  }
+}
+
+/** One entry for each network, however many pods it has. */
+function distinct(networks: readonly PodSubnets[]): PodSubnets[] {
+  const byText = new Map(
+    networks.map(({ subnets, masquerade }) => [
+      `${masquerade} ${subnets.join(' ')}`,
+      { subnets, masquerade },
+    ]),
+  );
+  return [...byText.values()];
 }

@@ -33,6 +33,9 @@ import { arpTable, bridgeTable, definitions, ip6Table, ipTable, routedTables, ta
  * Pure.
  */
 
+/** The subnets of pods, and whether what the pods send to others leaves with the host's address. */
+export type PodSubnets = Pick<AttachmentRecord['spec'], 'subnets' | 'masquerade'>;
+
 /** Elements by table and set. */
 type Elements = readonly (readonly [table: Table, set: string, element: Element])[];
 
@@ -170,13 +173,13 @@ function portElements(mapping: PortMapping, family: IpFamily, pod: Buffer, snat:
 
 const loopback: IpPrefix = { address: { family: 4, value: 127n << 24n }, length: 8 };
 
-function subnetElements(records: readonly AttachmentRecord[]): Elements {
-  const prefixes = (chosen: readonly AttachmentRecord[]): IpPrefix[] =>
-    chosen.flatMap(({ spec }) => spec.subnets.flatMap((subnet) => parsePrefix(subnet) ?? []));
-  const all = prefixes(records);
+function subnetElements(networks: readonly PodSubnets[]): Elements {
+  const prefixes = (chosen: readonly PodSubnets[]): IpPrefix[] =>
+    chosen.flatMap(({ subnets }) => subnets.flatMap((subnet) => parsePrefix(subnet) ?? []));
+  const all = prefixes(networks);
   return [
     ...intervals('pods', all),
-    ...intervals('masquerade', prefixes(records.filter(({ spec }) => spec.masquerade))),
+    ...intervals('masquerade', prefixes(networks.filter(({ masquerade }) => masquerade))),
     ...intervals('hairpin', [...all, loopback]),
   ];
 }
@@ -245,29 +248,54 @@ export const needsRouted = (records: readonly AttachmentRecord[]): boolean =>
 const needsSix = (records: readonly AttachmentRecord[]): boolean =>
   records.some(({ spec }) =>
     [...spec.subnets, ...heldLinks(spec).flatMap(({ addresses }) => addresses.map(({ ip }) => ip))].some(
-      (text) => text.includes(':'),
+      isSix,
     ),
   );
+
+const isSix = (address: string): boolean => address.includes(':');
 
 /**
  * Returns what the tables must know beside the pods' own elements. Records with the same outline differ only
  * by {@link addPod} and {@link removePod}.
  */
-export function outlineOf(records: readonly AttachmentRecord[]): string[] {
-  const subnets = records.flatMap(({ spec }) =>
-    spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`),
+export function outlineOf(records: readonly AttachmentRecord[], kept: readonly PodSubnets[] = []): string[] {
+  const subnets = [...kept, ...records.map(({ spec }) => spec)].flatMap((each) =>
+    each.subnets.map((subnet) => `${subnet} ${each.masquerade ? 'masqueraded' : 'plain'}`),
   );
   return [...subnets, ...(needsRouted(records) ? ['routed'] : []), ...(needsSix(records) ? ['six'] : [])];
 }
 
 /**
+ * Returns those subnets of networks without pods that the tables for the records can have: subnets of IPv6
+ * need tables that exist only for pods with such addresses.
+ */
+export function keptSubnets(
+  stood: readonly PodSubnets[],
+  records: readonly AttachmentRecord[],
+): PodSubnets[] {
+  const six = needsSix(records);
+  return stood.map(({ subnets, masquerade }) => ({
+    subnets: six ? subnets : subnets.filter((subnet) => !isSix(subnet)),
+    masquerade,
+  }));
+}
+
+/**
  * Replaces all tables according to the records.
  * @param routedStand whether tables of routed links exist
+ * @param kept further subnets, of {@link keptSubnets}
  */
-export function rebuild(records: readonly AttachmentRecord[], routedStand: boolean): Replacement {
+export function rebuild(
+  records: readonly AttachmentRecord[],
+  routedStand: boolean,
+  kept: readonly PodSubnets[] = [],
+): Replacement {
   const live = records.filter(({ state }) => state !== 'detaching');
   const wanted = familiesOf(live).map((family) => definitions[family]);
-  const elements = [...subnetElements(live), ...live.flatMap(elementsOf)];
+  const elements = [
+    ...subnetElements([...kept, ...live.map(({ spec }) => spec)]),
+    ...live.flatMap(elementsOf),
+  ];
   return replaceTables(tablesOf(routedStand || needsRouted(live)), (names) => [
     ...wanted.flatMap(({ table: own, sets, chains, rules }) => {
       const table = names(own);
