@@ -46,7 +46,7 @@ const keeping = `
   parentPort.postMessage(sizes);
 `;
 
-// V8 has more for a moment while its collecting threads wait for a processor, so the largest size says little.
+// V8 has more for a moment while its collecting threads wait for a processor: the largest size says little.
 test('a Worker’s new objects usually have 5 MB at most', async () => {
   // The same flag with which the launcher starts the daemon.
   setFlagsFromString('--max-semi-space-size=4');
