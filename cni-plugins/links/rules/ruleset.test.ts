@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
-import { rebuild, removePod } from './ruleset.ts';
+import { keptSubnets, rebuild, removePod } from './ruleset.ts';
 
 const bytesOf = (ip: string): Buffer => ipBytes(parseIp(ip) ?? assert.fail());
 
@@ -39,6 +39,20 @@ test('a subnet is an interval from its first address to the one after its last; 
     assert.ok(within.includes(bytesOf(ip)), ip);
   const last = written(recordOf('255.255.255.0/24', 'ffff:ffff:ffff:ffff::/64'));
   for (const ip of ['255.255.255.0', 'ffff:ffff:ffff:ffff::']) assert.ok(last.includes(bytesOf(ip)), ip);
+});
+
+test('subnets of networks without pods stay if their tables stand: those of IPv6 need a pod with such addresses', () => {
+  const stood = [{ subnets: ['10.9.0.0/16', 'fd00:9::/64'], masquerade: true }];
+  const four = [recordOf('10.1.0.0/16')];
+  const six = [recordOf('10.1.0.0/16', 'fd00:1::/64')];
+  assert.deepEqual(keptSubnets(stood, four), [{ subnets: ['10.9.0.0/16'], masquerade: true }]);
+  assert.deepEqual(keptSubnets(stood, six), stood);
+  const sets = (kept: typeof stood): string[] =>
+    rebuild(four, false, kept).requests.flatMap(({ what, on }) =>
+      what.startsWith('add elements') ? [on] : [],
+    );
+  assert.deepEqual(sets(keptSubnets(stood, four)), sets([]));
+  assert.notDeepEqual(sets(stood), sets([]), 'unlike those of IPv6');
 });
 
 test('when pods share an address, the last one to be removed removes the element that keeps others from using it', () => {
