@@ -3,7 +3,7 @@ import type { Logger } from '../base/log/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import type {
-  LoadedEngineThread,
+  EngineThreadLoader,
   NameFigures,
   NetworkEngine,
   NetworkEngineOptions,
@@ -30,14 +30,14 @@ export interface NetworkDeps {
   readonly log: Logger;
   /** Receives the duration of each attachment and detachment. */
   readonly onAct: NonNullable<NetworkEngineOptions['onAct']>;
-  readonly networkThread: LoadedEngineThread;
+  readonly networkThreads: EngineThreadLoader;
   /** Nothing in the network changes before this resolves. */
   readonly after: Promise<unknown>;
 }
 
 /** Opens the network engine and the name server, as configured. */
 export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Promise<DaemonNetwork> {
-  const { startProgram, paths, log, onAct, networkThread, after } = deps;
+  const { startProgram, paths, log, onAct, networkThreads, after } = deps;
   const { root, cni, network } = config;
   const names = openDaemonNameServer(config, log);
   const folders = await followNetworkFolders({
@@ -61,7 +61,7 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     onAct,
     onNamed: names.start,
     after,
-    loaded: networkThread,
+    threads: networkThreads,
     log,
   };
   const engine = await withRoom(root, () => createNetworkEngine(options));

@@ -35,19 +35,19 @@ export interface OpenedFirst {
  */
 export async function openFirst(
   config: DaemonConfig,
-  deps: Pick<NetworkDeps, 'networkThread' | 'onAct'> & {
+  deps: Pick<NetworkDeps, 'networkThreads' | 'onAct'> & {
     readonly startProgram: StartProgram;
     readonly stateDir: string;
     readonly log: Logger;
     readonly undo: Undo;
   },
 ): Promise<OpenedFirst> {
-  const { startProgram, stateDir, networkThread, log, undo, onAct } = deps;
+  const { startProgram, stateDir, networkThreads, log, undo, onAct } = deps;
   const openingDatabase = openStateDatabase(config.root, log);
   const openingPaths = openHostPaths(startProgram, [config.root, config.state]);
   // Only a daemon that has its records may change the network.
   const openingNetwork = openingPaths.then((paths) =>
-    openNetwork(config, { startProgram, paths, log, networkThread, after: openingDatabase, onAct }),
+    openNetwork(config, { startProgram, paths, log, networkThreads, after: openingDatabase, onAct }),
   );
   undo.push(() =>
     openingNetwork.then(

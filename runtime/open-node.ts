@@ -4,7 +4,7 @@ import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { Reactor, StartProgram } from '../base/reactor/index.ts';
-import { loadEngineThread } from '../cni-plugins/index.ts';
+import { loadEngineThreadEarly } from '../cni-plugins/index.ts';
 import { tryCgroupMoves } from './cgroups/cgroup-moves.ts';
 import { claimNode } from './claim-node.ts';
 import type { ClaimedNode } from './claim-node.ts';
@@ -40,14 +40,14 @@ export async function openNode(
   unmapLoader(log);
   // Loading its code takes 200 ms, which pass while the node is claimed and the other threads start. It
   // changes nothing before its first call.
-  const networkThread = loadEngineThread();
-  undo.push(networkThread.discard);
+  const networkThreads = loadEngineThreadEarly();
+  undo.push(networkThreads.discard);
   const claimed = await claimNode(config, log);
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker({ isShared: true })]);
   const startProgram = programStarter(reactor, kernel);
   if (config.cgroupFavorDynmods) void tryCgroupMoves(kernel, config.state, log);
   const stateDir = claimed.folders.oci;
-  const opened = await openFirst(config, { startProgram, stateDir, networkThread, log, undo, onAct });
+  const opened = await openFirst(config, { startProgram, stateDir, networkThreads, log, undo, onAct });
   return { ...claimed, ...opened, log, reactor, kernel, startProgram };
 }

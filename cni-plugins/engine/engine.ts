@@ -12,7 +12,7 @@ import type { ExecOptions } from '../cni/index.ts';
 import { createJoining } from './joining.ts';
 import { createEngineQuestions } from './engine-questions.ts';
 import { engineLost, loadEngineThread, startEngineThread } from './thread/engine-thread.ts';
-import type { LoadedEngineThread } from './thread/engine-thread.ts';
+import type { EngineThreadLoader } from './thread/engine-thread.ts';
 import { createListeningSide } from './listening.ts';
 import type { ListeningSide } from './listening.ts';
 import type { PolicyCluster } from '../policy/index.ts';
@@ -62,8 +62,8 @@ export interface NetworkEngineOptions {
    * fails to start with that reason.
    */
   readonly after?: Promise<unknown>;
-  /** The engine's first thread, if it was loaded before. */
-  readonly loaded?: LoadedEngineThread;
+  /** Loads the engine's threads. */
+  readonly threads?: Pick<EngineThreadLoader, 'load'>;
 }
 
 /**
@@ -75,12 +75,10 @@ export interface NetworkEngineOptions {
 export async function createNetworkEngine(options: NetworkEngineOptions): Promise<NetworkEngine> {
   const attachments = createKnownAttachments();
   const log = options.log.child({ room: 'network' });
-  let { loaded } = options;
+  const { threads = { load: loadEngineThread } } = options;
   const thread = createRestartedThread({
     start(ended) {
-      const first = loaded ?? loadEngineThread();
-      loaded = undefined;
-      return first.begin(settingsOf(options, log), log, {
+      return threads.load().begin(settingsOf(options, log), log, {
         ended,
         handedOver: (connection) => listening.take(connection),
         ...(options.onNamed !== undefined && { named: options.onNamed }),

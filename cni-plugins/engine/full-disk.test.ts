@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { NetworkEngine } from '../types.ts';
+import { loadEngineThreadEarly } from './thread/engine-thread.ts';
 import { createFixture, eventually, inPrivateNetns, shell } from './engine.fixture.ts';
 import type { Fixture, Pod } from './engine.fixture.ts';
 
@@ -35,14 +36,29 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     fixture.end();
   });
 
-  const fill = (): void => {
+  const fill = (path = filler()): void => {
     for (const size of [64 * kib, 4 * kib, 512])
       try {
-        for (;;) appendFileSync(filler(), randomBytes(size));
+        for (;;) appendFileSync(path, randomBytes(size));
       } catch (thrown) {
         assert.equal((thrown as NodeJS.ErrnoException).code, 'ENOSPC');
       }
   };
+
+  test('an engine whose database did not fit onto the disk starts when it is tried again with more space', async () => {
+    const other = join(fixture.folder, 'other');
+    mkdirSync(other);
+    shell(`mount -t tmpfs -o size=8m,mode=0700 tmpfs ${other}`);
+    fill(join(other, 'filler'));
+    const threads = loadEngineThreadEarly();
+    const start = (): Promise<NetworkEngine> =>
+      fixture.engine({ databasePath: join(other, 'network.db'), threads });
+    await assert.rejects(start(), { code: 'STORAGE_DISK_FULL' });
+    rmSync(join(other, 'filler'));
+    const started = await start();
+    await started.close({ removeAll: true });
+    shell(`umount ${other}`);
+  });
 
   test('a pod is detached, its address is freed, and what is new is refused', async () => {
     const pods: Pod[] = [];

@@ -1,4 +1,4 @@
 export { createNetworkEngine, openPluginEngine } from './engine.ts';
 export type { NetworkEngineOptions, PluginEngine } from './engine.ts';
-export { loadEngineThread } from './thread/engine-thread.ts';
-export type { LoadedEngineThread } from './thread/engine-thread.ts';
+export { loadEngineThreadEarly } from './thread/engine-thread.ts';
+export type { EngineThreadLoader } from './thread/engine-thread.ts';

@@ -47,10 +47,13 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     });
     after(async () => {
       rmSync(inRoot('filler'), { force: true });
-      await stage.restart({
-        meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', stage.folders.root])),
-      });
-      await stage.close();
+      try {
+        await stage.restart({
+          meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', stage.folders.root])),
+        });
+      } finally {
+        await stage.close();
+      }
     });
 
     const ballastFull = async (): Promise<void> => {

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
-import { loadEngineThread } from './engine-thread.ts';
+import { loadEngineThread, loadEngineThreadEarly } from './engine-thread.ts';
 import type { EngineThreadListener } from './engine-thread.ts';
 
 const settings = { databasePath: '/nonexistent/network.db', policyDir: '', debug: false };
@@ -32,6 +32,16 @@ test('a thread that ended before it got its settings is lost, and its calls are 
   const thread = loaded.begin(settings, log, follows);
   await assert.rejects(thread.call({ do: 'listen-no-more' }), { code: 'NETWORK_ENGINE_LOST' });
   await follows.lost;
+});
+
+test('an engine whose first start failed gets another thread than the one that was loaded early', async () => {
+  const threads = loadEngineThreadEarly();
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    const thread = threads.load().begin(settings, log, listener());
+    assert.deepEqual(await thread.call({ do: 'listen-no-more' }), {});
+    await thread.stop();
+  }
+  await threads.discard();
 });
 
 test('a thread that never gets its settings does not keep the process alive', () => {

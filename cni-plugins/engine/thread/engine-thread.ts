@@ -63,6 +63,31 @@ export function loadEngineThread(): LoadedEngineThread {
   };
 }
 
+/** Loads threads of the engine. The first one is loaded before an engine needs it. */
+export interface EngineThreadLoader {
+  /**
+   * Returns the thread that is loaded already, and from the second call on a new one: a start of the engine
+   * that failed, for example because the disk was full, can be tried again.
+   */
+  load(): LoadedEngineThread;
+  /** Ends the thread that was loaded first, also when no engine uses it. */
+  discard(): Promise<void>;
+}
+
+/** Loads a thread now, for the first engine that starts. */
+export function loadEngineThreadEarly(): EngineThreadLoader {
+  const first = loadEngineThread();
+  let isTaken = false;
+  return {
+    load() {
+      if (isTaken) return loadEngineThread();
+      isTaken = true;
+      return first;
+    },
+    discard: first.discard,
+  };
+}
+
 /** Starts the Worker. It changes nothing before the first call. */
 export function startEngineThread(
   settings: WorkerSettings,

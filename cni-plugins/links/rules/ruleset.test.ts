@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 import { keptSubnets, rebuild, removePod } from './ruleset.ts';
+import type { PodSubnets } from './ruleset.ts';
 
 const bytesOf = (ip: string): Buffer => ipBytes(parseIp(ip) ?? assert.fail());
 
@@ -47,7 +48,7 @@ test('subnets of networks without pods stay if their tables stand: those of IPv6
   const six = [recordOf('10.1.0.0/16', 'fd00:1::/64')];
   assert.deepEqual(keptSubnets(stood, four), [{ subnets: ['10.9.0.0/16'], masquerade: true }]);
   assert.deepEqual(keptSubnets(stood, six), stood);
-  const sets = (kept: typeof stood): string[] =>
+  const sets = (kept: readonly PodSubnets[]): string[] =>
     rebuild(four, false, kept).requests.flatMap(({ what, on }) =>
       what.startsWith('add elements') ? [on] : [],
     );
