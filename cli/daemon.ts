@@ -34,11 +34,10 @@ async function serve(options: Options): Promise<number> {
   if (options.printConfig !== true) requireRoot('start the daemon', 'create containers, mounts and networks');
   const file = options.config as string | undefined;
   const flags = daemonFlagsOf(options);
-  const load = (): Promise<DaemonConfig> =>
-    loadDaemonConfig(file === undefined ? { flags } : { file, flags });
-  const config = await load();
+  const given = file === undefined ? { flags } : { file, flags };
+  const config = await loadDaemonConfig({ ...given, withoutThreads: true });
   if (options.printConfig === true) print(options.output, config, formatDaemonConfig(config));
-  else await untilStopped(config, load);
+  else await untilStopped(config, () => loadDaemonConfig(given));
   return 0;
 }
 

@@ -1,7 +1,7 @@
 /**
  * The second entry point of this folder, for the program that becomes the daemon: its configuration and its
- * start, without the rest of `runtime`. On a machine with hybrid cgroups that program executes itself a
- * second time, and would load all other modules in vain the first time.
+ * start, without the rest of `runtime`. On a machine with hybrid cgroups that program moves into another
+ * mount namespace before it starts a thread.
  */
 import type { DaemonConfig } from './config/types.ts';
 import type { Daemon, DaemonDeps } from './daemon.ts';
@@ -19,8 +19,8 @@ export type { DaemonConfig } from './config/types.ts';
  * @throws PortcullisError when the daemon cannot start
  */
 export async function startDaemon(config: DaemonConfig, deps: DaemonDeps = {}): Promise<Daemon> {
-  // First: on hosts where this applies, the process executes itself again here, and would have loaded the
-  // rest in vain.
+  // First, on hosts where this applies: the process may execute itself again here, and would have loaded the
+  // rest in vain; and threads that start before it stay in the old namespace.
   (await import('./cgroups/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   const [{ startDaemon: start }, { orUndo }] = await Promise.all([
     import('./daemon.ts'),

@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { reasonOf } from '../base/errors/index.ts';
-import { makeThreadPrompt, raiseThreadPriority } from '../base/kernel/index.ts';
+import { makeThreadPrompt, raiseThreadPriority, startIoPool } from '../base/kernel/index.ts';
 import type { Logger } from '../base/log/index.ts';
 
 /**
@@ -25,6 +25,7 @@ const nice = -10;
  */
 export function favourMainThread(log: Logger): void {
   try {
+    startIoPool();
     raiseThreadPriority(nice);
     // The main thread takes their lock for each file that it opens. If a thread holds the lock without a
     // processor, the main thread waits too.
@@ -64,7 +65,6 @@ function favourBriefWorkers(): void {
   });
 }
 
-/** The first use of libuv's pool creates all its threads, and reading the configuration was such a use. */
 function threads(): number[] {
   return readdirSync('/proc/self/task').map(Number);
 }

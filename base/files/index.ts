@@ -1,2 +1,9 @@
-export { readFilePart, readGivenFile, readPlainFile, readPlainFileSync, tryPlainFile } from './plain-file.ts';
+export {
+  readFilePart,
+  readGivenFile,
+  readGivenFileSync,
+  readPlainFile,
+  readPlainFileSync,
+  tryPlainFile,
+} from './plain-file.ts';
 export type { FilePart, PlainFile } from './plain-file.ts';

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { readFilePart, readGivenFile, readPlainFile, readPlainFileSync } from './index.ts';
+import { readFilePart, readGivenFile, readGivenFileSync, readPlainFile, readPlainFileSync } from './index.ts';
 
 type Read = (path: string, limit: number) => Promise<string>;
 
@@ -12,6 +12,7 @@ for (const [name, read] of [
   ['readPlainFileSync', async (path, limit) => readPlainFileSync(path, limit)],
   ['readPlainFile', async (path, limit) => (await readPlainFile(path, limit)).toString()],
   ['readGivenFile', async (path, limit) => (await readGivenFile(path, limit)).toString()],
+  ['readGivenFileSync', async (path, limit) => readGivenFileSync(path, limit).toString()],
 ] satisfies [string, Read][])
   describe(`a regular file, read by ${name}`, () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-plain-'));
@@ -41,29 +42,35 @@ for (const [name, read] of [
       assert.rejects(read(join(folder, 'none'), 100), { code: 'ENOENT' }));
   });
 
-describe('a descriptor that the user opened', () => {
-  const program = `
-    import { readGivenFile } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
-    const read = await readGivenFile(process.argv[1], 100).then(String, String);
-    process.stdout.write(read);`;
-  const read = (path: string, redirection: string): string =>
-    spawnSync(
-      'bash',
-      ['-c', `"$0" --input-type=module-typescript -e "$1" ${path} ${redirection}`, process.execPath, program],
-      {
-        encoding: 'utf8',
-        timeout: 20_000,
-      },
-    ).stdout;
+for (const name of ['readGivenFile', 'readGivenFileSync'])
+  describe(`a descriptor that the user opened, read by ${name}`, () => {
+    const program = `
+      import { ${name} } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
+      const reading = async () => ${name}(process.argv[1], 100);
+      process.stdout.write(await reading().then(String, String));`;
+    const read = (path: string, redirection: string): string =>
+      spawnSync(
+        'bash',
+        [
+          '-c',
+          `"$0" --input-type=module-typescript -e "$1" ${path} ${redirection}`,
+          process.execPath,
+          program,
+        ],
+        {
+          encoding: 'utf8',
+          timeout: 20_000,
+        },
+      ).stdout;
 
-  it('is read to its end, also where it is a pipe', () => {
-    assert.equal(read('/dev/stdin', '< <(sleep 0.1; echo piped)'), 'piped\n');
-    assert.equal(read('/dev/fd/9', '9< <(echo nine)'), 'nine\n');
-    assert.equal(read('<(echo substituted)', ''), 'substituted\n');
+    it('is read to its end, also where it is a pipe', () => {
+      assert.equal(read('/dev/stdin', '< <(sleep 0.1; echo piped)'), 'piped\n');
+      assert.equal(read('/dev/fd/9', '9< <(echo nine)'), 'nine\n');
+      assert.equal(read('<(echo substituted)', ''), 'substituted\n');
+    });
+    it('is read up to the limit', () =>
+      assert.equal(read('/dev/stdin', '< /dev/zero'), 'Error: it is larger than 100 bytes'));
   });
-  it('is read up to the limit', () =>
-    assert.equal(read('/dev/stdin', '< /dev/zero'), 'Error: it is larger than 100 bytes'));
-});
 
 describe('a part of a regular file', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-part-'));

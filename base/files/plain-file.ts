@@ -73,15 +73,29 @@ export async function readGivenFile(path: string, limit: number): Promise<Buffer
 }
 
 /**
+ * Reads a file like {@link readGivenFile}, and starts no thread for it. The caller waits for the disk, or for
+ * the writer of the pipe.
+ * @param limit in bytes
+ * @throws as {@link readPlainFile}
+ */
+export function readGivenFileSync(path: string, limit: number): Buffer {
+  return readSynchronously(path, limit, ownDescriptor.test(path));
+}
+
+/**
  * Reads a regular file as UTF-8, in a thread that may wait for the disk.
  * @param limit in bytes
  * @throws as {@link readPlainFile}
  */
 export function readPlainFileSync(path: string, limit: number): string {
-  const descriptor = openSync(path, flags);
+  return readSynchronously(path, limit, false).toString('utf8');
+}
+
+function readSynchronously(path: string, limit: number, mayBePipe: boolean): Buffer {
+  const descriptor = openSync(path, mayBePipe ? constants.O_RDONLY : flags);
   try {
     const stats = fstatSync(descriptor);
-    if (!stats.isFile()) throw notRegular();
+    if (!mayBePipe && !stats.isFile()) throw notRegular();
     const chunks: Buffer[] = [];
     let size = 0;
     // A file of /proc reports a size of 0, and any file can grow while it is read.
@@ -91,7 +105,7 @@ export function readPlainFileSync(path: string, limit: number): string {
       chunks.push(chunk.subarray(0, read));
       size += read;
       if (size > limit) throw tooLarge(limit);
-      if (read === 0) return Buffer.concat(chunks, size).toString('utf8');
+      if (read === 0) return Buffer.concat(chunks, size);
     }
   } finally {
     closeSync(descriptor);

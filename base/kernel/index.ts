@@ -20,7 +20,15 @@ export { directReadUnit } from './files/direct-io.ts';
 export { openNullDevice } from './mounts/null-device.ts';
 export { mountOverlay } from './mounts/overlay.ts';
 export type { Overlay } from './mounts/overlay.ts';
-export { inNamespaces, isNamespaceOf, sethostname, setns, unshare } from './namespaces/namespaces.ts';
+export { startIoPool } from './namespaces/io-pool.ts';
+export {
+  inNamespaces,
+  isNamespaceOf,
+  sethostname,
+  setns,
+  unshare,
+  unshareMounts,
+} from './namespaces/namespaces.ts';
 export type { NamespaceFds, NamespaceType } from './namespaces/namespaces.ts';
 export { sysctlNamespace } from './namespaces/sysctl.ts';
 export { pinNamespaces, unpinNamespaces } from './namespaces/pins.ts';

@@ -2,8 +2,8 @@
 //   node own-daemon.mjs config.yaml
 import { loadDaemonConfig, startDaemon } from 'portcullis/runtime';
 
-const config = await loadDaemonConfig({ file: process.argv[2] });
-// First of all: on hybrid cgroups the process starts again in a mount namespace of its own (see the text).
+const config = await loadDaemonConfig({ file: process.argv[2], withoutThreads: true });
+// First of all: on hybrid cgroups the process moves into a mount namespace of its own (see the text).
 const daemon = await startDaemon(config);
 console.log(`serving on ${config.socket}`);
 await new Promise((resolve) => process.once('SIGTERM', resolve));

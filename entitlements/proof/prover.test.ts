@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, describe, it } from 'node:test';
+import type { Worker } from 'node:worker_threads';
 import { compile } from '../compile/compile.ts';
 import type { Target } from '../compile/target.ts';
 import { defaultProfile, topProfile } from '../profile/builtin.ts';
@@ -37,6 +39,23 @@ describe('the prover', () => {
     assert.equal(await prover.settings({ ...defaultProfile() }, { ...target }), settings);
     assert.notEqual(await prover.settings(defaultProfile(), { ...target, runtime: 'runc' }), settings);
     assert.equal((await prover.settings(topProfile(), target)).seccomp, undefined);
+  });
+
+  it('started before its first question answers in the same Worker, which ends when it is idle', async () => {
+    const started: Worker[] = [];
+    const count = (worker: Worker): void => void started.push(worker);
+    process.on('worker', count);
+    const early = createProver({ idleMs: 300 });
+    try {
+      early.warm();
+      await early.settings(defaultProfile(), target);
+      const [only] = started;
+      assert.equal(started.length, 1);
+      await once(only ?? assert.fail(), 'exit');
+    } finally {
+      process.off('worker', count);
+      await early.close();
+    }
   });
 
   it('keeps a kill-process fallback when the runtime’s base set is added', async () => {

@@ -26,6 +26,11 @@ export interface Prover {
    * @throws ENTITLEMENTS_TOO_COMPLEX; ENTITLEMENTS_UNPROVED if the Worker was interrupted
    */
   meet(profiles: readonly Profile[]): Promise<Profile>;
+  /**
+   * Starts the Worker, so that the next question does not wait for its code. It ends as after a question, if
+   * none follows.
+   */
+  warm(): void;
   close(): Promise<void>;
 }
 
@@ -85,6 +90,7 @@ export function createProver({
         return profiles.reduce((a, b) => meet(a, b));
       return remembered(met, profiles.map(profileDigest).join(' '), () => meetThere(profiles));
     },
+    warm: () => worker.warm(),
     close: () => worker.close(),
   };
 }
@@ -116,6 +122,7 @@ function proverWorker(
   workerData: ProverData,
 ): {
   ask(question: ToProver): Promise<Exclude<FromProver, 'ready'>>;
+  warm(): void;
   close(): Promise<void>;
 } {
   let worker: Worker | undefined;
@@ -174,27 +181,36 @@ function proverWorker(
     return made;
   };
 
-  const asked = async (question: ToProver): Promise<Exclude<FromProver, 'ready'>> => {
+  /** Calls `use` with the Worker, and lets it end when it is idle. */
+  const withWorker = async <T>(use: (mine: Worker) => T | Promise<T>): Promise<T> => {
     if (closed) throw brokenOff('it was closed');
     clearTimeout(idle);
     const mine = await started();
     mine.ref();
     try {
-      const answer = await next(mine, () => mine.postMessage(question));
-      if (answer === 'ready') throw brokenOff('its Worker answers out of turn');
-      return answer;
+      return await use(mine);
     } finally {
       mine.unref();
       idle = setTimeout(() => void end(), idleMs).unref();
     }
   };
 
-  return {
-    ask(question) {
-      const answer = before.then(() => asked(question));
-      before = answer.catch(() => undefined);
+  const asked = (question: ToProver): Promise<Exclude<FromProver, 'ready'>> =>
+    withWorker(async (mine) => {
+      const answer = await next(mine, () => mine.postMessage(question));
+      if (answer === 'ready') throw brokenOff('its Worker answers out of turn');
       return answer;
-    },
+    });
+
+  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+    const done = before.then(act);
+    before = done.catch(() => undefined);
+    return done;
+  };
+
+  return {
+    ask: (question) => inTurn(() => asked(question)),
+    warm: () => void inTurn(() => withWorker(() => undefined)).catch(() => undefined),
     async close() {
       closed = true;
       await end();

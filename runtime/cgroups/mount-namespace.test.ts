@@ -67,6 +67,32 @@ test(
   },
 );
 
+/** Returns what the fixture prints in its own mount namespace. */
+function listed(t: TestContext, how: 'list' | 'late'): readonly string[] {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-own-mount-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const run = spawnSync('unshare', ['-m', process.execPath, fixture, folder, how], { encoding: 'utf8' });
+  assert.equal(run.status, 0, run.stderr);
+  return run.stdout.trim().split('\n');
+}
+
+test('every thread that starts after the move is in the new namespace', { skip }, (t) => {
+  const [begun, ...outside] = listed(t, 'list');
+  assert.equal(begun, 'begun');
+  const helpers = outside.filter(
+    (name) => !/^(?:DelayedTaskSche|node-V8Worker|SignalInspector)$/u.test(name),
+  );
+  assert.deepEqual(helpers, [], 'these threads would see other mounts than the main thread');
+});
+
+test(
+  'a process whose threads may resolve paths executes itself again, and has one namespace',
+  { skip },
+  (t) => {
+    assert.deepEqual(listed(t, 'late'), ['begun', 'begun']);
+  },
+);
+
 test('a mount of another program stays, shared or not', { skip }, (t) => {
   const bind = 'mount --bind "$folder" "$folder"';
   assert.deepEqual(

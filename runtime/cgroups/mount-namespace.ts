@@ -1,15 +1,25 @@
-import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { leavesUnknown } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { MS_BIND, mount, setPropagation } from '../../base/kernel/index.ts';
+import { MS_BIND, isErrno, mount, setPropagation, umount, unshareMounts } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';
 import { readCgroupMounts } from './cgroups.ts';
 
 const marker = 'PORTCULLIS_OUTER_MOUNTS';
+const unified = '/sys/fs/cgroup/unified';
 /**
  * A shell command that unmounts version 2 in the caller's own mount namespace. crun still creates folders for
  * it. In the bare mount point they would be the host's and stay forever, and systemd makes it read-only with
@@ -31,21 +41,54 @@ interface OuterNamespace {
   readonly own: readonly string[];
 }
 
+/** The namespace that this process has left. */
+let left: OuterNamespace | undefined;
+
+function outerNamespace(): OuterNamespace | undefined {
+  const text = process.env[marker];
+  return left ?? (text === undefined ? undefined : (parseJson(text) as OuterNamespace));
+}
+
 /**
  * Moves the daemon into a mount namespace of its own without version 2, with the same pid. crun 1.8 refuses
  * hybrid cgroups while version 2 is mounted beside version 1. Mounts below `folders` must still reach the
  * outer namespace, because a pin that ended with the daemon would lose its pod. Therefore each folder on a
  * private mount first becomes a shared mount.
- * Does nothing where no move is needed, and on the second pass. Returns only when no move was needed.
+ * If threads run that resolve paths, which would stay behind, the process executes itself again, and this
+ * does not return. Does nothing where no move is needed, and after the move.
  */
 export function enterMountNamespace(folders: readonly string[]): void {
-  if (
-    process.env[marker] !== undefined ||
-    !readCgroupMounts().hybrid ||
-    !existsSync('/sys/fs/cgroup/unified')
-  )
-    return;
+  if (outerNamespace() !== undefined || !readCgroupMounts().hybrid || !existsSync(unified)) return;
   const own = folders.filter(shareFolder);
+  if (runsOtherThreads()) return executeAgain(own);
+  const path = `/proc/${process.pid}/fd/${openSync('/proc/self/ns/mnt', 'r')}`;
+  unshareMounts();
+  left = { path, own };
+  // Like `leaveHybrid`, without three programs.
+  setPropagation('/sys/fs/cgroup', 'rprivate');
+  try {
+    umount(unified);
+  } catch (thrown) {
+    if (!isErrno(thrown, 'EINVAL')) throw thrown;
+  }
+  mount('portcullis', unified, 'tmpfs', 0, 'mode=755');
+}
+
+/**
+ * Threads that V8 and Node start in each process, and that resolve no path. They stay in the old namespace.
+ */
+const helpers: ReadonlySet<string> = new Set(['DelayedTaskSche', 'node-V8Worker', 'SignalInspector']);
+
+/** Returns whether this process has a thread that may resolve a path, besides the main thread. */
+function runsOtherThreads(): boolean {
+  return readdirSync('/proc/self/task').some(
+    (thread) =>
+      thread !== String(process.pid) &&
+      !helpers.has(readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim()),
+  );
+}
+
+function executeAgain(own: readonly string[]): void {
   // Node marks inherited descriptors close-on-exec, so descriptor 9 stays with the daemon and reaches no
   // child.
   const inner = `${leaveHybrid}; exec "$@"`;
@@ -64,9 +107,9 @@ export function enterMountNamespace(folders: readonly string[]): void {
  * running would be lost with them.
  */
 export async function leaveMountNamespace(startProgram: StartProgram): Promise<void> {
-  const text = process.env[marker];
-  if (text === undefined) return;
-  const { path, own } = parseJson(text) as OuterNamespace;
+  const outer = outerNamespace();
+  if (outer === undefined) return;
+  const { path, own } = outer;
   for (const folder of own) {
     await runCommand(startProgram, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(
       () => undefined,

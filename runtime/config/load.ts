@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { readGivenFile } from '../../base/files/index.ts';
+import { readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
@@ -18,6 +18,11 @@ export interface LoadConfigInput {
   /** Whether a file that is given may be missing, like the default file. */
   readonly mayBeMissing?: boolean;
   readonly flags?: FlagValues;
+  /**
+   * Reads the file without a thread, so that the process can still move into another mount namespace as a
+   * whole. Only for the start of a process: the main thread waits for the disk.
+   */
+  readonly withoutThreads?: boolean;
   /** The folder that relative paths of flags are relative to. Default: the working folder. */
   readonly workingFolder?: string;
 }
@@ -31,7 +36,9 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const workingFolder = input.workingFolder ?? process.cwd();
   const file = resolve(workingFolder, input.file ?? defaultConfigFile);
   const problems: string[] = [];
-  const written = await readDocument(file, input.file !== undefined && input.mayBeMissing !== true, problems);
+  const mustExist = input.file !== undefined && input.mayBeMissing !== true;
+  const read = input.withoutThreads === true ? readGivenFileSync : readGivenFile;
+  const written = await readDocument(file, read, mustExist, problems);
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
@@ -70,12 +77,13 @@ const mostBytes = 4 * 2 ** 20;
 
 async function readDocument(
   file: string,
+  read: (path: string, limit: number) => Buffer | Promise<Buffer>,
   mustExist: boolean,
   problems: string[],
 ): Promise<Record<string, unknown>> {
   let text: string;
   try {
-    text = (await readGivenFile(file, mostBytes)).toString('utf8');
+    text = (await read(file, mostBytes)).toString('utf8');
   } catch (thrown) {
     if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       problems.push(`${file}: cannot be read: ${reasonOf(thrown)}`);

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   rmSync,
   rmdirSync,
   writeFileSync,
@@ -54,6 +55,15 @@ describe('cgroups of pods', () => {
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
   after(() => stage.close());
+  it(
+    'on hybrid cgroups, the daemon moves into its own mount namespace without executing itself again',
+    { skip: !existsSync('/sys/fs/cgroup/unified') && 'no hybrid cgroups here: the daemon does not move' },
+    () => {
+      const { pid } = stage.daemon;
+      assert.notEqual(readlinkSync(`/proc/${pid}/ns/mnt`), readlinkSync('/proc/self/ns/mnt'));
+      assert.doesNotMatch(readFileSync(`/proc/${pid}/environ`, 'utf8'), /PORTCULLIS_OUTER_MOUNTS/u);
+    },
+  );
   const podBelow = (name: string, cgroupParent: string): Promise<Pod> =>
     runPod(stage, name, { linux: { cgroupParent } });
   const sleeper = (pod: Pod): Promise<string> =>

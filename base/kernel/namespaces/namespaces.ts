@@ -1,10 +1,11 @@
-import { stat, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { checked, cString, kernelError } from '../ffi/errno.ts';
 import { glibc } from '../ffi/libc.ts';
 import { closeFd, openFile } from '../files/files.ts';
 import { enter } from '../ffi/ledger.ts';
-import { CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, O_RDONLY } from '../ffi/constants.ts';
+import { CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, O_RDONLY } from '../ffi/constants.ts';
+import { startIoPool } from './io-pool.ts';
 
 const c = {
   unshare: glibc('unshare', 'int', ['int']),
@@ -25,16 +26,13 @@ export const namespaceFlags: Readonly<Record<NamespaceType, number>> = {
   uts: CLONE_NEWUTS,
 };
 
-// libuv starts its pool at the first asynchronous call, and the pool stays in the namespaces of the calling
-// thread forever. Therefore it is started here, when the module loads: no window can be open yet.
-stat('/', () => undefined);
-
 /**
  * Calls unshare(2) for the calling thread. Use it only in a Worker: on the main thread it would affect
  * everything else.
  */
 export function unshare(flags: number): void {
   refuseMainThread('unshare');
+  startIoPool();
   checked(c.unshare(flags), 'unshare', `0x${flags.toString(16)}`);
 }
 
@@ -44,7 +42,20 @@ export function unshare(flags: number): void {
  */
 export function setns(fd: number, flags: number): void {
   refuseMainThread('setns');
+  startIoPool();
   checked(c.setns(fd, flags), 'setns', `fd ${fd}`);
+}
+
+/**
+ * Moves the main thread, and every thread that it starts from now on, into a new mount namespace
+ * (unshare(2)). Threads that run already stay in the old one, so call this only while none of them resolves
+ * paths.
+ * @throws PortcullisError KERNEL_EPERM on another thread than the main thread, or without CAP_SYS_ADMIN
+ */
+export function unshareMounts(): void {
+  if (!isMainThread)
+    throw kernelError('EPERM', 'unshare', 'mount namespace', 'only the main thread can move the process');
+  checked(c.unshare(CLONE_NEWNS), 'unshare', 'mount namespace');
 }
 
 /** Sets the host name of the calling thread's UTS namespace; at most 64 bytes. */
