@@ -81,11 +81,17 @@ const helpers: ReadonlySet<string> = new Set(['DelayedTaskSche', 'node-V8Worker'
 
 /** Returns whether this process has a thread that may resolve a path, besides the main thread. */
 function runsOtherThreads(): boolean {
-  return readdirSync('/proc/self/task').some(
-    (thread) =>
-      thread !== String(process.pid) &&
-      !helpers.has(readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim()),
-  );
+  const resolvesPaths = (thread: string): boolean => {
+    try {
+      return !helpers.has(readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim());
+    } catch (thrown) {
+      if (leavesUnknown(thrown)) throw thrown;
+      return false;
+    }
+  };
+  return readdirSync('/proc/self/task')
+    .filter((thread) => thread !== String(process.pid))
+    .some(resolvesPaths);
 }
 
 function executeAgain(own: readonly string[]): void {

@@ -13,13 +13,11 @@ import type { ProbeDeps } from './probe.ts';
 
 export interface FeatureProbe {
   /**
-   * Starts to probe the handlers whose features are unknown, one after the other. If only features are
-   * unknown that were missing at an earlier probe, it starts when one of them is asked for, or after a pause:
-   * the probe would take the processors from the first requests after a start. Call this once, after the
+   * Starts to probe the handlers whose features are unknown, one after the other. Call this once, after the
    * leftovers of killed daemons are removed.
    */
   begin(): void;
-  /** Returns the features of a handler. If they are unknown, waits until it was probed, after `begin`. */
+  /** Returns the features of a handler; waits until it was probed. */
   of(handlerName: string): Promise<HandlerFeatures>;
   /**
    * Like `of`, for callers that cannot wait: after `ms` returns what is known so far, which is nothing at the
@@ -34,9 +32,6 @@ export interface FeatureProbe {
   /** Waits for a running probe. */
   close(): Promise<void>;
 }
-
-/** Time from a start until missing features are probed again. */
-const defaultPauseMs = 10_000;
 
 interface Seen {
   /** The program and the kernel that the features were seen with. */
@@ -55,11 +50,9 @@ export async function openFeatureProbe(
     readonly handlers: ReadonlyMap<string, RuntimeHandler>;
     readonly root: string;
     readonly log: Logger;
-    /** Time from `begin` until features are probed that were missing at an earlier probe. */
-    readonly pauseMs?: number;
   },
 ): Promise<FeatureProbe> {
-  const { handlers, log, pauseMs = defaultPauseMs } = input;
+  const { handlers, log } = input;
   const file = fileIn(input.root);
   await dropAbandonedWrites(file).catch((cause: unknown) =>
     log.warn({ cause: reasonOf(cause) }, 'the file of an interrupted write stays beside it'),
@@ -74,11 +67,8 @@ export async function openFeatureProbe(
     const seen = kept[handler.path];
     if (seen?.key === key) known.set(handler.path, seen.features);
   }
-  const { promise: begun, resolve: announce } = Promise.withResolvers<void>();
-  let mayBegin = false;
-  let isAsked = false;
-  let later: NodeJS.Timeout | undefined;
-  const unsettled = new Set<string>();
+  let announce: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => (announce = resolve));
   const looks = new Map<string, Promise<HandlerFeatures>>();
   let last: Promise<unknown> = begun;
   let closing = false;
@@ -107,8 +97,6 @@ export async function openFeatureProbe(
       looks.set(handler.path, Promise.resolve(before));
       continue;
     }
-    unsettled.add(handler.path);
-    if (before === undefined) isAsked = true;
     const turn = last
       .then(() => look(handler))
       .catch((cause: unknown) => {
@@ -117,24 +105,16 @@ export async function openFeatureProbe(
           'this runtime handler could not be examined',
         );
         return known.get(handler.path) ?? noFeatures;
-      })
-      .finally(() => unsettled.delete(handler.path));
+      });
     looks.set(handler.path, turn);
     last = turn;
   }
 
   const pathOf = (name: string): string => handlers.get(name)?.path ?? '';
-  const of = (name: string): Promise<HandlerFeatures> => {
-    if (unsettled.has(pathOf(name))) isAsked = true;
-    if (mayBegin && isAsked) announce();
-    return looks.get(pathOf(name)) ?? Promise.resolve(noFeatures);
-  };
+  const of = (name: string): Promise<HandlerFeatures> =>
+    looks.get(pathOf(name)) ?? Promise.resolve(noFeatures);
   return {
-    begin() {
-      mayBegin = true;
-      if (isAsked) announce();
-      else later = setTimeout(announce, pauseMs).unref();
-    },
+    begin: announce,
     of,
     within: async (name, ms) => {
       const cached = known.get(pathOf(name));
@@ -154,7 +134,6 @@ export async function openFeatureProbe(
     },
     close: async () => {
       closing = true;
-      clearTimeout(later);
       announce();
       await last;
     },

@@ -79,15 +79,9 @@ async function probeTimeNamespace(handler: RuntimeHandler, deps: ProbeDeps): Pro
     // The pids in this state are not valid outside, so no other command of the runtime may find it.
     const state = join(bundle, 'state');
     await mkdir(state, { mode: 0o700 });
-    const [program, ...args] = inOwnPidNamespace([
-      '/bin/sh',
-      '-c',
-      makeInTime,
-      handler.path,
-      state,
-      bundle,
-      id,
-    ]);
+    const [program, ...args] = atLeisure(
+      inOwnPidNamespace(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]),
+    );
     await runCommand(deps.startProgram, program, args, { timeoutMs });
     // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
@@ -176,7 +170,8 @@ async function withContainer<T>(
     await writeProbeBundle(bundle, id, spec);
     const pidFile = join(bundle, 'pid');
     const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
-    const { exitCode, stderr } = await runCommand(deps.startProgram, handler.path, args, { timeoutMs });
+    const [program, ...words] = atLeisure([handler.path, ...args]);
+    const { exitCode, stderr } = await runCommand(deps.startProgram, program, words, { timeoutMs });
     if (exitCode !== 0) throw new Error(`${handler.path} create: ${stderr.trim().slice(0, 500)}`);
     const pid = Number(await readFile(pidFile, 'utf8'));
     return await look(parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8')), pid);
@@ -184,6 +179,14 @@ async function withContainer<T>(
     await handler.delete(id).catch(() => undefined);
     await rm(bundle, { recursive: true, force: true });
   }
+}
+
+/**
+ * Runs a command with the lowest priority: the first requests after a start need the processors.
+ */
+function atLeisure(command: readonly string[]): readonly [string, ...string[]] {
+  const script = 'command -v nice >/dev/null && exec nice -n 19 "$@"; exec "$@"';
+  return ['/bin/sh', '-c', script, 'sh', ...command];
 }
 
 const cgroupOf = (id: string): string => `/portcullis/${id}`;
