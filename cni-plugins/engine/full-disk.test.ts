@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -53,7 +61,15 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     const threads = loadEngineThreadEarly();
     const start = (): Promise<NetworkEngine> =>
       fixture.engine({ databasePath: join(other, 'network.db'), threads });
+    const networkThreads = (): number =>
+      readdirSync('/proc/self/task').filter((thread) =>
+        readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').startsWith('network.worker'),
+      ).length;
+    const before = networkThreads() - 1;
     await assert.rejects(start(), { code: 'STORAGE_DISK_FULL' });
+    // A lost thread of an engine that has started gets a successor after half a second.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    assert.equal(networkThreads(), before, 'an engine that failed to start leaves no thread');
     rmSync(join(other, 'filler'));
     const started = await start();
     await started.close({ removeAll: true });

@@ -13,7 +13,7 @@ export interface RestartedThread {
   start(): void;
   /** @throws NETWORK_ENGINE_LOST after `close`, or if the thread is lost before it answers */
   call(call: Call): Promise<Answer>;
-  /** Stops the thread, if there is one. The next call starts another. */
+  /** Stops the thread, if there is one, forever: the engine has not started. */
   stop(): Promise<void>;
   isClosed(): boolean;
   /** Stops the thread forever, after one last call. */
@@ -78,6 +78,8 @@ export function createRestartedThread({ start, lost, log }: RestartedThreadDeps)
     start: () => void current(),
     call: (call) => current().call(call),
     async stop() {
+      // Otherwise the end of the thread would start another one, which finishes its work.
+      closed = true;
       await thread?.stop();
     },
     isClosed: () => closed,
