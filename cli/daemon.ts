@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { isOwnDescriptor } from '../base/files/index.ts';
 import { formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/launch.ts';
 import type { DaemonConfig } from '../runtime/launch.ts';
 import { daemonFlagsOf, withDaemonFlags } from './options/daemon-flags.ts';
@@ -37,16 +38,19 @@ async function serve(options: Options): Promise<number> {
   const given = file === undefined ? { flags } : { file, flags };
   const config = await loadDaemonConfig({ ...given, withoutThreads: true });
   if (options.printConfig === true) print(options.output, config, formatDaemonConfig(config));
-  else await untilStopped(config, () => loadDaemonConfig(given));
+  else {
+    const canReload = file === undefined || !isOwnDescriptor(file);
+    await untilStopped(config, canReload ? () => loadDaemonConfig(given) : undefined);
+  }
   return 0;
 }
 
 /** Time from the last step of a stop until the process is ended. */
 const patienceAfterStopMs = 2_000;
 
-async function untilStopped(config: DaemonConfig, reloadConfig: () => Promise<DaemonConfig>): Promise<void> {
+async function untilStopped(config: DaemonConfig, reloadConfig?: () => Promise<DaemonConfig>): Promise<void> {
   const stop = untilStopSignal();
-  const daemon = await startDaemon(config, { reloadConfig });
+  const daemon = await startDaemon(config, reloadConfig === undefined ? {} : { reloadConfig });
   await stop;
   await daemon.stop();
   // Everything is written and released. Report handles that still keep the process alive; they must not delay

@@ -119,7 +119,7 @@ export async function startDaemon(
     paths: hostPaths,
   });
   pods.probe.begin();
-  prover.warm();
+  prover.warm?.();
   void store.checkLayers();
   redecision.request();
   const healthy = createHealth(checks);

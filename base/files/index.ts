@@ -1,4 +1,5 @@
 export {
+  isOwnDescriptor,
   readFilePart,
   readGivenFile,
   readGivenFileSync,

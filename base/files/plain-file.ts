@@ -53,6 +53,11 @@ export async function readPlainFile(path: string, limit: number): Promise<Buffer
 /** Paths of descriptors that this process was started with: a redirection, or `<(…)` of a shell. */
 const ownDescriptor = /^\/(?:dev\/(?:stdin|fd\/\d+)|proc\/self\/fd\/\d+)$/u;
 
+/** Returns whether the path is a descriptor that this process was started with. It can be read only once. */
+export function isOwnDescriptor(path: string): boolean {
+  return ownDescriptor.test(path);
+}
+
 /**
  * Reads a file that a user names: a regular file, or a descriptor that the user has opened for this process
  * (`/dev/stdin`, `/dev/fd/63`), which may be a pipe. Any other FIFO or device is refused: without a writer,
@@ -101,7 +106,7 @@ function readSynchronously(path: string, limit: number, mayBePipe: boolean): Buf
     // A file of /proc reports a size of 0, and any file can grow while it is read.
     for (let wanted = Math.min(stats.size, limit) + 1; ; wanted = Math.min(4_096, limit + 1 - size)) {
       const chunk = Buffer.allocUnsafe(wanted);
-      const read = readSync(descriptor, chunk, 0, wanted, null);
+      const read = readThroughSignals(descriptor, chunk);
       chunks.push(chunk.subarray(0, read));
       size += read;
       if (size > limit) throw tooLarge(limit);
@@ -110,6 +115,16 @@ function readSynchronously(path: string, limit: number, mayBePipe: boolean): Buf
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** Reads from where the last read ended. A signal can interrupt the wait for the writer of a pipe. */
+function readThroughSignals(descriptor: number, into: Buffer): number {
+  for (;;)
+    try {
+      return readSync(descriptor, into, 0, into.length, null);
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'EINTR') throw thrown;
+    }
 }
 
 /** A part of a regular file, with the size of the whole file, or why it was not read. */

@@ -47,7 +47,7 @@ describe('the prover', () => {
     process.on('worker', count);
     const early = createProver({ idleMs: 300 });
     try {
-      early.warm();
+      early.warm?.();
       await early.settings(defaultProfile(), target);
       const [only] = started;
       assert.equal(started.length, 1);

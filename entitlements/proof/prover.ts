@@ -30,7 +30,7 @@ export interface Prover {
    * Starts the Worker, so that the next question does not wait for its code. It ends as after a question, if
    * none follows.
    */
-  warm(): void;
+  warm?(): void;
   close(): Promise<void>;
 }
 

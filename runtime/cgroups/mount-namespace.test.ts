@@ -93,6 +93,25 @@ test(
   },
 );
 
+test(
+  'version 2 is hidden also if a process works in it, or if a file system is mounted below it',
+  { skip },
+  (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-own-mount-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const below = '/sys/fs/cgroup/unified/portcullis-test';
+    for (const before of [
+      'cd /sys/fs/cgroup/unified',
+      `mkdir -p ${below} && mount -t tmpfs below ${below}`,
+    ]) {
+      const script = `${before}; exec "${process.execPath}" "${fixture}" "${folder}" mounts`;
+      const run = spawnSync('unshare', ['-m', 'sh', '-c', script], { encoding: 'utf8' });
+      spawnSync('rmdir', [below]);
+      assert.deepEqual([run.status, run.stdout.trim()], [0, 'tmpfs'], `${before}: ${run.stderr}`);
+    }
+  },
+);
+
 test('a mount of another program stays, shared or not', { skip }, (t) => {
   const bind = 'mount --bind "$folder" "$folder"';
   assert.deepEqual(

@@ -1,4 +1,5 @@
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   openSync,
@@ -12,7 +13,15 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { leavesUnknown } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { MS_BIND, isErrno, mount, setPropagation, umount, unshareMounts } from '../../base/kernel/index.ts';
+import {
+  MNT_DETACH,
+  MS_BIND,
+  isErrno,
+  mount,
+  setPropagation,
+  umount,
+  unshareMounts,
+} from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';
@@ -26,8 +35,8 @@ const unified = '/sys/fs/cgroup/unified';
  * all of /sys/fs/cgroup. Therefore they go into a file system that ends with the namespace.
  */
 export const leaveHybrid =
-  'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; ' +
-  'mount -t tmpfs -o mode=755 portcullis /sys/fs/cgroup/unified';
+  'mount --make-rprivate /sys/fs/cgroup && { umount -l /sys/fs/cgroup/unified; ' +
+  'mount -t tmpfs -o mode=755 portcullis /sys/fs/cgroup/unified; }';
 /**
  * Lies in a folder that was made a mount of its own, and says where and in which boot. It outlives a killed
  * daemon, so that the next one takes the mount over.
@@ -43,6 +52,7 @@ interface OuterNamespace {
 
 /** The namespace that this process has left. */
 let left: OuterNamespace | undefined;
+let hidesUnified = false;
 
 function outerNamespace(): OuterNamespace | undefined {
   const text = process.env[marker];
@@ -58,20 +68,34 @@ function outerNamespace(): OuterNamespace | undefined {
  * does not return. Does nothing where no move is needed, and after the move.
  */
 export function enterMountNamespace(folders: readonly string[]): void {
-  if (outerNamespace() !== undefined || !readCgroupMounts().hybrid || !existsSync(unified)) return;
-  const own = folders.filter(shareFolder);
-  if (runsOtherThreads()) return executeAgain(own);
-  const path = `/proc/${process.pid}/fd/${openSync('/proc/self/ns/mnt', 'r')}`;
-  unshareMounts();
-  left = { path, own };
+  if (left === undefined) {
+    if (process.env[marker] !== undefined || !readCgroupMounts().hybrid || !existsSync(unified)) return;
+    const own = folders.filter(shareFolder);
+    if (runsOtherThreads()) return executeAgain(own);
+    left = leaveNamespace(own);
+  }
+  if (hidesUnified) return;
   // Like `leaveHybrid`, without three programs.
   setPropagation('/sys/fs/cgroup', 'rprivate');
   try {
-    umount(unified);
+    // Also if a process works in it, or another file system is mounted below it.
+    umount(unified, MNT_DETACH);
   } catch (thrown) {
     if (!isErrno(thrown, 'EINVAL')) throw thrown;
   }
   mount('portcullis', unified, 'tmpfs', 0, 'mode=755');
+  hidesUnified = true;
+}
+
+function leaveNamespace(own: readonly string[]): OuterNamespace {
+  const outer = openSync('/proc/self/ns/mnt', 'r');
+  try {
+    unshareMounts();
+  } catch (thrown) {
+    closeSync(outer);
+    throw thrown;
+  }
+  return { path: `/proc/${process.pid}/fd/${outer}`, own };
 }
 
 /**

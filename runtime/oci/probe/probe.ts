@@ -1,6 +1,6 @@
 import { mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { reasonOf } from '../../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import { inOwnPidNamespace } from '../../processes/own-pid-namespace.ts';
 import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
@@ -50,7 +50,7 @@ export async function probeRuntime(handler: RuntimeHandler, deps: ProbeDeps): Pr
       ? false
       : withContainer(handler, deps, { namespaces: [], mounts: [bind(source, ['rro'])] }, (lines) =>
           everyBelow(lines, (line) => line.options.includes('ro')),
-        ).catch(() => false),
+        ).catch(absent),
     probeTimeNamespace(handler, deps),
     probeUserNamespace(handler, deps, source),
   ]);
@@ -79,15 +79,15 @@ async function probeTimeNamespace(handler: RuntimeHandler, deps: ProbeDeps): Pro
     // The pids in this state are not valid outside, so no other command of the runtime may find it.
     const state = join(bundle, 'state');
     await mkdir(state, { mode: 0o700 });
-    const [program, ...args] = atLeisure(
+    const [program, ...args] = behindRequests(
       inOwnPidNamespace(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]),
     );
     await runCommand(deps.startProgram, program, args, { timeoutMs });
     // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
     return seen.startsWith('time:') && seen !== ownTime;
-  } catch {
-    return false;
+  } catch (thrown) {
+    return absent(thrown);
   } finally {
     // A runtime that ended itself has not removed it.
     const cgroups = readCgroupMounts();
@@ -133,6 +133,7 @@ async function probeUserNamespace(
     const layers = await deps.checkLayers(join(pins, 'user')).then(() => '', reasonOf);
     return { ...seen, userNamespaces: layers === '', whyNoUserNamespaces: layers };
   } catch (cause) {
+    absent(cause);
     return { ...no, whyNoUserNamespaces: reasonOf(cause) };
   } finally {
     if (dir !== undefined) await deps.userNamespace.release(dir);
@@ -170,7 +171,7 @@ async function withContainer<T>(
     await writeProbeBundle(bundle, id, spec);
     const pidFile = join(bundle, 'pid');
     const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
-    const [program, ...words] = atLeisure([handler.path, ...args]);
+    const [program, ...words] = behindRequests([handler.path, ...args]);
     const { exitCode, stderr } = await runCommand(deps.startProgram, program, words, { timeoutMs });
     if (exitCode !== 0) throw new Error(`${handler.path} create: ${stderr.trim().slice(0, 500)}`);
     const pid = Number(await readFile(pidFile, 'utf8'));
@@ -181,11 +182,19 @@ async function withContainer<T>(
   }
 }
 
+/** Returns that a feature is missing. @throws the error if the runtime had no time to answer */
+function absent(thrown: unknown): false {
+  if (isPortcullisError(thrown) && thrown.code === 'RUNTIME_COMMAND_TIMEOUT') throw thrown;
+  return false;
+}
+
 /**
- * Runs a command with the lowest priority: the first requests after a start need the processors.
+ * Runs a command with a lower priority: the first requests after a start need the processors. Not with the
+ * lowest one, because containers of a handler whose features are unknown wait for the probe, and on a busy
+ * node it would not end.
  */
-function atLeisure(command: readonly string[]): readonly [string, ...string[]] {
-  const script = 'command -v nice >/dev/null && exec nice -n 19 "$@"; exec "$@"';
+function behindRequests(command: readonly string[]): readonly [string, ...string[]] {
+  const script = 'command -v nice >/dev/null && exec nice -n 5 "$@"; exec "$@"';
   return ['/bin/sh', '-c', script, 'sh', ...command];
 }
 
