@@ -28,7 +28,7 @@ export const networkSchema: ConfigSchema = {
         kubeconfig: {
           ...path,
           description:
-            'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. If omitted, the token and the authority of the pod’s service account are used. The user must be allowed to list and watch pods, namespaces and networkpolicies.networking.k8s.io.',
+            'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. If omitted, the token and the authority of the pod’s service account are used. The user must be allowed to list and watch pods, namespaces, nodes, networkpolicies.networking.k8s.io and clusternetworkpolicies.policy.networking.k8s.io.',
         },
         servers: {
           type: 'array',

@@ -82,10 +82,10 @@ const table: readonly (readonly [
   ],
   ['none', () => verdictOn([]), 'deny', /no attestation was found/],
   [
-    'none, and a source that could not be asked',
+    'none, and a source that could not be reached',
     () => verdictOn([], demand(), { unreachable }),
     'undecided',
-    /could not be asked/,
+    /could not be reached/,
   ],
   ['a signature of the image only', () => verdictOn([bundle(ours)]), 'deny', /no attestation was found/],
   [

@@ -11,7 +11,7 @@ import { createDecider } from '../verdict/decider.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { attestImage } from '../signing/attest-image.ts';
 import { loadCel } from './cel-loaded.ts';
-import { parseSize } from './size.ts';
+import { maxSizeSchema, parseSize } from './size.ts';
 
 /** Returns a bill of materials of about this many bytes. */
 function billOf(bytes: number): unknown {
@@ -124,6 +124,15 @@ test('attestations beyond the total limit leave the image undecided, and leave r
 test('sizes are read with their unit, up to a bound', () => {
   assert.equal(parseSize('64KiB'), 65_536);
   assert.equal(parseSize('64MiB'), 67_108_864);
+  // A size that only the schema accepts would silently mean the default.
+  const accepted = new RegExp(maxSizeSchema.pattern);
+  for (const unit of ['KiB', 'MiB'])
+    for (let count = 0; count < 100_100; count += 1)
+      assert.equal(
+        accepted.test(`${count}${unit}`),
+        parseSize(`${count}${unit}`) !== undefined,
+        `${count}${unit}`,
+      );
   for (const text of ['65MiB', '0MiB', '1', 'MiB', '1MB', '-1MiB', 5])
     assert.equal(parseSize(text), undefined, String(text));
 });

@@ -10,7 +10,9 @@ const most = 64;
 /** JSON Schema of `maxSize`. */
 export const maxSizeSchema = {
   type: 'string',
-  pattern: `^([1-9][0-9]{0,4}KiB|([1-9]|[1-5][0-9]|6[0-4])MiB)$`,
+  // Up to 65536KiB, or 64MiB.
+  pattern:
+    '^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-6])KiB|([1-9]|[1-5][0-9]|6[0-4])MiB)$',
   description: `write a size up to ${most}MiB, such as 32MiB: the largest attestation that is read, as the registry serves it; the default is 16MiB`,
 } as const;
 

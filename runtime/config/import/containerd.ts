@@ -1,7 +1,15 @@
 import type { Mapped, Rule } from './findings.ts';
 import { isTable } from './findings.ts';
 import { importHosts } from './hosts.ts';
-import { durationOf, levelOf } from './values.ts';
+import {
+  durationOf,
+  levelOf,
+  millisecondsOf,
+  nriConnections,
+  shimHandler,
+  shimOf,
+  textOf,
+} from './values.ts';
 
 const inherent = (note: string) => (): Mapped => ({ inherent: note });
 const left = (note: string) => (): Mapped => ({ left: note });
@@ -13,11 +21,11 @@ const folders =
   (value: unknown): Mapped => ({ set: { [setting]: Array.isArray(value) ? value : [value] } });
 
 const credentials =
-  'no credentials are kept in a configuration: a kubelet hands them on from imagePullSecrets and credential providers';
+  'the configuration contains no credentials: a kubelet passes them on from imagePullSecrets and credential providers';
 const ownSocket =
-  'a kubelet finds us by --container-runtime-endpoint: keep `socket` apart from containerd’s while both are installed';
+  'a kubelet connects to the socket in its --container-runtime-endpoint: use a different `socket` than containerd while both are installed';
 const verifier =
-  'write a TrustPolicy instead (`portcullis policy init`): every pull and every container is decided by it, with credentials';
+  'write a TrustPolicy instead (`portcullis policy init`): it decides every pull and every container';
 
 /** Allows the owner of containerd's socket to connect. Root may connect in any case. */
 function peer(kind: 'uids' | 'gids', value: unknown): Mapped {
@@ -27,24 +35,44 @@ function peer(kind: 'uids' | 'gids', value: unknown): Mapped {
 }
 
 /**
- * An OCI runtime behind containerd's runc shim becomes a handler. A runtime that needs another shim does not.
+ * An OCI runtime behind containerd's runc shim becomes a handler without a shim. For another shim, the
+ * handler is that shim.
  */
 function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   const name = path.at(-1) ?? '';
   if (!isTable(value)) return { left: 'it is not a table' };
   const options = isTable(value['options']) ? value['options'] : {};
   const type = value['runtime_type'];
-  if (type !== undefined && type !== 'io.containerd.runc.v2')
-    return {
-      left: `its shim ${JSON.stringify(type)} is not used here; gVisor works as an OCI runtime: runtimes.${name}.path: /usr/local/bin/runsc`,
-    };
-  const binary = options['BinaryName'];
+  if (name.includes('.')) return { left: 'the name of a handler must not contain a dot' };
+  const binary = textOf(options['BinaryName']);
+  if (type !== undefined && type !== 'io.containerd.runc.v2') {
+    const path = shimOf(textOf(value['runtime_path']) ?? type);
+    return path === undefined
+      ? { left: `${JSON.stringify(type)} is not the name of a shim` }
+      : { set: { [`runtimes.${name}`]: shimHandler(path, binary, textOf(options['ConfigPath'])) } };
+  }
   const driver = options['SystemdCgroup'];
-  const taken = {
-    [`runtimes.${name}`]: { path: typeof binary === 'string' && binary !== '' ? binary : '/usr/sbin/runc' },
-    ...(typeof driver === 'boolean' && { cgroupDriver: driver ? 'systemd' : 'cgroupfs' }),
+  return {
+    set: {
+      [`runtimes.${name}`]: { path: binary ?? '/usr/sbin/runc' },
+      ...(typeof driver === 'boolean' && { cgroupDriver: driver ? 'systemd' : 'cgroupfs' }),
+    },
   };
-  return name.includes('.') ? { left: `a handler's name holds no dot here` } : { set: taken };
+}
+
+/** The certificates of one registry, from the deprecated section `registry.configs`. */
+function certificatesOf(value: unknown, path: readonly string[]): Mapped {
+  const host = (path.at(-2) ?? '').toLowerCase();
+  if (!isTable(value)) return { left: 'it is not a table' };
+  if (value['insecure_skip_verify'] === true)
+    return {
+      left: 'the certificate of a registry is always verified: add its authority to `registries.tls`',
+    };
+  const [ca, cert, key] = ['ca_file', 'cert_file', 'key_file'].map((name) => textOf(value[name]));
+  if (ca === undefined && cert === undefined)
+    return { inherent: 'the authorities of the system are trusted' };
+  const tls = { ...(ca && { ca: [ca] }), ...(cert && { cert }), ...(key && { key }) };
+  return { set: { 'registries.tls': { [host]: tls } } };
 }
 
 const mostNetworks = 16;
@@ -62,7 +90,8 @@ function networks(value: unknown): Mapped {
 function oldMirrors(value: unknown, path: readonly string[]): Mapped {
   const host = (path.at(-1) ?? '').toLowerCase();
   if (!isTable(value)) return { left: 'it is not a table' };
-  if (host === '*') return { left: 'a mirror is named for each registry: registries.mirrors.HOST' };
+  if (host === '*')
+    return { left: 'there is no mirror for all registries: set registries.mirrors.HOST for each one' };
   const listed: readonly unknown[] = Array.isArray(value['endpoint']) ? value['endpoint'] : [];
   const hosts = Object.fromEntries(listed.map((endpoint) => [String(endpoint), {}]));
   const { settings, findings } = importHosts({ host, folder: '/', table: { host: hosts } });
@@ -70,7 +99,7 @@ function oldMirrors(value: unknown, path: readonly string[]): Mapped {
   if (refused.length > 0)
     return { left: `endpoint: ${refused.map(({ key, note }) => `${key}: ${note}`).join('; ')}` };
   const registries = isTable(settings['registries']) ? settings['registries'] : {};
-  if (Object.keys(registries).length === 0) return { inherent: 'the registry itself is asked' };
+  if (Object.keys(registries).length === 0) return { inherent: 'images come from the registry itself' };
   return {
     set: Object.fromEntries(
       Object.entries(registries).map(([name, setting]) => [`registries.${name}`, setting]),
@@ -84,7 +113,7 @@ function oldMirrors(value: unknown, path: readonly string[]): Mapped {
  * Sources: containerd, docs/cri/config.md, docs/man/containerd-config.toml.5.md.
  */
 export const containerdRules: readonly Rule[] = [
-  { path: ['version'], map: inherent('the version of its own format') },
+  { path: ['version'], map: inherent('the version of the file format') },
   {
     path: ['grpc', 'address'],
     map: left(ownSocket),
@@ -95,7 +124,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['metrics', 'address'], map: set('metrics.address') },
   { path: ['containerd', 'default_runtime_name'], map: set('defaultRuntime') },
   { path: ['containerd', 'runtimes', '*'], map: runtimeTable },
-  { path: ['containerd', 'snapshotter'], map: inherent('layers are overlays of the kernel') },
+  { path: ['containerd', 'snapshotter'], map: inherent('layers are mounted with overlayfs') },
   { path: ['cni', 'conf_dir'], map: set('cni.confDir') },
   { path: ['cni', 'bin_dir'], map: folders('cni.binDirs') },
   { path: ['cni', 'bin_dirs'], map: folders('cni.binDirs') },
@@ -103,48 +132,51 @@ export const containerdRules: readonly Rule[] = [
   { path: ['sandbox_image'], map: inherent('a pod needs no pause container') },
   { path: ['sandbox'], map: inherent('a pod needs no pause container') },
   { path: ['registry', 'mirrors', '*'], map: oldMirrors },
-  { path: ['registry', 'config_path'], map: inherent('its folders are read as well: see what follows') },
-  {
-    path: ['registry', 'configs'],
-    map: left(`${credentials}; certificates: let the machine trust the authority`),
-  },
+  { path: ['registry', 'config_path'], map: inherent('the folders are imported, too: see the next lines') },
+  { path: ['registry', 'configs', '*', 'tls'], map: certificatesOf },
+  { path: ['registry', 'configs', '*', 'auth'], map: left(credentials) },
   { path: ['registry', 'auths'], map: left(credentials) },
-  { path: ['registry', 'headers'], map: left('requests carry no headers of an operator') },
+  { path: ['registry', 'headers'], map: left('additional HTTP headers are not supported') },
   { path: ['stream_server_address'], map: set('streaming.address') },
   { path: ['stream_server_port'], map: (value) => ({ set: { 'streaming.port': Number(value) } }) },
   { path: ['stream_idle_timeout'], map: (value) => durationOf('streaming.idleTimeout', value) },
   {
     path: ['enable_tls_streaming'],
-    map: inherent('streams are encrypted when streaming.tls names a certificate'),
+    map: inherent('streams are encrypted if `streaming.tls` has a certificate'),
   },
   { path: ['x509_key_pair_streaming', 'tls_cert_file'], map: set('streaming.tls.certFile') },
   { path: ['x509_key_pair_streaming', 'tls_key_file'], map: set('streaming.tls.keyFile') },
   { path: ['cdi_spec_dirs'], map: set('cdi.specDirs') },
-  { path: ['enable_cdi'], map: inherent('CDI devices are served, under a ceiling that holds devices') },
+  { path: ['enable_cdi'], map: inherent('CDI is always enabled; a ceiling must allow the devices') },
   { path: ['device_ownership_from_security_context'], map: set('devices.ownedByUser') },
   {
     path: ['enable_selinux'],
-    map: inherent('labels are set where the kernel has SELinux, and reported as degraded where it has not'),
+    map: inherent(
+      'labels are set if the kernel has SELinux; otherwise the container is reported as degraded',
+    ),
   },
   {
     path: ['disable_apparmor'],
-    map: inherent('AppArmor is used where the kernel has it, and its absence said'),
+    map: inherent('AppArmor is used if the kernel has it; otherwise the container is reported as degraded'),
   },
-  { path: ['restrict_oom_score_adj'], map: inherent('scores are raised to what the daemon may set') },
-  { path: ['enable_unprivileged_ports'], map: inherent('low ports need no privilege in a pod') },
-  { path: ['enable_unprivileged_icmp'], map: inherent('ping needs no privilege in a pod') },
+  {
+    path: ['restrict_oom_score_adj'],
+    map: inherent('an OOM score that the daemon may not set is raised to its own'),
+  },
+  { path: ['enable_unprivileged_ports'], map: inherent('pods may use low ports without a privilege') },
+  { path: ['enable_unprivileged_icmp'], map: inherent('pods may use ping without a privilege') },
   {
     path: ['tolerate_missing_hugetlb_controller'],
-    map: inherent('limits of huge pages are set where the kernel counts them'),
+    map: inherent('limits of huge pages are set if the kernel supports them'),
   },
   {
     path: ['drain_exec_sync_io_timeout'],
-    map: inherent('an answer waits 1 s for pipes that grandchildren hold'),
+    map: inherent('the answer of ExecSync waits 1 s for processes that keep the output open'),
   },
-  { path: ['image_pull_with_sync_fs'], map: inherent('every layer is on disk before it counts') },
+  { path: ['image_pull_with_sync_fs'], map: inherent('a layer is always written to disk before it is used') },
   {
     path: ['privileged_without_host_devices'],
-    map: left('a profile says which devices of the host a container has'),
+    map: left('an EntitlementProfile lists the devices of the host that a container has'),
   },
   // Version 4 lists its servers among the plugins.
   { path: ['io.containerd.server.v1.grpc', 'address'], map: left(ownSocket) },
@@ -153,59 +185,87 @@ export const containerdRules: readonly Rule[] = [
   { path: ['io.containerd.server.v1.metrics', 'address'], map: set('metrics.address') },
   { path: ['grpc', 'uid'], map: (value) => peer('uids', value) },
   { path: ['grpc', 'gid'], map: (value) => peer('gids', value) },
-  { path: ['imports'], map: left('import each of these files as well: there is one file here') },
-  { path: ['disabled_plugins'], map: inherent('there are no plugins') },
-  { path: ['required_plugins'], map: inherent('there are no plugins') },
-  { path: ['proxy_plugins'], map: left('there are no plugins') },
-  { path: ['oom_score'], map: left('OOMScoreAdjust= of the unit') },
+  {
+    path: ['io.containerd.nri.v1.nri', 'disable'],
+    map: (value) => ({ set: { 'nri.enabled': value !== true } }),
+  },
+  { path: ['io.containerd.nri.v1.nri', 'socket_path'], map: set('nri.socket') },
+  { path: ['io.containerd.nri.v1.nri', 'plugin_path'], map: set('nri.pluginPath') },
+  { path: ['io.containerd.nri.v1.nri', 'plugin_config_path'], map: set('nri.pluginConfigPath') },
+  {
+    path: ['io.containerd.nri.v1.nri', 'plugin_registration_timeout'],
+    map: (value) => millisecondsOf('nri.registrationTimeout', value),
+  },
+  {
+    path: ['io.containerd.nri.v1.nri', 'plugin_request_timeout'],
+    map: (value) => millisecondsOf('nri.requestTimeout', value),
+  },
+  { path: ['io.containerd.nri.v1.nri', 'disable_connections'], map: nriConnections },
+  { path: ['imports'], map: left('import each of these files, too: Portcullis has one configuration file') },
+  { path: ['disabled_plugins'], map: inherent('Portcullis has no plugins of containerd') },
+  { path: ['required_plugins'], map: inherent('Portcullis has no plugins of containerd') },
+  { path: ['proxy_plugins'], map: left('Portcullis has no plugins of containerd') },
+  { path: ['oom_score'], map: left('set OOMScoreAdjust= in the systemd unit') },
   {
     path: ['io.containerd.tracing.processor.v1.otlp', 'endpoint'],
-    map: left('set tracing.endpoint to the collector’s OTLP over HTTP, port 4318'),
+    map: left('set `tracing.endpoint` to the OTLP/HTTP port of the collector (4318)'),
   },
-  { path: ['snapshotter'], map: inherent('layers are overlays of the kernel') },
-  { path: ['disable_snapshot_annotations'], map: inherent('there is one way to pull') },
-  { path: ['use_local_image_pull'], map: inherent('there is one way to pull') },
-  { path: ['concurrent_layer_fetch_buffer'], map: inherent('there is one way to pull') },
+  { path: ['snapshotter'], map: inherent('layers are mounted with overlayfs') },
+  { path: ['disable_snapshot_annotations'], map: inherent('images are always pulled by the daemon itself') },
+  { path: ['use_local_image_pull'], map: inherent('images are always pulled by the daemon itself') },
+  { path: ['concurrent_layer_fetch_buffer'], map: inherent('images are always pulled by the daemon itself') },
   {
     path: ['max_concurrent_downloads'],
-    map: left('layers are fetched side by side, without a limit of an operator'),
+    map: left('layers are fetched in parallel, and the number cannot be configured'),
   },
   {
     path: ['image_pull_progress_timeout'],
-    map: inherent('a pull ends when a registry sends nothing for 30 s'),
+    map: inherent('a pull fails if the registry sends nothing for 30 s'),
   },
-  { path: ['discard_unpacked_layers'], map: left('blobs stay, so that files can be repaired from them') },
+  { path: ['discard_unpacked_layers'], map: left('blobs are kept, because files are repaired from them') },
   { path: ['image_decryption'], map: left('encrypted layers are refused') },
   { path: ['stream_processors'], map: left('encrypted layers are refused') },
-  { path: ['stats_collect_period'], map: inherent('figures come from a background sampler') },
-  { path: ['stats_retention_period'], map: inherent('figures come from a background sampler') },
-  { path: ['selinux_category_range'], map: left('labels are those that a pod asks for') },
+  { path: ['stats_collect_period'], map: inherent('statistics are sampled in the background') },
+  { path: ['stats_retention_period'], map: inherent('statistics are sampled in the background') },
+  { path: ['selinux_category_range'], map: left('the labels are those in the request of the pod') },
   {
     path: ['max_container_log_line_size'],
-    map: inherent('longer lines are written in parts, as the log format of the CRI has it'),
+    map: inherent('longer lines are written in parts, as in the log format of the CRI'),
   },
   {
     path: ['disable_proc_mount'],
-    map: left('procMount: Unmasked is taken from pods with a user namespace only'),
+    map: left('`procMount: Unmasked` needs a pod with a user namespace'),
   },
-  { path: ['unset_seccomp_profile'], map: left('a container that names none has the filter of its profile') },
+  {
+    path: ['unset_seccomp_profile'],
+    map: left('a container without a seccomp profile gets the filter of its EntitlementProfile'),
+  },
   {
     path: ['disable_hugetlb_controller'],
-    map: inherent('limits of huge pages are set where the kernel counts them'),
+    map: inherent('limits of huge pages are set if the kernel supports them'),
   },
-  { path: ['ignore_image_defined_volumes'], map: left('a declared volume is a folder of the container') },
-  { path: ['netns_mounts_under_state_dir'], map: inherent('always') },
-  { path: ['enable_criu'], map: left('`checkpoint.enabled` enables checkpoints, and none is restored') },
+  {
+    path: ['ignore_image_defined_volumes'],
+    map: left('a volume that an image declares is always a folder of the container'),
+  },
+  {
+    path: ['netns_mounts_under_state_dir'],
+    map: inherent('network namespaces are always in the state folder'),
+  },
+  { path: ['enable_criu'], map: left('`checkpoint.enabled` enables checkpoints; they cannot be restored') },
   { path: ['cni', 'setup_serially'], map: inherent('the networks of a pod are attached one after another') },
-  { path: ['cni', 'use_internal_loopback'], map: inherent('the daemon brings loopback up itself') },
+  {
+    path: ['cni', 'use_internal_loopback'],
+    map: inherent('the daemon configures the loopback interface itself'),
+  },
   {
     path: ['cni', 'conf_template'],
-    map: left('write the network’s file yourself: its folder is read at once'),
+    map: left('write the network configuration yourself; the daemon reads changes at once'),
   },
-  { path: ['cni', 'ip_pref'], map: left('addresses come in the order of the network’s ranges') },
-  { path: ['max_recv_message_size'], map: inherent('messages have 16 MiB at most') },
-  { path: ['max_send_message_size'], map: inherent('messages have 16 MiB at most') },
-  { path: ['disable_tcp_service'], map: inherent('there is only the unix socket') },
+  { path: ['cni', 'ip_pref'], map: left('addresses are reported in the order of the ranges of the network') },
+  { path: ['max_recv_message_size'], map: inherent('a message has at most 16 MiB') },
+  { path: ['max_send_message_size'], map: inherent('a message has at most 16 MiB') },
+  { path: ['disable_tcp_service'], map: inherent('the daemon listens only at a Unix socket') },
   { path: ['bindir', 'bin_dir'], map: left(verifier) },
   { path: ['io.containerd.image-verifier.v1.bindir'], map: left(verifier) },
 ];

@@ -48,7 +48,7 @@ export function applyRules(
       const key = path.map((step) => (/^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step))).join('.');
       if (rule === undefined) {
         if (isTable(value)) visit(value, path);
-        else findings.push({ key, outcome: 'left', note: 'it means nothing here' });
+        else findings.push({ key, outcome: 'left', note: 'Portcullis has no such setting' });
         continue;
       }
       const mapped = rule.map(value, path, whole);

@@ -94,14 +94,17 @@ describe('the configuration of another runtime', () => {
     assert.deepEqual(settings, {
       metrics: { address: '127.0.0.1:1338' },
       defaultRuntime: 'runc',
-      runtimes: { runc: { path: '/opt/runc' } },
+      runtimes: {
+        runc: { path: '/opt/runc' },
+        kata: { type: 'shim', path: '/usr/local/bin/containerd-shim-kata-v2' },
+      },
       cgroupDriver: 'systemd',
       cni: { binDirs: ['/opt/cni/bin', '/usr/lib/cni'], confDir: '/etc/cni/net.d' },
       streaming: { port: 10010, idleTimeout: 14400 },
     });
     assert.equal((await load(settings)).runtimes['runc']?.path, '/opt/runc');
     const left = findings.filter(({ outcome }) => outcome === 'left').map(({ key }) => key);
-    for (const key of ['root', 'grpc.address', 'some_future_key', 'runtimes.kata', 'debug.level'])
+    for (const key of ['root', 'grpc.address', 'some_future_key', 'debug.level'])
       assert.ok(
         left.some((one) => one.endsWith(key)),
         key,
@@ -122,6 +125,63 @@ describe('the configuration of another runtime', () => {
     );
     const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
     assert.equal(policy?.outcome, 'left', 'a policy is never taken over unseen');
+  });
+
+  it('of containerd and CRI-O: shims, plugins of the node, and certificates of registries', async () => {
+    const nri = { enabled: true, socket: '/run/nri.sock', registrationTimeout: 5000, requestTimeout: 2500 };
+    const shim = { type: 'shim', path: '/opt/kata/shim', configPath: '/opt/kata.toml' };
+    const containerdText = `version = 3
+[plugins.'io.containerd.nri.v1.nri']
+  disable = false
+  disable_connections = false
+  socket_path = '/run/nri.sock'
+  plugin_registration_timeout = '5s'
+  plugin_request_timeout = '2500ms'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kata]
+  runtime_type = 'io.containerd.kata.v2'
+  runtime_path = '/opt/kata/shim'
+  options = { ConfigPath = '/opt/kata.toml' }
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gvisor]
+  runtime_type = 'io.containerd.runsc.v1'
+  options = { BinaryName = '/opt/runsc' }
+[plugins.'io.containerd.cri.v1.images'.registry.configs.'a.test:5000'.tls]
+  ca_file = '/etc/a.pem'
+[plugins.'io.containerd.cri.v1.images'.registry.configs.'b.test'.tls]
+  insecure_skip_verify = true
+`;
+    const fromContainerd = importConfiguration([{ kind: 'containerd', file: 'c', text: containerdText }]);
+    assert.deepEqual(fromContainerd.settings, {
+      nri,
+      runtimes: {
+        kata: shim,
+        gvisor: {
+          type: 'shim',
+          path: '/usr/local/bin/containerd-shim-runsc-v1',
+          runtimePath: '/opt/runsc',
+        },
+      },
+      defaultRuntime: 'kata',
+      registries: { tls: { 'a.test:5000': { ca: ['/etc/a.pem'] } } },
+    });
+    assert.deepEqual(
+      fromContainerd.findings.filter(({ outcome }) => outcome === 'left').map(({ note }) => note),
+      ['the certificate of a registry is always verified: add its authority to `registries.tls`'],
+    );
+    const crioText = `[crio.nri]
+enable_nri = true
+nri_disable_connections = true
+nri_plugin_registration_timeout = "5s"
+[crio.runtime.runtimes.kata]
+runtime_type = "vm"
+runtime_path = "/opt/kata/shim"
+runtime_config_path = "/opt/kata.toml"
+[crio.runtime.runtimes.other]
+runtime_type = "vm"
+`;
+    const fromCrio = importConfiguration([{ kind: 'crio', file: 'c', text: crioText }]);
+    assert.deepEqual(fromCrio.settings['nri'], { enabled: true, socket: '', registrationTimeout: 5000 });
+    assert.deepEqual(fromCrio.settings['runtimes'], { kata: shim });
+    assert.equal((await load(fromCrio.settings)).runtimes['kata']?.path, '/opt/kata/shim');
   });
 
   it('with values that are not valid here: they are left out and reported, and the rest loads', async () => {

@@ -1,13 +1,13 @@
 import type { Mapped } from './findings.ts';
 
-/** Returns the seconds of a Go duration (`4h0m0s`) or a number. Undefined if the value is neither. */
-function durationSeconds(value: unknown): number | undefined {
-  if (typeof value === 'number') return value;
+/** Returns the milliseconds of a Go duration (`4h0m0s`) or of a number of seconds; otherwise undefined. */
+function durationMs(value: unknown): number | undefined {
+  if (typeof value === 'number') return value * 1000;
   if (typeof value !== 'string' || !/^(\d+(\.\d+)?(h|m|s|ms))+$/.test(value)) return undefined;
-  const units: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 0.001 };
+  const units: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
   const parts = [...value.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s)/g)];
   return Math.ceil(
-    parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit ?? 's'] ?? 1), 0),
+    parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit ?? 's'] ?? 1000), 0),
   );
 }
 
@@ -35,11 +35,50 @@ export function levelOf(value: unknown): Mapped {
     panic: 'error',
   };
   const level = typeof value === 'string' && Object.hasOwn(known, value) ? known[value] : undefined;
-  return level === undefined ? { left: 'no such level here' } : { set: { logLevel: level } };
+  return level === undefined ? { left: 'there is no such log level' } : { set: { logLevel: level } };
+}
+
+/** Returns a text that is not empty. */
+export function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+/**
+ * Returns the path of a shim, for a path or for a runtime type as containerd resolves it:
+ * `io.containerd.kata.v2` is the program `containerd-shim-kata-v2` (containerd, core/runtime/v2/README.md).
+ * Undefined for other values.
+ */
+export function shimOf(type: unknown): string | undefined {
+  if (typeof type !== 'string') return undefined;
+  if (type.startsWith('/')) return type;
+  const [name, version] = type.split('.').slice(-2);
+  return /^[a-z0-9-]+$/.test(name ?? '') && /^v\d+$/.test(version ?? '')
+    ? `/usr/local/bin/containerd-shim-${name}-${version}`
+    : undefined;
+}
+
+/** Returns a handler that runs a shim. */
+export function shimHandler(
+  path: string,
+  runtimePath: string | undefined,
+  configPath: string | undefined,
+): object {
+  return { type: 'shim', path, ...(runtimePath && { runtimePath }), ...(configPath && { configPath }) };
+}
+
+/** Converts the setting of an NRI server that refuses plugins which connect by themselves. */
+export function nriConnections(value: unknown): Mapped {
+  return value === true ? { set: { 'nri.socket': '' } } : { inherent: 'plugins may connect to `nri.socket`' };
+}
+
+/** Converts a Go duration to a setting in milliseconds. */
+export function millisecondsOf(setting: string, value: unknown): Mapped {
+  const ms = durationMs(value);
+  return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: ms } };
 }
 
 /** Converts a Go duration to a setting in seconds. */
 export function durationOf(setting: string, value: unknown): Mapped {
-  const seconds = durationSeconds(value);
-  return seconds === undefined ? { left: 'it is not a time' } : { set: { [setting]: seconds } };
+  const ms = durationMs(value);
+  return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: Math.ceil(ms / 1000) } };
 }
