@@ -161,7 +161,7 @@ interface UpcomingDeps {
   readonly inTurn: ReturnType<typeof createSerialQueue>;
   readonly log: SubscriberDeps['log'];
   isClosed(): boolean;
-  /** Whether the source could not be asked, or its release was not taken. */
+  /** Whether the source could not be reached, or its release was not taken. */
   hasProblem(): boolean;
 }
 

@@ -128,7 +128,7 @@ export function createContainerDecisions(deps: ContainerDecisionsDeps): Containe
       deps.onChange(record, next);
     }
     // An undecided verdict denies a new container, but a running container is not ended because a source
-    // could not be asked.
+    // could not be reached.
     if (deps.act !== 'stop' || next?.outcome !== 'deny') return;
     deps.stop(record.id, graceSeconds).then(
       () =>

@@ -76,19 +76,19 @@ const table: readonly (readonly [
   ],
   ['nothing at all', () => decided([]), 'deny', /no signature was found/],
   [
-    'nothing, where a source could not be asked',
+    'nothing, where a source could not be reached',
     () => decided([], undefined, { unreachable }),
     'undecided',
-    /could not be asked: connection refused/,
+    /could not be reached: connection refused/,
   ],
   [
-    'a bad signature, where a source could not be asked',
+    'a bad signature, where a source could not be reached',
     () => decided([bundle(foreign)], undefined, { unreachable }),
     'undecided',
     /made by another key/,
   ],
   [
-    'a good signature, where a source could not be asked',
+    'a good signature, where a source could not be reached',
     () => decided([bundle(ours)], undefined, { unreachable }),
     'admit',
     /admitted/,

@@ -39,7 +39,7 @@ export interface Collection {
   add(item: EvidenceItem): void;
   /** Records that a source holds more than the limit. */
   overflow(source: string): void;
-  /** Records a source that could not be asked. */
+  /** Records a source that could not be reached. */
   failed(source: string, error: unknown): void;
   /** Returns the items in an order that does not depend on which answer came first. */
   items(): EvidenceItem[];

@@ -19,6 +19,6 @@ export interface SignedAnswer {
   readonly digest?: string;
   /** The service's metadata is available, from this request or an earlier one. */
   readonly known: boolean;
-  /** The code why the answer was refused, or the service could not be asked. */
+  /** The code why the answer was refused, or the service could not be reached. */
   readonly refused?: string;
 }

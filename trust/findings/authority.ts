@@ -14,7 +14,7 @@ export interface CheckedSignature {
 
 /**
  * Combines the signatures found for one authority. The result is yes when at least one counts under the
- * policy's constraints, and `unknown` when none does and a source could not be asked. Each item is a reason
+ * policy's constraints, and `unknown` when none does and a source could not be reached. Each item is a reason
  * of its own, whether it counts or not.
  * @param what the authority in words, such as "a cosign signature by the key k.pub"
  */
@@ -33,7 +33,7 @@ export function evaluateAuthority(
   const counted = findings.filter(({ finding }) => finding.counted);
   const missing = evidence.unreachable.map(({ source, why }): Reason => ({
     counted: false,
-    text: `${source} could not be asked: ${why}`,
+    text: `${source} could not be reached: ${why}`,
     code: 'TRUST_SOURCE_UNREACHABLE',
   }));
   const open = missing.length > 0 || findings.some(({ finding }) => finding.undecided === true);

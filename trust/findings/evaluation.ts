@@ -1,6 +1,6 @@
 import type { Dossier, Reason, RequestedEntitlements } from './types.ts';
 
-/** `unknown` counts as no. It means that a source that could not be asked may hold the missing evidence. */
+/** `unknown` counts as no. It means that a source that could not be reached may hold the missing evidence. */
 export type Answer = 'yes' | 'no' | 'unknown';
 
 export interface Evaluation {

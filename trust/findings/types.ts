@@ -75,8 +75,8 @@ export interface Dossier {
   readonly manifestDigest: string;
   readonly items: readonly EvidenceItem[];
   /**
-   * Sources that could not be asked. If there is one, a missing signature makes the outcome `undecided`, not
-   * `deny`.
+   * Sources that could not be reached. If there is one, a missing signature makes the outcome `undecided`,
+   * not `deny`.
    */
   readonly unreachable: readonly { readonly source: string; readonly why: string }[];
   readonly gatheredAt: string;

@@ -121,7 +121,7 @@ test('a source that cannot be asked makes the verdict undecided, and is named', 
   });
   const verdict = verdictOf(await gatherFixture(host, 'unsigned', p256), p256);
   assert.equal(verdict.outcome, 'undecided');
-  assert.match(explainVerdict(verdict), /referrers of sha256:[0-9a-f]+ could not be asked/);
+  assert.match(explainVerdict(verdict), /referrers of sha256:[0-9a-f]+ could not be reached/);
 });
 
 test('evidence from other sources still counts when a source cannot be asked', async (t) => {

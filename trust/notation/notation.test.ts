@@ -511,7 +511,7 @@ describe('Notary Project signatures', () => {
       ['ocsp-revoked', 'deny', /its OCSP responder says it was revoked/],
       ['crl', 'admit', /its revocation list does not hold it/],
       ['both', 'admit', /its revocation list does not hold it/],
-      ['unreachable', 'undecided', /could not be asked/],
+      ['unreachable', 'undecided', /could not be reached/],
     ] as const)
       it(`${name}: ${outcome} under strict`, async () => {
         const verdict = await decided([await sign(name)], requirement('strict'));

@@ -75,7 +75,7 @@ function judge(requirement: TufRequirement, evidence: Evidence, context: Evaluat
   const notes =
     refused === undefined
       ? []
-      : [{ counted: false, text: `the service could not be asked: ${refused.why}`, code: refused.code }];
+      : [{ counted: false, text: `the service could not be reached: ${refused.why}`, code: refused.code }];
   if (Number.isNaN(found.checkedAt))
     return {
       ...unknown(refused?.code ?? 'TRUST_TUF_MISSING', refused?.why ?? 'nothing is known of it'),

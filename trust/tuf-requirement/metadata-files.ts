@@ -24,7 +24,7 @@ export interface ServiceAnswer {
   readonly firstUse?: string;
   /** The digest that is signed for the tag or the reference: `sha256:…`. */
   readonly digest?: string;
-  /** Why the answer was refused, or the service could not be asked. */
+  /** Why the answer was refused, or the service could not be reached. */
   readonly refused?: { readonly code: TufCode; readonly why: string };
 }
 

@@ -3,9 +3,10 @@ import { isUnavailable } from '../tuf/failure.ts';
 import type { SignedReference } from '../evidence/signed-reference.ts';
 
 /**
- * Replaces the answers of services that could not be asked by their answers from when the image was admitted
- * before. A policy's `onStale` applies to such images only. Nothing is revoked by this: what a service says
- * now, or has said since, must name the same image. Whether the answer is still in force is decided as usual.
+ * Replaces the answers of services that could not be reached by their answers from when the image was
+ * admitted before. A policy's `onStale` applies to such images only. Nothing is revoked by this: an answer
+ * that a service gives now, or has given since, must name the same image. Whether the answer is still in
+ * force is decided as usual.
  */
 export function previousAnswer(signed: SignedReference, before: Dossier | undefined): SignedReference {
   const silent = new Set(

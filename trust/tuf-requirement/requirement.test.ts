@@ -66,7 +66,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         const kept = await here.gather(`${image}:2.0`);
         assert.equal(kept.digest, digestOf(two));
         says(here.decide(kept), 'admit', 'TRUST_TUF_SIGNED');
-        says(here.decide(kept), 'admit', 'TRUST_TUF_UNREACHABLE', /could not be asked/u);
+        says(here.decide(kept), 'admit', 'TRUST_TUF_UNREACHABLE', /could not be reached/u);
         says(here.decide(kept, hours(2)), 'undecided', 'TRUST_TUF_STALE');
       }));
 

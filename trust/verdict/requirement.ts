@@ -67,8 +67,8 @@ function threshold(
   const satisfied = parts.filter((part) => part.answer === 'yes');
   const distinct = distinctSigners(satisfied.map(({ signers = [] }) => signers));
   const open = parts.filter((part) => part.answer === 'unknown').length;
-  // A source that could not be asked may hold another signer's signature for a part when one signer satisfies
-  // two parts.
+  // A source that could not be reached may hold another signer's signature for a part when one signer
+  // satisfies two parts.
   const possible = evidence.unreachable.length > 0 ? satisfied.length + open : distinct + open;
   const least = Math.max(1, count);
   const answer: Answer = distinct >= least ? 'yes' : possible >= least ? 'unknown' : 'no';

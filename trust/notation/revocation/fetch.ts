@@ -42,6 +42,6 @@ export async function askRevocation(
       return `its answer is larger than ${maximumBytes} bytes`;
     if (isHttpError(error) && error.code === 'HTTP_TOO_SLOW')
       return `it did not answer within ${milliseconds} ms`;
-    return `it could not be asked: ${reasonOf(error)}`;
+    return `it could not be reached: ${reasonOf(error)}`;
   }
 }

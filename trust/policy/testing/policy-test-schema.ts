@@ -73,7 +73,7 @@ export const policyTestSchema = {
         index: { type: 'boolean', description: 'The image has an index of platforms.' },
         signed: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/signature' } },
         attested: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/attestation' } },
-        unreachable: { type: 'boolean', description: 'The registry could not be asked for all evidence.' },
+        unreachable: { type: 'boolean', description: 'The registry could not be reached for all evidence.' },
         expect: { enum: ['admit', 'deny', 'undecided'] },
         reason: {
           ...text,
