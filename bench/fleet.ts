@@ -16,7 +16,7 @@ const nodes = 1000;
 const folder = mkdtempSync(join(tmpdir(), 'pc-fleet-bench-'));
 const hex = (text: string): string => createHash('sha256').update(text).digest('hex');
 const start = Date.now() - verdicts * 1000;
-const codes = ['KEY_NO_SIGNATURE', 'SIGNATURE_INVALID', 'NO_RULE'];
+const codes = ['TRUST_REQUIREMENT_UNMET', 'TRUST_SIGNATURE_WRONG', 'TRUST_NO_RULE'];
 
 try {
   const filling = performance.now();

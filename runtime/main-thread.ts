@@ -31,9 +31,13 @@ export function favourMainThread(log: Logger): void {
     // processor, the main thread waits too.
     for (const thread of threads()) if (nameOf(thread) === 'libuv-worker') raiseThreadPriority(nice, thread);
     favourBriefWorkers();
-    makeThreadPrompt();
   } catch (cause) {
     log.info({ cause: reasonOf(cause) }, 'the main thread keeps its normal priority');
+  }
+  try {
+    makeThreadPrompt();
+  } catch (cause) {
+    log.info({ cause: reasonOf(cause) }, 'the main thread has no real-time priority');
   }
 }
 

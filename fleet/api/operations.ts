@@ -62,7 +62,7 @@ const filters = {
   reason: {
     type: 'string',
     pattern: '^[A-Z][A-Z0-9_]{0,63}$',
-    description: 'a code of the reasons, such as `KEY_NO_SIGNATURE`',
+    description: 'a code of the reasons, such as `TRUST_RULE_UNSATISFIED`',
   },
   would: {
     enum: ['deny', 'undecided'],

@@ -37,7 +37,7 @@ export function sysctlController(root = '/proc/sys'): Controller {
     schema: {
       type: 'object',
       description:
-        'Kernel settings by their names, as `sysctl` writes them. A setting that is changed by somebody else is set again. When a name is removed, the value from before is restored. Names below `net`, `user` and `fs.inotify` can be set, and those limits of `fs`, `kernel` and `vm` that neither name a program nor act when they are written.',
+        'Kernel settings by their names, as `sysctl` writes them. A setting that is changed by somebody else is set again. When a name is removed, the value from before is restored. Names below `net`, `user`, `fs.inotify` and `kernel.keys` can be set, and the limits of `fs`, `kernel` and `vm` that neither name a program nor act when they are written.',
       maxProperties: 500,
       propertyNames: { type: 'string', maxLength: 200, pattern: form },
       additionalProperties: { type: ['string', 'integer'], maxLength: 1000 },

@@ -121,17 +121,17 @@ export const ways = {
   },
   BREAK_GLASS_OPEN: {
     effect: 'fail',
-    text: 'A waiver admits what a rule would refuse.',
+    text: '`breakGlass` admits images that a rule would refuse.',
     fix: 'remove `breakGlass` as soon as it is not needed',
   },
   BREAK_GLASS_WITHOUT_END: {
     effect: 'fail',
-    text: 'A waiver lasts longer than 30 days, or forever.',
+    text: 'A `breakGlass` lasts longer than 30 days, or forever.',
     fix: 'set an end in the near future',
   },
   BREAK_GLASS_ENDED: {
     effect: 'note',
-    text: 'A waiver has ended and is still written down.',
+    text: 'A `breakGlass` has ended and is still in the policy.',
     fix: 'remove `breakGlass`',
   },
   LOGS_ONLY: {

@@ -28,7 +28,7 @@ function verdictOf(index: number) {
       {
         counted: !isDenied,
         text: isDenied ? 'no signature of the release key' : 'signed by the release key',
-        code: isDenied ? 'KEY_NO_SIGNATURE' : 'KEY_SIGNED',
+        code: isDenied ? 'TRUST_REQUIREMENT_UNMET' : 'TRUST_SIGNATURE_VALID',
         children: [
           {
             counted: !isDenied,
@@ -41,7 +41,7 @@ function verdictOf(index: number) {
       {
         counted: true,
         text: 'its provenance names https://github.com/example/shop',
-        code: 'STATEMENT_HOLDS',
+        code: 'TRUST_REQUIREMENT_MET',
       },
     ],
   };

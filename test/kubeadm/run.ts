@@ -266,7 +266,7 @@ async function unsignedIsRefused(): Promise<void> {
   await until(
     'the pod has an event with the reason',
     async () => JSON.stringify(itemsOf(await get('/api/v1/namespaces/default/events'))),
-    (text) => /KEY_NO_SIGNATURE|SignatureValidationFailed/u.test(text),
+    (text) => /SignatureValidationFailed/u.test(text),
   );
 }
 
