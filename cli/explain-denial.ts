@@ -48,7 +48,7 @@ export function register(program: Command): void {
       `
 Without a connection it lists what was denied for the pod. The protocol is tcp (the default), udp or sctp; without a port the
 question is about ping. The answer comes from the daemon's records and the kernel's tables; nothing is sent or changed.
-Exits with 0 when the connection is let through, or nothing was denied; 1 when not; 3 when the tables differ from what the daemon made.
+Exits with 0 if the connection is allowed, or nothing was denied; 1 if not; 3 if the table of the network class in the kernel differs from the records.
 
 Examples:
   portcullis explain-denial shop/web --to 10.0.0.5:5432/tcp

@@ -17,9 +17,9 @@ export interface OwnerFlags extends RegistryFlags {
 
 /** Help text of every command that works on one's own collection. */
 export const ownerHelp = `
-Keys are kept encrypted in DIR/private, in the format of the notary command, which may share the folder. The passphrase is taken from
-PORTCULLIS_ROOT_PASSPHRASE, PORTCULLIS_TARGETS_PASSPHRASE, … of the key's role, from PORTCULLIS_PASSPHRASE, from NOTARY_ROOT_PASSPHRASE, …,
-from --passphrase-file, or asked for.`;
+Keys are stored encrypted in DIR/private, in the format of the notary command, which may use the same folder. The passphrase is read from
+--passphrase-file, from PORTCULLIS_ROOT_PASSPHRASE, PORTCULLIS_TARGETS_PASSPHRASE, … for the role of the key, from PORTCULLIS_PASSPHRASE,
+or from NOTARY_ROOT_PASSPHRASE, …; otherwise the command asks for it.`;
 
 /** Adds the options that locate the owner's collections and keys. */
 export function withOwner(command: Command): Command {

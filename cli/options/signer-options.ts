@@ -21,7 +21,7 @@ export interface SignerFlags {
 
 /** Help text on signers, for every command that signs. */
 export const signerHelp = `
-The passphrase of an encrypted key is taken from PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD, from --passphrase-file, or asked for.
+The passphrase of an encrypted key is read from --passphrase-file, from PORTCULLIS_PASSPHRASE or from COSIGN_PASSWORD, or asked for.
 The PIN of a token is read from the file that the URI's pin-source names, or asked for. Without a key (--keyless), the OIDC token of
 GitHub Actions, GitLab (id_tokens: SIGSTORE_ID_TOKEN) or Buildkite identifies the signer, or a token in a file or variable.`;
 
