@@ -58,14 +58,15 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     mkdirSync(other);
     shell(`mount -t tmpfs -o size=8m,mode=0700 tmpfs ${other}`);
     fill(join(other, 'filler'));
-    const threads = loadEngineThreadEarly();
     const start = (): Promise<NetworkEngine> =>
       fixture.engine({ databasePath: join(other, 'network.db'), threads });
     const networkThreads = (): number =>
       readdirSync('/proc/self/task').filter((thread) =>
         readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').startsWith('network.worker'),
       ).length;
-    const before = networkThreads() - 1;
+    // Before another thread starts: it has its name only when it has run.
+    const before = networkThreads();
+    const threads = loadEngineThreadEarly();
     await assert.rejects(start(), { code: 'STORAGE_DISK_FULL' });
     // A lost thread of an engine that has started gets a successor after half a second.
     await new Promise((resolve) => setTimeout(resolve, 1_500));
