@@ -212,6 +212,37 @@ describe('features of runtime handlers', () => {
     assert.match(features.whyNoUserNamespaces, /never/);
   });
 
+  it('a runtime that does not answer in time keeps the features that it had, and none is stored', async () => {
+    const path = join(folder, 'slow');
+    const write = (pauseS: number): void => {
+      writeFileSync(path, `#!/bin/sh\n[ "$1" = --version ] || sleep ${pauseS}\nexec /usr/bin/crun "$@"\n`, {
+        mode: 0o755,
+      });
+      // The same program for the stored features.
+      utimesSync(path, 1, 1);
+    };
+    write(0);
+    const handlers = new Map([['', await open(path)]]);
+    const root = join(folder, 'slow-root');
+    mkdirSync(root);
+    const file = join(root, 'handler-features.json');
+    const log = createLogger({ level: 'silent' });
+    const first = await openFeatureProbe({ ...deps, handlers, root, log });
+    first.begin();
+    assert.equal((await first.of('')).userNamespaces, true);
+    await first.close();
+    // One feature is missing, so the next start probes the runtime again.
+    const stored = readFileSync(file, 'utf8').replace('"idmappedMounts": true', '"idmappedMounts": false');
+    writeFileSync(file, stored);
+    write(3);
+    const second = await openFeatureProbe({ ...deps, handlers, root, log, timeoutMs: 500 });
+    second.begin();
+    assert.equal((await second.of('')).userNamespaces, true);
+    await second.close();
+    assert.equal(readFileSync(file, 'utf8'), stored);
+    assert.deepEqual(readdirSync(join(folder, 'bundles')), [], 'no container of the probe is left');
+  });
+
   it('if layers cannot be mapped, that is the reason for no user namespaces', async () => {
     const unable = { ...deps, checkLayers: () => Promise.reject(new Error('an old file system')) };
     const features = await probeRuntime(await open('/usr/bin/crun'), unable);

@@ -28,12 +28,14 @@ export interface ProbeDeps {
   readonly layers: string;
   /** Throws when this kernel or file system cannot map root file systems. */
   readonly checkLayers: (userNamespace: string) => Promise<void>;
+  /** How long the runtime may take for a container. */
+  readonly timeoutMs?: number;
 }
 
 const range = { hostId: 0, containerId: 0, length: 65_536 };
 /** The ids of the probe's user namespace, which maps them to themselves. */
 export const probeIds = { uids: range, gids: range };
-const timeoutMs = 20_000;
+const usualTimeoutMs = 20_000;
 /** Folders that commonly have mounts below them. They are bound recursively. */
 const mountFolders = ['/dev', '/sys', '/proc', '/run'];
 
@@ -41,11 +43,13 @@ const mountFolders = ['/dev', '/sys', '/proc', '/run'];
  * Probes the features of a runtime. Creates containers with it, and reads the kernel's mount table of their
  * first process from outside. No container is ever started. The probe does not use the runtime's own
  * `features` command, because old runtimes do not have it.
+ * @throws PortcullisError RUNTIME_COMMAND_TIMEOUT if the runtime had no time to answer: then nothing is known
  */
 export async function probeRuntime(handler: RuntimeHandler, deps: ProbeDeps): Promise<HandlerFeatures> {
   const own = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
   const source = mountFolders.find((folder) => mountPointsBelow(own, folder).length > 0);
-  const [plain, timeNamespaces, mapped] = await Promise.all([
+  // Waits for all of them before it fails: a daemon that stops waits only for this.
+  const [plain, timeNamespaces, mapped] = await Promise.allSettled([
     source === undefined
       ? false
       : withContainer(handler, deps, { namespaces: [], mounts: [bind(source, ['rro'])] }, (lines) =>
@@ -54,7 +58,16 @@ export async function probeRuntime(handler: RuntimeHandler, deps: ProbeDeps): Pr
     probeTimeNamespace(handler, deps),
     probeUserNamespace(handler, deps, source),
   ]);
-  return { recursiveReadOnlyMounts: plain, timeNamespaces, ...mapped };
+  return {
+    recursiveReadOnlyMounts: valueOf(plain),
+    timeNamespaces: valueOf(timeNamespaces),
+    ...valueOf(mapped),
+  };
+}
+
+function valueOf<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason;
+  return settled.value;
 }
 
 /**
@@ -82,7 +95,7 @@ async function probeTimeNamespace(handler: RuntimeHandler, deps: ProbeDeps): Pro
     const [program, ...args] = behindRequests(
       inOwnPidNamespace(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]),
     );
-    await runCommand(deps.startProgram, program, args, { timeoutMs });
+    await runCommand(deps.startProgram, program, args, limitsOf(deps));
     // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
     return seen.startsWith('time:') && seen !== ownTime;
@@ -172,7 +185,7 @@ async function withContainer<T>(
     const pidFile = join(bundle, 'pid');
     const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
     const [program, ...words] = behindRequests([handler.path, ...args]);
-    const { exitCode, stderr } = await runCommand(deps.startProgram, program, words, { timeoutMs });
+    const { exitCode, stderr } = await runCommand(deps.startProgram, program, words, limitsOf(deps));
     if (exitCode !== 0) throw new Error(`${handler.path} create: ${stderr.trim().slice(0, 500)}`);
     const pid = Number(await readFile(pidFile, 'utf8'));
     return await look(parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8')), pid);
@@ -180,6 +193,10 @@ async function withContainer<T>(
     await handler.delete(id).catch(() => undefined);
     await rm(bundle, { recursive: true, force: true });
   }
+}
+
+function limitsOf({ timeoutMs = usualTimeoutMs }: ProbeDeps): { readonly timeoutMs: number } {
+  return { timeoutMs };
 }
 
 /** Returns that a feature is missing. @throws the error if the runtime had no time to answer */
