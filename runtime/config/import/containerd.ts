@@ -6,6 +6,7 @@ import {
   levelOf,
   millisecondsOf,
   nriConnections,
+  nriSocket,
   shimHandler,
   shimOf,
   textOf,
@@ -45,7 +46,7 @@ function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   const type = value['runtime_type'];
   if (name.includes('.')) return { left: 'the name of a handler must not contain a dot' };
   const binary = textOf(options['BinaryName']);
-  if (type !== undefined && type !== 'io.containerd.runc.v2') {
+  if (type !== undefined && !/^io\.containerd\.runc\.v\d+$/.test(textOf(type) ?? '')) {
     const path = shimOf(textOf(value['runtime_path']) ?? type);
     return path === undefined
       ? { left: `${JSON.stringify(type)} is not the name of a shim` }
@@ -189,7 +190,7 @@ export const containerdRules: readonly Rule[] = [
     path: ['io.containerd.nri.v1.nri', 'disable'],
     map: (value) => ({ set: { 'nri.enabled': value !== true } }),
   },
-  { path: ['io.containerd.nri.v1.nri', 'socket_path'], map: set('nri.socket') },
+  { path: ['io.containerd.nri.v1.nri', 'socket_path'], map: nriSocket('disable_connections') },
   { path: ['io.containerd.nri.v1.nri', 'plugin_path'], map: set('nri.pluginPath') },
   { path: ['io.containerd.nri.v1.nri', 'plugin_config_path'], map: set('nri.pluginConfigPath') },
   {

@@ -1,6 +1,14 @@
 import type { Mapped, Rule } from './findings.ts';
 import { isTable } from './findings.ts';
-import { durationOf, levelOf, millisecondsOf, nriConnections, shimHandler, textOf } from './values.ts';
+import {
+  durationOf,
+  levelOf,
+  millisecondsOf,
+  nriConnections,
+  nriSocket,
+  shimHandler,
+  textOf,
+} from './values.ts';
 
 const inherent = (note: string) => (): Mapped => ({ inherent: note });
 const left = (note: string) => (): Mapped => ({ left: note });
@@ -240,7 +248,7 @@ export const crioRules: readonly Rule[] = [
   { path: ['metrics', 'metrics_cert'], map: left('metrics are served over plain HTTP: `metrics.address`') },
   { path: ['metrics', 'metrics_key'], map: left('metrics are served over plain HTTP: `metrics.address`') },
   { path: ['nri', 'enable_nri'], map: set('nri.enabled') },
-  { path: ['nri', 'nri_listen'], map: set('nri.socket') },
+  { path: ['nri', 'nri_listen'], map: nriSocket('nri_disable_connections') },
   { path: ['nri', 'nri_plugin_dir'], map: set('nri.pluginPath') },
   { path: ['nri', 'nri_plugin_config_dir'], map: set('nri.pluginConfigPath') },
   {

@@ -170,6 +170,7 @@ describe('the configuration of another runtime', () => {
     const crioText = `[crio.nri]
 enable_nri = true
 nri_disable_connections = true
+nri_listen = "/run/nri.sock"
 nri_plugin_registration_timeout = "5s"
 [crio.runtime.runtimes.kata]
 runtime_type = "vm"

@@ -1,4 +1,5 @@
-import type { Mapped } from './findings.ts';
+import { isTable } from './findings.ts';
+import type { Mapped, Rule } from './findings.ts';
 
 /** Returns the milliseconds of a Go duration (`4h0m0s`) or of a number of seconds; otherwise undefined. */
 function durationMs(value: unknown): number | undefined {
@@ -69,6 +70,18 @@ export function shimHandler(
 /** Converts the setting of an NRI server that refuses plugins which connect by themselves. */
 export function nriConnections(value: unknown): Mapped {
   return value === true ? { set: { 'nri.socket': '' } } : { inherent: 'plugins may connect to `nri.socket`' };
+}
+
+/** Converts the socket of an NRI server, unless the setting `unless` beside it says that it has none. */
+export function nriSocket(unless: string): Rule['map'] {
+  return (value, path, whole) => {
+    const beside = path
+      .slice(0, -1)
+      .reduce<unknown>((table, step) => (isTable(table) ? table[step] : undefined), whole);
+    return isTable(beside) && beside[unless] === true
+      ? { inherent: 'plugins may not connect' }
+      : { set: { 'nri.socket': value } };
+  };
 }
 
 /** Converts a Go duration to a setting in milliseconds. */
