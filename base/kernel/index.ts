@@ -103,6 +103,8 @@ export { connectLoopback, loopbackConnected, openLoopbackSocket } from './socket
 export { setWindowSize } from './processes/terminal.ts';
 export { makeThreadPrompt, raiseThreadPriority } from './processes/priority.ts';
 export { openPipe, openPipes, reapProcess, spawnProcess } from './processes/spawn.ts';
+export { openOutput, openOutputs } from './processes/output.ts';
+export type { CollectedOutput, OutputRoom } from './processes/output.ts';
 export type { Pipe } from './processes/spawn.ts';
 export type { ProcessEnd, SpawnedProcess } from './processes/spawn.ts';
 export { sealedFile } from './files/sealed-file.ts';

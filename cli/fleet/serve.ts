@@ -2,21 +2,25 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../../base/errors/index.ts';
 import { readAccessFile, startFleetService } from '../../fleet/index.ts';
 import type { FleetServiceOptions } from '../../fleet/index.ts';
 import { packageRoot } from '../environment/package-root.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { collect } from '../options/registry-options.ts';
-import { exitCodes, print, run, withOutput } from '../output/output.ts';
-import { untilStopSignal } from '../output/stop-signal.ts';
+import {
+  countOf,
+  misuse,
+  readCertificate,
+  serveUntilStopped,
+  withCertificate,
+} from '../options/server-options.ts';
+import type { CertificateFlags } from '../options/server-options.ts';
+import { run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
-interface ServeFlags {
+interface ServeFlags extends CertificateFlags {
   readonly listen: string;
   readonly data: string;
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
   readonly clientCa?: string;
   readonly tokens?: string;
   readonly keepDays: string;
@@ -42,9 +46,8 @@ export function registerServe(fleet: Command): void {
     .command('serve')
     .description('receive what nodes send (OTLP over HTTP), and serve the API, metrics and alerts')
     .requiredOption('--listen <host:port>', 'where to listen')
-    .requiredOption('--data <folder>', 'folder of the database; created if absent')
-    .option('--tls-cert <file>', 'PEM certificate chain; without it plain HTTP')
-    .option('--tls-key <file>', 'PEM private key of the certificate')
+    .requiredOption('--data <folder>', 'folder of the database; created if absent');
+  withCertificate(command)
     .option('--client-ca <file>', 'PEM certificates of authorities whose client certificates are accepted')
     .option('--tokens <file>', 'digests of the tokens of nodes and readers, as YAML or JSON')
     .addOption(new Option('--keep-days <days>', 'days after which rows are removed').default('400'))
@@ -66,40 +69,36 @@ export function registerServe(fleet: Command): void {
     .action((flags: ServeFlags) => run(flags.output, () => serve(flags)));
 }
 
+const attempted = 'serve the aggregator';
+
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  const stop = untilStopSignal();
-  const service = await startFleetService(options);
-  print(flags.output, { url: service.url }, `serving ${service.url}\n`);
-  await stop;
-  await service.close();
-  return exitCodes.yes;
+  return serveUntilStopped(flags.output, () => startFleetService(options));
 }
 
 async function optionsOf(flags: ServeFlags): Promise<FleetServiceOptions> {
-  const { tlsCert, tlsKey, clientCa, tokens } = flags;
-  if ((tlsCert === undefined) !== (tlsKey === undefined))
-    throw misuse('--tls-cert and --tls-key belong together', 'name both, or neither');
-  if (clientCa !== undefined && tlsCert === undefined)
-    throw misuse('--client-ca needs TLS', 'name --tls-cert and --tls-key');
+  const { clientCa, tokens } = flags;
+  const certificate = await readCertificate(flags, attempted);
+  if (clientCa !== undefined && certificate === undefined)
+    throw misuse(attempted, '--client-ca needs TLS', 'name --tls-cert and --tls-key');
   const text = async (file: string): Promise<string> => (await readInputFile(file)).toString('utf8');
+  const count = (flag: string, value: string): number =>
+    countOf(attempted, flag, value, { most: 10_000_000, example: 400 });
   return {
     listen: flags.listen,
     data: flags.data,
-    keepDays: countOf('--keep-days', flags.keepDays),
-    keepBytes: countOf('--keep-mib', flags.keepMib) * 1024 * 1024,
+    keepDays: count('--keep-days', flags.keepDays),
+    keepBytes: count('--keep-mib', flags.keepMib) * 1024 * 1024,
     forget: flags.forget,
     ...consoleOf(flags),
     onFailure: (error) => process.stderr.write(`portcullis: ${error.message}\n`),
     ...(tokens !== undefined && { access: readAccessFile(tokens, await text(tokens)) }),
-    ...(tlsCert !== undefined &&
-      tlsKey !== undefined && {
-        tls: {
-          certificate: await text(tlsCert),
-          key: await text(tlsKey),
-          ...(clientCa !== undefined && { clientAuthorities: await text(clientCa) }),
-        },
-      }),
+    ...(certificate !== undefined && {
+      tls: {
+        ...certificate,
+        ...(clientCa !== undefined && { clientAuthorities: await text(clientCa) }),
+      },
+    }),
   };
 }
 
@@ -110,24 +109,4 @@ function consoleOf({ console: isWanted }: ServeFlags): Pick<FleetServiceOptions,
   if (existsSync(folder)) return { console: folder };
   process.stderr.write('portcullis: there is no console, because it was not built: npm run build\n');
   return {};
-}
-
-const mostCount = 10_000_000;
-
-function countOf(flag: string, text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1 || count > mostCount)
-    throw misuse(`${flag} is not a number from 1 to ${mostCount}`, 'give a number such as 400');
-  return count;
-}
-
-function misuse(why: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'CLI_MISUSE',
-    kind: 'invalid',
-    attempted: 'serve the aggregator',
-    on: '',
-    why,
-    fix,
-  });
 }

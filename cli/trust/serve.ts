@@ -2,23 +2,28 @@ import { parseJson } from '../../base/json/index.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { startTrustService } from '../../trust/index.ts';
-import type { TrustService, TrustServiceOptions } from '../../trust/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { TrustServiceOptions } from '../../trust/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import { readPem } from '../../base/pem/index.ts';
 import { readInputFile } from '../files/input-file.ts';
-import { exitCodes, print, run, withOutput } from '../output/output.ts';
-import { untilStopSignal } from '../output/stop-signal.ts';
+import {
+  countOf,
+  misuse as misuseOf,
+  readCertificate,
+  serveUntilStopped,
+  withCertificate,
+} from '../options/server-options.ts';
+import type { CertificateFlags } from '../options/server-options.ts';
+import { run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
 /** Upper limit of connections: a process has at most that many descriptors (fs.nr_open). */
 const mostConnections = 1_048_576;
 
-interface ServeFlags {
+interface ServeFlags extends CertificateFlags {
   readonly listen: string;
   readonly data: string;
   readonly keyFile?: string;
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
   readonly authRealm?: string;
   readonly authService?: string;
   readonly authIssuer?: string;
@@ -52,9 +57,8 @@ export function registerServe(trust: Command): void {
     .option(
       '--key-file <file>',
       'key that encrypts the snapshot and timestamp keys in the database; default: DATA/service.key',
-    )
-    .option('--tls-cert <file>', 'PEM certificate chain; without it plain HTTP')
-    .option('--tls-key <file>', 'PEM private key of the certificate')
+    );
+  withCertificate(command)
     .option('--auth-realm <url>', 'where clients get tokens; requires a token from every client')
     .option('--auth-service <name>', 'required audience of tokens (aud)')
     .option('--auth-issuer <name>', 'required issuer of tokens (iss)')
@@ -77,50 +81,34 @@ export function registerServe(trust: Command): void {
     .action((flags: ServeFlags) => run(flags.output, () => serve(flags)));
 }
 
+const attempted = 'serve trust';
+
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  const stop = untilStopSignal();
-  const service: TrustService = await startTrustService(options);
-  print(flags.output, { url: service.url }, `serving ${service.url}\n`);
-  await stop;
-  await service.close();
-  return exitCodes.yes;
+  return serveUntilStopped(flags.output, () => startTrustService(options));
 }
 
 async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
-  const { tlsCert, tlsKey, keyFile, gunPrefix } = flags;
-  if ((tlsCert === undefined) !== (tlsKey === undefined))
-    throw misuse('--tls-cert and --tls-key belong together', 'name both, or neither');
+  const { keyFile, gunPrefix } = flags;
+  const tls = await readCertificate(flags, attempted);
   const uploadBytes = Number(flags.maxUpload);
   if (!Number.isSafeInteger(uploadBytes) || uploadBytes < 1024)
     throw misuse('--max-upload is not a number of bytes', 'give a number such as 104857600');
   const tokens = await tokensOf(flags);
-  const connections = countOf('--max-connections', flags.maxConnections);
-  const connectionsOfAddress = countOf('--max-connections-per-address', flags.maxConnectionsPerAddress);
+  const count = (flag: string, value: string): number =>
+    countOf(attempted, flag, value, { most: mostConnections, example: 4096 });
   return {
     listen: flags.listen,
     data: flags.data,
-    ...{ uploadBytes, connections, connectionsOfAddress },
+    uploadBytes,
+    connections: count('--max-connections', flags.maxConnections),
+    connectionsOfAddress: count('--max-connections-per-address', flags.maxConnectionsPerAddress),
     onFailure: (error) => process.stderr.write(`portcullis: ${error.message}\n`),
-    ...(keyFile === undefined ? {} : { keyFile }),
-    ...(gunPrefix === undefined ? {} : { prefixes: gunPrefix }),
-    ...(tlsCert === undefined || tlsKey === undefined
-      ? {}
-      : {
-          tls: {
-            certificate: (await readInputFile(tlsCert)).toString('utf8'),
-            key: (await readInputFile(tlsKey)).toString('utf8'),
-          },
-        }),
-    ...(tokens === undefined ? {} : { tokens }),
+    ...(keyFile !== undefined && { keyFile }),
+    ...(gunPrefix !== undefined && { prefixes: gunPrefix }),
+    ...(tls !== undefined && { tls }),
+    ...(tokens !== undefined && { tokens }),
   };
-}
-
-function countOf(flag: string, text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1 || count > mostConnections)
-    throw misuse(`${flag} is not a number from 1 to ${mostConnections}`, 'give a number such as 4096');
-  return count;
 }
 
 async function tokensOf(flags: ServeFlags): Promise<TrustServiceOptions['tokens']> {
@@ -165,13 +153,6 @@ function readKeySet(
   throw misuse(`${file} holds no keys`, 'name a JSON Web Key Set: { "keys": [ … ] }');
 }
 
-function misuse(why: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'CLI_MISUSE',
-    kind: 'invalid',
-    attempted: 'serve trust',
-    on: '',
-    why,
-    fix,
-  });
+function misuse(why: string, fix: string): Error {
+  return misuseOf(attempted, why, fix);
 }

@@ -1,4 +1,5 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
+import type { NewNetwork } from '../../cni-plugins/index.ts';
 
 /** A section of a NodeState document. Each one has a controller. */
 export type Section =
@@ -16,18 +17,9 @@ export interface WantedImage {
   readonly namespace: string;
 }
 
-export interface WantedNetwork {
-  readonly name: string;
-  readonly type: 'bridge' | 'ipvlan' | 'macvlan' | 'ptp';
-  readonly subnets: readonly string[];
-  readonly gateways: readonly string[];
-  readonly mtu?: number;
-  readonly link?: string;
-  readonly masquerade: boolean;
+export interface WantedNetwork extends Omit<NewNetwork, 'separated'> {
+  /** As `separated` of a new network. */
   readonly isolation: boolean;
-  readonly internal: boolean;
-  readonly podNamespaces: readonly string[];
-  readonly order: string;
 }
 
 /** A service, with the fields of the document kind Service below its name. */

@@ -7,7 +7,7 @@ import { reachedProcessLimit } from '../cgroups/process-limit.ts';
 import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScope, ExecScopes } from './exec-scope.ts';
-import { openOutputs } from '../processes/output.ts';
+import { openOutputs } from '../../base/kernel/index.ts';
 import type { OciProcess } from './spec.types.ts';
 import { startCommand, takesCgroup } from './start-command.ts';
 import type { ExecTarget } from './start-command.ts';

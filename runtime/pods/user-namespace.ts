@@ -1,12 +1,18 @@
 import { writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
-import { closeFd, isErrno, openPipe, openPipes, sysctlNamespace, writeFd } from '../../base/kernel/index.ts';
-import type { Kernel, Pipe } from '../../base/kernel/index.ts';
+import {
+  closeFd,
+  isErrno,
+  openOutput,
+  openPipe,
+  openPipes,
+  sysctlNamespace,
+  writeFd,
+} from '../../base/kernel/index.ts';
+import type { CollectedOutput, Kernel, Pipe } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import type { IDMapping } from '../cri/contract/contract.types.ts';
-import { openOutput } from '../processes/output.ts';
-import type { Output } from '../processes/output.ts';
 import { hostPingGroups } from './user-namespace-options.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 
@@ -81,7 +87,7 @@ export async function pinUserNamespace(input: {
 }
 
 /** Opens the channels to and from the helper: all of them, or none when one cannot be opened. */
-function openChannels(): { readonly hold: Pipe; readonly ready: Pipe; readonly errors: Output } {
+function openChannels(): { readonly hold: Pipe; readonly ready: Pipe; readonly errors: CollectedOutput } {
   const [hold, ready] = openPipes();
   try {
     return { hold, ready, errors: openOutput({ bytes: 4096 }) };
@@ -171,7 +177,7 @@ function partition(
 }
 
 /** Resolves at the first byte; throws when the helper ends without one, or stays silent. */
-async function heard(echo: Socket, child: Child, errors: Output): Promise<void> {
+async function heard(echo: Socket, child: Child, errors: CollectedOutput): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
     const end = await Promise.race([

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
-import { openOutputs } from './output.ts';
+import { openOutputs } from '../../base/kernel/index.ts';
 
 export interface CommandResult {
   readonly exitCode: number;

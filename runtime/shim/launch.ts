@@ -1,10 +1,9 @@
 import { rm, symlink } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { failure } from '../../base/errors/index.ts';
-import { openPipe, closeFd, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, openOutputs, openPipe, writeFd } from '../../base/kernel/index.ts';
 import { join } from 'node:path';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { openOutputs } from '../processes/output.ts';
 import type { EventSink } from './event-sink.ts';
 import { parseStartAnswer } from './shim-record.ts';
 import type { ShimAddress } from './shim-record.ts';

@@ -39,13 +39,13 @@ export const mutants = checks([
     'entitlements/compile/kernel-entry-points.test.ts',
   ],
   [
-    'cni-plugins/links/rules/rules.ts',
+    'cni-plugins/constant-rules/host-port-rules.ts',
     "['prerouting', ...destinationIsLocal(register(0)), verdict",
     "['prerouting', verdict",
     'cni-plugins/engine/engine.test.ts',
   ],
   [
-    'cni-plugins/plugins/nat/rules.ts',
+    'cni-plugins/constant-rules/host-port-rules.ts',
     "['prerouting', ...destinationIsLocal(register(0)), verdict",
     "['prerouting', verdict",
     'cni-plugins/engine/plugin-traffic.test.ts',

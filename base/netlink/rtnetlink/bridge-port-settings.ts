@@ -43,15 +43,7 @@ export function setPortUp(
     body: Buffer.concat([
       ...target(link),
       ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
-      ...(settings.length === 0
-        ? []
-        : [
-            nested(
-              IFLA_LINKINFO,
-              attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
-              nested(IFLA_INFO_SLAVE_DATA, ...settings),
-            ),
-          ]),
+      ...(settings.length === 0 ? [] : [portAttributes(settings)]),
       ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
     ]),
   };
@@ -69,15 +61,18 @@ export function setPort(
     flags: 0,
     body: Buffer.concat([
       ...target(link),
-      nested(
-        IFLA_LINKINFO,
-        attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
-        nested(
-          IFLA_INFO_SLAVE_DATA,
-          attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
-          attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
-        ),
-      ),
+      portAttributes([
+        attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
+        attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
+      ]),
     ]),
   };
+}
+
+function portAttributes(settings: readonly Buffer[]): Buffer {
+  return nested(
+    IFLA_LINKINFO,
+    attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+    nested(IFLA_INFO_SLAVE_DATA, ...settings),
+  );
 }

@@ -3,11 +3,10 @@ import { access, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { O_RDONLY, closeFd, openFile, sealedFile } from '../../../base/kernel/index.ts';
+import { O_RDONLY, closeFd, openFile, openOutput, sealedFile } from '../../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../../base/reactor/index.ts';
 import { killTree } from './kill-tree.ts';
-import { openOutput } from './output.ts';
-import type { Output } from './output.ts';
+import type { CollectedOutput } from '../../../base/kernel/index.ts';
 
 /**
  * Runs a plugin as a program: starts it, writes its input, reads its output, and kills it when it takes too
@@ -65,8 +64,8 @@ export async function runProgram(
     kill();
   };
   const opened: (() => void)[] = [];
-  const output = (what: string): Output => {
-    const one = openOutput(maxOutput, () => end(`it wrote more than ${maxOutput} ${what}`));
+  const output = (what: string): CollectedOutput => {
+    const one = openOutput({ bytes: maxOutput }, () => end(`it wrote more than ${maxOutput} ${what}`));
     opened.push(one.close);
     return one;
   };
@@ -91,8 +90,8 @@ export async function runProgram(
     await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
     return {
       end: over === undefined ? { exitCode } : { over },
-      stdout: stdout.text(),
-      stderr: stderr.text(),
+      stdout: stdout.bytes().toString('utf8'),
+      stderr: stderr.bytes().toString('utf8'),
     };
   } finally {
     clearTimeout(timer);

@@ -1,11 +1,9 @@
 import {
   counter,
-  destinationIsLocal,
   destinationTranslated,
   differs,
   equals,
   inSet,
-  mapped,
   masked,
   masquerade,
   meta,
@@ -13,7 +11,6 @@ import {
   originalPort,
   payload,
   register,
-  translateDestination,
   verdict,
   interfaceKey,
   be16,
@@ -21,6 +18,7 @@ import {
 import type { Chain, Family, NamedSet, Table } from '../../../base/netlink/index.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
+import { hostPortRules } from '../../constant-rules/host-port-rules.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
 import type { Rules } from './class-rules.ts';
 import { linkGroups } from '../../database/record.ts';
@@ -191,8 +189,6 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
     family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to);
   const port = (to: number): Buffer => payload('transport', 2, 2, to);
   const after = (index: number): number => register(index + width / 4);
-  // Value of the port maps: address, then port.
-  const translate = translateDestination(family, register(0), after(0));
   const multicast =
     family === 'ip'
       ? [masked(register(0), Buffer.of(0xf0)), differs(register(0), Buffer.of(0xe0))]
@@ -235,23 +231,7 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
         counter(),
         verdict('drop'),
       ],
-      ['prerouting', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
-      ['output', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
-      [
-        'host_ports_of',
-        destination(register(0)),
-        meta('l4proto', after(0)),
-        port(after(1)),
-        mapped('host_ports', register(0), register(0)),
-        translate,
-      ],
-      [
-        'host_ports_of',
-        meta('l4proto', register(0)),
-        port(register(1)),
-        mapped('any_host_ports', register(0), register(0)),
-        translate,
-      ],
+      ...hostPortRules(family, { exact: 'host_ports', any: 'any_host_ports' }),
       // The reply to the host itself, or to a pod on the same bridge, must come back this way to be
       // translated again.
       [

@@ -1,17 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import {
-  destinationIsLocal,
   destinationTranslated,
   differs,
   equals,
-  mapped,
   masked,
   masquerade,
   meta,
   originalPort,
   payload,
   register,
-  translateDestination,
   verdict,
   verdictOf,
   addChain,
@@ -25,6 +22,7 @@ import { ipBytes, networkOf } from '../../../base/addresses/index.ts';
 import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
+import { hostPortRules } from '../../constant-rules/host-port-rules.ts';
 
 /**
  * Address translation for attachments of CNI plugins: constant rules in their own tables, one map element per
@@ -53,25 +51,8 @@ function rulesOf(family: IpFamily): Rules {
   const destination = (to: number): Buffer => payload('network', family === 4 ? 16 : 24, width, to);
   const port = (to: number): Buffer => payload('transport', 2, 2, to);
   const after = (index: number): number => register(index + width / 4);
-  const translate = translateDestination(ip, register(0), after(0));
   return [
-    ['prerouting', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
-    ['output', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
-    [
-      'host_ports_of',
-      destination(register(0)),
-      meta('l4proto', after(0)),
-      port(after(1)),
-      mapped(maps.hostPorts, register(0), register(0)),
-      translate,
-    ],
-    [
-      'host_ports_of',
-      meta('l4proto', register(0)),
-      port(register(1)),
-      mapped(maps.anyHostPorts, register(0), register(0)),
-      translate,
-    ],
+    ...hostPortRules(ip, { exact: maps.hostPorts, any: maps.anyHostPorts }),
     // The answer to the host itself, or to a pod of the same subnet, must return through this host to be
     // translated back.
     [

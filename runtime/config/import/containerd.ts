@@ -1,5 +1,5 @@
 import type { Mapped, Rule } from './findings.ts';
-import { isTable } from './findings.ts';
+import { inherent, isTable, left, set } from './findings.ts';
 import { importHosts } from './hosts.ts';
 import {
   durationOf,
@@ -12,11 +12,6 @@ import {
   textOf,
 } from './values.ts';
 
-const inherent = (note: string) => (): Mapped => ({ inherent: note });
-const left = (note: string) => (): Mapped => ({ left: note });
-const set =
-  (setting: string) =>
-  (value: unknown): Mapped => ({ set: { [setting]: value } });
 const folders =
   (setting: string) =>
   (value: unknown): Mapped => ({ set: { [setting]: Array.isArray(value) ? value : [value] } });

@@ -1,5 +1,5 @@
 import type { Mapped, Rule } from './findings.ts';
-import { isTable } from './findings.ts';
+import { inherent, isTable, left, set } from './findings.ts';
 import {
   durationOf,
   levelOf,
@@ -10,11 +10,6 @@ import {
   textOf,
 } from './values.ts';
 
-const inherent = (note: string) => (): Mapped => ({ inherent: note });
-const left = (note: string) => (): Mapped => ({ left: note });
-const set =
-  (setting: string) =>
-  (value: unknown): Mapped => ({ set: { [setting]: value } });
 const policy =
   'write a TrustPolicy (`portcullis policy init`), or convert the policy.json with `portcullis policy import`';
 

@@ -21,6 +21,17 @@ export type Mapped =
   | { readonly inherent: string }
   | { readonly left: string };
 
+/** Maps a key that applies without a setting, whatever its value. */
+export const inherent = (note: string) => (): Mapped => ({ inherent: note });
+
+/** Leaves a key out, whatever its value. */
+export const left = (note: string) => (): Mapped => ({ left: note });
+
+/** Maps a value to a setting without a change. */
+export const set =
+  (setting: string) =>
+  (value: unknown): Mapped => ({ set: { [setting]: value } });
+
 export interface Rule {
   /** The key's path, matched at its end; `*` matches any one component. */
   readonly path: readonly string[];

@@ -1,9 +1,10 @@
 import { Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { closeFd, openPipe } from '../../base/kernel/index.ts';
+import { closeFd } from '../files/files.ts';
+import { openPipe } from './spawn.ts';
 
 /** A pipe that collects the output of a child. */
-export interface Output {
+export interface CollectedOutput {
   /** The end for the child. `closeWrite` closes our copy once the child has it. */
   readonly write: number;
   closeWrite(): void;
@@ -22,15 +23,21 @@ export interface OutputRoom {
  * Opens a pipe for the output of a child.
  * @param room limits the bytes that are kept; further output is read and dropped, so that the child does not
  * stall
+ * @param full called once when the first byte is dropped
  */
-export function openOutput(room: OutputRoom): Output {
+export function openOutput(room: OutputRoom, full?: () => void): CollectedOutput {
   const pipe = openPipe();
   const socket = new Socket({ fd: pipe.read, readable: true, writable: false });
   const chunks: Buffer[] = [];
   let writeOpen = true;
   let received = 0;
+  let isFull = false;
   socket.on('data', (chunk: Buffer) => {
     received += 1;
+    if (chunk.length > room.bytes && !isFull) {
+      isFull = true;
+      full?.();
+    }
     if (room.bytes <= 0) return;
     const kept = chunk.subarray(0, room.bytes);
     chunks.push(kept);
@@ -63,8 +70,14 @@ export function openOutput(room: OutputRoom): Output {
   };
 }
 
-/** Opens two outputs, or none if the second cannot be opened. */
-export function openOutputs(first: OutputRoom, second: OutputRoom): readonly [Output, Output] {
+/**
+ * Opens two outputs, or none if the second cannot be opened.
+ * @throws KERNEL_<ERRNO>
+ */
+export function openOutputs(
+  first: OutputRoom,
+  second: OutputRoom,
+): readonly [CollectedOutput, CollectedOutput] {
   const output = openOutput(first);
   try {
     return [output, openOutput(second)];
