@@ -37,17 +37,17 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
     const { digest, size } = descriptor;
     const task: Task = { attempted: 'fetch blob', on: `${session.host}/${session.repository}@${digest}` };
     const split = splitDigest(digest);
-    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is not a digest');
+    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'it is not a digest');
     const hash = startDigest(split.algorithm);
     let seen = 0;
     for await (const chunk of begun ?? []) {
       if (signal?.aborted === true)
-        throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', {
+        throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller cancelled the request', {
           cause: signal.reason,
         });
       seen += chunk.length;
       if (seen > size)
-        throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor says', descriptor);
+        throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor states', descriptor);
       hash.update(chunk);
     }
     const until = performance.now() + transferMs(size - seen);
@@ -99,7 +99,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
             if (seen > size)
               throw wrongSize(
                 task,
-                `${host} sends more than the ${size} bytes of its descriptor`,
+                `${host} sent more than the ${size} bytes that the descriptor states`,
                 descriptor,
               );
             hash.update(chunk);
@@ -111,7 +111,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
         }
       }
       if (seen !== size)
-        throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes of its descriptor`, {
+        throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes that the descriptor states`, {
           digest,
           size,
           seen,
@@ -155,7 +155,7 @@ async function requestPart(
   const ranged = seen > 0 && answer.status === 206;
   if (seen > 0 && answer.status === 416) {
     await answer.discard();
-    throw wrongSize(task, `${answer.url.host} has no bytes behind the first ${seen}`, descriptor);
+    throw wrongSize(task, `${answer.url.host} has no bytes after the first ${seen}`, descriptor);
   }
   if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
   refuseHtml(answer, task);
@@ -165,7 +165,7 @@ async function requestPart(
     throw distributionError(
       'DISTRIBUTION_BAD_ANSWER',
       task,
-      `${answer.url.host} answers with another range than the one requested`,
+      `${answer.url.host} returned another range than the requested one`,
     );
   }
   const announced = answer.length;

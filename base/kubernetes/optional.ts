@@ -135,6 +135,6 @@ const notServed = (version: string, resource: string, other: string): Portcullis
     kind: 'unimplemented',
     attempted: `follow ${resource} of the API server`,
     on: `${version}/${resource}`,
-    why: `the API server has ${resource} in the version ${other}, and no longer in this one`,
-    fix: 'serve this version in the CustomResourceDefinition too, or update Portcullis to one that reads the other',
+    why: `the API server has ${resource} in the version ${other}, but no longer in this version`,
+    fix: 'serve this version in the CustomResourceDefinition too, or update Portcullis to a release that reads the other version',
   });

@@ -36,7 +36,7 @@ function load(): typeof Koffi {
       kind: 'unavailable',
       attempted: 'load',
       on: name,
-      why: `what was asked calls native code, which is not installed here: ${reasonOf(cause).split('\n', 1)[0] ?? ''}`,
+      why: `this operation needs native code, which is not installed here: ${reasonOf(cause).split('\n', 1)[0] ?? ''}`,
       fix: 'run it on Linux on x86-64 or arm64, and install the package with its optional dependencies',
       cause,
     });

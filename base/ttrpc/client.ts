@@ -95,9 +95,14 @@ export function createTtrpcClient(
       });
     if (end !== undefined) throw end;
     if (signal?.aborted === true)
-      throw fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled', 'try again');
+      throw fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled the call', 'try again');
     if (calls.size >= mostCalls || connection.congested())
-      throw fails('TTRPC_BUSY', 'exhausted', `${calls.size} calls wait for its answer`, 'try again later');
+      throw fails(
+        'TTRPC_BUSY',
+        'exhausted',
+        `${calls.size} calls are waiting for its answer`,
+        'try again later',
+      );
     const data = requestCodec.encode({
       service: method.service,
       method: method.name,
@@ -124,7 +129,7 @@ export function createTtrpcClient(
         )
       : undefined;
     const cancel = (): void =>
-      reject(fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled', 'try again'));
+      reject(fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled the call', 'try again'));
     signal?.addEventListener('abort', cancel, { once: true });
     connection.send(id, frameType.request, data);
     try {

@@ -56,9 +56,9 @@ export async function requireTag(
   if (found?.digest === digest || (found === undefined && expected === 'free')) return;
   throw new Error(
     expected === 'free'
-      ? `publish ${reference}: the tag exists and means ${found?.digest}, but this release is ${digest}; ` +
+      ? `publish ${reference}: it exists and points to ${found?.digest}, but this release is ${digest}; ` +
           'a published version never changes: release a new version'
-      : `publish ${reference}: the tag means ${found?.digest ?? 'nothing'} after ${digest} was pushed; ` +
+      : `publish ${reference}: the tag points to ${found?.digest ?? 'nothing'} after ${digest} was pushed; ` +
           'somebody else published or deleted it at the same time: find out who, and publish a new version',
   );
 }

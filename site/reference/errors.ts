@@ -311,7 +311,7 @@ export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
       .sort(([a], [b]) => (a < b ? -1 : 1));
     const intro =
       'A failure ends with its code in brackets. Codes are stable. `…` stands for a value that is known only when the failure occurs. ' +
-      'Where a part is not listed here, the message itself states it.';
+      'If a part is not listed here, the message itself states it.';
     return {
       name,
       title,

@@ -82,7 +82,7 @@ const mostWaiting = 4096;
 function unixAddress(path: string, call: string): Buffer {
   const name = Buffer.from(cString(path, call), 'utf8');
   if (name.length > 107)
-    throw kernelError('ENAMETOOLONG', call, path, 'a unix socket path holds 107 bytes at most');
+    throw kernelError('ENAMETOOLONG', call, path, 'the path of a unix socket has at most 107 bytes');
   const address = Buffer.alloc(2 + name.length + 1); // struct sockaddr_un
   address.writeUInt16LE(AF_UNIX, 0);
   name.copy(address, 2);

@@ -120,7 +120,7 @@ function alone<Result>(root: string, run: () => Result): Result {
       throw new PortcullisError({
         ...{ code: 'NODE_INSTALL_BUSY', kind: 'unavailable' },
         ...{ attempted: 'change the installation on the node', on: home },
-        why: 'another installer changes it',
+        why: 'another installer is changing it',
         fix: 'wait until the other installer has ended: the kubelet tries again',
       });
     return run();
