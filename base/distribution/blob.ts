@@ -19,7 +19,7 @@ import type { RegistryRepository } from './types.ts';
  */
 const leastProgress = 16 * 1024;
 
-/** An answer that holds the rest of a blob, behind bytes that are here already. */
+/** An answer with the rest of a blob, after the bytes that were received before. */
 interface Part {
   readonly answer: HttpAnswer;
   /** The server sent the blob from its beginning: it does not support ranges. */
@@ -28,8 +28,8 @@ interface Part {
 
 /**
  * Implements the fetching of blobs: distribution-spec §"Pulling blobs". If a connection breaks, the rest is
- * requested over another one (RFC 9110, section 14). One hash covers all bytes that are here, so that neither
- * If-Range nor a server's word for them is needed.
+ * requested over another one (RFC 9110, section 14). One hash covers all received bytes, so that neither
+ * If-Range nor a statement of the server about them is needed.
  * @param attempts how many attempts without progress are made
  */
 export function createBlob(session: Session, attempts: number): RegistryRepository['blob'] {
@@ -126,7 +126,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
 }
 
 interface PartRequest {
-  /** The number of bytes that are here already. */
+  /** The number of bytes that were received so far. */
   readonly seen: number;
   /** The end of the transfer, in milliseconds of performance.now(). */
   readonly until: number;
@@ -135,7 +135,7 @@ interface PartRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Requests the bytes of a blob that are not here, and checks which bytes the answer announces. */
+/** Requests the bytes of a blob that were not received yet, and checks which bytes the answer announces. */
 async function requestPart(
   session: Session,
   task: Task,

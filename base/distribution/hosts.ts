@@ -26,7 +26,7 @@ export function createHostRules(
     isLoopback(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
 
   return {
-    /** Returns whether `url` may be requested at all: https, or plain HTTP to such a host. */
+    /** Returns whether `url` may be requested: https, or plain HTTP to such a host. */
     mayAsk: (url: URL): boolean =>
       url.protocol === 'https:' || (url.protocol === 'http:' && plainHttpAllowed(url)),
 

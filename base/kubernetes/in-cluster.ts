@@ -7,7 +7,7 @@ import { tlsCertificates } from '../pem/index.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
-/** Where the API is, and as whom it is asked. */
+/** The address of the API, and the identity of its client. */
 export interface ApiPlace {
   /** Absent: as a pod, with the token of its service account. */
   readonly kubeconfig?: string;

@@ -21,7 +21,7 @@ export function koffi(): typeof Koffi {
   return (loaded ??= unterminated(load));
 }
 
-/** Node's codes for a package that is not there, or is for another platform. */
+/** Node's codes for a package that is not installed, or is for another platform. */
 const absent: ReadonlySet<unknown> = new Set(['MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED']);
 
 function load(): typeof Koffi {

@@ -12,7 +12,7 @@ import type { Metadata, TtrpcMethod } from './messages.ts';
 export interface CallOptions {
   /** How long the peer may take. `Infinity`: as long as the connection lasts. Default: 10 seconds. */
   readonly timeoutMs?: number;
-  /** Ends the waiting. ttrpc cannot tell the peer, so that the call may still take effect there. */
+  /** Cancels the call. ttrpc cannot notify the peer, so that the call may still take effect there. */
   readonly signal?: AbortSignal;
   readonly metadata?: Metadata;
 }
@@ -51,7 +51,7 @@ const longestReason = 2_000;
 
 /**
  * Creates the client end of a ttrpc connection (containerd/ttrpc, PROTOCOL.md 1.0: unary calls). A response
- * to a call that nobody waits for any more is dropped.
+ * to a call that has already ended is dropped.
  * @param stream an open connection; it belongs to the client from now on
  */
 export function createTtrpcClient(

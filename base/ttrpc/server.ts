@@ -53,7 +53,7 @@ export function ttrpcHandler<Request, Response>(
 export interface ServerOptions extends ConnectionOptions {
   /** Maximum number of calls at a time. At this number the server stops reading. Default: 64. */
   readonly mostCalls?: number;
-  /** Maximum time for a call. A shorter deadline of the client holds. Default: 30 seconds. */
+  /** Maximum time for a call. A shorter deadline of the client has precedence. Default: 30 seconds. */
   readonly callTimeoutMs?: number;
 }
 

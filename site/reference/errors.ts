@@ -295,7 +295,7 @@ export interface ErrorPage {
   readonly text: string;
 }
 
-/** Returns the codes of which nothing is known but where they are reported. */
+/** Returns the codes of which only the reporting files are known. */
 export function unexplainedCodes(codes: ReadonlyMap<string, Declared>): string[] {
   const hasText = ({ why, fix }: Case): boolean => known(why) || known(fix);
   return [...codes].flatMap(([code, { cases }]) =>

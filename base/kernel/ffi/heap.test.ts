@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { programMappings } from './heap.ts';
 
 /**
- * Allocates 64 blocks of 1 MiB and prints by how many MiB the heap of the C library grew. The process is one
- * of its own, because glibc adapts its thresholds to all that went before.
+ * Allocates 64 blocks of 1 MiB and prints by how many MiB the heap of the C library grew. It runs in a
+ * separate process, because glibc adapts its thresholds to earlier allocations.
  */
 const program = (fixed: boolean): string => `
   import { readFileSync } from 'node:fs';

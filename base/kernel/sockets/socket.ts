@@ -108,7 +108,7 @@ export function send(fd: number, data: Uint8Array, flags = 0): number {
 
 /**
  * Calls recv(2) into `buffer`. Returns the number of bytes; 0 is the end; more than the buffer holds only
- * with MSG_TRUNC. EAGAIN if nothing is there.
+ * with MSG_TRUNC. EAGAIN if no data is waiting.
  */
 export function recv(fd: number, buffer: Uint8Array, flags = 0): number {
   return uninterrupted(() => c.recv(fd, buffer, buffer.length, flags), 'recv', `fd ${fd}`);

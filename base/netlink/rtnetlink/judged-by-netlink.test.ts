@@ -12,7 +12,7 @@ import * as routes from './routes.ts';
 import type { Request } from '../protocol/socket.ts';
 import { encodeMessages, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST } from '../protocol/wire.ts';
 
-/** The npm package netlink has a codec of its own, which reads the messages that ours writes. */
+/** The npm package netlink has its own codec, which reads the messages that ours writes. */
 
 const mac = Buffer.from('02005e005301', 'hex');
 const podMac = Buffer.from('02005e005302', 'hex');

@@ -27,7 +27,10 @@ const { values, positionals } = parseArgs({
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
-/** Returns systemctl of the host. It ends the access to this container: the process changes its root. */
+/**
+ * Returns a function that runs systemctl of the host. The process changes its root, and loses access to the
+ * files of this container.
+ */
 function enterSystemd(host: string): (...words: readonly string[]) => number {
   const library = koffi().load('libc.so.6');
   const chroot = library.func('int chroot(const char *path)') as (path: string) => number;
@@ -91,7 +94,7 @@ function hasSystemd(): boolean {
   return existsSync(insideHost(values.host, '/run/systemd/system'));
 }
 
-/** Until the pod is ended. */
+/** Waits until the pod is ended. */
 async function hold(): Promise<void> {
   const timer = setInterval(() => undefined, 2 ** 30);
   await new Promise((resolve) => {
