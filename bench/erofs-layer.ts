@@ -23,7 +23,7 @@ import { createJobCell, createWorkClock } from '../runtime/images/unpack/work-cl
 
 /**
  * `sh packaging/node bench/erofs-layer.ts [rounds]`: the time until one layer is durable, as a layer file and
- * as a folder, in turns, each in a process of its own. Needs 15 GB in TMPDIR.
+ * as a folder, in turns, each in a separate process. Needs 15 GB in TMPDIR.
  */
 const archives = [
   { name: '905 MB, 12,000 files', files: 12_000, bytes: 905_000_000 },

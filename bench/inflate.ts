@@ -14,8 +14,8 @@ import { byStream } from '../runtime/images/unpack/decompress.ts';
 
 /**
  * `sh packaging/node bench/inflate.ts [rounds [file.tar]]`: processor time, time and memory to inflate and
- * hash one archive, each way in a process of its own, in turns. Without a file it writes an archive of 300
- * MB. Needs 1 GB in TMPDIR.
+ * hash one archive, each way in a separate process, in turns. Without a file it writes an archive of 300 MB.
+ * Needs 1 GB in TMPDIR.
  */
 const chunkSize = 256 * 1024;
 const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighWaterMark: 2 * chunkSize };

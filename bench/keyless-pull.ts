@@ -71,7 +71,7 @@ try {
   };
   for (let round = 0; round < rounds; round += 1) {
     const turns = [() => timed('open', open), () => timed('keyless', keyless)];
-    // The order alternates, so that going first gains or loses nothing over all rounds.
+    // The order alternates, so that it has no effect over all rounds which one is first.
     for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
   }
   const differences = keyless.map((one, index) => one - (open[index] ?? 0));

@@ -1,8 +1,9 @@
 /**
- * `npm run bench:policy-rules [-- --trips N]`: what the rules of peers of a pod cost its packets. A pod sends
- * datagrams to another one, each after the answer to the last, while the rules of its profile grant many
- * ports. Single ports are looked up by protocol and port. Port ranges are the comparison: their rules are
- * tried one after the other, as all rules were before. Runs in its own namespaces and needs no other program.
+ * `npm run bench:policy-rules [-- --trips N]`: measures the cost of rules about peers of a pod for its
+ * packets. A pod sends datagrams to another one, each after the answer to the last, while the rules of its
+ * profile grant many ports. Single ports are looked up by protocol and port. Port ranges are the comparison:
+ * their rules are tried one after the other, as all rules were before. Runs in its own namespaces and needs
+ * no other program.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';

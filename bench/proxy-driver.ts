@@ -54,10 +54,7 @@ for (const { id } of (await direct.runtime.listPodSandbox({})).items)
 direct.close();
 await close();
 
-/**
- * In turns, so that what else the machine does affects both alike. Both have warmed up before their times
- * count.
- */
+/** Measures in turns, so that other load of the machine affects both alike. Both are warmed up first. */
 async function compare(
   name: string,
   rounds: number,

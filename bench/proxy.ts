@@ -1,7 +1,7 @@
 /**
- * `npm run bench:proxy`: what `portcullis proxy` adds to each call. One client
- * calls a runtime by itself and through the proxy, in turns, in one run. Needs `test/peers/get images
- * containerd runc`.
+ * `npm run bench:proxy`: measures the time that `portcullis proxy` adds to each call. One client calls a
+ * runtime by itself and through the proxy, in turns, in one run. Needs `test/peers/get images containerd
+ * runc`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';

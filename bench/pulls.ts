@@ -44,7 +44,7 @@ try {
     const times: [number[], number[]] = [[], []];
     const processor: [number[], number[]] = [[], []];
     for (let round = -1; round < rounds; round += 1) {
-      // The order alternates, so that going first gains or loses nothing over all rounds.
+      // The order alternates, so that it has no effect over all rounds which one is first.
       const order = round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const);
       for (const which of order) {
         const { pid, image } = runtimes[which];

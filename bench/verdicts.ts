@@ -50,7 +50,7 @@ async function main(): Promise<void> {
     const peer = cosignMs();
     console.log(
       peer === undefined
-        ? 'cosign is not there (test/peers/get cosign)'
+        ? 'cosign is not installed (test/peers/get cosign)'
         : `cosign version, the start of an exec'd verifier alone   ${peer.toFixed(0)} ms`,
     );
     console.log(

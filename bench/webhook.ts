@@ -1,6 +1,6 @@
 /**
  * `npm run bench:webhook [-- --rate N --seconds N]`: sends reviews to one replica of the admission webhook, a
- * process of its own, over TLS, at a steady rate and without waiting for earlier answers. Checks each answer,
+ * separate process, over TLS, at a steady rate and without waiting for earlier answers. Checks each answer,
  * and prints the time from the request to the whole answer.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -50,7 +50,7 @@ describe('the package', () => {
   });
 
   for (const command of ['quickstart', 'doctor', 'daemon', 'sign', 'verify', 'policy']) {
-    it(`${command} --help says how, with an example`, () => {
+    it(`${command} --help shows its usage`, () => {
       const { status, text } = portcullis(command, '--help');
       assert.equal(status, 0, text);
       assert.match(text, new RegExp(`Usage: portcullis ${command}`));
@@ -67,7 +67,7 @@ describe('the package', () => {
     assert.ok('ready' in (JSON.parse(text) as object));
   });
 
-  it('holds the seeds of sigstore that the installed package has', () => {
+  it('contains the sigstore seeds of the installed package', () => {
     const seeds = JSON.parse(
       readFileSync(join(repository, 'node_modules/@sigstore/tuf/seeds.json'), 'utf8'),
     ) as Record<string, { 'root.json': string }>;
@@ -85,7 +85,7 @@ describe('the package', () => {
     assert.match(found, new RegExp(`^TUF root ${version}, .*${expires.slice(0, 10)}`));
   });
 
-  it('follows a TUF repository: modules that are imported on demand are there', async (t) => {
+  it('reads a TUF repository, with modules that are imported on demand', async (t) => {
     const tuf = await serveTufRepository(t);
     tuf.publish(2);
     const root = join(folder, 'root.json');
@@ -105,7 +105,7 @@ describe('the package', () => {
     assert.equal(code, 0);
   });
 
-  it('holds every Worker', () => {
+  it('contains every Worker', () => {
     const workers = globSync(
       '{base,trust,entitlements,cni-plugins,fleet,admission,runtime,node}/**/*.worker.ts',
       {
@@ -136,7 +136,7 @@ describe('the package', () => {
     });
   }
 
-  it('has no fault point, and ignores the variable that gives orders to one', () => {
+  it('has no fault point, and ignores the variable that controls fault points', () => {
     const control = createFaultControl(join(folder, 'faults'));
     const write = (name: string, environment: Readonly<Record<string, string>>): number | null => {
       control.give({ mode: 'fault', fault: readFault('main/fs.writeFile#1=error:ENOSPC') });
@@ -187,7 +187,7 @@ describe('the package', () => {
       );
     });
 
-    it('has the licence of each bundled package, also of one that only another package brings', () => {
+    it('has the licence of each bundled package, also of indirect dependencies', () => {
       const text = readFileSync(join(unpacked, 'THIRD-PARTY-NOTICES'), 'utf8');
       const named = [...text.matchAll(/^={80}\n(\S+) (\S+)\nLicence: (.+)\n\n/gmu)].map(([, name]) => name);
       for (const name of ['undici', 'yaml', '@bufbuild/protobuf', '@grpc/proto-loader', 'streamx'])
@@ -228,7 +228,7 @@ describe('the package', () => {
     });
   });
 
-  it('has everything its manifest names', () => {
+  it('contains everything that its manifest names', () => {
     for (const path of ['packaging/bin/portcullisd', 'packaging/prepare', 'LICENSE', 'docs/architecture.md'])
       assert.ok(existsSync(join(folder, 'package', path)), path);
   });

@@ -8,7 +8,7 @@ import { linkedFiles, withoutMissingLinks } from './links.ts';
 import { bundledPackages, isAllowed, notices } from './notices.ts';
 
 describe('the notices of bundled packages', () => {
-  it('are of the packages that esbuild bundled, each copy by its version, and of no other', async () => {
+  it('list exactly the packages that esbuild bundled, each copy with its version', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-notices-'));
     try {
       const plant = (path: string, version: string, main: string): void => {
@@ -86,14 +86,14 @@ describe('the notices of bundled packages', () => {
 describe('the links of the documents in the package', () => {
   const exists = (path: string): boolean => path === 'docs/policy.md';
 
-  it('stay where the file is in the package, and where they are URLs or headings', () => {
+  it('are kept if they lead to a file in the package, a URL or a heading', () => {
     const text =
       'See [policies](policy.md#rules), [the site](https://example.com/a.md) and [below](#below).\n';
     assert.equal(withoutMissingLinks('docs/tuf.md', text, exists), text);
     assert.deepEqual(linkedFiles('docs/tuf.md', text), ['docs/policy.md']);
   });
 
-  it('become text and a path where the file is not in the package', () => {
+  it('become text and a path if the file is not in the package', () => {
     const text = 'Read [daemon.ts](../runtime/daemon.ts#L3) and [runtime/](../runtime/).\n';
     const changed = withoutMissingLinks('docs/architecture.md', text, exists);
     assert.match(

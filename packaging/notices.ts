@@ -14,7 +14,10 @@ export interface BundledPackage {
   readonly text: string;
 }
 
-/** SPDX ids of the licences that a bundled package may have: all of them permit to ship it with its text. */
+/**
+ * SPDX ids of the licences that a bundled package may have: all of them permit shipping the package with its
+ * text.
+ */
 export const allowedLicenses: readonly string[] = [
   'Apache-2.0',
   'BSD-2-Clause',

@@ -210,7 +210,7 @@ describe('the npm package in a pipeline', () => {
     },
   );
 
-  it('a system without /proc and native code, where PATH holds Node alone: signs with a key and an identity', async () => {
+  it('signs with a key and an identity on a system without /proc and native code, with only Node in PATH', async () => {
     const bin = join(folder, 'bin-alone');
     mkdirSync(bin);
     symlinkSync(process.execPath, join(bin, 'node'));

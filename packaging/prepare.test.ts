@@ -90,7 +90,7 @@ describe('packaging/prepare', () => {
     assert.deepEqual(readdirSync(join(clone, 'cache')), ['debian']);
   };
 
-  it('another user than root: one message that names root and each missing thing, and nothing is touched', () => {
+  it('a user other than root: one message names root and each missing thing, and nothing is changed', () => {
     npm('exit 1');
     const { status, text } = prepare({}, nobody);
     assert.equal(status, 2);
@@ -104,7 +104,7 @@ describe('packaging/prepare', () => {
     { release: 'fedora', name: 'Fedora Linux 44' },
     { release: 'bullseye', name: 'Debian GNU/Linux 11 (bullseye)' },
   ]) {
-    it(`${name}: one message that says where to get each missing thing, and nothing is touched`, () => {
+    it(`${name}: one message says where to get each missing thing, and nothing is changed`, () => {
       npm('exit 1');
       rmSync(join(clone, 'cache/debian/usr/bin/docker-registry'));
       const { status, text } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, release) });
@@ -117,7 +117,7 @@ describe('packaging/prepare', () => {
     });
   }
 
-  it('an npm that cannot read the lock file is named', () => {
+  it('reports an npm that cannot read the lock file', () => {
     npm('exit 1', '6.14.4');
     const { status, text } = prepare();
     assert.equal(status, 2);
@@ -125,7 +125,7 @@ describe('packaging/prepare', () => {
     untouched();
   });
 
-  it('a failing npm: its own message, what to do, and no mark that the tree is complete', () => {
+  it('a failing npm: shows its message and what to do, and does not mark the tree as complete', () => {
     npm('mkdir -p node_modules; echo "npm ERR! network" >&2; exit 1');
     const { status, text } = prepare();
     assert.equal(status, 1);
@@ -135,7 +135,7 @@ describe('packaging/prepare', () => {
     untouched();
   });
 
-  it('interrupted: cleans up after itself, and the next run begins again', async () => {
+  it('interrupted: removes its temporary files, and the next run starts again', async () => {
     npm('mkdir -p node_modules; sleep 30');
     const child = spawn('dash', [join(clone, 'packaging/prepare')], {
       env: environment(),
@@ -159,7 +159,7 @@ describe('packaging/prepare', () => {
     assert.match(readFileSync(npmLog, 'utf8'), /^ci .*--ignore-scripts/m);
   });
 
-  it('packages: any user on any Linux gets the npm packages, and nothing else is asked for', () => {
+  it('packages: installs only the npm packages, for any user on any Linux', () => {
     const before = readFileSync(join(clone, 'package-lock.json'));
     rmSync(join(clone, 'node_modules'), { recursive: true });
     npm(layOutTree());
@@ -194,7 +194,7 @@ describe('packaging/prepare', () => {
     assert.equal(existsSync(npmLog), false);
   });
 
-  it('a lock file that changed: installs again', () => {
+  it('a changed lock file: installs again', () => {
     writeFileSync(
       join(clone, 'package-lock.json'),
       '{ "packages": { "": {}, "node_modules/new": { "version": "1.0.0" } } }',
@@ -204,7 +204,7 @@ describe('packaging/prepare', () => {
     assert.match(readFileSync(npmLog, 'utf8'), /^ci /m);
   });
 
-  it('a lock file that changed together with the tree: installs nothing', () => {
+  it('a lock file that was changed together with the tree: installs nothing', () => {
     const packages = {
       '': {},
       'node_modules/new': { version: '2.0.0' },
@@ -278,7 +278,7 @@ describe('the launchers', () => {
     assert.deepEqual(started.malloc.toSorted(), ['MALLOC_ARENA_MAX=1']);
   });
 
-  it('give the trust service its memory settings, and other commands of trust none', () => {
+  it('give the trust service its memory settings, but not other commands of trust', () => {
     const command = install(join(folder, 'trust'), join(folder, 'trust/node_modules'));
     const serving = launch(command, ['trust', 'serve', '--listen', ':4443']);
     assert.deepEqual(serving.argv, ['trust', 'serve', '--listen', ':4443']);
@@ -298,7 +298,7 @@ describe('the launchers', () => {
     return { command, env: { PATH: bin, NODE_COMPILE_CACHE: join(folder, 'compiled') } };
   }
 
-  it('run by the Node of npm, where the pinned one is not installed', () => {
+  it('run with the Node of npm if the pinned Node is not installed', () => {
     const { command, env } = installBare('found', 'v22.19.0');
     const run = spawnSync(command, ['verify', 'a b'], { encoding: 'utf8', env });
     assert.equal(run.status, 0, run.stderr);
@@ -322,7 +322,7 @@ describe('the launchers', () => {
       );
     });
 
-  it('report a missing Node, and never start the daemon with another than the pinned one', () => {
+  it('report a missing Node, and start the daemon only with the pinned Node', () => {
     const { command, env } = installBare('bare');
     const run = spawnSync(command, [], { encoding: 'utf8', env });
     assert.equal(run.status, 4);

@@ -34,7 +34,7 @@ export const later = (dossier: Dossier, policy: TrustPolicy): Verdict =>
 export const wrong: Verdict['outcome'] = 'maybe';
 `;
 
-test('portcullis/trust has types of its own, which need no package that is not installed', () => {
+test('the types of portcullis/trust need no package that is not installed', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-types-'));
   try {
     const common: ts.CompilerOptions = {

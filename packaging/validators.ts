@@ -88,8 +88,8 @@ export const generatedValidators: Plugin = {
 };
 
 /**
- * Writes a CommonJS module for each schema into the folder of the bundle. Each is a file of its own, because
- * V8 keeps the text of all code in a file that it has loaded.
+ * Writes a CommonJS module for each schema into the folder of the bundle. Each is a separate file, because V8
+ * keeps the text of all code in a file that it has loaded.
  */
 export async function writeValidators(folder: string): Promise<Metafile> {
   const results = await Promise.all(

@@ -97,7 +97,7 @@ export function pageOf(file: string): string {
 /** Changes the text outside of fenced blocks and code spans. */
 function outsideOfCode(text: string, change: (part: string) => string): string {
   const code = /^( *)(`{3,}|~{3,})[^]*?^\1\2 *$|`[^`\n]+`/gm;
-  // A link may hold a code span: spans are hidden during the change, and not cut out.
+  // A link may contain a code span: spans are hidden during the change, and not cut out.
   const hidden: string[] = [];
   const marked = text.replaceAll(code, (block) => `\u0000${hidden.push(block) - 1}\u0000`);
   return change(marked).replaceAll(/\u0000(\d+)\u0000/g, (_, index: string) => hidden[Number(index)] ?? '');

@@ -53,7 +53,7 @@ describe('a picture', () => {
       assert.deepEqual([background, brightness], [0.25, (20 + 50 + 80 + 110) / 4]);
     });
 
-  it('has transparency or not', () => {
+  it('may have transparency', () => {
     const { background, brightness } = readPicture(png(1, 1, [[0, 9, 9, 9, 255]], [8, 6]));
     assert.deepEqual([background, brightness], [1, 9]);
   });

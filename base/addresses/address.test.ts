@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from './address.ts';
 
-test('an address survives text and bytes', () => {
+test('an address is unchanged after conversion to text or bytes and back', () => {
   fc.assert(
     fc.property(
       fc.oneof(
@@ -36,7 +36,7 @@ for (const [given, canonical] of [
     assert.equal(formatIp(parseIp(given) ?? assert.fail()), canonical));
 }
 
-test('what is not an address or prefix is refused', () => {
+test('refuses text that is not an address or prefix', () => {
   for (const text of [
     '',
     '1.2.3',

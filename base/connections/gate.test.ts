@@ -5,7 +5,7 @@ import { createConnectionGate } from './gate.ts';
 import type { ConnectionPlace } from './gate.ts';
 import { networkPeer } from './peer.ts';
 
-test('a peer has no more than its own places: it gives up what waits longest, and is refused where nothing waits', () => {
+test('a peer at its limit loses the connection that has waited longest, and is refused if none waits', () => {
   const gate = createConnectionGate({ most: 100, mostOfPeer: 2 });
   const ended: string[] = [];
   const first = gate.admit('a', () => ended.push('first'));
@@ -24,12 +24,12 @@ test('a peer has no more than its own places: it gives up what waits longest, an
   );
   assert.ok(
     gate.admit('b', () => undefined),
-    'another peer is not concerned',
+    'another peer is not affected',
   );
   assert.deepEqual(gate.counts(), { open: 3, refused: 1, ended: 2 });
 });
 
-test('without a place, one that never asked goes first, and of these one of the peer that has most', () => {
+test('without a free slot, a connection without a request is closed first, of the largest peer', () => {
   const gate = createConnectionGate({ most: 4, mostOfPeer: 4 });
   const ended: string[] = [];
   gate.admit('kubelet', () => ended.push('kubelet'))?.busy();
@@ -39,7 +39,7 @@ test('without a place, one that never asked goes first, and of these one of the 
   assert.deepEqual(ended, ['1']);
 });
 
-test('an idle connection goes only in favour of a peer that holds fewer', () => {
+test('an idle connection is closed only in favour of a peer with fewer connections', () => {
   const gate = createConnectionGate({ most: 4, mostOfPeer: 4 });
   const ended: string[] = [];
   const served = (peer: string, name: string): void => {
@@ -50,16 +50,16 @@ test('an idle connection goes only in favour of a peer that holds fewer', () => 
   served('kubelet', 'kubelet');
   for (const name of ['1', '2', '3']) served('flood', name);
   assert.ok(gate.admit('new', () => ended.push('new')));
-  assert.deepEqual(ended, ['1'], 'of the peer with most, the one that is idle for longest');
-  assert.ok(gate.admit('flood', () => undefined));
   assert.deepEqual(
     ended,
-    ['1', '2'],
-    'who holds more than a newcomer that has not asked yet gives up its own',
+    ['1'],
+    'the connection that is idle for longest, of the peer with the most connections',
   );
+  assert.ok(gate.admit('flood', () => undefined));
+  assert.deepEqual(ended, ['1', '2'], 'a peer with more connections than a new peer gives up one of its own');
 });
 
-test('what is being served is never ended', () => {
+test('a connection that is being served is never closed', () => {
   const gate = createConnectionGate({ most: 2, mostOfPeer: 2 });
   const ended: string[] = [];
   for (const name of ['1', '2']) gate.admit('a', () => ended.push(name))?.busy();
@@ -70,7 +70,7 @@ test('what is being served is never ended', () => {
   assert.deepEqual(ended, []);
 });
 
-test('no flood keeps a newcomer out while any connection of the flood waits, and the bounds always hold', () => {
+test('a new peer gets a connection while any other connection waits, and the limits are never exceeded', () => {
   const act = fc.record({
     peer: fc.nat(5),
     what: fc.constantFrom('come', 'come', 'busy', 'idle', 'leave'),
@@ -101,7 +101,7 @@ test('no flood keeps a newcomer out while any connection of the flood waits, and
             held.place = place;
             open.push(one);
           } else
-            assert.ok(!(fewest && waiting), 'a newcomer that holds nothing was refused while others waited');
+            assert.ok(!(fewest && waiting), 'a peer without connections was refused while others waited');
         } else if (known !== undefined) {
           if (what === 'busy') known.place()?.busy();
           if (what === 'idle') known.place()?.idle();
@@ -118,7 +118,7 @@ test('no flood keeps a newcomer out while any connection of the flood waits, and
   );
 });
 
-test('one host is one peer, in any spelling of its address', () => {
+test('one host counts as one peer, in any spelling of its address', () => {
   for (const [address, peer] of [
     ['192.0.2.1', '192.0.2.1'],
     ['::ffff:192.0.2.1', '192.0.2.1'],

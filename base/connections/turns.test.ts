@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createTurns } from './turns.ts';
 
-test('a peer that asks for much delays another by one piece of work', async () => {
+test('a peer with many requests delays another peer by only one piece of work', async () => {
   const turns = createTurns();
   const begun: string[] = [];
   const work = async (peer: string): Promise<void> => {
@@ -19,7 +19,7 @@ test('a peer that asks for much delays another by one piece of work', async () =
   );
 });
 
-test('whoever comes alone begins at once, and timers run in between', async () => {
+test('the work of a single peer begins at once, and timers run in between', async () => {
   const turns = createTurns();
   await turns.take('a');
   let fired = false;

@@ -65,7 +65,7 @@ function repositoryOf(
   return repository;
 }
 
-describe('a registry that wants tokens', () => {
+describe('a registry that requires tokens', () => {
   /** Issues token-1, token-2, … for GET, with the given lifetime. */
   async function setUp(
     life: number | undefined = 300,
@@ -85,7 +85,7 @@ describe('a registry that wants tokens', () => {
     return { registry, tokens, accepted };
   }
 
-  it('gets one fetched with the password, which the registry itself never sees', async () => {
+  it('gets a token that was fetched with the password, but never the password', async () => {
     const { registry, tokens } = await setUp();
     const repository = repositoryOf(clientOf(), registry, 'team/app', user);
     await repository.manifest('1');
@@ -103,13 +103,13 @@ describe('a registry that wants tokens', () => {
     );
   });
 
-  it('gets an anonymous one when there is no password', async () => {
+  it('gets an anonymous token when there is no password', async () => {
     const { registry, tokens } = await setUp();
     await repositoryOf(clientOf(), registry, 'app').manifest('1');
     assert.equal(tokens.requests[0]?.authorization, undefined);
   });
 
-  it('gets one for all requests of a moment, one for each repository and each user', async () => {
+  it('gets one token for all concurrent requests of the same repository and user', async () => {
     const { registry, tokens } = await setUp();
     const client = clientOf();
     const repository = repositoryOf(client, registry, 'app', user);
@@ -123,7 +123,7 @@ describe('a registry that wants tokens', () => {
     assert.equal(tokens.requests.length, 4, 'a token is never shared between repositories or users');
   });
 
-  it('gets a new one when the old has expired, or is refused early', async () => {
+  it('gets a new token when the old token has expired or is refused', async () => {
     const short = await setUp(2);
     const repository = repositoryOf(clientOf(), short.registry, 'app', user);
     await repository.manifest('1');
@@ -139,7 +139,7 @@ describe('a registry that wants tokens', () => {
     assert.equal(tokens.requests.length, 2);
   });
 
-  it('gets an identity token exchanged by OAuth2, in the body only', async () => {
+  it('gets an access token for an identity token, which is sent only in a body', async () => {
     let body = '';
     const tokens = await serve((request, response) => {
       request.on('data', (chunk: Buffer) => (body += chunk.toString()));
@@ -157,7 +157,7 @@ describe('a registry that wants tokens', () => {
     });
   });
 
-  it('gets a registry token as it is, at once', async () => {
+  it('gets a registry token unchanged, in the first request', async () => {
     const registry = await serve(tokenRegistry(() => 'http://127.0.0.1:1', new Set(['Bearer given'])));
     await repositoryOf(clientOf(), registry, 'app', { registryToken: 'given' }).manifest('1');
     assert.deepEqual(
@@ -172,7 +172,7 @@ describe('a registry that wants tokens', () => {
     );
   });
 
-  it('that still refuses is believed after one round', async () => {
+  it('is not asked again if it refuses a new token', async () => {
     const { tokens } = await setUp();
     const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
     await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
@@ -208,7 +208,7 @@ describe('a registry that wants tokens', () => {
     ],
   ];
   for (const [name, answer, code] of badServices) {
-    it(`whose token service ${name} is identified, without the password`, async () => {
+    it(`is reported without the password if its token service ${name}`, async () => {
       const tokens = await serve((_request, response) => answer(response));
       const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
       await assert.rejects(
@@ -222,11 +222,11 @@ describe('a registry that wants tokens', () => {
     });
   }
 
-  it('whose token service on another host would receive the password over plain HTTP is refused', async () => {
+  it('is refused if its token service on another host would receive the password over plain HTTP', async () => {
     for (const [realm, why] of [
       ['http://tokens.example.com', /plain HTTP/],
-      ['ftp://127.0.0.1', /not a web address/],
-      ['http://a:b@127.0.0.1', /credentials in its address/],
+      ['ftp://127.0.0.1', /not an http or https URL/],
+      ['http://a:b@127.0.0.1', /address contains credentials/],
     ] as const) {
       const registry = await serve(tokenRegistry(() => realm, new Set()));
       await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
@@ -236,7 +236,7 @@ describe('a registry that wants tokens', () => {
     }
   });
 
-  it('that demands an unknown type of authentication is refused by name', async () => {
+  it('is reported if it requires an unsupported type of authentication', async () => {
     for (const header of ['Negotiate', undefined]) {
       const registry = await serve(
         (_request, response) =>
@@ -244,14 +244,14 @@ describe('a registry that wants tokens', () => {
       );
       await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
         code: 'DISTRIBUTION_UNAUTHORIZED',
-        message: /an unknown type of authentication/,
+        message: /an unsupported type of authentication/,
       });
     }
   });
 });
 
 describe('a password', () => {
-  it('is asked for once a registry', async () => {
+  it('is requested once for each registry', async () => {
     const registry = await serve((request, response) => {
       if (request.headers.authorization === basic)
         response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
@@ -266,7 +266,7 @@ describe('a password', () => {
     );
   });
 
-  it('is not sent to a registry that does not ask', async () => {
+  it('is not sent to a registry that does not require it', async () => {
     const registry = await serve(
       (_request, response) =>
         void response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest),
@@ -306,7 +306,7 @@ describe('a redirect', () => {
     ]);
   });
 
-  it('within the host keeps it', async () => {
+  it('within the host keeps the authorization', async () => {
     const registry = await serve((request, response) => {
       if (request.headers.authorization === undefined)
         response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
@@ -317,7 +317,7 @@ describe('a redirect', () => {
     assert.equal(registry.requests.at(-1)?.authorization, basic);
   });
 
-  it('without end, to plain HTTP elsewhere, or to no web address is refused', async () => {
+  it('is refused if it has no end, leads to plain HTTP elsewhere, or is not http or https', async () => {
     let location = '/again';
     const registry = await serve((_request, response) => void response.writeHead(302, { location }).end());
     const repository = repositoryOf(clientOf(), registry, 'app');
@@ -329,7 +329,7 @@ describe('a redirect', () => {
     location = 'file:///etc/passwd';
     await assert.rejects(repository.blob(blob), {
       code: 'DISTRIBUTION_BAD_REDIRECT',
-      message: /no web address/,
+      message: /not http or https/,
     });
     location = 'http://storage.example.com/x';
     await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_UNREACHABLE', message: /plain HTTP/ });
@@ -345,7 +345,7 @@ describe('a redirect', () => {
     });
     await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).pushBlob(Buffer.from('x')), {
       code: 'DISTRIBUTION_BAD_ANSWER',
-      message: /no address at its own origin/,
+      message: /no upload address at its own origin/,
     });
     assert.deepEqual(elsewhere.requests, []);
   });
@@ -355,7 +355,7 @@ describe('mirrors', () => {
   const answering = (response: ServerResponse): void =>
     void response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
 
-  it('come before the origin, under their prefix, with credentials of their own', async () => {
+  it('are used before the origin, with their own prefix and credentials', async () => {
     const mirror = await serve((request, response) => {
       if (request.headers.authorization === basic) answering(response);
       else response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
@@ -395,7 +395,7 @@ describe('mirrors', () => {
     );
   });
 
-  it('stand alone when they say origin: false', async () => {
+  it('are the only sources if the rule has origin: false', async () => {
     const mirror = await serve((_request, response) => answering(response));
     const client = createRegistryClient({
       rules: new Map([['registry.k8s.io', { mirrors: [{ url: mirror.url }], origin: false }]]),
@@ -413,7 +413,7 @@ describe('mirrors', () => {
     );
   });
 
-  it('given wrongly are refused without showing what was given', () => {
+  it('with an invalid URL are refused, and the URL is not shown', () => {
     for (const url of ['', 'mirror:5000', 'ftp://m', 'http://user:hidden@m', 'http://m/?x=hidden']) {
       assert.throws(
         () => createRegistryClient({ rules: new Map([['r.io', { mirrors: [{ url }], origin: false }]]) }),

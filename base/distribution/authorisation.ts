@@ -100,9 +100,9 @@ export function createAuthorisation(
       underWay.set(key, pending);
       return keep(key, await pending);
     }
-    if (!basicOffered) throw deny('demands an unknown type of authentication');
+    if (!basicOffered) throw deny('requires an unsupported type of authentication');
     if (credentials?.username === undefined || credentials.password === undefined)
-      throw deny('demands a user name and a password');
+      throw deny('requires a user name and a password');
     return keep(keyOf(wholeRegistry(grant)), {
       header: basic(credentials.username, credentials.password),
       expiresAt: Infinity,
@@ -126,7 +126,7 @@ export function createAuthorisation(
       .catch((error: unknown) => {
         const { cause } = error as Error;
         if (!isHttpError(cause) || cause.code !== 'HTTP_ADDRESS_REFUSED') throw error;
-        throw refuseTokenService(registry, task, `that it may not lead to: ${cause.failure.why}`);
+        throw refuseTokenService(registry, task, `at an address that is not allowed: ${cause.failure.why}`);
       });
     if (answered.status >= 400 && answered.status < 500 && answered.status !== 429) {
       throw distributionError(
@@ -192,7 +192,7 @@ function refuseTokenService(registry: URL, task: Task, why: string): Error {
     task,
     `${registry.host} names a token service ${why}`,
     {
-      fix: 'ask the registry’s operator',
+      fix: 'report this to the operator of the registry',
     },
   );
 }
@@ -204,10 +204,11 @@ function refuseTokenService(registry: URL, task: Task, why: string): Error {
 function tokenService(realm: string | undefined, registry: URL, rules: HostRules, task: Task): URL {
   const url = realm === undefined ? null : URL.parse(realm);
   const refuse = (why: string) => refuseTokenService(registry, task, why);
-  if (url === null || !['http:', 'https:'].includes(url.protocol)) throw refuse('that is not a web address');
-  if (url.username !== '' || url.password !== '') throw refuse('with credentials in its address');
+  if (url === null || !['http:', 'https:'].includes(url.protocol))
+    throw refuse('whose address is not an http or https URL');
+  if (url.username !== '' || url.password !== '') throw refuse('whose address contains credentials');
   if (!rules.mayAsk(url) || (url.protocol === 'http:' && registry.protocol === 'https:'))
-    throw refuse(`in plain HTTP, ${url.host}`);
+    throw refuse(`that uses plain HTTP, ${url.host}`);
   return url;
 }
 

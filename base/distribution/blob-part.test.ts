@@ -74,8 +74,8 @@ describe('a part of a blob', () => {
       await assert.rejects(part(), { code });
     });
 
-  it('behind the end of the blob is refused without a request', async () => {
-    answer = () => assert.fail('there was a request');
+  it('after the end of the blob is refused without a request', async () => {
+    answer = () => assert.fail('a request was sent');
     await assert.rejects(repository.blobPart(blob, { offset: 990, length: 11 }), {
       code: 'DISTRIBUTION_SIZE_MISMATCH',
     });

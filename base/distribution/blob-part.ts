@@ -29,7 +29,11 @@ export function createBlobPart(session: Session, attempts: number): RegistryRepo
       const { host } = answer.url;
       if (answer.status === 200) {
         answer.destroy();
-        throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${host} does not serve parts of blobs`);
+        throw distributionError(
+          'DISTRIBUTION_BAD_ANSWER',
+          task,
+          `${host} does not support requests for a part of a blob`,
+        );
       }
       if (answer.status !== 206) return session.unexpected(answer, task);
       refuseHtml(answer, task);
@@ -39,7 +43,7 @@ export function createBlobPart(session: Session, attempts: number): RegistryRepo
         throw distributionError(
           'DISTRIBUTION_BAD_ANSWER',
           task,
-          `${host} answers with another range than the one requested`,
+          `${host} returned another range than the requested one`,
         );
       }
       const bytes = await readBody(answer, length, task, signal);

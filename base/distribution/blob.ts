@@ -19,7 +19,7 @@ import type { RegistryRepository } from './types.ts';
  */
 const leastProgress = 16 * 1024;
 
-/** An answer that holds the rest of a blob, behind bytes that are here already. */
+/** An answer with the rest of a blob, after the bytes that were received before. */
 interface Part {
   readonly answer: HttpAnswer;
   /** The server sent the blob from its beginning: it does not support ranges. */
@@ -28,8 +28,8 @@ interface Part {
 
 /**
  * Implements the fetching of blobs: distribution-spec §"Pulling blobs". If a connection breaks, the rest is
- * requested over another one (RFC 9110, section 14). One hash covers all bytes that are here, so that neither
- * If-Range nor a server's word for them is needed.
+ * requested over another one (RFC 9110, section 14). One hash covers all received bytes, so that neither
+ * If-Range nor a statement of the server about them is needed.
  * @param attempts how many attempts without progress are made
  */
 export function createBlob(session: Session, attempts: number): RegistryRepository['blob'] {
@@ -37,17 +37,17 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
     const { digest, size } = descriptor;
     const task: Task = { attempted: 'fetch blob', on: `${session.host}/${session.repository}@${digest}` };
     const split = splitDigest(digest);
-    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is not a digest');
+    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'it is not a digest');
     const hash = startDigest(split.algorithm);
     let seen = 0;
     for await (const chunk of begun ?? []) {
       if (signal?.aborted === true)
-        throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', {
+        throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller cancelled the request', {
           cause: signal.reason,
         });
       seen += chunk.length;
       if (seen > size)
-        throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor says', descriptor);
+        throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor states', descriptor);
       hash.update(chunk);
     }
     const until = performance.now() + transferMs(size - seen);
@@ -99,7 +99,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
             if (seen > size)
               throw wrongSize(
                 task,
-                `${host} sends more than the ${size} bytes of its descriptor`,
+                `${host} sent more than the ${size} bytes that the descriptor states`,
                 descriptor,
               );
             hash.update(chunk);
@@ -111,7 +111,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
         }
       }
       if (seen !== size)
-        throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes of its descriptor`, {
+        throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes that the descriptor states`, {
           digest,
           size,
           seen,
@@ -126,7 +126,7 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
 }
 
 interface PartRequest {
-  /** The number of bytes that are here already. */
+  /** The number of bytes that were received so far. */
   readonly seen: number;
   /** The end of the transfer, in milliseconds of performance.now(). */
   readonly until: number;
@@ -135,7 +135,7 @@ interface PartRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Requests the bytes of a blob that are not here, and checks which bytes the answer announces. */
+/** Requests the bytes of a blob that were not received yet, and checks which bytes the answer announces. */
 async function requestPart(
   session: Session,
   task: Task,
@@ -155,7 +155,7 @@ async function requestPart(
   const ranged = seen > 0 && answer.status === 206;
   if (seen > 0 && answer.status === 416) {
     await answer.discard();
-    throw wrongSize(task, `${answer.url.host} has no bytes behind the first ${seen}`, descriptor);
+    throw wrongSize(task, `${answer.url.host} has no bytes after the first ${seen}`, descriptor);
   }
   if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
   refuseHtml(answer, task);
@@ -165,7 +165,7 @@ async function requestPart(
     throw distributionError(
       'DISTRIBUTION_BAD_ANSWER',
       task,
-      `${answer.url.host} answers with another range than the one requested`,
+      `${answer.url.host} returned another range than the requested one`,
     );
   }
   const announced = answer.length;

@@ -79,21 +79,21 @@ describe('certificates by host', () => {
     }
   };
 
-  it('an authority of the host is believed, and the host is asked over TLS', async () => {
+  it('an authority of the host is trusted, and the host is contacted over TLS', async () => {
     assert.match(await ask({ 'ca.crt': 'ca.pem' }), /DISTRIBUTION_NOT_FOUND/);
     assert.equal(seen.at(-1), 'without');
   });
-  it('a client certificate is shown', async () => {
+  it('a client certificate is sent', async () => {
     assert.match(
       await ask({ 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': 'client.key' }),
       /DISTRIBUTION_NOT_FOUND/,
     );
     assert.equal(seen.at(-1), 'with certificate');
   });
-  it('a mirror has its own', async () => {
+  it('a mirror has its own certificates', async () => {
     assert.match(await ask({ 'ca.crt': 'ca.pem' }, 'mirrored'), /DISTRIBUTION_NOT_FOUND/);
   });
-  it('can be named for the host, with a client certificate and its key in one file', async () => {
+  it('can be configured for the host, with a client certificate and its key in one file', async () => {
     const both = join(folder, 'both.pem');
     await writeFile(
       both,
@@ -109,12 +109,12 @@ describe('certificates by host', () => {
       /zero.*not a regular file.*DISTRIBUTION_BAD_CERTIFICATES/,
     );
   });
-  it('without the authority nobody is believed', async () => {
+  it('a host is not trusted without its authority', async () => {
     assert.match(await ask({ 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_UNREACHABLE/);
   });
   for (const [says, files] of [
-    [/me\.key.*without its key/, { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem' }],
-    [/ca\.crt.*holds no PEM certificate/, { 'ca.crt': 'no-certificate' }],
+    [/me\.key.*the key of a client certificate is missing/, { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem' }],
+    [/ca\.crt.*contains no PEM certificate/, { 'ca.crt': 'no-certificate' }],
     [
       /me\.key.*not a readable PEM private key/,
       { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': '-----BEGIN PRIVATE KEY-----\nsecret\n' },

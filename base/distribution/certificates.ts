@@ -95,7 +95,7 @@ async function filesIn(folder: string): Promise<HostFiles> {
     .filter((name) => name.endsWith('.cert'))
     .map((cert) => ({ cert, key: cert.replace(/cert$/, 'key') }));
   for (const { key } of clients)
-    if (!names.includes(key)) throw refuse(at(key), 'a client certificate is there without its key');
+    if (!names.includes(key)) throw refuse(at(key), 'the key of a client certificate is missing');
   return {
     authorities: names.filter((name) => name.endsWith('.crt')).map(at),
     clients: clients.map(({ cert, key }) => ({ cert: at(cert), key: at(key) })),

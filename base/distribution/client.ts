@@ -95,7 +95,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
           throw distributionError(
             'DISTRIBUTION_BAD_MIRROR',
             task,
-            `its mirror ${mirror.host} has no path for this name`,
+            `the path of this name at the mirror ${mirror.host} would be empty`,
           );
         const barred = blockedPrefix(named, { registry: mirror.host, repository: there });
         last = barred ?? last;

@@ -37,16 +37,16 @@ export function parseDescriptor(value: unknown): Descriptor | string {
   if (fields === undefined) return 'no descriptor';
   const { mediaType, digest, size, artifactType, annotations, platform, urls } = fields;
   if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255)
-    return 'its mediaType is not short text';
+    return 'its mediaType is not a text of 1 to 255 characters';
   if (typeof digest !== 'string' || !isDigest(digest)) return 'its digest is not a sha256 or sha512 digest';
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
     return 'its size is not a whole number of bytes';
   if (artifactType !== undefined && (typeof artifactType !== 'string' || artifactType.length > 255))
-    return 'its artifactType is not short text';
+    return 'its artifactType is not a text of at most 255 characters';
   const notes = annotations === null || annotations === undefined ? undefined : textMap(annotations);
-  if (notes === 'bad') return 'its annotations are not a map of texts, or too large';
+  if (notes === 'bad') return 'its annotations are not a map of texts, or are too large';
   const where = platform === null || platform === undefined ? undefined : parsePlatform(platform);
-  if (where === 'bad') return 'its platform has no os and architecture';
+  if (where === 'bad') return 'its platform lacks os or architecture';
   return {
     mediaType,
     digest,

@@ -64,4 +64,4 @@ const cases: CostCases = {
   ),
 };
 for (const [what, [n, make]] of Object.entries(cases))
-  test(`${what}: twice as many cost about twice as much`, () => assertNearLinearWork(what, make, { n }));
+  test(`${what}: the cost grows linearly`, () => assertNearLinearWork(what, make, { n }));

@@ -30,16 +30,16 @@ type Rest = Omit<Failure<DistributionCode>, 'code' | 'kind' | 'attempted' | 'on'
 const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' | 'prefix'>>> = {
   DISTRIBUTION_BAD_ANSWER: {
     kind: 'unavailable',
-    fix: 'check that this host and port are a container registry, and any proxy before it',
+    fix: 'check that this host and port belong to a container registry, and check any proxy in front of it',
     prefix: 'RegistryUnavailable',
   },
   DISTRIBUTION_BAD_CERTIFICATES: {
     kind: 'precondition',
-    fix: 'correct the files of this host: in registries.tls, or under certs.d *.crt, NAME.cert with NAME.key',
+    fix: 'correct the files of this host in registries.tls, or its *.crt, NAME.cert and NAME.key in certs.d',
   },
   DISTRIBUTION_BAD_DIGEST: {
     kind: 'invalid',
-    fix: 'give a digest such as sha256: with 64 lower-case hex digits',
+    fix: 'give a digest, such as sha256: followed by 64 lower-case hex digits',
   },
   DISTRIBUTION_BAD_MANIFEST: { kind: 'invalid', fix: 'push the image again with a current tool' },
   DISTRIBUTION_BAD_MIRROR: {
@@ -48,7 +48,7 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
   },
   DISTRIBUTION_BAD_REDIRECT: {
     kind: 'denied',
-    fix: 'ask the registry’s operator: it sends clients to an address that is not allowed',
+    fix: 'ask the operator of the registry why it sends clients to an address that is not allowed',
   },
   DISTRIBUTION_BAD_REFERENCE: { kind: 'invalid', fix: 'write it as [HOST[:PORT]/]NAME[:TAG][@DIGEST]' },
   DISTRIBUTION_BLOCKED: {
@@ -58,15 +58,15 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
   DISTRIBUTION_CANCELLED: { kind: 'cancelled', fix: 'repeat the request if it is still needed' },
   DISTRIBUTION_DIGEST_MISMATCH: {
     kind: 'data-loss',
-    fix: 'the content was changed or damaged on its way: check the registry and any proxy before it',
+    fix: 'the content was changed or damaged in transit: check the registry and any proxy in front of it',
   },
   DISTRIBUTION_NOT_FOUND: { kind: 'not-found', fix: 'check the name, the tag and the registry' },
-  DISTRIBUTION_REFUSED: { kind: 'precondition', fix: 'read the registry’s reason' },
+  DISTRIBUTION_REFUSED: { kind: 'precondition', fix: 'see the reason that the registry gives' },
   DISTRIBUTION_SIZE_MISMATCH: {
     kind: 'data-loss',
-    fix: 'the content was changed or cut on its way: check the registry and any proxy before it',
+    fix: 'the content was changed or truncated in transit: check the registry and any proxy in front of it',
   },
-  DISTRIBUTION_TOO_LARGE: { kind: 'invalid', fix: 'such content is refused: push it in a smaller form' },
+  DISTRIBUTION_TOO_LARGE: { kind: 'invalid', fix: 'push smaller content' },
   DISTRIBUTION_UNAUTHORIZED: {
     kind: 'denied',
     fix: 'use credentials that have this permission, or log in again',

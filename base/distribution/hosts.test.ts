@@ -23,9 +23,9 @@ describe('plain HTTP', () => {
     ['10.0.0.1:5000', 'https://10.0.0.1:5000'],
   ];
   for (const [registry, origin] of table)
-    it(`${registry} is asked at ${origin}`, () => assert.equal(rules.origin(registry).origin, origin));
+    it(`${registry} is contacted at ${origin}`, () => assert.equal(rules.origin(registry).origin, origin));
 
-  it('is for loopback names only as URLs write them', () => {
+  it('is used for the loopback names that a URL can have, and for no other', () => {
     for (const text of ['localhost', 'a.localhost', '127.0.0.1', '127.1', '2130706433', '[::1]', '[0:0::1]'])
       assert.ok(isLoopback(new URL(`http://${text}`).hostname), text);
     for (const text of ['127.0.0.1.nip.io', '0.0.0.0', '128.0.0.1', '[::]', 'local-host'])

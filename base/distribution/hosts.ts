@@ -26,7 +26,7 @@ export function createHostRules(
     isLoopback(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
 
   return {
-    /** Returns whether `url` may be requested at all: https, or plain HTTP to such a host. */
+    /** Returns whether `url` may be requested: https, or plain HTTP to such a host. */
     mayAsk: (url: URL): boolean =>
       url.protocol === 'https:' || (url.protocol === 'http:' && plainHttpAllowed(url)),
 
@@ -41,13 +41,13 @@ export function createHostRules(
       const task: Task = { attempted: 'use mirror', on: `of ${of}` };
       const url = URL.parse(text);
       if (url === null || !['http:', 'https:'].includes(url.protocol))
-        throw distributionError('DISTRIBUTION_BAD_MIRROR', task, 'its URL is not one of http or https');
+        throw distributionError('DISTRIBUTION_BAD_MIRROR', task, 'its URL is not an http or https URL');
       // The text itself is not shown, because it may contain a password.
       if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
         throw distributionError(
           'DISTRIBUTION_BAD_MIRROR',
           task,
-          'its URL holds more than host, port and path',
+          'its URL contains more than host, port and path',
         );
       }
       // A mirror given as http:// was explicitly configured.

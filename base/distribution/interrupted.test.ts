@@ -72,7 +72,7 @@ async function* streamOf(content: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 describe('a blob whose connection breaks', () => {
-  it('is fetched to its end, and no byte of it twice', async () => {
+  it('is fetched completely, and no byte is fetched twice', async () => {
     let sent = 0;
     const { repository, server } = await against((request, response) => {
       const start = startOf(request);
@@ -94,7 +94,7 @@ describe('a blob whose connection breaks', () => {
     assert.deepEqual(await drain(await repository.blob(blob)), bytes);
   });
 
-  it('is fetched without ranges where a server has none, and only new bytes are yielded', async () => {
+  it('is fetched again if the server does not support ranges, and only new bytes are yielded', async () => {
     let asked = 0;
     const { repository } = await against((_request, response) => {
       asked += 1;
@@ -104,7 +104,7 @@ describe('a blob whose connection breaks', () => {
     assert.equal(asked, 2);
   });
 
-  it('is fetched from where it hung', async () => {
+  it('is continued at the byte at which the transfer stopped', async () => {
     const { repository } = await against(
       (request, response) => {
         const start = startOf(request);
@@ -116,18 +116,18 @@ describe('a blob whose connection breaks', () => {
     assert.deepEqual(await drain(await repository.blob(blob)), bytes);
   });
 
-  it('again and again without progress is given up, with host, blob and reason', async () => {
+  it('repeatedly without progress is given up, with an error that names host, blob and reason', async () => {
     const { repository, server } = await against((request, response) => send(response, startOf(request), 10));
     await assert.rejects(repository.blob(blob).then(drain), {
       code: 'DISTRIBUTION_UNREACHABLE',
       message: new RegExp(
-        `${server.host}/app@${blob.digest}.*broke the connection off after 30 of ${bytes.length} bytes`,
+        `${server.host}/app@${blob.digest}.*closed the connection unexpectedly after 30 of ${bytes.length} bytes`,
       ),
     });
     assert.equal(server.requests.length, 3);
   });
 
-  it('is refused if the rest is of other content', async () => {
+  it('is refused if the rest has other content', async () => {
     const { repository } = await against((request, response) => {
       const start = startOf(request);
       send(
@@ -169,7 +169,7 @@ describe('a blob whose connection breaks', () => {
     await assert.rejects(repository.blob(blob).then(drain), { code: 'DISTRIBUTION_SIZE_MISMATCH' });
   });
 
-  it('waits for no longer than its caller', async () => {
+  it('is given up when its caller cancels', async () => {
     const { repository } = await against((request, response) => send(response, startOf(request), 10));
     const caller = new AbortController();
     const fetching = repository.blob(blob, caller.signal).then(drain);
@@ -177,7 +177,7 @@ describe('a blob whose connection breaks', () => {
     await assert.rejects(fetching, { code: 'DISTRIBUTION_CANCELLED' });
   });
 
-  it('is fetched from the host to which the registry redirects, and the credentials stay', async () => {
+  it('is fetched from the host to which the registry redirects, without the credentials', async () => {
     const seen: (string | undefined)[] = [];
     const storage = await serve((request, response) => {
       seen.push(request.headers.authorization);
@@ -223,7 +223,7 @@ describe('a document whose connection breaks', () => {
       .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifest.length })
       .end(manifest);
 
-  it('in its middle is requested again', async () => {
+  it('in the middle is requested again', async () => {
     let asked = 0;
     const { repository } = await against((_request, response) => {
       asked += 1;
@@ -235,17 +235,17 @@ describe('a document whose connection breaks', () => {
     assert.equal(asked, 2);
   });
 
-  it('every time is given up', async () => {
+  it('every time is given up after a few attempts', async () => {
     const { repository, server } = await against((request) => void request.socket.destroy());
     await assert.rejects(repository.manifest('1'), {
       code: 'DISTRIBUTION_UNREACHABLE',
-      message: /broke the connection off/,
+      message: /closed the connection unexpectedly/,
     });
     assert.ok(server.requests.length <= 6, String(server.requests.length));
   });
 
   for (const status of [500, 502, 504])
-    it(`with an answer of ${status} is requested again`, async () => {
+    it(`is also requested again after status ${status}`, async () => {
       let asked = 0;
       const { repository } = await against((_request, response) => {
         asked += 1;
@@ -257,7 +257,7 @@ describe('a document whose connection breaks', () => {
     });
 });
 
-it('a write with an answer of 502 is sent once: it may have been done', async () => {
+it('a write is not repeated after status 502, because it may have been done', async () => {
   const { repository, server } = await against((request, response) => {
     request.resume();
     if (request.method === 'HEAD') response.writeHead(404).end();

@@ -20,7 +20,7 @@ const bytesOf = (value: unknown): Uint8Array =>
   Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
 
 describe('a manifest', () => {
-  it('is read as what it says it is', () => {
+  it('is read as the type that it states', () => {
     const read = parseManifest(
       bytesOf({ ...manifest, subject: descriptor, artifactType: 'a/b', annotations: { k: 'v' } }),
       mediaTypes.ociManifest,
@@ -144,7 +144,7 @@ describe('a manifest', () => {
     });
   }
 
-  it('with too much in it is refused', () => {
+  it('with too many entries or bytes is refused', () => {
     const many = (count: number): unknown[] => Array.from({ length: count }, () => descriptor);
     const tooLarge = { code: 'DISTRIBUTION_TOO_LARGE', kind: 'invalid' };
     assert.throws(

@@ -51,7 +51,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     throw distributionError(
       'DISTRIBUTION_TOO_LARGE',
       task,
-      `a manifest of ${bytes.length} bytes, and at most ${manifestByteLimit} are read`,
+      `it has ${bytes.length} bytes, and at most ${manifestByteLimit} are read`,
     );
   let json: unknown;
   try {
@@ -63,7 +63,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
   if (fields['schemaVersion'] !== 2) refuse('its schemaVersion is not 2');
   if (fields['mediaType'] !== undefined && fields['mediaType'] !== mediaType) {
     refuse(
-      `its mediaType field says ${JSON.stringify(fields['mediaType']).slice(0, 100)}, the registry says "${mediaType}"`,
+      `its mediaType field is ${JSON.stringify(fields['mediaType']).slice(0, 100)}, but the registry reports "${mediaType}"`,
     );
   }
   const descriptor = (value: unknown, name: string): Descriptor => {
@@ -78,13 +78,13 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
         task,
-        `${value.length} ${name}, and at most ${limit} are read`,
+        `it has ${value.length} ${name}, and at most ${limit} are read`,
       );
     return value.map((item, index) => descriptor(item, `${name}[${index}]`));
   };
   const artifactType = fields['artifactType'];
   if (artifactType !== undefined && (typeof artifactType !== 'string' || artifactType.length > 255))
-    refuse('its artifactType is not short text');
+    refuse('its artifactType is not a text of at most 255 characters');
   const annotations = parseAnnotationsOr(fields['annotations'], refuse);
   const common = {
     mediaType,
@@ -97,12 +97,12 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
 
   if (mediaType === mediaTypes.ociIndex || mediaType === mediaTypes.dockerIndex) {
     for (const field of ['config', 'layers', 'fsLayers', 'history'])
-      if (fields[field] !== undefined) refuse(`an index that also has the field ${field}`);
+      if (fields[field] !== undefined) refuse(`it is an index, but it also has the field ${field}`);
     return { kind: 'index', ...common, manifests: list('manifests', indexEntryLimit) };
   }
   if (mediaType === mediaTypes.ociManifest || mediaType === mediaTypes.dockerManifest) {
     for (const field of ['manifests', 'fsLayers', 'history'])
-      if (fields[field] !== undefined) refuse(`a manifest that also has the field ${field}`);
+      if (fields[field] !== undefined) refuse(`it is a manifest, but it also has the field ${field}`);
     return {
       kind: 'manifest',
       ...common,
@@ -121,6 +121,6 @@ function parseAnnotationsOr(
   const fields = record(value) ?? refuse('its annotations are not an object');
   const entries = Object.entries(fields);
   if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string'))
-    return refuse('an annotation is not text');
+    return refuse('an annotation is not a text');
   return Object.fromEntries(entries);
 }

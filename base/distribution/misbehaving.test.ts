@@ -56,7 +56,7 @@ describe('a registry that is down', () => {
     message: /^RegistryUnavailable: /,
   };
 
-  it('is said at once, with its host', async () => {
+  it('is reported at once, with its host', async () => {
     const { repository, server } = await against(() => undefined);
     await server.close();
     opened.shift();
@@ -67,7 +67,7 @@ describe('a registry that is down', () => {
     await assert.rejects(repository.blob(blob), unreachable);
   });
 
-  it('behind a proxy that answers 502 or 503 is said after a bounded patience', async () => {
+  it('behind a proxy that answers 502 or 503 is reported after a few attempts', async () => {
     const { repository, server } = await against(
       (_request, response) => void response.writeHead(503, { 'retry-after': '0' }).end('down'),
     );
@@ -75,7 +75,7 @@ describe('a registry that is down', () => {
     assert.equal(server.requests.length, 3);
   });
 
-  it('that accepts and never answers, or stops in the middle, is given up', async () => {
+  it('that accepts connections and never answers, or stops in the middle, is given up', async () => {
     const { repository } = await against(
       (request, response) => {
         if (request.url?.includes('blobs') === true)
@@ -90,7 +90,7 @@ describe('a registry that is down', () => {
     });
   });
 
-  it('that speaks something else is said to do so', async () => {
+  it('that does not speak HTTP is reported as such', async () => {
     const tcp = createServer((socket) => {
       socket.on('error', () => undefined);
       socket.end('SSH-2.0-OpenSSH_9.2\r\n');
@@ -110,7 +110,7 @@ describe('a registry that is down', () => {
 });
 
 describe('a busy registry', () => {
-  it('is asked again after the time it names', async () => {
+  it('is asked again after the delay that it requests', async () => {
     let asked = 0;
     const { repository, server } = await against((_request, response) => {
       if (++asked === 1) response.writeHead(429, { 'retry-after': '1' }).end();
@@ -122,7 +122,7 @@ describe('a busy registry', () => {
     assert.equal(server.requests.length, 2);
   });
 
-  it('that asks for more patience than allowed is left alone, and its wish told', async () => {
+  it('is not asked again if it requests too long a delay, which is reported', async () => {
     const { repository, server } = await against(
       (_request, response) => void response.writeHead(429, { 'retry-after': '3600' }).end(),
     );
@@ -135,19 +135,19 @@ describe('a busy registry', () => {
     assert.equal(server.requests.length, 1);
   });
 
-  it('that asks for patience is not waited for once the caller gave up', async () => {
+  it('is not awaited after the time limit of the caller', async () => {
     const { repository } = await against(
       (_request, response) => void response.writeHead(429, { 'retry-after': '9' }).end(),
     );
     await assert.rejects(repository.manifest('1', AbortSignal.timeout(100)), {
       code: 'DISTRIBUTION_UNREACHABLE',
-      message: /longer than allowed/,
+      message: /exceeded its time limit/,
     });
   });
 });
 
 describe('an answer that is not a manifest', () => {
-  it('a web page with status 200 is named', async () => {
+  it('is reported if it is a web page with status 200', async () => {
     const { repository } = await against(
       (_request, response) =>
         void response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<html>'),
@@ -163,7 +163,7 @@ describe('an answer that is not a manifest', () => {
     await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER' });
   });
 
-  it('of 1 GiB is not read: neither when its length is announced nor when it is not', async () => {
+  it('is not read if it has 1 GiB, whether its length is announced or not', async () => {
     let sent = 0;
     const { repository } = await against((request, response) => {
       response.on('error', () => undefined);
@@ -189,7 +189,7 @@ describe('an answer that is not a manifest', () => {
     assert.ok(sent < 64 * 2 ** 20, `${sent} bytes were sent`);
   });
 
-  it('with other bytes than its digest, or than the digest header, is refused', async () => {
+  it('is refused if its bytes do not match its digest or the digest header', async () => {
     const { repository } = await against((_request, response) => {
       response
         .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'docker-content-digest': manifestDigest })
@@ -205,7 +205,7 @@ describe('an answer that is not a manifest', () => {
     await assert.rejects(repository.resolve(digestOf('other')), /DISTRIBUTION_DIGEST_MISMATCH/);
   });
 
-  it('an index that a descriptor calls a manifest, and both in one, are refused (CVE-2021-41190)', async () => {
+  it('is refused if it is an index that a descriptor calls a manifest, or both in one (CVE-2021-41190)', async () => {
     const both = Buffer.from(
       JSON.stringify({ schemaVersion: 2, config: blob, layers: [blob], manifests: [] }),
     );
@@ -230,7 +230,7 @@ describe('an answer that is not a manifest', () => {
     });
   });
 
-  it('with a vague Content-Type is read by its mediaType field', async () => {
+  it('a manifest with a generic Content-Type is read by its mediaType field', async () => {
     const { repository } = await against((_request, response) =>
       answerManifest(response, manifestBytes, 'application/json'),
     );
@@ -243,7 +243,7 @@ describe('an answer that is not a manifest', () => {
 });
 
 describe('resolving', () => {
-  it('falls back to GET where HEAD is refused or says too little', async () => {
+  it('falls back to GET if HEAD is refused or its answer lacks headers', async () => {
     for (const status of [200, 405, 501]) {
       const { repository, server } = await against((request, response) => {
         if (request.method === 'HEAD') response.writeHead(status).end();
@@ -281,7 +281,7 @@ describe('a layer', () => {
   const serving = (answer: (response: ServerResponse) => void, options?: RegistryClientOptions) =>
     against((_request, response) => answer(response), options);
 
-  it('that is cut while its length promised more is noticed, with how far it came', async () => {
+  it('that is shorter than its announced length is reported with the number of received bytes', async () => {
     const { repository } = await serving((response) => {
       response.writeHead(200, { 'content-length': blob.size });
       response.write(blobBytes.subarray(0, 1000), () => response.destroy());
@@ -293,7 +293,7 @@ describe('a layer', () => {
     });
   });
 
-  it('that is cut without a promise, or longer, or other bytes, is refused', async () => {
+  it('is refused if it is truncated without an announced length, too long, or has other bytes', async () => {
     const cases: readonly (readonly [bytes: Uint8Array, code: string])[] = [
       [blobBytes.subarray(0, 1000), 'DISTRIBUTION_SIZE_MISMATCH'],
       [Buffer.concat([blobBytes, blobBytes]), 'DISTRIBUTION_SIZE_MISMATCH'],
@@ -311,7 +311,7 @@ describe('a layer', () => {
     }
   });
 
-  it('never yields more bytes than its descriptor says', async () => {
+  it('never yields more bytes than its descriptor states', async () => {
     const { repository } = await serving(
       (response) =>
         void response
@@ -332,14 +332,14 @@ describe('a layer', () => {
     await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_SIZE_MISMATCH' });
   });
 
-  it('of no bytes is a layer too', async () => {
+  it('may be empty', async () => {
     const { repository } = await serving(
       (response) => void response.writeHead(200, { 'content-length': 0 }).end(),
     );
     assert.equal((await repository.blobBytes({ digest: digestOf(''), size: 0 }, 10)).length, 0);
   });
 
-  it('comes over a broken kept connection by asking again', async () => {
+  it('is requested again if a kept connection breaks', async () => {
     let asked = 0;
     const { repository } = await serving((response) => {
       if (++asked === 2) response.destroy();
@@ -372,7 +372,7 @@ describe('referrers', () => {
     response.end(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }));
   };
 
-  it('come page by page, filtered here when the registry does not', async () => {
+  it('are read page by page, and filtered by the client if the registry does not filter', async () => {
     const { repository, server } = await against((request, response) => {
       const second = request.url?.includes('last=2') === true;
       page(
@@ -394,7 +394,7 @@ describe('referrers', () => {
     assert.match(server.requests[2]?.path ?? '', /\?artifactType=application%2Fx$/);
   });
 
-  it('without end are cut and said to be incomplete', async () => {
+  it('without end are cut off and reported as incomplete', async () => {
     const { repository, server } = await against((_request, response) =>
       page(response, [entry(1)], '</v2/app/referrers/x?again>; rel=next'),
     );
@@ -423,7 +423,7 @@ describe('referrers', () => {
     assert.deepEqual(elsewhere.server.requests, []);
   });
 
-  it('of a registry with the API are pushed without a fallback tag', async () => {
+  it('are pushed without a fallback tag to a registry with the API', async () => {
     const { repository, server } = await against((request, response) => {
       request.resume().on('end', () => response.writeHead(201, { 'oci-subject': manifestDigest }).end());
     });
@@ -436,7 +436,7 @@ describe('referrers', () => {
     assert.equal(server.requests.length, 1);
   });
 
-  it('pushed to a fallback tag that an image has taken are refused, and the image is left', async () => {
+  it('are not pushed if an image has the fallback tag, and the image is not changed', async () => {
     const { repository, server } = await against((request, response) => {
       if (request.method === 'GET') answerManifest(response);
       else request.resume().on('end', () => response.writeHead(201).end());
@@ -445,7 +445,7 @@ describe('referrers', () => {
     const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config: blob, layers: [], subject }));
     await assert.rejects(repository.pushReferrer(bytes, mediaTypes.ociManifest), {
       code: 'DISTRIBUTION_REFUSED',
-      message: /taken by an image/,
+      message: /an image already has the fallback tag/,
     });
     assert.ok(!server.requests.some((one) => one.method === 'PUT' && one.path.includes('sha256-')));
   });

@@ -27,7 +27,7 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
       thrown.code === 'HTTP_BAD_PROXY'
         ? { fix }
         : systemCode.includes('SSL') || systemCode === 'EPROTO'
-          ? { fix: 'it may speak plain HTTP only: then name it as an insecure registry' }
+          ? { fix: 'if the registry supports only plain HTTP, configure it as an insecure registry' }
           : {};
     return distributionError(code, task, why, {
       ...mend,
@@ -39,10 +39,17 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
   if (signal?.aborted === true) {
     const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
     if (late)
-      return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host} took longer than allowed`, {
-        cause: thrown,
-      });
-    return distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', { cause: thrown });
+      return distributionError(
+        'DISTRIBUTION_UNREACHABLE',
+        task,
+        `the request to ${url.host} exceeded its time limit`,
+        {
+          cause: thrown,
+        },
+      );
+    return distributionError('DISTRIBUTION_CANCELLED', task, 'the caller cancelled the request', {
+      cause: thrown,
+    });
   }
   return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host}: ${reasonOf(thrown)}`, {
     cause: thrown,

@@ -107,9 +107,9 @@ describe(
       await peer.close();
     });
 
-    it('takes and gives what any registry does', () => roundTrip(repository, 'fallback-tag'));
+    it('stores and returns content like any registry', () => roundTrip(repository, 'fallback-tag'));
 
-    it('holds what crane finds valid, and the other way round', async () => {
+    it('stores an image that crane reads, and returns an image that crane wrote', async () => {
       const { image } = await pushImage(repository);
       const { stdout } = await run(crane, ['digest', `${peer.host}/team/app:1`]);
       assert.equal(stdout.trim(), image.digest);
@@ -142,7 +142,7 @@ describe(
   'a registry with the referrers API',
   { skip: existsSync(critimages) ? false : 'critimages is not built' },
   () => {
-    it('takes and gives what any registry does', async () => {
+    it('stores and returns content like any registry', async () => {
       const peer = await start(
         critimages,
         (address) => [

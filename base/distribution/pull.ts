@@ -97,7 +97,7 @@ export function createPull(
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
         task,
-        `its descriptor says ${wanted.size} bytes, and at most ${manifestByteLimit} are read`,
+        `its descriptor states ${wanted.size} bytes, and at most ${manifestByteLimit} are read`,
       );
     }
     const limit = bounded(signal);
@@ -134,7 +134,7 @@ export function createPull(
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
         task,
-        `its descriptor says ${descriptor.size} bytes, and at most ${limit} are read`,
+        `its descriptor states ${descriptor.size} bytes, and at most ${limit} are read`,
       );
     }
     const bytes = Buffer.alloc(descriptor.size);
@@ -163,7 +163,7 @@ function checkManifest(
     throw distributionError(
       'DISTRIBUTION_SIZE_MISMATCH',
       task,
-      `${host} sent ${bytes.length} bytes, its descriptor says ${wanted.size}`,
+      `${host} sent ${bytes.length} bytes, but the descriptor states ${wanted.size}`,
       {
         details: { digest: name, size: wanted.size, seen: bytes.length },
       },
@@ -181,7 +181,7 @@ function checkManifest(
     throw distributionError(
       'DISTRIBUTION_BAD_MANIFEST',
       task,
-      `its descriptor says "${wanted.mediaType}", ${host} says "${mediaType}"`,
+      `its descriptor has the media type "${wanted.mediaType}", but ${host} reports "${mediaType}"`,
     );
   }
   return { digest, mediaType };
@@ -190,7 +190,7 @@ function checkManifest(
 /** Only tags and digests may become part of a path. */
 function checkName(name: string, task: Task): void {
   if (splitDigest(name) !== undefined || tagForm.test(name)) return;
-  throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is neither a tag nor a digest');
+  throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'it is neither a tag nor a digest');
 }
 
 function manifestType(answer: HttpAnswer, bytes: Uint8Array, task: Task): string {

@@ -32,7 +32,7 @@ export function createPush(
     if (tag !== undefined) checkTag(tag, task);
     const pushed = await putManifest(tag ?? digest, bytes, { 'content-type': mediaType }, task, signal);
     if (pushed === undefined)
-      throw distributionError('DISTRIBUTION_REFUSED', task, `${session.host} demands a condition`);
+      throw distributionError('DISTRIBUTION_REFUSED', task, `${session.host} requires a conditional request`);
     return pushed;
   };
 
@@ -92,7 +92,7 @@ export function createPush(
   };
 
   const addUnderTag: RegistryRepository['addUnderTag'] = (tag, list, { signal } = {}) => {
-    const task: Task = { attempted: 'add to the list under a tag', on: `${at}:${tag}` };
+    const task: Task = { attempted: 'add an entry to the list under the tag', on: `${at}:${tag}` };
     checkTag(tag, task);
     const access: TagAccess = {
       read: () => orAbsent(read.manifest(tag, signal)),
@@ -115,7 +115,7 @@ export function createPush(
 
 function checkTag(tag: string, task: Task): void {
   if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag))
-    throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is not a tag');
+    throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'it is not a tag');
 }
 
 /**
@@ -130,7 +130,7 @@ function fallbackList(entry: Descriptor, task: Task): SharedList {
     entry,
     entriesOf({ bytes, content }) {
       if (content.kind !== 'index')
-        throw distributionError('DISTRIBUTION_REFUSED', task, 'the fallback tag is taken by an image');
+        throw distributionError('DISTRIBUTION_REFUSED', task, 'an image already has the fallback tag');
       const entries = listOf(bytes);
       return Array.isArray(entries) ? (entries as unknown[]) : [];
     },

@@ -104,7 +104,7 @@ describe('a registry elsewhere', () => {
   }
 });
 
-it('a mirror on this machine, by a name, redirects to storage on this machine', async () => {
+it('a mirror on this machine, configured by name, may redirect to storage on this machine', async () => {
   const storage = await serve('127.0.0.1', (_request, response) => void response.end('secret'));
   const registry = await serve(
     '127.0.0.1',

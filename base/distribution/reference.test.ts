@@ -72,7 +72,7 @@ describe('a reference', () => {
     });
   }
 
-  it('is either refused with its code or read the same way again, whatever the text', () => {
+  it('of any text is refused with its code, or reads the same in its normalised form', () => {
     const text = fc.string({ unit: fc.constantFrom(...Array.from('abC1.:/@-_[]%?# é')), maxLength: 40 });
     fc.assert(
       fc.property(text, (any) => {
@@ -93,7 +93,7 @@ describe('a reference', () => {
 });
 
 describe('a digest', () => {
-  it('has a known algorithm and the right count of lower-case digits', () => {
+  it('has a known algorithm and the required number of lower-case hex digits', () => {
     assert.ok(isDigest(`sha256:${hex}`) && isDigest(`sha512:${hex}${hex}`));
     for (const text of [
       '',
@@ -107,7 +107,7 @@ describe('a digest', () => {
       assert.ok(!isDigest(text), text);
   });
 
-  it('has a fallback tag that is a tag', () => {
+  it('has a fallback tag that is a valid tag', () => {
     assert.equal(fallbackTag(`sha256:${hex}`), `sha256-${hex}`);
     assert.equal(fallbackTag(`sha512:${hex}${hex}`), `sha512-${hex}`);
   });

@@ -46,7 +46,7 @@ export function parseReference(text: string): Reference {
   const hasTag = colon > named.lastIndexOf('/');
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   if (tag !== undefined && !tagForm.test(tag))
-    refuse('the tag after : may hold letters, digits, _ . - and 128 characters');
+    refuse('the tag after : may have only letters, digits, _ . and -, and at most 128 characters');
   const name = hasTag ? named.slice(0, colon) : named;
 
   const { registry, repository } = splitName(name);

@@ -40,7 +40,7 @@ export function createReferrers(
       on: `${session.host}/${session.repository}@${digest}`,
     };
     if (splitDigest(digest) === undefined)
-      throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is not a digest');
+      throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'it is not a digest');
     const timeout = AbortSignal.timeout(documentTimeout);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
 
@@ -158,7 +158,7 @@ function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
     throw distributionError(
       'DISTRIBUTION_BAD_ANSWER',
       task,
-      `${answer.url.host} names a next page at another origin`,
+      `${answer.url.host} links to a next page at another origin`,
     );
   }
   return next;

@@ -66,7 +66,7 @@ describe('a real registry', { skip: missing }, () => {
     await registry.close();
   });
 
-  it('gives back what was pushed: tag, manifest, blobs', async () => {
+  it('returns the tag, manifest and blobs that were pushed', async () => {
     const repository = repositoryOf('team/app');
     const { image, layer, config } = await pushImage(repository, 'one', '1');
     assert.deepEqual(await repository.resolve('1'), image);
@@ -80,7 +80,7 @@ describe('a real registry', { skip: missing }, () => {
     assert.equal(Buffer.from(await repository.blobBytes(config, 1000)).toString(), '{"content":"one"}');
   });
 
-  it('says what is not there', async () => {
+  it('reports content that does not exist', async () => {
     const repository = repositoryOf('team/none');
     const notFound = { code: 'DISTRIBUTION_NOT_FOUND', kind: 'not-found' };
     await assert.rejects(repository.resolve('1'), notFound);
@@ -97,7 +97,7 @@ describe('a real registry', { skip: missing }, () => {
     });
   });
 
-  it('holds descriptors to their word', async () => {
+  it('returns no content that contradicts its descriptor', async () => {
     const repository = repositoryOf('team/descriptors');
     const { image, layer } = await pushImage(repository, 'two', '1');
     await assert.rejects(repository.manifest({ ...image, size: image.size + 1 }), {
@@ -116,7 +116,7 @@ describe('a real registry', { skip: missing }, () => {
     await assert.rejects(repository.blob({ digest: '../x', size: 1 }), { code: 'DISTRIBUTION_BAD_DIGEST' });
   });
 
-  it('with a damaged blob or manifest on its disk is found out', async () => {
+  it('is reported if it has a damaged blob or manifest on its disk', async () => {
     const repository = repositoryOf('team/damaged');
     const { image, layer, config } = await pushImage(repository, 'three', '1');
     const fileOf = (digest: string): string =>
@@ -139,7 +139,7 @@ describe('a real registry', { skip: missing }, () => {
     );
   });
 
-  it('without the referrers API keeps them under the fallback tag, also when several write at once', async () => {
+  it('without the referrers API has referrers under the fallback tag, also with concurrent writers', async () => {
     const repository = repositoryOf('team/referrers');
     const { image, config } = await pushImage(repository, 'four', '1');
     const notes = ['a', 'b', 'c'].map((note) => referrer(image, config, note));
@@ -185,7 +185,7 @@ describe('a real registry', { skip: missing }, () => {
     await assert.rejects(repository.manifest(digestOf(bytes)), { code: 'DISTRIBUTION_NOT_FOUND' });
   });
 
-  it('that refuses a push is quoted', async () => {
+  it('is quoted in the error if it refuses a push', async () => {
     const config = { mediaType: 'application/x', digest: absent, size: 1 };
     const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config, layers: [] }));
     await assert.rejects(repositoryOf('team/refused').pushManifest(bytes, mediaTypes.ociManifest), {
@@ -194,7 +194,7 @@ describe('a real registry', { skip: missing }, () => {
     });
   });
 
-  it('a cancelled pull ends at once, before and in the middle', async () => {
+  it('a cancelled pull ends at once, at its beginning and in the middle', async () => {
     const repository = repositoryOf('team/cancel');
     const { layer } = await pushImage(repository, 'six-'.repeat(50), '1');
     const cancelled = { code: 'DISTRIBUTION_CANCELLED', kind: 'cancelled' };
@@ -210,14 +210,14 @@ describe('a real registry', { skip: missing }, () => {
   });
 });
 
-describe('a registry that wants a password', { skip: missing }, () => {
+describe('a registry that requires a password', { skip: missing }, () => {
   let registry: TestRegistry;
   before(async () => {
     registry = await startRegistry({ auth: true });
   });
   after(() => registry.close());
 
-  it('gets it, for reading and writing; without or with a wrong one the answer is no, and no error shows it', async () => {
+  it('gets the password for reading and writing, refuses access without the correct password, and no error shows it', async () => {
     const client = createRegistryClient();
     const reference = parseReference(`${registry.host}/private/app`);
     const [mine] = client.repositories(reference, registryUser);
@@ -228,7 +228,7 @@ describe('a registry that wants a password', { skip: missing }, () => {
     assert.deepEqual(await mine.resolve('1'), image);
     assert.equal((await collect(await mine.blob(layer))).length, layer.size);
     const denied = { code: 'DISTRIBUTION_UNAUTHORIZED', kind: 'denied' };
-    await assert.rejects(nobodys.resolve('1'), { ...denied, message: /demands a user name and a password/ });
+    await assert.rejects(nobodys.resolve('1'), { ...denied, message: /requires a user name and a password/ });
     await assert.rejects(wrong.resolve('1'), (error: PortcullisError) => {
       assert.partialDeepStrictEqual({ code: error.code, kind: error.kind }, denied);
       assert.ok(!JSON.stringify([error, error.stack]).includes('not-the-password'));

@@ -78,7 +78,7 @@ const question = (service: string, registry: string, password = 'secret'): Servi
 });
 
 describe('tokens for a service beside a registry', () => {
-  it('are asked for with the registry’s credentials on the registry’s own host', async () => {
+  it('are requested with the registry’s credentials on the registry’s own host', async () => {
     const { realm, asked } = await tokenService('127.0.0.1');
     const service = await challenging('127.0.0.2', bearer(realm));
     const tokens = tokensOf();
@@ -114,7 +114,7 @@ describe('tokens for a service beside a registry', () => {
     );
   });
 
-  it('never ask a registry whose origin must not be asked', async () => {
+  it('are fetched without a request to a registry whose origin must not be asked', async () => {
     const { realm, asked } = await tokenService('127.0.0.3');
     let requests = 0;
     const registry = await serve('127.0.0.1', (_, response) => {
@@ -128,7 +128,7 @@ describe('tokens for a service beside a registry', () => {
     assert.deepEqual([requests, asked.map(({ authorization }) => authorization)], [0, [undefined]]);
   });
 
-  it('with such credentials are only ever for reading that repository, whatever the service asks for', async () => {
+  it('that are requested with these credentials allow only to read that repository, whatever the service requests', async () => {
     const { realm, asked } = await tokenService('127.0.0.1');
     const greedy = await challenging('127.0.0.2', bearer(realm, 'repository:secret/app:push,pull'));
     await answerTo(tokensOf(), question(greedy, 'http://127.0.0.1:5000'));

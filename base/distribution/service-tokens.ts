@@ -59,7 +59,7 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
    */
   async function askRegistry(registry: string): Promise<URL | undefined> {
     const { origin } = rules.origin(registry);
-    const task: Task = { attempted: 'ask for the token service', on: registry };
+    const task: Task = { attempted: 'find the token service', on: registry };
     const answered = await transport.send({
       method: 'GET',
       url: new URL('/v2/', origin),
@@ -134,9 +134,9 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
         throw distributionError(
           'DISTRIBUTION_UNAUTHORIZED',
           task,
-          `${question.service.host} demands authentication and is asked in plain HTTP`,
+          `${question.service.host} requires authentication, but it uses plain HTTP`,
           {
-            fix: 'serve it over https, or name it as an insecure registry',
+            fix: 'serve it over https, or configure it as an insecure registry',
           },
         );
       }

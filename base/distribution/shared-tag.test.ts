@@ -22,7 +22,7 @@ const list: SharedList = {
 const fetched = (bytes: Uint8Array): FetchedManifest =>
   ({ bytes, digest: digestOf(bytes) }) as FetchedManifest;
 
-test('an entry that was dropped and written again has to stand for the whole time again', async () => {
+test('an entry that was dropped and written again must stay unchanged for the whole time again', async () => {
   const settle = 100;
   const first = Buffer.from('["first"]');
   let content: Uint8Array = first;
@@ -43,7 +43,7 @@ test('an entry that was dropped and written again has to stand for the whole tim
   await addToSharedTag(access, list, settle, { attempted: 'add to the list', on: 'app:tag' });
   const stood = performance.now() - (writes[1] ?? Infinity);
   assert.equal(writes.length, 2);
-  assert.ok(stood >= settle - 1, `it was believed to stand after ${stood} ms`);
+  assert.ok(stood >= settle - 1, `it counted as added after ${stood} ms`);
 });
 
 const settle = 100;
@@ -51,7 +51,7 @@ const task = { attempted: 'add to the list', on: 'app:tag' };
 const first = Buffer.from('["first"]');
 const textOf = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString('utf8'));
 
-test('an entry has not stood while the answer that shows it was on its way', async () => {
+test('the time in which an answer is in transit does not count', async () => {
   let content: Uint8Array = first;
   let wrote = false;
   let isSlow = false;
@@ -111,7 +111,7 @@ for (const [status, isWritten] of [
   [500, true],
   [503, false],
 ] as const)
-  test(`a write that failed with ${status}, and ${isWritten ? 'was' : 'was not'} done, is made again only from what stands then`, async () => {
+  test(`after a write that failed with ${status}, and ${isWritten ? 'was' : 'was not'} done, the list is read again before the next write`, async () => {
     let content: Uint8Array = first;
     let writes = 0;
     const access: TagAccess = {
@@ -134,7 +134,7 @@ for (const [status, isWritten] of [
     assert.equal(writes, isWritten ? 1 : 2);
   });
 
-test('a registry that stays busy is not asked for ever', async () => {
+test('a registry that stays busy is given up', async () => {
   let writes = 0;
   const access: TagAccess = {
     read: () => Promise.resolve(fetched(first)),
@@ -151,7 +151,7 @@ test('a registry that stays busy is not asked for ever', async () => {
   assert.equal(writes, 3);
 });
 
-test('a list at a busy registry is read again before it is written again: another entry came meanwhile', async () => {
+test('a list at a busy registry is read again before it is written again, with an entry that was added meanwhile', async () => {
   const indexOf = (entries: readonly unknown[]): Buffer =>
     Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: entries }));
   const entry = (name: string): Descriptor => ({

@@ -106,9 +106,9 @@ export async function addToSharedTag(
       throw distributionError(
         'DISTRIBUTION_REFUSED',
         task,
-        `the list was overwritten by others ${writeLimit} times`,
+        `other clients overwrote the list ${writeLimit} times`,
         {
-          fix: 'try again when fewer write to it',
+          fix: 'try again when fewer clients write to it',
         },
       );
     }

@@ -38,7 +38,7 @@ const places = (client: RegistryClient, name: string): string[] =>
   client.repositories(parseReference(name)).map(({ host, repository }) => `${host}/${repository}`);
 
 describe('the sources of a name', () => {
-  it('are its mirrors in order, with the rest behind the prefix, and then the registry', () => {
+  it('are its mirrors in order, with the rest of the name after the prefix, and then the registry', () => {
     const client = clientOf({
       'quay.io/team': { mirrors: [{ url: 'https://one.test/cache/' }, { url: 'https://two.test' }] },
       'docker.io': { mirrors: [{ url: 'https://hub.test/hub' }], origin: false },
@@ -60,14 +60,14 @@ describe('the sources of a name', () => {
     );
   });
 
-  it('do not contain a mirror that has no path for the name', () => {
+  it('are refused if a mirror would have an empty path for the name', () => {
     const client = clientOf({ 'quay.io/team': { mirrors: [{ url: 'https://one.test' }] } });
     assert.throws(() => client.repositories({ registry: 'quay.io', repository: 'team' }), {
       code: 'DISTRIBUTION_BAD_MIRROR',
     });
   });
 
-  it('that is blocked are none, and nothing is requested', async () => {
+  it('are refused if the name is blocked, and nothing is requested', async () => {
     const server = await serve();
     const client = clientOf({
       [`${server.host}/team`]: { blocked: true, mirrors: [{ url: `${server.url}/cache` }] },
@@ -97,7 +97,7 @@ describe('the sources of a name', () => {
     });
   });
 
-  it('for digests only are not asked what a tag means', async () => {
+  it('that are for digests only are not asked for tags', async () => {
     const [mirror, origin] = [await serve(), await serve()];
     const client = clientOf({ [origin.host]: { mirrors: [{ url: mirror.url, tags: false }] } });
     const [first, second] = client.repositories(parseReference(`${origin.host}/app:1`));

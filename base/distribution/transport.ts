@@ -56,9 +56,9 @@ export function createTransport(
       throw distributionError(
         'DISTRIBUTION_UNREACHABLE',
         task,
-        `${url.host} would have to be asked in plain HTTP`,
+        `the request to ${url.host} would use plain HTTP`,
         {
-          fix: 'serve it over https, or name it as an insecure registry',
+          fix: 'serve it over https, or configure it as an insecure registry',
         },
       );
     };

@@ -99,7 +99,7 @@ export interface RegistryClient {
     reference: Pick<Reference, 'registry' | 'repository'>,
     credentials?: Credentials,
   ): readonly RegistryRepository[];
-  /** Returns whether the origin of a name is asked at all. */
+  /** Returns whether requests for a name may go to its origin. */
   asksOrigin(reference: Pick<Reference, 'registry' | 'repository'>): boolean;
   /** Closes every connection. Pending requests fail. */
   close(): Promise<void>;

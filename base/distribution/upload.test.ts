@@ -49,7 +49,7 @@ function repositoryOf(t: TestContext, registry: string, repository: string): Reg
   return found;
 }
 
-test('a registry that has nothing of a blob gets it from its source', async (t) => {
+test('a registry without the blob gets it from its source', async (t) => {
   const registry = await startRegistry();
   t.after(() => registry.close());
   const repository = repositoryOf(t, registry.host, 'app');
@@ -93,7 +93,7 @@ for (const status of [401, 403, 404])
     assert.deepEqual(await received.promise, whole);
   });
 
-test('the first bytes are sent before the last ones are read', async (t) => {
+test('the first bytes are sent before the last bytes are read', async (t) => {
   const begun = Promise.withResolvers<void>();
   const repository = await uploadsTo(t, (request, response) => {
     request.once('data', () => begun.resolve());
@@ -134,7 +134,7 @@ test('a source that fails ends the upload with its own error', async (t) => {
   await assert.rejects(repository.pushBlobFrom(descriptor, failing), wrong);
 });
 
-test('a source with fewer bytes than its descriptor does not leave an upload that waits', async (t) => {
+test('an upload from a source with fewer bytes than its descriptor fails and does not wait', async (t) => {
   const repository = await uploadsTo(t, (request, response) => {
     request.once('end', () => response.writeHead(201).end());
     request.resume();
@@ -145,7 +145,7 @@ test('a source with fewer bytes than its descriptor does not leave an upload tha
   await assert.rejects(repository.pushBlobFrom(descriptor, short));
 });
 
-test('an upload ends when its caller gives up', async (t) => {
+test('an upload ends when its caller cancels', async (t) => {
   const repository = await uploadsTo(t, (request) => void request.resume());
   const giveUp = new AbortController();
   const never = async function* (): AsyncGenerator<Uint8Array> {
@@ -157,7 +157,7 @@ test('an upload ends when its caller gives up', async (t) => {
   await assert.rejects(uploading, { code: 'DISTRIBUTION_CANCELLED' });
 });
 
-test('a registry that always fails gets a blob from a source a few times only', async (t) => {
+test('a blob is sent only a few times to a registry that always fails', async (t) => {
   let uploads = 0;
   const repository = await uploadsTo(t, (request, response) => {
     uploads += 1;
@@ -167,7 +167,7 @@ test('a registry that always fails gets a blob from a source a few times only', 
   assert.equal(uploads, 6);
 });
 
-test('a refusal after a failure of the source is reported as the refusal', async (t) => {
+test('if the registry refuses after a failure of the source, the refusal is reported', async (t) => {
   let posts = 0;
   const repository = await uploadsTo(
     t,

@@ -144,7 +144,7 @@ function uploadTarget(answer: HttpAnswer, task: Task): URL {
     throw distributionError(
       'DISTRIBUTION_BAD_ANSWER',
       task,
-      `${answer.url.host} names no address at its own origin for the upload`,
+      `${answer.url.host} returned no upload address at its own origin`,
     );
   }
   return target;

@@ -30,7 +30,7 @@ for (const [machine, number] of [
       assert.equal(bytes.readUInt16LE(16), 2, 'e_type: ET_EXEC');
       assert.equal(bytes.readUInt16LE(18), number, 'e_machine');
       assert.equal(bytes.readUInt32LE(20), 1, 'e_version');
-      assert.equal(bytes.readBigUInt64LE(24), 0x40_0078n, 'e_entry: the first byte behind both headers');
+      assert.equal(bytes.readBigUInt64LE(24), 0x40_0078n, 'e_entry: the first byte after both headers');
       assert.equal(bytes.readBigUInt64LE(32), 64n, 'e_phoff');
       assert.equal(bytes.readBigUInt64LE(40), 0n, 'e_shoff: no sections');
       assert.equal(bytes.readUInt32LE(48), 0, 'e_flags');
@@ -40,7 +40,7 @@ for (const [machine, number] of [
       );
     });
 
-    it('has one segment, which holds the whole file and is never writable', () => {
+    it('has one segment, which contains the whole file and is never writable', () => {
       assert.equal(bytes.readUInt32LE(64), 1, 'p_type: PT_LOAD');
       assert.equal(bytes.readUInt32LE(68), 5, 'p_flags: PF_R | PF_X');
       const [offset, virtual, physical, inFile, inMemory, alignment] = [72, 80, 88, 96, 104, 112].map((at) =>
@@ -50,7 +50,7 @@ for (const [machine, number] of [
       assert.deepEqual([inFile, inMemory], [BigInt(bytes.length), BigInt(bytes.length)]);
     });
 
-    it('has its constants behind the code, each aligned to 8 bytes, at the addresses that the code gets', () => {
+    it('has its constants after the code, each aligned to 8 bytes, at the addresses that the code gets', () => {
       const places: { readonly at: number; readonly length: number }[] = [];
       const all = assembleExecutable(machine, (a, { put }) => {
         places.splice(0);
@@ -71,7 +71,7 @@ for (const [machine, number] of [
       assert.equal(all.length, third!.at - 0x40_0000);
     });
 
-    it('is the same each time', () => assert.deepEqual(hello(machine), bytes));
+    it('has the same bytes each time', () => assert.deepEqual(hello(machine), bytes));
 
     it('is refused if the code has another length the second time', () => {
       let times = 0;

@@ -57,7 +57,7 @@ test('no errno means both that an object is gone and that nothing is known about
     for (const failure of formsOf(errno)) assert.ok(!(meansNoSuchPath(failure) && leavesUnknown(failure)));
 });
 
-test('a failure that has no errno answers no question', () => {
+test('a failure without an errno has none of the meanings', () => {
   const coded = {
     code: 'IMAGES_NOT_FOUND',
     kind: 'not-found',

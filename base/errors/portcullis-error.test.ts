@@ -42,7 +42,7 @@ describe('a failure', () => {
     assert.ok(!('cause' in new PortcullisError(failure)));
   });
 
-  it('crosses a Worker or a wire without its cause', () => {
+  it('is sent to a Worker or over a wire without its cause', () => {
     const error = new PortcullisError({
       ...failure,
       prefix: 'P',
@@ -56,7 +56,7 @@ describe('a failure', () => {
     assert.equal(crossed.cause, undefined);
   });
 
-  it('is known again when another bundle made it', async () => {
+  it('is recognised when another bundle created it', async () => {
     // With a query, the loader evaluates the module a second time, like a second bundle.
     const source = './portcullis-error.ts?second';
     const other = (await import(source)) as { PortcullisError: typeof PortcullisError };
@@ -81,7 +81,7 @@ describe('anything thrown', () => {
     }
   });
 
-  it('has a reason in words about its own file only', () => {
+  it('has a reason in words only if it is about its own file', () => {
     const missing = Object.assign(new Error("ENOENT: no such file or directory, open '/a'"), {
       code: 'ENOENT',
       path: '/a',

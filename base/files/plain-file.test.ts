@@ -63,7 +63,7 @@ for (const name of ['readGivenFile', 'readGivenFileSync'])
         },
       ).stdout;
 
-    it('is read to its end, also where it is a pipe', () => {
+    it('is read to its end, also if it is a pipe', () => {
       assert.equal(read('/dev/stdin', '< <(sleep 0.1; echo piped)'), 'piped\n');
       assert.equal(read('/dev/fd/9', '9< <(echo nine)'), 'nine\n');
       assert.equal(read('<(echo substituted)', ''), 'substituted\n');
@@ -86,7 +86,7 @@ describe('a part of a regular file', () => {
     [11, 4, ''],
     [0, 0, ''],
   ] as const)
-    it(`of ${most} bytes from ${start} on has what the file has there, and the size of the file`, async () => {
+    it(`of ${most} bytes from ${start} on has these bytes of the file, and the size of the file`, async () => {
       const part = await readFilePart(path, start, most);
       assert.ok('bytes' in part);
       assert.deepEqual([Buffer.from(part.bytes).toString(), part.size], [expected, 10]);

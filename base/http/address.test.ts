@@ -125,7 +125,7 @@ describe('any spelling', () => {
     );
   });
 
-  it('of an IPv6 address that carries one is loopback', () => {
+  it('of an IPv6 address that contains an IPv4 loopback address is loopback', () => {
     const carriers = ['::ffff:', '::', '::ffff:0:', '64:ff9b::', '64:ff9b:1::', '2001:db8::5efe:'];
     const octets = fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255));
     const host = fc

@@ -136,7 +136,7 @@ describe('a redirect from elsewhere', () => {
     'cloud.test',
   ];
   for (const host of hosts) {
-    it(`to ${host} is refused, and nobody is connected to`, async () => {
+    it(`to ${host} is refused, and no connection is opened`, async () => {
       const { port, connections } = await victim();
       const registry = await serve(
         far,
@@ -231,7 +231,7 @@ describe('a redirect from elsewhere', () => {
     ]);
   });
 
-  it('and from there to loopback is refused', async () => {
+  it('to another remote host, and from there to loopback, is refused', async () => {
     const { port, connections } = await victim();
     const second = await serve(
       far,
@@ -287,7 +287,7 @@ describe('a redirect from loopback', () => {
 describe('a redirect', () => {
   const environment = (): Record<string, string> => ({ SSL_CERT_FILE: join(folder, 'ca.pem') });
 
-  it('without end is not followed further than allowed, nor at all where none are allowed', async () => {
+  it('without end is followed only as often as allowed, and never if redirects are not allowed', async () => {
     let asked = 0;
     const port = await serve('127.0.0.1', (_request, response) => {
       asked += 1;
@@ -319,10 +319,10 @@ describe('a redirect', () => {
 
   for (const [what, location, why] of [
     ['from https to plain HTTP', 'http://far.test/', /plain HTTP/u],
-    ['to a file', 'file:///etc/passwd', /no web address/u],
-    ['to an address with a user', `https://me:secret@${far}/`, /holds a user/u],
-    ['to no address', 'https://', /no web address/u],
-    ['without an address', undefined, /no web address/u],
+    ['to a file', 'file:///etc/passwd', /not http or https/u],
+    ['to an address with a user', `https://me:secret@${far}/`, /contains a user/u],
+    ['to no address', 'https://', /without a valid http or https address/u],
+    ['without an address', undefined, /without a valid http or https address/u],
   ] as const) {
     it(`${what} is refused`, async () => {
       const port = await serveTls(
@@ -434,7 +434,7 @@ describe('an answer', () => {
     });
   }
 
-  it('longer than its Content-Length is cut there', async () => {
+  it('longer than its Content-Length is cut off there', async () => {
     const port = await serveRaw(
       (socket) => void socket.end(`${ok}content-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n\r\n`),
     );
@@ -451,7 +451,7 @@ describe('an answer', () => {
     assert.equal((await answer.bytes(1 << 20)).length, bomb.length);
   });
 
-  it('is given up when the caller gives up, before it begins and in its middle', async () => {
+  it('ends when the caller cancels, before it begins and in the middle', async () => {
     const port = await serveRaw((socket) => void socket.write(`${ok}content-length: 10\r\n\r\nabc`));
     const abort = new AbortController();
     const answer = await client().send({
@@ -467,7 +467,7 @@ describe('an answer', () => {
     });
   });
 
-  it('of a server that keeps connections comes over one of them', async () => {
+  it('of a server that keeps connections comes over a kept connection', async () => {
     const ports = new Set<number | undefined>();
     const port = await serve('127.0.0.1', (request, response) => {
       ports.add(request.socket.remotePort);
@@ -494,7 +494,7 @@ describe('an address', () => {
 });
 
 describe('an authority of the system', () => {
-  it('is believed where SSL_CERT_FILE or SSL_CERT_DIR names it, and not otherwise', async () => {
+  it('is trusted only if SSL_CERT_FILE or SSL_CERT_DIR names it', async () => {
     const port = await serveTls('127.0.0.1', (_request, response) => void response.end('x'));
     const url = `https://127.0.0.1:${port}/`;
     assert.equal(await text(client({ environment: { SSL_CERT_FILE: join(folder, 'ca.pem') } }), url), 'x');
@@ -508,7 +508,7 @@ describe('an authority of the system', () => {
     await assert.rejects(text(client(), url), { code: 'HTTP_UNREACHABLE' });
   });
 
-  it('counts beside those of one host, unless these are to be the only ones', async () => {
+  it('is trusted in addition to the authorities of one host, unless only these are allowed', async () => {
     const port = await serveTls('127.0.0.1', (_request, response) => void response.end('x'));
     const one = client({ environment: { SSL_CERT_FILE: join(folder, 'ca.pem') } });
     const other = readFileSync(makeCertificate(folder, 'other').certificate, 'utf8');
@@ -555,7 +555,7 @@ describe('a proxy of the environment', () => {
     return { address: `127.0.0.1:${await listen(server, '127.0.0.1')}`, seen };
   }
 
-  it('carries https in a tunnel and plain HTTP by itself; its password goes to it alone', async () => {
+  it('tunnels https and forwards plain HTTP, and only the proxy gets its password', async () => {
     const proxy = await startProxy();
     const headers: unknown[] = [];
     const port = await serveTls(far, (request, response) => {
@@ -576,7 +576,7 @@ describe('a proxy of the environment', () => {
     assert.deepEqual(headers, [undefined]);
   });
 
-  it('is not asked for what NO_PROXY names, nor for loopback', async () => {
+  it('is not used for hosts in NO_PROXY or for loopback', async () => {
     const proxy = await startProxy();
     const elsewhere = await serve(far, (_request, response) => void response.end('direct'));
     const own = await serve('127.0.0.1', (_request, response) => void response.end('own'));
@@ -591,7 +591,7 @@ describe('a proxy of the environment', () => {
     assert.deepEqual(proxy.seen, []);
   });
 
-  it('is no way around the rule on redirects', async () => {
+  it('does not circumvent the rule on redirects', async () => {
     const proxy = await startProxy();
     const { port, connections } = await victim();
     const registry = await serveTls(
@@ -636,7 +636,7 @@ describe('a proxy of the environment', () => {
     });
   }
 
-  it('that accepts and never answers is given up', async () => {
+  it('that accepts connections and never answers is given up', async () => {
     const silent = await listen(createTcpServer(), '127.0.0.1');
     const one = client({
       environment: { HTTPS_PROXY: `http://127.0.0.1:${silent}` },

@@ -148,7 +148,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     const signal = request.signal === undefined ? limit : AbortSignal.any([request.signal, limit]);
     let { url, headers = {} } = request;
     if ((url.protocol !== 'http:' && url.protocol !== 'https:') || url.username !== '' || url.password !== '')
-      throw httpError('HTTP_BAD_ADDRESS', url, 'it is not an address of http or https, or it holds a user');
+      throw httpError('HTTP_BAD_ADDRESS', url, 'it is not an http or https address, or it contains a user');
     let reach: Reach = 'any';
     if (ledBy !== undefined && ledBy.origin !== url.origin) {
       reach = connections.classOf(ledBy);
@@ -167,7 +167,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         throw httpError(
           'HTTP_BAD_REDIRECT',
           request.url,
-          `${url.host} redirects: there are more than ${redirects} redirects`,
+          `${url.host} redirects, and more than ${redirects} redirects are not followed`,
         );
       if (next.origin !== url.origin) {
         headers = withoutCredentials(headers);

@@ -20,18 +20,18 @@ const catalogue: Readonly<Record<HttpCode, Pick<Failure, 'kind' | 'fix'>>> = {
   },
   HTTP_BAD_ANSWER: {
     kind: 'unavailable',
-    fix: 'check that this host and port are the service that is meant, and any proxy before it',
+    fix: 'check that this host and port belong to the intended service, and check any proxy in front of it',
   },
   HTTP_BAD_PROXY: {
     kind: 'precondition',
-    fix: 'set HTTPS_PROXY, HTTP_PROXY and NO_PROXY as docs/configuration.md says',
+    fix: 'set HTTPS_PROXY, HTTP_PROXY and NO_PROXY as docs/configuration.md describes',
   },
   HTTP_BAD_REDIRECT: {
     kind: 'denied',
-    fix: 'ask the operator of the server: it sends clients to an address that is not allowed',
+    fix: 'ask the operator of the server why it sends clients to an address that is not allowed',
   },
   HTTP_CANCELLED: { kind: 'cancelled', fix: 'repeat the request if it is still needed' },
-  HTTP_TOO_LARGE: { kind: 'invalid', fix: 'such an answer is refused: serve a smaller one' },
+  HTTP_TOO_LARGE: { kind: 'invalid', fix: 'serve a smaller answer' },
   HTTP_TOO_SLOW: { kind: 'unavailable', fix: 'check the server and the network to it, then try again' },
   HTTP_UNREACHABLE: {
     kind: 'unavailable',
@@ -61,13 +61,13 @@ export function isHttpError(thrown: unknown): thrown is PortcullisError<HttpCode
 
 const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
-  ECONNRESET: 'it broke the connection off',
-  EPIPE: 'it broke the connection off',
-  UND_ERR_SOCKET: 'it broke the connection off',
+  ECONNRESET: 'it closed the connection unexpectedly',
+  EPIPE: 'it closed the connection unexpectedly',
+  UND_ERR_SOCKET: 'it closed the connection unexpectedly',
   UND_ERR_CLOSED: 'the client was closed',
   UND_ERR_DESTROYED: 'the client was closed',
-  ENOTFOUND: 'its name is not known',
-  EAI_AGAIN: 'its name cannot be looked up now',
+  ENOTFOUND: 'its name cannot be resolved',
+  EAI_AGAIN: 'its name cannot be resolved at the moment',
   EHOSTUNREACH: 'there is no route to it',
   ENETUNREACH: 'there is no route to it',
   ETIMEDOUT: 'it did not answer in time',
@@ -92,8 +92,10 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
   if (signal?.aborted === true) {
     const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
     if (late)
-      return httpError('HTTP_TOO_SLOW', url, `${url.host} took longer than allowed`, { cause: thrown });
-    return httpError('HTTP_CANCELLED', url, 'the caller gave up', { cause: thrown });
+      return httpError('HTTP_TOO_SLOW', url, `the request to ${url.host} exceeded its time limit`, {
+        cause: thrown,
+      });
+    return httpError('HTTP_CANCELLED', url, 'the caller cancelled the request', { cause: thrown });
   }
   const inner = deepest(thrown);
   if (isPortcullisError(inner)) return inner;
@@ -102,7 +104,7 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
     return httpError(
       'HTTP_BAD_ANSWER',
       url,
-      `${url.host} does not speak HTTP as it should (${reasonOf(inner)})`,
+      `${url.host} does not speak HTTP correctly (${reasonOf(inner)})`,
       { cause: thrown },
     );
   }

@@ -43,7 +43,7 @@ describe('which URLs go through a proxy', () => {
     });
   }
 
-  it('upper case counts before lower case, HTTP_PROXY for plain HTTP alone, and http:// need not be written', () => {
+  it('upper case has precedence over lower case, HTTP_PROXY is for plain HTTP only, and http:// may be omitted', () => {
     const plain = new URL('http://registry.test');
     const secure = new URL('https://registry.test');
     assert.equal(proxyRulesOf({ https_proxy: 'proxy.test:3128' }).proxyFor(secure)?.href, proxy);

@@ -28,7 +28,7 @@ const described: Partial<Readonly<Record<AddressClass, string>>> = {
 
 /** Describes a class for messages: `a loopback address`. */
 export function describeClass(target: AddressClass): string {
-  return described[target] ?? 'no readable address';
+  return described[target] ?? 'an unreadable address';
 }
 
 /**
@@ -39,8 +39,8 @@ export function describeClass(target: AddressClass): string {
  * @returns the reason for a refusal; undefined if the address is allowed
  */
 export function refusalOf(from: URL, to: URL, reach: AddressClass): string | undefined {
-  if (to.protocol !== 'http:' && to.protocol !== 'https:') return 'to no web address';
-  if (to.username !== '' || to.password !== '') return `to an address that holds a user, at ${to.host}`;
+  if (to.protocol !== 'http:' && to.protocol !== 'https:') return 'to an address that is not http or https';
+  if (to.username !== '' || to.password !== '') return `to an address that contains a user, at ${to.host}`;
   if (from.protocol === 'https:' && to.protocol === 'http:') return `from https to plain HTTP at ${to.host}`;
   const target = classOfHost(to.hostname);
   if (target !== 'name' && to.origin !== from.origin && !mayReach(reach, target))
@@ -51,7 +51,7 @@ export function refusalOf(from: URL, to: URL, reach: AddressClass): string | und
 /** Returns the target of a redirect. @throws HTTP_BAD_REDIRECT */
 export function redirectTarget(from: URL, location: string | undefined, reach: AddressClass): URL {
   const to = location === undefined ? null : URL.parse(location, from.href);
-  const why = to === null ? 'to no web address' : refusalOf(from, to, reach);
+  const why = to === null ? 'without a valid http or https address' : refusalOf(from, to, reach);
   if (to === null || why !== undefined)
     throw httpError('HTTP_BAD_REDIRECT', from, `${from.host} redirects ${why ?? ''}`);
   to.hash = '';

@@ -48,7 +48,7 @@ describe('the system’s authorities', () => {
     assert.deepEqual(warnings, []);
   });
 
-  it('that cannot be read are left out with one warning each, and the others count', async () => {
+  it('that cannot be read are left out with one warning each, and the others are used', async () => {
     const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
     const { read, warnings } = store('broken', {
       'bundle.pem': `${broken}${one}\n`,
@@ -65,7 +65,7 @@ describe('the system’s authorities', () => {
     assert.match(warnings.join('\n'), /huge\.pem.*larger than/u);
   });
 
-  it('are found when files change, in place too', async () => {
+  it('are read again when files change, also in place', async () => {
     const { write, read, id } = store('changing', { 'bundle.pem': `${one}\n` });
     const first = await id();
     assert.equal(await id(), first);
@@ -76,7 +76,7 @@ describe('the system’s authorities', () => {
     assert.deepEqual(await read(), [one, two].sort());
   });
 
-  it('that are not there at all are none', async () => {
+  it('are empty if no file exists', async () => {
     const warnings: string[] = [];
     const anchors = trustAnchorsOf({ SSL_CERT_FILE: '/absent/file', SSL_CERT_DIR: '/absent:' }, (message) =>
       warnings.push(message),

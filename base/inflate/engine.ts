@@ -22,7 +22,7 @@ export interface Engine {
   /**
    * Ends the input. May still produce output; `ended` is false when `output` is full. The {@link headroom}
    * bytes before `from` are the last ones of the stream.
-   * @throws Refused where the stream is not complete
+   * @throws Refused if the stream is not complete
    */
   finish(input: Buffer, from: number, output: Buffer, at: number): Promise<Step>;
   /** Releases what the engine holds, after the last step has ended. */

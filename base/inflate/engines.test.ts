@@ -39,7 +39,7 @@ for (const [name, create] of Object.entries(gzipEngines())) {
       drive(create as () => Engine, bytes, cuts);
 
     for (const level of [0, 1, 6, 9]) {
-      test(`level ${level}: the content returns, however input and output are cut`, async () => {
+      test(`level ${level}: the content is complete, however input and output are split`, async () => {
         const bytes = gzip(text, level);
         for (const cuts of [
           every(1 << 20, 1 << 20),
@@ -51,7 +51,7 @@ for (const [name, create] of Object.entries(gzipEngines())) {
       });
     }
 
-    test('input or output comes byte by byte', async () => {
+    test('input and output may be processed byte by byte', async () => {
       for (const cuts of [every(1, 37), every(300, 1)])
         assert.deepEqual(await inflate(gzip(small), cuts), small);
     });
@@ -68,14 +68,14 @@ for (const [name, create] of Object.entries(gzipEngines())) {
         );
     });
 
-    test('members follow each other, also empty ones', async () => {
+    test('several members are read, also empty members', async () => {
       const bytes = Buffer.concat([gzip('ab'), gzip(''), gzip(text), gzip(''), gzip(text, 0), gzip('z')]);
       const whole = Buffer.concat([Buffer.from('ab'), text, text, Buffer.from('z')]);
       for (const cuts of [every(1 << 20, 1 << 20), every(331, 4096), every(65_536, 333)])
         assert.ok((await inflate(bytes, cuts))?.equals(whole));
     });
 
-    test('every field of a header is read, wherever the input is cut', async () => {
+    test('every field of a header is read, wherever the input is split', async () => {
       const fields = { extra: Buffer.alloc(300, 7), name: 'a name', comment: 'a comment', crc: true };
       const bytes = Buffer.concat([
         gzip('a', 6, fields),
@@ -106,7 +106,7 @@ for (const [name, create] of Object.entries(gzipEngines())) {
       ['data that is cut off', first.subarray(0, 12)],
       ['a header alone', first.subarray(0, 10)],
       ['a second header alone', Buffer.concat([first, first.subarray(0, 2)])],
-      ['a byte of 1 behind the member', Buffer.concat([first, Buffer.from([1])])],
+      ['a byte of 1 after the member', Buffer.concat([first, Buffer.from([1])])],
       ['a block of type 3', flip(10, 6)],
     ] as const) {
       test(`refused: ${what}`, async () => {
@@ -115,19 +115,19 @@ for (const [name, create] of Object.entries(gzipEngines())) {
       });
     }
 
-    test('a zero byte behind a member ends the stream, whatever follows', async () => {
+    test('a zero byte after a member ends the stream, whatever follows', async () => {
       for (const rest of [Buffer.alloc(1), Buffer.alloc(700), Buffer.concat([Buffer.alloc(3), gzip('more')])])
         for (const length of [1, 8, 1000])
           assert.equal((await inflate(Buffer.concat([first, rest]), every(length)))?.toString(), 'abc');
     });
 
-    test('a code that is not complete: the content, or a refusal, and nothing else', async () => {
+    test('an incomplete code gives either the content or a refusal', async () => {
       const answer = await inflate(member(incompleteCode, incompleteText), every(1000));
       // zlib reads such a code before it decodes with it, and libisal only decodes.
       assert.deepEqual(answer, name === 'Node' ? undefined : incompleteText);
     });
 
-    test('streams that were changed at random are accepted and refused as by gunzip, with the same bytes', async () => {
+    test('randomly changed streams are accepted or refused as by gunzip, with the same bytes', async () => {
       const content = fc.oneof(
         fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
         fc.integer({ min: 0, max: 3000 }).map((length) => sampleText(length)),
@@ -176,7 +176,7 @@ describe('zstd by Node', () => {
   const create = (): Engine => (findNodeEngines()?.zstd ?? assert.fail())(27);
   const frame = zstdCompressSync(text);
 
-  test('the content returns, however input and output are cut', async () => {
+  test('the content is complete, however input and output are split', async () => {
     for (const cuts of [every(1 << 20, 1 << 20), every(1013, 997)])
       assert.ok((await drive(create, frame, cuts))?.equals(text));
     assert.deepEqual(await drive(create, zstdCompressSync(small), every(1)), small);
@@ -191,7 +191,7 @@ describe('zstd by Node', () => {
     assert.equal(await drive(create, withWindow(18), every(1000)), undefined);
   });
 
-  test('frames that were cut or changed are accepted and refused as by Node, with the same bytes', async () => {
+  test('truncated and changed frames are accepted or refused as by Node, with the same bytes', async () => {
     const frames = [
       zstdCompressSync(sampleText(20_000)),
       zstdCompressSync(small),

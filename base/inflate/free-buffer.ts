@@ -1,5 +1,5 @@
 /**
- * Frees the memory of a buffer. The collector of garbage does it later: it counts only its own small objects,
+ * Frees the memory of a buffer. The garbage collector does it later: it counts only its own small objects,
  * and a hundred megabytes of buffers can wait for it. Memory that the buffer shares with others stays.
  */
 export function freeBuffer({ buffer, byteLength }: Uint8Array): void {

@@ -8,8 +8,8 @@ const flag = { hcrc: 2, extra: 4, name: 8, comment: 16, reserved: 0xe0 } as cons
 /** Reads the header of one gzip member, in pieces of any length. */
 export interface GzipHeader {
   /**
-   * Reads on. Returns the place behind the header; undefined: the header goes on behind `to`.
-   * @throws Refused where it is not a header of gzip, or its CRC is wrong
+   * Reads on. Returns the position after the header; undefined: the header continues after `to`.
+   * @throws Refused if it is not a header of gzip, or its CRC is wrong
    */
   read(bytes: Buffer, from: number, to: number): number | undefined;
 }
@@ -24,7 +24,7 @@ export function createGzipHeader(): GzipHeader {
   let number = 0;
   let numberBytes = 0;
 
-  /** Reads a part of the present field. Returns its end, and whether the field has ended. */
+  /** Reads a part of the current field. Returns its end, and whether the field has ended. */
   function field(
     bytes: Buffer,
     from: number,
@@ -57,7 +57,7 @@ export function createGzipHeader(): GzipHeader {
       throw new Refused();
   }
 
-  /** Begins the field after the present one, if the flags announce it. */
+  /** Begins the field after the current one, if the flags announce it. */
   function advance(): void {
     if (state === 'fixed') checkFixed();
     else if (state === 'crc' && number !== (crc & 0xffff)) throw new Refused();

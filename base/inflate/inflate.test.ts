@@ -60,7 +60,7 @@ for (const [name, create, blob] of ways) {
     const inflate = (path: string, signal = none): AsyncGenerator<Buffer> =>
       inflateChunks(path, create as () => Engine, signal);
 
-    test('a file of many parts returns whole, and is closed', async () => {
+    test('a file of many parts is read completely, and is closed', async () => {
       assert.ok((await contentOf(inflate(fileOf(blob())))).equals(Buffer.concat([text, text])));
       await untilClosed();
     });
@@ -123,7 +123,7 @@ for (const [name, create, blob] of ways) {
       await untilClosed();
     });
 
-    test('a file that is missing is the error of the file system', async () => {
+    test('a missing file gives the error of the file system', async () => {
       await assert.rejects(contentOf(inflate(`${folder}/missing`)), { code: 'ENOENT' });
     });
   });
@@ -142,7 +142,7 @@ test('a signal ends a stream that yields nothing', async () => {
   );
 });
 
-test('a plain file returns as it is, in two buffers', async () => {
+test('a plain file is read unchanged, in two buffers', async () => {
   const path = fileOf(text);
   assert.ok((await contentOf(readChunks(path, none))).equals(readFileSync(path)));
   const memory = new Set<ArrayBufferLike>();
@@ -152,7 +152,7 @@ test('a plain file returns as it is, in two buffers', async () => {
   assert.ok([...memory].every(({ byteLength }) => byteLength === 0));
 });
 
-test('a folder in place of a file is an error', async () => {
+test('a folder instead of a file is an error', async () => {
   await assert.rejects(contentOf(readChunks(folder, none)), { code: 'EISDIR' });
 });
 
@@ -161,7 +161,7 @@ test('the inflater of gzip has a name or a reason', () => {
   assert.match(library ?? why, library === undefined ? /libisal/u : /^\/usr\/lib.*\/libisal\.so\.2/u);
 });
 
-test('a thread that ends while it inflates takes nothing with it', async () => {
+test('a thread that ends while it inflates does not harm the process', async () => {
   const path = fileOf(Buffer.concat(Array.from({ length: 4 }, () => gzip(text))));
   for (let round = 0; round < 10; round += 1) {
     const worker = new Worker(new URL('./inflating.worker.fixture.ts', import.meta.url), {

@@ -4,7 +4,9 @@ import { freeBuffer } from './free-buffer.ts';
 import { readAhead } from './read-ahead.ts';
 import type { Part, ReadAhead } from './read-ahead.ts';
 
-/** Large enough that the way between two threads costs little, small enough for the cache of a processor. */
+/**
+ * Large enough that the switches between two threads cost little, small enough for the cache of a processor.
+ */
 const outputBytes = 512 * 1024;
 
 /**
@@ -82,7 +84,7 @@ function createFiller(engine: Engine, input: ReadAhead, signal: AbortSignal): Fi
   let from = 0;
   let isStopped = false;
 
-  /** One step, on the next part of the input where the last one is used up. */
+  /** One step, on the next part of the input if the last part is used up. */
   async function step(output: Buffer, at: number): Promise<Step> {
     if (part === undefined || (from >= part.to && part.from < part.to)) {
       part = await input.next();

@@ -6,11 +6,11 @@ import type { Isal } from './isal-library.ts';
 
 const trailerBytes = 8;
 /**
- * The start of each member but the first is inflated in this thread, up to so many bytes. Archives with a
- * member for each file would otherwise spend their time on the way between two threads.
+ * The start of each member but the first is inflated in this thread, up to this number of bytes. Archives
+ * with a member for each file would otherwise spend their time on switches between two threads.
  */
 const shortBytes = 32 * 1024;
-/** Behind the state: a release with a larger state must not write into other memory. */
+/** Space after the state: a release with a larger state must not write into other memory. */
 const slackBytes = 16 * 1024;
 
 /**
@@ -56,7 +56,7 @@ export function createIsalEngine(isal: Isal): Engine {
       if (next < from - headroom) throw new Refused();
       phase = 'trailer';
     }
-    // Damaged data can make it wait for nothing.
+    // With damaged data, the library may neither read input nor write output.
     if (!ended && produced === 0 && next <= from && from < to) throw new Refused();
     return { produced, next, ended };
   }
@@ -113,7 +113,7 @@ export function createIsalEngine(isal: Isal): Engine {
       return { produced, next: from, ended: true };
     },
     close() {
-      // Nothing but memory.
+      // The engine has only memory.
     },
   };
 }

@@ -82,10 +82,10 @@ function isMissing(thrown: unknown): boolean {
 function loadFrom(path: string): IsalAnswer {
   const release = Number(/^libisal\.so\.2\.0\.(\d{1,4})$/u.exec(basename(path))?.[1] ?? NaN);
   if (!(release >= firstRelease) || !lstatSync(path).isFile())
-    return { why: `${path} is not release 2.${firstRelease} of libisal or a later one` };
+    return { why: `${path} is not libisal 2.${firstRelease} or later` };
   const open = changeable(path);
   if (open !== undefined)
-    return { why: `${open} can be changed by others than root, and libisal is loaded from there` };
+    return { why: `users other than root can change ${open}, and libisal would be loaded from there` };
   const isal = bind(path);
   return passes(isal) ? { isal } : { why: `${path} does not inflate as expected` };
 }

@@ -43,7 +43,7 @@ describe('parseJson', () => {
       assert.deepEqual(parseJson(JSON.stringify({ value })), { value });
   });
 
-  test('closing brackets that close nothing do not hide what follows', () => {
+  test('closing brackets that close nothing do not hide the text after them', () => {
     assert.throws(() => parseJson(`${']'.repeat(9000)}${'['.repeat(9000)}`), SyntaxError);
   });
 
@@ -53,7 +53,7 @@ describe('parseJson', () => {
     assert.deepEqual(sources, ['1.50', undefined]);
   });
 
-  test('a text at which the engine damages its heap is refused, as often as it comes', () => {
+  test('a text that makes the engine damage its heap is refused each time', () => {
     // Found by fuzzing the reader of image configurations: Node 26.10 ends with SIGSEGV or SIGTRAP at the
     // second or third attempt.
     const script = `
@@ -152,7 +152,7 @@ describe('parseJson', () => {
       assert.deepEqual(parseJson('{"\\n":[1.50,{"out":1}]}', reviver), { '\n': ['1.50', {}] });
     });
 
-    test('nesting is bounded as elsewhere', () => {
+    test('nesting has the same limit', () => {
       assert.throws(() => parseJson(`{"\\n":${nested(maxJsonDepth)}}`), /nested deeper than 128 levels/);
       assert.doesNotThrow(() => parseJson(`{"\\n":${nested(maxJsonDepth - 1)}}`));
     });
@@ -168,7 +168,7 @@ describe('parseJson', () => {
     objects: (n) => JSON.stringify(Array.from({ length: n }, (_, a) => ({ a }))),
   };
   for (const [what, make] of Object.entries(shapes))
-    test(`${what}: twice as many cost about twice as much`, async () => {
+    test(`${what}: the cost grows linearly`, async () => {
       const made = new Map<number, string>();
       const read = (n: number): unknown => {
         const text = made.get(n) ?? make(n);

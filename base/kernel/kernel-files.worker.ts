@@ -28,7 +28,7 @@ function* removal(path: string): Generator<void, void, void> {
     if (!givesUp) continue;
     // This closes its descriptors.
     steps.return();
-    throw kernelError('ECANCELED', 'remove tree', path, 'removals were given up');
+    throw kernelError('ECANCELED', 'remove tree', path, 'removals were cancelled');
   }
 }
 

@@ -7,7 +7,7 @@ import { isMountpoint, mount, reapProcess, startKernelWorker } from './index.ts'
 import { PortcullisError } from '../errors/index.ts';
 import { temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
-test('the calls do what the synchronous ones do', async (t) => {
+test('the calls have the same effects as the synchronous calls', async (t) => {
   const folder = temporaryFolder(t);
   for (const name of ['lower', 'upper', 'work', 'target', 'bound']) mkdirSync(`${folder}/${name}`);
   const kernel = await startKernelWorker();
@@ -33,7 +33,7 @@ test('the calls do what the synchronous ones do', async (t) => {
   await kernel.close();
 });
 
-test('a failure crosses the Worker whole', async () => {
+test('a failure is passed from the Worker with all its parts', async () => {
   const kernel = await startKernelWorker();
   const failure = await kernel.umount('/nowhere').then(
     () => undefined,
@@ -46,7 +46,7 @@ test('a failure crosses the Worker whole', async () => {
   await kernel.close();
 });
 
-test('a failure of node:fs on a full disk is one of the kernel, not a defect', async (t) => {
+test('a failure of node:fs on a full disk is reported as a kernel error, not as a defect', async (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(`${folder}/lower`);
   mkdirSync(`${folder}/full`);
@@ -85,7 +85,7 @@ test('a mount does not wait for a removal', async (t) => {
   await kernel.close();
 });
 
-test('close waits for calls under way and refuses new ones', async (t) => {
+test('close waits for pending calls and refuses new calls', async (t) => {
   const folder = temporaryMemory(t);
   mkdirSync(`${folder}/tree`);
   for (let index = 0; index < 1000; index++) writeFileSync(`${folder}/tree/${index}`, '');
@@ -101,7 +101,7 @@ test('close waits for calls under way and refuses new ones', async (t) => {
   await kernel.close();
 });
 
-test('a removal under way can be given up', async (t) => {
+test('a running removal can be cancelled', async (t) => {
   const folder = temporaryMemory(t);
   mkdirSync(`${folder}/tree`);
   for (let index = 0; index < 20_000; index++) writeFileSync(`${folder}/tree/${index}`, '');
@@ -115,7 +115,7 @@ test('a removal under way can be given up', async (t) => {
   await kernel.close();
 });
 
-test('a process that wants to end is not held, and one that waits for a call is', () => {
+test('the Workers keep the process alive only while a call is pending', () => {
   const module = JSON.stringify(new URL('./index.ts', import.meta.url).href);
   const program = `
     import { startKernelWorker } from ${module};

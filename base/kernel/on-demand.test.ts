@@ -18,7 +18,7 @@ function counted(): { started: number; ended: number; start: () => Promise<{ clo
   return count;
 }
 
-test('started once, ended when idle, started again', async () => {
+test('an object is started once, ended when idle, and started again', async () => {
   const count = counted();
   const thing = onDemand(20, count.start);
   assert.equal(count.started, 0);
@@ -36,7 +36,7 @@ test('started once, ended when idle, started again', async () => {
   );
 });
 
-test('a broken one is replaced at the next use; a failed use keeps it', async () => {
+test('a broken object is replaced at the next use, and a failed use keeps the object', async () => {
   const count = counted();
   const thing = onDemand(1000, count.start);
   await assert.rejects(thing.use(() => Promise.reject(new Error('of the use'))));
@@ -48,7 +48,7 @@ test('a broken one is replaced at the next use; a failed use keeps it', async ()
   await thing.close();
 });
 
-test('a question neither starts nor keeps it', async () => {
+test('ask neither starts the object nor keeps it running', async () => {
   const count = counted();
   const thing = onDemand(20, count.start);
   await thing.ask(() => Promise.reject(new Error('nobody is asked')));
@@ -63,7 +63,7 @@ test('a question neither starts nor keeps it', async () => {
   await thing.close();
 });
 
-test('it rests unless it is in use, and is started again', async () => {
+test('rest ends the object unless it is in use, and the next use starts another one', async () => {
   const count = counted();
   const thing = onDemand(60_000, count.start);
   thing.rest();

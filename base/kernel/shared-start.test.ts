@@ -21,7 +21,7 @@ function callers(): string[] {
     .sort();
 }
 
-test('one Worker serves a start, and separate ones serve what follows', async (t) => {
+test('one Worker serves the start, and separate Workers serve later calls', async (t) => {
   const kernel = await startKernelWorker({ isShared: true });
   t.after(() => kernel.close());
   await assert.rejects(kernel.umount('/nowhere'), { code: 'KERNEL_ENOENT' });
@@ -37,7 +37,7 @@ test('one Worker serves a start, and separate ones serve what follows', async (t
   assert.deepEqual(callers(), ['kernel-mounts.w', 'kernel-namespac', 'kernel-programs']);
 });
 
-test('a call that never ends in the shared Worker delays those of other kinds for a moment only', async (t) => {
+test('a call that never ends in the shared Worker delays calls of other kinds only briefly', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-shared-'));
   const fifo = join(folder, 'pin');
   const kernel = await startKernelWorker({ isShared: true });

@@ -30,8 +30,8 @@ export async function readEvents(
     given = new Error(why);
     answer.destroy(given);
   };
-  const whole = setTimeout(give, limits.whole, 'the stream did not end when it should have');
-  const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
+  const whole = setTimeout(give, limits.whole, 'the stream did not end within its time limit');
+  const silent = setTimeout(give, limits.silence, `no data arrived for ${limits.silence / 1000} s`);
   try {
     for await (const line of linesOf(answer.chunks(Infinity))) {
       silent.refresh();
@@ -64,7 +64,7 @@ async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string>
     if (length > eventBytes) throw new Error(`an event is larger than ${eventBytes} bytes`);
     if (from < chunk.length) rest.push(chunk.subarray(from));
   }
-  if (length > 0) throw new Error('the stream broke off in the middle of an event');
+  if (length > 0) throw new Error('the stream ended in the middle of an event');
 }
 
 /** Reads an answer of one object. @throws Error when the answer is larger than 256 MiB or is not JSON */

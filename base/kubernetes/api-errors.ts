@@ -18,7 +18,7 @@ export function unreachableServer(
     attempted: `ask the API server for ${path}`,
     on,
     why: reasonOf(thrown),
-    fix: `check that the API server runs and can be reached; it is asked again, and meanwhile ${meanwhile}`,
+    fix: `check that the API server runs and can be reached; Portcullis retries, and meanwhile ${meanwhile}`,
     cause: thrown,
   });
 }
@@ -49,7 +49,7 @@ export async function refusal(
 const adviceFor = (status: number, rights?: string): string => {
   if (status === 401) return 'renew the credentials that the kubeconfig names';
   if (status === 403 && rights !== undefined) return `let the user of the kubeconfig ${rights}`;
-  return 'it is asked again; look at the API server if this continues';
+  return 'check the API server if this continues; Portcullis retries';
 };
 
 /** Also used for a stream event that says why the stream ends. */

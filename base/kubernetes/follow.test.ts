@@ -124,7 +124,7 @@ async function scripted(
 const limits = { timeout: 60_000 };
 
 test(
-  'pages form one list; the stream begins at its version, and the next stream where that one ended',
+  'pages form one list, the stream begins at its version, and the next stream begins where that stream ended',
   limits,
   async (t) => {
     const paths: string[] = [];
@@ -166,7 +166,7 @@ test(
 );
 
 test(
-  'the first list is not older than what is known, and the server needs not be asked for the newest',
+  'the first list is at least as new as the known version, and need not be the newest',
   limits,
   async (t) => {
     const queries: string[] = [];
@@ -189,7 +189,7 @@ test(
   },
 );
 
-test('a version that the server never reaches is given up for the newest one', limits, async (t) => {
+test('if the server never reaches a version, the newest version is requested', limits, async (t) => {
   const queries: string[] = [];
   const noted =
     (answer: Answer): Answer =>
@@ -210,7 +210,7 @@ test('a version that the server never reaches is given up for the newest one', l
   assert.deepEqual(reported.slice(0, 4), ['begin', 'begin', 'a', 'complete']);
 });
 
-test('a page that expired: the whole list in one answer', limits, async (t) => {
+test('after a page has expired, the whole list is read in one answer', limits, async (t) => {
   const {
     asked,
     told: reported,
@@ -226,7 +226,7 @@ test('a page that expired: the whole list in one answer', limits, async (t) => {
 });
 
 test(
-  'a version that the server forgot, told by an answer or within the stream: listed again',
+  'lists again if an answer or the stream says that the server no longer has the version',
   limits,
   async (t) => {
     const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } })}\n`;
@@ -255,7 +255,7 @@ test(
   },
 );
 
-test('a stream that breaks off or says nothing is opened again from the last version', limits, async (t) => {
+test('a stream that breaks or is silent is opened again from the last version', limits, async (t) => {
   const {
     asked,
     told: reported,
@@ -288,15 +288,15 @@ test('a stream that breaks off or says nothing is opened again from the last ver
     'watch 10',
   ]);
   const failed = reported.filter((one) => one.startsWith('failed'));
-  assert.match(failed[0]!, /broke the connection off/u);
+  assert.match(failed[0]!, /closed the connection unexpectedly/u);
   assert.deepEqual(failed.slice(1, 4), [
-    'failed: nothing came for 1.5 s',
+    'failed: no data arrived for 1.5 s',
     'failed: it answered 500',
     'failed: it answered 429: too many',
   ]);
 });
 
-test('one version that fails again and again is given up', limits, async (t) => {
+test('a version that fails repeatedly is given up', limits, async (t) => {
   const broken = stream('{"type":\n');
   const { asked, over } = await scripted(t, [
     give(200, page([], '7')),
@@ -336,7 +336,7 @@ test('an answer that is not a list is not taken for an empty list', limits, asyn
   assert.match(reported.join('\n'), /not a list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
 });
 
-test('the first list comes from the cache of the server; one after 410 does not, and no page names a version', async (t) => {
+test('the first list comes from the cache of the server, a list after 410 does not, and no further page names a version', async (t) => {
   const queries: string[] = [];
   const noting =
     (answer: Answer): Answer =>

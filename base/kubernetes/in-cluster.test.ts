@@ -35,7 +35,7 @@ test('a pod uses its service account, which is read again each time', async () =
   assert.notEqual(renewed.id, access.id);
 });
 
-test('the address of the service is recognised, and named servers replace it', async () => {
+test('the address of the service is recognised, and configured servers replace it', async () => {
   assert.equal(isServiceAddress(await readApiAccess({}, env, folder), env), true);
   const servers = ['https://192.0.2.1:6443', 'https://192.0.2.2:6443'];
   const access = await readApiAccess({ servers }, env, folder);
@@ -47,7 +47,7 @@ test('the address of the service is recognised, and named servers replace it', a
   assert.equal(isServiceAddress({ server: new URL('https://kubernetes.default.svc') }, {}), true);
 });
 
-test('what is missing or not valid is reported, without the token', async () => {
+test('missing and invalid values are reported without the token', async () => {
   for (const [place, environment, at, code, why] of [
     [{}, {}, folder, 'UNREADABLE', /KUBERNETES_SERVICE_HOST/u],
     [{}, env, '/nonexistent', 'UNREADABLE', /service account/u],
@@ -63,7 +63,7 @@ test('what is missing or not valid is reported, without the token', async () => 
   await assert.rejects(readApiAccess({}, env, folder), (thrown: Error) => !/a secret/u.test(thrown.message));
 });
 
-test('several servers are tried in turn: the next one after a failure, and then the same', async (t) => {
+test('several servers are tried in turn: after a failure the next server, which is then kept', async (t) => {
   const asked: string[] = [];
   const start = async (name: string, status: number): Promise<{ url: string; stop(): void }> => {
     const server = createHttpServer((request, response) => {

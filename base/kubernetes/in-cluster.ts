@@ -7,7 +7,7 @@ import { tlsCertificates } from '../pem/index.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 
-/** Where the API is, and as whom it is asked. */
+/** The address of the API, and the identity of its client. */
 export interface ApiPlace {
   /** Absent: as a pod, with the token of its service account. */
   readonly kubeconfig?: string;
@@ -76,7 +76,7 @@ async function readServiceAccount(server: URL, folder: string): Promise<ApiAcces
           'UNREADABLE',
           path,
           reasonOf(thrown),
-          'run as a pod with a service account, or name a kubeconfig',
+          'run as a pod with a service account, or give a kubeconfig',
         );
       }
     }),
@@ -85,8 +85,8 @@ async function readServiceAccount(server: URL, folder: string): Promise<ApiAcces
     throw failure(
       'INVALID',
       join(folder, 'token'),
-      'it holds no token',
-      'look at the service account of the pod',
+      'it contains no token',
+      'check the service account of the pod',
     );
   let ca: string;
   try {
@@ -95,8 +95,8 @@ async function readServiceAccount(server: URL, folder: string): Promise<ApiAcces
     throw failure(
       'INVALID',
       join(folder, 'ca.crt'),
-      'it holds no readable certificate',
-      'look at the cluster',
+      'it contains no readable certificate',
+      'check how the cluster provides this certificate',
     );
   }
   const id = createHash('sha256')
@@ -111,8 +111,8 @@ function serverOfPod(env: Readonly<Record<string, string | undefined>>): URL {
     throw failure(
       'UNREADABLE',
       'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT',
-      'the environment does not have them',
-      'name the API servers, or a kubeconfig',
+      'these environment variables are not set',
+      'give the addresses of the API servers, or a kubeconfig',
     );
   return serverOf(`https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`);
 }

@@ -29,7 +29,7 @@ const read = (text: string) => {
 };
 const server = 'server: "https://api.example.com:6443/k8s/c1"';
 
-test('certificates and tokens from files, beside the kubeconfig, and from data', async () => {
+test('reads certificates and tokens from files relative to the kubeconfig, and inline', async () => {
   const files = await read(
     config(
       `{ ${server}, certificate-authority: c.pem, tls-server-name: kubernetes }`,
@@ -54,7 +54,7 @@ test('certificates and tokens from files, beside the kubeconfig, and from data',
   assert.deepEqual(data, files);
 });
 
-test('a token file wins over a token, and a renewed file gives another access', async () => {
+test('a token file has precedence over a token, and a renewed file changes the access', async () => {
   const text = config(`{ ${server} }`, '{ token: fixed, tokenFile: token }');
   const first = await read(text);
   assert.equal(first.authorization, 'Bearer first-token');
@@ -71,7 +71,7 @@ test('an error is reported with its position, an unsupported field by its name, 
   const rows: readonly (readonly [code: string, why: RegExp, text: string])[] = [
     ['INVALID', /config:8:\d+|config:\d+:\d+: .*/u, 'a: [\n'],
     ['INVALID', /one document/u, ''],
-    ['INVALID', /no current-context is named/u, config(`{ ${server} }`, '{}', 'current-context: ""')],
+    ['INVALID', /current-context is not set/u, config(`{ ${server} }`, '{}', 'current-context: ""')],
     [
       'INVALID',
       /:5:\d+: there is no context named "three" among contexts/u,
@@ -81,8 +81,8 @@ test('an error is reported with its position, an unsupported field by its name, 
     ['INVALID', /:6:\d+: server must be an address/u, config('{ server: "api.example.com" }')],
     ['INVALID', /server must be a text/u, config('{ server: 7 }')],
     ['INVALID', /plain HTTP is allowed to loopback only/u, config('{ server: "http://api.example.com" }')],
-    ['INVALID', /must not hold a user/u, config('{ server: "https://secret:secret@api.example.com" }')],
-    ['INVALID', /go together/u, config(`{ ${server} }`, '{ client-certificate: c.pem }')],
+    ['INVALID', /must not contain a user/u, config('{ server: "https://secret:secret@api.example.com" }')],
+    ['INVALID', /must be given together/u, config(`{ ${server} }`, '{ client-certificate: c.pem }')],
     [
       'INVALID',
       /client-key is not a readable private key/u,
@@ -90,10 +90,14 @@ test('an error is reported with its position, an unsupported field by its name, 
     ],
     [
       'INVALID',
-      /certificate-authority holds no readable/u,
+      /certificate-authority contains no readable/u,
       config(`{ ${server}, certificate-authority: token }`),
     ],
-    ['INVALID', /characters that no token has/u, config(`{ ${server} }`, '{ tokenFile: odd-token }')],
+    [
+      'INVALID',
+      /characters that are not allowed in a token/u,
+      config(`{ ${server} }`, '{ tokenFile: odd-token }'),
+    ],
     ['INVALID', /it must be a mapping/u, config('[]')],
     ['UNREADABLE', /gone, which it names: ENOENT/u, config(`{ ${server}, certificate-authority: gone }`)],
     [

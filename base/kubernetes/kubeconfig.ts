@@ -33,18 +33,18 @@ type Fields = Readonly<Record<string, unknown>>;
  * them would not do what the file says.
  */
 const refusedOfUser: Readonly<Record<string, string>> = {
-  exec: 'let another program keep a token up to date in a file, and name it as tokenFile',
-  'auth-provider': 'let another program keep a token up to date in a file, and name it as tokenFile',
+  exec: 'let another program keep a token up to date in a file, and set tokenFile to this file',
+  'auth-provider': 'let another program keep a token up to date in a file, and set tokenFile to this file',
   username: 'Kubernetes dropped passwords in 1.19; use a client certificate or a token',
   password: 'Kubernetes dropped passwords in 1.19; use a client certificate or a token',
-  as: 'give the node a user of its own',
-  'as-uid': 'give the node a user of its own',
-  'as-groups': 'give the node a user of its own',
-  'as-user-extra': 'give the node a user of its own',
+  as: 'create a separate user for the node',
+  'as-uid': 'create a separate user for the node',
+  'as-groups': 'create a separate user for the node',
+  'as-user-extra': 'create a separate user for the node',
 };
 
 const refusedOfCluster: Readonly<Record<string, string>> = {
-  'proxy-url': 'name the address of the API server itself',
+  'proxy-url': 'set server to the address of the API server itself',
 };
 
 /**
@@ -61,13 +61,13 @@ export async function readKubeconfig(file: string): Promise<ApiAccess> {
     throw failure('INVALID', file, formatProblems(problems).trim(), 'correct the file');
   const [document] = documents;
   if (document === undefined || documents.length > 1)
-    throw failure('INVALID', file, 'it must hold one document', 'correct the file');
+    throw failure('INVALID', file, 'it must contain exactly one document', 'correct the file');
   const reader = readerOf(document, file);
 
   const root = reader.object([]);
   const contextName = reader.text([], root, 'current-context');
   if (contextName === undefined || contextName === '')
-    throw reader.wrong(['current-context'], 'no current-context is named');
+    throw reader.wrong(['current-context'], 'current-context is not set');
   const context = reader.named(root, 'contexts', contextName, 'context');
   const clusterName = reader.text(context.path, context.fields, 'cluster') ?? '';
   const cluster = reader.named(root, 'clusters', clusterName, 'cluster');
@@ -81,7 +81,7 @@ export async function readKubeconfig(file: string): Promise<ApiAccess> {
       'UNSUPPORTED',
       file,
       `${reader.place([...cluster.path, 'insecure-skip-tls-verify'])}: the API server would not be verified`,
-      'name its authority as certificate-authority',
+      'set certificate-authority to its authority',
     );
   const server = serverOf(reader.text(cluster.path, cluster.fields, 'server'), reader, cluster.path);
 
@@ -96,13 +96,13 @@ export async function readKubeconfig(file: string): Promise<ApiAccess> {
   const certText = await content(user, 'client-certificate');
   const key = await content(user, 'client-key');
   const ca = certificatesOf(caText, () =>
-    reader.wrong([...cluster.path], 'its certificate-authority holds no readable certificate'),
+    reader.wrong([...cluster.path], 'its certificate-authority contains no readable certificate'),
   );
   const cert = certificatesOf(certText, () =>
-    reader.wrong(user.path, 'its client-certificate holds no readable certificate'),
+    reader.wrong(user.path, 'its client-certificate contains no readable certificate'),
   );
   if ((cert === undefined) !== (key === undefined))
-    throw reader.wrong(user.path, 'client-certificate and client-key go together');
+    throw reader.wrong(user.path, 'client-certificate and client-key must be given together');
   if (key !== undefined)
     checkKey(key, reader.wrong(user.path, 'its client-key is not a readable private key'));
   const token = await tokenOf(user, reader, base, file);
@@ -125,7 +125,7 @@ function serverOf(text: string | undefined, reader: Reader, path: Path): URL {
   const url = URL.parse(text);
   if (url === null || !['http:', 'https:'].includes(url.protocol))
     throw reader.wrong(at, 'server must be an address such as https://HOST:6443');
-  if (url.username !== '' || url.password !== '') throw reader.wrong(at, 'server must not hold a user');
+  if (url.username !== '' || url.password !== '') throw reader.wrong(at, 'server must not contain a user');
   if (url.protocol === 'http:' && !/^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/u.test(url.hostname))
     throw reader.wrong(at, 'plain HTTP is allowed to loopback only; use https');
   return url;
@@ -145,7 +145,7 @@ async function tokenOf(user: Named, reader: Reader, base: string, file: string):
   }
   // Node refuses a value that a header cannot hold with a message that contains the token.
   if (!/^[\x21-\x7e]+$/u.test(token))
-    throw reader.wrong(user.path, 'its token holds characters that no token has');
+    throw reader.wrong(user.path, 'its token contains characters that are not allowed in a token');
   return token;
 }
 
@@ -202,7 +202,7 @@ function readerOf(document: Document, file: string): Reader {
           'UNSUPPORTED',
           file,
           `${place([...path, name])}: ${name} is not supported`,
-          refused[name] ?? 'take it out',
+          refused[name] ?? 'remove it',
         );
     },
   };

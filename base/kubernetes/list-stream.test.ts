@@ -18,7 +18,7 @@ function split(text: string, sizes: readonly number[]): { items: unknown[]; fram
   return { items, frame: JSON.parse(splitter.end()) };
 }
 
-test('any list, cut at any places, has the items that JSON.parse finds', () => {
+test('any list, split anywhere, has the items that JSON.parse finds', () => {
   fc.assert(
     fc.property(
       fc.array(fc.dictionary(fc.string(), fc.jsonValue())),
@@ -46,11 +46,11 @@ test('items inside other members are not items of the list', () => {
   assert.deepEqual(split('{"items":null}', [5]), { items: [], frame: { items: null } });
 });
 
-test('an answer that breaks off, or an item without an end, is an error', () => {
+test('an incomplete answer or an item without an end is an error', () => {
   for (const text of ['', '{"items":[{"a":1}', '{"items":[{"a":1}]', '{"a":"'].slice(1)) {
     const splitter = createListSplitter(most);
     splitter.take(Buffer.from(text));
-    assert.throws(() => splitter.end(), /broke off/u, text);
+    assert.throws(() => splitter.end(), /ended in the middle/u, text);
   }
   const splitter = createListSplitter(1000);
   splitter.take(Buffer.from('{"items":[{"a":"'));

@@ -100,7 +100,7 @@ export function createListSplitter(mostBytes: number): ListSplitter {
       return items;
     },
     end() {
-      if (depth !== 0 || inText || inItems) throw new Error('the answer broke off in the middle of the list');
+      if (depth !== 0 || inText || inItems) throw new Error('the answer ended in the middle of the list');
       const text = Buffer.concat(frame).toString('utf8');
       frame = [];
       return text;

@@ -10,8 +10,8 @@ export interface Followed {
   readonly path: string;
   readonly query: Query;
   /**
-   * A version of an earlier list or event. The first list is then at least as new, so that a server whose
-   * memory is behind does not bring back what was changed since. Absent: any version.
+   * A version of an earlier list or event. The first list is then at least as new, so that a server with an
+   * outdated cache does not return earlier states. Absent: any version.
    */
   readonly since?: string;
 }
@@ -24,7 +24,7 @@ export interface ListFollower {
    */
   begin(): void;
   listed(object: unknown): void;
-  /** A page ended: what was listed since the last call is garbage now. */
+  /** A page ended: the objects that were listed since the last call are garbage now. */
   paged(): void;
   complete(): void;
 }
@@ -68,7 +68,7 @@ export async function list(
       );
     } catch (thrown) {
       const status = statusOf(thrown);
-      // The version is that of a server that has lost it, such as one that was restored from a backup.
+      // The server does not have this version any more, for example because it was restored from a backup.
       const isUnknownVersion = status === tooNew && version['resourceVersionMatch'] !== undefined;
       if (!isUnknownVersion && (limit === undefined || status !== expired)) throw thrown;
       if (!isUnknownVersion) limit = undefined;
@@ -115,7 +115,7 @@ async function listPages(
 
 /** The server waits for a version that it does not have, and then answers "Too large resource version". */
 const tooNew = 504;
-/** Objects after which garbage is given back. */
+/** The number of listed objects after which garbage is collected. */
 const portion = 250;
 
 function takePage(answer: unknown, path: string): { readonly version: string; readonly next: string } {

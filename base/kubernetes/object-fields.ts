@@ -1,4 +1,4 @@
-/** Reads fields of objects whose shape nobody has checked: a field of another type counts as absent. */
+/** Reads fields of objects whose shape was not checked: a field of another type counts as absent. */
 
 export type ObjectFields = Readonly<Record<string, unknown>>;
 

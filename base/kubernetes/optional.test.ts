@@ -99,7 +99,7 @@ async function open(t: TestContext, options: { readonly since?: string; readonly
   };
 }
 
-test('an absent collection is empty; when it is installed its objects come, and they go when it is removed', async (t) => {
+test('an absent collection is empty, its objects appear when it is installed, and disappear when it is removed', async (t) => {
   const { until, install, told } = await open(t);
   await until('begin complete reached');
   install(true);
@@ -112,14 +112,14 @@ test('an absent collection is empty; when it is installed its objects come, and 
   assert.ok(!told.includes('a'));
 });
 
-test('a collection that was known before is not empty as soon as the server lacks it', async (t) => {
+test('a known collection does not become empty as soon as the server lacks it', async (t) => {
   const { until, told } = await open(t, { since: '5' });
   await sleep(20);
   assert.deepEqual(told, []);
   await until('begin complete reached');
 });
 
-test('a server that does not say whether it has the collection is a failure, and no empty list', async (t) => {
+test('it is a failure, not an empty list, if the server does not say whether it has the collection', async (t) => {
   const { until, told, install } = await open(t, { status: 503 });
   await until('failed failed');
   assert.ok(!told.includes('complete'));

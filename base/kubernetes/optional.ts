@@ -31,11 +31,11 @@ const mostVersions = 16;
 
 /**
  * Follows a collection as {@link follow} does, when the server has it, and notices when it is installed or
- * removed. While it is absent, it is an empty list. What the discovery says decides (Kubernetes API concepts,
- * "API Discovery"), because a user without rights for an absent collection is refused as for an existing one.
- * A collection that the server has in other versions only is not absent: its objects stay as they were last
- * known, and the follower receives KUBERNETES_VERSION_NOT_SERVED.
- * Runs until the signal is aborted. Never throws.
+ * removed. While it is absent, it is an empty list. The discovery decides (Kubernetes API concepts, "API
+ * Discovery"), because a user without rights for an absent collection is refused as for an existing one. A
+ * collection that the server has in other versions only is not absent: its objects stay as they were last
+ * known, and the follower receives KUBERNETES_VERSION_NOT_SERVED. Runs until the signal is aborted. Never
+ * throws.
  */
 export async function followOptional(
   client: ApiClient,
@@ -135,6 +135,6 @@ const notServed = (version: string, resource: string, other: string): Portcullis
     kind: 'unimplemented',
     attempted: `follow ${resource} of the API server`,
     on: `${version}/${resource}`,
-    why: `the API server has ${resource} in the version ${other}, and no longer in this one`,
-    fix: 'serve this version in the CustomResourceDefinition too, or update Portcullis to one that reads the other',
+    why: `the API server has ${resource} in the version ${other}, but no longer in this version`,
+    fix: 'serve this version in the CustomResourceDefinition too, or update Portcullis to a release that reads the other version',
   });

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { closest, editDistance } from './closest.ts';
 
 describe('the closest word', () => {
-  it('is a slip away, not a guess', () => {
+  it('is found for a typing error only', () => {
     assert.equal(closest('imagess', ['images', 'allow']), 'images');
     assert.equal(closest('IMAGES', ['images']), 'images');
     assert.equal(closest('naem', ['name', 'size']), 'name');
@@ -12,7 +12,7 @@ describe('the closest word', () => {
     assert.equal(closest('to', ['by']), undefined);
   });
 
-  it('is measured by a distance', () => {
+  it('is chosen by its edit distance', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 12 }), fc.string({ maxLength: 12 }), (a, b) => {
         const distance = editDistance(a, b);

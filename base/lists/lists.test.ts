@@ -6,7 +6,7 @@ import { append, largest, smallest } from './index.ts';
 /** More than any stack can hold. */
 const many = Array.from({ length: 1_000_000 }, (_, index) => index);
 
-test('a list takes any number of items', () => {
+test('any number of items can be appended to a list', () => {
   const list = [-1];
   append(list, many);
   assert.equal(list.length, many.length + 1);
@@ -19,7 +19,7 @@ test('a list is appended to itself once', () => {
   assert.deepEqual(list, [1, 2, 1, 2]);
 });
 
-test('the largest and the smallest are those of Math, of any number', () => {
+test('largest and smallest equal Math.max and Math.min, for any number of values', () => {
   fc.assert(
     fc.property(fc.array(fc.double()), (numbers) => {
       assert.equal(largest(numbers), Math.max(...numbers));

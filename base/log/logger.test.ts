@@ -13,7 +13,7 @@ function logged(write: (logger: Logger) => void, level: LogLevel = 'debug'): Rec
 }
 
 describe('a log', () => {
-  it('is one JSON object a line, with an ISO time and no host or pid', () => {
+  it('has one JSON object per line, with an ISO time and without host or pid', () => {
     const [line, ...rest] = logged((logger) => logger.info({ pod: 'web' }, 'started\nup'));
     assert.deepEqual(rest, []);
     assert.deepEqual(Object.keys(line ?? {}), ['level', 'time', 'pod', 'msg']);
@@ -21,7 +21,7 @@ describe('a log', () => {
     assert.equal(line?.['msg'], 'started\nup');
   });
 
-  it('carries the fields of the scope that it is called in, across awaits, and of no other', async () => {
+  it('has the fields of the scope in which it is called, across awaits, and of no other scope', async () => {
     const lines: string[] = [];
     const logger = createLogger({
       level: 'info',
@@ -47,7 +47,7 @@ describe('a log', () => {
     assert.equal(parsed.at(-1)?.['request'], undefined);
   });
 
-  it('leaves out what is below its level', () => {
+  it('omits lines below its level', () => {
     const all = (logger: Logger): void => {
       logger.debug({}, 'd');
       logger.info({}, 'i');
@@ -61,7 +61,7 @@ describe('a log', () => {
     assert.deepEqual(logged(all, 'silent'), []);
   });
 
-  it('carries a child’s bindings', () => {
+  it('has the bindings of a child', () => {
     const [line] = logged((logger) => logger.child({ sandbox: 'abc' }).info({ step: 1 }, 'x'));
     assert.partialDeepStrictEqual(line, { sandbox: 'abc', step: 1 });
   });

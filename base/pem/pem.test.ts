@@ -27,7 +27,7 @@ const anyBlock = fc.record({ type: anyType, content: anyContent, headers: anyHea
 const hello = '-----BEGIN A-----\naGVsbG8=\n-----END A-----\n';
 
 describe('PEM', () => {
-  test('written blocks come back, each with its type, headers and content, whatever surrounds them', () => {
+  test('written blocks are read with their type, headers and content, whatever text surrounds them', () => {
     const lines = fc.stringMatching(/^[^\r\n-]{0,20}$/u);
     fc.assert(
       fc.property(fc.array(fc.tuple(anyBlock, lines)), fc.constantFrom('\n', '\r\n'), (list, end) => {
@@ -53,7 +53,7 @@ describe('PEM', () => {
     );
   });
 
-  test('a changed character is damage, or leaves one block that is written as it was read', () => {
+  test('a changed character is reported as damage, or gives a block that is written as it is read', () => {
     const anyCharacter = fc.constantFrom('-', '=', 'A', ':', '#', '_', ' ', '\n', '\u00a0');
     fc.assert(
       fc.property(anyBlock, fc.nat(), anyCharacter, (block, at, character) => {
@@ -112,22 +112,22 @@ describe('PEM', () => {
     ['a type without an end', '-----BEGIN A\naGVsbG8=\n-----END A-----\n'],
   ];
   for (const [what, text, others = 0] of refused)
-    test(`${what} is damage, and other blocks count`, () => {
+    test(`${what} is reported as damage, and other blocks are read`, () => {
       const { blocks, damaged } = readPem(text);
       assert.deepEqual({ damaged, blocks: blocks.length }, { damaged: true, blocks: others });
       assert.throws(() => pemBlocks(text), /damaged/u);
     });
 
-  test('an only block is the only one, and has no headers', () => {
+  test('a text with one block without headers has an only block', () => {
     const problemOf = (text: string): unknown => (onlyPemBlock(text) as { problem?: string }).problem;
     assert.equal(problemOf(hello), undefined);
     assert.equal(problemOf('hello'), 'it is not PEM');
-    assert.equal(problemOf(`${hello}${hello}`), 'it holds 2 PEM blocks, not one');
+    assert.equal(problemOf(`${hello}${hello}`), 'it contains 2 PEM blocks, not one');
     assert.equal(problemOf(`${hello}-----BEGIN A-----`), 'its PEM block is damaged');
     assert.equal(problemOf(writePem('A', Buffer.from('a'), { role: 'b' })), 'its PEM block has headers');
   });
 
-  test('a header of two lines is not written', () => {
+  test('a header of two lines is refused', () => {
     for (const value of ['a\nb', 'a\rb'])
       assert.throws(() => writePem('A', Buffer.from('a'), { role: value }), /more than one line/u);
   });

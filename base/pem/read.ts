@@ -69,7 +69,7 @@ export function onlyPemBlock(text: string | Uint8Array): PemBlock | { readonly p
   if (damaged) return { problem: 'its PEM block is damaged' };
   const [block] = blocks;
   if (block === undefined) return { problem: 'it is not PEM' };
-  if (blocks.length > 1) return { problem: `it holds ${blocks.length} PEM blocks, not one` };
+  if (blocks.length > 1) return { problem: `it contains ${blocks.length} PEM blocks, not one` };
   return block.headers.size > 0 ? { problem: 'its PEM block has headers' } : block;
 }
 

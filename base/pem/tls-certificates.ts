@@ -10,7 +10,7 @@ import { writePem } from './write.ts';
  */
 export function tlsCertificates(text: string | Uint8Array): readonly string[] {
   const certificates = pemBlocks(text).filter(({ type }) => type === 'CERTIFICATE');
-  if (certificates.length === 0) throw new Error('it holds no PEM certificate');
+  if (certificates.length === 0) throw new Error('it contains no PEM certificate');
   return certificates.map(({ content }) => {
     if (!isTlsCertificate(content)) throw new Error('its PEM block is not a readable certificate');
     return writePem('CERTIFICATE', content);

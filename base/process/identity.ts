@@ -58,8 +58,8 @@ function unreadable(pid: number, cause: unknown): PortcullisError {
     on: String(pid),
     why: reasonOf(cause),
     fix: exhausted
-      ? 'raise the limit of open files of this process, and see what holds them'
-      : 'see the reason; /proc must be readable',
+      ? 'raise the limit of open files of this process, and find out which files it has open'
+      : 'see the reason, and make /proc readable',
     cause,
   });
 }

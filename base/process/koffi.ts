@@ -21,7 +21,7 @@ export function koffi(): typeof Koffi {
   return (loaded ??= unterminated(load));
 }
 
-/** Node's codes for a package that is not there, or is for another platform. */
+/** Node's codes for a package that is not installed, or is for another platform. */
 const absent: ReadonlySet<unknown> = new Set(['MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED']);
 
 function load(): typeof Koffi {
@@ -36,7 +36,7 @@ function load(): typeof Koffi {
       kind: 'unavailable',
       attempted: 'load',
       on: name,
-      why: `what was asked calls native code, which is not installed here: ${reasonOf(cause).split('\n', 1)[0] ?? ''}`,
+      why: `this operation needs native code, which is not installed here: ${reasonOf(cause).split('\n', 1)[0] ?? ''}`,
       fix: 'run it on Linux on x86-64 or arm64, and install the package with its optional dependencies',
       cause,
     });

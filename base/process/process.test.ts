@@ -11,7 +11,7 @@ import { holdDescriptors } from './descriptors.fixture.ts';
 import { currentBootId, processIdentity, sameProcess, startWorker } from './index.ts';
 
 describe('the identity of a process', () => {
-  it('is that of this one, and stays', async () => {
+  it('is constant for this process', async () => {
     const mine = processIdentity(process.pid);
     assert.ok(mine !== undefined);
     assert.deepEqual([mine.pid, mine.bootId], [process.pid, currentBootId()]);
@@ -27,7 +27,7 @@ describe('the identity of a process', () => {
     assert.equal(processIdentity(0x7ffffffe), undefined);
   });
 
-  it('is unknown, and not gone, while it cannot be read', () => {
+  it('is unknown while it cannot be read, and the process does not count as ended', () => {
     const mine = processIdentity(process.pid);
     assert.ok(mine !== undefined);
     const descriptors = holdDescriptors();
@@ -37,7 +37,7 @@ describe('the identity of a process', () => {
       assert.throws(
         () => processIdentity(0x7ffffffe),
         { code: 'PROCESS_UNREADABLE' },
-        'also of a pid that nobody has',
+        'also for a pid that no process has',
       );
     } finally {
       descriptors.release();
@@ -61,7 +61,7 @@ describe('the identity of a process', () => {
     await once(shell, 'exit');
   });
 
-  it('is read right from a command name with blanks and parentheses', async () => {
+  it('is read correctly if the command name has blanks and parentheses', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-process-'));
     try {
       const name = join(folder, 'a) S 1 (b');

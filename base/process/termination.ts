@@ -22,7 +22,7 @@ const ASKED = 2;
  */
 const longestMs = 1_000;
 
-// Read this before the thread starts a Worker of its own, which changes it.
+// Read this before the thread starts another Worker, which changes it.
 const own = isMainThread ? undefined : (getEnvironmentData(KEY) as unknown as Int32Array | undefined);
 const children = new Set<Int32Array>();
 let depth = 0;

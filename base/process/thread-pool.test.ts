@@ -59,7 +59,7 @@ describe('a pool of threads', () => {
     assert.equal(running, 0);
   });
 
-  it('answers with one thread what comes one after the other, and remembers what that thread was sent', async () => {
+  it('answers consecutive questions with one thread, and remembers what it sent to that thread', async () => {
     open();
     const counts: number[] = [];
     for (const subject of ['a', 'b', 'a'])
@@ -70,7 +70,7 @@ describe('a pool of threads', () => {
     assert.deepEqual([started, ...counts], [1, 1, 2, 3]);
   });
 
-  it('ends a thread whose question overruns its time: that one fails, what waits is answered by another thread', async () => {
+  it('ends a thread whose question exceeds its deadline: only that question fails, and another thread answers the rest', async () => {
     open({ most: 1, deadlineMs: 1500 });
     const hostile = block('a');
     const [refused, ...others] = await Promise.allSettled([
@@ -90,7 +90,7 @@ describe('a pool of threads', () => {
     assert.equal(started, 2);
   });
 
-  it('counts a question’s own time alone, not how long it waits behind others', async () => {
+  it('measures only the time of the question itself, not its time in the queue', async () => {
     open({ most: 1, deadlineMs: 4000 });
     // Each takes less than the deadline, but all together take more.
     assert.deepEqual(
@@ -100,7 +100,7 @@ describe('a pool of threads', () => {
     assert.equal(started, 1);
   });
 
-  it('answers about one subject while a question about another holds its thread', async () => {
+  it('answers about one subject while a question about another subject occupies its thread', async () => {
     open({ deadlineMs: forever });
     const hostile = block('a').catch((error: unknown) => error);
     // More questions about the same subject wait for its own thread, and take no other.
@@ -111,7 +111,7 @@ describe('a pool of threads', () => {
     for (const error of await Promise.all([hostile, ...more])) assert.match(String(error), /it was closed/u);
   });
 
-  it('finds which of several questions that share a thread is to blame: each is asked again by itself', async () => {
+  it('finds which of several questions caused the loss of their thread by repeating each one alone', async () => {
     open({ atOnce: 8, deadlineMs: 2000 });
     await double('a', 0);
     const asked = [
@@ -127,7 +127,7 @@ describe('a pool of threads', () => {
     );
   });
 
-  it('fails the question alone that ends its thread', async () => {
+  it('fails only the question that ends its thread', async () => {
     open({ atOnce: 8 });
     const [dies, ...rest] = await Promise.allSettled([
       pool.ask('a', async (caller) => {
@@ -154,14 +154,14 @@ describe('a pool of threads', () => {
     assert.equal(started, 1);
   });
 
-  it('fails what is asked of threads that do not open, and is asked again', async () => {
+  it('fails the questions for threads that do not open', async () => {
     open({ settings: { opening: 'throws' }, atOnce: 4 });
     const outcomes = await Promise.allSettled([double('a', 1), double('a', 2), double('b', 3)]);
     for (const outcome of outcomes)
       assert.match(String(outcome.status === 'rejected' && outcome.reason), /its module does not load/u);
   });
 
-  it('serves who waits for a thread before more of a subject that has one', async () => {
+  it('serves questions that wait for a thread before more of a subject that has one', async () => {
     open({ most: 1, atOnce: 2 });
     await double('a', 0);
     const order: string[] = [];
@@ -171,7 +171,7 @@ describe('a pool of threads', () => {
     assert.deepEqual(order, ['a', 'b', 'a']);
   });
 
-  it('ends a thread that nobody asks', async () => {
+  it('ends an idle thread, and starts another one for the next question', async () => {
     open({ idleMs: 50 });
     await double('a', 1);
     while (running > 0) await sleep(20);

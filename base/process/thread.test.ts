@@ -26,7 +26,7 @@ async function until(what: () => boolean): Promise<void> {
 }
 
 describe('a thread', () => {
-  it('is called by name from both sides, and closes when what is under way has its answer', async () => {
+  it('is called by name from both sides, and closes after pending calls are answered', async () => {
     const { offer, logged } = owner();
     const thread = connectThread<Calls>(start({ opening: 'asks' }), { offer, blame });
     // This also works before the thread is open.
@@ -46,7 +46,7 @@ describe('a thread', () => {
     await thread.close();
   });
 
-  it('reports what went wrong there', async () => {
+  it('reports the failures of its functions', async () => {
     const thread = connectThread<Calls>(start(), { blame });
     await assert.rejects(thread.call('fail', 'ours'), {
       code: 'TEST_OURS',
@@ -70,7 +70,7 @@ describe('a thread', () => {
     await thread.close();
   });
 
-  it('that fails gives the answers first that it gave before', async () => {
+  it('delivers the answers that it sent before it failed', async () => {
     const threads = Array.from({ length: 8 }, () => connectThread<Calls>(start(), { blame }));
     await Promise.all(threads.map(({ started }) => started));
     await Promise.all(
@@ -83,7 +83,7 @@ describe('a thread', () => {
     ['fails', { code: 'TEST_OPENING' }],
     ['throws', { code: 'TEST_LOST', message: /its module does not load/ }],
   ] as const) {
-    it(`says why its opening ${opening}, to all who wait`, async () => {
+    it(`reports why its opening ${opening}, to all callers`, async () => {
       const thread = connectThread<Calls>(start({ opening }), { blame });
       const asked = assert.rejects(thread.call('double', 1), expected);
       await assert.rejects(thread.started, expected);
@@ -94,7 +94,7 @@ describe('a thread', () => {
     });
   }
 
-  it('that hangs is ended, while it opens and after', async () => {
+  it('is ended if it hangs, during its opening and later', async () => {
     const opening = connectThread<Calls>(start({ opening: 'never' }), { blame });
     await opening.close();
     const working = connectThread<Calls>(start(), { blame, closeMs: 20 });
@@ -107,7 +107,7 @@ describe('a thread', () => {
     await never;
   });
 
-  it('holds a process while it is asked, and lets it end', () => {
+  it('keeps the process alive only during a call', () => {
     const program = `
       import { Worker } from 'node:worker_threads';
       import { connectThread } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
@@ -167,7 +167,7 @@ describe('a thread that is kept', () => {
     await thread.close();
   });
 
-  it('closed as soon as its first start failed, is not started again', async () => {
+  it('is not started again if it is closed as soon as its first start failed', async () => {
     let starts = 0;
     const lost: string[] = [];
     const thread = keepThread<Calls>(() => (++starts, start({ opening: 'throws' })), {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { asNobody } from '../../test/fixtures/as-nobody.ts';
 
-test('a Worker for which the kernel has no thread fails as a Worker, and is not thrown at the event that needed it', () => {
+test('a Worker for which the kernel has no thread emits an error, and throws none at the event that needed it', () => {
   const [program, ...words] = asNobody;
   const fixture = join(import.meta.dirname, 'no-threads.fixture.ts');
   const { stdout, stderr, status } = spawnSync(program, [...words, process.execPath, fixture], {

@@ -55,7 +55,7 @@ const isZero = (value: unknown): boolean => value === 0;
 export function readString(reader: protobuf.Reader): string {
   const bytes = reader.bytes();
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
-  if (text.includes('\0')) throw new RangeError('a string holds a NUL byte');
+  if (text.includes('\0')) throw new RangeError('a string contains a NUL byte');
   if (text.includes('\uFFFD') && !isUtf8(bytes)) throw new RangeError('a string is not UTF-8');
   return text;
 }
@@ -200,7 +200,7 @@ function badField(at: string, value: unknown, wanted: string): PortcullisError<'
     attempted: 'encode',
     on: at,
     why: `the value is ${describe(value)}, not ${wanted}`,
-    fix: 'report this as a fault of Portcullis',
+    fix: 'report this as a defect of Portcullis',
   });
 }
 

@@ -88,7 +88,7 @@ test('signals are at their defaults and none is blocked, whatever this process d
   assert.match(status, /^SigIgn:\s+0+$/m);
 });
 
-test('a program that cannot be started is an error of the call', async () => {
+test('a program that cannot be started makes the call fail', async () => {
   await assert.rejects(start({ path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), {
     code: 'KERNEL_ENOENT',
   });
@@ -97,7 +97,7 @@ test('a program that cannot be started is an error of the call', async () => {
   });
 });
 
-test('many at once', async () => {
+test('many children are started at once', async () => {
   const codes = await Promise.all(
     Array.from({ length: 50 }, async (_, index) => (await shell(`exit ${index}`)).exited),
   );
@@ -107,7 +107,7 @@ test('many at once', async () => {
   );
 });
 
-test('a child that cannot be held because no descriptor is free is ended and reaped before the failure is reported', async () => {
+test('a child for which no descriptor is free is killed and reaped before the failure is reported', async () => {
   // The children of every thread: a child belongs to the thread that started it.
   const mine = () =>
     readdirSync('/proc/self/task').map((thread) =>

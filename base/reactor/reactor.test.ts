@@ -69,7 +69,7 @@ test('a reaped process has its exit code', { skip: major < 6 || (major === 6 && 
   closeFd(pidfd);
 });
 
-test('a hundred processes at once', async () => {
+test('the ends of a hundred processes are reported at once', async () => {
   const children = Array.from({ length: 100 }, () => pidfdOf('exit 0'));
   await Promise.all(
     children.map(({ pidfd }) => new Promise<void>((resolve) => void reactor.onExit(pidfd, resolve))),
@@ -78,7 +78,7 @@ test('a hundred processes at once', async () => {
   for (const { pidfd } of children) closeFd(pidfd);
 });
 
-test('readability is reported again as long as it lasts', async () => {
+test('readability is reported repeatedly as long as it lasts', async () => {
   const fd = createEventFd();
   signalEventFd(fd);
   let times = 0;
@@ -119,7 +119,7 @@ test('a descriptor has one subscriber', () => {
   closeFd(file);
 });
 
-test('a number that was closed without unsubscribe and came again belongs to the new subscriber', async () => {
+test('a descriptor number that was closed without unsubscribe and reused belongs to the new subscriber', async () => {
   const first = createEventFd();
   let wrong = 0;
   const stale = reactor.onReadable(first, () => (wrong += 1));
@@ -152,7 +152,7 @@ test('a callback that throws is an uncaught exception and does not stop the othe
   assert.deepEqual(result.stdout.trim().split('\n').sort(), ['the other', 'uncaught: of the callback']);
 });
 
-test('close leaves neither thread nor descriptor, and no event is reported any more', async () => {
+test('close leaves neither thread nor descriptor, and no further event is reported', async () => {
   const threads = (): number => readdirSync('/proc/self/task').length;
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
   await stat('/'); // starts libuv's pool, whose threads would be counted against the reactor

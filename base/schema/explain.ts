@@ -32,7 +32,7 @@ export function explain(error: ErrorObject): {
       return { message: `the field \`${text('missingProperty')}\` is missing`, fix: 'add it' };
     case 'dependentRequired':
       return {
-        message: `\`${text('property')}\` needs \`${text('missingProperty')}\` beside it`,
+        message: `\`${text('property')}\` requires \`${text('missingProperty')}\` in the same mapping`,
         fix: 'add it',
       };
     case 'type':

@@ -29,7 +29,7 @@ export function listProblems(problems: readonly Problem[]): string {
       ? [`${left} more problem${left === 1 ? ' is' : 's are'} not listed: correct these first`]
       : []),
     ...(problems.some(({ hidesOthers }) => hidesOthers === true)
-      ? ['more problems may follow: what has a problem above could not be checked completely']
+      ? ['more problems may follow: parts that have a problem were not checked completely']
       : []),
   ];
   return lines.map((line) => `${line}\n`).join('');

@@ -48,7 +48,7 @@ export function parseDocuments(
     return refuse('nested too deeply to be read', 'flatten it');
   }
   if (parsed.length > documentLimit)
-    return refuse(`the file holds more than ${documentLimit} documents`, 'split it');
+    return refuse(`the file contains more than ${documentLimit} documents`, 'split it');
 
   const documents: Document[] = [];
   const problems: Problem[] = [];
@@ -73,7 +73,7 @@ export function parseDocuments(
           error instanceof ReferenceError
             ? 'aliases repeat too much of the document'
             : 'the document cannot be read as plain values',
-        fix: 'write the parts out instead of using anchors',
+        fix: 'repeat the parts instead of using anchors',
         hidesOthers: true,
       });
     }
@@ -145,14 +145,22 @@ function valueProblems(
         report(twice, `the key \`${keyText(twice)}\` occurs twice in one mapping`, 'remove one of the two');
     if (isAlias(node)) {
       if (++aliases > maxAliasCount) {
-        report(node, `more than ${maxAliasCount} aliases`, 'write the parts out');
+        report(node, `more than ${maxAliasCount} aliases`, 'repeat the parts instead of using aliases');
         return visit.BREAK;
       }
       const target = node.resolve(yaml);
       if (target === undefined)
-        report(node, `the alias *${node.source} has no anchor before it`, 'write the part out');
+        report(
+          node,
+          `the alias *${node.source} has no anchor before it`,
+          'repeat the part instead of using an alias',
+        );
       else if (ancestors.includes(target))
-        report(node, `the alias *${node.source} stands inside its own anchor`, 'write the part out');
+        report(
+          node,
+          `the alias *${node.source} is inside its own anchor`,
+          'repeat the part instead of using an alias',
+        );
     }
     if (key === 'key' && (!isScalar(node) || node.value === null))
       report(node, 'a key must be a text', 'write a plain word before the colon');
@@ -162,11 +170,7 @@ function valueProblems(
       Number.isInteger(node.value) &&
       !Number.isSafeInteger(node.value)
     ) {
-      report(
-        node,
-        'the number is too large to be kept exactly',
-        'write it in quotes, if the field takes a text',
-      );
+      report(node, 'the number is too large to be kept exactly', 'write it in quotes if the field is a text');
     }
     return undefined;
   });

@@ -103,7 +103,7 @@ test('equal values are compared, written and looked up', async () => {
   );
 });
 
-test('schema: so many problems that moving them about shows', () => {
+test('schema: the cost grows linearly with very many problems', () => {
   // A file of 2 MiB can have a million of these.
   const positionOf = () => ({ file: 'file', line: 1, column: 1 });
   return assertNearLinearWork(

@@ -60,7 +60,7 @@ function problemsOf(text: string): string[] {
 }
 
 describe('a document', () => {
-  it('that is valid has no problems, and its values', () => {
+  it('that is valid has no problems, and returns its values', () => {
     const text =
       'apiVersion: v1\nport: 80\nrules:\n  - images: [a, b]\n    require: { all: [{ cosign: { key: k } }, { all: [] }] }\n    after: 3\n';
     assert.deepEqual(problemsOf(text), ['']);
@@ -101,7 +101,7 @@ describe('a document', () => {
       ['f.yaml:2:7: name: "Web_1" does not have the form ^[a-z-]+$; use lower-case letters and dashes'],
     ],
     [
-      'a word that is nearly right',
+      'a misspelled word',
       'apiVersion: v1\nrules: [{ allow: unverifed }]',
       ['f.yaml:2:18: rules[0].allow: "unverifed" is not known here; did you mean `unverified`?'],
     ],
@@ -118,7 +118,7 @@ describe('a document', () => {
       ['f.yaml:2:19: rules[0].images: items 0 and 1 are the same; remove one of the two'],
     ],
     [
-      'faults in a branch of alternatives: those of the branch that was meant',
+      'problems in alternatives: those of the intended alternative',
       'apiVersion: v1\nrules:\n  - require:\n      all:\n        - cosign: { kye: 1 }\n        - 3\n',
       [
         'f.yaml:5:11: rules[0].require.all[0].cosign: the field `key` is missing; add it'.replace(
@@ -130,7 +130,7 @@ describe('a document', () => {
       ],
     ],
     [
-      'several faults: all at once, in order of place',
+      'several problems: all at once, in the order of their positions',
       'port: 0\nrules:\n  - imags: []\n---\napiVersion: v1\nport: x\n',
       [
         'f.yaml:1:1: the field `apiVersion` is missing; add it',
@@ -143,7 +143,7 @@ describe('a document', () => {
   for (const [name, text, problems] of table)
     it(`with ${name}`, () => assert.deepEqual(problemsOf(text), problems));
 
-  it('in JSON is read and placed alike, tabs and all', () => {
+  it('in JSON is read with the same positions, also with tabs', () => {
     const text = '{\n\t"apiVersion": "v1",\n\t"port": 0,\n\t"name": "\\u00e9\\/\\ud83d\\ude00"\n}';
     assert.deepEqual(
       problemsOf(text).map((line) => line.split(': ')[0]),
@@ -152,7 +152,7 @@ describe('a document', () => {
     assert.equal((parseDocuments(text, 'f').documents[0]?.value as { name: string }).name, 'é/😀');
   });
 
-  it('says where its parts stand, or the nearest part that does', () => {
+  it('returns the position of a part, or of the nearest existing part', () => {
     const { documents } = parseDocuments('a:\n  b: [1, &x { c: 2 }]\nd: *x\n', 'f');
     const document = documents[0];
     assert.ok(document !== undefined);
@@ -182,7 +182,7 @@ describe('a text that cannot be read', () => {
     ['tabs as indentation', 'a:\n\tb: 1\n', /^f:2:1: tabs are not allowed/],
     ['a tag', 'a: !!js/function x', /^f:1:4: unresolved tag/],
     ['an alias without anchor', 'a: *x', /^f:1:4: the alias \*x has no anchor before it/],
-    ['an alias in its own anchor', 'a: &x [*x]', /^f:1:8: the alias \*x stands inside its own anchor/],
+    ['an alias in its own anchor', 'a: &x [*x]', /^f:1:8: the alias \*x is inside its own anchor/],
     [
       'a billion laughs',
       `a: &a [x,x,x,x,x,x,x,x,x]\n${Array.from('bcdefgh')
@@ -211,7 +211,7 @@ describe('a text that cannot be read', () => {
       'x'.repeat(1024 * 1024 + 1),
       /^f:1:1: the file is larger than 1048576 bytes; split it$/,
     ],
-    ['too many documents', '---\n'.repeat(1500), /^f:1:1: the file holds more than 1000 documents/],
+    ['too many documents', '---\n'.repeat(1500), /^f:1:1: the file contains more than 1000 documents/],
   ];
   for (const [name, text, first] of table) {
     it(`has ${name}: a problem, not a crash`, () => {
@@ -221,7 +221,7 @@ describe('a text that cannot be read', () => {
     });
   }
 
-  it('costs no more than its size: 20,000 keys, and as many faults', () => {
+  it('has a cost in proportion to its size: 20,000 keys, and as many problems', () => {
     const keys = Array.from({ length: 20_000 }, (_, n) => `k${n}: v`).join('\n');
     const { documents } = parseDocuments(keys, 'f');
     assert.ok(documents[0] !== undefined);
@@ -245,7 +245,7 @@ describe('a text that cannot be read', () => {
     assert.equal(status, 0, stderr.slice(-500));
   });
 
-  it('never throws, and every problem has a place in it', () => {
+  it('never throws, and every problem has a position in the text', () => {
     const piece = fc.constantFrom(
       'a',
       ': ',
@@ -291,7 +291,7 @@ describe('a text that cannot be read', () => {
     );
   });
 
-  it('with nothing in it holds no document, or an empty one', () => {
+  it('without content has no document, or an empty document', () => {
     assert.deepEqual(parseDocuments('', 'f'), { documents: [], problems: [] });
     assert.deepEqual(parseDocuments('# only a comment\n', 'f').problems, []);
     assert.deepEqual(

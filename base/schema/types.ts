@@ -32,7 +32,7 @@ export interface Document<T = unknown> {
    * position of the nearest enclosing part.
    */
   positionOf(path: readonly PathSegment[], part?: 'value' | 'key'): Position;
-  /** Returns the path that the file has for a path of `value`. Absent where the two are the same. */
+  /** Returns the path that the file has for a path of `value`. Absent if the two are the same. */
   writtenPath?(path: readonly PathSegment[]): readonly PathSegment[];
 }
 

@@ -33,7 +33,7 @@ describe('the valid parts of a document', () => {
     assert.deepEqual(validateParts(document, schema), { problems: [], rest: document });
   });
 
-  it('are without items and fields that have a problem, and keep their places in the file', () => {
+  it('omit items and fields that have a problem, and keep their positions in the file', () => {
     const { problems, rest } = validateParts(
       documentOf(
         'name: a\nnam: b\nports:\n  - port: x\n  - port: 2\n  - { is: 5, port: 3 }\n  - 7\n  - { port: 4 }\n',
@@ -61,12 +61,12 @@ describe('the valid parts of a document', () => {
     );
   });
 
-  it('do not include what becomes invalid without another part', () => {
+  it('do not include a part that becomes invalid without another part', () => {
     const { rest } = validateParts(documentOf('name: a\ndeep: { list: [5, 6] }\n'), schema);
     assert.deepEqual(rest?.value, { name: 'a', deep: {} });
   });
 
-  it('leave a value that an alias shares as it is elsewhere', () => {
+  it('do not change a value that an alias shares', () => {
     const { rest } = validateParts(
       documentOf('name: a\ndeep: &d { list: [x] }\nports: [{ port: 1, is: *d }]\n'),
       schema,
@@ -74,7 +74,7 @@ describe('the valid parts of a document', () => {
     assert.deepEqual(rest?.value, { name: 'a', deep: { list: ['x'] }, ports: [{ port: 1 }] });
   });
 
-  it('are absent where nothing valid is left, where a whole field is broken, and above 100 problems', () => {
+  it('are absent if nothing valid is left, if a whole field is invalid, and above 100 problems', () => {
     const without = (text: string, whole: readonly string[] = []): void => {
       const { problems, rest } = validateParts(documentOf(text), schema, whole);
       assert.equal(rest, undefined, text);
@@ -108,7 +108,7 @@ describe('a list of problems', () => {
     );
   });
 
-  it('says that more may follow only where a problem hides a part', () => {
+  it('says that more may follow only if a problem hides a part', () => {
     assert.doesNotMatch(listProblems(problems(2)), /follow/u);
     assert.match(listProblems(parseDocuments('a: [\n', 'f').problems), /\nmore problems may follow/u);
   });

@@ -16,10 +16,9 @@ interface Removal {
 /**
  * Checks a document like `validate`, and also returns what is left of it without the parts that have a
  * problem. Checks that need a valid shape can continue with `rest`: its value is valid, and its positions and
- * written paths are those of the file. `rest` is absent where nothing valid is left, and where there are more
- * than 100 problems.
- * @param whole top-level fields to which other parts refer: there is no `rest` where one of them has a
- * problem
+ * written paths are those of the file. `rest` is absent if nothing valid is left, and if there are more than
+ * 100 problems.
+ * @param whole top-level fields to which other parts refer: there is no `rest` if one of them has a problem
  */
 export function validateParts(
   document: Document,

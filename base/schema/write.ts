@@ -58,7 +58,7 @@ export function formatDocuments(
         position: { file, line: 1, column: 1 },
         path: '',
         message,
-        fix: 'write its anchors and directives out',
+        fix: 'write it without anchors and directives',
       },
     ],
   };

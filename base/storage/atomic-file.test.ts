@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createFileAtomic, dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './index.ts';
 
-test('what killed writes left beside a file goes; the file, and what others wrote, stays', async (t) => {
+test('the remains of killed writes of a file are removed, but not the file or other files', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'a.json');
@@ -37,7 +37,7 @@ test('what killed writes left beside a file goes; the file, and what others wrot
   assert.equal(readFileSync(file, 'utf8'), 'kept');
 });
 
-test('of a shared folder only old abandoned writes go: a write that is under way stays', async (t) => {
+test('only old abandoned writes are removed from a shared folder, not a running write', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const long = new Date(Date.now() - 3_600_000);

@@ -90,7 +90,7 @@ describe('a database', () => {
     await db.close();
   });
 
-  it('commits the calls of one turn together, and one that fails rolls back alone and whole', async () => {
+  it('commits the calls of one turn together, and rolls back only a call that fails', async () => {
     const db = await openDatabase({ path: newPath(), migrations });
     const [first, second, third, fourth] = await Promise.allSettled([
       db.write([insert('a')]),
@@ -120,7 +120,7 @@ describe('a database', () => {
     await db.close();
   });
 
-  it('lets a read see every write asked for before it, and close wait for both', async () => {
+  it('lets a read see every earlier write, and close waits for both', async () => {
     const db = await openDatabase({ path: newPath(), migrations });
     const writes = Array.from({ length: 50 }, (_, index) => db.write([insert(`w${index}`)]));
     const read = db.get('SELECT count(*) AS n FROM item');
@@ -133,7 +133,7 @@ describe('a database', () => {
     await db.close();
   });
 
-  it('names a defective statement without harm to its neighbours', async () => {
+  it('reports a defective statement, and the other calls succeed', async () => {
     const db = await openDatabase({ path: newPath(), migrations });
     const [bad, good] = await Promise.allSettled([
       db.write([{ sql: 'INSERT INTO nowhere VALUES (1)' }]),
@@ -165,7 +165,7 @@ describe('a database', () => {
 });
 
 describe('another process with the same file', () => {
-  it('is waited for, and its lock named when it stays', async () => {
+  it('is waited for, and its lock is reported if it remains', async () => {
     const path = newPath();
     const db = await openDatabase({ path, migrations, busyTimeoutMs: 100 });
     const other = new DatabaseSync(path);
@@ -191,7 +191,7 @@ describe('another process with the same file', () => {
 });
 
 describe('migrations', () => {
-  it('are applied once and in order; rows survive', async () => {
+  it('are applied once and in order, and rows are kept', async () => {
     const path = newPath();
     const old = await openDatabase({ path, migrations: migrations.slice(0, 1) });
     await old.write([insert('kept')]);
@@ -202,13 +202,13 @@ describe('migrations', () => {
     await now.close();
   });
 
-  it('of a newer release are refused, and the file is left as it is', async () => {
+  it('of a newer release are refused, and the file is not changed', async () => {
     const path = newPath();
     await (await openDatabase({ path, migrations })).close();
     await assert.rejects(openDatabase({ path, migrations: migrations.slice(0, 1) }), {
       code: 'STORAGE_NEWER_SCHEMA',
       kind: 'precondition',
-      message: /version 2, this program knows 1.*run that newer release/,
+      message: /version 2, this program supports 1.*run that newer release/,
     });
     await (await openDatabase({ path, migrations })).close();
   });
@@ -230,7 +230,7 @@ describe('migrations', () => {
       /it has tables, but no schema version: another program wrote it/,
     ],
   ] as const)
-    it(`are not applied to a file with ${what}, which stays byte for byte`, async () => {
+    it(`are not applied to a file with ${what}, and the file is not changed`, async () => {
       const path = newPath();
       mkdirSync(dirname(path));
       const foreign = new DatabaseSync(path);
@@ -246,7 +246,7 @@ describe('migrations', () => {
       assert.deepEqual(readdirSync(dirname(path)), ['state.db']);
     });
 
-  it('of a newer release leave the file byte for byte', async () => {
+  it('of a newer release are refused without a change of any byte of the file', async () => {
     const path = newPath();
     mkdirSync(dirname(path));
     const newer = new DatabaseSync(path);
@@ -257,7 +257,7 @@ describe('migrations', () => {
     assert.deepEqual(readFileSync(path), bytes);
   });
 
-  it('that fail leave the version before them', async () => {
+  it('that fail leave the previous version', async () => {
     const path = newPath();
     const broken: Migration = { version: 3, sql: 'CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1)' };
     await assert.rejects(openDatabase({ path, migrations: [...migrations, broken] }), {

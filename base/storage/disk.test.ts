@@ -72,7 +72,7 @@ async function withSmallDisk(body: string, fileSystem: 'tmpfs' | 'ext4' = 'tmpfs
 }
 
 describe('a full disk', () => {
-  it('fails the call that does not fit, not its neighbours, and takes writes again when there is room', async () => {
+  it('makes only the call fail that does not fit, and writes succeed again when there is space', async () => {
     const seen = await withSmallDisk(`
       const db = await openDatabase({ path: disk + '/state.db', migrations });
       const first = await codeOf(db.write(insert(1, 10)));
@@ -89,7 +89,7 @@ describe('a full disk', () => {
     });
   });
 
-  it('fails opening, and a file written atomically keeps its old bytes', async () => {
+  it('makes opening fail, and a file written atomically keeps its old bytes', async () => {
     const seen = await withSmallDisk(`
       await writeFileAtomic(disk + '/small', 'old');
       const large = await codeOf(writeFileAtomic(disk + '/small', 'x'.repeat(1_000_000)));
@@ -109,7 +109,7 @@ describe('a full disk', () => {
 
 for (const fileSystem of ['tmpfs', 'ext4'] as const)
   describe(`a ballast on a full ${fileSystem}`, () => {
-    it('is no longer needed by calls that delete or update rows once the database keeps room of its own', async () => {
+    it('is not needed to delete or update rows once the database has reserved its own space', async () => {
       const seen = await withSmallDisk(
         `
         const db = await openDatabase({ path: disk + '/state.db', migrations, ballast });
@@ -137,7 +137,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       assert.deepEqual(seen, { ...full, deletion: 'ok', update: 'ok', count: 10 });
     });
 
-    it('opens a database that was closed in order, and is filled again when there is room', async () => {
+    it('lets a properly closed database open, and is filled again when there is space', async () => {
       const seen = await withSmallDisk(
         `
         const open = (more) => openDatabase({ path: disk + '/state.db', migrations, ...more });
@@ -162,7 +162,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     });
   });
 
-it('the log that a database keeps over its end is never read again', async () => {
+it('the log that a closed database keeps is never read again', async () => {
   const path = join(folder, 'kept-log.db');
   const ballast = { path: join(folder, 'kept-log.ballast'), bytes: 1024 * 1024 };
   const rename = (id: number, name: string) => [
@@ -186,7 +186,7 @@ it('the log that a database keeps over its end is never read again', async () =>
   await again.close();
 });
 
-it('what is larger than the free pages fits where the disk has room', async () => {
+it('data that is larger than the free pages is written if the disk has space', async () => {
   const path = join(folder, 'grows.db');
   const db = await openDatabase({
     path,
@@ -199,7 +199,7 @@ it('what is larger than the free pages fits where the disk has room', async () =
   await db.close();
 });
 
-it('a ballast is not made where it would fill the disk', async () => {
+it('a ballast is not created if it would fill the disk', async () => {
   const seen = await withSmallDisk(`
     appendFileSync(disk + '/filler', 'x'.repeat(200_000));
     const db = await openDatabase({ path: disk + '/state.db', migrations, ballast });
@@ -210,7 +210,7 @@ it('a ballast is not made where it would fill the disk', async () => {
 });
 
 describe('a read-only file system', () => {
-  it('is said, for a database and for a file', async () => {
+  it('is reported, for a database and for a file', async () => {
     const seen = await withSmallDisk(`
       const db = await openDatabase({ path: disk + '/state.db', migrations });
       await db.close();
@@ -229,7 +229,7 @@ describe('a read-only file system', () => {
 });
 
 describe('a damaged file', () => {
-  it('that is not a database is refused, and left as it is', async () => {
+  it('that is not a database is refused, and not changed', async () => {
     const path = join(folder, 'text.db');
     writeFileSync(path, 'this is not a database, whatever its name says; '.repeat(50));
     await assert.rejects(openDatabase({ path, migrations }), {
@@ -258,7 +258,7 @@ describe('a damaged file', () => {
     await damaged.close();
   });
 
-  it('that was cut short is refused', async () => {
+  it('that was truncated is refused', async () => {
     const path = join(folder, 'short.db');
     const db = await openDatabase({ path, migrations });
     await db.close();
@@ -303,7 +303,7 @@ async function killedAndDamaged(name: string, boot: 'this' | 'another'): Promise
 }
 
 describe('the check of the whole file', () => {
-  it('is made by the first start after a kill in another boot', async () => {
+  it('is made at the first start after a kill in an earlier boot', async () => {
     const path = await killedAndDamaged('other-boot', 'another');
     await assert.rejects(openDatabase({ path, migrations }), {
       code: 'STORAGE_DAMAGED',
@@ -316,7 +316,7 @@ describe('the check of the whole file', () => {
     );
   });
 
-  it('is left out after a kill in the same boot, which loses nothing that the kernel has', async () => {
+  it('is omitted after a kill in the same boot, which loses no data that the kernel has', async () => {
     const path = await killedAndDamaged('same-boot', 'this');
     const db = await openDatabase({ path, migrations });
     assert.equal((await db.get('SELECT name FROM item WHERE id = 1000'))?.['name'], 'last');
@@ -326,7 +326,7 @@ describe('the check of the whole file', () => {
 });
 
 describe('a path that cannot be used', () => {
-  it('is named with what to check', async () => {
+  it('is reported with what to check', async () => {
     writeFileSync(join(folder, 'plain'), '');
     await assert.rejects(openDatabase({ path: join(folder, 'plain', 'state.db'), migrations }), {
       code: 'STORAGE_NO_ACCESS',
@@ -343,7 +343,7 @@ describe('a path that cannot be used', () => {
 });
 
 describe('a file written atomically', () => {
-  it('is replaced whole, with the mode asked for, and leaves nothing beside it', async () => {
+  it('is replaced completely, with the requested mode, and leaves no other file', async () => {
     const inside = join(folder, 'atomic');
     mkdirSync(inside);
     const path = join(inside, 'file');

@@ -24,7 +24,7 @@ type Explanation = Pick<Failure<StorageCode>, 'code' | 'kind' | 'fix'>;
 const diskFull: Explanation = {
   code: 'STORAGE_DISK_FULL',
   kind: 'exhausted',
-  fix: 'free space on that file system and try again; nothing was half-written',
+  fix: 'free space on that file system and try again; no data was written partially',
 };
 const readOnly: Explanation = {
   code: 'STORAGE_READ_ONLY',
@@ -39,7 +39,7 @@ const noAccess: Explanation = {
 const io: Explanation = {
   code: 'STORAGE_IO',
   kind: 'unavailable',
-  fix: 'check the disk and the kernel log; nothing of this call was kept',
+  fix: 'check the disk and the kernel log; the call changed nothing',
 };
 const damaged: Explanation = {
   code: 'STORAGE_DAMAGED',
@@ -54,12 +54,12 @@ const busy: Explanation = {
 const constraint: Explanation = {
   code: 'STORAGE_CONSTRAINT',
   kind: 'precondition',
-  fix: 'the rows written contradict the schema: read the reason',
+  fix: 'see the reason: the written rows violate the schema',
 };
 const noMemory: Explanation = {
   code: 'STORAGE_NO_MEMORY',
   kind: 'exhausted',
-  fix: 'see whether the machine, or the cgroup of the daemon, has memory left (`MemoryMax`), and try again; nothing of this call was kept',
+  fix: 'check whether the machine and the cgroup of the daemon (`MemoryMax`) have memory left, and try again; the call changed nothing',
 };
 const badStatement: Explanation = {
   code: 'STORAGE_BAD_STATEMENT',

@@ -34,9 +34,9 @@ async function holder(): Promise<{ pid: number; kill(): Promise<void> }> {
 const refusal = (pid: number) => (error: unknown) =>
   error instanceof PortcullisError &&
   error.code === 'STORAGE_IN_USE' &&
-  error.message.includes(`process ${pid} has it`);
+  error.message.includes(`process ${pid} uses it`);
 
-test('one process has a folder at a time, and the error names it to the second one; a killed one has it no more', async () => {
+test('only one process at a time has a folder, the error names that process, and a killed process no longer has it', async () => {
   const other = await holder();
   await assert.rejects(lockFolder(folder), refusal(other.pid));
   const waiting = lockFolder(folder, 60_000);
@@ -44,7 +44,7 @@ test('one process has a folder at a time, and the error names it to the second o
   (await waiting).release();
 });
 
-test('one process does not get it twice, and gets it again when it let go', async () => {
+test('a process does not get a folder twice, and gets it again after it has released it', async () => {
   const lock = await lockFolder(folder);
   await assert.rejects(lockFolder(folder), refusal(process.pid));
   lock.release();
@@ -52,7 +52,7 @@ test('one process does not get it twice, and gets it again when it let go', asyn
   (await lockFolder(folder)).release();
 });
 
-test('a folder that is none says so', async () => {
+test('a path that is not a folder is reported', async () => {
   await assert.rejects(
     lockFolder('/proc/nowhere'),
     (error) =>

@@ -79,8 +79,8 @@ function inUse(folder: string, pid: number | undefined): PortcullisError<Storage
     kind: 'unavailable',
     attempted: 'lock folder',
     on: folder,
-    why: pid === undefined ? 'another process has it' : `process ${pid} has it`,
-    fix: 'stop that process, wait until it is done, or name another folder',
+    why: pid === undefined ? 'another process uses it' : `process ${pid} uses it`,
+    fix: 'stop that process, wait until it is done, or use another folder',
     ...(pid === undefined ? {} : { details: { pid } }),
   });
 }

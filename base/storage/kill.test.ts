@@ -29,7 +29,7 @@ const program = (path: string, notes: string, round: number): string => `
     }));
   }`;
 
-it(`nothing acknowledged is lost, nothing is half-written, when the process is killed (${rounds} random moments)`, async () => {
+it(`a killed process loses no acknowledged write and leaves no partial write (${rounds} random moments)`, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-kill-'));
   const path = join(folder, 'state.db');
   try {
@@ -60,11 +60,11 @@ it(`nothing acknowledged is lost, nothing is half-written, when the process is k
     await db.close();
     assert.ok(acknowledged.length >= rounds, `too few writes to mean anything: ${acknowledged.length}`);
     for (const id of acknowledged)
-      assert.ok(ids.has(`${id}1`) && ids.has(`${id}2`), `${id} was acknowledged and is gone`);
+      assert.ok(ids.has(`${id}1`) && ids.has(`${id}2`), `${id} was acknowledged and is lost`);
     for (const id of ids)
       assert.ok(
         ids.has(id.replace(/[12]$/, (half) => (half === '1' ? '2' : '1'))),
-        `${id} stands without its other half`,
+        `${id} exists without its other half`,
       );
   } finally {
     rmSync(folder, { recursive: true, force: true });

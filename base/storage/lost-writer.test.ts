@@ -25,7 +25,7 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true }));
 
-test('the loss of the thread is reported once, and fails what is under way and what comes', async () => {
+test('the loss of the thread is reported once, and pending and later calls fail', async () => {
   const lost: PortcullisError[] = [];
   const db = await openDatabase({
     path: join(folder, 'lost.db'),

@@ -18,7 +18,7 @@ const ways: readonly (readonly [string, (path: string, mode?: number) => Promise
 
 for (const [name, make] of ways) {
   describe(name, () => {
-    it('makes what is missing, with its mode, and takes what is there as it is', async () => {
+    it('creates missing folders with the mode, and does not change existing folders', async () => {
       await make(join(folder, name, 'a/b'), 0o750);
       assert.equal(statSync(join(folder, name, 'a')).mode & 0o777, 0o750);
       chmodSync(join(folder, name, 'a'), 0o700);
@@ -28,7 +28,7 @@ for (const [name, make] of ways) {
       assert.ok(existsSync(join(folder, name, 'a/d')));
     });
 
-    it('is made once by many at a time', async () => {
+    it('succeeds for many concurrent calls', async () => {
       await Promise.all(Array.from({ length: 20 }, () => make(join(folder, `${name}-many/a/b/c`))));
       assert.ok(existsSync(join(folder, `${name}-many/a/b/c`)));
     });
@@ -42,7 +42,7 @@ for (const [name, make] of ways) {
       'dangling',
       'dangling/below',
     ]) {
-      it(`says why ${path} cannot be made`, async () => {
+      it(`reports why ${path} cannot be created`, async () => {
         await assert.rejects(make(path.startsWith('/') ? path : join(folder, path)), {
           code: 'STORAGE_NO_ACCESS',
         });
@@ -52,7 +52,7 @@ for (const [name, make] of ways) {
 }
 
 describe('makeFolder', () => {
-  it('says what it had to make', async () => {
+  it('returns what it had to create', async () => {
     assert.equal(await makeFolder(join(folder, 'new/er/est')), join(folder, 'new'));
     assert.equal(await makeFolder(join(folder, 'new/er/other')), join(folder, 'new/er/other'));
     assert.equal(await makeFolder(join(folder, 'new/er')), undefined);

@@ -6,7 +6,7 @@ import { storageFailure } from './index.ts';
  * Node's SQLite is built without a memory limit that a test could set, so the test uses the codes of
  * sqlite.org/rescode.html.
  */
-test('memory that ran out is not a defect of the program', () => {
+test('a lack of memory is not reported as a defect of the program', () => {
   for (const errcode of [7, 3082]) {
     const { code, kind } = storageFailure(
       Object.assign(new Error('out of memory'), { errcode }),

@@ -126,7 +126,7 @@ function quickCheck(db: DatabaseSync, path: string): void {
     kind: 'data-loss',
     attempted: 'open database',
     on: path,
-    why: `its consistency check says: ${String(verdict)}`,
+    why: `its consistency check reports: ${String(verdict)}`,
     fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start without it',
   });
 }
@@ -198,7 +198,7 @@ function newerSchema(path: string, found: number, known: number): PortcullisErro
     kind: 'precondition',
     attempted: 'open database',
     on: path,
-    why: `its schema is version ${found}, this program knows ${known}: a newer release has written it`,
+    why: `its schema has version ${found}, this program supports ${known}: a newer release has written it`,
     fix: 'run that newer release, or restore the backup made before the upgrade',
     details: { found, known },
   });

@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { keepRoom } from './room.ts';
 
-test('a log that cannot be looked at counts as low, and does not throw', () => {
+test('a log whose size cannot be read counts as low, and nothing is thrown', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-room-'));
   const path = join(folder, 'state.db');
   const db = new DatabaseSync(path);
@@ -25,7 +25,7 @@ test('a log that cannot be looked at counts as low, and does not throw', () => {
   }
 });
 
-test('a log that cannot be moved into the file is not reused, and does not throw', () => {
+test('a log that cannot be moved into the file is not reused, and nothing is thrown', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-room-'));
   const path = join(folder, 'state.db');
   const db = new DatabaseSync(path);

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { syncTree } from './index.ts';
 import { syncedDuring } from './synced.fixture.ts';
 
-test('a tree is synced with its files first, then the folder that names them; nothing behind a link', async () => {
+test('files are synced before the folder that contains them, and links are not followed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-sync-'));
   mkdirSync(join(folder, 'in/deep'), { recursive: true });
   for (const name of ['a', 'in/b', 'in/deep/c']) writeFileSync(join(folder, name), name);

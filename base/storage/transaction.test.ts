@@ -8,7 +8,7 @@ import { createConnection } from './transaction.ts';
 
 const [NORMAL, FULL] = [1, 2];
 
-it('waits for the disk unless no call of the round needs it', () => {
+it('waits for the disk only if a call of the round needs it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-transaction-'));
   const path = join(folder, 'state.db');
   const db = openFile({

@@ -163,8 +163,8 @@ function conflict(path: string, expected: number, changed: number): PortcullisEr
     kind: 'precondition',
     attempted: 'write to database',
     on: path,
-    why: `a statement changed ${changed} rows where ${expected} were expected: another writer came first`,
-    fix: 'read the present state and decide again',
+    why: `a statement changed ${changed} rows instead of ${expected}: another writer changed them first`,
+    fix: 'read the current state and decide again',
     details: { expected, changed },
   });
 }

@@ -12,7 +12,7 @@ import type { Metadata, TtrpcMethod } from './messages.ts';
 export interface CallOptions {
   /** How long the peer may take. `Infinity`: as long as the connection lasts. Default: 10 seconds. */
   readonly timeoutMs?: number;
-  /** Ends the waiting. ttrpc cannot tell the peer, so that the call may still take effect there. */
+  /** Cancels the call. ttrpc cannot notify the peer, so that the call may still take effect there. */
   readonly signal?: AbortSignal;
   readonly metadata?: Metadata;
 }
@@ -51,7 +51,7 @@ const longestReason = 2_000;
 
 /**
  * Creates the client end of a ttrpc connection (containerd/ttrpc, PROTOCOL.md 1.0: unary calls). A response
- * to a call that nobody waits for any more is dropped.
+ * to a call that has already ended is dropped.
  * @param stream an open connection; it belongs to the client from now on
  */
 export function createTtrpcClient(
@@ -95,9 +95,14 @@ export function createTtrpcClient(
       });
     if (end !== undefined) throw end;
     if (signal?.aborted === true)
-      throw fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled', 'try again');
+      throw fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled the call', 'try again');
     if (calls.size >= mostCalls || connection.congested())
-      throw fails('TTRPC_BUSY', 'exhausted', `${calls.size} calls wait for its answer`, 'try again later');
+      throw fails(
+        'TTRPC_BUSY',
+        'exhausted',
+        `${calls.size} calls are waiting for its answer`,
+        'try again later',
+      );
     const data = requestCodec.encode({
       service: method.service,
       method: method.name,
@@ -124,7 +129,7 @@ export function createTtrpcClient(
         )
       : undefined;
     const cancel = (): void =>
-      reject(fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled', 'try again'));
+      reject(fails('TTRPC_CANCELLED', 'cancelled', 'the caller cancelled the call', 'try again'));
     signal?.addEventListener('abort', cancel, { once: true });
     connection.send(id, frameType.request, data);
     try {

@@ -111,7 +111,7 @@ export function openConnection(
     pause: () => {
       paused = true;
       stream.pause();
-      // A frame that this side does not read is not one that the peer does not finish.
+      // This side stopped reading, so the peer is not to blame for an incomplete frame.
       timer.stop();
     },
     resume: () => {

@@ -2,8 +2,8 @@
 export interface FrameCutter {
   /**
    * Adds received bytes and returns the frames that they complete, with their headers: slices of larger
-   * buffers, which a caller that keeps a small one copies. The cost is linear in
-   * the bytes, and what is kept is below twice the bytes of one frame, however the bytes are cut.
+   * buffers, so a caller that keeps a small slice must copy it. The cost is linear in the bytes, and what is
+   * kept is below twice the bytes of one frame, however the bytes are cut.
    * @throws what `restLength` throws
    */
   push(chunk: Buffer): readonly Buffer[];

@@ -53,7 +53,7 @@ export function ttrpcHandler<Request, Response>(
 export interface ServerOptions extends ConnectionOptions {
   /** Maximum number of calls at a time. At this number the server stops reading. Default: 64. */
   readonly mostCalls?: number;
-  /** Maximum time for a call. A shorter deadline of the client holds. Default: 30 seconds. */
+  /** Maximum time for a call. A shorter deadline of the client has precedence. Default: 30 seconds. */
   readonly callTimeoutMs?: number;
 }
 
@@ -128,11 +128,17 @@ async function answer(
         'TTRPC_UNIMPLEMENTED',
         'unimplemented',
         on,
-        'there is no such method',
-        'call another one',
+        'the service has no such method',
+        'call a method of the service',
       );
     if (flags !== 0)
-      throw refusal('TTRPC_UNIMPLEMENTED', 'unimplemented', on, 'it is not a stream', 'make a unary call');
+      throw refusal(
+        'TTRPC_UNIMPLEMENTED',
+        'unimplemented',
+        on,
+        'it is a unary method, not a stream',
+        'make a unary call',
+      );
     const ms = timeoutNano > 0n ? Math.min(longestMs, Number(timeoutNano / 1_000_000n) + 1) : longestMs;
     const call = {
       metadata: decodeMetadata(metadata),
@@ -147,7 +153,7 @@ async function answer(
         'exhausted',
         on,
         `the answer has ${response.length} bytes`,
-        'ask for less',
+        'ask for less data',
       );
     return response;
   } catch (thrown) {
@@ -169,7 +175,7 @@ function decodeRequest(data: Buffer): ReturnType<typeof requestCodec.decode> {
 async function within<Value>(result: Promise<Value>, signal: AbortSignal, on: string): Promise<Value> {
   const over = Promise.withResolvers<never>();
   const abort = (): void =>
-    over.reject(refusal('TTRPC_TIMEOUT', 'deadline', on, 'the time for the call is over', 'try again'));
+    over.reject(refusal('TTRPC_TIMEOUT', 'deadline', on, 'the call exceeded its time limit', 'try again'));
   if (signal.aborted) abort();
   signal.addEventListener('abort', abort, { once: true });
   try {

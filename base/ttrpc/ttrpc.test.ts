@@ -70,7 +70,7 @@ const handlers: readonly TtrpcHandler[] = [
 
 const named = (code: string) => (error: unknown) => isPortcullisError(error) && error.code === code;
 
-test('a call carries its request, response and metadata; two calls cross', async (t) => {
+test('a call passes its request, response and metadata, and two calls may overlap', async (t) => {
   const [near, far] = await pair(t);
   serveTtrpc(far, handlers, { name: 'client' });
   const client = createTtrpcClient(near, { name: 'server' });
@@ -86,7 +86,7 @@ test('a call carries its request, response and metadata; two calls cross', async
   assert.equal((await client.call(say, { text: large })).text.length, large.length);
 });
 
-test('a failure crosses as its status; what is not offered is UNIMPLEMENTED', async (t) => {
+test('a failure is passed as its status, and an unknown method is UNIMPLEMENTED', async (t) => {
   const [near, far] = await pair(t);
   serveTtrpc(far, handlers.slice(2), { name: 'client' });
   const client = createTtrpcClient(near, { name: 'server' });
@@ -103,7 +103,7 @@ test('a failure crosses as its status; what is not offered is UNIMPLEMENTED', as
   );
 });
 
-test('a message above 4 MiB is refused here and the connection stays', async (t) => {
+test('a message above 4 MiB is not sent, and the connection continues', async (t) => {
   const [near, far] = await pair(t);
   serveTtrpc(far, handlers, { name: 'client' });
   const client = createTtrpcClient(near, { name: 'server' });
@@ -111,7 +111,7 @@ test('a message above 4 MiB is refused here and the connection stays', async (t)
   assert.deepEqual(await client.call(say, { text: 'after' }), { text: 'after' });
 });
 
-test('a peer that never answers costs the deadline or the caller’s patience, and a late answer is dropped', async (t) => {
+test('a call without an answer ends at its deadline or when it is cancelled, and a late answer is dropped', async (t) => {
   const [near, far] = await pair(t);
   serveTtrpc(far, handlers, { name: 'client' });
   const client = createTtrpcClient(near, { name: 'server' });
@@ -131,7 +131,7 @@ test('a peer that never answers costs the deadline or the caller’s patience, a
   assert.ok(seen.aborted.includes('deadline'), 'the deadline reached the handler');
 });
 
-test('calls that wait end with the connection, and their handlers learn it', async (t) => {
+test('pending calls end with the connection, and their handlers are notified', async (t) => {
   const [near, far] = await pair(t);
   const server = serveTtrpc(far, handlers, { name: 'client' });
   const client = createTtrpcClient(near, { name: 'server' });
@@ -170,7 +170,7 @@ test('a client does not queue for a peer that does not read', async (t) => {
   assert.ok(near.writableLength < 24 * 1024 * 1024, `${near.writableLength} bytes wait`);
 });
 
-test('a server reads no more than its maximum of calls, and goes on afterwards', async (t) => {
+test('a server reads no more than its maximum of calls, and continues afterwards', async (t) => {
   const [near, far] = await pair(t);
   let [now, most] = [0, 0];
   const slow = ttrpcHandler(say, async ({ text }) => {
@@ -227,7 +227,7 @@ for (const { what, bytes, says } of [
     assert.match(reason?.message ?? '', says);
   });
 
-test('a request that is not a message, or opens a stream, is answered and the connection stays', async (t) => {
+test('a request that is not a message, or opens a stream, is answered, and the connection continues', async (t) => {
   const [near, far] = await pair(t);
   serveTtrpc(far, handlers, { name: 'client' });
   near.write(encodeFrame(1, 1, Buffer.from('ff', 'hex')));
@@ -242,7 +242,7 @@ test('a request that is not a message, or opens a stream, is answered and the co
   assert.deepEqual(answers.sort(), [1, 3]);
 });
 
-test('frames are the same however their bytes are cut', () => {
+test('frames are the same however their bytes are split', () => {
   const frames = fc.array(
     fc.tuple(fc.integer({ min: 0, max: 0xffff_ffff }), fc.uint8Array({ maxLength: 40 })),
     {
@@ -339,7 +339,7 @@ test('a message of very many tiny fields is refused', async (t) => {
   }
 });
 
-test('what a peer says about a failure is cut and has no control characters', async (t) => {
+test('the message of a peer about a failure is truncated and has no control characters', async (t) => {
   const long = ttrpcHandler(say, () => {
     throw failure('X', 'not-found', 'find', 'it', `\u001b[31m${'x'.repeat(7_000)}`, 'stop');
   });

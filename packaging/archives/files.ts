@@ -15,8 +15,8 @@ export function textFile(path: string, text: string, executable = false): Packag
 }
 
 /**
- * Returns all regular files below a folder, in the order of their paths. Whether one can be executed is all
- * that is taken of its mode, because the umask of a checkout decides the rest.
+ * Returns all regular files below a folder, in the order of their paths. Only the executable bit of a mode is
+ * used, because the umask of the checkout decides the rest.
  * @throws Error if the folder contains something else, such as a socket
  */
 export function filesBelow(folder: string, prefix = ''): PackageFile[] {

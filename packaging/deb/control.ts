@@ -20,7 +20,7 @@ const description = `container runtime for Kubernetes that runs only verified im
  started: enable it after "portcullis setup".`;
 
 /**
- * Returns the packages that the daemon needs, of the table in packaging/debian-packages.
+ * Returns the packages of the table in packaging/debian-packages that the daemon needs.
  * @param root the repository
  */
 export function dependencies(root: string): string[] {

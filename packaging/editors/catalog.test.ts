@@ -23,7 +23,7 @@ const entrySchema = {
 describe('the entries for SchemaStore', () => {
   const entries = catalogEntries();
 
-  it('are in the form of the catalog, and those that are published', () => {
+  it('have the form of the catalog, and equal the published entries', () => {
     const validate = new Ajv().compile({ type: 'array', items: entrySchema });
     assert.ok(validate(entries), JSON.stringify(validate.errors));
     const published: unknown = JSON.parse(
@@ -32,7 +32,7 @@ describe('the entries for SchemaStore', () => {
     assert.deepEqual(published, entries, 'run: sh packaging/node test/house/editor-catalog.ts');
   });
 
-  it('share no file name, and take none that other programs use', () => {
+  it('share no file name, and use no file name of other programs', () => {
     const names = entries.flatMap(({ fileMatch }) => fileMatch);
     assert.equal(new Set(names).size, names.length);
     for (const name of names)

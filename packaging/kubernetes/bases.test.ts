@@ -75,7 +75,7 @@ for (const base of bases)
       }
     });
 
-    it('has probes and a disruption budget where it serves', () => {
+    it('has probes and a disruption budget if it serves requests', () => {
       for (const { ports, readinessProbe, livenessProbe } of containers)
         if (ports !== undefined) {
           assert.ok(readinessProbe !== undefined && livenessProbe !== undefined);
@@ -87,7 +87,7 @@ for (const base of bases)
       assert.ok(kinds.has('NetworkPolicy'));
     });
 
-    it('contains no secret, and has no right to everything', () => {
+    it('contains no secret, and has no right for all resources or verbs', () => {
       for (const { kind, data, roleRef, rules = [] } of objects) {
         if (kind === 'Secret') assert.equal(data, undefined);
         assert.notEqual(roleRef?.name, 'cluster-admin');

@@ -24,7 +24,7 @@ test('the definitions are current, and every file is part of the base', () => {
   assert.deepEqual([...resources].sort(), [...shippedFiles()].sort());
 });
 
-test('both webhooks fail closed, leave out their own namespace, and see every kind of workload', () => {
+test('both webhooks fail closed, exclude their own namespace, and review every kind of workload', () => {
   const configurations = shippedObjects().filter(({ kind }) => kind.endsWith('WebhookConfiguration'));
   assert.equal(configurations.length, 2);
   for (const { webhooks } of configurations as unknown as { webhooks: Record<string, unknown>[] }[])

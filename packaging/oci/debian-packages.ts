@@ -116,7 +116,7 @@ export function contentOf(file: string): Buffer {
 }
 
 /**
- * Runs apt with lists and settings of its own, for any architecture. It verifies what it fetches by Debian's
+ * Runs apt with its own lists and settings, for any architecture. It verifies what it fetches by Debian's
  * keys. DEBIAN_MIRROR names another mirror, such as a date of snapshot.debian.org for an older release.
  */
 function withApt<T>(

@@ -48,7 +48,7 @@ describe('the signatures of the apt repository of a release', { skip }, () => {
   });
 
   for (const path of gpgFiles) {
-    it(`are not valid with one other byte in ${path}`, () => {
+    it(`are not valid if one byte in ${path} is changed`, () => {
       const bytes = readFileSync(at(path));
       const middle = bytes.length >> 1;
       bytes.writeUInt8(bytes.readUInt8(middle) ^ 1, middle);

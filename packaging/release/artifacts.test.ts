@@ -10,7 +10,7 @@ import { runElsewhere } from '../../test/fixtures/other-checkout.ts';
 import { buildArtifacts } from './artifacts.ts';
 
 const root = join(import.meta.dirname, '../..');
-const skip = process.getuid?.() === 0 ? false : 'needs root, for a mount and a host name of its own';
+const skip = process.getuid?.() === 0 ? false : 'needs root, for a separate mount and host name';
 const lacks = (program: string): string | false =>
   spawnSync(program, ['--version']).error === undefined ? false : `no ${program}: apt-get install ${program}`;
 
@@ -104,7 +104,7 @@ describe('the packages of a release', { skip }, () => {
     return undefined;
   });
 
-  it('the maintainer scripts take every call that changes nothing, and refuse others', () => {
+  it('the maintainer scripts accept every call that changes nothing, and refuse unknown calls', () => {
     const scripts = join(root, 'packaging/deb/scripts');
     const call = (script: string, word: string): number | null =>
       spawnSync('sh', ['-e', join(scripts, script), word, manifest.version]).status;

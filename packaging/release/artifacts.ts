@@ -153,7 +153,7 @@ function describedPlatform(packages: Readonly<Record<string, readonly PackageFil
   return Object.entries(packages).map(([name, files]) => {
     const { version: pinned = '', license = '' } = lockedPackages(root)[`node_modules/${name}`] ?? {};
     const own = files.find(({ path }) => path === 'LICENSE')?.content;
-    // The native part has the licence of koffi, and no text of its own.
+    // The native part has the licence of koffi, but no separate licence text.
     const text = own !== undefined && 'bytes' in own ? Buffer.from(own.bytes).toString() : koffi;
     if (text === '') throw new Error(`${name} ${pinned} has no licence text`);
     return { name, version: pinned, license, text };

@@ -29,7 +29,7 @@ export interface BuildOptions {
   readonly registry: string;
   /** URI of the repository. */
   readonly source: string;
-  /** URI of who builds. */
+  /** URI of the builder. */
   readonly builder: string;
   /** The tag of the last release; undefined: the nearest tag before the commit. */
   readonly previous?: string;

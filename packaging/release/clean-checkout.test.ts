@@ -22,7 +22,7 @@ describe('the checkout of a release', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it('may be that of a commit', () => {
+  it('is accepted if it equals its commit', () => {
     assert.doesNotThrow(() => requireCleanCheckout(folder));
   });
 
@@ -37,13 +37,13 @@ describe('the checkout of a release', () => {
     assert.throws(() => requireCleanCheckout(folder), /new\.ts and 1 other files differ/u);
   });
 
-  it('is refused with a change that is staged', () => {
+  it('is refused with a staged change', () => {
     writeFileSync(join(folder, 'source.ts'), '2;\n');
     git('add', '--all');
     assert.throws(() => requireCleanCheckout(folder), /source\.ts/u);
   });
 
-  it('is refused if git does not know it', () => {
+  it('is refused if it is not a git repository', () => {
     rmSync(join(folder, '.git'), { recursive: true });
     assert.throws(() => requireCleanCheckout(folder), /not a git repository/u);
   });

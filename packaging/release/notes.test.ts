@@ -45,7 +45,7 @@ test('a subject cannot write Markdown or HTML', () => {
   assert.match(notes, /Add \\<img src=x\\> \\\[link\\\]\(evil\) \\`code\\`/u);
 });
 
-test('a release without commits says only its range', () => {
+test('a release without commits has only its range', () => {
   assert.equal(releaseNotes(range, []), '# Portcullis 1.1.0\n\n**Full changelog**: `v1.0.0...v1.1.0`\n');
 });
 

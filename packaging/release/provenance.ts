@@ -13,7 +13,7 @@ const root = join(import.meta.dirname, '../..');
 export interface ProvenanceInput {
   /** URI of the repository, such as `git+https://example.com/portcullis`. */
   readonly source: string;
-  /** URI of who built it. A policy compares it: `builder.id` (SLSA v1, Builder). */
+  /** URI of the builder. A policy compares it: `builder.id` (SLSA v1, Builder). */
   readonly builder: string;
   /** Registry and path of the images, which the chart names. */
   readonly registry: string;

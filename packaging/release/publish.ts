@@ -9,11 +9,11 @@ export const releaseArtifactType = 'application/vnd.portcullis.release.v1';
 
 /**
  * Pushes files to a registry as one OCI artifact, each as a layer with its path as the title (OCI image-spec,
- * "Guidelines for artifact usage"). The same files give the same manifest. Nothing is signed:
- * `portcullis sign` and `attest` take the reference as that of an image.
+ * "Guidelines for artifact usage"). The same files give the same manifest. Nothing is signed: `portcullis
+ * sign` and `attest` accept its reference like that of an image. A tag that points to other content is not
+ * overwritten.
  * @param folder the folder of the release
  * @param paths paths of the files in it
- * A tag that means other content is not overwritten.
  * @returns the digest of the manifest
  * @throws Error when the tag means other content, before or after; PortcullisError of base/distribution, and
  *   the system's error when a file cannot be read
@@ -40,8 +40,8 @@ export async function publishFiles(
 }
 
 /**
- * Compares what a tag means with what a release has. Registries have no way to write a tag only if it is free
- * (OCI distribution-spec, "Pushing Manifests"), so a release asks before and after it writes.
+ * Compares the content of a tag with the content of a release. Registries have no way to write a tag only if
+ * it is free (OCI distribution-spec, "Pushing Manifests"), so a release asks before and after it writes.
  * @param expected `free`: the tag may also be absent
  * @throws Error when the tag means other content; PortcullisError of base/distribution
  */
@@ -56,9 +56,9 @@ export async function requireTag(
   if (found?.digest === digest || (found === undefined && expected === 'free')) return;
   throw new Error(
     expected === 'free'
-      ? `publish ${reference}: the tag exists and means ${found?.digest}, but this release is ${digest}; ` +
+      ? `publish ${reference}: it exists and points to ${found?.digest}, but this release is ${digest}; ` +
           'a published version never changes: release a new version'
-      : `publish ${reference}: the tag means ${found?.digest ?? 'nothing'} after ${digest} was pushed; ` +
+      : `publish ${reference}: the tag points to ${found?.digest ?? 'nothing'} after ${digest} was pushed; ` +
           'somebody else published or deleted it at the same time: find out who, and publish a new version',
   );
 }

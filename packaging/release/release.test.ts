@@ -95,7 +95,7 @@ describe('a release', () => {
   });
 
   for (const name of names)
-    it(`with one other byte in ${name} is refused, and the file is named`, async () => {
+    it(`with one changed byte in ${name} is refused, and the file is named`, async () => {
       const bytes = readFileSync(at(name));
       const middle = bytes.length / 2;
       bytes.writeUInt8(bytes.readUInt8(middle) ^ 1, middle);
@@ -141,7 +141,7 @@ describe('a release', () => {
     assert.equal(await publishFiles(reference('again'), folder, names), digest);
   });
 
-  it('refuses a file under the name of another one, such as that of a newer release', async () => {
+  it('refuses a file with the name of another file, such as that of a newer release', async () => {
     const renamed = 'portcullis_1.1.0_amd64.deb';
     copyFileSync(at(names[0] ?? ''), at(renamed));
     const { code, output } = await verify('1.0.0', [renamed]);
@@ -152,13 +152,13 @@ describe('a release', () => {
     );
   });
 
-  it('a file that does not exist is not an answer', async () => {
+  it('a file that does not exist is an error, not a refusal', async () => {
     const { code, output } = await verify('1.0.0', ['missing.deb']);
     assert.equal(code, 2, output);
     assert.match(output, /CLI_FILE_UNREADABLE/u);
   });
 
-  it('--file without a registry is wrong use', async () => {
+  it('--file without a registry is a usage error', async () => {
     const { code } = await verify('1.0.0', names, '--offline', '--dossier', at('none'));
     assert.equal(code, 2);
   });

@@ -12,7 +12,7 @@ export interface Component {
   readonly hash: { readonly algorithm: 'SHA-512' | 'SHA-256'; readonly value: string };
   /** Package URL (purl-spec). */
   readonly purl: string;
-  /** Name for advisories (CPE 2.3), where the package contains a program that has one. */
+  /** Name for advisories (CPE 2.3), if the package contains a program that has one. */
   readonly cpe?: string;
 }
 

@@ -70,7 +70,7 @@ describe('the SBOM of a release', () => {
     );
   });
 
-  it('is the same for the same release, and another for another', () => {
+  it('is the same for the same release, and differs for another release', () => {
     assert.equal(cyclonedxOf(subject, components), cyclonedxOf(subject, [...components]));
     const serial = (text: string): unknown => (JSON.parse(text) as { serialNumber: unknown }).serialNumber;
     assert.notEqual(

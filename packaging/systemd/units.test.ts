@@ -61,7 +61,7 @@ function complaints(folder: string, output: string): string[] {
 
 describe('the systemd units', { skip }, () => {
   for (const dropIns of [[], ['portcullisd-restricted.conf', 'kubelet-portcullis.conf']]) {
-    it(`are understood by systemd whole, ${dropIns.length === 0 ? 'as they are' : `with ${dropIns.join(' and ')}`}`, (t) => {
+    it(`are valid for systemd, ${dropIns.length === 0 ? 'unchanged' : `with ${dropIns.join(' and ')}`}`, (t) => {
       const folder = installed(t, dropIns);
       for (const unit of ['portcullisd.service', 'portcullis-node.service', 'kubelet.service']) {
         const { output } = analyze(folder, 'verify', '--man=no', join(folder, unit));
@@ -76,7 +76,7 @@ describe('the systemd units', { skip }, () => {
     [[], 96],
     [['portcullisd-restricted.conf'], 81],
   ] as const) {
-    it(`are exposed by ${exposure / 10} at most ${dropIns.length === 0 ? 'as they are' : `with ${dropIns.join()}`} (systemd-analyze security)`, (t) => {
+    it(`have an exposure of at most ${exposure / 10}, ${dropIns.length === 0 ? 'unchanged' : `with ${dropIns.join()}`} (systemd-analyze security)`, (t) => {
       const folder = installed(t, dropIns);
       const { status, output } = analyze(
         folder,

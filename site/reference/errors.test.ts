@@ -22,7 +22,7 @@ function pageOf(t: TestContext, text: string): string {
   return errorPages(codesIn(t, text)).find(({ name }) => name === 'command')?.text ?? '';
 }
 
-it('reads cause and remedy of an error', (t) => {
+it('reads the cause and the remedy of an error', (t) => {
   const page = pageOf(
     t,
     "throw new E({ code: 'CLI_X', attempted: 'read', why: `it has ${n} bytes`, fix: 'make it *smaller*' });",
@@ -56,7 +56,7 @@ it('reads them from the callers of a function that has the code', (t) => {
   assert.match(page, /^## CLI_A\n\n- Attempted: ask\. Cause: it is closed\. Remedy: open it\.$/m);
 });
 
-it('finds codes of which nothing is known', (t) => {
+it('finds codes without a cause, a remedy or a meaning', (t) => {
   const codes = codesIn(
     t,
     "throw new E({ code: 'CLI_A', attempted: 'ask', why, fix }); throw new E({ code: 'CLI_B', fix: 'open it' });",
@@ -64,13 +64,13 @@ it('finds codes of which nothing is known', (t) => {
   assert.deepEqual(unexplainedCodes(codes), ['CLI_A']);
 });
 
-it('takes no environment variable for a code', (t) => {
+it('does not take an environment variable for a code', (t) => {
   assert.deepEqual(
     [...codesIn(t, "read('HTTP_PROXY', 'CLI_A'); read({ code: 'CNI_ARGS' });").keys()],
     ['CLI_A'],
   );
 });
 
-it('takes no other constant for a code', (t) => {
+it('does not take other constants for codes', (t) => {
   assert.doesNotMatch(pageOf(t, "open('O_RDONLY', 'SYS_ADMIN', { code: 'SYS_ADMIN' });"), /^## /m);
 });

@@ -295,7 +295,7 @@ export interface ErrorPage {
   readonly text: string;
 }
 
-/** Returns the codes of which nothing is known but where they are reported. */
+/** Returns the codes of which only the reporting files are known. */
 export function unexplainedCodes(codes: ReadonlyMap<string, Declared>): string[] {
   const hasText = ({ why, fix }: Case): boolean => known(why) || known(fix);
   return [...codes].flatMap(([code, { cases }]) =>
@@ -311,7 +311,7 @@ export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
       .sort(([a], [b]) => (a < b ? -1 : 1));
     const intro =
       'A failure ends with its code in brackets. Codes are stable. `…` stands for a value that is known only when the failure occurs. ' +
-      'Where a part is not listed here, the message itself states it.';
+      'If a part is not listed here, the message itself states it.';
     return {
       name,
       title,

@@ -80,7 +80,7 @@ function rowsBelow(schema: Schema, path: string): string[][] {
     ...(typeof schema.additionalProperties === 'object'
       ? rowsAt(schema.additionalProperties, at('*'), false)
       : []),
-    // The element of a list of texts has nothing to say that the list does not.
+    // The row of a list of texts also describes its elements.
     ...(typeof schema.items === 'object' ? rowsBelow(schema.items, `${path}[]`) : []),
     ...[...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])].flatMap((branch) =>
       rowsBelow(branch, path),

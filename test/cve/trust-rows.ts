@@ -33,7 +33,7 @@ export const trustRows: readonly Row[] = [
     held: [
       [
         'base/distribution/misbehaving.test.ts',
-        'an index that a descriptor calls a manifest, and both in one, are refused (CVE-2021-41190)',
+        'is refused if it is an index that a descriptor calls a manifest, or both in one (CVE-2021-41190)',
       ],
       ['base/distribution/manifest.test.ts', 'with ${name} is refused'],
       ['runtime/images/manifest/manifest.test.ts', 'manifest, ${what}: ${code}'],
@@ -45,7 +45,7 @@ export const trustRows: readonly Row[] = [
     held: [
       [
         authorisation,
-        'whose token service on another host would receive the password over plain HTTP is refused',
+        'is refused if its token service on another host would receive the password over plain HTTP',
       ],
       [
         service,
@@ -81,7 +81,7 @@ export const trustRows: readonly Row[] = [
     held: [
       [
         authorisation,
-        'whose token service on another host would receive the password over plain HTTP is refused',
+        'is refused if its token service on another host would receive the password over plain HTTP',
       ],
       [
         service,

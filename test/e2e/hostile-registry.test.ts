@@ -119,7 +119,7 @@ describe('hostile registries', () => {
       handler: (request) => request.socket.destroy(),
       code: 'DISTRIBUTION_UNREACHABLE',
       kind: 'unavailable',
-      why: /broke the connection off/,
+      why: /closed the connection unexpectedly/,
     },
     {
       what: 'does not speak HTTP',

@@ -141,7 +141,7 @@ describe('an unreliable registry', () => {
     assert.match(
       message,
       new RegExp(
-        `${server.host}/never/a@${large.digest}.*broke the connection off after \\d+ of ${large.size} bytes`,
+        `${server.host}/never/a@${large.digest}.*closed the connection unexpectedly after \\d+ of ${large.size} bytes`,
       ),
     );
   });

@@ -6,9 +6,8 @@ import { spawnSync } from 'node:child_process';
 const outputs = /^!! (?:dist|dist\.new|coverage|node_modules)\/$/u;
 
 /**
- * Returns the files of a checkout that git does not hold in this form: changed, new and ignored files, as
- * lines of `git status --porcelain`, without the known outputs. Returns nothing for a tree that is no git
- * checkout.
+ * Returns the files of a checkout that differ from the commit: changed, new and ignored files, as lines of
+ * `git status --porcelain`, without the known outputs. Returns nothing for a tree that is no git checkout.
  */
 export function untracked(root: string): string[] {
   // Without -uall, git shows a new folder as one line, and hides a file that is added to it. `matching` shows

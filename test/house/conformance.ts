@@ -31,7 +31,7 @@ export async function runConformance(out: NodeJS.WritableStream): Promise<Counts
   return { passed: held ? 1 : 0, failed: held ? 0 : 1, skipped: 0 };
 }
 
-/** Runs a suite in a process group of its own. Returns whether it ended in time, and with 0. */
+/** Runs a suite in a separate process group. Returns whether it ended in time, and with 0. */
 export async function runLimited(
   out: NodeJS.WritableStream,
   { script, limitMs }: ConformanceSuite,

@@ -90,7 +90,7 @@ describe('the commands for contributors', () => {
   });
 
   const patterns = contributing?.filter((command) => command.includes('--test-name-pattern')) ?? [];
-  it('two of them run one test', () => assert.equal(patterns.length, 2));
+  it('two commands run one test', () => assert.equal(patterns.length, 2));
   for (const command of patterns)
     it(`matches a test: ${command}`, () => {
       assert.ok(countOfTests(command) > 0, 'no test has such a name');
@@ -130,7 +130,7 @@ describe('the commands for contributors', () => {
       writeFileSync(join(folder, 'base/lists/closest.ts'), source.replace(before, after));
       const { status, output } = run(command, folder);
       assert.equal(status, 1, output);
-      assert.match(output, /is a slip away/);
+      assert.match(output, /is found for a typing error/);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -19,7 +19,7 @@ describe('the list of decisions', () => {
     );
   });
 
-  it('gives each decision a number of its own', () => {
+  it('gives each decision a unique number', () => {
     const numbers = readdirSync(folder).flatMap((name) => /^(\d{4})-/u.exec(name)?.[1] ?? []);
     assert.deepEqual(
       numbers.filter((number, index) => numbers.indexOf(number) !== index),

@@ -7,7 +7,7 @@ import { ESLint } from 'eslint';
 import { doorFiles, doors } from './door-files.ts';
 
 describe('the files of the doors', () => {
-  it('are those that declare what a door exports, through other doors and other names', (t) => {
+  it('are those that declare the exports of a door, also through other doors and under other names', (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-doors-'));
     t.after(() => rmSync(folder, { recursive: true }));
     const files = {

@@ -24,7 +24,7 @@ describe('the message of a coded error', () => {
     assert.deepEqual([...new Set(problems)], []);
   });
 
-  it('has no other form for a code that is no longer a finding', () => {
+  it('has the form of a finding only for codes that are findings', () => {
     const ways = readFileSync(join(import.meta.dirname, '../../runtime/findings/finding-codes.ts'), 'utf8');
     for (const code of findingCodes)
       assert.ok(ways.includes(`code: '${code}'`) || ways.includes(`${code}:`), code);

@@ -40,7 +40,7 @@ export function problemsOf({ part, text }: Omit<Text, 'place'>): string[] {
   const problems: string[] = [];
   const known = text.replaceAll('…', '').trim();
   if (text === '') problems.push('it is empty');
-  // Nothing of the text is known here: whoever creates the value is checked.
+  // Nothing of the text is known here: the code that creates the value is checked.
   if (!/\p{L}/u.test(known)) return problems;
   if (/[.;:,!]$/.test(text)) problems.push('it ends with punctuation, and the message continues');
   if (part === 'attempted') {

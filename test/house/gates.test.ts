@@ -36,7 +36,7 @@ describe('npm run check', () => {
     assert.match(stderr, /no gate "fromat": did you mean format\?/);
   });
 
-  it('lists the gates where none is near, and refuses an unknown option', () => {
+  it('lists all gates if none is similar, and refuses an unknown option', () => {
     assert.match(
       check('x').stderr,
       /write one of lint, typed, format, types, console, layers, prose, unused, house/,
@@ -89,7 +89,7 @@ describe('npm run check', () => {
     }
   });
 
-  it('can leave the processors to other work', async () => {
+  it('can give priority to other work', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
     try {
       const file = join(folder, 'niceness.mjs');
@@ -124,7 +124,7 @@ describe('npm run check', () => {
     }
   });
 
-  it('finds, by its rules with types, a promise that nobody waits for', () => {
+  it('finds a promise that is not awaited, by rules that need types', () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-typed-'));
     try {
       writeFileSync(join(folder, 'tsconfig.json'), '{ "compilerOptions": { "strict": true } }');
@@ -143,7 +143,7 @@ describe('npm run check', () => {
     }
   });
 
-  it('chooses all gates without a name', () => {
+  it('chooses all gates if none is named', () => {
     assert.deepEqual(chooseGates(['lint']), [gates[0]]);
     assert.deepEqual(chooseGates([]), gates);
   });

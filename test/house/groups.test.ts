@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ownScripts, testGroups, testsIn } from './groups.ts';
 
-test('each test file is in one group of npm test, or has a script of its own', () => {
+test('each test file is in one group of npm test, or has its own script', () => {
   const folders = [...Object.values(testGroups).flat(), ...Object.keys(ownScripts)];
   const found = folders.flatMap((folder) => globSync(testsIn(folder)));
   const all = globSync('**/*.test.ts', { exclude: ['node_modules/**', 'dist/**'] });
@@ -12,7 +12,7 @@ test('each test file is in one group of npm test, or has a script of its own', (
   assert.equal(new Set(found).size, found.length, 'a file is in two groups');
 });
 
-test('each folder of tests exists, and each script of its own runs it', () => {
+test('each folder of tests exists, and its own script runs it', () => {
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
   for (const folder of [...Object.values(testGroups).flat(), ...Object.keys(ownScripts)])
     assert.ok(globSync(testsIn(folder)).length > 0, folder);

@@ -26,7 +26,7 @@ export const testGroups = {
     'test/trust-requests',
     'site',
   ],
-  /** Tests of several rooms together. They have namespaces, folders and cgroups of their own. */
+  /** Tests of several rooms together. They have their own namespaces, folders and cgroups. */
   acrossRooms: [
     'test/e2e',
     'test/cve',
@@ -40,7 +40,7 @@ export const testGroups = {
   byThemselves: ['test/tenant'],
 } as const;
 
-/** Folders whose tests have a script of their own in package.json, which docs/test-suites.md describes. */
+/** Folders whose tests have their own script in package.json, which docs/test-suites.md describes. */
 export const ownScripts: Readonly<Record<string, string>> = {
   'test/cnm': 'test:cnm',
   'test/handlers': 'test:handlers',

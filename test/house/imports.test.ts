@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { committedImports, importsOfRooms } from './imports.ts';
 
-test("each room's imports are the committed ones", async () => {
+test('the imports of each room equal the committed list', async () => {
   assert.equal(
     await importsOfRooms(),
     committedImports(),
-    'a room imports something new, or something less: look whether it should, then run `npm run imports:update`',
+    'the imports of a room have changed: check that this is intended, then run `npm run imports:update`',
   );
 });

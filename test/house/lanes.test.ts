@@ -35,7 +35,7 @@ describe('lanes', () => {
     assert.deepEqual(await work({ least: 2, most: 5, idle: () => 0.6 }), { order: inOrder, largest: 5 });
   });
 
-  it('never exceed the least number without a largest one', async () => {
+  it('never exceed the least number without a largest number', async () => {
     assert.deepEqual(await work({ least: 3, idle: () => 2 }), { order: inOrder, largest: 3 });
   });
 

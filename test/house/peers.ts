@@ -24,7 +24,7 @@ export function getPeers(out: NodeJS.WritableStream): Counts {
   const failed = (go ? builtWithGo : []).filter((name) => !get(name));
   for (const name of failed) out.write(`✖ ${name} could not be built\n`);
   for (const name of unpacked.filter((one) => !get(one)))
-    out.write(`- ${name} could not be had: the tests that need it are skipped\n`);
+    out.write(`- ${name} is not available: the tests that need it are skipped\n`);
   if (failed.length === 0 && go) out.write(`✔ ${builtWithGo.join(', ')}\n`);
   return { passed: 0, failed: failed.length, skipped: go ? 0 : 1 };
 }

@@ -117,7 +117,7 @@ describe('a file of which each suite is skipped', () => {
 });
 
 describe('a failed file is run again', () => {
-  it('passes if it passes then, and is named', () => {
+  it('passes if its second run passes, and is named', () => {
     const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing, 'b.test.mjs': passing + unlucky });
     assert.deepEqual([counts, failures], [{ passed: 3, failed: 0, skipped: 0 }, []]);
     assert.deepEqual(flaky, ['b.test.mjs:4 is unlucky']);
@@ -134,7 +134,7 @@ describe('a failed file is run again', () => {
     assert.deepEqual(flaky, ['a.test.mjs: is unlucky (fixture.mjs:3)']);
   });
 
-  it('fails if its test is skipped then', () => {
+  it('fails if its test is skipped in the second run', () => {
     const skips =
       "test('skips', (t) => { if (existsSync('seen')) return t.skip('no peer'); writeFileSync('seen', ''); throw new Error('once'); });\n";
     const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing + skips });
@@ -142,7 +142,7 @@ describe('a failed file is run again', () => {
     assert.deepEqual([failures, flaky], [['a.test.mjs:4 skips'], []]);
   });
 
-  it('fails if it fails again', () => {
+  it('fails if its second run fails', () => {
     const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing + failing, 'b.test.mjs': unlucky });
     assert.deepEqual(counts, { passed: 2, failed: 1, skipped: 0 });
     assert.deepEqual([failures, flaky], [['a.test.mjs:4 fails'], ['b.test.mjs:3 is unlucky']]);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { listWorkerModules, readGolden } from './worker-modules.ts';
 
-test('each Worker loads what the committed list says', async () => {
+test('each Worker loads exactly the modules of the committed list', async () => {
   assert.equal(
     await listWorkerModules(),
     readGolden(),

@@ -1,6 +1,6 @@
 /**
  * Lists the folders and the packages that each Worker of the bundle loads at its start. A Worker compiles and
- * keeps all of them in a heap of its own. The committed list (`worker-modules.golden`) makes an import that
+ * keeps all of them in its own heap. The committed list (`worker-modules.golden`) makes an import that
  * reaches a Worker visible in review. `node test/house/worker-modules.ts --update` writes it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -56,7 +56,7 @@ describe('a trust service that is killed', () => {
       (error) =>
         error instanceof PortcullisError &&
         error.code === 'STORAGE_IN_USE' &&
-        error.message.includes(`process ${String(service.child.pid)} has it`),
+        error.message.includes(`process ${String(service.child.pid)} uses it`),
     );
     const online: OnlineEntries = {
       snapshot: await fetchJson(`${address()}snapshot.key`),

@@ -81,7 +81,7 @@ describe('a marked file', { skip: why() }, () => {
     assert.match(text, /Input\/output error/);
   });
 
-  it('is read freely without its mark', async (t) => {
+  it('is read without an answer after its mark is removed', async (t) => {
     const { path, group } = marked(t);
     unmarkPreContent(group, path);
     unmarkPreContent(group, path);

@@ -6,7 +6,7 @@ import { PortcullisError } from '../../errors/index.ts';
 import { cString, errnoName, isErrno, kernelError } from './errno.ts';
 import { mount, openFile } from '../index.ts';
 
-test('an error names call, subject and errno, and says what to do', () => {
+test('an error names call, subject, errno and remedy', () => {
   assert.throws(
     () => openFile('/nowhere/at/all', 0),
     (error: unknown) => {
@@ -20,7 +20,7 @@ test('an error names call, subject and errno, and says what to do', () => {
   );
 });
 
-test('where two names share a number, the one of the manual pages is reported', () => {
+test('if two names share a number, the name of the manual pages is reported', () => {
   assert.equal(errnoName(constants.errno.EAGAIN), 'EAGAIN');
   assert.equal(errnoName(95), 'EOPNOTSUPP');
   assert.equal(errnoName(117), 'EUCLEAN');
@@ -37,7 +37,7 @@ test('every errno becomes an error whose code isErrno recognises', () => {
   );
 });
 
-test('a NUL byte would cut a path short, so it is refused', () => {
+test('a path with a NUL byte is refused, because it would be truncated', () => {
   assert.throws(() => cString('/etc/passwd\0.png', 'open'), { code: 'KERNEL_EINVAL' });
   assert.throws(() => mount('none', '/tmp\0x', 'tmpfs', 0), { code: 'KERNEL_EINVAL' });
 });

@@ -55,7 +55,7 @@ const kinds: Readonly<Record<string, ErrorKind>> = {
 
 const fixes: Readonly<Record<string, string>> = {
   ENOENT: 'check that every part of the path exists',
-  EEXIST: 'remove the old one first',
+  EEXIST: 'remove the existing entry first',
   EPERM: 'run as root with the capability that this call needs',
   EACCES: 'run as root with the capability that this call needs',
   ENOSYS: 'use a kernel that has this system call; `portcullis doctor` lists the features',
@@ -67,7 +67,7 @@ const fixes: Readonly<Record<string, string>> = {
   ENOMEM: 'free memory or raise the memory limit',
   EBUSY: 'stop what still uses it, then try again',
   EROFS: 'use a writable file system',
-  EXDEV: 'unmount what is mounted beneath, or stay within one file system',
+  EXDEV: 'unmount the file systems below it, or stay within one file system',
   EIO: 'check the disk and the kernel log',
   ELOOP: 'remove the symbolic link from the path',
 };
@@ -126,7 +126,7 @@ export function uninterrupted(attempt: () => number, call: string, on: string): 
  */
 export function cString(text: string, call: string): string {
   if (text.includes('\0'))
-    throw kernelError('EINVAL', call, JSON.stringify(text), 'the text holds a NUL byte');
+    throw kernelError('EINVAL', call, JSON.stringify(text), 'the text contains a NUL byte');
   return text;
 }
 

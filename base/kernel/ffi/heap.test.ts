@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { programMappings } from './heap.ts';
 
 /**
- * Allocates 64 blocks of 1 MiB and prints by how many MiB the heap of the C library grew. The process is one
- * of its own, because glibc adapts its thresholds to all that went before.
+ * Allocates 64 blocks of 1 MiB and prints by how many MiB the heap of the C library grew. It runs in a
+ * separate process, because glibc adapts its thresholds to earlier allocations.
  */
 const program = (fixed: boolean): string => `
   import { readFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ function grownBy(fixed: boolean): number {
   return Number(stdout);
 }
 
-test('with fixed thresholds, large blocks are mapped alone and not taken from the heap of the C library', (t) => {
+test('with fixed thresholds, large blocks are mapped separately and not taken from the heap of the C library', (t) => {
   if (readFileSync('/proc/self/maps', 'utf8').includes('/ld-musl'))
     return t.skip('only glibc has these thresholds');
   assert.ok(grownBy(false) >= 60, 'without them the blocks are in the heap');
@@ -40,7 +40,7 @@ test('with fixed thresholds, large blocks are mapped alone and not taken from th
 
 const linesOf = (...lines: readonly string[]): string => `${lines.join('\n')}\n`;
 
-test('of the mappings of a program, those are found that no write can have changed', () => {
+test('finds the mappings of a program that no write can have changed', () => {
   const maps = linesOf(
     '00400000-0082e000 r--p 00000000 fe:00 534                            /opt/a node',
     '0082e000-03489000 r-xp 0042e000 fe:00 534                            /opt/a node',
@@ -65,7 +65,7 @@ test('of the mappings of a program, those are found that no write can have chang
   );
 });
 
-test('a program whose pages are unmapped goes on, with fewer of them', () => {
+test('a program whose pages are unmapped continues with fewer mapped pages', () => {
   const source = `
     import { readFileSync } from 'node:fs';
     import { Worker } from 'node:worker_threads';

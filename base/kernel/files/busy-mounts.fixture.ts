@@ -1,6 +1,6 @@
 /**
- * In a mount namespace of its own: mounts and unmounts the folder that is its argument until its standard
- * input ends.
+ * In a separate mount namespace: mounts and unmounts the folder that is its argument until its standard input
+ * ends.
  */
 import { MNT_DETACH, bindMount, umount } from '../index.ts';
 

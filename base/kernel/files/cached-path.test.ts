@@ -11,7 +11,7 @@ import { temporaryFolder } from '../temporary.fixture.ts';
 
 const tickMs = 30;
 
-test('a path that was just used is known, however busily others mount', async (t) => {
+test('a recently used path is known, even while another process mounts continuously', async (t) => {
   const folder = temporaryFolder(t);
   const fixture = join(import.meta.dirname, 'busy-mounts.fixture.ts');
   const busy = spawn('unshare', ['--mount', process.execPath, fixture, temporaryFolder(t)], {
@@ -30,13 +30,13 @@ test('a path that was just used is known, however busily others mount', async (t
   assert.deepEqual(unknown, []);
 });
 
-test('a name that was just looked up and is not there is missing', (t) => {
+test('a name that was recently looked up and does not exist is missing', (t) => {
   const path = join(temporaryFolder(t), 'none');
   assert.equal(statSync(path, { throwIfNoEntry: false }), undefined);
   assert.equal(cachedFile(path, { followLink: true }), 'missing');
 });
 
-test('a link is followed only when that is asked for', async (t) => {
+test('a link is followed only if requested', async (t) => {
   const folder = temporaryFolder(t);
   const link = join(folder, 'link');
   symlinkSync('.', link);
@@ -50,7 +50,7 @@ test('a link is followed only when that is asked for', async (t) => {
   assert.equal(itself.path, link);
 });
 
-test('without a descriptor nothing is said about a path', (t) => {
+test('a look-up without a free descriptor is an error', (t) => {
   const folder = temporaryFolder(t);
   const ask = (): unknown => cachedFile(folder, { followLink: true });
   assert.ok(typeof ask() === 'object');

@@ -85,7 +85,7 @@ export interface Descent {
 /** Starts in the parent of `path`, and returns the name to enter first. ENOENT: the parent does not exist. */
 export function startDescent(path: string): { descent: Descent; name: Buffer } {
   const absolute = resolve(cString(path, 'open'));
-  if (absolute === '/') throw kernelError('EINVAL', 'open', path, 'the root of all files is never walked');
+  if (absolute === '/') throw kernelError('EINVAL', 'open', path, 'the folder / is never walked');
   const start = openFile(dirname(absolute), O_PATH | O_DIRECTORY);
   const levels: Level[] = [];
 

@@ -10,8 +10,8 @@ const STATX_DIOALIGN = 0x2000;
 
 /**
  * Returns the unit, in bytes, at whose multiples a file can be read directly, without the page cache: 0 if it
- * cannot be, or if the kernel does not tell (before 6.1, or a file system that does not support the
- * question). Source: statx(2), STATX_DIOALIGN.
+ * cannot be, or if the kernel does not report it (before 6.1, or for a file system without support). Source:
+ * statx(2), STATX_DIOALIGN.
  */
 export function directReadUnit(fd: number): number {
   const stat = Buffer.alloc(256);

@@ -9,7 +9,7 @@ import { closeFd, openFile } from './files.ts';
 import { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './file-identity.ts';
 import { temporaryFolder } from '../temporary.fixture.ts';
 
-test('a file is distinguished from another, and the root of a mount from what lies in it', (t) => {
+test('two files are distinguished, and the root of a mount from the files in it', (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'a'), '');
   const opened = [join(folder, 'a'), folder, '/proc', '/proc/sys'].map((path) => openFile(path, O_PATH));

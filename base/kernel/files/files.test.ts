@@ -65,7 +65,7 @@ test('no path leaves the root', (t) => {
   assert.throws(() => readInRoot(root, 'etc/relative', RESOLVE_BENEATH), { code: 'KERNEL_EXDEV' });
 });
 
-test('openInRoot takes a descriptor, makes files, and leaves no descriptor behind', (t) => {
+test('openInRoot accepts a descriptor, creates files, and leaves no descriptor open', (t) => {
   const folder = temporaryFolder(t);
   const before = openDescriptors();
   const root = openFile(folder, O_PATH | O_DIRECTORY);
@@ -88,7 +88,7 @@ test('descriptors are closed in a started program', (t) => {
   assert.throws(() => closeFd(fd), { code: 'KERNEL_EBADF' });
 });
 
-test('device nodes and fifos', (t) => {
+test('creates device nodes and FIFOs', (t) => {
   const folder = temporaryFolder(t);
   mknod(`${folder}/whiteout`, S_IFCHR | 0o600, 0, 0);
   mknod(`${folder}/big`, S_IFCHR | 0o600, 0x123, 0x45678);
@@ -101,7 +101,7 @@ test('device nodes and fifos', (t) => {
   assert.throws(() => mkfifo(`${folder}/fifo`, 0o600), { code: 'KERNEL_EEXIST' });
 });
 
-test('times have nanoseconds, before 1970 too, on links as on files', (t) => {
+test('times have nanoseconds, also before 1970, on files and on links', (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(`${folder}/file`, '');
   symlinkSync('file', `${folder}/link`);
@@ -117,7 +117,7 @@ test('times have nanoseconds, before 1970 too, on links as on files', (t) => {
   assert.deepEqual([times.mtimeNs, times.atimeNs], [1_000_000_001n, 2_000_000_002n]);
 });
 
-test('a growing file is written out from 8 MiB on, and its bytes stay', (t) => {
+test('a growing file is written out from 8 MiB on, and its content stays unchanged', (t) => {
   const path = `${temporaryFolder(t)}/file`;
   const mebibyte = Buffer.alloc(2 ** 20, 7);
   const fd = openFile(path, O_WRONLY | O_CREAT, 0o600);
@@ -130,7 +130,7 @@ test('a growing file is written out from 8 MiB on, and its bytes stay', (t) => {
   assert.ok(readFileSync(path).equals(Buffer.alloc(20 * 2 ** 20, 7)));
 });
 
-test('a file that cannot be written out is not a failure', (t) => {
+test('a file that cannot be written out early is not a failure', (t) => {
   const folder = temporaryFolder(t);
   mkfifo(`${folder}/fifo`, 0o600);
   const fd = openFile(`${folder}/fifo`, constants.O_RDWR | constants.O_NONBLOCK);

@@ -205,18 +205,18 @@ export function syncfs(path: string): void {
 
 /**
  * Does the same for an open descriptor. It fails if writes since the opening of the descriptor failed, even
- * if another caller was already told (Linux 5.8 and later). Blocks: call it in a Worker.
+ * if the failure was already reported to another caller (Linux 5.8 and later). Blocks: call it in a Worker.
  */
 export function syncfsOf(fd: number): void {
   checked(c.syncfs(fd), 'syncfs', `fd ${fd}`);
 }
 
 /**
- * Returns a function that takes how many bytes a growing file has, and starts to write what is new to the
+ * Returns a function that takes the current size of a growing file, and starts to write the new bytes to the
  * disk, 8 MiB at a time, by sync_file_range(2). It does not wait for the disk, and makes nothing durable: a
  * later fdatasync or syncfs has less to write, and reports what failed. Without it the kernel keeps up to a
- * tenth of the machine's memory, and the disk begins when the writer has finished. A file system that cannot
- * do it ignores it. May block while the queue of the disk is full: call it in a Worker.
+ * tenth of the machine's memory, and the disk starts to write only when the writer has finished. A file
+ * system without support ignores it. May block while the queue of the disk is full: call it in a Worker.
  */
 export function createWriteOut(fd: number): (size: number) => void {
   let started = 0;

@@ -34,11 +34,11 @@ describe('project quotas', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('are not there on a file system that was mounted without', () => {
+  it('are reported as missing on a file system that was mounted without them', () => {
     assert.equal(limitsProjects('/proc'), false);
   });
 
-  it('limit what is made below a folder, and no more once they are taken away', { skip }, () => {
+  it('limit the files below a folder until they are removed', { skip }, () => {
     assert.equal(limitsProjects(disk), true);
     const tree = join(disk, 'tree');
     mkdirSync(tree);

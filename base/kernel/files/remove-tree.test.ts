@@ -46,7 +46,7 @@ function makeDeep(folder: string, depth: number): void {
   closeFd(fd);
 }
 
-test('absent, a file, a link, an empty folder', (t) => {
+test('removes a file, a link and an empty folder, and accepts a missing path', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(`${folder}/outside`);
   writeFileSync(`${folder}/file`, '');
@@ -58,7 +58,7 @@ test('absent, a file, a link, an empty folder', (t) => {
   assert.throws(() => run(removeTree('/')), { code: 'KERNEL_EINVAL' });
 });
 
-test('a hostile tree: links outward, devices, fifos, closed folders, names that are not text', (t) => {
+test('removes a hostile tree: outward links, devices, FIFOs, closed folders, names that are not text', (t) => {
   const folder = temporaryFolder(t);
   const tree = `${folder}/tree`;
   mkdirSync(`${folder}/outside`);
@@ -82,7 +82,7 @@ test('a hostile tree: links outward, devices, fifos, closed folders, names that 
   assert.equal(openDescriptors(), before);
 });
 
-test('deeper than PATH_MAX, with few descriptors', (t) => {
+test('removes a tree deeper than PATH_MAX with few descriptors', (t) => {
   const folder = temporaryMemory(t);
   mkdirSync(`${folder}/tree`);
   makeDeep(`${folder}/tree`, 1000);
@@ -96,7 +96,7 @@ test('deeper than PATH_MAX, with few descriptors', (t) => {
   assert.equal(openDescriptors(), before);
 });
 
-test('wide folders, beyond one buffer of names', (t) => {
+test('removes folders with more names than one buffer holds', (t) => {
   const tree = `${temporaryFolder(t)}/tree`;
   for (let index = 0; index < 60; index++) {
     mkdirSync(`${tree}/folder-with-a-longer-name-${index}/below`, { recursive: true });
@@ -132,7 +132,7 @@ for (const [what, source] of [
   });
 }
 
-test('a file that something is bound on stays, and so does what is bound', (t) => {
+test('a file with a bind mount on it is not removed, and neither is the mounted file', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(`${folder}/tree`);
   writeFileSync(`${folder}/precious`, 'kept');
@@ -142,7 +142,7 @@ test('a file that something is bound on stays, and so does what is bound', (t) =
   assert.equal(readFileSync(`${folder}/precious`, 'utf8'), 'kept');
 });
 
-test('names that appear meanwhile are removed too', (t) => {
+test('names that appear during the removal are removed too', (t) => {
   const tree = `${temporaryFolder(t)}/tree`;
   mkdirSync(tree);
   for (let index = 0; index < 500; index++) writeFileSync(`${tree}/file${index}`, '');
@@ -151,7 +151,7 @@ test('names that appear meanwhile are removed too', (t) => {
   assert.equal(existsSync(tree), false);
 });
 
-test('a tree that is moved away under the walk is not followed up', (t) => {
+test('a tree that is moved during the removal is not followed to its new parent', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(`${folder}/tree`);
   mkdirSync(`${folder}/elsewhere/victim`, { recursive: true });

@@ -45,7 +45,12 @@ function* empty(descent: Descent, path: string): Generator<void, void, void> {
       if (removeFolder(descent, left, path)) {
         passes = 0;
       } else if (++passes > PASSES) {
-        throw kernelError('ENOTEMPTY', 'remove tree', subject(path, left), 'something keeps writing into it');
+        throw kernelError(
+          'ENOTEMPTY',
+          'remove tree',
+          subject(path, left),
+          'another program keeps writing into it',
+        );
       } else {
         descent.enter(left);
       }

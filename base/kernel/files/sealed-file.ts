@@ -21,7 +21,7 @@ const everySeal = 1 | 2 | 4 | 8;
  * execute it through `/proc/PID/fd/N` of this process.
  * @param name shown in /proc only
  * @returns the descriptor, close-on-exec
- * @throws KERNEL_<ERRNO>; EACCES where vm.memfd_noexec forbids it
+ * @throws KERNEL_<ERRNO>; EACCES if vm.memfd_noexec forbids it
  */
 export function sealedFile(name: string, content: Uint8Array): number {
   const fd = createExecutable(name);

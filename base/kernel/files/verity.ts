@@ -11,14 +11,14 @@ const FS_IOC_MEASURE_VERITY = 0xc0046686;
 const FSVERITY_ENABLE_ARG_SIZE = 128;
 const FS_VERITY_HASH_ALG_SHA256 = 1;
 const digestBytes = 32;
-/** Every file system with fs-verity takes it where pages have 4 KiB. */
+/** Every file system with fs-verity accepts it if pages have 4 KiB. */
 const blockBytes = 4096;
 
 /**
- * Makes an open file read-only for ever, and lets the kernel compare every block that it reads from the disk
- * with a tree of hashes (fs-verity). A read of a changed block fails with EIO. Reads all of the file. Blocks:
- * call it in a Worker. A power cut before the next fsync(2) of the file may leave it without fs-verity, but
- * never in between. Source: fsverity.rst of the kernel, "FS_IOC_ENABLE_VERITY".
+ * Makes an open file permanently read-only, and lets the kernel compare every block that it reads from the
+ * disk with a tree of hashes (fs-verity). A read of a changed block fails with EIO. Reads all of the file.
+ * Blocks: call it in a Worker. A power cut before the next fsync(2) of the file may leave it without
+ * fs-verity, but never in between. Source: fsverity.rst of the kernel, "FS_IOC_ENABLE_VERITY".
  * @param fd open for reading; nobody may have the file open for writing
  * @returns false if the file system or the kernel has no fs-verity
  * @throws KERNEL_ETXTBSY while a descriptor that can write the file is open

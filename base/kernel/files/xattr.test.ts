@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { O_RDONLY, closeFd, getXattr, listXattr, openFile, removeXattr, setXattr } from '../index.ts';
 import { temporaryFolder } from '../temporary.fixture.ts';
 
-test('set, get, list, remove', (t) => {
+test('attributes are set, read, listed and removed', (t) => {
   const folder = temporaryFolder(t);
   setXattr(folder, 'trusted.overlay.opaque', Buffer.from('y'));
   setXattr(folder, 'trusted.empty', new Uint8Array());
@@ -26,14 +26,14 @@ test('a file capability keeps its bytes', (t) => {
   assert.deepEqual(getXattr(file, 'security.capability'), capability);
 });
 
-test('a value longer than the first buffer', (t) => {
+test('a value longer than the first buffer is read', (t) => {
   const folder = temporaryFolder(t);
   const value = new Uint8Array(3000).fill(7);
   setXattr(folder, 'trusted.long', value);
   assert.deepEqual(getXattr(folder, 'trusted.long'), value);
 });
 
-test('a link is not followed unless asked', (t) => {
+test('a link is followed only if requested', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(`${folder}/target`);
   symlinkSync('target', `${folder}/link`);
@@ -52,6 +52,6 @@ test('a descriptor is reached by its /proc path with follow', (t) => {
   assert.equal(Buffer.from(getXattr(folder, 'trusted.by') ?? []).toString(), 'fd');
 });
 
-test('what the file system does not hold is an error', () => {
+test('an attribute that the file system does not support is an error', () => {
   assert.throws(() => setXattr('/proc/version', 'user.a', Buffer.from('b')), { code: 'KERNEL_EOPNOTSUPP' });
 });

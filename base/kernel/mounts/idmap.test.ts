@@ -43,7 +43,7 @@ async function mappedProcess(t: TestContext): Promise<ChildProcess & { readonly 
   return Object.assign(child, { pid });
 }
 
-test('an idmapped bind shows other owners, and leaves those on disk', async (t) => {
+test('an idmapped bind shows other owners, and does not change the owners on disk', async (t) => {
   const folder = temporaryFolder(t);
   const source = `${folder}/source`;
   for (const path of [source, `${folder}/target`]) mkdirSync(path);
@@ -65,7 +65,7 @@ test('an idmapped bind shows other owners, and leaves those on disk', async (t) 
   assert.match(mountLines(`${folder}/target`)[0]?.[5] ?? '', /^ro,.*idmapped/);
 });
 
-test('whether a mount could be mapped is asked without mounting', async (t) => {
+test('checks without a mount whether a mount could be idmapped', async (t) => {
   const memory = temporaryMemory(t);
   const { pid } = await mappedProcess(t);
   const userNamespace = `/proc/${pid}/ns/user`;
@@ -118,7 +118,7 @@ test('the namespaces of a process are pinned with the user namespace that owns t
   assert.equal(existsSync(dir), false);
 });
 
-test('a process that is gone leaves no pin', async (t) => {
+test('an ended process leaves no pin', async (t) => {
   const folder = temporaryFolder(t);
   const last = Number(readFileSync('/proc/sys/kernel/pid_max', 'utf8'));
   await assert.rejects(kernel.pinNamespacesOf(last, { dir: `${folder}/pod`, types: ['net'], sysctls: {} }), {

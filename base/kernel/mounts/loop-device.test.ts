@@ -14,7 +14,7 @@ const backingFile = (device: string): string | undefined => {
 };
 
 for (const direct of [true, false]) {
-  test(`a file is a read-only disk for as long as it is used${direct ? ', read directly' : ''}`, (t) => {
+  test(`a file is presented as a read-only disk while it is used${direct ? ', read directly' : ''}`, (t) => {
     const path = `${temporaryFolder(t)}/disk`;
     writeFileSync(path, Buffer.alloc(8192, 'content'));
     const before = openDescriptors();
@@ -32,7 +32,7 @@ for (const direct of [true, false]) {
   });
 }
 
-test('a failure of the body gives the device back', (t) => {
+test('a failure of the body releases the device', (t) => {
   const path = `${temporaryFolder(t)}/disk`;
   writeFileSync(path, Buffer.alloc(4096));
   let device = '';

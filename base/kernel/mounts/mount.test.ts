@@ -25,7 +25,7 @@ test('mount and umount a tmpfs', (t) => {
   assert.throws(() => umount(folder), { code: 'KERNEL_EINVAL' });
 });
 
-test('mount refuses what the kernel would silently cut off', (t) => {
+test('mount refuses options that the kernel would silently truncate', (t) => {
   const folder = temporaryFolder(t);
   assert.throws(() => mount('tmpfs', folder, 'tmpfs', 0, `mode=0700,${'x'.repeat(4096)}`), {
     code: 'KERNEL_E2BIG',
@@ -34,7 +34,7 @@ test('mount refuses what the kernel would silently cut off', (t) => {
   assert.throws(() => mount('tmpfs', `${folder}/absent`, 'tmpfs', 0), { code: 'KERNEL_ENOENT' });
 });
 
-test('isMountpoint is false where nothing is, and for a link to a mount point', (t) => {
+test('isMountpoint is false for a missing path, and for a link to a mount point', (t) => {
   const folder = temporaryFolder(t);
   symlinkSync('/proc', `${folder}/link`);
   assert.equal(isMountpoint(`${folder}/absent`), false);
@@ -54,7 +54,7 @@ test('a bind mount shows the source; a read-only one keeps the flags of its sour
   assert.match(mountLines(`${folder}/target`)[0]?.[5] ?? '', /^ro,nosuid,noexec/);
 });
 
-test('a recursive read-only bind covers the mounts below, a plain one leaves them out', (t) => {
+test('a recursive read-only bind includes the mounts below, a plain bind omits them', (t) => {
   const folder = temporaryFolder(t);
   for (const name of ['source', 'recursive', 'plain']) mkdirSync(`${folder}/${name}`);
   mkdirSync(`${folder}/source/below`);
@@ -78,7 +78,7 @@ test('a file can be bound on a file; a link at the target is not followed', (t) 
   assert.equal(readFileSync(`${folder}/victim`, 'utf8'), 'untouched');
 });
 
-test('propagation is what was asked for', (t) => {
+test('a mount has the requested propagation', (t) => {
   const folder = temporaryFolder(t);
   mount('tmpfs', folder, 'tmpfs', 0);
   const shared = (): boolean => mountLines(folder)[0]?.some((field) => field.startsWith('shared:')) ?? false;

@@ -160,8 +160,8 @@ function idmapTree(tree: number, userNamespace: string, recursive: number, on: s
       'EINVAL',
       'map the ids of mount',
       on,
-      'its file system cannot show other owners (no idmapped mounts), or it does so already',
-      'keep it on a file system that can, such as ext4, xfs, btrfs or tmpfs, with a kernel that has this for it',
+      'its file system does not support idmapped mounts, or the mount is idmapped already',
+      'use a file system for which the kernel supports idmapped mounts, such as ext4, xfs, btrfs or tmpfs',
     );
   } finally {
     closeFd(namespace);

@@ -3,7 +3,7 @@ import { fchmodSync, fchownSync, fstatSync, readSync, statSync, writeSync } from
 import { test } from 'node:test';
 import { closeFd, openNullDevice } from '../index.ts';
 
-test('a null device is nobody else’s', (t) => {
+test('a null device is not shared with other processes', (t) => {
   const before = statSync('/dev/null');
   const [one, other] = [openNullDevice(), openNullDevice()];
   t.after(() => [one, other].forEach(closeFd));

@@ -25,7 +25,7 @@ function makeWritable(folder: string): { upper: string; work: string; target: st
   return writable;
 }
 
-test('the first lower is the top-most, and writes land in upper', (t) => {
+test('the first lower folder is the uppermost, and writes go to upper', (t) => {
   const folder = temporaryFolder(t);
   const writable = makeWritable(folder);
   mountOverlay({ lower: makeLayers(folder, 3), ...writable });
@@ -49,7 +49,7 @@ for (const [name, mountAs] of [
   ['fsconfig', mountOverlay],
   ['one option string', (overlay: Parameters<typeof mountOverlay>[0]) => mountByOptions(overlay, [])],
 ] as const) {
-  test(`130 layers with paths of 300 bytes (${name})`, (t) => {
+  test(`mounts 130 layers with paths of 300 bytes (${name})`, (t) => {
     const folder = temporaryMemory(t);
     const lower = makeLayers(folder, 130, `${'d'.repeat(150)}/${'e'.repeat(150)}/`);
     const writable = makeWritable(folder);
@@ -61,7 +61,7 @@ for (const [name, mountAs] of [
     assert.ok(existsSync(`${writable.target}/file129`));
   });
 
-  test(`separators in paths (${name})`, (t) => {
+  test(`mounts paths that contain separators (${name})`, (t) => {
     const folder = `${temporaryFolder(t)}/a,b:c\\d "e"`;
     const lower = makeLayers(folder, 2);
     const writable = makeWritable(folder);
@@ -72,7 +72,7 @@ for (const [name, mountAs] of [
   });
 }
 
-test('without upper the mount is read-only, with one lower too', (t) => {
+test('without upper the mount is read-only, also with one lower folder', (t) => {
   const folder = temporaryFolder(t);
   const [first = '', second = ''] = makeLayers(folder, 2);
   const target = `${folder}/target`;
@@ -108,7 +108,7 @@ test('a failure reports the text of the kernel, and leaves neither mount nor des
   assert.equal(isMountpoint(writable.target), false);
 });
 
-test('makes what a writable overlay needs, with the owner and the mode of its root', (t) => {
+test('creates the folders of a writable overlay, with the owner and the mode of its root', (t) => {
   const folder = temporaryFolder(t);
   const writable = { upper: `${folder}/c/upper`, work: `${folder}/c/work`, target: `${folder}/c/merged` };
   const overlay = { lower: makeLayers(folder, 1), ...writable, make: { uid: 1000, gid: 2000, mode: 0o1750 } };

@@ -53,7 +53,7 @@ export function mountOverlay(overlay: Overlay): void {
   if (first === undefined)
     throw kernelError('EINVAL', 'mount overlay', target, 'an overlay needs at least one lower folder');
   if ((upper === undefined) !== (work === undefined)) {
-    throw kernelError('EINVAL', 'mount overlay', target, 'upper and work go together');
+    throw kernelError('EINVAL', 'mount overlay', target, 'upper and work must be given together');
   }
   if (upper === undefined && lower.length === 1) {
     bindMount(first, target, { readonly: true });

@@ -56,14 +56,14 @@ function links(fd: number): string[] {
   return names;
 }
 
-test('the main thread has no windows', () => {
+test('the main thread cannot enter namespaces', () => {
   assert.throws(() => inNamespaces({ net: 0 }, () => 0), { code: 'KERNEL_EPERM' });
   assert.throws(() => unshare(CLONE_NEWNET), { code: 'KERNEL_EPERM' });
   assert.throws(() => setns(0, 0), { code: 'KERNEL_EPERM' });
   assert.throws(() => sethostname('x'), { code: 'KERNEL_EPERM' });
 });
 
-test('windows of two Workers at once: inside, back outside, and sockets that stay inside', async (t) => {
+test('two Workers enter namespaces at once and return, and their sockets stay inside', async (t) => {
   const pins = `${temporaryFolder(t)}/pins`;
   const host = hostname();
   const kernel = await startKernelWorker();

@@ -11,7 +11,7 @@ before(async () => {
 });
 after(() => kernel.close());
 
-test('files of /proc/net are those of each pinned namespace, and a pin that is gone is nothing', async (t) => {
+test('reads /proc/net of each pinned namespace, and returns undefined for a missing pin', async (t) => {
   const folder = temporaryFolder(t);
   const dirs = ['one', 'two'].map((name) => `${folder}/${name}`);
   for (const dir of dirs) await kernel.pinNamespaces({ dir, types: ['net', 'ipc', 'uts'], sysctls: {} });
@@ -41,7 +41,7 @@ test('files of /proc/net are those of each pinned namespace, and a pin that is g
   for (const dir of [...dirs, `${folder}/four`]) await kernel.unpinNamespaces(dir);
 });
 
-test('many at once', async (t) => {
+test('reads many namespaces at once', async (t) => {
   const dir = `${temporaryFolder(t)}/pod`;
   await kernel.pinNamespaces({ dir, types: ['net'], sysctls: {} });
   const texts = await kernel.readNetFiles(Array<string>(200).fill(`${dir}/net`), 'dev');

@@ -63,7 +63,7 @@ test('pinned namespaces are new, configured, and end with unpin', async (t) => {
   await kernel.unpinNamespaces(dir);
 });
 
-test('some of the types; an existing pin stays as it is', async (t) => {
+test('pins only the requested types, and does not change an existing pin', async (t) => {
   const dir = `${temporaryFolder(t)}/pod`;
   await kernel.pinNamespaces({ dir, types: ['ipc'], sysctls: {} });
   const pinned = statSync(`${dir}/ipc`).ino;
@@ -75,7 +75,7 @@ test('some of the types; an existing pin stays as it is', async (t) => {
   await kernel.unpinNamespaces(dir);
 });
 
-test('what a crash left is taken away by unpin', async (t) => {
+test('unpin removes what a crash left', async (t) => {
   const dir = `${temporaryFolder(t)}/pod`;
   mkdirSync(dir);
   writeFileSync(`${dir}/net`, '');
@@ -102,11 +102,15 @@ for (const [what, input, code] of [
     'KERNEL_EINVAL',
   ],
   ['a host name without uts', { types: ['net'], hostname: 'x', sysctls: {} }, 'KERNEL_EINVAL'],
-  ['a host name too long', { types: ['uts'], hostname: 'x'.repeat(65), sysctls: {} }, 'KERNEL_EINVAL'],
+  [
+    'a host name that is too long',
+    { types: ['uts'], hostname: 'x'.repeat(65), sysctls: {} },
+    'KERNEL_EINVAL',
+  ],
   ['no type', { types: [], sysctls: {} }, 'KERNEL_EINVAL'],
   ['a type twice', { types: ['net', 'net'], sysctls: {} }, 'KERNEL_EINVAL'],
 ] as const) {
-  test(`refused, and nothing is left: ${what}`, async (t) => {
+  test(`refuses ${what}, and leaves nothing behind`, async (t) => {
     const dir = `${temporaryFolder(t)}/pod`;
     const forwarding = readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8');
     await assert.rejects(kernel.pinNamespaces({ ...input, types: [...input.types], dir }), { code });
@@ -117,7 +121,7 @@ for (const [what, input, code] of [
 }
 
 for (const propagation of ['private', 'shared', 'slave'] as const) {
-  test(`a ${propagation} parent keeps its propagation, and unpin clears all`, async (t) => {
+  test(`a ${propagation} parent keeps its propagation, and unpin removes everything`, async (t) => {
     const folder = temporaryFolder(t);
     mount('tmpfs', folder, 'tmpfs', 0);
     setPropagation(folder, propagation === 'slave' ? 'shared' : propagation);
@@ -132,7 +136,7 @@ for (const propagation of ['private', 'shared', 'slave'] as const) {
   });
 }
 
-test('unpin leaves a folder that holds something else, and says so', async (t) => {
+test('unpin does not remove a folder with other content, and reports it', async (t) => {
   const dir = `${temporaryFolder(t)}/pod`;
   await kernel.pinNamespaces({ dir, types: ['uts'], sysctls: {} });
   writeFileSync(`${dir}/other`, '');
@@ -140,7 +144,7 @@ test('unpin leaves a folder that holds something else, and says so', async (t) =
   assert.deepEqual(readdirSync(dir), ['other']);
 });
 
-test('fifty at once', async (t) => {
+test('pins fifty at once', async (t) => {
   const folder = temporaryFolder(t);
   const dirs = Array.from({ length: 50 }, (_, index) => `${folder}/pod${index}`);
   await Promise.all(

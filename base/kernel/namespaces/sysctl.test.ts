@@ -39,7 +39,7 @@ for (const name of [
     assert.throws(() => sysctlPath(name), { code: 'KERNEL_EINVAL' }));
 }
 
-test('a sysctl that is not of the given namespaces is refused', () => {
+test('a sysctl that does not belong to the given namespaces is refused', () => {
   checkSysctls({ 'net.ipv4.ip_forward': '1' }, ['net']);
   assert.throws(() => checkSysctls({ 'net.ipv4.ip_forward': '1' }, ['ipc', 'uts']), { code: 'KERNEL_EPERM' });
   assert.throws(() => checkSysctls({ 'kernel.panic': '1' }, ['net', 'ipc', 'uts']), { code: 'KERNEL_EPERM' });

@@ -26,7 +26,7 @@ async function terminalOf(script: string): Promise<{ master: number; ended: Prom
   return { master, ended };
 }
 
-test('what a program wrote into its terminal is read although it has ended, however late its reader comes', async () => {
+test('the output of a terminal is read even if its program has ended before the reader starts', async () => {
   const { master, ended } = await terminalOf('echo hello');
   const { output } = adoptTerminal(master);
   await ended;
@@ -34,7 +34,7 @@ test('what a program wrote into its terminal is read although it has ended, howe
   assert.equal(Buffer.concat((await output.toArray()) as Buffer[]).toString(), 'hello\r\n');
 });
 
-test('a slow reader of a terminal gets all of it, and holds its program up', async () => {
+test('a slow reader of a terminal gets the whole output, and its program waits', async () => {
   const { master } = await terminalOf('seq 1 40000');
   const { output } = adoptTerminal(master);
   let [text, chunks] = ['', 0];
@@ -46,7 +46,7 @@ test('a slow reader of a terminal gets all of it, and holds its program up', asy
   assert.equal(text, Array.from({ length: 40_000 }, (_, index) => `${index + 1}\r\n`).join(''));
 });
 
-test('what is typed reaches the program, and destroying the output ends the input', async () => {
+test('typed input reaches the program, and destroying the output ends the input', async () => {
   const { master, ended } = await terminalOf('read line; echo "<$line>"; read more');
   const { output, input } = adoptTerminal(master);
   input.write('typed\n');

@@ -37,7 +37,7 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-test('packets come one by one, and shutdown reaches the other end', withPython, () =>
+test('packets arrive one by one, and shutdown reaches the other end', withPython, () =>
   inFolder(async (folder) => {
     const path = join(folder, 's');
     const server = python(
@@ -123,7 +123,7 @@ test('the end of a process is reported once', async () => {
   assert.doesNotMatch(readFileSync('/proc/self/status', 'utf8'), /Zombie/);
 });
 
-test('loopback of either version is reached, and a closed port is reported', async () => {
+test('loopback is reached over IPv4 and IPv6, and a closed port is reported', async () => {
   for (const version of [4, 6] as const) {
     const server = createServer((one) => one.on('error', () => one.destroy()).end('hi')).listen(
       0,

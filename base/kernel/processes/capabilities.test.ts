@@ -12,7 +12,7 @@ function ofStatus(field: string): string[] {
   return capabilityNames.filter((_name, number) => ((BigInt(`0x${hex}`) >> BigInt(number)) & 1n) === 1n);
 }
 
-test('the sets are those that /proc tells', () => {
+test('the sets equal the sets in /proc', () => {
   assert.deepEqual(boundingCapabilities(), ofStatus('CapBnd'));
   assert.deepEqual(effectiveCapabilities(), ofStatus('CapEff'));
 });

@@ -14,7 +14,7 @@ function start(script: string): { child: ChildProcess; pidfd: number } {
   return { child, pidfd: pidfdOpen(child.pid) };
 }
 
-test('a live process: pid, parent, not exited', { skip }, async () => {
+test('reports pid and parent of a live process, and that it has not exited', { skip }, async () => {
   const { child, pidfd } = start('sleep 5');
   const info = pidfdInfo(pidfd);
   assert.ok(info !== undefined);
@@ -35,7 +35,7 @@ for (const [what, script, signal, code] of [
   ['SIGKILL by number', 'sleep 5', 9, 137],
   ['SIGSEGV from inside', 'kill -SEGV $$', undefined, 139],
 ] as const) {
-  test(`the exit code outlives the reaped process: ${what}`, { skip }, async () => {
+  test(`the exit code is known after the process is reaped: ${what}`, { skip }, async () => {
     const { child, pidfd } = start(script);
     const exited = once(child, 'exit');
     if (signal !== undefined) pidfdSendSignal(pidfd, signal);
@@ -49,7 +49,7 @@ for (const [what, script, signal, code] of [
   });
 }
 
-test('no such process', () => {
+test('reports a process that does not exist', () => {
   assert.throws(() => pidfdOpen(2 ** 30), { code: /KERNEL_(ESRCH|EINVAL)/ });
   assert.throws(() => pidfdInfo(-1), { code: 'KERNEL_EBADF' });
 });

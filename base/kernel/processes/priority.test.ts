@@ -25,18 +25,18 @@ async function started(): Promise<readonly object[]> {
   return [child, scheduling(stat)];
 }
 
-test('the thread is raised; what it starts is not', async () => {
+test('the priority of a thread is raised, but not of what it starts', async () => {
   raiseThreadPriority(-5);
   assert.deepEqual(scheduling(readFileSync('/proc/thread-self/stat', 'utf8')), { nice: -5, policy: 0 });
   assert.deepEqual(await started(), [usual, usual]);
 });
 
-test('the thread is made prompt; what it starts is not', async (t) => {
+test('a thread becomes real-time, but not what it starts', async (t) => {
   try {
     makeThreadPrompt();
   } catch (error) {
     assert.equal((error as { code?: unknown }).code, 'KERNEL_EPERM');
-    return t.skip('no real-time threads here');
+    return t.skip('real-time threads are not available here');
   }
   assert.equal(scheduling(readFileSync('/proc/thread-self/stat', 'utf8')).policy, 2);
   assert.deepEqual(await started(), [usual, usual]);

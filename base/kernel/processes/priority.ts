@@ -30,8 +30,8 @@ export function raiseThreadPriority(nice: number, thread = 0): void {
  * Lets the calling thread run as soon as it can (SCHED_RR at its lowest priority, sched(7)). Threads and
  * processes that it starts do not inherit this. If the thread never sleeps, the kernel's own limit for
  * real-time threads (`kernel.sched_rt_runtime_us`) leaves time for others.
- * @throws KERNEL_EPERM without CAP_SYS_NICE, or where a cgroup or the service manager (`RestrictRealtime=`)
- * forbids it
+ * @throws KERNEL_EPERM without CAP_SYS_NICE, or if a cgroup or the service manager (`RestrictRealtime=`)
+ *   forbids it
  */
 export function makeThreadPrompt(): void {
   const priority = Buffer.alloc(4);

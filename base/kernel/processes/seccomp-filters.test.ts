@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { seccompFilters } from './seccomp-filters.ts';
 
-describe('the filters of a process', { skip: process.getuid?.() !== 0 && 'it takes root to trace' }, () => {
-  it('are none where none was loaded, and the process goes on', async () => {
+describe('the filters of a process', { skip: process.getuid?.() !== 0 && 'tracing needs root' }, () => {
+  it('are empty if none was loaded, and the process continues', async () => {
     const child = spawn('cat', [], { stdio: ['pipe', 'pipe', 'ignore'] });
     await once(child, 'spawn');
     assert.deepEqual(seccompFilters(child.pid ?? 0), []);
@@ -15,7 +15,7 @@ describe('the filters of a process', { skip: process.getuid?.() !== 0 && 'it tak
     await once(child, 'exit');
   });
 
-  it('cannot be had of a process that is not there', () => {
+  it('cannot be read from a process that does not exist', () => {
     assert.throws(() => seccompFilters(2 ** 22 + 1), { code: 'KERNEL_ESRCH' });
   });
 });

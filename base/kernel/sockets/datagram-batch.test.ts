@@ -9,7 +9,7 @@ const loopback = { 4: Buffer.of(127, 0, 0, 1), 6: Buffer.from(`${'00'.repeat(15)
 const port = 20_000 + (process.pid % 20_000);
 
 for (const family of [4, 6] as const) {
-  test(`datagrams over IPv${family} are taken and answered together`, () => {
+  test(`datagrams over IPv${family} are received and answered in batches`, () => {
     const end = { address: loopback[family], port };
     const server = bindUdp(end, 1 << 20);
     const clients = [connectUdp(end, 1 << 20), connectUdp(end, 1 << 20)] as const;
@@ -55,7 +55,7 @@ for (const family of [4, 6] as const) {
   });
 }
 
-test('one that cannot be sent does not hold up the others', () => {
+test('a datagram that cannot be sent does not delay the others', () => {
   const end = { address: loopback[4], port };
   const server = bindUdp(end, 1 << 20);
   const client = connectUdp(end, 1 << 20);

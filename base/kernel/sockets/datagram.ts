@@ -16,7 +16,7 @@ const sendto = glibc('sendto', 'int64', ['int', 'void *', 'size_t', 'int', 'void
 export function sendDatagram(address: string, data: Uint8Array): void {
   const name = Buffer.from(cString(address, 'sendto'), 'utf8');
   if (name.length > 107)
-    throw kernelError('ENAMETOOLONG', 'sendto', address, 'a unix socket path holds 107 bytes at most');
+    throw kernelError('ENAMETOOLONG', 'sendto', address, 'the path of a unix socket has at most 107 bytes');
   const abstract = address.startsWith('@');
   if (abstract) name[0] = 0;
   // struct sockaddr_un: an abstract name ends with the address, a path ends with a zero byte.

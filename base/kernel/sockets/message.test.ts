@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 
 // This runs in a separate process with a small heap: memory that V8 frees is soon used for other data.
 test(
-  'what a call points to is held until it has returned, however V8 has compiled it',
+  'buffers of a call are kept until it has returned, however V8 has compiled it',
   { timeout: 120_000 },
   async () => {
     const program = `

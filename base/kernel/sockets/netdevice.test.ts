@@ -24,7 +24,7 @@ const withSocket = (body: (fd: number) => void): void => {
   }
 };
 
-test('a netlink socket tells a link’s index, name, flags and address', () => {
+test('index, name, flags and address of a link are read over a netlink socket', () => {
   withSocket((fd) => {
     assert.equal(linkIndexOf(fd, 'lo'), 1);
     assert.equal(linkNameOf(fd, 1), 'lo');
@@ -40,7 +40,7 @@ test('a netlink socket tells a link’s index, name, flags and address', () => {
   });
 });
 
-test('an answer is not changed by the next one', () => {
+test('an answer is not changed by the next answer', () => {
   withSocket((fd) => {
     const mac = linkMacOf(fd, 'lo');
     const before = mac?.toString('hex');
@@ -49,7 +49,7 @@ test('an answer is not changed by the next one', () => {
   });
 });
 
-test('a link that is not there is none, whatever is asked', () => {
+test('every query for a missing link returns undefined', () => {
   withSocket((fd) => {
     assert.equal(linkIndexOf(fd, 'portcullis-no'), undefined);
     assert.equal(linkFlagsOf(fd, 'portcullis-no'), undefined);

@@ -55,7 +55,7 @@ test('a netlink socket answers a request', () => {
   }
 });
 
-test('SEQPACKET keeps packets apart, tells the end, and a closed peer is EPIPE, not a signal', (t) => {
+test('SEQPACKET separates packets and reports the end, and a closed peer causes EPIPE, not a signal', (t) => {
   const path = `${temporaryFolder(t)}/attach`;
   const listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
   const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), Buffer.from(`${path}\0`)]);
@@ -90,14 +90,14 @@ test('SEQPACKET keeps packets apart, tells the end, and a closed peer is EPIPE, 
   closeFd(listener);
 });
 
-test('a path too long for a unix socket is refused, not cut', () => {
+test('a path that is too long for a unix socket is refused, not truncated', () => {
   const fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
   assert.throws(() => connectUnix(fd, `/tmp/${'x'.repeat(103)}`), { code: 'KERNEL_ENAMETOOLONG' });
   assert.throws(() => connectUnix(fd, '/tmp/portcullis-no-such-socket'), { code: 'KERNEL_ENOENT' });
   closeFd(fd);
 });
 
-test('the credentials of who connected to a server of Node', async (t) => {
+test('the credentials of a client of a Node server are read', async (t) => {
   const path = `${temporaryFolder(t)}/socket`;
   const server = createServer().listen(path);
   await once(server, 'listening');

@@ -82,7 +82,7 @@ const mostWaiting = 4096;
 function unixAddress(path: string, call: string): Buffer {
   const name = Buffer.from(cString(path, call), 'utf8');
   if (name.length > 107)
-    throw kernelError('ENAMETOOLONG', call, path, 'a unix socket path holds 107 bytes at most');
+    throw kernelError('ENAMETOOLONG', call, path, 'the path of a unix socket has at most 107 bytes');
   const address = Buffer.alloc(2 + name.length + 1); // struct sockaddr_un
   address.writeUInt16LE(AF_UNIX, 0);
   name.copy(address, 2);
@@ -108,7 +108,7 @@ export function send(fd: number, data: Uint8Array, flags = 0): number {
 
 /**
  * Calls recv(2) into `buffer`. Returns the number of bytes; 0 is the end; more than the buffer holds only
- * with MSG_TRUNC. EAGAIN if nothing is there.
+ * with MSG_TRUNC. EAGAIN if no data is waiting.
  */
 export function recv(fd: number, buffer: Uint8Array, flags = 0): number {
   return uninterrupted(() => c.recv(fd, buffer, buffer.length, flags), 'recv', `fd ${fd}`);

@@ -44,7 +44,7 @@ const comparable = (value: IpvsService | undefined): unknown =>
         key: 'mark' in value.key ? value.key : { ...value.key, address: plain(value.key.address) },
       };
 
-test('a service survives the wire', () => {
+test('a service is unchanged after encoding and decoding', () => {
   fc.assert(
     fc.property(service, (given) => {
       for (const request of [requests.newService(given), requests.setService(given)])
@@ -53,7 +53,7 @@ test('a service survives the wire', () => {
   );
 });
 
-test('a destination survives the wire', () => {
+test('a destination is unchanged after encoding and decoding', () => {
   fc.assert(
     fc.property(
       key.chain((of) =>
@@ -84,7 +84,7 @@ test('a destination survives the wire', () => {
   );
 });
 
-test('time-outs survive the wire', () => {
+test('timeouts are unchanged after encoding and decoding', () => {
   fc.assert(
     fc.property(fc.nat(), fc.nat(), fc.nat(), (tcp, tcpFin, udp) => {
       assert.deepEqual(readTimeouts({ body: Buffer.from(requests.setTimeouts({ tcp, tcpFin, udp }).body) }), {
@@ -96,7 +96,7 @@ test('time-outs survive the wire', () => {
   );
 });
 
-test('any bytes are read without a fault', () => {
+test('any bytes are read without an exception', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
       const body = Buffer.from(noise);
@@ -133,7 +133,7 @@ test('a service has the layout of linux/ip_vs.h', () => {
   );
 });
 
-test('the kernel is asked for a family by name, and has no invented one', () => {
+test('a family is looked up by its name, and an invented name is not found', () => {
   const generic = openNetlink(NETLINK_GENERIC);
   try {
     assert.equal(familyNumber(generic, 'nlctrl'), 16);

@@ -58,7 +58,7 @@ const IPVS_STATS_ATTR_CONNS = 1;
 
 /** IP_VS_SVC_F_*. The scheduler defines `sched1` and `sched2`: sh and mh use them as fallback and port. */
 export const ipvsFlags = { persistent: 0x1, hashed: 0x2, fallback: 0x8, byPort: 0x10 } as const;
-/** The kernel's own bit: it sets it on every existing service, and it is not part of a request. */
+/** A bit that only the kernel sets, on every existing service. It is not part of a request. */
 const ownFlags = ipvsFlags.hashed;
 const forwardingNumbers = { masquerade: 0, local: 1, tunnel: 2, direct: 3, bypass: 4 } as const;
 const IP_VS_CONN_F_FWD_MASK = 7;

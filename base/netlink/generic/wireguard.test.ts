@@ -14,7 +14,7 @@ const requests = wireguardRequests(30, 'wg0');
 const head = (command: number): string => `0${command}010000` + '08000200' + '77673000';
 
 describe('requests, byte by byte (linux/wireguard.h)', () => {
-  test('a question about a link', () => {
+  test('a query for a link', () => {
     const { type, body } = requests.getDevice();
     assert.equal(type, 30);
     assert.equal(Buffer.from(body).toString('hex'), head(0));
@@ -30,7 +30,7 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
     assert.doesNotMatch(
       JSON.stringify({ what: request!.what, on: request!.on }),
       /BwcH/u,
-      'a private key is in no words',
+      'no error text contains the private key',
     );
   });
 
@@ -74,7 +74,7 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
     );
   });
 
-  test('a peer by an IPv6 address: flow and scope are none', () => {
+  test('a peer with an IPv6 address has no flow and no scope', () => {
     const [request] = requests.setDevice({
       peers: [{ publicKey: keyOf(1), endpoint: { address: ip('2001:db8::1'), port: 1 } }],
     });
@@ -99,7 +99,7 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
     );
   });
 
-  test('many peers, and one with many prefixes, come in messages that are short enough, and none is lost', () => {
+  test('many peers, and a peer with many prefixes, are split into short enough messages, and none is lost', () => {
     const many = Array.from({ length: 2000 }, (_, number) => ({
       publicKey: Buffer.from(String(number).padStart(32, '0')).toString('base64'),
       allowed: [prefix(`10.${128 + (number >> 8)}.${number & 255}.0/24`)],
@@ -130,7 +130,7 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
     }
     assert.equal(found.size, 2001);
     assert.equal(found.get(keyOf(9)), 5000);
-    assert.equal(replaced, 2001, 'what a part adds to is not replaced by it');
+    assert.equal(replaced, 2001, 'a part that adds prefixes replaces none');
   });
 
   test('an invalid key gives no message', () => {
@@ -166,7 +166,7 @@ describe('the kernel’s listing', () => {
     return bytes;
   };
 
-  test('a peer whose prefixes go on in the next message is one peer', () => {
+  test('a peer whose prefixes continue in the next message is one peer', () => {
     const device = readWireguard([
       message(
         attribute(4, Buffer.alloc(32, 5)),
@@ -217,7 +217,7 @@ describe('the kernel’s listing', () => {
     });
   });
 
-  test('a link without a key has none, and cut-off bytes are not peers', () => {
+  test('a link without a key is read without a key, and truncated bytes are not read as peers', () => {
     assert.deepEqual(readWireguard([message(attribute(6, Buffer.of(0, 0)))]), { port: 0, peers: [] });
     const whole = message(nested(8, peerOf(1, allowedOf('10.0.0.0/24')))).body;
     for (let length = 0; length < whole.length; length += 1)

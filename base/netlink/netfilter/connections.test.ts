@@ -58,7 +58,7 @@ for (const [type, loopback, family, table] of [
       assert.equal(
         listConnections(netfilter, family, { to, portTo: port }).length,
         1,
-        'the other connection stands',
+        'the other connection still exists',
       );
     } finally {
       netfilter.close();

@@ -24,7 +24,7 @@ test('connections to a port are stale, except those that the kept address answer
     assert.equal(isStale({ protocol, port, answeredBy }), stale, `${protocol} ${port}`);
 });
 
-test('a table of connections costs in proportion, however many ports are given back', async () => {
+test('the cost grows linearly with the connections, however many ports are released', async () => {
   const stale = (n: number) =>
     Array.from({ length: n }, (_, index) => ({ family: 2, protocol: tcp, port: index + 1 }) as const);
   await assertNearLinear(

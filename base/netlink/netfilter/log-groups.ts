@@ -15,7 +15,7 @@ const NFULNL_CFG_CMD_BIND = 1;
  */
 export function bindLogGroup(group: number): Request {
   return {
-    what: 'take the NFLOG group',
+    what: 'bind the NFLOG group',
     on: String(group),
     type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_CONFIG,
     flags: 0,

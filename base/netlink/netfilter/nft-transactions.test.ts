@@ -6,7 +6,7 @@ import { openNetlink } from '../protocol/socket.ts';
 import { changesBy, generationOf, transact } from './nft-transactions.ts';
 import { addTable } from './nftables.ts';
 
-test('a transaction that changes nothing is not a change of the socket, as it is none of the generation', (t) => {
+test('a transaction that changes nothing counts neither as a change of the socket nor of the generation', (t) => {
   const [own, other] = [openNetlink(NETLINK_NETFILTER), openNetlink(NETLINK_NETFILTER)];
   t.after(() => [own, other].forEach((socket) => socket.close()));
   const table = (name: string) => [addTable({ family: 'ip', name })];

@@ -42,7 +42,7 @@ export function kernelRefused(attempt: Attempt, errno: number, words?: string): 
 const fixes: Readonly<Record<string, string>> = {
   EPERM: 'run the daemon with CAP_NET_ADMIN in its network namespace',
   EOPNOTSUPP: 'use a kernel with veth, bridge and nf_tables (bridge, ip, nat, masquerade, fib)',
-  EBUSY: 'try again; another program works on the same link or table',
+  EBUSY: 'try again, because another program changes the same link or table',
 };
 
 /** Whether `thrown` is a refusal by the kernel with one of these errno names. */

@@ -190,7 +190,7 @@ export function openNetlink(
         const listed = dumpOnce(request);
         if (listed !== undefined) return listed;
       }
-      throw kernelRefused(request, 11, 'the list changed at every reading');
+      throw kernelRefused(request, 11, 'the list changed during every read');
     },
     first(request, most) {
       const own = takeSequence(1);

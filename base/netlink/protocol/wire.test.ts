@@ -14,7 +14,7 @@ import {
 
 const bytes = fc.uint8Array({ maxLength: 40 });
 
-test('messages and attributes survive the wire', () => {
+test('messages and attributes are unchanged after encoding and decoding', () => {
   fc.assert(
     fc.property(
       fc.array(
@@ -56,7 +56,7 @@ test('messages and attributes survive the wire', () => {
   );
 });
 
-test('any bytes are read without a fault', () => {
+test('any bytes are read without an exception', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
       for (const message of decodeMessages(Buffer.from(noise))) acknowledgementOf(message);
@@ -65,7 +65,7 @@ test('any bytes are read without a fault', () => {
   );
 });
 
-test("an acknowledgement carries the kernel's words", () => {
+test('an acknowledgement contains the error text of the kernel', () => {
   const body = Buffer.concat([
     Buffer.from(new Int32Array([-95]).buffer),
     Buffer.alloc(16),

@@ -73,7 +73,7 @@ export function be32(value: number): Buffer {
 }
 
 /**
- * Returns zeros from Node's pool. A buffer with memory of its own costs several times as much, and a message
+ * Returns zeros from Node's pool. A buffer with separate memory costs several times as much, and a message
  * consists of dozens.
  */
 export function zeros(length: number): Buffer {

@@ -28,7 +28,7 @@ export function holdAddress(port: number, mac: Uint8Array): Request {
   header.writeUInt16LE(NUD_NOARP | NUD_REACHABLE, 8);
   header.writeUInt8(NTF_MASTER, 10);
   return {
-    what: 'tell the bridge what is behind the port',
+    what: 'add the MAC address behind the bridge port',
     on: `#${port}`,
     type: RTM_NEWNEIGH,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
@@ -54,7 +54,7 @@ export function holdSolicitedNode(bridge: number, port: number, address: Uint8Ar
   Buffer.from(address.slice(13, 16)).copy(entry, 21);
   entry.writeUInt16BE(ETH_P_IPV6, 24);
   return {
-    what: 'tell the bridge which group the port wants',
+    what: 'add the multicast group of the bridge port',
     on: `#${port}`,
     type: RTM_NEWMDB,
     flags: NLM_F_CREATE,

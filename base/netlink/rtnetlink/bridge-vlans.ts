@@ -108,7 +108,7 @@ export function addVlans(index: number, vlans: readonly PortVlan[], self = false
 /** Returns the request that removes a VLAN from a port of a bridge. */
 export function deleteVlan(index: number, id: number): Request {
   return {
-    what: `take VLAN ${id} from the bridge port`,
+    what: `remove VLAN ${id} from the bridge port`,
     on: `#${index}`,
     type: RTM_DELLINK,
     flags: 0,

@@ -12,7 +12,7 @@ import * as routes from './routes.ts';
 import type { Request } from '../protocol/socket.ts';
 import { encodeMessages, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST } from '../protocol/wire.ts';
 
-/** The npm package netlink has a codec of its own, which reads the messages that ours writes. */
+/** The npm package netlink has its own codec, which reads the messages that ours writes. */
 
 const mac = Buffer.from('02005e005301', 'hex');
 const podMac = Buffer.from('02005e005302', 'hex');
@@ -225,7 +225,11 @@ const messages: readonly (readonly [name: string, request: Request, says: object
   ['an MTU', settings.setMtu(5, 65_535), change(5, { mtu: 65_535 })],
   ['a queue length', settings.setQueueLength(5, 1000), change(5, { txqlen: 1000 })],
   ['a move', settings.moveLink(5, 9, 'eth1'), change(5, { netNsFd: 9, ifname: 'eth1' })],
-  ['no IPv6 of its own', links.setNoOwnIpv6({ index: 5 }), change(5, { afSpec: { 10: '0500080001000000' } })],
+  [
+    'no generated IPv6 addresses',
+    links.setNoOwnIpv6({ index: 5 }),
+    change(5, { afSpec: { 10: '0500080001000000' } }),
+  ],
   [
     'a bridge port that comes up',
     setPortUp({ index: 5 }, { hairpin: true, noOwnIpv6: true, onlyKnown: true, alias: 'pod' }),
@@ -370,7 +374,7 @@ const messages: readonly (readonly [name: string, request: Request, says: object
 ];
 
 for (const [name, request, says] of messages)
-  test(`netlink reads in our message: ${name}`, () => {
+  test(`netlink reads our message: ${name}`, () => {
     assert.partialDeepStrictEqual(readByNetlink(request), says);
   });
 

@@ -12,7 +12,7 @@ const route = openNetlink(NETLINK_ROUTE);
 const open = (): typeof route => openNetlink(NETLINK_ROUTE);
 const indexOf = (name: string): number => lookUp(route, { name })?.index ?? assert.fail(`no link ${name}`);
 
-test('a link that is removed is on no list when it returns, nor is its other end, and its name is free', async () => {
+test('after a removal, neither the link nor its other end is listed, and its name is free', async () => {
   shell('ip link add br0 type bridge; ip link set br0 up');
   // More than are removed in other threads at once.
   for (let round = 0; round < 6; round += 1) {

@@ -198,7 +198,7 @@ export function setPromiscuous(link: LinkName): Request {
  */
 export function setMaster(link: LinkName, master: number): Request {
   return {
-    what: master === 0 ? 'take the link from its bridge' : 'put the link on its bridge',
+    what: master === 0 ? 'remove the link from its bridge' : 'put the link on its bridge',
     on: nameOf(link),
     type: RTM_NEWLINK,
     flags: 0,
@@ -231,7 +231,7 @@ export function setRouteLocalnet(link: LinkName): Request {
  * sysctl `arp_notify`.
  */
 export function setArpNotify(link: LinkName): Request {
-  return setIpv4(link, 'have the link announce its addresses', IPV4_DEVCONF_ARP_NOTIFY);
+  return setIpv4(link, 'make the link announce its addresses', IPV4_DEVCONF_ARP_NOTIFY);
 }
 
 /** Keeps IPv6 from generating addresses: see {@link setNoOwnIpv6}. */
@@ -246,7 +246,7 @@ export const noOwnIpv6Attribute = nested(
  */
 export function setNoOwnIpv6(link: LinkName): Request {
   return {
-    what: 'keep IPv6 of the link from making addresses',
+    what: 'keep IPv6 from generating addresses on the link',
     on: nameOf(link),
     type: RTM_NEWLINK,
     flags: 0,

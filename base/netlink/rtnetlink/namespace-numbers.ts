@@ -33,7 +33,15 @@ export function numberOf(route: NetlinkSocket, fd: number): number {
   if (found !== notAssigned) return found;
   const any = attribute(NETNSA_NSID, u32(notAssigned));
   try {
-    route.run([request('number the namespace', `fd ${fd}`, RTM_NEWNSID, any, attribute(NETNSA_FD, u32(fd)))]);
+    route.run([
+      request(
+        'assign a number to the namespace',
+        `fd ${fd}`,
+        RTM_NEWNSID,
+        any,
+        attribute(NETNSA_FD, u32(fd)),
+      ),
+    ]);
   } catch (thrown) {
     // Another program, or a link to the namespace, was faster.
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;

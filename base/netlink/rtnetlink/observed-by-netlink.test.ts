@@ -185,7 +185,7 @@ test('both list the same settings of links', async () => {
   );
 });
 
-test('netlink finds in the kernel the data of our VXLAN', async () => {
+test('netlink lists the data of our VXLAN', async () => {
   const data: Record<string, unknown> = Object.fromEntries(
     (await theirLinks()).map(({ attrs }) => [attrs.ifname ?? '', plain(attrs.linkinfo?.data)]),
   );
@@ -281,7 +281,7 @@ test('both list the same neighbours and forwarding entries', async () => {
   }
 });
 
-test('what netlink creates, our codec lists as netlink asked for it', async () => {
+test('our codec lists objects as netlink created them', async () => {
   const info = new AttrStream();
   info.emit(ifla.formatInfo({ kind: 'bridge' }));
   const linkinfo = Buffer.concat(info.bufs);

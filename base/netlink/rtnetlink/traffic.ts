@@ -126,7 +126,7 @@ export function addRedirection(index: number, to: number): Request {
   const protocol = Buffer.alloc(2);
   protocol.writeUInt16BE(ETH_P_ALL);
   return {
-    what: 'redirect what arrives on the link',
+    what: 'redirect the incoming packets of the link',
     on: `#${index}`,
     type: RTM_NEWTFILTER,
     flags: NLM_F_CREATE | NLM_F_EXCL,

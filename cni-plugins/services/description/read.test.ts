@@ -272,7 +272,7 @@ test('harmful YAML is refused with its position, and the documents beside it are
   ].join('\n');
   const rows: readonly (readonly [what: string, text: string, line: RegExp])[] = [
     ['aliases of aliases', bomb, /^x\.yaml:\d+:\d+: (aliases repeat too much|.*)/u],
-    ['an anchor in itself', 'a: &a [*a]', /^x\.yaml:8:8: the alias \*a stands inside its own anchor/u],
+    ['an anchor in itself', 'a: &a [*a]', /^x\.yaml:8:8: the alias \*a is inside its own anchor/u],
     [
       'a key twice',
       `${head}addresses: [10.96.0.1]\nports: [80]\nports: [81]`,

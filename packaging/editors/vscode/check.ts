@@ -22,7 +22,7 @@ const timeoutMs = 30_000;
 const maxOutputBytes = 4 * 1024 * 1024;
 const mostProblems = 1_000;
 
-/** Returns the words of the command for a document, or undefined if it is none of Portcullis. */
+/** Returns the words of the command for a document, or undefined if it is not a document of Portcullis. */
 export function commandFor(text: string): readonly string[] | undefined {
   if (!/^["']?apiVersion["']?:\s*["']?portcullis\.dev\//mu.test(text)) return undefined;
   const kind = /^["']?kind["']?:\s*["']?(\w+)/mu.exec(text)?.[1] ?? '';

@@ -136,7 +136,7 @@ describe('the extension for VS Code', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('is built with the same bytes again', async () => {
+  it('has the same bytes when it is built again', async () => {
     assert.deepEqual(readFileSync(at('portcullis.vsix')), await vsixOf(time));
   });
 
@@ -192,14 +192,14 @@ describe('the extension for VS Code', () => {
     }
   });
 
-  it('passes a name of a file as it is: no shell reads it', async () => {
+  it('passes the name of a file unchanged, without a shell', async () => {
     const name = '$(touch injected); `touch injected` & -o x.yaml';
     const found = await save(write(name, wrong));
     assert.ok(found.length > 0);
     assert.ok(!existsSync(at('injected')) && !existsSync('injected'));
   });
 
-  it('starts nothing for other documents, for untrusted workspaces, or for files that are elsewhere', () => {
+  it('starts nothing for other documents, untrusted workspaces, or files that are not on this disk', () => {
     settings.path = at('never');
     writeFileSync(at('never'), `#!/bin/sh\ntouch ${at('started')}\n`, { mode: 0o755 });
     try {
@@ -215,7 +215,7 @@ describe('the extension for VS Code', () => {
     }
   });
 
-  it('says once that the command is missing, and shows no problem that it does not know', async () => {
+  it('reports once that the command is missing, and shows no problems', async () => {
     settings.path = at('missing');
     try {
       const document = write('base.yaml', wrong);
@@ -228,7 +228,7 @@ describe('the extension for VS Code', () => {
     }
   });
 
-  it('starts no program of the folder that the editor was started in', () => {
+  it('starts no program from the folder in which the editor was started', () => {
     const [path, folderBefore] = [process.env['PATH'], process.cwd()];
     writeFileSync(at('portcullis'), `#!/bin/sh\ntouch ${at('planted')}\n`, { mode: 0o755 });
     settings.path = 'portcullis';
@@ -254,7 +254,7 @@ describe('the extension for VS Code', () => {
   });
 });
 
-it('knows documents by their kind', () => {
+it('recognises documents by their kind', () => {
   assert.deepEqual(commandFor(wrong), ['policy', 'check']);
   assert.deepEqual(commandFor(`${head}kind: EntitlementProfile\n`), ['entitlements', 'check']);
   assert.equal(commandFor('apiVersion: v1\nkind: TrustPolicy\n'), undefined);

@@ -76,7 +76,7 @@ describe('the node installer', () => {
     assert.deepEqual(installNode(host(), payload()).changed, false);
   });
 
-  it('says again what a run changed that was killed before systemd knew of it', () => {
+  it('reports changes again if the run that made them was killed before it notified systemd', () => {
     installNode(host(), payload());
     const { changed, unitChanged } = installNode(host(), payload());
     assert.deepEqual([changed, unitChanged], [true, true]);
@@ -96,7 +96,7 @@ describe('the node installer', () => {
     assert.deepEqual(versions(), [readlinkSync(host('opt/portcullis/current')).replace('versions/', '')]);
   });
 
-  it('keeps an earlier version while a process runs from it, and refuses to be removed', async () => {
+  it('keeps an earlier version while a process runs from it, and refuses the removal', async () => {
     installNode(host(), payload());
     const running = spawn(host(join('opt/portcullis/current', node)), ['60']);
     await once(running, 'spawn');
@@ -116,7 +116,7 @@ describe('the node installer', () => {
     assert.match(versions()[0] ?? '', /^1\.1\.0-/u);
   });
 
-  it('knows that a version runs where the kernel hides its process', async () => {
+  it('detects that a version is running if the kernel hides its process', async () => {
     installNode(host(), payload());
     const running = spawn(host(join('opt/portcullis/current', node)), ['60']);
     await once(running, 'spawn');
@@ -139,7 +139,7 @@ describe('the node installer', () => {
       assert.ok(!existsSync(host('opt')));
     });
 
-  it('removes its own files and what enables the unit, and nothing else', () => {
+  it('removes only its own files and the link that enables the unit', () => {
     writeFileSync(host('etc/fstab'), '');
     installNode(host(), payload());
     mkdirSync(host('etc/systemd/system/multi-user.target.wants'));
@@ -152,7 +152,7 @@ describe('the node installer', () => {
     assert.deepEqual(readdirSync(host('etc')).sort(), ['fstab', 'portcullis', 'systemd']);
   });
 
-  it('does not remove a unit and a program of somebody else', () => {
+  it('does not remove a unit or a program that it did not install', () => {
     writeFileSync(host(unit), 'foreign');
     mkdirSync(host('usr/local/bin'), { recursive: true });
     writeFileSync(host('usr/local/bin/portcullis'), 'foreign');
@@ -173,7 +173,7 @@ describe('the node installer', () => {
     assert.deepEqual(versions(), []);
   });
 
-  it('removes no file of somebody else from its folders', () => {
+  it('removes no file from its folders that it did not install', () => {
     mkdirSync(host('opt/portcullis'), { recursive: true });
     mkdirSync(host('usr/local/bin'), { recursive: true });
     const foreign = ['opt/portcullis/notes', 'usr/local/bin/portcullis.new', `${unit}.new`];
@@ -184,7 +184,7 @@ describe('the node installer', () => {
     assert.deepEqual(readdirSync(host('opt/portcullis')), ['notes']);
   });
 
-  it('removes its files where its folder is a link', () => {
+  it('removes its files if its folder is a link', () => {
     mkdirSync(host('data/large'), { recursive: true });
     mkdirSync(host('opt'));
     symlinkSync('/data/large', host('opt/portcullis'));
@@ -193,7 +193,7 @@ describe('the node installer', () => {
     assert.deepEqual(readdirSync(host('data/large')), []);
   });
 
-  it('removes what a run left that was killed before it renamed', () => {
+  it('removes the files of a run that was killed before it renamed them', () => {
     installNode(host(), payload());
     const left = [
       'usr/local/bin/.portcullis.portcullis-new',
@@ -217,7 +217,7 @@ describe('the node installer', () => {
     installNode(host(), payload());
   });
 
-  it('follows links of the host inside of the host', () => {
+  it('follows links of the host inside the root of the host', () => {
     mkdirSync(host('data'));
     symlinkSync('/data', host('opt'));
     installNode(host(), payload());
@@ -230,7 +230,7 @@ describe('the node installer', () => {
   });
 
   it(
-    'leaves nothing behind where the disk is full',
+    'leaves nothing behind when the disk is full',
     { skip: process.getuid?.() !== 0 && 'needs root' },
     () => {
       mkdirSync(host('opt'), { recursive: true });

@@ -67,7 +67,7 @@ export function installNode(root: string, payload: string): Installed {
   return alone(root, () => installAlone(root, payload));
 }
 
-/** Notes that systemd knows about what `installNode` changed. */
+/** Records that systemd was notified of the changes of `installNode`. */
 export function finishNode(root: string): void {
   rmSync(insideHost(root, unfinished), { force: true });
 }
@@ -120,7 +120,7 @@ function alone<Result>(root: string, run: () => Result): Result {
       throw new PortcullisError({
         ...{ code: 'NODE_INSTALL_BUSY', kind: 'unavailable' },
         ...{ attempted: 'change the installation on the node', on: home },
-        why: 'another installer changes it',
+        why: 'another installer is changing it',
         fix: 'wait until the other installer has ended: the kubelet tries again',
       });
     return run();
@@ -157,13 +157,13 @@ function removeAlone(root: string): { readonly changed: boolean } {
     ours.push(at(unitPath));
   }
   for (const { link, target } of programs) if (linkTarget(at(link)) === target) ours.push(at(link));
-  // Last, so that a run that is killed before knows what is left.
+  // This is last, so that the next run after a kill knows what is left.
   const inHome = ['current', 'versions'].map((name) => `${home}/${name}`);
   const written = [...programs.map(({ link }) => link), unitPath, `${home}/current`];
   for (const path of [...written.map(partialOf), unfinished, ...inHome])
     if (lstatSync(at(path), { throwIfNoEntry: false }) !== undefined) ours.push(at(path));
   for (const path of ours) rmSync(path, { recursive: true, force: true });
-  // A link is the administrator's, and so are other files.
+  // Links and other files belong to the administrator.
   if (!isLink(at(home)) && existsSync(at(home)) && readdirSync(at(home)).length === 0) rmdirSync(at(home));
   return { changed: ours.length > 0 };
 }
@@ -177,7 +177,7 @@ export function isEnabled(root: string): boolean {
  * Returns the versions that a process of the host runs from, and the number of the process, if it is known.
  * The Node of a process is compared by its inode, because a pod may have a program at any path. Where the
  * kernel hides a process, it still refuses to open its program for writing (ETXTBSY).
- * @param except a version that is not looked at: to open a program for writing delays its start
+ * @param except a version that is not checked: opening a program for writing delays its start
  */
 export function usedVersions(root: string, except = ''): ReadonlyMap<string, number | undefined> {
   const versions = insideHost(root, `${home}/versions/.`);

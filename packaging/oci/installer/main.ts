@@ -27,7 +27,10 @@ const { values, positionals } = parseArgs({
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
-/** Returns systemctl of the host. It ends the access to this container: the process changes its root. */
+/**
+ * Returns a function that runs systemctl of the host. The process changes its root, and loses access to the
+ * files of this container.
+ */
 function enterSystemd(host: string): (...words: readonly string[]) => number {
   const library = koffi().load('libc.so.6');
   const chroot = library.func('int chroot(const char *path)') as (path: string) => number;
@@ -40,7 +43,7 @@ function enterSystemd(host: string): (...words: readonly string[]) => number {
       timeout: longestAnswerMs,
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', SYSTEMD_IGNORE_CHROOT: '1', LC_ALL: 'C.UTF-8' },
     });
-    if (error !== undefined) throw serviceFailure(`systemctl ${words.join(' ')}`, error.message);
+    if (error !== undefined) throw serviceFailure(`run systemctl ${words.join(' ')}`, error.message);
     if (status !== 0 && words[0] !== 'is-active')
       throw serviceFailure(`run systemctl ${words.join(' ')}`, (stderr || stdout).trim());
     return status ?? 1;
@@ -75,7 +78,7 @@ function remove(): void {
     // The root cannot be left again, so another process stops the daemon.
     const words = [...process.execArgv, process.argv[1] ?? '', 'stop', '--host', values.host];
     const { status } = spawnSync(process.execPath, words, { stdio: ['ignore', 'inherit', 'inherit'] });
-    if (status !== 0) throw serviceFailure('stop the daemon', 'the error is above');
+    if (status !== 0) throw serviceFailure('stop the daemon', 'the command failed with the error above');
   }
   const { changed } = removeNode(values.host);
   say(changed ? 'removed' : 'nothing is installed');
@@ -91,7 +94,7 @@ function hasSystemd(): boolean {
   return existsSync(insideHost(values.host, '/run/systemd/system'));
 }
 
-/** Until the pod is ended. */
+/** Waits until the pod is ended. */
 async function hold(): Promise<void> {
   const timer = setInterval(() => undefined, 2 ** 30);
   await new Promise((resolve) => {
@@ -103,7 +106,7 @@ async function hold(): Promise<void> {
 const actions: Readonly<Record<string, () => void | Promise<void>>> = { install, remove, stop, hold };
 const action = actions[positionals[0] ?? ''];
 if (action === undefined || positionals.length !== 1) {
-  process.stderr.write('node-installer: name one of install, remove, hold\n');
+  process.stderr.write('node-installer: give one of install, remove, hold\n');
   process.exitCode = 2;
 } else
   try {
