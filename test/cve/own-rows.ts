@@ -210,7 +210,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         policyFiles,
-        'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart',
+        'if the folder is missing, cannot be listed, or was replaced by an empty one, all policies stay in force, also after a restart',
       ],
       [
         policies,
@@ -228,7 +228,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         serviceFiles,
-        'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart',
+        'if the folder is missing, cannot be listed, or was replaced by an empty one, all services stay in force, also after a restart',
       ],
     ],
   },
@@ -253,11 +253,11 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         claims,
-        'a cluster address wins over a load balancer address, and that over an external one, in any order',
+        'a cluster address wins over a load balancer address, and a load balancer address over an external address, in any order',
       ],
       [
         claims,
-        'a refused address blocks updates of neither the other ports nor the endpoints of its service',
+        'a refused address does not block updates of the other ports and the endpoints of its service',
       ],
     ],
   },
@@ -303,7 +303,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         'cni-plugins/services/ipvs/tables.test.ts',
-        'segments of a backend outside a connection are dropped; the backends are known when the tables are rebuilt',
+        'segments of a backend outside a connection are dropped; the backends stay known when the tables are rebuilt',
       ],
     ],
   },

@@ -57,11 +57,11 @@ export function openFolderSource({
       for (const problem of problems)
         log.error(
           { problem },
-          'the files of services are not in force as they are written; the other services are in force',
+          'some service files are not in force as written; the other services are in force',
         );
       log.info(
         { folder, services: described.length, refused: refused.length },
-        'the files of services were read',
+        'the service files were read',
       );
     },
   };

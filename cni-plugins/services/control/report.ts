@@ -139,7 +139,7 @@ function refusedOf(
   const more = lost.length > mostLost ? `; ${lost.length - mostLost} more` : '';
   return lost.length === 0
     ? {}
-    : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; the rest of it is balanced` };
+    : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; its other addresses and ports are balanced` };
 }
 
 function deniedOf(

@@ -71,7 +71,7 @@ async function start(
       act();
     } catch (thrown) {
       if (!isKernels(thrown)) throw thrown;
-      failed(thrown, 'services could not be brought to the kernel; it is tried again each second');
+      failed(thrown, 'services could not be applied to the kernel; retrying every second');
     }
   };
 
@@ -89,7 +89,7 @@ async function start(
       setImmediate(() => {
         throw thrown;
       });
-    failed(thrown, 'the files of services could not be applied; it is tried again');
+    failed(thrown, 'the service files could not be applied; retrying');
   };
   await files?.settled();
   await files?.look().catch(notApplied);
@@ -212,7 +212,7 @@ await serveThread<ServiceOwner>(
   (call) => ({
     code: 'NETWORK_SERVICES_FAILED',
     kind: 'internal',
-    attempted: `serve the call ${call} of services`,
+    attempted: `serve the call ${call} of the services thread`,
     on: settings.databasePath,
     fix: 'report this with the daemon log',
   }),

@@ -114,7 +114,7 @@ export function createUpkeep(
     } catch (thrown) {
       const why = reasonOf(thrown);
       if (why !== failing)
-        log.error({ why }, 'services could not be brought to the kernel; it is tried again each second');
+        log.error({ why }, 'services could not be applied to the kernel; retrying every second');
       failing = why;
     }
   };

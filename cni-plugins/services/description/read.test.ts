@@ -9,7 +9,7 @@ const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { na
 const read = (body: string, name = 'web.yaml'): ReturnType<typeof readServices> =>
   readServices([{ file: name, text: `${head}${body}` }]);
 
-test('what the schema finds and what lies deeper is reported in one run', () => {
+test('problems that the schema finds and all other problems are reported in one run', () => {
   const { described, problems } = read(`addresses: [10.96.0.1, 10.96.0.300]
 ports: [80, 80, { port: http }]
 schedule: rr
@@ -33,7 +33,7 @@ backends: [5, 10.0.0.2, 10.0.0.2]
   );
 });
 
-test('a part with a problem makes nothing that refers to it look wrong', () => {
+test('a part with a problem causes no further problems in the parts that refer to it', () => {
   const { problems } = read(`addresses: [5]
 ports: [{ name: http, port: eighty }]
 backends: [{ address: 10.0.0.2, ports: { http: 8080 } }, "fd00::2"]
@@ -46,7 +46,7 @@ healthCheck: { tcp: {}, port: http }
   );
 });
 
-test('the short forms mean what the long ones say', () => {
+test('the short forms mean the same as the long forms', () => {
   const short = read(`addresses: [10.96.0.10, "FD00:96:0::10"]
 ports: [80:8080/tcp, 53/udp, 443]
 backends: [10.0.0.2, "10.0.0.3:9000", "fd00::2", "[fd00::3]:9000"]
@@ -77,7 +77,7 @@ healthCheck: { http: { path: / }, interval: 5s, timeout: 2s, failures: 3, succes
   assert.equal(short.described[0]?.service.persistenceSeconds, 10_800);
 });
 
-test('addresses of a load balancer, and the clients that may connect to them', () => {
+test('load balancer addresses are read with the clients that may connect to them', () => {
   const { described, problems } = read(
     'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.9.9.9/8, "::/0"]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]\n',
   );
@@ -86,7 +86,7 @@ test('addresses of a load balancer, and the clients that may connect to them', (
   assert.deepEqual(described[0].service.loadBalancerSourceRanges, ['10.0.0.0/8', '::/0']);
 });
 
-test('a port may have the name of what every object has', () => {
+test('a port may have the name of a property that every object has', () => {
   const { described, problems } = read(
     'addresses: [10.96.0.1]\nports: [{ port: 80, name: constructor, targetPort: 8080 }]\nbackends: [10.0.0.2, "10.0.0.3:81"]\n',
   );
@@ -97,7 +97,7 @@ test('a port may have the name of what every object has', () => {
   ]);
 });
 
-test('a weight makes it wrr', () => {
+test('a weight above 1 selects wrr as the scheduler', () => {
   const scheduler = (more: string): unknown =>
     read(`addresses: [10.96.0.1]\nports: [80]\n${more}`).described[0]?.service.scheduler;
   assert.deepEqual(
@@ -124,13 +124,13 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ],
   ['addresses: [10.96.0.256]\nports: [80]', '4:13', /is not an address/],
   ['addresses: [10.96.0.0/24]\nports: [80]', '4:13', /is not an address/],
-  ['addresses: [127.0.0.1]\nports: [80]', '4:13', /of loopback/],
-  ['addresses: [224.0.0.1]\nports: [80]', '4:13', /of multicast/],
-  ['addresses: ["fe80::1"]\nports: [80]', '4:13', /of one link only/],
+  ['addresses: [127.0.0.1]\nports: [80]', '4:13', /a loopback address/],
+  ['addresses: [224.0.0.1]\nports: [80]', '4:13', /a multicast address/],
+  ['addresses: ["fe80::1"]\nports: [80]', '4:13', /a link-local address/],
   ['addresses: ["::ffff:10.0.0.1"]\nports: [80]', '4:13', /is not an address/],
   ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /is not an address/],
-  ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /there twice/],
-  ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /there twice/],
+  ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /occurs twice/],
+  ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /occurs twice/],
   [
     'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/33]\nports: [80]',
     '5:28',
@@ -149,29 +149,33 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   [
     'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/8, 10.9.9.9/8]\nports: [80]',
     '5:40',
-    /there twice/,
+    /occurs twice/,
   ],
   [
     'addresses: [10.96.0.1]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
     '5:27',
-    /nothing is restricted/,
+    /the ranges have no effect/,
   ],
   [
     'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
     '4:36',
-    /no range says who may connect by IPv6 to 2001:db8::1/,
+    /no range allows clients to connect by IPv6 to 2001:db8::1/,
   ],
-  ['externalAddresses: [192.0.2.1]\nloadBalancerAddresses: [192.0.2.1]\nports: [80]', '5:25', /there twice/],
+  ['externalAddresses: [192.0.2.1]\nloadBalancerAddresses: [192.0.2.1]\nports: [80]', '5:25', /occurs twice/],
   ['addresses: [10.96.0.1]\nports: [0]', '5:9', /must be >= 1/],
   ['addresses: [10.96.0.1]\nports: [80:70000]', '5:9', /70000 is not a port/],
   ['addresses: [10.96.0.1]\nports: ["70000"]', '5:9', /70000 is not a port/],
   ['addresses: [10.96.0.1]\nports: [80/icmp]', '5:9', /PORT:TARGET\/PROTOCOL/],
-  ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp is there twice/],
+  ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp occurs twice/],
   ['addresses: [10.96.0.1]\nports: []', '5:8', /must not be an empty list/],
   ['ports: [80]', '4:8', /no client can connect/],
-  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /there twice/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /occurs twice/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: ["fd00::2"]', '4:13', /no backend has an IPv4 address/],
-  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]', '6:22', /families do not mix/],
+  [
+    'addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]',
+    '6:22',
+    /no IPv6 address that could lead/,
+  ],
   [
     'addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, weight: 70000 }]',
     '6:41',
@@ -185,7 +189,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   [
     'addresses: [10.96.0.1]\nports: [80]\nscheduler: rr\nbackends: [{ address: 10.0.0.2, weight: 2 }]',
     '6:12',
-    /rr takes no weights/,
+    /rr does not support weights/,
   ],
   ['addresses: [10.96.0.1]\nports: [80:81]\nforwarding: dsr', '5:9', /the same port/],
   ['addresses: [10.96.0.1]\nports: [80]\npersistence: 0s', '6:14', /one second or more/],
@@ -200,7 +204,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { http: { path: "/\\r\\nX: y" } }', '6:30', /form/],
 ];
 
-test('an error is refused with its position, and the rest is in force', () => {
+test('a document with an error is refused with its position, and the other documents are in force', () => {
   const good =
     'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: other }\naddresses: [10.96.9.9]\nports: [80]\n';
   for (const [body, place, why] of refused) {
@@ -219,7 +223,7 @@ test('an error is refused with its position, and the rest is in force', () => {
   }
 });
 
-test('a field that a balancer refuses is reported, and found, as it was written', () => {
+test('a field that a balancer refuses is reported with the name and position that it has in the file', () => {
   const { described } = read(
     'addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n',
   );
@@ -239,7 +243,7 @@ test('a field that a balancer refuses is reported, and found, as it was written'
   ]);
 });
 
-test('10,000 backends are refused at their list', () => {
+test('10,000 backends are refused with the position of their list', () => {
   const backends = Array.from({ length: 10_000 }, (_, index) => `10.1.${index >> 8}.${index & 255}`).join(
     ', ',
   );
@@ -248,7 +252,7 @@ test('10,000 backends are refused at their list', () => {
   assert.deepEqual(linesOf(problems), [`web.yaml:6:11: backends: must have at most ${maxBackends} items`]);
 });
 
-test('the second service of a name is refused, over files too', () => {
+test('a second service with the same name is refused, also in another file', () => {
   const text = `${head}addresses: [10.96.0.1]\nports: [80]\n`;
   const { described, problems } = readServices([
     { file: 'a.yaml', text },
@@ -257,11 +261,11 @@ test('the second service of a name is refused, over files too', () => {
   assert.equal(described.length, 1);
   assert.match(
     linesOf(problems).join('\n'),
-    /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u,
+    /^b\.yaml:3:19: metadata\.name: the service web occurs twice, first at a\.yaml:3/u,
   );
 });
 
-test('harmful YAML is refused with its position, and the documents beside it are read', () => {
+test('harmful YAML is refused with its position, and the other documents are read', () => {
   const good = (name: string): string =>
     `---\napiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\nports: [{ port: 80, nodePort: 30000 }]\n`;
   const bomb = [
@@ -272,7 +276,11 @@ test('harmful YAML is refused with its position, and the documents beside it are
   ].join('\n');
   const rows: readonly (readonly [what: string, text: string, line: RegExp])[] = [
     ['aliases of aliases', bomb, /^x\.yaml:\d+:\d+: (aliases repeat too much|.*)/u],
-    ['an anchor in itself', 'a: &a [*a]', /^x\.yaml:8:8: the alias \*a stands inside its own anchor/u],
+    [
+      'an alias inside its own anchor',
+      'a: &a [*a]',
+      /^x\.yaml:8:8: the alias \*a stands inside its own anchor/u,
+    ],
     [
       'a key twice',
       `${head}addresses: [10.96.0.1]\nports: [80]\nports: [81]`,
@@ -285,8 +293,8 @@ test('harmful YAML is refused with its position, and the documents beside it are
       `a: "${'x'.repeat(2 * 1024 * 1024)}"`,
       /^x\.yaml:7:1: the document is larger than 1048576 bytes/u,
     ],
-    ['a tag of a program', 'a: !!js/function "x"', /^x\.yaml:8:4: /u],
-    ['nothing of ours', 'kind: Pod', /^x\.yaml:8:7: kind/u],
+    ['a tag that creates a function', 'a: !!js/function "x"', /^x\.yaml:8:4: /u],
+    ['an object of another kind', 'kind: Pod', /^x\.yaml:8:7: kind/u],
     ['a text', 'hello', /^x\.yaml:8:1: /u],
   ];
   for (const [what, text, expected] of rows) {
@@ -306,7 +314,7 @@ test('harmful YAML is refused with its position, and the documents beside it are
   }
 });
 
-test('many documents: each has its position; only the first thousand problems are reported', () => {
+test('each of many documents has its position, and only the first thousand problems are reported', () => {
   const wrong = `${head.replace('web', 'WEB_')}addresses: [10.96.0.1]\nports: [80]\n`;
   const text = `%YAML 1.2\n# of one author\n---\n${[...Array.from({ length: 1200 }, () => wrong), `${head}addresses: [10.96.0.1]\nports: [80]\n`].join('---\n')}`;
   const { described, problems } = readServices([{ file: 'x.yaml', text }]);
@@ -319,7 +327,7 @@ test('many documents: each has its position; only the first thousand problems ar
   assert.match(lines[1000] ?? '', /200 more problems are not shown/u);
 });
 
-test('a field of the model has the place where it was written', () => {
+test('a field of the model leads to its position in the file', () => {
   const [found] = read('addresses: [10.96.0.1]\nports: [80]\ndrainGrace: 3s\n').described;
   assert.deepEqual(
     ['drainGraceSeconds', 'addresses.0', 'scheduler', undefined].map((field) => {
@@ -342,7 +350,7 @@ test('a file is read as a whole or not at all: a file that is empty, cut off or 
   for (const text of ['', '\n', '# nothing\n', '---\n', '---\n# nothing\n...\n'])
     assert.match(found(text), /^empty x\.yaml:1:1: the file is empty;/u, JSON.stringify(text));
   assert.equal(found(`${good}---\n${other}`), 'web,other');
-  assert.equal(found(`${good}---\n${other}---\n`), 'web,other', 'a separator after the last');
+  assert.equal(found(`${good}---\n${other}---\n`), 'web,other', 'a separator after the last document');
   assert.equal(found(`---\n# switched off\n---\n${good}`), 'web');
   assert.match(found(`${good}---\n---\n${other}`), /^x\.yaml:\d+:1: the document is empty;/u);
   assert.match(
@@ -350,10 +358,10 @@ test('a file is read as a whole or not at all: a file that is empty, cut off or 
     /^x\.yaml:\d+:\d+: addresses\[0\]/u,
   );
   assert.match(found(`${good}---\n${other.slice(0, other.indexOf('metadata'))}`), /metadata/u);
-  assert.match(found(`${good}---\n${good}`), /is there twice/u);
+  assert.match(found(`${good}---\n${good}`), /occurs twice/u);
 });
 
-test('the published schema is the one that services are checked by', () => {
+test('the published schema is the schema that services are checked with', () => {
   const published: unknown = JSON.parse(
     readFileSync(new URL('../../../docs/schemas/service.json', import.meta.url), 'utf8'),
   );

@@ -103,7 +103,7 @@ const schedulerMissing = (scheduler: string): PortcullisError =>
     kind: 'precondition',
     attempted: 'add an IPVS service',
     on: `scheduler ${scheduler}`,
-    why: 'the kernel has no such scheduler, and loaded none',
+    why: 'the kernel does not have this scheduler and could not load it',
     fix: `modprobe ip_vs_${scheduler}, choose another scheduler, or use \`--backend nftables\``,
   });
 

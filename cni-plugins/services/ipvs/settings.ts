@@ -67,7 +67,7 @@ export function openIpvs(generic: NetlinkSocket): IpvsRequests {
   throw new PortcullisError({
     code: 'NETWORK_IPVS_MISSING',
     kind: 'precondition',
-    attempted: 'open the balancer ipvs',
+    attempted: 'open the IPVS balancer',
     on: 'generic netlink family IPVS',
     why: missing,
     fix: 'use `--backend nftables`, or a kernel with CONFIG_IP_VS (module ip_vs, schedulers ip_vs_rr, ip_vs_wrr, ip_vs_wlc, ip_vs_sh, ip_vs_mh)',

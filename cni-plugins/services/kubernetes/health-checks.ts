@@ -66,7 +66,7 @@ export function openHealthChecks(
       if (closed || check === undefined) return;
       log.warn(
         { service: `${check.namespace}/${check.name}`, port, why: reasonOf(error) },
-        'a healthCheckNodePort cannot be served; it is tried again',
+        'a healthCheckNodePort cannot be served; retrying',
       );
       retries.set(
         port,

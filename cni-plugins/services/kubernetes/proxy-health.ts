@@ -84,7 +84,7 @@ export function openProxyHealth({
       opened.close();
       log.warn(
         { address, port, why: reasonOf(error) },
-        'the health of services cannot be asked; it is tried again',
+        'the health endpoint of services cannot be served; retrying',
       );
       clearTimeout(again);
       again = setTimeout(listen, retryMs);

@@ -241,7 +241,7 @@ function followRanges(
     if (why !== logged && why !== '')
       log.warn(
         { why },
-        'prefixes of ServiceCIDR objects are not followed: cluster addresses in them that no Service has are not blocked',
+        'some prefixes of ServiceCIDR objects are ignored: their cluster addresses that no Service has are not blocked',
       );
     logged = why;
     if (prefixes.join() === reported) return;
@@ -326,9 +326,9 @@ function closedBeforeSync(kubeconfig: string | undefined): PortcullisError {
   return new PortcullisError({
     code: 'KUBERNETES_API_UNREACHABLE',
     kind: 'cancelled',
-    attempted: 'follow the services of Kubernetes',
+    attempted: 'follow the Kubernetes services',
     on: kubeconfig ?? 'the service account of the pod',
-    why: 'it was closed before all services had arrived',
+    why: 'the watch was closed before all services had arrived',
     fix: 'start it again',
   });
 }

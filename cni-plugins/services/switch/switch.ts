@@ -83,7 +83,7 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
         to: next.kind,
         ...(retiring !== undefined && { connections: retiring.connections }),
       },
-      'services are balanced again',
+      'the balancer of services was switched',
     );
   };
 
