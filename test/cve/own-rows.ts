@@ -206,7 +206,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         policyFiles,
-        'a file is read once it stops changing: for one that changes all the time the last valid version stays in force',
+        'a file is read once it stops changing: while it keeps changing, its last valid version stays in force',
       ],
       [
         policyFiles,
@@ -243,7 +243,7 @@ export const ownRows: readonly Row[] = [
       [policies, 'objects that the API accepts are understood'],
       [
         policies,
-        '2,000 policies in one dump are read, each as in a small file, and reported places refer to the dump',
+        '2,000 policies in one dump are read, each as in a small file, and reported positions refer to the dump',
       ],
     ],
   },

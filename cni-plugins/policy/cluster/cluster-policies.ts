@@ -126,7 +126,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
       blame: {
         code: 'NETWORK_POLICIES_FAILED',
         kind: 'unavailable',
-        attempted: 'ask the thread that follows the NetworkPolicies of the cluster',
+        attempted: 'send a request to the thread that follows the NetworkPolicies of the cluster',
         on: placeOf(settings.place),
         fix: 'report this with the daemon log',
       },
@@ -135,7 +135,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
       onLost: (error) =>
         log.error(
           { why: reasonOf(error) },
-          'the thread that follows the NetworkPolicies of the cluster was lost; it is started again',
+          'the thread that follows the NetworkPolicies of the cluster failed and is being restarted',
         ),
     },
   );

@@ -135,4 +135,4 @@ const descriptionOf = (pod: ClusterPod | undefined): Pick<ClusterPod, 'labels' |
   pod === undefined ? undefined : { labels: pod.labels, namedPorts: pod.namedPorts };
 
 const foreignAddress = (key: string): string =>
-  `the pod ${key} reports an address that is not its node's: it is not a peer with this address; check spec.podCIDRs and status.addresses of the Node objects`;
+  `the pod ${key} reports an address that does not belong to its node, so rules about peers ignore this address; check spec.podCIDRs and status.addresses of the Node objects`;

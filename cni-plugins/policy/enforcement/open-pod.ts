@@ -47,9 +47,9 @@ function noGateway(id: string, network: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_RULES_UNSUPPORTED',
     kind: 'precondition',
-    attempted: 'set rules of peers for sandbox',
+    attempted: 'set peer rules for sandbox',
     on: id,
-    why: `the host is not a gateway of the network ${network}, and connections are judged where they pass the host`,
-    fix: 'set isGateway in its bridge configuration, or take the rules of peers out of the profile',
+    why: `the host is not a gateway of the network ${network}, and only connections that pass the host can be restricted`,
+    fix: 'set isGateway in the bridge configuration of the network, or remove the peer rules from the profile',
   });
 }
