@@ -21,7 +21,7 @@ import type { DenialCount } from './rule-counts.ts';
 export type { DenialCount, RuleRequests };
 
 /**
- * Tracks the open pods, their rules, and what the kernel was given of both. Returns requests, which the
+ * Tracks the open pods, their rules, and which of both the kernel was given. Returns requests, which the
  * caller sends.
  */
 export interface Enforcer {

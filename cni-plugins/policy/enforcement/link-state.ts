@@ -74,7 +74,7 @@ function stateOf(link: HeldLink, kernel: Kernel): OneState {
 
 /**
  * Combines the tables. If one table lets through what another one denies, the pod gains nothing, but the
- * tables are not as they were made.
+ * tables were changed.
  */
 function letsOf(link: HeldLink, kernel: Kernel): LinkState['lets'] {
   const found = new Set(classTables(link).map((table) => letsBy(table, link.hostInterface, kernel)));

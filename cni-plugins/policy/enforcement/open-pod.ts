@@ -10,7 +10,7 @@ const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
 /**
  * Returns the attachment as the rules know it; undefined while its class lets nothing through, or the rules
- * know none of its links.
+ * do not include any of its links.
  * @param macOf returns the MAC of a bridge as the kernel has it
  * @throws NETWORK_RULES_UNSUPPORTED
  */

@@ -55,7 +55,7 @@ export interface GroupDefinition {
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
   /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are not members. */
   readonly ofCluster?: true;
-  /** Pods that labels of their namespace might choose are members while these are not known. */
+  /** While the labels of a namespace are not known, pods that these labels might choose are members. */
   readonly orMight?: true;
 }
 

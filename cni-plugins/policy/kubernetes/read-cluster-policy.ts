@@ -59,7 +59,7 @@ export function readClusterPolicy(object: unknown): ReadClusterPolicy | undefine
   const policy = {
     name,
     tier: tier === 'Baseline' ? ('baseline' as const) : ('admin' as const),
-    // What cannot be ordered comes last, where it overrides nothing.
+    // A policy without a valid priority comes last, where it overrides nothing.
     priority: isPriority ? (priority as number) : mostPriority,
     subject: selected,
     ingress: read(ingress, 'ingress'),
@@ -154,11 +154,11 @@ function ruleOf(
   return closed({ action: action ?? 'deny', name });
 }
 
-/** Returns what a rule is that cannot be understood. */
+/** Returns the rule that applies in place of a rule that cannot be understood. */
 const closed = ({ action, name }: ClusterRule): ClusterRule[] =>
   action === 'accept' ? [] : [{ action: 'deny', name: `${name} (not understood)` }];
 
-/** Returns what a rule is whose policy may be for other pods, or come in another place. */
+/** Returns the rule that applies if the policy may be for other pods, or come in another place. */
 const denying = (rule: ClusterRule): ClusterRule[] =>
   rule.action === 'accept' ? [] : [{ ...rule, action: 'deny' }];
 

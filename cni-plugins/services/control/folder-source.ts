@@ -73,7 +73,8 @@ async function refusals(
   { described }: FolderServices,
   refused: readonly RefusedService[],
 ): Promise<readonly string[]> {
-  // YAML and schemas are most of the thread's code, and few nodes have a refused service.
+  // YAML and schemas are most of the thread's code, and are loaded only on the few nodes with a refused
+  // service.
   const [{ formatProblems }, { positionIn }] = await Promise.all([
     import('../../../base/schema/index.ts'),
     import('../description/read.ts'),

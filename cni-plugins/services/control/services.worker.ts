@@ -34,7 +34,7 @@ const settings = workerData as ServicesSettings;
 
 const tickMs = 1000;
 const lookMs = 500;
-/** Until a foreign `nft flush ruleset` is noticed, no service is reached. */
+/** Until the `nft flush ruleset` of another program is noticed, no service can be reached. */
 const repairMs = 100;
 
 async function start(
@@ -78,7 +78,7 @@ async function start(
   const unserved = openUnservedAddresses();
   const onRanges = (prefixes: readonly string[]): void => guarded(() => unserved.set(prefixes));
   balancer.reconcile(core.judgeFor(balancer));
-  // A cluster that is no longer followed left its rules.
+  // These rules are left from a cluster that is no longer followed.
   if (settings.kubernetes === undefined) onRanges([]);
   for (const { service } of givingMemoryBack(core.held.values())) checks.follow(service);
 

@@ -45,7 +45,7 @@ export function createUpkeep(
     const due = dueOf(core.standings, core.ending, now());
     if (due.length === 0) return;
     const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
-    // A cut walks all connections of the host, so it runs only where there is a connection to end.
+    // A cut walks all connections of the host, so it runs only if there is a connection to end.
     for (const { key, drains } of due)
       for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
     end(due);

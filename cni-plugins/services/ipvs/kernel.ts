@@ -66,7 +66,7 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
       try {
         generic.run(requests);
       } catch (thrown) {
-        // None of the named objects exists yet, so it is the scheduler that is missing.
+        // The service does not exist yet, so the missing object is the scheduler.
         if (isRefusal(thrown, 'ENOENT') && existing === undefined) throw schedulerMissing(wanted.scheduler);
         throw thrown;
       }

@@ -16,7 +16,7 @@ import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects
 
 export interface Translation {
   readonly services: readonly Service[];
-  /** What was asked for and is not done, one sentence each. */
+  /** Requests of the Service that are not fulfilled, one sentence each. */
   readonly notes: readonly string[];
 }
 

@@ -45,9 +45,12 @@ export interface KubernetesPlace {
   readonly externalIPs?: readonly string[];
   /** `primary` alone, or prefixes: the addresses of this host at which node ports are served. Absent: all. */
   readonly nodePortAddresses?: readonly string[];
-  /** The address at which this node answers names. No Service is served at it, or its author answers them. */
+  /**
+   * The address at which this node answers names. No Service is served at it, because its author could then
+   * answer names.
+   */
   readonly nameServer?: string;
-  /** Where the health of services is asked: `0.0.0.0:10256`. Absent: nowhere. */
+  /** The address of the health endpoint of services: `0.0.0.0:10256`. Absent: it is not served. */
   readonly health?: { readonly address: string; readonly port: number };
 }
 

@@ -41,7 +41,7 @@ export interface VirtualAddresses {
 export interface VirtualService {
   readonly network: string;
   readonly name: string;
-  /** Empty: the process was killed before the service had an address. */
+  /** Empty if the process was killed before the service had an address. */
   readonly addresses: readonly string[];
   /** The IPAM plugin that leases the addresses. Absent: the members chose them. */
   readonly ipam?: LeasingPlugin;
