@@ -65,7 +65,7 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/dns/name-table.test.ts',
-        'a name in two namespaces resolves to the one of the client’s namespace, else to the first; a name with a dot is never a pod’s',
+        'a name in two namespaces resolves to the client’s namespace, otherwise to the first; a name with a dot is never the name of a pod',
       ],
     ],
   },
