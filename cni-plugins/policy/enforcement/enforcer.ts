@@ -219,7 +219,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
 }
 
 /**
- * Adds the last descriptions of open pods that the API has no more: a pod that was deleted by force still
+ * Adds the last descriptions of open pods that the API no longer has: a pod that was deleted by force still
  * runs, and policies for labels that it got after its start still hold.
  */
 function withLast(now: PodDescriptions, before: PodDescriptions, open: Iterable<OpenPod>): PodDescriptions {
