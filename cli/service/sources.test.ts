@@ -46,7 +46,7 @@ describe('files that services are applied from', () => {
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
     assert.deepEqual([code, stdout], [1, 'first right\n'], stderr);
     assert.match(stderr, /^\/dev\/zero:1:1: the file is larger than 33554432 bytes; split it$/mu);
-    assert.match(stderr, /\/latin\.yaml:1:1: it is not UTF-8/u);
+    assert.match(stderr, /\/latin\.yaml:1:1: the file is not UTF-8/u);
   });
 
   it('when no file can be read nothing is applied, and the error code says so', async () => {

@@ -35,7 +35,7 @@ export function followClusterNames({ place, log, timing }: ClusterNamesOptions):
   const client = createApiClient(() => readApiAccess(place), {
     userAgent: 'portcullis',
     rights: 'list and watch services and endpointslices.discovery.k8s.io',
-    meanwhile: 'names of the cluster are answered as they were last known',
+    meanwhile: 'cluster names are answered as they were last known',
   });
   const followerOf = (name: string, collection: ListedCollection): Follower => ({
     begin: collection.begin,
@@ -44,7 +44,7 @@ export function followClusterNames({ place, log, timing }: ClusterNamesOptions):
     complete() {
       const wasComplete = names.complete();
       collection.complete();
-      if (!wasComplete && names.complete()) log.info(names.size(), 'the names of the cluster are answered');
+      if (!wasComplete && names.complete()) log.info(names.size(), 'cluster names are answered');
     },
     reached() {
       if (away.delete(name)) log.info({ watched: name }, 'the API server is watched again');
@@ -60,7 +60,7 @@ export function followClusterNames({ place, log, timing }: ClusterNamesOptions):
       if (away.get(name) !== why)
         log.warn(
           { watched: name, why, ...coded, listing },
-          'the API server is not watched for the names of the cluster; it is asked again',
+          'the API server is not watched for cluster names; retrying',
         );
       away.set(name, why);
     },

@@ -42,7 +42,7 @@ test('aliases and addresses are read, with names written out', () => {
   assert.deepEqual(texts(pointing), [[type.A, 9, name('www.example.com'), 'c0000207']]);
 });
 
-test('a name that points to itself, or runs over the end, is malformed', () => {
+test('a name that points to itself or exceeds the message is malformed', () => {
   const head = queryFor(question.name, type.A);
   head.writeUInt16BE(1, 6);
   for (const owner of [Buffer.of(0xc0, questionEnd), Buffer.of(0xc0), Buffer.of(63, 1), Buffer.of(0x80, 0)])
@@ -61,7 +61,7 @@ test('no message makes the reader fail or take long', () => {
   );
 });
 
-test('a query that was written is read as it was meant', () => {
+test('a written query is read back with the same fields', () => {
   const read = readQuery(queryFor('www.example.com', type.AAAA));
   assert.ok(read !== undefined && !('rcode' in read));
   assert.deepEqual([read.name, read.type, read.wantsRecursion], ['www.example.com', type.AAAA, true]);

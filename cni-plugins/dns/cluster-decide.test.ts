@@ -217,7 +217,7 @@ const table: readonly (readonly [section: string, question: string, answer: stri
 for (const [section, question, answer] of table)
   test(`${section}: ${question}: ${answer}`, () => assert.equal(answerTo(question), answer));
 
-test('before both lists have arrived nothing is denied: names of the cluster fail, others go elsewhere', () => {
+test('before both lists have arrived, no name is denied: cluster names fail, and other names are forwarded', () => {
   const names = createClusterNames();
   for (const question of [
     `kubernetes.default.${svc} A`,
@@ -227,23 +227,23 @@ test('before both lists have arrived nothing is denied: names of the cluster fai
     assert.equal(answerTo(question, names), 'SERVFAIL');
     names.services.begin();
     names.services.complete();
-    assert.equal(answerTo(question, names), 'SERVFAIL', 'one of the lists is not enough');
+    assert.equal(answerTo(question, names), 'SERVFAIL', 'a single list is not enough');
   }
   assert.equal(answerTo('example.com A', names), 'elsewhere');
 });
 
-test('a name without a text form below the domain is denied, and never asked elsewhere', () => {
+test('a name without a text form below the domain is denied and never forwarded', () => {
   assert.equal(answerTo(`gehéim.default.${svc} A`), 'NXDOMAIN [SOA cluster.local]');
   assert.equal(answerTo('é.example.com A'), 'elsewhere');
 });
 
-test('names of pods can be turned off', () => {
+test('names of pods can be disabled', () => {
   const { query } = asking('10-3-0-7.default.pod.cluster.local', 'A');
   const decision = decideForCluster(query, filled(), { ...zone, podNames: false });
   assert.equal((decision as Reply).rcode, rcode.NXDOMAIN);
 });
 
-test('an SRV answer brings the addresses of its targets, as far as they fit', () => {
+test('an SRV answer includes the addresses of its targets, as far as they fit', () => {
   const { bytes, query } = asking(`_https._tcp.headless.default.${svc}`, 'SRV');
   const reply = decideForCluster(query, filled(), zone) as Reply;
   const whole = packet.decode(encodeReply(bytes, query, reply, 65_535));
@@ -258,7 +258,7 @@ test('an SRV answer brings the addresses of its targets, as far as they fit', ()
   assert.ok((small.additionals?.length ?? 0) < 4);
 });
 
-test('an answer that does not fit into a datagram is marked, and has no more than 512 records over TCP', () => {
+test('an answer that does not fit into a datagram is marked as truncated, and has at most 512 records over TCP', () => {
   const names = filled();
   names.slices.changed(
     slice(
@@ -282,7 +282,7 @@ test('an answer that does not fit into a datagram is marked, and has no more tha
   assert.deepEqual([stream.flag_tc, stream.answers?.length], [false, 512]);
 });
 
-test('an event changes the names at once, and a service that is gone leaves none', () => {
+test('an event changes the names at once, and a removed service has no names', () => {
   const names = filled();
   names.slices.changed(
     slice('default', 'empty', { addressType: 'IPv4', ports: [], endpoints: [{ addresses: ['10.3.0.121'] }] }),
@@ -297,7 +297,7 @@ test('an event changes the names at once, and a service that is gone leaves none
   assert.equal(answerTo(`default.${svc} A`, names), `NXDOMAIN ${denied}`);
 });
 
-test('a tenant cannot add to the reverse name of a cluster address, nor take that of another endpoint', () => {
+test('a tenant cannot add to the reverse name of a cluster address, and cannot take the reverse name of another endpoint', () => {
   const names = createClusterNames();
   const own = [service('default', 'kubernetes', { clusterIP: '10.3.0.1', ports: named })];
   const forged = Array.from({ length: 20 }, (_, at) => service('evil', `s${at}`, { clusterIP: 'None' }));

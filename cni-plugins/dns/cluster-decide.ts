@@ -42,7 +42,7 @@ export function decideForCluster(query: Query, names: ClusterNames, zone: Cluste
   const address = reverseAddress(name);
   const isOwn = isBelow(name, zone.domain);
   if (address === undefined && !isOwn) return undefined;
-  // An absence that nobody knows must not be reported as one: a client would go on to another name.
+  // A name that may exist must not be reported as absent: a client would then try another name.
   if (!names.complete()) return notReady;
   if (address !== undefined) return reverse(formatIp(ipFromBytes(address)), query.type, names, zone);
   return forward(name, query.type, names, zone, []);

@@ -19,7 +19,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
   const fixture = createPluginFixture();
   after(() => fixture.end());
 
-  test('whoever invents source addresses does not keep a new pod from its answers', async (t) => {
+  test('a sender with forged source addresses does not keep a new pod from its answers', async (t) => {
     const database = openNetworkDatabase(fixture.databasePath);
     const table = createNameTable(database);
     const counts = createNameCounts();
@@ -61,10 +61,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.equal(packet.decode(answer).id, 7);
     await new Promise((resolve) => setTimeout(resolve, 300));
     const { queries } = counts.figures({ gates: 1, closedGates: 0 });
-    assert.ok(
-      queries.ignored > 1000,
-      `${queries.ignored} questions of senders that are not known are ignored`,
-    );
+    assert.ok(queries.ignored > 1000, `${queries.ignored} questions of unknown senders are ignored`);
   });
 
   /** Records an attachment with this address in the host network namespace of the test. */

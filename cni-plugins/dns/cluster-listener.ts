@@ -98,7 +98,8 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
         onArrivals: () => void table.changed(),
         onArrival(arrival) {
           const asker = formatIp(arrival.asker);
-          // The first question after a change also reads all addresses, which no asker pays for.
+          // The first question after a change also reads all addresses. This time counts towards the limit of
+          // no asker.
           const isRemembered = table.isRemembered(arrival.asker, place.namespaceId);
           const begun = performance.now();
           if (!isRemembered) {
@@ -120,18 +121,17 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
         },
         onFailure(why) {
           listener = undefined;
-          log.warn({ ...fields, why }, 'names of the cluster are no longer answered; it is tried again');
+          log.warn({ ...fields, why }, 'cluster names are no longer answered; retrying');
         },
       });
-      if (problem !== undefined) log.info(fields, 'names of the cluster can be asked for now');
+      if (problem !== undefined) log.info(fields, 'cluster names are now answered');
       problem = undefined;
     } catch (thrown) {
       const why =
         isPortcullisError(thrown) && thrown.code === 'KERNEL_EADDRINUSE'
-          ? 'another name server listens on port 53 of this address, or of all addresses'
+          ? 'another name server listens on port 53 of this address or of all addresses'
           : reasonOf(thrown);
-      if (why !== problem)
-        log.warn({ ...fields, why }, 'names of the cluster cannot be answered; it is tried again');
+      if (why !== problem) log.warn({ ...fields, why }, 'cluster names cannot be answered; retrying');
       problem = why;
     }
   }
@@ -146,12 +146,15 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
           // Another program may have flushed the link's addresses.
           putNodeAddress(address);
         } catch (thrown) {
-          // The host has got the address on a link of its own: its services there are not ours.
+          // The host now has the address on a link of its own, and its services at this address are not ours.
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_DNS_ADDRESS_TAKEN') {
             listener.close();
             listener = undefined;
           }
-          log.warn({ ...fields, why: reasonOf(thrown) }, 'the address of the name server could not be kept');
+          log.warn(
+            { ...fields, why: reasonOf(thrown) },
+            'the address of the name server could not be restored',
+          );
         }
     },
     counts: () => ({ gates: listener === undefined ? 0 : 1, closedGates: listener === undefined ? 1 : 0 }),

@@ -160,7 +160,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const own = '/proc/self/ns/net';
 
   test(
-    'before the first list: names of the cluster fail with a reason, and others are asked elsewhere',
+    'before the first list, cluster names fail with a reason, and other names are forwarded',
     digs,
     async () => {
       assert.equal(await status('web.shop.svc.cluster.local A'), 'SERVFAIL');
@@ -176,7 +176,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.ok(Date.now() < deadline, 'the names were not answered in time');
   });
 
-  test('glibc finds services by short names, their endpoints, aliases, addresses, and names elsewhere', async () => {
+  test('glibc resolves short names of services, their endpoints, aliases and addresses, and names outside the cluster', async () => {
     assert.deepEqual((await getent(pod, 'ahosts', 'web')).toSorted(), ['10.96.0.7', 'fd00:96::7']);
     assert.deepEqual(await getent(pod, 'ahostsv4', 'web.shop'), ['10.96.0.7']);
     assert.deepEqual((await getent(pod, 'ahostsv4', 'db')).toSorted(), ['10.9.0.0', '10.9.0.1']);
@@ -190,12 +190,12 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(
       (await getent(pod, 'ahostsv4', 'many')).length,
       300,
-      'an answer that does not fit into a datagram comes over TCP',
+      'an answer that does not fit into a datagram arrives over TCP',
     );
   });
 
   const musl = findTool('musl-resolve');
-  test('musl finds them by both kinds of address at once', { skip: musl.skip }, async () => {
+  test('musl resolves both kinds of address at once', { skip: musl.skip }, async () => {
     const lookup = async (name: string): Promise<string[]> =>
       (await resolving(pod, musl.path, name)).toSorted();
     assert.deepEqual(await lookup('web'), ['10.96.0.7', 'fd00:96::7']);
@@ -205,7 +205,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   test(
-    'dig: an alias comes with its address, SRV with its targets; a changed service is answered at once',
+    'dig gets an alias with its address, and SRV with its targets; a changed service is answered at once',
     digs,
     async () => {
       assert.equal(await dig(pod, '+short away.shop.svc.cluster.local A'), 'elsewhere.example.\n192.0.2.80');
@@ -226,7 +226,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     },
   );
 
-  test('the host and its own pods may ask; an address that no pod has gets a refusal', digs, async () => {
+  test('the host and its own pods get answers; an address that no pod has gets a refusal', digs, async () => {
     assert.equal(await dig(own, '+short web.shop.svc.cluster.local'), '10.96.0.7');
     shell('ip addr add 10.81.0.77/24 dev br81');
     assert.equal(await status('web.shop.svc.cluster.local -b 10.81.0.1', own), 'NOERROR');
@@ -237,7 +237,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   test(
-    'a pod that floods the name server is cut off, and another asker is answered meanwhile',
+    'a pod that floods the name server is limited, and another client still gets answers',
     digs,
     async () => {
       const flood = createSocket('udp4');
@@ -263,7 +263,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     },
   );
 
-  test('an address of the host is not taken: its services there are not ours', async () => {
+  test('the name server does not use an address that the host has on another link', async () => {
     shell('ip link add up81 type bridge && ip addr add 192.0.2.81/32 dev up81');
     await server.close();
     server = await startNameServer({ ...settings, cluster: { ...cluster, address: '192.0.2.81' } }, log);
@@ -281,7 +281,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.ok(Date.now() < deadline, 'the listener was not opened again');
   });
 
-  test('another address or none removes the former one from the host', async () => {
+  test('the former address is removed from the host if the address is changed or removed from the configuration', async () => {
     const present = (): string => shell('ip -o addr show dev lo');
     assert.match(present(), /169\.254\.20\.10\/32/u);
     await server.close();

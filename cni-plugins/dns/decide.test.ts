@@ -63,7 +63,7 @@ function said(decision: Decision): string {
 const ask = (name: string, asked: number = type.A, networks = [front, back]): string =>
   said(decide(query(name, asked), networks, settings));
 
-test('names of the asker’s networks', () => {
+test('names of the networks of the client are answered', () => {
   for (const [name, asked, answer] of [
     ['web', type.A, '10.0.0.2'],
     ['web', type.AAAA, 'fd000000000000000000000000000002'],
@@ -95,7 +95,7 @@ test('names of the asker’s networks', () => {
   assert.equal(said(decide(query(undefined, type.A), [front], settings)), 'forward');
 });
 
-test('a bare name of another namespace is answered where no other name server has it; localhost never is', () => {
+test('a bare name of another namespace is answered if no other name server has it; localhost is never answered', () => {
   const others = (...addresses: Uint8Array[]): Endpoint[] =>
     container(...addresses).map((endpoint) => ({ ...endpoint, ofOthers: true }));
   const theirs = network('front', {
@@ -108,7 +108,7 @@ test('a bare name of another namespace is answered where no other name server ha
   assert.equal(
     ask('node1', type.A, [theirs, network('back', { node1: container(v4(40)) })]),
     '10.0.0.40',
-    'its own goes before',
+    'the name of its own namespace takes precedence',
   );
   assert.equal(
     said(decide(query('node1', type.A, { wantsRecursion: false }), [theirs], settings)),
@@ -117,12 +117,12 @@ test('a bare name of another namespace is answered where no other name server ha
   assert.equal(
     ask('node1.front.portcullis.internal', type.A, [theirs]),
     '10.0.0.30',
-    'the whole name is the network’s',
+    'the full name belongs to the network',
   );
   for (const name of ['localhost', 'a.localhost']) assert.equal(ask(name, type.A, [theirs]), 'forward', name);
 });
 
-test('addresses in reverse', () => {
+test('reverse names are answered', () => {
   assert.equal(
     ask('2.0.0.10.in-addr.arpa', type.PTR),
     '\u0003web\u0005front\u000aportcullis\u0008internal\u0000',
@@ -135,7 +135,7 @@ test('addresses in reverse', () => {
   assert.equal(reverseAddress('0.10.in-addr.arpa'), undefined);
 });
 
-test('a question that is not for a name server is refused, with the reason if the asker supports it', () => {
+test('a question that is not for a name server is refused, with the reason if the client supports it', () => {
   const bare = (more: Partial<Query>): string => said(decide(query('web', type.A, more), [front], settings));
   assert.equal(bare({ class: 3 }), `rcode ${rcode.REFUSED}`);
   assert.equal(bare({ type: 252 }), `rcode ${rcode.REFUSED}`);
@@ -147,7 +147,7 @@ test('a question that is not for a name server is refused, with the reason if th
   assert.equal(bare({ wantsRecursion: false }), '10.0.0.2');
 });
 
-test('several addresses come in another order each time', () => {
+test('several addresses are returned in a random order', () => {
   const first = new Set<string>();
   for (let count = 0; count < 200; count += 1) {
     const decision = decide(query('pool', type.A), [front], settings);
@@ -166,7 +166,7 @@ test('a denial below the domain may be cached, a denial of a short name may not'
   assert.ok(short !== 'forward' && 'answers' in short && short.zoneLabels === undefined);
 });
 
-test('a name without a text form below the zone of networks is denied, and never asked elsewhere', () => {
+test('a name without a text form below the zone of networks is denied and never forwarded', () => {
   const reply = (end: string): Decision => decide(query(undefined, type.A, { end }), [front], settings);
   assert.equal((reply(zoneOf('front')) as { rcode: number }).rcode, rcode.NXDOMAIN);
   assert.equal(reply('example.com'), 'forward');

@@ -108,7 +108,7 @@ const forging = await server(13, port, (query, name, reply) => {
   reply(answerOf(query, '192.0.2.13'));
 });
 
-test('the answer of the first server that has one', async () => {
+test('the first server that has an answer is used', async () => {
   const forwarder = open({ port });
   assert.equal(first(await ask(forwarder, question('a.example', [10]))), '192.0.2.10');
   // No server listens at .14, and the kernel reports that at once.
@@ -131,7 +131,7 @@ test('a refusal is passed on if all servers refuse; forged and mismatched answer
   assert.equal(await ask(forwarder, question('h.example', [])), undefined);
 });
 
-test('with every server dead all askers get a failure in time, and sooner once that is known', async () => {
+test('if every server is down, all clients get a failure in time, and sooner once this is known', async () => {
   const forwarder = open({ port });
   const began = performance.now();
   const first = [...Array(3).keys()].map((index) => ask(forwarder, question(`dead-${index}.example`, [11])));
@@ -142,21 +142,25 @@ test('with every server dead all askers get a failure in time, and sooner once t
   assert.ok(hasty < patient, `${hasty} ms after ${patient} ms`);
 });
 
-test('askers of the same question share it; questions in progress are limited in total and by asker', async () => {
+test('clients with the same question share it; questions in progress are limited in total and for each client', async () => {
   const forwarder = open({ port, most: 6, mostOfAsker: 4 });
   const before = silent.asked.length;
   const same = [1, 2].map((id) => ask(forwarder, question('Same.example', [11], {}, id)));
   const loop = ask(forwarder, question('sAME.example', [11], {}, 3));
   const fourth = ask(forwarder, question('other.example', [11]));
   outcomes.length = 0;
-  assert.equal(await ask(forwarder, question('more.example', [10])), undefined, 'a fifth of one asker');
+  assert.equal(
+    await ask(forwarder, question('more.example', [10])),
+    undefined,
+    'a fifth question of one client',
+  );
   const others = [1, 2].map((index) =>
     ask(forwarder, question(`x${index}.example`, [11], { asker: '10.0.0.3' })),
   );
   assert.equal(
     await ask(forwarder, question('y.example', [10], { asker: '10.0.0.4' })),
     undefined,
-    'a seventh in all',
+    'a seventh question in total',
   );
   assert.deepEqual(outcomes, ['limited', 'limited']);
   await delay(50);
@@ -168,7 +172,7 @@ test('askers of the same question share it; questions in progress are limited in
   );
 });
 
-test('questions leave by several ports, which change', async () => {
+test('questions are sent from several ports, which change', async () => {
   const forwarder = open({ port });
   well.ports.clear();
   for (let round = 0; round < 60; round += 1)
@@ -179,7 +183,7 @@ test('questions leave by several ports, which change', async () => {
   forwarder.rest();
 });
 
-test('over TCP a long answer arrives complete', async () => {
+test('a long answer arrives complete over TCP', async () => {
   const stream = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.on(

@@ -47,7 +47,7 @@ async function passedOn(port: number, answerBytes: number): Promise<{ count: num
   }
 }
 
-test('a client that reads no answer gets no more than some megabytes of them kept', async () => {
+test('for a client that does not read its answers, only some megabytes of answers are stored', async () => {
   const { count } = await passedOn(25_353, 60_000);
   assert.ok(count < 200, `${count} answers of 60 kB were made`);
 });

@@ -135,7 +135,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     /status: (\w+)/u.exec(await digOut(netns, query))?.[1] ?? 'failed';
   async function until(holds: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<void> {
     for (const deadline = Date.now() + withinMs; !(await holds());) {
-      assert.ok(Date.now() < deadline, 'it did not come to pass in time');
+      assert.ok(Date.now() < deadline, 'the condition was not met in time');
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -169,7 +169,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     ].join(' ');
   }
 
-  test('glibc finds names, aliases, and nothing of a network that it is not on', async () => {
+  test('glibc resolves names and aliases, but none of a network that the container is not on', async () => {
     const resolv = `nameserver ${gateway(71)}\nsearch front.portcullis.internal\noptions timeout:2 attempts:1\n`;
     assert.deepEqual(
       (await getent(both, resolv, 'ahosts', 'web')).split(' ').toSorted(),
@@ -179,7 +179,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(
       await getent(both, resolv, 'ahostsv4', 'db'),
       dbAddress,
-      'on the second network of the asker',
+      'on the second network of the client',
     );
     assert.equal(await getent(web, resolv, 'ahostsv4', 'db.back.portcullis.internal'), '');
     assert.equal(await getent(web, resolv, 'ahostsv4', 'elsewhere.example'), '192.0.2.80');
@@ -188,45 +188,41 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   // Debian's version 1.2.3, the last one that never uses TCP: it takes what fits.
   const musl = findTool('musl-resolve');
-  test(
-    'musl, as in images of Alpine, finds them by both kinds of address at once',
-    { skip: musl.skip },
-    async () => {
-      const resolv = `search back.portcullis.internal front.portcullis.internal\nnameserver ${gateway(71)}\n`;
-      const lookup = async (netns: string, name: string): Promise<string[]> =>
-        (await resolving(netns, resolv, musl.path, name)).toSorted();
-      for (const each of [
-        'web',
-        'WEB',
-        'web.front',
-        'web.front.portcullis.internal',
-        'web.front.portcullis.internal.',
-      ])
-        assert.deepEqual(await lookup(both, each), webAddresses.toSorted(), each);
-      assert.deepEqual(
-        await lookup(web, 'elsewhere.example'),
-        ['192.0.2.80'],
-        'an upstream that has no AAAA of it',
-      );
-      assert.deepEqual(await lookup(web, 'db.back.portcullis.internal'), ['Name does not resolve']);
-      assert.deepEqual(await lookup(web, 'dead.example'), ['Try again']);
-      const { namespaceId } = attachments.get('web', 'front') as { namespaceId: string };
-      const service = { namespaceId, network: 'front', holder: 'service many' };
-      store.put(
-        service,
-        Array.from({ length: 60 }, (_, index): NetworkName => ({
-          name: 'many',
-          address: `10.71.1.${index}`,
-          kind: 'service',
-        })),
-      );
-      const many = await lookup(web, 'many');
-      assert.ok(many.length >= 20 && many.every((address) => address.startsWith('10.71.1.')), many.join(' '));
-      store.take(service);
-    },
-  );
+  test('musl, as in Alpine images, resolves both kinds of address at once', { skip: musl.skip }, async () => {
+    const resolv = `search back.portcullis.internal front.portcullis.internal\nnameserver ${gateway(71)}\n`;
+    const lookup = async (netns: string, name: string): Promise<string[]> =>
+      (await resolving(netns, resolv, musl.path, name)).toSorted();
+    for (const each of [
+      'web',
+      'WEB',
+      'web.front',
+      'web.front.portcullis.internal',
+      'web.front.portcullis.internal.',
+    ])
+      assert.deepEqual(await lookup(both, each), webAddresses.toSorted(), each);
+    assert.deepEqual(
+      await lookup(web, 'elsewhere.example'),
+      ['192.0.2.80'],
+      'an upstream server without an AAAA record for the name',
+    );
+    assert.deepEqual(await lookup(web, 'db.back.portcullis.internal'), ['Name does not resolve']);
+    assert.deepEqual(await lookup(web, 'dead.example'), ['Try again']);
+    const { namespaceId } = attachments.get('web', 'front') as { namespaceId: string };
+    const service = { namespaceId, network: 'front', holder: 'service many' };
+    store.put(
+      service,
+      Array.from({ length: 60 }, (_, index): NetworkName => ({
+        name: 'many',
+        address: `10.71.1.${index}`,
+        kind: 'service',
+      })),
+    );
+    const many = await lookup(web, 'many');
+    assert.ok(many.length >= 20 && many.every((address) => address.startsWith('10.71.1.')), many.join(' '));
+    store.take(service);
+  });
 
-  test('busybox finds them as well, over IPv6 too', async () => {
+  test('busybox also resolves them, also over IPv6', async () => {
     const { stdout } = await run('nsenter', [`--net=${both}`, 'busybox', 'nslookup', 'web', gateway(71)]);
     assert.ok(
       webAddresses.every((address) => stdout.includes(address)),
@@ -237,10 +233,18 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   test('two networks do not see each other’s names, whichever gateway is asked', digs, async () => {
-    assert.equal(await dig(both, `@${gateway(72)} web`), webAddresses[0], 'who is on both sees both');
+    assert.equal(
+      await dig(both, `@${gateway(72)} web`),
+      webAddresses[0],
+      'a container on both networks sees both names',
+    );
     assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
     forwardedNames.length = 0;
-    assert.equal(await dig(web, `@${gateway(71)} db`), '192.0.2.80', 'unknown here: asked of others');
+    assert.equal(
+      await dig(web, `@${gateway(71)} db`),
+      '192.0.2.80',
+      'a name that is unknown here is forwarded',
+    );
     // Dead upstreams are still asked for earlier questions.
     const asked = (): string[] => forwardedNames.filter((name) => name !== 'dead.example');
     assert.deepEqual(asked(), ['db']);
@@ -249,7 +253,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(asked(), ['db']);
   });
 
-  test('a container without a way out has none by names either', digs, async () => {
+  test('a container without a route out of its networks cannot resolve outside names', digs, async () => {
     const bridge = bridgeConf({
       bridge: 'br74',
       isDefaultGateway: false,
@@ -284,7 +288,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await until(async () => (await server.figures())?.gates === 4);
   });
 
-  test('what dig can ask', digs, async () => {
+  test('dig gets answers to all kinds of questions', digs, async () => {
     const front = `@${gateway(71)}`;
     assert.equal(await dig(web, `${front} web AAAA`), webAddresses[1]);
     assert.equal(await dig(web, `${front} -x ${webAddresses[0] ?? ''}`), 'web.front.portcullis.internal.');
@@ -300,7 +304,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       ...webAddresses.map((address): NetworkName => ({ name: 'web', address, kind: 'container' })),
       { name: 'four', address: webAddresses[0] ?? '', kind: 'alias' },
     ]);
-    assert.equal(await dig(web, `${front} four`), webAddresses[0], 'known the moment it is committed');
+    assert.equal(
+      await dig(web, `${front} four`),
+      webAddresses[0],
+      'the name is known as soon as it is committed',
+    );
     assert.equal(await dig(web, `${front} four AAAA`), '');
     assert.deepEqual(forwardedNames, []);
   });
@@ -309,7 +317,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     (attachments.get('web', 'front') as { namespaceId: string }).namespaceId;
 
   test(
-    'services: a virtual address takes precedence over backends, and long answers come complete over TCP',
+    'services: a virtual address takes precedence over backends, and long answers arrive complete over TCP',
     digs,
     async () => {
       const service = { namespaceId: namespaceIdHere(), network: 'front', holder: 'service shop' };
@@ -324,7 +332,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.equal(
         (await dig(web, `@${gateway(71)} tasks.shop`)).split('\n').length,
         200,
-        'dig comes again over TCP',
+        'dig repeats the question over TCP',
       );
       assert.notEqual(
         await dig(web, `@${gateway(71)} +ignore tasks.shop`),
@@ -336,7 +344,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     },
   );
 
-  test('it goes on answering after any message; connections are limited', digs, async () => {
+  test('the name server continues to answer after any message; connections are limited', digs, async () => {
     const socket = createSocket('udp4');
     const valid = packet.encode({
       type: 'query',
@@ -370,7 +378,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     socket.close();
     assert.ok(
       answers.every((answer) => (answer[2] ?? 0) >= 0x80 && answer.length <= 512),
-      'answers, and none longer than its asker has room for',
+      'there are answers, and none is longer than its client supports',
     );
     const figures = await server.figures();
     assert.ok(
@@ -401,7 +409,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     });
   }
 
-  test('askers that hold every connection do not keep another one out', async () => {
+  test('clients that use every connection do not keep another client out', async () => {
     const open: Socket[] = [];
     const closed = new Set<Socket>();
     for (let asker = 2; asker < 14; asker += 1)
@@ -419,44 +427,52 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     open.forEach((stream) => stream.destroy());
   });
 
-  test('with dead upstreams, our names are answered at once and the rest in time', digs, async () => {
-    const began = performance.now();
-    const [dead, own] = await Promise.all([
-      run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', `@${gateway(71)}`, 'dead.example']),
-      run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', '+short', `@${gateway(71)}`, 'web']),
-    ]);
-    assert.match(dead.stdout, /status: SERVFAIL/u);
-    assert.ok(dead.stdout.includes('EDE: 22'), dead.stdout);
-    assert.equal(own.stdout.trim(), webAddresses[0]);
-    assert.ok(performance.now() - began < 5000);
-  });
+  test(
+    'if the upstream servers are down, our names are answered at once and other names in time',
+    digs,
+    async () => {
+      const began = performance.now();
+      const [dead, own] = await Promise.all([
+        run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', `@${gateway(71)}`, 'dead.example']),
+        run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', '+short', `@${gateway(71)}`, 'web']),
+      ]);
+      assert.match(dead.stdout, /status: SERVFAIL/u);
+      assert.ok(dead.stdout.includes('EDE: 22'), dead.stdout);
+      assert.equal(own.stdout.trim(), webAddresses[0]);
+      assert.ok(performance.now() - began < 5000);
+    },
+  );
 
-  test('a restart answers again; networks that come and go open and close their gates', digs, async () => {
-    await server.close();
-    assert.equal(await dig(web, `@${gateway(71)} web`), 'failed');
-    const other = createSocket('udp4');
-    await new Promise<void>((resolve) => other.bind(53, '0.0.0.0', resolve));
-    server = await start();
-    const blocked = await server.figures();
-    assert.deepEqual(
-      [blocked?.gates, blocked?.closedGates],
-      [2, 2],
-      'another name server is at the IPv4 addresses',
-    );
-    assert.equal(await dig(web, '@fd00:71::1 web'), webAddresses[0]);
-    other.close();
-    await until(async () => (await dig(web, `@${gateway(71)} +time=1 web`)) === webAddresses[0]);
-    const late = pin('late');
-    const [lateAddress] = await join1('late', late, 'later', 73, 'eth0', 'late');
-    await until(async () => (await dig(late, `@${gateway(73)} late`)) === lateAddress);
-    const gates = async (): Promise<number | undefined> => (await server.figures())?.gates;
-    assert.equal(await gates(), 6);
-    assert.match(shell('ss -Hlun'), /10\.73\.0\.1/u);
-    await del([conf(73)], { id: 'late', netns: late, network: 'later' });
-    await until(() => !shell('ss -Hlun').includes('10.73.0.1'));
-    const figures = await server.figures();
-    assert.ok(figures !== undefined && figures.queries.answered >= 2);
-  });
+  test(
+    'names are answered again after a restart; listeners are opened and closed with their networks',
+    digs,
+    async () => {
+      await server.close();
+      assert.equal(await dig(web, `@${gateway(71)} web`), 'failed');
+      const other = createSocket('udp4');
+      await new Promise<void>((resolve) => other.bind(53, '0.0.0.0', resolve));
+      server = await start();
+      const blocked = await server.figures();
+      assert.deepEqual(
+        [blocked?.gates, blocked?.closedGates],
+        [2, 2],
+        'another name server uses the IPv4 addresses',
+      );
+      assert.equal(await dig(web, '@fd00:71::1 web'), webAddresses[0]);
+      other.close();
+      await until(async () => (await dig(web, `@${gateway(71)} +time=1 web`)) === webAddresses[0]);
+      const late = pin('late');
+      const [lateAddress] = await join1('late', late, 'later', 73, 'eth0', 'late');
+      await until(async () => (await dig(late, `@${gateway(73)} late`)) === lateAddress);
+      const gates = async (): Promise<number | undefined> => (await server.figures())?.gates;
+      assert.equal(await gates(), 6);
+      assert.match(shell('ss -Hlun'), /10\.73\.0\.1/u);
+      await del([conf(73)], { id: 'late', netns: late, network: 'later' });
+      await until(() => !shell('ss -Hlun').includes('10.73.0.1'));
+      const figures = await server.figures();
+      assert.ok(figures !== undefined && figures.queries.answered >= 2);
+    },
+  );
 
   test(
     'networks of another host network namespace are answered there, and released when it ends',
@@ -480,7 +496,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.equal(
         await dig(web, `@${gateway(71)} web`),
         webAddresses[0],
-        'the same address in our own namespace is another network',
+        'the same address in our own namespace belongs to another network',
       );
       const gates = (await server.figures())?.gates ?? 0;
       shell(`umount ${pod} ${host}`);

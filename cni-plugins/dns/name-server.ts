@@ -46,7 +46,7 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
           reject(failure);
         }
       });
-      let why = 'it ended before it had begun';
+      let why = 'the thread ended before it was ready';
       started.on('error', (error) => {
         why = reasonOf(error);
         log.error({ why }, 'the thread that answers names failed');
@@ -61,7 +61,7 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
   const startAgain = (): void => {
     again = setTimeout(() => {
       start().catch((thrown: unknown) =>
-        log.error({ why: reasonOf(thrown) }, 'names are not answered; it is tried again'),
+        log.error({ why: reasonOf(thrown) }, 'names are not answered; retrying'),
       );
     }, startAgainMs);
     again.unref();
@@ -106,7 +106,7 @@ function failed(databasePath: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_NAMES_FAILED',
     kind: 'internal',
-    attempted: 'answer the names of networks',
+    attempted: 'answer queries for the names of networks',
     on: databasePath,
     why,
     fix: 'report this with the daemon log',

@@ -76,7 +76,7 @@ function start(): void {
     } catch (thrown) {
       log.warn(
         { why: reasonOf(thrown) },
-        'the networks whose names are answered could not be read; it is tried again',
+        'the networks whose names are answered could not be read; retrying',
       );
     }
   };
@@ -182,7 +182,7 @@ try {
   const failure = {
     code: 'NETWORK_NAMES_FAILED',
     kind: 'internal',
-    attempted: 'answer the names of networks',
+    attempted: 'answer queries for the names of networks',
     on: settings.databasePath,
     fix: 'report this with the daemon log',
   } as const;

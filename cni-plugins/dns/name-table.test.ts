@@ -61,7 +61,7 @@ test('a reverse lookup returns the name that users know', () => {
   assert.deepEqual(
     [nameOf('10.0.0.2'), nameOf('fd00::2')],
     ['web-0', 'web-0'],
-    'of a pod neither the id nor the namespace, nor an alias',
+    'for a pod, its name without id, namespace or alias',
   );
 
   attach(endpointId, [
@@ -69,19 +69,19 @@ test('a reverse lookup returns the name that users know', () => {
     ...namesAt(['10.0.0.3'], 'container', ['project_web_1']),
     ...namesAt(['10.0.0.3'], 'service', ['all', 'tasks.all']),
   ]);
-  assert.equal(nameOf('10.0.0.3'), 'project_web_1', 'of a container of docker its name');
+  assert.equal(nameOf('10.0.0.3'), 'project_web_1', 'for a Docker container, its name');
 
   const call = { containerId: 'cnitool-77383ca0', pod: '', namespace: '', addresses: ['10.0.0.4'] };
   attach('cnitool-77383ca0', [
     ...namesOf({ ...call, aliases: ['tool'] }),
     ...namesAt(['10.0.0.4'], 'service', ['all']),
   ]);
-  assert.equal(nameOf('10.0.0.4'), 'tool', 'of a caller of CNI what it was called rather than its id');
+  assert.equal(nameOf('10.0.0.4'), 'tool', 'for a caller of CNI, its alias rather than its id');
   attach('Blue', [
     ...namesOf({ ...call, containerId: 'Blue', aliases: [], addresses: ['10.0.0.5'] }),
     ...namesAt(['10.0.0.5'], 'service', ['all']),
   ]);
-  assert.equal(nameOf('10.0.0.5'), 'blue', 'its id rather than the service that many are');
+  assert.equal(nameOf('10.0.0.5'), 'blue', 'its id rather than a service that it shares');
   attach(bareId, namesOf({ ...call, containerId: bareId, aliases: [], addresses: ['10.0.0.6'] }));
   assert.equal(nameOf('10.0.0.6'), bareId.slice(0, 12));
 
@@ -92,11 +92,11 @@ test('a reverse lookup returns the name that users know', () => {
   assert.deepEqual(
     [nameOf('10.0.0.77'), nameOf('10.96.0.1')],
     ['all', undefined],
-    'nothing is remembered beyond a change',
+    'nothing is cached beyond a change',
   );
 });
 
-test('a name in two namespaces resolves to the one of the client’s namespace, else to the first; a name with a dot is never a pod’s', () => {
+test('a name in two namespaces resolves to the client’s namespace, otherwise to the first; a name with a dot is never the name of a pod', () => {
   const table = createNameTable(reading);
   const own = (containerId: string, namespace: string, pod: string, address: string): void => {
     const key = { network: 'mall', containerId, interface: 'eth0' };
@@ -137,8 +137,8 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   assert.deepEqual(seen('10.3.0.3', 'web'), ['10.3.0.2']);
   assert.deepEqual(seen('10.3.0.4', 'web'), ['10.3.0.4', '10.3.0.5']);
   assert.deepEqual(seen('10.3.0.6', 'web'), ['10.3.0.2']);
-  assert.deepEqual(seen('10.3.0.6', 'web.two'), ['10.3.0.4', '10.3.0.5'], 'below the network’s own name');
-  assert.deepEqual(seen('10.3.0.6', 'web.two', 'whole'), [], 'it may be a domain of elsewhere');
+  assert.deepEqual(seen('10.3.0.6', 'web.two'), ['10.3.0.4', '10.3.0.5'], 'below the name of the network');
+  assert.deepEqual(seen('10.3.0.6', 'web.two', 'whole'), [], 'it may be an outside domain');
   const isOfOthers = (asker: string, name: string, asked?: 'whole'): boolean => {
     table.changed();
     const from = parseIp(asker);
@@ -154,9 +154,9 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
       isOfOthers(asker, 'web', 'whole'),
     ),
     [false, false, true, true],
-    'to another namespace, and to the host, other name servers go before it',
+    'for another namespace and for the host, other name servers take precedence',
   );
-  assert.equal(isOfOthers('10.3.0.6', 'web'), false, 'below the network’s own name nobody else has it');
+  assert.equal(isOfOthers('10.3.0.6', 'web'), false, 'below the name of the network, nobody else has it');
   own('evil', 'evil', 'member', '10.3.0.7');
   names.put(
     { namespaceId, network: 'mall', holder: 'service com', owner: 'evil' },
@@ -170,12 +170,12 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
     ['tasks.web', '10.3.9.9'],
     ['tasks.com', '10.3.9.8'],
   ] as const) {
-    assert.deepEqual(seen('10.3.0.7', name, 'whole'), [address], 'to the owner of the service');
-    assert.deepEqual(seen('10.3.0.6', name), [address], 'below the network’s own name');
+    assert.deepEqual(seen('10.3.0.7', name, 'whole'), [address], 'for the owner of the service');
+    assert.deepEqual(seen('10.3.0.6', name), [address], 'below the name of the network');
     for (const other of ['10.3.0.6', '10.3.99.99'])
-      assert.deepEqual(seen(other, name, 'whole'), [], 'to others it is a domain of elsewhere');
+      assert.deepEqual(seen(other, name, 'whole'), [], 'for others, it is an outside domain');
   }
-  assert.deepEqual(seen('10.3.0.6', 'tasks.all', 'whole'), ['10.3.9.7'], 'of a service without an owner');
+  assert.deepEqual(seen('10.3.0.6', 'tasks.all', 'whole'), ['10.3.9.7'], 'a service without an owner');
   for (const [at, pod] of [
     'example.com',
     'api.example.com',
@@ -192,7 +192,7 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   }
 });
 
-test('addresses that no attachment has cause no query of the database, and displace none that has one', () => {
+test('addresses without an attachment cause no query of the database, and displace no cached address with an attachment', () => {
   let queries = 0;
   const counting = {
     prepare(sql: string) {
@@ -225,7 +225,7 @@ test('addresses that no attachment has cause no query of the database, and displ
   assert.equal(queries, before);
 });
 
-test('an attachment of a third-party plugin is known by the address in its result, until it is removed', () => {
+test('an attachment of a third-party plugin is found by the address in its result until it is removed', () => {
   const table = createNameTable(reading);
   const key = { network: 'others', containerId: 'other', interface: 'eth0' };
   const attachment = pluginAttachments.attachment(namespaceId, key, 'pcother');

@@ -71,28 +71,22 @@ export function createNamespaceListeners(
         onArrival: (arrival) => desk(arrival, existing.networks),
         onFailure(why) {
           delete existing.gate;
-          log.warn(
-            { ...fields, why },
-            'names are no longer answered at the gateway of a network; it is tried again',
-          );
+          log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; retrying');
         },
       });
       if (existing.problem !== undefined)
-        log.info(fields, 'names are answered at the gateway of a network now');
+        log.info(fields, 'names are now answered at the gateway of a network');
       delete existing.problem;
     } catch (thrown) {
       const problem = isPortcullisError(thrown) ? thrown.code : 'INTERNAL';
       // A gateway that is not an address of this host belongs to another host, or is still being added to
-      // this one.
+      // this host.
       const why =
         problem === 'KERNEL_EADDRINUSE'
-          ? 'another name server listens on port 53 of this address, or of all addresses'
+          ? 'another name server listens on port 53 of this address or of all addresses'
           : reasonOf(thrown);
       if (existing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
-        log.warn(
-          { ...fields, why },
-          'names cannot be answered at the gateway of a network; it is tried again',
-        );
+        log.warn({ ...fields, why }, 'names cannot be answered at the gateway of a network; retrying');
       existing.problem = problem;
     }
   };

@@ -47,8 +47,8 @@ function taken(address: IpAddress, index: number): PortcullisError {
     'precondition',
     'add the address of the name server',
     formatIp(address),
-    `the link with the index ${index} of this host has this address`,
-    'give network.kubernetes.dns.address an address that no host has, such as 169.254.20.10',
+    `the link with index ${index} on this host already has this address`,
+    'set network.kubernetes.dns.address to an address that no host has, such as 169.254.20.10',
   );
 }
 

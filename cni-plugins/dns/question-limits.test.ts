@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createQuestionLimits } from './question-limits.ts';
 
-test('an asker may not have more questions in progress than its limit', () => {
+test('a client may not have more questions in progress than its limit', () => {
   const limits = createQuestionLimits({ most: 10, mostOfAsker: 2 });
   limits.began('a');
   assert.equal(limits.isReached('a'), false);
@@ -13,7 +13,7 @@ test('an asker may not have more questions in progress than its limit', () => {
   assert.equal(limits.isReached('a'), false);
 });
 
-test('all askers together may not have more questions in progress than the limit', () => {
+test('all clients together may not have more questions in progress than the limit', () => {
   const limits = createQuestionLimits({ most: 2, mostOfAsker: 2 });
   limits.began('a');
   limits.began('b');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createAskerLimits, createRateLimits } from './rate-limits.ts';
 
-test('an asker gets its burst, then its rate, and takes nothing from another one', () => {
+test('a client gets its burst, then its rate, and takes nothing from another client', () => {
   const limits = createRateLimits({ rate: 10, burst: 20, share: 0.1 });
   const admitted = (asker: string, now: number): number => {
     let count = 0;
@@ -14,10 +14,10 @@ test('an asker gets its burst, then its rate, and takes nothing from another one
   assert.equal(admitted('10.0.0.2', 0), 20);
   assert.equal(admitted('10.0.0.1', 500), 5);
   assert.equal(admitted('10.0.0.1', 60_000), 20, 'no more than a burst is saved');
-  assert.equal(admitted('10.0.0.1', 59_000), 0, 'a clock that was set back gives nothing');
+  assert.equal(admitted('10.0.0.1', 59_000), 0, 'a clock that was set back adds nothing');
 });
 
-test('an expensive question takes from the questions that follow', () => {
+test('an expensive question reduces the number of questions that may follow', () => {
   const limits = createRateLimits({ rate: 10, burst: 20, share: 0.1 });
   assert.ok(limits.admits('10.0.0.1', 0));
   limits.took('10.0.0.1', 310);
@@ -26,7 +26,7 @@ test('an expensive question takes from the questions that follow', () => {
   assert.ok(limits.admits('10.0.0.2', 0));
 });
 
-test('questions that are each a little expensive take no more than the share of the time', () => {
+test('questions that are each a little expensive use no more than their share of the time', () => {
   const limits = createRateLimits({ rate: 2000, burst: 4000, share: 0.1 });
   const ms = 0.9;
   let spent = 0;
@@ -38,11 +38,14 @@ test('questions that are each a little expensive take no more than the share of 
   assert.ok(spent < 2500, `${spent} ms of 20 s, and of a burst of 200 ms`);
 });
 
-test('askers that are not known share one bucket, however many addresses they use', () => {
+test('unknown clients share one bucket, however many addresses they use', () => {
   const limits = createAskerLimits({ rate: 1, burst: 2, share: 1 }, { rate: 1, burst: 3, share: 1 });
   const admitted = Array.from({ length: 10 }, (_, index) => limits.admits(`10.0.0.${index}`, false, 0));
   assert.equal(admitted.filter(Boolean).length, 3);
-  assert.ok(limits.admits('10.0.0.1', true, 0), 'a known asker has its own');
+  assert.ok(limits.admits('10.0.0.1', true, 0), 'a known client has its own bucket');
   limits.took('10.0.0.9', false, 5000);
-  assert.ok(!limits.admits('10.0.0.8', false, 3000), 'what one of them took, all have taken');
+  assert.ok(
+    !limits.admits('10.0.0.8', false, 3000),
+    'tokens that one of them took are missing for all of them',
+  );
 });

@@ -20,7 +20,7 @@ interface Rate {
   readonly share: number;
 }
 
-/** Limits of askers of whom some are known. */
+/** Limits of askers, some of which are known. */
 export interface AskerLimits {
   /** As {@link RateLimits.admits}. Askers that are not known share one bucket. */
   admits(asker: string, isKnown: boolean, now: number): boolean;

@@ -103,7 +103,7 @@ test('a message that is not a query gets an error, or no answer at all', () => {
     ['65535 additional records', (bytes: Buffer) => bytes.writeUInt16BE(0xffff, 10)],
     ['a pointer in the question', (bytes: Buffer) => bytes.writeUInt16BE(0xc00c, 12)],
     ['a label of 64 bytes', (bytes: Buffer) => bytes.writeUInt8(64, 12)],
-    ['a label that runs over the end', (bytes: Buffer) => bytes.writeUInt8(63, 12)],
+    ['a label that exceeds the message', (bytes: Buffer) => bytes.writeUInt8(63, 12)],
   ] as const)
     assert.deepEqual(of(change), { rcode: rcode.FORMERR }, what);
   assert.deepEqual(
@@ -120,7 +120,7 @@ test('a message that is not a query gets an error, or no answer at all', () => {
   assert.equal(decoded(encodeFailure(encoded(), rcode.FORMERR)).id, 7);
 });
 
-test('any message is read without an exception, within its bounds', () => {
+test('any message is read without an exception and within its bounds', () => {
   const valid = encoded({ additionals: [edns(1232)] });
   const damaged = fc.tuple(
     fc.integer({ min: 0, max: valid.length }),
@@ -249,7 +249,7 @@ test('records without room are left out, and the message is marked as truncated'
   assert.ok(decoded(whole).answers.length === 60 && !isTruncated(whole));
 });
 
-test("another server's answer gets the asker's id and case, and fits the asker's limit", () => {
+test("another server's answer gets the client's id and case, and fits the client's limit", () => {
   const bytes = encoded({ id: 4711 }, 'wEb.example');
   const query = read(bytes);
   const answer = (count: number, name = 'web.EXAMPLE'): Buffer =>

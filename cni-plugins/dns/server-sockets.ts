@@ -44,7 +44,7 @@ export function createServerSockets(place: HostNamespace, port = 53): ServerSock
   };
 
   const askStream = (server: IpAddress, { query, asked }: SentQuestion, hears: Hears): (() => void) => {
-    if (streams >= mostStreams) throw new Error('too many connections are under way');
+    if (streams >= mostStreams) throw new Error('too many connections are open');
     streams += 1;
     let held = true;
     const release = (): void => {

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { assertNearLinear } from '../../test/fixtures/cost.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
-test('messages are found whatever pieces they come in', () => {
+test('messages are found in whatever pieces they arrive', () => {
   fc.assert(
     fc.property(
       fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 }),
@@ -24,7 +24,7 @@ test('messages are found whatever pieces they come in', () => {
   );
 });
 
-test('a length without enough bytes gives no message, and holds at most one', () => {
+test('a length without enough bytes yields no message, and at most one incomplete message is stored', () => {
   const found: number[] = [];
   const read = readFrames((message) => found.push(message.length));
   read(Buffer.from([0xff, 0xff, 1, 2, 3]));

@@ -36,7 +36,7 @@ export function askByStream(
   });
   socket.on('data', read);
   socket.on('error', (error) => end(() => hears.failure(reasonOf(error))));
-  socket.on('close', () => end(() => hears.failure('it closed the connection without an answer')));
+  socket.on('close', () => end(() => hears.failure('the server closed the connection without an answer')));
   socket.write(framed(forwarded(query, asked, asked.id)));
   return () => end(() => undefined);
 }

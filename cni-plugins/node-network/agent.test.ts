@@ -67,7 +67,7 @@ const addPod = (): void => {
   ip('link', 'set', 'pod0', 'master', bridgeName);
 };
 
-test('there is no network until the kubelet has sent a subnet, and it says so', async (t) => {
+test('there is no network until the kubelet has sent a subnet, and the status gives this reason', async (t) => {
   const host = openHost(t);
   const agent = await host.start();
   assert.equal(agent.status().reason, 'NodeNetworkSubnetUnknown');
@@ -90,7 +90,7 @@ test('a restarted node has its network at once', async (t) => {
   assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.3.0/24' }]]);
 });
 
-test('a damaged file is nothing on a node without pods, as the kernel proves', async (t) => {
+test('a damaged file does no harm on a node that has no pods according to the kernel', async (t) => {
   const host = openHost(t);
   await (await host.start()).close();
   for (const text of ['', '{', '[]', '{"subnets":7}', '{"subnets":[7,"x","10.0.0.0"]}', 'null']) {
@@ -102,7 +102,7 @@ test('a damaged file is nothing on a node without pods, as the kernel proves', a
   assert.deepEqual(readdirSync(host.settings.folder), ['subnets.json']);
 });
 
-test('a damaged file of a node with pods: the bridge says which subnets they have, or the start fails', async (t) => {
+test('with a damaged file on a node with pods, the subnets are read from the bridge, or the start fails', async (t) => {
   const host = openHost(t);
   await (await host.start()).close();
   addPod();
@@ -115,7 +115,7 @@ test('a damaged file of a node with pods: the bridge says which subnets they hav
   assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.3.0/24' }]]);
 });
 
-test('a configuration of a former name or order does not stay', async (t) => {
+test('a configuration with a former name or order is removed', async (t) => {
   const host = openHost(t);
   const first = await host.start();
   await first.runtimeConfig(['10.244.3.0/24']);
@@ -129,13 +129,13 @@ test('a configuration of a former name or order does not stay', async (t) => {
   await second.close();
 });
 
-test('a pod that is attached while the subnet changes keeps the former one', async (t) => {
+test('a pod that is attached while the subnet changes keeps the former subnet', async (t) => {
   const host = openHost(t);
   const agent = await host.start({ settleMs: 300 });
   await agent.runtimeConfig(['10.244.3.0/24']);
   await agent.runtimeConfig(['10.244.4.0/24']);
   assert.equal(agent.status().reason, 'NodeNetworkSubnetChanged');
-  assert.equal(host.conflist(), undefined, 'no further pod is attached');
+  assert.equal(host.conflist(), undefined, 'no further pod can be attached');
   // A plugin that read the configuration before makes its link now.
   addPod();
   await new Promise((resolve) => setTimeout(resolve, 400));
@@ -150,7 +150,7 @@ test('a pod that is attached while the subnet changes keeps the former one', asy
   assert.deepEqual(rangesIn(host), [[{ subnet: '10.244.4.0/24' }]]);
 });
 
-test('a subnet outside of the ranges is refused, with the place to correct it', async (t) => {
+test('a subnet outside the ranges is refused, and the message names the setting to correct', async (t) => {
   const agent = await openHost(t).start();
   for (const subnet of ['192.168.0.0/24', '10.244.0.0/8', '10.244.1.1/24']) {
     await agent.runtimeConfig([subnet]);
@@ -176,7 +176,7 @@ test('another subnet waits until the node has no pod', async (t) => {
   assert.doesNotMatch(ip('link'), new RegExp(bridgeName, 'u'), 'with the old gateway address');
 });
 
-test('a range that holds an address of the host is refused', async (t) => {
+test('a range that contains an address of the host is refused', async (t) => {
   const host = openHost(t);
   ip('link', 'add', 'lan0', 'type', 'bridge');
   ip('addr', 'add', '10.244.200.1/24', 'dev', 'lan0');
@@ -190,7 +190,7 @@ test('a range that holds an address of the host is refused', async (t) => {
   assert.equal(agent.status().ready, true);
 });
 
-test('the pods’ MTU is that of the link by which packets leave', async (t) => {
+test('pods get the MTU of the link of the default route', async (t) => {
   const host = openHost(t);
   ip('link', 'add', 'lan0', 'mtu', '1400', 'type', 'bridge');
   ip('addr', 'add', '192.0.2.9/24', 'dev', 'lan0');

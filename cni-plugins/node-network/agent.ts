@@ -21,7 +21,7 @@ export interface NodeNetworkAgent {
   close(): Promise<void>;
 }
 
-/** How often the kernel is compared with what it should hold; less often where that takes long. */
+/** How often the kernel is compared with the wanted state; less often if that takes long. */
 const lookEveryMs = 2000;
 const shareOfTime = 50;
 /** Changes of Node objects within this time are applied at once. */
@@ -95,7 +95,7 @@ export async function startNodeNetwork(
     clearTimeout(looking);
     if (!closed) looking = setTimeout(() => void look(), milliseconds);
   };
-  /** A change while one waits does not delay it. */
+  /** A change while an earlier change waits does not delay the look. */
   const lookSoon = (): void => {
     if (!changed) lookAfter(gatherMs);
     changed = true;

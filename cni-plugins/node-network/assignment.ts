@@ -49,8 +49,8 @@ export function requireFreeRanges(
 }
 
 /**
- * Takes the subnets that the cluster assigned to this node, and returns why that cannot be done. While
- * nothing is known, the node keeps what it has.
+ * Takes the subnets that the cluster assigned to this node, or returns why it cannot. While nothing is known,
+ * the node keeps what it has.
  * @param sent what the kubelet sent; undefined: nothing yet
  */
 export async function takeAssigned(

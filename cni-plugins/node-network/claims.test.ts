@@ -55,9 +55,9 @@ test('a node gets nothing else', () => {
     '0.0.0.0/0': /not in network.pods.ranges/u,
     '192.168.100.1/32': /not in network.pods.ranges/u,
     '::/0': /not in network.pods.ranges/u,
-    'fd00:10:244:1::/63': /bits beyond its length/u,
+    'fd00:10:244:1::/63': /bits beyond its prefix length/u,
     'fd00:10:244:2::/63': /larger than a \/64/u,
-    '10.244.1.7/24': /bits beyond its length/u,
+    '10.244.1.7/24': /bits beyond its prefix length/u,
     '10.244.1.0/31': /no room/u,
     '10.244.1.0': /not a prefix/u,
     'not a subnet': /not a prefix/u,
@@ -79,13 +79,13 @@ test('values of other types count as absent, and a long list is cut', () => {
   assert.equal(readNode(undefined), undefined);
 });
 
-test('two subnets of one family: the first counts', () => {
+test('of two subnets of one family, the first is used', () => {
   const { subnets, refused } = readClaims([node('two', ['10.244.1.0/24', '10.244.2.0/24'])], rules);
   assert.deepEqual(subnets.get('two')?.map(prefixText), ['10.244.1.0/24']);
-  assert.match(refused[0]?.why ?? '', /second one of its family/u);
+  assert.match(refused[0]?.why ?? '', /second subnet of its family/u);
 });
 
-test('a subnet belongs to the older node, in whatever order they come', () => {
+test('a subnet belongs to the older node, in whatever order the nodes arrive', () => {
   const [old, young] = [node('z', ['10.244.1.0/24'], { age: 9 }), node('a', ['10.244.1.128/25'], { age: 3 })];
   for (const nodes of [
     [old, young],
@@ -94,12 +94,12 @@ test('a subnet belongs to the older node, in whatever order they come', () => {
     assert.deepEqual(accepted(...nodes), { z: ['10.244.1.0/24'] });
 });
 
-test('of two nodes of one second, the UID decides, which the API server chooses', () => {
+test('between two nodes that were created in the same second, the UID from the API server decides', () => {
   const nodes = [node('a', ['10.244.1.0/24'], { uid: '9' }), node('z', ['10.244.1.0/24'], { uid: '1' })];
   assert.deepEqual(accepted(...nodes), { z: ['10.244.1.0/24'] });
 });
 
-test('what this node holds is its own, whoever is older', () => {
+test('a subnet that this node has belongs to it, even if another node is older', () => {
   assert.deepEqual(
     accepted(node('older', ['10.244.0.0/24'], { age: 50 }), node('own', ['10.244.0.0/24'])),
     {},
@@ -108,7 +108,7 @@ test('what this node holds is its own, whoever is older', () => {
   assert.deepEqual(refused, [], 'its own Node object is no conflict');
 });
 
-test('a node that holds nothing yet is refused the subnet of an older one', () => {
+test('a node without a subnet cannot get the subnet of an older node', () => {
   const wanted = [prefix('10.244.5.0/24')];
   const nodes = [node('older', ['10.244.5.0/24'], { age: 9 }), node('own', ['10.244.5.0/24'])];
   const { refused } = readClaims(nodes, { ...rules, held: [], wanted });
@@ -164,7 +164,7 @@ function routesOf(...nodes: readonly ClusterNode[]): {
   };
 }
 
-test('a route leads through the InternalIP of the node, in each family', () => {
+test('the gateway of a route is the InternalIP of the node, in each family', () => {
   const addresses = ['192.168.100.12', 'fd00:100::12'];
   assert.deepEqual(routesOf(node('a', ['10.244.1.0/24', 'fd00:10:244:1::/64'], { addresses })), {
     routes: ['10.244.1.0/24 192.168.100.12 2', 'fd00:10:244:1::/64 fd00:100::12 2'],
@@ -172,7 +172,7 @@ test('a route leads through the InternalIP of the node, in each family', () => {
   });
 });
 
-test('an address that is no other host on a segment of this node is not a gateway', () => {
+test('an address that is not another host on a network segment of this node is not used as a gateway', () => {
   const cases: Readonly<Record<string, RegExp>> = {
     '192.168.100.11': /an address of this node/u,
     '10.244.0.9': /in network.pods.ranges/u,
@@ -183,8 +183,8 @@ test('an address that is no other host on a segment of this node is not a gatewa
     '224.0.0.1': /not the address of a host/u,
     '255.255.255.255': /not the address of a host/u,
     '169.254.169.254': /not the address of a host/u,
-    'fd00:100::12': /no InternalIP of IPv4/u,
-    'not an address': /no InternalIP of IPv4/u,
+    'fd00:100::12': /no IPv4 InternalIP/u,
+    'not an address': /no IPv4 InternalIP/u,
   };
   for (const [address, why] of Object.entries(cases)) {
     const { routes, refused } = routesOf(node('a', ['10.244.1.0/24'], { addresses: [address] }));
@@ -199,7 +199,7 @@ test('an address that is no other host on a segment of this node is not a gatewa
     );
 });
 
-test('the first valid address of several is the gateway', () => {
+test('of several addresses, the first valid address is the gateway', () => {
   const addresses = ['203.0.113.10', '192.168.100.12', '192.168.100.13'];
   assert.deepEqual(routesOf(node('a', ['10.244.1.0/24'], { addresses })).routes, [
     '10.244.1.0/24 192.168.100.12 2',

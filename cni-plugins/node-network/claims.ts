@@ -54,12 +54,12 @@ function problemOf(
   ranges: readonly IpPrefix[],
 ): string | undefined {
   const { family } = subnet.address;
-  if (networkOf(subnet).value !== subnet.address.value) return 'it has bits beyond its length';
+  if (networkOf(subnet).value !== subnet.address.value) return 'it has bits beyond its prefix length';
   if (!ranges.some((range) => range.length <= subnet.length && contains(range, subnet.address)))
     return 'it is not in network.pods.ranges';
   // An address for the node, and one for a pod.
   if (subnet.length > (family === 4 ? 30 : 126)) return 'it has no room for pods';
-  if (before.some(({ address }) => address.family === family)) return 'it is the second one of its family';
+  if (before.some(({ address }) => address.family === family)) return 'it is the second subnet of its family';
   return undefined;
 }
 
@@ -103,11 +103,11 @@ function conflictOf(
   },
 ): string | undefined {
   const owner = against.taken.overlapping(subnet);
-  if (owner === name) return name === against.nodeName ? 'same' : 'it overlaps another one of this node';
+  if (owner === name) return name === against.nodeName ? 'same' : 'it overlaps another subnet of this node';
   if (owner !== undefined) return `it overlaps a subnet of the node ${owner}, which is older`;
   if (name === against.nodeName) return undefined;
   const length = against.largest.get(subnet.address.family);
-  if (length === undefined) return 'this node has no pods of its family';
+  if (length === undefined) return 'this node has no pod subnet of its family';
   return subnet.length < length ? `it is larger than a /${length}, the subnet of this node` : undefined;
 }
 

@@ -14,13 +14,13 @@ export function subnetUnknown(
   return new PortcullisError({
     code: 'NODE_NETWORK_SUBNET_UNKNOWN',
     kind: 'precondition',
-    attempted: 'make the network of pods of the node',
+    attempted: 'set up the pod network of the node',
     on: nodeName,
     why: isByNode
       ? (away ?? 'its Node object has no spec.podCIDRs yet')
       : 'the kubelet has not sent a pod subnet (UpdateRuntimeConfig) yet',
     fix: isByNode
-      ? 'start kube-controller-manager with --allocate-node-cidrs, and check that the API server can be reached; it is tried again'
+      ? 'start kube-controller-manager with --allocate-node-cidrs, and check that the API server can be reached; the setup is retried'
       : 'start the kubelet, and kube-controller-manager with --allocate-node-cidrs',
   });
 }
@@ -29,7 +29,7 @@ export function subnetRefused({ node, what, why }: RefusedNode): PortcullisError
   return new PortcullisError({
     code: 'NODE_NETWORK_SUBNET_REFUSED',
     kind: 'precondition',
-    attempted: 'make the network of pods of the node',
+    attempted: 'set up the pod network of the node',
     on: `${node} from ${JSON.stringify(what)}`,
     why,
     fix: 'correct the subnet of the Node object, or `network.pods.ranges` in the configuration',
@@ -40,10 +40,10 @@ export function stateDamaged(path: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NODE_NETWORK_STATE_DAMAGED',
     kind: 'data-loss',
-    attempted: 'read the subnets of the pods of this node from',
+    attempted: 'read the pod subnets of this node from',
     on: path,
-    why: `${why}, and the bridge of the pods has no address that says which they are`,
-    fix: 'restore the file, or drain the node and remove it',
+    why: `${why}, and the bridge of the pods has no address that shows the subnets`,
+    fix: 'restore the file, or drain the node and remove the file',
   });
 }
 
@@ -51,10 +51,10 @@ export function subnetChanging(nodeName: string, wanted: readonly string[]): Por
   return new PortcullisError({
     code: 'NODE_NETWORK_SUBNET_CHANGED',
     kind: 'precondition',
-    attempted: 'give the node another pod subnet',
+    attempted: 'change the pod subnet of the node',
     on: `${nodeName} ${wanted.join(' ')}`,
-    why: 'pods that are being attached may still get an address of the former one',
-    fix: 'wait for some seconds',
+    why: 'pods that are being attached may still get an address of the former subnet',
+    fix: 'wait a few seconds',
   });
 }
 
@@ -67,7 +67,7 @@ export function subnetChanged(
   return new PortcullisError({
     code: 'NODE_NETWORK_SUBNET_CHANGED',
     kind: 'precondition',
-    attempted: 'give the node another pod subnet',
+    attempted: 'change the pod subnet of the node',
     on: `${nodeName} ${wanted.join(' ')}`,
     why: `${pods} ${pods === 1 ? 'pod has' : 'pods have'} addresses of ${held.join(' ')}, and would lose their connections`,
     fix: 'drain the node; it uses the new subnet as soon as it has no pod',
@@ -78,9 +78,9 @@ export function rangeTaken(range: string, { address, length }: HostAddress): Por
   return new PortcullisError({
     code: 'NODE_NETWORK_RANGE_TAKEN',
     kind: 'precondition',
-    attempted: 'make a network of pods in the range',
+    attempted: 'set up a pod network in the range',
     on: range,
-    why: `this host has the address ${formatIp(address)}/${length} in it`,
+    why: `the address ${formatIp(address)}/${length} of this host is in the range`,
     fix: 'change that address, or `network.pods.ranges` in the configuration',
   });
 }
@@ -89,9 +89,9 @@ export function serverInRange(range: string, server: string): PortcullisError {
   return new PortcullisError({
     code: 'NODE_NETWORK_RANGE_TAKEN',
     kind: 'precondition',
-    attempted: 'make a network of pods in the range',
+    attempted: 'set up a pod network in the range',
     on: range,
-    why: `the API server has the address ${server} in it`,
-    fix: 'name the API server by its own address in the kubeconfig, or correct `network.pods.ranges`',
+    why: `the address ${server} of the API server is in the range`,
+    fix: 'use an address of the API server itself in the kubeconfig, or correct `network.pods.ranges`',
   });
 }

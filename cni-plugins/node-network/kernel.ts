@@ -19,7 +19,7 @@ import type { IpPrefix } from '../../base/addresses/index.ts';
 import type { HostAddress, NodeRoute } from './routes.ts';
 
 /**
- * What the kernel has of the node's network. Synchronous, for a Worker. Acts in the network namespace in
+ * The state of the node's network in the kernel. Synchronous, for a Worker. Acts in the network namespace in
  * which it was opened.
  */
 export interface NodeKernel {
@@ -71,9 +71,9 @@ export function openNodeKernel(bridge: string): NodeKernel {
         ...send(route, wrong.map(deleteRoute), gone),
         ...send(route, [...missing.values()].map(tableRouteOf).map(replaceRoute), []),
       ];
-      for (const existing of wrong) found.push(`the route to ${textOf(existing)} existed`);
-      for (const text of missing.keys()) found.push(`the route to ${text} was missing or another`);
-      // Only now, so that a refused route keeps no other one from its place.
+      for (const existing of wrong) found.push(`there was an unwanted route to ${textOf(existing)}`);
+      for (const text of missing.keys()) found.push(`the route to ${text} was missing or different`);
+      // Only now, so that a refused route does not prevent the other routes.
       for (const error of failed) throw error;
       return found;
     },

@@ -51,16 +51,16 @@ export function openNodeNetwork(
       blame: {
         code: 'NODE_NETWORK_FAILED',
         kind: 'unavailable',
-        attempted: 'make the network of pods of the node',
+        attempted: 'set up the pod network of the node',
         on: settings.nodeName,
-        fix: 'see the daemon log; the start is retried',
+        fix: 'check the daemon log; the start is retried',
       },
       againMs: startAgainMs,
       closeMs,
       onLost(error) {
         log.error(
           { why: error.message },
-          'the network of the node is not maintained; existing connections continue, and it is retried',
+          'the pod network of the node is not maintained; existing connections continue; retrying',
         );
         status = { ...status, ready: false, reason: reasonWord(error), message: error.message };
         first.resolve(undefined);

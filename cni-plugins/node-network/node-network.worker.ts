@@ -11,7 +11,7 @@ await serveThread<NodeNetworkOwner>(
   () => ({
     code: 'NODE_NETWORK_FAILED',
     kind: 'internal',
-    attempted: 'make the network of pods of the node',
+    attempted: 'set up the pod network of the node',
     on: settings.nodeName,
     fix: 'report this with the daemon log',
   }),

@@ -73,7 +73,7 @@ export function followNodes(
         if (away !== why)
           log.warn(
             { watched: 'nodes', why, ...reported, listing },
-            'the API server is not watched; it is asked again',
+            'the API server is not watched; retrying',
           );
         away = why;
         onChanged();

@@ -2,7 +2,10 @@ import { parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import { fieldsOf, listOf, textOf } from '../../base/kubernetes/index.ts';
 
-/** What counts of a Node object (Kubernetes API, v1.Node). Every field is what the node or a user wrote. */
+/**
+ * The relevant parts of a Node object (Kubernetes API, v1.Node). Every field is what the node or a user
+ * wrote.
+ */
 export interface ClusterNode {
   readonly name: string;
   /** `metadata.creationTimestamp`, which only the API server sets: RFC 3339 in UTC, sortable as text. */

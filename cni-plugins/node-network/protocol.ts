@@ -9,7 +9,7 @@ export interface NodeNetworkStatus {
   readonly subnets: readonly string[];
   /** Number of routes to subnets of other nodes. */
   readonly routes: number;
-  /** What Node objects say that this node does not follow, each with the reason; the first of them. */
+  /** Statements in Node objects that this node ignores, each with the reason; limited in number. */
   readonly refused: readonly string[];
   readonly refusedCount: number;
   /** Why the Node objects are not watched. */

@@ -76,7 +76,7 @@ function readHeld(
     if (subnets === undefined) throw stateDamaged(path, reasonOf(thrown));
     log.warn(
       { path, why: reasonOf(thrown), subnets: subnets.map(prefixText) },
-      'the stored subnets of the node are damaged; those of the kernel count',
+      'the stored subnets of the node are damaged; the subnets of the kernel are used',
     );
     return { subnets, conflists: [] };
   }
@@ -84,11 +84,12 @@ function readHeld(
 
 function parseHeld(text: string): Held {
   const { subnets, conflists = [] } = fieldsOf(parseJson(text));
-  if (!Array.isArray(subnets) || !Array.isArray(conflists)) throw new Error('it has no list of subnets');
+  if (!Array.isArray(subnets) || !Array.isArray(conflists))
+    throw new Error('the file has no list of subnets');
   return {
     subnets: subnets.map((one: unknown) => {
       const prefix = typeof one === 'string' ? parsePrefix(one) : undefined;
-      if (prefix === undefined) throw new Error('an entry of its subnets is not a prefix');
+      if (prefix === undefined) throw new Error('a subnet in the file is not a prefix');
       return prefix;
     }),
     conflists: conflists.filter((one): one is string => typeof one === 'string'),

@@ -12,7 +12,7 @@ import type { NodeNetworkSettings } from './settings.ts';
 
 /** Keeps the routes to the pods of the other nodes. */
 export interface RouteKeeper {
-  /** Brings the kernel to the routes. What the kernel refuses is logged, and tried again at the next call. */
+  /** Brings the kernel to the routes. A refusal by the kernel is logged, and retried at the next call. */
   keep(nodes: NodeObjects, host: readonly HostAddress[]): void;
   /** The number of routes. */
   readonly count: number;
@@ -51,7 +51,7 @@ export function createRouteKeeper({
   };
   const report = (why: string): void => {
     if (why !== '' && why !== trouble)
-      log.warn({ why }, 'the kernel refused routes to other nodes; they are tried again');
+      log.warn({ why }, 'the kernel refused routes to other nodes; retrying');
     trouble = why;
   };
 

@@ -53,8 +53,7 @@ export function planRoutes(
         .find((found) => typeof found !== 'string');
       const text = prefixText(subnet);
       if (way !== undefined && typeof way !== 'string') routes.set(text, { subnet, ...way });
-      else
-        refused.push({ node, what: text, why: reasons[0] ?? `the node has no InternalIP of IPv${family}` });
+      else refused.push({ node, what: text, why: reasons[0] ?? `the node has no IPv${family} InternalIP` });
     }
   }
   return { routes, refused };

@@ -40,13 +40,13 @@ export function createStatusReport(
 
   const logChange = (before: NodeNetworkStatus, next: NodeNetworkStatus): void => {
     if (!next.ready && next.message !== before.message)
-      log.warn({ why: next.message }, 'this node has no network for new pods; it is tried again');
+      log.warn({ why: next.message }, 'this node has no network for new pods; retrying');
     if (next.ready && !before.ready)
       log.info({ subnets: next.subnets }, 'this node has a network for its pods');
     if (next.refusedCount > 0 && next.refused.join('\n') !== before.refused.join('\n'))
       log.warn(
         { refused: next.refused, count: next.refusedCount },
-        'parts of Node objects are not followed; the rest is',
+        'some subnets and addresses in Node objects are ignored; all others are used',
       );
   };
 
@@ -61,7 +61,7 @@ export function createStatusReport(
           : asPortcullisError(thrown, {
               code: 'NODE_NETWORK_FAILED',
               kind: 'internal',
-              attempted: 'make the network of pods of the node',
+              attempted: 'set up the pod network of the node',
               on: nodeName,
               fix: 'report this with the daemon log',
             });

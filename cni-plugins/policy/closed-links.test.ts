@@ -39,7 +39,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.notEqual(from === undefined ? tried(command) : from.run(command), undefined, `${to} by ${link}`);
   };
 
-  test('questions to everybody are dropped and not reported, on a bridge', async () => {
+  test('on a bridge, broadcast and multicast packets are dropped and not reported', async () => {
     await engine.attach(closed.request);
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
@@ -58,7 +58,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['by ARP', '10.88.0.2'],
     ['by neighbour discovery', 'fd00:88::2'],
   ] as const)
-    test(`who asks for the address of the pod ${what} is reported as denied`, async () => {
+    test(`a request for the address of the pod ${what} is reported as denied`, async () => {
       await engine.gc(new Set());
       const { ips } = await engine.attach(closed.request);
       await engine.attach(other.request);
@@ -73,7 +73,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.deepEqual(await denied(), ['closed ingress network.none']);
     });
 
-  test('a pod that waited for its class is found by IPv6 at once on a bridge with a querier', async () => {
+  test('on a bridge with a multicast querier, a pod can be found over IPv6 at once after it waited for its class', async () => {
     await engine.gc(new Set());
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
@@ -95,7 +95,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link set cni0 type bridge mcast_querier 0');
   });
 
-  test('on a link that the host routes to, groups are not reported, and what is sent to its address is', async () => {
+  test('on a link that the host routes to, packets to groups are not reported, and packets to the address of the pod are', async () => {
     const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
     const ranges = [[{ subnet: '10.90.0.0/24' }], [{ subnet: 'fd00:90::/64' }]];
     const plugin = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges, routes } };
@@ -107,7 +107,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const { ips } = await engine.attach(routed.request);
     const link =
       /^\d+: (\S+?)(@\S+)?:.*$/mu.exec(shell('ip -o link show type veth'))?.[1] ??
-      assert.fail('there is no link');
+      assert.fail('the link does not exist');
     for (const group of ['ff02::1', 'ff02::2', 'ff02::fb', '224.0.0.251']) report(group, link);
     await pause(1500);
     assert.deepEqual(await ingress(), []);

@@ -213,7 +213,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(known(client), mac);
   });
 
-  test('guests of another bridge of the host talk to each other by whatever addresses they have', async () => {
+  test('guests on another bridge of the host can use any addresses among themselves', async () => {
     // Tests only the bridge itself: the host does not route between them.
     tried(
       'sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0',

@@ -80,7 +80,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(links(), before);
     });
 
-  test('without a user namespace NET_ADMIN reaches them: what the runtime says of such a container is so', async () => {
+  test('without a user namespace, NET_ADMIN reaches the links of the host, as the runtime reports for such a container', async () => {
     const pod = fixture.pod('shared');
     await engine.attach(pod.request);
     await engine.setClass(pod.request.id, 'none');

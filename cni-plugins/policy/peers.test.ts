@@ -98,7 +98,7 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   for (const bridgeNetfilter of [0, 1])
-    test(`egress and ingress rules hold on the bridge, both families, bridge-netfilter ${bridgeNetfilter}`, async () => {
+    test(`egress and ingress rules apply on the bridge, in both families, bridge-netfilter ${bridgeNetfilter}`, async () => {
       tried(
         `sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridgeNetfilter} > $f; done'`,
       );
@@ -164,7 +164,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }, 20_000);
   });
 
-  test('a bad rule changes nothing, and a network without a gateway takes none', async () => {
+  test('an invalid rule changes nothing, and a network without a gateway does not support rules', async () => {
     const pod = fixture.pod('wrong');
     await engine.attach(pod.request);
     const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === code;

@@ -112,7 +112,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     return [found, ...problems];
   };
 
-  test('rules of peers apply to other pods, to the host and to its packets, and the denying rule is named', async () => {
+  test('peer rules apply to other pods, to the host and to its packets, and the denying rule is named', async () => {
     const web = await attached('web', {
       portMappings: [{ protocol: 'tcp', hostPort: 8088, containerPort: 80 }],
     });
@@ -164,7 +164,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     );
   });
 
-  test('multicast of the host comes to a pod without rules of ingress, and to none with them', async () => {
+  test('multicast from the host reaches a pod without ingress rules, and no pod with ingress rules', async () => {
     const pod = await attached('group');
     await engine.setClass(pod.request.id, 'user');
     const own = pluginInterfaceOf('routed', pod.request.id, 'eth0');
@@ -237,7 +237,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await reaches(other, addressOf(db));
   });
 
-  test('a pod without IPv6 is not reported for what its kernel, or the host’s, would say over IPv6 by itself', async () => {
+  test('IPv6 packets that the kernels send by themselves are not reported as denials of a pod without IPv6', async () => {
     // With this link the host forwards IPv6, and announces on every link that it is a router.
     await attached('six');
     const file = join(fixture.confDir, '05-four.conflist');
@@ -298,7 +298,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     );
   });
 
-  test('killed at any moment, it leaves nothing unreported and nothing open', async () => {
+  test('a process that is killed at any moment leaves no open link and no unknown resource', async () => {
     await engine.close({ removeAll: false });
     const namespaces = ['kill0', 'kill1'].map((name) => fixture.pod(name).request.netns);
     const program = `
@@ -333,7 +333,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       ))
         assert.equal(group, String(0x70630005), name);
     }
-    assert.ok(met > 0, 'no kill met a link');
+    assert.ok(met > 0, 'no link existed at any kill');
     engine = await open();
     await engine.gc(new Set());
     await eventually(() => links().length === 0 || undefined, 10_000);

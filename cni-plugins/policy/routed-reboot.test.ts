@@ -74,7 +74,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   };
 
   if (former === undefined) {
-    test('rules and link are lost while no daemon runs: it is held before its link is there again', async () => {
+    test('if rules and link are lost while no daemon runs, the pod is restricted before its link exists again', async () => {
       scene = openScene(fixture, engine, '0');
       await listening(scene);
       const attachment = await scene.attach(attacker);

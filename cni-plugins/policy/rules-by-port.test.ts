@@ -102,7 +102,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .map(({ cidr, protocol, ports: { low, high } }) => `${cidr} ${protocol} ${low}-${high}`)
       .sort();
 
-  test('exactly the granted ports are reached, while the rules become more and fewer', async () => {
+  test('exactly the granted ports can be reached while rules are added and removed', async () => {
     const [client, web] = [await attach('client'), await attach('web')];
     for (const [granted, chains] of [
       [ports, mostPortChains],
@@ -130,7 +130,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('rules of policies lead on to those of the profile: both must grant', async () => {
+  test('packets that a policy grants continue to the rules of the profile: both must grant', async () => {
     const [client, web] = [await attach('both'), await attach('target')];
     const folder = join(fixture.folder, 'policies');
     mkdirSync(folder, { recursive: true });

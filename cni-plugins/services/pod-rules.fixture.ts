@@ -49,7 +49,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
   const all = (cidr: string): LinkRule => ({ cidr, protocol: 'tcp', ports: { low: 0, high: 65535 } });
 
   test(
-    'egress and ingress rules and classes hold for the backend that a virtual address leads to, both families',
+    'egress rules, ingress rules and classes apply to the backend behind a virtual address, in both families',
     options,
     async () => {
       const [web, other, client] = ['web', 'other', 'client'].map((name) => fixture.pod(name)) as [
@@ -101,7 +101,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
           egress: [all(`${addressOf(web, family)}/${bits}`)],
         });
         await reaches(client, one, 'web');
-        assert.equal(fetch(client, two), undefined, 'no rule lets it reach that backend');
+        assert.equal(fetch(client, two), undefined, 'no egress rule allows this backend');
         // A rule for the virtual address alone allows nothing, because the packet's destination is the
         // backend.
         await engine.setClass(client.request.id, 'user', { egress: [all(`${one}/${bits}`)] });
@@ -110,7 +110,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
         await engine.setClass(other.request.id, 'user', {
           ingress: [all(`${addressOf(web, family)}/${bits}`)],
         });
-        assert.equal(fetch(client, two), undefined, 'that backend takes nothing from it');
+        assert.equal(fetch(client, two), undefined, 'the ingress rules of this backend deny it');
         await reaches(web, two, 'other');
         await engine.setClass(other.request.id, 'user');
         await engine.setClass(client.request.id, 'none');
@@ -121,7 +121,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
     },
   );
   test(
-    'NetworkPolicies hold for what goes by a virtual address and a node port, from the first datagram on',
+    'NetworkPolicies apply to traffic through a virtual address and a node port, from the first datagram on',
     options,
     async () => {
       const labelled = (app: string): Partial<AttachRequest> => ({
@@ -190,7 +190,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
         await comes(api, `api ${look}`, direct);
         return heard().includes(`stranger ${look} ${direct[0]}`);
       };
-      for (let look = 0; await passes(look); look += 1) assert.ok(look < 100, 'the policy does not hold');
+      for (let look = 0; await passes(look); look += 1) assert.ok(look < 100, 'the policy is not in force');
       for (const way of ways) {
         send(foreign, 'stranger second', way);
         await comes(api, 'api second', way);

@@ -41,7 +41,7 @@ export const networkRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/services/kubernetes/translate.test.ts',
-        'external addresses are served if the node allows them; one that cannot be served does not affect the others',
+        'external addresses are served if the node allows them; an address that cannot be served does not affect the others',
       ],
     ],
   },

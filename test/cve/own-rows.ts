@@ -65,7 +65,7 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/dns/name-table.test.ts',
-        'a name in two namespaces resolves to the one of the client’s namespace, else to the first; a name with a dot is never a pod’s',
+        'a name in two namespaces resolves to the client’s namespace, otherwise to the first; a name with a dot is never the name of a pod',
       ],
     ],
   },
@@ -206,11 +206,11 @@ export const ownRows: readonly Row[] = [
       ],
       [
         policyFiles,
-        'a file is read once it stops changing: for one that changes all the time the last valid version stays in force',
+        'a file is read once it stops changing: while it keeps changing, its last valid version stays in force',
       ],
       [
         policyFiles,
-        'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart',
+        'if the folder is missing, cannot be listed, or was replaced by an empty one, all policies stay in force, also after a restart',
       ],
       [
         policies,
@@ -228,7 +228,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         serviceFiles,
-        'if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart',
+        'if the folder is missing, cannot be listed, or was replaced by an empty one, all services stay in force, also after a restart',
       ],
     ],
   },
@@ -243,7 +243,7 @@ export const ownRows: readonly Row[] = [
       [policies, 'objects that the API accepts are understood'],
       [
         policies,
-        '2,000 policies in one dump are read, each as in a small file, and reported places refer to the dump',
+        '2,000 policies in one dump are read, each as in a small file, and reported positions refer to the dump',
       ],
     ],
   },
@@ -253,11 +253,11 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         claims,
-        'a cluster address wins over a load balancer address, and that over an external one, in any order',
+        'a cluster address wins over a load balancer address, and a load balancer address over an external address, in any order',
       ],
       [
         claims,
-        'a refused address blocks updates of neither the other ports nor the endpoints of its service',
+        'a refused address does not block updates of the other ports and the endpoints of its service',
       ],
     ],
   },
@@ -303,7 +303,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         'cni-plugins/services/ipvs/tables.test.ts',
-        'segments of a backend outside a connection are dropped; the backends are known when the tables are rebuilt',
+        'segments of a backend outside a connection are dropped; the backends stay known when the tables are rebuilt',
       ],
     ],
   },

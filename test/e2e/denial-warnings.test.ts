@@ -7,7 +7,7 @@ import { createContainer, execute, runContainer, runPod } from '../fixtures/pod.
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-const warning = 'the network denied what a pod sent or was sent';
+const warning = 'the network denied packets from or to a pod';
 /** The daemon reads the counters every 5 s (cni-plugins/engine/thread/upkeep.ts). */
 const untilTold = 11_000;
 

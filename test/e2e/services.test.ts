@@ -109,7 +109,7 @@ describe('the services command', () => {
     );
     assert.match(
       stderr,
-      /web\.yaml:12:13: other: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service shop\/web of command \[NETWORK_SERVICE_ADDRESS_TAKEN\]\n/u,
+      /web\.yaml:12:13: other: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service shop\/web \(source: command\) \[NETWORK_SERVICE_ADDRESS_TAKEN\]\n/u,
     );
     writeFileSync(join(folder, 'empty.yaml'), '');
     const empty = await service('apply', '-f', join(folder, 'empty.yaml'));

@@ -71,7 +71,7 @@ function compare({ enforcer }: Node, cluster: WholeCluster): void {
 
 const numRuns = Number(process.env['PORTCULLIS_RUNS'] ?? 300);
 
-test(`the rules of ${numRuns * 2} generated clusters are what both kinds of policies say, before and after changes`, () => {
+test(`the rules of ${numRuns * 2} generated clusters match both kinds of policies, before and after changes`, () => {
   fc.assert(
     fc.property(wholeClusters, wholeClusters, (first, second) => {
       const node = createNode();

@@ -109,7 +109,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
       assert.ok(Date.now() < end, 'the API server is watched again');
   });
 
-  test('a policy of the API holds in both families, and ends when it is removed', async () => {
+  test('a policy of the API applies in both families until it is removed', async () => {
     for (const pod of [web, client, other])
       api.put('pods', podObject(pod.request.pod.name, { app: pod.request.pod.name }, addressesOf(pod)));
     const policy = policyObject('to-web', from({ app: 'client' }));
@@ -123,7 +123,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await isCut(other);
   });
 
-  test('labels that a running pod gets and loses count at once', async () => {
+  test('label changes of a running pod take effect at once', async () => {
     api.put('pods', podObject('other', { app: 'client' }, addressesOf(other)));
     await reaches(other);
     api.put('pods', podObject('other', { app: 'other' }, addressesOf(other)));
@@ -162,7 +162,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await isCut(other);
   });
 
-  test('a named port of egress rules is that of each peer; a pod in the network of its node is its node', async () => {
+  test('a named port in egress rules means the port of each peer; a pod in the network of its node counts as the node', async () => {
     const policy = policyObject('egress', {
       podSelector: { matchLabels: { app: 'client' } },
       policyTypes: ['Egress'],
@@ -201,7 +201,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await reaches(client, other);
   });
 
-  test('a namespace counts by its labels once the API has named them', async () => {
+  test('the labels of a namespace take effect once the API has sent them', async () => {
     const policy = policyObject('by-namespace', {
       podSelector: { matchLabels: { app: 'other' } },
       ingress: [
@@ -231,7 +231,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await reaches(client, other);
   });
 
-  test('the Admin tier decides before NetworkPolicies, in order of priority, and Pass leaves it to them', async () => {
+  test('the Admin tier decides before NetworkPolicies, in order of priority, and Pass leaves the decision to them', async () => {
     api.put('namespaces', namespaceObject('default'));
     const everyone = [{ namespaces: {} }];
     const web80 = [{ tcp: { destinationPort: { number: 80 } } }];
@@ -311,7 +311,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await eventually(() => (size() > before ? true : undefined), 30_000);
   });
 
-  test('a rule about nodes holds for the own node too, and not for what the node begins', async () => {
+  test('a rule about nodes also applies to the own node, but not to connections that the node opens', async () => {
     const gateway = shell("ip -4 -o addr show scope global | grep -v ' lo ' | awk '{print $4}'")
       .split('\n')
       .map((one) => one.split('/')[0] ?? '')
@@ -337,7 +337,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await isCut(other);
   });
 
-  test('what was missed while nothing was watched arrives with the next list', async () => {
+  test('changes that were missed while the API was not watched arrive with the next list', async () => {
     await api.stop();
     const policy = policyObject('missed', { podSelector: {}, policyTypes: ['Ingress'] });
     api.put('networkpolicies', policy);
@@ -349,7 +349,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await reaches(client, other);
   });
 
-  test('a start without the API server has the stored policies and peers', async () => {
+  test('after a start without the API server, the stored policies and peers are in force', async () => {
     // Pods are stored every ten seconds.
     await new Promise((resolve) => setTimeout(resolve, 12_000));
     await engine.close({ removeAll: false });
@@ -375,7 +375,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await reaches(client, other);
   });
 
-  test('a node that may not list ClusterNetworkPolicies isolates its pods, and says which right is missing', async () => {
+  test('a node that may not list ClusterNetworkPolicies isolates its pods and reports the missing right', async () => {
     await engine.close({ removeAll: false });
     rmSync(`${fixture.databasePath}.cluster-policies`);
     api.forbid(true);

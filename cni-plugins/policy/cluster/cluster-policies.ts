@@ -25,7 +25,7 @@ export interface ClusterReport extends ClusterFigures {
 
 /** The policies of a cluster, which a Worker follows. */
 export interface ClusterPolicies {
-  /** What is in force of the cluster: the same object as long as it does not change. */
+  /** The policies of the cluster that are in force: the same object as long as they do not change. */
   current(): {
     readonly policies: readonly NetworkPolicy[];
     readonly cluster?: ClusterPolicySet;
@@ -34,9 +34,9 @@ export interface ClusterPolicies {
   pods(): PodDescriptions;
   /** Returns a new source of peers, in place of an earlier one. */
   peers(): PeerSource;
-  /** Reports that the kernel has everything that came until now. */
+  /** Reports that the kernel has everything that has arrived so far. */
   applied(): void;
-  /** @param act is called when something came */
+  /** @param act called when something arrived */
   onChange(act: () => void): void;
   report(): ClusterReport;
   close(): Promise<void>;
@@ -126,7 +126,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
       blame: {
         code: 'NETWORK_POLICIES_FAILED',
         kind: 'unavailable',
-        attempted: 'ask the thread that follows the NetworkPolicies of the cluster',
+        attempted: 'send a request to the thread that follows the NetworkPolicies of the cluster',
         on: placeOf(settings.place),
         fix: 'report this with the daemon log',
       },
@@ -135,7 +135,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
       onLost: (error) =>
         log.error(
           { why: reasonOf(error) },
-          'the thread that follows the NetworkPolicies of the cluster was lost; it is started again',
+          'the thread that follows the NetworkPolicies of the cluster failed and is being restarted',
         ),
     },
   );

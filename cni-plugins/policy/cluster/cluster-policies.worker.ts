@@ -175,7 +175,7 @@ await serveThread<ClusterOwner>(
   (call) => ({
     code: 'NETWORK_POLICIES_FAILED',
     kind: 'internal',
-    attempted: `serve the call ${call} of the cluster's policies`,
+    attempted: `serve the call ${call} of the thread that follows the NetworkPolicies of the cluster`,
     on: placeOf(settings.place),
     fix: 'report this with the daemon log',
   }),

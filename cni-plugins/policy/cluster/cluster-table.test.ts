@@ -24,7 +24,7 @@ const node = (name: string, podCIDR: string): object => ({
   spec: { podCIDR },
 });
 
-test('the labels of own pods that were stored before they were in force win over all pods, which are stored later', () => {
+test('stored labels of own pods take precedence over the list of all pods, which is stored later', () => {
   const table = createClusterTable('here');
   list(
     table,
@@ -66,7 +66,7 @@ test('a part is stored when its own list is complete, and own pods only when the
   assert.notEqual(table.saved('own')?.revision, before);
 });
 
-test('a pod is not a peer with the address of another node’s pod, before and after the nodes arrive', () => {
+test('a pod is no longer a peer with the address of another node’s pod once the nodes have arrived', () => {
   const group = groupDefinition('n', [{ pods: [] }]);
   const table = createClusterTable('here');
   table.want(group);
@@ -82,7 +82,7 @@ test('a pod is not a peer with the address of another node’s pod, before and a
   assert.deepEqual(table.figures().problems, []);
 });
 
-test('the stored version is that of the objects', () => {
+test('the stored version is the version of the stored objects', () => {
   const table = createClusterTable('here');
   list(table, 'policies');
   table.reached('networkpolicies', '41');

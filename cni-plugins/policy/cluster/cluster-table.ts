@@ -23,15 +23,15 @@ export interface ClusterTable {
   /** Empty as long as the cluster has no such resource. */
   readonly clusterPolicies: ListedCollection;
   readonly nodes: ListedCollection;
-  /** Everything of a collection until this version has come. */
+  /** Reports that all changes of a collection up to this version have arrived. */
   reached(collection: Versioned, version: string): void;
-  /** Forgets what the network's thread asked for, and takes what it knows now. */
+  /** Forgets the requests of the network's thread, and takes its current knowledge. */
   begin(state: OwnersState): void;
   want(definition: GroupDefinition): void;
   drop(key: string): void;
   putPod(id: string, pod: PeerPod | undefined, uid?: string): void;
   putNamespaces(namespaces: OwnersState['namespaces']): void;
-  /** Takes a stored state, before anything else has come. */
+  /** Takes a stored state, before anything else has arrived. */
   load(saved: Partial<SavedParts>): void;
   /**
    * Returns a part of the state to store, and its revision, which changes with it. Undefined: it is not known

@@ -4,11 +4,13 @@ import type { GroupChange, GroupDefinition, PeerIndex } from '../kubernetes/peer
 export interface FollowedGroups {
   want(definition: GroupDefinition): void;
   drop(key: string): void;
-  /** Takes the groups that are wanted, in place of all before. The next `take` has all groups whole. */
+  /**
+   * Takes the groups that are wanted, in place of all previous groups. The next `take` has all groups whole.
+   */
   begin(groups: readonly GroupDefinition[]): void;
   /** Follows groups before they are wanted. @returns groups that are not followed any more */
   foresee(next: ReadonlyMap<string, GroupDefinition>): readonly string[];
-  /** All nodes have come: groups with nodes have all of their members. */
+  /** Reports that all nodes have arrived: groups with nodes have all of their members. */
   nodesCame(): void;
   /** @param areNodesKnown until then, groups with nodes lack members */
   take(areNodesKnown: boolean): readonly GroupChange[];

@@ -162,10 +162,10 @@ if (inPrivateNetns(import.meta.filename, 500_000)) {
     return found;
   }
 
-  test(`the kernel's verdicts of ${rounds} generated clusters are what the specification says`, () =>
+  test(`the kernel's verdicts for ${rounds} generated clusters match the specification`, () =>
     verdictsAreRight(clusters));
 
-  test(`the kernel's verdicts of ${rounds} clusters with ClusterNetworkPolicies are what the API says`, () =>
+  test(`the kernel's verdicts for ${rounds} clusters with ClusterNetworkPolicies match the API documentation`, () =>
     verdictsAreRight(wholeClusters));
 
   async function verdictsAreRight(arbitrary: fc.Arbitrary<WholeCluster>): Promise<void> {

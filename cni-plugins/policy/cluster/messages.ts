@@ -20,7 +20,7 @@ export interface ClusterSettings extends PolicyCluster {
   readonly storedAt: string;
 }
 
-/** What changed in the cluster, as far as it matters for this node. */
+/** The changes in the cluster that matter for this node. */
 export interface ClusterChanges {
   /** The policies, namespaces and pods here replace all earlier ones. */
   readonly whole: boolean;

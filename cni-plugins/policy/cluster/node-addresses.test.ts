@@ -39,27 +39,27 @@ const admitted = (
 const a = node('a', ['10.1.0.0/24', 'fd00:1::/64'], ['192.0.2.1']);
 const b = node('b', ['10.1.1.0/24', 'fd00:2::/64'], ['192.0.2.2']);
 
-test('a pod has the addresses of the subnets of its own node alone', () => {
+test('a pod has only addresses in the subnets of its own node', () => {
   const nodes = open(a, b);
   assert.deepEqual(admitted(nodes, 'a', ['10.1.0.9', 'fd00:1::9']), ['10.1.0.9', 'fd00:1::9']);
   assert.deepEqual(admitted(nodes, 'b', ['10.1.0.9', 'fd00:2::9']), ['fd00:2::9']);
-  assert.deepEqual(admitted(nodes, 'b', ['203.0.113.7']), [], 'and none of outside');
-  assert.deepEqual(admitted(nodes, 'b', ['192.0.2.1', '192.0.2.2']), [], 'and none of a node');
+  assert.deepEqual(admitted(nodes, 'b', ['203.0.113.7']), [], 'no address outside the cluster');
+  assert.deepEqual(admitted(nodes, 'b', ['192.0.2.1', '192.0.2.2']), [], 'no address of a node');
 });
 
-test('a pod in the network of its node has the addresses of this node', () => {
+test('a pod in the network of its node has only the addresses of this node', () => {
   const nodes = open(a, b);
   assert.deepEqual(admitted(nodes, 'b', ['192.0.2.2'], true), ['192.0.2.2']);
   assert.deepEqual(admitted(nodes, 'b', ['192.0.2.1', '10.1.0.9'], true), []);
 });
 
-test('without subnets of nodes, such as with a CNI plugin of its own, every address counts that is no other node’s', () => {
+test('if a node has no subnets, as with some CNI plugins, every address counts that does not belong to another node', () => {
   const nodes = open(node('a', [], ['192.0.2.1']), b);
   assert.deepEqual(admitted(nodes, 'a', ['172.16.0.1', '10.1.1.5', '192.0.2.2']), ['172.16.0.1']);
   assert.deepEqual(admitted(open(), 'a', ['10.1.0.9']), ['10.1.0.9']);
 });
 
-test('a node that is created later takes no address of an older one, whatever it writes into its own object', () => {
+test('a newer node cannot take an address of an older node, whatever it writes into its own Node object', () => {
   const later = { created: '2026-02-01T00:00:00Z', uid: '0' };
   for (const claim of ['10.1.0.0/24', '10.1.0.128/25', '10.1.0.0/16']) {
     const nodes = open(node('thief', [claim], ['192.0.2.1'], later), a, b);

@@ -14,7 +14,7 @@ import type { ApiCluster, ApiPod } from './oracle.fixture.ts';
 export interface Node {
   readonly table: ClusterTable;
   readonly enforcer: Enforcer;
-  /** Brings what the table has to the rules, as the network's thread does. */
+  /** Passes the content of the table to the rules, as the network's thread does. */
   settle(): void;
 }
 

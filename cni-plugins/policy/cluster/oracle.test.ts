@@ -44,7 +44,7 @@ function compare({ enforcer }: Node, cluster: ApiCluster): void {
   }
 }
 
-test('the rules of 1,000 generated clusters are what the specification says, before and after changes', () => {
+test('the rules of 1,000 generated clusters match the specification, before and after changes', () => {
   fc.assert(
     fc.property(clusters, clusters, (first, second) => {
       const node = createNode();

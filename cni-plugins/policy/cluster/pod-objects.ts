@@ -32,7 +32,7 @@ export interface PodObjects {
 export interface PodObjectsOptions {
   readonly nodeName: string;
   readonly index: Pick<PeerIndex, 'putPod'>;
-  /** Called after a pod of this node changed; undefined: it is not there. */
+  /** Called after a pod of this node changed; undefined: the pod does not exist. */
   readonly onOwn: (before: ClusterPod | undefined, now: ClusterPod | undefined) => void;
 }
 
@@ -116,7 +116,7 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
       if (!areNodesOther) return;
       areNodesOther = false;
       addresses.settle();
-      // Any pod may have an address that its node may not report, or now may.
+      // The change may affect any pod: whether its node may report its address.
       for (const [key, pod] of pods)
         if (refused.has(key) || addresses.admitted(pod) !== pod) putAddresses(key, pod);
     },
@@ -135,4 +135,4 @@ const descriptionOf = (pod: ClusterPod | undefined): Pick<ClusterPod, 'labels' |
   pod === undefined ? undefined : { labels: pod.labels, namedPorts: pod.namedPorts };
 
 const foreignAddress = (key: string): string =>
-  `the pod ${key} reports an address that is not its node's: it is not a peer with this address; check spec.podCIDRs and status.addresses of the Node objects`;
+  `the pod ${key} reports an address that does not belong to its node, so rules about peers ignore this address; check spec.podCIDRs and status.addresses of the Node objects`;

@@ -28,7 +28,7 @@ export interface PolicyObjects {
 }
 
 /**
- * @param onSelection called when other pods may be selected, or by other peers
+ * @param onSelection called when the selected pods or peers may differ
  * @param onNamespace called after the labels of a namespace changed
  */
 export function createPolicyObjects(

@@ -29,7 +29,7 @@ function slowDisk() {
   return { disk, open };
 }
 
-test('a policy that the disk did not take is offered again without another change', async () => {
+test('a policy that could not be stored is stored later without another change', async () => {
   const { disk, open } = slowDisk();
   const state = openSavedState({
     settings: { storedAt: '/nowhere', place: {} },
@@ -44,7 +44,7 @@ test('a policy that the disk did not take is offered again without another chang
   assert.equal(disk.taken, 1);
 });
 
-test('a policy waits for the write before it', async () => {
+test('a policy waits for the previous write', async () => {
   const { disk, open } = slowDisk();
   const state = openSavedState({
     settings: { storedAt: '/nowhere', place: {} },
@@ -57,7 +57,7 @@ test('a policy waits for the write before it', async () => {
   assert.equal(disk.taken, 1, 'it is stored before it is in force');
 });
 
-test('policies, and the labels of own pods, are stored before other collections have come', async () => {
+test('policies and the labels of own pods are stored before other collections have arrived', async () => {
   const { disk, open } = slowDisk();
   disk.isBusy = false;
   const paths: string[] = [];

@@ -10,7 +10,9 @@ import type { SavedParts } from './saved-parts.ts';
  * about pods of this node is stored before it is in force, pods of other nodes now and then.
  */
 export interface SavedState {
-  /** Returns what is stored. A part is absent if it is not, is of another cluster, or is damaged. */
+  /**
+   * Returns what is stored. A part is absent if it is not stored, belongs to another cluster, or is damaged.
+   */
   last(): Partial<SavedParts>;
   /** Resolves when the policies are on disk, or after a moment: a full disk must not keep a policy away. */
   keepPolicies(table: Pick<ClusterTable, 'saved'>): Promise<void>;
@@ -53,7 +55,7 @@ export function openSavedState({
     ...{ policies: store('policies'), own: store('own') },
     ...{ nodes: store('nodes'), pods: store('pods') },
   };
-  /** Stamps of another process mean another state. */
+  /** Stamps of another process stand for another state. */
   const run = randomUUID();
   const written = { policies: -1, own: -1, nodes: -1, pods: -1 };
   let podsAt = -Infinity;
@@ -70,7 +72,7 @@ export function openSavedState({
     });
   };
   const areKept = (parts: readonly Part[]): boolean => parts.every((part) => stores[part].isKept());
-  /** A store takes nothing while it writes, so that it is asked again. */
+  /** A store accepts nothing while it writes, so the part is offered again. */
   const settled = async (parts: readonly Part[], table: Pick<ClusterTable, 'saved'>): Promise<void> => {
     const keepAll = (): void => {
       for (const part of parts) keep(part, table);

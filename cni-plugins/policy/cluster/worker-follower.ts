@@ -15,7 +15,7 @@ export function accessReader(
     if (!isWarned && isServiceAddress(access))
       log.warn(
         { server: access.server.host },
-        'the API server is asked through the address of a service: name the servers themselves as network.kubernetes.servers',
+        'the API server is reached through the address of a Service: set network.kubernetes.servers to the addresses of the servers themselves',
       );
     isWarned = true;
     return access;
@@ -81,7 +81,7 @@ export function createFollower({
       if (away.get(name)?.why !== why)
         log.warn(
           { watched: name, why, ...coded, listing },
-          'the API server is not watched; NetworkPolicies stay as they are, and it is asked again',
+          'the API server is not watched; NetworkPolicies stay as they are; retrying',
         );
       away.set(name, { why, ...(coded.fix !== undefined && { fix: coded.fix }) });
     },

@@ -21,7 +21,7 @@ const changes = (groups: readonly GroupChange[], more: Partial<ClusterChanges> =
 });
 const all = (...add: readonly string[]): GroupChange => ({ key: group.key, whole: true, add, remove: [] });
 
-test('a group that came in advance is there at once when it is wanted', () => {
+test('a group that was sent in advance is available at once when it is wanted', () => {
   const peers = createWorkerPeers(() => undefined);
   peers.take(changes([all('10.0.0.1')]));
   peers.take(changes([{ key: group.key, add: ['10.0.0.2'], remove: ['10.0.0.1'] }]));
@@ -29,7 +29,7 @@ test('a group that came in advance is there at once when it is wanted', () => {
   assert.deepEqual(peers.take(), [all('10.0.0.2')]);
 });
 
-test('a Worker that begins again takes back what came in advance before', () => {
+test('when the Worker begins again, groups that it sent in advance are discarded', () => {
   const peers = createWorkerPeers(() => undefined);
   peers.take(changes([all('10.0.0.1')]));
   peers.take(changes([], { whole: true }));

@@ -24,7 +24,7 @@ export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'
 
   const keep = ({ key, whole, add, remove }: GroupChange): void => {
     const members = whole === true ? new Set<string>() : ready.get(key);
-    // It was wanted before, and comes whole if it is wanted again.
+    // The group was wanted before, and is delivered as a whole if it is wanted again.
     if (members === undefined) return;
     for (const member of remove) members.delete(member);
     for (const member of add) members.add(member);
@@ -57,7 +57,7 @@ export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'
     },
     take(changes) {
       if (changes !== undefined) {
-        // What the Worker followed before is not followed any more: its members would never change.
+        // The Worker no longer follows these earlier groups: their members would never change.
         if (changes.whole) ready.clear();
         for (const key of changes.dropped) ready.delete(key);
         for (const change of changes.groups)

@@ -39,7 +39,7 @@ export function createDenialLog(log: { warn(fields: object, message: string): vo
             rule,
             packets: Number(denial.packets - before),
           },
-          'the network denied what a pod sent or was sent',
+          'the network denied packets from or to a pod',
         );
       }
       said = next;

@@ -18,12 +18,12 @@ test('a change that the kernel may not have applied is sent again', () => {
   const enforcer = createEnforcer();
   open(enforcer);
   assert.ok(enforcer.close('one').requests.length > 0);
-  assert.ok(enforcer.close('one').requests.length > 0, 'the kernel may have it still');
+  assert.ok(enforcer.close('one').requests.length > 0, 'the kernel may still have it');
   enforcer.settled();
   assert.deepEqual(enforcer.close('one').requests, []);
 });
 
-test('an abandoned change leaves what was open before', () => {
+test('after an abandoned change, links that were open before are still open', () => {
   const enforcer = createEnforcer();
   open(enforcer);
   const giveUp = enforcer.keep();
@@ -37,7 +37,7 @@ test('an abandoned change leaves what was open before', () => {
   );
 });
 
-test('no transaction leads a pod that has rules to a chain that it creates itself', () => {
+test('no transaction leads a pod with rules to a chain that the same transaction creates', () => {
   const grants = (count: number): OpenPod['rules'] => ({
     egress: Array.from({ length: count }, (_, at) => ({
       ...{ cidr: '10.9.0.7', protocol: 'tcp' as const },
@@ -67,7 +67,7 @@ test('no transaction leads a pod that has rules to a chain that it creates itsel
   assert.deepEqual([preparation, requests?.length], [[], 3], 'nothing is restricted before the link is open');
 });
 
-test('a pod that the API has no more keeps the labels that it had last, while it runs', () => {
+test('a pod that the API no longer has keeps its last labels while it runs', () => {
   const enforcer = createEnforcer();
   const pod: OpenPod = { ...podOf('one'), uid: 'u-1' };
   const namespaces = new Map();
@@ -79,14 +79,17 @@ test('a pod that the API has no more keeps the labels that it had last, while it
   enforcer.follow({ pods: new Map([['u-1', { labels: { quarantine: 'yes' }, namedPorts: [] }]]) });
   assert.ok(enforcer.rulesOf('one')?.policies.egress !== undefined);
   enforcer.follow({ pods: new Map() });
-  assert.ok(enforcer.rulesOf('one')?.policies.egress !== undefined, 'its containers may run for a while');
+  assert.ok(
+    enforcer.rulesOf('one')?.policies.egress !== undefined,
+    'its containers may still run for a while',
+  );
   enforcer.close('one');
   enforcer.follow({ pods: new Map() });
   enforcer.open(pod);
-  assert.equal(enforcer.rulesOf('one')?.policies.egress, undefined, 'nothing is kept of a pod that ended');
+  assert.equal(enforcer.rulesOf('one')?.policies.egress, undefined, 'nothing is stored for a pod that ended');
 });
 
-test('members that came while a change failed are in the next one', () => {
+test('members that arrived while a change failed are in the next change', () => {
   let waiting: GroupChange[] = [];
   let key = '';
   const enforcer = createEnforcer({
@@ -107,7 +110,7 @@ test('members that came while a change failed are in the next one', () => {
   assert.ok(requests.some(({ body }) => Buffer.from(body).includes(member)));
 });
 
-test('a rule that denies by a group denies everything until the members are known, and when they are not any more', () => {
+test('a rule that denies a group denies everything while the members of the group are not known', () => {
   let waiting: GroupChange[] = [];
   let key = '';
   const dropped: string[] = [];

@@ -21,7 +21,7 @@ import type { DenialCount } from './rule-counts.ts';
 export type { DenialCount, RuleRequests };
 
 /**
- * Tracks the open pods, their rules, and what the kernel was given of both. Returns requests, which the
+ * Tracks the open pods, their rules, and which of both the kernel was given. Returns requests, which the
  * caller sends.
  */
 export interface Enforcer {
@@ -219,7 +219,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
 }
 
 /**
- * Adds the last descriptions of open pods that the API has no more: a pod that was deleted by force still
+ * Adds the last descriptions of open pods that the API no longer has: a pod that was deleted by force still
  * runs, and policies for labels that it got after its start still hold.
  */
 function withLast(now: PodDescriptions, before: PodDescriptions, open: Iterable<OpenPod>): PodDescriptions {

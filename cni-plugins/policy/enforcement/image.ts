@@ -34,11 +34,11 @@ export interface ImageLink extends RuledLink {
 export type Image = ReadonlyMap<string, ImageLink>;
 
 /**
- * Requests of a change. `preparation` has what must be there before `requests`: a copy of tables that are
+ * Requests of a change. `preparation` has what must exist before `requests`: a copy of tables that are
  * replaced, or chains that nothing leads to yet, with their rules and sets. A packet that is judged while a
  * transaction is applied passes the rules from before it, but may find elements from after it. In a chain
- * that the same transaction creates it finds no rule, and an empty chain lets everything through. There is
- * no preparation when there are no such chains, or when nothing was denied before.
+ * that the same transaction creates it finds no rule, and an empty chain lets everything through. There is no
+ * preparation when there are no such chains, or when nothing was denied before.
  */
 export type RuleRequests = Replacement;
 

@@ -24,7 +24,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const sorted = (rules: readonly LinkRule[] | undefined): string[] | undefined =>
     rules?.map(({ cidr, protocol, ports }) => `${cidr} ${protocol} ${ports.low}-${ports.high}`).sort();
 
-  test('the class is read from the kernel, whatever was asked', async () => {
+  test('the class is read from the kernel, whatever was requested', async () => {
     const { id, state } = await attached('classes');
     assert.equal((await state()).lets, 'nothing');
     for (const [linkClass, lets] of [
@@ -46,7 +46,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(await engine.linkState('nobody'), undefined);
   });
 
-  test('rules of peers are read back as blocks, protocols and ports', async () => {
+  test('peer rules are read back as blocks, protocols and ports', async () => {
     const { id, state } = await attached('rules');
     const egress = [
       rule('10.0.0.0/8', 'tcp', 443),
@@ -72,7 +72,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['an emptied judgement', () => 'flush chain inet portcullis_rules judge'],
     ['another way out of the judgement', () => 'insert rule inet portcullis_rules judge accept'],
     [
-      'a link that is sent past it',
+      'a link that bypasses the judgement',
       (name: string) => `delete element bridge portcullis_rules ruled_senders { "${name}" }`,
     ],
     [
@@ -81,7 +81,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ],
     ['an emptied map', () => 'flush map inet portcullis_rules egress4'],
   ] as const)
-    test(`shows ${what}, and counts no rules`, async () => {
+    test(`${what} is reported as a problem, and no rules are returned`, async () => {
       const { id, state } = await attached('tampered');
       await engine.setClass(id, 'user', { egress: [rule('10.0.0.0/8', 'tcp', 443)] });
       const { hostInterface, egress } = await state();
@@ -96,7 +96,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(found.egress, undefined);
     });
 
-  test('shows a first chain that lets frames pass by', async () => {
+  test('a first chain that accepts all frames is reported as a problem', async () => {
     const { id, state } = await attached('passed-by');
     await engine.setClass(id, 'user');
     shell('nft insert rule bridge portcullis prerouting accept');

@@ -27,14 +27,15 @@ export function linkStateOf({ id, spec }: AttachmentRecord, kernel: Kernel): Lin
   const states = heldLinks(spec).map((link) => stateOf(link, kernel));
   const [first, ...others] = states;
   if (first === undefined)
-    return { id, hostInterface, lets: 'unknown', problems: ['our rules know none of its links'] };
+    return { id, hostInterface, lets: 'unknown', problems: ['the rules do not include any of its links'] };
   const differing = others.filter(
     (state) => JSON.stringify(boundOf(state)) !== JSON.stringify(boundOf(first)),
   );
   const problems = [
     ...states.flatMap((state) => state.problems),
     ...differing.map(
-      (state) => `what holds the link ${state.hostInterface} differs from what holds ${first.hostInterface}`,
+      (state) =>
+        `the restrictions of the link ${state.hostInterface} differ from those of the link ${first.hostInterface}`,
     ),
   ];
   return { ...first, id, lets: differing.length > 0 ? 'unknown' : first.lets, problems };
@@ -49,10 +50,10 @@ function stateOf(link: HeldLink, kernel: Kernel): OneState {
   const existing = kernel.link(hostInterface);
   const group = link.bridge === undefined ? linkGroups.routed : linkGroups.pod;
   const problems = [
-    ...(existing === undefined ? [`the link ${hostInterface} is gone`] : []),
+    ...(existing === undefined ? [`the link ${hostInterface} does not exist`] : []),
     ...(existing === undefined || existing.group === group
       ? []
-      : [`the link ${hostInterface} is not in the group by which the rules tell it`]),
+      : [`the link ${hostInterface} is not in the link group that the rules match`]),
     ...classTables(link).flatMap((table) => {
       const wanted = definitions[table.family].rules.map(([chain, ...expressions]) => ({
         chain,
@@ -73,7 +74,7 @@ function stateOf(link: HeldLink, kernel: Kernel): OneState {
 
 /**
  * Combines the tables. If one table lets through what another one denies, the pod gains nothing, but the
- * tables are not as they were made.
+ * tables were changed.
  */
 function letsOf(link: HeldLink, kernel: Kernel): LinkState['lets'] {
   const found = new Set(classTables(link).map((table) => letsBy(table, link.hostInterface, kernel)));
@@ -118,7 +119,7 @@ function rulesOf(
   append(problems, found);
   const granted = grantedRules(chain, tableIn(kernel));
   if (granted === undefined)
-    problems.push(`the chains of ${chain} have a rule that Portcullis does not make`);
+    problems.push(`the chains of ${chain} have a rule that Portcullis does not create`);
   return found.length > 0 ? undefined : granted;
 }
 
@@ -144,7 +145,7 @@ function linkUnknown(
   const set = direction === 'egress' ? 'ruled_senders' : 'ruled_receivers';
   return has(kernel, isRouted ? judgeTable : frameTable, set, interfaceKey(hostInterface))
     ? []
-    : [`the set ${set} lacks the link`];
+    : [`the set ${set} does not contain the link`];
 }
 
 /** Layers before the profile, and to which of them each may lead. No layer leads to an earlier one. */
@@ -181,7 +182,7 @@ function notLedTo(
         ...[frameTable, judgeTable].flatMap((table) =>
           has(kernel, table, `ruled${family}`, key)
             ? []
-            : [`the set ruled${family} of ${table.family} lacks an address`],
+            : [`the set ruled${family} of ${table.family} does not contain all addresses of the pod`],
         ),
       ];
     }),
@@ -207,7 +208,7 @@ function changedChains(
       .map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
     return want.join('\n') === found.join('\n')
       ? []
-      : [`the chain ${chain} of table ${table.family} ${table.name} is not as it was made`];
+      : [`the chain ${chain} of table ${table.family} ${table.name} was changed`];
   });
 }
 

@@ -10,7 +10,7 @@ const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
 /**
  * Returns the attachment as the rules know it; undefined while its class lets nothing through, or the rules
- * know none of its links.
+ * do not include any of its links.
  * @param macOf returns the MAC of a bridge as the kernel has it
  * @throws NETWORK_RULES_UNSUPPORTED
  */
@@ -47,9 +47,9 @@ function noGateway(id: string, network: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_RULES_UNSUPPORTED',
     kind: 'precondition',
-    attempted: 'set rules of peers for sandbox',
+    attempted: 'set peer rules for sandbox',
     on: id,
-    why: `the host is not a gateway of the network ${network}, and connections are judged where they pass the host`,
-    fix: 'set isGateway in its bridge configuration, or take the rules of peers out of the profile',
+    why: `the host is not a gateway of the network ${network}, and only connections that pass the host can be restricted`,
+    fix: 'set isGateway in the bridge configuration of the network, or remove the peer rules from the profile',
   });
 }

@@ -40,7 +40,7 @@ export function countsOf(image: Image, rules: readonly CountedRule[]): DenialCou
       for (const tier of tiers) {
         const steps = held[tier]?.[direction]?.steps.filter(({ action }) => action === 'deny') ?? [];
         if (steps.length === 0) continue;
-        // The rules of a tier are counted together: the counter of a rule does not name it.
+        // The rules of a tier are counted together, because the counter of a rule does not name the rule.
         const rule = [...new Set(steps.map(({ name }) => name))].join(', ').slice(0, longestRule);
         add(tier, rule);
         if (tier === 'admin') add('admin_host', rule);

@@ -34,7 +34,7 @@ export function allowanceOf(layer: 'policies' | 'profile', record: AttachmentRec
 /** See docs/profiles.md, "Peers". */
 function ofProfile({ direction, peer, protocol, port }: Seen): string {
   const spoken = protocol === 'icmp' ? 'icmp' : `${port}/${protocol}`;
-  return `in a profile of its containers (and the ceiling must hold it):\nnetwork:\n  ${direction}:\n    - { ${direction === 'egress' ? 'to' : 'from'}: ${JSON.stringify(formatIp(peer))}, ports: [${spoken}] }`;
+  return `in a profile of its containers (the ceiling must also allow it):\nnetwork:\n  ${direction}:\n    - { ${direction === 'egress' ? 'to' : 'from'}: ${JSON.stringify(formatIp(peer))}, ports: [${spoken}] }`;
 }
 
 /** Writes networking.k8s.io/v1. JSON within YAML keeps any label a string. */

@@ -34,7 +34,7 @@ export function judgeEnd(
   const pod = nameOf(record);
   const { direction } = seen;
   if (state === undefined) {
-    const why = `plugins made its links on ${record.spec.network}, and our rules do not know them: neither class nor rules hold there`;
+    const why = `plugins created its links on ${record.spec.network}, and the rules do not include these links: neither class nor rules apply to them`;
     return { steps: [{ pod, direction, rule: 'class', says: 'nothing', why }], problems: [] };
   }
   const problems = [...state.problems];
@@ -56,14 +56,14 @@ function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direc
     rule: `network.${record.class === 'deny' ? 'none' : record.class}`,
   };
   if (lets === 'unknown')
-    return { ...step, says: 'unknown', why: 'the tables that hold its class are not as they were made' };
+    return { ...step, says: 'unknown', why: 'the kernel tables that enforce its class were changed' };
   if (lets === 'own packets')
     return { ...step, says: 'allows', why: 'its class lets its own packets through' };
   if (record.class === 'deny')
     return {
       ...step,
       says: 'denies',
-      why: 'no container of the pod was started: its link is closed until then',
+      why: 'no container of the pod has been started, and its link is closed until then',
       allow: 'start a container of the pod',
     };
   if (record.class === 'none')
@@ -77,7 +77,7 @@ function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direc
   return {
     ...step,
     says: 'denies',
-    why: `its class is ${step.rule}, and the kernel's tables let nothing through`,
+    why: `its class is ${step.rule}, but the kernel's tables deny all packets`,
     allow: 'portcullis network gc',
   };
 }
@@ -123,7 +123,7 @@ function ofTier({ record }: JudgedEnd, seen: Seen, name: string, { steps, unread
 
 const words = {
   profile: {
-    rules: 'the rules of peers of its profiles',
+    rules: 'the peer rules of its profiles',
     unrestricted: 'no profile of its containers restricts',
   },
   policies: { rules: 'NetworkPolicies', unrestricted: 'no NetworkPolicy selects it for' },
@@ -141,12 +141,12 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: ComparedLayer, problems: str
   if (found === undefined && kernel === undefined)
     return { ...step, says: 'nothing', why: `${words[layer].unrestricted} ${direction}` };
   if (layer === 'policies' && seen.peerIsHost)
-    return { ...step, says: 'nothing', why: 'NetworkPolicies do not hold between a pod and its own node' };
+    return { ...step, says: 'nothing', why: 'NetworkPolicies do not apply between a pod and its own node' };
   const grant = found?.grants.find((each) => grants(each, seen));
   const passes = kernel === undefined ? grant !== undefined : kernel.some((rule) => lets(rule, seen));
   if (kernel === undefined || passes !== (grant !== undefined))
     problems.push(
-      `the kernel's rules of ${direction} are not what ${words[layer].rules} ask for; portcullis network gc recreates them`,
+      `the kernel's rules of ${direction} differ from ${words[layer].rules}; portcullis network gc recreates them`,
     );
   if (passes)
     return {
@@ -158,7 +158,7 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: ComparedLayer, problems: str
   const unreadable =
     found?.unreadable === undefined
       ? ''
-      : `; it is isolated, because these cannot be understood: ${found.unreadable.join(' · ')}`;
+      : `; the pod is isolated, because these objects cannot be understood: ${found.unreadable.join(' · ')}`;
   return {
     ...step,
     says: 'denies',

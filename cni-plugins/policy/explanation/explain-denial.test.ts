@@ -65,7 +65,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     return pod;
   };
 
-  test('classes, rules of profiles and NetworkPolicies of both ends are named as packets find them', async () => {
+  test('classes, peer rules and NetworkPolicies of both ends are named in the order in which packets meet them', async () => {
     const labels = { app: 'web', 'pod-template-hash': '5d4f' };
     const web = await attach('web', {
       pod: { name: 'web', namespace: 'shop', uid: 'w', labels },
@@ -159,7 +159,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
   });
 
-  test('where the kernel’s tables were changed, they decide, and the explanation says so', async () => {
+  test('if the kernel’s tables were changed, they decide, and the explanation says so', async () => {
     const web = await attach('changed');
     const client = await attach('changer');
     const four = addressOf(web);
@@ -176,10 +176,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     shell(`nft 'flush chain ${chain}; ${`add rule ${chain} counter drop; `.repeat(had)}'`);
     const changed = await engine.explain({ pod: 'changer', connection });
     assert.equal(changed.outcome, 'denied');
-    assert.match(changed.problems.join(), /are not what the rules of peers of its profiles ask for/u);
+    assert.match(changed.problems.join(), /differ from the peer rules of its profiles/u);
   });
 
-  test('denials of a pod are counted; an invalid question is refused by name', async () => {
+  test('denials of a pod are counted; an invalid question is refused with an error code', async () => {
     const pod = await attach('silent');
     await engine.setClass(pod.request.id, 'none');
     pod.run('busybox ping -c 2 -W 1 10.88.0.1');

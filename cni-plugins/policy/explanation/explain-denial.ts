@@ -163,7 +163,7 @@ function hostPortStep(
   { protocol, port }: AskedConnection,
   led: HostPort,
 ): ExplainedStep {
-  const why = `${port ?? ''}/${protocol} of the host (${formatIp(host)}) is ${nameOf(led.record)}: ${formatIp(led.address)}, port ${led.port}`;
+  const why = `${port ?? ''}/${protocol} of the host (${formatIp(host)}) leads to ${nameOf(led.record)}: ${formatIp(led.address)}, port ${led.port}`;
   return { pod: nameOf(record), direction: 'egress', rule: 'host port', says: 'nothing', why };
 }
 
@@ -218,8 +218,8 @@ function unknownPod(pod: string): PortcullisError {
     kind: 'not-found',
     attempted: 'explain the network of the pod',
     on: pod,
-    why: 'no pod of this node with a network has that name or id',
-    fix: "give NAMESPACE/NAME, NAME, or the beginning of the sandbox's id: portcullis pods",
+    why: 'no pod with a network on this node has this name or id',
+    fix: "use NAMESPACE/NAME, NAME, or the beginning of the sandbox's id, as portcullis pods shows them",
   });
 }
 
@@ -229,8 +229,8 @@ function ambiguousPod(pod: string, names: readonly string[]): PortcullisError {
     kind: 'invalid',
     attempted: 'explain the network of the pod',
     on: pod,
-    why: `it is several: ${names.join(', ')}`,
-    fix: "give NAMESPACE/NAME, or more of the sandbox's id",
+    why: `several pods match: ${names.join(', ')}`,
+    fix: "use NAMESPACE/NAME, or more characters of the sandbox's id",
   });
 }
 
@@ -238,9 +238,9 @@ function badPeer(peer: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_BAD_PEER',
     kind: 'invalid',
-    attempted: 'judge the connection with',
+    attempted: 'explain the connection with',
     on: peer,
     why,
-    fix: 'give an address of the other family, or another pod',
+    fix: 'use an address of the other family, or another pod',
   });
 }

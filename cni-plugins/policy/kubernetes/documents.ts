@@ -131,14 +131,14 @@ function addItems(found: FoundDocuments, document: Document, list: WrittenList):
     );
   if (!Array.isArray(list.items))
     return void found.problems.push(
-      problemAt(document, 'the List has no list of items', 'write items: [] where there are none'),
+      problemAt(document, 'the List has no list of items', 'write items: [] for an empty List'),
     );
   if (typeof list.metadata?.continue === 'string' && list.metadata.continue !== '')
     return void found.problems.push(
       problemAt(
         document,
         'the List is one page of several (metadata.continue)',
-        'get it whole, without a limit',
+        'fetch the whole List, without a limit',
       ),
     );
   list.items.forEach((item: unknown, index) => {
@@ -309,7 +309,7 @@ function addParts(found: FoundDocuments, text: string, file: string, line: numbe
   found.problems.push({
     position: { file, line, column: 1 },
     path: '',
-    message: `the document is larger than ${limits.part} bytes, and no List with items in the first column`,
+    message: `the document is larger than ${limits.part} bytes, and is not a List with items in the first column`,
     fix: 'write it as kubectl get -o yaml does, or as JSON',
   });
 }

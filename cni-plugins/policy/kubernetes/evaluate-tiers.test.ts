@@ -48,7 +48,7 @@ function evaluated(
 const actions = (tier: Tier | undefined): unknown =>
   tier?.steps.map(({ action, group, peers }) => [action, group !== undefined || peers !== undefined]);
 
-test('while the labels of a namespace are not known, what may select the pod denies and accepts nothing', () => {
+test('while the labels of a namespace are not known, a policy that may select the pod denies everything and accepts nothing', () => {
   const rules = [rule('accept'), rule('pass'), rule('deny')];
   const subject = { namespaces: inTeam };
   assert.deepEqual(actions(evaluated([policy(rules, { subject })], { labels: { team: 'a' } })), [

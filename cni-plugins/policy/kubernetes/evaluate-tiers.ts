@@ -142,8 +142,9 @@ export function selectsTiers(
 const unknownPeer = 'a namespace of its peers is not known';
 
 /**
- * Returns what a rule that passes denies after it: pods that it may be about, because their namespace is not
- * known yet. A later rule would otherwise accept what may be for the next tier to deny.
+ * Returns the matches that are added after a rule that passes. They deny pods that the rule may be about,
+ * because their namespace is not known yet. Otherwise a later rule would accept connections that the next
+ * tier may deny.
  */
 function guardsOf(
   rule: ClusterRule,

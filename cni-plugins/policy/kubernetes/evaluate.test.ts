@@ -302,7 +302,7 @@ const blockAt = (index: number): string =>
 const range = <T>(count: number, make: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => make(index));
 
-test('policies that would need more rules or blocks than a pod may have isolate it, and say so', () => {
+test('policies that would need more rules or blocks than a pod may have isolate the pod, and the reason is reported', () => {
   const cases: readonly (readonly [what: string, most: number, rules: (count: number) => PolicyRule[]])[] = [
     [
       'rules',
@@ -349,7 +349,7 @@ test('policies that would need more rules or blocks than a pod may have isolate 
   }
 });
 
-test('names of ports count though no container has them: each is looked for at every pod', () => {
+test('port names count towards the limit even if no container has them, because each is looked up at every pod', () => {
   const named = (count: number): PolicySet =>
     large([{ ports: range(count, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]);
   const [fits, beyond] = [mostGrants, mostGrants + 1].map(
@@ -359,7 +359,7 @@ test('names of ports count though no container has them: each is looked for at e
   assert.match(beyond?.[0] ?? '', /more than 4096 rules and ports/u);
 });
 
-test('2,000 policies of one rule hold for each of 110 pods of a namespace; of many pods each may have fewer', () => {
+test('2,000 policies with one rule apply to each of 110 pods of a namespace; with more pods, each pod may have fewer', () => {
   const policies = (count: number): PolicySet => {
     const [policy] = large([]).policies;
     assert.ok(policy !== undefined);

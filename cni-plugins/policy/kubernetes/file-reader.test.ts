@@ -15,7 +15,7 @@ import type { FileReading } from './join.ts';
 
 const failures: readonly (readonly [what: string, start: () => Worker])[] = [
   [
-    'it is not made',
+    'it cannot be created',
     () => {
       throw new Error('no thread is left');
     },
@@ -24,7 +24,7 @@ const failures: readonly (readonly [what: string, start: () => Worker])[] = [
 ];
 
 for (const [what, fail] of failures)
-  test(`a thread that cannot start (${what}) is a problem, and the file is read by the next one`, async () => {
+  test(`a thread that cannot start (${what}) is reported as a problem, and the next thread reads the file`, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-reader-'));
     const rejected: unknown[] = [];
     const onRejection = (why: unknown): void => void rejected.push(why);

@@ -120,7 +120,7 @@ test('for an emptied or invalid file the last valid version stays in force; the 
   await becomes(names, /^other$/u);
 });
 
-test('a file is read once it stops changing: for one that changes all the time the last valid version stays in force', async () => {
+test('a file is read once it stops changing: while it keeps changing, its last valid version stays in force', async () => {
   write('a.yaml', policy('a'));
   await open();
   const end = performance.now() + 1_500;
@@ -132,7 +132,7 @@ test('a file is read once it stops changing: for one that changes all the time t
   await becomes(names, /^b\d+$/u);
 });
 
-test('a file that is removed takes its policies with it, one that gets another name leaves no gap, one that leads nowhere stays', async () => {
+test('the policies of a removed file end, a renamed file leaves no gap, and the policies of a broken link stay', async () => {
   write('a.yaml', policy('a'));
   write('b.yaml', policy('b'));
   await open();
@@ -151,7 +151,7 @@ test('a file that is removed takes its policies with it, one that gets another n
   assert.equal(problems(), '');
 });
 
-test('if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart', async () => {
+test('if the folder is missing, cannot be listed, or was replaced by an empty one, all policies stay in force, also after a restart', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');
@@ -181,7 +181,7 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
   await isStored('none.yaml');
 });
 
-test('a file that is emptied or broken while no daemon runs keeps its last good version; a file that is removed then is removed', async () => {
+test('a file that is emptied or broken while no daemon runs keeps its last valid version; the policies of a file that is removed meanwhile end', async () => {
   write('a.yaml', policy('a'));
   write('b.yaml', policy('b'));
   await open();
@@ -195,7 +195,7 @@ test('a file that is emptied or broken while no daemon runs keeps its last good 
   await isStored('a.yaml');
 });
 
-test('at the first start files that cannot be read isolate every pod until they can; without a folder there are no policies', async () => {
+test('at the first start, files that cannot be read isolate every pod until they can be read; without a folder, there are no policies', async () => {
   write('a.yaml', policy('a'));
   write('b.yaml', 'null\n');
   await open();
@@ -215,7 +215,7 @@ test('at the first start files that cannot be read isolate every pod until they 
   assert.deepEqual([names(), problems()], ['', '']);
 });
 
-test('at the first start files that say nothing at all are problems and isolate no pod; one that is emptied later does', async () => {
+test('at the first start, empty files are problems and isolate no pod; an empty file that is added later isolates every pod', async () => {
   write('a.yaml', policy('a'));
   write('none.yaml', '# no policies here\n');
   write('zero.yaml', '');
@@ -243,7 +243,7 @@ test('at the first start files that say nothing at all are problems and isolate 
   await becomes(names, /^a$/u);
 });
 
-test('after a first start a file that is emptied keeps its last good version, through a restart too', async () => {
+test('after the first start, a file that is emptied keeps its last valid version, also after a restart', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');
@@ -253,7 +253,7 @@ test('after a first start a file that is emptied keeps its last good version, th
   await stays('a');
 });
 
-test('more files or bytes than are read are a problem that names the limit; the last policies stay, and a first start isolates', async () => {
+test('more files or bytes than the limit are a problem that names the limit; the last policies stay, and a first start isolates every pod', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');
@@ -325,7 +325,7 @@ test('a damaged stored set isolates every pod until the files are read', async (
   assert.equal(names(), '');
 });
 
-test('an object that cannot be understood is a problem, and its file holds', async () => {
+test('an object that cannot be understood is a problem, and the rest of its file applies', async () => {
   write('a.yaml', `${policy('a')}---\n${policy('b', ', ingres: []')}`);
   await open();
   assert.equal(names(), 'a b');
@@ -336,7 +336,7 @@ test('an object that cannot be understood is a problem, and its file holds', asy
   );
 });
 
-test('pipes, folders and files too large are reported, without a wait', async () => {
+test('pipes, folders and files that are too large are reported without a wait', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');

@@ -83,7 +83,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   let lost = '';
   if (stored === 'damaged') {
     unknown = 'NetworkPolicies that are lost';
-    lost = `${storedAt} is damaged: every pod is isolated until the files of ${folder} are read; remove it if there are to be no policies`;
+    lost = `${storedAt} is damaged: every pod is isolated until the files of ${folder} are read; if there should be no policies, remove this file`;
   } else if (stored?.folder === folder) {
     unknown = undefined;
     ({ identity } = stored);
@@ -123,7 +123,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
     if (problems.join('\n') !== toldProblems) {
       toldProblems = problems.join('\n');
       if (problems.length > 0)
-        log.error({ folder, problems }, 'NetworkPolicies are not in force as they are written');
+        log.error({ folder, problems }, 'some NetworkPolicies are not in force as they are written');
     }
     const now = JSON.stringify([next.policies, [...next.namespaces], isolated]);
     if (now !== reported) {

@@ -25,7 +25,7 @@ export function join(readings: readonly FileReading[]): {
     const before = policies.get(key);
     if (before === undefined || JSON.stringify(before) === JSON.stringify(policy)) policies.set(key, policy);
     else {
-      const why = `the NetworkPolicy ${key} is there twice, and the two differ; take one out`;
+      const why = `the NetworkPolicy ${key} occurs twice with different content; remove one of the two`;
       if (before.unreadable === undefined) policies.set(key, isolating(before, why));
       policies.set(`${key} ${policies.size}`, isolating(policy, why));
       problems.push(why);
@@ -38,7 +38,7 @@ export function join(readings: readonly FileReading[]): {
       namespaces.set(name, labels);
     else {
       problems.push(
-        `the namespace ${name} is there twice with other labels: no selector of labels selects it; take one out`,
+        `the namespace ${name} occurs twice with different labels: no label selector selects it; remove one of the two`,
       );
       namespaces.set(name, 'unknown');
     }

@@ -1,8 +1,8 @@
 /**
  * Limits of members of all groups together. Any user who writes NetworkPolicies in one namespace may choose
  * selectors that each select every pod of the cluster. A group beyond a limit has no members, so what it
- * would grant is denied, until it fits again. Beyond the limit of all, it is the largest group of the
- * namespace with the most members that has none: a namespace with fewer members loses nothing. Groups of
+ * would grant is denied, until it fits again. Beyond the limit of all groups, the largest group of the
+ * namespace with the most members loses its members: a namespace with fewer members loses nothing. Groups of
  * ClusterNetworkPolicies have a limit of their own, because only administrators write these.
  */
 export const memberLimits = { namespace: 262_144, all: 1_048_576, cluster: 1_048_576 } as const;
@@ -67,7 +67,7 @@ export function createMemberCounts<Group extends CountedGroup>(limits: MemberLim
   const pending = new Map<Group, Map<string, boolean>>();
   const fresh = new Set<Group>();
   const overfull = new Set<Group>();
-  /** Groups that became overfull, or are not any more, since the last call of `take`. */
+  /** Groups that became overfull, or are no longer overfull, since the last call of `take`. */
   const turned = new Set<Group>();
 
   const limitOf = ({ ofCluster }: Group): number => (ofCluster === true ? limits.cluster : limits.namespace);

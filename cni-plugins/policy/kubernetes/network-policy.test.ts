@@ -231,7 +231,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.deepEqual(last, expected);
     });
 
-  test('a file that is emptied or cannot be read changes nothing, and nor does a folder that is gone, before and after a restart', async () => {
+  test('a file that is emptied or cannot be read changes nothing, and neither does a missing folder, before and after a restart', async () => {
     put('');
     await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
     put(policy('deny', '{ podSelector: {} }'));
@@ -273,7 +273,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
   });
 
-  test('a policy that cannot be understood isolates the pods that it may select, is named, and the rest of its file holds', async () => {
+  test('a policy that cannot be understood isolates the pods that it may select and is reported, and the rest of its file applies', async () => {
     put('');
     await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
     const bad = policy(
@@ -330,7 +330,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => reaches('client', 'db', 80) || undefined, 20_000);
   });
 
-  test('a profile and a policy must both grant', async () => {
+  test('a profile and a policy must both grant a connection', async () => {
     put('');
     await eventually(() => reaches('client', 'db', 81) || undefined, 20_000);
     const rules = {

@@ -12,7 +12,7 @@ const everyPod = [{ namespaces: [] }];
 const open = (more: Partial<Parameters<typeof createPeerIndex>[0]> = {}): PeerIndex =>
   createPeerIndex({ absentIsBare: false, ...more });
 
-test('a group comes whole first, and then one change at a time; a change that is undone is none', () => {
+test('a group is delivered as a whole first, and then one change at a time; a change that is undone is not delivered', () => {
   const index = open();
   index.putPod('a', pod('n', '10.0.0.1'));
   const group = groupDefinition('n', everyPod);
@@ -59,7 +59,7 @@ test('a group beyond the limit of its namespace has no members and is reported; 
   assert.deepEqual([sizes.get(greedy.key), sizes.get(small.key), sizes.get(other.key)], [0, 4, 4]);
   assert.equal(index.size().members, 8);
   const [problem, ...more] = index.problems();
-  assert.match(problem ?? '', /namespace greedy choose more pods/u);
+  assert.match(problem ?? '', /namespace greedy select more pods/u);
   assert.deepEqual(more, []);
 });
 
@@ -87,7 +87,7 @@ test('a pod that comes and goes at the limit does not fill a group each time', (
   assert.equal(index.take()[0]?.add.length, 9);
 });
 
-test('a group of ClusterNetworkPolicies has a limit of its own, no pods of nodes’ networks, and nodes', () => {
+test('a group of ClusterNetworkPolicies has its own limit, and may have nodes, but no pods in the network of a node', () => {
   const index = open({ limits: { namespace: 5, all: 5, cluster: 8 } });
   const group = clusterGroup([{ namespaces: [] }, { nodes: [{ key: 'a', operator: 'Exists', values: [] }] }]);
   index.addGroup(group);
@@ -102,7 +102,7 @@ test('a group of ClusterNetworkPolicies has a limit of its own, no pods of nodes
   assert.deepEqual([overfull?.remove.length, overfull?.lacking], [8, true]);
 });
 
-test('namespaces that fill the limit of all take no member of a smaller one', () => {
+test('namespaces that fill the total limit take no members from a smaller namespace', () => {
   const index = open({ limits: { namespace: 40, all: 100, cluster: 1000 } });
   const greedy = ['g1', 'g2', 'g3'].map((name) => groupDefinition(name, everyPod));
   const small = groupDefinition('small', [{ pods: [] }]);
@@ -113,10 +113,14 @@ test('namespaces that fill the limit of all take no member of a smaller one', ()
   for (let at = 0; at < 4; at++) index.putPod(`s${at}`, pod('small', addressOf(at)));
   const sizes = new Map(index.take().map(({ key, add }) => [key, add.length]));
   assert.equal(sizes.get(small.key), 4);
-  assert.equal(greedy.filter(({ key }) => sizes.get(key) === 0).length, 1, 'one of the largest has none');
+  assert.equal(
+    greedy.filter(({ key }) => sizes.get(key) === 0).length,
+    1,
+    'one of the largest namespaces has no members',
+  );
 });
 
-test('the labels of a namespace count when they are known, and never by their absence before', () => {
+test('labels of a namespace take effect when they are known; until then, none of them counts as absent', () => {
   const index = open();
   const group = groupDefinition('n', [
     { namespaces: [{ key: 'team', operator: 'DoesNotExist', values: [] }] },

@@ -55,7 +55,7 @@ export interface GroupDefinition {
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
   /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are not members. */
   readonly ofCluster?: true;
-  /** Pods that labels of their namespace might choose are members while these are not known. */
+  /** While the labels of a namespace are not known, pods that these labels might choose are members. */
   readonly orMight?: true;
 }
 
@@ -217,8 +217,8 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
 
 const problemOf = ({ namespace = '*', ofCluster }: GroupDefinition): string =>
   ofCluster === true
-    ? 'selectors of ClusterNetworkPolicies choose more pods than a node follows: rules with them accept nothing, or deny everything; select fewer'
-    : `selectors of NetworkPolicies of the namespace ${namespace} choose more pods than a node follows: they select none; select fewer`;
+    ? 'selectors of ClusterNetworkPolicies select more pods than a node can follow: rules with these selectors accept nothing, or deny everything; select fewer pods'
+    : `selectors of NetworkPolicies of the namespace ${namespace} select more pods than a node can follow: these selectors select no pods; select fewer pods`;
 
 const isNarrow = ({ peers }: GroupDefinition): boolean =>
   peers?.every((peer) => !('cidr' in peer) && !('nodes' in peer) && peer.namespaces === undefined) === true;

@@ -82,8 +82,8 @@ export function selectorOf(
     if (needs !== values.length > 0)
       report(
         [...path, 'matchExpressions', index],
-        `${operator} takes ${needs ? 'at least one value' : 'no values'}`,
-        needs ? 'give values' : 'take values out',
+        `${operator} must have ${needs ? 'at least one value' : 'no values'}`,
+        needs ? 'add values' : 'remove the values',
       );
   });
   return [
@@ -116,7 +116,7 @@ function peerOf(
       }),
     };
   if (podSelector !== undefined || namespaceSelector !== undefined) {
-    report(path, 'a peer is either an ipBlock or selectors', 'make them two peers');
+    report(path, 'a peer must have either an ipBlock or selectors', 'split it into two peers');
     return undefined;
   }
   const { cidr, except = [] } = ipBlock;
@@ -150,19 +150,23 @@ function portOf(
 ): PolicyPort {
   const spoken = { protocol: protocol.toLowerCase() as PolicyPort['protocol'] };
   if (endPort !== undefined && typeof port !== 'number')
-    report([...path, 'endPort'], 'endPort needs a port that is a number', 'give one');
+    report([...path, 'endPort'], 'endPort needs a port that is a number', 'add such a port');
   if (port === undefined) return spoken;
   if (typeof port === 'string') {
     // IANA_SVC_NAME, as the API requires.
     if (!/[a-z]/u.test(port) || port.includes('--'))
       report(
         [...path, 'port'],
-        `${JSON.stringify(port)} is not a name of a port`,
+        `${JSON.stringify(port)} is not a port name`,
         'write a number without quotes',
       );
     return { ...spoken, port };
   }
   if (endPort !== undefined && endPort < port)
-    report([...path, 'endPort'], `${endPort} is lower than port ${port}`, 'write the higher one');
+    report(
+      [...path, 'endPort'],
+      `${endPort} is lower than port ${port}`,
+      'write an endPort that is not lower',
+    );
   return { ...spoken, port: { low: port, high: endPort ?? port } };
 }

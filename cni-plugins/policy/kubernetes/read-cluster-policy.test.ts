@@ -18,7 +18,7 @@ const ruleOf = (
   return { rules: read.policy.egress, problem: read.problem };
 };
 
-test('a policy of everything that the API has is read as it is written', () => {
+test('a policy with every field of the API is read as it is written', () => {
   const read = readClusterPolicy(
     object({
       ingress: [
@@ -118,7 +118,7 @@ test('domain names are reported: they are not supported, and accept nothing', ()
   assert.match(problem ?? '', /domain names, which are not supported/u);
 });
 
-test('networks and nodes are peers of egress alone', () => {
+test('networks and nodes are peers only in egress rules', () => {
   for (const peer of [{ networks: ['10.0.0.0/8'] }, { nodes: {} }, { domainNames: ['a.example'] }]) {
     const read = readClusterPolicy(object({ ingress: [{ action: 'Deny', from: [peer] }] }));
     assert.deepEqual(
@@ -128,7 +128,7 @@ test('networks and nodes are peers of egress alone', () => {
   }
 });
 
-test('a subject, a tier or a list that is not understood selects every pod, is Admin, or denies', () => {
+test('a subject that is not understood selects every pod, such a tier counts as Admin, and such a list denies everything', () => {
   const of = (spec: object): ReturnType<typeof readClusterPolicy> => readClusterPolicy(object(spec));
   for (const subject of [undefined, {}, { services: {} }, { namespaces: {}, pods: {} }])
     assert.deepEqual(of({ subject })?.policy.subject, { namespaces: [] });
@@ -150,7 +150,7 @@ test('a subject, a tier or a list that is not understood selects every pod, is A
   for (const value of [undefined, 7, {}, { metadata: {} }]) assert.equal(readClusterPolicy(value), undefined);
 });
 
-test('a policy whose place or subject is not understood accepts nothing, and passes nothing', () => {
+test('a policy whose tier, priority or subject is not understood accepts nothing and passes nothing', () => {
   const to = [{ networks: ['10.0.0.0/8'] }];
   const egress = ['Accept', 'Deny', 'Pass'].map((action) => ({ action, to }));
   for (const spec of [{ subject: { services: {} } }, { tier: 'Other' }, { priority: 1001 }])

@@ -45,7 +45,10 @@ export function readClusterPolicy(object: unknown): ReadClusterPolicy | undefine
   if (!isPriority) report('spec.priority', `it is not a number from 0 to ${mostPriority}`);
   const [unknown] = Object.keys(others);
   if (unknown !== undefined)
-    report(`spec.${unknown.slice(0, 60)}`, 'the field is not known, and no rule is understood with it');
+    report(
+      `spec.${unknown.slice(0, 60)}`,
+      'the field is not known, so no rule of the policy can be understood',
+    );
   const selected = subjectOf(subject, report);
   const isPlaced = problems.length === 0;
   const read = (value: unknown, direction: 'ingress' | 'egress'): readonly ClusterRule[] => {
@@ -56,7 +59,7 @@ export function readClusterPolicy(object: unknown): ReadClusterPolicy | undefine
   const policy = {
     name,
     tier: tier === 'Baseline' ? ('baseline' as const) : ('admin' as const),
-    // What cannot be ordered comes last, where it overrides nothing.
+    // A policy without a valid priority comes last, where it overrides nothing.
     priority: isPriority ? (priority as number) : mostPriority,
     subject: selected,
     ingress: read(ingress, 'ingress'),
@@ -102,7 +105,7 @@ function subjectOf(value: unknown, report: Report): ClusterSubject {
   const field = onlyField(value);
   const subject = field && readPods(field);
   if (subject !== undefined) return subject;
-  report('spec.subject', 'it is not understood, and every pod counts as selected');
+  report('spec.subject', 'it is not understood, so every pod counts as selected');
   return { namespaces: [] };
 }
 
@@ -111,7 +114,7 @@ function rulesOf(value: unknown, direction: 'ingress' | 'egress', report: Report
   const rules = listOf(value);
   if (Array.isArray(value) && rules.length <= mostEntries)
     return rules.flatMap((rule, index) => ruleOf(rule, direction, index, report));
-  report(`spec.${direction}`, `it is not a list of at most ${mostEntries} rules, and everything is denied`);
+  report(`spec.${direction}`, `it is not a list of at most ${mostEntries} rules, so everything is denied`);
   return [{ action: 'deny', name: `${direction} that is not understood` }];
 }
 
@@ -136,26 +139,26 @@ function ruleOf(
   const action = actions[textOf(rule['action'])];
   const refused: string[] = [];
   const refuse = (why: string): void => void refused.push(why);
-  if (action === undefined) refuse('its action is none of Accept, Deny and Pass');
+  if (action === undefined) refuse('its action is not Accept, Deny or Pass');
   const unknown = Object.keys(rule).find((key) => key !== side && !knownFields.includes(key));
   if (unknown !== undefined) refuse(`it has the field ${unknown.slice(0, 60)}, which is not known`);
   const peers = peersOf(rule[side], direction, action, refuse);
   const ports = rule['protocols'] === undefined ? undefined : portsOf(rule['protocols'], refuse);
   const namesPorts = ports?.some((port) => 'named' in port) === true;
   if (namesPorts && peers?.some((peer) => 'cidr' in peer || 'nodes' in peer) === true)
-    refuse('it names a port of nodes or networks, which have none');
+    refuse('it uses a named port for nodes or networks, which have no named ports');
   const [why] = refused;
   if (why === undefined && action !== undefined)
     return [{ action, name, ...(peers !== undefined && { peers }), ...(ports !== undefined && { ports }) }];
-  report(at, `${why ?? ''}, and ${action === 'accept' ? 'it accepts nothing' : 'everything is denied'}`);
+  report(at, `${why ?? ''}, so ${action === 'accept' ? 'it accepts nothing' : 'everything is denied'}`);
   return closed({ action: action ?? 'deny', name });
 }
 
-/** Returns what a rule is that cannot be understood. */
+/** Returns the rule that applies in place of a rule that cannot be understood. */
 const closed = ({ action, name }: ClusterRule): ClusterRule[] =>
   action === 'accept' ? [] : [{ action: 'deny', name: `${name} (not understood)` }];
 
-/** Returns what a rule is whose policy may be for other pods, or come in another place. */
+/** Returns the rule that applies if the policy may be for other pods, or come in another place. */
 const denying = (rule: ClusterRule): ClusterRule[] =>
   rule.action === 'accept' ? [] : [{ ...rule, action: 'deny' }];
 
@@ -167,7 +170,7 @@ function peersOf(
 ): readonly Peer[] | undefined {
   const peers = listOf(value);
   if (peers.length === 0 || peers.length > mostEntries) {
-    refuse(`it has not 1 to ${mostEntries} peers`);
+    refuse(`it does not have 1 to ${mostEntries} peers`);
     return undefined;
   }
   return peers.flatMap((peer): readonly Peer[] => {
@@ -185,7 +188,7 @@ function peersOf(
         return blocks.map(({ text }) => ({ cidr: text, except: [] }));
     }
     if (direction === 'egress' && name === 'domainNames' && action === 'accept') {
-      refuse('it names domain names, which are not supported');
+      refuse('it has domain names, which are not supported');
       return [];
     }
     refuse('it has a peer that is not understood');
@@ -196,7 +199,7 @@ function peersOf(
 function portsOf(value: unknown, refuse: (why: string) => void): readonly ClusterPort[] {
   const protocols = listOf(value);
   if (protocols.length === 0 || protocols.length > mostEntries) {
-    refuse(`it has not 1 to ${mostEntries} protocols`);
+    refuse(`it does not have 1 to ${mostEntries} protocols`);
     return [];
   }
   return protocols.flatMap((one): readonly ClusterPort[] => {

@@ -19,7 +19,7 @@ const unreadable = (text: string): string => {
   return result.unreadable.join('\n');
 };
 
-test('policyTypes: ingress always, egress where there are rules of it; those given count', () => {
+test('the default policyTypes are Ingress, and Egress if there are egress rules; given policyTypes take precedence', () => {
   const rows: readonly (readonly [spec: string, ingress: number | undefined, egress: number | undefined])[] =
     [
       ['{ podSelector: {} }', 0, undefined],
@@ -188,7 +188,7 @@ test('objects that the API accepts are understood', () => {
   spec(`{ podSelector: { matchLabels: { a: ${'x'.repeat(300)} } } }`);
 });
 
-test('an object of the API with all that the API adds is understood', () => {
+test('an object with all fields that the API adds is understood', () => {
   const { policies, problems, namespaces } = whole(
     JSON.stringify({
       kind: 'NetworkPolicyList',
@@ -246,8 +246,8 @@ test('an invalid object is reported with its place and isolates the pods that it
     [`${selected}ingress: [{ ports: [{ port: http, endPort: 3 }] }] }`, /endPort needs/u],
     [`${selected}ingress: [{ ports: [{ endPort: 3 }] }] }`, /endPort needs/u],
     [`${selected}ingress: [{ ports: [{ port: 90, endPort: 80 }] }] }`, /lower than port 90/u],
-    [`${selected}ingress: [{ ports: [{ port: "80" }] }] }`, /not a name of a port/u],
-    [`${selected}ingress: [{ ports: [{ port: a--b }] }] }`, /not a name of a port/u],
+    [`${selected}ingress: [{ ports: [{ port: "80" }] }] }`, /not a port name/u],
+    [`${selected}ingress: [{ ports: [{ port: a--b }] }] }`, /not a port name/u],
     [`${selected}ingress: [{ ports: [{ port: 0 }] }] }`, /spec\.ingress/u],
     [`${selected}ingress: [{ ports: [{ port: 65536 }] }] }`, /spec\.ingress/u],
     [`${selected}ingress: [{ ports: [{ protocol: ICMP }] }] }`, /spec\.ingress/u],
@@ -300,12 +300,12 @@ test('an unreadable part of an object selects all; readable policyTypes limit it
   );
 });
 
-test('objects that are there twice: the same once, others isolate; labels of a namespace that differ are not known', () => {
+test('an object that occurs twice counts once if both are equal, and isolates otherwise; labels of a namespace that differ are not known', () => {
   const [one, same, other] = [whole(policy('{}')), whole(policy('{}')), whole(policy('{ ingress: [{}] }'))];
   assert.deepEqual(join([one, same]).problems, []);
   assert.equal(join([one, same]).set.policies.length, 1);
   const differing = join([one, other]);
-  assert.match(differing.problems.join(), /shop\/a is there twice/u);
+  assert.match(differing.problems.join(), /shop\/a occurs twice/u);
   assert.ok(
     differing.set.policies.every(
       ({ unreadable: why, ingress }) => why !== undefined && ingress?.length === 0,
@@ -321,7 +321,7 @@ test('objects that are there twice: the same once, others isolate; labels of a n
   assert.deepEqual([labels.get('shop'), problems.length], ['unknown', 1]);
 });
 
-test('several files are one set; one that cannot be read is not a set, and its place is reported', () => {
+test('several files form one set; with a file that cannot be read there is no set, and the position is reported', () => {
   const sources = [policy('{}'), policy('{}', 'b')].map((text, index) => ({ file: `${index}.yaml`, text }));
   const found = readSet(sources);
   assert.ok('set' in found);
@@ -364,7 +364,7 @@ const dump = (count: number, form: 'yaml' | 'json'): string => {
   return `apiVersion: v1\nitems:\n${yaml}kind: List\nmetadata:\n  resourceVersion: ""\n`;
 };
 
-test('2,000 policies in one dump are read, each as in a small file, and reported places refer to the dump', () => {
+test('2,000 policies in one dump are read, each as in a small file, and reported positions refer to the dump', () => {
   const small = whole(dump(20, 'yaml'));
   for (const form of ['yaml', 'json'] as const) {
     const text = dump(2000, form);

@@ -57,7 +57,7 @@ export function readFile(source: SourceText): FileResult {
     else policies.push(policyOf(document, name, problems));
   }
   if (policies.length + namespaces.length > limits.objects)
-    unread.push(problemIn(source.file, `the file holds more than ${limits.objects} objects`, 'split it'));
+    unread.push(problemIn(source.file, `the file contains more than ${limits.objects} objects`, 'split it'));
   if (unread.length > 0)
     return {
       unreadable: formatProblems(unread.slice(0, mostProblems)).split('\n'),

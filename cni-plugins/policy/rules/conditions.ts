@@ -34,7 +34,7 @@ const protocolNumbers = {
 } as const;
 const [r0] = [register(0)];
 
-/** A packet is judged by its connection, or by itself where it has none. */
+/** A packet is judged by its connection, or by itself if it has none. */
 export type JudgedBy = 'connection' | 'packet';
 
 const families = [4, 6] as const;

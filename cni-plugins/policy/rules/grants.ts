@@ -90,7 +90,7 @@ function badRule(on: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_BAD_RULE',
     kind: 'invalid',
-    attempted: 'read the rule of peers',
+    attempted: 'read the peer rule',
     on,
     why,
     fix: 'write it as a block, a protocol and ports: 10.0.0.0/8, tcp, 5432 to 5432',

@@ -29,13 +29,13 @@ export interface TierStep extends Grant {
 /** Rules that are tried in turn. What none of them matches goes on to the next tier. */
 export interface Tier {
   readonly steps: readonly TierStep[];
-  /** What of the objects is not in force as they are written. */
+  /** Parts of the objects that are not in force as they are written. */
   readonly unreadable?: readonly string[];
 }
 
 /**
  * Rules of a pod. In each direction the profile must grant, and the tiers must accept: `admin`, then
- * `policies` if they are there, otherwise `baseline`. An absent one restricts nothing.
+ * `policies` if there are any, otherwise `baseline`. An absent tier restricts nothing.
  */
 export interface PodRules {
   /** Rules of the profiles of the pod's containers. They apply to every peer. */

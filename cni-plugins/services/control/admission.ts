@@ -65,7 +65,7 @@ function examine(
     const refuse = (code: string, field: string, why: string): number =>
       refused.push({ name: service.name, code, field, why });
     if (names.has(service.name)) {
-      refuse('NETWORK_SERVICE_EXISTS', 'name', `${service.name} is there twice`);
+      refuse('NETWORK_SERVICE_EXISTS', 'name', `${service.name} occurs twice`);
       continue;
     }
     names.add(service.name);
@@ -73,7 +73,7 @@ function examine(
       refuse(
         'NETWORK_SERVICE_EXISTS',
         'name',
-        `a service of that name is there already, by ${before.source}`,
+        `a service with this name already exists (source: ${before.source})`,
       );
       continue;
     }
@@ -160,8 +160,10 @@ function refusedFor(
   { sourceOf }: Pick<HeldServices, 'sourceOf'>,
 ): RefusedService | undefined {
   if (first === undefined) return undefined;
-  const holder = first.other ?? `the service ${first.holder} of ${sourceOf(first.holder ?? '') ?? source}`;
-  const more = others.length === 0 ? '' : `, and so are ${others.length} more of its addresses and ports`;
+  const holder =
+    first.other ?? `the service ${first.holder} (source: ${sourceOf(first.holder ?? '') ?? source})`;
+  const more =
+    others.length === 0 ? '' : `; others also hold ${others.length} more of its addresses and ports`;
   return {
     name,
     code: 'NETWORK_SERVICE_ADDRESS_TAKEN',

@@ -88,7 +88,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     // It may be dead already when it gets the signal to continue.
     child.stdin.on('error', () => undefined);
     let rest = '';
-    let waits = 'it has not begun';
+    let waits = 'the process has not begun';
     let isSettled: (list: ServiceList) => void = () => undefined;
     const settled = new Promise<ServiceList>((resolve) => (isSettled = resolve));
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -114,7 +114,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       late.abort();
       assert.ok(
         typeof found === 'object' && 'services' in found,
-        `it did not come to rest: ${JSON.stringify(found)}, ${waits}`,
+        `the state did not settle: ${JSON.stringify(found)}, ${waits}`,
       );
       startMs = performance.now() - begun;
       await look(found);
@@ -125,14 +125,14 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     }
     child.kill('SIGKILL');
     await ended;
-    assert.equal(child.signalCode, 'SIGKILL', 'it failed by itself');
+    assert.equal(child.signalCode, 'SIGKILL', 'the process failed before it was killed');
     underWay += [...reported.values()].filter(({ begun: one }) => one !== undefined).length;
     if (count % 10 === 0)
-      process.stdout.write(`# ${count} kills: ${acts} acts, ${underWay} under way at the kills\n`);
+      process.stdout.write(`# ${count} kills: ${acts} acts, ${underWay} in progress at a kill\n`);
   }
   assert.ok(acts > 0, 'nothing was done');
-  if (kills >= 20) assert.ok(underWay > 0, 'no kill met a change under way');
-  process.stdout.write(`# seed ${seed}: ${kills} kills, ${acts} acts, ${underWay} under way at the kills\n`);
+  if (kills >= 20) assert.ok(underWay > 0, 'no kill happened during a change');
+  process.stdout.write(`# seed ${seed}: ${kills} kills, ${acts} acts, ${underWay} in progress at a kill\n`);
 
   const last = await startServices(
     { databasePath, balancer: kinds[0] ?? 'nftables' },
@@ -161,7 +161,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     for (const kind of kinds) {
       const expected =
         kind === balancer ? [...existing.keys()].map((name) => `10.96.2.${name.slice(1)}`).toSorted() : [];
-      assert.deepEqual(inKernel[kind](), expected, `a stale rule of ${kind}, or one too few`);
+      assert.deepEqual(inKernel[kind](), expected, `a stale or missing rule of ${kind}`);
       if (kind !== balancer) assert.doesNotMatch(shell(whatStands), remains[kind]);
     }
     for (const [number, { stands: exists, begun }] of reported) {

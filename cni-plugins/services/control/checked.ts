@@ -23,7 +23,7 @@ export function checked(source: string, service: Service): Service | RefusedServ
     why,
   });
   if (service.name.length > 253 || !name.test(service.name))
-    return wrong('name', 'it is not a name of a service');
+    return wrong('name', 'it is not a valid service name');
   for (const field of ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const)
     for (const [index, text] of (service[field] ?? []).entries()) {
       const why = wrongAddress(text, 'virtual');
@@ -33,7 +33,7 @@ export function checked(source: string, service: Service): Service | RefusedServ
     if (canonicalRange(text) === undefined)
       return wrong(`loadBalancerSourceRanges.${index}`, `${JSON.stringify(text)} is not a prefix`);
   const { ports, backends } = service;
-  if (ports.length === 0) return wrong('ports', 'it has no port');
+  if (ports.length === 0) return wrong('ports', 'the service has no port');
   const seen = new Set<string>();
   for (const [index, port] of ports.entries()) {
     for (const number of [port.port, port.targetPort, port.nodePort ?? 1])
@@ -41,21 +41,21 @@ export function checked(source: string, service: Service): Service | RefusedServ
     const own = [`the name ${port.name}`, `${port.port}/${port.protocol}`];
     if (port.nodePort !== undefined) own.push(`the node port ${port.nodePort}/${port.protocol}`);
     const twice = own.find((each) => seen.has(each));
-    if (twice !== undefined) return wrong(`ports.${index}`, `${twice} is there twice`);
+    if (twice !== undefined) return wrong(`ports.${index}`, `${twice} occurs twice`);
     for (const each of own) seen.add(each);
   }
   if (backends.length > maxBackends)
-    return wrong('backends', `it has ${backends.length} backends, more than ${maxBackends}`);
+    return wrong('backends', `the service has ${backends.length} backends, more than ${maxBackends}`);
   for (const [index, { address, ports: own = {}, weight = 1 }] of backends.entries()) {
     const why = wrongAddress(address, 'backend');
     if (why !== undefined) return wrong(`backends.${index}`, why);
     const port = Object.values(own).find((each) => !isPort(each));
     if (port !== undefined) return wrong(`backends.${index}`, `${port} is not a port`);
     if (!Number.isInteger(weight) || weight < 0 || weight > 65_535)
-      return wrong(`backends.${index}`, `${weight} is not a weight of 0 to 65535`);
+      return wrong(`backends.${index}`, `${weight} is not a weight from 0 to 65535`);
   }
   if (service.healthCheck?.kind === 'exec' && !ownSources.has(source)) {
-    const why = `programs of this host run for its own descriptions alone, not for one of ${source}; check by tcp or http`;
+    const why = `only services that are described on this host may run programs as checks, not services from ${source}; use a tcp or http check`;
     return { name: service.name, code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'healthCheck.exec', why };
   }
   return {

@@ -23,9 +23,9 @@ export function chooseBalancer(choice: BalancerChoice): Balancer['kind'] {
   throw new PortcullisError({
     code: 'NETWORK_BALANCER_MISSING',
     kind: 'precondition',
-    attempted: 'balance services by',
+    attempted: 'balance services with',
     on: choice,
     why: missing.join('; '),
-    fix: 'ask for a balancer that this kernel has (network.services.backend, `portcullis service apply --backend`), or load its modules',
+    fix: 'select a balancer that this kernel supports (network.services.backend, `portcullis service apply --backend`), or load its modules',
   });
 }

@@ -130,7 +130,7 @@ const restart = (): void => {
   start();
 };
 
-test('what is applied is in the kernel, and after a restart again', () => {
+test('applied services are in the kernel, also after a restart', () => {
   assert.deepEqual(core.apply('command', [web('10.0.0.2, 10.0.0.3')], false), []);
   const shown = ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1'];
   assert.deepEqual(kernel.shown(), shown);
@@ -139,7 +139,7 @@ test('what is applied is in the kernel, and after a restart again', () => {
   assert.deepEqual(kernel.shown(), shown);
 });
 
-test('services are listed in pages, in the order of their names, or by name', () => {
+test('services are listed in pages, ordered by name, or selected by name', () => {
   const names = Array.from({ length: 7 }, (_, index) => `web-${index}`);
   const all = names.map((name, index) =>
     service(name, `addresses: [10.96.0.${index + 1}]\nports: [80]\nbackends: [10.0.0.2]`),
@@ -203,7 +203,7 @@ test('a removed backend without connections leaves before its grace period is ov
   assert.deepEqual(kernel.cuts, []);
 });
 
-test('at the end of the grace period only established connections are cut: a cut walks all connections of the host', () => {
+test('at the end of the grace period, nothing is cut if no connection is established: a cut walks all connections of the host', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   core.apply('command', [web('10.0.0.2')], false);
   kernel.active = 0;
@@ -212,7 +212,7 @@ test('at the end of the grace period only established connections are cut: a cut
   assert.deepEqual([kernel.cuts, kernel.shown()], [[], ['10.96.0.1 80 → 10.0.0.2:80=1']]);
 });
 
-test('a removed service ends the same way, and its address is free at once', () => {
+test('a removed service ends in the same way, and its address is available at once', () => {
   core.apply('command', [web('10.0.0.2')], false);
   core.remove('command', ['web']);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0']);
@@ -236,7 +236,7 @@ test('a removed service ends the same way, and its address is free at once', () 
   assert.equal(core.standings.size, 0);
 });
 
-test('an operator drains a backend and takes it back, across restarts and new descriptions', () => {
+test('the drain of a backend, and the end of the drain, survive restarts and new descriptions', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   assert.deepEqual(core.drain('web', ['10.0.0.9'], true), ['10.0.0.9']);
   assert.deepEqual(core.drain('web', ['10.0.0.3'], true), []);
@@ -253,7 +253,7 @@ test('an operator drains a backend and takes it back, across restarts and new de
   assert.equal(core.ending.size, 0);
 });
 
-test('an unhealthy backend is out until it is healthy, and all backends are in when none is healthy', () => {
+test('an unhealthy backend gets no new connections until it is healthy, and all backends get them when none is healthy', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3', 'healthCheck: { tcp: {} }')], false);
   core.judged('web', '10.0.0.2 80', false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1']);
@@ -261,7 +261,7 @@ test('an unhealthy backend is out until it is healthy, and all backends are in w
   assert.deepEqual(
     kernel.shown(),
     ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1'],
-    'a restart forgets no unhealthy backend',
+    'a restart does not forget that a backend is unhealthy',
   );
   core.judged('web', '10.0.0.3 80', false);
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
@@ -270,7 +270,7 @@ test('an unhealthy backend is out until it is healthy, and all backends are in w
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
 });
 
-test('a source changes nothing of another source, and the holder of an address keeps it', () => {
+test('a source cannot change services of another source, and the holder of an address keeps it', () => {
   core.apply('files', [web('10.0.0.2')], true);
   const other = service('other', 'addresses: [10.96.0.2, 10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]');
   const free = service('free', 'addresses: [10.96.0.3]\nports: [80]\nbackends: [10.0.0.9]');
@@ -279,13 +279,13 @@ test('a source changes nothing of another source, and the holder of an address k
       name: 'web',
       code: 'NETWORK_SERVICE_EXISTS',
       field: 'name',
-      why: 'a service of that name is there already, by files',
+      why: 'a service with this name already exists (source: files)',
     },
     {
       name: 'other',
       code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
       field: 'addresses.1',
-      why: '10.96.0.1 port 80/tcp belongs to the service web of files',
+      why: '10.96.0.1 port 80/tcp belongs to the service web (source: files)',
     },
   ]);
   core.remove('command', ['web']);
@@ -295,7 +295,7 @@ test('a source changes nothing of another source, and the holder of an address k
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('only sources of this host may have one of its programs run', () => {
+test('only sources of this host may run a program of the host as a check', () => {
   const program = web('10.0.0.2', 'healthCheck: { exec: { command: [/bin/true] } }');
   for (const source of ['overlay', 'kubernetes', 'anybody']) {
     const [refused, ...more] = core.apply(source, [program], true);
@@ -337,7 +337,7 @@ test('a refused service keeps its previous state', () => {
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('a change that the kernel did not take is durable and takes effect a second later', () => {
+test('a change that the kernel refused is durable and takes effect a second later', () => {
   kernel.fails = true;
   assert.throws(() => core.apply('command', [web('10.0.0.2')], false), /EBUSY/);
   assert.deepEqual(kernel.shown(), []);
@@ -346,7 +346,7 @@ test('a change that the kernel did not take is durable and takes effect a second
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('what another program removed is back at the next look, and a look compares nothing else', () => {
+test('the next check restores servers that another program removed, and compares nothing else', () => {
   core.apply('command', [web('10.0.0.2')], false);
   const before = kernel.reconciled;
   look();
@@ -357,7 +357,7 @@ test('what another program removed is back at the next look, and a look compares
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('a balancer restores what is gone as a whole, and compares only if something is left', () => {
+test('a balancer restores its state if all of it is gone, and compares it if something is left', () => {
   core.apply('command', [web('10.0.0.2')], false);
   const lost = new Map(kernel.servers);
   const before = kernel.reconciled;
@@ -378,9 +378,9 @@ test('a balancer restores what is gone as a whole, and compares only if somethin
   assert.equal(kernel.reconciled, before + 1);
 });
 
-test('what the kernel did not take is compared, although all that it had can be restored', () => {
+test('a refused change leads to a comparison, even if the previous state could be restored', () => {
   core.apply('command', [web('10.0.0.2')], false);
-  kernel.restore = () => assert.fail('it does not have the last change');
+  kernel.restore = () => assert.fail('the previous state does not have the last change');
   kernel.fails = true;
   assert.throws(() => core.apply('command', [web('10.0.0.3')], false));
   [kernel.fails, kernel.isChanged] = [false, true];
@@ -388,7 +388,7 @@ test('what the kernel did not take is compared, although all that it had can be 
   assert.match(kernel.shown().join(), /10\.0\.0\.3:80=1/u);
 });
 
-test('only what an API server lists again does not wait for the disk', () => {
+test('only changes that an API server lists again do not wait for the disk', () => {
   core.close();
   const database = openNetworkDatabase(join(folder, 'network.db'));
   const store = createServiceStore(database);
@@ -410,23 +410,23 @@ test('only what an API server lists again does not wait for the disk', () => {
   assert.equal(waits(), full);
 });
 
-test('while the kernel takes nothing, it is asked once a second', () => {
+test('while the kernel refuses changes, they are retried once a second', () => {
   core.apply('command', [web('10.0.0.2')], false);
   kernel.servers.clear();
   [kernel.isChanged, kernel.fails] = [true, true];
   look();
   kernel.fails = false;
   look();
-  assert.deepEqual(kernel.shown(), [], 'the look after a failure does nothing');
+  assert.deepEqual(kernel.shown(), [], 'the check after a failure does nothing');
   tick();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
-test('a repeated change that the kernel did not take is answered as soon as the kernel has it', () => {
+test('a repeated change that the kernel refused is answered as soon as the kernel has it', () => {
   const repeated = (change: () => unknown, shown: readonly string[]): void => {
     kernel.fails = true;
     assert.throws(change, /EBUSY/);
-    assert.throws(change, /EBUSY/, 'the kernel still does not take it');
+    assert.throws(change, /EBUSY/, 'the kernel still refuses it');
     kernel.fails = false;
     change();
     assert.deepEqual(kernel.shown(), shown);
@@ -448,7 +448,7 @@ const ofCluster = (name: string, created: number, fields: string, backend = '10.
 const holderAt = (address: string): string | undefined =>
   [...kernel.servers.values()].find((server) => server.address === address)?.service;
 
-test('a cluster address wins over a load balancer address, and that over an external one, in any order', () => {
+test('a cluster address wins over a load balancer address, and a load balancer address over an external address, in any order', () => {
   const external = ofCluster(
     'aaa/evil.external',
     1,
@@ -481,7 +481,7 @@ test('a cluster address wins over a load balancer address, and that over an exte
       'after a restart',
     );
     core.remove('kubernetes', ['kube-system/kube-dns']);
-    assert.equal(holderAt('10.96.0.10'), 'aaa/evil.external', 'what was evicted is restored');
+    assert.equal(holderAt('10.96.0.10'), 'aaa/evil.external', 'the evicted service gets its address back');
     core.apply('kubernetes', [], true);
     now += 60_000;
     tick();
@@ -489,7 +489,7 @@ test('a cluster address wins over a load balancer address, and that over an exte
   }
 });
 
-test('within one class the oldest service has the address, then the first by name; connections of the evicted service are cut at once', () => {
+test('within one rank, the oldest service has the address, then the first by name; connections of the evicted service are cut at once', () => {
   const at = (name: string, created: number, backend: string): Service =>
     ofCluster(name, created, 'externalAddresses: [192.0.2.8]', backend);
   core.apply('kubernetes', [at('b/young', 5, '10.0.0.5')], false);
@@ -501,10 +501,10 @@ test('within one class the oldest service has the address, then the first by nam
   core.apply('kubernetes', [at('a/same', 3, '10.0.0.1')], false);
   assert.equal(holderAt('192.0.2.8'), 'a/same');
   core.apply('command', [at('own', 0, '10.0.0.7')], false);
-  assert.equal(holderAt('192.0.2.8'), 'a/same', 'another source evicts nobody');
+  assert.equal(holderAt('192.0.2.8'), 'a/same', 'another source evicts no service');
 });
 
-test('a refused address blocks updates of neither the other ports nor the endpoints of its service', () => {
+test('a refused address does not block updates of the other ports and the endpoints of its service', () => {
   const web = (ports: string, backend: string): Service => ({
     ...service('web', `externalAddresses: [192.0.2.8, 192.0.2.9]\nports: [${ports}]\nbackends: [${backend}]`),
     name: 'shop/web.external',
@@ -524,7 +524,7 @@ test('a refused address blocks updates of neither the other ports nor the endpoi
     assert.equal(
       core.apply(source, [web('80', '10.0.0.5')], false).length,
       1,
-      'asked again it is refused again',
+      'the repeated request is refused again',
     );
     core.apply(source, [web('80, 81', '10.0.0.77')], false);
     now += 60_000;
@@ -562,7 +562,7 @@ for (const [holder, other] of [
   ['networks', 'networks'],
   ['files', 'networks'],
 ] as const) {
-  test(`a service of ${holder} keeps its node port from one of ${other} when its endpoints change, and over a restart`, () => {
+  test(`a service of ${holder} does not lose its node port to a service of ${other} when its endpoints change or after a restart`, () => {
     const rival = { ...onNodePort(other, '10.0.0.66'), name: 'aaa/rival' };
     const name = nodePorts[holder];
     // The rival is stored first, so that the order of rows favours it.
@@ -581,11 +581,15 @@ for (const [holder, other] of [
     restart();
     assert.deepEqual(nodePortOf(), [name], 'after a restart');
     core.apply(holder, holder === other ? [rival] : [], true);
-    assert.deepEqual(nodePortOf(), ['aaa/rival'], 'what waits gets it when the holder goes');
+    assert.deepEqual(
+      nodePortOf(),
+      ['aaa/rival'],
+      'the waiting service gets the node port when the holder is removed',
+    );
   });
 }
 
-test('a service that replaces another one of its source gets its node port, before services that wait for it', () => {
+test('a service that replaces another service of its source gets its node port before services that wait for the port', () => {
   core.apply('files', [onNodePort('files', '10.0.0.1')], true);
   core.apply('networks', [onNodePort('networks', '10.0.0.66')], true);
   assert.deepEqual(core.apply('files', [{ ...onNodePort('files', '10.0.0.1'), name: 'renamed' }], true), []);

@@ -111,7 +111,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
         .lost(service)
         .map(
           ({ key, holder, other }) =>
-            `${placeTextOf(key)} belongs to ${other ?? `the service ${holder} of ${sourceOf(holder ?? '')}`}`,
+            `${placeTextOf(key)} belongs to ${other ?? `the service ${holder} (source: ${sourceOf(holder ?? '')})`}`,
         ),
     contested: () => claims.waiting(),
     ending: servers.ending,
@@ -131,7 +131,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
       for (const name of lost)
         log.error(
           { service: name },
-          'a service lost its address to another one of the same source, and is removed',
+          'a service lost its address to another service of the same source and was removed',
         );
       if (admitted.length + gone.length + lost.length > 0) take(admitted, [...gone, ...lost]);
       servers.catchUp();

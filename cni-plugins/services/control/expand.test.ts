@@ -62,7 +62,7 @@ test('a backend may take new connections at one port and not at another', () => 
   assert.deepEqual(weights, ['a: 10.0.0.2=1', 'b: 10.0.0.2=0 10.0.0.3=1']);
 });
 
-test('a port whose name every object has as a property is served at its number', () => {
+test('a port with the name of a property that every object has is served at its number', () => {
   const ports = [
     { name: 'constructor', protocol: 'tcp', port: 80, targetPort: 8080 },
     { name: 'b', protocol: 'tcp', port: 81, targetPort: 8081 },
@@ -123,7 +123,7 @@ test('a load balancer address is restricted even if it is also in another list; 
   );
 });
 
-test('node ports at some addresses of the host only, of the families that the service has', () => {
+test('node ports are served only at the given addresses of the host, in the families of the service', () => {
   const servers = (addresses: readonly string[], nodeAddresses: readonly string[]): string[] =>
     expand(service({ addresses, nodeAddresses }), alive)
       .filter(({ port }) => port === 30_080)

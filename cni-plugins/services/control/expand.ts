@@ -19,7 +19,7 @@ export interface Placed extends Destination {
 /** A virtual server whose destinations say whether they are ending. */
 export type Expanded = Omit<VirtualServer, 'destinations'> & { readonly destinations: readonly Placed[] };
 
-/** An admitted service has only addresses. Parsing them would be a fifth of the time here. */
+/** The addresses of an admitted service are valid. Parsing them again would take a fifth of the time here. */
 const familyOf = (address: string): Family => (address.includes(':') ? 6 : 4);
 
 /**

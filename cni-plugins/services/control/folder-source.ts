@@ -57,11 +57,11 @@ export function openFolderSource({
       for (const problem of problems)
         log.error(
           { problem },
-          'the files of services are not in force as they are written; the other services are in force',
+          'some service files are not in force as written; the other services are in force',
         );
       log.info(
         { folder, services: described.length, refused: refused.length },
-        'the files of services were read',
+        'the service files were read',
       );
     },
   };
@@ -73,7 +73,8 @@ async function refusals(
   { described }: FolderServices,
   refused: readonly RefusedService[],
 ): Promise<readonly string[]> {
-  // YAML and schemas are most of the thread's code, and few nodes have a refused service.
+  // YAML and schemas are most of the thread's code, and are loaded only on the few nodes with a refused
+  // service.
   const [{ formatProblems }, { positionIn }] = await Promise.all([
     import('../../../base/schema/index.ts'),
     import('../description/read.ts'),

@@ -90,7 +90,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(
       asked,
       ['auto', 'nftables'],
-      'another thread began, with the balancer that was switched to',
+      'the thread was restarted with the balancer that was switched to',
     );
   });
 
@@ -101,7 +101,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual([await answers(1), await answers(2)], ['b1', 'b1']);
   });
 
-  test('with room again everything goes on', async () => {
+  test('changes are stored again when the disk has room again', async () => {
     rmSync(filling);
     assert.deepEqual(await eventually(() => services.put('command', [service(3)])), []);
     await eventually(() => services.remove('command', ['s2']));

@@ -10,7 +10,7 @@ import { startServices } from './services.ts';
 
 /** A port of the host belongs to a service or to a pod, whichever comes first. */
 if (inPrivateNetns(import.meta.filename)) {
-  test('a node port is refused to pods, a host port to services, until it is free', async () => {
+  test('a pod cannot take the node port of a service, and a service cannot take the host port of a pod', async () => {
     const fixture = createFixture();
     const engine = await fixture.engine();
     const start = (): ReturnType<typeof startServices> =>
@@ -74,7 +74,7 @@ if (inPrivateNetns(import.meta.filename)) {
 
 async function comesAbout(holds: () => Promise<boolean>): Promise<void> {
   for (const deadline = Date.now() + 60_000; !(await holds());) {
-    assert.ok(Date.now() < deadline, `it did not come about: ${holds.toString()}`);
+    assert.ok(Date.now() < deadline, `the condition was not met in time: ${holds.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -133,8 +133,8 @@ function unknownService(attempted: string, on: string): PortcullisError {
     kind: 'not-found',
     attempted,
     on,
-    why: 'there is no service of that name',
-    fix: 'see portcullis service ls',
+    why: 'no service has this name',
+    fix: 'list the services with portcullis service ls',
   });
 }
 
@@ -144,11 +144,11 @@ function ofOther(on: string, source: string): PortcullisError {
     kind: 'precondition',
     attempted: 'remove the service',
     on,
-    why: `it is described by ${source}`,
+    why: `the service comes from another source: ${source}`,
     fix:
       source === 'files'
-        ? 'take it out of the files of network.services.folder'
-        : `remove it there: ${source} would bring it back`,
+        ? 'remove it from the files in network.services.folder'
+        : `remove it at this source, because ${source} would restore it`,
   });
 }
 
@@ -158,7 +158,7 @@ function unknownBackend(name: string, addresses: readonly string[]): PortcullisE
     kind: 'not-found',
     attempted: 'drain backends of the service',
     on: name,
-    why: `it has no backend ${addresses.join(', ')}`,
-    fix: 'name addresses that portcullis service ls shows, without a port; nothing was changed',
+    why: `the service has no backend ${addresses.join(', ')}`,
+    fix: 'use addresses that portcullis service ls shows, without a port; nothing was changed',
   });
 }

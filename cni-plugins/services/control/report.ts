@@ -24,7 +24,7 @@ export interface ReportedBackend {
   readonly why?: string;
   /** When established connections are ended; ISO 8601. */
   readonly until?: string;
-  /** Connections begun since the virtual server was created. Absent where the kernel does not count them. */
+  /** Connections begun since the virtual server was created. Absent if the kernel does not count them. */
   readonly connections?: number;
   /** Established connections. */
   readonly active: number;
@@ -139,7 +139,7 @@ function refusedOf(
   const more = lost.length > mostLost ? `; ${lost.length - mostLost} more` : '';
   return lost.length === 0
     ? {}
-    : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; the rest of it is balanced` };
+    : { refused: `${lost.slice(0, mostLost).join('; ')}${more}; its other addresses and ports are balanced` };
 }
 
 function deniedOf(

@@ -47,8 +47,8 @@ export interface ServersInForce {
    */
   resettleAll(wanted: Iterable<WantedServer>): void;
   /**
-   * Brings everything to the kernel if it did not take a change before. A repeated request changes nothing
-   * more, and it is answered only after this.
+   * Brings everything to the kernel if it did not take a change before. A repeated request changes nothing,
+   * and is answered only after this.
    */
   catchUp(): void;
   /** Whether the kernel did not take a change, so that everything has to be compared. */

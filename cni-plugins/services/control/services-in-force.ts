@@ -32,8 +32,8 @@ export function loadServices(store: Pick<ServiceStore, 'nodePorts' | 'services' 
     const each = new StoredService(source, document);
     const { service } = each;
     held.set(service.name, each);
-    // A service that was admitted as a whole holds all its addresses. The others get what is left, whatever
-    // their order.
+    // A service that was admitted as a whole holds all its addresses. The other services get the remaining
+    // addresses, whatever their order.
     if (!contends(source)) claims.add(service);
   }
   // A service that held a node port keeps it across a restart, whatever the order.

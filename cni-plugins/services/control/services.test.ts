@@ -105,7 +105,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
   });
 
-  test('an address is the same however it is written, and as often as it is named', async () => {
+  test('an address is recognized in any notation, and counts once if it is repeated', async () => {
     const drain = async (addresses: readonly string[], is: boolean): Promise<unknown> =>
       JSON.parse(await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses, is })));
     const answer = { service: 'web', backends: ['fd02::2'], graceSeconds: 2 };
@@ -119,7 +119,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
   });
 
-  test('connections go on while the thread is gone, and the next thread continues from the durable state', async () => {
+  test('connections continue while the thread is gone, and the next thread continues from the durable state', async () => {
     const stream = await client.stream('10.96.0.1', 80);
     await services.close();
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
@@ -137,7 +137,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
           .join() === 'b1,b2'
       )
         break;
-      if (Date.now() > deadline) assert.fail('the rules do not come back');
+      if (Date.now() > deadline) assert.fail('the rules are not restored');
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
     assert.ok((await services.figures()).repairs > 0);
@@ -223,7 +223,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await comesAbout(async () => (await answering('10.96.1.1', 80, 1))['b2'] === 1);
     assert.match(
       await problems(),
-      /a\.yaml:18:13: three: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service web of command/u,
+      /a\.yaml:18:13: three: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service web \(source: command\)/u,
     );
     writeFileSync(place, text('one', '10.96.1.1', '10.2.0.3'));
     await comesAbout(
@@ -232,7 +232,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
   });
 
-  test('services of a source that is no longer used end with the next start', async () => {
+  test('services of a source that is no longer used are removed at the next start', async () => {
     assert.deepEqual(
       await services.put('kubernetes', [
         described('gone', 'addresses: [10.96.3.1]\nports: [80:8080]\nbackends: [10.2.0.2]\n'),
@@ -242,7 +242,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('10.96.3.1', 80, 1), { b1: 1 });
     await services.close();
     await start();
-    assert.deepEqual(await answering('10.96.3.1', 80, 1), { b1: 1 }, 'a restart alone takes nothing away');
+    assert.deepEqual(await answering('10.96.3.1', 80, 1), { b1: 1 }, 'a restart alone removes no service');
     await services.close();
     await start(['kubernetes']);
     assert.deepEqual(await answering('10.96.3.1', 80, 1), { ECONNREFUSED: 1 });
@@ -260,7 +260,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
 
 async function comesAbout(holds: () => Promise<boolean>, withinMs = 60_000): Promise<void> {
   for (const deadline = Date.now() + withinMs; !(await holds());) {
-    if (Date.now() > deadline) assert.fail(`it did not come to pass in time: ${holds.toString()}`);
+    if (Date.now() > deadline) assert.fail(`the condition was not met in time: ${holds.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }

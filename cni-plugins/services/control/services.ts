@@ -39,14 +39,14 @@ export async function startServices(settings: ServicesSettings, logger: Logger):
     blame: {
       code: 'NETWORK_SERVICES_FAILED',
       kind: 'unavailable',
-      attempted: 'ask the thread of services',
+      attempted: 'send a request to the services thread',
       on: '',
       fix: 'try again; if it fails again, report this with the daemon log',
     },
     againMs: startAgainMs,
     closeMs,
     onLost: (error) =>
-      log.error({ why: reasonOf(error) }, 'the thread of services was lost; it is started again'),
+      log.error({ why: reasonOf(error) }, 'the services thread failed and is being restarted'),
   });
   try {
     await thread.started;

@@ -34,7 +34,7 @@ const settings = workerData as ServicesSettings;
 
 const tickMs = 1000;
 const lookMs = 500;
-/** Until a foreign `nft flush ruleset` is noticed, no service is reached. */
+/** Until the `nft flush ruleset` of another program is noticed, no service can be reached. */
 const repairMs = 100;
 
 async function start(
@@ -71,14 +71,14 @@ async function start(
       act();
     } catch (thrown) {
       if (!isKernels(thrown)) throw thrown;
-      failed(thrown, 'services could not be brought to the kernel; it is tried again each second');
+      failed(thrown, 'services could not be applied to the kernel; retrying every second');
     }
   };
 
   const unserved = openUnservedAddresses();
   const onRanges = (prefixes: readonly string[]): void => guarded(() => unserved.set(prefixes));
   balancer.reconcile(core.judgeFor(balancer));
-  // A cluster that is no longer followed left its rules.
+  // These rules are left from a cluster that is no longer followed.
   if (settings.kubernetes === undefined) onRanges([]);
   for (const { service } of givingMemoryBack(core.held.values())) checks.follow(service);
 
@@ -89,7 +89,7 @@ async function start(
       setImmediate(() => {
         throw thrown;
       });
-    failed(thrown, 'the files of services could not be applied; it is tried again');
+    failed(thrown, 'the service files could not be applied; retrying');
   };
   await files?.settled();
   await files?.look().catch(notApplied);
@@ -212,7 +212,7 @@ await serveThread<ServiceOwner>(
   (call) => ({
     code: 'NETWORK_SERVICES_FAILED',
     kind: 'internal',
-    attempted: `serve the call ${call} of services`,
+    attempted: `serve the call ${call} of the services thread`,
     on: settings.databasePath,
     fix: 'report this with the daemon log',
   }),

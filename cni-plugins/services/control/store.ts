@@ -26,8 +26,8 @@ export interface ServiceStore {
 
 export interface StoredChange {
   /**
-   * An API server says it again after a power cut, so the call does not wait for the disk. The loss of the
-   * process alone loses nothing.
+   * An API server sends the change again after a power cut, so the call does not wait for the disk. If only
+   * the process is lost, nothing is lost.
    */
   readonly isRelisted?: boolean;
   readonly put?: readonly {

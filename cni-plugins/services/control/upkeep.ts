@@ -45,7 +45,7 @@ export function createUpkeep(
     const due = dueOf(core.standings, core.ending, now());
     if (due.length === 0) return;
     const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
-    // A cut walks all connections of the host, so it runs only where there is a connection to end.
+    // A cut walks all connections of the host, so it runs only if there is a connection to end.
     for (const { key, drains } of due)
       for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
     end(due);
@@ -114,7 +114,7 @@ export function createUpkeep(
     } catch (thrown) {
       const why = reasonOf(thrown);
       if (why !== failing)
-        log.error({ why }, 'services could not be brought to the kernel; it is tried again each second');
+        log.error({ why }, 'services could not be applied to the kernel; retrying every second');
       failing = why;
     }
   };

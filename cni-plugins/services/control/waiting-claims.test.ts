@@ -9,16 +9,16 @@ const young: Claimant = { name: 'a', rank: 1, createdAt: 2 };
 
 for (const [what, better, worse] of [
   ['the better rank', { name: 'b', rank: 0, createdAt: 2 }, { name: 'a', rank: 1, createdAt: 1 }],
-  ['the older service of one rank', old, young],
+  ['the older of two services of the same rank', old, young],
   ['a known age', young, { name: 'A', rank: 1 }],
-  ['the first name of two services without an age', { name: 'a', rank: 1 }, { name: 'b', rank: 1 }],
+  ['the first by name of two services without an age', { name: 'a', rank: 1 }, { name: 'b', rank: 1 }],
 ] satisfies (readonly [string, Claimant, Claimant])[])
   test(`${what} has the better claim`, () => {
     assert.ok(compared(better, worse) < 0);
     assert.ok(compared(worse, better) > 0);
   });
 
-test('the best claim of those that may have the key is next, whatever the order', () => {
+test('the best claim among the services that may have the key is next, in any order of arrival', () => {
   for (const order of [
     [old, young],
     [young, old],

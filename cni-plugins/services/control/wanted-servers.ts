@@ -92,7 +92,7 @@ export function* wantedFor(
       each.refusal = refusal;
       log.error(
         { service: name, balancer: balancer.kind, ...refusal },
-        'a service is not balanced: the balancer cannot do what it asks for',
+        'a service is not balanced: the balancer does not support its settings',
       );
       continue;
     }

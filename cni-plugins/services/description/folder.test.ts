@@ -49,7 +49,7 @@ const open = async (): Promise<void> => {
     quietMs,
   });
   await opened.settled();
-  found = opened.changed() ?? assert.fail('the first call tells nothing');
+  found = opened.changed() ?? assert.fail('the first call returns no services');
 };
 const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
 /**
@@ -81,7 +81,7 @@ const stays = async (wanted: string): Promise<void> => {
 /** Waits until the state in force is on disk. */
 const kept = (): Promise<void> => pause(4 * quietMs).then(() => void services());
 
-test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and read again when it is replaced', async () => {
+test('the targets of links, as in a mounted ConfigMap, are read, and read again when they are replaced', async () => {
   const generation = (name: string, service: string): void => {
     mkdirSync(join(folder, name));
     write(`${name}/web.yaml`, described(service));
@@ -107,7 +107,7 @@ test('links as Kubernetes mounts a ConfigMap: what they lead to is read, and rea
   await stays('two');
 });
 
-test('a path that is not a file, too large, no text or a circular link is reported, and the rest is read', async () => {
+test('a path that is not a file, too large, not text or a circular link is reported, and the other files are read', async () => {
   write('a.yaml', described('a'));
   mkdirSync(join(folder, 'folder.yaml'));
   execFileSync('mkfifo', [join(folder, 'pipe.yaml')]);
@@ -122,7 +122,11 @@ test('a path that is not a file, too large, no text or a circular link is report
   write('.hidden.yaml', described('hidden'));
   write('notes.txt', 'text');
   await open();
-  assert.equal(services(), 'a z +', 'nothing is removed: what these files had is not known');
+  assert.equal(
+    services(),
+    'a z +',
+    'nothing is removed, because the previous services of these files are not known',
+  );
   const lines = problems()
     .split('\n')
     .filter((line) => !line.startsWith('  '));
@@ -167,7 +171,7 @@ test('for an emptied or invalid file the last valid version stays in force; remo
   await becomes(services, '');
 });
 
-test('a file is read when it is quiet, and one of several documents whole', async () => {
+test('a file is read when it stops changing, and a file with several documents is read as a whole', async () => {
   await open();
   write('a.yaml', described('one'));
   await becomes(services, 'one');
@@ -182,7 +186,7 @@ test('a file is read when it is quiet, and one of several documents whole', asyn
   await stays('one two');
 });
 
-test('if the folder is missing, cannot be listed, or was replaced by an empty one, all stay in force, also after a restart', async () => {
+test('if the folder is missing, cannot be listed, or was replaced by an empty one, all services stay in force, also after a restart', async () => {
   write('a.yaml', described('a'));
   await open();
   await kept();
@@ -205,7 +209,7 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
   await becomes(services, '');
 });
 
-test('a file that is emptied while no process follows keeps its services; one that is removed then loses them', async () => {
+test('a file that is emptied while no process follows the folder keeps its services; a file that is removed meanwhile loses them', async () => {
   write('a.yaml', described('a'));
   write('b.yaml', described('b', '10.96.0.2'));
   await open();
@@ -229,17 +233,20 @@ test('while it is unknown which file had which services, nothing is removed', as
   write('b.yaml', 'half: [');
   await open();
   assert.equal(services(), 'a +');
-  assert.match(problems(), /is damaged: no service of files is removed/u);
+  assert.match(problems(), /is damaged: no service from files is removed/u);
   rmSync(join(folder, 'b.yaml'));
   await becomes(services, 'a');
   assert.equal(problems(), '');
 });
 
-test('a service in two files belongs to the first file, and is a problem in the other', async () => {
+test('a service in two files belongs to the first file, and is reported as a problem in the other', async () => {
   write('a.yaml', described('web'));
   write('b.yaml', `${described('other', '10.96.0.2')}---\n${described('web', '10.96.0.3')}`);
   await open();
   assert.equal(services(), 'web other');
   assert.deepEqual(found.described[0]?.service.addresses, ['10.96.0.1']);
-  assert.match(problems(), /^b\.yaml:6:1: the service web is there twice, first at a\.yaml:1; take one out/u);
+  assert.match(
+    problems(),
+    /^b\.yaml:6:1: the service web occurs twice, first at a\.yaml:1; remove or rename one/u,
+  );
 });

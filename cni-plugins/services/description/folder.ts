@@ -96,11 +96,11 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
     limits,
     ...(known !== undefined && { identity: known.identity }),
     what: 'services',
-    none: 'remove the file of each service, or write one service',
+    none: 'remove each service file individually, or write a file with one service',
   });
   let lost =
     stored === 'damaged'
-      ? `${storedAt} is damaged: no service of files is removed until all files of ${folder} are read`
+      ? `${storedAt} is damaged: no service from files is removed until all files in ${folder} are read`
       : '';
   /** Whether it is known which files had services. Nothing is removed until then. */
   let isKnown = known !== undefined;
@@ -115,7 +115,7 @@ export function openServiceFolder(options: ServiceFolderOptions): ServiceFolder 
     const { described, kept, problems } = joined(held.map(({ reading }) => reading));
     const isTooMuch = described.length > mostServices;
     if (isTooMuch)
-      problems.push(`${folder} has more than ${mostServices} services; the last services stay in force`);
+      problems.push(`${folder} has more than ${mostServices} services; the previous services stay in force`);
     return {
       described: isTooMuch ? [] : described,
       kept,
@@ -177,7 +177,7 @@ function joined(readings: readonly FileReading[]): {
     if (before === undefined) described.set(name, each);
     else
       problems.push(
-        `${placeOf(each)}:1: the service ${name} is there twice, first at ${placeOf(before)}; take one out, or rename it`,
+        `${placeOf(each)}:1: the service ${name} occurs twice, first at ${placeOf(before)}; remove or rename one of them`,
       );
   }
   const kept = readings

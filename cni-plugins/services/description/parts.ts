@@ -45,8 +45,8 @@ export function wrongAddress(text: string, use: 'virtual' | 'backend'): string |
   if (ip === undefined) return `${JSON.stringify(text)} is not an address`;
   const kind = unusable(ip);
   if (kind === undefined) return undefined;
-  if (kind === 'of loopback' && use === 'virtual')
-    return `${text} is an address of loopback, which no packet of another host or pod has`;
+  if (kind === 'a loopback address' && use === 'virtual')
+    return `${text} is a loopback address, which packets from other hosts and pods cannot have`;
   return `${text} is ${kind}`;
 }
 
@@ -62,16 +62,16 @@ export function canonical(text: string): string {
 function unusable({ family, value }: IpAddress): string | undefined {
   if (family === 4) {
     const first = value >> 24n;
-    if (first === 0n) return 'no address of a host';
-    if (first === 127n) return 'of loopback';
-    if (first >= 224n && first < 240n) return 'of multicast';
-    return first >= 240n ? 'reserved' : undefined;
+    if (first === 0n) return 'not the address of a host';
+    if (first === 127n) return 'a loopback address';
+    if (first >= 224n && first < 240n) return 'a multicast address';
+    return first >= 240n ? 'a reserved address' : undefined;
   }
-  if (value === 0n) return 'no address of a host';
-  if (value === 1n) return 'of loopback';
-  if (value >> 120n === 0xffn) return 'of multicast';
-  if (value >> 118n === 0x3fan) return 'of one link only';
-  return value >> 32n === 0xffffn ? 'IPv4 inside IPv6' : undefined;
+  if (value === 0n) return 'not the address of a host';
+  if (value === 1n) return 'a loopback address';
+  if (value >> 120n === 0xffn) return 'a multicast address';
+  if (value >> 118n === 0x3fan) return 'a link-local address';
+  return value >> 32n === 0xffffn ? 'an IPv4-mapped IPv6 address' : undefined;
 }
 
 /** Names in a description of model fields that have another name there. */

@@ -44,7 +44,7 @@ const mostDocuments = 50_000;
 /** Limits a report: a reader fixes the first problems first. */
 const mostProblems = 1000;
 
-const emptyFix = 'remove the file where its services are to go';
+const emptyFix = 'to remove its services, remove the file';
 
 /**
  * Reads one file of a followed folder, as a whole or not at all. A file that is empty or cut off may be half
@@ -91,12 +91,12 @@ export function readServices(sources: Iterable<SourceText>): Reading {
       documents += 1;
       const line = document.linesBefore + 1;
       if (documents > mostDocuments) {
-        const message = `there are more than ${mostDocuments} documents: what follows is not read`;
+        const message = `there are more than ${mostDocuments} documents: the remaining documents are not read`;
         const problem: Problem = {
           position: { file, line, column: 1 },
           path: '',
           message,
-          fix: 'take some out',
+          fix: 'remove some of them',
           hidesOthers: true,
         };
         return { described, problems: [...problems, problem] };
@@ -112,7 +112,7 @@ export function readServices(sources: Iterable<SourceText>): Reading {
       position: { file: last, line: 1, column: 1 },
       path: '',
       message: `${untold} more problems are not shown`,
-      fix: 'fix the others first',
+      fix: 'fix the reported problems first',
       hidesOthers: true,
     });
   return { described, problems };
@@ -140,8 +140,8 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
     if (before !== undefined)
       report(
         ['metadata', 'name'],
-        `the service ${service.name} is there twice, first at ${before.file}:${before.line}`,
-        'take one out, or rename it',
+        `the service ${service.name} occurs twice, first at ${before.file}:${before.line}`,
+        'remove or rename one of them',
       );
     append(problems, sortProblems([...found, ...own]));
     if (found.length + own.length > 0) continue;

@@ -75,11 +75,11 @@ export function serviceOf(spec: WrittenService, report: Report, reportAcross: Re
   if (written === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
     reportAcross(
       ['ports'],
-      'no client can connect: there is no address and no nodePort',
-      'give addresses, externalAddresses, or a nodePort',
+      'no client can connect, because the service has no address and no nodePort',
+      'add addresses, externalAddresses, or a nodePort',
     );
   if (spec.scheduler === 'rr' && weighed)
-    report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
+    report(['scheduler'], 'rr does not support weights', 'use wrr, or remove the weights');
   checkFamilies(
     spec,
     { addresses: [...addresses, ...externalAddresses, ...loadBalancerAddresses], ports, backends },
@@ -89,7 +89,7 @@ export function serviceOf(spec: WrittenService, report: Report, reportAcross: Re
   const healthCheck =
     spec.healthCheck === undefined ? undefined : healthCheckOf(spec.healthCheck, ports, report, reportAcross);
   if (spec.persistence !== undefined && secondsOf(spec.persistence) < 1)
-    report(['persistence'], 'must be one second or more', 'leave it out for none');
+    report(['persistence'], 'must be one second or more', 'to turn persistence off, remove the field');
   return {
     name: spec.metadata.name,
     addresses,
@@ -125,16 +125,16 @@ function rangesOf(
       return report(
         [field, index],
         `${JSON.stringify(text)} is not a prefix`,
-        'write such as 192.0.2.0/24 or 2001:db8::/32',
+        'write a prefix such as 192.0.2.0/24 or 2001:db8::/32',
       );
-    if (found.includes(range)) report([field, index], `${text} is there twice`, 'take one out');
+    if (found.includes(range)) report([field, index], `${text} occurs twice`, 'remove one of them');
     found.push(range);
   });
   if (loadBalancerAddresses.length === 0)
     reportAcross(
       [field],
-      'nothing is restricted: there is no loadBalancerAddresses',
-      'write the addresses that it is about there, or take it out',
+      'the ranges have no effect without loadBalancerAddresses',
+      'add loadBalancerAddresses, or remove the ranges',
     );
   loadBalancerAddresses.forEach((text, index) => {
     if (
@@ -144,8 +144,8 @@ function rangesOf(
     )
       reportAcross(
         ['loadBalancerAddresses', index],
-        `no range says who may connect by IPv${familyOf(text)} to ${text}`,
-        `give one; to admit every client, write ${familyOf(text) === 4 ? '0.0.0.0/0' : '::/0'}`,
+        `no range allows clients to connect by IPv${familyOf(text)} to ${text}`,
+        `add a range; to allow every client, write ${familyOf(text) === 4 ? '0.0.0.0/0' : '::/0'}`,
       );
   });
   return found;
@@ -164,7 +164,7 @@ function addressesOf(
       return report([field, index], wrong, 'write an IPv4 or IPv6 address without a prefix');
     const address = canonical(text);
     if (found.includes(address) || others.includes(address))
-      report([field, index], `${text} is there twice`, 'take one out');
+      report([field, index], `${text} occurs twice`, 'remove one of them');
     found.push(address);
   });
   return found;
@@ -185,17 +185,18 @@ function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
         report(['ports', index], `${number} is not a port`, 'write 1 to 65535');
     const called = name ?? `${protocol}-${port}`;
     const same = ports.find((other) => other.protocol === protocol && other.port === port);
-    if (same !== undefined) report(['ports', index], `${port}/${protocol} is there twice`, 'take one out');
+    if (same !== undefined)
+      report(['ports', index], `${port}/${protocol} occurs twice`, 'remove one of them');
     else if (ports.some((other) => other.name === called))
-      report(['ports', index], `the name ${called} is there twice`, 'give another');
+      report(['ports', index], `the name ${called} occurs twice`, 'use another name');
     if (
       nodePort !== undefined &&
       ports.some((other) => other.protocol === protocol && other.nodePort === nodePort)
     )
       report(
         ['ports', index, 'nodePort'],
-        `the node port ${nodePort}/${protocol} is there twice`,
-        'give another',
+        `the node port ${nodePort}/${protocol} occurs twice`,
+        'use another node port',
       );
     ports.push({ name: called, protocol, port, targetPort, ...(nodePort !== undefined && { nodePort }) });
   });
@@ -223,7 +224,7 @@ function backendsOf(
       report(
         typeof written === 'string' ? path : [...path, 'address'],
         wrong,
-        'write an IPv4 or IPv6 address; with a port 10.0.0.2:8080 or [fd00::2]:8080',
+        'write an IPv4 or IPv6 address, or an address with a port: 10.0.0.2:8080 or [fd00::2]:8080',
       );
       return [];
     }
@@ -245,7 +246,11 @@ function backendsOf(
     const address = canonical(text);
     const key = JSON.stringify([address, own]);
     if (seen.has(key))
-      report(path, `the backend ${address} is there twice`, 'take one out; a weight gives it more');
+      report(
+        path,
+        `the backend ${address} occurs twice`,
+        'remove one of them; for a larger share, set a weight',
+      );
     seen.add(key);
     return [
       {
@@ -276,7 +281,7 @@ function checkFamilies(
         report(
           [field, index],
           `no backend has an IPv${familyOf(text)} address, which ${text} needs`,
-          'families do not mix: give one, or take the address out',
+          'add such a backend, or remove the address',
         );
     });
   if (ports.some(({ nodePort }) => nodePort !== undefined) || addresses.length === 0) return;
@@ -287,7 +292,7 @@ function checkFamilies(
       report(
         ['backends', index],
         `the service has no IPv${familyOf(address)} address that could lead to ${address}`,
-        'families do not mix: give one, or take the backend out',
+        'add such an address, or remove the backend',
       );
   });
 }
@@ -301,19 +306,27 @@ function checkDirect(
 ): void {
   ports.forEach((port, index) => {
     if (port.targetPort !== port.port)
-      report(['ports', index], 'with forwarding: dsr the backend has the same port', 'leave targetPort out');
+      report(
+        ['ports', index],
+        'with forwarding: dsr, the backend must have the same port',
+        'remove targetPort',
+      );
     if (port.nodePort !== undefined)
-      report(['ports', index], 'with forwarding: dsr there is no node port', 'leave nodePort out');
+      report(['ports', index], 'with forwarding: dsr, node ports are not supported', 'remove nodePort');
   });
   backends.forEach((backend, index) => {
     if (backend.ports !== undefined)
-      report(['backends', index], 'with forwarding: dsr the backend has the same port', 'leave its port out');
+      report(
+        ['backends', index],
+        'with forwarding: dsr, the backend must have the same port',
+        'remove its port',
+      );
   });
   if (spec.sourceAddress === 'masquerade')
     report(
       ['sourceAddress'],
-      'with forwarding: dsr the source address stays',
-      'write keep, or forwarding: nat',
+      'with forwarding: dsr, the source address cannot be changed',
+      'use keep, or forwarding: nat',
     );
 }
 
@@ -328,7 +341,9 @@ function healthCheckOf(
   if (kinds.length !== 1) {
     reportAcross(
       path,
-      kinds.length === 0 ? 'it says no kind of check' : `it says ${kinds.join(' and ')}`,
+      kinds.length === 0
+        ? 'the kind of check is missing'
+        : `there is more than one kind of check: ${kinds.join(' and ')}`,
       'write one of tcp: {}, http: {} or exec: {command: []}',
     );
     return undefined;
@@ -343,8 +358,8 @@ function healthCheckOf(
   else if (checked.protocol !== 'tcp' && spec.exec === undefined)
     reportAcross(
       path,
-      `the port ${checked.name} is of ${checked.protocol}, which only exec can check`,
-      'name a tcp port with port, or use exec',
+      `the port ${checked.name} uses ${checked.protocol}, which only exec can check`,
+      'set port to the name of a tcp port, or use exec',
     );
   const common = {
     ...(spec.port !== undefined && { port: spec.port }),
@@ -358,7 +373,7 @@ function healthCheckOf(
     ['timeout', common.timeoutSeconds],
   ] as const)
     if (value < 1 || value > 3600)
-      report([...path, field], 'must be one second to one hour', 'write 1s to 1h');
+      report([...path, field], 'must be from one second to one hour', 'write 1s to 1h');
   if (spec.http !== undefined)
     return {
       ...common,
@@ -371,8 +386,8 @@ function healthCheckOf(
   if (spec.exec.command[0]?.startsWith('/') !== true)
     reportAcross(
       [...path, 'exec', 'command', 0],
-      'the program is not an absolute path',
-      'write where it is, such as /usr/local/bin/check',
+      'the path of the program is not absolute',
+      'write the absolute path, such as /usr/local/bin/check',
     );
   return { ...common, kind: 'exec', command: spec.exec.command };
 }

@@ -26,7 +26,7 @@ export function textOf(file: string, bytes: Uint8Array): SourceText | Problem {
   try {
     return { file, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch {
-    return problemOf(file, 'it is not UTF-8', 'write it as UTF-8');
+    return problemOf(file, 'the file is not UTF-8', 'save it as UTF-8');
   }
 }
 

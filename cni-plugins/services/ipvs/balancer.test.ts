@@ -17,7 +17,7 @@ import { webServer } from '../virtual-server.fixture.ts';
 const absent = canBalanceByIpvs();
 
 test(
-  'a kernel without IPVS is reported by name, and nothing is created',
+  'a kernel without IPVS is reported with its own error code, and nothing is created',
   { skip: absent === undefined && 'this kernel has IPVS' },
   () => {
     assert.throws(openIpvsBalancer, (thrown) => {
@@ -64,12 +64,12 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     for (const host of [client, ...backends]) await host.stop();
   });
 
-  test('sysctls and time-outs are as the documents say', () => {
+  test('sysctls and timeouts have the documented values', () => {
     for (const [name, value] of Object.entries(ipvsSysctls))
       assert.equal(readFileSync(`/proc/sys/net/ipv4/vs/${name}`, 'utf8').trim(), String(value), name);
   });
 
-  test('connections are shared out over IPv4 and IPv6, the client is seen, and an unknown port is refused', async () => {
+  test('connections are balanced over IPv4 and IPv6, backends see the client, and an unknown port is refused', async () => {
     const six = server({
       family: 6,
       address: 'fd96::1',
@@ -96,7 +96,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.equal(counted(), 4n);
   });
 
-  test('UDP, a node port at every address, hairpin, and the host itself', async () => {
+  test('UDP, a node port at every address, hairpin connections and connections of the host itself are balanced', async () => {
     const udp = server({
       protocol: 'udp',
       port: 53,
@@ -122,7 +122,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.deepEqual(await client.greet('10.1.0.1', 30080), ['ECONNREFUSED']);
   });
 
-  test('a listener of the host is not reached by a virtual address, and is reached by the host’s own, served or not', async () => {
+  test('a listener of the host cannot be reached at a virtual address, but at the host’s own addresses, served or not', async () => {
     const own = createServer((socket) => socket.on('error', () => socket.destroy()).end('host itself\n'));
     await new Promise<void>((resolve) => own.listen(83, '::', resolve));
     const ofHost = server({ address: '10.1.0.1', port: 90 });
@@ -145,7 +145,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     }
   });
 
-  test('the count of packets denied by source ranges goes on, whichever balancer restores the kernel', async () => {
+  test('the count of packets that source ranges denied continues, whichever balancer restores the kernel', async () => {
     const restricted = server({ port: 82, sourceRanges: ['198.51.100.0/24'] });
     const denied = (by: IpvsBalancer): bigint =>
       by.counts().find(({ key }) => key === keyOf(restricted))?.denied ?? -1n;
@@ -167,7 +167,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     balancer.reconcile([server()]);
   });
 
-  test('weight 0 ends no connection and gets no new one; cut ends connections', async () => {
+  test('a backend with weight 0 keeps its connections and gets no new ones; cut ends connections', async () => {
     const stream = await client.stream('10.96.0.1', 80);
     const [name = ''] = stream.greeting.split(' ');
     const number = Number(name.slice(1));
@@ -203,7 +203,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.equal(new Set(await client.greet('10.96.0.1', 80, 4)).size, 2);
   });
 
-  test('a foreign service is left alone; an unwanted one at our address goes, whichever program created it', async () => {
+  test('a foreign service is not changed; an unwanted service at our address is removed, whichever program created it', async () => {
     const other = openIpvsBalancer();
     try {
       other.reconcile([server()]);

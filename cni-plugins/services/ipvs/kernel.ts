@@ -66,7 +66,7 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
       try {
         generic.run(requests);
       } catch (thrown) {
-        // None of the named objects exists yet, so it is the scheduler that is missing.
+        // The service does not exist yet, so the missing object is the scheduler.
         if (isRefusal(thrown, 'ENOENT') && existing === undefined) throw schedulerMissing(wanted.scheduler);
         throw thrown;
       }
@@ -103,7 +103,7 @@ const schedulerMissing = (scheduler: string): PortcullisError =>
     kind: 'precondition',
     attempted: 'add an IPVS service',
     on: `scheduler ${scheduler}`,
-    why: 'the kernel has no such scheduler, and loaded none',
+    why: 'the kernel does not have this scheduler and could not load it',
     fix: `modprobe ip_vs_${scheduler}, choose another scheduler, or use \`--backend nftables\``,
   });
 

@@ -6,7 +6,7 @@ import { createKnownServers } from './known-servers.ts';
 
 const key = keyOf(webServer);
 
-test('a server is known as it was set last, until it is deleted', () => {
+test('a server is known as it was last set until it is deleted', () => {
   const known = createKnownServers();
   known.set(webServer);
   known.set({ ...webServer, scheduler: 'sh' });
@@ -15,7 +15,7 @@ test('a server is known as it was set last, until it is deleted', () => {
   assert.deepEqual([known.size, known.get(key)], [0, undefined]);
 });
 
-test('only the known ones of some servers are returned', () => {
+test('of several servers, only the known servers are returned', () => {
   const known = createKnownServers();
   known.set(webServer);
   assert.deepEqual(known.of(['4 tcp 192.0.2.9 80', key]), [webServer]);

@@ -12,7 +12,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .filter((line) => line !== '')
       .map((line) => line.replace(/ proto kernel scope host/u, '').trim());
 
-  test('an address that is removed takes its route along, whatever the source of the route', () => {
+  test('the route of an address is removed with the address, whatever the source of the route', () => {
     const link = openServiceLink();
     const [one, two] = [Buffer.of(10, 96, 0, 1), Buffer.of(10, 96, 0, 2)];
     try {

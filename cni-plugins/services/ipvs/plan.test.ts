@@ -62,11 +62,11 @@ for (const [what, server, field] of [
   ['direct return', { ...plain, forwarding: 'dsr', port: 8080 }, undefined],
   ['a node port', nodePort, undefined],
 ] as const satisfies readonly (readonly [string, VirtualServer, string | undefined])[])
-  test(`${what} is ${field === undefined ? 'taken' : `refused by the name of ${field}`}`, () => {
+  test(`${what} is ${field === undefined ? 'accepted' : `refused with the field ${field}`}`, () => {
     assert.equal(refuse(server)?.field, field);
   });
 
-test('a mark says protocol and port by itself, and no two have the same', () => {
+test('a mark alone encodes protocol and port, and no two node ports have the same mark', () => {
   const marks = (['tcp', 'udp', 'sctp'] as const).flatMap((protocol) =>
     [1, 80, 65535].map((port) => nodePortMark(protocol, port)),
   );
@@ -78,7 +78,7 @@ test('a mark says protocol and port by itself, and no two have the same', () => 
   );
 });
 
-test('a key is read back', () => {
+test('a written key can be read', () => {
   for (const server of [plain, nodePort, { ...plain, family: 6 as const, address: 'fd96::1' }]) {
     const read = readKey(keyOf(server));
     assert.equal(keyOf(read), keyOf(server));
@@ -97,7 +97,7 @@ const destination = fc.record(
 );
 const destinations = fc.uniqueArray(destination, { selector: ({ address, port }) => `${address} ${port}` });
 
-test('changes lead from the present state to the wanted one, and touch nothing else', () => {
+test('changes lead from the current state to the wanted state and affect nothing else', () => {
   fc.assert(
     fc.property(destinations, destinations, (before, after) => {
       const wanted = destinationsOf({ ...plain, destinations: after });

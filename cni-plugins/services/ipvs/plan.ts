@@ -116,13 +116,13 @@ export function refuse(server: VirtualServer): Refusal | undefined {
   if (server.clientAffinity && server.scheduler === 'lc')
     return {
       field: 'clientAffinity',
-      why: 'IPVS has no scheduler that counts connections and keeps a client at its backend without remembering it: use scheduler rr, wrr, sh or maglev, or persistenceSeconds',
+      why: 'IPVS has no scheduler that counts connections and keeps a client on its backend without remembering the client: use scheduler rr, wrr, sh or maglev, or persistenceSeconds',
     };
   if (server.forwarding !== 'dsr') return undefined;
   if (server.kind === 'node')
     return {
       field: 'forwarding',
-      why: 'a node port is at every address of the host, and with dsr each backend would have to hold them all',
+      why: 'a node port is served at every address of the host, and with dsr each backend would need all these addresses',
     };
   if (server.sourceAddress === 'masquerade')
     return {

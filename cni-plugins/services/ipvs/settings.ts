@@ -35,11 +35,11 @@ export const ipvsSysctls = {
 
 const sysctlFolder = '/proc/sys/net/ipv4/vs';
 
-/** The kernel's default, used where connection tracking is not loaded yet: five days. */
+/** The kernel's default, used if connection tracking is not loaded yet: five days. */
 const establishedSeconds = 432_000;
 
 /**
- * Returns why this kernel cannot balance by IPVS, or undefined if it can. Loads the module where that is
+ * Returns why this kernel cannot balance by IPVS, or undefined if it can. Loads the module if that is
  * allowed.
  */
 export function canBalanceByIpvs(): string | undefined {
@@ -55,7 +55,7 @@ const missing = 'the kernel has no IPVS, and `modprobe ip_vs` did not load it';
 
 function loaded(generic: NetlinkSocket): number | undefined {
   const before = familyNumber(generic, ipvsFamilyName);
-  // The kernel loads schedulers on request where it may. Here a missing one costs nothing.
+  // The kernel loads schedulers on request if it is allowed to. A missing scheduler does no harm here.
   spawnSync('modprobe', ['--quiet', '--all', ...modules], { stdio: 'ignore' });
   return before ?? familyNumber(generic, ipvsFamilyName);
 }
@@ -67,7 +67,7 @@ export function openIpvs(generic: NetlinkSocket): IpvsRequests {
   throw new PortcullisError({
     code: 'NETWORK_IPVS_MISSING',
     kind: 'precondition',
-    attempted: 'open the balancer ipvs',
+    attempted: 'open the IPVS balancer',
     on: 'generic netlink family IPVS',
     why: missing,
     fix: 'use `--backend nftables`, or a kernel with CONFIG_IP_VS (module ip_vs, schedulers ip_vs_rr, ip_vs_wrr, ip_vs_wlc, ip_vs_sh, ip_vs_mh)',

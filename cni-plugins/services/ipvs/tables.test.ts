@@ -31,7 +31,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ...(sourceRanges !== undefined && { sourceRanges }),
   });
 
-  test('the kernel takes every rule, and a change of source ranges as one of elements; nft lists them', () => {
+  test('the kernel accepts every rule, source ranges change only elements, and nft lists all of them', () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const ledger = openLedger({ 4: Uint8Array.of(10, 1, 0, 1), 6: undefined });
     const change = (
@@ -76,12 +76,16 @@ if (inPrivateNetns(import.meta.filename)) {
         '0x00000030 . 2001:db8:1::',
       ]);
       change(second, second, { 4: Uint8Array.of(198, 51, 100, 1), 6: undefined });
-      assert.equal(sources().includes('0x00000020 . 192.0.2.8'), true, 'the host has an address inside now');
+      assert.equal(
+        sources().includes('0x00000020 . 192.0.2.8'),
+        true,
+        'the host now has an address inside the range',
+      );
       transact(
         netfilter,
         tableFamilies.flatMap((family) => rebuild(family, ledger.elements(family))),
       );
-      assert.equal(sources().length, 4, 'and so from the start');
+      assert.equal(sources().length, 4, 'also if the host has the address from the start');
       change(second, [server(4), server(6)]);
       assert.deepEqual([...sources(), ...listed('denied')], []);
       for (const family of tableFamilies)
@@ -91,7 +95,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('the counter of a restricted server goes on when the tables are rebuilt', async () => {
+  test('the counter of a restricted server continues when the tables are rebuilt', async () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const ledger = openLedger({ 4: undefined, 6: undefined });
     const denied = (): readonly bigint[] =>
@@ -134,7 +138,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('segments of a backend outside a connection are dropped; the backends are known when the tables are rebuilt', async () => {
+  test('segments of a backend outside a connection are dropped; the backends stay known when the tables are rebuilt', async () => {
     const netfilter = openNetlink(NETLINK_NETFILTER);
     const hosts = openSegmentHosts();
     const table = tableOf('ip');

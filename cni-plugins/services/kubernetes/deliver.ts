@@ -102,7 +102,7 @@ export function createDelivery(
     } catch (thrown) {
       // It is unknown which part of the call was done, so everything is delivered again.
       retained = false;
-      log.warn({ why: reasonOf(thrown) }, 'services of Kubernetes could not be applied; it is tried again');
+      log.warn({ why: reasonOf(thrown) }, 'Kubernetes services could not be applied; retrying');
       schedule(timing.retryFailed);
     } finally {
       busy = false;
@@ -159,8 +159,8 @@ async function tidy(): Promise<void> {
 
 function logNotes({ notes }: Changes, log: Log): void {
   for (const [service, sentences] of notes) {
-    if (sentences.length === 0) log.info({ service }, 'a service of Kubernetes is now served as it asks');
+    if (sentences.length === 0) log.info({ service }, 'a Kubernetes service is now served as specified');
     for (const why of sentences)
-      log.warn({ service, why }, 'a service of Kubernetes is not served as it asks');
+      log.warn({ service, why }, 'a Kubernetes service is not served as specified');
   }
 }

@@ -7,7 +7,7 @@ export interface Changes {
   readonly put: readonly Service[];
   /** Names of services. */
   readonly remove: readonly string[];
-  /** By Kubernetes name: new notes about what a Service asks for and does not get. */
+  /** By Kubernetes name: new notes about requests of a Service that are not fulfilled. */
   readonly notes: ReadonlyMap<string, readonly string[]>;
 }
 

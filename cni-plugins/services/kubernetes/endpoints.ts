@@ -91,7 +91,7 @@ interface PortPlace {
 
 const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.includes(':');
 
-/** Slots of all virtual servers of a service together: each takes a hundred bytes of the kernel. */
+/** Slots of all virtual servers of a service together: each takes a hundred bytes of kernel memory. */
 const slotsOfService = 1_048_576;
 
 /**
@@ -268,7 +268,9 @@ function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candid
   return () => true;
 }
 
-/** Whether every port is served at its usual number and gets new connections, as of nearly every endpoint. */
+/**
+ * Whether every port is served at its usual number and gets new connections, as for nearly every endpoint.
+ */
 const isPlain = (ports: ReadonlyMap<string, readonly PortPlace[]>, mapped: readonly MappedPort[]): boolean =>
   mapped.every(({ port: { name, targetPort } }) => {
     const [place, another] = ports.get(name) ?? [];

@@ -53,10 +53,7 @@ export function createFollower(
         : {};
       // Logs each reason once, however often it is retried.
       if (away.get(name) !== why)
-        log.warn(
-          { watched: name, why, ...reported, listing },
-          'the API server is not watched; it is asked again',
-        );
+        log.warn({ watched: name, why, ...reported, listing }, 'the API server is not watched; retrying');
       away.set(name, why);
       missed?.();
     },

@@ -58,7 +58,7 @@ export function openHealthChecks(
     // look unhealthy.
     limitHttpConnections(server, { most: 128, mostOfPeer: 16 }, false);
     server.on('error', (error) => {
-      // One that listened already would keep the port from the next one, and nobody would close it.
+      // A server that already listens would keep the port from the next server, and nobody would close it.
       server.closeAllConnections();
       server.close();
       if (servers.get(port) === server) servers.delete(port);
@@ -66,7 +66,7 @@ export function openHealthChecks(
       if (closed || check === undefined) return;
       log.warn(
         { service: `${check.namespace}/${check.name}`, port, why: reasonOf(error) },
-        'a healthCheckNodePort cannot be served; it is tried again',
+        'a healthCheckNodePort cannot be served; retrying',
       );
       retries.set(
         port,

@@ -4,7 +4,7 @@ import { hostAddresses, nodePortAddresses } from './node-port-addresses.ts';
 import { readNode } from './node.ts';
 import type { NodeFacts } from './node.ts';
 
-/** What the Node object and the host say of where this node is. */
+/** The location of this node, according to the Node object and the host. */
 export interface NodePlace {
   readonly collection: Collection;
   zone(): string | undefined;
@@ -14,9 +14,9 @@ export interface NodePlace {
   nodePortAddresses(): readonly string[] | undefined;
   /** Whether load balancers may send the node connections. */
   isEligible(): boolean;
-  /** Whether the Node object was listed, or cannot be: what it says is in the first delivery. */
+  /** Whether the Node object was listed, or cannot be listed. If it was, the first delivery uses it. */
   isSettled(): boolean;
-  /** Reports that the Node object cannot be read: services are served without what it says. */
+  /** Reports that the Node object cannot be read: services are served without it. */
   settle(): void;
   close(): void;
 }

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { fieldsOf, listOf, textOf } from '../../../base/kubernetes/index.ts';
 
-/** What services depend on of the Node object of this node (v1 Node). */
+/** The parts of this node's Node object that services depend on (v1 Node). */
 export interface NodeFacts {
   /** The label topology.kubernetes.io/zone. */
   readonly zone?: string;

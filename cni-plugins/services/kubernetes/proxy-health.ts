@@ -9,7 +9,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 /**
  * Answers whether this node serves the cluster's services, as kube-proxy does at port 10256. A load balancer
  * asks `/healthz` before it sends the node connections (KEP-3836): it fails also while the node is about to
- * go. `/livez` says only whether services are served.
+ * go. `/livez` reports only whether services are served.
  */
 export interface ProxyHealth {
   close(): Promise<void>;
@@ -79,12 +79,12 @@ export function openProxyHealth({
     server = opened;
     limitHttpConnections(opened, { most: 128, mostOfPeer: 16 }, false);
     opened.on('error', (error) => {
-      // One that listened already would keep the port from the next one.
+      // A server that already listens would keep the port from the next server.
       opened.closeAllConnections();
       opened.close();
       log.warn(
         { address, port, why: reasonOf(error) },
-        'the health of services cannot be asked; it is tried again',
+        'the health endpoint of services cannot be served; retrying',
       );
       clearTimeout(again);
       again = setTimeout(listen, retryMs);

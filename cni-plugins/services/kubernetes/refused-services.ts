@@ -44,7 +44,7 @@ export function createRefusedServices(log: RefusedServicesLog): RefusedServices 
             ...(before?.said !== undefined && { said: before.said }),
           });
         else if (refused.delete(service.name) && before?.said !== undefined)
-          log.info({ service: service.name }, 'a service of Kubernetes that was refused is in force now');
+          log.info({ service: service.name }, 'a Kubernetes service that was refused is now in force');
       }
     },
     report() {
@@ -52,7 +52,7 @@ export function createRefusedServices(log: RefusedServicesLog): RefusedServices 
         const { code, field, why } = each.answer;
         const said = `${code} ${field} ${why}`;
         if (each.said !== said)
-          log.warn({ service: each.answer.name, code, field, why }, 'a service of Kubernetes was refused');
+          log.warn({ service: each.answer.name, code, field, why }, 'a Kubernetes service was refused');
         each.said = said;
       }
     },

@@ -7,7 +7,7 @@ const range = (name: string, ...cidrs: readonly unknown[]): object => ({
   spec: { cidrs },
 });
 
-test('prefixes of all objects, in canonical form; an object that changes or goes takes its own along', () => {
+test('the prefixes of all objects are returned in canonical form, without those of removed or changed objects', () => {
   let changes = 0;
   const { collection, prefixes } = createServiceRanges(() => (changes += 1));
   collection.begin();
@@ -29,7 +29,7 @@ test('prefixes of all objects, in canonical form; an object that changes or goes
   assert.deepEqual([prefixes([]).prefixes, changes], [[], 4]);
 });
 
-test('a prefix that is not one, that is wide, or that has an address of a node or of the API server is left out', () => {
+test('a prefix that is invalid, too short, or contains an address of a node or of the API server is left out', () => {
   const { collection, prefixes } = createServiceRanges(() => undefined);
   collection.changed(range('a', '10.96.0.0', '0.0.0.0/0'));
   collection.changed(range('b', '192.0.2.0/24', '::/0'));
@@ -42,7 +42,7 @@ test('a prefix that is not one, that is wide, or that has an address of a node o
   assert.deepEqual(found.left, [
     '"10.96.0.0" is not a prefix',
     '0.0.0.0/0 is shorter than /8',
-    '192.0.2.0/24 contains 192.0.2.10, which is not a Service',
+    '192.0.2.0/24 contains 192.0.2.10, which is not a Service address',
     '::/0 is shorter than /32',
     '"" is not a prefix',
   ]);

@@ -68,7 +68,8 @@ export function createServiceRanges(changed: () => void): ServiceRanges {
           return parsed?.family === family && contains(prefix, parsed);
         });
         if (prefix.length < shortest[family]) left.push(`${text} is shorter than /${shortest[family]}`);
-        else if (within !== undefined) left.push(`${text} contains ${within}, which is not a Service`);
+        else if (within !== undefined)
+          left.push(`${text} contains ${within}, which is not a Service address`);
         else found.add(`${formatIp(networkOf(prefix))}/${prefix.length}`);
       }
       const all = [...found].toSorted();

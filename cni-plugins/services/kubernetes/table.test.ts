@@ -169,7 +169,7 @@ test(
 );
 
 test(
-  'a refused service is reported once, and put again until it is in force',
+  'a refused service is reported once, and retried until it is in force',
   { timeout: 60_000 },
   async () => {
     const { told: reported, control, answerWith } = recorder();
@@ -212,7 +212,7 @@ test('after a failed call everything is delivered again', { timeout: 60_000 }, a
 });
 
 test(
-  'thousands of services go in portions, and an address that one portion frees goes to the next',
+  'thousands of services are delivered in portions, and a portion can use an address that an earlier portion releases',
   { timeout: 60_000 },
   async () => {
     const { told: reported, control, answerWith } = recorder();

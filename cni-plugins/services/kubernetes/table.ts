@@ -22,7 +22,10 @@ export interface ServiceTable {
   complete(): boolean;
   /** Marks everything as not delivered. Returns the names of all services that exist. */
   tellAnew(): readonly string[];
-  /** The place has changed: every service is translated again. What did not differ is not delivered. */
+  /**
+   * The place has changed: every service is translated again. Services without a difference are not
+   * delivered.
+   */
   placeChanged(): void;
   /**
    * Returns what differs from the delivered state.
@@ -78,7 +81,7 @@ export function createServiceTable(place: Place): ServiceTable {
     touch(key);
   }
 
-  /** Every event is a change, so what was counted before it is not asked for again. */
+  /** Every event is a change, so the endpoints that were counted before it are no longer valid. */
   function touch(key: string): void {
     dirty.add(key);
     localEndpoints.delete(key);

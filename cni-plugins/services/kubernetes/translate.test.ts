@@ -81,7 +81,7 @@ const reported = ({ backends }: Service): string =>
     )
     .join(' | ');
 
-test('which endpoints take new connections, and which keep those that they have', () => {
+test('new connections and existing connections go to the endpoints that kube-proxy would use', () => {
   const gone = { ready: false, serving: false, terminating: true };
   const ending = { ready: false, serving: true, terminating: true };
   const unready = { ready: false, serving: false, terminating: false };
@@ -94,7 +94,7 @@ test('which endpoints take new connections, and which keep those that they have'
       '10.0.0.1 | 10.0.0.2',
       '10.0.0.1 | 10.0.0.2',
     ],
-    ['not said, as null', [endpoint('10.0.0.1', { ready: null })], '10.0.0.1', '10.0.0.1'],
+    ['readiness is null', [endpoint('10.0.0.1', { ready: null })], '10.0.0.1', '10.0.0.1'],
     [
       'one is not ready',
       [endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)],
@@ -102,37 +102,37 @@ test('which endpoints take new connections, and which keep those that they have'
       '10.0.0.1',
     ],
     [
-      'one ends',
+      'one is terminating',
       [endpoint('10.0.0.1'), endpoint('10.0.0.2', ending)],
       '10.0.0.1 | 10.0.0.2:0',
       '10.0.0.1 | 10.0.0.2:0',
     ],
     [
-      'one ends and serves no more',
+      'one is terminating and not serving',
       [endpoint('10.0.0.1'), endpoint('10.0.0.2', gone)],
       '10.0.0.1',
       '10.0.0.1',
     ],
     [
-      'all end',
+      'all are terminating',
       [endpoint('10.0.0.1', ending), endpoint('10.0.0.2', ending), endpoint('10.0.0.3', unready)],
       '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
       '10.0.0.1 | 10.0.0.2',
     ],
     [
-      'ready while it ends: publishNotReadyAddresses',
+      'ready while terminating: publishNotReadyAddresses',
       [endpoint('10.0.0.1', { ready: true, serving: false, terminating: true })],
       '10.0.0.1',
       '10.0.0.1',
     ],
     [
-      'none serves: flows of UDP have nowhere else to go',
+      'none is serving: UDP flows cannot go to another endpoint',
       [endpoint('10.0.0.1', unready)],
       '10.0.0.1:0',
       '10.0.0.1:0',
     ],
     [
-      'whether it serves is not said',
+      'serving is not set',
       [endpoint('10.0.0.1', { ready: false, terminating: true })],
       '10.0.0.1',
       '10.0.0.1',
@@ -149,7 +149,7 @@ test('which endpoints take new connections, and which keep those that they have'
   }
 });
 
-test('a port that few endpoints serve keeps them beside ports that many others serve', () => {
+test('a port that few endpoints serve keeps them, even if many endpoints serve the other ports', () => {
   const ports = ['http', 'grpc', 'admin'].map((name, index) => ({
     name,
     port: 80 + index,
@@ -170,11 +170,11 @@ test('a port that few endpoints serve keeps them beside ports that many others s
         backends.filter(({ address }) => address === '10.3.0.0'),
         [{ address: '10.3.0.0', without: ['http', 'grpc'] }],
       );
-      assert.equal(translation.notes.length, 2, 'one for each of the large ports');
+      assert.equal(translation.notes.length, 2, 'one note for each port with many endpoints');
     }
 });
 
-test('nf_tables takes what a Service gets, with each scheduler and any number of endpoints', () => {
+test('nf_tables supports the servers of a Service with each scheduler and any number of endpoints', () => {
   for (const scheduler of ['rr', 'wrr', 'lc', 'sh', 'maglev'])
     for (const count of [256, 1021, 1022, 1024, 3000]) {
       const many = Array.from({ length: count }, (_, index) => endpoint(`10.1.${index >> 8}.${index & 255}`));
@@ -187,7 +187,7 @@ test('nf_tables takes what a Service gets, with each scheduler and any number of
     }
 });
 
-test('where the node may connect by its Node address, it may connect from the load balancer’s address too', () => {
+test('if the node may connect from its Node address, it may also connect from the load balancer’s address', () => {
   const ranges = (nodeAddresses: readonly string[], loadBalancerSourceRanges: readonly string[]): unknown =>
     outside(
       translated(
@@ -208,10 +208,10 @@ test('where the node may connect by its Node address, it may connect from the lo
     ...['fd00::/8', '2001:db8::1/128'],
   ]);
   const many = Array.from({ length: 1024 }, (_, index) => `10.${index >> 8}.${index & 255}.0/24`);
-  assert.equal((ranges(['10.0.0.1'], many) as unknown[]).length, 1024, 'there is no room');
+  assert.equal((ranges(['10.0.0.1'], many) as unknown[]).length, 1024, 'no further range fits');
 });
 
-test('if there are more endpoints than a virtual server takes, each node has its part, which hardly changes when one comes or goes', () => {
+test('if there are more endpoints than a virtual server supports, each node uses a part, which changes little with one endpoint', () => {
   const addresses = Array.from({ length: 2000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
   const over = (count: number, where: Place = place): Translation =>
     translated(
@@ -232,11 +232,14 @@ test('if there are more endpoints than a virtual server takes, each node has its
     'more than 1024 endpoints of port 80/tcp are ready: 1024 of them get connections from this node, others from other nodes',
   ]);
   const before = taking(over(1999));
-  assert.ok(here.filter((each) => !before.includes(each)).length <= 1, 'one more takes the place of one');
+  assert.ok(
+    here.filter((each) => !before.includes(each)).length <= 1,
+    'a new endpoint replaces one other endpoint',
+  );
   const reached = new Set(
     Array.from({ length: 20 }, (_, node) => taking(over(2000, { nodeName: `node-${node}` }))).flat(),
   );
-  assert.equal(reached.size, 2000, 'all of them are reached from some node');
+  assert.equal(reached.size, 2000, 'each endpoint is used by some node');
   assert.deepEqual([over(1024).notes, taking(over(1024)).length], [[], 1024]);
 });
 
@@ -262,7 +265,7 @@ test('if there are more endpoints than a service may have, those that get connec
   assert.equal(backends.filter(({ weight }) => weight !== 0).length, 1024);
 });
 
-test('Local policies take the endpoints of this node, those that end where no other is left', () => {
+test('Local policies use the endpoints of this node, and terminating endpoints if there are no others', () => {
   const here = { node: 'here' };
   const ending = { ...here, ready: false, serving: true, terminating: true };
   const slices = [
@@ -316,13 +319,13 @@ test('Local policies take the endpoints of this node, those that end where no ot
       ['keep', source],
       what,
     );
-    assert.equal(reported(outside(translated({ spec }, lastOnes))), last, `${what}, the last ones`);
+    assert.equal(reported(outside(translated({ spec }, lastOnes))), last, `${what}, without other endpoints`);
   }
   assert.equal(localReady(slicesOf(slices), 'here'), 1);
   assert.equal(localReady(slicesOf(lastOnes), 'here'), 0);
 });
 
-test('addresses of each kind: both families, external ones, those of a load balancer, node ports', () => {
+test('addresses of each kind are served: both families, external addresses, load balancer addresses, node ports', () => {
   const spec = {
     type: 'LoadBalancer',
     clusterIPs: ['10.96.0.1', 'fd00:10:96::1'],
@@ -364,7 +367,7 @@ test('addresses of each kind: both families, external ones, those of a load bala
   assert.deepEqual(outside(translation).addresses, []);
 });
 
-test('each of two families is separate: ready endpoints, hints, and the number that load balancers get', () => {
+test('ready endpoints, hints and the number for load balancers are separate for each family', () => {
   const ending = { ready: false, serving: true, terminating: true, node: 'here' };
   const near = { node: 'here', hints: { forZones: [{ name: 'a' }] } };
   const far = { node: 'there', hints: { forZones: [{ name: 'b' }] } };
@@ -373,7 +376,7 @@ test('each of two families is separate: ready endpoints, hints, and the number t
   assert.equal(
     reported(inside(translated(both, [slice([endpoint('10.0.0.1')]), six(endpoint('fd00::1', ending))]))),
     '10.0.0.1 | fd00::1',
-    'the last one of IPv6 ends: it takes connections as no other does',
+    'the only IPv6 endpoint is terminating: it still gets connections',
   );
   const zoned = { ...place, zone: 'a' };
   assert.equal(
@@ -393,7 +396,7 @@ test('each of two families is separate: ready endpoints, hints, and the number t
     'IPv6 has no hints: those of IPv4 are followed',
   );
   const pods = [slice([endpoint('10.0.0.1', { node: 'here' })]), six(endpoint('fd00::1', { node: 'here' }))];
-  assert.equal(localReady(slicesOf(pods), 'here'), 1, 'a pod is one, whatever addresses it has');
+  assert.equal(localReady(slicesOf(pods), 'here'), 1, 'a pod counts once, whatever addresses it has');
 });
 
 test('source ranges restrict addresses of a load balancer, each family separately', () => {
@@ -408,19 +411,19 @@ test('source ranges restrict addresses of a load balancer, each family separatel
     ['both families', ['203.0.113.0/24', '2001:db8:1::/48'], ['203.0.113.0/24', '2001:db8:1::/48'], /^$/u],
     ['spaces around it', [' 203.0.113.0/24 ', '::/0'], ['203.0.113.0/24', '::/0'], /^$/u],
     [
-      'one family: the other is open',
+      'a range of one family: the other family is open',
       ['203.0.113.0/24'],
       ['203.0.113.0/24'],
-      /say nothing of IPv6.*open to everybody/u,
+      /no IPv6 range.*open to every client/u,
     ],
     [
-      'none that can be read: nobody',
+      'no valid range: no client',
       ['here'],
       ['0.0.0.0/32', '::/128'],
-      /"here": not a prefix; no client is in it/u,
+      /"here": not a prefix, so it matches no client/u,
     ],
     [
-      'one that can be read',
+      'one valid range',
       ['10.0.0.0/8', '1.2.3.4/33'],
       ['10.0.0.0/8', '::/128'],
       /"1\.2\.3\.4\/33": not a prefix/u,
@@ -446,11 +449,11 @@ test('source ranges restrict addresses of a load balancer, each family separatel
   assert.deepEqual(
     [outside(without).loadBalancerSourceRanges, without.notes],
     [undefined, []],
-    'without a load balancer nothing is restricted',
+    'without a load balancer, nothing is restricted',
   );
 });
 
-test('each port is separate: readiness at one says nothing about another', () => {
+test('each port is separate: the readiness of one port does not affect another', () => {
   const ending = { ready: false, serving: true, terminating: true };
   const unready = { ready: false, serving: false };
   const spec = {
@@ -464,12 +467,12 @@ test('each port is separate: readiness at one says nothing about another', () =>
   const [onlyA, onlyB, a8080b8081] = [{ a: 8080 }, { b: 8081 }, { a: 8080, b: 8081 }];
   const rows: readonly (readonly [what: string, slices: readonly object[], expected: string])[] = [
     [
-      'b has none that is ready, and falls back to those that end',
+      'b has no ready endpoint, and falls back to terminating endpoints',
       [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.2', ending))],
       '10.0.0.1 -b | 10.0.0.2 0:a',
     ],
     [
-      'a and b have another one that is ready each',
+      'a and b each have another ready endpoint',
       [
         at(onlyA, endpoint('10.0.0.1')),
         at(onlyB, endpoint('10.0.0.2')),
@@ -478,7 +481,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
       '10.0.0.1 -b | 10.0.0.2 -a | 10.0.0.3:0',
     ],
     [
-      'b has only one that is not ready',
+      'b has only an endpoint that is not ready',
       [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.2', unready))],
       '10.0.0.1 -b | 10.0.0.2:0 -a',
     ],
@@ -488,22 +491,22 @@ test('each port is separate: readiness at one says nothing about another', () =>
       '10.0.0.1',
     ],
     [
-      'it moves, and is in both',
+      'it moves between slices, and is in both',
       [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.1'))],
       '10.0.0.1',
     ],
     [
-      'it moves, and is not ready any more in one',
+      'it moves between slices, and is no longer ready in one',
       [at(a8080b8081, endpoint('10.0.0.1', ending)), at(onlyA, endpoint('10.0.0.1'))],
       '10.0.0.1',
     ],
     [
-      'one port at two numbers',
+      'one port with two numbers',
       [at({ a: 9000 }, endpoint('10.0.0.1', ending)), at(a8080b8081, endpoint('10.0.0.1'))],
       '10.0.0.1 | 10.0.0.1:0 {"a":9000} -b',
     ],
     [
-      'a port of that name and another protocol is another',
+      'a port with the same name and another protocol is a different port',
       [slice([endpoint('10.0.0.1')], { ports: [{ name: 'a', port: 8080, protocol: 'UDP' }] })],
       '',
     ],
@@ -518,7 +521,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
   assert.equal(
     reported(inside(translated({ spec }, zoned, { nodeName: 'here', zone: 'east' }))),
     '10.0.0.1 | 10.0.0.2 -a',
-    'hints are of a port, too',
+    'hints also apply to each port separately',
   );
   const local = { spec: { ...spec, internalTrafficPolicy: 'Local' } };
   const nodes = [
@@ -528,7 +531,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
   assert.equal(
     reported(inside(translated(local, nodes))),
     '10.0.0.1',
-    'of this node: b falls back, whatever another node has',
+    'Local: b falls back, whatever endpoints another node has',
   );
   const mixed = [
     slice([endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)], {
@@ -549,7 +552,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
   assert.equal(
     reported(inside(translated(dns, mixed))),
     '10.0.0.1 | 10.0.0.2:0 -u',
-    'one that is not ready keeps its connections of TCP',
+    'an endpoint that is not ready keeps its TCP connections',
   );
 });
 
@@ -574,10 +577,10 @@ test('affinity and annotations', () => {
     'portcullis.dev/drain-grace-seconds': '-1',
   });
   assert.deepEqual([inside(wrong).scheduler, inside(wrong).drainGraceSeconds], ['rr', 30]);
-  assert.match(wrong.notes.join(), /"magic", which is none of rr, wrr.*: rr is used.*"-1".*: 30 is used/u);
+  assert.match(wrong.notes.join(), /"magic", which is not one of rr, wrr.*: rr is used.*"-1".*: 30 is used/u);
 });
 
-test('hints are followed where all ready endpoints have them and one is meant for us', () => {
+test('hints are followed if all ready endpoints have them and one of them names this node or zone', () => {
   const zone = (name: string): object => ({ forZones: [{ name }] });
   const node = (name: string): object => ({ forNodes: [{ name }], ...zone('west') });
   const where: Place = { nodeName: 'here', zone: 'east' };
@@ -593,9 +596,9 @@ test('hints are followed where all ready endpoints have them and one is meant fo
       '10.0.0.1',
       '10.0.0.1 | 10.0.0.2',
     ],
-    ['none of our zone', [endpoint('10.0.0.2', { hints: zone('west') })], '10.0.0.2', '10.0.0.2'],
+    ['no endpoint of our zone', [endpoint('10.0.0.2', { hints: zone('west') })], '10.0.0.2', '10.0.0.2'],
     [
-      'one has no hint',
+      'one endpoint has no hint',
       [endpoint('10.0.0.1', { hints: zone('east') }), endpoint('10.0.0.2')],
       '10.0.0.1 | 10.0.0.2',
       '10.0.0.1 | 10.0.0.2',
@@ -607,7 +610,7 @@ test('hints are followed where all ready endpoints have them and one is meant fo
       '10.0.0.1',
     ],
     [
-      'none of our node',
+      'no endpoint of our node',
       [
         endpoint('10.0.0.2', { hints: node('there') }),
         endpoint('10.0.0.3', { hints: { ...node('over'), ...zone('east') } }),
@@ -616,7 +619,7 @@ test('hints are followed where all ready endpoints have them and one is meant fo
       '10.0.0.2 | 10.0.0.3',
     ],
     [
-      'one without a hint is not ready',
+      'the endpoint without a hint is not ready',
       [
         endpoint('10.0.0.1', { hints: zone('east') }),
         endpoint('10.0.0.2', { hints: zone('west') }),
@@ -647,7 +650,7 @@ test('services that kube-proxy ignores are left out', () => {
   assert.equal(readSlice({ ...slice([]), metadata: { namespace: 'shop', name: 'x' } }), undefined);
 });
 
-test('no object breaks the reader; and order does not matter', () => {
+test('the reader accepts any object, and the order does not matter', () => {
   fc.assert(
     fc.property(fc.anything(), fc.anything(), (spec, odd) => {
       for (const object of [
@@ -704,7 +707,7 @@ test('no object breaks the reader; and order does not matter', () => {
   );
 });
 
-test('external addresses are served if the node allows them; one that cannot be served does not affect the others', () => {
+test('external addresses are served if the node allows them; an address that cannot be served does not affect the others', () => {
   const spec = {
     externalIPs: ['192.0.2.1', '198.51.100.1', '127.0.0.1', '203.0.113.7'],
     type: 'LoadBalancer',
@@ -752,7 +755,7 @@ const serversOf = ({ addresses, externalAddresses, loadBalancerAddresses = [], p
   ports.length * (addresses.length + externalAddresses.length + loadBalancerAddresses.length) +
   2 * ports.filter(({ nodePort }) => nodePort !== undefined).length;
 
-test('node ports are served at 64 addresses of the node, or as many as fit, and the rest is noted', () => {
+test('node ports are served at 64 addresses of the node, or as many as fit, and the other addresses are noted', () => {
   const where = { ...place, nodePortAddresses: manyAddresses(100) };
   const served = (count: number): readonly [number | undefined, string] => {
     const ports = manyPorts(count).map((port, index) => ({ ...port, nodePort: 30_000 + index }));
@@ -808,7 +811,7 @@ test('a service has no more addresses and ports than a node can create, and note
   }
 });
 
-test('addresses that are not served are noted in few words', () => {
+test('the notes about addresses that are not served are short', () => {
   const { notes } = translated(
     {
       spec: { externalIPs: Array.from({ length: 5000 }, (_, index) => `127.0.${index >> 8}.${index & 255}`) },
@@ -816,10 +819,10 @@ test('addresses that are not served are noted in few words', () => {
     [],
   );
   assert.ok(notes.length < 40, String(notes.length));
-  assert.match(notes.at(-1) ?? '', /^\d+ more such things$/u);
+  assert.match(notes.at(-1) ?? '', /^\d+ more notes$/u);
 });
 
-test('if there are more source ranges than a node can hold for each port, some are in force, and no other client is let in', () => {
+test('if there are more source ranges than a node supports for each port, some are in force, and no other client is allowed', () => {
   const status = { loadBalancer: { ingress: [{ ip: '203.0.113.9' }] } };
   const { services, notes } = translated(
     {
@@ -841,7 +844,7 @@ const endpointsOf = (count: number, more: WrittenEndpoint = {}): object[] =>
     endpoint(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, more),
   );
 
-test('for a service of many ports a node looks at as many endpoints as it has time for, its own first', () => {
+test('for a service with many ports, a node examines as many endpoints as it has time for, its own first', () => {
   const ports = manyPorts(4096);
   const own = endpoint('10.255.0.1', { node: 'here' });
   const { services, notes } = translated({ spec: { ports } }, [
@@ -862,7 +865,7 @@ test('for a service of many ports a node looks at as many endpoints as it has ti
   const few = translated({}, [slice(endpointsOf(2000))]);
   assert.equal(inside(few).backends.length, 1024);
   assert.deepEqual(
-    few.notes.filter((text) => text.includes('looked at')),
+    few.notes.filter((text) => text.includes('examined')),
     [],
   );
 });
@@ -879,7 +882,7 @@ test('a service costs in proportion to its ports and to its endpoints', async ()
       ],
     ],
     endpoints: [2000, (n) => [readService(service({}))!, slicesOf([slice(endpointsOf(n))])]],
-    'numbers of one address': [
+    'port numbers of one address': [
       1500,
       (n) => [
         readService(service({}))!,

@@ -16,7 +16,7 @@ import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects
 
 export interface Translation {
   readonly services: readonly Service[];
-  /** What was asked for and is not done, one sentence each. */
+  /** Requests of the Service that are not fulfilled, one sentence each. */
   readonly notes: readonly string[];
 }
 
@@ -53,7 +53,7 @@ export function translate(
   const notes: string[] = [];
   const { services } = translated(withinBounds(given, notes), slices, place, notes);
   const more = notes.length - mostNotes;
-  return { services, notes: more > 0 ? [...notes.slice(0, mostNotes), `${more} more such things`] : notes };
+  return { services, notes: more > 0 ? [...notes.slice(0, mostNotes), `${more} more notes`] : notes };
 }
 
 /** Returns the service with the ports that fit. Cluster addresses come before all others. */
@@ -80,7 +80,7 @@ function nodeAddressesOf(
   const most = Math.max(1, Math.min(mostNodeAddresses, Math.floor(mostServers / 2 / ports.length)));
   if (all.length <= most) return all;
   notes.push(
-    `nodePortAddresses: node ports are served at ${most} of ${all.length} addresses of the node: give prefixes of fewer`,
+    `nodePortAddresses: node ports are served at ${most} of ${all.length} addresses of the node: set prefixes that contain fewer addresses`,
   );
   return all.slice(0, most);
 }
@@ -113,7 +113,7 @@ function translated(
   const candidates = withinReach(all, service.ports.length, place);
   if (candidates.length < all.length)
     notes.push(
-      `${candidates.length} of ${all.length} endpoints are looked at: this is the limit for a service with ${service.ports.length} ports`,
+      `${candidates.length} of ${all.length} endpoints are examined: this is the limit for a service with ${service.ports.length} ports`,
     );
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
@@ -258,7 +258,7 @@ function schedulerOf({ annotations }: KubernetesService, notes: string[]): Sched
   const scheduler = schedulers.find((one) => one === asked);
   if (asked !== undefined && scheduler === undefined)
     notes.push(
-      `portcullis.dev/scheduler is ${JSON.stringify(asked)}, which is none of ${schedulers.join(', ')}: rr is used`,
+      `portcullis.dev/scheduler is ${JSON.stringify(asked)}, which is not one of ${schedulers.join(', ')}: rr is used`,
     );
   return scheduler ?? 'rr';
 }
@@ -268,7 +268,7 @@ function graceOf({ annotations }: KubernetesService, notes: string[]): number {
   if (asked === undefined) return drainGraceSeconds;
   const seconds = /^\d{1,6}$/u.test(asked) ? Number(asked) : Infinity;
   if (seconds <= longestGraceSeconds) return seconds;
-  const range = `no whole number of seconds from 0 to ${longestGraceSeconds}`;
+  const range = `not a whole number of seconds from 0 to ${longestGraceSeconds}`;
   notes.push(
     `portcullis.dev/drain-grace-seconds is ${JSON.stringify(asked)}, ${range}: ${drainGraceSeconds} is used`,
   );
@@ -317,7 +317,7 @@ function loadBalancerOf(
   ];
   if (unread.length > 0)
     notes.push(
-      `loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: not a prefix; no client is in it`,
+      `loadBalancerSourceRanges ${unread.map((range) => JSON.stringify(range)).join(', ')}: not a prefix, so it matches no client`,
     );
   const most = Math.min(
     maxSourceRanges,
@@ -335,7 +335,7 @@ function loadBalancerOf(
       return [...own, ...(own.length === 0 ? [nobody[family]] : [])];
     if (prefixes.length > 0 && loadBalancerAddresses.some((address) => isIP(address) === family))
       notes.push(
-        `loadBalancerSourceRanges say nothing of IPv${family}: there its load balancer's addresses are open to everybody, as with kube-proxy`,
+        `loadBalancerSourceRanges has no IPv${family} range: the IPv${family} addresses of its load balancer are open to every client, as with kube-proxy`,
       );
     return [];
   });

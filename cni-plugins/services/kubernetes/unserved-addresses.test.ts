@@ -53,7 +53,7 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const rules = (): string => tried('nft list ruleset | grep -A20 portcullis_service_ranges') ?? '';
 
-  test('a client that is quicker than its service is served with its next packet', async (t) => {
+  test('a client that connects before its service is known is served with its next packet', async (t) => {
     const unserved = openUnservedAddresses();
     const balancer = openNftablesBalancer();
     t.after(() => {
@@ -98,7 +98,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(rules(), '');
   });
 
-  test('rules of an earlier process stay until the ranges are known; rules that another program changed come back', () => {
+  test('rules of an earlier process stay until the ranges are known; rules that another program changed are restored', () => {
     const first = openUnservedAddresses();
     first.set(ranges);
     first.close();

@@ -51,7 +51,9 @@ const tableOf = (family: 4 | 6): Table => ({
   family: family === 4 ? 'ip' : 'ip6',
   name: 'portcullis_service_ranges',
 });
-/** After every translation of addresses, in both balancers: only what none of them took is left. */
+/**
+ * After every translation of addresses, in both balancers: only packets that no balancer translated are left.
+ */
 const afterTranslation = 5;
 const chains = [
   { name: 'forward', hook: { type: 'filter', number: 2, priority: afterTranslation } },
@@ -84,7 +86,9 @@ function maskOf({ address, length }: IpPrefix): Buffer {
   return Buffer.from(mask.toString(16).padStart(Number(bits) / 4, '0'), 'hex');
 }
 
-/** What a kernel answers that has no nf_tables, or not for a family. It has no rules. */
+/**
+ * Error codes of a kernel without nf_tables, or without nf_tables for a family. Such a kernel has no rules.
+ */
 const withoutTables = ['EOPNOTSUPP', 'EINVAL', 'EPERM', 'EAFNOSUPPORT', 'EPROTONOSUPPORT'] as const;
 
 /** Whether rules of this module exist in the network namespace of the calling thread. */

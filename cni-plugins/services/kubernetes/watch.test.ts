@@ -77,7 +77,7 @@ const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
 };
 
 test(
-  'from a kubeconfig to a control: synced at once, each change, a renewed token, health checks; no secret in the log',
+  'services of a cluster are delivered: all at once, then each change, with a renewed token, health checks, and no secret in the log',
   { timeout: 60_000 },
   async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
@@ -171,7 +171,7 @@ test(
 );
 
 test(
-  'a missing kubeconfig is waited for; closing before everything has arrived is an error',
+  'a missing kubeconfig is awaited; closing before all services have arrived is an error',
   { timeout: 60_000 },
   async () => {
     const logged: string[] = [];
@@ -214,7 +214,7 @@ const kubeconfigFor = (port: number): string => {
 };
 
 test(
-  'the Node object says the zone, the addresses of node ports, and whether load balancers may use the node',
+  'the Node object determines the zone, the addresses of node ports, and whether load balancers may use the node',
   { timeout: 60_000 },
   async (t) => {
     const node = (
@@ -297,7 +297,7 @@ test(
   },
 );
 
-test('health is refused before the services are in force', { timeout: 60_000 }, async (t) => {
+test('health checks fail until the services are in force', { timeout: 60_000 }, async (t) => {
   const api = await startApi({ [nodes]: [], [services]: [service('web')], [slices]: [slice('web', 'here')] });
   const port = await freePort();
   let isStuck = true;
@@ -330,7 +330,7 @@ test('health is refused before the services are in force', { timeout: 60_000 }, 
 });
 
 test(
-  'the ranges of cluster addresses are followed, without those of the API server',
+  'the ranges of cluster addresses are followed, except ranges that contain the API server',
   { timeout: 60_000 },
   async (t) => {
     const range = (name: string, ...cidrs: readonly string[]): object => ({
@@ -366,7 +366,7 @@ test(
       '10.96.0.0/16 10.97.0.0/24 fd00:96::/112',
       '10.97.0.0/24',
     ]);
-    assert.deepEqual(warned, ['{"why":"127.0.0.0/8 contains 127.0.0.1, which is not a Service"}']);
+    assert.deepEqual(warned, ['{"why":"127.0.0.0/8 contains 127.0.0.1, which is not a Service address"}']);
   },
 );
 

@@ -45,9 +45,12 @@ export interface KubernetesPlace {
   readonly externalIPs?: readonly string[];
   /** `primary` alone, or prefixes: the addresses of this host at which node ports are served. Absent: all. */
   readonly nodePortAddresses?: readonly string[];
-  /** The address at which this node answers names. No Service is served at it, or its author answers them. */
+  /**
+   * The address at which this node answers names. No Service is served at it, because its author could then
+   * answer names.
+   */
   readonly nameServer?: string;
-  /** Where the health of services is asked: `0.0.0.0:10256`. Absent: nowhere. */
+  /** The address of the health endpoint of services: `0.0.0.0:10256`. Absent: it is not served. */
   readonly health?: { readonly address: string; readonly port: number };
 }
 
@@ -241,7 +244,7 @@ function followRanges(
     if (why !== logged && why !== '')
       log.warn(
         { why },
-        'prefixes of ServiceCIDR objects are not followed: cluster addresses in them that no Service has are not blocked',
+        'some prefixes of ServiceCIDR objects are ignored: their cluster addresses that no Service has are not blocked',
       );
     logged = why;
     if (prefixes.join() === reported) return;
@@ -326,9 +329,9 @@ function closedBeforeSync(kubeconfig: string | undefined): PortcullisError {
   return new PortcullisError({
     code: 'KUBERNETES_API_UNREACHABLE',
     kind: 'cancelled',
-    attempted: 'follow the services of Kubernetes',
+    attempted: 'follow the Kubernetes services',
     on: kubeconfig ?? 'the service account of the pod',
-    why: 'it was closed before all services had arrived',
+    why: 'the watch was closed before all services had arrived',
     fix: 'start it again',
   });
 }

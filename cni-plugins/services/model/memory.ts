@@ -7,7 +7,7 @@ import { trimHeap } from '../../../base/kernel/index.ts';
  */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 const slackBytes = 8 * 1024 * 1024;
-/** A collection takes as long as the live data is large, so the more there is, the rarer it is. */
+/** The time of a collection grows with the live data, so collections are rarer if there is more live data. */
 const growth = 1.5;
 /** Number of values between two checks of the memory. */
 const portion = 250;

@@ -188,7 +188,7 @@ export interface ServerCounts {
   readonly destinations: readonly {
     readonly address: string;
     readonly port: number;
-    /** Since the server was created. Undefined where the kernel does not count connections. */
+    /** Since the server was created. Undefined if the kernel does not count connections. */
     readonly connections?: bigint;
     readonly active: number;
   }[];

@@ -85,7 +85,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentDep
       append(scoped, made.scoped);
       found.push({ service, given: serviceNames(service, made.own) });
     }
-    // An address is out of reach for others before it is balanced and until it is given back.
+    // Other networks are kept from an address from before it is balanced until it is given back.
     addresses.scope(scoped);
     const refused = new Map(apply(balanced).map((each) => [each.name, each]));
     for (const [service, { code, field, why }] of refused) failed(service, `${field}: ${why}`, code);

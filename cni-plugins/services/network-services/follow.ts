@@ -57,10 +57,7 @@ export function followNetworkServices({ databasePath, ...parts }: FollowDeps): N
     } catch (thrown) {
       const why = reasonOf(thrown);
       if (why !== reported)
-        parts.log.error(
-          { why },
-          'services of networks could not be updated from the database; it is tried again',
-        );
+        parts.log.error({ why }, 'network services could not be updated from the database; retrying');
       reported = why;
     }
   };

@@ -201,7 +201,8 @@ function scopeRequests(family: 4 | 6, scoped: readonly Scoped[]): Request[] {
 
 function addressOf(text: string): IpAddress {
   const address = parseIp(text);
-  if (address === undefined) throw new Error(`${JSON.stringify(text)} was kept as an address unread`);
+  if (address === undefined)
+    throw new Error(`${JSON.stringify(text)} was stored as an address without a check`);
   return address;
 }
 
@@ -209,9 +210,9 @@ function linkMissing(service: string, address: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_SERVICE_LINK_MISSING',
     kind: 'precondition',
-    attempted: `have the virtual address ${formatIp(addressOf(address))} answered for the service`,
+    attempted: `answer for the virtual address ${formatIp(addressOf(address))} of the service`,
     on: service,
-    why: 'no link of this host has an address of its subnet: the host is not a gateway of the network',
-    fix: 'use a network with the plugin bridge that is a gateway (isGateway), or the mode dnsrr',
+    why: 'no link of this host has an address in the same subnet: the host is not a gateway of the network',
+    fix: 'use a network of the bridge plugin that is a gateway (isGateway), or the mode dnsrr',
   });
 }

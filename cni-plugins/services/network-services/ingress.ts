@@ -34,7 +34,7 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
         const text = `${port.port}/${port.protocol}`;
         const why = whyNotPublished(service, member, port);
         if (why !== undefined) {
-          problems.add(`${text} of ${member.owner ?? 'a host of an earlier version'}: ${why}`);
+          problems.add(`${text} of ${member.owner ?? 'a host with an earlier version'}: ${why}`);
           return false;
         }
         const rules =
@@ -42,12 +42,12 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
         if (rules.ingress?.heldPorts === true || !isListenedAt({ ...port, hostIp: '' })) return true;
         if (exists(port)) {
           problems.add(
-            `${text}: a program of the host has taken the port since; connections from outside go to the service`,
+            `${text}: a program of the host has opened the port in the meantime; connections from outside still go to the service`,
           );
           return true;
         }
         problems.add(
-          `${text}: a program of the host has a socket there, and the network's file does not open such ports (ingress.heldPorts)`,
+          `${text}: a program of the host has a socket at this port, and the network's file does not allow such ports (ingress.heldPorts)`,
         );
         return false;
       };

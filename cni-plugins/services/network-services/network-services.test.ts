@@ -136,7 +136,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
 
   let virtual: string[] = [];
 
-  test('the first member gives its service an address of the network in each family, and names; all members are balanced', async () => {
+  test('with its first member, a service gets names and an address of the network in each family; all members are balanced', async () => {
     const [a, b] = [await join1('a', 'shop', [web]), await join1('b', 'shop', [web])];
     for (const id of ['a', 'b']) serve(id, 8080);
     await comesAbout('the service has no name', () => lookUp('client', 'web').length === 2);
@@ -194,7 +194,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       assert.deepEqual(fetched('outside', address, 4, 30080), { a: 2, b: 2 }, address);
   });
 
-  test('round robin by name: each member under the name, no virtual address; one name has one mode', async () => {
+  test('round robin by name: the name has each member and no virtual address; one name has one mode', async () => {
     const db = { name: 'db', mode: 'dnsrr', aliases: ['store'] };
     const members = [...(await join1('c', 'shop', [db])), ...(await join1('d', 'shop', [db]))].toSorted();
     assert.deepEqual(lookUp('client', 'db'), members);
@@ -215,13 +215,13 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(
       rows("SELECT 1 FROM attachment WHERE container_id = 'e'"),
       [],
-      'what is refused leaves nothing',
+      'a refused member leaves nothing behind',
     );
     for (const id of ['c', 'd']) await leave(id);
     assert.deepEqual(lookUp('client', 'db'), []);
   });
 
-  test('members that come and go while no process follows are found by the next start; the address stays', async () => {
+  test('the next start finds members that joined or left while no process was running; the address stays', async () => {
     await services.close();
     await leave('a');
     await join1('f', 'shop', [{ ...web, ports: ['80:8081'] }]);
@@ -234,15 +234,15 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(lookUp('client', 'web'), virtual);
     // State that another program removes is restored.
     shell(`ip addr del ${virtual[0] ?? ''}/32 dev br91 && nft delete table ip portcullis_service_networks`);
-    await comesAbout('the address does not come back', () => isReached('client', virtual[0] ?? ''));
+    await comesAbout('the address is not restored', () => isReached('client', virtual[0] ?? ''));
     await comesAbout(
-      'the rule does not come back',
+      'the rule is not restored',
       () => tried('nft list table ip portcullis_service_networks') !== undefined,
     );
     assert.equal(isReached('stranger', virtual[0] ?? ''), false);
   });
 
-  test('the last member takes name and address with it', async () => {
+  test('name and address are removed with the last member', async () => {
     for (const id of ['b', 'f']) await leave(id);
     await comesAbout('the name stays', () => lookUp('client', 'web').length === 0);
     await comesAbout('the address stays', () => rows('SELECT service FROM network_service').length === 0);
@@ -252,7 +252,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.equal(tried('nft list table ip portcullis_service_networks'), undefined);
   });
 
-  test('a network that comes to span hosts: its services are those that the hosts agreed on, with members of all', async () => {
+  test('when a network begins to span hosts, it has the services that the hosts agreed on, with the members of all hosts', async () => {
     const own = await join1('g', 'shop', [web]);
     serve('g', 8080);
     await comesAbout('the service has no name', () => lookUp('client', 'web').length === 2);
@@ -288,9 +288,9 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(lookUp('client', 'tasks.web'), [...own, ...far.addresses].toSorted());
     await comesAbout('a member here does not answer', () => fetch('client', shared) === 'g');
     assert.match(shell('ip address show dev lo'), /10\.99\.0\.9\/32/u);
-    assert.equal(isReached('stranger', shared), false, 'it is of its network alone');
+    assert.equal(isReached('stranger', shared), false, 'the address can be reached only from its network');
     await comesAbout(
-      'what was leased here is not given back',
+      'the address that was leased here is not given back',
       () => rows("SELECT 1 FROM attachment WHERE container_id = 'service.web'").length === 0,
     );
     for (const address of before) assert.equal(shell('ip address').includes(`${address}/`), false, address);

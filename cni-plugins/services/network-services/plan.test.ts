@@ -17,7 +17,7 @@ const open = rulesIn({ namespaces: ['*'], ports: ['30000-32767'] });
 
 const member = (given: object, addresses: readonly string[], isReady = true): Member => {
   const [read] = readMemberships([{ name: 'web', ...given }], 'test');
-  if (read === undefined) throw new Error('a list of one was read as none');
+  if (read === undefined) throw new Error('a list of one membership was read as an empty list');
   return {
     ...read,
     id: addresses[0] ?? '',
@@ -37,7 +37,7 @@ const balanced = (members: readonly Member[], addresses = ['10.0.0.9'], host = '
   return services;
 };
 
-test('members with different ports each serve their own', () => {
+test('members with different ports each serve their own ports', () => {
   const [web, ...more] = balanced([
     member({ ports: ['80:8080', '443'] }, ['10.0.0.2', 'fd00::2']),
     member({ ports: ['80:8081', '53/udp'] }, ['10.0.0.3']),
@@ -59,7 +59,7 @@ test('members with different ports each serve their own', () => {
   ]);
 });
 
-test('ports that hosts publish are a service of their own, and served at the virtual address as well', () => {
+test('published ports form a separate service, and are also served at the virtual address', () => {
   const [web, ingress] = balanced([
     member({ ports: ['80:8080'], ingressPorts: ['30080:8080', '30443:443', '31443:443'] }, ['10.0.0.2']),
   ]);
@@ -110,9 +110,17 @@ test('if there are more members than can be balanced, each host balances a part 
       .filter((address) => address.includes(':') === (family === 6));
   assert.deepEqual([balancedBy('one', 4).length, balancedBy('one', 6).length], [512, 500]);
   const hosts = ['one', 'two', 'three', 'four', 'five', 'six'];
-  assert.equal(new Set(hosts.flatMap((host) => balancedBy(host, 4))).size, 600, 'nobody is left out by all');
+  assert.equal(
+    new Set(hosts.flatMap((host) => balancedBy(host, 4))).size,
+    600,
+    'no member is left out by all hosts',
+  );
   assert.deepEqual([crowded(members), crowded(members.slice(0, 512))], [true, false]);
-  assert.equal(crowded(members.map((each) => ({ ...each, mode: 'dnsrr' }))), false, 'a name has them all');
+  assert.equal(
+    crowded(members.map((each) => ({ ...each, mode: 'dnsrr' }))),
+    false,
+    'the name has all members',
+  );
 });
 
 test('round robin by name needs no balancing', () => {
@@ -120,7 +128,7 @@ test('round robin by name needs no balancing', () => {
   assert.deepEqual(balanced(members, []), []);
 });
 
-test('one name on two networks is two services', () => {
+test('the same name on two networks means two services', () => {
   const one = member({ ports: ['80'] }, ['10.0.0.2']);
   assert.deepEqual(
     servicesOf([one, { ...one, network: 'vault' }]).map(({ network, name, members }) => [
@@ -165,7 +173,11 @@ test('a service over hosts has the members of all of them, in the mode and at th
   ]);
   const [web, ...more] = servicesOf([here, other, lone], spanned);
   assert.ok(web);
-  assert.equal(more.length, 0, 'one without members is none, and one that no host agreed on waits');
+  assert.equal(
+    more.length,
+    0,
+    'a service without members does not count, and a service that the hosts have not agreed on waits',
+  );
   assert.deepEqual(web.spanned?.refused, [other]);
   const [virtual, ingress] = balancedServices(web, ['10.0.9.7'], 'here');
   assert.deepEqual(
@@ -182,7 +194,7 @@ test('a service over hosts has the members of all of them, in the mode and at th
   );
 });
 
-test('a host publishes what its own rules open to the owner of a member, wherever that is', () => {
+test('a host publishes the ports that its own rules allow for the owner of a member, on whichever host the member is', () => {
   const ports = ['22:2222', '10250:8443', '30080:8080'];
   const asked = (rules: ServiceRules | undefined, owner = 'team'): (number | undefined)[] => {
     const { rules: _of, ...plain } = member({ ingressPorts: ports }, ['10.0.0.2']);
@@ -191,7 +203,7 @@ test('a host publishes what its own rules open to the owner of a member, whereve
       service.name.endsWith('.ingress') ? service.ports.map(({ nodePort }) => nodePort) : [],
     );
   };
-  assert.deepEqual(asked(undefined), [], 'a member from before the rules has none');
+  assert.deepEqual(asked(undefined), [], 'a member that joined before there were rules publishes no ports');
   assert.deepEqual(asked(open), [30_080]);
   assert.deepEqual(asked(rulesIn({ namespaces: ['other'], ports: ['1-65535'] })), []);
   assert.deepEqual(asked(rulesIn({ namespaces: ['te*'], ports: ['1-65535'] })), [10_250, 30_080]);
@@ -220,11 +232,11 @@ test('a host publishes what its own rules open to the owner of a member, whereve
   assert.deepEqual(
     [over(open, 'team'), over(rulesIn({ namespaces: ['ours'], ports: ['30080'] }), 'team')],
     [1, 0],
-    'a claim of another host opens nothing here',
+    'a claim of another host publishes no port here',
   );
 });
 
-test('members of another namespace than that of a service over hosts are not its members, here and elsewhere', () => {
+test('members of another namespace are not members of a service over hosts, on any host', () => {
   const far = {
     id: 'far',
     host: 'two',
@@ -259,6 +271,6 @@ test('members of another namespace than that of a service over hosts are not its
   assert.equal(
     servicesOf([{ ...mine, owner: '' }], unknown).length,
     1,
-    'its host reports a member without a known owner as no pod',
+    'its host reports a member without a known owner as not belonging to a pod',
   );
 });

@@ -43,7 +43,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       if (Date.now() > deadline) assert.fail(what);
   }
 
-  test('a pod is a member while it is attached, and a backend once its link lets anything through', async () => {
+  test('a pod is a member while it is attached, and a backend once its link lets packets through', async () => {
     const joined = { capabilities: { services: [{ name: 'web', ports: ['80:8080'] }] } };
     const [web, client] = [fixture.pod('web', joined), fixture.pod('client')];
     for (const pod of [web, client]) await engine.attach(pod.request);
@@ -51,7 +51,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await comesAbout('the service has no name', () => names().join() === 'tasks.web,web');
     const addresses = virtual();
     assert.match(addresses.join(' '), /^10\.88\.0\.\d+ fd00:88::[0-9a-f]+$/u);
-    assert.equal(fetch(client, addresses[0] ?? ''), undefined, 'nothing of it runs yet');
+    assert.equal(fetch(client, addresses[0] ?? ''), undefined, 'no container of the pod runs yet');
 
     const root = join(fixture.folder, 'web');
     mkdirSync(root);

@@ -19,11 +19,11 @@ function logged(...looks: readonly ((problems: ServiceProblems) => void)[]): num
 const unleased = (problems: ServiceProblems): void =>
   problems.notInForce('shop/web', 'no address is free', 'X');
 
-test('a problem is logged once while looks find it', () => {
+test('a problem is logged once while it lasts', () => {
   assert.deepEqual(logged(unleased, unleased, unleased), [1, 0, 0]);
 });
 
-test('a problem is logged again after a look without it', () => {
+test('a problem is logged again after it was over', () => {
   assert.deepEqual(
     logged(unleased, () => {}, unleased),
     [1, 0, 1],

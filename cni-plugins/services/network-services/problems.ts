@@ -32,20 +32,20 @@ export function createServiceProblems(log: Pick<Logger, 'warn'>): ServiceProblem
     beginLook: () => failing.clear(),
     notInForce(service, why, code) {
       if (isNew(service, why))
-        log.warn({ service, why, code }, 'a service of a network is not in force; it is tried again');
+        log.warn({ service, why, code }, 'a network service is not in force; retrying');
     },
     crowded(service) {
       if (isNew(`${service} crowded`))
         log.warn(
           { service },
-          `a service of a network has more than ${mostBalanced} members: a part of them gets connections from this host`,
+          `a network service has more than ${mostBalanced} members: only some of them get connections from this host`,
         );
     },
     portClosed(service, why) {
       if (isNew(`${service} ${why}`))
         log.warn(
           { service, why, code: 'NETWORK_SERVICE_INGRESS_CLOSED' },
-          'an ingress port of a service of a network is not published as its members ask',
+          'an ingress port of a network service is not published as its members request',
         );
     },
     endLook() {

@@ -76,7 +76,7 @@ export function createServiceAddresses({
           await leases.release(existing);
           log.info(
             { service: serviceNameOf(existing), addresses: existing.addresses },
-            'a service of a network gave its addresses back',
+            'a network service gave its addresses back',
           );
         });
       }

@@ -41,7 +41,7 @@ export interface VirtualAddresses {
 export interface VirtualService {
   readonly network: string;
   readonly name: string;
-  /** Empty: the process was killed before the service had an address. */
+  /** Empty if the process was killed before the service had an address. */
   readonly addresses: readonly string[];
   /** The IPAM plugin that leases the addresses. Absent: the members chose them. */
   readonly ipam?: LeasingPlugin;
@@ -185,7 +185,7 @@ function addressUnknown(network: string, name: string): PortcullisError {
     kind: 'precondition',
     attempted: 'give a virtual address to the service',
     on: `${network}/${name}`,
-    why: 'the addresses of the network do not come from ranges of its configuration, so that none can be leased for a service',
-    fix: 'name addresses that no other container gets (virtualIPs), or use the mode dnsrr',
+    why: 'the addresses of the network do not come from ranges of its configuration, so no address can be leased for a service',
+    fix: 'set addresses that no other container gets (virtualIPs), or use the mode dnsrr',
   });
 }

@@ -104,7 +104,7 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const flush = (): void => assert.equal(spawnSync('nft', ['flush', 'ruleset']).status, 0);
 
-  test('what another program flushed is restored from memory, with the same elements', () => {
+  test('tables that another program flushed are restored from memory, with the same elements', () => {
     opened((balancer) => {
       balancer.reconcile(kinds);
       // Slots with a history: they do not follow from the server alone.
@@ -126,7 +126,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('a comparison keeps the elements with which servers are restored', () => {
+  test('a comparison keeps the elements that are needed to restore the servers', () => {
     opened((balancer) => {
       // Slots of another process would have to be read.
       balancer.removeAll();
@@ -147,7 +147,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('a process that took servers over restores those whose slots it has not read', () => {
+  test('a process that took over servers can restore them before it has read their slots', () => {
     opened((first) => first.reconcile(kinds));
     opened((second) => {
       assert.equal(second.reconcile(kinds), 0);
@@ -158,7 +158,7 @@ if (inPrivateNetns(import.meta.filename)) {
     opened((third) => assert.equal(third.reconcile(kinds), 0));
   });
 
-  test('a repair that fails still owes the servers whose slots were not read', () => {
+  test('a failed repair does not lose the servers whose slots were not read', () => {
     opened((first) => first.reconcile(kinds));
     const filter = openNetlink(NETLINK_NETFILTER);
     try {
@@ -179,7 +179,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('a foreign change is noticed beside changes of our own', () => {
+  test('a foreign change is noticed even if we make changes, too', () => {
     opened((balancer) => {
       balancer.reconcile(kinds);
       balancer.change([server(40)], [keyOf(server(1))]);
@@ -192,7 +192,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('tables that another program removed during a repair are missed at the next look', () => {
+  test('the next check notices tables that another program removed during a repair', () => {
     opened((balancer) => {
       balancer.reconcile(kinds);
       const filter = openNetlink(NETLINK_NETFILTER);
@@ -212,7 +212,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('a table of which something is left is compared, not restored', () => {
+  test('a table that was only partly removed is compared, not restored', () => {
     opened((balancer) => {
       balancer.reconcile(kinds);
       shell('nft delete table ip6 portcullis_services');
@@ -223,7 +223,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('a client that is held to a slot keeps its backend while backends are added', () => {
+  test('a remembered client keeps its backend while backends are added', () => {
     const held = (count: number): VirtualServer =>
       server(30, { persistenceSeconds: 60, destinations: backends(4, count) });
     const filter = openNetlink(NETLINK_NETFILTER);
@@ -286,7 +286,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['a rule was put in', `nft add rule ${table} balance counter accept`],
     ['a rule is gone', `nft flush chain ${table} forward`],
   ] as const)
-    test(`${what}: it is detected and repaired, also by a change`, () => {
+    test(`${what}: this is detected and repaired, also by a change`, () => {
       opened((balancer) => {
         balancer.reconcile(kinds);
         shell(harm);
@@ -348,7 +348,7 @@ if (inPrivateNetns(import.meta.filename)) {
       [...shell(`nft list table ${table}`).matchAll(/goto (pick_\w+_turn\d+)/gu)].map(([, chain]) => chain),
     ).size;
 
-  test('64 servers have counters of their own, further ones draw; counters come back', () => {
+  test('64 servers have their own counters, and further servers use random draws; a released counter is used again', () => {
     opened((balancer) => {
       const many = Array.from({ length: 70 }, (_, index) => server(100 + index));
       balancer.reconcile(many);
@@ -416,7 +416,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('a new address of the host decides again whether the host itself may connect', () => {
+  test('a new address of the host can change whether the host itself may connect', () => {
     const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24'] });
     const isIn = (): boolean =>
       shell(`nft list set ${table} source_ranges`).includes('0x00000020 . 10.96.0.15');
@@ -480,7 +480,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  test('one change with many servers, of both families, twice the same and gone at once', () => {
+  test('one change may have many servers of both families, the same server twice, or remove all servers', () => {
     opened((balancer) => {
       balancer.reconcile([]);
       balancer.change(kinds, []);

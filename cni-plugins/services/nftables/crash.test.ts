@@ -99,7 +99,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(tracked(), 1);
     const next = openNftablesBalancer();
     try {
-      assert.equal(next.reconcile([dns]), 0, 'the rules stand as they are to be');
+      assert.equal(next.reconcile([dns]), 0, 'the rules are complete');
       assert.equal(tracked(), 0);
     } finally {
       next.removeAll();

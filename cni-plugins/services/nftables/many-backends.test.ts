@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename)) {
     balancer.close();
   });
 
-  test('a client of a hash reaches one of 300 backends, and all 1021 of maglev have a slot', async () => {
+  test('with a hash, a client reaches one of 300 backends; with maglev, all 1021 backends have a slot', async () => {
     const balancer = openNftablesBalancer();
     balancer.reconcile([serverOf(300, port, { scheduler: 'sh' })]);
     assert.deepEqual([...(await reached(20)).values()], [20]);

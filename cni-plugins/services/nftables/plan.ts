@@ -33,17 +33,17 @@ export function refusalOf({
   if (forwarding === 'dsr')
     return {
       field: 'forwarding',
-      why: 'nf_tables translates addresses in both directions and cannot let a backend answer the client directly (dsr): IPVS can',
+      why: 'nf_tables translates addresses in both directions and cannot let a backend answer the client directly (dsr): use IPVS',
     };
   const weighted = destinations.filter(({ weight }) => weight > 0).length;
   const most = scheduler === 'maglev' ? mostMaglevSlots : mostSlots;
   if (weighted > most)
     return {
       field: 'backends',
-      why: `nf_tables spreads connections over ${most} slots, and ${weighted} backends have a weight: IPVS takes more`,
+      why: `nf_tables distributes connections over ${most} slots, and ${weighted} backends have a weight: use IPVS, which supports more`,
     };
   if (persistenceSeconds !== undefined && persistenceSeconds > longestHold)
-    return { field: 'persistenceSeconds', why: `nf_tables remembers a client for ${longestHold} s at most` };
+    return { field: 'persistenceSeconds', why: `nf_tables remembers a client for at most ${longestHold} s` };
   return undefined;
 }
 

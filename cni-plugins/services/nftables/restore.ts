@@ -58,8 +58,8 @@ export function restore(filter: NetlinkSocket, holding: TableContent): number {
     if (messages.bytes() > bytesAtOnce) transact(filter, messages.take());
   }
   transact(filter, messages.take());
-  // Last: a client of a server that is not back yet repeats its first packet, where it would be refused
-  // otherwise.
+  // Last: until then, a client of a server that is not restored yet repeats its first packet. Otherwise it
+  // would be refused.
   for (const address of holding.addresses.keys()) messages.addKey('addresses', addressBytes(address));
   transact(filter, messages.take());
   forgetStale(filter, family, udp, holding.own);

@@ -14,7 +14,7 @@ export type Holdings = Readonly<Record<Family, TableContent>>;
 export interface SeenState {
   remember(all: Holdings): void;
   /**
-   * Called before our own change: what another program changed until now still counts after it.
+   * Called before our own change, so that earlier changes by another program are still noticed after it.
    * @returns whether another program may have changed our tables
    */
   before(all: Holdings): boolean;

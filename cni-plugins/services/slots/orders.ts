@@ -2,7 +2,7 @@
 
 /**
  * Returns the shares in an order in which each returns as evenly as possible: smooth weighted round robin, as
- * nginx balances upstreams. Read repeatedly from the first slot on, it is `rr` and `wrr`.
+ * nginx balances upstreams. Used repeatedly from the first slot on, this order gives `rr` and `wrr`.
  */
 export function inTurn(shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);

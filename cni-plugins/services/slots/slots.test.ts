@@ -21,7 +21,7 @@ const countsOf = (slots: readonly string[]): Map<string, number> => {
   return counts;
 };
 
-test('the smallest size that meets the weights within 5 %', () => {
+test('the chosen size is the smallest that meets the weights within 5 %', () => {
   const table: readonly (readonly [weights: readonly number[], size: number])[] = [
     [[1], 16],
     [[1, 1], 16],
@@ -39,7 +39,7 @@ test('the smallest size that meets the weights within 5 %', () => {
   for (const [weights, size] of table) assert.equal(sizeFor(named(weights)), size, String(weights));
 });
 
-test('slots that are taken in turn are as few as meet the weights exactly, up to 64, or up to 1024 for many', () => {
+test('slots that are used in turn are as few as meet the weights exactly, up to 64, or up to 1024 for many destinations', () => {
   const table: readonly (readonly [weights: readonly number[], size: number])[] = [
     [[1], 1],
     [[7], 1],
@@ -63,7 +63,7 @@ test('slots that are taken in turn are as few as meet the weights exactly, up to
   }
 });
 
-test('shares: all slots are given, each destination has one, and none is a slot away from its due except for those first ones', () => {
+test('shares: all slots are assigned, each destination has at least one, and no share is a whole slot away from its exact value', () => {
   fc.assert(
     fc.property(weighted(16, 65535), fc.constantFrom(...slotSizes), (all, size) => {
       const shares = sharesOf(all, size);
@@ -92,7 +92,7 @@ test('a size below the largest is within 5 %', () => {
   );
 });
 
-test('in turn: after any number of connections no destination has had two more than its due', () => {
+test('in turn: after any number of connections, no destination exceeds its exact share by two', () => {
   fc.assert(
     fc.property(weighted(12, 20), (all) => {
       const shares = sharesOf(all, 64);
@@ -112,7 +112,7 @@ test('in turn: after any number of connections no destination has had two more t
   );
 });
 
-test('owners keep their slots: only slots of a lost destination move, and a new one takes no more than its share', () => {
+test('owners keep their slots: only slots of a lost destination move, and a new destination takes no more than its share', () => {
   fc.assert(
     fc.property(weighted(12, 5), fc.nat(), (all, pick) => {
       const before = keepingOwners([], sharesOf(all, 64));
@@ -146,7 +146,7 @@ test('a table that grows keeps every client whose owner has room', () => {
   for (let slot = 0; slot < 64; slot += 1) assert.equal(after[slot], before[Math.floor(slot / 4)]);
 });
 
-test('maglev: full, by weight, the same whatever the order, and little moves when one is lost', () => {
+test('maglev: the table is full, follows the weights, does not depend on the order, and changes little when one is lost', () => {
   fc.assert(
     fc.property(weighted(12, 10), fc.nat(), (all, pick) => {
       const table = maglevTable(all);
@@ -180,7 +180,7 @@ test('maglev: more than 251 destinations have a larger table, in which each has 
   }
 });
 
-test('maglev: of ten, losing one moves few clients of the others', () => {
+test('maglev: losing one of ten destinations moves few clients of the others', () => {
   const all = named(Array.from({ length: 10 }, () => 1));
   const table = maglevTable(all);
   const moved = all.map((lost) => {
@@ -190,7 +190,7 @@ test('maglev: of ten, losing one moves few clients of the others', () => {
   assert.ok(Math.max(...moved) <= maglevSlots * 0.2, String(moved));
 });
 
-test('lc: the destination with the fewest connections gets most, until all have the same per weight', () => {
+test('lc: the destination with the fewest connections gets the most new connections, until all have the same number per weight', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ weight: fc.integer({ min: 1, max: 10 }), active: fc.nat(500) }), {

@@ -102,7 +102,7 @@ test('the chain lets through exactly the clients in one of the prefixes', () => 
   }
 });
 
-test('the rules are as many as there are lengths', () => {
+test('there is one rule for each prefix length', () => {
   assert.deepEqual([sourceRulesOf(4).length, sourceRulesOf(6).length], [32 + 3, 128 + 3]);
   assert.deepEqual(rangeElementsOf(server(4), Buffer.alloc(12), undefined), []);
 });

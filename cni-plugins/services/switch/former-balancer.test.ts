@@ -32,7 +32,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['the link alone', () => void shell(link)],
     ['the tables alone', tables],
   ] as const)
-    test(`${what} of a lost process are gone after the next one has begun`, () => {
+    test(`${what} of a lost process are removed after the next process has begun`, () => {
       leave();
       assert.ok(left());
       const balancer = openSwitchableBalancer('nftables', log);
@@ -46,7 +46,7 @@ if (inPrivateNetns(import.meta.filename)) {
       }
     });
 
-  test('remains that cannot be removed yet are tried again, and logged once', () => {
+  test('the removal of remains is retried, and a failure is logged once', () => {
     const refused = (code: string): PortcullisError =>
       new PortcullisError({
         code,

@@ -57,7 +57,7 @@ export function createFormerBalancer(
       ipvsRemains.remove();
       log.info(
         { balancer: 'ipvs' },
-        'the former balancer of services is gone: the kernel has no IPVS any more',
+        'the former balancer of services is gone: the kernel no longer has IPVS',
       );
       return;
     }
@@ -78,10 +78,7 @@ export function createFormerBalancer(
         else removeAndClose(former);
         isAlone = true;
       } catch (thrown) {
-        log.warn(
-          { why: reasonOf(thrown) },
-          'the former balancer of services could not be retired; it is tried again',
-        );
+        log.warn({ why: reasonOf(thrown) }, 'the former balancer of services could not be retired; retrying');
       }
     },
     look(active) {
@@ -94,10 +91,7 @@ export function createFormerBalancer(
       } catch (thrown) {
         const why = reasonOf(thrown);
         if (why !== reported)
-          log.warn(
-            { why },
-            'what another balancer has left in the kernel could not be removed yet; it is tried again',
-          );
+          log.warn({ why }, 'the kernel state of another balancer could not be removed; retrying');
         reported = why;
       }
     },

@@ -80,12 +80,12 @@ export function createRetiredBalancer({
       if (connections > 0)
         log.warn(
           { balancer: balancer.kind, connections },
-          'the former balancer of services is gone with the connections it still had',
+          'the former balancer of services was removed, with its last connections',
         );
       else
         log.info(
           { balancer: balancer.kind },
-          'the former balancer of services is gone: its last connection has ended',
+          'the former balancer of services was removed: its last connection has ended',
         );
     },
     removeAll() {

@@ -148,7 +148,7 @@ async function beginAll(): Promise<void> {
 }
 
 test(
-  'a kernel without IPVS: the switch is refused, and nothing has changed',
+  'on a kernel without IPVS, the switch is refused, and nothing changes',
   { skip: absent === undefined && 'this kernel has IPVS' },
   async () => {
     await beginAll();
@@ -164,7 +164,7 @@ test(
 describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_800_000 }, () => {
   const flows = new Map<number, string>();
 
-  test('to IPVS', async () => {
+  test('switches to IPVS', async () => {
     await beginAll();
     for (const flow of [1, 2, 3]) flows.set(flow, await client.ask('10.96.0.1', 53, flow));
     await underLoad(async () => {
@@ -183,7 +183,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.ok(counted() > 0n, 'new connections go by IPVS');
   });
 
-  test('and back: connections of both go on, and IPVS goes with its last one', async () => {
+  test('switches back: connections of both continue, and IPVS is removed with its last connection', async () => {
     await beginAll();
     for (const flow of [4, 5, 6]) flows.set(flow, await client.ask('10.96.0.1', 53, flow));
     const made = await underLoad(async () => {
@@ -215,7 +215,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.equal((await client.greet('10.96.0.1', 80))[0]?.split(' ')[1], '10.1.0.2');
   });
 
-  test('a service that is removed while IPVS is retired is not answered by it; after it is added again, it answers', async () => {
+  test('a retired IPVS does not answer for a service that is removed meanwhile; after it is added again, it answers', async () => {
     balancer.switchTo('ipvs', () => servers);
     await begin(client, '10.96.0.1', 80);
     balancer.switchTo('nftables', () => servers);
@@ -235,7 +235,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     assert.match(
       local,
       /^local 10\.96\.0\.1 src 10\.96\.0\.1 *$/mu,
-      'a source that may go is the route’s no more',
+      'the route no longer has a source that may be removed',
     );
     const { host, id } = streams.at(-1)!;
     assert.equal((await host.end(id))?.failure, undefined);
@@ -283,7 +283,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     );
   });
 
-  test('a UDP flow to a node port that the host itself answers goes on while IPVS is retired', async () => {
+  test('a UDP flow to a node port that the host itself answers continues while IPVS is retired', async () => {
     const own: VirtualServer = {
       ...node,
       protocol: 'udp',
@@ -309,7 +309,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     await untilRetired();
   });
 
-  test('the remains of a killed process are retired by the next one', async () => {
+  test('the next process retires the remains of a killed process', async () => {
     balancer.switchTo('ipvs', () => servers);
     await begin(client, '10.96.0.1', 80);
     const next = openSwitchableBalancer('nftables', log, 3600);

@@ -58,8 +58,8 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
     coming = next;
     try {
       const servers = judged();
-      // Before the new balancer takes anything: new connections of the host itself get a source that outlives
-      // the virtual addresses.
+      // Before the new balancer takes any connection, new connections of the host itself get a source that
+      // outlives the virtual addresses.
       if (isIpvs(former)) former.retire();
       next.reconcile(servers);
     } catch (thrown) {
@@ -83,7 +83,7 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
         to: next.kind,
         ...(retiring !== undefined && { connections: retiring.connections }),
       },
-      'services are balanced again',
+      'the balancer of services was switched',
     );
   };
 

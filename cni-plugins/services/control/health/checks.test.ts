@@ -101,7 +101,7 @@ test('failures that are not consecutive do not add up', async (context) => {
   assert.deepEqual(judged, []);
 });
 
-test('a removed backend is not checked any more; one that stays keeps its results; without a check no backend is checked', async (context) => {
+test('a removed backend is no longer checked; a backend that stays keeps its results; without a health check, no backend is checked', async (context) => {
   const { checks, said, judged, next } = scripted(context);
   said.set(idOfOne, false);
   said.set(idOfTwo, false);
@@ -113,7 +113,7 @@ test('a removed backend is not checked any more; one that stays keeps its result
     judged.map((line) => line.split(' ')[1]),
     ['10.0.0.2'],
   );
-  assert.equal(checks.isChecked('web', idOfTwo), false, 'one that drains is not asked');
+  assert.equal(checks.isChecked('web', idOfTwo), false, 'a draining backend is not checked');
   const { healthCheck: _, ...without } = web([one]);
   checks.follow(without);
   assert.equal(checks.isChecked('web', idOfOne), false);

@@ -65,7 +65,7 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
       }).finally(() => {
         if (each.ended) return;
         const interval = each.check.intervalSeconds * 1000;
-        // A tenth earlier or later, so that checks that start together do not stay together.
+        // The interval varies by a tenth, so that checks that start together do not stay together.
         later(name, id, each, Math.max(0, interval * (0.9 + 0.2 * random()) - (performance.now() - begun)));
       });
     }, ms);

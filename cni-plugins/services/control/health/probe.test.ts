@@ -40,7 +40,7 @@ test('tcp: an accepted connection is healthy, a refused one is not', async () =>
   assert.match((await probe({ ...common, kind: 'tcp' }, at(await closedPort()))) ?? '', /ECONNREFUSED/u);
 });
 
-test('http: the status for the configured path and host decides; a redirect is not followed, a body not awaited', async () => {
+test('http: the status for the configured path and host decides; redirects are not followed, and bodies are not awaited', async () => {
   const asked: string[] = [];
   const server = createHttpServer((request, response) => {
     asked.push(`${request.method} ${request.url} ${request.headers.host}`);
@@ -69,7 +69,7 @@ test('http: the status for the configured path and host decides; a redirect is n
   );
 });
 
-test('http: anything but an answer is unhealthy: none in time, another protocol, endless headers, a closed connection', async () => {
+test('http: unhealthy without a valid answer: no answer in time, another protocol, endless headers, a closed connection', async () => {
   const answering = async (text: string): Promise<string | undefined> => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
@@ -95,7 +95,7 @@ test('http: anything but an answer is unhealthy: none in time, another protocol,
   );
 });
 
-test('exec: status 0 is healthy; the program gets the backend, and nothing of our environment', async () => {
+test('exec: status 0 is healthy; the environment of the program has the backend and nothing of our environment', async () => {
   const program = join(folder, 'check');
   const reported = join(folder, 'told');
   writeFileSync(program, `#!/bin/sh\nenv > ${reported}\nexit $1\n`, { mode: 0o755 });
@@ -111,11 +111,11 @@ test('exec: status 0 is healthy; the program gets the backend, and nothing of ou
     'BACKEND_PORT=8080',
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   ]);
-  assert.equal(await exec([program, '3']), 'it ended with status 3');
-  assert.equal(await exec([program, '137']), 'it ended with status 137, or was killed');
+  assert.equal(await exec([program, '3']), 'the program ended with status 3');
+  assert.equal(await exec([program, '137']), 'the program ended with status 137, or was killed');
   writeFileSync(join(folder, 'text'), 'no program', { mode: 0o644 });
-  assert.match((await exec([join(folder, 'text')])) ?? '', /status 126: it cannot be run/u);
-  assert.match((await exec([join(folder, 'nothing')])) ?? '', /status 127: there is no such program/u);
+  assert.match((await exec([join(folder, 'text')])) ?? '', /status 126: it cannot be executed/u);
+  assert.match((await exec([join(folder, 'nothing')])) ?? '', /status 127: it was not found/u);
 });
 
 test('exec: a program that does not end is killed with its children, also when it ignores signals', async () => {
@@ -126,7 +126,7 @@ test('exec: a program that does not end is killed with its children, also when i
   });
   assert.equal(
     await probe({ ...common, timeoutSeconds: 1, kind: 'exec', command: [program] }, at(80)),
-    'it did not end within 1 s',
+    'the program did not end within 1 s',
   );
   const pid = readFileSync(child, 'utf8').trim();
   const isSleeping = (): boolean => {

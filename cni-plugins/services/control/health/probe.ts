@@ -76,8 +76,8 @@ function probeHttp(
 
 /** What these exit statuses mean for timeout(1) and shells. */
 const meanings: Readonly<Record<number, string>> = {
-  126: ': it cannot be run',
-  127: ': there is no such program',
+  126: ': it cannot be executed',
+  127: ': it was not found',
   137: ', or was killed',
 };
 
@@ -108,8 +108,8 @@ function probeExec(
       const isLate = performance.now() - begun >= timeoutSeconds * 1000;
       resolve(
         (code === 137 && isLate) || signal !== null
-          ? `it did not end within ${timeoutSeconds} s`
-          : `it ended with status ${code}${meanings[code ?? 0] ?? ''}`,
+          ? `the program did not end within ${timeoutSeconds} s`
+          : `the program ended with status ${code}${meanings[code ?? 0] ?? ''}`,
       );
     });
   });
