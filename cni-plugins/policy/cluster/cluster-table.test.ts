@@ -66,20 +66,45 @@ test('a part is stored when its own list is complete, and own pods only when the
   assert.notEqual(table.saved('own')?.revision, before);
 });
 
-test('a pod is no longer a peer with the address of another node’s pod once the nodes have arrived', () => {
+test('a pod is not a peer with an address that its node may not report, before and after the nodes arrive', () => {
   const group = groupDefinition('n', [{ pods: [] }]);
   const table = createClusterTable('here');
   table.want(group);
   list(table, 'pods', pod('real', {}, 'a', '10.1.0.5'), pod('forged', {}, 'b', '10.1.0.6'));
-  table.take();
+  assert.deepEqual(
+    table.take()?.groups,
+    [{ key: group.key, add: [], remove: [], whole: true, lacking: true }],
+    'until the nodes are known, no address counts',
+  );
+  assert.deepEqual(table.figures().problems, []);
   list(table, 'nodes', node('a', '10.1.0.0/24'), node('b', '10.1.1.0/24'));
-  assert.deepEqual(table.take()?.groups, [{ key: group.key, add: [], remove: ['10.1.0.6'] }]);
+  assert.deepEqual(table.take()?.groups, [{ key: group.key, add: ['10.1.0.5'], remove: [], whole: true }]);
   assert.match(table.figures().problems[0] ?? '', /n\/forged reports an address/u);
   table.pods.changed(pod('forged', {}, 'b', '10.1.0.7'));
   assert.equal(table.take(), undefined);
   table.pods.changed(pod('forged', {}, 'b', '10.1.1.7'));
   assert.deepEqual(table.take()?.groups, [{ key: group.key, add: ['10.1.1.7'], remove: [] }]);
   assert.deepEqual(table.figures().problems, []);
+});
+
+test('addresses of pods count after a start with stored nodes, before a list arrives', () => {
+  const before = createClusterTable('here');
+  list(before, 'pods', pod('real', {}, 'a', '10.1.0.5'), pod('forged', {}, 'b', '10.1.0.6'));
+  list(before, 'nodes', node('a', '10.1.0.0/24'), node('b', '10.1.1.0/24'));
+  list(before, 'policies');
+  const [pods, nodes, policies] = [before.saved('pods'), before.saved('nodes'), before.saved('policies')];
+  assert.ok(pods && nodes && policies);
+  const group = groupDefinition('n', [{ pods: [] }]);
+  const table = createClusterTable('here');
+  table.load({ pods: pods.value, nodes: nodes.value, policies: policies.value });
+  table.want(group);
+  assert.deepEqual(table.take()?.groups, [{ key: group.key, add: ['10.1.0.5'], remove: [], whole: true }]);
+  const withoutNodes = createClusterTable('here');
+  withoutNodes.load({ pods: pods.value, policies: policies.value });
+  withoutNodes.want(group);
+  assert.deepEqual(withoutNodes.take()?.groups, [
+    { key: group.key, add: [], remove: [], whole: true, lacking: true },
+  ]);
 });
 
 test('the stored version is the version of the stored objects', () => {

@@ -118,8 +118,9 @@ export function createClusterTable(nodeName: string): ClusterTable {
     nodes: {
       ...pods.nodes,
       complete() {
+        const wereKnown = pods.areNodesKnown();
         pods.nodes.complete();
-        groups.nodesCame();
+        if (!wereKnown) groups.nodesCame();
       },
     },
     reached: (collection, version) => void (versions[collection] = version),

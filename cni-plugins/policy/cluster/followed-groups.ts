@@ -10,9 +10,11 @@ export interface FollowedGroups {
   begin(groups: readonly GroupDefinition[]): void;
   /** Follows groups before they are wanted. @returns groups that are not followed any more */
   foresee(next: ReadonlyMap<string, GroupDefinition>): readonly string[];
-  /** Reports that all nodes have arrived: groups with nodes have all of their members. */
+  /** Reports that all nodes have arrived: the next `take` has all groups whole. */
   nodesCame(): void;
-  /** @param areNodesKnown until then, groups with nodes lack members */
+  /**
+   * @param areNodesKnown until then, groups lack members: nodes, and pods, whose addresses do not count yet
+   */
   take(areNodesKnown: boolean): readonly GroupChange[];
 }
 
@@ -21,14 +23,14 @@ export function createFollowedGroups(
 ): FollowedGroups {
   const wanted = new Set<string>();
   let foreseen: ReadonlyMap<string, GroupDefinition> = new Map();
-  const ofNodes = new Map<string, GroupDefinition>();
+  const followed = new Map<string, GroupDefinition>();
 
   const add = (group: GroupDefinition): void => {
-    if (group.peers?.some((peer) => 'nodes' in peer) === true) ofNodes.set(group.key, group);
+    followed.set(group.key, group);
     index.addGroup(group);
   };
   const remove = (key: string): void => {
-    ofNodes.delete(key);
+    followed.delete(key);
     index.removeGroup(key);
   };
   const drop = (key: string): void => {
@@ -56,13 +58,9 @@ export function createFollowedGroups(
       return dropped;
     },
     nodesCame() {
-      for (const group of ofNodes.values()) index.addGroup(group);
+      for (const group of followed.values()) index.addGroup(group);
     },
     take: (areNodesKnown) =>
-      index
-        .take()
-        .map((change): GroupChange =>
-          ofNodes.has(change.key) && !areNodesKnown ? { ...change, lacking: true } : change,
-        ),
+      index.take().map((change): GroupChange => (areNodesKnown ? change : { ...change, lacking: true })),
   };
 }

@@ -48,6 +48,8 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
   const changed = new Set<string>();
   const revisions = { nodes: 0, own: 0, pods: 0 };
   let areNodesOther = false;
+  /** Until the nodes are known, nobody can say which addresses a node may report: none of them counts. */
+  let areAddressesOpen = false;
   let loaded: Partial<Pick<SavedParts, PodPart>> = {};
 
   const isOwn = (pod: ClusterPod | undefined): pod is ClusterPod =>
@@ -68,6 +70,10 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
   }
 
   function putAddresses(key: string, pod: ClusterPod | undefined): void {
+    if (pod !== undefined && !areAddressesOpen) {
+      index.putPod(key, { ...pod, addresses: [] });
+      return;
+    }
     const admitted = pod && addresses.admitted(pod);
     if (admitted === pod) refused.delete(key);
     else refused.add(key);
@@ -113,12 +119,15 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
     own: () => [...pods.values()].filter(isOwn),
     areNodesKnown,
     settle() {
-      if (!areNodesOther) return;
+      const opens = !areAddressesOpen && areNodesKnown();
+      if (!areNodesOther && !opens) return;
       areNodesOther = false;
       addresses.settle();
+      areAddressesOpen ||= opens;
+      if (!areAddressesOpen) return;
       // The change may affect any pod: whether its node may report its address.
       for (const [key, pod] of pods)
-        if (refused.has(key) || addresses.admitted(pod) !== pod) putAddresses(key, pod);
+        if (opens || refused.has(key) || addresses.admitted(pod) !== pod) putAddresses(key, pod);
     },
     take(isWhole) {
       const own = new Map([...pods.values()].filter(isOwn).map((pod) => [pod.uid, pod]));
