@@ -217,7 +217,7 @@ export async function expectTruth(
     if (status?.state === ContainerState.CONTAINER_EXITED) {
       if (lives)
         throw new Error(
-          `the container is reported as exited (${status.exitCode} ${status.reason}) and lives`,
+          `the container is reported as exited (${status.exitCode} ${status.reason}), but its process runs`,
         );
       if (status.reason === 'MonitorLost' && status.exitCode === 255) tally.monitorLost += 1;
       if (status.reason === 'MonitorLost' && victim === 'monitor' && status.exitCode === 255) return;

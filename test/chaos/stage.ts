@@ -77,7 +77,7 @@ export async function setStage(runtime: string): Promise<Stage> {
     const reference = `${registry.host}/chaos/web:1`;
     const client = createRegistryClient({ tagSettleMs: 0 });
     const [repository] = client.repositories(parseReference(reference));
-    if (repository === undefined) throw new Error(`no place to ask for ${reference}`);
+    if (repository === undefined) throw new Error(`no registry endpoint for ${reference}`);
     const image = await buildWebImage('chaos');
     await pushImage(repository, image, '1');
     const key = await loadSigningKey(keys.privateFile, passphrase);

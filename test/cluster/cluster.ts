@@ -131,7 +131,7 @@ export interface NodeObject {
   };
 }
 
-/** Returns the objects of a list. The caller says what they are. */
+/** Returns the objects of a list. The caller states their type. */
 export const itemsOf = (answer: Answer): readonly unknown[] => (answer['items'] ?? []) as readonly unknown[];
 
 export const isNodeReady = ({ status }: NodeObject): boolean =>

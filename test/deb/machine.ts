@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 const cache = '/var/cache/portcullis/debian-root';
 const base = join(cache, 'bookworm-1.tar');
-/** What the package depends on: apt installs it in the machine, which has no network. */
+/** The dependencies of the package: apt installs them in the machine, which has no network. */
 const fetched = ['crun', 'conmon', 'libatomic1', 'procps', 'ca-certificates'];
 
 function run(program: string, ...args: readonly string[]): string {

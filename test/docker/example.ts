@@ -23,7 +23,7 @@ const page = readFileSync(join(import.meta.dirname, '../../docs/docker.md'), 'ut
 const block = (language: string, holds: string): string => {
   const blocks = [...page.matchAll(/```(\w+)\n([^]*?)```/gu)];
   const found = blocks.find(([, of, text]) => of === language && text?.includes(holds) === true)?.[2];
-  assert.ok(found !== undefined, `the page has no block of ${holds} any more`);
+  assert.ok(found !== undefined, `the page no longer has a block with ${holds}`);
   return found;
 };
 

@@ -235,7 +235,7 @@ async function collect(stage: Stage, subjects: readonly Subject[]): Promise<bool
   for (const { reference, wasSpared } of watched) {
     const was = listed.some(({ repoTags }) => repoTags.includes(reference));
     if (was && wasSpared())
-      assert.ok(left.has(reference), `${reference} is lost in a garbage collection that spared it`);
+      assert.ok(left.has(reference), `${reference} is lost after a garbage collection that had to keep it`);
   }
   return true;
 }

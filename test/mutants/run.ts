@@ -85,20 +85,20 @@ async function tryAll(): Promise<void> {
 
 async function tryOne(copy: string, mutant: Mutant, sound: Map<string, Promise<Sound>>): Promise<string> {
   const file = join(copy, mutant.file);
-  if (!existsSync(file)) return 'the file is not there';
+  if (!existsSync(file)) return 'the file does not exist';
   const original = readFileSync(file, 'utf8');
   let changed: string;
   try {
     changed = mutated(original, mutant);
     if (file.endsWith('.ts')) transformSync(changed, { loader: 'ts' });
   } catch (error) {
-    return `it cannot be made: ${(error as Error).message.split('\n')[0] ?? ''}`;
+    return `it cannot be created: ${(error as Error).message.split('\n')[0] ?? ''}`;
   }
   const key = `${mutant.pattern ?? ''} ${mutant.tests.join(' ')}`;
   let unchanged = sound.get(key);
   if (unchanged === undefined) sound.set(key, (unchanged = timed(() => passes(copy, mutant, mostPatience))));
   const { passed, took } = await unchanged;
-  if (!passed) return 'its tests fail, or run nothing, without it';
+  if (!passed) return 'its tests fail, or run nothing, on the unchanged copy';
   writeFileSync(file, changed);
   try {
     return (await passes(copy, mutant, patience.least + patience.times * took)) ? 'alive' : 'killed';

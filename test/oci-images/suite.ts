@@ -145,7 +145,7 @@ describe('the images of a release', { timeout: 3_000_000 }, () => {
     }
   });
 
-  it('with one other byte are refused', async () => {
+  it('are refused if one byte differs', async () => {
     cpSync(layout(), at('changed'), { recursive: true });
     const file = (digest: string): string => at(`changed/blobs/${digest.replace(':', '/')}`);
     const bytes = readFileSync(file(digests['trust'] ?? ''), 'utf8').replace(

@@ -8,7 +8,7 @@ import { glibc } from '../../base/kernel/ffi/libc.ts';
 const ioctl = glibc('ioctl', 'int', ['int', 'ulong', 'void *']);
 /** linux/fs.h: _IOR('X', 125, __u32). */
 const EXT4_IOC_SHUTDOWN = 0x80_04_58_7d;
-/** The journal is not written: what no fsync has put on the disk is lost. */
+/** The journal is not written: data that no fsync has put on the disk is lost. */
 const noLogFlush = Buffer.from(Uint32Array.of(2).buffer);
 
 const bootId = '/proc/sys/kernel/random/boot_id';

@@ -65,7 +65,7 @@ async function removeAll(): Promise<void> {
     if (!pinned) await proxy.cri.image.removeImage({ image: { image: id } });
 }
 
-/** Everything is denied: by which way does an image come in? */
+/** Denies everything, and tries each way to get an image admitted. */
 async function attacks(): Promise<void> {
   const [first] = images.filter(({ name }) => name.startsWith('k8s-staging'));
   const name = `gcr.io/${first?.name ?? ''}`;
@@ -106,7 +106,7 @@ async function throughCtr(create: (image: string) => Promise<unknown>): Promise<
   const ctr = (socket: string, ...words: string[]) =>
     spawnSync(join(peers, 'bin/ctr'), ['-a', socket, '-n', 'k8s.io', ...words], { encoding: 'utf8' });
   const direct = ctr(backend, 'images', 'pull', '--plain-http', image);
-  check(direct.status === 0, 'ctr of root pulls at the backend: out of reach for the proxy');
+  check(direct.status === 0, 'ctr run by root pulls through the backend, which the proxy cannot prevent');
   // containerd's CRI may not have noticed the image yet.
   const code = await codeOf(create(image));
   const refused = ['IMAGES_DENIED', 'RUNTIME_IMAGE_NOT_FOUND'].includes(code);

@@ -27,7 +27,7 @@ if (balancer === undefined || chosen.length === 0) {
   console.error(
     balancer === undefined
       ? `no balancer ${values.backend}: nftables or ipvs`
-      : `no case holds the words ${values.only}`,
+      : `no case contains the words ${values.only}`,
   );
   process.exit(2);
 }

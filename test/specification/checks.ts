@@ -78,7 +78,7 @@ export function checkPlanted(): string {
   assert.deepEqual(
     missed.map(({ source }) => source),
     [],
-    'deviations that nobody found',
+    'deviations that were not found',
   );
   return `${runs.length} planted deviations, each found`;
 }

@@ -44,7 +44,7 @@ async function encodeAndCheck(bytes: Buffer): Promise<unknown> {
   return layer;
 }
 
-/** Makes the checksums of headers right: a change of one would otherwise end the archive. */
+/** Corrects the checksums of headers, because a changed header would otherwise end the archive. */
 function withChecksums(bytes: Buffer): Buffer {
   const made = Buffer.from(bytes);
   for (let at = 0; at + blockSize <= made.length; at += blockSize) {

@@ -48,7 +48,7 @@ function check({ world, client, known, failure }: Play): void {
       hold(
         'name reservation',
         store.find(reference)?.id === image.id,
-        `${reference} stands for another image`,
+        `${reference} refers to another image`,
       );
   }
   if (mounts.size === 0) return;
@@ -57,7 +57,7 @@ function check({ world, client, known, failure }: Play): void {
     hold(
       'true ids',
       ids === undefined || given.has(ids),
-      `${target} shows ids that were given back, and may be another pod's`,
+      `${target} shows ids that were released, and may belong to another pod`,
     );
   const found = named(disk.find(storeRoot), new Set());
   const trash = named(disk.find(`${storeRoot}/trash`), new Set());
@@ -67,7 +67,7 @@ function check({ world, client, known, failure }: Play): void {
         found.has(lower) &&
         !trash.has(lower) &&
         [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
-      hold('whole images', exists, `a layer was taken from below ${target}`);
+      hold('whole images', exists, `a layer below ${target} was removed`);
     }
 }
 

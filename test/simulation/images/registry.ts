@@ -164,7 +164,7 @@ async function* stream(
 }
 
 function mismatch(here: string): PortcullisError {
-  const why = `the ${here.length} bytes that were here are of another blob`;
+  const why = `the ${here.length} bytes that were here belong to another blob`;
   return new PortcullisError({
     code: 'DISTRIBUTION_DIGEST_MISMATCH',
     kind: 'data-loss',
