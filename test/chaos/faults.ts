@@ -292,7 +292,7 @@ export async function attempt(scene: Scene, request: () => Promise<unknown>): Pr
   }
 }
 
-/** Starts the daemon again where the fault ended it; nothing else may end it. */
+/** Starts the daemon again if the fault ended it; nothing else may end it. */
 async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally): Promise<void> {
   await untilGone(scene, fired && isEnd(fault));
   if (!scene.daemon.isGone()) return;
@@ -306,7 +306,7 @@ async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally
   scene.daemon = await startDaemon(scene.stage);
 }
 
-/** A daemon that has lost a thread and cannot continue ends by itself within moments. */
+/** A daemon that has lost a thread and cannot continue exits within moments. */
 async function untilGone(scene: Scene, mayEnd: boolean): Promise<void> {
   if (mayEnd) for (let waited = 0; waited < 500 && !scene.daemon.isGone(); waited += 20) await pause(20);
 }

@@ -59,7 +59,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   };
   /**
    * Returns the addresses that the thread describes; undefined while there is no thread.
-   * @param which `kept` leaves out services that were removed, and whose connections may go on for a while
+   * @param which `kept` omits removed services, whose connections may continue for a while
    */
   const listed = async (which: 'all' | 'kept' = 'all'): Promise<string[] | undefined> => {
     const answer = await services.ask(JSON.stringify({ do: 'list' })).catch(() => undefined);

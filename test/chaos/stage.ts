@@ -59,7 +59,7 @@ export async function setStage(runtime: string): Promise<Stage> {
   // Every process in the suite's network namespace counts as the daemon's: it must not be the machine's
   // namespace.
   if (namespaceOf('self', 'net') === namespaceOf('1', 'net'))
-    throw new Error('the suite runs in namespaces of its own only');
+    throw new Error('the suite runs only in its own namespaces');
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-'));
   // The root user of a pod with a user namespace must be able to pass through.

@@ -99,7 +99,7 @@ describe('the chart and the kustomize bases', { skip }, () => {
 
   it('every value of the schema changes the rendered objects, and no value requires another value', () => {
     const schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8')) as Schema;
-    // Values that only have an effect beside others.
+    // Values that have an effect only together with others.
     const beside: Readonly<Record<string, object>> = {
       'nodeInstaller.stop': { nodeInstaller: { state: 'removed' } },
       'trust.tokens.realm': { trust: { tokens: { service: 'a', issuer: 'b', jwksConfigMap: 'c' } } },

@@ -1,4 +1,4 @@
-/** Addresses of the cluster. All of it is in namespaces of its own. */
+/** Addresses of the cluster. All of it is in its own namespaces. */
 
 /** The control plane, which is also the router of the nodes. */
 export const switchAddress = { 4: '192.168.100.1', 6: 'fd00:100::1' } as const;

@@ -10,7 +10,7 @@ export interface Host {
   end(): void;
 }
 
-/** @param folders each gets an empty file system of its own */
+/** @param folders the folders that each get their own empty file system */
 export async function openHost(folders: readonly string[]): Promise<Host> {
   const holder = spawn('unshare', ['-m', '-n', '--propagation', 'private', 'sleep', 'infinity'], {
     stdio: 'ignore',

@@ -1,7 +1,7 @@
 /**
- * Runs the first example of docs/docker.md literally, on a docker with its default configuration: with its
- * own bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs
- * this file beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
+ * Runs the first example of docs/docker.md literally, on docker with its default configuration: with its own
+ * bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs this
+ * file beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';

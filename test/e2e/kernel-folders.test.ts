@@ -147,7 +147,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     ['/.portcullis-launcher', 'file', 'RUNTIME_BAD_MOUNT'],
     ['/self/.portcullis-launcher/x', 'folder', 'RUNTIME_BAD_MOUNT'],
     [`/${'x/'.repeat(3000)}`, 'folder', 'RUNTIME_BAD_MOUNT'],
-    // Destinations that a kubelet and ordinary pods use there, and similar ones.
+    // Destinations that a kubelet and ordinary pods use there, and similar destinations.
     ['/dev/termination-log', 'file', 'made'],
     ['/dev/log/of/mine', 'file', 'made'],
     ['/dev/shm', 'folder', 'made'],

@@ -248,7 +248,7 @@ describe('the life cycle of pods and containers', () => {
     await until('the first lines are in the log', () =>
       [/ stdout F out$/m, / stderr F err$/m].every((line) => line.test(readFileSync(file, 'utf8'))),
     );
-    // The last line may be cut where it was read.
+    // The last line may have been read before it was complete.
     const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
     for (const line of lines) assert.match(line, logLine);
     renameSync(file, `${file}.old`);

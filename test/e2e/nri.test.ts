@@ -302,7 +302,7 @@ describe('NRI plugins', () => {
     await dying.closed;
   });
 
-  it('are disconnected for a giant frame, and for bytes that nobody reads', async () => {
+  it('are disconnected after the header of a giant frame, on each logical connection', async () => {
     for (const header of [
       [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff],
       [0, 0, 0, 2, 0x10, 0, 0, 0],

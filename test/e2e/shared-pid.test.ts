@@ -36,7 +36,7 @@ const pid = (mode: 0 | 1 | 2 | 3, targetId = '') => ({
 const sharing = { linux: { securityContext: pid(POD) } };
 const command = ['sleep', '600'];
 
-/** One PID namespace for several containers, held by a process with no other purpose. */
+/** One PID namespace for several containers. A process with no other purpose holds it. */
 describe('a shared PID namespace', () => {
   let stage: Stage;
   let image = '';

@@ -1,4 +1,4 @@
-/** `npm run test:churn [-- --minutes N] [--lanes N]`: see README.md. Runs in namespaces of its own. */
+/** `npm run test:churn [-- --minutes N] [--lanes N]`: see README.md. Runs in its own namespaces. */
 import '../fixtures/private-namespaces.ts';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * `npm run test:upgrades [-- CHECKOUT] [--pods N] [--upgrades N] [--lanes N]`: see README.md. Runs in
- * namespaces of its own.
+ * `npm run test:upgrades [-- CHECKOUT] [--pods N] [--upgrades N] [--lanes N]`: see README.md. Runs in its own
+ * namespaces.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';

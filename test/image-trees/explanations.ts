@@ -17,7 +17,7 @@ const refusal = (words: RegExp): Explanation['explains'] => {
   return (_image, { path, theirs = '' }) =>
     path === '' && theirs.startsWith('refused: ') && words.test(theirs);
 };
-/** The entry is the same but for what the pattern matches, on either side. */
+/** The entries are equal except for the text that the pattern matches, on either side. */
 const apartFrom = (pattern: RegExp, { ours = 'none', theirs = 'none' }: Difference): boolean =>
   ours.replaceAll(pattern, '') === theirs.replaceAll(pattern, '');
 const isFolder = ({ theirs = '' }: Difference): boolean => /^4\d{4} /.test(theirs);

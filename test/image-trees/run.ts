@@ -1,6 +1,6 @@
 /**
- * `npm run test:image-trees [-- --only WORDS,WORDS] [--peers umoci,containerd]`: see README.md. Runs in
- * namespaces of its own.
+ * `npm run test:image-trees [-- --only WORDS,WORDS] [--peers umoci,containerd]`: see README.md. Runs in its
+ * own namespaces.
  */
 import '../fixtures/private-namespaces.ts';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';

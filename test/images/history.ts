@@ -178,7 +178,7 @@ async function pull(stage: Stage, subject: Subject | undefined): Promise<boolean
   return true;
 }
 
-/** Returns the function that says whether no removal was under way since this call. */
+/** Returns a function that returns whether no removal was in progress since this call. */
 function watchRemovals(subject: Subject): () => boolean {
   const { begun, ended } = subject;
   return () => begun === ended && subject.begun === begun;

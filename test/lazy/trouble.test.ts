@@ -67,7 +67,7 @@ describe('an image that is started lazily', { skip: whyNot }, () => {
     const keep = (fields: object): void => void reasons.push(JSON.stringify(fields));
     const none = (): void => undefined;
     const log: Logger = { debug: none, info: none, warn: keep, error: keep, child: () => log };
-    // A folder of its own: it is removed at the end, and a mount point cannot be.
+    // A separate folder: it is removed at the end, and a mount point cannot be removed.
     mkdirSync(`${folder}/store/kit`);
     const place = await openPlace({ folder: `${folder}/store/kit`, log });
     t.after(async () => {

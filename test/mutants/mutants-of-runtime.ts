@@ -133,8 +133,8 @@ export const mutants: readonly Mutant[] = [
     to: 'true',
     tests: [`${mounts}/local-mounts.test.ts`],
   },
-  // RESOLVE_NO_MAGICLINKS of folder-location.ts is not a mutant: current kernels refuse magic links under
-  // RESOLVE_IN_ROOT by themselves (openat2(2)).
+  // RESOLVE_NO_MAGICLINKS of folder-location.ts is not a mutant: current kernels always refuse magic links
+  // under RESOLVE_IN_ROOT (openat2(2)).
   {
     file: `${mounts}/folder-location.ts`,
     removes: 'the check that a working directory is not in /proc before a command',

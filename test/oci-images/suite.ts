@@ -341,7 +341,7 @@ rules: [{ images: ['**'], deny: closed }]
     };
     assert.match(await run('install', '--host=/host'), /^installed \/opt\/portcullis\/versions\//u);
     assert.match(await run('install', '--host=/host'), /is installed already/u);
-    // The launcher finds Node and the bundle beside it.
+    // The launcher finds Node and the bundle next to it.
     const launcher = join(host, 'opt/portcullis/current/packaging/bin/portcullis');
     const { stdout, output } = await runProgram(launcher, ['--version'], { PATH: process.env['PATH'] });
     assert.equal(stdout.trim(), manifest.version, output);

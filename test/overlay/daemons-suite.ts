@@ -44,7 +44,7 @@ describe(
       assert.equal(code, 0, `portcullis ${words.join(' ')} on ${host.name}: ${output}`);
       return stdout;
     };
-    /** Returns what the kernel of a host has of its pods and of the network. */
+    /** Returns everything in the kernel of a host that belongs to its pods and to the network. */
     const kernel = async (host: DaemonHost): Promise<string[]> => {
       const { stdout: links } = await host.inside('ip', '-o', 'link');
       const { stdout: routes } = await host.inside('ip', 'route');

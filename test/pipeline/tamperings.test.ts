@@ -1,6 +1,6 @@
 /**
- * What somebody may change in a pipeline, where it stops, and the reason that is given there. `npm test` runs
- * one of each kind; `npm run test:pipeline` runs all.
+ * Changes that an attacker may make in a pipeline, the step at which it stops, and the reported reason. `npm
+ * test` runs one of each kind; `npm run test:pipeline` runs all.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -55,7 +55,7 @@ describe('a pipeline that was tampered with stops', () => {
     return at;
   }
 
-  /** Copies the signature of one digest beside another one, as a registry or an attacker can. */
+  /** Copies the signature of one digest to another digest, as a registry or an attacker can. */
   async function copySignature(from: Built, to: Built): Promise<void> {
     const repository = stand.stage.repository(to.name.split('/')[1] ?? '');
     const tagOf = (digest: string): string => digest.replace(':', '-');

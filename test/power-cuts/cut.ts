@@ -17,7 +17,7 @@ const bootId = '/proc/sys/kernel/random/boot_id';
 export interface CutDisk {
   /** From now on nothing reaches the disk, and each write fails. */
   cut(): void;
-  /** Mounts what is on the disk, after its journal was replayed. */
+  /** Mounts the content of the disk, after its journal was replayed. */
   mountAgain(): Promise<void>;
   /** Calls `body` while the file system is not mounted: the file may be changed then. */
   whileUnmounted(body: () => void): Promise<void>;

@@ -100,7 +100,7 @@ async function attacks(): Promise<void> {
   check(before === '600 root', `only root can connect to the backend: ${before}`);
 }
 
-/** containerd's own interfaces, which root reaches at the backend and nobody through the proxy. */
+/** containerd's own interfaces, which root reaches at the backend and no client reaches through the proxy. */
 async function throughCtr(create: (image: string) => Promise<unknown>): Promise<void> {
   const image = `127.0.0.1:5000/${images[0]?.name ?? ''}`;
   const ctr = (socket: string, ...words: string[]) =>

@@ -17,14 +17,14 @@ import { checkOut, inCheckout } from './checkout.ts';
 const { version } = manifest;
 const names = ['fleet', 'node-installer', 'trust', 'webhook'];
 const policies = join(import.meta.dirname, '../../packaging/policies');
-const skip = process.getuid?.() === 0 ? false : 'needs root, for mounts and a host name of its own';
+const skip = process.getuid?.() === 0 ? false : 'needs root, for mounts and another host name';
 const gpgFiles = /^apt\/(?:portcullis-archive-keyring\.asc|dists\/stable\/(?:InRelease|Release\.gpg))$/u;
 
 describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
   let folder = '';
   let registry: TestRegistry;
   let services: MockSigstore;
-  /** What the command printed: the files of the artifact. */
+  /** The output of the command: the files of the artifact. */
   let printed: readonly string[] = [];
   const at = (name: string): string => join(folder, name);
   const first = (): string => at('first');
@@ -157,7 +157,7 @@ describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
       const owner = names.find((name) => blobsOf(built('images'), name).has(blob));
       assert.ok(owner !== undefined, `${blob} belongs to an image`);
       writeFileSync(file, flipped(bytes));
-      // A push leaves out what the repository already has.
+      // A push omits blobs that the repository already has.
       const tag = `${registry.host}/portcullis/changed-${blob.slice(0, 12)}:1`;
       const { code, output } = await portcullis(['images', 'push', layout, tag, '--image', owner]);
       assert.notEqual(code, 0, `${blob}: ${output}`);

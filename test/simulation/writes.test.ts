@@ -35,7 +35,7 @@ function onDisk<T extends Keyed>(records: Records<T>, disk: Disk): Records<T> {
   };
 }
 
-/** Opens one daemon over a world of its own without faults, whose writes fail when the test says so. */
+/** Opens one daemon over a separate world without faults, whose writes fail when the test says so. */
 function openNode(monitorActs?: MonitorActs) {
   const scheduler = createScheduler(replayOf([]));
   const world = emptyWorld(scheduler, untold, monitorActs);

@@ -30,7 +30,7 @@ describe('a tenant of one namespace', () => {
   });
 
   it('is observed: each deliberate change is found, and no difference after it is undone', async () => {
-    // All changes at once: each has a line of its own.
+    // All changes at once: each has its own line.
     for (const change of deliberate) await change.make(scene);
     const missed = async (): Promise<readonly string[]> => {
       const lines = differences(resting, await look(scene)).flatMap(({ what, line }) =>

@@ -1,4 +1,4 @@
-/** `npm run test:upgrade -- CHECKOUT [--keep DIR]`: see README.md. Runs in namespaces of its own. */
+/** `npm run test:upgrade -- CHECKOUT [--keep DIR]`: see README.md. Runs in its own namespaces. */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -20,7 +20,7 @@ describe('a fault point', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  /** Runs one act of the program, in a mount namespace of its own. */
+  /** Runs one act of the program, in its own mount namespace. */
   function run(
     act: string,
     fault?: string,

@@ -4,7 +4,7 @@ import { hold } from '../invariants.ts';
 import { bridgeName, isOpen } from './pods.ts';
 import type { AttachedPod, Play } from './pods.ts';
 
-/** Returns what is wrong with the link of a pod whose attachment was answered; undefined: nothing. */
+/** Returns the problem of the link of a pod whose attachment was answered; undefined: none. */
 function wrongWith({ world: { host }, rulesTaken }: Play, pod: AttachedPod): string | undefined {
   const link = host.named(pod.hostInterface);
   const { id, ips = [], classes } = pod;
@@ -41,7 +41,7 @@ function lookAtRules(play: Play): void {
 }
 
 /**
- * Checks what holds after each step, when every request is answered.
+ * Checks the conditions after each step, when every request is answered.
  * @param mayBeLost objects that another program removed may still be missing
  */
 export function check(play: Play, mayBeLost = true): void {

@@ -24,7 +24,7 @@ function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {
   return found;
 }
 
-/** Checks what holds at every moment. */
+/** Checks the conditions that hold at every moment. */
 function check({ world, client, known, failure }: Play): void {
   if (failure !== undefined) throw failure.cause;
   const { database, disk, mounts } = world;
@@ -105,7 +105,7 @@ async function finish(play: Play): Promise<void> {
   for (const { id } of client.node().store.list()) await client.call('removal', (n) => n.store.remove(id));
   containers.clear();
   await client.wait(1_000);
-  // The next start removes what a failed request could not roll back.
+  // The next start removes everything that a failed request could not roll back.
   await client.restart(() => undefined);
   await client.wait(1_000);
   const files = [
