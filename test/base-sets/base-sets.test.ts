@@ -8,7 +8,7 @@ import { measure, startsUnder, subjects, WAYS } from './cases.ts';
 
 const names = new Map([...syscallNumbers('x86_64')].map(([name, number]) => [number, name]));
 
-it('the calls of a process between its filter and its program are found in a trace', () => {
+it('the calls of a process between the load of its filter and the start of its program are found in a trace', () => {
   const line = (task: string, event: string): string => `  ${task} [000] ..... 1.000000: ${event}`;
   const trace = [
     line('crun-7', 'sys_enter: NR 0 (1, 2, 3, 0, 0, 0)'),
@@ -37,7 +37,7 @@ describe('the base set of a runtime', { skip: withoutTracing() }, () => {
 
   for (const subject of subjects()) {
     const label = `${subject.kind} ${subject.version}`;
-    it(`${label}: holds all calls of the runtime, however a process is started`, async () => {
+    it(`${label}: contains all calls of the runtime, however a process is started`, async () => {
       const held = basePolicy(subject.kind).rules;
       let measured = 0;
       for (const way of ways) {
@@ -52,7 +52,7 @@ describe('the base set of a runtime', { skip: withoutTracing() }, () => {
       assert.ok(measured >= ways.length / 2, `${measured} ways measured`);
     });
 
-    it(`${label}: is sufficient when every other call is an error or ends the process`, () => {
+    it(`${label}: is sufficient if every other call fails or ends the process`, () => {
       const commands = ways.filter(({ exec }) => exec === true);
       for (const way of commands)
         assert.equal(startsUnder(subject, way, 'SCMP_ACT_ERRNO'), 'started', way.name);

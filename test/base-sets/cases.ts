@@ -113,7 +113,7 @@ export function startsUnder(subject: Subject, way: Way, otherwise: string): stri
   chmodSync(folder, 0o755);
   const id = `base-sets-${process.pid}`;
   const { entered } = prepare(subject, folder);
-  // A program without a C library, which would make calls of its own; 34: pause.
+  // A program without a C library, which would make its own calls; 34: pause.
   writeFileSync(join(folder, 'rootfs/bin/wait'), probeProgram([{ nr: 34 }]), { mode: 0o755 });
   writeFileSync(join(folder, 'rootfs/bin/quick'), probeProgram([]), { mode: 0o755 });
   const filter = {

@@ -116,7 +116,7 @@ async function goAndComeBack(
   ending: Standing,
 ): Promise<number> {
   if (!sameProcess(ending.init))
-    throw new Error('the container that is to end while nobody watches has ended before');
+    throw new Error('the container that must end while no daemon runs has ended before');
   const alreadyEnded = existing.filter(({ init }) => !sameProcess(init));
   await (end === 'kill' ? scene.daemon.kill() : scene.daemon.stop());
   const before = Date.now();
@@ -150,7 +150,7 @@ async function goAndComeBack(
   return listedMs;
 }
 
-/** Returns when it ended, in ms since 1970. Throws when it is not reported as ended by itself. */
+/** Returns when it ended, in ms since 1970. Throws unless it is reported as ended with its own exit code. */
 async function exitOf(cri: CriClient, containerId: string): Promise<number> {
   const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode !== ownExitCode)

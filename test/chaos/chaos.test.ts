@@ -19,11 +19,11 @@ const suite = join(import.meta.dirname, 'run.ts');
 
 for (const [title, args] of [
   [
-    'killed once during each request, the daemon comes back, the request succeeds, nothing is left',
+    'killed once during each request: the daemon starts again, the request succeeds, and nothing is left',
     ['--only', 'kills', '--kills', '10', '--shared'],
   ],
   [
-    'monitor, OCI runtime and first process killed: exits are true, the next attempt runs',
+    'monitor, OCI runtime and first process killed: exits are reported correctly, and the next attempt runs',
     ['--only', 'others', '--kills', '6', '--seed', '1'],
   ],
   [
@@ -34,13 +34,13 @@ for (const [title, args] of [
     'few descriptors and little memory during requests: an answer with a reason, and the request succeeds',
     ['--only', 'limits', '--kills', '4', '--seed', '1'],
   ],
-  ['reads that fail: nothing is taken for gone', ['--only', 'reads', '--kills', '4', '--seed', '1']],
+  ['reads that fail: no object is reported as missing', ['--only', 'reads', '--kills', '4', '--seed', '1']],
   [
-    'Workers ended during requests: the daemon goes on, or ends and comes back',
+    'Workers ended during requests: the daemon continues, or ends and starts again',
     ['--only', 'workers', '--kills', '6', '--seed', '1'],
   ],
   [
-    'killed and stopped at rest: pods run on, logs have no gap, exits are reported as they were',
+    'killed and stopped at rest: pods continue, logs have no gap, and exits are reported correctly',
     ['--only', 'rest', '--pods', '3'],
   ],
 ] as const) {
@@ -57,7 +57,7 @@ for (const [title, args] of [
     assert.equal(code, 0, reported);
     const run = readRun(trace);
     await t.test(
-      'each step of its records is one of the specification',
+      'each change of its records is a step of the specification',
       { skip: withoutTlc() },
       () => void checkTraces([run]),
     );

@@ -11,7 +11,9 @@ import type { Observer } from './outside.ts';
 const plain =
   /^file (?:d \/(?:root|state)|d \/root\/(?:entitlements|exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|mounts|rootfs|staging|trash|volumes))?)|d \/state\/(?:a|containers|ns|pods|u|oci(?:\/[a-z]+)?|infra(?:\/(?:dev|proc))?)|f \/state\/infra\/pause|f \/root\/(?:state|network)\.db(?:-reserve(?:-index)?)?|f \/root\/entitlements\/[0-9a-f]{64}|f \/root\/handler-features\.json|f \/root\/images\/last-run\.json)$/;
 
-/** Stops the daemon in an orderly way; returns what the observer then sees that is not in `untouched`. */
+/**
+ * Stops the daemon in an orderly way; returns the lines of the observer after it that are not in `untouched`.
+ */
 export async function stopAndLook(
   daemon: RunningDaemon,
   observer: Observer,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { neverExercised } from './exercised.ts';
 
-test('a kind of which none of many tries hit anything is reported', () => {
+test('a kind is reported if none of its many tries hit anything', () => {
   const kinds = [
     { kind: 'faults', tries: 75, hits: 0 },
     { kind: 'kills of monitor', tries: 42, hits: 1 },
@@ -10,7 +10,7 @@ test('a kind of which none of many tries hit anything is reported', () => {
   assert.deepEqual(neverExercised(kinds), ['faults: none of 75 tries hit anything']);
 });
 
-test('few tries without a hit are taken for chance', () => {
+test('a kind with few tries is not reported, because the result can be chance', () => {
   assert.deepEqual(neverExercised([{ kind: 'reads', tries: 4, hits: 0 }]), []);
 });
 

@@ -1,4 +1,4 @@
-/** How often a kind of kill or fault was tried, and how often it met what it was meant for. */
+/** How often a kind of kill or fault was tried, and how often it hit its target. */
 export interface Exercised {
   readonly kind: string;
   readonly tries: number;

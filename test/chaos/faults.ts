@@ -16,8 +16,8 @@ import { CommandKilled, containerConfig, proveRuns, removeEverything } from './p
 export type Recorded = ReadonlyMap<string, readonly (readonly Hit[])[]>;
 
 /**
- * A pod with a cgroup and a port of its own whose containers share processes, and one in a user namespace of
- * its own: each has fault points that the other has not.
+ * A pod with its own cgroup and host port whose containers share a PID namespace, and a pod with its own user
+ * namespace: each has fault points that the other does not have.
  */
 const rounds = [0, 1] as const;
 
@@ -153,7 +153,7 @@ export async function failDuringActs(
 
 /**
  * Checks what is left. A removal that fails leaves files and rows to the next start, and a start that fails
- * to remove something leaves it to the next one: after that it must be gone. Nothing else may stay.
+ * to remove something leaves it to the next start. After that it must be gone. Nothing else may stay.
  */
 async function lookAtRest(
   scene: Scene,
@@ -212,7 +212,7 @@ async function failOnce(
   scene.observer.learnIds();
   await removeEverything(scene.daemon.cri);
   const said = first === undefined ? 'answered' : `refused (${first.slice(0, 160)})`;
-  return `${fired ? '' : 'did not come, '}${said}${again > 0 ? `, repeated ${again} times` : ''}`;
+  return `${fired ? '' : 'did not occur, '}${said}${again > 0 ? `, repeated ${again} times` : ''}`;
 }
 
 /**
@@ -239,14 +239,14 @@ async function failStart(
     if (!starting.isGone()) throw new Error('a daemon that does not listen does not end either');
     const end = endOfLog(scene.stage);
     if (!fired || (!isEnd(fault) && !/\[[A-Z]+_[A-Z_]+\]/.test(end)))
-      throw new Error(`the daemon does not start and does not say why: ${end}`);
+      throw new Error(`the daemon does not start and reports no reason: ${end}`);
     scene.daemon = await startDaemon(scene.stage);
   }
   await comeBack(scene, fault, fired, tally);
   await proveRuns(scene.daemon.cri, it.containerId);
   scene.observer.learnIds();
   await removeEverything(scene.daemon.cri);
-  return `${fired ? '' : 'did not come, '}${daemon === undefined ? 'ended with a reason' : 'serves'}`;
+  return `${fired ? '' : 'did not occur, '}${daemon === undefined ? 'ended with a reason' : 'serves'}`;
 }
 
 /**
@@ -292,7 +292,7 @@ export async function attempt(scene: Scene, request: () => Promise<unknown>): Pr
   }
 }
 
-/** Starts the daemon again where the fault ended it; nothing else may end it. */
+/** Starts the daemon again if the fault ended it; nothing else may end it. */
 async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally): Promise<void> {
   await untilGone(scene, fired && isEnd(fault));
   if (!scene.daemon.isGone()) return;
@@ -306,7 +306,7 @@ async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally
   scene.daemon = await startDaemon(scene.stage);
 }
 
-/** A daemon that has lost a thread and cannot continue ends by itself within moments. */
+/** A daemon that has lost a thread and cannot continue exits within moments. */
 async function untilGone(scene: Scene, mayEnd: boolean): Promise<void> {
   if (mayEnd) for (let waited = 0; waited < 500 && !scene.daemon.isGone(); waited += 20) await pause(20);
 }

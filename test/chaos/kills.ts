@@ -63,9 +63,9 @@ export async function settle(
 }
 
 /**
- * Adds and removes the daemon's first pod, then starts the daemon again. The durable things that this pod
- * left for good (proofs are kept by content) are in both views: that of a daemon that had a pod since its
- * start, and that of one that had none.
+ * Adds and removes the daemon's first pod, then starts the daemon again. The data that this pod leaves
+ * permanently (proofs are kept by content) is in both views: of a daemon that had a pod since its start, and
+ * of a daemon that had none.
  */
 export async function openScene(stage: Stage, observer: Observer): Promise<Scene> {
   const first = await startDaemon(stage);

@@ -26,8 +26,8 @@ const mostDescriptors = 24;
 const mostMemory = 12 * mib;
 
 /**
- * Makes `count` requests in turn while the daemon has few free descriptors, or little memory in a cgroup of
- * its own. Each is answered with a code; no living object is reported as gone; without the limit the same
+ * Makes `count` requests in turn while the daemon has few free descriptors, or little memory in its own
+ * cgroup. Each is answered with a code; no existing object is reported as missing; without the limit the same
  * request succeeds, and nothing is left, also no descriptor.
  */
 export async function limitDuringActs(
@@ -184,7 +184,7 @@ interface Group {
   /**
    * Sets the limit to the memory that cannot be reclaimed and `bytes` more: file contents have to be read
    * again and again.
-   * @param crowded another process takes all that is left
+   * @param crowded another process uses all remaining memory
    */
   leave(bytes: number, crowded: boolean): void;
   lift(): void;

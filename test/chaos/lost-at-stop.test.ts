@@ -10,7 +10,7 @@ import type { Stage } from '../fixtures/stage.ts';
 import { createFaultControl } from './faults/orders.ts';
 import type { FaultControl } from './faults/orders.ts';
 
-/** A thread ends when it gets its last message: the stop fails, and takes every other step all the same. */
+/** A thread ends when it gets its last message: the stop fails, but still performs every other step. */
 describe('a daemon that loses a thread while it stops', () => {
   let folder = '';
   let control: FaultControl;

@@ -15,7 +15,7 @@ import type { FaultControl, FaultKind } from './faults/orders.ts';
 
 /**
  * The thread of services ends in the middle of a change, at each message to the kernel in turn: the caller
- * gets an error, the next thread starts by itself, and the kernel has what the database has.
+ * gets an error, the next thread starts automatically, and the kernel matches the database.
  */
 const folderOf = 'PORTCULLIS_TEST_SERVICE_ORDERS';
 const folder = process.env[folderOf] ?? mkdtempSync(join(tmpdir(), 'portcullis-lost-services-'));
@@ -59,7 +59,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   };
   /**
    * Returns the addresses that the thread describes; undefined while there is no thread.
-   * @param which `kept` leaves out services that were removed, and whose connections may go on for a while
+   * @param which `kept` omits removed services, whose connections may continue for a while
    */
   const listed = async (which: 'all' | 'kept' = 'all'): Promise<string[] | undefined> => {
     const answer = await services.ask(JSON.stringify({ do: 'list' })).catch(() => undefined);
@@ -85,7 +85,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     return sends;
   };
 
-  test('a change that loses its thread is reported, and is whole or absent after the next start', async () => {
+  test('a change whose thread is lost is reported as failed, and is complete or absent after the next start', async () => {
     const put = (): Promise<unknown> => services.put('command', [described('s1', '10.96.0.1')]);
     const remove = (): Promise<unknown> => services.remove('command', ['s1']);
     const acts = { put, remove };
@@ -107,7 +107,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
           // A message that follows the answer ends the thread too.
           assert.ok(answered === undefined || answered === 'NETWORK_SERVICES_FAILED', `${at}: ${answered}`);
           const kept = await untilListed('kept');
-          // What a removed service still has ends with a tick.
+          // The rest of a removed service ends with a tick.
           await untilAgreed(at);
           if (answered === undefined)
             assert.equal(kept.length, name === 'put' ? 1 : 0, `${at}: an acknowledged change is lost`);
@@ -122,7 +122,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await remove();
   });
 
-  test('a change of the files that loses its thread is applied without being asked for', async () => {
+  test('a change of the files whose thread is lost is applied without a request', async () => {
     endAt(1, 'end');
     writeFileSync(join(files, 's2.yaml'), text('s2', '10.96.0.2'));
     await eventually(() => (control.hasFired() ? true : undefined), patienceMs);

@@ -50,7 +50,7 @@ if (inPrivateNetns(import.meta.filename, 550_000)) {
       fault: { thread: 'network.worker', point: 'netlink.send', nth, kind, error: '', delayMs: 0 },
     });
 
-  test("a thread that ends in the middle of an attach keeps no pod's network namespace", async () => {
+  test('a thread that ends in the middle of an attach keeps no network namespace of a pod', async () => {
     control.give({ mode: 'record' });
     const first = fixture.pod('first');
     await engine.attach(first.request);
@@ -69,7 +69,7 @@ if (inPrivateNetns(import.meta.filename, 550_000)) {
         () => true,
         () => false,
       );
-      // A tick of the thread that came while the sends were counted is none of the attach.
+      // A tick of the thread during the count does not belong to the attach.
       assert.ok(!isAttached || nth > 4, `at ${nth}`);
       assert.ok(isAttached || control.hasFired(), `at ${nth}`);
       control.give({ mode: 'off' });
@@ -115,6 +115,6 @@ if (inPrivateNetns(import.meta.filename, 550_000)) {
       unpin(pod);
       await eventually(() => (namespaces() === '' ? true : undefined));
     }
-    assert.ok(behind > 0, 'the thread ended behind an answer');
+    assert.ok(behind > 0, 'the thread ended after an answer');
   });
 }

@@ -196,8 +196,8 @@ async function comeAgain(scene: Scene, it: Case): Promise<void> {
 
 /**
  * Checks that the reported state is what happened: the container runs and answers, or has ended with a code
- * that it or a signal caused. Only where its monitor was killed may the code be reported as lost, and never
- * as another code.
+ * that it or a signal caused. Only if its monitor was killed, the code may be reported as lost, and never as
+ * another code.
  */
 export async function expectTruth(
   scene: Scene,
@@ -217,7 +217,7 @@ export async function expectTruth(
     if (status?.state === ContainerState.CONTAINER_EXITED) {
       if (lives)
         throw new Error(
-          `the container is reported as exited (${status.exitCode} ${status.reason}) and lives`,
+          `the container is reported as exited (${status.exitCode} ${status.reason}), but its process runs`,
         );
       if (status.reason === 'MonitorLost' && status.exitCode === 255) tally.monitorLost += 1;
       if (status.reason === 'MonitorLost' && victim === 'monitor' && status.exitCode === 255) return;

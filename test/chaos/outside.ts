@@ -37,8 +37,8 @@ const lastingTables = [
 ];
 
 /**
- * @param stage the folders of the daemon; the caller runs in namespaces of its own, with only the daemon and
- * the registry
+ * @param stage the folders of the daemon; the caller runs in its own namespaces, with only the daemon and the
+ *   registry
  */
 export function openObserver(
   stage: Pick<Stage, 'folder' | 'root' | 'state' | 'socket' | 'registryPid' | 'cgroupParent'>,
@@ -122,8 +122,8 @@ function mounts(process: string, title: string): string[] {
 }
 
 /**
- * Returns the namespaces that our processes hold (those that mounts hold are listed as mounts), and those
- * that our links lead to.
+ * Returns the namespaces that our processes hold (namespaces that mounts hold are listed as mounts), and
+ * those that our links lead to.
  */
 function namespaces(alive: readonly Seen[]): string[] {
   const held = namespaceTypes.flatMap((type) => {
@@ -155,7 +155,9 @@ function links(): string[] {
   ]);
 }
 
-/** Returns tables, chains, rules and the elements of sets, without the counters that change by themselves. */
+/**
+ * Returns tables, chains, rules and the elements of sets, without the counters that change without a request.
+ */
 function rules(): string[] {
   return output('nft', ['--stateless', 'list', 'ruleset'])
     .split('\n')

@@ -10,9 +10,9 @@ export function isApart(): boolean {
 }
 
 /**
- * Runs a program of this folder in a mount and a network namespace of its own, with private mounts as
- * unshare(1) leaves them: the daemon has to make its folders shared mounts itself there. Resolves with its
- * exit code; passes its output to `tell`.
+ * Runs a program of this folder in its own mount and network namespace, with private mounts as unshare(1)
+ * leaves them: there the daemon itself has to make its folders shared mounts. Resolves with its exit code;
+ * passes its output to `tell`.
  */
 export async function runApart(
   file: string,

@@ -19,7 +19,7 @@ export type PodConfig = ReturnType<typeof podConfig>;
 /**
  * Returns the configuration of a pod as a kubelet requests it.
  * @param cgroupParent empty: the daemon chooses the place
- * @param mapped in a user namespace of its own
+ * @param mapped in its own user namespace
  * @param shared its containers share a PID namespace
  */
 export function podConfig(
@@ -68,8 +68,8 @@ export async function pull(cri: CriClient, reference: string): Promise<void> {
 export class CommandKilled extends Error {}
 
 /**
- * Shows that the container really runs: a command in it answers. @throws CommandKilled when the command did
- * not end by itself
+ * Shows that the container really runs: a command in it answers. @throws CommandKilled when a signal ended
+ * the command
  */
 export async function proveRuns(cri: CriClient, containerId: string): Promise<void> {
   const { status } = await cri.runtime.containerStatus({ containerId });
@@ -87,7 +87,7 @@ export async function proveRuns(cri: CriClient, containerId: string): Promise<vo
 
 /**
  * Waits until the program (which need not be process 1) has set its handler and writes output: from then on
- * it ends by itself on request.
+ * it ends on request.
  */
 export async function untilItSpeaks(cri: CriClient, containerId: string): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt += 1) {

@@ -59,7 +59,7 @@ export async function setStage(runtime: string): Promise<Stage> {
   // Every process in the suite's network namespace counts as the daemon's: it must not be the machine's
   // namespace.
   if (namespaceOf('self', 'net') === namespaceOf('1', 'net'))
-    throw new Error('the suite runs in namespaces of its own only');
+    throw new Error('the suite runs only in its own namespaces');
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-'));
   // The root user of a pod with a user namespace must be able to pass through.
@@ -77,7 +77,7 @@ export async function setStage(runtime: string): Promise<Stage> {
     const reference = `${registry.host}/chaos/web:1`;
     const client = createRegistryClient({ tagSettleMs: 0 });
     const [repository] = client.repositories(parseReference(reference));
-    if (repository === undefined) throw new Error(`no place to ask for ${reference}`);
+    if (repository === undefined) throw new Error(`no registry endpoint for ${reference}`);
     const image = await buildWebImage('chaos');
     await pushImage(repository, image, '1');
     const key = await loadSigningKey(keys.privateFile, passphrase);

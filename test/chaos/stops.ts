@@ -6,8 +6,8 @@ import { proveRuns, removeEverything } from './pods.ts';
 
 /**
  * Kills the daemon `count` times while it stops in an orderly way, every other time with a pod that must keep
- * running. The next daemon takes over what the stop had not undone. `cut` counts the kills that came before
- * the end of the stop.
+ * running. The next daemon takes over everything that the stop did not undo. `cut` counts the kills that came
+ * before the end of the stop.
  */
 export async function killDuringStops(
   scene: Scene,

@@ -86,20 +86,20 @@ describe('the chart and the kustomize bases', { skip }, () => {
     assert.doesNotMatch(stdout, /\[(?:WARNING|ERROR)\]/u);
   });
 
-  it('helm template without values is the webhook as kustomize builds it', () => {
+  it('helm template without values renders the same webhook as kustomize', () => {
     assert.deepEqual(rendered(chart), built(join(folderOfBases, 'webhook')));
   });
 
   for (const name of bases)
-    it(`${name}: helm template with it alone is what kustomize builds`, () => {
+    it(`${name}: helm template with only this component renders the same objects as kustomize`, () => {
       const withoutDefinitions = (objects: readonly KubernetesObject[]): KubernetesObject[] =>
         objects.filter(({ kind }) => name === 'webhook' || kind !== 'CustomResourceDefinition');
       assert.deepEqual(withoutDefinitions(rendered(chart, ...only(name))), built(join(folderOfBases, name)));
     });
 
-  it('every value of the schema changes what is rendered, and none needs another one', () => {
+  it('every value of the schema changes the rendered objects, and no value requires another value', () => {
     const schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8')) as Schema;
-    // Values that only have an effect beside others.
+    // Values that have an effect only together with others.
     const beside: Readonly<Record<string, object>> = {
       'nodeInstaller.stop': { nodeInstaller: { state: 'removed' } },
       'trust.tokens.realm': { trust: { tokens: { service: 'a', issuer: 'b', jwksConfigMap: 'c' } } },
@@ -156,20 +156,20 @@ describe('the chart and the kustomize bases', { skip }, () => {
       assert.notEqual(template(chart, '--set', value).status, 0, value);
   });
 
-  it('keeps the namespaces, and with them the databases, when it is uninstalled', () => {
+  it('the chart keeps the namespaces, and with them the databases, when it is uninstalled', () => {
     const spaces = objectsOf(template(chart, ...all).stdout).filter(({ kind }) => kind === 'Namespace');
     assert.equal(spaces.length, bases.length);
     for (const { metadata } of spaces)
       assert.equal(metadata.annotations?.['helm.sh/resource-policy'], 'keep', metadata.name);
   });
 
-  it('refuses two components in one namespace', () => {
+  it('the chart refuses two components in one namespace', () => {
     const { status, stderr } = template(chart, ...all, '--set', 'trust.namespace=portcullis-fleet');
     assert.notEqual(status, 0);
     assert.match(stderr, /two components have the namespace portcullis-fleet/u);
   });
 
-  it('passes a text as one argument, whatever characters it contains', () => {
+  it('the chart passes a text as one argument, whatever characters it contains', () => {
     const file = join(folder, 'odd.json');
     const tokens = { service: 'a: b # c', issuer: '"x"\n- y', jwksConfigMap: 'c' };
     const write = (realm: string): void =>

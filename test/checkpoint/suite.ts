@@ -104,7 +104,7 @@ describe('checkpoints of containers', { skip: criu.skip }, () => {
       .split('\n');
     return Number(lines.at(-1)?.split(' ').at(-1));
   };
-  /** The container counts on from where it was: it is neither frozen nor damaged. */
+  /** The container continues to count: it is neither frozen nor damaged. */
   const expectCounting = async (from: number): Promise<void> => {
     assert.ok(count() >= from);
     const seen = count();

@@ -18,7 +18,7 @@ import type { ClusterNode } from './node.ts';
 
 const repository = join(import.meta.dirname, '../..');
 
-/** A control plane, a registry with signed images, and nodes, in namespaces of their own. */
+/** A control plane, a registry with signed images, and nodes, in their own namespaces. */
 export interface Cluster extends Pick<ApiServer, 'ask' | 'text'> {
   readonly controlPlane: ControlPlane;
   readonly nodes: readonly ClusterNode[];
@@ -76,7 +76,7 @@ export function openSegment(): void {
     `link set ${switchBridge} up`,
     `addr add ${outsideAddress[4]}/32 dev lo`,
     `addr add ${outsideAddress[6]}/128 dev lo`,
-    // The API server needs a default route to find an address of its own.
+    // The API server needs a default route to find its own address.
     `route add default dev ${switchBridge}`,
   ])
     execFileSync('ip', command.split(' '));
@@ -96,7 +96,7 @@ async function applyShippedRoles(api: ApiServer): Promise<void> {
   }
 }
 
-/** Asks until `is` holds for the answer, and returns the answer. @throws with the last answer */
+/** Asks until `is` returns true for the answer, and returns the answer. @throws with the last answer */
 export async function until<T>(
   what: string,
   look: () => Promise<T>,
@@ -131,7 +131,7 @@ export interface NodeObject {
   };
 }
 
-/** Returns the objects of a list. The caller says what they are. */
+/** Returns the objects of a list. The caller states their type. */
 export const itemsOf = (answer: Answer): readonly unknown[] => (answer['items'] ?? []) as readonly unknown[];
 
 export const isNodeReady = ({ status }: NodeObject): boolean =>

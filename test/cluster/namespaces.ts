@@ -19,7 +19,7 @@ export interface NodeNamespaces {
   readonly address: { readonly 4: string; readonly 6: string };
   /** A program and its arguments that run another program in the namespaces. */
   readonly within: readonly string[];
-  /** Runs a program in the namespaces, and returns what it prints. @throws if it fails */
+  /** Runs a program in the namespaces, and returns its output. @throws if it fails */
   run(program: string, ...args: string[]): string;
   /** Ends the namespaces. */
   close(): Promise<void>;
@@ -51,7 +51,8 @@ export async function openNodeNamespaces(options: NamespacesOptions): Promise<No
   return {
     ...{ folder, folders, address, within, run },
     async close() {
-      // The kernel ends a network namespace in its own time, and a link in it with the link here.
+      // The kernel removes a network namespace later, but it removes a link in the namespace together with
+      // the link here.
       execFileSync('ip', ['link', 'del', name]);
       const gone = once(holder, 'exit');
       holder.kill('SIGKILL');

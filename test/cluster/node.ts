@@ -20,7 +20,7 @@ export interface ClusterNode {
   readonly folders: DaemonFolders;
   readonly kubelet: Program;
   readonly daemon: TestDaemon;
-  /** Runs a program in the namespaces of the node, and returns what it prints. @throws if it fails */
+  /** Runs a program in the namespaces of the node, and returns its output. @throws if it fails */
   run(program: string, ...args: string[]): string;
   startDaemon(): Promise<void>;
   /** Ends the processes and the namespaces. */

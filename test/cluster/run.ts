@@ -1,6 +1,6 @@
 /**
  * `npm run test:cluster [-- --nodes N] [--focus REGEX] [--keep-logs DIR]`: a Kubernetes cluster on this
- * machine, in namespaces of its own (README.md).
+ * machine, in its own namespaces (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';

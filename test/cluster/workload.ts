@@ -4,7 +4,7 @@ import { openCommand } from '../fixtures/stream-client.ts';
 import { itemsOf, until } from './cluster.ts';
 import type { Cluster } from './cluster.ts';
 
-/** Objects that the checks create, and what they ask of pods through the API server. */
+/** Objects that the checks create, and requests to pods through the API server. */
 
 export const namespace = 'shop';
 /** The port of each server pod. */
@@ -154,7 +154,7 @@ export async function execIn(cluster: Cluster, pod: string, command: readonly st
 export const logOf = (cluster: Cluster, pod: string): Promise<string> =>
   cluster.text(`${podsPath}/${pod}/log`);
 
-/** Asks a server from inside a pod, and returns what its page says. @throws if it does not answer */
+/** Asks a server from inside a pod, and returns the content of its page. @throws if it does not answer */
 export async function askFrom(
   cluster: Cluster,
   pod: string,

@@ -58,7 +58,7 @@ export function byCnitool(stage: Stage): Judged {
     tool('del', name, pod);
     assert.equal(links(), '', `${name} after DEL`);
     tool('add', name, pod);
-    // No attachment is valid any more: libcni deletes its cached ones, and the plugins delete theirs.
+    // No attachment is valid now: libcni deletes its cached attachments, and the plugins delete theirs.
     tool('gc', name, pod);
     assert.equal(links(), '', `${name} after GC`);
     return name;

@@ -10,7 +10,7 @@ export interface Host {
   end(): void;
 }
 
-/** @param folders each gets an empty file system of its own */
+/** @param folders the folders that each get their own empty file system */
 export async function openHost(folders: readonly string[]): Promise<Host> {
   const holder = spawn('unshare', ['-m', '-n', '--propagation', 'private', 'sleep', 'infinity'], {
     stdio: 'ignore',
@@ -18,7 +18,7 @@ export async function openHost(folders: readonly string[]): Promise<Host> {
   const pid = holder.pid ?? 0;
   const own = readlinkSync('/proc/self/ns/net');
   for (let waited = 0; linkOf(pid) === own; waited += 20) {
-    if (waited > 10_000) throw new Error('the namespaces were not made');
+    if (waited > 10_000) throw new Error('the namespaces were not created');
     await pause(20);
   }
   const run: Host['run'] = (command, environment = {}) => {

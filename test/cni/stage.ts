@@ -6,9 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { repository } from '../conformance/endpoint.ts';
 
-/**
- * Our plugins in a folder of their own, a network that uses nothing else, and a daemon in other namespaces.
- */
+/** Our plugins in their own folder, a network that uses nothing else, and a daemon in other namespaces. */
 export interface Stage {
   readonly folder: string;
   /** Holds `portcullis-*` and `loopback`, all of them ours. */

@@ -243,7 +243,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       assert.equal(leftovers(), '');
     });
 
-    it(`killed at ${kills} random moments, it leaves nothing: neither at the driver nor here`, async (t) => {
+    it(`leaves nothing in the driver and on the host when it is killed at ${kills} random moments`, async (t) => {
       t.diagnostic(`PORTCULLIS_CNM_SEED=${seed}`);
       let random = seed;
       const next = (): number => (random = (random * 48271) % 2147483647) / 2147483647;
@@ -292,7 +292,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       assert.ok(cut > kills / 4, `only ${cut} calls were cut`);
     });
 
-    it('killed and never deleted, it is collected by GC', async () => {
+    it('GC removes an attachment whose ADD was killed and that was never deleted', async () => {
       const netns = fixture.pin('collected');
       const child = spawn('nsenter', [`--net=${join(fixture.folder, 'netns/host')}`, program()], {
         env: { PATH: process.env['PATH'] ?? '', ...environment('ADD', 'collected', netns) },

@@ -106,7 +106,7 @@ describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, ()
     await nothingLeft();
   });
 
-  it('survive a restart of the daemon; leftovers of a kill in the middle are rolled back', async () => {
+  it('survive a restart of the daemon; leftovers of a kill during a call are rolled back', async () => {
     const pod = await runPod(stage, 'stands');
     const container = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     await stage.restart({ kill: true });

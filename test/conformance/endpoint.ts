@@ -109,7 +109,7 @@ export interface Chain {
   readonly leases: string;
 }
 
-/** Bits per second, and bits; tuning has a setting of its own. */
+/** Bits per second, and bits; tuning has its own setting. */
 const limits = { ingressRate: 2e9, ingressBurst: 2e8, egressRate: 2e9, egressBurst: 2e8 };
 const beyondHostPorts = [
   { type: 'bandwidth', capabilities: { bandwidth: true }, ...limits },

@@ -1,4 +1,4 @@
-/** Runs in namespaces of its own (see run.ts): images, daemon, critest, summary. */
+/** Runs in its own namespaces (see run.ts): images, daemon, critest, summary. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

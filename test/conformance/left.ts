@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { networkName } from './endpoint.ts';
 
 /**
- * Returns the links of pods: each pod has a pair, and one link for its limits where the plugin `bandwidth` is
- * a program.
+ * Returns the links of pods: each pod has a pair, and one link for its limits if the plugin `bandwidth` is a
+ * program.
  */
 export function linksLeft(): string[] {
   return ['veth', 'ifb'].flatMap((kind) => {
     const links = execFileSync('ip', ['-json', 'link', 'show', 'type', kind], { encoding: 'utf8' });
-    // For links of other types it prints empty objects where the kernel does not know the type.
+    // For links of other types it prints empty objects if the kernel does not support the type.
     const reported = JSON.parse(links) as readonly { readonly ifname?: string }[];
     return reported.flatMap(({ ifname }) => (ifname === undefined ? [] : [`link ${ifname}`]));
   });
@@ -18,7 +18,7 @@ export function linksLeft(): string[] {
 
 /**
  * Returns what third-party programs left of pods that are gone: leased addresses, and rules that name one.
- * @param leases the folder of host-local. @throws when it leased none at all: then the chain never ran
+ * @param leases the folder of host-local. @throws when it leased no address: then the chain never ran
  */
 export function leftByChain(leases: string): string[] {
   const names = readdirSync(join(leases, networkName));

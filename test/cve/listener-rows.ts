@@ -13,7 +13,7 @@ export const doorRows: readonly Row[] = [
     held: [
       [
         main,
-        'refuses an unsigned image with the tree of reasons, and keeps nothing but verdict and evidence',
+        'refuses an unsigned image with the tree of reasons, and keeps only the verdict and the evidence',
       ],
       ['test/e2e/deny-all.test.ts', "configuration ${index + 1}: ${String(choice.get('the policy'))}"],
     ],
@@ -51,7 +51,7 @@ export const doorRows: readonly Row[] = [
       ],
       [
         'test/e2e/signed-entitlements.test.ts',
-        'a rule that requires them admits no image without them, and permissions that they lack are refused by name',
+        'a rule that requires them admits no image without them, and missing permissions are refused with their names',
       ],
     ],
   },
@@ -129,7 +129,7 @@ export const doorRows: readonly Row[] = [
     held: [
       [
         'test/e2e/confinement.test.ts',
-        '${what} is refused under the ceiling baseline, by its name, and granted under privileged',
+        '${what} is refused under the ceiling baseline, and granted under privileged',
       ],
       ['entitlements/ceiling/asked.test.ts', 'refuses each named demand that it lacks, all in one error'],
     ],

@@ -18,7 +18,7 @@ const crackArmor = (id: string): Row => ({
     ['entitlements/apparmor/profile-text.test.ts', securityfs],
     [
       'test/e2e/kernel-folders.test.ts',
-      'a volume is mounted on such a path only where it is harmless (${handler})',
+      'a volume is mounted on such a path only if it is harmless (${handler})',
     ],
     [entry, 'no user namespace can be created'],
   ],

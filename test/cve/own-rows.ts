@@ -93,7 +93,7 @@ export const ownRows: readonly Row[] = [
     id: 'name of the launcher',
     what: 'images: a link at /.portcullis-launcher of an image runs another program before Landlock',
     held: [
-      ['test/e2e/launcher-name.test.ts', 'is refused where the image holds ${what} (${handler})'],
+      ['test/e2e/launcher-name.test.ts', 'is refused if the image contains ${what} (${handler})'],
       [
         'test/e2e/launcher-name.test.ts',
         'is checked before each command: another program there does not run (${handler})',
@@ -145,7 +145,7 @@ export const ownRows: readonly Row[] = [
   {
     id: 'volumes on /dev, /proc and /sys',
     what: 'volumes: a volume on a kernel folder uncovers masked paths',
-    held: [[folders, 'a volume is mounted on such a path only where it is harmless (${handler})']],
+    held: [[folders, 'a volume is mounted on such a path only if it is harmless (${handler})']],
   },
   {
     id: 'WORKDIR through a link',

@@ -74,14 +74,14 @@ export const runtimeRows: readonly Row[] = [
         folders,
         'a device is created on such a path only under a name that the runtime does not need (${handler})',
       ],
-      [folders, 'a volume is mounted on such a path only where it is harmless (${handler})'],
+      [folders, 'a volume is mounted on such a path only if it is harmless (${handler})'],
     ],
   },
   {
     id: 'CVE-2025-52881',
     what: 'runc: writes to /proc are redirected by racing mounts',
     held: [
-      [folders, 'a volume is mounted on such a path only where it is harmless (${handler})'],
+      [folders, 'a volume is mounted on such a path only if it is harmless (${handler})'],
       [
         'runtime/container-mounts/created-container.test.ts',
         'is refused if a mount is not at its destination',
@@ -102,7 +102,10 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2026-30892',
     what: 'crun: `exec --user` is parsed wrongly, and the command runs as another user',
     held: [
-      ['test/e2e/life-cycle.test.ts', 'as the user, in the folder and with the variables of the container'],
+      [
+        'test/e2e/life-cycle.test.ts',
+        'runs as the user, in the folder and with the variables of the container',
+      ],
       [advisories, 'strict refuses a runtime with the ids of its flaws, and accepts one without flaws'],
     ],
   },
@@ -155,7 +158,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'containerd: a VOLUME of the image copies files of the host',
     held: [
       [images, 'VOLUME leads out of the image (CVE-2022-23648)'],
-      ['test/e2e/image-volume.test.ts', 'a declared volume behind a link that leads nowhere is refused'],
+      ['test/e2e/image-volume.test.ts', 'a declared volume behind a dangling symlink is refused'],
     ],
   },
   {
@@ -214,7 +217,7 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2026-47262',
     what: 'containerd: /etc/group is read without a bound',
     held: [
-      [images, 'passwd leads out of the image, and group is too large (CVE-2026-47262)'],
+      [images, '/etc/passwd leads out of the image, and /etc/group is too large (CVE-2026-47262)'],
       [user, 'user: the files are the image’s own, never the host’s, and bounded'],
     ],
   },

@@ -68,7 +68,7 @@ describe('flaws of other runtimes', () => {
         security: { runAsUser: { value: 4321 } },
         more: { envs },
       };
-      // It may be refused; if it runs, nobody is added.
+      // The container may be refused; if it runs, no user is added.
       const id = await runContainer(stage, pod, ask).catch(() => undefined);
       if (id !== undefined) assert.equal(await files(id), intact, JSON.stringify(home));
     }
@@ -160,7 +160,7 @@ describe('flaws of other runtimes', () => {
       stderr: true,
     });
     const sockets = readFileSync(`/proc/${stage.daemon.pid}/net/unix`, 'utf8');
-    assert.ok(sockets.includes(stage.folders.socket), 'this is the table that holds the daemon’s');
+    assert.ok(sockets.includes(stage.folders.socket), 'the table contains the sockets of the daemon');
     const held = inodes([stage.daemon.pid, ...monitors(stage)]);
     const abstract = sockets
       .split('\n')

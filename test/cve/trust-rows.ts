@@ -94,7 +94,7 @@ export const trustRows: readonly Row[] = [
     what: 'oras-go: a symlink of an archive leads the extraction elsewhere',
     held: [
       [unpack, 'symlinks that point outside are resolved inside the layer'],
-      ['test/e2e/hostile-images.test.ts', 'a layer holds ${what}'],
+      ['test/e2e/hostile-images.test.ts', 'a layer contains ${what}'],
     ],
   },
   {
@@ -102,7 +102,7 @@ export const trustRows: readonly Row[] = [
     what: 'oras-go: a hard link of an archive leads the extraction elsewhere',
     held: [
       [unpack, 'a hard link to a symlink links the symlink'],
-      ['test/e2e/hostile-images.test.ts', 'a layer holds ${what}'],
+      ['test/e2e/hostile-images.test.ts', 'a layer contains ${what}'],
     ],
   },
   {

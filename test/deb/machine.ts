@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 const cache = '/var/cache/portcullis/debian-root';
 const base = join(cache, 'bookworm-1.tar');
-/** What the package depends on: apt installs it in the machine, which has no network. */
+/** The dependencies of the package: apt installs them in the machine, which has no network. */
 const fetched = ['crun', 'conmon', 'libatomic1', 'procps', 'ca-certificates'];
 
 function run(program: string, ...args: readonly string[]): string {
@@ -70,7 +70,7 @@ function aptSources(): string {
 export interface Machine {
   /** The root file system, seen from outside. */
   readonly root: string;
-  /** Runs a program inside, and returns its exit code and what it printed. */
+  /** Runs a program inside, and returns its exit code and its output. */
   try(...words: readonly string[]): { readonly status: number | null; readonly output: string };
   /** Runs a program inside that must succeed, and returns its standard output. */
   run(...words: readonly string[]): string;
@@ -84,7 +84,8 @@ export async function bootMachine(): Promise<Machine> {
   const root = join(folder, 'root');
   mkdirSync(root);
   run('tar', '-C', root, '--xattrs', '--numeric-owner', '-xf', base);
-  // The daemon needs what a node allows and a container does not: keys of the kernel, and all capabilities.
+  // The daemon needs permissions that a node has and a container does not: keys of the kernel, and all
+  // capabilities.
   const nspawn = spawn(
     'systemd-nspawn',
     [

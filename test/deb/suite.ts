@@ -22,7 +22,7 @@ const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64';
 const unit = 'portcullisd.service';
 const next = `${manifest.version}+1`;
 const image = 'registry.example.com/team/app:1';
-/** What apt, dpkg and systemd themselves write while packages come and go. */
+/** The files that apt, dpkg and systemd themselves write when packages are installed and removed. */
 const ofTheSystem =
   /^\/(?:var\/(?:lib\/(?:apt|dpkg|systemd)|log|cache)(?:\/|$)|etc\/(?:ld\.so\.cache|apt\/sources\.list\.d|\.pwd\.lock)|srv|root|usr\/local\/bin|run\/(?!portcullis))/u;
 
@@ -80,7 +80,7 @@ describe('the Debian package on a clean Debian 12', { skip: whyNoMachine() || cr
   const cri = (...words: string[]): string =>
     machine.run('crictl', '-r', 'unix:///run/portcullis/portcullis.sock', '-t', '60s', ...words);
   const containers = (): string => cri('ps', '--quiet').trim();
-  /** The process in the container, also where no daemon can be asked. */
+  /** The process in the container, also when no daemon runs. */
   const sleeping = (): string => machine.try('pgrep', '-x', 'sleep').output.trim();
 
   /** Offers packages in the signed repository of the machine. */
@@ -174,13 +174,13 @@ describe('the Debian package on a clean Debian 12', { skip: whyNoMachine() || cr
     assert.equal(sleeping(), process_);
   });
 
-  it('an installation after a removal continues where it was', () => {
+  it('an installation after a removal continues with the existing data', () => {
     apt('install', 'portcullis');
     machine.run('systemctl', 'start', unit);
     assert.match(containers(), /^[0-9a-f]{64}$/u);
   });
 
-  it('a purge ends what is left, and leaves nothing', () => {
+  it('a purge ends the remaining processes, and leaves nothing', () => {
     apt('purge', 'portcullis');
     assert.equal(sleeping(), '');
     assert.equal(machine.try('pgrep', '-x', 'conmon').output, '');

@@ -99,7 +99,7 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
     await run(`pull --disable-content-trust ${image}:1.0`);
     assert.ok(!(await pulled('1.0')).includes(signed));
 
-    // A second tag by `trust sign`, seen by a reader with a home of its own.
+    // A second tag by `trust sign`, seen by a reader with its own home.
     await docker.ok('tag', 'busybox', `${image}:2.0`);
     await run(`trust sign ${image}:2.0`);
     const { stdout } = await run(`trust inspect --pretty ${image}`);
@@ -107,7 +107,7 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
     await move('unsigned', name);
     await refused(`pull ${image}:unsigned`, /No valid trust data for unsigned|not found|does not have/iu);
 
-    // A revoked image cannot be pulled any more; the other tag stays.
+    // A revoked image can no longer be pulled; the other tag stays.
     await run(`trust revoke -y ${image}:1.0`);
     await refused(`pull ${image}:1.0`, /No valid trust data for 1\.0/u);
     await run(`pull ${image}:2.0`);

@@ -1,7 +1,7 @@
 /**
- * Runs the first example of docs/docker.md literally, on a docker with its default configuration: with its
- * own bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs
- * this file beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
+ * Runs the first example of docs/docker.md literally, on docker with its default configuration: with its own
+ * bridge and its own rules, which drop traffic that other bridges forward. `npm run test:docker` runs this
+ * file beside suite.ts. Needs `test/peers/get docker`, iptables and containernetworking-plugins.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -23,7 +23,7 @@ const page = readFileSync(join(import.meta.dirname, '../../docs/docker.md'), 'ut
 const block = (language: string, holds: string): string => {
   const blocks = [...page.matchAll(/```(\w+)\n([^]*?)```/gu)];
   const found = blocks.find(([, of, text]) => of === language && text?.includes(holds) === true)?.[2];
-  assert.ok(found !== undefined, `the page has no block of ${holds} any more`);
+  assert.ok(found !== undefined, `the page no longer has a block with ${holds}`);
   return found;
 };
 

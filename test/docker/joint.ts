@@ -307,9 +307,9 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       ),
     );
     for (const from of members)
-      assert.ok(!(await finds(from, 'far')), `${from.name} finds nobody of another network`);
+      assert.ok(!(await finds(from, 'far')), `${from.name} finds no member of another network`);
     for (const from of others)
-      assert.ok(!(await finds(from, 'web')), `${from.name} finds nobody of another network`);
+      assert.ok(!(await finds(from, 'web')), `${from.name} finds no member of another network`);
     await tool('del', 'away', 'mail');
   });
 

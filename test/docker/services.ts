@@ -288,7 +288,7 @@ describe('services that containers of docker join', { skip }, () => {
     );
     await docker.ok('rm', '-f', 'first', 'second');
     await eventually(
-      'the name goes with the last one',
+      'the name disappears with the last member',
       async () => (await resolved(host, 'cache')).length === 0,
     );
   });
@@ -350,7 +350,7 @@ describe('services that containers of docker join', { skip }, () => {
     await membersAre('web', ['one', 'two']);
   });
 
-  it('a label that cannot be read, or with another mode, joins no service and is reported with its place', async () => {
+  it('a container with an invalid label, or with another mode, joins no service, and the label is reported', async () => {
     await container('bad', '--label', 'portcullis.dev/services=[{"name":"web","ports":["80:x"]}]');
     await eventually(
       'it is reported',

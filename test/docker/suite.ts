@@ -201,7 +201,7 @@ describe('docker on the remote driver', { skip }, () => {
       );
 
       await docker.ok('stop', '-t', '0', 'web');
-      assert.ok(await closed(kind.gateway, 8080), 'not published any more');
+      assert.ok(await closed(kind.gateway, 8080), 'no longer published');
       await docker.ok('start', 'web');
       assert.equal(await page(kind.gateway, 8080), 'web', 'published again');
       assert.ok(await reaches('other', await addressOf('web', 'net')), 'the neighbours know it');
@@ -436,7 +436,7 @@ describe('docker on the remote driver', { skip }, () => {
 
   const dnet = findTool('dnet');
   it(
-    'libnetwork by itself (dnet) drives the driver: network, endpoint, sandbox, and nothing is left',
+    'libnetwork alone (dnet) uses the driver: network, endpoint, sandbox, and nothing is left',
     { skip: dnet.skip },
     async () => {
       const address = '127.0.0.1:2385';

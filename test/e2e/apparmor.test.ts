@@ -104,7 +104,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
       await removePod(stage, other);
     });
 
-  it('RuntimeDefault is the same, by the new field and by the old one', async () => {
+  it('RuntimeDefault selects the default profile, in the new field and in the old one', async () => {
     for (const security of [
       { apparmor: { profileType: RuntimeDefault } },
       { apparmorProfile: 'runtime/default' },
@@ -115,7 +115,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
       );
   });
 
-  it('the default profile forbids a signal to a process of the host, which every other restriction allows', async () => {
+  it('the default profile forbids signals to processes of the host, which no other restriction forbids', async () => {
     const host = { namespaceOptions: { ...namespaceOptions, pid: 2 } } as const;
     const beside = await runPod(stage, 'beside', {
       linux: { securityContext: { ...host, privileged: true } },
@@ -134,7 +134,7 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     assert.equal((await execute(stage, id, 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp')).exitCode, 0);
   });
 
-  it('a profile of the node applies alone where the ceiling does not restrict AppArmor, and together with ours where it does', async () => {
+  it('a profile of the node applies together with ours if the ceiling restricts AppArmor, and alone otherwise', async () => {
     const free = await run('privileged', localhost(own));
     assert.deepEqual(await labels(free), Array(2).fill(`${own} (enforce)`));
     const bound = await run('baseline', { apparmorProfile: `localhost/${own}` });
@@ -146,13 +146,13 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
       assert.notEqual((await execute(stage, id, 'sh', '-c', 'echo > /tmp/x')).exitCode, 0);
   });
 
-  it('a profile that is not loaded is refused by its name, before anything is created', async () => {
+  it('a profile that is not loaded is refused before anything is created, and the error names it', async () => {
     const { code, message } = await refusal('privileged', localhost('nobody-loaded-this'));
     assert.equal(code, 'RUNTIME_BAD_APPARMOR');
     assert.match(message, /nobody-loaded-this/);
   });
 
-  it('Unconfined is allowed only by the ceiling', async () => {
+  it('Unconfined is refused unless the ceiling allows it', async () => {
     const { code, message } = await refusal('baseline', { apparmor: { profileType: Unconfined } });
     assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     assert.match(message, /ceiling baseline lacks running without an AppArmor profile/);
@@ -192,8 +192,8 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
   });
 });
 
-describe('without AppArmor', { skip: hasAppArmor && 'this kernel has it' }, () => {
-  it('a profile of the node is refused by name; the missing default profile is reported', async () => {
+describe('without AppArmor', { skip: hasAppArmor && 'this kernel has AppArmor' }, () => {
+  it('a profile of the node is refused, and the error names it; the missing default profile is reported', async () => {
     const stage = await openStage({ policy });
     try {
       const baseline = await stage.pull((await stage.publish('baseline/a:1')).reference);

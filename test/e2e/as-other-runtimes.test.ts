@@ -50,7 +50,7 @@ describe('requests that other runtimes accept', () => {
     (await stage.daemon.cri.runtime.containerStatus({ containerId })).status;
   const start = (containerId: string) => stage.daemon.cri.runtime.startContainer({ containerId });
 
-  describe('paths that climb', () => {
+  describe('paths that contain ..', () => {
     let pod: Pod;
     let volume = '';
     before(async () => {
@@ -70,7 +70,7 @@ describe('requests that other runtimes accept', () => {
     });
     const at = (containerPath: string) => ({ mounts: [{ hostPath: volume, containerPath }] });
 
-    it('a working directory is cleaned inside the container', async () => {
+    it('a working directory is normalized inside the container', async () => {
       for (const [workingDir, cwd] of [
         ['/tmp/../etc', '/etc'],
         ['/../../../etc', '/etc'],
@@ -85,7 +85,7 @@ describe('requests that other runtimes accept', () => {
       }
     });
 
-    it('a working directory that leads into /proc when it is cleaned is refused', async () => {
+    it('a working directory that is normalized to a path in /proc is refused', async () => {
       for (const workingDir of [
         '/tmp/../proc/self/fd/7',
         '/../proc',
@@ -106,12 +106,12 @@ describe('requests that other runtimes accept', () => {
       assert.equal((await failureOf(execute(stage, id, 'true'))).code, 'RUNTIME_BAD_WORKING_DIR');
     });
 
-    it('the destination of a mount is cleaned inside the container', async () => {
+    it('the destination of a mount is normalized inside the container', async () => {
       for (const containerPath of ['/tmp/../m', '/../../m', '/tosrv/../m/.', '/m/x/..']) {
         const id = await runContainer(stage, pod, ask(at(containerPath)));
         assert.equal((await execute(stage, id, 'cat', '/m/file')).stdout, 'of the volume', containerPath);
         const mounts = (await statusOf(id))?.mounts.map((mount) => mount.containerPath);
-        assert.deepEqual(mounts, [containerPath], 'as it was asked for: a kubelet compares');
+        assert.deepEqual(mounts, [containerPath], 'as it was requested, because a kubelet compares it');
       }
     });
 
@@ -131,8 +131,8 @@ describe('requests that other runtimes accept', () => {
 
   describe('a command that cannot be run', () => {
     for (const [what, command, says] of [
-      ['a program that is not there', ['/no/such/program'], /\/no\/such\/program/],
-      ['a program that is not on the path', ['no-such-program'], /no-such-program/],
+      ['a program that does not exist', ['/no/such/program'], /\/no\/such\/program/],
+      ['a program that is not in PATH', ['no-such-program'], /no-such-program/],
       ['a file that is not a program', ['/etc/not-a-program'], /not-a-program|ermission denied/],
     ] as const)
       for (const handler of ['crun', 'runc'])
@@ -158,7 +158,7 @@ describe('requests that other runtimes accept', () => {
           await removePod(stage, pod);
         });
 
-    it('ends its container with 128 StartError: a working directory that is relative', async () => {
+    it('ends its container with 128 StartError: a relative working directory', async () => {
       const pod = await runPod(stage, 'relative');
       const id = await createContainer(stage, pod, {
         image: image['privileged'] ?? '',
@@ -189,7 +189,7 @@ describe('requests that other runtimes accept', () => {
       assert.equal((await failureOf(start(first))).code, 'RUNTIME_START_FAILED');
       const before = Date.now();
       await stage.daemon.cri.runtime.stopContainer({ containerId: second, timeout: 600 });
-      assert.ok(Date.now() - before < 30_000, 'nothing is waited for');
+      assert.ok(Date.now() - before < 30_000, 'the stop does not wait');
       assert.deepEqual(
         [(await exitOf(stage, second)).exitCode, (await exitOf(stage, second)).reason],
         [128, 'StartError'],
@@ -204,7 +204,7 @@ describe('requests that other runtimes accept', () => {
     });
   });
 
-  it('a container that was never started is ended by a stop: 137, and no start follows', async () => {
+  it('a stop ends a container that was never started with 137, and the container cannot be started afterwards', async () => {
     const pod = await runPod(stage, 'never-started');
     const id = await createContainer(stage, pod, { image: image['privileged'] ?? '', command: sleeping });
     await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 600 });
@@ -225,7 +225,7 @@ describe('requests that other runtimes accept', () => {
     await removePod(stage, pod);
   });
 
-  it('an empty DNS configuration is an empty resolv.conf; none at all is the host’s', async () => {
+  it('an empty DNS configuration gives an empty resolv.conf, and a missing one the resolv.conf of the host', async () => {
     for (const [dnsConfig, text] of [
       [{ servers: [], searches: [], options: [] }, ''],
       [undefined, readFileSync('/etc/resolv.conf', 'utf8')],

@@ -81,7 +81,7 @@ describe('cgroups of pods', () => {
     assert.equal((await stage.daemon.cri.runtime.runtimeConfig({})).linux?.cgroupDriver, 1);
   });
 
-  it('a container is in its pod’s cgroup in every hierarchy, and the kubelet’s own stay when the pod goes', async () => {
+  it('a container is in the cgroup of its pod in every hierarchy, and cgroups of the kubelet stay when the pod is removed', async () => {
     const parent = `${stage.cgroupParent}/kubepods/burstable/pod1`;
     for (const root of roots) mkdirSync(root + parent, { recursive: true });
     try {
@@ -100,7 +100,7 @@ describe('cgroups of pods', () => {
     }
   });
 
-  it('a parent that a pod created is removed with the last pod that uses it', async () => {
+  it('a parent cgroup that a pod created is removed with the last pod that uses it', async () => {
     const parent = `${stage.cgroupParent}/new/deep`;
     const [first, second] = [
       await podBelow('first', `${parent}/`),
@@ -119,7 +119,7 @@ describe('cgroups of pods', () => {
     assert.equal(stand(`${stage.cgroupParent}/new`), false);
   });
 
-  it('a parent stays while a pod that has no container yet may use it', async () => {
+  it('a parent cgroup stays while a pod that has no container yet may use it', async () => {
     const parent = `${stage.cgroupParent}/shared`;
     const [first, second] = [await podBelow('busy', parent), await podBelow('waiting', parent)];
     await sleeper(first);
@@ -131,7 +131,7 @@ describe('cgroups of pods', () => {
     assert.equal(stand(parent), false);
   });
 
-  it('a slice of systemd is refused, with what to set', async () => {
+  it('a systemd slice is refused, and the error says which option to set', async () => {
     const failure = await failureOf(podBelow('slice', 'kubepods-burstable-pod1.slice'));
     assert.deepEqual([failure.code, failure.kind], ['RUNTIME_BAD_CGROUP_PARENT', 'invalid']);
     assert.match(failure.message, /cgroupDriver: cgroupfs/);

@@ -65,7 +65,7 @@ describe('confinement', () => {
         assert.match(stderr, /not permitted|Permission denied|Read-only|not implemented/i, command.join(' '));
       };
 
-      it('runs under the handler that was asked for', async () => {
+      it('runs under the requested handler', async () => {
         const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
         assert.equal(
           (JSON.parse(info['info'] ?? '{}') as { runtimeHandler: string }).runtimeHandler,
@@ -125,7 +125,7 @@ describe('confinement', () => {
         assert.equal(name, `web-${handler}`);
       });
 
-      it('the same calls work where they are granted', async () => {
+      it('the same calls succeed if they are granted', async () => {
         const free = await runPod(
           stage,
           `free-${handler}`,
@@ -150,7 +150,7 @@ describe('confinement', () => {
         await removePod(stage, free);
       });
 
-      it('a profile of one container binds that container', async () => {
+      it('a profile for one container restricts only that container', async () => {
         const annotations = { 'portcullis.dev/profile.tight': 'web' };
         const mixed = await runPod(stage, `mixed-${handler}`, { annotations }, handler);
         const tight = await runContainer(stage, mixed, { name: 'tight', image: image['baseline'] ?? '' });
@@ -217,7 +217,7 @@ describe('confinement', () => {
     },
   ];
   for (const { what, pod: podSecurity, sysctls = {}, security, names } of excessive) {
-    it(`${what} is refused under the ceiling baseline, by its name, and granted under privileged`, async () => {
+    it(`${what} is refused under the ceiling baseline, and granted under privileged`, async () => {
       const pod = await runPod(stage, 'excessive', {
         linux: { sysctls, securityContext: { namespaceOptions, ...podSecurity } },
       });
@@ -233,7 +233,7 @@ describe('confinement', () => {
     });
   }
 
-  it('Unconfined, as a stock kubelet says of every pod, means the ceiling’s filter', async () => {
+  it('Unconfined, which a kubelet requests by default, applies the filter of the ceiling', async () => {
     const pod = await runPod(stage, 'unconfined');
     const security = { seccomp: { profileType: 1 } } as const;
     for (const [ceiling, filter] of [
@@ -246,7 +246,7 @@ describe('confinement', () => {
     await removePod(stage, pod);
   });
 
-  it('with the host network namespace it uses the network of the host', async () => {
+  it('a container with the host network namespace uses the network of the host', async () => {
     const options = { ...namespaceOptions, network: 2 } as const;
     const pod = await runPod(stage, 'host-net', {
       linux: { securityContext: { namespaceOptions: options } },
@@ -266,13 +266,13 @@ describe('confinement', () => {
     await removePod(stage, pod);
   });
 
-  it('a profile that does not exist is refused by name', async () => {
+  it('a profile that does not exist is refused, and the error names it', async () => {
     const pod = await runPod(stage, 'unknown', { annotations: { 'portcullis.dev/profile': 'wbe' } });
     const { code, message } = await failureOf(
       createContainer(stage, pod, { image: image['baseline'] ?? '' }),
     );
     assert.equal(code, 'RUNTIME_UNKNOWN_PROFILE');
-    assert.match(message, /wbe.*web/s, 'says which there are');
+    assert.match(message, /wbe.*web/s, 'the error lists the existing profiles');
     await removePod(stage, pod);
   });
 

@@ -71,7 +71,7 @@ describe(
     };
 
     it(
-      'conf folder: Status reports it and a new pod is refused at once; running pods are served, and all recovers later',
+      'CNI configurations: Status reports the failure, new pods are refused at once, and running pods are served; everything recovers later',
       { timeout: 120_000 },
       async () => {
         const pod = await runPod(stage, 'lasting');
@@ -103,7 +103,7 @@ describe(
     );
 
     it(
-      'NetworkPolicies: the last ones stay in force, which is reported; all recovers later',
+      'NetworkPolicies: the last policies stay in force, and this is reported; everything recovers later',
       { timeout: 120_000 },
       async () => {
         const problems = async (): Promise<number> =>
@@ -129,7 +129,7 @@ describe(
     );
 
     it(
-      'services: a daemon without services continues to serve, and existing services stay; all recovers later',
+      'services: a daemon without services continues to serve, and existing services stay; everything recovers later',
       { timeout: 120_000 },
       async () => {
         const listed = async (): Promise<{ services: { name: string }[]; problems: string[] }> => {
@@ -172,7 +172,7 @@ describe(
     );
 
     it(
-      'a link in a folder to a file on the file server: nothing waits, and all recovers later',
+      'a symlink to a file on the file server: nothing is blocked, and everything recovers later',
       { timeout: 120_000 },
       async () => {
         const dead = mountDeadServer();
@@ -224,10 +224,10 @@ describe(
             /holds no/.test((await network())?.message ?? ''),
           );
           stage.writeConflist(conflist);
-          await until('the file is seen', async () => (await network())?.status === true);
+          await until('the file is noticed', async () => (await network())?.status === true);
           await expectServing(stage, image);
           rmSync(join(stage.folders.cniConf, '10-e2e.conflist'));
-          await until('that it is gone is seen', async () => (await network())?.status === false);
+          await until('the removal of the file is noticed', async () => (await network())?.status === false);
         } finally {
           execFileSync('umount', ['--lazy', stage.folders.cniConf]);
         }

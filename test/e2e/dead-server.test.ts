@@ -68,7 +68,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
   const health = async (): Promise<number> => (await fetch(`http://${address}/healthz`)).status;
 
   it(
-    'fails the requests that name it, within the time limit and by name; other pods are created and answer meanwhile',
+    'makes requests for its paths fail within the time limit, with the path in the error; meanwhile other pods are created and answer',
     { timeout: 240_000 },
     async () => {
       const stuck = Object.entries(ways()).map(async ([way, ask]) => {
@@ -99,7 +99,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
         if (!ended) before += 1;
         assert.equal(await health(), 200);
       }
-      assert.ok(before > 0, 'some were created while the others waited');
+      assert.ok(before > 0, 'some pods were created while the requests waited');
       for (const pod of await all) await removePod(stage, pod);
       assert.ok(lookingUp().length <= 4);
     },
@@ -152,7 +152,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
   );
 
   it(
-    'fails a request for a CDI device whose specs are on it, within the time limit; the pod can be removed',
+    'makes a request for a CDI device whose specs are on it fail within the time limit; the pod can be removed',
     { timeout: 120_000 },
     async () => {
       const dead = mountDeadServer(join(stage.folders.folder, 'cdi'));
@@ -181,7 +181,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
     const asked = failureOf(createContainer(stage, pod, { image, ...ways()['mount'] }));
     while (lookingUp().length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     const left = lookingUp();
-    // This fails unless the daemon exits by itself with 0.
+    // This fails unless the daemon exits with 0 without a kill.
     await stage.restart({ flags });
     await asked;
     for (const pid of left) assert.throws(() => process.kill(Number(pid), 0), { code: 'ESRCH' });

@@ -28,7 +28,7 @@ describe('warnings about denied traffic', () => {
   const addressOf = async (podSandboxId: string): Promise<string> =>
     (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId })).status?.network?.ip ?? '';
 
-  it('do not appear for a pod that waits for its first container while the bridge and other pods send neighbour requests to all', async () => {
+  it('do not appear for a pod that has no container yet when the bridge and other pods multicast neighbour requests', async () => {
     const waiting = await runPod(stage, 'waiting');
     const busy = await runPod(stage, 'busy');
     const asking = await runContainer(stage, busy, { image, command: ['sleep', '600'] });
@@ -38,7 +38,7 @@ describe('warnings about denied traffic', () => {
     await execute(stage, asking, 'ping', '-c', '2', '-W', '1', '10.211.0.99');
     const counted = (): string =>
       execFileSync('nft', ['list', 'chain', 'bridge', 'portcullis', 'closed_to'], { encoding: 'utf8' });
-    assert.match(counted(), /drop/, 'the rules are there');
+    assert.match(counted(), /drop/, 'the rules exist');
     const containerId = await createContainer(stage, waiting, { image, command: ['sleep', '600'] });
     await stage.daemon.cri.runtime.startContainer({ containerId });
     assert.match(

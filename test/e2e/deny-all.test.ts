@@ -92,9 +92,9 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
 const policies: Readonly<Record<string, string | undefined>> = {
   'no file': undefined,
   'no rule': policyOf('  []\n'),
-  'a rule that denies': policyOf('  - images: ["**"]\n    deny: everything\n'),
-  'a document that only narrows': `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nnamespaces: ["${podNamespace}"]\nrules:\n  - images: ["**"]\n    require: { cosign: { key: k.pub } }\n`,
-  'glass that was broken until yesterday': policyOf(
+  'a deny rule': policyOf('  - images: ["**"]\n    deny: everything\n'),
+  'a policy document that only restricts': `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nnamespaces: ["${podNamespace}"]\nrules:\n  - images: ["**"]\n    require: { cosign: { key: k.pub } }\n`,
+  'an expired break-glass exception': policyOf(
     '  - images: ["**"]\n    deny: everything\n    breakGlass: { until: 2020-01-01, reason: r, by: me }\n',
   ),
   'a broken file': plainPolicy.replace('require', 'requires'),
@@ -224,7 +224,7 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
         assert.ok(refusals.includes(code), `${code} under ${JSON.stringify(documentOf(choice))}`);
       };
       for (const namespace of [podNamespace, 'other', '']) await refused(stage.pull(reference, namespace));
-      // If this configuration can run a pod at all.
+      // Only if this configuration can run a pod.
       const { runtime } = stage.daemon.cri;
       const sandbox = podConfig(stage, `p${index}`);
       const podSandboxId = await runtime.runPodSandbox({ config: sandbox, runtimeHandler: '' }).then(
@@ -264,7 +264,7 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
     assert.ok(refusals.includes((await failureOf(stage.pull(reference))).code));
   });
 
-  it('most configurations could have run a pod', () => {
+  it('most configurations can run a pod', () => {
     assert.ok(pods > rows.length / 2, `${pods} of ${rows.length}`);
   });
 });

@@ -170,7 +170,7 @@ describe('devices of the host', () => {
       (await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/gpu=one'), low)))).code,
       'RUNTIME_DEVICE_NOT_GRANTED',
     );
-    assert.ok(!existsSync(join(host, 'bin/ran')), 'nothing runs for a container that is refused');
+    assert.ok(!existsSync(join(host, 'bin/ran')), 'no hook runs for a refused container');
   });
 
   it('the folder of higher priority wins; two specs in one folder conflict', async () => {
@@ -215,7 +215,7 @@ describe('devices of the host', () => {
     rmSync(join(host, 'etc/hook.json'));
   });
 
-  it('unknown devices, broken specs and invalid names are refused by name', async () => {
+  it('unknown devices, broken specs and invalid names are refused, and the error names them', async () => {
     write('etc/broken.json', { ...vendor({ env: ['A=b'] }), kind: 'vendor.example/broken', surprise: true });
     write('etc/old.json', {
       ...vendor({ additionalGids: [1] }),

@@ -47,7 +47,7 @@ describe('doctor on a node', () => {
     const findings = chapters.flatMap((chapter) => chapter.findings);
     return (topic) => {
       const found = findings.find((finding) => finding.topic === topic);
-      assert.ok(found, `nothing is said of ${topic}`);
+      assert.ok(found, `doctor has no finding about ${topic}`);
       return found;
     };
   };

@@ -63,7 +63,7 @@ describe('the examples of docs/embedding.md', () => {
     });
   }
 
-  it('run-job: output and exit code of the job, and nothing stays', async () => {
+  it('run-job: returns the output and the exit code of the job, and leaves nothing behind', async () => {
     const job = await node(
       'run-job.mjs',
       stage.folders.socket,
@@ -76,7 +76,7 @@ describe('the examples of docs/embedding.md', () => {
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 
-  it('run-job: an unsigned image ends with its reason, before anything runs', async () => {
+  it('run-job: refuses an unsigned image with the reason, before anything runs', async () => {
     const unsigned = await stage.publish('jobs/unsigned:1', {}, { sign: false });
     const job = await node('run-job.mjs', stage.folders.socket, unsigned.reference, 'true');
     assert.equal(job.code, 125);
@@ -84,7 +84,7 @@ describe('the examples of docs/embedding.md', () => {
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 
-  it('sign-image and decide-offline (docs/trust-library.md): signed, gathered, and decided without a registry', async () => {
+  it('sign-image and decide-offline (docs/trust-library.md): sign, gather evidence, and decide without a registry', async () => {
     const { host } = stage.registry;
     const name = 'library/trust';
     await stage.publish(`${name}:1`, {}, { sign: false });
@@ -111,7 +111,7 @@ describe('the examples of docs/embedding.md', () => {
     assert.equal(await decided(), 0);
   });
 
-  it('judge: the verdict and its ceiling', async () => {
+  it('judge: prints the verdict and its ceiling', async () => {
     const mirror = `${registryName}=${stage.registry.url}`;
     const admitted = await node('judge.mjs', stage.folders.policy, reference, podNamespace, mirror);
     assert.equal(admitted.code, 0, admitted.stderr);
@@ -120,14 +120,14 @@ describe('the examples of docs/embedding.md', () => {
     assert.equal((await node('judge.mjs', stage.folders.policy, unsigned, podNamespace, mirror)).code, 1);
   });
 
-  it('compare-profiles (docs/entitlements-library.md): a profile within a ceiling, and a question answered', async () => {
+  it('compare-profiles (docs/entitlements-library.md): checks a profile against a ceiling, and answers a question', async () => {
     const within = await node('compare-profiles.mjs', 'restricted', 'baseline');
     assert.deepEqual([within.code, within.stderr], [0, '']);
     assert.match(within.stdout, /no program under this profile can call socket\(AF_ALG\)/);
     assert.equal((await node('compare-profiles.mjs', 'default', 'restricted')).code, 1);
   });
 
-  it('own-daemon: serves from a program of its own, and ends', async () => {
+  it('own-daemon: a separate program serves the CRI, and exits', async () => {
     const own = join(folder, 'own');
     mkdirSync(join(own, 'cni'), { recursive: true });
     writeFileSync(

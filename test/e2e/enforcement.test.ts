@@ -48,7 +48,8 @@ async function until(
     !wanted(state, codesOf(state));
     state = await stateOf(stage)
   ) {
-    if (performance.now() > end) assert.fail(`enforcement is never as wanted: ${JSON.stringify(state)}`);
+    if (performance.now() > end)
+      assert.fail(`enforcement did not reach the expected state: ${JSON.stringify(state)}`);
     await pause(200);
   }
   return state;
@@ -69,7 +70,7 @@ function content(stage: Stage): readonly string[] {
   });
 }
 
-describe('enforcement proves itself', () => {
+describe('the enforcement control', () => {
   let stage: Stage;
   const enforcementEvents: { readonly reason: string; readonly message: string }[] = [];
   before(async () => {
@@ -95,7 +96,7 @@ describe('enforcement proves itself', () => {
     assert.equal(result, 'could not tell');
   });
 
-  it('passes at a reload once they exist, by status, metric, event, log and doctor, and leaves no image and no content', async () => {
+  it('passes after a reload once they exist, in status, metric, event, log and doctor, and leaves no image and no content', async () => {
     await stage.publish('planted/signed:1');
     await stage.publish('planted/unsigned:1', {}, { sign: false });
     await stage.daemon.reload();
@@ -132,7 +133,7 @@ describe('enforcement proves itself', () => {
     assert.ok(enforcementEvents.some(({ reason }) => reason === 'EnforcementPass'));
   });
 
-  it('fails when a reload lets the unsigned image in, and says so as an event', async () => {
+  it('fails when a reloaded policy admits the unsigned image, and sends an event', async () => {
     await change(policyOf(`  - images: ["${registryName}/**"]\n    allow: unverified\n`));
     const { result, findings } = await until(stage, (_, codes) =>
       codes.includes('PLANTED_UNSIGNED_ADMITTED'),
@@ -171,7 +172,7 @@ describe('enforcement proves itself', () => {
     assert.equal(waiver.result, 'fail');
   });
 
-  it('fails when everything is refused, although nothing unsigned gets in', async () => {
+  it('fails when everything is refused, although no unsigned image is admitted', async () => {
     writeFileSync(join(stage.folders.policy, 'other.pub'), otherKey());
     await change(plainPolicy.replace('k.pub', 'other.pub'));
     const { result } = await until(stage, (_, codes) => codes.includes('VERIFIER_REFUSES_ALL'));
@@ -202,7 +203,7 @@ describe('enforcement proves itself', () => {
     await until(stage, ({ result: again }) => again === 'pass');
   });
 
-  it('is crash-only: kill -9 in the middle of a try leaves no image and no content', async () => {
+  it('leaves no image and no content after kill -9 during an attempt', async () => {
     let asked = (): void => undefined;
     const hung = new Promise<void>((resolve) => (asked = resolve));
     // The server answers nothing, so that the client stays in the middle of an attempt.

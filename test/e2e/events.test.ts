@@ -72,7 +72,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
     if (holds()) return;
     await pause(20);
   }
-  assert.fail(`not within a minute: ${what}`);
+  assert.fail(`not met within a minute: ${what}`);
 }
 
 describe('events', () => {
@@ -171,7 +171,7 @@ describe('events', () => {
     assert.ok(lines().every((line) => line.pod === 'told'));
   });
 
-  it('an exit while the daemon was down is in the list, not in the events', async () => {
+  it('an exit while the daemon was down appears in the list of containers, but not in the events', async () => {
     const pod = await runPod(stage, 'asleep');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '1'] });
     await stage.restart({ meanwhile: () => pause(2000) });
@@ -192,14 +192,14 @@ describe('events', () => {
       const seen = fast.events.length;
       for (let index = 0; index < pods; index += 1)
         await removePod(stage, await runPod(stage, `noise-${index}`, { annotations }));
-      await until('the fast client has seen all', () => fast.events.length === seen + pods * 4);
+      await until('the fast client has received all events', () => fast.events.length === seen + pods * 4);
       return stage.daemon.usage().residentMiB;
     };
     const warm = await noise(40);
     await noise(100);
     // Garbage from a busy moment is collected a little later.
     await until(
-      'the daemon holds less than half of the 100 MB that one client did not read',
+      'the daemon keeps less than half of the 100 MB in memory that one client did not read',
       () => stage.daemon.usage().residentMiB < warm + 50,
     );
     const { status, message } = await slow.readOn();

@@ -20,7 +20,7 @@ const attributes = (process: string): string =>
   ].join('; ');
 
 for (const runtimeHandler of ['crun', 'runc'])
-  describe(`what a command inherits from its container with ${runtimeHandler}`, () => {
+  describe(`attributes that a command inherits from its container with ${runtimeHandler}`, () => {
     let stage: Stage;
     let containerId = '';
     let first = '';
@@ -40,12 +40,12 @@ for (const runtimeHandler of ['crun', 'runc'])
     });
     after(() => stage.close());
 
-    it('ExecSync gives it the score, priority, processors, limits and cgroups', async () => {
+    it('ExecSync applies the OOM score, priority, processors, limits and cgroups', async () => {
       assert.equal((await execute(stage, containerId, 'sh', '-c', attributes('self'))).stdout, first);
     });
 
     for (const tty of [false, true])
-      it(`Exec ${tty ? 'with' : 'without'} a terminal gives it the same`, async () => {
+      it(`Exec ${tty ? 'with' : 'without'} a terminal applies the same attributes`, async () => {
         const streams = { stdin: false, stdout: true, stderr: !tty, tty };
         const cmd = ['sh', '-c', attributes('self')];
         const client = await openCommand(

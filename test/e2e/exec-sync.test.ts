@@ -45,7 +45,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         name.startsWith('exec-'),
       );
 
-    it('a timeout kills whatever the command started, and nothing of the container', async () => {
+    it('a timeout kills all processes that the command started, and no other process of the container', async () => {
       const command = `${escapes.join('\n')}\nsleep 78`;
       const failure = await failureOf(
         runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }),
@@ -55,7 +55,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.deepEqual(files(), []);
     });
 
-    it('a timeout ends a command that starts new processes all the time', async () => {
+    it('a timeout ends a command that continuously starts new processes', async () => {
       const command = 'while :; do setsid sleep 79 & sleep 0.01; done';
       const failure = await failureOf(
         runtime().execSync({ containerId, cmd: ['sh', '-c', command], timeout: 1 }),
@@ -64,7 +64,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.deepEqual(await sleeping(), own);
     });
 
-    it('a caller that gives up kills it too', async () => {
+    it('a cancelled call kills the command too', async () => {
       const call = runtime().execSync(
         { containerId, cmd: ['sh', '-c', 'setsid sleep 80 & sleep 81'] },
         { timeoutMs: 600 },
@@ -91,13 +91,13 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.deepEqual(await sleeping(), own);
     });
 
-    it('a program that is not there is an error, not an exit code', async () => {
+    it('a missing program is reported as an error, not as an exit code', async () => {
       const failure = await failureOf(runtime().execSync({ containerId, cmd: ['/no/such'], timeout: 5 }));
       assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_REFUSED', 'precondition']);
       assert.match(failure.message, /no\/such/);
     });
 
-    it('a daemon that was killed meanwhile ends the command at its next start', async () => {
+    it('a daemon that was killed during the command ends the command at its next start', async () => {
       const cut = runtime().execSync({
         containerId,
         cmd: ['sh', '-c', 'setsid sleep 83 & sleep 84'],
@@ -111,7 +111,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       assert.deepEqual(files(), []);
     });
 
-    it('leaves no cgroup of its own', () => {
+    it('leaves no cgroup behind', () => {
       const unified = '/sys/fs/cgroup/unified/portcullis-exec';
       const left = existsSync(unified)
         ? readdirSync(unified).filter((name) => name.startsWith(containerId))

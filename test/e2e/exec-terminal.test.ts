@@ -70,12 +70,12 @@ describe('portcullis exec with input and a terminal', () => {
     });
   });
 
-  it('-it gives the command a terminal of the size of the terminal here', async () => {
+  it('-it gives the command a terminal with the size of the user’s terminal', async () => {
     const { code, stdout } = await inTerminal(
       words('-it', 'sh', '-c', 'sleep 1; stty size; tty; exit 3'),
       '',
     );
-    // Node's raw mode keeps the line ends of the terminal here, after those of the terminal in the container.
+    // In Node's raw mode, the user's terminal still converts line ends, after that of the container.
     assert.match(stdout, /30 100\r+\n\/dev\/pts\/\d+\r+\n/u);
     assert.equal(code, 3, stdout);
   });
@@ -93,14 +93,14 @@ describe('portcullis exec with input and a terminal', () => {
     assert.equal(code, 0);
   });
 
-  it('-it without a terminal is wrong use, and nothing runs', async () => {
+  it('-it without a terminal is a usage error, and nothing runs', async () => {
     const [program = '', ...args] = words('-it', 'tty');
     const { code, stdout, stderr } = await session(program, args, '');
     assert.deepEqual([code, stdout], [2, '']);
     assert.match(stderr, /standard input is not a terminal/u);
   });
 
-  it('a program that does not exist is an error with a code', async () => {
+  it('a program that does not exist is reported as an error with a code', async () => {
     const [program = '', ...args] = words('-i', '/no/such');
     const { code, stderr } = await session(program, args, '');
     assert.equal(code, 4, stderr);

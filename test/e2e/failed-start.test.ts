@@ -63,7 +63,7 @@ describe('a daemon that cannot start', () => {
     return { code, signal, output };
   };
 
-  /** What it left of namespaces created in advance, and of its network. */
+  /** What the daemon left of its network, and of the namespaces that it created in advance. */
   const nothingIsLeft = (): void => {
     assert.deepEqual(mountsBelow(folders.folder), []);
     assert.deepEqual(readdirSync(join(folders.state, 'ns')), []);
@@ -71,7 +71,7 @@ describe('a daemon that cannot start', () => {
     assert.doesNotMatch(execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }), /cni|pc[0-9a-f]{12}/);
   };
 
-  it('exits with 4 and says why where the port of its metrics is taken', async () => {
+  it('exits with 4 and a reason when the port of its metrics is in use', async () => {
     await listen({ port: 0, host: '127.0.0.1' });
     const { port } = taken.address() as AddressInfo;
     const { code, output } = await start({ metrics: { address: `127.0.0.1:${port}` } });
@@ -80,7 +80,7 @@ describe('a daemon that cannot start', () => {
     nothingIsLeft();
   });
 
-  it('exits with 4 and says why where the port of its streams is taken', async () => {
+  it('exits with 4 and a reason when the port of its streams is in use', async () => {
     await listen({ port: 0, host: '127.0.0.1' });
     const { port } = taken.address() as AddressInfo;
     const { code, output } = await start({ streaming: { address: '127.0.0.1', port } });
@@ -89,7 +89,7 @@ describe('a daemon that cannot start', () => {
     nothingIsLeft();
   });
 
-  it('exits with 4 and says why where the address of its streams is not one of the node', async () => {
+  it('exits with 4 and a reason when the address of its streams is not an address of the node', async () => {
     const { code, output } = await start({ streaming: { address: '192.0.2.9', port: 0 } });
     assert.equal(code, 4, output);
     assert.match(output, /RUNTIME_STREAMING_LISTEN/);
@@ -99,14 +99,14 @@ describe('a daemon that cannot start', () => {
     ['root', 'folder of its images'],
     ['state', 'folder of its state'],
   ] as const)
-    it(`exits with 4 and says why where a file is in place of the ${what}`, async () => {
+    it(`exits with 4 and a reason when a file is in place of the ${what}`, async () => {
       writeFileSync(folders[name], '');
       const { code, output } = await start({});
       assert.equal(code, 4, output);
       assert.match(output, new RegExp(`${folders[name]}.*\\[(?!CLI_FAILED)[A-Z_]+\\]`));
     });
 
-  it('exits with 4 and says why where another process listens at its socket', async () => {
+  it('exits with 4 and a reason when another process listens at its socket', async () => {
     await listen(folders.socket);
     const { code, output } = await start({});
     assert.equal(code, 4, output);

@@ -16,7 +16,7 @@ import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 /** Failures that a node causes for a correct daemon: writes fail, descriptors and threads are exhausted. */
-describe('a node that fails for a while', () => {
+describe('a node with temporary failures', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -28,7 +28,7 @@ describe('a node that fails for a while', () => {
   const stateOf = async (containerId: string) =>
     (await runtime().containerStatus({ containerId })).status?.state;
 
-  it('gets the exit of a container that ended while its database could not be written', async () => {
+  it('reports the exit of a container that ended while the database could not be written', async () => {
     const pod = await runPod(stage, 'unwritten');
     const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'sleep 1; exit 42'] });
     // A transaction of another process: each write of the daemon fails after its timeout.
@@ -40,7 +40,7 @@ describe('a node that fails for a while', () => {
         (await failureOf(runtime().stopContainer({ containerId: id, timeout: 0 }))).code,
         'STORAGE_BUSY',
       );
-      assert.equal(await stateOf(id), ContainerState.CONTAINER_RUNNING, 'the answer is the record');
+      assert.equal(await stateOf(id), ContainerState.CONTAINER_RUNNING, 'the answer equals the record');
     } finally {
       other.exec('ROLLBACK');
       other.close();
@@ -50,7 +50,7 @@ describe('a node that fails for a while', () => {
     await removePod(stage, pod);
   });
 
-  it('gets the exit of a container that ended while no descriptor was free', async () => {
+  it('reports the exit of a container that ended while no descriptor was free', async () => {
     const pod = await runPod(stage, 'unread');
     const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'sleep 1; exit 42'] });
     const lives = await runContainer(stage, pod, { name: 'lives', image, command: ['sleep', '600'] });
@@ -69,7 +69,7 @@ describe('a node that fails for a while', () => {
     await removePod(stage, pod);
   });
 
-  it('keeps its daemon while no thread can be created, and nothing of the refused requests', async (t) => {
+  it('keeps its daemon running while no thread can be created, and refused requests leave nothing', async (t) => {
     const crowd = openThreadLimit(stage.daemon.pid);
     if (crowd === undefined) return t.skip('no cgroup controller pids');
     const pod = await runPod(stage, 'crowded');
@@ -109,16 +109,16 @@ const layersOf = (count: number): Promise<Layer[]> =>
     Array.from({ length: count }, (_, index) => layerOf([{ name: `f${index}`, body: `file ${index}` }])),
   );
 
-/** A cgroup that holds a process, and limits its threads. */
+/** A cgroup with a process in it, which limits its number of threads. */
 interface ThreadLimit {
-  /** Leaves the processes the threads that they have. */
+  /** Limits the processes to their current number of threads. */
   fill(): void;
   lift(): void;
   /** Moves the processes back. */
   close(): Promise<void>;
 }
 
-/** Moves the process. Returns nothing where no such cgroup can be made. */
+/** Moves the process. Returns undefined if no such cgroup can be created. */
 function openThreadLimit(pid: number): ThreadLimit | undefined {
   const name = `portcullis-threads-${process.pid}`;
   const root = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'].find((path) => existsSync(path)) ?? '';
@@ -145,7 +145,7 @@ function openThreadLimit(pid: number): ThreadLimit | undefined {
           // A process is being started there.
         }
       }
-      assert.equal(existsSync(folder), false, 'processes stay in the cgroup');
+      assert.equal(existsSync(folder), false, 'processes are left in the cgroup');
     },
   };
 }

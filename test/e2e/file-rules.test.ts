@@ -66,7 +66,7 @@ const seen = (text: string): string[] =>
   [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
 
 describe(
-  `file rules, enforced by ${enforcer ?? 'nothing'}`,
+  `file rules, enforced by ${enforcer ?? 'no module'}`,
   { skip: enforcer === undefined && 'this kernel has neither AppArmor nor Landlock' },
   () => {
     let stage: Stage;
@@ -164,7 +164,7 @@ describe(
     );
 
     it(
-      'are refused if Landlock cannot express them, and the error names what they would become',
+      'are refused if Landlock cannot express them, and the error names the rules that would apply instead',
       { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
       async () => {
         const pod = await runPod(stage, 'odd');
@@ -180,7 +180,7 @@ describe(
     );
 
     it(
-      'are enforced as closely as Landlock can where the policy allows that, and the status reports it',
+      'are enforced as closely as Landlock can if the policy allows this, and the status reports it',
       { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
       async () => {
         const pod = await runPod(stage, 'lax');

@@ -34,7 +34,7 @@ async function eventually<T>(probe: () => Promise<T | undefined>): Promise<T> {
     const found = await probe().catch(() => undefined);
     if (found !== undefined) return found;
   }
-  return assert.fail('it does not happen in time');
+  return assert.fail('the condition was not met in time');
 }
 
 describe('a daemon and its aggregator', () => {
@@ -78,7 +78,7 @@ describe('a daemon and its aggregator', () => {
     await stage.close();
   });
 
-  it('shows why an image was refused, and what runs', async () => {
+  it('the aggregator shows why an image was refused, and which containers run', async () => {
     const { reference } = await stage.publish('app/a:1');
     const { reference: unsigned } = await stage.publish(
       'app/u:1',
@@ -116,7 +116,7 @@ describe('a daemon and its aggregator', () => {
     await removePod(stage, pod);
   });
 
-  it('has the text of the policy that is in force on the daemon', async () => {
+  it('the aggregator has the text of the policy that is in force on the daemon', async () => {
     const { policies } = await ask<{ policies: { revision: string; nodes: string[]; received?: string }[] }>(
       'policies',
     );
@@ -128,7 +128,7 @@ describe('a daemon and its aggregator', () => {
     assert.ok(files.some(({ text }) => /kind: TrustPolicy/u.test(text)));
   });
 
-  it('loses and doubles nothing when the aggregator is killed, and when the daemon is', async () => {
+  it('no row is lost or duplicated when the aggregator or the daemon is killed', async () => {
     await kill();
     const { reference } = await stage.publish('app/b:1', { config: { Env: ['B=1'] } });
     await stage.pull(reference);

@@ -11,13 +11,13 @@ import type { Stage } from '../fixtures/stage.ts';
 const freezer = '/sys/fs/cgroup/freezer';
 const skip = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${freezer} `)
   ? false
-  : 'no freezer of version 1 here';
+  : 'no cgroup version 1 freezer here';
 
 /**
  * Paused by an operator or from inside the container. With cgroup version 1, SIGKILL does not end a frozen
  * process.
  */
-describe('a container that is frozen', { skip }, () => {
+describe('a frozen container', { skip }, () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -26,7 +26,7 @@ describe('a container that is frozen', { skip }, () => {
   });
   after(() => stage.close());
 
-  for (const part of ['as a whole', 'in a cgroup below its own'])
+  for (const part of ['as a whole', 'frozen in a cgroup below its own'])
     it(`can be stopped: ${part}`, async () => {
       const pod = await runPod(stage, `frozen-${part.length}`);
       const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'sleep 600 & wait'] });

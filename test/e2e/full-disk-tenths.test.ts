@@ -2,7 +2,7 @@
  * A disk that fills up at each tenth of an unpack, of the database and of a log. Each time the request fails
  * with a code and a reason, the daemon serves, the actions of a kubelet free space, and then the request
  * succeeds.
- * `npm run test:full-disk` takes every tenth, `npm test` one of each.
+ * `npm run test:full-disk` tests every tenth, `npm test` one tenth of each.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -82,7 +82,7 @@ async function until(what: string, isSo: () => boolean, ms = 20_000): Promise<vo
   }
 }
 
-describe('a disk of images and of the database that fills up', () => {
+describe('a disk for images and the database that fills up', () => {
   let stage: Stage;
   let disk: Disk;
   let small = '';
@@ -91,7 +91,7 @@ describe('a disk of images and of the database that fills up', () => {
   const ballast = (): string => join(stage.folders.root, 'ballast');
   const ballastIsFull = (): Promise<void> =>
     until(
-      'the ballast is not filled',
+      'the ballast did not reach its size',
       () => (statSync(ballast(), { throwIfNoEntry: false })?.size ?? 0) >= ballastBytes,
       90_000,
     );
@@ -141,13 +141,13 @@ describe('a disk of images and of the database that fills up', () => {
   const removeImage = (image: string): Promise<unknown> =>
     stage.daemon.cri.image.removeImage({ image: { image } });
 
-  it('the space that a pull takes is known, and a removal frees it', async () => {
+  it('the space that a pull needs is measured, and a removal frees it', async () => {
     const begin = disk.free();
     const large = await pullLarge();
     const taken = begin - disk.free();
     assert.ok(taken > 8 * mib, `a pull takes ${taken}`);
     await removeImage(large);
-    await until('RemoveImage gives the room back', () => disk.free() > begin - mib);
+    await until('RemoveImage frees the space', () => disk.free() > begin - mib);
   });
 
   for (const tenth of tenths)
@@ -156,7 +156,7 @@ describe('a disk of images and of the database that fills up', () => {
       const large = await pullLarge();
       const taken = begin - disk.free();
       await removeImage(large);
-      await until('RemoveImage gives the room back', () => disk.free() > begin - mib);
+      await until('RemoveImage frees the space', () => disk.free() > begin - mib);
       await ballastIsFull();
       disk.leave(Math.floor((taken * tenth) / 10));
       const failure = await failureOf(pullLarge());
@@ -173,7 +173,7 @@ describe('a disk of images and of the database that fills up', () => {
     });
 
   for (const tenth of tenthsOfRecords)
-    it(`at ${tenth} tenths of what the records of ten pods take`, async () => {
+    it(`at ${tenth} tenths of the space for the records of ten pods`, async () => {
       await ballastIsFull();
       const sizes = (): number =>
         ['state.db', 'state.db-wal', 'network.db', 'network.db-wal'].reduce(
@@ -219,7 +219,7 @@ function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-describe('a disk of logs that fills up', () => {
+describe('a log disk that fills up', () => {
   let stage: Stage;
   let disk: Disk;
   let image = '';

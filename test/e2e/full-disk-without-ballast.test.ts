@@ -61,7 +61,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
           (statSync(inRoot(name), { throwIfNoEntry: false })?.size ?? 0) < bytes;
           waited += 50
         ) {
-          assert.ok(waited < 30_000, `${name} has not its size`);
+          assert.ok(waited < 30_000, `${name} does not have its full size`);
           await pause(50);
         }
     });
@@ -120,7 +120,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await expectLasting();
     });
 
-    it('repeated requests that are refused use no space that removals need', async () => {
+    it('repeated refused requests do not use the space that removals need', async () => {
       const pods: string[] = [];
       let refused = 0;
       // Like the retries of a kubelet. Each adds a verdict to the log while there is space.
@@ -136,7 +136,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
         });
         fill();
       }
-      assert.ok(refused > 0, 'some find no room');
+      assert.ok(refused > 0, 'some requests are refused because the disk is full');
       const { runtime } = stage.daemon.cri;
       for (const podSandboxId of pods) {
         await runtime.stopPodSandbox({ podSandboxId });
@@ -147,7 +147,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
       await expectLasting();
     });
 
-    it('pods and images are removed, which frees the disk, and the next pull works', async () => {
+    it('removals of pods and images free the disk, and the next pull succeeds', async () => {
       const { runtime, image } = stage.daemon.cri;
       const [container] = (await runtime.listContainers({})).containers;
       fill();

@@ -84,7 +84,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     };
     const health = async (): Promise<number> => (await fetch(`http://${address}/healthz`)).status;
 
-    it('fails new requests, but neither liveness nor running containers', async () => {
+    it('makes new requests fail, but affects neither liveness nor running containers', async () => {
       const pod = await runPod(stage, 'lasting');
       const lives = await runContainer(stage, pod, {
         name: 'lives',
@@ -166,7 +166,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
     });
 
     for (const kill of [true, false])
-      it(`does not keep a daemon from starting after ${kill ? 'kill -9' : 'an orderly stop'}`, async () => {
+      it(`does not prevent the daemon from starting after ${kill ? 'kill -9' : 'an orderly stop'}`, async () => {
         fill();
         await stage.restart({ kill, flags: ['--config', join(stage.folders.folder, 'config.yaml')] });
         fill();
@@ -177,7 +177,7 @@ for (const fileSystem of ['tmpfs', 'ext4'] as const)
         assert.equal((await execute(stage, items[0]?.id ?? '', 'hostname')).stdout, 'lasting\n');
       });
 
-    it('lets a kubelet evict: StopContainer, RemovePodSandbox and RemoveImage free the node, and the next pull works', async () => {
+    it('allows a kubelet to evict: StopContainer, RemovePodSandbox and RemoveImage free space, and the next pull succeeds', async () => {
       const { runtime, image } = stage.daemon.cri;
       const [container] = (await runtime.listContainers({})).containers;
       fill();

@@ -95,7 +95,7 @@ describe('features of runtime handlers', () => {
     return handler;
   };
 
-  it('crun has them, and before 1.9 omits submounts of a bind mount in a user namespace', async () => {
+  it('crun has all features, and before 1.9 omits submounts of a bind mount in a user namespace', async () => {
     const crun = await open('/usr/bin/crun');
     const features = await probeRuntime(crun, deps);
     const [major = 0, minor = 0] = crun.version.split('.').map(Number);
@@ -126,7 +126,7 @@ describe('features of runtime handlers', () => {
   );
 
   it(
-    'a runc of 1.2 or later has them all',
+    'runc 1.2 or later has all features',
     { skip: peers.startsWith('/usr/') || peers === '' ? 'test/peers/get runc' : false },
     async () => {
       const features = await probeRuntime(await open(peers), deps);
@@ -193,11 +193,11 @@ describe('features of runtime handlers', () => {
     assert.equal(
       (JSON.parse(stdout) as { recursiveReadOnlyMounts: boolean }).recursiveReadOnlyMounts,
       true,
-      'the runtime was looked at',
+      'the runtime was probed',
     );
   });
 
-  it('a program that is not a runtime has no features, with the reason', async () => {
+  it('a program that is not a runtime has no features, and the reason is reported', async () => {
     const path = join(folder, 'no-runtime');
     writeFileSync(
       path,
@@ -212,7 +212,7 @@ describe('features of runtime handlers', () => {
     assert.match(features.whyNoUserNamespaces, /never/);
   });
 
-  it('a runtime that does not answer in time keeps the features that it had, and none is stored', async () => {
+  it('a runtime that does not answer in time keeps its known features, and nothing new is stored', async () => {
     const path = join(folder, 'slow');
     const write = (pauseS: number): void => {
       writeFileSync(path, `#!/bin/sh\n[ "$1" = --version ] || sleep ${pauseS}\nexec /usr/bin/crun "$@"\n`, {
@@ -243,7 +243,7 @@ describe('features of runtime handlers', () => {
     assert.deepEqual(readdirSync(join(folder, 'bundles')), [], 'no container of the probe is left');
   });
 
-  it('if layers cannot be mapped, that is the reason for no user namespaces', async () => {
+  it('if layers cannot be mapped, this is the reason why user namespaces are not supported', async () => {
     const unable = { ...deps, checkLayers: () => Promise.reject(new Error('an old file system')) };
     const features = await probeRuntime(await open('/usr/bin/crun'), unable);
     assert.equal(features.idmappedMounts, true);
@@ -268,14 +268,18 @@ describe('features of runtime handlers', () => {
       openFeatureProbe({ ...deps, handlers, root, log: createLogger({ level: 'silent' }) });
     looks = 0;
     const first = await openProbe();
-    assert.equal(existsSync(abandoned), false, 'what a killed write left is removed');
-    assert.equal((await first.within('', 1)).userNamespaces, false, 'nothing is promised before it was seen');
+    assert.equal(existsSync(abandoned), false, 'the temporary file of an interrupted write is removed');
+    assert.equal(
+      (await first.within('', 1)).userNamespaces,
+      false,
+      'no feature is reported before it was detected',
+    );
     first.begin();
     assert.equal((await first.of('probed')).userNamespaces, true);
     assert.equal((await first.within('', 1)).userNamespaces, true);
     await first.requireUserNamespaces('');
     await first.close();
-    assert.equal(looks, 1, 'one program, one look');
+    assert.equal(looks, 1, 'each program is probed once');
 
     assert.deepEqual(await readHandlerFeatures(root), { [path]: await first.of('') });
     assert.deepEqual(await readHandlerFeatures(join(folder, 'none')), {});
@@ -302,14 +306,14 @@ describe('features of runtime handlers', () => {
     await assert.rejects(
       Promise.all([fourth.requireUserNamespaces('none'), Promise.resolve(fourth.begin())]),
       { code: 'RUNTIME_NO_USER_NAMESPACES' },
-      'an unknown handler has none',
+      'an unknown handler has no user namespaces',
     );
     assert.equal((await fourth.of('')).userNamespaces, true, 'the host may have changed');
     await fourth.close();
     assert.equal(looks, 3);
   });
 
-  it('closing the probe before it began ends it without probing', async () => {
+  it('a probe that is closed before it began does not probe', async () => {
     const handler = await open('/usr/bin/crun');
     const probe = await openFeatureProbe({
       ...deps,

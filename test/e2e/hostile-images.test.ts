@@ -41,7 +41,7 @@ describe('hostile images', () => {
     layers: [await layerOf(entries)],
   });
   const untouched = (): void =>
-    assert.deepEqual(readdirSync(prey), [], 'the folder of the host is as it was');
+    assert.deepEqual(readdirSync(prey), [], 'the folder of the host is unchanged');
 
   for (const handler of handlers) {
     for (const name of ['dev', 'proc', 'sys']) {
@@ -143,7 +143,7 @@ describe('hostile images', () => {
     });
   }
 
-  it('passwd leads out of the image, and group is too large (CVE-2026-47262)', async () => {
+  it('/etc/passwd leads out of the image, and /etc/group is too large (CVE-2026-47262)', async () => {
     const pod = await runPod(stage, 'passwd');
     const escape = await pull({
       ...(await withEntries({
@@ -181,7 +181,7 @@ describe('hostile images', () => {
 
   const layers: { what: string; entries: () => Entry[]; code: RegExp }[] = [
     {
-      what: 'a name that climbs',
+      what: 'a name that contains ..',
       entries: () => [{ name: '../../../prey/file', body: 'x' }],
       code: /^IMAGES_LAYER_BAD_NAME$/,
     },
@@ -199,13 +199,13 @@ describe('hostile images', () => {
       code: /^IMAGES_LAYER_BAD_(LINK|NAME)$/,
     },
     {
-      what: 'a whiteout that climbs',
+      what: 'a whiteout for ..',
       entries: () => [{ name: '.wh...', body: '' }],
       code: /^IMAGES_LAYER_BAD_NAME$/,
     },
   ];
   for (const { what, entries, code } of layers) {
-    it(`a layer holds ${what}`, async () => {
+    it(`a layer contains ${what}`, async () => {
       const source = await withEntries(...entries());
       const outcome = await pull(source).then(
         () => '',

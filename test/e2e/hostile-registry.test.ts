@@ -83,7 +83,7 @@ describe('hostile registries', () => {
   /** Registries by their answer to every request. */
   const answers: { what: string; handler: Handler; code: string; kind: string; why: RegExp }[] = [
     {
-      what: 'answers a web page',
+      what: 'answers with a web page',
       handler: html,
       code: 'DISTRIBUTION_BAD_ANSWER',
       kind: 'unavailable',
@@ -97,7 +97,7 @@ describe('hostile registries', () => {
       why: /500/,
     },
     {
-      what: 'knows no such image',
+      what: 'does not have the image',
       handler: (_request, response) =>
         response
           .writeHead(404, { 'content-type': 'application/json' })
@@ -107,7 +107,7 @@ describe('hostile registries', () => {
       why: /MANIFEST_UNKNOWN/,
     },
     {
-      what: 'refuses everybody',
+      what: 'refuses every client',
       handler: (_request, response) =>
         response.writeHead(403, { 'content-type': 'application/json' }).end('{"errors":[{"code":"DENIED"}]}'),
       code: 'DISTRIBUTION_UNAUTHORIZED',
@@ -115,7 +115,7 @@ describe('hostile registries', () => {
       why: /DENIED/,
     },
     {
-      what: 'breaks off before it answers',
+      what: 'closes the connection before it answers',
       handler: (request) => request.socket.destroy(),
       code: 'DISTRIBUTION_UNREACHABLE',
       kind: 'unavailable',
@@ -129,14 +129,14 @@ describe('hostile registries', () => {
       why: /HTTP/,
     },
     {
-      what: 'redirects in a circle',
+      what: 'redirects in a loop',
       handler: (request, response) => response.writeHead(307, { location: request.url ?? '/' }).end(),
       code: 'DISTRIBUTION_BAD_REDIRECT',
       kind: 'denied',
       why: /redirects/,
     },
     {
-      what: 'answers a manifest that is not JSON',
+      what: 'answers with a manifest that is not JSON',
       handler: (_request, response) =>
         response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end('{"schemaVersion": 2,'),
       code: 'DISTRIBUTION_BAD_MANIFEST',
@@ -157,7 +157,7 @@ describe('hostile registries', () => {
       why: /1073741824 bytes, and at most/,
     },
     {
-      what: 'pours a manifest of 1 GiB without saying so',
+      what: 'sends a manifest of 1 GiB without announcing its size',
       handler(_request, response) {
         response.writeHead(200, { 'content-type': mediaTypes.ociManifest });
         pour(response, 2 ** 30);
@@ -167,7 +167,7 @@ describe('hostile registries', () => {
       why: /more than \d+ bytes/,
     },
     {
-      what: 'sends headers without end',
+      what: 'sends endless headers',
       handler: (request) =>
         void request.socket.write(`HTTP/1.1 200 OK\r\n${'X-Filler: yes\r\n'.repeat(10_000)}`),
       code: 'DISTRIBUTION_BAD_ANSWER',
@@ -186,7 +186,7 @@ describe('hostile registries', () => {
     });
   }
 
-  /** Registries by what they do to one part of an image that is signed and otherwise served correctly. */
+  /** Registries that change one part of an image that is signed and otherwise served correctly. */
   const parts: {
     what: string;
     part: (image: PushedImage) => RegExp;
@@ -195,7 +195,7 @@ describe('hostile registries', () => {
     why: RegExp;
   }[] = [
     {
-      what: 'a layer cut off on the way',
+      what: 'a layer that is cut off in transit',
       part: layerPath,
       answer: (response, body) => cutOff(response, body, 5000),
       code: 'DISTRIBUTION_UNREACHABLE',
@@ -219,35 +219,35 @@ describe('hostile registries', () => {
       why: /more than the \d+ bytes/,
     },
     {
-      what: 'a web page for a layer',
+      what: 'a web page instead of a layer',
       part: layerPath,
       answer: sendHtml,
       code: 'DISTRIBUTION_BAD_ANSWER',
       why: /web page/,
     },
     {
-      what: 'a web page for the configuration',
+      what: 'a web page instead of the configuration',
       part: (image) => new RegExp(image.configDigest),
       answer: sendHtml,
       code: 'DISTRIBUTION_BAD_ANSWER',
       why: /web page/,
     },
     {
-      what: 'no layer at all',
+      what: 'no layer',
       part: layerPath,
       answer: (response) => response.writeHead(404).end(),
       code: 'DISTRIBUTION_NOT_FOUND',
       why: /blob/,
     },
     {
-      what: 'a web page for the referrers',
+      what: 'a web page instead of the referrers',
       part: () => /\/referrers\//,
       answer: sendHtml,
       code: 'IMAGES_UNDECIDED',
       why: /web page|text\/html/,
     },
     {
-      what: 'an error for the referrers',
+      what: 'an error instead of the referrers',
       part: () => /\/referrers\//,
       answer: (response) => response.writeHead(500).end(),
       code: 'IMAGES_UNDECIDED',
@@ -317,7 +317,7 @@ describe('hostile registries', () => {
     }
   });
 
-  it('a registry that breaks off every type of answer repeatedly', async () => {
+  it('a registry that repeatedly closes the connection within every type of answer', async () => {
     const { image } = await stage.publish('break/a:1', { layers: [await uniqueLayer()] });
     const paths = [
       '/manifests/1',
@@ -379,7 +379,7 @@ describe('hostile registries', () => {
     await stage.daemon.cri.image.removeImage({ image: { image: id } });
   });
 
-  it('ten concurrent pulls of an image whose layer fails once: each retries by itself', async () => {
+  it('ten concurrent pulls of an image whose layer fails once: each pull retries', async () => {
     const { image } = await stage.publish('herd/a:1', { layers: [await uniqueLayer()] });
     const layer = layerPath(image);
     let failures = 0;

@@ -153,7 +153,7 @@ describe('images in files and in the store', () => {
     );
     assert.deepEqual(readFileSync(damaged), whole);
     assert.match((await succeeds('images', 'check', reference, ...admin())).stdout, /all are whole/u);
-    // What a container uses stays.
+    // An image that a container uses is not removed.
     const pod = await runPod(stage, 'user');
     await createContainer(stage, pod, {
       image: (await stage.daemon.cri.image.imageStatus({ image: { image: reference } })).image?.id ?? '',
@@ -184,6 +184,6 @@ describe('images in files and in the store', () => {
     for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true }))
       if (entry.isFile() && readFileSync(join(entry.parentPath, entry.name)).length > 0)
         return join(entry.parentPath, entry.name);
-    return assert.fail(`${folder} has no file`);
+    return assert.fail(`no file in ${folder}`);
   }
 });

@@ -136,12 +136,12 @@ describe('the image service, as a kubelet uses it', () => {
     assert.equal(await statusOf(reference), undefined);
   });
 
-  it('PullImage, ImageStatus and ListImages give one id, for images and artifacts', async () => {
+  it('PullImage, ImageStatus and ListImages return the same id, for images and artifacts', async () => {
     const { reference, image } = await stage.publish('app/same:1');
     const artifact = await publishArtifact(stage, 'data/same', { file: 'same' });
     for (const each of [reference, `${registryName}/app/same@${image.manifestDigest}`, artifact]) {
       const ref = await stage.pull(each);
-      assert.equal(ref, await stage.pull(each), 'a second pull gives the same id');
+      assert.equal(ref, await stage.pull(each), 'a second pull returns the same id');
       assert.equal((await statusOf(each))?.id, ref);
       assert.equal((await statusOf(ref))?.id, ref);
       const listed = (await cri().listImages({ filter: { image: { image: each } } })).images;
@@ -177,7 +177,7 @@ describe('the image service, as a kubelet uses it', () => {
     assert.deepEqual(await pinned(), [`${registryName}/app/a:1`]);
     await reload(`images: { pinned: ["${registryName}/pinned/*"] }\n`, /pinned images were read again/);
     await cri().removeImage({ image: { image: reference } });
-    assert.equal(await statusOf(reference), undefined, 'a client that names it removes it');
+    assert.equal(await statusOf(reference), undefined, 'RemoveImage removes a pinned image');
   });
 
   it('ten pods that pull one image at once fetch each blob once', async () => {
@@ -206,7 +206,7 @@ describe('the image service, as a kubelet uses it', () => {
     const check = async (): Promise<void> => {
       const { imageFilesystems, containerFilesystems } = await cri().imageFsInfo({});
       const images = join(stage.folders.root, 'images');
-      // The two folders themselves are there without any image.
+      // The two folders themselves exist without any image.
       const places = ['layers', 'blobs/sha256'].map((name) => join(images, name));
       const counted = used(...places.flatMap((place) => readdirSync(place).map((name) => join(place, name))));
       assertClose(imageFilesystems[0]?.usedBytes?.value ?? 0, counted.bytes, 0.01, 'bytes');
@@ -219,7 +219,7 @@ describe('the image service, as a kubelet uses it', () => {
   });
 });
 
-describe('ImageFsInfo where writable layers are on another file system', () => {
+describe('ImageFsInfo with writable layers on another file system', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-two-'));
   const rootfs = join(folder, 'root/images/rootfs');
   let stage: Stage;
@@ -233,13 +233,13 @@ describe('ImageFsInfo where writable layers are on another file system', () => {
     for (const { id } of (await runtime.listPodSandbox({})).items)
       await runtime.removePodSandbox({ podSandboxId: id });
     assert.deepEqual(readdirSync(rootfs), [], 'nothing is left on the second file system');
-    // The stage takes every mount below its folder for one that the daemon left.
+    // The stage treats every mount below its folder as a leftover of the daemon.
     execFileSync('umount', ['--lazy', rootfs]);
     await stage.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('reports both, and what containers have written', async () => {
+  it('reports both file systems, and the data that containers have written', async () => {
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     const pod = await runPod(stage, 'writer');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });

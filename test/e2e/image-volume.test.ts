@@ -70,7 +70,7 @@ describe('images and declared volumes in containers', () => {
     assert.equal(
       (await execute(stage, id, 'cat', '/site/site/page')).stdout,
       'above\n',
-      'its layers are one tree',
+      'its layers are combined into one tree',
     );
     assert.match((await execute(stage, id, 'touch', '/site/x')).stderr, /Read-only/);
     assert.match((await execute(stage, id, 'sh', '-c', '/site/site/run')).stderr, /denied/);
@@ -135,7 +135,7 @@ describe('images and declared volumes in containers', () => {
     assert.deepEqual(readdirSync(join(stage.folders.root, 'images/volumes')), []);
   });
 
-  it('mounts that a killed daemon left are removed with their container, and kept for one that still runs', async () => {
+  it('mounts that a killed daemon left are removed with their container, and are kept while it runs', async () => {
     const pod = await runPod(stage, 'killed');
     const id = await withMounts(pod, [volume()]);
     await stage.restart({ kill: true });
@@ -184,11 +184,11 @@ describe('images and declared volumes in containers', () => {
       assert.equal((await execute(stage, id, 'stat', '-c', '%u %a', '/var/data')).stdout, '1000 700\n');
       assert.match((await execute(stage, id, 'touch', '/tmp/x')).stderr, /Read-only/);
       assert.equal((await execute(stage, id, 'ls', '-d', '/new/deep')).stdout, '/new/deep\n');
-      assert.ok(!existsSync('/tmp/of-the-host'), 'nothing is made on the host');
+      assert.ok(!existsSync('/tmp/of-the-host'), 'nothing is created on the host');
       assert.equal(
         (await execute(stage, id, 'ls', '/tmp')).stdout,
         'of-the-host\n',
-        'links lead to places of the image',
+        'links are resolved inside the image',
       );
       assert.match((await execute(stage, id, 'cat', '/proc/1/comm')).stdout, /sleep/, '/proc is no volume');
       await removePod(stage, pod);
@@ -197,13 +197,13 @@ describe('images and declared volumes in containers', () => {
       assert.equal(
         (await execute(stage, other, 'ls', '/var/data')).stdout,
         'seed\n',
-        'each container has its own',
+        'each container has its own volume',
       );
       await removePod(stage, again);
     });
   }
 
-  it('a declared volume behind a link that leads nowhere is refused', async () => {
+  it('a declared volume behind a dangling symlink is refused', async () => {
     const layers = [await layerOf([{ name: 'dangling', type: 'symlink', linkname: '/tmp/of-the-host' }])];
     const { reference } = await stage.publish('app/dangling:1', {
       layers,
@@ -254,7 +254,7 @@ describe('images and declared volumes in containers', () => {
       assert.equal((await failureOf(createContainer(stage, pod, ask))).code, 'RUNTIME_BAD_MOUNT');
     }
     for (const path of [made, join(kubelet, 'pods', 'uid-2')])
-      assert.ok(!existsSync(path), 'nothing is made for a mount that is refused');
+      assert.ok(!existsSync(path), 'nothing is created for a mount that is refused');
     await removePod(stage, pod);
   });
 });

@@ -23,8 +23,8 @@ entitlements: [host.paths, host.devices.admin]
 `;
 
 /**
- * Where mounts, devices and working directories lead: to entries of kernel and runtime at /dev, /proc and
- * /sys, or elsewhere.
+ * Covers mounts, devices and working directories whose paths lead to entries of the kernel and the runtime at
+ * /dev, /proc and /sys.
  */
 describe('paths that lead to /dev, /proc and /sys', () => {
   const config = join(mkdtempSync(join(tmpdir(), 'pc-kernel-folders-')), 'config.yaml');
@@ -147,7 +147,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     ['/.portcullis-launcher', 'file', 'RUNTIME_BAD_MOUNT'],
     ['/self/.portcullis-launcher/x', 'folder', 'RUNTIME_BAD_MOUNT'],
     [`/${'x/'.repeat(3000)}`, 'folder', 'RUNTIME_BAD_MOUNT'],
-    // Destinations that a kubelet and ordinary pods use there, and similar ones.
+    // Destinations that a kubelet and ordinary pods use there, and similar destinations.
     ['/dev/termination-log', 'file', 'made'],
     ['/dev/log/of/mine', 'file', 'made'],
     ['/dev/shm', 'folder', 'made'],
@@ -162,7 +162,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
     ['/new/proc', 'folder', 'made'],
   ];
   for (const handler of ['crun', 'runc']) {
-    it(`a volume is mounted on such a path only where it is harmless (${handler})`, async () => {
+    it(`a volume is mounted on such a path only if it is harmless (${handler})`, async () => {
       const pod = await runPod(stage, `table-${handler}`, {}, handler);
       const folder = emptyDir(pod, 'volume');
       const outcomes: unknown[] = [];
@@ -201,7 +201,7 @@ describe('paths that lead to /dev, /proc and /sys', () => {
               continue;
             }
             assert.equal(place, 'privileged');
-            // It contains keys of this host, or at least can be opened.
+            // The file contains keys of this host, or can at least be opened.
             const { stdout } = await execute(
               stage,
               id,

@@ -62,7 +62,7 @@ const squatters: readonly { readonly what: string; readonly entries: readonly En
 
 describe(
   'the name of the launcher that sets up Landlock',
-  { skip: !held && 'this kernel does not hold files by Landlock' },
+  { skip: !held && 'this kernel does not restrict files by Landlock' },
   () => {
     let stage: Stage;
     let serial = 0;
@@ -89,7 +89,7 @@ describe(
 
     for (const handler of ['crun', 'runc']) {
       for (const { what, entries } of squatters) {
-        it(`is refused where the image holds ${what} (${handler})`, async () => {
+        it(`is refused if the image contains ${what} (${handler})`, async () => {
           const pod = await runPod(stage, `name-${serial}-${handler}`, {}, handler);
           const ask = { image: await image('kept', entries), command: ['sleep', '600'] };
           const created = await createContainer(stage, pod, ask).catch(

@@ -15,12 +15,12 @@ const logLine = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\S* (stdout|stderr) [FP] /;
 
 async function until(what: string, holds: () => boolean): Promise<void> {
   for (let waited = 0; !holds(); waited += 50) {
-    assert.ok(waited < 60_000, `not within a minute: ${what}`);
+    assert.ok(waited < 60_000, `not met within a minute: ${what}`);
     await pause(50);
   }
 }
 
-describe('the life of pods and containers', () => {
+describe('the life cycle of pods and containers', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -30,7 +30,7 @@ describe('the life of pods and containers', () => {
   after(() => stage.close());
   const runtime = () => stage.daemon.cri.runtime;
 
-  it('says who it is and that it is ready', async () => {
+  it('the daemon reports its name, and that it is ready', async () => {
     const version = await runtime().version({});
     assert.equal(version.runtimeName, 'portcullis');
     assert.equal(version.runtimeApiVersion, 'v1');
@@ -72,7 +72,7 @@ describe('the life of pods and containers', () => {
     const containersOf = async (filter: object) =>
       (await runtime().listContainers({ filter })).containers.map(({ id }) => id);
 
-    it('pods by state, label, id and prefix', async () => {
+    it('return pods by state, label, id and prefix', async () => {
       const [one, two] = pods;
       assert.deepEqual(await podsOf({}), ['one', 'two']);
       assert.deepEqual(await podsOf({ state: { state: PodSandboxState.SANDBOX_READY } }), ['two']);
@@ -84,7 +84,7 @@ describe('the life of pods and containers', () => {
       assert.deepEqual(await podsOf({ id: 'ffffffffffff' }), []);
     });
 
-    it('containers by state, label, pod, id and prefix', async () => {
+    it('return containers by state, label, pod, id and prefix', async () => {
       const [first, second] = containers;
       assert.deepEqual((await containersOf({})).sort(), [...containers].sort());
       assert.deepEqual(await containersOf({ state: { state: ContainerState.CONTAINER_RUNNING } }), [second]);
@@ -96,7 +96,7 @@ describe('the life of pods and containers', () => {
       assert.deepEqual(await containersOf({ id: second, podSandboxId: pods[0]?.id }), []);
     });
 
-    it('returns annotations, pod id and image reference', async () => {
+    it('return annotations, pod id and image reference', async () => {
       const {
         containers: [found],
       } = await runtime().listContainers({ filter: { id: containers[1] ?? '' } });
@@ -161,7 +161,7 @@ describe('the life of pods and containers', () => {
     await removePod(stage, pod);
   });
 
-  it('stops by the stop signal within the grace period, and by SIGKILL after it or without one', async () => {
+  it('a stop sends the stop signal, and SIGKILL after the grace period, or at once without a grace period', async () => {
     const pod = await runPod(stage, 'stops');
     const heeds = ['sh', '-c', 'trap "exit 143" TERM; echo ready; while :; do sleep 0.05; done'];
     const deaf = ['sh', '-c', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'];
@@ -186,7 +186,7 @@ describe('the life of pods and containers', () => {
     await removePod(stage, pod);
   });
 
-  it('uses the image’s stop signal', async () => {
+  it('a stop sends the stop signal of the image', async () => {
     const { reference } = await stage.publish('app/signal:1', { config: { StopSignal: 'SIGUSR1' } });
     const pod = await runPod(stage, 'signal');
     const command = ['sh', '-c', 'trap "exit 7" USR1; while :; do sleep 0.05; done'];
@@ -233,7 +233,7 @@ describe('the life of pods and containers', () => {
     await removePod(stage, pod);
   });
 
-  it('writes its log in the CRI format, both streams, and into a new file after a rename', async () => {
+  it('a container writes both streams to its log in the CRI format, and into a new file after a rename', async () => {
     const pod = await runPod(stage, 'logs');
     const containerId = await runContainer(stage, pod, {
       image,
@@ -245,10 +245,10 @@ describe('the life of pods and containers', () => {
     });
     const file = join(stage.logs, 'logs/main/0.log');
     assert.equal((await runtime().containerStatus({ containerId })).status?.logPath, file);
-    await until('its first lines are in the log', () =>
+    await until('the first lines are in the log', () =>
       [/ stdout F out$/m, / stderr F err$/m].every((line) => line.test(readFileSync(file, 'utf8'))),
     );
-    // The last line may be cut where it was read.
+    // The last line may have been read before it was complete.
     const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
     for (const line of lines) assert.match(line, logLine);
     renameSync(file, `${file}.old`);
@@ -257,7 +257,7 @@ describe('the life of pods and containers', () => {
     await until('the new file grows', () => / stdout F more\n/.test(readFileSync(file, 'utf8')));
     const old = readFileSync(`${file}.old`, 'utf8');
     await pause(150);
-    assert.equal(readFileSync(`${file}.old`, 'utf8'), old, 'the old file grows no more');
+    assert.equal(readFileSync(`${file}.old`, 'utf8'), old, 'the old file no longer grows');
     await runtime().stopContainer({ containerId, timeout: 0 });
     assert.equal(
       (await failureOf(runtime().reopenContainerLog({ containerId }))).code,
@@ -275,7 +275,7 @@ describe('the life of pods and containers', () => {
     });
     after(() => removePod(stage, pod));
 
-    it('exit code and both streams', async () => {
+    it('returns the exit code and both streams', async () => {
       assert.deepEqual(await execute(stage, containerId, 'sh', '-c', 'echo out; echo err >&2; exit 5'), {
         exitCode: 5,
         stdout: 'out\n',
@@ -283,7 +283,7 @@ describe('the life of pods and containers', () => {
       });
     });
 
-    it('bytes that are not text are preserved', async () => {
+    it('preserves bytes that are not text', async () => {
       const { stdout } = await runtime().execSync({
         containerId,
         cmd: ['printf', '\\377\\000\\1'],
@@ -292,7 +292,7 @@ describe('the life of pods and containers', () => {
       assert.deepEqual([...stdout], [255, 0, 1]);
     });
 
-    it('a timeout ends the command and is DEADLINE', async () => {
+    it('a timeout ends the command and is reported as an exceeded deadline', async () => {
       const began = performance.now();
       const failure = await failureOf(runtime().execSync({ containerId, cmd: ['sleep', '77'], timeout: 1 }));
       assert.equal(failure.kind, 'deadline');
@@ -325,7 +325,7 @@ describe('the life of pods and containers', () => {
       }
     });
 
-    it('a program that is not there, no command, no container', async () => {
+    it('reports a missing program, a missing command and a missing container', async () => {
       const missing = await runtime()
         .execSync({ containerId, cmd: ['/no/such'], timeout: 5 })
         .then(
@@ -344,7 +344,7 @@ describe('the life of pods and containers', () => {
       );
     });
 
-    it('a container that was not started, and one that has ended', async () => {
+    it('refuses a container that was not started, or that has ended', async () => {
       const id = await createContainer(stage, pod, { name: 'other', image, command: ['true'] });
       assert.equal(
         (await failureOf(runtime().execSync({ containerId: id, cmd: ['true'] }))).code,
@@ -363,7 +363,7 @@ describe('the life of pods and containers', () => {
       );
     });
 
-    it('as the user, in the folder and with the variables of the container', async () => {
+    it('runs as the user, in the folder and with the variables of the container', async () => {
       const id = await runContainer(stage, pod, {
         name: 'user',
         image,

@@ -42,7 +42,7 @@ function written(files: readonly string[]): string[] {
   const lines: string[] = [];
   for (const line of files.flatMap((file) => readFileSync(file, 'utf8').split('\n').slice(0, -1))) {
     const found = /^\S+ std(?:out|err) ([FP]) (.*)$/.exec(line);
-    assert.ok(found, `a torn line: ${JSON.stringify(line.slice(0, 200))}`);
+    assert.ok(found, `an incomplete line: ${JSON.stringify(line.slice(0, 200))}`);
     open += found[2] ?? '';
     if (found[1] === 'P') continue;
     lines.push(open);
@@ -68,7 +68,7 @@ function asides(log: string): string[] {
     .map((name) => join(dirname(log), name));
 }
 
-describe('a log that is rotated under a fast writer', () => {
+describe('the log of a fast writer', () => {
   let stage: Stage;
   let image = '';
   let pod: Pod;
@@ -85,7 +85,7 @@ describe('a log that is rotated under a fast writer', () => {
   const start = (containerId: string) => stage.daemon.cri.runtime.startContainer({ containerId });
   const reopen = (containerId: string) => stage.daemon.cri.runtime.reopenContainerLog({ containerId });
 
-  it('by a kubelet, twenty times: no line is lost or torn', async () => {
+  it('has every line complete after a kubelet rotated it twenty times', async () => {
     const { id, log } = await create('kubelet', `sleep 0.3; ${writer}; sleep 600`);
     await start(id);
     while (statSync(log).size === 0) await pause(5);
@@ -100,7 +100,7 @@ describe('a log that is rotated under a fast writer', () => {
     assert.ok(asides(log).filter((file) => statSync(file).size > 0).length > 2, 'the writer wrote meanwhile');
   });
 
-  it('and removed at that moment: its lines stay, and no partial file remains', async () => {
+  it('keeps its lines when the container is removed during a rotation, and no partial file remains', async () => {
     const { runtime } = stage.daemon.cri;
     const removed = await runPod(stage, 'removed');
     for (let round = 0; round < 12; round += 1) {
@@ -127,7 +127,7 @@ describe('a log that is rotated under a fast writer', () => {
     await removePod(stage, removed);
   });
 
-  it('reopened although the file was not renamed: nothing is dropped', async () => {
+  it('loses nothing when it is reopened although the file was not renamed', async () => {
     const { id, log } = await create('again', 'echo one; sleep 1; echo two; sleep 600');
     await start(id);
     while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
@@ -136,7 +136,7 @@ describe('a log that is rotated under a fast writer', () => {
     assert.deepEqual(written([log]), ['one', 'two']);
   });
 
-  it('by the daemon, without a kubelet: the newest files are kept', async () => {
+  it('keeps the newest files when the daemon rotates it, without a kubelet', async () => {
     const { id, log } = await create('ours', `${writer}; sleep 600`);
     const record = { id, phase: 'running', logPath: log } as ContainerRecord;
     const rotation = createLogRotation({
@@ -159,10 +159,10 @@ describe('a log that is rotated under a fast writer', () => {
     // conmon writes data as it reads them: the oldest file can begin within a line whose first part was in
     // the removed file.
     const second = Number(/line (\d+)/.exec(lines[1] ?? '')?.[1]);
-    assert.equal(lines.length, count - second + 2, 'what is kept has no gap, and ends with the last line');
+    assert.equal(lines.length, count - second + 2, 'the kept files have no gap, and end with the last line');
   });
 
-  it('crictl logs -f continues in the new file', { skip: crictl.skip }, async () => {
+  it('is followed by crictl logs -f into the new file', { skip: crictl.skip }, async () => {
     const { id, log } = await create(
       'followed',
       'for i in 1 2 3 4 5 6 7 8 9; do echo part $i; sleep 0.3; done; sleep 0.5',
@@ -194,8 +194,8 @@ describe('a log that is rotated under a fast writer', () => {
   });
 });
 
-describe('rotation that is configured', () => {
-  it('happens by itself', async () => {
+describe('configured log rotation', () => {
+  it('needs no request', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'pc-logs-'));
     writeFileSync(join(folder, 'config.yaml'), 'logs: { maxSize: "1Ki", maxFiles: 2 }\n');
     const stage = await openStage({ flags: ['--config', join(folder, 'config.yaml')] });
@@ -260,7 +260,7 @@ describe('a log that cannot be reopened', () => {
     assert.doesNotMatch(stage.daemon.log(), /the monitor of a running container has ended/);
   };
 
-  it('leaves the old one in use on a file system without room for a file', async () => {
+  it('stays in the old file on a file system without space for a new file', async () => {
     fill();
     renameSync(log, `${log}.1`);
     const failure = await failureOf(reopen());
@@ -281,7 +281,7 @@ describe('a log that cannot be reopened', () => {
     assert.deepEqual(readdirSync(dirname(log)).sort(), ['0.log', '0.log.1']);
   });
 
-  it('and where its folder is gone, or another file has its name: the monitor stays, and reports the exit code', async () => {
+  it('does not end the monitor, which reports the exit code, also when its folder is gone or its name is used', async () => {
     // It keeps removed files open.
     for (const name of readdirSync(disk).filter((entry) => entry.startsWith('fill-')))
       unlinkSync(join(disk, name));

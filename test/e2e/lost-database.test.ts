@@ -47,7 +47,7 @@ describe('a daemon whose database thread is lost', () => {
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     process.kill(stage.daemon.pid, 'SIGUSR2');
     for (let waited = 0; stage.daemon.isAlive(); waited += 20) {
-      assert.ok(waited < patience, 'the daemon goes on without its database');
+      assert.ok(waited < patience, 'the daemon continues without its database');
       await pause(20);
     }
     assert.equal(await stage.daemon.stop(), 4);

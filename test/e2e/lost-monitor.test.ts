@@ -12,7 +12,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const address = '127.0.0.1:19466';
 
-describe('a monitor (conmon) that is killed under a running container', () => {
+describe('a monitor (conmon)', () => {
   let stage: Stage;
   let image = '';
   let config = '';
@@ -42,7 +42,7 @@ describe('a monitor (conmon) that is killed under a running container', () => {
     )?.[1];
 
   for (const restart of [false, true])
-    it(`is reported at once${restart ? ', and again after the daemon was killed' : ''}; no wrong exit code is reported`, async () => {
+    it(`that is killed under a running container is reported at once${restart ? ', and again after the daemon was killed' : ''}; no wrong exit code is reported`, async () => {
       const pod = await runPod(stage, `unmonitored-${restart}`);
       const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
       const other = await runContainer(stage, pod, { name: 'other', image, command: ['sleep', '600'] });
@@ -63,7 +63,7 @@ describe('a monitor (conmon) that is killed under a running container', () => {
       assert.equal(
         (await execute(stage, id, 'hostname')).stdout,
         `unmonitored-${restart}\n`,
-        'the container goes on',
+        'the container continues',
       );
       process.kill(pid, 'SIGKILL');
       const { exitCode, reason } = await exitOf(stage, id);
@@ -75,7 +75,7 @@ describe('a monitor (conmon) that is killed under a running container', () => {
       await removePod(stage, pod);
     });
 
-  it('that is stopped (SIGSTOP) when its container ends is waited for; then the exit code is unknown, and nothing is left', async () => {
+  it('that is stopped (SIGSTOP) when its container ends makes the daemon wait; then the exit code is unknown, and nothing is left', async () => {
     const pod = await runPod(stage, 'stopped-monitor');
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
     const { pid, monitorPid } = await statusOf(id);
@@ -92,7 +92,7 @@ describe('a monitor (conmon) that is killed under a running container', () => {
     assert.ok(!existsSync(join(stage.folders.state, 'containers', id)), 'its bundle is left');
   });
 
-  it('that is stopped does not keep StopContainer or StopPodSandbox from ending its container', async () => {
+  it('that is stopped (SIGSTOP) does not prevent StopContainer or StopPodSandbox from ending its container', async () => {
     const pod = await runPod(stage, 'stopped-monitors');
     const [one, other] = [
       await runContainer(stage, pod, { name: 'one', image, command: ['sleep', '600'] }),

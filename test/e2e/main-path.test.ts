@@ -34,7 +34,7 @@ describe('a signed image is pulled and run, any other is refused', () => {
   });
   after(() => stage.close());
 
-  it('refuses an unsigned image with the tree of reasons, and keeps nothing but verdict and evidence', async () => {
+  it('refuses an unsigned image with the tree of reasons, and keeps only the verdict and the evidence', async () => {
     const { reference, image } = await stage.publish(
       'app/unsigned:1',
       { layers: [await uniqueLayer()] },
@@ -102,7 +102,7 @@ describe('a signed image is pulled and run, any other is refused', () => {
     assert.match(
       failure.why,
       new RegExp(signed.image.manifestDigest.slice(0, 19)),
-      'says what the signature is for',
+      'the error says which digest was signed',
     );
     assert.deepEqual(
       filesThatHold(
@@ -196,7 +196,7 @@ describe('a signed image is pulled and run, any other is refused', () => {
     assert.equal(
       (await failureOf(createContainer(stage, pod, { image }))).code,
       'IMAGES_DENIED',
-      'without a name every one must be admitted',
+      'without a name, the policy must admit every name of the image',
     );
     await runContainer(stage, pod, { image, reference });
     await removePod(stage, pod);

@@ -123,7 +123,7 @@ describe('mount rules', () => {
   }
 
   it(
-    'are refused without AppArmor, and the error says what to do',
+    'are refused without AppArmor, and the error says how to fix this',
     { skip: hasAppArmor && 'this kernel has AppArmor' },
     async () => {
       const pod = await podOf('some');

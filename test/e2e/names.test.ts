@@ -97,7 +97,7 @@ describe('names of networks', () => {
     assert.equal(
       await resolvConf(unasked),
       'search svc.example\nnameserver 127.0.0.1\noptions ndots:2\n',
-      'as its kubelet wants',
+      'as its kubelet requested',
     );
 
     const addresses = await found(asking, 'web');
@@ -115,7 +115,7 @@ describe('names of networks', () => {
     for (const pod of [safe, client, plain]) await removePod(stage, pod);
   });
 
-  it('a daemon that was killed answers again, with the names that plugins added meanwhile', async () => {
+  it('a daemon that was killed resolves names again, also those that plugins added meanwhile', async () => {
     const client = await runPod(stage, 'client', on('shop', { 'portcullis.dev/dns': 'shop' }));
     const asking = await runContainer(stage, client, { image });
     assert.equal((await found(asking, 'client')).length, 2);

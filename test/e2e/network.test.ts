@@ -218,7 +218,7 @@ describe('the network of pods', () => {
     await removePod(stage, pod);
   });
 
-  it('releases addresses: fifty pods one after another, five at a time', async () => {
+  it('releases addresses: of fifty pods one after another, and of five pods at a time', async () => {
     for (let round = 0; round < 50; round += 1) await removePod(stage, await runPod(stage, 'turn'));
     const together = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => runPod(stage, name)));
     const addresses = await Promise.all(together.map(addressOf));
@@ -226,7 +226,7 @@ describe('the network of pods', () => {
     await Promise.all(together.map((pod) => removePod(stage, pod)));
   });
 
-  it('reports when no address is left, and has one again once a pod is removed', async () => {
+  it('reports that no address is free, and assigns addresses again after a pod is removed', async () => {
     const pods: Pod[] = [];
     let failure;
     while (failure === undefined && pods.length < 16) {

@@ -19,7 +19,7 @@ const never = (): Promise<never> => new Promise(() => undefined);
 /** Events of a plugin that adjusts and does not validate. */
 const adjusts = 1 << (Event.CREATE_CONTAINER - 1);
 
-describe('plugins of NRI that are required', () => {
+describe('required NRI plugins', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-nri-required-'));
   const socket = join(folder, 'nri.sock');
   let stage: Stage;
@@ -63,7 +63,7 @@ describe('plugins of NRI that are required', () => {
     ['does not answer', never],
     ['answers late', () => pause(1_000, {})],
   ] as const)
-    it(`refuse the container when one ${what}`, async () => {
+    it(`make the creation fail if one ${what}`, async () => {
       const pod = await runPod(stage, 'silent');
       const one = await must({ create });
       const failure = await failureOf(createContainer(stage, pod, ask()));
@@ -75,7 +75,7 @@ describe('plugins of NRI that are required', () => {
       await removePod(stage, pod);
     });
 
-  it('refuse the container when one closes in the middle of its answer', async () => {
+  it('make the creation fail if one closes its connection in the middle of its answer', async () => {
     const pod = await runPod(stage, 'closes');
     const one: TestPlugin = await must({ create: () => (one.socket.destroy(), never()) });
     const failure = await failureOf(createContainer(stage, pod, ask()));
@@ -85,7 +85,7 @@ describe('plugins of NRI that are required', () => {
     await gone(one);
   });
 
-  it('refuse the container when one is lost after its own answer', async () => {
+  it('make the creation fail if one is lost after its own answer', async () => {
     const pod = await runPod(stage, 'answered');
     const one = await must();
     const later = await plugin({
@@ -104,7 +104,7 @@ describe('plugins of NRI that are required', () => {
     await gone(later);
   });
 
-  it('refuse the container when one that validates is lost before it was asked', async () => {
+  it('make the creation fail if one that validates is lost before its validation', async () => {
     const pod = await runPod(stage, 'validator');
     const one = await must();
     const events = 1 << (Event.VALIDATE_CONTAINER_ADJUSTMENT - 1);
@@ -126,7 +126,7 @@ describe('plugins of NRI that are required', () => {
     await gone(one, later);
   });
 
-  it('refuse the container of a pod that demands one, when that does not answer', async () => {
+  it('make the creation fail if one that the pod requires does not answer', async () => {
     const pod = await runPod(stage, 'demands', {
       annotations: { 'required-plugins.noderesource.dev': '[demanded]' },
     });
@@ -139,7 +139,7 @@ describe('plugins of NRI that are required', () => {
     await gone(one, demanded);
   });
 
-  it('do not wait for a plugin that connects during a creation', async () => {
+  it('do not make a creation wait for a plugin that connects during it', async () => {
     const pod = await runPod(stage, 'connects');
     let connecting: Promise<TestPlugin> | undefined;
     const one = await must({
@@ -156,12 +156,12 @@ describe('plugins of NRI that are required', () => {
     const { containers: learned } = (await late?.synchronized) ?? { containers: [] };
     const took = performance.now() - started;
     assert.ok(took < 15_000, `${took} ms`);
-    assert.equal(learned.length, 1, 'the new container is among those that it learns of');
+    assert.equal(learned.length, 1, 'the plugin receives the new container');
     await removePod(stage, pod);
     await gone(one, ...(late === undefined ? [] : [late]));
   });
 
-  it('have refused a pod when the daemon is killed before it can remove it', async () => {
+  it('leave no pod if the daemon is killed before they accept the pod', async () => {
     const asked = Promise.withResolvers<undefined>();
     const one = await plugin({
       name: 'must',

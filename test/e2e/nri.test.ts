@@ -26,7 +26,7 @@ const profile = `---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProf
 const adjusts = 1 << (Event.CREATE_CONTAINER - 1);
 const policy = `${policyOf(rule('high', 'privileged') + rule('low', 'baseline') + rule('small', 'small'))}${profile}`;
 
-describe('plugins of NRI', () => {
+describe('NRI plugins', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-nri-'));
   const socket = join(folder, 'nri.sock');
   const config = join(folder, 'config.yaml');
@@ -90,11 +90,11 @@ describe('plugins of NRI', () => {
     return JSON.parse(entries['info'] ?? '{}') as Record<string, unknown>;
   };
 
-  it('that are pre-installed and do not register cost their timeout at the start', async () => {
+  it('that are pre-installed and do not register delay the start by their timeout', async () => {
     await stage.daemon.logged(/10-silent.*did not register in 3000 ms/);
   });
 
-  it('are configured, and told of the pods and containers that exist', async () => {
+  it('are configured, and receive the existing pods and containers', async () => {
     const id = await runContainer(stage, pod, ask(low));
     const one = await plugin({});
     const { pods, containers } = await one.synchronized;
@@ -110,7 +110,7 @@ describe('plugins of NRI', () => {
     await gone(one);
   });
 
-  it('adjust a container within its ceiling, and its record names them', async () => {
+  it('adjust a container within its ceiling, and the record of the container names them', async () => {
     let seen: CreateContainerRequest | undefined;
     const first = await adjusting(
       {
@@ -156,11 +156,7 @@ describe('plugins of NRI', () => {
       'oom-score-adj',
       'rlimit',
     ]);
-    assert.doesNotMatch(
-      JSON.stringify(adjustments),
-      /by plugin/,
-      'the value of a variable is not part of it',
-    );
+    assert.doesNotMatch(JSON.stringify(adjustments), /by plugin/, 'the value of a variable is not recorded');
     const { info: entries } = await stage.daemon.cri.runtime.containerStatus({
       containerId: id,
       verbose: true,
@@ -236,7 +232,7 @@ describe('plugins of NRI', () => {
     ],
     'a cgroup': [() => high, { linux: { cgroupsPath: '/x' } }, 'NRI_UNSUPPORTED'],
     'a scheduler': [() => high, { linux: { scheduler: { policy: 2, priority: 1 } } }, 'NRI_UNSUPPORTED'],
-    'no numbers of a device': [
+    'a device without numbers': [
       () => high,
       { linux: { devices: [{ path: '/dev/kmsg', type: 'c', major: 0, minor: 0 }] } },
       'NRI_BAD_ADJUSTMENT',
@@ -244,12 +240,12 @@ describe('plugins of NRI', () => {
     'no program': [() => high, { args: [''] }, 'NRI_BAD_ADJUSTMENT'],
   };
   for (const [what, [image, adjust, code]] of Object.entries(beyond))
-    it(`are refused by their name beyond it: ${what}`, async () => {
+    it(`cannot exceed the ceiling, and the error names them: ${what}`, async () => {
       const one = await adjusting(adjust);
       const before = adjustmentRows();
       const failure = await failureOf(createContainer(stage, pod, ask(image())));
       assert.equal(failure.code, code, failure.message);
-      assert.equal(adjustmentRows(), before, 'what was never done is not in the log');
+      assert.equal(adjustmentRows(), before, 'a refused adjustment is not in the log');
       assert.match(failure.message, /10-double/);
       await gone(one);
       await runContainer(stage, pod, ask(image()));
@@ -262,7 +258,7 @@ describe('plugins of NRI', () => {
     await gone(one);
   });
 
-  it('that contradict each other are both named', async () => {
+  it('that contradict each other are both named in the error', async () => {
     const env = [{ key: 'SAME', value: '1' }];
     const [one, other] = [
       await adjusting({ env }, { name: 'a' }),
@@ -274,7 +270,7 @@ describe('plugins of NRI', () => {
     await gone(one, other);
   });
 
-  it('cost their timeout if they do not answer, and no more', async () => {
+  it('that do not answer delay one request by their timeout', async () => {
     let asked = 0;
     const slow = await plugin({
       events: adjusts,
@@ -287,13 +283,13 @@ describe('plugins of NRI', () => {
     await runContainer(stage, pod, ask(low));
     const took = performance.now() - started;
     assert.ok(took > 2990, `${took} ms`);
-    // It is disconnected, and asked no more.
+    // It is disconnected, and gets no further requests.
     await slow.closed;
     await runContainer(stage, pod, ask(low));
     assert.equal(asked, 1);
   });
 
-  it('may die in the middle of an answer', async () => {
+  it('may end in the middle of an answer', async () => {
     const dying: TestPlugin = await plugin({
       events: adjusts,
       create: () => {
@@ -306,7 +302,7 @@ describe('plugins of NRI', () => {
     await dying.closed;
   });
 
-  it('are disconnected for a giant frame, and for bytes that nobody reads', async () => {
+  it('are disconnected after the header of a giant frame, on each logical connection', async () => {
     for (const header of [
       [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff],
       [0, 0, 0, 2, 0x10, 0, 0, 0],
@@ -318,7 +314,7 @@ describe('plugins of NRI', () => {
     await runContainer(stage, pod, ask(low));
   });
 
-  it('cannot update what does not exist, and are recorded for what does', async () => {
+  it('cannot update a container that does not exist, and their other updates are recorded', async () => {
     const other = await runPod(stage, 'nri-other');
     const id = await runContainer(stage, other, { image: low, command: ['sleep', '600'] });
     const one = await plugin({});
@@ -344,7 +340,7 @@ describe('plugins of NRI', () => {
     await removePod(stage, other);
   });
 
-  it('change the update of a container, and see its life', async () => {
+  it('change the update of a container, and receive the events of its life cycle', async () => {
     const calls: string[] = [];
     const one = await plugin({ called: (method) => calls.push(method) });
     const other = await runPod(stage, 'nri-life');
@@ -369,7 +365,7 @@ describe('plugins of NRI', () => {
     await gone(one);
   });
 
-  it('may validate what others adjust', async () => {
+  it('may validate the adjustments of other plugins', async () => {
     const one = await adjusting({ env: [{ key: 'A', value: '1' }] }, { name: 'adjusts' });
     const other = await plugin({
       name: 'validates',
@@ -385,7 +381,7 @@ describe('plugins of NRI', () => {
     await gone(one, other);
   });
 
-  it('that a pod demands must be there', async () => {
+  it('that a pod requires must be connected', async () => {
     const demanding = await runPod(stage, 'nri-demands', {
       annotations: { 'required-plugins.noderesource.dev': '[double]' },
     });
@@ -397,7 +393,7 @@ describe('plugins of NRI', () => {
     await removePod(stage, demanding);
   });
 
-  it('of the same name, or with a bad one, are not accepted', async () => {
+  it('with a name in use or an invalid name are refused', async () => {
     const one = await plugin({});
     await assert.rejects(connectPlugin(socket), /a plugin of this name is connected/);
     await assert.rejects(connectPlugin(socket, { index: '1' }), /two digits/);
@@ -405,7 +401,7 @@ describe('plugins of NRI', () => {
     await gone(one);
   });
 
-  it('connect again after the daemon was killed, and adjustments last', async () => {
+  it('reconnect after the daemon was killed, and their adjustments persist', async () => {
     const one = await adjusting({ env: [{ key: 'LASTS', value: '1' }] });
     const id = await runContainer(stage, pod, ask(low));
     await stage.restart({ kill: true });

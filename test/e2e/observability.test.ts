@@ -67,7 +67,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
     if (holds()) return;
     await pause(50);
   }
-  assert.fail(`not within a minute: ${what}`);
+  assert.fail(`not met within a minute: ${what}`);
 }
 
 describe('metrics, health, logs, audit and traces of the daemon', () => {
@@ -163,7 +163,7 @@ audit: { path: audit/audit.log${more} }
     assert.equal((await samples()).get('portcullis_pods{state="ready"}'), 0);
   });
 
-  it('/healthz asks the database and the Workers; a broken policy does not make the daemon unhealthy', async () => {
+  it('/healthz checks the database and the Workers; a broken policy does not make the daemon unhealthy', async () => {
     const health = async () => {
       const response = await fetch(`http://${address}/healthz`);
       return {
@@ -232,7 +232,7 @@ audit: { path: audit/audit.log${more} }
     }
   });
 
-  it('a pull’s own log line carries the request’s id', async () => {
+  it('the log line of a pull has the id of the request', async () => {
     const { reference } = await stage.publish('app/logged:1');
     await stage.pull(reference);
     await stage.daemon.logged(/app\/logged:1.*image pulled/);
@@ -290,7 +290,7 @@ audit: { path: audit/audit.log${more} }
     await stage.daemon.reload();
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: 'none' });
     await until(
-      'there is a new file',
+      'the new file exists',
       () => readFileSync(auditFile(), { encoding: 'utf8', flag: 'a+' }) !== '',
     );
     assert.equal(audited()[0]?.method, 'StopPodSandbox');

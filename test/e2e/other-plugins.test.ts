@@ -156,7 +156,7 @@ function judge({ programs, version }: Supplier): void {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; its class restricts the link, and teardown removes all', async () => {
+  it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; its class restricts the link, and teardown removes everything', async () => {
     const { status } = await stage.daemon.cri.runtime.status({});
     assert.deepEqual(
       status?.conditions.find(({ type }) => type === 'NetworkReady')?.status,
@@ -218,7 +218,7 @@ function judge({ programs, version }: Supplier): void {
     assert.doesNotMatch(rules(), /18090/u);
   });
 
-  it('get DEL with the configuration that the pod was created with, whatever the folder contains by then', async () => {
+  it('receive DEL with the configuration with which the pod was created, whatever the folder contains by then', async () => {
     const pod = await runPod(stage, 'changed');
     stage.writeConflist(conflist().replace('deb0', 'deb1').replaceAll('212', '213'));
     await removePod(stage, pod);
@@ -291,7 +291,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     stage.writeConflist(conflist());
   });
 
-  it('network.none is enforced on their bridge and on a routed link, and is refused where the link has no end on the host', async () => {
+  it('network.none is enforced on their bridge and on a routed link, and is refused if the link has no end on the host', async () => {
     const closed = await runPod(stage, 'closed', { annotations: { 'portcullis.dev/profile': 'alone' } });
     const narrow = await runPod(stage, 'narrow', { annotations: { 'portcullis.dev/profile': 'narrow' } });
     const open = await runPod(stage, 'open');

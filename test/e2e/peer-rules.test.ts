@@ -48,7 +48,7 @@ describe('peer rules', () => {
     }
   };
 
-  it('apply from the start of the container, survive the daemon, and are joined with those of other containers of the pod', async () => {
+  it('apply from the start of the container, survive a restart of the daemon, and are combined with those of other containers of the pod', async () => {
     const annotations = { 'portcullis.dev/profile.held': 'narrow' };
     const [web, client] = [await runPod(stage, 'web'), await runPod(stage, 'client', { annotations })];
     const command = ['sh', '-c', 'httpd -p 8081 -h /www; httpd -f -p 8080 -h /www'];
@@ -61,7 +61,7 @@ describe('peer rules', () => {
     await stage.restart({ kill: true });
     await reaches(held, there, 8080);
     assert.equal(await fetch(held, there, 8081), false);
-    // The link belongs to the pod: a container without rules lifts them for all containers.
+    // The link belongs to the pod: a container without rules removes the restriction for all containers.
     await runContainer(stage, client, { image, name: 'free', command: ['sleep', '600'] });
     await reaches(held, there, 8081);
     await reaches(server, here, 8080);

@@ -17,7 +17,7 @@ import type { ContainerConfig, PodConfig } from '../fixtures/pod.ts';
 import { conflist, failureOf, openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-describe('requests that cannot be met', () => {
+describe('requests that are refused', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
@@ -36,14 +36,14 @@ describe('requests that cannot be met', () => {
     const failure = await failureOf(run(podConfig(stage, 'handler'), 'kata'));
     assert.equal(failure.code, 'RUNTIME_UNKNOWN_HANDLER');
     assert.match(failure.message, /kata/);
-    assert.match(failure.message, /crun/, 'says which there are');
+    assert.match(failure.message, /crun/, 'the error lists the existing handlers');
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 
   it('a pod whose name is in use', async () => {
     const config = podConfig(stage, 'taken');
     const { podSandboxId } = await run(config);
-    assert.equal((await run(config)).podSandboxId, podSandboxId, 'the same request is the same pod');
+    assert.equal((await run(config)).podSandboxId, podSandboxId, 'the same request returns the same pod');
     const other = await failureOf(run({ ...config, labels: { other: 'yes' } }));
     assert.equal(other.code, 'RUNTIME_SANDBOX_NAME_TAKEN');
     assert.equal(other.kind, 'already-exists');
@@ -52,7 +52,7 @@ describe('requests that cannot be met', () => {
     assert.equal(
       (await failureOf(run(config))).code,
       'RUNTIME_SANDBOX_NAME_TAKEN',
-      'a stopped pod still has its name',
+      'a stopped pod keeps its name',
     );
     await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId });
     const again = await run(config);
@@ -73,7 +73,7 @@ describe('requests that cannot be met', () => {
     assert.equal(
       await createContainer(stage, pod, { image }),
       first,
-      'the same request is the same container',
+      'the same request returns the same container',
     );
     const failure = await failureOf(createContainer(stage, pod, { image, command: ['true'] }));
     assert.equal(failure.code, 'RUNTIME_CONTAINER_NAME_TAKEN');
@@ -111,7 +111,7 @@ describe('requests that cannot be met', () => {
       code: 'RUNTIME_BAD_SYSCTL',
     },
     {
-      what: 'with a second sysctl in the value of a first',
+      what: 'with a second sysctl in the value of the first',
       config: (config) => ({
         ...config,
         linux: { ...config.linux, sysctls: { 'kernel.shm_rmid_forced': '1+kernel.core_pattern=|/bin/sh' } },
@@ -119,7 +119,7 @@ describe('requests that cannot be met', () => {
       code: 'RUNTIME_BAD_SYSCTL',
     },
     {
-      what: 'with a host port that is none',
+      what: 'with an invalid host port',
       config: (config) => ({
         ...config,
         portMappings: [{ protocol: 0, containerPort: 80, hostPort: 70_000, hostIp: '' }],
@@ -127,7 +127,7 @@ describe('requests that cannot be met', () => {
       code: 'RUNTIME_BAD_PORT',
     },
     {
-      what: 'with a cgroup parent that climbs',
+      what: 'with .. in its cgroup parent',
       config: (config) => ({ ...config, linux: { ...config.linux, cgroupParent: '/a/../../b' } }),
       code: 'RUNTIME_BAD_SANDBOX',
     },
@@ -148,13 +148,13 @@ describe('requests that cannot be met', () => {
       code: 'RUNTIME_BAD_CONTAINER',
     },
     {
-      what: 'of an image that is not here',
+      what: 'of an image that was not pulled',
       ask: (config) => ({ ...config, image: { image: 'good.test/none:1' } }),
       code: 'RUNTIME_IMAGE_NOT_FOUND',
     },
-    { what: 'of no image', ask: ({ image: _image, ...rest }) => rest, code: 'RUNTIME_IMAGE_NOT_FOUND' },
+    { what: 'without an image', ask: ({ image: _image, ...rest }) => rest, code: 'RUNTIME_IMAGE_NOT_FOUND' },
     {
-      what: 'with a log path that climbs',
+      what: 'with .. in its log path',
       ask: (config) => ({ ...config, logPath: '../../../etc/x' }),
       code: 'RUNTIME_BAD_LOG_PATH',
     },
@@ -164,17 +164,17 @@ describe('requests that cannot be met', () => {
       code: 'RUNTIME_BAD_LOG_PATH',
     },
     {
-      what: 'with a working folder below /proc',
+      what: 'with a working directory below /proc',
       ask: (config) => ({ ...config, workingDir: '/proc/self/fd/7' }),
       code: 'RUNTIME_BAD_WORKING_DIR',
     },
     {
-      what: 'with a working folder that climbs into /proc',
+      what: 'with a working directory that leads into /proc by ..',
       ask: (config) => ({ ...config, workingDir: '/tmp/../../proc/self/fd/7' }),
       code: 'RUNTIME_BAD_WORKING_DIR',
     },
     {
-      what: 'with a variable that holds another',
+      what: 'with a second variable in the name of the first',
       ask: (config) => ({ ...config, envs: [{ key: 'A=1\nB', value: Buffer.from('x') }] }),
       code: 'RUNTIME_BAD_ENVIRONMENT',
     },
@@ -189,7 +189,7 @@ describe('requests that cannot be met', () => {
       code: 'RUNTIME_BAD_USER',
     },
     {
-      what: 'with a user namespace of no range',
+      what: 'with a user namespace without a range of ids',
       ask: (config) => ({
         ...config,
         linux: { securityContext: { namespaceOptions: { pid: 1, usernsOptions: { mode: 0 } } } },
@@ -224,7 +224,7 @@ describe('requests that cannot be met', () => {
     });
   }
 
-  it('a container without a pod, and in a stopped pod', async () => {
+  it('a container in a pod that does not exist, or that is stopped', async () => {
     assert.equal(
       (await failureOf(create('0'.repeat(64), containerConfig({ image })))).code,
       'RUNTIME_SANDBOX_NOT_FOUND',
@@ -262,7 +262,7 @@ describe('requests that cannot be met', () => {
       assert.deepEqual(
         items.map(({ id }) => id),
         [running.id],
-        'nothing half-made is listed',
+        'no incomplete pod is listed',
       );
       // An existing pod is not affected, and can be removed.
       await runContainer(stage, running, { image });

@@ -79,7 +79,7 @@ describe('policy delivery', () => {
     }
   });
 
-  it('puts a release in force, halts a bad one, and takes an urgent one, which verdicts name', async () => {
+  it('puts a release in force, halts a bad release, and applies an urgent release, which verdicts name', async () => {
     const { reference } = await stage.publish('app/a:1');
     const first = await until(({ subscription }) => subscription?.state === 'current');
     assert.equal(first.subscription?.release?.number, 1);
@@ -112,7 +112,7 @@ describe('policy delivery', () => {
     await stage.daemon.logged(/"release":"stable\/3"/u);
   });
 
-  it('has the release in force after kill -9, without the registry', async () => {
+  it('keeps the release in force after kill -9, without the registry', async () => {
     const before = await status();
     await stage.restart({ kill: true });
     const { revision, subscription } = await status();
@@ -125,7 +125,7 @@ describe('policy delivery', () => {
     assert.ok(readFileSync(join(folder, 'root.json')).length > 0);
   });
 
-  it('withdraws: no node keeps the release', async () => {
+  it('withdraws a release: no node keeps it', async () => {
     await done('policy', 'rollout', 'fleet/policy', '--withdraw', '3');
     const { subscription } = await until(({ subscription: one }) => one?.release?.number === 2);
     assert.notEqual(subscription, undefined);

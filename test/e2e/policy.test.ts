@@ -43,7 +43,7 @@ const broken: { what: string; spoil: (folder: string) => void; message: RegExp }
     message: /policy\.yaml:6:\d+.*k\.pub/,
   },
   {
-    what: 'a key file that holds no key',
+    what: 'a policy whose key file contains no key',
     spoil: (folder) => writeFileSync(join(folder, 'k.pub'), 'no key'),
     message: /policy\.yaml:6:\d+.*k\.pub/,
   },
@@ -75,7 +75,7 @@ describe('a daemon that starts without a valid policy', () => {
   });
   after(() => stage.close());
 
-  it('serves, reports it, and denies all new requests', async () => {
+  it('serves, reports the invalid policy, and denies all new requests', async () => {
     const condition = await policyCondition(stage);
     assert.equal(condition.status, false);
     assert.equal(condition.reason, 'NoValidPolicy');
@@ -89,7 +89,7 @@ describe('a daemon that starts without a valid policy', () => {
     assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
   });
 
-  it('works after the policy is corrected and SIGHUP sent', async () => {
+  it('admits images after the policy is corrected and SIGHUP is sent', async () => {
     stage.writePolicy(plainPolicy);
     await stage.daemon.reload();
     assert.deepEqual(await policyCondition(stage), {
@@ -102,7 +102,7 @@ describe('a daemon that starts without a valid policy', () => {
   });
 
   for (const { what, spoil, message } of broken) {
-    it(`keeps the old revision when it is sent ${what}`, async () => {
+    it(`keeps the old revision when it reloads ${what}`, async () => {
       const { policy } = stage.folders;
       const kept = `${policy}.kept`;
       renameSync(policy, kept);

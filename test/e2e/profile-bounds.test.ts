@@ -32,7 +32,7 @@ const policy = `${policyOf(
 ].join('')}`;
 
 /** Limits that a profile sets through the runtime, as a container sees them. */
-describe('bounds of a profile', () => {
+describe('a profile', () => {
   let stage: Stage;
   let [image, narrow] = ['', ''];
   const folder = mkdtempSync(join(tmpdir(), 'profile-bounds-'));
@@ -77,13 +77,13 @@ describe('bounds of a profile', () => {
         await removePod(stage, pod);
       });
 
-      it('reads parameters that a child sets, and refuses its dropped ioctl', async () => {
+      it('applies parameters that a profile sets for the profile that it extends', async () => {
         const id = await runContainer(stage, await named('child'), { image });
         assert.equal((await execute(stage, id, 'sh', '-c', 'ulimit -n')).stdout, '33\n');
         await removePod(stage, pod);
       });
 
-      it('mounts volumes read-only whatever the pod requests', async () => {
+      it('makes volumes read-only, whatever the pod requests', async () => {
         const mounts = [{ containerPath: '/data', hostPath: folder }];
         const id = await runContainer(stage, await named('view'), { image, more: { mounts } });
         const { exitCode, stderr } = await execute(stage, id, 'sh', '-c', 'echo new > /data/file');
@@ -101,7 +101,7 @@ describe('bounds of a profile', () => {
     code: string,
   ])[] = [
     ['root under the ceiling restricted', undefined, /user 0 of the host/, 'RUNTIME_OUTSIDE_PROFILE'],
-    ['the namespace of users that is the host’s', 'own', /hostUsers: false/, 'RUNTIME_OUTSIDE_PROFILE'],
+    ['the user namespace of the host', 'own', /hostUsers: false/, 'RUNTIME_OUTSIDE_PROFILE'],
   ];
   for (const [what, name, why, code] of refused) {
     it(`refuses ${what}`, async () => {
@@ -119,7 +119,7 @@ describe('bounds of a profile', () => {
     });
   }
 
-  it('starts another user under the ceiling restricted', async () => {
+  it('allows a user other than root under the ceiling restricted', async () => {
     const pod = await runPod(stage, 'nobody');
     const id = await runContainer(stage, pod, { image: narrow, security: { runAsUser: { value: 65534 } } });
     assert.match((await execute(stage, id, 'id', '-u')).stdout, /65534/);

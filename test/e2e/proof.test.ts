@@ -108,7 +108,7 @@ describe('proof', () => {
     });
   });
 
-  it('of a program in a file: equal, looser with a call, or refused with the instruction', async () => {
+  it('of a program in a file: reports that it is equal, or looser with an example, or refuses it with the instruction', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'pc-prove-'));
     try {
       const compiled = await portcullis(['entitlements', 'compile', 'default', '--output', 'json']);

@@ -102,12 +102,12 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     assert.equal(lstatSync(stage.folders.socket).mode & 0o777, 0o600);
   });
 
-  it('passes a verified pull on by digest, and answers by tag', async () => {
+  it('forwards a verified pull by digest, and answers with the tag', async () => {
     const { reference, image } = await stage.publish('team/app:1');
     const { imageRef } = await pull(reference);
     assert.equal(imageRef, image.configDigest);
     const [held] = (await stage.daemon.cri.image.listImages({})).images;
-    assert.deepEqual(held?.repoTags, [], 'the backend was asked for the digest');
+    assert.deepEqual(held?.repoTags, [], 'the backend pulled by digest');
     assert.deepEqual(held.repoDigests, [`${registryName}/team/app@${image.manifestDigest}`]);
     const { image: shown } = await proxy.cri.image.imageStatus({ image: { image: reference } });
     assert.deepEqual(shown?.repoTags, [reference]);
@@ -118,7 +118,7 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     );
   });
 
-  it('counts calls and decisions, and says whether the backend answers', async () => {
+  it('counts calls and decisions, and reports whether the backend answers', async () => {
     const before = await scrape();
     assert.equal(before.get('portcullis_proxy_backend_up'), 1);
     assert.equal(before.get('portcullis_policy_in_force'), 1);
@@ -139,7 +139,7 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     assert.equal((await fetch(`http://${metricsAddress}/healthz`)).status, 200);
   });
 
-  it('ends and serves nothing if the address of its metrics is taken', { timeout: patience }, async () => {
+  it('exits and serves nothing if the address of its metrics is in use', { timeout: patience }, async () => {
     const other = join(stage.folders.folder, 'other');
     mkdirSync(other);
     const { code, output } = await portcullis([
@@ -152,7 +152,7 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     assert.ok(!existsSync(join(other, 'proxy.sock')));
   });
 
-  it('refuses an image without a signature, and the backend is not asked', async () => {
+  it('refuses an image without a signature, and sends no request to the backend', async () => {
     const { reference } = await stage.publish('team/unsigned:1', {}, { sign: false });
     const before = (await stage.daemon.cri.image.listImages({})).images.length;
     const refused = await failureOf(pull(reference));
@@ -162,11 +162,11 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     assert.equal((await proxy.cri.image.imageStatus({ image: { image: reference } })).image, undefined);
   });
 
-  it('runs a container from the verified image, whatever the tag means by then', async () => {
+  it('runs a container from the verified image, even if the tag refers to another image by then', async () => {
     const first = await stage.publish('team/moves:1', { layers: [await uniqueLayer()] });
     await pull(first.reference);
     const second = await stage.publish('team/moves:1', { layers: [await uniqueLayer()] });
-    // As an attacker who is root on the node: the backend's own tag now means the other image.
+    // As an attacker who is root on the node: the backend's own tag now refers to the other image.
     await stage.daemon.cri.image.pullImage({ image: { image: second.reference } });
     const { image: shown } = await proxy.cri.image.imageStatus({ image: { image: first.reference } });
     assert.equal(shown?.id, first.image.configDigest);
@@ -177,11 +177,11 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     const made = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
     assert.equal(made.status?.imageId, first.image.configDigest);
     await proxy.cri.runtime.startContainer({ containerId: id });
-    assert.equal(await status(id, 'Seccomp'), '0', 'the ceiling is privileged, and no filter is asked for');
+    assert.equal(await status(id, 'Seccomp'), '0', 'the ceiling is privileged, and no filter is requested');
     await proxy.cri.runtime.removePodSandbox(pod);
   });
 
-  it('decides about an image that was pulled behind its back', async () => {
+  it('decides about an image that was pulled directly through the backend', async () => {
     const unsigned = await stage.publish('team/behind:1', { layers: [await uniqueLayer()] }, { sign: false });
     const good = await stage.publish('team/good:1', { layers: [await uniqueLayer()] });
     for (const { reference } of [unsigned, good])
@@ -226,7 +226,7 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     await proxy.cri.runtime.removePodSandbox(host);
   });
 
-  it('refuses what it cannot enforce, unless the rule allows the degraded form', async () => {
+  it('refuses a profile that it cannot enforce, unless the rule allows the degraded form', async () => {
     const { reference } = await stage.publish('team/closed:1');
     await pull(reference);
     const profile = `---
@@ -246,7 +246,7 @@ entitlements: [network.none]
     await proxy.cri.runtime.removePodSandbox(pod);
   });
 
-  it('knows after kill -9 what it has answered, and admits nothing under a policy that denies', async () => {
+  it('has the same images after kill -9, and admits nothing under a policy that denies', async () => {
     await inForce(signed());
     const { reference, image } = await stage.publish('team/kept:1');
     await pull(reference);
@@ -270,7 +270,7 @@ entitlements: [network.none]
     assert.equal((await proxy.cri.image.imageStatus({ image: { image: reference } })).image, undefined);
   });
 
-  it('passes events on', async () => {
+  it('forwards events', async () => {
     const first = Promise.withResolvers<string>();
     const watched = await watchContainerEvents(proxy.cri, ({ containerId }) => first.resolve(containerId));
     const pod = await runPod('events');

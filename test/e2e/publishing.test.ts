@@ -69,7 +69,7 @@ rules:
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('says only what works', async () => {
+  it('shows only commands that work', async () => {
     const text = readFileSync(join(root, 'docs/publishing.md'), 'utf8');
     const script = [...text.matchAll(/```sh\n([\s\S]*?)```/gu)]
       .map(([, block = '']) => block)

@@ -96,7 +96,7 @@ describe('the progress of a pull', () => {
     return { code, output };
   }
 
-  it('a terminal shows a bar, which the result replaces', async () => {
+  it('is a bar on a terminal, which the result replaces', async () => {
     const { code, output } = await pull('bar', true, [], (text) => /█ *░.* %/u.test(text));
     assert.equal(code, 0, output);
     const plain = stripVTControlCharacters(output);
@@ -106,13 +106,13 @@ describe('the progress of a pull', () => {
     assert.match(output.slice(output.lastIndexOf('█'), result), /\u001b\[(?:2?K|J|0?J|1?G)/u);
   });
 
-  it('a pipe gets a line a second', async () => {
+  it('is one line per second on a pipe', async () => {
     const { code, output } = await pull('lines', false, [], (text) => text.includes(' of '));
     assert.equal(code, 0, output);
     assert.match(output, /^pulled \d\.\d MB of \d\.\d MB, .*\/s, \d+ s left \(slow\.test\/lines:1\)$/mu);
   });
 
-  it('a program gets a JSON object a second', async () => {
+  it('is one JSON object per second for a program', async () => {
     const { code, output } = await pull('json', false, ['--output', 'json'], (text) =>
       text.includes('"progress"'),
     );

@@ -69,7 +69,7 @@ async function serveNpm(folder: string): Promise<TestServer> {
 
 /**
  * README.md, "Use it", as a user runs it: every command block from top to bottom, in one shell, in which each
- * command must succeed. These things are different from what the text says:
+ * command must succeed. The test differs from the text in these points:
  *
  * - `registry.example.com` is a registry of the test, which has the image `team/web:1`.
  * - `npm run package` packs the same package without its type declarations, in a folder of the test.

@@ -82,7 +82,7 @@ describe('a machine that reboots', () => {
     for (const containerId of [running, waiting]) {
       const { status } = await runtime.containerStatus({ containerId });
       assert.equal(status?.state, ContainerState.CONTAINER_EXITED);
-      assert.equal(status.exitCode, 255, 'nobody knows how it ended');
+      assert.equal(status.exitCode, 255, 'its exit code is unknown');
     }
     const again = await runPod(stage, 'before', { metadata: { ...pod.config.metadata, attempt: 1 } });
     const id = await runContainer(stage, again, { image, command: ['sleep', '600'] });

@@ -51,7 +51,7 @@ async function outOfPolicy(
     if ((reported !== undefined) === wanted)
       return reported === undefined ? undefined : (JSON.parse(reported) as OutOfPolicy);
   }
-  return assert.fail(`the container is ${wanted ? 'never out of' : 'never again in'} policy`);
+  return assert.fail(`the container did not become ${wanted ? 'out of policy' : 'in policy again'}`);
 }
 
 async function metric(name: string): Promise<string> {
@@ -215,7 +215,7 @@ describe('names and namespaces', () => {
   const inNamespace = (name: string, namespace: string) =>
     runPod(stage, name, { metadata: { name, uid: `${name}-uid`, namespace, attempt: 0 } });
 
-  it("namespace B never inherits namespace A's admit, whatever name it gives", async () => {
+  it('an admission for namespace A does not count for namespace B, whatever name the image is requested by', async () => {
     const { reference, image: pushed } = await stage.publish('app/shared:1');
     const image = await stage.pull(reference, 'team-a');
     const [a, b] = [await inNamespace('a', 'team-a'), await inNamespace('b', 'team-b')];
@@ -236,7 +236,7 @@ describe('names and namespaces', () => {
     await Promise.all([removePod(stage, a), removePod(stage, b)]);
   });
 
-  it('a moved tag never changes what runs', async () => {
+  it('a moved tag does not change which image runs', async () => {
     const { reference, image: first } = await stage.publish('app/moved:1', {});
     const image = await stage.pull(reference, 'team-a');
     const pod = await inNamespace('moved', 'team-a');

@@ -83,9 +83,9 @@ describe('revocation lists that expire while an image is present', () => {
     return reference;
   };
   /**
-   * Acts while the list of an image holds, which is soon over. On a busy machine the act can take longer, and
-   * is repeated with a list that holds longer.
-   * @returns a time in ms at which the list has ended
+   * Acts while the list of an image is valid, which is a short time. If the act takes longer on a busy
+   * machine, it is repeated with a list that is valid longer.
+   * @returns the time in ms at which the list expires
    */
   const whileListed = async (name: string, act: () => Promise<void>): Promise<number> => {
     for (let seconds = 5; ; seconds *= 2) {
@@ -132,7 +132,7 @@ describe('revocation lists that expire while an image is present', () => {
     await removePod(stage, pod);
   });
 
-  it('leave a container undecided and reported once they have expired, until they are available: then they are fetched at once', async () => {
+  it('leave a container undecided and reported after they expired, and are fetched as soon as they are available', async () => {
     const reference = await publish('b');
     let image = '';
     const ends = await whileListed('b', async () => {
@@ -198,7 +198,7 @@ describe('revocation lists that expire while an image is present', () => {
     authority.revoke(root, leafOf('d'));
     list('d', 3600);
     await until(
-      'the revocation is never felt',
+      'the revocation never takes effect',
       async () => (await metric('portcullis_containers_out_of_policy')) === 1,
     );
     const failure = await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }));
@@ -228,7 +228,7 @@ describe('sigstore roots of a TUF repository', () => {
       await stage.daemon.logged(/a sigstore root was updated/);
       await stage.daemon.logged(/"cause":"change","msg":"policy in force"/);
       assert.notEqual(revisions(stage).at(-1), first);
-      // From here on its metadata do not change, and expire.
+      // From here on, its metadata does not change, and expires.
       await stage.daemon.logged(/a sigstore root could not be updated/);
     } finally {
       await stage.close();

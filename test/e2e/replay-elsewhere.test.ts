@@ -208,7 +208,7 @@ describe('verdicts of every type of signature, replayed without a network', () =
     });
   }
 
-  it('and the complete log is verified and replayed there from a file', async () => {
+  it('the complete log is verified and replayed there from a file', async () => {
     const log = join(stage.folders.folder, 'log.jsonl');
     assert.equal((await verdicts(stage, ['export', '--out', log], false)).code, 0);
     const verified = await verdicts(stage, ['verify', '--file', log], true);

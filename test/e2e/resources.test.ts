@@ -59,7 +59,7 @@ describe('resources', () => {
       assert.equal(
         cgroupFile(at(id), 'memory.memsw.limit_in_bytes', 'memory.swap.max'),
         v2 ? '0' : String(64 * Mi),
-        'no swap unless asked',
+        'no swap unless requested',
       );
       for (const limit of [256, 32, 512]) {
         await update(id, { memoryLimitInBytes: limit * Mi });
@@ -83,7 +83,7 @@ describe('resources', () => {
     });
   }
 
-  it('survive the daemon', async () => {
+  it('survive a restart of the daemon', async () => {
     const id = await start('lasting', { memoryLimitInBytes: 64 * Mi });
     await update(id, { memoryLimitInBytes: 96 * Mi });
     await stage.restart({ kill: true });
@@ -113,7 +113,7 @@ describe('resources', () => {
     assert.equal(status?.resources?.linux?.memoryLimitInBytes, 64 * Mi);
   });
 
-  it('of a pod are stored, and set if the cgroup is ours', async () => {
+  it('of a pod are stored, and are set if the daemon created the cgroup', async () => {
     const resources = { memoryLimitInBytes: 256 * Mi, cpuQuota: 40_000, cpuPeriod: 100_000, cpuShares: 100 };
     const { runtime } = stage.daemon.cri;
     await runtime.updatePodSandboxResources({
@@ -124,7 +124,7 @@ describe('resources', () => {
     assert.notEqual(
       cgroupFile(stage.cgroupParent, 'memory.limit_in_bytes', 'memory.max'),
       String(272 * Mi),
-      "the caller's own cgroup is the caller's",
+      'a cgroup of the caller is not changed',
     );
     await stage.restart();
     const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });

@@ -20,7 +20,7 @@ import type { Stage } from '../fixtures/stage.ts';
 /**
  * The daemon restarts without effect on pods. test/chaos covers random moments and kill -9 during requests.
  */
-describe('a daemon that starts again', () => {
+describe('a restarted daemon', () => {
   let stage: Stage;
   let reference = '';
   let image = '';
@@ -51,7 +51,7 @@ describe('a daemon that starts again', () => {
       await stage.restart({ kill, meanwhile: () => pause(1300) });
       const { status } = await runtime().podSandboxStatus({ podSandboxId: pod.id });
       assert.deepEqual(status, before);
-      assert.equal((await exitOf(stage, ends)).exitCode, 42, 'the exit that happened meanwhile');
+      assert.equal((await exitOf(stage, ends)).exitCode, 42, 'the exit while no daemon ran');
       assert.equal(
         (await runtime().containerStatus({ containerId: lives })).status?.state,
         ContainerState.CONTAINER_RUNNING,
@@ -62,7 +62,7 @@ describe('a daemon that starts again', () => {
       const log = join(stage.logs, `lasting-${kill}/lives/0.log`);
       const size = readFileSync(log).length;
       for (let waited = 0; readFileSync(log).length <= size; waited += 50) {
-        assert.ok(waited < 60_000, 'its log goes on');
+        assert.ok(waited < 60_000, 'its log continues');
         await pause(50);
       }
       assert.equal(
@@ -70,7 +70,7 @@ describe('a daemon that starts again', () => {
         image,
       );
       const again = await runtime().runPodSandbox({ config: pod.config });
-      assert.equal(again.podSandboxId, pod.id, 'the same request is still the same pod');
+      assert.equal(again.podSandboxId, pod.id, 'the same request still returns the same pod');
       await runtime().stopContainer({ containerId: lives, timeout: 0 });
       assert.equal((await exitOf(stage, lives)).exitCode, 137);
       await removePod(stage, pod);

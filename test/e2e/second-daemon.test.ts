@@ -70,7 +70,7 @@ describe('a second daemon in the network namespace of the first', () => {
       .replaceAll(/packets \d+ bytes \d+| tentative/gu, '');
   const answers = (): boolean => spawnSync('busybox', ['ping', '-c1', '-W2', address]).status === 0;
 
-  it('exits with 4, names the first daemon and what to do, and changes nothing', () => {
+  it('exits with 4, names the first daemon and how to avoid the conflict, and changes nothing', () => {
     assert.ok(answers());
     const existing = kernel();
     const { status, said } = start(other);
@@ -83,7 +83,7 @@ describe('a second daemon in the network namespace of the first', () => {
     assert.ok(!existsSync(join(other.root, 'network.db')));
   });
 
-  it('holds the namespace without a rule or a table that other tools would see', () => {
+  it('claims the namespace without a rule or a table that other tools would see', () => {
     assert.doesNotThrow(
       () => void JSON.parse(execFileSync('nft', ['-j', 'list', 'ruleset'], { encoding: 'utf8' })),
     );

@@ -77,7 +77,7 @@ describe('a security context', () => {
       return stage.pull(published.reference);
     };
 
-    it('run-as name and id, with the groups of the image merged in or left out', async () => {
+    it('a container runs as a user by name or id, with the groups of the image merged or left out', async () => {
       const users = await withUsers('users', {
         passwd: 'root:x:0:0::/root:/bin/sh\nweb:x:101:102::/home/web:/bin/sh\n',
         group: 'root:x:0:\nweb:x:102:\nextra:x:103:web\n',
@@ -98,19 +98,19 @@ describe('a security context', () => {
         ],
       ] as const) {
         const id = await run(security, { image: users });
-        assert.equal(await out(id, 'id'), ids, 'what is executed has them');
+        assert.equal(await out(id, 'id'), ids, 'an executed command has them');
         const groups = (await out(id, 'sed', '-n', 's/^Groups:\\s*//p', '/proc/1/status'))
           .split(/\s+/)
           .map(Number);
         assert.deepEqual(
           groups,
           [...ids.matchAll(/(?:groups=|,)(\d+)/g)].map(([, group]) => Number(group)),
-          'and so has the first process',
+          'the first process has them',
         );
       }
     });
 
-    it('a user whose name is a number is not that number’s user', async () => {
+    it('a user whose name is a number is not the user with that id', async () => {
       const liar = await withUsers('liar', { passwd: '1000:x:0:0::/root:/bin/sh\n', group: '' }, '1000');
       for (const security of [{}, { runAsUser: { value: 1000 } }])
         assert.equal(await out(await run(security, { image: liar }), 'id', '-u'), '1000');
@@ -122,7 +122,7 @@ describe('a security context', () => {
   });
 
   describe('capabilities', () => {
-    it('ambient ones reach a program that is not root’s', async () => {
+    it('a program that does not run as root gets ambient capabilities', async () => {
       const id = await run({
         runAsUser: { value: 1000 },
         capabilities: { addAmbientCapabilities: ['NET_BIND_SERVICE'] },
@@ -167,10 +167,10 @@ describe('a security context', () => {
       writeFileSync(secret, 'root:$6$secret');
       chmodSync(secret, 0o600);
       const { message } = await refusal({ seccomp: { profileType: Localhost, localhostRef: secret } });
-      assert.doesNotMatch(message, /\$6/, 'and its content not told');
+      assert.doesNotMatch(message, /\$6/, 'the error does not contain the content');
     });
 
-    it('the deprecated forms mean what they say', async () => {
+    it('the deprecated forms have their documented meaning', async () => {
       assert.equal(
         await statusField(stage, await run({ seccompProfilePath: 'runtime/default' }), 'Seccomp'),
         '2',
@@ -206,7 +206,7 @@ describe('a security context', () => {
   });
 
   describe('privileged', () => {
-    it('has all permissions of the daemon, without filter and masks, with the node’s devices, writable /sys and cgroups; so have executed commands', async () => {
+    it('has all permissions of the daemon, without filter and masks, with the node’s devices, writable /sys and cgroups; executed commands have the same', async () => {
       const free = await runPod(stage, 'free', { linux: { securityContext: { privileged: true } } });
       const id = await run({ privileged: true }, {}, free);
       const held = Number(
@@ -219,7 +219,7 @@ describe('a security context', () => {
       assert.equal(await statusField(stage, id, 'NoNewPrivs'), '0');
       const mounts = await out(id, 'cat', '/proc/mounts');
       assert.match(mounts, /^sysfs \/sys sysfs rw/m);
-      assert.doesNotMatch(mounts, /\/proc\/(kcore|sys|timer_list)/, 'nothing lies over /proc');
+      assert.doesNotMatch(mounts, /\/proc\/(kcore|sys|timer_list)/, 'nothing is mounted over /proc');
       assert.doesNotMatch(mounts, /\/sys\/fs\/cgroup\S* \S+ ro/, 'cgroups are writable');
       const nodes = (await out(id, 'ls', '/dev')).split('\n');
       for (const name of readdirSync('/dev').filter((entry) => /^(kmsg|vda|sda|loop-control)$/.test(entry)))
@@ -237,7 +237,7 @@ describe('a security context', () => {
     });
   });
 
-  it('oom_score_adj is as requested, where the daemon may set it', async () => {
+  it('oom_score_adj is as requested, if the daemon may set it', async () => {
     const id = await run({}, { resources: { oomScoreAdj: 500 } });
     assert.equal(await out(id, 'cat', '/proc/1/oom_score_adj'), '500');
   });
@@ -258,7 +258,7 @@ describe('a security context', () => {
       return (await exitOf(stage, id)).exitCode;
     };
 
-    it('are the container’s, else the image’s, else SIGTERM', async () => {
+    it('come from the container, otherwise from the image, and are SIGTERM by default', async () => {
       const quitting = await stage.pull(
         (await stage.publish('privileged/quit:1', { config: { StopSignal: 'SIGQUIT' } })).reference,
       );
@@ -267,7 +267,7 @@ describe('a security context', () => {
       assert.equal(await stop(undefined), 5);
     });
 
-    it('an unknown one is refused', async () => {
+    it('are refused if they are unknown', async () => {
       assert.equal((await refusal({}, { more: { stopSignal: 99 as Signal } })).code, 'RUNTIME_BAD_SIGNAL');
     });
   });
@@ -321,10 +321,10 @@ describe('a security context', () => {
 
     for (const [what, sysctls, options] of [
       ['of the host', { 'kernel.core_pattern': '|/x' }, {}],
-      ['with a second one in its value', { 'kernel.shm_rmid_forced': '1+kernel.core_pattern=|/x' }, {}],
+      ['with a second sysctl in its value', { 'kernel.shm_rmid_forced': '1+kernel.core_pattern=|/x' }, {}],
       ['of a namespace that it shares with the host', { 'net.core.somaxconn': '1' }, { network: 2 }],
-      ['that this kernel has not', { 'net.ipv4.no_such': '1' }, {}],
-      ['with a value that the kernel does not take', { 'net.ipv4.ip_unprivileged_port_start': 'many' }, {}],
+      ['that this kernel does not have', { 'net.ipv4.no_such': '1' }, {}],
+      ['with a value that the kernel does not accept', { 'net.ipv4.ip_unprivileged_port_start': 'many' }, {}],
     ] as const) {
       it(`is refused a sysctl ${what}, and leaves nothing`, async () => {
         const linux = { sysctls, securityContext: { namespaceOptions: { ...namespaceOptions, ...options } } };

@@ -69,7 +69,11 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
     const [first, second] = await labels(await run('baseline'));
     assert.match(first ?? '', /^system_u:system_r:container_t:s0:c\d+,c\d+$/);
     assert.equal(second, first);
-    assert.equal((await labels(await run('baseline')))[0], first, 'containers of one pod share theirs');
+    assert.equal(
+      (await labels(await run('baseline')))[0],
+      first,
+      'containers of one pod share their categories',
+    );
   });
 
   it('the label has the requested options, and options beyond the ceiling are refused', async () => {
@@ -126,7 +130,7 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
     const other = await run('privileged', options({ level: 's0:c3,c4' }), { mounts: [volume] });
     const { stdout, stderr } = await execute(stage, other, 'cat', '/data/file');
     if (readFileSync('/sys/fs/selinux/enforce', 'utf8') === '1') assert.match(stderr, /denied/);
-    else assert.equal(stdout, 'mine\n', 'a permissive kernel only tells');
+    else assert.equal(stdout, 'mine\n', 'a permissive kernel only reports');
   });
 
   it('a folder of the node is not relabelled', async () => {
@@ -141,7 +145,7 @@ describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () =>
   });
 });
 
-describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => {
+describe('without SELinux', { skip: hasSeLinux && 'this kernel has SELinux' }, () => {
   let stage: Stage;
   const image: Record<string, string> = {};
   before(async () => {

@@ -58,7 +58,7 @@ describe('the services command', () => {
   };
   const comesAbout = async (holds: () => Promise<boolean>): Promise<void> => {
     for (const deadline = Date.now() + 60_000; !(await holds()); await pause(100))
-      if (Date.now() > deadline) assert.fail(`it did not come to pass: ${holds.toString()}`);
+      if (Date.now() > deadline) assert.fail(`the condition was not met: ${holds.toString()}`);
   };
 
   before(async () => {
@@ -92,7 +92,7 @@ describe('the services command', () => {
     }
   });
 
-  it('applies valid services, refuses the others with their place, and lists the result', async () => {
+  it('applies valid services, refuses invalid services with their file and line, and lists the result', async () => {
     writeFileSync(
       file,
       [
@@ -136,14 +136,14 @@ describe('the services command', () => {
     assert.deepEqual([missing.code, missing.stderr], [1, 'nothing: there is no service of that name\n']);
   });
 
-  it('drains a backend and restores it; kill -9 loses neither', async () => {
+  it('drains a backend and restores it; both survive kill -9', async () => {
     assert.match(
       (await service('drain', 'shop/web', '10.250.0.2')).stdout,
       /^10\.250\.0\.2 is draining; existing connections end within 1 s\n$/u,
     );
     assert.equal(await answering('http://10.96.0.1/'), 'two');
     await daemon?.kill();
-    assert.equal(await answering('http://10.96.0.1/'), 'two', 'the kernel goes on without a daemon');
+    assert.equal(await answering('http://10.96.0.1/'), 'two', 'the kernel continues without a daemon');
     daemon = await startDaemon(folders, flags);
     await comesAbout(
       async () => (await listed()).services[0]?.backends.some(({ weight }) => weight === 0) === true,
@@ -197,7 +197,7 @@ describe('the services command', () => {
     );
   });
 
-  it('says what to do if no daemon runs', async () => {
+  it('reports how to proceed if no daemon runs', async () => {
     const { code, stderr } = await portcullis([
       'service',
       'ls',

@@ -36,7 +36,7 @@ const pid = (mode: 0 | 1 | 2 | 3, targetId = '') => ({
 const sharing = { linux: { securityContext: pid(POD) } };
 const command = ['sleep', '600'];
 
-/** One PID namespace for several containers, held by a process with no other purpose. */
+/** One PID namespace for several containers. A process with no other purpose holds it. */
 describe('a shared PID namespace', () => {
   let stage: Stage;
   let image = '';
@@ -67,7 +67,7 @@ describe('a shared PID namespace', () => {
     const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
     const reported = (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
     const identity = processIdentity(reported);
-    assert.ok(identity, `there is a process ${reported}`);
+    assert.ok(identity, `process ${reported} exists`);
     return identity;
   };
   const stateOf = async (pod: Pod): Promise<PodSandboxState | undefined> =>
@@ -91,7 +91,7 @@ describe('a shared PID namespace', () => {
       });
       after(() => removePod(stage, pod));
 
-      it('its containers see each other, and neither is process 1', async () => {
+      it('the containers see each other, and no container is process 1', async () => {
         const seen = await processesSeenBy(first);
         assert.match(seen, /sleep 611/);
         assert.match(seen, /sleep 622/);
@@ -115,14 +115,14 @@ describe('a shared PID namespace', () => {
             '-c',
             `ls ${inside} && cat ${inside}`,
           );
-          assert.notEqual(exitCode, 0, `not even root of the pod looks into ${inside}`);
+          assert.notEqual(exitCode, 0, `not even root of the pod can read ${inside}`);
           assert.match(stderr, /denied/, inside);
         }
         for (const type of ['net', 'ipc', 'uts', 'pid'])
           assert.equal(
             readlinkSync(`/proc/${host}/ns/${type}`),
             (await out(first, 'readlink', `/proc/self/ns/${type}`)).trim(),
-            `it lives in the pod's ${type} namespace`,
+            `it is in the pod's ${type} namespace`,
           );
       });
 
@@ -161,7 +161,7 @@ describe('a shared PID namespace', () => {
         assert.match(seen, /sleep 622/);
       });
 
-      it('a process without a handler for the stop signal is ended by it, because it is not process 1 of its namespace', async () => {
+      it('the stop signal ends a process without a handler for it, because the process is not process 1 of its namespace', async () => {
         const id = await run(pod, 'deaf');
         const begin = performance.now();
         await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 30 });
@@ -169,18 +169,18 @@ describe('a shared PID namespace', () => {
         assert.equal((await exitOf(stage, id)).exitCode, 143);
       });
 
-      it('a container of the same pod may have its own', async () => {
+      it('a container of the same pod may have its own PID namespace', async () => {
         const id = await run(pod, 'alone', CONTAINER);
         assert.equal(await out(id, 'cat', '/proc/1/cmdline'), ['sleep', '600', ''].join('\0'));
       });
 
-      it('an ephemeral container joins the one it targets', async () => {
+      it('an ephemeral container joins the PID namespace of its target', async () => {
         const target = await run(pod, 'target', CONTAINER, { command: ['sleep', '644'] });
         const debug = await run(pod, 'debug', TARGET, { security: pid(TARGET, target) });
         assert.match(await processesSeenBy(debug), /sleep 644.*sleep 600/s);
         assert.doesNotMatch(await processesSeenBy(debug), /sleep 611/);
         await stage.daemon.cri.runtime.stopContainer({ containerId: target, timeout: 0 });
-        assert.equal((await exitOf(stage, debug)).exitCode, 137, 'and ends with it');
+        assert.equal((await exitOf(stage, debug)).exitCode, 137, 'it ends with its target');
       });
     });
   }
@@ -198,7 +198,7 @@ describe('a shared PID namespace', () => {
     assert.ok(!sameProcess(infra));
   });
 
-  it('in a pod with a user namespace it belongs to that user namespace', async (context) => {
+  it('in a pod with a user namespace, the PID namespace belongs to that user namespace', async (context) => {
     const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
     if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
       return context.skip('the default runtime handler has no user namespaces here');
@@ -220,7 +220,7 @@ describe('a shared PID namespace', () => {
     await removePod(stage, pod);
   });
 
-  it('a daemon that was killed finds it again, and continues to watch it', async () => {
+  it('a daemon that was killed finds process 1 again, and continues to watch it', async () => {
     const pod = await runPod(stage, 'survivor', sharing);
     const id = await run(pod, 'main');
     const infra = await infraOf(pod);
@@ -234,7 +234,7 @@ describe('a shared PID namespace', () => {
     await removePod(stage, pod);
   });
 
-  it('when it dies its containers die with it, and the pod is not ready', async () => {
+  it('when process 1 ends, the containers end, and the pod is not ready', async () => {
     const pod = await runPod(stage, 'orphaned', sharing);
     const [first, second] = [await run(pod, 'first'), await run(pod, 'second')];
     process.kill((await infraOf(pod)).pid, 'SIGKILL');
@@ -248,7 +248,7 @@ describe('a shared PID namespace', () => {
     await removePod(stage, pod);
   });
 
-  it('when it died while no daemon ran, the pod is not ready at the next start', async () => {
+  it('when process 1 ended while no daemon ran, the pod is not ready at the next start', async () => {
     const pod = await runPod(stage, 'lost', sharing);
     const id = await run(pod, 'main');
     const infra = await infraOf(pod);

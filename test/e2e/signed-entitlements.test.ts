@@ -65,7 +65,7 @@ describe('signed entitlements', () => {
       now: new Date(),
     });
 
-  it('a rule that requires them admits no image without them, and permissions that they lack are refused by name', async () => {
+  it('a rule that requires them admits no image without them, and missing permissions are refused with their names', async () => {
     const { reference, image } = await stage.publish('must/a:1');
     const refused = await failureOf(stage.pull(reference));
     assert.equal(refused.code, 'IMAGES_DENIED');
@@ -82,7 +82,7 @@ describe('signed entitlements', () => {
     assert.equal(
       (await failureOf(stage.pull(reference))).code,
       'IMAGES_DENIED',
-      "somebody else's say nothing",
+      'entitlements signed by an unknown key do not count',
     );
 
     const target = `${stage.registry.host}/must/a@${image.manifestDigest}`;
@@ -119,11 +119,15 @@ describe('signed entitlements', () => {
     assert.match(failure.message, /the publisher's signed statement lacks the capability CHOWN/);
     const container = await runContainer(stage, pod, { image: id, reference, command: ['sleep', '600'] });
     const status = await execute(stage, container, 'grep', 'CapBnd', '/proc/self/status');
-    assert.match(status.stdout, /CapBnd:\s+0{16}/, 'what it does not ask by name falls away');
+    assert.match(
+      status.stdout,
+      /CapBnd:\s+0{16}/,
+      'permissions that it does not request by name are removed',
+    );
     await removePod(stage, pod);
   });
 
-  it('a rule that does not require them applies all of them together; a container within all of them starts', async () => {
+  it('a rule that does not require them applies all of them together; a container that exceeds none of them starts', async () => {
     const { reference, image } = await stage.publish('may/a:1');
     const unbounded = await stage.pull(reference);
     const pod = await runPod(stage, 'may');

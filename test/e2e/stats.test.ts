@@ -36,7 +36,7 @@ describe('resource usage of pods and containers', () => {
     return stats ?? assert.fail('there are stats');
   };
   /**
-   * Returns its writable layer once that is measured. A request waits at most a second for the first figure.
+   * Returns its writable layer once it is measured. A request waits at most a second for the first value.
    */
   const layerOf = async (containerId: string) => {
     for (let attempt = 0; attempt < 60; attempt += 1) {
@@ -62,7 +62,7 @@ describe('resource usage of pods and containers', () => {
     return microseconds === undefined ? Number(text) : Number(microseconds) * 1000;
   };
 
-  describe('a container that is busy', () => {
+  describe('a busy container', () => {
     let pod: Pod;
     let id = '';
     before(async () => {
@@ -78,7 +78,7 @@ describe('resource usage of pods and containers', () => {
     });
     after(() => removePod(stage, pod));
 
-    it('has figures at once, and a rate as soon as there are two', async () => {
+    it('has statistics at once, and a rate as soon as there are two samples', async () => {
       const first = await statsOf(id);
       assert.deepEqual(first.attributes, {
         id,
@@ -111,7 +111,7 @@ describe('resource usage of pods and containers', () => {
       }
     });
 
-    it('has the figures of its cgroup', async () => {
+    it('has the values of its cgroup', async () => {
       const before = cpuTime(id);
       const { cpu, memory } = await statsOf(id);
       const afterwards = cpuTime(id);
@@ -134,14 +134,14 @@ describe('resource usage of pods and containers', () => {
       );
     });
 
-    it('has the pressure of its cgroup, where the kernel keeps it', async (t) => {
+    it('has the pressure of its cgroup, if the kernel measures it', async (t) => {
       const total = (text: string | undefined): number =>
         Number(/^some .*total=(\d+)$/m.exec(text ?? '')?.[1]) * 1000;
       const before = total(cgroupFile(id, '', '', 'cpu.pressure'));
       const { cpu, memory, io } = await statsOf(id);
       if (Number.isNaN(before)) {
         assert.deepEqual([cpu?.psi, memory?.psi, io], [undefined, undefined, undefined]);
-        return t.diagnostic('this kernel keeps no pressure by cgroup');
+        return t.diagnostic('this kernel does not measure the pressure of cgroups');
       }
       const reported = cpu?.psi?.Some?.Total ?? 0;
       assert.ok(
@@ -154,7 +154,7 @@ describe('resource usage of pods and containers', () => {
       assert.equal(descriptors.filter(({ name }) => name.startsWith('container_pressure_')).length, 6);
     });
 
-    it('shows in the metrics, each with the labels that its descriptor names', async () => {
+    it('appears in the metrics, each with the labels that its descriptor names', async () => {
       const { descriptors } = await runtime().listMetricDescriptors({});
       const keys = new Map(descriptors.map(({ name, labelKeys }) => [name, labelKeys]));
       const { podMetrics } = await runtime().listPodSandboxMetrics({});
@@ -275,7 +275,7 @@ describe('resource usage of pods and containers', () => {
         .exitCode,
       0,
     );
-    // Measured again when the figure is ten seconds old.
+    // Measured again when the value is ten seconds old.
     let grown = await used();
     for (let attempt = 0; attempt < 300 && (grown.usedBytes?.value ?? 0) < 5 * mebibyte; attempt += 1) {
       await pause(200);
@@ -304,7 +304,7 @@ describe('resource usage of pods and containers', () => {
     await removePod(stage, pod);
   });
 
-  it('the network of a pod is counted, with and without a container; a pod on the host has none of its own', async () => {
+  it('network statistics of a pod exist with and without a container; a pod in the host network namespace has none', async () => {
     const pod = await runPod(stage, 'network');
     const network = async (podSandboxId: string) =>
       (await runtime().podSandboxStats({ podSandboxId })).stats?.linux?.network;
@@ -338,7 +338,7 @@ describe('resource usage of pods and containers', () => {
     for (const one of [host, pod]) await removePod(stage, one);
   });
 
-  it('a stopped pod is not in lists, and a request for it alone says why', async () => {
+  it('a stopped pod is not in lists, and a request for only this pod is refused with the reason', async () => {
     const pod = await runPod(stage, 'stopped');
     await runContainer(stage, pod, { image, command: busy, resources: tenth });
     await runtime().stopPodSandbox({ podSandboxId: pod.id });
@@ -365,7 +365,7 @@ describe('resource usage of pods and containers', () => {
     assert.deepEqual(containerFilesystems, []);
   });
 
-  it('figures continue after the daemon was killed', async () => {
+  it('statistics continue after the daemon was killed', async () => {
     const pod = await runPod(stage, 'again');
     const id = await runContainer(stage, pod, { image, command: busy, resources: tenth });
     const before = await statsOf(id);

@@ -21,7 +21,7 @@ async function until(what: () => boolean | Promise<boolean>, why: string): Promi
     if (await what()) return;
     await pause(20);
   }
-  assert.fail(`not within a minute: ${why}`);
+  assert.fail(`not met within a minute: ${why}`);
 }
 
 // The start and the end of a command depend on the runtime. The transport does not.
@@ -54,7 +54,7 @@ for (const runtimeHandler of ['crun', 'runc'])
 
     describe('exec', () => {
       for (const protocol of ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io'])
-        it(`both outputs, and the exit code in the status: ${protocol}`, async () => {
+        it(`returns both outputs, and the exit code in the status: ${protocol}`, async () => {
           const client = await exec(['sh', '-c', 'echo out; echo err >&2; exit 7'], plain, protocol);
           const status = await client.status;
           assert.deepEqual([client.stdout(), client.stderr()], ['out\n', 'err\n']);
@@ -65,10 +65,10 @@ for (const runtimeHandler of ['crun', 'runc'])
       it('success is reported, and nothing is left', async () => {
         const client = await exec(['true']);
         assert.equal((await client.status).status, 'Success');
-        await until(() => leftFiles().length === 0, 'files of the session go');
+        await until(() => leftFiles().length === 0, 'files of the session are removed');
       });
 
-      it('a program that does not exist is a distinct error', async () => {
+      it('a program that does not exist is reported as a distinct error', async () => {
         for (const streams of [plain, interactive]) {
           const client = await exec(['/no/such'], streams);
           const status = await client.status;
@@ -78,7 +78,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         }
       });
 
-      it('input reaches the command, and its end too', async () => {
+      it('input and its end reach the command', async () => {
         const client = await exec(['sh', '-c', 'cat; echo over'], { stdin: true });
         client.send('one\n');
         await until(() => client.stdout() === 'one\n', 'the echo');
@@ -173,7 +173,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           client.drop();
           await until(async () => (await sleeping()).length === 1, 'it is gone');
         }
-        await until(() => leftFiles().length === 0, 'files of the session go');
+        await until(() => leftFiles().length === 0, 'files of the session are removed');
       });
 
       it('is noticed although the command does not read its input', async () => {
@@ -194,7 +194,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         ]);
         await until(async () => (await sleeping()).length === 5, 'the command runs');
         client.drop();
-        await until(async () => (await sleeping()).length === 3, 'the rest is gone');
+        await until(async () => (await sleeping()).length === 3, 'the other processes are gone');
         assert.deepEqual((await sleeping()).sort(), ['sleep 321', 'sleep 322', 'sleep 600']);
         await execute(
           stage,
@@ -239,7 +239,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.equal(client.bytes() - JSON.stringify(await client.status).length, 200_000_000);
       });
 
-      it('many sessions at once, each with its own output', async () => {
+      it('many sessions at once each receive their own output', async () => {
         const texts = await Promise.all(
           Array.from({ length: 30 }, async (_, index) => {
             const client = await exec(['sh', '-c', `cat; echo ${index}`], { stdin: true });
@@ -259,7 +259,7 @@ for (const runtimeHandler of ['crun', 'runc'])
         const attach = async (id: string, streams: object): Promise<string> =>
           (await runtime().attach({ containerId: id, ...plain, ...streams })).url;
 
-        it('carries input and both outputs; the container’s end is a success', async () => {
+        it('transfers input and both outputs; the end of the container is reported as success', async () => {
           const id = await runContainer(stage, pod, {
             image,
             name: 'cat',
@@ -405,7 +405,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           six.drop();
         });
 
-        it('several connections of one client, each half-closed separately', async () => {
+        it('several connections of one client are half-closed separately', async () => {
           const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
           const pairs = [1, 2, 3].map((number) => pair(client, 82, String(number)));
           for (const [index, { data }] of pairs.entries())
@@ -435,7 +435,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           client.drop();
         });
 
-        it('over WebSocket channels, named in the request', async () => {
+        it('ports that the request names are reached over WebSocket channels', async () => {
           const { WebSocket } = await import('ws');
           const socket = new WebSocket((await forwardUrl([80, 83])).replace('http', 'ws'), [
             'v4.channel.k8s.io',
@@ -455,7 +455,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.match(Buffer.concat(refused.slice(1)).toString(), /connection refused/);
         });
 
-        it('a pod with the host network namespace is reached there', async () => {
+        it('a pod with the host network namespace is reached in that namespace', async () => {
           const host = await runPod(
             stage,
             'host',
@@ -488,7 +488,7 @@ for (const runtimeHandler of ['crun', 'runc'])
           };
           assert.equal(new URL(url).hostname, '127.0.0.1');
           assert.equal(await statusOf(url.replace('/exec/', '/attach/'), upgrade), 404);
-          assert.equal(await statusOf(url, upgrade), 404, 'a wrong method has used it up');
+          assert.equal(await statusOf(url, upgrade), 404, 'the request with a wrong method has used the URL');
           const second = await execUrl(['true']);
           assert.equal(await statusOf(second, upgrade), 101);
           assert.equal(await statusOf(second, upgrade), 404);
@@ -641,6 +641,9 @@ describe('the streaming server', () => {
     assert.deepEqual([failure.code, failure.kind], ['RUNTIME_STREAMING_LIMIT', 'exhausted']);
     client.endInput();
     await client.status;
-    await until(async () => (await exec().catch(() => '')) !== '', 'a session that has ended makes room');
+    await until(
+      async () => (await exec().catch(() => '')) !== '',
+      'the end of a session allows another session',
+    );
   });
 });

@@ -55,7 +55,7 @@ describe('verification summaries', () => {
       );
     });
 
-  it('an image runs by its summary alone, also offline, and an image without one is refused', async () => {
+  it('an image with only a summary runs, also offline, and an image without a summary is refused', async () => {
     const gated = await stage.publish('shop/gated:1');
     const other = await stage.publish('shop/other:1', { layers: [await uniqueLayer()] });
     const gate = await admit(gated.reference);

@@ -45,7 +45,7 @@ describe('one flipped byte', () => {
     assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
   };
 
-  /** The answers that pass on the way from an unmodified registry. */
+  /** The answers of an unmodified registry, in transit. */
   const onTheWay: {
     what: string;
     format: SignatureFormat;
@@ -70,7 +70,7 @@ describe('one flipped byte', () => {
       why: () => /cosign signature .*digest/,
     },
     {
-      what: 'the manifest that holds the signature',
+      what: 'the manifest that contains the signature',
       format: 'bundle',
       hits: (path, _image, body) => path.includes('/manifests/sha256:') && body.includes('"subject"'),
       code: 'IMAGES_DENIED',
@@ -100,7 +100,7 @@ describe('one flipped byte', () => {
     },
   ];
   for (const [index, { what, format, hits, code, why }] of onTheWay.entries()) {
-    it(`in transit, in ${what}: refused by name`, async () => {
+    it(`in transit, in ${what}: is refused with the specific reason`, async () => {
       const { image } = await stage.publish(
         `way/a${index}:1`,
         { layers: [await uniqueLayer()] },
@@ -120,7 +120,7 @@ describe('one flipped byte', () => {
     });
   }
 
-  it('in a manifest for which the registry reports the new digest: it is another, unsigned image', async () => {
+  it('in a manifest for which the registry reports the new digest: makes it another, unsigned image', async () => {
     const { image } = await stage.publish('way/lie:1', {
       layers: [await uniqueLayer()],
       config: { Labels: { colour: 'red' } },
@@ -173,7 +173,7 @@ describe('one flipped byte', () => {
     },
   ];
   for (const [index, { what, format, change, why }] of rewritten.entries()) {
-    it(`in the registry, in ${what}: refused by name`, async () => {
+    it(`in the registry, in ${what}: is refused with the specific reason`, async () => {
       const { reference, image } = await stage.publish(
         `write/a${index}:1`,
         { layers: [await uniqueLayer()] },
@@ -212,7 +212,7 @@ describe('one flipped byte', () => {
     });
   }
 
-  it('in the signature annotation of the older form: refused by name', async () => {
+  it('in the signature annotation of the older form: is refused with the specific reason', async () => {
     const { image } = await stage.publish(
       'way/annotation:1',
       { layers: [await uniqueLayer()] },
@@ -232,7 +232,7 @@ describe('one flipped byte', () => {
     await nothingLeft(image);
   });
 
-  it('a layer that does not match the diff id of the signed configuration: refused by name', async () => {
+  it('a layer that does not match the diff id of the signed configuration is refused with the specific reason', async () => {
     const [honest, other] = await Promise.all([uniqueLayer(), layerOf([{ name: 'other', body: 'other' }])]);
     const { reference, image } = await stage.publish('way/diff:1', {
       layers: [{ blob: honest.blob, diffId: other.diffId }],
@@ -245,7 +245,7 @@ describe('one flipped byte', () => {
     await nothingLeft(image);
   });
 
-  it('and the unchanged image is pulled from the same registry', async () => {
+  it('does not prevent a pull of the unchanged image from the same registry', async () => {
     await stage.publish('way/fine:1', { layers: [await uniqueLayer()] });
     const image = await stage.pull('bent.test/way/fine:1');
     await expectServing(stage, image);

@@ -93,7 +93,7 @@ describe('PullImage with hostile servers of metadata', { concurrency: 16 }, () =
       await attack.act(here);
       const failure = await failureOf(stage.pull(reference));
       assert.equal(failure.code, 'IMAGES_DENIED', failure.message);
-      // As one line of the reasons.
+      // The line of the reasons about TUF.
       assert.match(failure.message, new RegExp(attack.says.source.replace(/^\^/u, '^ *- '), 'mu'));
       assert.match(JSON.stringify(failure.failure.details), new RegExp(attack.code, 'u'));
       serveGood(here, attack, good);

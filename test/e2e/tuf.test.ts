@@ -117,7 +117,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       await removePod(stage, pod);
     });
 
-    it('is requested again before the metadata expires; after the tag moved, the old image no longer runs', async () => {
+    it('is looked up again before the metadata expires; after the tag moved, the old image no longer runs', async () => {
       const fresh = `${registryName}/app/fresh:1`;
       const image = await stage.pull(fresh);
       const pod = await runPod(stage, 'fresh');

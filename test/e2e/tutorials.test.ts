@@ -27,7 +27,7 @@ const crictl = findTool('crictl');
 const kubelet = findTool('kubelet');
 /** Where `test/peers/get nginx` puts Debian's package. */
 const nginx = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'nginx');
-/** A reader needs ten minutes. A command that hangs fails the test. */
+/** A reader needs ten minutes. A command that hangs makes the test fail. */
 const limitMs = 300_000;
 
 interface Block {

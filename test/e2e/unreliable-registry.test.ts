@@ -22,7 +22,7 @@ interface Exchange {
 }
 
 /**
- * A registry that is correct, behind connections that are not. A pull ends well, and fetches nothing twice.
+ * A correct registry behind unreliable connections. A pull succeeds, and fetches nothing twice.
  */
 describe('an unreliable registry', () => {
   let stage: Stage;
@@ -75,7 +75,7 @@ describe('an unreliable registry', () => {
     return (await stage.publish(`${name}:1`, { layers })).image;
   };
 
-  it('that drops every third connection: the pull ends well', async () => {
+  it('that drops every third connection: the pull succeeds', async () => {
     await publish('third/a');
     breaksAfter = ({ path }, count) =>
       count % 3 !== 0 ? undefined : path.includes('/blobs/') ? mebibyte : -1;
@@ -83,7 +83,7 @@ describe('an unreliable registry', () => {
     assert.ok(asked.length >= 6, String(asked.length));
   });
 
-  it('that breaks off each answer with a layer: each byte is fetched once', async () => {
+  it('that cuts off each answer with a layer: each byte is fetched once', async () => {
     const image = await publish('once/a');
     const large = largestLayer(image);
     breaksAfter = ({ path }) => (path.includes(large.digest) ? 2 * mebibyte : undefined);
@@ -97,7 +97,7 @@ describe('an unreliable registry', () => {
     );
   });
 
-  it('that dies for 20 s in the middle of a layer: the pull waits, and fetches the rest', async () => {
+  it('that is down for 20 s in the middle of a layer: the pull waits, and fetches the rest', async () => {
     const image = await publish('dead/a');
     const large = largestLayer(image);
     let death: Promise<void> | undefined;
@@ -107,8 +107,8 @@ describe('an unreliable registry', () => {
       return death === undefined ? begin(closed) : -1;
     };
     const begin = async (closed: Promise<unknown>): Promise<number> => {
-      // Without its evidence an image is refused at once: the registry dies when all other requests are
-      // answered.
+      // Without its evidence an image is refused at once. Therefore the registry goes down when all other
+      // requests are answered.
       while (performance.now() - lastAsked < 2000) await pause(100);
       death = closed.then(() => server.dieFor(20_000)).then(() => void (isBack = true));
       return 3 * mebibyte;
@@ -120,7 +120,7 @@ describe('an unreliable registry', () => {
     assert.equal(ranges.at(-1), `bytes=${3 * mebibyte}-`);
   });
 
-  it('and ten pulls of one image at once: each blob is fetched once', async () => {
+  it('with ten pulls of one image at once: each blob is fetched once', async () => {
     const image = await publish('ten/a');
     const pulled = await Promise.all(Array.from({ length: 10 }, () => stage.pull('weak.test/ten/a:1')));
     assert.equal(new Set(pulled).size, 1);
@@ -132,7 +132,7 @@ describe('an unreliable registry', () => {
       assert.equal(fetched.filter((path) => path.endsWith(digest)).length, 1, digest);
   });
 
-  it('that breaks off without progress: the error names host, blob and reason', async () => {
+  it('that cuts off answers without progress: the error names host, blob and reason', async () => {
     const image = await publish('never/a');
     const large = largestLayer(image);
     breaksAfter = ({ path }) => (path.includes(large.digest) ? 10 : undefined);

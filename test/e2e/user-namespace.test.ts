@@ -97,7 +97,7 @@ describe('user namespaces', () => {
     assert.deepEqual(
       { ...by.get('runc') },
       { recursiveReadOnlyMounts: true, userNamespaces: false },
-      "Debian's runc 1.1 passes over mappings",
+      "Debian's runc 1.1 ignores mappings",
     );
   });
 
@@ -296,7 +296,7 @@ describe('user namespaces', () => {
           assert.notEqual((await execute(stage, holder, 'touch', '/image/no')).exitCode, 0);
         });
 
-        it('a volume that cannot be mapped is refused, with what to do', async () => {
+        it('a volume that cannot be mapped is refused, and the error says how to fix this', async () => {
           const mount: Mount = {
             containerPath: '/data',
             hostPath: '/proc/bus',
@@ -400,7 +400,7 @@ describe('user namespaces', () => {
     for (const pod of [own, none]) await removePod(stage, pod);
   });
 
-  it('pods with different ids share the layers of their image', async () => {
+  it('pods with different id ranges share the layers of their image', async () => {
     const layers = join(stage.folders.root, 'images/layers');
     const before = fileOrFolderOf(layers);
     const pods = await Promise.all(
@@ -411,7 +411,7 @@ describe('user namespaces', () => {
     );
     for (const { id } of pods)
       assert.equal((await execute(stage, id, 'stat', '-c', '%u', '/etc/passwd')).stdout, '0\n');
-    assert.deepEqual(fileOrFolderOf(layers), before, 'one layer, as it was pulled');
+    assert.deepEqual(fileOrFolderOf(layers), before, 'one layer, as pulled');
     assert.equal(before.length, 1);
     await Promise.all(pods.map(({ pod }) => removePod(stage, pod)));
   });

@@ -57,7 +57,7 @@ describe('the writable layer', () => {
   const write = async (id: string, MiB: number): Promise<string> =>
     (await execute(stage, id, 'dd', 'if=/dev/zero', 'of=/big', 'bs=1M', `count=${MiB}`)).stderr;
 
-  it('is reported as limited where it is', async () => {
+  it('is reported as limited if the limit is enforced', async () => {
     const { info } = await stage.daemon.cri.runtime.status({ verbose: true });
     const config = JSON.parse(info['config'] ?? '{}') as {
       writableLayer: { size: string; enforced: boolean };
@@ -118,7 +118,7 @@ describe('the writable layer', () => {
     },
   );
 
-  it('invalid sizes are refused by name', async () => {
+  it('invalid sizes are refused, and the error names them', async () => {
     for (const [name, size] of [
       ['word', 'large'],
       ['negative', '-1Mi'],

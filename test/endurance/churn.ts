@@ -1,4 +1,4 @@
-/** `npm run test:churn [-- --minutes N] [--lanes N]`: see README.md. Runs in namespaces of its own. */
+/** `npm run test:churn [-- --minutes N] [--lanes N]`: see README.md. Runs in its own namespaces. */
 import '../fixtures/private-namespaces.ts';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
@@ -76,7 +76,7 @@ try {
   // A stream that delivers nothing misses nothing: each pod has two containers.
   if (events.complete() < 2 * work.pods)
     failures.push(`${events.complete()} containers had all their events, of ${work.pods} pods with two each`);
-  if (work.pods === 0 || work.pulls === 0) failures.push('no pod or no image came and went');
+  if (work.pods === 0 || work.pulls === 0) failures.push('no pod or no image was created and removed');
   await events.stop();
 } catch (thrown) {
   failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));

@@ -14,22 +14,22 @@ const samples = (change: (index: number) => Partial<Sample>): Sample[] =>
   }));
 
 describe('growth between the first quarter and the last', () => {
-  it('is none where every sample is the same', () => assert.deepEqual(growthOf(samples(() => ({}))), []));
-  it('is none where memory differs as much as between two samples of one process', () =>
+  it('is not reported if all samples are equal', () => assert.deepEqual(growthOf(samples(() => ({}))), []));
+  it('is not reported if memory differs only as much as between two samples of one process', () =>
     assert.deepEqual(growthOf(samples((index) => ({ residentMiB: 200 + 3 * index }))), []));
-  it('is memory that rises all the time', () =>
+  it('is reported for memory that rises continuously', () =>
     assert.match(
       growthOf(samples((index) => ({ residentMiB: 200 + 10 * index }))).join(),
       /^resident memory, MiB: 210/,
     ));
-  it('is one descriptor', () =>
+  it('is reported for one more descriptor', () =>
     assert.match(
       growthOf(samples((index) => ({ descriptors: index < 6 ? 60 : 61 }))).join(),
       /^descriptors: at most 60/,
     ));
-  it('is a thread for each sample', () =>
+  it('is reported for one more thread in each sample', () =>
     assert.match(growthOf(samples((index) => ({ threads: 20 + index }))).join(), /^threads: at most 21/));
-  it('is a second link of the same name', () =>
+  it('is reported for a second link with the same name', () =>
     assert.deepEqual(
       growthOf(samples((index) => ({ outside: index < 7 ? ['link lo'] : ['link lo', 'link lo'] }))),
       ['left behind: link lo'],

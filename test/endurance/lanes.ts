@@ -39,9 +39,9 @@ const untilTold = (code: number): string[] => [
 ];
 
 /**
- * Runs one pod through its lifecycle as a kubelet does: a container that ends by itself and one that is
- * stopped, each with an exit code of its own, commands, an exec session, statistics, a rotated log; then
- * everything is removed. Every third pod has a user namespace, every fifth a host port.
+ * Runs one pod through its lifecycle as a kubelet does: a container that exits and a container that is
+ * stopped, each with its own exit code, commands, an exec session, statistics, a rotated log; then everything
+ * is removed. Every third pod has a user namespace, every fifth a host port.
  * @throws AssertionError for a wrong exit code, a wrong answer of a command or a wrong state
  */
 export async function livePod(

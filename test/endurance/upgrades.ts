@@ -1,6 +1,6 @@
 /**
- * `npm run test:upgrades [-- CHECKOUT] [--pods N] [--upgrades N] [--lanes N]`: see README.md. Runs in
- * namespaces of its own.
+ * `npm run test:upgrades [-- CHECKOUT] [--pods N] [--upgrades N] [--lanes N]`: see README.md. Runs in its own
+ * namespaces.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -104,7 +104,7 @@ try {
 } finally {
   await stage.close().catch((thrown: unknown) => failures.push(explain(thrown)));
 }
-if (work.pods === 0) failures.push('no pod came and went: there was no load');
+if (work.pods === 0) failures.push('no pod was created and removed: there was no load');
 for (const failure of failures) console.log(`✖ ${failure}`);
 console.log(
   `${values.upgrades} ${checkout === undefined ? 'restarts of this checkout alone' : `switches between ${resolve(checkout)} and this checkout`} under ${work.pods} pods that came and went; ${failures.length} failures`,

@@ -151,7 +151,7 @@ async function forkBomb({ stage, image }: Scene, processes: number) {
     ) ?? '';
   if (folder === '')
     return {
-      end: () => Promise.resolve({ lines: ['no cgroup controller for pids here: left out'], failures: [] }),
+      end: () => Promise.resolve({ lines: ['no cgroup controller for pids here: skipped'], failures: [] }),
     };
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'pids.max'), String(processes));

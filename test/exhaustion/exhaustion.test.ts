@@ -52,7 +52,7 @@ describe('while a resource is exhausted', () => {
       assert.ok(residentMiB < before.residentMiB + 512, `${residentMiB} MiB, ${before.residentMiB} before`);
     });
 
-  it('the daemon lives without a descriptor left, and serves when there are some again', async () => {
+  it('the daemon stays alive without a free descriptor, and serves once descriptors are free again', async () => {
     assert.deepEqual(await outOfDescriptors(scene), []);
   });
 });

@@ -67,7 +67,7 @@ export async function judge(scene: Scene, attack: Attack, seconds: number): Prom
 }
 
 function slow(baseline: Samples, samples: Samples): string[] {
-  // If the machine is slow by itself, because it runs other tests, the attack is not the cause.
+  // If the machine is slow because it runs other tests, the attack is not the cause.
   const machine = Math.max(...answerKinds.map((kind) => baseline.percentile(kind, 0.99) || 0));
   const allowed = Math.max(limitMs, 2 * machine);
   return samples.kinds().flatMap((kind) => {

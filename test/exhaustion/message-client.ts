@@ -39,7 +39,7 @@ async function criMessage({ criSocket }: Places): Promise<string> {
         Buffer.alloc(64 * mebibyte),
         (error) =>
           error === null
-            ? reject(new Error('a message of 64 MiB was taken'))
+            ? reject(new Error('a message of 64 MiB was accepted'))
             : resolve(`gRPC status ${error.code}`),
       );
     });
@@ -64,7 +64,7 @@ async function criHeader({ criSocket }: Places): Promise<string> {
       });
       call.on('response', (headers) =>
         headers['grpc-status'] === '0'
-          ? reject(new Error('1 MiB of headers was taken'))
+          ? reject(new Error('1 MiB of headers was accepted'))
           : resolve(`HTTP status ${String(headers[':status'])}`),
       );
       call.on('error', (error) => resolve(`the call: ${error.message}`));
@@ -176,7 +176,7 @@ async function trustMessages({ trustPort }: Places): Promise<string> {
   const found = [header, upload]
     .map(({ text }) => /^HTTP\/1\.1 (\d+)/u.exec(text)?.[1] ?? 'closed')
     .join(', ');
-  if (/200/u.test(found)) throw new Error(`a giant request was taken: ${found}`);
+  if (/200/u.test(found)) throw new Error(`a giant request was accepted: ${found}`);
   return found;
 }
 

@@ -122,7 +122,7 @@ describe('the console', { skip }, () => {
     return found;
   }
 
-  it('shows verdicts, reasons, nodes and images, by the keyboard, and meets WCAG AA in both themes', async (t) => {
+  it('shows verdicts, reasons, nodes and images, works by keyboard, and meets WCAG AA in both themes', async (t) => {
     const { page, problems } = await open(t, 30);
     await page.waitForFunction("document.getElementById('status').textContent === '30 verdicts'");
     assert.deepEqual(await violations(page), []);
@@ -198,7 +198,7 @@ describe('the console', { skip }, () => {
     assert.match(text, /^Verified: 28 rows\. .*Not verifiable: 4 rows/u);
   });
 
-  it('pins the key of a log, and keeps verifying by it when the aggregator sends another key', async (t) => {
+  it('pins the key of a log, and continues to verify with it when the aggregator sends another key', async (t) => {
     const { page, data, kit, service, problems } = await open(t, 3);
     const file = readFileSync(join(kit.folder, 'verdict-log.key.pub'));
     const digest = createHash('sha256').update(file).digest('hex');
@@ -277,7 +277,7 @@ describe('the console', { skip }, () => {
     assert.deepEqual(problems, []);
   });
 
-  it('shows policies, what differs between two of them, and whom a release would refuse', async (t) => {
+  it('shows policies, the differences between two policies, and the containers that a release would refuse', async (t) => {
     const { page, problems, service } = await open(t, 2);
     const revisions: string[] = [];
     for (const [index, more] of ['', `# ${hostile}`].entries()) {

@@ -140,10 +140,7 @@ export async function runTarget(options: {
   return { target, ...figures, findings, fresh };
 }
 
-/**
- * Runs one child to its end. Returns the input that it was reading when it ended by itself before it was
- * done.
- */
+/** Runs one child to its end. Returns the input that it was reading if it ended before it was done. */
 async function runChild(
   task: FuzzTask,
   execArgv: readonly string[],

@@ -4,7 +4,7 @@ import { corpusOf } from './corpus.ts';
 import { readOnce } from './judge.ts';
 import { groupNames, loadTarget, targetNames } from './targets/index.ts';
 
-suite('every reader takes its corpus without a finding, and answers twice the same', () => {
+suite('every reader reads its corpus without a finding, and gives the same answer twice', () => {
   for (const group of groupNames) {
     test(group, async () => {
       for (const name of await targetNames(group)) {

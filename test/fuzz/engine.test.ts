@@ -13,7 +13,7 @@ const target = (read: (bytes: Buffer) => unknown): FuzzTarget => ({
   read,
 });
 
-test('the same seed gives the same inputs, none larger than the largest', () => {
+test('the same seed gives the same inputs, and no input exceeds the largest size', () => {
   const corpus = [Buffer.from('{"a":[1,"b"]}'), Buffer.from([0, 1, 2, 255])];
   const history = (seed: number): string[] => {
     const random = createRandom(seed);
@@ -28,7 +28,7 @@ test('the same seed gives the same inputs, none larger than the largest', () => 
   assert.notDeepEqual(history(8), first);
 });
 
-test('an error of the language is a crash, a sentence is a refusal', async () => {
+test('an error of the language counts as a crash, and an error with a sentence as a refusal', async () => {
   const flawOf = async (thrown: unknown): Promise<string | undefined> =>
     (
       await readOnce(
@@ -43,7 +43,7 @@ test('an error of the language is a crash, a sentence is a refusal', async () =>
   assert.equal(await flawOf(new Error('it is wrong')), undefined);
 });
 
-test('a reader that changes its input is a finding, and answers are compared by content', async () => {
+test('a reader that changes its input is reported, and answers are compared by content', async () => {
   assert.equal(
     (
       await readOnce(
@@ -64,7 +64,7 @@ test('a reader that changes its input is a finding, and answers are compared by 
   assert.notEqual(await answer({ a: 1 }), await answer({ a: 2 }));
 });
 
-test('coverage counts code that runs for the first time, once', async () => {
+test('coverage counts code only when it runs for the first time', async () => {
   const { parseLogLine } = await import('../../runtime/cri/log-line.ts');
   const coverage = openCoverage();
   coverage.take(true);

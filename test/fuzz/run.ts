@@ -28,10 +28,10 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes);
 const seed = Number(values.seed);
 if (!(minutes > 0) || !Number.isSafeInteger(seed))
-  throw new TypeError('--minutes takes a number above 0, --seed a whole number');
+  throw new TypeError('--minutes requires a number above 0, and --seed a whole number');
 const only = values.only?.split(',');
 const names = (await targetNames(values.group)).filter((name) => only?.includes(name) ?? true);
-if (names.length === 0) throw new TypeError('--group or --only names no target');
+if (names.length === 0) throw new TypeError('--group or --only does not match a target');
 
 const lanes = Math.min(2, availableParallelism(), names.length);
 const milliseconds = (minutes * 60_000 * lanes) / names.length;

@@ -15,7 +15,7 @@ export interface FuzzTarget {
    * when it refuses the input; any other error (TypeError, RangeError, SyntaxError …) is a finding.
    */
   readonly read: (bytes: Buffer) => unknown;
-  /** Other limits of time and memory where the common ones do not fit, and why. */
+  /** Other limits of time and memory if the common limits do not fit, and the reason. */
   readonly allows?: { readonly slowMs: number; readonly memoryFactor: number; readonly why: string };
 }
 

@@ -227,7 +227,7 @@ describe('pods of every handler in one daemon', () => {
         await removePod(stage, pod);
       });
 
-      it('goes on over kill -9 of the daemon, and reports what ended meanwhile', async () => {
+      it('survives kill -9 of the daemon, and reports containers that ended meanwhile', async () => {
         const pod = await runPod(stage, `${name}-restart`, {}, name);
         const stays = await runContainer(stage, pod, {
           image,
@@ -265,7 +265,7 @@ describe('pods of every handler in one daemon', () => {
       });
 
       if (isShim)
-        it('stops a task that somebody paused', async () => {
+        it('stops a task that another client paused', async () => {
           const pod = await runPod(stage, `${name}-paused`, {}, name);
           const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
           const shim = await readShimRecord(join(stage.folders.state, 'containers', id));
@@ -295,7 +295,7 @@ describe('pods of every handler in one daemon', () => {
         });
 
       if (isShim)
-        it('ends the stop of a container whose shim hangs, and leaves nothing', async () => {
+        it('completes the stop of a container whose shim hangs, and leaves nothing', async () => {
           const pod = await runPod(stage, `${name}-hang`, {}, name);
           const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
           const [shim] = processesOf(`-id ${pod.id}`);
@@ -311,7 +311,7 @@ describe('pods of every handler in one daemon', () => {
         });
     });
 
-  it('denies beyond the ceiling in each handler, and says what a handler cannot enforce', async () => {
+  it('denies requests beyond the ceiling in each handler, and reports what a handler cannot enforce', async () => {
     for (const { name } of present) {
       const pod = await runPod(stage, `${name}-ceiling`, {}, name);
       const denied = await failureOf(
@@ -328,7 +328,7 @@ describe('pods of every handler in one daemon', () => {
     }
   });
 
-  it('keeps a pod of every handler over kill -9 of the daemon', async () => {
+  it('keeps a pod of every handler after kill -9 of the daemon', async () => {
     const pods: (readonly [Pod, string])[] = [];
     for (const { name } of present) {
       const pod = await runPod(stage, `${name}-all`, {}, name);

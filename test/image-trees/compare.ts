@@ -1,11 +1,11 @@
 import { explanations } from './explanations.ts';
 import type { Difference } from './explanations.ts';
 
-/** What one tree has to say about another. */
+/** The differences between one tree and another. */
 export interface Comparison {
-  /** Differences that nobody expects, one line each. */
+  /** Unexpected differences, one line each. */
   readonly unexplained: readonly string[];
-  /** The reasons of the others, once each. */
+  /** The reasons for the expected differences, once each. */
   readonly explained: readonly string[];
 }
 

@@ -17,7 +17,7 @@ const refusal = (words: RegExp): Explanation['explains'] => {
   return (_image, { path, theirs = '' }) =>
     path === '' && theirs.startsWith('refused: ') && words.test(theirs);
 };
-/** The entry is the same but for what the pattern matches, on either side. */
+/** The entries are equal except for the text that the pattern matches, on either side. */
 const apartFrom = (pattern: RegExp, { ours = 'none', theirs = 'none' }: Difference): boolean =>
   ours.replaceAll(pattern, '') === theirs.replaceAll(pattern, '');
 const isFolder = ({ theirs = '' }: Difference): boolean => /^4\d{4} /.test(theirs);
@@ -26,7 +26,7 @@ const time = / time \d+/g;
 export const explanations: readonly Explanation[] = [
   {
     peers: ['umoci'],
-    why: 'umoci reads no images of docker’s media types',
+    why: 'umoci does not read images with the media types of docker',
     explains: (image, difference) =>
       image.startsWith('docker: ') && refusal(/not implemented: application\/vnd\.docker/)(image, difference),
   },
@@ -37,30 +37,30 @@ export const explanations: readonly Explanation[] = [
   },
   {
     peers: ['containerd'],
-    why: 'a folder that a layer does not list gets the time of the unpacking, and keeps that of the folder below here',
+    why: 'there, a folder that a layer does not list gets the time of unpacking; ours keeps the time from the layer below',
     explains: (_image, difference) =>
       isFolder(difference) && !/ time /.test(difference.theirs ?? '') && apartFrom(time, difference),
   },
   {
     peers: ['containerd'],
-    why: 'it refuses a whiteout after a new file of its name; a whiteout hides only what is below (image-spec, layer.md)',
+    why: 'it refuses a whiteout after a new file of its name; a whiteout hides only entries of lower layers (image-spec, layer.md)',
     explains: refusal(/failed to convert whiteout file .*: file exists/),
   },
   {
     peers: ['containerd'],
-    why: 'it applies each layer alone, and refuses a hard link to a file of a layer below',
+    why: 'it applies each layer separately, and refuses a hard link to a file of a lower layer',
     explains: (image, difference) =>
       image.startsWith('a hard link to a file below') && refusal(/ link /)(image, difference),
   },
   {
     peers: ['umoci'],
-    why: 'it unpacks all layers into one folder, where names of different layers can share a file; ours is a copy',
+    why: 'it unpacks all layers into one folder, where names of different layers can share a file; ours has a copy',
     explains: (image, difference) =>
       image.startsWith('a hard link to a file below') && apartFrom(/ links .*$/g, difference),
   },
   {
     peers: ['containerd'],
-    why: 'it applies each layer alone, so a folder hides a symlink below; here its entries go to the target, as in umoci',
+    why: 'it applies each layer separately, so a folder hides a symlink of a lower layer; ours writes its entries to the target, like umoci',
     explains: (image, { path }) =>
       image === 'a folder that is a symlink below' &&
       ['"/bin"', '"/bin/new"', '"/usr/bin/new"'].includes(path),
@@ -72,7 +72,7 @@ export const explanations: readonly Explanation[] = [
   },
   {
     peers: ['umoci'],
-    why: 'it leaves out extended attributes without a value',
+    why: 'it omits extended attributes without a value',
     explains: (image, difference) =>
       image === 'attributes of users' && apartFrom(/ user\.empty=/g, difference),
   },

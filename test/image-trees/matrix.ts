@@ -26,7 +26,7 @@ const plain = (tar: Buffer): MatrixLayer => ({ tar, blob: tar, mediaType: oci })
 
 const range = <T>(n: number, make: (index: number) => T): T[] =>
   Array.from({ length: n }, (_, index) => make(index));
-/** Every entry has a time: what the archive does not say is not a difference between programs. */
+/** Every entry has a time, because missing values of the archive are not a difference between programs. */
 const timed = (entries: readonly RawEntry[]): Buffer =>
   rawTar(entries.map((entry) => ({ ...entry, pax: { mtime: '1000000000', ...entry.pax } })));
 const folder = (name: string, pax: RawEntry['pax'] = {}): RawEntry => ({ name: `${name}/`, type: '5', pax });

@@ -1,6 +1,6 @@
 /**
- * `npm run test:image-trees [-- --only WORDS,WORDS] [--peers umoci,containerd]`: see README.md. Runs in
- * namespaces of its own.
+ * `npm run test:image-trees [-- --only WORDS,WORDS] [--peers umoci,containerd]`: see README.md. Runs in its
+ * own namespaces.
  */
 import '../fixtures/private-namespaces.ts';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -29,7 +29,7 @@ const kernel = await startKernelWorker();
 const peers: Peer[] = [];
 const counts = { images: 0, entries: 0, equal: 0, explained: 0, unexplained: 0 };
 
-/** Returns what a peer's tree has to say about ours. */
+/** Returns how the tree of a peer differs from ours. */
 function judge(peer: Peer, name: string, layout: string, ours: readonly string[]): string {
   let theirs: readonly string[];
   try {

@@ -178,7 +178,7 @@ async function pull(stage: Stage, subject: Subject | undefined): Promise<boolean
   return true;
 }
 
-/** Returns the function that says whether no removal was under way since this call. */
+/** Returns a function that returns whether no removal was in progress since this call. */
 function watchRemovals(subject: Subject): () => boolean {
   const { begun, ended } = subject;
   return () => begun === ended && subject.begun === begun;
@@ -235,7 +235,7 @@ async function collect(stage: Stage, subjects: readonly Subject[]): Promise<bool
   for (const { reference, wasSpared } of watched) {
     const was = listed.some(({ repoTags }) => repoTags.includes(reference));
     if (was && wasSpared())
-      assert.ok(left.has(reference), `${reference} is lost in a garbage collection that spared it`);
+      assert.ok(left.has(reference), `${reference} is lost after a garbage collection that had to keep it`);
   }
   return true;
 }

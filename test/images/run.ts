@@ -1,6 +1,5 @@
 /**
- * `npm run test:images [-- --seconds N] [--seed N] [--lanes N]`: see README.md. Runs in namespaces of its
- * own.
+ * `npm run test:images [-- --seconds N] [--seed N] [--lanes N]`: see README.md. Runs in its own namespaces.
  */
 import '../fixtures/private-namespaces.ts';
 import { randomInt } from 'node:crypto';

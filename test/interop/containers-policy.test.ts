@@ -25,8 +25,7 @@ import { createWorld } from './containers/world.ts';
 import type { World } from './containers/world.ts';
 
 /**
- * Imported policies of podman and CRI-O decide as the containers image library decides, for each policy and
- * image.
+ * Imported policies of podman and CRI-O decide like the containers image library, for each policy and image.
  */
 const judge = buildJudge();
 
@@ -138,7 +137,7 @@ describe('containers policies', { skip: judge.skip }, () => {
   };
 
   for (const name of names) {
-    it(`decides by ${name} as the containers image library decides`, async () => {
+    it(`decides by ${name} like the containers image library`, async () => {
       const policyJson = join(folder, `${name}.json`);
       writeFileSync(policyJson, filled(join(here, 'policies', `${name}.json`)));
       const expected = await theirs(policyJson);

@@ -111,7 +111,7 @@ describe('cosign', { skip: cosign.skip }, () => {
     });
   }
 
-  it('signatures of both coexist', async () => {
+  it('signatures of cosign and of Portcullis coexist', async () => {
     const { reference, image } = await stage.publish('theirs/both:1', {}, { sign: false });
     const target = atRegistry('theirs/both', image.manifestDigest);
     assert.equal((await exitCode(portcullis, ['sign', target, '--key', key('ours.key')])).code, 0);
@@ -129,7 +129,7 @@ describe('cosign', { skip: cosign.skip }, () => {
     assert.equal(await stage.pull(reference), image.configDigest);
   });
 
-  it('each reads the encrypted key file of the other', async () => {
+  it('cosign and Portcullis read encrypted key files of each other', async () => {
     const { reference, image } = await stage.publish('theirs/keys:1', {}, { sign: false });
     const target = atRegistry('theirs/keys', image.manifestDigest);
     const signed = await exitCode(portcullis, ['sign', target, '--key', key('theirs.key')]);

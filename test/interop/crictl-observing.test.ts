@@ -281,7 +281,7 @@ describe('crictl', { skip: tool.skip }, () => {
     await stage.daemon.cri.runtime.reopenContainerLog({ containerId: ids.container });
     await log.until(new RegExp(`^line ${before + 60}$`, 'm'));
     await end(log);
-    // Only complete lines: the last one may be cut where the command was stopped.
+    // Only complete lines: the last line may be incomplete because the command was stopped.
     const numbersIn = (text: string): number[] =>
       [...text.matchAll(/(?:^|stdout F )line (\d+)\n/gm)].map((match) => Number(match[1]));
     const numbers = numbersIn(log.printed());

@@ -108,7 +108,7 @@ describe('keyless attestations, against a sigstore on loopback', () => {
         ),
       );
       assert.equal(yes.outcome, 'admit', explainVerdict(yes));
-      assert.notEqual(yes.validUntil, undefined, 'an age runs out');
+      assert.notEqual(yes.validUntil, undefined, 'the attestation becomes too old');
       assert.equal(
         (await verdict(reference, rule('vsa', `${mockSubject}x`))).outcome,
         'deny',

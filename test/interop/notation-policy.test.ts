@@ -59,7 +59,7 @@ const skipped = (name: string, ...registryScopes: readonly string[]): object => 
 const skip = findTool('notation').skip || (findRegistry() === undefined ? 'no docker-registry' : false);
 
 // notation with its own policy gives the expected decisions for the imported policy.
-describe("notation's trust policies, imported, decide as notation does", { skip }, () => {
+describe("notation's trust policies, imported, decide like notation", { skip }, () => {
   let ground: NotationGround;
   let registry: { readonly host: string; close(): Promise<void> };
   let lists: Served;
@@ -241,7 +241,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
       ['good', 'other', 'odd', 'foreign'],
     ],
     [
-      'permissive, one identity, otherwise written',
+      'permissive, one identity in another spelling',
       statement({ level: 'permissive' }, { trustedIdentities: [company] }),
       ['good', 'other', 'odd'],
     ],
@@ -297,7 +297,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
     await compare(document, all);
   });
 
-  it('without a global statement, other repositories have none', async () => {
+  it('without a global statement, no statement applies to other repositories', async () => {
     await compare(
       {
         version: '1.0',
@@ -415,7 +415,7 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
       },
     ],
     [
-      'two of one name',
+      'two statements with one name',
       {
         version: '1.0',
         trustPolicies: [

@@ -140,7 +140,7 @@ test('an artifact that the bundle does not sign, and an identity that did not si
   assert.match(otherIdentity.stderr, /not by somebody/);
 });
 
-test('wrong usage, missing files and a refused token are reported, and the token is never printed', async () => {
+test('usage errors, missing files and a refused token are reported, and the token is never printed', async () => {
   const [wrong, missing] = await Promise.all([
     verify('b.json', ['--certificate-identity', 'somebody'], 'artifact.txt'),
     verify('gone.json', identity, 'artifact.txt'),

@@ -16,13 +16,13 @@ const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
 /** Where the configuration of the daemon looks for its kubeconfig, as docs/cluster.md does. */
 export const nodeKubeconfig = '/etc/portcullis/node.kubeconfig';
 
-/** A machine for kubeadm: namespaces with a daemon, and what the unit of a kubelet does. */
+/** A machine for kubeadm: namespaces with a daemon, and the work of the unit of a kubelet. */
 export interface Machine {
   readonly name: string;
   readonly address: string;
   readonly folders: DaemonFolders;
   readonly daemon: TestDaemon;
-  /** Runs a program on the machine, and returns what it prints. @throws if it fails */
+  /** Runs a program on the machine, and returns its output. @throws if it fails */
   run(program: string, ...args: string[]): string;
   /** Runs kubeadm on the machine with its output in a log. @throws with the end of the log */
   kubeadm(...args: string[]): Promise<string>;
@@ -76,7 +76,7 @@ export async function openMachine(options: {
   };
 }
 
-/** Puts a writable layer over a folder of the machine. Returns where its changes are. */
+/** Puts a writable layer over a folder of the machine. Returns the folder of its changes. */
 function mountOver(path: string, folder: string, run: Machine['run']): string {
   const place = join(folder, `over${path.replaceAll('/', '-')}`);
   for (const part of ['upper', 'work']) mkdirSync(join(place, part), { recursive: true });

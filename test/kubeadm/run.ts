@@ -1,6 +1,6 @@
 /**
- * `npm run test:kubeadm [-- --keep-logs DIR]`: creates a cluster by kubeadm on this machine, in namespaces of
- * its own (README.md).
+ * `npm run test:kubeadm [-- --keep-logs DIR]`: creates a cluster by kubeadm on this machine, in its own
+ * namespaces (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -78,7 +78,7 @@ for (const one of left) console.log(`left behind: ${one}`);
 console.log(`kubeadm: ${counts.passed} passed, ${counts.failed} failed; ${left.length} left behind`);
 process.exit(counts.failed === 0 && left.length === 0 ? 0 : 1);
 
-/** Each step needs the ones before it: the first failure ends the run. */
+/** Each step needs the steps before it: the first failure ends the run. */
 async function runChecks([first, second]: readonly [Machine, Machine]): Promise<void> {
   const config = join(folder, 'kubeadm.yaml');
   writeFileSync(config, clusterConfiguration(first));

@@ -32,7 +32,7 @@ export async function factsOf(
     }
     await pause(250);
   }
-  throw new Error(`${pod} has not told in time; its log: ${text.slice(-500)}`);
+  throw new Error(`${pod} did not write its facts in time; its log: ${text.slice(-500)}`);
 }
 
 /** Returns a script that prints the result of each command and then keeps running. */

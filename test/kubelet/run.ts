@@ -146,7 +146,7 @@ for (const check of selected.filter((one) => one.alone === true)) {
 }
 
 for (const name of pods.names()) pods.remove(name);
-await report('every manifest gone, every pod goes', () => pods.untilGone());
+await report('without manifests, every pod is removed', () => pods.untilGone());
 const ids = idsIn(kubelet.log());
 const left = [
   ...(await untilNothingRemains(() => remainsOfPods(stage, podLogs, before, ids), removalPatienceMs)),
@@ -166,7 +166,7 @@ try {
   await stage.close();
 } catch (cause) {
   closed = false;
-  console.log(`the daemon does not end well: ${String(cause)}`);
+  console.log(`the daemon did not stop cleanly: ${String(cause)}`);
 }
 left.push(...added(atFirst, standing(ids)));
 for (const one of left) console.log(`left behind: ${one}`);

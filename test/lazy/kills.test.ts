@@ -16,7 +16,7 @@ const archive = (): Promise<Buffer> =>
   ]);
 const chunkBytes = 64 * 1024;
 
-describe('kill -9, while a container reads what is not there', { skip: whyNot }, () => {
+describe('kill -9 while a container reads missing chunks', { skip: whyNot }, () => {
   it('of the filler: the reads fail, and no hole is read', async (t) => {
     const place = await openPlace();
     t.after(() => place.close());
@@ -32,7 +32,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
     assert.deepEqual([first.bytes.length, /Input\/output error/.test(first.failure)], [0, true]);
     const later = await beginRead(`${path}/data`, 2_000_000, 4096).ended;
     assert.deepEqual([later.bytes.length, /Input\/output error/.test(later.failure)], [0, true]);
-    // Nothing fills the layer any more: its image is gone, and a kubelet pulls it again.
+    // Nothing fills the layer now: its image is gone, and a kubelet pulls it again.
     await until(() => place.kit.store.list().length === 0, 'the image is removed');
     place.proxy.use(() => 'pass');
     const again = await place.start('signed/a', 'c2');
@@ -43,7 +43,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
     await endProcess(keeper);
   });
 
-  it('of the keeper: there is a new one, which takes over from a killed filler', async (t) => {
+  it('of the keeper: a new keeper starts, and takes over from a killed filler', async (t) => {
     const place = await openPlace();
     t.after(() => place.close());
     await pushLazyImage(place.kit, 'signed/b', [await archive()], chunkBytes);
@@ -60,7 +60,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
     await endProcess(keeper);
   });
 
-  it('of the daemon: reads go on, and the next daemon completes the layer', async (t) => {
+  it('of the daemon: reads continue, and the next daemon completes the layer', async (t) => {
     const place = await openPlace({ lazy: false });
     t.after(async () => {
       await place.proxy.close();
@@ -95,7 +95,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
     t.after(() => kit.close());
     await kit.store.reconcile(new Set(['c1']));
     const image = kit.store.list()[0];
-    assert.ok(image, 'the image is there');
+    assert.ok(image, 'the image exists');
     const { path: second } = await kit.store.mountRootfs('c2', image);
     const whole = await beginRead(`${second}/data`, 0, content.length).ended;
     assert.ok(whole.bytes.equals(content), whole.failure);
@@ -104,7 +104,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
     for (const id of ['c1', 'c2']) await kit.store.removeRootfs(id);
   });
 
-  it('of everything, as at a power cut: the next start mounts no layer with holes', async (t) => {
+  it('of everything, like a power cut: the next start mounts no layer with holes', async (t) => {
     const place = await openPlace();
     await pushLazyImage(place.kit, 'signed/d', [await archive()], chunkBytes);
     place.proxy.use(() => 'hang');
@@ -123,7 +123,7 @@ describe('kill -9, while a container reads what is not there', { skip: whyNot },
       await place.registry.close();
     });
     const [image] = kit.store.list();
-    assert.ok(image, 'the record is there');
+    assert.ok(image, 'the record exists');
     await assert.rejects(kit.store.mountRootfs('c1', image), 'the layer is not mounted');
     assert.equal(kit.store.list().length, 0, 'its image is removed: a kubelet pulls it again');
     place.proxy.use(() => 'pass');

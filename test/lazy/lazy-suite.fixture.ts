@@ -10,7 +10,7 @@ import { whyNoPreContentEvents } from '../../runtime/images/lazy/probe.ts';
 import { openKit } from '../../runtime/images/test-kit.ts';
 import type { Kit } from '../../runtime/images/test-kit.ts';
 
-/** Why the suite cannot run here; false: it can. */
+/** The reason why the suite cannot run here; false if it can run. */
 export const whyNot: string | false =
   findRegistry() === undefined ? 'no docker-registry' : (whyNoPreContentEvents('/var/tmp') ?? false);
 
@@ -82,11 +82,11 @@ export async function endProcess(pid: number): Promise<void> {
 
 export interface Read {
   readonly bytes: Buffer;
-  /** The reason of dd, where it failed. */
+  /** The reason that dd reports if it failed. */
   readonly failure: string;
 }
 
-/** Begins to read a part of a file in a process of its own. */
+/** Begins to read a part of a file in a separate process. */
 export function beginRead(
   path: string,
   offset: number,
@@ -116,7 +116,7 @@ export function beginRead(
   return { child, ended };
 }
 
-/** Waits until a condition holds. */
+/** Waits until a condition is met. */
 export async function until(holds: () => boolean, what: string, ms = 20_000): Promise<void> {
   for (let waited = 0; !holds(); waited += 20) {
     if (waited > ms) throw new Error(`${what}: not after ${ms} ms`);

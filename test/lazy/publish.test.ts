@@ -47,14 +47,14 @@ describe('a publisher', { skip: whyNot }, () => {
     await place.kit.store.removeRootfs('c1');
   });
 
-  it('who is not the one that the policy names signs an index for nothing', async (t) => {
+  it('that the policy does not name cannot make an image start lazily by signing an index', async (t) => {
     const place = await openPlace();
     t.after(() => place.close());
     const name = 'open/app';
 
     const content = randomBytes(500_000);
     await pushLazyImage(place.kit, name, [await tarOf([{ name: 'data', body: content }])], 64 * 1024);
-    // The rule for these images believes nobody.
+    // The rule for these images trusts no signer.
     const { path } = await place.start(name, 'c1');
     assert.ok((await readFile(`${path}/data`)).equals(content));
     assert.deepEqual(place.proxy.parts, [], 'the image was pulled as a whole');

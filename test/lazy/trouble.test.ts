@@ -55,19 +55,19 @@ describe('an image that is started lazily', { skip: whyNot }, () => {
     assert.ok(performance.now() - from < 75_000, 'the read ended');
   });
 
-  it('gives an error for what the disk does not take, and the log has the reason', async (t) => {
+  it('gives an error for data that the disk cannot store, and the log has the reason', async (t) => {
     const folder = mkdtempSync('/var/tmp/portcullis-small-');
     execFileSync('truncate', ['-s', '96M', `${folder}/disk`]);
     execFileSync('mkfs.ext4', ['-q', '-F', '-m', '0', `${folder}/disk`]);
     mkdirSync(`${folder}/store`);
     execFileSync('mount', ['-o', 'loop', `${folder}/disk`, `${folder}/store`]);
-    // Room for the end of the test.
+    // Space for the end of the test.
     writeFileSync(`${folder}/store/ballast`, Buffer.alloc(16 * 1024 * 1024));
     const reasons: string[] = [];
     const keep = (fields: object): void => void reasons.push(JSON.stringify(fields));
     const none = (): void => undefined;
     const log: Logger = { debug: none, info: none, warn: keep, error: keep, child: () => log };
-    // A folder of its own: it is removed at the end, and a mount point cannot be.
+    // A separate folder: it is removed at the end, and a mount point cannot be removed.
     mkdirSync(`${folder}/store/kit`);
     const place = await openPlace({ folder: `${folder}/store/kit`, log });
     t.after(async () => {
@@ -90,6 +90,6 @@ describe('an image that is started lazily', { skip: whyNot }, () => {
       reasons.some((reason) => reason.includes('ENOSPC')),
       reasons.join('\n'),
     );
-    assert.ok(bytes.equals(content.subarray(0, bytes.length)), 'what was read is what was signed');
+    assert.ok(bytes.equals(content.subarray(0, bytes.length)), 'the read data is the signed data');
   });
 });

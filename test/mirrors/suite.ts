@@ -36,7 +36,7 @@ interface Server {
   close(): Promise<void>;
 }
 
-/** What one copy lacks, in words that a table can hold. */
+/** What one copy lacks, as text for a table. */
 interface Expected {
   readonly image?: 'another image';
   readonly platforms: number;
@@ -216,7 +216,7 @@ async function compare(from: string, to: string): Promise<Expected> {
   };
 }
 
-/** A registry that fetches what it is asked for from another one (Distribution 3). */
+/** A registry that fetches requested content from another registry (Distribution 3). */
 async function pullThrough(from: Server): Promise<Server> {
   const port = await freePort();
   const folder = mkdtempSync(join(home, 'through-'));

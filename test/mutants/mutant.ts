@@ -21,8 +21,8 @@ export function mutated(text: string, { file, from, to }: Pick<Mutant, 'file' | 
   const escaped = from.replaceAll(/[.*+?^${}()|[\]\\]/gu, String.raw`\$&`);
   const pattern = escaped.replaceAll(/\s+/gu, String.raw`\s+`);
   const [found, second] = text.matchAll(new RegExp(pattern, 'gu'));
-  if (found === undefined) throw new Error(`${file} does not hold ${JSON.stringify(from)}`);
-  if (second !== undefined) throw new Error(`${file} holds ${JSON.stringify(from)} more than once`);
+  if (found === undefined) throw new Error(`${file} does not contain ${JSON.stringify(from)}`);
+  if (second !== undefined) throw new Error(`${file} contains ${JSON.stringify(from)} more than once`);
   if (from === to) throw new Error(`${file}: nothing is changed`);
   return text.slice(0, found.index) + to + text.slice(found.index + found[0].length);
 }

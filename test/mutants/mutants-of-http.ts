@@ -58,14 +58,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${here}/connections.ts`,
-    removes: 'the look at addresses that a name resolves to',
+    removes: 'the check of the addresses to which a name resolves',
     from: 'if (bad !== undefined) return callback(',
     to: 'if (false as boolean) return callback(',
     tests: client,
   },
   {
     file: `${here}/connections.ts`,
-    removes: 'the look at the address that is connected to',
+    removes: 'the check of the connected address',
     from: 'if (!mayReach(reach, found)) {',
     to: 'if (false as boolean) {',
     tests: client,

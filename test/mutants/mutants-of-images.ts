@@ -6,11 +6,11 @@ const removalBesidePull = [`${images}/sweep.test.ts`];
 const publication = [`${images}/publish.test.ts`];
 const lostWrites = [`${images}/store-sync.test.ts`];
 
-/** The checks that keep every image whole that is reported complete. */
+/** The checks that keep every image complete that is reported as complete. */
 export const mutants: readonly Mutant[] = [
   {
     file: `${images}/shutdown-marker.ts`,
-    removes: 'that only an orderly stop in this boot vouches for layers',
+    removes: 'the check that the last stop was orderly and in this boot',
     from: 'before.clean && before.bootId === currentBootId()',
     to: 'before.clean',
     tests: [`${images}/shutdown-marker.test.ts`],
@@ -31,21 +31,21 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${images}/layer-checks.ts`,
-    removes: 'that a look that fails counts as damage',
+    removes: 'the rule that a failed check counts as damage',
     from: 'return { bad: [reasonOf(thrown)], isProven: provesDamage(thrown) };',
     to: 'throw thrown;',
     tests: uncleanStop,
   },
   {
     file: `${images}/limits/failures.ts`,
-    removes: 'that a layer which the disk does not give loses no image',
+    removes: 'the rule that an image stays if the disk cannot read its layer',
     from: "return meansNoSuchPath(thrown) || errno === 'EISDIR' || errno === 'ELOOP';",
     to: 'return true;',
     tests: uncleanStop,
   },
   {
     file: `${images}/layer-folders.ts`,
-    removes: 'that a layer is replaced without harm to containers',
+    removes: 'the replacement of a layer without effect on containers',
     from: 'if (!uses(folder)) {',
     to: 'if (true as boolean) {',
     tests: uncleanStop,
@@ -66,7 +66,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${images}/publish.ts`,
-    removes: 'the return of what a failed publication moved',
+    removes: 'the rollback of the moves of a failed publication',
     from: 'for (const move of moves) await takeBack(move, deps.log);',
     to: '',
     tests: publication,
@@ -80,7 +80,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${images}/publish.ts`,
-    removes: 'that content of an earlier era is worth nothing',
+    removes: 'the rule that content of an earlier era is not used',
     from: 'if (claim.begun !== sync.era())',
     to: 'if (false as boolean)',
     tests: lostWrites,

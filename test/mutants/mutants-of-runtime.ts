@@ -9,7 +9,7 @@ const kernelFolders = ['test/e2e/kernel-folders.test.ts'];
 export const mutants: readonly Mutant[] = [
   {
     file: `${mounts}/launcher-name.ts`,
-    removes: 'that the launcher’s name is made exclusively',
+    removes: 'the exclusive creation of the launcher’s name',
     from: 'O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW',
     to: 'O_WRONLY | O_CREAT',
     tests: launcherName,
@@ -23,35 +23,35 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'base/kernel/mounts/null-device.ts',
-    removes: 'the null device that is nobody else’s',
+    removes: 'the separate null device',
     from: 'mknod(path, S_IFCHR | 0o666, 1, 3);',
     to: "return openFile('/dev/null', O_RDWR);",
     tests: ['base/kernel/mounts/null-device.test.ts'],
   },
   {
     file: `${oci}/start-command.ts`,
-    removes: 'the look at the launcher before each command',
+    removes: 'the check of the launcher before each command',
     from: 'await checkCommandPlace(target, input.place, input.paths);',
     to: '',
     tests: launcherName,
   },
   {
     file: `${mounts}/launcher-name.ts`,
-    removes: 'that the launcher’s mount is read-only',
+    removes: 'the check that the launcher’s mount is read-only',
     from: 'if (isWritable(path))',
     to: 'if (false as boolean)',
     tests: launcherName,
   },
   {
     file: `${mounts}/launcher-name.ts`,
-    removes: 'that the launcher is our file',
+    removes: 'the check that the launcher is our file',
     from: '!== basename(launcher)',
     to: "=== ''",
     tests: launcherName,
   },
   {
     file: `${mounts}/launcher-name.ts`,
-    removes: 'that the launcher is a mount of a file',
+    removes: 'the check that the launcher is a mount of a file',
     from: '!place.mountRoot || !place.isFile',
     to: '(false as boolean)',
     tests: launcherName,
@@ -100,44 +100,44 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${mounts}/created-container.ts`,
-    removes: 'the look at masked files after create',
+    removes: 'the check of masked files after create',
     from: 'if (found !== undefined) throw',
     to: 'if (false as boolean) throw',
     tests: [`${mounts}/created-container.test.ts`],
   },
   {
     file: `${mounts}/created-container.ts`,
-    removes: 'the look at mounts through volumes after create',
+    removes: 'the check of mounts through volumes after create',
     from: 'if (!byTarget.has(destination))',
     to: 'if (false as boolean)',
     tests: [`${mounts}/created-container.test.ts`],
   },
   {
     file: `${mounts}/mountinfo.ts`,
-    removes: 'the look at what covers a masked path from a folder above',
+    removes: 'the check of mounts that cover a masked path from a folder above',
     from: 'if (mounts[0]?.id !== below.parent) return undefined;',
     to: '',
     tests: [`${mounts}/created-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
     file: `${mounts}/mountinfo.ts`,
-    removes: 'the look at other mounts at the place of a masked path',
+    removes: 'the check of other mounts at a masked path',
     from: 'return others.length === 0 ? shown : undefined;',
     to: 'return shown;',
     tests: [`${mounts}/created-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
     file: `${mounts}/local-mounts.ts`,
-    removes: 'the look whether a table of mounts is that of the whole namespace',
+    removes: 'the check that a table of mounts covers the whole namespace',
     from: "root.split(' ')[3] === '/' && root.includes(' - overlay ') && root.includes(`/${container}/upper,`)",
     to: 'true',
     tests: [`${mounts}/local-mounts.test.ts`],
   },
-  // RESOLVE_NO_MAGICLINKS of folder-location.ts is not a mutant: current kernels refuse magic links under
-  // RESOLVE_IN_ROOT by themselves (openat2(2)).
+  // RESOLVE_NO_MAGICLINKS of folder-location.ts is not a mutant: current kernels always refuse magic links
+  // under RESOLVE_IN_ROOT (openat2(2)).
   {
     file: `${mounts}/folder-location.ts`,
-    removes: 'the look whether a working directory lies in /proc before a command',
+    removes: 'the check that a working directory is not in /proc before a command',
     from: "kernelFileSystemOf(fd) === 'proc' ? 'proc' : 'elsewhere'",
     to: "'elsewhere'",
     tests: [`${mounts}/working-dir.test.ts`],

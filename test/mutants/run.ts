@@ -4,7 +4,7 @@
  * Removes each check of `mutants/` from a copy of the sources, one at a time, and runs the tests that cover
  * it. A mutant is killed when one of these tests fails. Before that, each of these tests must pass on the
  * unchanged copy, and the changed file must still be TypeScript: a test that always fails, or a file that
- * cannot be loaded, kills nothing. Two mutants run at a time, each in a copy of its own. Prints one closing
+ * cannot be loaded, kills nothing. Two mutants run at a time, each in a separate copy. Prints one closing
  * line; exits 1 when a mutant survives or cannot be tried.
  */
 import { spawn } from 'node:child_process';
@@ -85,20 +85,20 @@ async function tryAll(): Promise<void> {
 
 async function tryOne(copy: string, mutant: Mutant, sound: Map<string, Promise<Sound>>): Promise<string> {
   const file = join(copy, mutant.file);
-  if (!existsSync(file)) return 'the file is not there';
+  if (!existsSync(file)) return 'the file does not exist';
   const original = readFileSync(file, 'utf8');
   let changed: string;
   try {
     changed = mutated(original, mutant);
     if (file.endsWith('.ts')) transformSync(changed, { loader: 'ts' });
   } catch (error) {
-    return `it cannot be made: ${(error as Error).message.split('\n')[0] ?? ''}`;
+    return `it cannot be created: ${(error as Error).message.split('\n')[0] ?? ''}`;
   }
   const key = `${mutant.pattern ?? ''} ${mutant.tests.join(' ')}`;
   let unchanged = sound.get(key);
   if (unchanged === undefined) sound.set(key, (unchanged = timed(() => passes(copy, mutant, mostPatience))));
   const { passed, took } = await unchanged;
-  if (!passed) return 'its tests fail, or run nothing, without it';
+  if (!passed) return 'its tests fail, or run nothing, on the unchanged copy';
   writeFileSync(file, changed);
   try {
     return (await passes(copy, mutant, patience.least + patience.times * took)) ? 'alive' : 'killed';
@@ -141,7 +141,7 @@ async function passes(copy: string, { tests, pattern }: Mutant, limitMs: number)
   return code === 0 && Number(/^# pass (\d+)$/m.exec(output)?.[1] ?? 0) > 0;
 }
 
-/** Each test file runs in a process of its own: they are one process group. */
+/** Each test file runs in a separate process: they are one process group. */
 function endGroup(leader: number | undefined): void {
   if (leader === undefined) return;
   try {

@@ -150,7 +150,7 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     assert.deepEqual([diff.code, diff.stdout], [0, ''], diff.output);
   });
 
-  it('starts a pod again whose container was killed, and applies a service again that was removed', async (t) => {
+  it('restarts a pod whose container was killed, and applies a removed service again', async (t) => {
     const [container] = await ourContainers();
     await stage.daemon.cri.runtime.stopContainer({ containerId: container?.id ?? '', timeout: 0 });
     const pod_ = await within('the pod runs again', async () => {
@@ -160,17 +160,17 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     const admin = join(stage.folders.state, 'admin.sock');
     const removed = await portcullis(['service', 'rm', 'shop/web', '--admin-socket', admin]);
     assert.equal(removed.code, 0, removed.output);
-    const service_ = await within('the service is back', async () =>
+    const service_ = await within('the service is restored', async () =>
       /shop\/web +command/u.test((await portcullis(['service', 'ls', '--admin-socket', admin])).stdout),
     );
     t.diagnostic(`repaired after ${Math.round(pod_)} and ${Math.round(service_)} ms`);
   });
 
-  it('puts a policy together again whose file was changed', async () => {
+  it('restores a policy whose file was changed', async () => {
     const file = join(stage.folders.policy, 'policy.yaml');
     const right = readFileSync(file, 'utf8');
     writeFileSync(file, 'not a policy');
-    await within('the policy is whole', () => Promise.resolve(readFileSync(file, 'utf8') === right));
+    await within('the policy is complete', () => Promise.resolve(readFileSync(file, 'utf8') === right));
   });
 
   it('keeps one pod when it is killed at any moment of a change', async () => {
@@ -193,7 +193,7 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     }
   });
 
-  it('removes what it made, and nothing else', async () => {
+  it('removes the objects that it created, and nothing else', async () => {
     await applied(policy(plainPolicy));
     assert.deepEqual(await ourPods(), []);
     assert.equal(

@@ -14,7 +14,7 @@ import type { Hosts } from '../overlay/hosts.ts';
 import { nodeHost } from './agents.ts';
 import type { NodeHost } from './agents.ts';
 
-/** What is promised: what drifts is repaired within this time. */
+/** The promise: drift is repaired within this time. */
 const healMs = 10_000;
 const limitMs = 120_000;
 const names = ['host-1', 'host-2', 'host-3', 'host-4', 'host-5'];
@@ -128,7 +128,7 @@ ${more}`,
     t.diagnostic('five nodes changed, one at a time');
   });
 
-  it('repairs what drifts within ten seconds', async (t) => {
+  it('repairs drift within ten seconds', async (t) => {
     const host = hostOf('host-3');
     const network = join(host.confDir, '50-pods.conflist');
     host.setTtl(33);
@@ -149,7 +149,7 @@ ${more}`,
   });
 
   it('stops at a bad node, and the nodes after it keep their state', async () => {
-    // Somebody else's network has the name that the new state asks for.
+    // A network of another owner has the name that the new state requests.
     const other = join(hostOf('host-3').confDir, '60-extra.conflist');
     const pods = join(hostOf('host-3').confDir, '50-pods.conflist');
     writeFileSync(
@@ -166,7 +166,7 @@ ${more}`,
     assert.equal(halted?.node, 'host-3');
     assert.match(halted.why, /not healthy within 6 s: networks extra: it is there already/u);
     await sleep(5000);
-    assert.deepEqual((await status()).nodes, nodes, 'nothing changes any more');
+    assert.deepEqual((await status()).nodes, nodes, 'no further node changes');
     const waiting = nodes.filter(({ phase }) => phase === 'waiting');
     assert.ok(waiting.length > 0, JSON.stringify(nodes));
     for (const { name, phase } of nodes)
@@ -174,7 +174,7 @@ ${more}`,
     rmSync(other);
   });
 
-  it('goes on after a resume, once the cause is gone', async () => {
+  it('continues after a resume, once the cause is removed', async () => {
     await run('resume', 'web');
     assert.equal(await until('five nodes have the state', isComplete), 1);
     assert.deepEqual(
@@ -183,7 +183,7 @@ ${more}`,
     );
   });
 
-  it('goes on when the agent of the changing node is killed and started again', async () => {
+  it('continues when the agent of the changing node is killed and started again', async () => {
     await apply({ ttl: 72, healthySeconds: 2 });
     let changing = '';
     await until('a node changes', ({ nodes }) => {
@@ -196,7 +196,7 @@ ${more}`,
     assert.equal((await status()).state, 'complete', JSON.stringify(await status()));
   });
 
-  it('stops when the changing node is lost, also after it came back, and returns by a rollback', async () => {
+  it('stops when the changing node is lost, also after it came back, and a rollback restores the former state', async () => {
     await apply({ ttl: 73, healthySeconds: 3 });
     let changing = '';
     await until('a node changes', ({ nodes }) => {
@@ -218,7 +218,7 @@ ${more}`,
     );
   });
 
-  it('repairs what drifts while etcd is away, and changes again afterwards', async () => {
+  it('repairs drift while etcd is unreachable, and changes nodes again afterwards', async () => {
     await all.killEtcd();
     const host = hostOf('host-2');
     host.setTtl(33);

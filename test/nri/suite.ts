@@ -76,7 +76,7 @@ for (const version of ['0.12', '0.10']) {
     const ask = (image: string) => ({ name: 'main', image, command: ['sleep', '600'] });
     const connections = (): number => stage.daemon.log().split('an NRI plugin is connected').length - 1;
 
-    it('a pre-installed one adds a device within the ceiling', async () => {
+    it('a pre-installed plugin adds a device within the ceiling', async () => {
       const pod = await annotated('within', { 'devices.nri.io/container.main': device(1, 7) });
       const id = await runContainer(stage, pod, ask(high));
       assert.equal((await execute(stage, id, 'stat', '-c', '%t:%T', '/dev/extra')).stdout, '1:7\n');
@@ -88,7 +88,7 @@ for (const version of ['0.12', '0.10']) {
       await removePod(stage, pod);
     });
 
-    it('and is refused by its name beyond the ceiling', async () => {
+    it('a pre-installed plugin that exceeds the ceiling is refused, and the error names it', async () => {
       const pod = await annotated('beyond', { 'devices.nri.io/container.main': device(1, 11) });
       const failure = await failureOf(createContainer(stage, pod, ask(small)));
       assert.equal(failure.code, 'RUNTIME_DEVICE_NOT_GRANTED');
@@ -96,7 +96,7 @@ for (const version of ['0.12', '0.10']) {
       await removePod(stage, pod);
     });
 
-    it('one that connects sets a limit within the profile, and is refused beyond it', async () => {
+    it('a plugin that connects sets a limit within the profile, and is refused beyond it', async () => {
       const known = connections();
       children.push(
         spawn(join(folder, 'ulimit-adjuster'), ['-idx', '30', '-name', 'ulimit-adjuster'], {
@@ -116,7 +116,7 @@ for (const version of ['0.12', '0.10']) {
       await removePod(stage, other);
     });
 
-    it('a pre-installed one is started again when it has ended', async () => {
+    it('a pre-installed plugin is started again when it has ended', async () => {
       const known = connections();
       const [pid] = running(plugins);
       process.kill(Number(pid), 'SIGKILL');
@@ -126,7 +126,7 @@ for (const version of ['0.12', '0.10']) {
       await removePod(stage, pod);
     });
 
-    it('a pre-installed one runs once after the daemon was killed', async () => {
+    it('a pre-installed plugin runs once after the daemon was killed', async () => {
       await stage.restart({ kill: true });
       assert.equal(running(plugins).length, 1);
       const pod = await annotated('after', { 'devices.nri.io/container.main': device(1, 7) });

@@ -145,7 +145,7 @@ describe('the images of a release', { timeout: 3_000_000 }, () => {
     }
   });
 
-  it('with one other byte are refused', async () => {
+  it('are refused if one byte differs', async () => {
     cpSync(layout(), at('changed'), { recursive: true });
     const file = (digest: string): string => at(`changed/blobs/${digest.replace(':', '/')}`);
     const bytes = readFileSync(file(digests['trust'] ?? ''), 'utf8').replace(
@@ -341,7 +341,7 @@ rules: [{ images: ['**'], deny: closed }]
     };
     assert.match(await run('install', '--host=/host'), /^installed \/opt\/portcullis\/versions\//u);
     assert.match(await run('install', '--host=/host'), /is installed already/u);
-    // The launcher finds Node and the bundle beside it.
+    // The launcher finds Node and the bundle next to it.
     const launcher = join(host, 'opt/portcullis/current/packaging/bin/portcullis');
     const { stdout, output } = await runProgram(launcher, ['--version'], { PATH: process.env['PATH'] });
     assert.equal(stdout.trim(), manifest.version, output);

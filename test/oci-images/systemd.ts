@@ -87,7 +87,7 @@ describe(
       assert.equal(systemctl('show', '--value', '--property=LoadState', unit), 'loaded');
     });
 
-    it('enables and starts the daemon when both are asked for, once', () => {
+    it('enables and starts the daemon once, when both are requested', () => {
       succeeds('install', '--enable', '--start');
       assert.equal(systemctl('is-enabled', unit), 'enabled');
       assert.equal(systemctl('is-active', unit), 'active', log());
@@ -115,7 +115,7 @@ describe(
       assert.match(versions()[0] ?? '', /^9\.0\.1-/u);
     });
 
-    it('refuses the removal while the daemon runs, and removes all of it after a stop', () => {
+    it('refuses the removal while the daemon runs, and removes everything after a stop', () => {
       const { status, stderr } = installer('remove');
       assert.equal(status, 4);
       assert.match(stderr, /NODE_INSTALL_RUNNING/u);

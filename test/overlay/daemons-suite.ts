@@ -44,7 +44,7 @@ describe(
       assert.equal(code, 0, `portcullis ${words.join(' ')} on ${host.name}: ${output}`);
       return stdout;
     };
-    /** Returns what the kernel of a host has of its pods and of the network. */
+    /** Returns everything in the kernel of a host that belongs to its pods and to the network. */
     const kernel = async (host: DaemonHost): Promise<string[]> => {
       const { stdout: links } = await host.inside('ip', '-o', 'link');
       const { stdout: routes } = await host.inside('ip', 'route');
@@ -89,7 +89,7 @@ describe(
       await all?.end();
     });
 
-    test('pods reach each other on every host, by both families and with their own addresses', async () => {
+    test('pods reach each other on every host, over IPv4 and IPv6 and with their own addresses', async () => {
       for (const from of pods)
         for (const to of pods)
           for (const address of to.addresses)
@@ -97,7 +97,7 @@ describe(
       assert.equal(new Set(pods.flatMap(({ addresses }) => addresses)).size, 6);
     });
 
-    test('a pod of `network.none` reaches no pod on another host and is not reached, and a rule of peers for one pod there applies', async () => {
+    test('a pod with `network.none` reaches no pod on another host and is not reached, and a rule of peers for one pod there applies', async () => {
       const [here, there] = hosts;
       const [, target, other] = pods as [DaemonPod, DaemonPod, DaemonPod];
       const rule = { to: target.addresses[0], ports: ['80/tcp'] };
@@ -181,7 +181,7 @@ describe(
       assert.equal(await pageFrom(there, here.underlay, 8088), undefined);
     });
 
-    test('a daemon is killed and started again: streams over hosts go on, and its kernel is as before', async () => {
+    test('a daemon is killed and started again: streams between hosts continue, and the kernel state is as before', async () => {
       const [victim, second] = pods as [DaemonPod, DaemonPod, DaemonPod];
       const [from, to] = [victim.streams(), second.streams()];
       streams.push(from, to);
@@ -209,7 +209,7 @@ describe(
       const before = await kernel(victim.host);
       await reports();
       await victim.host.daemon.kill();
-      await answers('the service goes on without the daemon', () => second.page(vip, 8000), /^web-/u);
+      await answers('the service continues without the daemon', () => second.page(vip, 8000), /^web-/u);
       await victim.host.start();
       await knows(victim.host, 2);
       for (const { ended, longestSilenceMs } of await reports()) {
@@ -220,7 +220,7 @@ describe(
       await meetsAll(victim.name, () => victim.page(vip, 8000), pods);
     });
 
-    test('a pod that is removed is reached at none of its addresses, and the service goes on without it', async () => {
+    test('a removed pod is not reached at any of its addresses, and the service continues without it', async () => {
       const [, removed] = pods as [DaemonPod, DaemonPod, DaemonPod];
       streams.pop()?.end();
       await removed.remove();
@@ -228,14 +228,14 @@ describe(
       for (const from of pods)
         for (const address of removed.addresses) assert.equal(await from.page(address), undefined);
       for (const from of pods) await meetsAll(from.name, () => from.page(vip, 8000), pods);
-      await until('it is not asked any more', async () => {
+      await until('it gets no further requests', async () => {
         for (let time = 0; time < 10; time += 1)
           if ((await pods[0]!.page(vip, 8000)) === undefined) return false;
         return true;
       });
     });
 
-    test('a host leaves: refused with pods; then it has nothing of the network, the others do not send to it, and it may return', async () => {
+    test('a host cannot leave with pods; after it left, it has nothing of the network, the others do not send to it, and it may return', async () => {
       const [first, leaving, third] = hosts;
       const refused = await first.portcullis('network', 'overlay', 'leave');
       assert.deepEqual([refused.code, /OVERLAY_PODS_LEFT/u.test(refused.output)], [4, true], refused.output);
@@ -253,7 +253,7 @@ describe(
       const back = await leaving.pod('back');
       for (const from of pods)
         await answers(`${from.name} → back`, () => from.page(back.addresses[0] ?? ''), 'back');
-      await answers('the service is there again', () => back.page(vip, 8000), /^web-/u);
+      await answers('the service exists again', () => back.page(vip, 8000), /^web-/u);
       await back.remove();
     });
 

@@ -198,7 +198,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     await heardAgain();
   });
 
-  test('pods reach each other by both families, and the wire carries WireGuard and nothing else of them', async () => {
+  test('pods reach each other over IPv4 and IPv6, and the wire carries their traffic only as WireGuard', async () => {
     // The host that does not encrypt still sends: its packets are its own.
     await all.hosts[3]!.kill();
     all.hosts[3]!.run('ip link set eth0 down');
@@ -210,7 +210,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     all.hosts[3]!.run('ip route add default via 192.0.2.1');
   });
 
-  test('a host without a key is excluded, and named; no packet of it is accepted, and none is sent to it', async () => {
+  test('a host without a key is excluded and reported; no packet from it is accepted, and no packet is sent to it', async () => {
     const [alone] = all.hosts.slice(3) as [Host];
     alone.start();
     await wait('the host without a key is reported', async () => {
@@ -278,7 +278,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     );
     await wait(`${cut.name} is away`, async () => (await cut.status()).state === 'away');
     await encrypted()[0]!.ask({ do: 'rotate-key' });
-    await unbroken('key changed that one host does not hear of');
+    await unbroken('key changed without the knowledge of one host');
     cut.run('nft delete table inet cut');
     await knowEachOther(encrypted());
     const { publicKey } = await encrypted()[0]!.status();
@@ -297,7 +297,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     await knowEachOther(encrypted());
   });
 
-  test(`${kills} kills at any moment: what was taken away is put back, and nothing but tunnels is ever seen`, async () => {
+  test(`${kills} kills at any moment: removed kernel objects are restored, and only tunnels are ever seen`, async () => {
     all.hosts[3]!.run('ip link set eth0 down');
     wire.taken();
     for (let count = 0; count < kills; count += 1) {

@@ -262,7 +262,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
   };
 }
 
-/** Waits for a condition, not for a time; an exception means that it does not hold yet. */
+/** Waits for a condition, not for a time; an exception means that the condition is not met yet. */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,

@@ -86,9 +86,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
     shell(`ip netns delete web-${third.name}`);
     members.delete(third);
     const began = performance.now();
-    await until('the other hosts name it no more', () => five().pods[0]!.lookUp('tasks.web').length === 8);
+    await until('the other hosts no longer list it', () => five().pods[0]!.lookUp('tasks.web').length === 8);
     five().figures.push(
-      `a member leaves: another host names it no more ${((performance.now() - began) / 1000).toFixed(2)} s later`,
+      `a member leaves: another host no longer lists it ${((performance.now() - began) / 1000).toFixed(2)} s later`,
     );
     await standsOn(hosts());
     members.set(third, await third.attach(`web-${third.name}`, [web]));
@@ -151,20 +151,20 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn([first, second]);
   });
 
-  test('a host is cut off: the others drop its member after the hold time, it continues with its own state; healed, they merge', async () => {
+  test('a host is cut off: the others remove its member after the hold time, and it continues with its own state; later they merge', async () => {
     const cut = host(5);
     shell('ip link set port-5 down');
     const rest = names().filter((name) => name !== members.get(cut)!.name);
     const left = addresses().filter((address) => !members.get(cut)!.addresses.includes(address));
     const began = performance.now();
-    await until('its member is let go', () => five().pods[0]!.lookUp('tasks.web').length === 8);
+    await until('its member is removed', () => five().pods[0]!.lookUp('tasks.web').length === 8);
     five().figures.push(
       `a host is cut off: its members leave ${((performance.now() - began) / 1000).toFixed(0)} s later (lease 10 s, hold ${holdSeconds} s)`,
     );
     await standsOn(hosts().slice(0, 4), rest, left);
     assert.ok(
       (await inEtcd((list) => list('holders'))).includes(`holders/web/${cut.name}`),
-      'what it has is kept for it',
+      'its state is kept for it',
     );
     // It resolves all names, and reaches its own members.
     await namedAs(five().pods[4]!, 'tasks.web', addresses());
@@ -219,13 +219,13 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await made[1]!.detach();
   });
 
-  test('a host is lost for good: released, it gives back what only it had', async () => {
+  test('a host is lost permanently: after its release, services that only this host had are removed', async () => {
     const lost = host(5);
     const lone = await lost.attach('lone-5', [{ name: 'lone', ports: ['80:7000'] }]);
     const before = await virtualOf(five().pods[0]!, 'lone');
     await lost.kill();
     shell('ip link set port-5 down');
-    await until('its members are let go', () => five().pods[0]!.lookUp('tasks.lone').length === 0);
+    await until('its members are removed', () => five().pods[0]!.lookUp('tasks.lone').length === 0);
     assert.ok((await inEtcd((list) => list('virtual'))).includes('virtual/lone'));
     await host(1).ask({ do: 'release', host: lost.name });
     await until(
@@ -241,7 +241,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await lone.detach();
   });
 
-  test(`${kills} kills while members join and leave: exactly the joined members are there at the end`, async () => {
+  test(`${kills} kills while members join and leave: exactly the joined members exist at the end`, async () => {
     let seed = 7;
     const random = (below: number): number => {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;

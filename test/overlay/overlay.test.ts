@@ -35,7 +35,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
   });
   after(() => all?.end());
 
-  test('pods of one reach pods of the other, by both families and with their own addresses', async () => {
+  test('pods of one host reach pods of the other, over IPv4 and IPv6 and with their own addresses', async () => {
     const [one, two] = pods as [Pod, Pod];
     for (const address of two.addresses)
       await until(
@@ -44,7 +44,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       );
   });
 
-  test('two hosts create a service at the same moment: it is one, and its address, names and ports lead to members of both', async () => {
+  test('two hosts create a service at the same moment: they share one service, whose address, names and ports lead to members of both', async () => {
     const [one, two] = all.hosts as [Host, Host];
     const [a, b] = await Promise.all([one.attach('web-1', [web]), two.attach('web-2', [web])]);
     members.push(a, b);
@@ -73,7 +73,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     guards.forEach((remove) => remove());
   });
 
-  test('conflicting settings are refused by name, and the rest stays in force', async () => {
+  test('conflicting settings are refused, the error names them, and the rest stays in force', async () => {
     const [, two] = all.hosts as [Host, Host];
     await assert.rejects(
       two.attach('round', [{ name: 'web', mode: 'dnsrr' }]),
@@ -106,7 +106,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       const isOfService = (key: string): boolean =>
         /^[^/]+\/(?:virtual|holders|members|ports|addresses)\//u.test(key);
       const hosts = '/portcullis/overlay/shop/hosts/';
-      await until('no host says anything of a service', async () =>
+      await until('no host reports a service', async () =>
         (await client.list(hosts)).pairs.every(({ key }) => !isOfService(key.slice(hosts.length))),
       );
     } finally {
@@ -125,11 +125,11 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       await until(`${host.name} is away`, async () => (await host.status()).state === 'away');
     for (const host of all.hosts) await host.kill();
     const before = (await echoed()).echoed;
-    await until('the stream goes on', async () => (await echoed()).echoed > before + 50);
+    await until('the stream continues', async () => (await echoed()).echoed > before + 50);
     const [first] = all.hosts;
     first!.run('ip route flush dev portcullis-vx');
     first!.start();
-    await until('the stream goes on without etcd', async () => {
+    await until('the stream continues without etcd', async () => {
       const now = (await echoed()).echoed;
       await new Promise((resolve) => setTimeout(resolve, 200));
       return (await echoed()).echoed > now;
@@ -143,8 +143,8 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
   });
 
   test(
-    'encryption that the kernel has not is refused by name, and nothing goes to other hosts instead',
-    { skip: hasWireguard() && 'this kernel has it' },
+    'encryption that the kernel does not support is refused with the reason, and nothing is sent to other hosts instead',
+    { skip: hasWireguard() && 'this kernel has WireGuard' },
     async () => {
       const [first] = all.hosts;
       await first!.kill();
@@ -161,7 +161,10 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       assert.doesNotMatch(first!.log(), /PRIVATE|privateKey/u);
       await first!.kill();
       first!.start();
-      await until('without encryption it is back', async () => (await first!.status()).state === 'connected');
+      await until(
+        'without encryption the link exists again',
+        async () => (await first!.status()).state === 'connected',
+      );
       assert.throws(() => first!.run('nft list table ip portcullis-overlay-guard 2>&1'));
     },
   );

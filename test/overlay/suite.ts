@@ -80,7 +80,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     process.stdout.write(`${figures.join('\n')}\n`);
   });
 
-  test('every pod reaches every other one, by both families', async () => {
+  test('every pod reaches every other pod, over IPv4 and IPv6', async () => {
     for (const from of pods)
       for (const to of pods)
         for (const address of to.addresses)
@@ -91,7 +91,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
           );
   });
 
-  test('a service that is spread is at every host, with backends on all of them', async () => {
+  test('a spread service exists on every host, with backends on all hosts', async () => {
     const text = JSON.stringify({
       apiVersion: 'portcullis.dev/v1alpha1',
       kind: 'Service',
@@ -147,7 +147,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     await unbroken('etcd back', () => true);
   });
 
-  test('a host that is cut off from etcd alone loses its lease and nothing else', async () => {
+  test('a host that is cut off only from etcd loses only its lease', async () => {
     const cut = all.hosts[4]!;
     cut.run(
       `nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`,
@@ -166,7 +166,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     await everybody(all.hosts);
   });
 
-  test('a host that is cut off from all others comes back by itself; the others never notice', async () => {
+  test('a host that is cut off from all others reconnects automatically; the others are not affected', async () => {
     const cut = pods[4]!.name;
     const concerns = (stream: string): boolean => stream.includes(cut);
     await reports();
@@ -174,7 +174,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     await sleep(partitionSeconds * 1000);
     await unbroken('others while one is cut off', (stream) => !concerns(stream) && !stream.includes('vip'));
     shell('ip link set port-5 up');
-    const healing = await until('streams of the healed host go on', async () => {
+    const healing = await until('streams of the reconnected host continue', async () => {
       const before = await reports();
       await sleep(1000);
       const now = await reports();
@@ -229,7 +229,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     figures,
   }));
 
-  test(`the updates of ${crowdSize} hosts reach five, which come to the same`, async () => {
+  test(`the updates of ${crowdSize} hosts reach five hosts, which end in the same state`, async () => {
     const client = openEtcd({ endpoints: [endpoint] });
     try {
       for (const host of all.hosts) await host.kill();

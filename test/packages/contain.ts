@@ -14,10 +14,7 @@ import type { Denied, openRecorder } from './recorder.ts';
 /** Time limit for a server that ignores the request to stop. */
 const PATIENCE_MS = 90_000;
 
-/**
- * Runs a program in a container under `default`, in an overlay of its own, recorded from its first
- * instruction.
- */
+/** Runs a program in a container under `default`, in its own overlay, recorded from its first instruction. */
 export async function runContained(input: {
   readonly folder: string;
   readonly root: string;

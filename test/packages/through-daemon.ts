@@ -82,9 +82,7 @@ console.log(
 );
 process.exitCode = totals.clean === programs.length && totals.lost === 0 ? 0 : 1;
 
-/**
- * Runs one pod with one container, recorded from its program's first instruction, on an overlay of its own.
- */
+/** Runs one pod with one container, recorded from its program's first instruction, on its own overlay. */
 async function inPod(
   on: Stage,
   image: string,

@@ -37,7 +37,7 @@ describe('the pipeline files', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-ci-files-'));
   after(() => rmSync(folder, { recursive: true }));
 
-  it('of GitHub have no error by the parser of GitHub', async () => {
+  it('of GitHub have no error according to the parser of GitHub', async () => {
     // The parser imports JSON without an attribute, which Node refuses.
     const contents = `export { parseWorkflow } from '@actions/workflow-parser';
 export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
@@ -94,7 +94,7 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
-  it('take no option of the command as an image', () => {
+  it('refuse an option of the command as an image', () => {
     const image = `--images-from=list@sha256:${'0'.repeat(64)}`;
     const env = { PATH: process.env['PATH'], PORTCULLIS_IMAGE: image };
     for (const step of ['sign', 'attest', 'gate']) {
@@ -116,7 +116,7 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
-  it('of GitHub take no artifact into the checkout, where it could replace the actions of the job', () => {
+  it('of GitHub download no artifact into the checkout, where it could replace the actions of the job', () => {
     const text = read('github/release.yml');
     const steps = text.split(/\n {6}- /u).filter((step) => step.includes('actions/download-artifact@'));
     assert.equal(steps.length, 1);
@@ -145,7 +145,7 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
       assert.match(read(path), /rm -rf \.portcullis(?:\n {4}- | && )npm install/u, path);
   });
 
-  it('ask for an identity only where something is signed, and for nothing at the top', () => {
+  it('request an identity only in jobs that sign, and no permission at the top level', () => {
     interface Workflow {
       readonly permissions: object;
       readonly jobs: Readonly<Record<string, { readonly permissions: Readonly<Record<string, string>> }>>;
@@ -156,7 +156,7 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
       assert.deepEqual(job.permissions, { contents: 'read', packages: 'write', 'id-token': 'write' });
   });
 
-  it('name exact versions of what they use', () => {
+  it('name exact versions of their tools', () => {
     for (const [, name = ''] of read('github/release.yml').matchAll(/uses: (\S+)/gu))
       assert.match(name, /^\.\/|@[0-9a-f]{40}$/u);
     for (const path of all)
@@ -205,7 +205,7 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
-  it('of Tekton have no error by a linter of Tekton', { skip: tektonLint.skip }, () => {
+  it('of Tekton have no error according to a linter of Tekton', { skip: tektonLint.skip }, () => {
     const lint = (...words: readonly string[]): { status: number | null; stdout: string } =>
       spawnSync(process.execPath, [realpathSync(tektonLint.path), ...words], {
         cwd: folder,
@@ -225,7 +225,7 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     assert.match(wrong.stdout, /Undefined param 'polic'/u);
   });
 
-  it('write provenance without the password of a repository, and refuse to write half of it', () => {
+  it('write provenance without the password of a repository, and refuse to write incomplete provenance', () => {
     const run = (env: NodeJS.ProcessEnv): { status: number | null; stdout: string; stderr: string } =>
       spawnSync(join(files, 'shell/provenance'), [], {
         encoding: 'utf8',

@@ -36,7 +36,7 @@ echo "$PORTCULLIS_IMAGE" >portcullis-reports/admitted
   };
   const image = `registry.example/app@sha256:${'0'.repeat(64)}`;
 
-  it('keeps an option that looks like a command or like Groovy a value', async () => {
+  it('treats an option that looks like a command or like Groovy as a value', async () => {
     const at = prepare();
     const hostile = `$(touch made)"; touch made # \${env.PATH} ' = ${image}`;
     const script = 'portcullisSign(new groovy.json.JsonSlurper().parseText(env.OPTIONS))';
@@ -48,7 +48,7 @@ echo "$PORTCULLIS_IMAGE" >portcullis-reports/admitted
     assert.ok(!existsSync(join(at, 'made')));
   });
 
-  it('runs as the example of the documentation, and hands over what the gate admitted', async () => {
+  it('runs the example of the documentation, and returns the image that the gate admitted', async () => {
     const at = prepare();
     const page = readFileSync(join(import.meta.dirname, '../../docs/pipelines.md'), 'utf8');
     const [, example = ''] = /```groovy\n([^]*?)```/u.exec(page) ?? [];
@@ -64,7 +64,7 @@ writeFile file: 'deployed', text: admitted`;
     assert.match(readFileSync(join(at, 'attest.env'), 'utf8'), /^PORTCULLIS_SBOM=sbom\.json$/mu);
   });
 
-  it('ends the build with a denial, publishes its report, and hands over nothing', async () => {
+  it('ends the build after a denial, publishes the report, and returns nothing', async () => {
     const at = prepare(1);
     const script = `writeFile file: 'deployed', text: portcullisGate(image: '${image}', policy: 'p.yaml')`;
     const { code, output } = await runJenkins(stand, at, script, {});

@@ -8,7 +8,7 @@ import type { Built, Stand } from './stand.ts';
 
 export const files = join(import.meta.dirname, '../../packaging/ci');
 
-/** What a run of a pipeline ended with. */
+/** The result of a run of a pipeline. */
 export interface Run {
   readonly code: number | null;
   readonly output: string;
@@ -194,7 +194,7 @@ interface Pipeline {
 
 const yamlOf = (path: string): unknown => parseAllDocuments(readFileSync(path, 'utf8'))[0]?.toJS();
 
-/** Replaces `$(params.NAME)` as Tekton does; throws on a name that is not there. */
+/** Replaces `$(params.NAME)` as Tekton does; throws if a name is not defined. */
 export function substitute(text: string, values: Readonly<Record<string, string>>): string {
   return text.replace(/\$\(([\w.-]+)\)/gu, (_all, name: string) => {
     const value = values[name];
@@ -245,7 +245,7 @@ const tekton: Platform = {
   },
 };
 
-/** A pipeline that gives all options to each step of the shared library, and takes what the gate returns. */
+/** A pipeline that gives all options to each step of the shared library, and uses the result of the gate. */
 export const jenkinsScript = `
 import groovy.json.JsonSlurper
 def options = new JsonSlurper().parseText(env.OPTIONS)

@@ -25,7 +25,7 @@ import { execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** What the pipeline of the tests builds from, and who builds it. */
+/** The source and the builder of the pipeline of the tests. */
 export const source = 'https://git.example/team/app';
 export const builder = 'https://ci.example/team/app/release';
 /** The same, as GitHub's variables name them. */
@@ -63,7 +63,7 @@ rules:
     entitlements: { ceiling: baseline, require: signed }
 `;
 
-/** The node requires the summary of the gate, by this very policy. */
+/** The node requires a summary of the gate about exactly this policy. */
 const nodePolicyText = (policy: string): string => `apiVersion: portcullis.dev/v1alpha1
 kind: TrustPolicy
 default: deny

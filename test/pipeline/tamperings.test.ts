@@ -1,6 +1,6 @@
 /**
- * What somebody may change in a pipeline, where it stops, and the reason that is given there. `npm test` runs
- * one of each kind; `npm run test:pipeline` runs all.
+ * Changes that an attacker may make in a pipeline, the step at which it stops, and the reported reason. `npm
+ * test` runs one of each kind; `npm run test:pipeline` runs all.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -37,7 +37,7 @@ interface Change {
 
 const steps: readonly Step[] = ['sign', 'attest', 'gate'];
 
-describe('a pipeline that somebody has changed stops', () => {
+describe('a pipeline that was tampered with stops', () => {
   let stand: Stand;
   let tools = '';
   before(async () => {
@@ -55,7 +55,7 @@ describe('a pipeline that somebody has changed stops', () => {
     return at;
   }
 
-  /** Copies the signature of one digest beside another one, as a registry or an attacker can. */
+  /** Copies the signature of one digest to another digest, as a registry or an attacker can. */
   async function copySignature(from: Built, to: Built): Promise<void> {
     const repository = stand.stage.repository(to.name.split('/')[1] ?? '');
     const tagOf = (digest: string): string => digest.replace(':', '-');
@@ -99,7 +99,7 @@ describe('a pipeline that somebody has changed stops', () => {
       how: () => Promise.resolve({ env: { PORTCULLIS_ENTITLEMENTS: '' } }),
     },
     {
-      title: 'at the gate, when the signature is of another digest',
+      title: 'at the gate, when the signature is for another digest',
       always: true,
       stops: 'gate',
       why: /the signature is valid, but it is a signature of another digest/u,
@@ -125,7 +125,7 @@ describe('a pipeline that somebody has changed stops', () => {
       },
     },
     {
-      title: 'at the gate, when the SBOM is of the build before',
+      title: 'at the gate, when the SBOM is from the previous build',
       always: true,
       stops: 'gate',
       why: /"predicate\.metadata\.component\.version == image\.digest" is false/u,
@@ -147,13 +147,13 @@ describe('a pipeline that somebody has changed stops', () => {
       },
     },
     {
-      title: 'at the gate, when another builder made it',
+      title: 'at the gate, when another builder built the image',
       stops: 'gate',
       why: /predicate\.runDetails\.builder\.id in .* is false/u,
       how: () => Promise.resolve({ env: { PORTCULLIS_BUILDER_ID: 'https://ci.example/team/fork/release' } }),
     },
     {
-      title: 'before it signs, when a tag stands for the image',
+      title: 'before it signs, when the image is given by tag',
       always: true,
       stops: 'sign',
       code: 2,
@@ -161,7 +161,7 @@ describe('a pipeline that somebody has changed stops', () => {
       how: (_at, { name }) => Promise.resolve({ image: `${name}:1` }),
     },
     {
-      title: 'before it signs, when the token of the job has ended',
+      title: 'before it signs, when the token of the job has expired',
       stops: 'sign',
       code: 4,
       why: /TRUST_IDENTITY_TOKEN/u,
@@ -204,7 +204,7 @@ describe('a pipeline that somebody has changed stops', () => {
     return { ...built, ...run };
   }
 
-  it('at the node, when the tag means another image after the gate', async () => {
+  it('at the node, when the tag refers to another image after the gate', async () => {
     const at = workspace();
     const { name } = await released(at);
     writeFileSync(join(at, 'page.txt'), 'not what was admitted\n');
@@ -228,7 +228,7 @@ describe('a pipeline that somebody has changed stops', () => {
     assert.match(message, /policy/u);
   });
 
-  it('at the node, when the gate is left out', async () => {
+  it('at the node, when the gate is skipped', async () => {
     const at = workspace();
     const { image } = await stand.build(at);
     const run = await runShell(stand, at, image, ['sign', 'attest']);

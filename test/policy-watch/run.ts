@@ -1,7 +1,7 @@
 /**
  * `npm run test:policy-watch [-- --pods N] [--policies N] [--keep DIR]`: a real kube-apiserver on a real etcd
  * with 5,000 pods and 500 NetworkPolicies; one process follows them and programs nf_tables for its pods, in
- * namespaces of its own (README.md).
+ * its own namespaces (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -63,7 +63,7 @@ if (missing.length > 0) {
 
 const folder = values.keep ?? mkdtempSync(join(tmpdir(), 'portcullis-policy-watch-'));
 mkdirSync(folder, { recursive: true });
-// The API server needs an address of its own.
+// The API server needs its own address.
 for (const command of [
   'link add up0 type bridge',
   'addr add 192.0.2.1/24 dev up0',
@@ -177,7 +177,7 @@ function kernelGroups(): string[] {
     )
     .toSorted();
 }
-/** Returns what the groups must be, from what was written to the API. */
+/** Returns the expected groups, from the objects that were written to the API. */
 function rightGroups(): string[] {
   const groups = new Map<string, string[]>();
   for (let index = 0; index < sizes.policies; index++) {

@@ -35,7 +35,7 @@ export const podBase = (namespace: string): string => `/api/v1/namespaces/${name
 export const policyBase = (namespace: string): string =>
   `/apis/networking.k8s.io/v1/namespaces/${namespace}/networkpolicies`;
 
-/** Returns the pod as controllers and a kubelet leave it, with the fields that nobody here needs. */
+/** Returns the pod as controllers and a kubelet leave it, also with fields that nothing here needs. */
 export async function createPod(
   cluster: Cluster,
   { name, namespace, app, address, node }: PaperPod,

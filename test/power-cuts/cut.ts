@@ -8,7 +8,7 @@ import { glibc } from '../../base/kernel/ffi/libc.ts';
 const ioctl = glibc('ioctl', 'int', ['int', 'ulong', 'void *']);
 /** linux/fs.h: _IOR('X', 125, __u32). */
 const EXT4_IOC_SHUTDOWN = 0x80_04_58_7d;
-/** The journal is not written: what no fsync has put on the disk is lost. */
+/** The journal is not written: data that no fsync has put on the disk is lost. */
 const noLogFlush = Buffer.from(Uint32Array.of(2).buffer);
 
 const bootId = '/proc/sys/kernel/random/boot_id';
@@ -17,7 +17,7 @@ const bootId = '/proc/sys/kernel/random/boot_id';
 export interface CutDisk {
   /** From now on nothing reaches the disk, and each write fails. */
   cut(): void;
-  /** Mounts what is on the disk, after its journal was replayed. */
+  /** Mounts the content of the disk, after its journal was replayed. */
   mountAgain(): Promise<void>;
   /** Calls `body` while the file system is not mounted: the file may be changed then. */
   whileUnmounted(body: () => void): Promise<void>;

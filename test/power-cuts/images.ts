@@ -14,7 +14,7 @@ export interface Subject {
   readonly layers: readonly string[];
   /** How many removals of it have begun. */
   removals: number;
-  /** A pull of it was acknowledged, and nobody has begun to remove it since the pull began. */
+  /** A pull of it was acknowledged, and no removal has begun since the pull began. */
   isAcknowledged: boolean;
 }
 

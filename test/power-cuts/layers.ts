@@ -14,7 +14,7 @@ import { join } from 'node:path';
 /** What a layer must contain: the sum of each file, or the target of each link, by path. */
 export type LayerTree = ReadonlyMap<string, string>;
 
-/** Returns what is below a folder. Folders count by their names. */
+/** Returns the entries below a folder. Folders count by their names. */
 export function treeOf(folder: string): LayerTree {
   const tree = new Map<string, string>();
   const look = (at: string, path: string): void => {

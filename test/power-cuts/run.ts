@@ -1,6 +1,6 @@
 /**
- * `npm run test:power-cuts [-- --cuts N] [--form erofs|folders] [--seed N]`: see README.md. Runs in
- * namespaces of its own.
+ * `npm run test:power-cuts [-- --cuts N] [--form erofs|folders] [--seed N]`: see README.md. Runs in its own
+ * namespaces.
  */
 import '../tenant/pid-namespace.ts';
 import '../fixtures/private-namespaces.ts';
@@ -76,7 +76,7 @@ async function cutOnce(stage: Stage, subjects: readonly Subject[]): Promise<void
   const work = Array.from({ length: lanes }, () => runLane(stage, subjects, () => isOver));
   await pause(20 + below(500));
   disk.cut();
-  // Until it is killed, the daemon must not acknowledge what the disk no longer takes.
+  // Until it is killed, the daemon must not acknowledge data that the disk no longer stores.
   await pause(below(60));
   const unexpected: string[] = [];
   await stage.restart({

@@ -13,7 +13,7 @@ for (const machine of machines) {
     for (const [name, assemble] of Object.entries(programs)) {
       const golden = readFileSync(goldenFile(name, machine), 'utf8');
 
-      it(`${name} is the one whose disassembly is committed`, () =>
+      it(`${name} is the executable whose disassembly is committed`, () =>
         assert.equal(
           golden.slice(0, golden.indexOf('\n') + 1),
           summaryOf(name, machine, assemble(machine)),
@@ -29,7 +29,7 @@ for (const machine of machines) {
   });
 }
 
-it('each committed text is of a program', () => {
+it('each committed text belongs to a program', () => {
   const expected = Object.keys(programs).flatMap((name) =>
     machines.map((machine) => `${name}.${machine}.txt`),
   );

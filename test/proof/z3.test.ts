@@ -9,7 +9,7 @@ describe('Z3', () => {
   before(() => (oracle = openOracle()));
   after(() => oracle.close());
 
-  it('agrees that programs are their policies', async () => {
+  it('agrees that programs equal their policies', async () => {
     let agreed = 0;
     for (let seed = 0; seed < 25; seed++) {
       const architecture = seed % 2 === 0 ? 'x86_64' : 'aarch64';
@@ -33,7 +33,7 @@ describe('Z3', () => {
     assert.notEqual(await oracle.difference(checked.policy, wrong, 'x86_64'), undefined);
   });
 
-  it('is asked again when it does not answer in time, and then given up', async () => {
+  it('is asked again when it does not answer in time, and is then abandoned', async () => {
     const checked = checkPolicy(2);
     assert.ok(checked !== 'too complex');
     const hurried = openOracle(1);

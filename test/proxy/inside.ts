@@ -65,7 +65,7 @@ async function removeAll(): Promise<void> {
     if (!pinned) await proxy.cri.image.removeImage({ image: { image: id } });
 }
 
-/** Everything is denied: by which way does an image come in? */
+/** Denies everything, and tries each way to get an image admitted. */
 async function attacks(): Promise<void> {
   const [first] = images.filter(({ name }) => name.startsWith('k8s-staging'));
   const name = `gcr.io/${first?.name ?? ''}`;
@@ -100,13 +100,13 @@ async function attacks(): Promise<void> {
   check(before === '600 root', `only root can connect to the backend: ${before}`);
 }
 
-/** containerd's own interfaces, which root reaches at the backend and nobody through the proxy. */
+/** containerd's own interfaces, which root reaches at the backend and no client reaches through the proxy. */
 async function throughCtr(create: (image: string) => Promise<unknown>): Promise<void> {
   const image = `127.0.0.1:5000/${images[0]?.name ?? ''}`;
   const ctr = (socket: string, ...words: string[]) =>
     spawnSync(join(peers, 'bin/ctr'), ['-a', socket, '-n', 'k8s.io', ...words], { encoding: 'utf8' });
   const direct = ctr(backend, 'images', 'pull', '--plain-http', image);
-  check(direct.status === 0, 'ctr of root pulls at the backend: out of reach for the proxy');
+  check(direct.status === 0, 'ctr run by root pulls through the backend, which the proxy cannot prevent');
   // containerd's CRI may not have noticed the image yet.
   const code = await codeOf(create(image));
   const refused = ['IMAGES_DENIED', 'RUNTIME_IMAGE_NOT_FOUND'].includes(code);

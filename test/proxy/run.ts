@@ -8,7 +8,7 @@ import { requirePeers, runPeer } from '../../bench/runtimes.ts';
 const { values } = parseArgs({ options: { focus: { type: 'string' } } });
 requirePeers(['critest', 'critimages', 'crictl', 'containerd', 'ctr', 'runc']);
 process.env['REFERRERS'] = '1';
-// Pulls then sync the file system, on a path of their own in containerd.
+// Pulls then sync the file system, on their own path in containerd.
 process.env['CRI_IMAGES'] = 'image_pull_with_sync_fs = true';
 const folder = mkdtempSync(join(tmpdir(), 'pc-peer-'));
 // The root user of a pod with a user namespace must be able to pass through.

@@ -6,11 +6,11 @@ import type { Ended } from '../fixtures/command.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** What differs in the other checkout, and must not show in what it builds. */
+/** Differences of the other checkout that must not affect the built files. */
 const elsewhere = 'umask 077; hostname elsewhere;';
 const otherSettings = { TZ: 'Pacific/Kiritimati', LC_ALL: 'tr_TR.UTF-8' };
 
-/** Makes a clone at `folder` with one commit on top, which holds the sources as they are now. */
+/** Makes a clone at `folder` with one commit on top, which contains the current sources. */
 export function checkOut(folder: string): void {
   const git = (...words: readonly string[]): string =>
     execFileSync('git', words, { encoding: 'utf8', maxBuffer: 2 ** 26, env: committer, stdio: 'pipe' });
@@ -40,7 +40,7 @@ const committer = {
 
 /**
  * Runs a command in a checkout, with the npm packages of this one. esbuild follows a symbolic link to its
- * target, so they are mounted, in a namespace of their own. `other`: as another user's machine has it.
+ * target, so they are mounted, in their own namespace. `other`: as another user's machine has it.
  */
 export function inCheckout(
   folder: string,

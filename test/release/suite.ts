@@ -17,14 +17,14 @@ import { checkOut, inCheckout } from './checkout.ts';
 const { version } = manifest;
 const names = ['fleet', 'node-installer', 'trust', 'webhook'];
 const policies = join(import.meta.dirname, '../../packaging/policies');
-const skip = process.getuid?.() === 0 ? false : 'needs root, for mounts and a host name of its own';
+const skip = process.getuid?.() === 0 ? false : 'needs root, for mounts and another host name';
 const gpgFiles = /^apt\/(?:portcullis-archive-keyring\.asc|dists\/stable\/(?:InRelease|Release\.gpg))$/u;
 
 describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
   let folder = '';
   let registry: TestRegistry;
   let services: MockSigstore;
-  /** What the command printed: the files of the artifact. */
+  /** The output of the command: the files of the artifact. */
   let printed: readonly string[] = [];
   const at = (name: string): string => join(folder, name);
   const first = (): string => at('first');
@@ -121,7 +121,7 @@ describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
   });
 
   it('is published by our own pipeline with a key, and each file and image is admitted', async () => {
-    assert.equal((await ask('verify', release(), 'release.yaml')).code, 4, 'nothing is there yet');
+    assert.equal((await ask('verify', release(), 'release.yaml')).code, 4, 'nothing is published yet');
     const published = succeed(await publish(['--policy', at('release.yaml')], withKey()));
     const references = [...names.map((name) => `${registry.host}/portcullis/${name}:${version}`), release()];
     for (const reference of references) {
@@ -134,7 +134,7 @@ describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
     assert.equal(output.match(/^verified /gmu)?.length, printed.length);
   });
 
-  it('refuses each file that has one other byte', async () => {
+  it('refuses each file if one byte differs', async () => {
     const files = printed.map((path, index) => {
       const changed = at(`changed-${index}-${basename(path)}`);
       writeFileSync(changed, flipped(readFileSync(built(path))));
@@ -148,7 +148,7 @@ describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
     for (const file of files) assert.ok(stdout.includes(`REFUSED  ${file}: its digest `), file);
   });
 
-  it('pushes no image of which one blob has another byte', async () => {
+  it('pushes no image if one byte of a blob differs', async () => {
     const layout = at('images');
     cpSync(built('images'), layout, { recursive: true });
     for (const blob of readdirSync(join(layout, 'blobs/sha256'))) {
@@ -157,7 +157,7 @@ describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
       const owner = names.find((name) => blobsOf(built('images'), name).has(blob));
       assert.ok(owner !== undefined, `${blob} belongs to an image`);
       writeFileSync(file, flipped(bytes));
-      // A push leaves out what the repository already has.
+      // A push omits blobs that the repository already has.
       const tag = `${registry.host}/portcullis/changed-${blob.slice(0, 12)}:1`;
       const { code, output } = await portcullis(['images', 'push', layout, tag, '--image', owner]);
       assert.notEqual(code, 0, `${blob}: ${output}`);
@@ -201,7 +201,7 @@ describe('a release from one command', { skip, timeout: 3_000_000 }, () => {
     assert.notEqual((await ask('verify', release('stolen'), 'stolen.yaml')).code, 0);
   });
 
-  it('is not signed without the log, and what was pushed stays denied', async () => {
+  it('is not signed without the log, and pushed files stay denied', async () => {
     const config = JSON.stringify(services.signingConfig({ rekor: 2 })).replaceAll(
       /("rekorTlogUrls":\[\{"url":")[^"]*/gu,
       '$1http://127.0.0.1:9',

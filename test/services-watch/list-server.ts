@@ -1,6 +1,6 @@
 /**
  * An API server that only lists and watches: Services and EndpointSlices, as many as its first argument says.
- * It takes the place of the real one where that many objects could not be created in reasonable time. Its
+ * It replaces the real API server, in which so many objects could not be created in reasonable time. Its
  * parent sends the index of a service whose endpoints change.
  */
 import type { ServerResponse } from 'node:http';

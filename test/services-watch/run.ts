@@ -1,7 +1,7 @@
 /**
  * `npm run test:services-watch [-- --services N] [--seconds N] [--rate N] [--keep DIR]`: a real
- * kube-apiserver on a real etcd with 5,000 services; one process watches them and programs nf_tables, in
- * namespaces of its own (README.md).
+ * kube-apiserver on a real etcd with 5,000 services; one process watches them and programs nf_tables, in its
+ * own namespaces (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -54,8 +54,7 @@ for (const tool of ['etcd', 'kube-apiserver'])
 
 const folder = values.keep ?? mkdtempSync(join(tmpdir(), 'portcullis-services-watch-'));
 mkdirSync(folder, { recursive: true });
-// The API server needs an address of its own, a cluster address needs a route, and a backend needs an
-// address.
+// The API server needs its own address, a cluster address needs a route, and a backend needs an address.
 for (const command of [
   'link add br0 type bridge',
   'addr add 192.0.2.1/24 dev br0',
@@ -327,7 +326,7 @@ for (const patience = performance.now() + 30_000; ; await sleep(200))
 const listedAgain = (await ask(watcher)).figures.lists - before.figures.lists;
 assert.ok(listedAgain >= 2, `both collections were listed again, not ${listedAgain}`);
 console.log(
-  `etcd compacted while nobody watched: 410, listed ${listedAgain} times again, ${signs.length + 1} missed changes in the kernel ${since(start)} after the wire healed`,
+  `etcd compacted without a watcher: 410, listed ${listedAgain} times again, ${signs.length + 1} missed changes in the kernel ${since(start)} after the connection was restored`,
 );
 
 // The watcher is killed: the kernel continues. It is started again: it touches only what changed.

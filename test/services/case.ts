@@ -59,7 +59,7 @@ export const equal = { b1: 1, b2: 1, b3: 1 };
 export async function eventually(body: () => Promise<boolean> | boolean): Promise<void> {
   const end = performance.now() + 30_000;
   while (!(await body())) {
-    assert.ok(performance.now() < end, `it did not come about: ${body.toString()}`);
+    assert.ok(performance.now() < end, `the condition was not met: ${body.toString()}`);
     await sleep(50);
   }
 }

@@ -34,7 +34,7 @@ const distribution: readonly Case[] = [
     run: async (stage, server) => within(await greet(stage, server, 192), equal),
   })),
   ...both((family) => ({
-    name: 'lc: a backend with many connections gets few, for a second at most too many',
+    name: 'lc: a backend with many connections gets few new connections, and too many for a second at most',
     quick: family === 4,
     server: (stage) =>
       stage.server(family, { scheduler: 'lc', destinations: [stage.destination(family, 0)] }),
@@ -78,7 +78,7 @@ const distribution: readonly Case[] = [
 ];
 
 const hashes = (scheduler: Scheduler, family: Family): Omit<Case, 'family'> => ({
-  name: `${scheduler} with client affinity: a client keeps its backend; one backend lost moves its own clients and few others`,
+  name: `${scheduler} with client affinity: a client keeps its backend; the loss of a backend moves its own clients and few others`,
   quick: scheduler === 'maglev' && family === 4,
   server: (stage) => stage.server(family, { scheduler, clientAffinity: true }),
   async run(stage, server) {
@@ -99,7 +99,7 @@ const affinity: readonly Case[] = [
   ...both((family) => hashes('rr', family)),
   ...both((family) => hashes('maglev', family)),
   ...both((family) => ({
-    name: 'persistence: as long as the client comes back in time, and not over it',
+    name: 'persistence: lasts as long as the client returns in time, and not longer',
     server: (stage) => stage.server(family, { persistenceSeconds: 6 }),
     async run(stage, server) {
       const first = (await greet(stage, server, 30)).map(backendOf);
@@ -125,7 +125,7 @@ const affinity: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'persistence: a client whose backend is lost gets another, at once',
+    name: 'persistence: a client whose backend is lost gets another backend at once',
     quick: family === 4,
     server: (stage) => stage.server(family, { persistenceSeconds: 60 }),
     async run(stage, server) {
@@ -143,7 +143,7 @@ const affinity: readonly Case[] = [
 
 const changes: readonly Case[] = [
   ...both((family) => ({
-    name: 'weight 0: connections that stand go on, none begins; after its grace it is cut',
+    name: 'weight 0: existing connections continue, and no new connection begins; after the grace period they are ended',
     quick: family === 4,
     server: (stage) => stage.server(family, { destinations: [stage.destination(family, 0)] }),
     async run(stage, server) {
@@ -165,7 +165,7 @@ const changes: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'backend loss: the others get its connections, from the next one on',
+    name: 'backend loss: the other backends get its connections, from the next connection on',
     quick: family === 6,
     server: (stage) => stage.server(family),
     async run(stage, server) {
@@ -175,7 +175,7 @@ const changes: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'another scheduler: connections that stand go on',
+    name: 'another scheduler: existing connections continue',
     server: (stage) => stage.server(family),
     async run(stage, server) {
       const streams = [];
@@ -211,7 +211,7 @@ const places: readonly Case[] = [
       assert.equal(seenBy((await greet(stage, server, 1))[0]), family === 4 ? '10.2.0.1' : 'fd02::1'),
   })),
   ...both((family) => ({
-    name: 'hairpin: a backend reaches itself, and one beside it, through the virtual address',
+    name: 'hairpin: a backend reaches itself and another backend through the virtual address',
     quick: true,
     server: (stage) => stage.server(family, { destinations: [stage.destination(family, 0)] }),
     async run(stage, server) {
@@ -255,7 +255,7 @@ const places: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'no backends: refused, not lost; served as soon as there is one',
+    name: 'no backends: connections are refused, not dropped, and are served as soon as a backend exists',
     quick: true,
     server: (stage) => stage.server(family, { destinations: [] }),
     async run(stage, server) {
@@ -288,7 +288,7 @@ const datagrams: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'udp: a flow that never pauses goes to another backend when its own is lost, and begins before it is served',
+    name: 'udp: a continuous flow moves to another backend when its backend is lost, and may begin before it is served',
     quick: family === 4,
     server: (stage) =>
       stage.server(family, {

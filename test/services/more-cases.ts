@@ -66,7 +66,7 @@ async function untilServing(host: TestHost, family: Family, server: TestHost): P
 
 export const moreCases: readonly Case[] = [
   ...both((family) => ({
-    name: 'an address of the host: the served port is the service’s, others stay the host’s, and so does the address',
+    name: 'an address of the host: the served port belongs to the service; other ports and the address stay with the host',
     quick: family === 4,
     server: (stage) => stage.server(family, { address: routerAddress[family], port: 8090 }),
     async run(stage, server) {
@@ -89,7 +89,7 @@ export const moreCases: readonly Case[] = [
     },
   })),
   {
-    name: 'node port: ::1 never leaves the host, so it stays the host’s: refused, not lost',
+    name: 'node port: connections to ::1 stay on the host, and are refused, not dropped',
     family: 6,
     quick: true,
     server: (stage) => stage.server(6, { kind: 'node', port: 30_082 }),
@@ -99,7 +99,7 @@ export const moreCases: readonly Case[] = [
     },
   },
   ...both((family) => ({
-    name: 'wrr: other weights hold from the next connection on',
+    name: 'wrr: changed weights apply from the next connection on',
     quick: family === 6,
     server: (stage) => stage.server(family, { scheduler: 'wrr' }),
     async run(stage, server) {
@@ -118,7 +118,7 @@ export const moreCases: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'udp: a node port, and a backend that asks itself',
+    name: 'udp: a node port, and a backend that connects to itself',
     quick: family === 6,
     server: (stage) => stage.server(family, { kind: 'node', protocol: 'udp', port: 30_053 }),
     async run(stage, server) {
@@ -135,7 +135,7 @@ export const moreCases: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'sctp: associations in turn, the client is seen; backend loss; a backend that calls itself',
+    name: 'sctp: associations in turn, with the address of the client; backend loss; a backend that connects to itself',
     missing: sctpMissing,
     server: (stage) =>
       stage.server(family, {

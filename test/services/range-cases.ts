@@ -33,7 +33,7 @@ async function dropped(stage: Stage, server: VirtualServer, attempt: Promise<unk
 
 export const rangeCases: readonly Case[] = [
   ...both((family) => ({
-    name: 'source ranges: who is inside is served, others are dropped and counted; a change holds from the next packet on, and ends nothing',
+    name: 'source ranges: clients inside are served, others are dropped and counted; a change applies from the next packet on, and ends no connection',
     quick: true,
     server: (stage) => stage.server(family, { kind: 'external', sourceRanges: ranges[family] }),
     async run(stage, server) {
@@ -54,12 +54,12 @@ export const rangeCases: readonly Case[] = [
       const before = (await stage.client.report(stream.id))?.received ?? 0;
       await eventually(async () => ((await stage.client.report(stream.id))?.received ?? 0) > before);
       assert.equal((await stage.client.end(stream.id))?.failure, undefined);
-      assert.ok((denied(stage, server) ?? 0n) >= 2n, 'what was counted stays through a change');
+      assert.ok((denied(stage, server) ?? 0n) >= 2n, 'counters are kept when the ranges change');
       assert.equal(stage.balancer.reconcile([server]), 0);
     },
   })),
   ...both((family) => ({
-    name: 'source ranges: without backends who is inside is refused, others are dropped; without ranges everybody is served',
+    name: 'source ranges: without backends, clients inside are refused and others are dropped; without ranges, every client is served',
     server: (stage) =>
       stage.server(family, { kind: 'external', sourceRanges: ranges[family], destinations: [] }),
     async run(stage, server) {
@@ -73,7 +73,7 @@ export const rangeCases: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'source ranges: flows of UDP that are answered go on, one that never was is dropped from the change on',
+    name: 'source ranges: after a change, UDP flows that were answered continue, and a flow that was never answered is dropped',
     quick: family === 4,
     server: (stage) =>
       stage.server(family, {
@@ -117,7 +117,7 @@ export const rangeCases: readonly Case[] = [
     },
   })),
   ...both((family) => ({
-    name: 'source ranges: the host itself is judged by the address that it has towards others',
+    name: 'source ranges: the host itself is checked by its address towards other hosts',
     quick: family === 4,
     server: (stage) =>
       stage.server(family, {

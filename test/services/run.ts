@@ -1,8 +1,7 @@
 /**
  * `npm run test:services [-- --backend nftables|ipvs] [--only WORDS] [--quick]`: runs the table of cases on
- * one balancer, in namespaces of its own.
- * Prints a line for each case and one of figures. Exit 0: all pass · 1: one fails · 2: no such balancer or
- * case · 4: this kernel has no such balancer.
+ * one balancer, in its own namespaces. Prints a line for each case and one of figures. Exit 0: all pass · 1:
+ * one fails · 2: no such balancer or case · 4: this kernel has no such balancer.
  */
 import '../fixtures/private-namespaces.ts';
 import { parseArgs } from 'node:util';
@@ -27,7 +26,7 @@ if (balancer === undefined || chosen.length === 0) {
   console.error(
     balancer === undefined
       ? `no balancer ${values.backend}: nftables or ipvs`
-      : `no case holds the words ${values.only}`,
+      : `no case contains the words ${values.only}`,
   );
   process.exit(2);
 }

@@ -3,7 +3,7 @@ import { becomeRouter, openHost } from '../../cni-plugins/services/switch/hosts.
 import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 
-/** A router that balances (this process), a client on a link of its own, three backends on one bridge. */
+/** A router that balances (this process), a client on its own link, three backends on one bridge. */
 export interface Stage {
   readonly client: TestHost;
   readonly backends: readonly [TestHost, TestHost, TestHost];

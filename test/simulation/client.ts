@@ -86,7 +86,7 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
   };
   let node = await drive(bootUntilUp());
   let booting: Promise<void> | undefined;
-  /** The first caller that finds it dead starts it, once. */
+  /** The first caller that finds the daemon dead starts it, once. */
   const revive = async (dead: Node): Promise<void> => {
     if (node !== dead) return;
     booting ??= bootUntilUp().then((next) => {

@@ -21,10 +21,10 @@ export interface DatabaseFollower {
 }
 
 /**
- * The daemon's database on the simulated disk: SQLite itself, in memory. It keeps SQLite's promises, and no
- * more: a transaction is kept completely or not at all. A transaction that must outlive a loss of power does
- * so once it is answered, with all transactions before it. Any number of the transactions after it may be
- * lost, the latest first.
+ * The daemon's database on the simulated disk: SQLite itself, in memory. It keeps exactly SQLite's promises:
+ * a transaction is kept completely or not. A transaction that must survive a loss of power survives it once
+ * it is answered, with all transactions before it. Any number of the transactions after it may be lost, the
+ * latest first.
  */
 export interface StoredDatabase {
   /** Opens the database for one life of the daemon. */

@@ -75,7 +75,7 @@ const failing: Readonly<Record<Trouble, Partial<Record<EffectKind, string>>>> = 
   [slowRenames]: { write: 'ENOSPC' },
 };
 
-/** The troubles of one machine: each ends by itself. */
+/** The troubles of one machine. Each ends after some time. */
 export interface Troubles {
   /** Each ends at this moment of the scheduler's clock. */
   readonly until: Map<Trouble, number>;
@@ -97,7 +97,8 @@ export function createTroubles(scheduler: Scheduler): Troubles {
       for (const [trouble, end] of until) {
         const errno = failing[trouble][kind];
         if (errno === undefined || end <= scheduler.now()) continue;
-        // With none at all, the first call of a turn would fail each time, and no later one be reached.
+        // Without any memory, the first call of a turn would fail each time, and no later call would be
+        // reached.
         if (trouble === 'the kernel has little memory' && scheduler.decisions.choose('memory', 6) > 0)
           continue;
         // Other programs on the disk use and free room, so that some transactions succeed.

@@ -9,7 +9,7 @@ export interface HistoryResult {
 }
 
 /**
- * Plays one history over a world of its own. The same decisions give the same history.
+ * Plays one history over a separate world. The same decisions give the same history.
  * @throws Broken when an invariant does not hold
  */
 export type PlayHistory = (decisions: Decisions, report: Tell, watch?: Watch) => Promise<HistoryResult>;

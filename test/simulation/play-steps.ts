@@ -5,8 +5,8 @@ import { Broken } from './invariants.ts';
 import type { Tell } from './history-events.ts';
 
 /**
- * What may happen in a history. The first step of a list does nothing: a step that is left out becomes this
- * one.
+ * The possible steps of a history. The first step of a list does nothing: a step that is left out becomes
+ * this one.
  */
 export type Step<Play> = readonly [name: string, act: (play: Play) => Promise<void>];
 
@@ -31,7 +31,7 @@ export interface Course<Play> {
   readonly open: () => Promise<Play>;
   /** Lets background work take some turns after a step. */
   readonly settle: (play: Play) => Promise<void>;
-  /** Checks what holds after each step. */
+  /** Checks the conditions after each step. */
   readonly check: (play: Play) => void;
   /** Stops the faults, and removes everything. */
   readonly finish: (play: Play) => Promise<void>;
@@ -39,8 +39,8 @@ export interface Course<Play> {
 }
 
 /**
- * Plays the steps of a history. @throws Broken when an invariant does not hold, also where a request fails
- * for good
+ * Plays the steps of a history. @throws Broken when an invariant does not hold, also if a request fails
+ * permanently
  */
 export async function playSteps<Play>(course: Course<Play>): Promise<HistoryResult> {
   const { decisions, tell: report, steps, count } = course;
@@ -60,6 +60,6 @@ export async function playSteps<Play>(course: Course<Play>): Promise<HistoryResu
     return { steps: count, crashes: course.crashes(play) };
   } catch (cause) {
     if (!isPortcullisError(cause)) throw cause;
-    throw new Broken('everything ends', `a request fails for good: ${cause.message}`);
+    throw new Broken('everything ends', `a request fails permanently: ${cause.message}`);
   }
 }

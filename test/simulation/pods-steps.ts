@@ -253,7 +253,7 @@ async function removePod({ client, pods, containers, pick }: Play): Promise<void
   for (const [key, container] of containers) if (container.pod === index) containers.delete(key);
 }
 
-/** Ends a container's process by itself. */
+/** Ends a container's process without a request. */
 function processEnds({ world, choose, pick }: Play): Promise<void> {
   const running = pick(
     'process',

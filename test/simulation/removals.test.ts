@@ -33,7 +33,7 @@ async function openRunning(before: () => Promise<void>) {
 
 describe('a pod with a container that is being removed', () => {
   for (const what of ['pod', 'container'] as const)
-    it(`has none of its processes when a stop of the ${what} is answered`, async () => {
+    it(`has no process of that container when a stop of the ${what} is answered`, async () => {
       let open: () => void = () => undefined;
       const gate = new Promise<void>((resolve) => (open = resolve));
       const node = await openRunning(() => gate);
@@ -43,7 +43,7 @@ describe('a pod with a container that is being removed', () => {
       assert.match(String(row?.['record']), /"phase":"removing"/);
       const asked = what === 'pod' ? node.sandboxes.stop(node.pod.id) : node.containers.stop(node.id, 0);
       const stop = asked.then(() =>
-        assert.equal(node.stateOf(), 'dead', 'its process lives in a pod that is stopped'),
+        assert.equal(node.stateOf(), 'dead', 'its process runs in a stopped pod'),
       );
       stop.catch(() => undefined);
       await node.run(node.scheduler.sleep(5_000));
@@ -51,7 +51,7 @@ describe('a pod with a container that is being removed', () => {
       await node.run(Promise.all([removal, stop]));
     });
 
-  it('is stopped without its process when the removal has failed', async () => {
+  it('has no process of that container after a stop when the removal has failed', async () => {
     let failures = 1;
     const node = await openRunning(async () => {
       failures -= 1;

@@ -11,8 +11,8 @@ export interface Shrunk {
 }
 
 /**
- * Returns what a history broke; undefined when all invariants hold. A defect of the simulation itself is
- * thrown as another error.
+ * Returns the invariant that a history broke; undefined when all invariants hold. A defect of the simulation
+ * itself is thrown as another error.
  */
 export async function brokenBy(play: PlayHistory, made: readonly Decision[]): Promise<Broken | undefined> {
   try {

@@ -45,7 +45,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
 
 describe('a history that found a defect', () => {
   for (const [kind, seed] of found)
-    it(`breaks no invariant any more: ${kind}, seed ${seed}`, async () => {
+    it(`no longer breaks an invariant: ${kind}, seed ${seed}`, async () => {
       const result = await playSeed(seed, kind);
       if ('broken' in result) assert.fail(await report(result));
     });
@@ -69,7 +69,7 @@ describe('a history', () => {
 });
 
 describe('a planted bug', () => {
-  it('is found, and its history shrunk', async () => {
+  it('is found, and its history is shrunk', async () => {
     const index = planted.findIndex(({ file }) => file.endsWith('/exit-recorder.ts'));
     const lane = fileURLToPath(new URL('./lane.ts', import.meta.url));
     const { stdout } = await run(process.execPath, [lane, '1', '2000', '1', 'pods', String(index)]);

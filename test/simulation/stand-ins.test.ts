@@ -6,8 +6,8 @@ import { standIns } from './stand-ins.ts';
 
 const root = join(import.meta.dirname, '../..');
 /**
- * The imports of each module of the product. A stand-in for none of them would leave the real part in the
- * simulation.
+ * The imports of each module of the product. A stand-in for an import that does not exist would leave the
+ * real part in the simulation.
  */
 const imports = globSync('{base,cni-plugins,runtime}/**/*.ts', { cwd: root }).map((file) => ({
   path: `/${file}`,

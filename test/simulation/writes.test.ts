@@ -35,7 +35,7 @@ function onDisk<T extends Keyed>(records: Records<T>, disk: Disk): Records<T> {
   };
 }
 
-/** Opens one daemon over a world of its own without faults, whose writes fail when the test says so. */
+/** Opens one daemon over a separate world without faults, whose writes fail when the test says so. */
 function openNode(monitorActs?: MonitorActs) {
   const scheduler = createScheduler(replayOf([]));
   const world = emptyWorld(scheduler, untold, monitorActs);
@@ -68,17 +68,17 @@ async function openRunning(node: ReturnType<typeof openNode>) {
 }
 
 describe('an exit whose record cannot be written', () => {
-  it('is written as soon as it can, without a request', async () => {
+  it('is recorded as soon as possible, without a request', async () => {
     const node = openNode();
     const { containers, container } = await openRunning(node);
     node.containerDisk.failing = 5;
     endProcess(node.world, container.id, 3);
     await node.wait(30_000);
     assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3 });
-    assert.equal(node.world.exitFiles.size, 0, 'the file went once the record stood');
+    assert.equal(node.world.exitFiles.size, 0, 'the file was removed after the record was written');
   });
 
-  it('does not hold up a stop, which writes it itself', async () => {
+  it('does not delay a stop, which writes the record', async () => {
     const node = openNode();
     const { sandboxes, containers, pod, container } = await openRunning(node);
     node.containerDisk.failing = 2;
@@ -90,7 +90,7 @@ describe('an exit whose record cannot be written', () => {
     assert.deepEqual(containers.list(), []);
   });
 
-  it('makes a stop fail while the disk stays full, and the stop after that succeeds', async () => {
+  it('makes a stop fail while the disk stays full, and the next stop succeeds', async () => {
     const node = openNode();
     const { containers, container } = await openRunning(node);
     node.containerDisk.failing = Infinity;
@@ -103,7 +103,7 @@ describe('an exit whose record cannot be written', () => {
     assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3 });
   });
 
-  it('ends the container when it is the record of its start', async () => {
+  it('follows a start whose record cannot be written', async () => {
     const node = openNode();
     const { sandboxes, containers } = await node.boot();
     const pod = await node.run(sandboxes.run(podConfig(2), ''));
@@ -114,13 +114,17 @@ describe('an exit whose record cannot be written', () => {
     });
     await assert.rejects(node.run(containers.start(id)), { code: 'SIMULATED_FAULT' });
     await node.wait(30_000);
-    assert.equal(node.world.processes.get(id)?.state, 'dead', 'a kubelet starts another');
+    assert.equal(
+      node.world.processes.get(id)?.state,
+      'dead',
+      'the process has ended, and a kubelet starts another container',
+    );
     assert.equal(containers.require(id).phase, 'exited');
   });
 });
 
 describe('a pod whose first record cannot be written', () => {
-  it('leaves no namespaces, and can be asked for again', async () => {
+  it('leaves no namespaces, and can be requested again', async () => {
     const node = openNode();
     const { sandboxes } = await node.boot();
     for (let attempt = 0; attempt < 5; attempt += 1) {
@@ -133,7 +137,7 @@ describe('a pod whose first record cannot be written', () => {
   });
 });
 
-describe('a pod whose ready record is written, and reported as failed', () => {
+describe('a pod whose ready record is written but reported as failed', () => {
   it('is not ready after a kill that cuts off its removal', async () => {
     const { world, run, boot } = openNode();
     const { life, ...begun } = beginLife(world, noFaults, () => forgetWatchers(world));
@@ -155,8 +159,8 @@ describe('a pod whose ready record is written, and reported as failed', () => {
   });
 });
 
-describe('a half-made pod whose removal is written, and reported as failed', () => {
-  it('can be asked for again', async () => {
+describe('an incomplete pod whose removal is written but reported as failed', () => {
+  it('can be requested again', async () => {
     const { world, run } = openNode();
     const { life, ...begun } = beginLife(world, noFaults, () => forgetWatchers(world));
     let writes = 0;
@@ -164,7 +168,7 @@ describe('a half-made pod whose removal is written, and reported as failed', () 
       const answer = await life.act(kind, name, ...parts);
       const isWrite = name === 'write to the database';
       if (isWrite) writes += 1;
-      // The ready record, its return to a half-made one, and its removal.
+      // The ready record, its reset to an incomplete pod, and its removal.
       if (isWrite && (writes === 2 || writes === 4)) throw fault(name, 'EIO');
       return answer;
     };
@@ -176,7 +180,7 @@ describe('a half-made pod whose removal is written, and reported as failed', () 
 });
 
 describe('a daemon that starts between the end of a process and the file of its monitor', () => {
-  it('waits for the code', async () => {
+  it('waits for the exit code', async () => {
     let write: () => void = () => undefined;
     const node = openNode((monitorWrites) => (write = monitorWrites));
     const { container } = await openRunning(node);
@@ -194,7 +198,7 @@ describe('a daemon that starts between the end of a process and the file of its 
     });
   });
 
-  it('reports a code as lost when there is neither a file nor a monitor', async () => {
+  it('reports an exit code as lost when there is neither a file nor a monitor', async () => {
     let lose: () => void = () => undefined;
     const node = openNode((_write, monitorIsLost) => (lose = monitorIsLost));
     const { containers: before, container } = await openRunning(node);
@@ -211,8 +215,8 @@ describe('a daemon that starts between the end of a process and the file of its 
   });
 });
 
-describe('a machine that starts again', () => {
-  it('has no pod that is ready, also none that had only namespaces of the host', async () => {
+describe('a restarted machine', () => {
+  it('has no ready pod, also no pod that had only namespaces of the host', async () => {
     const node = openNode();
     const { sandboxes: before } = await node.boot();
     const own = await node.run(before.run(podConfig(2), ''));

@@ -33,7 +33,7 @@ export function checkLife(): (() => string)[] {
   return [...configurations.map((name) => () => holds(name, `${name}.cfg`)), ...brokenLives()];
 }
 
-/** Errors that are put into the specification: each is a check of its own. */
+/** Errors that are put into the specification: each is its own check. */
 export function brokenLives({ quick }: { readonly quick: boolean } = { quick: false }): (() => string)[] {
   const all = filesOf('broken/*.json').map(
     (file) => [file, JSON.parse(readFileSync(file, 'utf8')) as Broken] as const,
@@ -78,7 +78,7 @@ export function checkPlanted(): string {
   assert.deepEqual(
     missed.map(({ source }) => source),
     [],
-    'deviations that nobody found',
+    'deviations that were not found',
   );
   return `${runs.length} planted deviations, each found`;
 }

@@ -149,7 +149,7 @@ function watchBoot(world: { bootId: string }, restarts: () => void): void {
 
 type Process = World['processes'] extends Map<string, infer P> ? P : never;
 
-/** A restart of the machine ends every process without an event of its own. */
+/** A restart of the machine ends every process without a separate event. */
 function watchProcesses(world: World, report: Recorder['tell']): void {
   const set = world.processes.set.bind(world.processes);
   world.processes.set = (id: string, process: Process) => {
@@ -172,7 +172,7 @@ function watchProcesses(world: World, report: Recorder['tell']): void {
 
 /**
  * An attachment has its lease from its intent on until it is gone, and its link while it is ready. A restart
- * removes the link without an event of its own.
+ * removes the link without a separate event.
  */
 function watchLinks({ links, leases }: World, report: Recorder['tell']): void {
   const states = new Map<string, 'attaching' | 'ready' | 'detaching'>();

@@ -7,7 +7,7 @@ import { withoutTlc } from './tlc.ts';
 describe('the specification of the lifecycle', { skip: withoutTlc() }, () => {
   it('explains valid lifecycles', () => void checkSound());
   it('does not explain any of the planted deviations', () => void checkPlanted());
-  it('has properties of safety and of liveness that an error breaks', () => {
+  it('has safety and liveness properties that an error violates', () => {
     const checks = brokenLives({ quick: true });
     assert.ok(checks.length >= 3);
     for (const check of checks) check();
@@ -15,7 +15,7 @@ describe('the specification of the lifecycle', { skip: withoutTlc() }, () => {
 });
 
 describe('a trace without an event', () => {
-  it('fails: a check of nothing proves nothing', () => {
+  it('fails, because a check of nothing proves nothing', () => {
     assert.throws(() => splitRun({ source: 'nobody', machine: false, events: [] }), /is empty/);
   });
 });

@@ -51,7 +51,7 @@ export function runTlc(
   try {
     for (const name of modules) copyFileSync(join(import.meta.dirname, name), join(folder, name));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
-    // Trace.tla counts how far each trace is explained, and each worker of TLC has counts of its own.
+    // Trace.tla counts how far each trace is explained, and each worker of TLC has its own counts.
     const workers = module === 'Trace.tla' ? '1' : 'auto';
     const args = ['-workers', workers, '-metadir', join(folder, 'states'), '-config', configuration, module];
     const { stdout, stderr, status } = spawnSync(findTool('tlc').path, args, {

@@ -78,8 +78,8 @@ function questions(scene: Scene): Asked[] {
 }
 
 /**
- * Records who answers whom: names at the gateways and at the host's own server, and every port of the victim
- * and of the host.
+ * Records which endpoint answers which client: names at the gateways and at the host's own server, and every
+ * port of the victim and of the host.
  */
 export async function askAround(scene: Scene): Promise<string[]> {
   return Promise.all(

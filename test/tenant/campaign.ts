@@ -149,7 +149,7 @@ function reached(scene: Scene, { container }: Asked): string[] {
     .filter((path) => existsSync(join(path, marker)));
   return [
     ...(said.includes('REACHED') ? ['the tenant reached the vault, which the NetworkPolicy closes'] : []),
-    ...(said.includes(secret) ? ['the tenant read what is in a file of the host or of the victim'] : []),
+    ...(said.includes(secret) ? ['the tenant read a file of the host or of the victim'] : []),
     ...written.map((path) => `the tenant wrote into ${path}`),
   ];
 }
@@ -213,7 +213,7 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
   }
   differences.push(...reached(scene, asked));
   if (outcome === 'ran' && variant.mustRefuse === true)
-    differences.push('it ran, although it asks for what no tenant has');
+    differences.push('it ran, although it requests something that no tenant may have');
   // As a kubelet does when a pod is gone.
   for (const path of [join(scene.stage.logs, 'tenant'), join(scene.kubeletRoot, 'pods', uid, 'volumes')])
     rmSync(path, { recursive: true, force: true });
@@ -229,7 +229,7 @@ export async function restingLook(scene: Scene): Promise<Snapshot> {
     const before = await look(scene);
     if ((await changesSince(scene, before, undefined, undefined, 0)).length === 0) return before;
   }
-  throw new Error('the host does not come to rest');
+  throw new Error('the host does not become idle');
 }
 
 export async function runCampaign(

@@ -58,8 +58,8 @@ export function differences(before: Snapshot, now: Snapshot): Difference[] {
 
 /**
  * Returns the unexplained differences from `before` that last longer than the kernel takes to settle. A
- * missing line is never explained: a pod adds things of its own, and removes nothing. Entries that come and
- * go by themselves are skipped.
+ * missing line is never explained: a pod adds its own things, and removes nothing. Entries that come and go
+ * by themselves are skipped.
  */
 export async function changesSince(
   scene: Scene,

@@ -77,15 +77,15 @@ const table: readonly Allowed[] = [
     holds: (line, own) => about(line, /^address fe80:\S+ on (\S+)$/u, own.links),
   },
   {
-    reason: 'the host knows where its address is',
+    reason: 'the neighbour entry of its address on the host',
     holds: (line, own) => about(line, /^neighbour (\S+) /u, own.addresses),
   },
   {
-    reason: 'what its link sends and receives is judged by the set of links',
+    reason: 'the entry of its link in the set that decides about its traffic',
     holds: (line, own) => setsOfLinks.test(line) && isOwnElement(line, own),
   },
   {
-    reason: 'nobody else sends from its address, and it is translated on its way out',
+    reason: 'no other link may send from its address, and its outgoing traffic is translated',
     holds: (line, own) => setsOfAddresses.test(line) && isOwnElement(line, own),
   },
   {
@@ -101,7 +101,7 @@ const table: readonly Allowed[] = [
       own.virtual.length > 0 && /^fdb 33:33:ff:00:[0-9a-f:]{5} dev net23[12] self permanent$/u.test(line),
   },
   {
-    reason: 'a service takes turns by a chain of its own, which its virtual address alone leads to',
+    reason: 'the chain that balances its service, to which only its virtual address leads',
     holds: (line, own) =>
       own.virtual.length > 0 &&
       /^nft (chain ip6? portcullis_services {1,2}pick_\w+ |rule ip6? portcullis_services pick_\w+ |element ip6? portcullis_services modes \[\d+,)/u.test(
@@ -111,7 +111,7 @@ const table: readonly Allowed[] = [
   { reason: 'its service is listed', holds: (line, own) => about(line, /^service (\S+) /u, own.services) },
   { reason: 'its cgroup', holds: (line, own) => line.startsWith('cgroup ') && has(line, own.ids) },
   {
-    reason: 'the parents of its cgroup that its kubelet named, and nobody else has',
+    reason: 'the parents of its cgroup that its kubelet named, and that no other pod has',
     holds: (line) => /^cgroup \/sys\/fs\/cgroup\/(\w+\/)?tenant-suite-[0-9a-f]{8}\.other/u.test(line),
   },
   {
@@ -130,7 +130,7 @@ const table: readonly Allowed[] = [
     holds: (line, own) => line.startsWith('process ') && has(line, own.ids),
   },
   {
-    reason: 'the socket at which its monitor is attached to',
+    reason: 'the socket for clients that attach to its monitor',
     holds: (line) =>
       /^socket u_seq LISTEN \/proc\/self\/fd\/\d+\/attach users:\(\("conmon",pid=\d+\)\)/u.test(line),
   },

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 
-/** Holds the file that runs in a PID namespace of its own. */
+/** Holds the file that runs in its own PID namespace. */
 const mark = 'PORTCULLIS_TENANT_PIDS_APART';
 
 /**

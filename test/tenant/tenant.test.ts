@@ -29,8 +29,8 @@ describe('a tenant of one namespace', () => {
     assert.deepEqual(names.toSorted(), [...new Set(names)].toSorted());
   });
 
-  it('is observed: each change made on purpose is found, and none after it is undone', async () => {
-    // All changes at once: each has a line of its own.
+  it('is observed: each deliberate change is found, and no difference after it is undone', async () => {
+    // All changes at once: each has its own line.
     for (const change of deliberate) await change.make(scene);
     const missed = async (): Promise<readonly string[]> => {
       const lines = differences(resting, await look(scene)).flatMap(({ what, line }) =>

@@ -1,4 +1,4 @@
-/** `npm run test:upgrade -- CHECKOUT [--keep DIR]`: see README.md. Runs in namespaces of its own. */
+/** `npm run test:upgrade -- CHECKOUT [--keep DIR]`: see README.md. Runs in its own namespaces. */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { dumpRows } from '../fixtures/dump-rows.ts';
 const { values, positionals } = parseArgs({ options: { keep: { type: 'string' } }, allowPositionals: true });
 const [checkout] = positionals;
 if (checkout === undefined) {
-  console.error('name the built checkout of the release before: npm run test:upgrade -- CHECKOUT');
+  console.error('name the built checkout of the previous release: npm run test:upgrade -- CHECKOUT');
   process.exit(2);
 }
 const before = [resolve(checkout, 'packaging/bin/portcullisd')];
@@ -53,7 +53,7 @@ try {
     { name: 'this checkout', program: [] },
     { name: 'the release before', program: before },
     { name: 'this checkout again', program: [] },
-    { name: 'the release before, after kill -9', program: before, kill: true },
+    { name: 'the previous release, after kill -9', program: before, kill: true },
     { name: 'this checkout, after kill -9', program: [], kill: true },
   ];
   for (const [index, { name, program, kill = false }] of turns.entries()) {
@@ -91,12 +91,12 @@ try {
     assert.equal(await processOf(), pid, `${name}: the same process`);
     assert.equal((await exitOf(stage, ended)).exitCode, 42, name);
     for (const id of exits)
-      assert.equal((await exitOf(stage, id)).exitCode, index, `${name}: the exit that happened meanwhile`);
+      assert.equal((await exitOf(stage, id)).exitCode, index, `${name}: the exit while no daemon ran`);
     assert.equal((await execute(stage, lives, 'hostname')).stdout, 'lasting\n', name);
     const log = join(stage.logs, 'lasting/lives/0.log');
     const size = readFileSync(log).length;
     for (let waited = 0; readFileSync(log).length <= size; waited += 50) {
-      assert.ok(waited < 60_000, `${name}: its log goes on`);
+      assert.ok(waited < 60_000, `${name}: its log continues`);
       await pause(50);
     }
     // Each daemon continues with what the previous one wrote: pods are created and removed under each.
@@ -105,7 +105,7 @@ try {
     assert.equal((await execute(stage, id, 'echo', 'well')).stdout, 'well\n', name);
     await removePod(stage, passing);
     const again = await runtime().runPodSandbox({ config: pod.config });
-    assert.equal(again.podSandboxId, pod.id, `${name}: the same request is the same pod`);
+    assert.equal(again.podSandboxId, pod.id, `${name}: the same request returns the same pod`);
     console.log(`${name}: ${idsBefore.length} records, process ${pid} lives`);
   }
   const lines = readFileSync(join(stage.logs, 'lasting/lives/0.log'), 'utf8')

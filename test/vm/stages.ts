@@ -43,7 +43,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'critest',
-    what: 'the whole of critest on cgroup version 2, with the AppArmor specs',
+    what: 'all of critest on cgroup version 2, with the AppArmor specs',
     command: ['sh', 'test/vm/critest'],
     memoryMiB: 4096,
     limitMinutes: 90,
@@ -53,7 +53,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'stats',
-    what: 'figures of pods and containers beside those of their cgroups, on version 2',
+    what: 'statistics of pods and containers, compared with their cgroups, on version 2',
     command: [
       'env',
       'TMPDIR=/dev/shm',
@@ -109,7 +109,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'services',
-    what: 'the table of virtual servers by IPVS and by nf_tables, IPVS by itself, and the switch between the two under load',
+    what: 'the table of virtual servers with IPVS and with nf_tables, IPVS alone, and the switch between the two under load',
     command: ['sh', 'test/vm/services'],
     // Every change of nf_tables writes an audit record, which fills the console.
     kernel: 'audit=0',
@@ -121,7 +121,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'services-chaos',
-    what: 'kills of what changes services while it also changes the balancer, by IPVS and by nf_tables',
+    what: 'kills of the programs that change services and the balancer, with IPVS and with nf_tables',
     command: [
       ...['sh', '-c', 'modprobe -a ip_vs ip_vs_rr dummy; exec env TMPDIR=/dev/shm "$@"', 'sh'],
       ...['env', 'PORTCULLIS_SERVICE_BALANCERS=nftables,ipvs'],
@@ -145,7 +145,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'encryption',
-    what: 'networks over hosts by WireGuard: what is on the wire, who is shut out, keys that change, kills, leaving',
+    what: 'networks that span hosts, with WireGuard: packets on the wire, excluded hosts, key changes, kills, hosts that leave',
     command: ['sh', 'test/vm/encryption'],
     kernel: 'audit=0',
     memoryMiB: 3072,
@@ -208,7 +208,7 @@ export const stages: readonly Stage[] = [
   })),
   {
     name: 'critest-systemd',
-    what: 'the whole of critest with the cgroup driver systemd',
+    what: 'all of critest with the cgroup driver systemd',
     command: ['bash', 'test/vm/under-systemd', 'sh', 'test/vm/critest'],
     memoryMiB: 4096,
     limitMinutes: 90,
@@ -253,7 +253,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'reboot',
-    what: 'the machine is reset while pods run and an image is pulled, then rebooted in order: what the next start finds',
+    what: 'a reset while pods run and an image is pulled, an orderly reboot, and the state that the next start finds',
     command: ['bash', 'test/vm/reboot'],
     boots: 3,
     memoryMiB: 3072,

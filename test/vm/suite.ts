@@ -19,7 +19,7 @@ const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !stages.some((stage) => stage.name === name));
 if (unknown.length > 0) {
-  console.error(`test:vm: no stage ${unknown.join(', ')}; there are:`);
+  console.error(`test:vm: unknown stage ${unknown.join(', ')}; the stages are:`);
   for (const { name, what } of stages) console.error(`  ${name.padEnd(16)} ${what}`);
   process.exit(2);
 }

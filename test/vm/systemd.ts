@@ -170,7 +170,7 @@ for (const handler of ['crun', 'runc'])
       assert.equal(exists('/portcullis.slice'), false);
     });
 
-    it('a path that is not a slice is refused, with what to set', async () => {
+    it('a path that is not a slice is refused, and the error says which option to set', async () => {
       const failure = await failureOf(podBelow('wrong', '/kubepods/burstable/pod1'));
       assert.equal(failure.code, 'RUNTIME_BAD_CGROUP_PARENT');
       assert.equal(failure.kind, 'invalid');

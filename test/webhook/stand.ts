@@ -74,7 +74,7 @@ users: [{ name: webhook, user: { token: "${status.token}" } }]
   return file;
 }
 
-/** A replica of the webhook, as a process of its own. */
+/** A replica of the webhook, as a separate process. */
 export interface Replica {
   readonly process: ChildProcess;
   readonly url: string;

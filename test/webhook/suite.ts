@@ -121,7 +121,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test('without a policy everything is refused, and the reason is named', { skip }, async () => {
+test('without a policy everything is refused with the reason', { skip }, async () => {
   await eventually(20_000, () =>
     assert.rejects(create(pod('early', signed), '?dryRun=All'), /the cluster has no TrustPolicy/),
   );
@@ -151,7 +151,7 @@ test('an unsigned image is refused at admission with the tree of reasons', { ski
   assert.deepEqual(objects.items, [], 'a refusal and a dry run leave nothing');
 });
 
-test('a signed image is admitted with the digest that was decided about', { skip }, async () => {
+test('a signed image is admitted with the digest of the decision', { skip }, async () => {
   const made = (await create(pod('good', signed))) as { spec: { containers: { image: string }[] } };
   assert.equal(made.spec.containers[0]?.image, `${signed}@${digest}`);
   const { spec } = (await create(deployment('good', signed))) as {
@@ -160,7 +160,7 @@ test('a signed image is admitted with the digest that was decided about', { skip
   assert.equal(spec.template.spec.containers[0]?.image, `${signed}@${digest}`);
 });
 
-test('a debug container is decided about, and other changes of a pod are not', { skip }, async () => {
+test('a debug container needs a decision, and other changes of a pod do not', { skip }, async () => {
   const path = '/api/v1/namespaces/shop/pods/good';
   const debug = async (image: string): Promise<unknown> => {
     const known = (await cluster.ask('GET', path)) as { spec: object };
@@ -233,7 +233,7 @@ test('a profile of the cluster is a ceiling of a rule', { skip }, async () => {
   await replacePolicy('base', [signedRule]);
 });
 
-test('a second replica shares the certificate, and writes no status again', { skip }, async () => {
+test('a second replica shares the certificate, and does not write a status again', { skip }, async () => {
   const before = await eventually(10_000, async () => {
     assert.equal(holds(await statusOf('base'), 'InForce'), 'True');
     return cluster.ask('GET', `${policies}/base`);
@@ -251,7 +251,7 @@ test('a second replica shares the certificate, and writes no status again', { sk
 });
 
 test(
-  'certificates are renewed before they end, and no request is lost meanwhile',
+  'certificates are renewed before they expire, and no request is lost meanwhile',
   { skip, timeout: 200_000 },
   async () => {
     const secret = async (): Promise<string> => {
@@ -295,7 +295,7 @@ test('the policy is followed again after the API server was killed', { skip }, a
   await eventually(10_000, () => create(pod('x', signed), '?dryRun=All'));
 });
 
-test('a webhook that ends finishes; without one nothing is admitted', { skip }, async () => {
+test('a webhook stops cleanly; without a webhook nothing is admitted', { skip }, async () => {
   assert.equal(await replica.end('SIGTERM'), 0);
   await assert.rejects(create(pod('nobody', signed)), /failed calling webhook/);
   // Its own namespace is excluded, so that it can start again.
@@ -307,7 +307,7 @@ test('a webhook that ends finishes; without one nothing is admitted', { skip }, 
 });
 
 test(
-  'what CEL alone can say is refused by the API server itself, as the policy says',
+  'the API server itself refuses images by the CEL form of the policy, without the webhook',
   { skip, timeout: 120_000 },
   async () => {
     for (const kind of ['validatingwebhookconfigurations', 'mutatingwebhookconfigurations'])

@@ -11,7 +11,7 @@ import type { Fault, FaultControl } from './orders.ts';
 
 const program = join(import.meta.dirname, 'program.fixture.ts');
 
-describe('fault points', () => {
+describe('a fault point', () => {
   let folder = '';
   let control: FaultControl;
   before(() => {
@@ -20,7 +20,7 @@ describe('fault points', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  /** Runs one act of the program, in a mount namespace of its own. */
+  /** Runs one act of the program, in its own mount namespace. */
   function run(
     act: string,
     fault?: string,
@@ -62,7 +62,7 @@ describe('fault points', () => {
     ['netlink', 'netlink.send', 'ENOBUFS', 'KERNEL_ENOBUFS'],
     ['database', 'sqlite.COMMIT', '13', 'STORAGE_DISK_FULL'],
   ] as const)
-    it(`${act}: ${point} fails with ${error}, once, and without orders not at all`, () => {
+    it(`${act}: ${point} fails with ${error} once, and never without an order`, () => {
       assert.equal(run(act).text, 'done');
       assert.ok(
         control.hits().some((hit) => hit.point === point),
@@ -75,7 +75,7 @@ describe('fault points', () => {
       assert.ok(!control.hasFired());
     });
 
-  it('fails after the effect, too', () => {
+  it('fails after the effect', () => {
     assert.equal(run('promise', 'main/fs.writeFile#1=error:EIO').text, 'EIO');
     assert.equal(written(), '');
     assert.equal(run('promise', 'main/fs.writeFile#1=after:EIO').text, 'EIO');
@@ -99,7 +99,7 @@ describe('fault points', () => {
     }
   });
 
-  it('ends a Worker, at a write and when it takes a message', () => {
+  it('ends a Worker, at a write and when it receives a message', () => {
     assert.equal(run('worker').text, 'done');
     for (const fault of [
       'program.worker/message#1=end',
@@ -111,7 +111,7 @@ describe('fault points', () => {
     }
   });
 
-  it('is drawn by a seed, and reads as it is written', () => {
+  it('is drawn by a seed, and its text form is parsed', () => {
     const recorded = Object.keys(errorsOf).flatMap((point) =>
       ['main', 'writer.worker'].map((thread) => ({ thread, point, subject: '' })),
     );

@@ -195,7 +195,7 @@ function injectSpawn(): void {
 /** Functions of glibc that return an errno; all others return -1 and set it. */
 const answersErrno = /^posix_spawn$/;
 const AF_NETLINK = 16;
-/** syscall(2) by number, where the point has another name than `syscall`: pidfd_open. */
+/** syscall(2) by number, if the point has another name than `syscall`: pidfd_open. */
 const bySystemCall: Readonly<Record<number, string>> = { 434: 'pidfd_open', 437: 'openat2' };
 const netlinkSockets = new Set<number>();
 /** Sockets whose next answer is lost. */
@@ -208,7 +208,7 @@ function pointOf(name: string, values: readonly unknown[]): string | undefined {
   return name in errorsOf || name in readErrorsOf ? name : undefined;
 }
 
-/** A process that resolves paths gets an environment of its own: the points are added to it. */
+/** A process that resolves paths gets its own environment: the points are added to it. */
 function letLookUpsIn(values: readonly unknown[]): void {
   const [argv, environment] = [values[4] as unknown[], values[5] as unknown[]];
   if (!String(argv[0]).startsWith('portcullis-look-up')) return;

@@ -52,7 +52,7 @@ async function requireAnswers(cluster: Cluster, pod: string, from: number): Prom
 const answersOf = async (cluster: Cluster, pod: string): Promise<number> =>
   (await logOf(cluster, pod)).trim().split('\n').length;
 
-/** What must survive: each container by its id and how often it was started. */
+/** What must survive: each container, with its id and its number of starts. */
 const containersOf = (pods: readonly Pod[]): readonly string[] =>
   pods
     .flatMap(({ status }) => status.containerStatuses ?? [])
@@ -189,7 +189,7 @@ export const faultChecks: readonly Check[] = [
       const [node] = cluster.nodes;
       await node?.daemon.kill();
       await node?.startDaemon();
-      // Its network is in force without a word of the API server.
+      // Its network is in force without an answer of the API server.
       await until(
         'the network is ready without the API server',
         async () => (await node?.daemon.cri.runtime.status({}))?.status?.conditions ?? [],
@@ -202,7 +202,7 @@ export const faultChecks: readonly Check[] = [
     },
   },
   {
-    name: 'what is deleted leaves nothing on any node',
+    name: 'deleted objects leave nothing on any node',
     run: async ({ cluster }) => {
       await cluster.ask('DELETE', `/api/v1/namespaces/${namespace}`);
       await until(

@@ -70,7 +70,7 @@ export const routeChecks: readonly Check[] = [
     },
   },
   {
-    name: 'a route that someone deletes or changes is back within seconds',
+    name: 'a route that another program deletes or changes is restored within seconds',
     run: async ({ cluster: { nodes } }) => {
       const [node] = nodes;
       assert.ok(node);
@@ -102,7 +102,7 @@ export const routeChecks: readonly Check[] = [
     },
   },
   {
-    name: 'Node objects get no route to what is not theirs',
+    name: 'Node objects get no route for addresses that do not belong to them',
     run: async ({ cluster }) => {
       const objects = await untilNodesReady(cluster);
       const before = cluster.nodes.map(routesOf);
@@ -123,7 +123,7 @@ export const routeChecks: readonly Check[] = [
       };
       for (const [name, [cidr, gateway]] of Object.entries(hostile))
         await register(cluster, name, [cidr], [gateway]);
-      // The last one to register is valid: what came before it has been seen then.
+      // The last registration is valid: when it has its route, all earlier registrations have been handled.
       await register(cluster, 'valid', ['10.244.95.0/24'], [nodeAddress(95)[4]]);
       for (const [index, node] of cluster.nodes.entries())
         await untilRoutes(`${node.name} has no other routes`, node, [

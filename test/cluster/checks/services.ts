@@ -99,7 +99,8 @@ export const serviceChecks: readonly Check[] = [
     run: async ({ cluster }) => {
       const address = serviceRange.replace(/0\/.*$/u, '1');
       for (const { metadata } of await onePodPerNode(cluster)) {
-        // A static busybox has no TLS. A TLS server of Go says so to whoever speaks plain HTTP.
+        // A static busybox has no TLS. A TLS server of Go answers a client that sends plain HTTP with an
+        // error about it.
         const script = `printf 'GET /api HTTP/1.0\\r\\n\\r\\n' | timeout 10 nc ${address} 443`;
         const answer = await execIn(cluster, metadata.name, ['sh', '-c', script]);
         assert.match(answer, /Client sent an HTTP request to an HTTPS server/u);

@@ -13,14 +13,13 @@ import type { Stage } from '../../fixtures/stage.ts';
 import { corpusOf, rawBodies } from './corpus.ts';
 
 /**
- * Streams that do not end by themselves are cancelled after this time, in ms, like calls that wait for a bad
- * value.
+ * The time, in ms, after which streams that do not end are cancelled, and calls that wait for a bad value.
  */
 const patience = 20_000;
 const streamPatience = 150;
 /**
- * The number of requests of one RPC in an ordinary run, spread over the whole corpus. PORTCULLIS_CORPUS=whole
- * takes all (about 4,000, several minutes).
+ * The number of requests of one RPC in an ordinary run, spread over the whole corpus. With
+ * PORTCULLIS_CORPUS=whole, all requests are sent (about 4,000, several minutes).
  */
 const share = process.env['PORTCULLIS_CORPUS'] === 'whole' ? Number.POSITIVE_INFINITY : 120;
 
@@ -47,7 +46,7 @@ describe('bad input', () => {
   after(async () => {
     client.close();
     await stage.close();
-    assert.deepEqual(readdirSync('/'), hostRoot, 'nothing was made on the host');
+    assert.deepEqual(readdirSync('/'), hostRoot, 'nothing was created on the host');
   });
 
   /** A valid request, from which the corpus is generated. */

@@ -132,7 +132,7 @@ export function rawBodies(
       what: 'unknown fields',
       bytes: Buffer.concat([good, Buffer.from([0xf8, 0xff, 0x01, 0x01, 0xfa, 0xff, 0x01, 0x02, 0x68, 0x69])]),
     },
-    { what: 'a message cut short', bytes: Buffer.concat([good, Buffer.from([0x0a, 0x7f])]) },
+    { what: 'a truncated message', bytes: Buffer.concat([good, Buffer.from([0x0a, 0x7f])]) },
     {
       what: 'a length of 2^63',
       bytes: Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
@@ -141,8 +141,8 @@ export function rawBodies(
       what: 'a string that is not UTF-8',
       bytes: Buffer.concat([good, Buffer.from([0x0a, 0x03, 0xff, 0xfe, 0xfd])]),
     },
-    { what: 'a varint without end', bytes: Buffer.alloc(64, 0xff) },
-    { what: 'a group, which proto3 has not', bytes: Buffer.from([0x0b, 0x0b, 0x0b, 0x0c]) },
+    { what: 'an endless varint', bytes: Buffer.alloc(64, 0xff) },
+    { what: 'a group, which proto3 does not have', bytes: Buffer.from([0x0b, 0x0b, 0x0b, 0x0c]) },
     { what: 'deep nesting', bytes: nested(2_000) },
     {
       what: 'random bytes',

@@ -46,7 +46,7 @@ const json = JSON.stringify({
   ],
 });
 
-/** What the readers say about bytes that are not a message: their caller answers 400 with the sentence. */
+/** The errors of the readers for bytes that are not a message. Their caller answers 400 with the sentence. */
 const refusals = /^(?:it has |it is not a message|a record has |\S+ is not (?:an|a) |the request is not )/iu;
 
 /** Reads, or returns why the reader refuses. Any other error is a finding. */

@@ -26,8 +26,8 @@ const mountsFiles = process.getuid?.() === 0 && mountWayOf('/var/tmp').kind === 
 let accepted = 0;
 
 /**
- * Encodes an archive as a layer file, and reads the file back: what the encoder writes passes the check
- * before a mount, and is accepted by fsck.erofs and by the kernel where they are present.
+ * Encodes an archive as a layer file, and reads the file back: the written file passes the check before a
+ * mount, and is accepted by fsck.erofs and by the kernel if they are present.
  */
 async function encodeAndCheck(bytes: Buffer): Promise<unknown> {
   const path = join(folder, 'layer');
@@ -44,7 +44,7 @@ async function encodeAndCheck(bytes: Buffer): Promise<unknown> {
   return layer;
 }
 
-/** Makes the checksums of headers right: a change of one would otherwise end the archive. */
+/** Corrects the checksums of headers, because a changed header would otherwise end the archive. */
 function withChecksums(bytes: Buffer): Buffer {
   const made = Buffer.from(bytes);
   for (let at = 0; at + blockSize <= made.length; at += blockSize) {
@@ -93,7 +93,7 @@ let known: ReturnType<typeof sample> | undefined;
 
 /**
  * Checks foreign metadata behind the head of a layer file, as before a mount, without the digest that would
- * refuse it at once. The kernel and fsck.erofs accept what the check accepts.
+ * refuse it at once. The kernel and fsck.erofs accept every file that the check accepts.
  */
 async function checkForeign(bytes: Buffer): Promise<unknown> {
   const { file, regions } = await (known ??= sample());

@@ -510,7 +510,7 @@ function createOwnAuthority(folder: string): {
   leaf('by-stranger', { by: foreign, chain: [foreign] });
   const good = leaves.get('good');
   const other = leaves.get('other-email');
-  // The certificate of one signer with the signature of another.
+  // The certificate of one signer with the signature of another signer.
   if (good !== undefined && other !== undefined) leaves.set('borrowed', { ...good, secret: other.secret });
   if (good !== undefined)
     leaves.set('two-leaves', { ...good, certificate: good.certificate + good.certificate });

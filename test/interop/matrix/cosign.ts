@@ -17,7 +17,7 @@ import type { Ground, Published } from './ground.ts';
 
 const run = promisify(execFile);
 const foreign = mockSubject.replace('/team/', '/other/');
-const noRepositories = 'cosign itself does not ask which repository was signed';
+const noRepositories = 'cosign itself does not check which repository was signed';
 
 /** How one form is signed and verified. Everything else about its cells is derived from this. */
 interface Form {
@@ -145,7 +145,7 @@ export const openCosign: OpenTool = async (ground) => {
       judge: ({ target }) => judged('--key', at('builder.pub'), ...offline, target),
       ours: ({ repository, digest }) =>
         signImage({ repository, digest, key: builder, format, now: new Date() }),
-      expired: 'a key has no end, and without a log or a time stamp nothing says when it signed',
+      expired: 'a key does not expire, and without a log or a time stamp the time of a signature is unknown',
       missing: {
         outcome: 'deny',
         codes: ['TRUST_SIGSTORE_LOG'],
@@ -221,7 +221,7 @@ export const openCosign: OpenTool = async (ground) => {
       ...(rekor === 2
         ? {
             flipsUnjudged:
-              'where a time stamp proves the time, cosign 3.1.3 passes over a log entry whose body was changed',
+              'if a time stamp proves the time, cosign 3.1.3 ignores a log entry whose body was changed',
           }
         : {}),
     };
@@ -302,8 +302,8 @@ function rowOf(form: Form, ground: Ground): Row {
       },
       expired: form.expired,
       revoked: form.folder.startsWith('keyless')
-        ? 'certificates of ten minutes are not revoked; a root that is no longer trusted leaves the trusted root'
-        : 'keys of cosign are not revoked: they leave the policy',
+        ? 'certificates of ten minutes are not revoked; a root that is no longer trusted is removed from the trusted root'
+        : 'keys of cosign are not revoked: they are removed from the policy',
       'missing log entry': form.missing,
       'flipped byte': {
         ...refused(

@@ -164,7 +164,7 @@ export const openGpg: OpenTool = async (ground) => {
           ),
           expired: spoiled('expired', 'TRUST_KEY_EXPIRED'),
           revoked: spoiled('revoked', 'TRUST_KEY_REVOKED'),
-          'missing log entry': 'simple signing knows no transparency log',
+          'missing log entry': 'simple signing does not support transparency logs',
           'flipped byte': refused(
             async (image) => {
               const signature = await sign(image, 'builder');

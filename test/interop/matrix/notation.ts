@@ -15,7 +15,7 @@ import type { Published } from './ground.ts';
 
 const minute = 60_000;
 const identity = 'x509.subject: C=US, ST=WA, O=example.com, CN=builder';
-const noJudge = 'notation would be asked about a repository that its policy does not name either';
+const noJudge = 'the policy of notation does not name such a repository either';
 
 /** Both envelopes of the Notary Project, with a chain of three certificates and revocation lists. */
 export const openNotation: OpenTool = async (ground) => {
@@ -122,7 +122,7 @@ export const openNotation: OpenTool = async (ground) => {
           return undefined;
         }, 'TRUST_NOTATION_EXPIRY'),
         revoked: refused((image) => sign(image, 'revoked'), 'TRUST_NOTATION_REVOCATION'),
-        'missing log entry': 'the Notary Project knows no transparency log',
+        'missing log entry': 'the Notary Project does not support transparency logs',
         'flipped byte': refused(
           async (image) => {
             await sign(image, 'good');

@@ -34,7 +34,7 @@ export const networkChecks: readonly Check[] = [
     },
   },
   {
-    name: 'hostNetwork, hostPID, hostIPC: the namespaces of the node, under a ceiling that holds them',
+    name: 'hostNetwork, hostPID, hostIPC: the namespaces of the node, under a ceiling that grants them',
     pods: ({ images }) => [
       simplePod(
         'host-network',

@@ -31,7 +31,7 @@ export const probeChecks: readonly Check[] = [
     },
   },
   {
-    name: 'probes: a failing liveness restarts the container',
+    name: 'probes: a failing liveness probe restarts the container',
     pods: ({ images }) => [
       simplePod('not-alive', images.app, {
         ...shell('touch /tmp/alive; sleep 3; rm /tmp/alive; exec sleep 600'),
@@ -44,7 +44,7 @@ export const probeChecks: readonly Check[] = [
     },
   },
   {
-    name: 'probes: a failing readiness is seen and restarts nothing; a startup probe holds the others back',
+    name: 'probes: a failing readiness probe is reported and restarts nothing; a startup probe delays the other probes',
     pods: ({ images }) => [
       simplePod('not-ready', images.app, { readinessProbe: { httpGet: { port: 8080 }, ...often } }),
       simplePod('starts-late', images.app, {

@@ -86,7 +86,7 @@ export const securityChecks: readonly Check[] = [
     },
   },
   {
-    name: 'a user namespace of the pod (hostUsers: false): root in it is nobody outside',
+    name: 'a user namespace of the pod (hostUsers: false): root in it is an unprivileged user on the host',
     pods: ({ images }) => [
       simplePod(
         'own-users',
@@ -165,7 +165,7 @@ export const securityChecks: readonly Check[] = [
     },
   },
   {
-    name: 'the same agent outside kube-system is refused, and so is privilege beyond a ceiling: the pod status says which rule lacks what',
+    name: 'the same agent outside kube-system is refused, and so are privileges beyond a ceiling: the pod status names the rule and the missing permission',
     pods: ({ images }) => [
       simplePod('agent-elsewhere', images.agent),
       simplePod('too-privileged', images.narrow, { securityContext: { privileged: true } }),

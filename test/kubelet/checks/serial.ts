@@ -37,7 +37,7 @@ const lastingPods: NonNullable<Check['pods']> = ({ images }) => [
 /** Checks that run one after another, while no other check runs. */
 export const aloneChecks: readonly Check[] = [
   {
-    name: 'the kubelet restarts: containers go on, the same ones, nothing is restarted',
+    name: 'the kubelet restarts: the same containers continue, and none is restarted',
     alone: true,
     pods: lastingPods,
     run: async (node) => {
@@ -50,7 +50,7 @@ export const aloneChecks: readonly Check[] = [
     },
   },
   ...[false, true].map((kill): Check => ({
-    name: `the daemon restarts (${kill ? 'kill -9' : 'orderly'}) while the kubelet runs: the same containers, nothing is restarted`,
+    name: `the daemon restarts (${kill ? 'kill -9' : 'orderly'}) while the kubelet runs: the same containers continue, and none is restarted`,
     alone: true,
     pods: lastingPods,
     run: async (node) => {
@@ -65,7 +65,7 @@ export const aloneChecks: readonly Check[] = [
     },
   })),
   {
-    name: 'image garbage collection: under disk pressure the unused image goes, those in use stay',
+    name: 'image garbage collection: under disk pressure the unused image is removed, and images in use stay',
     alone: true,
     pods: ({ images }) => [simplePod('stays', images.app)],
     run: async (node) => {
@@ -87,8 +87,8 @@ export const aloneChecks: readonly Check[] = [
       });
       for (let attempt = 0; attempt < patience(300) && (await present(images.spare)); attempt += 1)
         await pause(300);
-      assert.equal(await present(images.spare), false, 'the unused one is gone');
-      assert.equal(await present(images.app), true, 'the used one stays');
+      assert.equal(await present(images.spare), false, 'the unused image is removed');
+      assert.equal(await present(images.app), true, 'the used image stays');
       await kubelet.stop();
       await kubelet.start();
       const pod = await pods.until('stays', 'ready', isReady);

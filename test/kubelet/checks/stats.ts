@@ -83,7 +83,7 @@ export const statsChecks: readonly Check[] = [
       const pod = summary.pods.find((one) => one.podRef.name === 'measured-node');
       assert.ok(
         (pod?.['ephemeral-storage']?.usedBytes ?? 0) >= written,
-        'ephemeral storage holds the writable layer',
+        'ephemeral storage includes the writable layer',
       );
       for (const fs of [summary.node.fs, summary.node.runtime.imageFs]) {
         assert.ok((fs.capacityBytes ?? 0) > 0 && (fs.availableBytes ?? 0) > 0, JSON.stringify(fs));
@@ -111,7 +111,7 @@ export const statsChecks: readonly Check[] = [
     },
   },
   {
-    name: 'eviction inputs: the kubelet sees a writable layer beyond the ephemeral-storage limit, and an emptyDir beyond its size',
+    name: 'eviction: the kubelet detects a writable layer beyond the ephemeral-storage limit, and an emptyDir beyond its size limit',
     pods: ({ images }) => [
       simplePod('over-limit', images.app, {
         ...shell(`head -c ${written} /dev/zero > /file; exec sleep 600`),
@@ -139,7 +139,7 @@ export const statsChecks: readonly Check[] = [
         const meant = new RegExp(`cannot evict a critical pod" pod="shop/${name}-node`);
         const isMeant = (): boolean => meant.test(kubelet.log());
         for (let attempt = 0; attempt < patience(240) && !isMeant(); attempt += 1) await pause(250);
-        assert.ok(isMeant(), `the kubelet means to evict ${name}`);
+        assert.ok(isMeant(), `the kubelet decides to evict ${name}`);
       }
       assert.equal(container(await pods.until('over-limit', 'running still', isReady)).restartCount, 0);
     },

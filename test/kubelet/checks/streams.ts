@@ -18,7 +18,7 @@ const chatter = 3_000;
 /** Checks through the server of the kubelet, :10250. */
 export const streamChecks: readonly Check[] = [
   {
-    name: 'logs: whole, the last lines, with times, of the previous container',
+    name: 'logs: complete, the last lines, with timestamps, and of the previous container',
     pods: ({ images }) => {
       // It fails once, because a kubelet keeps only the last failed container.
       const main = {
@@ -36,7 +36,7 @@ export const streamChecks: readonly Check[] = [
         (one) => stateOf(one).restarts === 1 && stateOf(one).running !== undefined,
       );
       const whole = 'line 1\nline 2\nline 3\n';
-      // The container runs, but has possibly not written anything yet.
+      // The container runs, but may not have written anything yet.
       for (let left = 100; left > 0 && (await logOf(node, 'logs')).length < whole.length; left -= 1)
         await pause(100);
       assert.equal(await logOf(node, 'logs'), whole);
@@ -49,7 +49,7 @@ export const streamChecks: readonly Check[] = [
     },
   },
   {
-    name: 'logs that the kubelet rotates: every line is in one of the files, each once',
+    name: 'logs that the kubelet rotates: every line is in exactly one of the files',
     pods: ({ images }) => [
       simplePod(
         'chatty',
@@ -87,7 +87,7 @@ export const streamChecks: readonly Check[] = [
     },
   },
   {
-    name: 'logs, followed: what comes, until the container ends',
+    name: 'logs, followed: new lines arrive until the container ends',
     pods: ({ images }) => [
       simplePod('followed', images.app, shell('for i in 1 2 3 4 5 6; do echo step $i; sleep 0.5; done'), {
         restartPolicy: 'Never',
@@ -127,7 +127,7 @@ export const streamChecks: readonly Check[] = [
     },
   },
   {
-    name: 'attach: what is typed reaches the first process, and its answer comes back',
+    name: 'attach: typed input reaches the first process, and its answer comes back',
     pods: ({ images }) => [
       simplePod('attached', images.app, {
         ...shell('while read -r line; do echo "heard $line"; done; exec sleep 600'),
@@ -144,7 +144,7 @@ export const streamChecks: readonly Check[] = [
     },
   },
   {
-    name: 'port-forward: a connection reaches a port of the pod, and a port where nobody listens is reported',
+    name: 'port-forward: a connection reaches a port of the pod, and a port without a listener is reported',
     pods: ({ images }) => [
       simplePod('forwarded', images.app, shell('exec httpd -f -p 127.0.0.1:8080 -h /www')),
     ],

@@ -69,7 +69,7 @@ export const volumeChecks: readonly Check[] = [
     },
   },
   {
-    name: 'volumes: hostPath as folder, file and sub-path; read-only holds',
+    name: 'volumes: hostPath as folder, file and sub-path; read-only is enforced',
     pods: ({ images, folder }) => {
       const shared = join(folder, 'host-path');
       mkdirSync(join(shared, 'sub'), { recursive: true });
@@ -158,7 +158,7 @@ export const volumeChecks: readonly Check[] = [
     },
   },
   {
-    name: 'volumes: mounts made in a pod reach the host and the other pods that ask for it (Bidirectional, HostToContainer)',
+    name: 'volumes: mounts created in a pod reach the host and other pods that request this (Bidirectional, HostToContainer)',
     pods: ({ images, folder }) => {
       const path = join(folder, 'propagation');
       mkdirSync(join(path, 'inner'), { recursive: true });

@@ -27,7 +27,10 @@ await loadNetworkThread();
 const passing =
   /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_MEMORY)|(NETWORK_)?KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_ENGINE_LOST|NETWORK_(ADDRESS|HOST_PORT)_TAKEN|NETWORK_ADDRESSES_EXHAUSTED|SIMULATED_FAULT)$/;
 
-/** Stops the faults: what was taken comes back by itself, and nothing is left after everything is removed. */
+/**
+ * Stops the faults: objects that another program removed are restored without a request, and nothing is left
+ * after everything is removed.
+ */
 async function finish(play: Play): Promise<void> {
   const { world, client, pods, holders } = play;
   client.calm();

@@ -4,7 +4,7 @@ import { hold } from '../invariants.ts';
 import { bridgeName, isOpen } from './pods.ts';
 import type { AttachedPod, Play } from './pods.ts';
 
-/** Returns what is wrong with the link of a pod whose attachment was answered; undefined: nothing. */
+/** Returns the problem of the link of a pod whose attachment was answered; undefined: none. */
 function wrongWith({ world: { host }, rulesTaken }: Play, pod: AttachedPod): string | undefined {
   const link = host.named(pod.hostInterface);
   const { id, ips = [], classes } = pod;
@@ -12,13 +12,13 @@ function wrongWith({ world: { host }, rulesTaken }: Play, pod: AttachedPod): str
   const bridge = host.named(bridgeName);
   if (bridge === undefined || link.master !== bridge.index)
     return `the link of ${id} is not on ${bridgeName}`;
-  if (link.group !== linkGroups.pod) return `the link of ${id} is in no group by which the rules know it`;
+  if (link.group !== linkGroups.pod) return `the link of ${id} is in no group that the rules match`;
   if (!link.up || !bridge.up) return `the link of ${id}, or its bridge, is down`;
   if (link.pod?.namespace !== host.namespace(pod.request.netns))
     return `the link of ${id} leads to another namespace`;
   const addresses = link.pod?.addresses ?? [];
   if (addresses.toSorted().join() !== ips.toSorted().join())
-    return `${id} was answered ${ips.join()}, and has ${addresses.join()}`;
+    return `the answer for ${id} was ${ips.join()}, but it has ${addresses.join()}`;
   const [asked, ...others] = classes;
   if (asked === undefined || others.length > 0 || rulesTaken) return undefined;
   if (host.lets(link) !== isOpen(asked))
@@ -41,8 +41,8 @@ function lookAtRules(play: Play): void {
 }
 
 /**
- * Checks what holds after each step, when every request is answered.
- * @param mayBeLost what another program took may still be lost
+ * Checks the conditions after each step, when every request is answered.
+ * @param mayBeLost objects that another program removed may still be missing
  */
 export function check(play: Play, mayBeLost = true): void {
   const { world, pods, holders, client } = play;
@@ -91,11 +91,11 @@ export function check(play: Play, mayBeLost = true): void {
 }
 
 /**
- * Checks through the product's own reading of the kernel: the requested class and rules of peers are in
- * force, and nothing differs from how it was made.
+ * Checks, through the product's own view of the kernel, that the requested class and rules of peers are in
+ * force, and that nothing differs from its created state.
  */
 export async function checkRules({ client, pods, rulesTaken }: Play): Promise<void> {
-  // The product does not notice that another program took one element before it changes that element: the
+  // The product does not notice that another program removed one element until it changes that element: the
   // link is denied until then.
   if (rulesTaken) return;
   for (const { id, classes, rules } of pods.values()) {

@@ -47,7 +47,7 @@ export type NewEnd = Omit<PodEnd, 'index' | 'addresses'>;
 /**
  * The host's network namespace and those of pods: links with their relations to each other, and nf_tables.
  * Calls take effect at once, as in the kernel; the callers decide which calls fail, and when. After every
- * change the host checks what must hold at every moment: see {@link Host.wrong}.
+ * change the host checks the conditions that must hold at every moment: see {@link Host.wrong}.
  */
 export interface Host {
   readonly nf: NfTables;
@@ -74,7 +74,7 @@ export interface Host {
   overrun(): void;
   /** Returns whether packets of the pod behind the link pass. */
   lets(link: HostLink): boolean;
-  /** Descriptions of what was wrong for a moment. */
+  /** Descriptions of problems that existed at least for a moment. */
   readonly wrong: readonly string[];
 }
 

@@ -42,7 +42,7 @@ export const leasable: readonly string[] = [2, 3, 4, 5, 6].map((last) => `10.9.0
 export const bridgeName = 'cni0';
 const hostPorts = [30_001, 30_002];
 
-/** Creates a pod with a namespace of its own, to be attached. */
+/** Creates a pod with its own namespace, to be attached. */
 export function newPod(play: Play): AttachedPod {
   const { world, pods, choose } = play;
   play.count += 1;

@@ -152,7 +152,7 @@ async function beside(play: Play): Promise<void> {
   );
 }
 
-/** Removes the pods that a kubelet does not know after it was away. */
+/** Removes the pods that are unknown to a kubelet after its absence. */
 async function collect(play: Play): Promise<void> {
   const { client, pods, choose } = play;
   const gone = [...pods.values()].filter(() => choose('nobody knows it', 3) === 1);
@@ -278,7 +278,7 @@ function takeRules(play: Play): Promise<void> {
   const { nf } = world.host;
   const table = pick('table', [bridgeTable, ipTable]) ?? bridgeTable;
   if (!nf.tables.has(`${table === bridgeTable ? 7 : 2} ${table.name}`)) return Promise.resolve();
-  world.tell(`  another program takes the rules of family ${table.family}`);
+  world.tell(`  another program removes the rules of family ${table.family}`);
   play.rulesTaken = true;
   world.host.commit([deleteTable(table)]);
   return Promise.resolve();
@@ -292,7 +292,7 @@ function takeElement(play: Play): Promise<void> {
   const egress = world.host.nf.tables.get('7 portcullis')?.sets.get('egress');
   if (pod === undefined || place === undefined || egress?.has(place.toString('hex')) !== true)
     return Promise.resolve();
-  world.tell(`  another program takes the element of ${pod.hostInterface}`);
+  world.tell(`  another program removes the element of ${pod.hostInterface}`);
   play.rulesTaken = true;
   world.host.commit(deleteElements(bridgeTable, 'egress', [{ key: place }]));
   return Promise.resolve();

@@ -29,11 +29,11 @@ interface EntryChange {
 }
 
 /**
- * The promises of Linux about a disk, and no more. A rename is kept or lost as a whole. A change of a folder
- * is on the disk after an fsync of that folder or a syncfs; before, a loss of power may undo it, the latest
- * first or out of order, but never one change of an entry without the later changes of the same entry. The
- * bytes of a file are on the disk after an fsync of it or a syncfs; before, all, some or none are. When a
- * sync fails, the data in flight is lost, and a later sync that succeeds does not report it.
+ * Exactly the promises of Linux about a disk. A rename is kept or lost as a whole. A change of a folder is on
+ * the disk after an fsync of that folder or a syncfs; before, a loss of power may undo it, the latest first
+ * or out of order, but never one change of an entry without the later changes of the same entry. The bytes of
+ * a file are on the disk after an fsync of it or a syncfs; before, all, some or none are. When a sync fails,
+ * the data in flight is lost, and a later sync that succeeds does not report it.
  */
 export interface Disk {
   readonly root: Folder;
@@ -107,7 +107,7 @@ export function createDisk(): Disk {
       ? [path]
       : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
 
-  /** Decides what a loss of power leaves of a file that was not synced. */
+  /** Decides which content a loss of power leaves of a file that was not synced. */
   const settle = (file: File, decisions: Decisions): void => {
     const { text } = file;
     const outcomes = [file.kept ?? '', text.slice(0, Math.floor(text.length / 2)), '', text];

@@ -24,7 +24,7 @@ function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {
   return found;
 }
 
-/** Checks what holds at every moment. */
+/** Checks the conditions that hold at every moment. */
 function check({ world, client, known, failure }: Play): void {
   if (failure !== undefined) throw failure.cause;
   const { database, disk, mounts } = world;
@@ -48,7 +48,7 @@ function check({ world, client, known, failure }: Play): void {
       hold(
         'name reservation',
         store.find(reference)?.id === image.id,
-        `${reference} stands for another image`,
+        `${reference} refers to another image`,
       );
   }
   if (mounts.size === 0) return;
@@ -57,7 +57,7 @@ function check({ world, client, known, failure }: Play): void {
     hold(
       'true ids',
       ids === undefined || given.has(ids),
-      `${target} shows ids that were given back, and may be another pod's`,
+      `${target} shows ids that were released, and may belong to another pod`,
     );
   const found = named(disk.find(storeRoot), new Set());
   const trash = named(disk.find(`${storeRoot}/trash`), new Set());
@@ -67,7 +67,7 @@ function check({ world, client, known, failure }: Play): void {
         found.has(lower) &&
         !trash.has(lower) &&
         [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
-      hold('whole images', exists, `a layer was taken from below ${target}`);
+      hold('whole images', exists, `a layer below ${target} was removed`);
     }
 }
 
@@ -105,7 +105,7 @@ async function finish(play: Play): Promise<void> {
   for (const { id } of client.node().store.list()) await client.call('removal', (n) => n.store.remove(id));
   containers.clear();
   await client.wait(1_000);
-  // The next start removes what a failed request could not roll back.
+  // The next start removes everything that a failed request could not roll back.
   await client.restart(() => undefined);
   await client.wait(1_000);
   const files = [

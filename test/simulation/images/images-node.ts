@@ -48,8 +48,8 @@ export const storeRoot = '/images';
 const log = createLogger({ level: 'silent' });
 
 /**
- * Errors that are transient, so that no recorded data may be lost by them. Data that the disk has lost for
- * good is reported by the sync (EIO).
+ * Transient errors, after which no recorded data may be lost. The sync reports data that the disk has lost
+ * permanently (EIO).
  */
 const errnos: Errnos = {
   write: ['ENOSPC', 'EMFILE', 'ENOMEM'],

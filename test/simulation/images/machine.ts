@@ -8,7 +8,7 @@ import { thread } from '../thread.ts';
 import { systemError } from './disk.ts';
 import type { Disk, File, Inode } from './disk.ts';
 
-/** A mount of the simulated machine: the tree that it uses, which it holds whatever becomes of the names. */
+/** A mount of the simulated machine: the tree that it uses, which it keeps even if the names change. */
 export interface Mount {
   readonly lowers: readonly Inode[];
   /** The user namespace whose ids its files show; absent: the host's. */

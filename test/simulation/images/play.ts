@@ -20,7 +20,7 @@ export const [openPolicy, withoutB] = await Promise.all([policyOf('open'), polic
  */
 export interface KnownImage {
   readonly image: SimulatedImage;
-  /** The name of the last pull; empty where that may refer to another image by now. */
+  /** The name of the last pull; empty if that may refer to another image by now. */
   reference: string;
 }
 
@@ -49,7 +49,7 @@ export interface Play extends Choices {
   readonly containers: Map<string, string>;
   /** Requests without an answer yet. */
   readonly open: Set<Promise<void>>;
-  /** The failure of the first request that failed for good. */
+  /** The failure of the first request that failed permanently. */
   failure: { readonly cause: unknown } | undefined;
   /** The number of policy changes: a decision during a change may have either outcome. */
   policyChanges: number;

@@ -20,7 +20,10 @@ export interface LayerContent {
 const digestOf = (text: string): string => `sha256:${hash('sha256', text, 'hex')}`;
 const diffIdOf = (layer: LayerContent): string => digestOf(`diff ${JSON.stringify(layer)}`);
 
-/** Returns what the bytes of a blob unpack to; undefined where they are incomplete, or of another layer. */
+/**
+ * Returns the layer to which the bytes of a blob unpack; undefined if they are incomplete, or of another
+ * layer.
+ */
 export function readLayer(blob: string, diffId: string): LayerContent | undefined {
   try {
     const { layer } = JSON.parse(blob) as { layer: LayerContent };
@@ -147,7 +150,7 @@ function placeOf(host: string, repository: string, tags: ReadonlyMap<string, str
   return place as RegistryRepository;
 }
 
-/** Streams what follows the text that is here in two pieces; the connection may end between them. */
+/** Streams the rest after the given text in two pieces; the connection may end between them. */
 async function* stream(
   text: string,
   here: string,
@@ -164,7 +167,7 @@ async function* stream(
 }
 
 function mismatch(here: string): PortcullisError {
-  const why = `the ${here.length} bytes that were here are of another blob`;
+  const why = `the ${here.length} bytes that were here belong to another blob`;
   return new PortcullisError({
     code: 'DISTRIBUTION_DIGEST_MISMATCH',
     kind: 'data-loss',

@@ -30,7 +30,8 @@ function begin(play: Play, what: string, body: () => Promise<void>): void {
 
 function pull(play: Play): Promise<void> {
   const { client, world, known, removals, removing, pulls, choose } = play;
-  // As often as all others together, the image of the pull before: kubelets repeat a pull that has failed.
+  // The image of the previous pull is as frequent as all others together: kubelets repeat a pull that has
+  // failed.
   const chosen = images[choose('image', 2 * images.length)] ?? play.lastPulled ?? images[0];
   if (chosen === undefined) return Promise.resolve();
   play.lastPulled = chosen;
@@ -140,14 +141,14 @@ function use(play: Play): Promise<void> {
   begin(play, `use of ${image.repository} by ${container}`, async () => {
     try {
       await client.start(`use of ${image.repository} by ${container}`, request);
-      world.tell(`  ${container} stands`);
+      world.tell(`  ${container} is mounted`);
       const helper = [...world.mounts].find(
         ([at, { source }]) => source !== undefined && at.split('/').includes(container),
       );
       hold(
         'nothing left',
         helper === undefined,
-        () => `${helper?.[0] ?? ''} is still mounted although ${container} stands`,
+        () => `${helper?.[0] ?? ''} is still mounted although ${container} is mounted`,
       );
       const isDenied =
         before.policy === play.policyChanges && world.policy === withoutB && reference === `${host}/open/b:1`;

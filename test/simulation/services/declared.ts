@@ -68,7 +68,7 @@ export function withBackends(service: Service, { choose }: Choices): Service {
   return { ...service, backends: drawBackends(choose, six) };
 }
 
-/** Returns what it occupies on the host: `tcp 10.96.0.1 80`, `tcp * 30001`. */
+/** Returns the addresses and ports that it occupies on the host: `tcp 10.96.0.1 80`, `tcp * 30001`. */
 export function placesOf({ addresses, ports }: Service): string[] {
   return ports.flatMap(({ protocol, port, nodePort }) => [
     ...addresses.map((address) => `${protocol} ${address} ${port}`),
@@ -76,7 +76,7 @@ export function placesOf({ addresses, ports }: Service): string[] {
   ]);
 }
 
-/** Returns whether another service occupies what it claims. */
+/** Returns whether another service occupies an address or port that it claims. */
 export function isTaken(declared: ReadonlyMap<string, Declared>, service: Service): boolean {
   const wanted = new Set(placesOf(service));
   return [...declared].some(

@@ -5,7 +5,7 @@ import type { Element, NfTables, Table } from './nf-tables.ts';
 
 /**
  * The required contents of the kernel for the declared services, specified independently of the product's own
- * plans: an element for each address and port that leads to a chain of its own, and slots that lead to the
+ * plans: an element for each address and port that leads to its own chain, and slots that lead to the
  * backends by their weights.
  */
 
@@ -74,7 +74,7 @@ const slotHex = (slot: number): string => {
   return bytes.toString('hex');
 };
 
-/** Returns what is wrong in the slots of one server; undefined: nothing. */
+/** Returns the problem in the slots of one server; undefined: none. */
 function wrongSlots(
   table: Table,
   key: string,
@@ -173,8 +173,8 @@ export interface Allowed {
 }
 
 /**
- * Returns what the kernel has and no source declared, or differs from what a source declared; empty: nothing
- * is wrong.
+ * Returns the objects of the kernel that no source declared, or that differ from a declaration; empty: no
+ * problem.
  */
 export function wrongServices(kernel: NfTables, declared: readonly Declared[], allowed: Allowed): string[] {
   return families.flatMap((family) =>

@@ -6,9 +6,9 @@ import { migrations } from '../../../cni-plugins/database/migrations.ts';
 import type { Decisions } from '../decisions.ts';
 
 /**
- * The network's database on the simulated disk: SQLite itself, in memory. It keeps SQLite's promises, and no
- * more: a transaction is kept completely or not at all; with `synchronous = FULL` it survives a loss of
- * power, with all transactions before it; without, any number of the latest may be lost.
+ * The network's database on the simulated disk: SQLite itself, in memory. It keeps exactly SQLite's promises:
+ * a transaction is kept completely or not; with `synchronous = FULL` it survives a loss of power, with all
+ * transactions before it; without, any number of the latest may be lost.
  */
 export interface StoredNetwork {
   /** @param effect runs one effect of the daemon on the disk, which may fail */

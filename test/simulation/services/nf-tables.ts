@@ -13,8 +13,8 @@ import type { Verdict, Message, Received } from '../../../base/netlink/index.ts'
 
 /**
  * nf_tables of one network namespace, with the kernel's answers to our messages: a batch is applied
- * completely or not at all, a missing object is ENOENT, an element that exists with another value is EEXIST,
- * a chain that something leads to is EBUSY. Only the objects are kept; no packet passes.
+ * completely or not, a missing object is ENOENT, an element that exists with another value is EEXIST, a chain
+ * that is still referenced is EBUSY. Only the objects are kept; no packet passes.
  */
 export interface NfTables {
   /** Commits one transaction. @returns the first refusal, with which nothing is changed */

@@ -29,7 +29,10 @@ function check({ world, declared, meddling }: Play, mayEnd = true): void {
   hold('true services', wrong.length === 0, () => wrong.join('; '));
 }
 
-/** Stops the faults: what was taken comes back by itself, and nothing is left after everything is removed. */
+/**
+ * Stops the faults: objects that another program removed are restored without a request, and nothing is left
+ * after everything is removed.
+ */
 async function finish(play: Play): Promise<void> {
   const { world, client, declared } = play;
   client.calm();

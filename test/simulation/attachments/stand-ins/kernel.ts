@@ -12,9 +12,7 @@ const descriptors = new Map<number, Namespace>();
 let last = 100;
 let entered: Namespace | undefined;
 
-/**
- * Returns the namespace of a descriptor. @throws Error where the daemon uses a descriptor that it has closed
- */
+/** Returns the namespace of a descriptor. @throws Error if the daemon uses a descriptor that it has closed */
 export function opened(fd: number): Namespace {
   const found = descriptors.get(fd);
   if (found === undefined) throw new Error(`descriptor ${fd} is not open`);

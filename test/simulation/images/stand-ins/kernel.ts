@@ -3,8 +3,8 @@ import { callSync, machine } from '../machine.ts';
 import { inodeOf } from './descriptors.ts';
 
 /**
- * Replaces `base/kernel` in the image store and its Workers: the kernel calls that they make without a Worker
- * of their own.
+ * Replaces `base/kernel` in the image store and its Workers: the kernel calls that they make without their
+ * own Worker.
  */
 export * from '../../../../base/kernel/index.ts';
 
