@@ -84,7 +84,7 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
       };
       const done = respond(request, response, answer, read)
         .catch((thrown: unknown) => {
-          log.warn({ why: reasonOf(thrown) }, 'a request of the admin API got no answer');
+          log.warn({ why: reasonOf(thrown) }, 'a request of the admin API could not be answered');
           response.destroy();
         })
         .finally(() => {
@@ -107,7 +107,7 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
     if (place === undefined) {
       log.warn(
         { pid },
-        `a client of the admin socket was refused: ${pid === undefined ? 'it is not root, or gone' : 'too many are connected'}`,
+        `a client of the admin socket was refused: ${pid === undefined ? 'it is not root, or has exited' : 'too many are connected'}`,
       );
       return void socket.destroy();
     }
@@ -243,5 +243,5 @@ const unknownOperation = (method: string, path: string): PortcullisError =>
     attempted: `answer ${method}`,
     on: path,
     why: 'this daemon has no such operation',
-    fix: `GET /${adminVersion} lists the operations; use a command and a daemon of one version`,
+    fix: `GET /${adminVersion} lists the operations; use the same version of the command and the daemon`,
   });

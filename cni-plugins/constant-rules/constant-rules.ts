@@ -71,7 +71,7 @@ export function missingRules(filter: NetlinkSocket, table: Table, constant: Cons
   const lacking = lackingIn(constant, listCounts(filter, table));
   if (lacking.length === 0) return [];
   lookedBy(filter).lacking.add(nameOf(table));
-  return [`nf_tables has not the rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];
+  return [`nf_tables lacks rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];
 }
 
 /**

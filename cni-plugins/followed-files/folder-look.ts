@@ -55,7 +55,7 @@ export function createFolderLook(
       if ('problem' in found) return `${folder} ${found.problem}; ${kept}`;
       if (found.files.size === 0 && lost !== '') return lost;
       if (found.files.size === 0 && !files.isEmpty() && found.identity !== identity)
-        return `${folder} is empty, and another folder than before; ${kept}: ${none} there to have none`;
+        return `${folder} is empty, and is not the same folder as before; ${kept}: ${none} there to have none`;
       files.look(found.files, place);
       ({ identity } = found);
       return undefined;

@@ -60,10 +60,10 @@ export function requireFreeSubnet(source: ReportSource, subnet: string): void {
   throw new PortcullisError({
     code: 'NETWORK_SUBNET_TAKEN',
     kind: 'already-exists',
-    attempted: 'give the pods the subnet',
+    attempted: 'use the subnet for pods',
     on: subnet,
     why: `${found.use} overlaps it`,
-    fix: 'give another subnet; portcullis network create does not compare routes, if you want this one',
+    fix: 'give another subnet; if you want this one, use portcullis network create, which does not compare routes',
   });
 }
 

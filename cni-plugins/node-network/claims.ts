@@ -54,7 +54,7 @@ function problemOf(
   ranges: readonly IpPrefix[],
 ): string | undefined {
   const { family } = subnet.address;
-  if (networkOf(subnet).value !== subnet.address.value) return 'it has bits beyond its length';
+  if (networkOf(subnet).value !== subnet.address.value) return 'it has bits set beyond its prefix length';
   if (!ranges.some((range) => range.length <= subnet.length && contains(range, subnet.address)))
     return 'it is not in network.pods.ranges';
   // An address for the node, and one for a pod.

@@ -72,7 +72,7 @@ export function openNodeKernel(bridge: string): NodeKernel {
         ...send(route, [...missing.values()].map(tableRouteOf).map(replaceRoute), []),
       ];
       for (const existing of wrong) found.push(`the route to ${textOf(existing)} existed`);
-      for (const text of missing.keys()) found.push(`the route to ${text} was missing or another`);
+      for (const text of missing.keys()) found.push(`the route to ${text} was missing or different`);
       // Only now, so that a refused route keeps no other one from its place.
       for (const error of failed) throw error;
       return found;

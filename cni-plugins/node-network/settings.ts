@@ -43,7 +43,7 @@ export function readRanges({ ranges }: Pick<NodeNetworkSettings, 'ranges'>): rea
     const prefix = parsePrefix(text);
     if (prefix === undefined) throw invalid(text, 'it is not a prefix like 10.244.0.0/16');
     if (networkOf(prefix).value !== prefix.address.value)
-      throw invalid(text, 'it has bits beyond its length');
+      throw invalid(text, 'it has bits set beyond its prefix length');
     if (prefix.length < 8)
       throw invalid(text, 'it is shorter than 8 bits, and would hold addresses of others');
     return prefix;

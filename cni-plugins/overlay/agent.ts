@@ -157,7 +157,7 @@ async function openParts(settings: OverlaySettings, control: ServiceControl, log
   const dataPlane = openDataPlane(settings.vni, hostKeys);
   const client = openClient(settings, log);
   const services = createSpreadServices(control, keys, (problem) =>
-    log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
+    log.warn({ problem }, 'a service of the overlay is refused; the others apply'),
   );
   const view = createOwnership(keys);
   const member = { client, keys, host: settings.host, id, view };
@@ -214,7 +214,7 @@ const openClient = ({ etcd }: OverlaySettings, log: AgentLog): EtcdClient =>
     else
       log.warn(
         { problem },
-        'the certificates for etcd changed and cannot be used: the former ones stay in use',
+        'the certificates for etcd changed and cannot be used: the previous ones stay in use',
       );
   });
 
@@ -222,7 +222,7 @@ function warnOfPlainEtcd({ etcd: { endpoints } }: OverlaySettings, log: AgentLog
   if (endpoints.some((endpoint) => endpoint.startsWith('http:')))
     log.warn(
       { endpoints },
-      'keys of other hosts come from etcd without TLS: whoever is between can put others in their place',
+      'keys of other hosts come from etcd without TLS: an attacker between this host and etcd can replace them',
     );
 }
 

@@ -73,7 +73,7 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     if (found.length > 0)
       log.info(
         { found: found.slice(0, 10), count: found.length },
-        'the overlay in the kernel was brought to what it is to be',
+        'the state of the overlay in the kernel was corrected',
       );
   };
 

@@ -63,7 +63,7 @@ export type OverlayQuestion =
   /** Descriptions of services, as text. All of them are applied, or none. */
   | { readonly do: 'spread'; readonly file: string; readonly text: string }
   | { readonly do: 'take-back'; readonly names: readonly string[] }
-  /** Removes from etcd what a host that is permanently gone has there. */
+  /** Removes from etcd the keys of a host that is permanently gone. */
   | { readonly do: 'release'; readonly host: string };
 
 /** Calls of the owner to the thread. */

@@ -31,7 +31,7 @@ export function createRoleProbe(
     if (found !== writes && found === 'every-host')
       log.warn(
         { endpoints },
-        'the credentials of this host may write what other hosts say in etcd: give each host a role of its own (docs/overlay.md)',
+        'with the credentials of this host, the records of other hosts in etcd can be changed: give each host its own role (docs/overlay.md)',
       );
     writes = found;
   };

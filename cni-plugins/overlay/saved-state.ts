@@ -35,7 +35,7 @@ export function createSavedState({ memory, thisHost, peers, log }: SavedStateDep
         void save().catch((thrown: unknown) => {
           log.warn(
             { why: reasonOf(thrown) },
-            'what is known of other hosts could not be written; it is tried again with the next change',
+            'the state of other hosts could not be saved; it is tried again with the next change',
           );
         });
       }, writeAfterMs);

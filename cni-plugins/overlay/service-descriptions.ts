@@ -59,7 +59,7 @@ function readDescription(
   const wrong = [
     ...linesOf(problems),
     ...(only !== undefined && (more.length > 0 || only.service.name !== name)
-      ? [`${file}: it holds another service, or several`]
+      ? [`${file}: it describes another service, or several`]
       : []),
   ];
   return { service: only?.service, wrong };

@@ -115,7 +115,7 @@ function readTexts(
     .map(({ service }) => service.name);
   if (programs.length > 0)
     throw invalidServices(file, [
-      `${programs.join(', ')}: no host runs a program for another; check by tcp or http`,
+      `${programs.join(', ')}: no host runs a program for another host; use a health check by tcp or http`,
     ]);
   const taken = conflictsOf(described, existing());
   if (taken.length > 0) throw invalidServices(file, taken);
@@ -163,7 +163,7 @@ function invalidServices(file: string, lines: readonly string[]): PortcullisErro
     kind: 'invalid',
     attempted: 'publish services to the overlay',
     on: file,
-    why: lines.length === 0 ? 'it describes none' : lines.join('\n'),
+    why: lines.length === 0 ? 'it describes no services' : lines.join('\n'),
     fix: 'correct it; nothing was published',
   });
 }

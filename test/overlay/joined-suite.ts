@@ -164,7 +164,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn(hosts().slice(0, 4), rest, left);
     assert.ok(
       (await inEtcd((list) => list('holders'))).includes(`holders/web/${cut.name}`),
-      'what it has is kept for it',
+      'its claims are kept',
     );
     // It resolves all names, and reaches its own members.
     await namedAs(five().pods[4]!, 'tasks.web', addresses());
@@ -201,7 +201,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
           /^shop\/db: NETWORK_SERVICE_MODE_DIFFERS: db-5 joins with the mode dnsrr/u.test(line),
         ) &&
         refused.some((line) =>
-          /^shop\/api: NETWORK_SERVICE_ADDRESS_TAKEN: .*30090 is the service shop's/u.test(line),
+          /^shop\/api: NETWORK_SERVICE_ADDRESS_TAKEN: .*30090 belongs to the service shop/u.test(line),
         )
       );
     });

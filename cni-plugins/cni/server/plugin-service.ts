@@ -74,7 +74,7 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
   const serve = async (socket: Socket, first: Buffer): Promise<void> => {
     const peer = openPeer(socket);
     if (peer === undefined) {
-      log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or gone');
+      log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or has exited');
       return;
     }
     const place = gate.admit(String(peer.caller.pid), () => socket.destroy());

@@ -200,7 +200,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
         policy.tables().every(([table, rules]) => isWhole(table, rules))
       )
         return;
-      log.warn({}, 'the network rules were removed by another program, all or some; they are recreated');
+      log.warn({}, 'some or all network rules were removed by another program; they are recreated');
       repair();
     },
     repairs: () => repairs,
@@ -218,7 +218,7 @@ function tellOfUnheld(
     if (!policy.isolates(policyPodOf(spec, rules))) continue;
     log.warn(
       { id, network: spec.network },
-      'NetworkPolicies select this pod and do not hold on its links: our rules do not know them',
+      'NetworkPolicies select this pod and are not enforced: our rules cannot be applied to its links',
     );
   }
 }

@@ -104,8 +104,7 @@ function open(isStart = false): Deps {
       return (parts = { database, hosts, remote, plugins, namespaceId, close });
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
-    const report = (problem: string): void =>
-      log.warn({ problem }, 'a CNI configuration file was passed over');
+    const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was skipped');
     const networks = openNetworkFolder(
       readableAt(confDir, settings.gates),
       settings.choice ?? { plugins: 'auto', maxConfigs: 1 },

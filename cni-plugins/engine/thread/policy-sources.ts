@@ -55,7 +55,7 @@ export async function openPolicySources({
           } catch (thrown) {
             log.warn(
               { why: reasonOf(thrown) },
-              'NetworkPolicies of the cluster could not be brought to the kernel; it is tried again',
+              'NetworkPolicies of the cluster could not be applied to the kernel; it is tried again',
             );
           }
         });

@@ -138,7 +138,7 @@ async function driverOrNone(
     if (!hasCode(thrown, 'NETWORK_CNM_DRIVER_UNKNOWN')) throw thrown;
     session.log.warn(
       { containerId, driver: document.driver.name, network: session.network },
-      'a remote driver is not there any more: its endpoint is deleted when it comes back',
+      'a remote driver does not exist any more: its endpoint is deleted when the driver is back',
     );
     return undefined;
   }
@@ -221,7 +221,7 @@ async function requestIgnoringRefusal(
     if (certain)
       session.log.warn(
         { network: session.network, verb, why: reasonOf(thrown) },
-        'a remote driver refused to take back',
+        'a remote driver refused to remove an object',
       );
   }
 }

@@ -148,7 +148,7 @@ function replaced(value: unknown, [first, ...rest]: readonly string[], by: unkno
 
 if (inPrivateNetns(import.meta.filename, 1_800_000)) {
   test(
-    'bad input to every verb is refused as the protocol has it, and leaves nothing',
+    'bad input to any verb is refused as the protocol defines, and leaves nothing',
     { timeout: 1_800_000 },
     async () => {
       const fixture = await createDriverFixture();

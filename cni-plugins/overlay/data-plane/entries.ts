@@ -72,7 +72,7 @@ export interface Own {
 
 /** Returns why nothing can be sent to a host; undefined if it can. Both sides reach the same result. */
 export function unreachableBy(own: HostRecord, other: HostRecord): string | undefined {
-  if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay is of another family';
+  if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay has another address family';
   if (own.wireguard !== undefined)
     return other.wireguard === undefined
       ? 'it has no key, and this host sends nothing unencrypted'

@@ -76,7 +76,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
     const asking = setInterval(() => {
       unanswered += 1;
       if (unanswered > mostUnanswered)
-        stream.abandon(`it gave no sign of progress for ${(progressEveryMs * mostUnanswered) / 1000} s`);
+        stream.abandon(`it sent no progress notification for ${(progressEveryMs * mostUnanswered) / 1000} s`);
       else stream.write({ progress: {} });
     }, progressEveryMs);
     try {
@@ -181,6 +181,6 @@ function cancelled(prefix: string, why: string): PortcullisError {
     attempted: 'follow the overlay in etcd',
     on: prefix,
     why: why === '' ? 'etcd ended the watch' : why,
-    fix: 'see the log of etcd; pods continue meanwhile',
+    fix: 'see the log of etcd; meanwhile pods continue to run',
   });
 }

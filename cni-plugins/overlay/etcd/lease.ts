@@ -115,6 +115,6 @@ function unanswered(): PortcullisError {
     attempted: 'keep the lease of this host',
     on: '',
     why: 'etcd did not answer',
-    fix: 'see that etcd runs and has a leader; pods continue meanwhile',
+    fix: 'check that etcd runs and has a leader; meanwhile pods continue to run',
   });
 }

@@ -95,7 +95,7 @@ export async function joinService(
       joined: { record: JSON.stringify(record), ports },
     };
   }
-  return { refusals: [`it was another one at each of ${attempts} attempts to join it`] };
+  return { refusals: [`it was changed by other hosts during each of ${attempts} attempts to join it`] };
 }
 
 /** Returns whether etcd still has what this host joined. */
@@ -161,6 +161,6 @@ async function keepPorts({ member }: JoinDeps, service: string, ports: readonly 
   );
   return others.map(
     ({ port, holder }) =>
-      `NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port ${port.replace('-', ' ')} is the service ${holder}'s on all hosts`,
+      `NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port ${port.replace('-', ' ')} belongs to the service ${holder} on all hosts`,
   );
 }

@@ -134,7 +134,7 @@ export function openPublisher({
         if (!isPortcullisError(thrown))
           log.warn(
             { why: reasonOf(thrown) },
-            'members of services over hosts could not be published to other hosts; it is tried again',
+            'members of services could not be published to other hosts; it is tried again',
           );
         clearTimeout(again);
         if (!closed) again = setTimeout(look, retryMs);
@@ -179,7 +179,7 @@ function createServiceRefusals(log: PublisherDeps['log']) {
     if (lines.length > 0 && lines.join() !== before)
       log.warn(
         { service, why: lines },
-        'members of this host cannot have of a service over hosts what they ask for; the rest stands',
+        'members of this host cannot get all that they request of a service across hosts; the rest applies',
       );
   };
   return { refused, refuse };

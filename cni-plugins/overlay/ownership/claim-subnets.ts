@@ -166,8 +166,8 @@ function lostTo(subnet: string, holder: string): PortcullisError {
     'precondition',
     'keep the subnet of this host',
     subnet,
-    `etcd says that it is ${holder}'s: it was given back, or etcd was restored`,
-    'remove the pods of this host, delete overlay.json in its folder below the root, and start it again: it takes another subnet',
+    `etcd says that it belongs to ${holder}: it was released, or etcd was restored`,
+    'remove the pods of this host, delete overlay.json in the folder of the overlay below the root, and restart the daemon: this host gets another subnet',
   );
 }
 
@@ -175,9 +175,9 @@ function exhausted({ prefix, hostLength }: OverlayNetwork): PortcullisError {
   return failure(
     'OVERLAY_SUBNETS_EXHAUSTED',
     'exhausted',
-    'take a subnet for this host',
-    `${prefixText(prefix)} in parts of /${hostLength}`,
+    'reserve a subnet for this host',
+    `${prefixText(prefix)} in subnets of /${hostLength}`,
     'every one of them is claimed',
-    'give back those of hosts that are gone: `portcullis network overlay release HOST`',
+    'release hosts that are gone: `portcullis network overlay release HOST`',
   );
 }

@@ -79,7 +79,7 @@ export function createIdentities(): Identities {
         return `it names ${value.replace('-', ' ')}, which it does not claim`;
       const winner = counting.winner(value);
       if (winner !== undefined && winner.host !== host)
-        return `it names ${value.replace('-', ' ')}, which is the host ${winner.host}'s`;
+        return `it names ${value.replace('-', ' ')}, which belongs to the host ${winner.host}`;
     }
     return undefined;
   };

@@ -207,8 +207,8 @@ function differing(key: string, ours: string, theirs: string): PortcullisError {
     'precondition',
     'join the overlay',
     key,
-    `etcd says ${theirs}, this host ${ours}`,
-    'give all hosts the same networks, host prefixes and number, or this overlay another name',
+    `etcd has ${theirs}, and this host has ${ours}`,
+    'give all hosts the same networks, host prefixes and number, or give this overlay another name',
   );
 }
 
@@ -219,7 +219,7 @@ function identityTaken(host: string, why: string): PortcullisError {
     'join the overlay',
     host,
     why,
-    "see which host has it by `portcullis network overlay status`: give each host its own address and root folder (a copied disk has the other host's keys), or release a host that is gone",
+    "find the host that has it with `portcullis network overlay status`: give each host its own address and root folder (a copied disk has the other host's keys), or release a host that is gone",
   );
 }
 

@@ -39,7 +39,7 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
   const claimant = (fact: Buffer): Claimant => ({ host, key, createRevision, modRevision, value: fact });
   const said = objectOf(value)?.['host'];
   if (said !== undefined && said !== host)
-    return refusals.refuse(key, `it speaks for the host ${JSON.stringify(said).slice(0, 80)}`);
+    return refusals.refuse(key, `it is written for the host ${JSON.stringify(said).slice(0, 80)}`);
   switch (kind) {
     case 'record':
       return records.put(host, written);

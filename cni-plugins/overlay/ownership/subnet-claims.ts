@@ -56,7 +56,7 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
       : winner.host !== host && holderOf(winner) !== host;
   const judge = (subnet: string, { key, host }: Claimant, winner: Claimant): void => {
     if (key !== winner.key && host !== '' && isOther(winner, host, key))
-      refusals.refuse(key, `${subnet} is ${holderOf(winner)}'s, whose claim is older`);
+      refusals.refuse(key, `${subnet} belongs to ${holderOf(winner)}, whose claim is older`);
     else refusals.lift(key);
   };
 
@@ -85,7 +85,10 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
     );
     for (const [key, { subnet }] of inOrder) {
       if (families.has(familyOf(subnet))) {
-        refusals.refuse(key, `${subnet} is one more than the subnet that the host ${name} has`);
+        refusals.refuse(
+          key,
+          `${subnet} is ignored, because the host ${name} already has a subnet of this family`,
+        );
         continue;
       }
       families.add(familyOf(subnet));

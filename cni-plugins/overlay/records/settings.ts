@@ -71,24 +71,25 @@ export function readSettings(settings: OverlaySettings): { readonly networks: re
   if (settings.etcd.endpoints.length === 0) throw invalid('etcd.endpoints', '', 'no endpoint is given');
   const { cert, key } = { ...settings.etcd, ...settings.etcd.files };
   if ((cert === undefined) !== (key === undefined))
-    throw invalid('etcd.cert', '', 'a certificate and its key come together');
+    throw invalid('etcd.cert', '', 'a certificate and its key must be given together');
   const networks = settings.networks.map(({ prefix: text, hostLength }): OverlayNetwork => {
     const prefix = parsePrefix(text);
     if (prefix === undefined) throw invalid('network', text, 'it is not a network like 10.128.0.0/14');
     if (networkOf(prefix).value !== prefix.address.value)
-      throw invalid('network', text, 'it has bits beyond its length');
+      throw invalid('network', text, 'it has bits set beyond its prefix length');
     const bits = bitsOf(prefix.address.family);
     if (hostLength <= prefix.length || hostLength > bits - 2 || hostLength - prefix.length > mostHostBits)
       throw invalid(
         'hostPrefix',
         String(hostLength),
-        `it is between ${prefix.length + 1} and ${Math.min(bits - 2, prefix.length + mostHostBits)} for ${text}`,
+        `it must be between ${prefix.length + 1} and ${Math.min(bits - 2, prefix.length + mostHostBits)} for ${text}`,
       );
     return { prefix, hostLength };
   });
   const families = networks.map(({ prefix }) => prefix.address.family);
   if (families.length === 0) throw invalid('network', '', 'none is given');
-  if (new Set(families).size < families.length) throw invalid('network', '', 'two of one family are given');
+  if (new Set(families).size < families.length)
+    throw invalid('network', '', 'two networks of the same family are given');
   return { networks };
 }
 

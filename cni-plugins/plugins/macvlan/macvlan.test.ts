@@ -86,7 +86,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(await codeOf(() => pod.add({ type: 'macvlan' })), 'NETWORK_MASTER_MISSING');
   });
 
-  test('passthru has the address of its master', async () => {
+  test('passthru uses the address of its master', async () => {
     shell('ip link add p0 type veth peer name p1; ip link set p0 up');
     const pod = pods.pod('passthru');
     const config = { type: 'macvlan', master: 'p0', mode: 'passthru' };
@@ -140,7 +140,7 @@ if (inPrivateNetns(import.meta.filename)) {
         kind,
       );
       await other.del({ type: 'macvlan' });
-      assert.equal(other.run('ip -o link show dev eth0'), made, 'the link of somebody else stays');
+      assert.equal(other.run('ip -o link show dev eth0'), made, 'the third-party link stays');
     }
     assert.equal(shell('ip -o link'), before);
   });

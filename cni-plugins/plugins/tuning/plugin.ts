@@ -151,6 +151,6 @@ function sysctlRefused(name: string, why: string): PortcullisError {
     attempted: 'set the sysctl',
     on: name,
     why,
-    fix: `name a sysctl below net, and allow it in ${allowListFile} where there is one`,
+    fix: `name a sysctl below net; if ${allowListFile} exists, allow the sysctl there`,
   });
 }
