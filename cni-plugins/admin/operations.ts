@@ -49,9 +49,9 @@ const checkOf = (
   );
 
 /**
- * A complete service, as `readServices` returns it. The thread of services stores what it gets and checks
- * only what this schema cannot say, such as an address. An unknown field is refused: it may restrict who
- * reaches the service.
+ * A complete service, as `readServices` returns it. The services thread stores the service and checks only
+ * properties that this schema cannot express, such as the form of an address. An unknown field is refused: it
+ * may restrict who reaches the service.
  */
 const service: JsonSchema = {
   type: 'object',

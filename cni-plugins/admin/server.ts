@@ -31,12 +31,15 @@ export interface AdminServer {
 const limits = { most: 64, mostOfPeer: 32 };
 /** A client that does not finish its request is disconnected after this time, in ms. */
 const requestMs = 10_000;
-/** A client that reads nothing of its answer for this time is disconnected, in ms. */
+/** A client that reads none of its answer is disconnected after this time, in ms. */
 const sendMs = 10_000;
-/** The longest request, in bytes. `portcullis service apply` splits what is longer than a quarter of it. */
+/**
+ * The longest request, in bytes. `portcullis service apply` splits requests that are longer than a quarter of
+ * it.
+ */
 const mostBytes = 4 * 1024 * 1024;
 
-/** HTTP status of a failure (RFC 9110, section 15). The code in the body is what a client decides by. */
+/** HTTP status of a failure (RFC 9110, section 15). Clients should evaluate the code in the body. */
 const statusOfKind: Readonly<Record<ErrorKind, number>> = {
   invalid: 400,
   'not-found': 404,

@@ -214,7 +214,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
   };
 }
 
-/** Every unspecified host address, of one family or of both, means the same for a port. */
+/** An unspecified host address of either family has the same meaning for a port as no address. */
 function hostIpOf({ hostIp = '' }: PortMapping): string {
   const address = parseIp(hostIp);
   return address === undefined || address.value === 0n ? '' : formatIp(address);

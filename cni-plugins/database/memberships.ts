@@ -96,8 +96,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     ) {
       const before = existing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
       const had = new Set(before.map(({ protocol, port }) => `${protocol} ${port}`));
-      // Ports that it already has were free when it joined. A program that came later is reported, but takes
-      // nothing away.
+      // Ports that the attachment already has were free when it joined. A program that started later is
+      // reported, but the attachment keeps its ports.
       refuseClosedPorts(
         rules,
         owner,

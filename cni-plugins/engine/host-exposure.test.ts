@@ -11,10 +11,7 @@ import type { Conf, PluginFixture } from '../plugin-engine/plugin-engine.fixture
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { isListenedAt, portUse, sctpPortsIn } from '../database/host-sockets.ts';
 
-/**
- * What a pod requests beyond its own link, from its host and from its neighbours on a network: ports,
- * services, MAC addresses.
- */
+/** Requests of a pod that affect its host or its neighbours on a network: ports, services, MAC addresses. */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: Fixture;
   let engine: NetworkEngine;

@@ -53,7 +53,7 @@ describe('network databases of the release before', () => {
     db.close();
   });
 
-  // Tables of step 1 have another form and a test of their own (store.test.ts).
+  // Tables of step 1 have another form and their own test (store.test.ts).
   for (let steps = 2; steps <= migrations.length; steps += 1)
     it(`keep every row for which version ${steps} has tables`, () => {
       for (const [name, rows] of dumps(bootOf())) {

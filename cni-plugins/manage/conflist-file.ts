@@ -111,7 +111,10 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   return file;
 }
 
-/** Refuses a configuration that this engine could not read. It is checked where no runtime reads it. */
+/**
+ * Refuses a configuration that this engine could not read. It is checked in a place where no runtime reads
+ * it.
+ */
 function refuseUnreadable(name: string, text: string): void {
   const draft = mkdtempSync(join(tmpdir(), 'portcullis-network-'));
   try {

@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { isRefusal, bindLogGroup, holderOfLogGroup, openNetlink } from '../../base/netlink/index.ts';
 import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
 
-/** No rule sends to this group. It acts as a lock, and is the same for all versions. */
+/** No rule sends packets to this group. It only serves as a lock, and is the same for all versions. */
 const claimGroup = 39_953;
 const attempts = 3;
 

@@ -5,7 +5,7 @@ export interface AgentLog {
   warn(fields: object, message: string): void;
 }
 
-/** Returns a function that logs claims that hosts may not make, each once. */
+/** Returns a function that logs claims of hosts that are refused, each once. */
 export function createRefusalLog({ refused }: Pick<Ownership, 'refused'>, log: AgentLog): () => void {
   let reported: ReadonlySet<string> = new Set();
   return () => {

@@ -42,14 +42,14 @@ export interface Agent {
   /** @throws the errors of `answerQuestion` */
   ask(question: OverlayQuestion): Promise<object>;
   /**
-   * Leaves the kernel's state in place and lets the lease end by itself. A host that is back within the lease
-   * was never away.
+   * Leaves the kernel's state in place and lets the lease expire. If the host is back before the lease
+   * expires, other hosts notice nothing.
    */
   close(): Promise<void>;
 }
 
 const lookEveryMs = 10_000;
-/** How soon a host that met us with its next key is followed, without a word of etcd. */
+/** How soon this host switches to the next key of a host after a handshake with that key, without etcd. */
 const meetingsEveryMs = 2000;
 
 /**
@@ -141,7 +141,7 @@ export async function startAgent(
   };
 }
 
-/** Opens what this host knows of the network, and how it changes the kernel. Starts nothing. */
+/** Opens this host's knowledge of the network, and its access to the kernel. Starts nothing. */
 async function openParts(settings: OverlaySettings, control: ServiceControl, log: AgentLog) {
   const { networks } = readSettings(settings);
   const shared = sharedSettings(settings, networks);

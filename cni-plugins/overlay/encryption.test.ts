@@ -49,7 +49,7 @@ describe('hosts that get packets', () => {
       [first, []],
       [second, ['10.128.2.0/24']],
     ]);
-    // A previous key that was not given up yet stays until it is.
+    // A previous key that was not removed yet stays until it is removed.
     assert.deepEqual(entries(third), [
       [first, []],
       [second, []],

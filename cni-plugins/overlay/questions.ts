@@ -15,7 +15,7 @@ interface Asked {
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly host: string;
-  /** Services in etcd, as this host heard last. */
+  /** Services in etcd, as last received. */
   readonly standing: () => Iterable<Service>;
 }
 

@@ -38,7 +38,7 @@ export function createServiceDescriptions(
   };
 }
 
-/** Remembers why something is refused. A reason that differs from the last one is reported. */
+/** Records the reason for a refusal. A reason that differs from the last one is reported. */
 export function refuse(
   reasons: Map<string, string>,
   name: string,

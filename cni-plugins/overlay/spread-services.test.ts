@@ -19,7 +19,7 @@ const keys = keysOf('shop');
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-spread-'));
 const reported: string[] = [];
 let services: Services;
-/** The thread of services alone does not keep the process alive. */
+/** The services thread alone does not keep the process alive. */
 const alive = setInterval(() => undefined, 1000);
 
 const text = (name: string, address: string): string =>

@@ -13,7 +13,7 @@ import type { Keys } from './records/records.ts';
 interface Spreading {
   readonly client: EtcdClient;
   readonly keys: Keys;
-  /** Services in etcd, as this host heard last. */
+  /** Services in etcd, as last received. */
   readonly standing: () => Iterable<Service>;
 }
 
@@ -124,7 +124,7 @@ function readTexts(
 }
 
 /**
- * Reports services that ask for an address, protocol and port of another service, in etcd or earlier in the
+ * Reports services that request an address, protocol and port of another service, in etcd or earlier in the
  * text. Each host would refuse them.
  */
 function conflictsOf(described: readonly Described[], existing: Iterable<Service>): string[] {

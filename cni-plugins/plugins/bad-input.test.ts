@@ -305,7 +305,7 @@ const problemsOf = (type: string, config: object, args: Readonly<Record<string, 
   return problems.join('\n');
 };
 
-/** Every field that cannot be honoured is named, with its position. */
+/** Every field that is not supported is named, with its position. */
 for (const [type, config, expected] of [
   ['bandwidth', { ingressRate: 100 }, /2:\d+: 'ingressRate' needs 'ingressBurst'/u],
   ['bandwidth', { egressBurst: 100 }, /'egressBurst' needs 'egressRate'/u],

@@ -3,9 +3,9 @@ import { contains, formatIp, parseIp, parsePrefix } from '../../base/addresses/i
 import type { Membership, MemberPort } from './memberships.ts';
 
 /**
- * What a network's own file allows its members for services, in the configuration of its first plugin. The
- * author of that file is root on the host; a client that joins a service is not. Unless the file allows it,
- * nothing of the host is opened. Pure.
+ * The permissions that a network's file gives its members for services, in the configuration of its first
+ * plugin. The author of that file is root on the host; a client that joins a service is not. Unless the file
+ * allows it, nothing of the host is opened. Pure.
  */
 export interface ServiceRules {
   /** Absent: no ingress port. */
@@ -178,7 +178,7 @@ export function refuseClosedPorts(
 }
 
 /**
- * Refuses addresses that the members chose, where the network leases none.
+ * Refuses addresses that the members chose, if the network leases none.
  * @throws NETWORK_SERVICE_VIRTUAL_IP_CLOSED
  */
 export function refuseForeignAddresses(

@@ -37,7 +37,7 @@ export interface Chains {
   collect(network: ChainNetwork, keep: readonly ChainJob[]): Promise<void>;
 }
 
-/** A list of the conf folder. */
+/** A network configuration list from the conf folder. */
 export interface ChainNetwork {
   readonly way: ChainLink['way'];
   readonly list: PluginList;

@@ -37,8 +37,8 @@ export function execStep(options: ExecOptions): RunStep {
 }
 
 /**
- * Returns the versions that a plugin speaks (VERSION, section 3). A plugin from before 0.2.0 does not know
- * the command, and speaks 0.1.0.
+ * Returns the versions that a plugin supports (VERSION, section 3). A plugin from before 0.2.0 does not know
+ * the command, and supports only 0.1.0.
  */
 export async function versionsOf(options: ExecOptions, type: string): Promise<readonly string[]> {
   try {

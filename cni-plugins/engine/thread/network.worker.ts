@@ -239,7 +239,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
   answer();
 }
 
-/** Reads and writes the requests to drivers of libnetwork. Nothing of it is in the kernel. */
+/** Reads and writes the requests to drivers of libnetwork. They do not affect the kernel. */
 function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write' }>): Answer {
   const { hosts, remote } = open();
   if (call.do === 'remote-write') {

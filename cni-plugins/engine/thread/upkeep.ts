@@ -53,7 +53,7 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, tellOf
   return { close: () => clearInterval(look) };
 }
 
-/** Forgets what was recorded of network namespaces of the host that ended. */
+/** Removes the records of host network namespaces that ended. */
 export function forgetDead(namespaceIds: EndedNamespaces, log: Pick<Logger, 'info'>): void {
   const gone = namespaceIds.forget();
   if (gone.length > 0)

@@ -18,8 +18,8 @@ import type { Endpoint, Session } from './session.ts';
  * Removes an endpoint.
  * @throws NETWORK_CNM_DRIVER_UNREACHABLE: nothing was changed · NETWORK_CNM_DRIVER_REFUSED, fewer than
  * {@link mostRefusals} times: what remains is recorded · NETWORK_IPAM_FAILED: the lease of an IPAM plugin
- * remains, and everything that needs a driver that is not there. A driver that is no longer installed
- * causes no error: what remains is removed when it comes back.
+ * remains, and everything that needs the missing driver. A driver that is no longer installed causes no
+ * error: its remaining objects are removed when it is installed again.
  */
 export async function removeEndpoint(session: Session, endpoint: Endpoint): Promise<void> {
   const document = { ...endpoint.document, state: 'removing' as const };

@@ -35,7 +35,7 @@ type Choices = Partial<Record<keyof typeof optionNames, string>>;
 
 const maxBytes = 1024 * 1024;
 
-/** What the engine sends for a network without addresses of its own (`--ipam-driver null`). */
+/** The value that the engine sends for a network without its own addresses (`--ipam-driver null`). */
 const isNull = ({ Pool }: IpamData): boolean => Pool === '' || Pool === '0.0.0.0/0' || Pool === '::/0';
 
 /** @throws NETWORK_CNM_OPTION · the errors of reading the conf folder */

@@ -31,7 +31,8 @@ export interface DataPlane {
    */
   met(): ReadonlyMap<string, Met>;
   /**
-   * Brings the kernel from any state to exactly these links, addresses, rules and entries, by its own lists.
+   * Brings the kernel from any state to exactly these links, addresses, rules and entries, according to the
+   * kernel's own lists.
    * @returns the differences that it found. @throws NETWORK_KERNEL_…
    */
   reconcile(own: Own, wanted: ReadonlyMap<string, Entry>): readonly string[];

@@ -102,12 +102,12 @@ export function subnetsOf(peer: Peer, own: Own): string[] {
 
 const hostBits = (family: IpFamily, length: number): bigint => BigInt((family === 4 ? 32 : 128) - length);
 
-/** Seconds between keepalives, by which a key and a changed address are noticed without traffic. */
+/** Seconds between keepalives, which show a new key or a changed address without other traffic. */
 const keepaliveSeconds = 25;
 
 /**
- * @param key for a WireGuard peer that announced several keys: the one in use; default: the one that it says
- * it uses
+ * @param key for a WireGuard peer that announced several keys: the key in use; default: the key that it
+ * announces as current
  */
 export function entriesOf(peer: Peer, own: Own, key?: string): Entry[] {
   const subnets = subnetsOf(peer, own);
@@ -156,8 +156,7 @@ export function addressIn(subnet: string): string {
 }
 
 /**
- * Returns the entries to remove and to add, in this order, so that the kernel holds `wanted` instead of
- * `held`.
+ * Returns the entries to remove and to add, in this order, so that the kernel has `wanted` instead of `held`.
  */
 export function difference(
   held: ReadonlyMap<string, Entry>,

@@ -45,7 +45,7 @@ const bytesOf = (text: string): Buffer => {
   return ipBytes(address);
 };
 
-/** The address that other hosts send to, in canonical form, with the MTU of its link. */
+/** The address to which other hosts send, in canonical form, with the MTU of its link. */
 export interface Underlay {
   readonly address: string;
   readonly mtu: number;

@@ -38,8 +38,8 @@ interface Taken {
 /**
  * Chooses an address of each network that no service has.
  * @param wanted addresses that the service's members ask for: these, or an error
- * @param former addresses that the service had when etcd lost it: chosen again where no other service has
- * them by now
+ * @param former addresses that the service had when etcd lost it; they are chosen again if no other service
+ * has them by now
  * @throws NETWORK_ADDRESS_OUT_OF_RANGE · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESSES_EXHAUSTED
  */
 export function chooseAddresses(
@@ -116,7 +116,7 @@ const subnetsOfServices = (network: OverlayNetwork, { subnets }: Taken): IpPrefi
   });
 
 /**
- * Refuses addresses that members name, each in another subnet, when they would take subnets from hosts.
+ * Refuses requested addresses in further subnets if they would use up subnets of hosts.
  * @throws NETWORK_ADDRESSES_EXHAUSTED
  */
 function requireRoom(network: OverlayNetwork, service: string, taken: Taken): void {
@@ -147,8 +147,8 @@ function again(
 }
 
 /**
- * Finds a free address. The search begins at a position derived from the name, so that a service that comes
- * again most likely gets the same address, and another service does not.
+ * Finds a free address. The search begins at a position derived from the name, so that a service that is
+ * created again most likely gets the same address, and another service does not.
  */
 function free(network: OverlayNetwork, service: string, taken: Taken): string {
   for (const subnet of subnetsOfServices(network, taken)) {

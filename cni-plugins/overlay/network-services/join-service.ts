@@ -32,7 +32,7 @@ export interface Joined {
 }
 
 export interface JoinOutcome {
-  /** Why members cannot have what they ask for, each with its code. */
+  /** Why requests of members are refused, each with its code. */
   readonly refusals: readonly string[];
   /** Absent when no member joined. */
   readonly joined?: Joined;
@@ -87,7 +87,7 @@ export async function joinService(
     });
     if (revision === undefined) continue;
     await member.view.reached(revision);
-    // Another host was first: the next round joins its service.
+    // Another host wrote first: the next attempt joins its service.
     if (JSON.stringify(findService(member, service)?.record) !== JSON.stringify(record)) continue;
     if (!(await keepAddresses(deps, service, record))) continue;
     return {

@@ -20,7 +20,7 @@ const attempts = 1000;
  * begins at a position derived from the host, so that hosts that start at once seldom collide. A claim is
  * this host's own key: when two hosts claim one subnet, the older key wins and the other host takes another
  * subnet.
- * @param wanted claimed again where etcd lost them
+ * @param wanted claimed again if etcd lost them
  * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted subnet belongs to another host now ·
  * OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
@@ -96,7 +96,7 @@ async function claimOne(
 /**
  * Claims by the key of the subnet, as hosts of the former version do. Both keys are claimed while such hosts
  * exist.
- * @returns the holder where that key belongs to another host, or cannot be read
+ * @returns the holder if that key belongs to another host, or cannot be read
  */
 async function oldClaim(
   { client, keys, host, id, view }: Member,

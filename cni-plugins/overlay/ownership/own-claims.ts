@@ -16,7 +16,7 @@ import type { Keys, OwnKey } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
 import type { SubnetClaims } from './subnet-claims.ts';
 
-/** Applies keys that hosts wrote under their own name. A host speaks only for itself. */
+/** Applies keys that hosts wrote under their own name. A host can make claims only for itself. */
 
 export interface OwnClaimsDeps {
   readonly keys: Keys;
@@ -84,7 +84,7 @@ function putSubnet(
   subnets.claim(host, subnet, claimant(encode({ host, id })));
 }
 
-/** Takes back what the key claimed. */
+/** Withdraws the claim of the key. */
 export function removeOwn(
   { keys, facts, refusals, quotas, records, subnets, services }: OwnClaimsDeps,
   own: OwnKey,

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 
-/** How much of etcd this host has seen, and who waits for more of it. */
+/** The revision of etcd that this host has seen, and the callers that wait for a later one. */
 export interface SeenRevision {
   /** This host has seen all of etcd up to this revision. */
   reach(revision: number): void;

@@ -12,11 +12,12 @@ import { familyOf } from '../records/settings.ts';
  * refused. All subnets are canonical. Pure.
  */
 export interface SubnetClaims {
-  /** Takes a host's claim of its own subnet. Only the oldest one of each family counts. */
+  /** Adds a host's claim of its own subnet. Only the oldest claim of each family counts. */
   claim(host: string, subnet: string, claimant: Claimant): void;
   unclaim(host: string, key: string): void;
   /**
-   * Takes a claim that always counts: one for virtual addresses of services, or one of the former version.
+   * Adds a claim that always counts: a claim for virtual addresses of services, or a claim of the former
+   * version.
    */
   contend(subnet: string, claimant: Claimant): void;
   withdraw(subnet: string, key: string): void;

@@ -11,7 +11,7 @@ import { reservedChains, tableName } from './rules.ts';
 interface FirewallConfig {
   readonly adminChain: string;
   readonly ingressPolicy: 'open' | 'same-bridge' | 'isolated' | 'internal';
-  /** Whether the administrator declared that drops of other chains are not our concern. */
+  /** Whether the administrator declared that drops of other chains are handled. */
   readonly overlooksOthers: boolean;
 }
 

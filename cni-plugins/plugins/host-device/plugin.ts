@@ -21,7 +21,7 @@ interface HostDeviceConfig {
   readonly dns?: CniDns;
 }
 
-/** The existing device, or one that a user space driver holds, which has no link. */
+/** The existing device, or a device that a user space driver uses, which has no link. */
 type Observed =
   | { readonly name: string; readonly mac: string; readonly mtu: number; readonly pciAddress?: string }
   | { readonly userspace: true; readonly pciAddress: string };
@@ -177,7 +177,7 @@ function linkIn(folder: string): string {
   return first;
 }
 
-/** Returns whether a user space driver holds the device. */
+/** Returns whether a user space driver uses the device. */
 function driverOf(address: string): boolean {
   const link = `${pciDevices}/${address}/driver`;
   return existsSync(link) && userspaceDrivers.includes(basename(readlinkSync(link)));

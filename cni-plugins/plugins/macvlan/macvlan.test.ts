@@ -19,7 +19,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ],
     routes: [{ dst: '0.0.0.0/0' }, { dst: '10.30.0.0/16', gw: '10.20.0.9' }, { dst: '::/0' }],
   });
-  /** Returns the kernel's state, without what two pods of one master cannot share. */
+  /** Returns the kernel's state, without values that differ between two pods of one master. */
   const state = (pod: TestPod): unknown => {
     const text = [
       json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags }) => ({
