@@ -190,7 +190,7 @@ test('the highest version of cniVersions that both support is used; a plugin wit
   const list = listOf({ cniVersion: '1.0.0', name: 'n', plugins: [{ type: 'old' }] });
   await assert.rejects(
     chains.status({ way: 'exec', list }),
-    coded('NETWORK_PLUGIN_VERSION', /CNI 1\.0\.0.*speaks 0\.3\.1/u),
+    coded('NETWORK_PLUGIN_VERSION', /CNI version 1\.0\.0.*supports 0\.3\.1/u),
   );
   // The file was rewritten, so the plugin is asked for its versions again.
   plugin('old', 'exit 0', '"0.3.1", "1.0.0"');
