@@ -56,8 +56,8 @@ export async function openMemory(folder: string, network: string): Promise<Memor
 }
 
 /**
- * Parses the file. A crash leaves it whole, because writes are atomic. Only its structure is checked, not
- * trusted further, because another program may have written it.
+ * Parses the file. A crash leaves it whole, because writes are atomic. Only the types of its fields are
+ * checked: another program may have written it.
  */
 function readRemembered(path: string): Remembered | undefined {
   try {

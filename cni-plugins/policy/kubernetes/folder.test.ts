@@ -263,7 +263,7 @@ test('more files or bytes than are read are a problem that names the limit; the 
       () => Array.from({ length: 4096 }, (_, index) => write(`more-${index}.yaml`, policy(`p${index}`))),
     ],
     [
-      /holds more than 67108864 bytes/u,
+      /has more than 67108864 bytes/u,
       () =>
         ['x', 'y', 'z'].forEach((name) => {
           write(`${name}.yaml`, '');
