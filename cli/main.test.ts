@@ -128,7 +128,7 @@ test('a user other than root gets an error that names root when the daemon answe
       child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
       const [code] = (await once(child, 'close')) as [number];
       assert.deepEqual(
-        [code, /only root may: .*call it as root \[NETWORK_NOT_ROOT\]/u.test(said)],
+        [code, /only root may call it: .*run the command as root \[NETWORK_NOT_ROOT\]/u.test(said)],
         [4, true],
         said,
       );

@@ -11,7 +11,10 @@ export interface PortMapping {
   readonly hostIp?: string;
 }
 
-/** What a link lets through. It is enforced on the host's end. A new link has the class `deny`. */
+/**
+ * The class of a link: the traffic that it lets through. It is enforced on the host's end. A new link has the
+ * class `deny`.
+ */
 export type LinkClass = 'deny' | 'none' | 'user' | 'proxy' | 'admin';
 
 /**
@@ -160,8 +163,8 @@ export interface AttachRequest {
   /** Networks of the conf folder in addition to those that every pod gets. */
   readonly networks?: readonly FurtherNetwork[];
   /**
-   * The pod has its own network stack, as in gVisor: it takes the addresses from its end of the link into
-   * that stack. The end is not compared with what was made.
+   * The pod has its own network stack, as in gVisor, which moves the addresses from the pod's end of the link
+   * into that stack. The end is not compared with the record.
    */
   readonly ownStack?: boolean;
 }
@@ -262,9 +265,9 @@ export interface PoliciesInForce {
   readonly problems: readonly string[];
 }
 
-/** What the node knows of the cluster whose NetworkPolicies it follows. Counters since the start. */
+/** The node's knowledge of the cluster whose NetworkPolicies it follows. Counters since the start. */
 export interface ClusterInForce {
-  /** Everything that the cluster had at the start has arrived. */
+  /** All objects that the cluster had at the start have arrived. */
   readonly synced: boolean;
   /** Policies of both kinds are not known, so every pod of the node is isolated. */
   readonly isolated: boolean;

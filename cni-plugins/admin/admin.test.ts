@@ -78,7 +78,7 @@ test('a request arrives with its fields, and the answer comes back with bigints 
   ]);
 });
 
-test('an answer that is JSON text already is passed on as it is', async () => {
+test('an answer that is already JSON text is passed on unchanged', async () => {
   answer = () => Promise.resolve('{"balancer":"ipvs","services":[],"problems":[]}');
   assert.deepEqual(await callAdmin(socket, 'services/list', {}), {
     value: { balancer: 'ipvs', services: [], problems: [] },
@@ -125,7 +125,7 @@ for (const [what, operation, body, why] of [
     assert.deepEqual(calls, []);
   });
 
-test('an operation, a method or a version that does not exist is named', async () => {
+test('the error names an operation, a method or a version that does not exist', async () => {
   for (const [method, path] of [
     ['POST', '/v1/links/none'],
     ['GET', '/v1/links/denials'],
@@ -174,7 +174,7 @@ test('a stop does not wait for a client that does not finish its request', { tim
   closeFd(fd);
 });
 
-test('a connection carries one request, so that pipelined requests do not run all at once', async () => {
+test('a connection carries only one request, so that pipelined requests do not run at the same time', async () => {
   const client = connect(socket).on('error', () => undefined);
   const ended = new Promise((resolve) => client.once('close', resolve));
   client.resume();
@@ -202,7 +202,7 @@ for (const [what, service] of [
   ['an unknown protocol', { ports: [{ name: 'web', protocol: 'icmp', port: 80, targetPort: 80 }] }],
   ['an unknown field', { sourceRange: ['10.0.0.0/8'] }],
 ] as const)
-  test(`a service with ${what} is refused before it reaches the thread of services`, async () => {
+  test(`a service with ${what} is refused before it reaches the services thread`, async () => {
     const whole = {
       name: 'shop/web',
       addresses: ['10.96.0.1'],
@@ -240,18 +240,21 @@ for (const reply of ['null', '"text"', '[]'])
     }
   });
 
-test('clients that send nothing do not keep a request out', async () => {
+test('clients that send nothing do not block a request of another client', async () => {
   const silent = Array.from({ length: 200 }, () => connect(socket).on('error', () => undefined));
   try {
     await pause(200);
     assert.deepEqual(await callAdmin(socket, 'links/denials', {}), { value: {} });
-    assert.ok(silent.filter(({ closed }) => !closed).length <= 32, 'connections of one process are bounded');
+    assert.ok(
+      silent.filter(({ closed }) => !closed).length <= 32,
+      'the number of connections of one process is limited',
+    );
   } finally {
     for (const one of silent) one.destroy();
   }
 });
 
-test('without a daemon, or with one that does not answer in time, the reason is a sentence', async () => {
+test('the error is a full sentence if there is no daemon, or if it does not answer in time', async () => {
   const none = await callAdmin(join(folder, 'none.sock'), 'links/denials', {});
   assert.ok('why' in none);
   assert.match(none.why, /^the daemon does not answer at .*none\.sock: .*ENOENT/u);

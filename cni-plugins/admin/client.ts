@@ -102,8 +102,8 @@ function notRoot(socket: string, cause: Error): PortcullisError {
     kind: 'denied',
     attempted: 'ask the daemon',
     on: socket,
-    why: `only root may: ${cause.message}`,
-    fix: 'call it as root',
+    why: `only root may call it: ${cause.message}`,
+    fix: 'run the command as root',
     cause,
   });
 }

@@ -46,13 +46,13 @@ export interface AdminLayer {
   readonly layer: string;
   /** Disk usage of its files. */
   readonly bytes: number;
-  /** Names of the images that have it. */
+  /** Names of the images that contain it. */
   readonly images: readonly string[];
   /** Whether fs-verity protects its file. */
   readonly verity: boolean;
 }
 
-/** How far a pull or an import is. Sizes in bytes, as in the manifest: compressed. */
+/** The progress of a pull or an import. Sizes are in bytes, compressed, as in the manifest. */
 export interface AdminPull {
   /** As the caller wrote it. */
   readonly reference: string;

@@ -49,9 +49,9 @@ const checkOf = (
   );
 
 /**
- * A complete service, as `readServices` returns it. The thread of services stores what it gets and checks
- * only what this schema cannot say, such as an address. An unknown field is refused: it may restrict who
- * reaches the service.
+ * A complete service, as `readServices` returns it. The services thread stores the service and checks only
+ * properties that this schema cannot express, such as the form of an address. An unknown field is refused: it
+ * may restrict who reaches the service.
  */
 const service: JsonSchema = {
   type: 'object',
@@ -136,12 +136,12 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: fields({
       folder: text('absolute path of the layout, as the daemon sees it'),
       digest: text("digest of the image's index or manifest in the layout"),
-      reference: text('the name that the image gets, and for which the policy decides'),
+      reference: text('the name to store the image under; the policy decides for this name'),
       namespace: text('namespace to decide for'),
     }),
   },
   'images/pulls': {
-    summary: 'Returns how far each pull and each import is, from the time when its manifest is known.',
+    summary: 'Returns the progress of each pull and each import whose manifest is known.',
     request: noFields,
   },
   'images/prune': {
@@ -157,7 +157,9 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
   },
   'images/layers': {
     summary: 'Lists the layers of an image, or of all images.',
-    request: fields({ image: text('name, digest, id or the beginning of one') }, ['image']),
+    request: fields({ image: text('name, digest or id of the image, or a prefix of one of them') }, [
+      'image',
+    ]),
   },
   'images/check-layer': {
     summary:
@@ -214,7 +216,7 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     ),
   },
   'policy/status': {
-    summary: 'Returns the policy in force, and how the node stands to the releases that it follows.',
+    summary: "Returns the policy in force, and the state of the node's subscription to policy releases.",
     request: noFields,
   },
   'services/list': {
@@ -224,7 +226,7 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
       {
         names: texts('only these services'),
         after: { type: 'string', description: 'only services whose names come after this one' },
-        most: { type: 'integer', minimum: 1, description: 'the most services to return' },
+        most: { type: 'integer', minimum: 1, description: 'the maximum number of services to return' },
       },
       ['names', 'after', 'most'],
     ),
@@ -262,7 +264,8 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: noFields,
   },
   'overlay/leave': {
-    summary: 'Removes everything that this host has of the network, in etcd, in the kernel and on disk.',
+    summary:
+      'Removes everything of the network that belongs to this host from etcd, from the kernel and from the disk.',
     request: noFields,
   },
   'overlay/apply-services': {
@@ -277,7 +280,7 @@ export const adminOperations: Readonly<Record<AdminOperation, OperationDescripti
     request: fields({ names: texts('names of services') }),
   },
   'overlay/release-host': {
-    summary: 'Removes from etcd what a host that is permanently gone has there.',
+    summary: 'Removes from etcd the keys of a host that is permanently gone.',
     request: fields({ host: text('name of the host') }),
   },
 };

@@ -17,7 +17,7 @@ export interface AdminPolicyStatus {
   readonly subscription?: AdminPolicySubscription;
 }
 
-/** How a node stands to the releases that it follows. */
+/** The state of a node's subscription to policy releases. */
 export interface AdminPolicySubscription {
   readonly service: string;
   readonly channel: string;
@@ -32,7 +32,7 @@ export interface AdminPolicySubscription {
   };
   /** The newest release of the channel, and the stage that it has reached. */
   readonly newest?: { readonly number: number; readonly stage: string };
-  /** A release that the node did not take, or from which it returned. */
+  /** A release that the node did not apply, or rolled back. */
   readonly halted?: {
     readonly number: number;
     readonly sha256: string;
@@ -43,8 +43,9 @@ export interface AdminPolicySubscription {
     readonly denials: readonly DeniedWorkload[];
   };
   /**
-   * What a newer release would refuse here: it has not reached the stage of the node, or is halted. The
-   * number of workloads; `denials` names the first of them. `problem`: the node could not decide by it.
+   * Workloads that a newer release would deny here. The release has not reached the stage of the node, or is
+   * halted. `count` is the number of workloads; `denials` names the first of them. `problem`: why the node
+   * could not evaluate the release.
    */
   readonly upcoming?: {
     readonly release: string;
@@ -53,7 +54,7 @@ export interface AdminPolicySubscription {
     readonly denials: readonly DeniedWorkload[];
     readonly problem?: string;
   };
-  /** Why the last question brought nothing. */
+  /** Why the last request for a release failed. */
   readonly problem?: {
     readonly code: string;
     readonly why: string;
@@ -61,7 +62,7 @@ export interface AdminPolicySubscription {
     readonly at: string;
     readonly isUnavailable: boolean;
   };
-  /** The last accepted answer of the source, the last question, the next one. */
+  /** Time of the last accepted answer of the source, of the last request, and of the next request. */
   readonly contact?: string;
   readonly attempt?: string;
   readonly next?: string;

@@ -31,12 +31,15 @@ export interface AdminServer {
 const limits = { most: 64, mostOfPeer: 32 };
 /** A client that does not finish its request is disconnected after this time, in ms. */
 const requestMs = 10_000;
-/** A client that reads nothing of its answer for this time is disconnected, in ms. */
+/** A client that reads none of its answer is disconnected after this time, in ms. */
 const sendMs = 10_000;
-/** The longest request, in bytes. `portcullis service apply` splits what is longer than a quarter of it. */
+/**
+ * The longest request, in bytes. `portcullis service apply` splits requests that are longer than a quarter of
+ * it.
+ */
 const mostBytes = 4 * 1024 * 1024;
 
-/** HTTP status of a failure (RFC 9110, section 15). The code in the body is what a client decides by. */
+/** HTTP status of a failure (RFC 9110, section 15). Clients should evaluate the code in the body. */
 const statusOfKind: Readonly<Record<ErrorKind, number>> = {
   invalid: 400,
   'not-found': 404,
@@ -84,7 +87,7 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
       };
       const done = respond(request, response, answer, read)
         .catch((thrown: unknown) => {
-          log.warn({ why: reasonOf(thrown) }, 'a request of the admin API got no answer');
+          log.warn({ why: reasonOf(thrown) }, 'a request of the admin API could not be answered');
           response.destroy();
         })
         .finally(() => {
@@ -107,7 +110,7 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
     if (place === undefined) {
       log.warn(
         { pid },
-        `a client of the admin socket was refused: ${pid === undefined ? 'it is not root, or gone' : 'too many are connected'}`,
+        `a client of the admin socket was refused: ${pid === undefined ? 'it is not root, or has exited' : 'too many are connected'}`,
       );
       return void socket.destroy();
     }
@@ -243,5 +246,5 @@ const unknownOperation = (method: string, path: string): PortcullisError =>
     attempted: `answer ${method}`,
     on: path,
     why: 'this daemon has no such operation',
-    fix: `GET /${adminVersion} lists the operations; use a command and a daemon of one version`,
+    fix: `GET /${adminVersion} lists the operations; use the same version of the command and the daemon`,
   });

@@ -45,7 +45,7 @@ if (inPrivateNetns(import.meta.filename)) {
       return JSON.parse(run.stdout) as { code: number; msg: string; cniVersion: string };
     };
 
-    it('are written once, by rename, and distinguished from what is not ours', () => {
+    it('are written once, by rename, and distinguished from other files', () => {
       const options = {
         binDir: fixture.binDir,
         socket: fixture.socket,
@@ -68,7 +68,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.ok(installedPlugins('/usr/bin').every(({ state }) => state === 'missing'));
     });
 
-    it('replace what is not a program, without waiting for it', () => {
+    it('replace a path that is not a program, without blocking on it', () => {
       const binDir = join(fixture.folder, 'bin-odd');
       mkdirSync(binDir);
       execFileSync('mkfifo', ['-m', '755', join(binDir, 'portcullis-bridge'), join(binDir, 'loopback')]);
@@ -94,11 +94,11 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(
         readFileSync(join(fixture.folder, 'theirs'), 'utf8'),
         'theirs',
-        'what a link led to stays',
+        'the target of a link stays',
       );
     });
 
-    it('are also installed as loopback on request, and never replace a third-party program', async () => {
+    it('are also installed as `loopback` on request, and never replace a third-party program', async () => {
       const binDir = join(fixture.folder, 'bin-loopback');
       const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
       installPlugins(options);
@@ -132,7 +132,7 @@ if (inPrivateNetns(import.meta.filename)) {
       );
     });
 
-    it('reads the allow list of sysctls that the caller has, not the daemon', async () => {
+    it('reads the allow list of sysctls of the caller, not of the daemon', async () => {
       await fixture.up();
       const netns = fixture.pin('pod-list');
       const conf = { cniVersion: '1.1.0', name: 'list' };
@@ -163,7 +163,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await fixture.down();
     });
 
-    it('tell their versions and about themselves without any input, with the daemon', async () => {
+    it('print their versions and a description without any input if the daemon runs', async () => {
       await fixture.up();
       const version = await fixture.run([program('portcullis-portmap')], { CNI_COMMAND: 'VERSION' });
       assert.deepEqual(JSON.parse(version.stdout), { cniVersion: '1.1.0', supportedVersions });
@@ -208,7 +208,7 @@ if (inPrivateNetns(import.meta.filename)) {
         cycle(version, `n${version.replaceAll('.', '')}`),
       );
 
-    it('refuse the caller’s own namespace, and one that is not there, with code 8', async () => {
+    it('refuse the caller’s own namespace, and a missing namespace, with code 8', async () => {
       const conf = JSON.stringify({ cniVersion: '1.0.0', name: 'net', ...chain[0] });
       for (const netns of [
         '/proc/self/ns/net',
@@ -224,7 +224,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(fixture.attachments(), 0);
     });
 
-    it('ignore a call of any user but root, and one that violates the protocol', async () => {
+    it('ignore calls of users other than root, and calls that violate the protocol', async () => {
       const talk = (bytes: string): Promise<string> =>
         new Promise((resolve) => {
           let received = '';
@@ -237,7 +237,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(await talk(`PCTCNI1\0${'\xff'.repeat(16)}`), '');
     });
 
-    it('say that the call failed, and leave nothing, when the daemon ends in the middle', async () => {
+    it('report a failed call, and leave nothing, when the daemon ends during the call', async () => {
       await fixture.down();
       const dying = createServer((socket) => {
         socket.once('data', () => {
@@ -257,7 +257,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(fixture.attachments(), 0);
     });
 
-    it('work without a daemon, on the same database, and with it again', async () => {
+    it('work without a daemon, on the same database, and then with the daemon again', async () => {
       const pod = fixture.pin('mixed');
       const conf = JSON.stringify({ cniVersion: '1.0.0', name: 'net', ...chain[0] });
       const alone = await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf);
@@ -271,7 +271,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.deepEqual([del.code, del.stdout, fixture.attachments()], [0, '', 0]);
     });
 
-    it('ask the daemon that the environment names; an empty path is none', async () => {
+    it('call the daemon that the environment names; an empty path means no daemon', async () => {
       const env = { CNI_COMMAND: 'VERSION' };
       const named = await fixture.run([program('portcullis-ipam')], {
         ...env,

@@ -117,7 +117,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       assert.equal(fixture.inside(netns, 'ip link show eth0'), undefined);
     };
 
-    it('has one attachment made where the daemon is stopped, and continued after the client went its own way', async () => {
+    it('creates one attachment if the daemon is stopped, and continued after the client has acted without it', async () => {
       const child = await startDaemon();
       const pod = fixture.pin('stopped');
       assert.equal((await call('DEL', 'warm', pod)).code, 0);
@@ -130,7 +130,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await isOne('stopped', pod, made);
     });
 
-    it('has nothing undone by a daemon that comes back while the client acts', async () => {
+    it('loses nothing to a daemon that comes back while the client acts', async () => {
       const child = await startDaemon();
       const pod = fixture.pin('comes-back');
       assert.equal((await call('DEL', 'warm', pod)).code, 0);
@@ -141,7 +141,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await isOne('comes-back', pod, await making);
     });
 
-    it('has nothing left where the caller is killed before the daemon acts', async () => {
+    it('leaves nothing if the caller is killed before the daemon acts', async () => {
       const child = await startDaemon();
       const pod = fixture.pin('killed');
       assert.equal((await call('DEL', 'warm', pod)).code, 0);
@@ -158,7 +158,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       assert.equal(fixture.inside(pod, 'ip link show eth0'), undefined);
     });
 
-    it('has nothing left where the caller is killed while the daemon acts', async () => {
+    it('leaves nothing if the caller is killed while the daemon acts', async () => {
       await startDaemon();
       const pod = fixture.pin('acting');
       assert.equal((await call('DEL', 'warm', pod)).code, 0);
@@ -183,7 +183,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       assert.equal(fixture.attachments(), 0);
     });
 
-    it('refuses a greeting that comes after the client went its own way', async () => {
+    it('refuses a greeting that arrives after the client has decided to act without the daemon', async () => {
       let refused: string | undefined;
       await pretend((socket) => {
         socket.on('error', (error: NodeJS.ErrnoException) => (refused = error.code));
@@ -199,7 +199,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
 
     const traced = spawnSync('strace', ['-V']).error === undefined;
     it(
-      'says that the call failed where the greeting came in the last moment',
+      'reports a failed call if the greeting arrives at the last moment',
       { skip: traced ? false : 'needs strace' },
       async () => {
         await pretend((socket) => {
@@ -223,7 +223,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       },
     );
 
-    it('works alone beside a daemon that knows version 1 only', async () => {
+    it('works without the daemon if that supports only version 1', async () => {
       const heads: string[] = [];
       await pretend((socket) =>
         socket.once(
@@ -273,7 +273,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       ['in two pieces', [input.slice(0, 9), input.slice(9)]],
     ] as const)
       for (const withDaemon of [true, false])
-        it(`takes input that comes ${how}, ${withDaemon ? 'with' : 'without'} a daemon`, async () => {
+        it(`reads input that comes ${how}, ${withDaemon ? 'with' : 'without'} a daemon`, async () => {
           if (withDaemon) await startDaemon();
           else await pretend((socket) => void socket.destroy());
           const pod = fixture.pin(`${how} ${withDaemon}`.replaceAll(' ', '-'));
@@ -288,7 +288,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
           tried('ip link del rbr0');
         });
 
-    it('does not wait for input that nobody needs', async () => {
+    it('does not wait for input that is not needed', async () => {
       await startDaemon();
       const { run } = slowCall({ CNI_COMMAND: 'ADD' });
       const { code, stdout } = await run;

@@ -34,10 +34,10 @@ export function unknownPlugin(type: string, known: readonly string[]): Portculli
     kind: 'invalid',
     attempted: 'run the plugin',
     on: type,
-    why: 'there is none of that name',
+    why: 'there is no plugin of that name',
     fix:
       bareType(type) === 'dhcp'
-        ? 'give "ipam": {"type": "dhcp"} to a plugin that makes an interface, with the upstream program dhcp in CNI_PATH and its daemon running'
+        ? 'set "ipam": {"type": "dhcp"} at a plugin that creates an interface, put the upstream program dhcp into CNI_PATH, and run its daemon'
         : `use one of ${known.join(', ')}`,
   });
 }
@@ -85,7 +85,7 @@ export function previousResultMissing(type: string): PortcullisError {
     attempted: 'run the plugin',
     on: type,
     why: "the configuration has no 'prevResult'",
-    fix: 'place the plugin after one that makes an interface; the runtime passes the result of the plugin before, and to CHECK that of ADD',
+    fix: 'place the plugin after one that creates an interface; the runtime passes the result of the previous plugin, and passes the result of ADD to CHECK',
   });
 }
 
@@ -96,7 +96,7 @@ export function notAvailable(type: string, why: string): PortcullisError {
     attempted: 'report the state of the plugin',
     on: type,
     why,
-    fix: 'see the reason; the plugin can add nothing until it is removed',
+    fix: 'remove the cause; until then the plugin cannot add attachments',
   });
 }
 

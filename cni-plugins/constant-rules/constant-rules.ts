@@ -2,8 +2,8 @@ import { listRules, readRule, changesBy, generationOf } from '../../base/netlink
 import type { Table, NetlinkSocket } from '../../base/netlink/index.ts';
 
 /**
- * Tables whose rules never change: a pod is an element of a map. The elements mean nothing without the rules,
- * so CHECK counts the rules as well, and recreating a pod's elements also recreates the rules.
+ * Tables whose rules never change: a pod is an element of a map. The elements have no effect without the
+ * rules, so CHECK counts the rules as well, and recreating a pod's elements also recreates the rules.
  */
 
 /** Number of rules by chain name. */
@@ -63,7 +63,7 @@ function listCounts(filter: NetlinkSocket, table: Table): ConstantRules {
 const lackingIn = (constant: ConstantRules, counts: ConstantRules): string[] =>
   [...constant].filter(([chain, rules]) => (counts.get(chain) ?? 0) < rules).map(([chain]) => chain);
 
-/** Returns which rules a table lacks, in words. A missing table lacks all rules. */
+/** Describes the rules that a table lacks. A missing table lacks all rules. */
 export function missingRules(filter: NetlinkSocket, table: Table, constant: ConstantRules): string[] {
   const listed = listedCounts(filter, table);
   // A chain that was created since is not in the listing.
@@ -71,7 +71,7 @@ export function missingRules(filter: NetlinkSocket, table: Table, constant: Cons
   const lacking = lackingIn(constant, listCounts(filter, table));
   if (lacking.length === 0) return [];
   lookedBy(filter).lacking.add(nameOf(table));
-  return [`nf_tables has not the rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];
+  return [`nf_tables lacks rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];
 }
 
 /**

@@ -4,7 +4,7 @@ import type { NetworkName } from './endpoint-names.ts';
 import { networkNameOf } from './endpoint-names.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 
-/** The names by which others on a network find an endpoint of it. Pure. */
+/** The names by which others on a network find one of its endpoints. Pure. */
 
 interface Named {
   readonly containerId: string;

@@ -182,7 +182,7 @@ function checkSchema(db: DatabaseSync, path: string): void {
   if (foreign !== undefined) throw failed('NETWORK_FOREIGN_SCHEMA', foreign, foreignSchemaFix);
   const reader = readerOf(db);
   if (reader > migrations.length) {
-    const why = `it was written by a newer version (schema ${reader}, known is ${migrations.length})`;
+    const why = `it was written by a newer version (schema ${reader}, and this version supports ${migrations.length})`;
     throw failed('NETWORK_NEWER_SCHEMA', why, 'run the version that wrote it, or a newer one');
   }
 }

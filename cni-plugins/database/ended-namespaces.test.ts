@@ -19,7 +19,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     ipam: { type: 'host-local', ranges: [[{ subnet: '10.91.0.0/24' }]] },
   });
 
-  test('addresses of a namespace that ended are free again, whether the engine ran meanwhile or not; those of one that stands are kept', async () => {
+  test('addresses of an ended namespace are free again, whether or not the engine ran meanwhile; those of existing namespaces are kept', async () => {
     const fixture = createFixture();
     let engine = await fixture.engine();
     const database = new DatabaseSync(fixture.databasePath);
@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => leases().length === 1 || undefined, 30_000);
     assert.deepEqual(leases(), ['in-third']);
     await engine.gc(new Set());
-    assert.deepEqual(leases(), ['in-third'], 'a namespace that stands keeps what is recorded of it');
+    assert.deepEqual(leases(), ['in-third'], 'an existing namespace keeps its records');
 
     database.close();
     await engine.close({ removeAll: true });

@@ -79,7 +79,7 @@ test('names belong to a network, end with their attachment, and report every cha
   database.close();
 });
 
-test('what can be a name', () => {
+test('valid and invalid names are distinguished', () => {
   for (const [text, name] of [
     ['Web', 'web'],
     ['web.shop.', 'web.shop'],

@@ -3,7 +3,7 @@ import type { RangeSet } from '../spec/network-config.ts';
 import type { NetworkFigures } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
 
-/** Link counts that are not in the database. */
+/** Link counts, which are not in the database. */
 export type LinkCounts = Pick<NetworkFigures, 'repairs' | 'linksLost' | 'linksAltered'>;
 
 /** Counts the records of a host network namespace in the database. */

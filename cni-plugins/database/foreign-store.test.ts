@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { foreignAddresses, freeForeignAddresses } from './foreign-store.ts';
 
-test('what is not a lease of the store counts as taken, is never read to its end, and is not freed', (t) => {
+test('a file that is not a lease of the store counts as taken, is never read to its end, and is not released', (t) => {
   const dataDir = mkdtempSync(join(tmpdir(), 'portcullis-store-'));
   t.after(() => rmSync(dataDir, { recursive: true }));
   const folder = join(dataDir, 'net');

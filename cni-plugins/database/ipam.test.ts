@@ -27,7 +27,7 @@ const between =
   (low: bigint, high: bigint): bigint[] =>
     [...leased].filter((value) => value >= low && value <= high).toSorted((a, b) => (a < b ? -1 : 1));
 
-test('any history of leases and releases: never one address twice, never a reserved one, none only when all are leased', () => {
+test('in any history of leases and releases, no address is leased twice, none is reserved, and a lease fails only if all are leased', () => {
   fc.assert(
     fc.property(
       fc.array(
@@ -64,7 +64,7 @@ test('any history of leases and releases: never one address twice, never a reser
   );
 });
 
-test('goes round: a freed address is leased again only after all others', () => {
+test('a released address is leased again only after all others', () => {
   let last: bigint | undefined;
   const seen: bigint[] = [];
   for (let index = 0; index < usable * 2; index += 1) {
@@ -76,11 +76,11 @@ test('goes round: a freed address is leased again only after all others', () => 
   assert.deepEqual(seen.slice(0, usable), seen.slice(usable));
 });
 
-test('a last address that is no longer in the ranges starts from the beginning', () => {
+test('leasing starts from the beginning if the last address is no longer in the ranges', () => {
   assert.equal(chooseAddress(set, 1n, between(new Set()))?.address.value, parseIp('10.0.0.1')?.value);
 });
 
-test('the short way to the next address leads to the one that the whole search finds', () => {
+test('the short search for the next address finds the same address as the full search', () => {
   let short = 0;
   for (
     let last = (parseIp('10.0.0.0')?.value ?? 0n) - 2n;

@@ -197,8 +197,8 @@ export function createLeases({ db }: NetworkDatabase): Leases {
           throw portTaken(
             mapping,
             service,
-            `the service ${service} has it as a node port`,
-            'give either another port',
+            `the service ${service} uses it as a node port`,
+            'give one of the two another port',
           );
         insertPort.run(namespaceId, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
       }
@@ -214,7 +214,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
   };
 }
 
-/** Every unspecified host address, of one family or of both, means the same for a port. */
+/** An unspecified host address of either family has the same meaning for a port as no address. */
 function hostIpOf({ hostIp = '' }: PortMapping): string {
   const address = parseIp(hostIp);
   return address === undefined || address.value === 0n ? '' : formatIp(address);
@@ -249,7 +249,10 @@ function addressTaken(network: string, address: IpAddress, holder: string | unde
     kind: 'already-exists',
     attempted: `lease the address ${formatIp(address)} of the network`,
     on: network,
-    why: holder === undefined ? 'a store of the host-local plugin holds it' : `container ${holder} holds it`,
+    why:
+      holder === undefined
+        ? 'a store of the host-local plugin has leased it'
+        : `it is leased to container ${holder}`,
     fix: 'ask for another address, or for none',
     details: { address: formatIp(address) },
   });
@@ -273,8 +276,8 @@ function outOfRange(network: string, address: IpAddress): PortcullisError {
     kind: 'invalid',
     attempted: `lease the address ${formatIp(address)} of the network`,
     on: network,
-    why: 'it lies in no range of the network, or in one that gives an address already',
-    fix: 'ask for one address of each set of ranges at most',
+    why: 'it is in no range of the network, or in a set of ranges that already gives another address',
+    fix: 'request at most one address of each set of ranges',
     details: { address: formatIp(address) },
   });
 }

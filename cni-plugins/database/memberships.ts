@@ -96,8 +96,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     ) {
       const before = existing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
       const had = new Set(before.map(({ protocol, port }) => `${protocol} ${port}`));
-      // Ports that it already has were free when it joined. A program that came later is reported, but takes
-      // nothing away.
+      // Ports that the attachment already has were free when it joined. A program that started later is
+      // reported, but the attachment keeps its ports.
       refuseClosedPorts(
         rules,
         owner,
@@ -184,7 +184,7 @@ export function rulesOf(config: Readonly<Record<string, unknown>>, network: stri
   throw new PortcullisError({
     code: 'NETWORK_CONFIG_INVALID',
     kind: 'invalid',
-    attempted: 'read what services of the network may have',
+    attempted: 'read the limits for services of the network',
     on: `${network}: ${rules.field}`,
     why: rules.problem,
     fix: 'correct the configuration of the network: docs/services.md#ingress-ports',
@@ -232,7 +232,7 @@ function otherNamespace(network: string, name: string, owner: string, other: str
     attempted: `join the service ${name} of the network ${network}`,
     on: `namespace ${owner}`,
     why: `the service belongs to ${other}, the namespace of its first member`,
-    fix: "take another name for the service; where members of several namespaces are meant, name it in sharedServices of the network's file",
+    fix: "use another name for the service; if its members should come from several namespaces, name it in sharedServices of the network's file",
     details: { service: name, network },
   });
 }
@@ -243,7 +243,7 @@ function servicesExhausted(network: string, name: string, owner: string, most: n
     kind: 'exhausted',
     attempted: `join the service ${name} of the network ${network}`,
     on: `namespace ${owner}`,
-    why: `the namespace has ${most} services of this network, which is as many as it may have`,
+    why: `the namespace has ${most} services of this network, which is its limit`,
     fix: "end services that are not needed, or raise servicesPerNamespace of the network's file",
     details: { network, most },
   });
@@ -257,7 +257,7 @@ function modeDiffers(network: string, { name, mode }: Membership, who: string): 
     attempted: `join the service ${name} of the network ${network}`,
     on: `mode ${mode}`,
     why: `${who} the other mode: a name leads to one virtual address or to all members, not to both`,
-    fix: 'join in the same mode, or when the other members have left',
+    fix: 'join in the same mode, or wait until the other members have left',
     details: { service: name, network },
   });
 }

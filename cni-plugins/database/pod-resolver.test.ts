@@ -8,7 +8,7 @@ import { createPluginAttachmentStore } from './plugin-attachments.ts';
 import { createPodResolver } from './pod-resolver.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
 
-test('a pod asks the gateways of a network that it is on; which servers are asked for it ends with its attachment', () => {
+test('a pod asks the gateways of its network; the record of its servers ends with its attachment', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-resolver-'));
   const database = openNetworkDatabase(join(folder, 'network.db'));
   try {
@@ -48,7 +48,7 @@ test('a pod asks the gateways of a network that it is on; which servers are aske
     assert.deepEqual(resolver.ask('web', 'shop', given), ['10.0.0.1', 'fd00::1']);
     assert.deepEqual(upstreams(), ['10.96.0.10', '169.254.20.10', '2001:db8::53']);
     resolver.ask('web', 'shop', ['10.96.0.11']);
-    assert.deepEqual(upstreams(), ['10.96.0.11'], 'the last word counts');
+    assert.deepEqual(upstreams(), ['10.96.0.11'], 'the last call counts');
     for (const [id, network] of [
       ['web', 'vault'],
       ['other', 'shop'],

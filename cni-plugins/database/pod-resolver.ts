@@ -66,9 +66,9 @@ function notOnNetwork(id: string, network: string, isAttached: boolean): Portcul
   return new PortcullisError({
     code: 'NETWORK_NOT_ON_NETWORK',
     kind: 'precondition',
-    attempted: `let the pod ask for names of the network ${network}`,
+    attempted: `let the pod resolve names of the network ${network}`,
     on: id.slice(0, 13),
-    why: isAttached ? 'the network has no gateway' : 'the pod is not on it',
+    why: isAttached ? 'the network has no gateway' : 'the pod is not attached to it',
     fix: 'name a bridge network that the pod is attached to, or remove the annotation portcullis.dev/dns',
   });
 }

@@ -66,7 +66,7 @@ export interface AttachmentSpec {
   readonly held?: boolean;
   /** Its host's end is not a port of a bridge: the host routes to it. */
   readonly routed?: boolean;
-  /** The pod has a network stack of its own, which takes the addresses of its end. */
+  /** The pod has its own network stack, which removes the addresses from its end. */
   readonly ownStack?: boolean;
   /** Additional interfaces to which our rules apply in the same way. */
   readonly further?: readonly HeldLink[];
@@ -79,8 +79,8 @@ export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean 
   chains?.[0]?.interface === name;
 
 /**
- * Returns whether our rules know the link. They know all links except those of chains whose host's end cannot
- * be determined.
+ * Returns whether our rules can be applied to the link. They can, except for links of chains whose host's end
+ * cannot be determined.
  */
 export const isHeld = (spec: AttachmentSpec): boolean => !isByChain(spec) || spec.held === true;
 
@@ -98,8 +98,8 @@ export const heldLinks = (spec: AttachmentSpec): readonly HeldLink[] => {
 };
 
 /**
- * Returns whether the pod has a link that our rules do not know. A class or rule that applies to only one of
- * the pod's links is not accepted.
+ * Returns whether the pod has a link to which our rules cannot be applied. A class or rule that would apply
+ * to only some of the pod's links is refused.
  */
 export const hasUnheldLink = (spec: AttachmentSpec): boolean =>
   heldLinks(spec).length < (spec.chains?.length ?? 0) + (isByChain(spec) ? 0 : 1);

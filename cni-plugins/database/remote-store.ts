@@ -3,8 +3,8 @@ import type { NetworkDatabase } from './database.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
 
 /**
- * What remote drivers of libnetwork were asked for, as documents that only `cnm-client` reads. They are kept
- * over a reboot: the links are gone then, but not what a driver has in a store of its own.
+ * The requests that were sent to remote drivers of libnetwork, as documents that only `cnm-client` reads.
+ * They are kept across a reboot: the links are gone then, but a driver may keep its own records.
  */
 export interface RemoteStore {
   /**

@@ -59,7 +59,7 @@ function withStore(body: (store: NetworkStore, path: string) => void): void {
 const addressesOf = (store: NetworkStore): string[] =>
   store.records().flatMap(({ spec }) => spec.addresses.map(({ ip }) => ip));
 
-test('leases one address of each family until none is left; a freed one is leased again', () => {
+test('one address of each family is leased until none is left; a released address is leased again', () => {
   withStore((store) => {
     for (const id of ['a', 'b', 'c', 'd', 'e']) store.claim(claimOf(id));
     assert.deepEqual(
@@ -86,7 +86,7 @@ test('two connections never lease one address twice', () => {
   });
 });
 
-test('a claim that stands is returned as it is; states and classes last', () => {
+test('an existing claim is returned unchanged; states and classes persist', () => {
   withStore((store, path) => {
     const first = store.claim(claimOf('a'));
     assert.equal(first.created, true);
@@ -98,7 +98,7 @@ test('a claim that stands is returned as it is; states and classes last', () => 
   });
 });
 
-test('a host port has one holder; addresses of the host keep ports apart, no address takes them all', () => {
+test('a host port has one holder; the same port at different host addresses can have different holders, a port without address covers all', () => {
   const tcp = (hostPort: number, hostIp?: string): PortMapping => ({
     protocol: 'tcp',
     containerPort: 80,
@@ -137,7 +137,7 @@ test('a database of a newer version is refused', () => {
   });
 });
 
-test('a database that no release wrote is refused, and stays byte for byte', () => {
+test('a database that no release wrote is refused, and stays unchanged byte for byte', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-ipam-'));
   try {
     for (const [name, statement] of [
@@ -197,7 +197,7 @@ test('a database of version 1 is taken over with its attachments, addresses and 
   }
 });
 
-test('what existed before the last boot is forgotten', () => {
+test('records from before the last boot are removed', () => {
   withStore((store, path) => {
     store.claim(claimOf('before'));
     const db = new DatabaseSync(path);
@@ -212,7 +212,7 @@ test('what existed before the last boot is forgotten', () => {
   });
 });
 
-test('a database that can grow no more, or is none, says so by its own code, and keeps what was there', () => {
+test('a database that cannot grow, or is not a database, has its own error code, and keeps its content', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-network-'));
   const path = join(folder, 'network.db');
   try {

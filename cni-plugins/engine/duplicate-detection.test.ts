@@ -38,7 +38,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.del([detecting], slow);
   });
 
-  test('a STATUS in between neither repairs nor removes what waits', async () => {
+  test('a STATUS in between neither repairs nor removes the waiting attachment', async () => {
     const slow = pod('asked');
     const waiting = fixture.add([detecting], slow);
     let ended = false;
@@ -72,7 +72,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('ip -o link show type veth'), /pc[0-9a-f]{12}/u);
   });
 
-  test('an engine that was killed meanwhile: the next one completes the attachment', async () => {
+  test('after an engine was killed meanwhile, the next engine completes the attachment', async () => {
     const slow = pod('killed');
     const conf: Conf = detecting;
     // A killed engine leaves the state before the routes are added. The test removes them by hand, because a

@@ -3,7 +3,7 @@ import type { Joining } from './joining.ts';
 import { engineLost } from './thread/engine-thread.ts';
 import type { Answer, Call } from './thread/protocol.ts';
 
-/** The questions that the engine answers without changing an attachment. */
+/** The queries that the engine answers without changing an attachment. */
 export type EngineQuestions = Pick<
   NetworkEngine,
   'denials' | 'explain' | 'figures' | 'linkState' | 'alterations' | 'status'

@@ -51,7 +51,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(fixture.kernelState(), pristine);
   });
 
-  test('a pod is denied until its class is raised, and again after', async () => {
+  test('a pod is denied until its class is raised, and after its class is lowered again', async () => {
     const [web, client] = [fixture.pod('web'), fixture.pod('client')];
     const attachment = await engine.attach(web.request);
     await engine.attach(client.request);
@@ -82,7 +82,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(all(), [undefined, undefined, undefined, undefined]);
   });
 
-  test('attach is idempotent, and detach of what is not there succeeds', async () => {
+  test('attach is idempotent, and detach of an unknown pod succeeds', async () => {
     const pod = fixture.pod('again');
     const first = await engine.attach(pod.request);
     assert.deepEqual(await engine.attach(pod.request), first);
@@ -96,7 +96,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.notDeepEqual(second.ips, first.ips);
   });
 
-  test('a host port answers on 127.0.0.1, on the bridge and from pods, the own one included, and is one pod only', async () => {
+  test('a host port answers on 127.0.0.1, on the bridge and from all pods, its own pod included, and belongs to one pod', async () => {
     const portMappings = [{ protocol: 'tcp', containerPort: 80, hostPort: 8080 } as const];
     const [web, client] = [fixture.pod('ported', { portMappings }), fixture.pod('caller')];
     await engine.attach(web.request);
@@ -155,7 +155,7 @@ if (inPrivateNetns(import.meta.filename)) {
     client.close();
   });
 
-  test('traffic to another network is masqueraded, also to a port that is a host port here', async () => {
+  test('traffic to another network is masqueraded, also if the destination port is a host port here', async () => {
     const outside = join(fixture.folder, 'outside');
     shell(
       `touch ${outside}; unshare --net=${outside} true; ip link add out0 type veth peer name eth0 netns ${outside}`,
@@ -264,7 +264,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(engine.list(), []);
   });
 
-  test('a namespace whose index 2 is taken, and one that is gone at detach', async () => {
+  test('a pod is attached if index 2 is taken in its namespace, and detached if its namespace is gone', async () => {
     const pod = fixture.pod('second');
     pod.run('ip link add other type bridge');
     await engine.attach(pod.request);
@@ -297,7 +297,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await settles(() => get(`http://${addressOf(pod)}/`), 'flushed');
   });
 
-  test('a broken conflist is reported with its place, and the engine goes on', async () => {
+  test('a broken conflist is reported with its position, and the engine continues', async () => {
     const file = join(fixture.confDir, '10-pods.conflist');
     writeFileSync(file, '{\n  "name": "pods",\n  "plugins": [ { "type": "bridge", } ]\n}');
     const status = await engine.status();
@@ -313,7 +313,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal((await engine.attach(pod.request)).interface.mtu, 1400);
   });
 
-  test('plugins after the bridge change the interface, by their binaries’ names too; they go with it', async () => {
+  test('plugins after the bridge change the interface, also by the names of their binaries; their changes end with it', async () => {
     const plain = conflist() as { plugins: { type: string; ipam?: object }[] };
     const [first, ...rest] = plain.plugins;
     const chained = [
@@ -337,7 +337,7 @@ if (inPrivateNetns(import.meta.filename)) {
     writeFileSync(join(fixture.confDir, '10-pods.conflist'), JSON.stringify(plain));
   });
 
-  test('attachments outlive the engine; a link that was lost is made again with its address and class', async () => {
+  test('attachments outlive the engine; a lost link is created again with its address and class', async () => {
     const [kept, lost] = [fixture.pod('kept'), fixture.pod('lost')];
     const { hostInterface } = await engine.attach(kept.request);
     const attachment = await engine.attach(lost.request);

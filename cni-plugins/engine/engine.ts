@@ -111,8 +111,8 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     throw thrown;
   }
 
-  // Not awaited, because drivers may take their time, and what they hold for dead attachments does not
-  // disturb others.
+  // Not awaited, because drivers may be slow, and their leftovers of dead attachments do not affect other
+  // attachments.
   void remote.recover();
 
   return {

@@ -53,7 +53,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
       }
   };
 
-  test('an engine whose database did not fit onto the disk starts when it is tried again with more space', async () => {
+  test('an engine whose database did not fit on the disk starts when it is tried again with more space', async () => {
     const other = join(fixture.folder, 'other');
     mkdirSync(other);
     shell(`mount -t tmpfs -o size=8m,mode=0700 tmpfs ${other}`);
@@ -77,7 +77,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     shell(`umount ${other}`);
   });
 
-  test('a pod is detached, its address is freed, and what is new is refused', async () => {
+  test('on a full disk, a pod is detached, its address is released, and new pods are refused', async () => {
     const pods: Pod[] = [];
     let made = 0;
     const attach = async (): Promise<void> => {
@@ -92,7 +92,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
       for (let index = 0; index < 400; index += 1) await attach();
     })().catch((thrown: unknown) => thrown);
     assert.ok(isPortcullisError(refused) && refused.code === 'STORAGE_DISK_FULL', String(refused));
-    assert.equal(statSync(ballast().path).size, ballast().bytes, 'what is new spends nothing');
+    assert.equal(statSync(ballast().path).size, ballast().bytes, 'refused pods use no addresses');
     // The space that detaching needs is reserved in the database itself.
     rmSync(ballast().path);
     fill();

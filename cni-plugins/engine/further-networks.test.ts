@@ -48,7 +48,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
   };
 
-  test('are interfaces of their own with the addresses asked for; they outlive a restart and go with the pod', async () => {
+  test('get their own interfaces with the requested addresses, survive a restart and end with the pod', async () => {
     const [a, b] = [fixture.pod('a'), fixture.pod('b')];
     assert.equal(
       await attach(a, [
@@ -98,7 +98,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(rows('SELECT * FROM name'), []);
   });
 
-  test('one that is not there, not open to the pod’s namespace, or would have a taken name: nothing is left of the pod', async () => {
+  test('leave nothing of the pod if one is missing, not open to its namespace, or has a taken interface name', async () => {
     for (const [networks, code] of [
       [[{ network: 'nowhere' }], 'NETWORK_UNKNOWN'],
       [[{ network: 'shut' }], 'NETWORK_NOT_OPEN'],

@@ -11,10 +11,7 @@ import type { Conf, PluginFixture } from '../plugin-engine/plugin-engine.fixture
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { isListenedAt, portUse, sctpPortsIn } from '../database/host-sockets.ts';
 
-/**
- * What a pod requests beyond its own link, from its host and from its neighbours on a network: ports,
- * services, MAC addresses.
- */
+/** Requests of a pod that affect its host or its neighbours on a network: ports, services, MAC addresses. */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
@@ -67,7 +64,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(fixture.rows('SELECT 1 FROM service_node_port UNION ALL SELECT 1 FROM host_port'), []);
   };
 
-  test('ingress ports open only as the network file allows: for its namespaces, in its ranges, from 1024, and not for ports of host programs', async () => {
+  test('ingress ports open only if the network file allows it: for its namespaces, in its ranges, from 1024, and not at ports of host programs', async () => {
     const asking = (...ingressPorts: string[]): object[] => [{ name: 'x', ingressPorts }];
     const closed = 'NETWORK_SERVICE_INGRESS_CLOSED';
     await refused(
@@ -155,7 +152,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(other.interfaces.at(-1)?.mac, '02:00:00:00:00:06');
   });
 
-  test('a host port at an address that the host does not have yet is that of the program that listens at every address', async () => {
+  test('a host port at an address that the host does not have yet belongs to the program that listens at every address', async () => {
     for (const host of ['0.0.0.0', '::']) {
       const server = createServer().listen(0, host);
       await once(server, 'listening');
@@ -166,7 +163,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.deepEqual([isHeld(family), isHeld('fe80::1')], [true, host === '::'], host);
       server.close();
       await once(server, 'close');
-      assert.equal(isHeld(family), false, 'nobody listens any more');
+      assert.equal(isHeld(family), false, 'no program listens any longer');
     }
     const udp = createSocket('udp4').bind(0);
     await once(udp, 'listening');
@@ -174,7 +171,7 @@ if (inPrivateNetns(import.meta.filename)) {
     udp.close();
   });
 
-  test('the local port of an outgoing connection is not a program’s port', async () => {
+  test('the local port of an outgoing connection does not count as a port of a program', async () => {
     const isHeld = (protocol: 'tcp' | 'udp', port = 0): boolean[] =>
       ['', '127.0.0.1'].map((hostIp) => isListenedAt({ protocol, port, hostIp }));
     const client = connect(10_250, '127.0.0.2');
@@ -195,7 +192,7 @@ if (inPrivateNetns(import.meta.filename)) {
     );
   });
 
-  test('who serves a port is read from the kernel’s list of sockets', () => {
+  test('the program that serves a port is read from the kernel’s list of sockets', () => {
     const head = '  sl  local_address rem_address   st tx_queue rx_queue';
     const row = (local: string, remote: string, state: string): string =>
       `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000`;

@@ -40,7 +40,7 @@ function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
     attempted: 'query the status (STATUS) of the plugins of',
     on: networks.map(({ list }) => list.name).join(', '),
     why: `they have not answered for ${statusPatienceMs / 1000} s`,
-    fix: "see what they wait for; each is killed after the setting 'network.pluginTimeout', and then asked again",
+    fix: "find out what they wait for; each is killed after the time in 'network.pluginTimeout', and then called again",
   });
 }
 

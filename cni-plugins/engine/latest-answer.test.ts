@@ -12,17 +12,17 @@ function asked(times: { keptMs: number; patienceMs: number }): {
   return { about: async (of) => (await words.about(of, of))?.word, say };
 }
 
-test('what was said holds for a while, and is asked for again after it', async () => {
+test('an answer is valid for a while, and is requested again afterwards', async () => {
   const { about, say } = asked({ keptMs: 60_000, patienceMs: 60_000 });
   const both = Promise.all([about('a'), about('a')]);
   say[0]?.('well');
   assert.deepEqual([await both, await about('a'), say.length], [['well', 'well'], 'well', 1]);
   const other = about('b');
   say[1]?.('unwell');
-  assert.equal(await other, 'unwell', 'a word about something else is none');
+  assert.equal(await other, 'unwell', 'an answer about something else does not count');
 });
 
-test('one that hangs is asked once; until it speaks its last word holds, and without one there is none', async () => {
+test('a source that hangs is asked once; its last answer stays valid until the next, and without one there is no answer', async () => {
   const { about, say } = asked({ keptMs: 0, patienceMs: 30 });
   assert.deepEqual([await about('a'), await about('a'), say.length], [undefined, undefined, 1]);
   say[0]?.('well');

@@ -1,8 +1,9 @@
 /** Caches the answers of programs for callers that ask often and cannot wait for a program that hangs. */
 export interface LatestAnswer<Asked, Word> {
   /**
-   * Returns the last answer if it is at most `keptMs` old, otherwise a new answer. If that takes longer than
-   * `patienceMs`, the previous answer is returned. Undefined: there was never an answer for this key.
+   * Returns the last answer if it is at most `keptMs` old, otherwise a new answer. If the new answer takes
+   * longer than `patienceMs`, the previous answer is returned. Undefined: there was never an answer for this
+   * key.
    * @param of the key; an answer for another key does not count
    */
   about(of: string, asked: Asked): Promise<{ readonly word: Word } | undefined>;

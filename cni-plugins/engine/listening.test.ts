@@ -9,7 +9,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { createListeningSide } from './listening.ts';
 
-test('a lost thread listens again once there is a free descriptor', { timeout: 30_000 }, async () => {
+test('a lost thread listens again when there is a free descriptor', { timeout: 30_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-listening-'));
   const listener = listenUnix(join(folder, 'cni.sock'));
   let times = 0;

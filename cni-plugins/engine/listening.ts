@@ -39,7 +39,7 @@ export function createListeningSide(
       listen(open.listener).catch((thrown: unknown) => {
         log.warn(
           { why: reasonOf(thrown) },
-          'plugin calls are not served by the network thread; they work without it, and it is tried again',
+          'the network thread does not serve plugin calls; they work without it, and it is tried again',
         );
         if (open !== undefined) listenAgain();
       });

@@ -103,7 +103,7 @@ function startActor(order: ActorOrder, model: Model): Actor {
 }
 
 if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
-  test(`${kills} kills leak no link, rule, address or host port, and no address is given twice`, async () => {
+  test(`${kills} kills leak no link, rule, address or host port, and no address is leased twice`, async () => {
     const fixture = createFixture();
     const pristine = fixture.kernelState();
     const mounts = shell('wc -l < /proc/self/mounts');

@@ -36,7 +36,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const get = (url: string, from?: Of): string | undefined =>
     tried(`${from === undefined ? '' : `nsenter --net=${from.netns} `}timeout 1 busybox wget -q -O - ${url}`);
 
-  test('dual stack: pod to pod, host ports on every address of the host, from the pod itself, and only for one', async () => {
+  test('with dual stack, pods reach each other, and a host port works at every host address, from its own pod, and for one pod only', async () => {
     const [web, client] = [
       { id: 'web', netns: fixture.pin('web') },
       { id: 'client', netns: fixture.pin('client') },
@@ -98,7 +98,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link del out0');
   });
 
-  test('a pod behind a host port sees the address of the client; with masqAll the host’s; without snat always the client’s', async () => {
+  test('a pod behind a host port sees the address of the client, with masqAll that of the host, and without snat always that of the client', async () => {
     const client = fixture.pin('afar');
     shell(
       `ip link add out0 type veth peer name eth0 netns ${client}; ip addr add 198.51.100.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad; ip link set out0 up
@@ -125,7 +125,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link del out0');
   });
 
-  test('an IPv6 network without IPv4, and the MTU of the default route', async () => {
+  test('a network with IPv6 only works, and gets the MTU of the default route', async () => {
     shell(
       'ip link add up0 mtu 1380 type bridge; ip addr add 2001:db8:1::1/64 dev up0 nodad; ip link set up0 up; ip -6 route add default via 2001:db8:1::2',
     );
@@ -146,7 +146,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link del up0');
   });
 
-  test('macspoofchk holds a pod to its MAC, portIsolation keeps ports apart, hairpin and promiscuous modes are set', async () => {
+  test('macspoofchk binds a pod to its MAC address, portIsolation isolates ports, hairpin and promiscuous modes are set', async () => {
     const conf = bridgeConf({
       bridge: 'br7',
       macspoofchk: true,
@@ -205,7 +205,7 @@ if (inPrivateNetns(import.meta.filename)) {
     client.close();
   });
 
-  test('a caller in another namespace: links, rules and addresses are its own', async () => {
+  test('a caller in another namespace has its own links, rules and addresses', async () => {
     const node = fixture.pin('node');
     const fd = openSync(node, 'r');
     const caller = { netnsFd: fd };

@@ -26,7 +26,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     fixture.end();
   });
 
-  test('a frame to an unknown destination reaches no pod; a pod that never sent a frame is reached nevertheless', async () => {
+  test('a frame to an unknown destination reaches no pod; a pod that never sent a frame is still reached', async () => {
     const quiet = await attach('quiet');
     const speaker = await attach('speaker');
     const mac = /link\/ether (\S+)/u.exec(quiet.pod.run('ip link show dev eth0') ?? '')?.[1] ?? '';
@@ -46,7 +46,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     );
   });
 
-  test('a link that was taken from its bridge gets both back with it', async () => {
+  test('a link that was removed from its bridge gets both back with the bridge', async () => {
     const { hostInterface } = await attach('taken');
     shell(`ip link set ${hostInterface} nomaster`);
     await engine.close({ removeAll: false });

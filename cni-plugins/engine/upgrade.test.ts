@@ -53,9 +53,9 @@ describe('network databases of the release before', () => {
     db.close();
   });
 
-  // Tables of step 1 have another form and a test of their own (store.test.ts).
+  // Tables of step 1 have another form and their own test (store.test.ts).
   for (let steps = 2; steps <= migrations.length; steps += 1)
-    it(`keep every row that version ${steps} has tables for`, () => {
+    it(`keep every row for which version ${steps} has tables`, () => {
       for (const [name, rows] of dumps(bootOf())) {
         const path = newPath();
         const before = makeDatabase(path, migrations.slice(0, steps), rows);
@@ -87,7 +87,7 @@ describe('network databases of the release before', () => {
       }
     });
 
-  it('are deleted after a reboot, except for what survives it', () => {
+  it('are deleted after a reboot, except for records that survive it', () => {
     const [rows = []] = dumps('00000000-0000-4000-8000-000000000000').values();
     const path = newPath();
     makeDatabase(path, migrations.slice(0, written), rows);
@@ -96,7 +96,7 @@ describe('network databases of the release before', () => {
     database.close();
   });
 
-  it('can be used again by that release: its version is unchanged, and it can prepare each of its statements', () => {
+  it('can be used by that release again: their version is unchanged, and the release can prepare each of its statements', () => {
     const path = newPath();
     makeDatabase(path, migrations.slice(0, written), dumps(bootOf()).get('daemon') ?? []);
     openNetworkDatabase(path).close();
@@ -116,7 +116,7 @@ describe('network databases of the release before', () => {
     again.close();
   });
 
-  it('that a later release of this minor version has added to are opened, and what it added stays', () => {
+  it('that a later release of this minor version extended are opened, and keep the additions', () => {
     const path = newPath();
     openNetworkDatabase(path).close();
     const later = new DatabaseSync(path);
@@ -134,7 +134,7 @@ describe('network databases of the release before', () => {
     db.close();
   });
 
-  it('above the lowest version that can be gone on with only get tables, indexes, and columns with a default', () => {
+  it('only get tables, indexes, and columns with a default in versions above the lowest supported one', () => {
     for (const step of migrations.slice(lowestReader))
       for (const statement of step
         .split(';')

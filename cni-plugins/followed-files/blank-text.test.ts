@@ -7,7 +7,7 @@ import { isBlankText, isPreamble } from './blank-text.ts';
 const blank = /^(?:[^\S\n]*(?:(?:---|\.\.\.)[^\S\n]*)?(?:[%#][^\n]*)?(?:\n|$))*$/u;
 const preamble = /^(?:[^\S\n]*(?:[%#][^\n]*)?\n)*$/u;
 
-test('a text is blank, or a preamble, where each of its lines is', () => {
+test('a text is blank, or a preamble, if each of its lines is', () => {
   const texts = fc
     .array(fc.constantFrom(' ', '\t', '\r', '\n', '---', '...', '#', '%', 'a', '-', '.', '\u00a0', '\u2028'))
     .map((parts) => parts.join(''));
@@ -20,7 +20,7 @@ test('a text is blank, or a preamble, where each of its lines is', () => {
   );
 });
 
-test('a text of many lines is looked at to its end', () => {
+test('a text with many lines is checked to its end', () => {
   for (const line of ['\n', '  \n', '# comment\n', '---\n']) {
     const text = line.repeat((16 * 1024 * 1024) / line.length);
     assert.ok(isBlankText(text), JSON.stringify(line));

@@ -14,8 +14,8 @@ import {
 } from '../../base/kernel/index.ts';
 
 /**
- * Returns the device that holds a path, or the nearest existing folder above it, from the kernel's caches.
- * For names that the caches do not know, it asks file systems that depend on no server, name by name.
+ * Returns the device of a path, or of its nearest existing parent folder, from the kernel's caches. For names
+ * that the caches do not know, it asks file systems that depend on no server, name by name.
  * @param needsNobody whether a device, as MAJOR:MINOR, depends on no server
  * @returns undefined if the device is not known
  * @throws an error of the system without descriptors or memory

@@ -16,8 +16,8 @@ export interface FileReader<Reading extends object> {
 /** A file of the largest size takes about 20 s on a slow machine. */
 const deadlineMs = 120_000;
 /**
- * Limit of the Worker: the most that a file of the largest size needs. A file that needs more ends the
- * Worker, which is reported as a problem of that file.
+ * Memory limit of the Worker: the maximum that a file of the largest size needs. A file that needs more ends
+ * the Worker, which is reported as a problem of that file.
  */
 export const readerLimits = { maxOldGenerationSizeMb: 1536 } as const;
 /** The loaded modules take about 60 MB. */

@@ -59,9 +59,9 @@ function throughGate({ folder, copy, state }: GatedFolder): string {
     on: folder,
     why:
       seen === direct
-        ? 'since a moment ago it, or a link in it, leads to another file system'
+        ? 'it, or a link in it, now leads to another file system, which was not checked yet'
         : 'its file system does not answer',
-    fix: 'see whether its server answers (`mount`, `ls` in the folder), or unmount it: `umount --lazy --force`; it is looked at again each second',
+    fix: 'check that its server answers (`mount`, `ls` in the folder), or unmount it: `umount --lazy --force`; it is checked again every second',
   });
 }
 

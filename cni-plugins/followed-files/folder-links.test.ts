@@ -29,7 +29,7 @@ describe('a folder leads', () => {
     assert.equal(leadsElsewhere(folder, device), false);
   });
 
-  it('nowhere by links to its own file system, as a ConfigMap has them', () => {
+  it('nowhere by links within its own file system, such as in a ConfigMap', () => {
     mkdirSync(join(folder, '..2026'));
     writeFileSync(join(folder, '..2026/a.yaml'), '');
     symlinkSync('..2026', join(folder, '..data'));
@@ -37,7 +37,7 @@ describe('a folder leads', () => {
     assert.equal(leadsElsewhere(folder, device), false);
   });
 
-  it('nowhere by a path with a link that nobody has followed yet', async () => {
+  it('nowhere by a path with a link that was not followed yet', async () => {
     symlinkSync('folder', join(top, 'link'));
     symlinkSync('folder', join(top, 'another'));
     await pause(tickMs);
@@ -58,7 +58,7 @@ describe('a folder leads', () => {
     assert.equal(leadsElsewhere(folder, device), false);
   });
 
-  it('elsewhere by a link to a link, and by a link in a folder of it', () => {
+  it('elsewhere by a link to a link, and by a link in a subfolder', () => {
     symlinkSync('/proc/version', join(top, 'outer'));
     symlinkSync('../outer', join(folder, 'a.yaml'));
     assert.equal(leadsElsewhere(folder, device), true);
@@ -68,11 +68,11 @@ describe('a folder leads', () => {
     assert.equal(leadsElsewhere(folder, device), true);
   });
 
-  it('elsewhere by links that have no end', () => {
+  it('elsewhere by endless links', () => {
     symlinkSync('a.yaml', join(folder, 'a.yaml'));
     assert.equal(leadsElsewhere(folder, device), true);
   });
 
-  it('nowhere when it is not there', () =>
+  it('nowhere if it does not exist', () =>
     assert.equal(leadsElsewhere(join(folder, 'missing'), device), false));
 });

@@ -7,9 +7,9 @@ import type { HeldFiles } from './last-good-files.ts';
 export interface FolderLook {
   /**
    * Checks the folder, and then its files.
-   * @param lost why the configuration last in force is unknown; a folder without files is then not taken as
-   * an empty configuration
-   * @returns why the folder is ignored, or `''` if it never held anything; undefined if its files were
+   * @param lost why the configuration last in force is unknown; a folder without files does not count as an
+   * empty configuration then
+   * @returns why the folder is ignored, or `''` if it never contained files; undefined if its files were
    * checked
    */
   look(lost?: string): string | undefined;
@@ -24,7 +24,7 @@ export interface FolderLookOptions {
   readonly limits: FolderLimits;
   /** The identity from an earlier run. */
   readonly identity?: string;
-  /** What the files define, for messages. */
+  /** Names what the files define, for messages. */
   readonly what: string;
   /** How to declare explicitly that there are none, for messages. */
   readonly none: string;
@@ -55,7 +55,7 @@ export function createFolderLook(
       if ('problem' in found) return `${folder} ${found.problem}; ${kept}`;
       if (found.files.size === 0 && lost !== '') return lost;
       if (found.files.size === 0 && !files.isEmpty() && found.identity !== identity)
-        return `${folder} is empty, and another folder than before; ${kept}: ${none} there to have none`;
+        return `${folder} is empty, and is not the same folder as before; ${kept}: ${none} there to have none`;
       files.look(found.files, place);
       ({ identity } = found);
       return undefined;

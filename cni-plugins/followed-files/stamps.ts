@@ -38,10 +38,10 @@ export function stampsOf(
   try {
     const { dev, ino } = statSync(folder, { bigint: true });
     const names = readdirSync(folder).filter(isFollowed).sort();
-    if (names.length > limits.files) return { problem: `holds more than ${limits.files} files of ${what}` };
+    if (names.length > limits.files) return { problem: `has more than ${limits.files} files of ${what}` };
     const files = new Map(names.map((name) => [name, fileStamp(join(folder, name))]));
     if (bytesOf(files, limits.file) > limits.folder)
-      return { problem: `holds more than ${limits.folder} bytes of ${what}` };
+      return { problem: `has more than ${limits.folder} bytes of ${what}` };
     return { identity: `${dev}:${ino}`, files };
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ENOENT'

@@ -8,7 +8,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { openSetStore } from './stored-set.ts';
 
 // In a file of its own: Workers of another test could free a descriptor while all are held.
-test('an empty set is not written because the descriptors are used up', async () => {
+test('a lack of descriptors does not cause an empty set to be written', async () => {
   const folder = mkdtempSync(`${tmpdir()}/portcullis-stored-set-`);
   const path = `${folder}/stored`;
   const store = openSetStore({

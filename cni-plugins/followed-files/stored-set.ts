@@ -63,7 +63,7 @@ export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptio
     } catch (thrown) {
       const why = reasonOf(thrown);
       if (why !== reported)
-        log.error({ path, why }, `the ${what} in force could not be kept on disk; it is tried again`);
+        log.error({ path, why }, `the ${what} in force could not be saved on disk; it is tried again`);
       reported = why;
     } finally {
       isWriting = false;

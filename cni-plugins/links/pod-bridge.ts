@@ -35,7 +35,7 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
       if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     }
     const made = netlink.lookUp(route, { name });
-    if (made === undefined) throw bridgeUnusable(name, 'it vanished while it was made');
+    if (made === undefined) throw bridgeUnusable(name, 'it disappeared while it was created');
     return made;
   };
 

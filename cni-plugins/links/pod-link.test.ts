@@ -5,7 +5,7 @@ import { createFixture, inPrivateNetns, shell } from '../engine/engine.fixture.t
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const details = (link: string): string => shell(`ip -d link show dev ${link}`);
 
-  test('a pod is attached whatever became of the bridge since the last one', async () => {
+  test('a pod is attached whatever happened to the bridge since the last attachment', async () => {
     const fixture = createFixture();
     const engine = await fixture.engine();
     const attach = async (name: string): Promise<string> => {

@@ -2,12 +2,12 @@ import { lstatSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
 const draftName = /^\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u;
-/** A draft lives for a moment. An older one is of a process that was killed. */
+/** A draft exists only for a moment. An older draft belongs to a process that was killed. */
 const draftMs = 600_000;
 
 /**
- * Removes the drafts of networks that a killed process left in a conf folder.
- * What cannot be removed stays.
+ * Removes the drafts of networks that a killed process left in a conf folder. Drafts that cannot be removed
+ * stay.
  * @throws the error of reading the folder
  */
 export function dropAbandonedDrafts(confDir: string): void {

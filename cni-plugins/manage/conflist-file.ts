@@ -57,7 +57,10 @@ interface PlannedNetwork {
 export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNetwork {
   const { confDir } = source;
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(wanted.name))
-    throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
+    throw invalid(
+      wanted.name,
+      'a name consists of letters, digits, _, . and -, and begins with a letter or digit',
+    );
   if (wanted.name.length > longestName)
     throw invalid(wanted.name.slice(0, 20) + '…', `a name has ${longestName} characters at most`);
   if (!/^[a-zA-Z0-9_.]*$/u.test(wanted.order))
@@ -108,7 +111,10 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   return file;
 }
 
-/** Refuses a configuration that this engine could not read. It is checked where no runtime reads it. */
+/**
+ * Refuses a configuration that this engine could not read. It is checked in a place where no runtime reads
+ * it.
+ */
 function refuseUnreadable(name: string, text: string): void {
   const draft = mkdtempSync(join(tmpdir(), 'portcullis-network-'));
   try {
@@ -201,7 +207,7 @@ function refuseUnusable({ name, subnets }: NewNetwork): void {
   for (const subnet of subnets)
     for (const { of, prefixes } of unusable)
       if (overlap([subnet], prefixes))
-        throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached by them`);
+        throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached through them`);
 }
 
 /**
@@ -231,7 +237,7 @@ function refuseOwnAddress({ name, type, subnets, link = defaultBridge }: NewNetw
   if (type !== 'bridge') return;
   for (const { link: other, address } of hostAddresses())
     if (other !== link && prefixesIn(subnets).some((own) => contains(own, address)))
-      throw overlaps(name, `the host has ${formatIp(address)} of it on its link ${other}`);
+      throw overlaps(name, `the host has its address ${formatIp(address)} on the link ${other}`);
 }
 
 /**
@@ -329,7 +335,7 @@ function exists(name: string, file: string): PortcullisError {
     'already-exists',
     `create the network ${name}`,
     file,
-    'it is there already',
+    'it already exists',
     'give another name',
   );
 }
@@ -370,6 +376,6 @@ function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
     'remove the network',
     name,
     `attached to it: ${who.join(', ')}${more}`,
-    'stop these pods first, and disconnect what was connected (portcullis network disconnect)',
+    'stop these pods first, and disconnect all connected containers (portcullis network disconnect)',
   );
 }

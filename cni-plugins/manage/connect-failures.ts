@@ -9,7 +9,7 @@ export const networkUnknown = (name: string, confDir: string): PortcullisError =
     'not-found',
     'find the network',
     name,
-    `${confDir} has none of that name`,
+    `${confDir} has no network of that name`,
     'see portcullis network ls',
   );
 
@@ -28,7 +28,7 @@ export const targetUnknown = (
   why: string,
   fix = 'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, pid:NUMBER, or docker://NAME',
 ): PortcullisError =>
-  failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find whom to connect', target, why, fix);
+  failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find the target to connect', target, why, fix);
 
 export const targetBound = (network: string, target: string, why: string): PortcullisError =>
   failure(
@@ -36,8 +36,8 @@ export const targetBound = (network: string, target: string, why: string): Portc
     'precondition',
     `connect to the network ${network}`,
     target,
-    `${why}, and nothing would hold a second interface to that`,
-    'connect a pod whose containers were started with a class of network.user or wider, and without rules of peers',
+    `${why}, which would not be enforced on a second interface`,
+    'connect a pod whose containers were started with the class network.user or wider, and without peer rules',
   );
 
 export const badInterface = (network: string, name: string): PortcullisError =>
@@ -46,7 +46,7 @@ export const badInterface = (network: string, name: string): PortcullisError =>
     'invalid',
     `connect to the network ${network} as`,
     name,
-    'it is not a name for an interface',
+    'it is not a valid name of an interface',
     'give 1 to 15 characters without blanks, /, : and %',
   );
 
@@ -57,7 +57,7 @@ export const interfaceTaken = (network: string, name: string, target: string): P
     `connect to the network ${network} as`,
     name,
     `an attachment of ${target} has an interface of that name`,
-    'give another name by --ifname; portcullis network inspect shows whose it is',
+    'give another name with --ifname; portcullis network inspect shows the existing interfaces',
   );
 
 export const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>
@@ -66,7 +66,7 @@ export const alreadyConnected = (network: string, target: string, name: string):
     'already-exists',
     `connect to the network ${network}`,
     target,
-    `it is connected as ${name}`,
+    `it is already connected as ${name}`,
     'disconnect it first',
   );
 

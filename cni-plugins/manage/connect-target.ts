@@ -28,7 +28,7 @@ export const podOf = (id: string, netns: string, name = '', namespace = '', uid 
   pod: { name, namespace, uid },
 });
 
-export const noContainer = 'docker has no such container that runs';
+export const noContainer = 'docker has no running container of that name';
 
 /**
  * Finds a running target.
@@ -40,7 +40,7 @@ export async function targetOf(source: TargetSource, asked: string): Promise<Tar
   const { target } = known;
   const path = pathOf(target);
   if (path !== undefined) {
-    if (!namespaceStands(path)) throw targetUnknown(asked, 'no network namespace is there');
+    if (!namespaceStands(path)) throw targetUnknown(asked, 'there is no network namespace at this path');
     if (isOwnNamespace(path)) throw targetUnknown(asked, "its network namespace is this host's own");
     return { pod: podOf(idOf(source, target), path, known.name) };
   }
@@ -49,7 +49,7 @@ export async function targetOf(source: TargetSource, asked: string): Promise<Tar
     pod.class === 'none' || pod.class === 'deny'
       ? `its class is ${pod.class}`
       : pod.rules !== '{}'
-        ? 'rules of peers hold for it'
+        ? 'peer rules apply to it'
         : undefined;
   const { name, namespace, uid } = pod.spec.pod;
   return { pod: podOf(pod.id, pod.spec.netns, name, namespace, uid), ...(bound !== undefined && { bound }) };
@@ -112,6 +112,6 @@ function podNamed({ databasePath }: TargetSource, target: string, wanted: 'any' 
   );
   const [found] = named;
   if (found === undefined) throw targetUnknown(target, 'no pod of that name or id is attached');
-  if (named.length > 1) throw targetUnknown(target, `${named.length} pods are called so`);
+  if (named.length > 1) throw targetUnknown(target, `${named.length} pods have that name`);
   return found;
 }

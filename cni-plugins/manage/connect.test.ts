@@ -53,14 +53,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const pings = (from: string, to: string): boolean =>
     tried(`nsenter --net=${from} busybox ping -c1 -W1 ${to}`) !== undefined;
 
-  test('two networks: each reaches its own by address, no other network, and an internal one has no way out', async () => {
+  test('members of two networks reach their own network by address, not the other; an internal network has no route out', async () => {
     create('shop', '10.81.0.0/24');
     const other = create('mail', '10.82.0.0/24');
     create('vault', '10.83.0.0/24', { internal: true });
     assert.notEqual(
       (JSON.parse(readFileSync(other, 'utf8')) as { plugins: { bridge?: string }[] }).plugins[0]?.bridge,
       undefined,
-      'a second network has a bridge of its own',
+      'a second network has its own bridge',
     );
     shell(
       'ip link add up1 type veth peer name up2 && ip addr add 10.87.0.7/16 dev up1 && ip addr add fd87::7/64 dev up1',
@@ -97,7 +97,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.ok(pings(b, '10.81.0.9'), 'one network');
     assert.ok(pings(a, '10.99.0.2'), 'a way out');
     assert.ok(pings(c, '10.99.0.2'));
-    assert.ok(!pings(a, '10.82.0.2') && !pings(c, '10.81.0.9'), 'no way between two networks');
+    assert.ok(!pings(a, '10.82.0.2') && !pings(c, '10.81.0.9'), 'there is no route between two networks');
     // A pod that adds a route to an internal network still has no way out or in.
     shell(`nsenter --net=${d} ip route add default via 10.83.0.1`);
     assert.ok(!pings(d, '10.99.0.2') && !pings(d, '10.81.0.9'));
@@ -174,7 +174,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     for (const name of ['shop', 'mail', 'vault']) removeNetwork(source, name);
   });
 
-  test('a network that is removed leaves no bridge: the next one of its subnet is reached', async () => {
+  test('a removed network leaves no bridge: the next network with its subnet is reachable', async () => {
     const pod = fixture.pod('next');
     const connected = async (name: string): Promise<void> => {
       await connectNetwork(source, name, { ...none, target: pod.request.netns });
@@ -191,7 +191,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await disconnectNetwork(source, 'second', pod.request.netns);
     assert.deepEqual(removeNetwork(source, 'second').bridges, [], 'another network is on it');
     shell('ip link add dev0 type veth peer name dev1; ip link set dev0 master brsecond');
-    assert.deepEqual(removeNetwork(source, 'beside').bridges, [], 'somebody put a link on it');
+    assert.deepEqual(removeNetwork(source, 'beside').bridges, [], 'another program put a link on it');
     shell('ip link del dev0; ip link add brown type bridge');
     create('third', '10.87.0.0/24', { link: 'brown' });
     await connected('third');
@@ -200,7 +200,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     shell('ip link del brown; ip link del brsecond');
   });
 
-  test('a pod of the daemon is connected by its name, and not one that rules hold', async () => {
+  test('a pod of the daemon is connected by its name, but not a pod to which peer rules apply', async () => {
     create('side', '10.84.0.0/24');
     const engine = await fixture.engine();
     const pod = fixture.pod('web');
@@ -239,7 +239,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
   });
 
-  test('killed in the middle, it is disconnected or collected all the same', async () => {
+  test('a connection of a killed command is disconnected or collected as well', async () => {
     create('cut', '10.89.0.0/24');
     const pod = fixture.pod('cut');
     // This is the state after a process was killed once its plugins had finished: the result was never

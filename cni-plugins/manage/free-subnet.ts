@@ -6,7 +6,7 @@ import { hostAddresses, hostRoutes } from './host-links.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportSource } from './report.ts';
 
-/** A prefix that the host uses already, and for what. */
+/** A prefix that the host already uses, and its use. */
 interface TakenPrefix {
   readonly prefix: IpPrefix;
   readonly use: string;
@@ -53,17 +53,17 @@ export function freeSubnet(source: ReportSource): string {
  */
 export function requireFreeSubnet(source: ReportSource, subnet: string): void {
   const prefix = parsePrefix(subnet);
-  // Whoever reads the configuration reports a subnet that cannot be read.
+  // A subnet that cannot be parsed is reported when the configuration is read.
   if (prefix === undefined) return;
   const found = takenPrefixes(source).find((each) => overlaps(each.prefix, prefix));
   if (found === undefined) return;
   throw new PortcullisError({
     code: 'NETWORK_SUBNET_TAKEN',
     kind: 'already-exists',
-    attempted: 'give the pods the subnet',
+    attempted: 'use the subnet for pods',
     on: subnet,
     why: `${found.use} overlaps it`,
-    fix: 'give another subnet; portcullis network create does not compare routes, if you want this one',
+    fix: 'give another subnet; if you want this one, use portcullis network create, which does not compare routes',
   });
 }
 

@@ -34,7 +34,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }));
   };
 
-  test('a pod is listed once, by its name, whatever plugins its network has, also with the networks that it was connected to', async () => {
+  test('a pod is listed once, by its name, whatever plugins its network has, together with the networks that it was connected to', async () => {
     const side = {
       name: 'side',
       type: 'bridge',

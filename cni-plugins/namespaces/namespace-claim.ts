@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { isRefusal, bindLogGroup, holderOfLogGroup, openNetlink } from '../../base/netlink/index.ts';
 import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
 
-/** No rule sends to this group. It acts as a lock, and is the same for all versions. */
+/** No rule sends packets to this group. It only serves as a lock, and is the same for all versions. */
 const claimGroup = 39_953;
 const attempts = 3;
 
@@ -62,8 +62,8 @@ function inUse(port: number): PortcullisError {
     kind: 'already-exists',
     attempted: 'start the daemon in the',
     on: namespaceName(),
-    why: `${port <= largestPid ? `process ${port}` : 'another daemon'} holds its links and rules`,
-    fix: 'stop that daemon, or start this one in a network namespace of its own (unshare --net, ip netns exec)',
+    why: `${port <= largestPid ? `process ${port}` : 'another daemon'} manages its links and rules`,
+    fix: 'stop that daemon, or start this one in another network namespace (unshare --net, ip netns exec)',
   });
 }
 
@@ -83,7 +83,7 @@ export function ofAnotherRoot(links: readonly Pick<Link, 'alias' | 'name'>[]): P
     kind: 'precondition',
     attempted: 'reconcile the links of the',
     on: namespaceName(),
-    why: `pods are attached there that this root has no record of: ${named.join(', ')}${more}`,
-    fix: 'start the daemon with the root that they belong to, or this one in a network namespace of its own; where their pods are gone: ip link delete NAME',
+    why: `it has links of pods that this root has no record of: ${named.join(', ')}${more}`,
+    fix: 'start the daemon with the root to which they belong, or start this one in another network namespace; if their pods are gone, delete the links: ip link delete NAME',
   });
 }

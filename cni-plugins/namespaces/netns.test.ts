@@ -14,13 +14,13 @@ const opening = (errno: string) => () => {
   withPodNamespace('/run/netns/one', { open }, () => assert.fail('it was not opened'));
 };
 
-test('a namespace that could not be looked at is not taken for one that is gone', () => {
+test('a namespace that could not be checked does not count as gone', () => {
   assert.throws(opening('ENOENT'), { code: 'NETWORK_NETNS_MISSING' });
   for (const errno of ['EMFILE', 'ENFILE', 'ENOMEM'])
     assert.throws(opening(errno), { code: `KERNEL_${errno}` });
 });
 
-test('a FIFO in place of a namespace is refused, and does not wait for its writer', () => {
+test('a FIFO in place of a namespace is refused without waiting for its writer', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-netns-'));
   const fifo = join(folder, 'fifo');
   execFileSync('mkfifo', [fifo]);

@@ -45,7 +45,7 @@ export interface PodNamespace {
 export interface Entrance {
   /** Opens the namespace if the path is not a path of this process. */
   readonly open?: () => number;
-  /** The namespace that it must not be. Absent: this thread's own. `any`: no namespace is forbidden. */
+  /** The namespace that is forbidden. Absent: this thread's own. `any`: no namespace is forbidden. */
   readonly forbidden?: NamespaceId | 'any';
   /** The namespace is not changed, so its socket sends the same query only once. */
   readonly onlyRead?: boolean;

@@ -20,7 +20,7 @@ export function hasLeft(): PortcullisError {
     attempted: 'ask about the overlay',
     on: '',
     why: 'this host has left it',
-    fix: 'take `network.overlay` out of the configuration; or restart the daemon, and this host joins again',
+    fix: 'remove `network.overlay` from the configuration; or restart the daemon to join again',
   });
 }
 
@@ -30,7 +30,7 @@ export function notEncrypted(): PortcullisError {
     kind: 'precondition',
     attempted: 'change the key of this host',
     on: '',
-    why: 'this host does not encrypt, and has no key',
+    why: 'this host does not encrypt, so it has no key',
     fix: 'set `network.overlay.encryption` to wireguard on every host',
   });
 }

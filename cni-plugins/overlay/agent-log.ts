@@ -5,7 +5,7 @@ export interface AgentLog {
   warn(fields: object, message: string): void;
 }
 
-/** Returns a function that logs claims that hosts may not make, each once. */
+/** Returns a function that logs claims of hosts that are refused, each once. */
 export function createRefusalLog({ refused }: Pick<Ownership, 'refused'>, log: AgentLog): () => void {
   let reported: ReadonlySet<string> = new Set();
   return () => {
@@ -18,7 +18,7 @@ export function createRefusalLog({ refused }: Pick<Ownership, 'refused'>, log: A
           refused: fresh.slice(0, 10).map((key) => `${key}: ${refused.get(key) ?? ''}`),
           count: fresh.length,
         },
-        'what other hosts say in etcd is passed over in part; the rest stands',
+        'some records of other hosts in etcd are ignored; the others apply',
       );
   };
 }

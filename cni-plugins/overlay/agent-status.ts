@@ -32,7 +32,7 @@ export interface StatusDeps {
 /** Number of refused keys that are shown. */
 const mostRefused = 100;
 
-/** @param changes heard from etcd since the start */
+/** @param changes received from etcd since the start */
 export function overlayStatus(deps: StatusDeps, changes: number): OverlayStatus {
   const { settings, hostKeys, thisHost, peers, dataPlane, entries } = deps;
   const { presence, roleProbe, view, services, joined } = deps;

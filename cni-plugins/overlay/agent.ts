@@ -42,14 +42,14 @@ export interface Agent {
   /** @throws the errors of `answerQuestion` */
   ask(question: OverlayQuestion): Promise<object>;
   /**
-   * Leaves the kernel's state in place and lets the lease end by itself. A host that is back within the lease
-   * was never away.
+   * Leaves the kernel's state in place and lets the lease expire. If the host is back before the lease
+   * expires, other hosts notice nothing.
    */
   close(): Promise<void>;
 }
 
 const lookEveryMs = 10_000;
-/** How soon a host that met us with its next key is followed, without a word of etcd. */
+/** How soon this host switches to the next key of a host after a handshake with that key, without etcd. */
 const meetingsEveryMs = 2000;
 
 /**
@@ -141,7 +141,7 @@ export async function startAgent(
   };
 }
 
-/** Opens what this host knows of the network, and how it changes the kernel. Starts nothing. */
+/** Opens this host's knowledge of the network, and its access to the kernel. Starts nothing. */
 async function openParts(settings: OverlaySettings, control: ServiceControl, log: AgentLog) {
   const { networks } = readSettings(settings);
   const shared = sharedSettings(settings, networks);
@@ -157,7 +157,7 @@ async function openParts(settings: OverlaySettings, control: ServiceControl, log
   const dataPlane = openDataPlane(settings.vni, hostKeys);
   const client = openClient(settings, log);
   const services = createSpreadServices(control, keys, (problem) =>
-    log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
+    log.warn({ problem }, 'a service of the overlay is refused; the others apply'),
   );
   const view = createOwnership(keys);
   const member = { client, keys, host: settings.host, id, view };
@@ -214,7 +214,7 @@ const openClient = ({ etcd }: OverlaySettings, log: AgentLog): EtcdClient =>
     else
       log.warn(
         { problem },
-        'the certificates for etcd changed and cannot be used: the former ones stay in use',
+        'the certificates for etcd changed and cannot be used: the previous ones stay in use',
       );
   });
 
@@ -222,7 +222,7 @@ function warnOfPlainEtcd({ etcd: { endpoints } }: OverlaySettings, log: AgentLog
   if (endpoints.some((endpoint) => endpoint.startsWith('http:')))
     log.warn(
       { endpoints },
-      'keys of other hosts come from etcd without TLS: whoever is between can put others in their place',
+      'keys of other hosts come from etcd without TLS: an attacker between this host and etcd can replace them',
     );
 }
 

@@ -27,15 +27,15 @@ const own: Own = {
   networks: [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }],
 };
 
-describe('which hosts are sent to', () => {
-  test('no packet goes to a host without a key, or between hosts of which only one encrypts: both report why', () => {
+describe('hosts that get packets', () => {
+  test('no packet is sent to a host without a key, or between hosts of which only one encrypts; both report why', () => {
     assert.match(unreachableBy(own.record, plain) ?? '', /has no key/u);
     assert.match(unreachableBy(plain, own.record) ?? '', /encrypts/u);
     assert.equal(unreachableBy(own.record, record), undefined);
     assert.deepEqual(entriesOf({ host: 'host-3', record: plain, subnets: ['10.128.3.0/24'] }, own), []);
   });
 
-  test('a host gets its subnets by the key that it uses, and the next one is known without any', () => {
+  test('a host gets its subnets with its current key, and its next key is added without subnets', () => {
     const peer = { host: 'host-2', record, subnets: ['10.128.2.0/24'] };
     const entries = (used?: string): unknown[] =>
       entriesOf(peer, own, used).flatMap((entry) =>
@@ -49,7 +49,7 @@ describe('which hosts are sent to', () => {
       [first, []],
       [second, ['10.128.2.0/24']],
     ]);
-    // A previous key that was not given up yet stays until it is.
+    // A previous key that was not removed yet stays until it is removed.
     assert.deepEqual(entries(third), [
       [first, []],
       [second, []],
@@ -62,7 +62,7 @@ describe('which hosts are sent to', () => {
   });
 });
 
-test('a host’s record of itself is read completely or not at all', () => {
+test('the record of a host is read completely or not at all', () => {
   assert.deepEqual(readHost(encode(record)), record);
   const wrong: readonly object[] = [
     { ...record, vxlan: plain.vxlan },
@@ -76,11 +76,11 @@ test('a host’s record of itself is read completely or not at all', () => {
     assert.equal(readHost(Buffer.from(JSON.stringify(each))), undefined, JSON.stringify(each));
 });
 
-describe('which key a host uses', () => {
+describe('the key that a host uses', () => {
   const met = (...keys: readonly (readonly [string, number])[]): Map<string, { handshakeMs: number }> =>
     new Map(keys.map(([each, handshakeMs]) => [each, { handshakeMs }]));
 
-  test('the one that it says, and the next one from when it has been met by it, with no word of etcd', () => {
+  test('is the announced key, or the next key after a handshake with it, also without etcd', () => {
     const used = createUsedKeys();
     assert.equal(used.keyOf('host', end(first, second), met(), 0), first);
     assert.equal(used.keyOf('host', end(first, second), met([first, 10]), 20), first);
@@ -93,12 +93,12 @@ describe('which key a host uses', () => {
     assert.equal(
       used.keyOf('host', end(second, third), met([second, 30]), 60),
       second,
-      'nor when etcd says so as well',
+      'also when etcd announces it as well',
     );
     assert.equal(used.waiting.size, 0);
   });
 
-  test('a new key that is announced first is used once it was seen', () => {
+  test('is a new key that was announced first, after it was seen', () => {
     const used = createUsedKeys();
     used.keyOf('host', end(first, second), met([first, 10]), 20);
     assert.equal(used.keyOf('host', end(second, third), met([first, 10]), 100), first);
@@ -107,7 +107,7 @@ describe('which key a host uses', () => {
     assert.equal(used.waiting.size, 0);
   });
 
-  test('a host that lost its keys is followed after a while, and one that is met with new keys at once', () => {
+  test('is a new key after a while if the host lost its keys, and at once after a handshake with it', () => {
     const used = createUsedKeys();
     used.keyOf('host', end(first, second), met([first, 10]), 20);
     assert.equal(used.keyOf('host', end(third, fourth), met([first, 10]), 100), first);
@@ -119,10 +119,10 @@ describe('which key a host uses', () => {
   });
 });
 
-describe('keys of this host', () => {
+describe('the keys of this host', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-keys-'));
   const path = join(folder, 'own', 'wireguard-keys.json');
-  test('are for root alone, stay, and the next one becomes the present one', async (context) => {
+  test('are readable for root only, persist, and the next key becomes the current key', async (context) => {
     context.after(() => rmSync(folder, { recursive: true, force: true }));
     const keys = await openHostKeys(join(folder, 'own'));
     assert.equal(statSync(path).mode & 0o777, 0o600);

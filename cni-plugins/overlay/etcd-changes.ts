@@ -9,7 +9,7 @@ import type { SpreadServices } from './spread-services.ts';
 
 /** Passes each listing and change of etcd to everything that depends on it. */
 export interface EtcdChanges extends Pick<Follower, 'onListing' | 'onChanges'> {
-  /** Number of changes heard since the start. */
+  /** Number of changes received since the start. */
   readonly count: number;
 }
 
@@ -19,7 +19,7 @@ export interface EtcdChangesDeps {
   readonly entries: Pick<KernelEntries, 'follow' | 'scheduleExpiry'>;
   readonly services: Pick<SpreadServices, 'list' | 'change'>;
   readonly joined: Pick<SpannedServices, 'list' | 'change'>;
-  /** Called after each change of what is refused. */
+  /** Called after each change of the refused keys. */
   readonly logRefused: () => void;
 }
 

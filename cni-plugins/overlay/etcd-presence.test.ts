@@ -18,7 +18,7 @@ const opened = (): { presence: EtcdPresence; messages: string[] } => {
   return { presence: createEtcdPresence({ own: { record, subnets: [], networks: [] } }, log), messages };
 };
 
-test('a host is connected when its lease and its watch work, and joins until they did once', () => {
+test('a host is connected while its lease and its watch work, and is joining until both have worked once', () => {
   const { presence, messages } = opened();
   presence.away('lease', new Error('it is away'));
   presence.back('watch');
@@ -31,7 +31,7 @@ test('a host is connected when its lease and its watch work, and joins until the
   assert.equal(messages.at(1), 'this host is in the overlay');
 });
 
-test('the same trouble is logged once, until the host was back', () => {
+test('the same problem is logged once until the host is back', () => {
   const { presence, messages } = opened();
   for (const connection of ['lease', 'watch', 'lease'] as const)
     presence.away(connection, new Error('it is away'));

@@ -6,7 +6,7 @@ import type { ThisHost } from './this-host.ts';
 /** The two connections to etcd. */
 export type EtcdConnection = 'lease' | 'watch';
 
-/** Which connections to etcd work. Changes are logged. */
+/** Tracks which connections to etcd work. Changes are logged. */
 export interface EtcdPresence {
   back(connection: EtcdConnection): void;
   away(connection: EtcdConnection, thrown: unknown): void;

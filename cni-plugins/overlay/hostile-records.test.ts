@@ -16,7 +16,7 @@ const record = (value: unknown) => readHost(Buffer.from(JSON.stringify(value)));
  * into a shell command).
  */
 describe('records of etcd', () => {
-  it('as a host writes them are read', () => {
+  it('are read as a host writes them', () => {
     assert.deepEqual(record(host), host);
     assert.deepEqual(record({ ...host, vxlan: undefined, wireguard }), {
       id: 'a',
@@ -36,7 +36,7 @@ describe('records of etcd', () => {
     ['an empty text', ''],
   ];
   for (const [what, text] of texts)
-    it(`no text of a record of etcd reaches the kernel or a program: ${what}`, () => {
+    it(`do not reach the kernel or a program as text: ${what}`, () => {
       assert.equal(record({ ...host, underlay: text }), undefined);
       assert.equal(record({ ...host, vxlan: { ...vxlan, mac: text } }), undefined);
       assert.equal(record({ ...host, vxlan: { ...vxlan, port: text } }), undefined);
@@ -50,7 +50,7 @@ describe('records of etcd', () => {
       assert.equal(readSubnet(text), undefined);
     });
 
-  it('start no program: the overlay speaks to the kernel by netlink alone', () => {
+  it('start no program: the overlay uses only netlink to change the kernel', () => {
     const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' }).filter((file) =>
       /(?<!\.test)\.ts$/.test(file),
     );

@@ -39,7 +39,8 @@ export async function joinOverlay(deps: JoiningDeps, lease: number): Promise<voi
     thisHost.takeSubnets(subnets);
     entries.reconcile();
   }
-  // This goes before the host itself: services that are not registered again by then have been left.
+  // The services are written before the host's own record: other hosts treat services that are not registered
+  // by then as left.
   await joined.register(lease);
   await register(member, thisHost.own.record, lease);
   await writeConflist({ ...settings, bridge: bridgeName }, subnets, thisHost.own.record.mtu);

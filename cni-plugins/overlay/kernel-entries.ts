@@ -7,17 +7,23 @@ import type { Peers } from './ownership/peers.ts';
 import type { ThisHost } from './this-host.ts';
 import type { UsedKeys } from './data-plane/used-keys.ts';
 
-/** Keeps the kernel's entries of other hosts as the peers are to be reached. */
+/** Keeps the kernel's entries for other hosts in line with the peers. */
 export interface KernelEntries {
   /** Compares with the kernel's own lists and corrects the differences. @throws NETWORK_KERNEL_… */
   reconcile(): void;
   /** Updates only the entries of these hosts. */
   follow(hosts: ReadonlySet<string>): void;
-  /** Follows hosts that met us with their next key before etcd announced it. @throws NETWORK_KERNEL_… */
+  /**
+   * Switches to the next key of hosts that made a handshake with it before etcd announced it. @throws
+   * NETWORK_KERNEL_…
+   */
   followMet(): void;
   /** Drops hosts when their hold time is over. Called when that time may have changed. */
   scheduleExpiry(): void;
-  /** Runs a change. What the kernel refuses is retried from the kernel's own lists. */
+  /**
+   * Runs a change. If the kernel refuses it, the state is corrected later according to the kernel's own
+   * lists.
+   */
   attempt(act: () => void): void;
   /** Number of differences that `reconcile` found. */
   readonly corrected: number;
@@ -38,12 +44,12 @@ export interface KernelEntriesDeps {
 /** Clock for the hold time of hosts. It is monotonic, because the machine's clock may be set meanwhile. */
 export const holdClock = (): number => performance.now();
 
-/** How soon a host that announced a new key is looked at again. */
+/** How soon a host that announced a new key is checked again. */
 const meetingSoonMs = 100;
 
 export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
   const { thisHost, peers, usedKeys, dataPlane, isEncrypted, onChanged, log } = deps;
-  /** The link exists: entries of one host can be added to it. */
+  /** Whether the link exists, so that entries of one host can be added to it. */
   let exists = false;
   const entriesBy = new Map<string, readonly Entry[]>();
   let corrected = 0;
@@ -73,7 +79,7 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     if (found.length > 0)
       log.info(
         { found: found.slice(0, 10), count: found.length },
-        'the overlay in the kernel was brought to what it is to be',
+        'the state of the overlay in the kernel was corrected',
       );
   };
 
@@ -100,7 +106,7 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     meetSoon();
   };
 
-  /** A host that announced a new key is followed once it has met us with that key. */
+  /** This host switches to an announced new key after a handshake with that key. */
   function meetSoon(): void {
     if (usedKeys.waiting.size === 0 || closed) return;
     meeting ??= setTimeout(() => {
@@ -145,7 +151,7 @@ function entriesFor(
   return entriesOf(peer, thisHost.own, wireguard && usedKeys.keyOf(host, wireguard, met, Date.now()));
 }
 
-/** Returns the hosts that use another key than the one by which they are sent to. */
+/** Returns the hosts that use another key than the one that packets to them are encrypted with. */
 function movedHosts({ peers, usedKeys, dataPlane }: KernelEntriesDeps): ReadonlySet<string> {
   const met = dataPlane.met();
   const moved = peers.all().filter(({ host, record: { wireguard } }) => {

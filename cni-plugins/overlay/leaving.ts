@@ -23,8 +23,8 @@ export interface LeavingDeps {
 }
 
 /**
- * Removes everything that this host has of the overlay: in etcd, in the kernel, on disk.
- * @param stop ends the agent, once etcd has nothing of this host any more
+ * Removes the state of this host in the overlay: in etcd, in the kernel and on disk.
+ * @param stop ends the agent, after all keys of this host are removed from etcd
  * @throws OVERLAY_PODS_LEFT · OVERLAY_ETCD_UNREACHABLE
  */
 export async function leaveOverlay(deps: LeavingDeps, stop: () => void): Promise<void> {

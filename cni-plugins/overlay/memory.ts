@@ -5,7 +5,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Peer } from './ownership/peers.ts';
 
-/** What this host knows without etcd: its identity, its subnets, and the last known other hosts. */
+/** The state that this host has without etcd: its identity, its subnets, and the last known other hosts. */
 export interface Remembered {
   /** The network that the other fields describe. */
   readonly network: string;
@@ -56,8 +56,8 @@ export async function openMemory(folder: string, network: string): Promise<Memor
 }
 
 /**
- * Parses the file. A crash leaves it whole, because writes are atomic. Its content is trusted only in its
- * shape, because another program may have written it.
+ * Parses the file. A crash leaves it whole, because writes are atomic. Only the types of its fields are
+ * checked: another program may have written it.
  */
 function readRemembered(path: string): Remembered | undefined {
   try {

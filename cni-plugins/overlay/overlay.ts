@@ -4,10 +4,7 @@ import type { ServiceControl } from '../services/index.ts';
 import type { OverlayCalls, OverlayOwner, OverlayQuestion, OverlayStatus } from './protocol.ts';
 import type { OverlaySettings } from './records/settings.ts';
 
-/**
- * This host's membership in a network over hosts, for as long as it runs. A thread that is lost is started
- * again.
- */
+/** This host's membership in the overlay, while the daemon runs. A lost thread is started again. */
 export interface Overlay {
   /** Answers a question of a command. @throws the errors of the answer · OVERLAY_FAILED */
   ask(question: OverlayQuestion): Promise<object>;
@@ -21,7 +18,8 @@ const closeMs = 5000;
 
 /**
  * Starts the thread, in the network namespace of this process. Does not wait for etcd: the last known state
- * is in force at once, and etcd may come later. A failure to start is logged, and the start is retried.
+ * is in force at once, and etcd may become available later. A failure to start is logged, and the start is
+ * retried.
  * @param control of this host's services: services from etcd are applied to it
  * @param folderAnswers rejects when the file system of the folder does not answer
  */

@@ -6,7 +6,7 @@ export interface PeerStatus {
   readonly host: string;
   readonly underlay: string;
   readonly subnets: readonly string[];
-  /** Why nothing is sent to it. */
+  /** Why no packets are sent to it. */
   readonly unreachable?: string;
   /** etcd lost its record; packets are still sent to it until the hold time is over. */
   readonly held: boolean;
@@ -35,7 +35,7 @@ export interface OverlayStatus {
   readonly peers: readonly PeerStatus[];
   /** Number of differences in the kernel that were found and corrected since the start. */
   readonly corrected: number;
-  /** Changes heard from etcd since the start. */
+  /** Changes received from etcd since the start. */
   readonly changes: number;
   /** Number of published descriptions. */
   readonly services: number;
@@ -50,20 +50,20 @@ export interface OverlayStatus {
   readonly refused: readonly string[];
 }
 
-/** Questions that a command may ask. */
+/** Requests that a command may make. */
 export type OverlayQuestion =
   | { readonly do: 'status' }
   /** Makes the next key of this host its current key. */
   | { readonly do: 'rotate-key' }
   /**
-   * Removes everything that this host has of the network: in etcd, in the kernel, on disk. A restarted host
-   * joins again.
+   * Removes the state of this host in the network: in etcd, in the kernel and on disk. A restarted host joins
+   * again.
    */
   | { readonly do: 'leave' }
   /** Descriptions of services, as text. All of them are applied, or none. */
   | { readonly do: 'spread'; readonly file: string; readonly text: string }
   | { readonly do: 'take-back'; readonly names: readonly string[] }
-  /** Removes from etcd what a host that is permanently gone has there. */
+  /** Removes from etcd the keys of a host that is permanently gone. */
   | { readonly do: 'release'; readonly host: string };
 
 /** Calls of the owner to the thread. */

@@ -15,7 +15,7 @@ interface Asked {
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly host: string;
-  /** Services in etcd, as this host heard last. */
+  /** Services in etcd, as last received. */
   readonly standing: () => Iterable<Service>;
 }
 
@@ -40,7 +40,7 @@ export async function answerQuestion(question: OverlayQuestion, asked: Asked): P
 const byAdministrator = ({ do: what }: OverlayQuestion): string =>
   what === 'release'
     ? "as an administrator, delete the host's keys with etcdctl: docs/overlay.md, section Ownership"
-    : 'ask on a host whose role may write `services/`, or give this one such a role: docs/overlay.md, section Ownership';
+    : 'ask on a host whose role may write `services/`, or give this host such a role: docs/overlay.md, section Ownership';
 
 const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
   status: 'report the state of this host',
@@ -48,7 +48,7 @@ const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
   leave: 'leave the overlay',
   spread: 'publish services to the overlay',
   'take-back': 'remove services from the overlay',
-  release: 'give back the subnets of the host',
+  release: 'release the subnets of the host',
 };
 
 /** Names the user's request in the error instead of the call to etcd. */
@@ -130,9 +130,9 @@ function alive(host: string): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_HOST_ALIVE',
     kind: 'precondition',
-    attempted: 'give back the subnets of the host',
+    attempted: 'release the subnets of the host',
     on: host,
-    why: 'it is in the overlay',
+    why: 'it still takes part in the overlay',
     fix: 'stop its daemon, remove its pods, and wait until its lease has ended',
   });
 }
@@ -141,9 +141,9 @@ function unknownHost(host: string): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_HOST_UNKNOWN',
     kind: 'not-found',
-    attempted: 'give back the subnets of the host',
+    attempted: 'release the subnets of the host',
     on: host,
-    why: 'it has none',
+    why: 'it has no subnets',
     fix: 'see `portcullis network overlay status` for the names of hosts',
   });
 }

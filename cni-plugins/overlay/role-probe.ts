@@ -3,10 +3,11 @@ import { mayWriteForOthers } from './ownership/membership.ts';
 import type { Member } from './ownership/membership.ts';
 import type { OverlayStatus } from './protocol.ts';
 
-/** Whose keys the credentials of this host may write. */
+/** Probes whose keys the credentials of this host may write. */
 export interface RoleProbe {
   /**
-   * Asks etcd. Logs the result when it differs from the last one: roles may be granted while this host runs.
+   * Probes etcd. Logs the result if it differs from the last one, because roles may be granted while this
+   * host runs.
    * @throws OVERLAY_ETCD_UNREACHABLE
    */
   probe(): Promise<void>;
@@ -31,7 +32,7 @@ export function createRoleProbe(
     if (found !== writes && found === 'every-host')
       log.warn(
         { endpoints },
-        'the credentials of this host may write what other hosts say in etcd: give each host a role of its own (docs/overlay.md)',
+        'with the credentials of this host, the records of other hosts in etcd can be changed: give each host its own role (docs/overlay.md)',
       );
     writes = found;
   };

@@ -4,13 +4,13 @@ import type { Memory } from './memory.ts';
 import type { Peers } from './ownership/peers.ts';
 import type { ThisHost } from './this-host.ts';
 
-/** Saves the subnets of this host, and the other hosts as they were known last. */
+/** Saves the subnets of this host, and the last known state of the other hosts. */
 export interface SavedState {
   /** @param subnets of this host; default: those that it has @throws STORAGE_… */
   save(subnets?: readonly string[]): Promise<void>;
   /** Writes once for all changes of the next moment. A failure is logged. */
   saveSoon(): void;
-  /** Drops the write whose time has not come. */
+  /** Drops the pending write. */
   close(): void;
 }
 
@@ -35,7 +35,7 @@ export function createSavedState({ memory, thisHost, peers, log }: SavedStateDep
         void save().catch((thrown: unknown) => {
           log.warn(
             { why: reasonOf(thrown) },
-            'what is known of other hosts could not be written; it is tried again with the next change',
+            'the state of other hosts could not be saved; it is tried again with the next change',
           );
         });
       }, writeAfterMs);

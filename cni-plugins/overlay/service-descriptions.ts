@@ -38,7 +38,7 @@ export function createServiceDescriptions(
   };
 }
 
-/** Remembers why something is refused. A reason that differs from the last one is reported. */
+/** Records the reason for a refusal. A reason that differs from the last one is reported. */
 export function refuse(
   reasons: Map<string, string>,
   name: string,
@@ -59,7 +59,7 @@ function readDescription(
   const wrong = [
     ...linesOf(problems),
     ...(only !== undefined && (more.length > 0 || only.service.name !== name)
-      ? [`${file}: it holds another service, or several`]
+      ? [`${file}: it describes another service, or several`]
       : []),
   ];
   return { service: only?.service, wrong };

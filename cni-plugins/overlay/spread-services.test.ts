@@ -19,7 +19,7 @@ const keys = keysOf('shop');
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-spread-'));
 const reported: string[] = [];
 let services: Services;
-/** The thread of services alone does not keep the process alive. */
+/** The services thread alone does not keep the process alive. */
 const alive = setInterval(() => undefined, 1000);
 
 const text = (name: string, address: string): string =>
@@ -53,18 +53,18 @@ test('a service that this host refuses is reported, and retried until the confli
   await services.put('own', [own('mine', '10.96.0.1')]);
   const spreading = createSpreadServices(services, keys, (problem) => reported.push(problem));
   spreading.list([spread('theirs', '10.96.0.1'), spread('free', '10.96.0.2')]);
-  await eventually('the free one stands', async () => (await existing()).includes('free'));
+  await eventually('the service without a conflict exists', async () => (await existing()).includes('free'));
   await eventually('the other is reported', () => spreading.refused.length === 1);
   assert.match(spreading.refused[0]!, /services\/theirs: addresses.*mine/u);
   assert.deepEqual(await existing(), ['free', 'mine']);
   await services.remove('own', ['mine']);
-  await eventually('it stands without a word of etcd', async () => (await existing()).includes('theirs'));
+  await eventually('it exists without a change in etcd', async () => (await existing()).includes('theirs'));
   await eventually('nothing is reported', () => spreading.refused.length === 0);
-  assert.equal(reported.length, 1, 'it is reported once, however often it is asked for');
+  assert.equal(reported.length, 1, 'it is reported once, however often it is applied');
   await spreading.close();
 });
 
-test('a description that cannot be read is reported as long as it is in etcd, and leaves the others', async () => {
+test('a description that cannot be read is reported as long as it is in etcd, and does not affect the others', async () => {
   const spreading = createSpreadServices(services, keys, () => undefined);
   spreading.list([spread('free', '10.96.0.2')]);
   spreading.change([{ key: keys.service('bad'), value: Buffer.from('kind: [') }]);

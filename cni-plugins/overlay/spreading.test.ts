@@ -80,7 +80,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('more documents than are read at once are refused, and not passed over', async () => {
+  test('more documents than the limit are refused, and not skipped', async () => {
     await refused(
       () => spread('many.yaml', documents(1001), spreading),
       'OVERLAY_SERVICES_INVALID',
@@ -88,7 +88,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     );
   });
 
-  test('more services than one transaction has are all written, each readable by itself, and taken back', async () => {
+  test('more services than fit into one transaction are all written, each readable on its own, and removed', async () => {
     const { spread: written } = await spread('many.yaml', documents(250), spreading);
     assert.equal(written.length, 250);
     assert.deepEqual((await names()).toSorted(), written.toSorted());
@@ -106,7 +106,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(await names(), []);
   });
 
-  test('an address and port that another has is refused with its place, in the text and in etcd; its own is no conflict', async () => {
+  test('an address and port of another service is refused with its position, in the text and in etcd; its own is not a conflict', async () => {
     const two = `${document('one', '10.96.0.1')}---\n${document('two', '"10.96.0.2", 10.96.0.1')}`;
     await refused(
       () => spread('two.yaml', two, spreading),
@@ -125,7 +125,7 @@ describe('services in a real etcd', { skip: tool.skip }, () => {
     await takeBack(['one'], spreading);
   });
 
-  test('a host that leaves removes all of its own keys in one transaction, and none of another host', async () => {
+  test('a host that leaves removes all of its keys in one transaction, and no keys of another host', async () => {
     const own = keys.own('host-1');
     const member = { client, keys, host: 'host-1', id: 'id-1', view: createOwnership(keys) };
     const put = (key: string, value: Parameters<typeof encode>[0]): Promise<boolean> =>

@@ -13,7 +13,7 @@ import type { Keys } from './records/records.ts';
 interface Spreading {
   readonly client: EtcdClient;
   readonly keys: Keys;
-  /** Services in etcd, as this host heard last. */
+  /** Services in etcd, as last received. */
   readonly standing: () => Iterable<Service>;
 }
 
@@ -115,7 +115,7 @@ function readTexts(
     .map(({ service }) => service.name);
   if (programs.length > 0)
     throw invalidServices(file, [
-      `${programs.join(', ')}: no host runs a program for another; check by tcp or http`,
+      `${programs.join(', ')}: no host runs a program for another host; use a health check by tcp or http`,
     ]);
   const taken = conflictsOf(described, existing());
   if (taken.length > 0) throw invalidServices(file, taken);
@@ -124,7 +124,7 @@ function readTexts(
 }
 
 /**
- * Reports services that ask for an address, protocol and port of another service, in etcd or earlier in the
+ * Reports services that request an address, protocol and port of another service, in etcd or earlier in the
  * text. Each host would refuse them.
  */
 function conflictsOf(described: readonly Described[], existing: Iterable<Service>): string[] {
@@ -163,7 +163,7 @@ function invalidServices(file: string, lines: readonly string[]): PortcullisErro
     kind: 'invalid',
     attempted: 'publish services to the overlay',
     on: file,
-    why: lines.length === 0 ? 'it describes none' : lines.join('\n'),
+    why: lines.length === 0 ? 'it describes no services' : lines.join('\n'),
     fix: 'correct it; nothing was published',
   });
 }

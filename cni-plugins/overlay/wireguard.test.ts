@@ -32,7 +32,7 @@ function hasWireguard(): boolean {
 }
 
 test(
-  'the kernel encrypts to a host, knows it by its next key, and is left as it was',
+  'the kernel encrypts packets to a host, accepts its next key, and is restored afterwards',
   { skip: !hasWireguard() && 'this kernel has no WireGuard' },
   async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-wireguard-'));
@@ -82,7 +82,7 @@ test(
       );
       assert.ok(dataPlane.secure(own()).length > 0);
       assert.ok(dataPlane.reconcile(own(), wanted).length > 0);
-      assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'what stands is read as it was put');
+      assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'entries are read as they were written');
       const listed = readWireguard(
         generic.dump(
           wireguardRequests(familyNumber(generic, wireguardFamilyName)!, 'portcullis-wg').getDevice(),
@@ -118,7 +118,7 @@ test(
       const atFar = readWireguard(generic.dump(requests.getDevice())).peers.find(
         ({ publicKey }) => publicKey === second,
       );
-      assert.ok((atFar?.lastHandshakeMs ?? 0) > 0, 'it was met by the next key, before any packet');
+      assert.ok((atFar?.lastHandshakeMs ?? 0) > 0, 'the handshake used the next key, before any packet');
       setFar([{ publicKey: second, ...near }]);
       // A link that was down has forgotten its sessions: the near end retries after a while.
       shell(

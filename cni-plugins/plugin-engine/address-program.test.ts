@@ -90,7 +90,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await fixture.end();
   });
 
-  test('a program that prints without end is killed; one that leaves a child behind is not waited for', async () => {
+  test('a program with endless output is killed; a program that leaves a child process behind is not waited for', async () => {
     const fixture = createPluginFixture();
     const { conf, path, asked } = slowPlugin(fixture);
     const loud = { id: 'loud', netns: fixture.pin('loud') };

@@ -45,7 +45,7 @@ export function compareChecks(
       if (found.length > 0) throw differs(call.key, reading.type, found);
     }
   };
-  // An IPAM plugin that is called by itself has no state in the kernel.
+  // An IPAM plugin that is called alone has no state in the kernel.
   if (checks.every(({ reading }) => reading.plugin === undefined)) return compare(undefined);
   const { netns, netnsOverride } = first.call;
   host.withPod(netns, { ownAllowed: netnsOverride === true, onlyRead: true }, (kernel) =>

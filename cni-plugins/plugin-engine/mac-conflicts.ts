@@ -58,7 +58,7 @@ export function createTakenMacs({ db }: Pick<NetworkDatabase, 'db'>): TakenMacs 
         throw taken(
           network,
           wanted,
-          `addresses that begin with ${ownPrefix.slice(0, -1)} are given by Portcullis`,
+          `addresses that begin with ${ownPrefix.slice(0, -1)} are assigned by Portcullis`,
         );
       const holder = (selectOfPlugins.get(namespaceId, network, wanted, containerId, name) ??
         selectOfPods.get(namespaceId, network, wanted)) as { container_id: string } | undefined;

@@ -54,7 +54,10 @@ export function createPluginAdder({
       yield { type, command: 'DEL' };
     } catch (thrown) {
       // What this call created must be removed nevertheless.
-      log.warn({ ...key, type, why: reasonOf(thrown) }, 'an address plugin did not free what it gave');
+      log.warn(
+        { ...key, type, why: reasonOf(thrown) },
+        'an address plugin did not release the addresses that it gave',
+      );
     }
   };
 

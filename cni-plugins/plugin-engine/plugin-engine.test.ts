@@ -39,7 +39,7 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const nothing = { attachment: 0, part: 0, lease: 0, host_port: 0 };
 
-  test('a chain is added, checked and deleted; nothing but the bridge stays', async () => {
+  test('a chain is added, checked and deleted; only the bridge stays', async () => {
     const pod = { id: 'one', netns: fixture.pin('one') };
     const chain = [
       bridgeConf(),
@@ -66,7 +66,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.del(chain, pod);
   });
 
-  test('the last two pods of a separated bridge are deleted side by side; its separation goes with them', async () => {
+  test('the last two pods of a separated bridge are deleted at the same time; its separation ends with them', async () => {
     const firewall = { type: 'portcullis-firewall', ingressPolicy: 'same-bridge', backend: 'nftables' };
     const chain = [bridgeConf({ bridge: 'sep0' }), firewall];
     const pods = ['left', 'right', 'stays'].map((id) => ({ id, netns: fixture.pin(id), network: 'apart' }));
@@ -83,7 +83,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
   });
 
-  test('CHECK tells every difference in words, and STATUS repairs it', async () => {
+  test('CHECK describes every difference, and STATUS repairs it', async () => {
     const pod = { id: 'drift', netns: fixture.pin('drift') };
     const chain = [bridgeConf(), portmapConf({ hostPort: 8081, containerPort: 80 })];
     const result = await fixture.add(chain, pod);
@@ -133,7 +133,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.del(chain, pod);
   });
 
-  test('several interfaces a pod, two networks', async () => {
+  test('a pod gets several interfaces of two networks', async () => {
     const netns = fixture.pin('multi');
     const one = { id: 'multi', netns };
     const two = { id: 'multi', netns, name: 'net1', network: 'second' };
@@ -165,7 +165,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
   });
 
-  test('an address that is asked for, an address that upstream’s store holds, a range of the runtime', async () => {
+  test('requested addresses, addresses in the store of upstream, and ranges of the runtime are handled', async () => {
     const dataDir = join(fixture.folder, 'networks');
     mkdirSync(join(dataDir, 'net'), { recursive: true });
     writeFileSync(join(dataDir, 'net', '10.92.0.2'), 'old\neth0');
@@ -212,7 +212,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
   });
 
-  test('the address plugin by itself, as a bridge of others calls it', async () => {
+  test('the address plugin works alone, as a third-party bridge plugin calls it', async () => {
     const conf = {
       type: 'bridge',
       ipam: { type: 'portcullis-ipam', subnet: '10.95.0.0/30', routes: [{ dst: '0.0.0.0/0' }] },
@@ -238,7 +238,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
   });
 
-  test('a third-party address plugin is a program with a file as its input; its error is reported, its lease is undone', async () => {
+  test('a third-party address plugin runs as a program with a file as its input; its error is reported, its lease is released', async () => {
     const programs = join(fixture.folder, 'programs');
     const calls = join(fixture.folder, 'calls');
     mkdirSync(programs);
@@ -282,7 +282,7 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
-  test('a third-party address plugin that does not free its lease is reported by DEL, which removes the rest', async () => {
+  test('DEL reports a third-party address plugin that does not release its lease, and removes the rest', async () => {
     const programs = join(fixture.folder, 'stubborn');
     mkdirSync(programs);
     const program = (del: string): void =>
@@ -330,7 +330,7 @@ exit 0
       await fixture.call('status', conf, host);
   });
 
-  test('a VLAN is refused by name where the kernel has none on bridges', async (t) => {
+  test('a VLAN is refused by name if the kernel has no VLAN filtering on bridges', async (t) => {
     if (
       /vlan_filtering/u.test(shell('ip link add probe type bridge; ip -d link show probe; ip link del probe'))
     )
@@ -343,7 +343,7 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
-  test('what fails leaves nothing', async () => {
+  test('a failed ADD leaves nothing', async () => {
     const netns = fixture.pin('fails');
     const pod = { id: 'fails', netns };
     const before = shell('ip -o link | cut -d: -f2; nft list ruleset');
@@ -374,7 +374,7 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
-  test('a field that no plugin knows is refused by ADD and STATUS; what exists is checked and deleted all the same', async () => {
+  test('a field that no plugin knows is refused by ADD and STATUS; existing attachments are still checked and deleted', async () => {
     const pod = { id: 'unknown', netns: fixture.pin('unknown') };
     const misspelled = bridgeConf({ brige: 'br1', hairpinMod: true });
     const ipam = { type: 'host-local', subnet: '10.90.9.0/24', rangeEnds: '10.90.9.9' };

@@ -25,12 +25,12 @@ const wanted = (args: PluginCall['args']): string[] => {
   return source.from === 'ranges' ? source.wanted.map(formatIp) : [];
 };
 
-test('the same text is read once, for every pod', () => {
+test('the same text is read once for all pods', () => {
   const first = readConfiguration(callOf({ K8S_POD_NAME: 'one' }));
   assert.equal(readConfiguration(callOf({ K8S_POD_NAME: 'two' })), first);
 });
 
-test('what CNI_ARGS ask for is of one call', () => {
+test('requests in CNI_ARGS apply to one call only', () => {
   assert.deepEqual(
     [wanted({}), wanted({ IP: '10.1.0.7' }), wanted({ IP: '10.1.0.8' }), wanted({})],
     [[], ['10.1.0.7'], ['10.1.0.8'], []],
@@ -43,7 +43,7 @@ test('what CNI_ARGS ask for is of one call', () => {
   );
 });
 
-test('a text means another thing to another plugin, and what is wrong with it is reported each time', () => {
+test('the same text is read separately for another plugin, and its errors are reported each time', () => {
   const config = { name: 'net', bridge: 'a name too long for a link', ipam };
   const [bridge, again, addresses] = [
     callOf({}, config),

@@ -87,7 +87,7 @@ function readAnew(type: string, call: PluginCall): Reading {
     return { type, config: undefined, source, problems, unknown };
   }
   const config = readBy(plugin, fields, args, problems);
-  // What another program reads, it judges itself.
+  // The configuration of another program is checked by that program.
   const ipamIsOurs = source.from === 'ranges' || source.from === 'plugin';
   return {
     type,
@@ -110,13 +110,13 @@ function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], proble
 }
 
 /**
- * A reading of which a new attachment can be made. What exists already is checked and removed whatever its
- * configuration says besides.
+ * Returns the reading if a new attachment can be created from it. Existing attachments are checked and
+ * removed even if their configuration has unknown fields.
  * @throws as {@link sound}, and NETWORK_CONFIG_INVALID when a field is unknown
  */
 export function withoutUnknown(reading: Reading): Reading {
   const { type, problems, unknown } = reading;
-  // A reader that met a problem may not have asked for every field that it knows.
+  // A reader that found a problem may not have requested every field that it knows.
   const shown = problems.length > 0 ? unknown.filter(({ isMisspelled }) => isMisspelled) : unknown;
   if (shown.length > 0) throw configInvalid(type, [...problems, ...shown.map(({ problem }) => problem)]);
   return sound(reading);

@@ -28,7 +28,7 @@ export interface PluginRepairDeps {
 /** Up to this many plugin attachments are compared every time. */
 const fewParts = 32;
 
-/** Compares nothing at first. */
+/** Creates the repair; compares nothing yet. */
 export function createPluginRepair({
   parts: pluginAttachments,
   act,

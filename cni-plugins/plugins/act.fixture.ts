@@ -12,7 +12,7 @@ import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { Act, Answer } from './pod.fixture.ts';
 import { addressPlugins, completion, kindOf, plugins } from './registry.ts';
 
-/** The Worker of pod.fixture.ts: does with a plugin what the engine does, without the engine's database. */
+/** The Worker of pod.fixture.ts: runs a plugin as the engine does, without the engine's database. */
 
 const route = openNetlink(NETLINK_ROUTE);
 const filter = openNetlink(NETLINK_NETFILTER);

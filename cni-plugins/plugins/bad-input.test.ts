@@ -246,7 +246,7 @@ const unknownIn = (type: string, config: object): string[] =>
     ({ problem }) => problem,
   );
 for (const plugin of plugins)
-  test(`a field that ${plugin.type} knows is never unknown, whatever the others say`, () => {
+  test(`a field that ${plugin.type} knows is never reported as unknown, whatever the other fields are`, () => {
     const own = upstream[plugin.type] ?? [];
     for (const name of own) assert.deepEqual(unknownIn(plugin.type, { [name]: null }), []);
     // Also the fields of nested objects, which are unknown at the top level.
@@ -305,13 +305,13 @@ const problemsOf = (type: string, config: object, args: Readonly<Record<string, 
   return problems.join('\n');
 };
 
-/** Every field that cannot be honoured is named, with its position. */
+/** Every field that is not supported is named, with its position. */
 for (const [type, config, expected] of [
   ['bandwidth', { ingressRate: 100 }, /2:\d+: 'ingressRate' needs 'ingressBurst'/u],
   ['bandwidth', { egressBurst: 100 }, /'egressBurst' needs 'egressRate'/u],
   ['bandwidth', { ingressRate: 7, ingressBurst: 80 }, /less than a byte a second/u],
   ['bandwidth', { ingressRate: 8e9, ingressBurst: 34_359_738_360 }, /more than 4 GiB/u],
-  ['bandwidth', { ingressRate: 8, ingressBurst: 8_000_000 }, /longer than the kernel counts/u],
+  ['bandwidth', { ingressRate: 8, ingressBurst: 8_000_000 }, /longer than the kernel can count/u],
   ['bandwidth', { ingressRate: -1, ingressBurst: 8 }, /is not a rate/u],
   [
     'bandwidth',
@@ -340,7 +340,7 @@ for (const [type, config, expected] of [
   ['firewall', { backend: 'firewalld' }, /'backend' is not supported \("firewalld"\)/u],
   ['firewall', { firewalldZone: 'trusted' }, /'firewalldZone' is not supported/u],
   ['firewall', { ingressPolicy: 'closed' }, /"closed" is not a policy: open, same-bridge, isolated/u],
-  ['firewall', { iptablesAdminChainName: 'forward' }, /is not a name for a chain/u],
+  ['firewall', { iptablesAdminChainName: 'forward' }, /is not a valid name of a chain/u],
   ['vxlan', {}, /'vni' is missing/u],
   ['vxlan', { vni: 16777216 }, /is not a VXLAN/u],
   ['vxlan', { vni: 1, local: '10.0.0.1', remotes: ['fd00::1'] }, /not of one family/u],
@@ -357,12 +357,12 @@ for (const [type, config, expected] of [
   [
     'static',
     { cniVersion: '0.2.0', ipam: { addresses: [{ address: '10.0.0.2/24' }, { address: '10.0.0.3/24' }] } },
-    /room for one address of each family/u,
+    /allows only one address of each family/u,
   ],
 ] as const)
   test(`${type}: ${JSON.stringify(config)}`, () => assert.match(problemsOf(type, config), expected));
 
-test('fields that are known and not had are the error 2 of the specification, unless more is wrong', () => {
+test('known but unsupported fields are error 2 of the specification, unless there are other errors', () => {
   const reported = (type: string, config: object): { code: number; msg: string } | undefined => {
     const key = { network: 'net', containerId: 'c1', interface: 'eth0' };
     const call = {
@@ -400,7 +400,7 @@ test('fields that are known and not had are the error 2 of the specification, un
   }
 });
 
-test('CNI_ARGS are read as strictly', () => {
+test('CNI_ARGS are read as strictly as the configuration', () => {
   assert.match(problemsOf('macvlan', {}, { MAC: 'x' }), /CNI_ARGS: MAC "x"/u);
   assert.match(problemsOf('static', { ipam: {} }, { IP: '10.0.0.2' }), /CNI_ARGS: IP "10\.0\.0\.2"/u);
   assert.match(problemsOf('static', { ipam: {} }, { GATEWAY: 'x' }), /CNI_ARGS: GATEWAY "x"/u);

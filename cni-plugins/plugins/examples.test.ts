@@ -30,7 +30,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .toSorted()
       .join('\n');
 
-  test('each plugin has one', () => assert.equal(examples.length, 12));
+  test('each plugin has an example', () => assert.equal(examples.length, 12));
   test('dhcp is refused, and the message names the alternative', async () => {
     const of = { id: 'dhcp', netns: fixture.pin('dhcp') };
     await assert.rejects(
@@ -39,7 +39,7 @@ if (inPrivateNetns(import.meta.filename)) {
     );
   });
   for (const [index, { name, plugins }] of examples.entries())
-    test(`the example ${name}`, async (context) => {
+    test(`the example ${name} works`, async (context) => {
       const before = state();
       const of = { id: `pod${index}`, netns: fixture.pin(`pod${index}`), network: name };
       try {

@@ -75,7 +75,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         await fixture.del(plugins, of);
         await fixture.del(plugins, gone);
       });
-    test('nothing of before is held any more', () => {
+    test('no earlier state is left', () => {
       const db = new DatabaseSync(former, { readOnly: true });
       for (const table of ['attachment', 'part', 'lease', 'host_port'])
         assert.deepEqual({ ...db.prepare(`SELECT count(*) AS n FROM ${table}`).get() }, { n: 0 }, table);

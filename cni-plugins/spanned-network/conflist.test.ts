@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
 import { removeConflist, writeConflist } from './conflist.ts';
 
-test('the conflist is written where the folder answers, and removed', async (t) => {
+test('the conflist is written if the folder answers, and removed', async (t) => {
   const confDir = mkdtempSync(join(tmpdir(), 'portcullis-conflist-'));
   t.after(() => rmSync(confDir, { recursive: true }));
   let asked = 0;

@@ -9,13 +9,16 @@ export interface SpannedNetwork {
   readonly bridge: string;
   readonly confDir: string;
   /**
-   * Rejects when the file system of that folder does not answer: a thread that touches it then waits for
-   * ever. Absent: it is not asked.
+   * Rejects if the file system of that folder does not answer, because a thread that touches it would then
+   * block forever. Absent: it is not checked.
    */
   readonly confDirAnswers?: () => Promise<void>;
   /** Prefix of the file's name: files are read in order of their names. */
   readonly order: string;
-  /** What services of the network may use of this host, in the form of a conflist's first plugin. */
+  /**
+   * The resources of this host that services of the network may use, in the form of a conflist's first
+   * plugin.
+   */
   readonly services?: Readonly<Record<string, unknown>>;
 }
 

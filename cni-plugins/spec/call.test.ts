@@ -28,7 +28,7 @@ const errorOf = (read: ReadCall): string => {
 };
 
 describe('a call of a CNI plugin', () => {
-  it('is what environment and standard input say', () => {
+  it('is read from the environment and standard input', () => {
     const read = call({
       CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAME=web;X=1',
       TRACEPARENT: '00-1-2-01',
@@ -49,7 +49,7 @@ describe('a call of a CNI plugin', () => {
     });
   });
 
-  it('without a command tells about itself and reads nothing', () => {
+  it('without a command prints a description and reads nothing', () => {
     const read = call({ CNI_COMMAND: '' });
     assert.equal(read.kind, 'about');
     assert.match(
@@ -151,13 +151,13 @@ describe('a call of a CNI plugin', () => {
       '1 config version does not allow STATUS',
     ],
     [
-      'CHECK of no version',
+      'CHECK with an invalid version',
       { CNI_COMMAND: 'CHECK' },
       { ...conf, cniVersion: 'x.y' },
       '6 failed to convert major version part "x": not a number',
     ],
     ['an unknown argument', { CNI_ARGS: 'FOO=1' }, conf, '4 CNI_ARGS: unknown args ["FOO=1"]'],
-    ['a pair that is none', { CNI_ARGS: 'IgnoreUnknown=1;FOO' }, conf, '4 CNI_ARGS: invalid pair "FOO"'],
+    ['a pair without a value', { CNI_ARGS: 'IgnoreUnknown=1;FOO' }, conf, '4 CNI_ARGS: invalid pair "FOO"'],
     [
       'a previous result of nonsense',
       {},
@@ -165,7 +165,7 @@ describe('a call of a CNI plugin', () => {
       '7 invalid network config: stdin:3:33: "1.2.3.4" is not an address with its prefix length, such as 10.88.0.2/16',
     ],
     [
-      'valid attachments that are none',
+      'valid attachments that are not objects',
       { CNI_COMMAND: 'GC' },
       '{"cniVersion":"1.1.0","name":"net","cni.dev/valid-attachments":[{"containerID":"a"}]}',
       "7 invalid network config: stdin:1:65: 'containerID' and 'ifname' are needed",
@@ -181,7 +181,7 @@ describe('a call of a CNI plugin', () => {
     );
   });
 
-  it('ignores arguments it does not know where upstream does, and under IgnoreUnknown', () => {
+  it('ignores unknown arguments if upstream does, and with IgnoreUnknown', () => {
     for (const [name, text] of [
       ['portcullis-portmap', 'FOO=1;;x'],
       ['portcullis-bridge', 'FOO=1;IgnoreUnknown=TRUE'],
@@ -189,7 +189,7 @@ describe('a call of a CNI plugin', () => {
       assert.equal(call({ CNI_ARGS: text }, conf, name).kind, 'call', name);
   });
 
-  it('finds names without regard to case, as Go does', () => {
+  it('finds names case-insensitively, as Go does', () => {
     const read = call(
       {},
       { CniVersion: '1.0.0', Name: 'net', prevresult: { IPs: [{ Address: '10.0.0.2/24' }] } },
@@ -201,7 +201,7 @@ describe('a call of a CNI plugin', () => {
     );
   });
 
-  it('takes the attachments of a GC under both names', () => {
+  it('reads the attachments of a GC under both names', () => {
     for (const name of ['cni.dev/valid-attachments', 'cni.dev/attachments']) {
       const read = call({ CNI_COMMAND: 'GC' }, { ...conf, [name]: [{ containerID: 'a', ifname: 'eth0' }] });
       assert.equal(read.kind, 'call');

@@ -91,7 +91,7 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   if (fields === undefined || problems.length > 0)
     return fail(cniCodes.decodingFailure, `error unmarshall network config: ${problems.join('; ')}`);
   const version = declared === '' ? '0.1.0' : declared;
-  // A caller must be able to read the error in the version that it speaks. For an unsupported version, the
+  // A caller must be able to read the error in the version that it supports. For an unsupported version, the
   // error uses our current version.
   const answered = supportedVersions.includes(version) ? version : currentVersion;
   const refuse = (code: number, msg: string, details?: string): ReadCall =>

@@ -1,5 +1,5 @@
 /**
- * Versions of the CNI protocol: those that we speak, and libcni's order of versions (pkg/version of
+ * Versions of the CNI protocol: those that we support, and libcni's order of versions (pkg/version of
  * containernetworking/cni). Pure.
  */
 

@@ -62,7 +62,7 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
     kind: 'precondition',
     attempted: 'load the pod network',
     on: confDir,
-    why: 'the folder holds no .conflist, .conf or .json file',
+    why: 'the folder has no .conflist, .conf or .json file',
     fix: `write a network with \`portcullis network create pods --subnet 10.210.0.0/16${confDir === defaultConfDir ? '' : ` --conf-dir ${shellWord(confDir)}`}\` (any free subnet), or put a CNI conflist there; it is read at once, without a restart`,
   });
 }

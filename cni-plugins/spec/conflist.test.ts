@@ -16,7 +16,7 @@ const listOf = (...plugins: object[]): string =>
   JSON.stringify({ cniVersion: '1.0.0', name: 'net', plugins });
 const bridge = (more: object = {}): object => ({ type: 'bridge', ipam, ...more });
 
-test('fields and defaults of bridge, host-local and portmap, as upstream', () => {
+test('bridge, host-local and portmap have the fields and defaults of upstream', () => {
   const text = listOf(
     bridge({
       bridge: 'br9',
@@ -87,7 +87,7 @@ const broken: [what: string, text: string, outcome: string, problem: RegExp][] =
   ['cut off', '{"name": "n",\n "plugins": [', 'malformed', /:2:14: the text ends where a value is expected/u],
   ['trailing comma', '{"name": "n",}', 'malformed', /:1:14: a string expected, found "\}"/u],
   ['a comment', '{\n  // no\n}', 'malformed', /:2:3: a string expected/u],
-  ['more after the end', '{} {}', 'malformed', /:1:4: something follows/u],
+  ['text after the end', '{} {}', 'malformed', /:1:4: something follows/u],
   ['nested without end', '['.repeat(100_000), 'malformed', /nested deeper than 64/u],
   ['a list', '[]', 'malformed', /:1:1: the document must be an object/u],
   ['no name', '{"plugins": [{"type": "bridge"}]}', 'malformed', /'name' is missing/u],
@@ -183,7 +183,7 @@ for (const [what, text, outcome, problem] of broken) {
   });
 }
 
-test('flags of a list are also texts, as libcni reads them', () => {
+test('flags of a list can also be strings, as in libcni', () => {
   const read = (more: object): string => {
     const answer = readPluginList(
       JSON.stringify({ name: 'net', plugins: [{ type: 'any' }], ...more }),
@@ -206,7 +206,7 @@ test('flags of a list are also texts, as libcni reads them', () => {
   );
 });
 
-test('the first loadable file in lexicographic order counts; what libcni could not load is passed over', () => {
+test('the first loadable file in lexicographic order counts; files that libcni could not load are skipped', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-conf-'));
   const ours = new Set(['bridge', 'host-local', 'loopback', 'macvlan']);
   const load = (more: { exec?: boolean; most?: number } = {}): LoadedNetworks =>

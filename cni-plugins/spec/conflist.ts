@@ -43,12 +43,15 @@ export function readConflist(text: string, file: string): ReadConflist {
 
   const version = root.text('cniVersion') ?? '0.1.0';
   if (!supportedVersions.test(version))
-    root.problem('cniVersion', `CNI version ${JSON.stringify(version)} is not supported: 0.1.0 to 1.1.0 are`);
+    root.problem(
+      'cniVersion',
+      `CNI version ${JSON.stringify(version)} is not supported, only 0.1.0 to 1.1.0`,
+    );
   for (const plugin of plugins) {
     if (!supportedPlugins.includes(typeOf(plugin)))
       plugin.problem(
         'type',
-        `plugin type ${JSON.stringify(plugin.text('type'))} is not supported: ${supportedPlugins.join(', ')} are`,
+        `plugin type ${JSON.stringify(plugin.text('type'))} is not supported, only ${supportedPlugins.join(', ')}`,
       );
   }
   const bridges = plugins.filter((plugin) => typeOf(plugin) === 'bridge');
@@ -60,7 +63,7 @@ export function readConflist(text: string, file: string): ReadConflist {
   if (plugin !== undefined && !addressPlugins.includes(ipamType)) {
     (ipam ?? plugin).problem(
       ipam === undefined ? '' : 'type',
-      `address plugin ${JSON.stringify(ipamType)} is not supported: host-local is`,
+      `address plugin ${JSON.stringify(ipamType)} is not supported, only host-local`,
     );
   }
   for (const entry of bridges) refuseUnsupportedFields(entry);

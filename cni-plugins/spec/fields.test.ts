@@ -15,7 +15,7 @@ const problemsOf = (fields: Fields, free: readonly string[] = []): string[] =>
   fields.unknown(new Set(free)).map(({ problem }) => problem);
 
 describe('the unknown fields of an object', () => {
-  it('are those that no reader asked for, with place and the closest name', () => {
+  it('are those that no reader requested, with position and the closest name', () => {
     const fields = fieldsIn('{\n  "brige": "b",\n  "mtu": 1400,\n  "zzzzzz": 1\n}');
     fields.text('bridge');
     fields.whole('mtu');
@@ -29,7 +29,7 @@ describe('the unknown fields of an object', () => {
     assert.equal(fields.text('bridge'), 'b');
     assert.deepEqual(problemsOf(fields), []);
   });
-  it('are those of another case when the exact name is there', () => {
+  it('are names in another case if the exact name exists', () => {
     const fields = fieldsIn('{"bridge": "b", "Bridge": "c"}');
     assert.equal(fields.text('bridge'), 'b');
     assert.deepEqual(problemsOf(fields), [`net.conf:1:27: unknown field "Bridge": did you mean 'bridge'?`]);
@@ -54,7 +54,7 @@ describe('the unknown fields of an object', () => {
     fields.text('bridge');
     assert.equal(problemsOf(fields).length, 50);
   });
-  it('leave out what belongs to others, and an object whose names were all read', () => {
+  it('leave out fields of others, and an object whose names were all read', () => {
     const fields = fieldsIn('{"args": {"x": 1}, "sysctl": {"net.core.somaxconn": "5"}}');
     fields.object('args');
     assert.deepEqual(fields.object('sysctl')?.names(), ['net.core.somaxconn']);

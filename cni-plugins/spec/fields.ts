@@ -27,8 +27,9 @@ export interface Fields {
   unsupported(name: string, why: string): void;
   hasProblems(): boolean;
   /**
-   * The fields of this object, and of the objects below it that were read, that no reader has asked for. Call
-   * it when everything is read, and read each field whatever the others say. Returns the first 50.
+   * Returns the fields that no reader has requested: of this object, and of the objects below it that were
+   * read. Call it when everything is read; read each field independently of the values of others. Returns the
+   * first 50.
    * @param free fields whose content belongs to others
    */
   unknown(free: ReadonlySet<string>): UnknownField[];
@@ -37,7 +38,7 @@ export interface Fields {
 export interface UnknownField {
   /** `file:line:column: message` */
   readonly problem: string;
-  /** Whether it is close to the name of a field that a reader asked for. */
+  /** Whether it is close to the name of a field that a reader requested. */
   readonly isMisspelled: boolean;
 }
 
@@ -65,12 +66,12 @@ export function fieldsOf(
   return fieldsAt(value, path, { file, source, problems, asked: new Map() });
 }
 
-/** What the objects of one document share. */
+/** State that the objects of one document share. */
 interface Document {
   readonly file: string;
   readonly source: JsonText;
   readonly problems: Problems;
-  /** By place of an object: the names that readers asked it for; absent: nobody read it. */
+  /** By position of an object: the names that readers requested; absent: the object was not read. */
   readonly asked: Map<string, Set<string>>;
 }
 

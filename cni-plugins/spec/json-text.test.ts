@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { assertNearLinear } from '../../test/fixtures/cost.ts';
 import { readJson } from './json-text.ts';
 
-test('any JSON is read as V8 reads it, and knows its places', () => {
+test('any JSON is read as by V8, with its positions', () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 8 }), (text) => {
       const read = readJson(text);
@@ -17,7 +17,7 @@ test('any JSON is read as V8 reads it, and knows its places', () => {
 
 const letters = Array.from('{}[],:"\\ \n019-.eEtruefalsn\u0000');
 
-test('what is not JSON is refused with its place, whatever it is', () => {
+test('any text that is not JSON is refused with its position', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(...letters) }), (text) => {
       const read = readJson(text);
@@ -33,11 +33,11 @@ test('what is not JSON is refused with its place, whatever it is', () => {
 });
 
 for (const [what, text, path, place] of [
-  ['a name that comes twice the last value', '{"a": 1,\n "a": 2}', ['a'], { line: 2, column: 7 }],
+  ['a name that occurs twice has its last value', '{"a": 1,\n "a": 2}', ['a'], { line: 2, column: 7 }],
   ['a value of a list', '{"a": [\n1,\n {"b": 3}]}', ['a', 1, 'b'], { line: 3, column: 8 }],
-  ['the value around one that is not there', '{"a":\n [1]}', ['a', 7, 'b'], { line: 2, column: 2 }],
+  ['the value around a missing value', '{"a":\n [1]}', ['a', 7, 'b'], { line: 2, column: 2 }],
 ] as const)
-  test(`the place of ${what}`, () => {
+  test(`the position of ${what}`, () => {
     const read = readJson(text);
     assert.ok(!('message' in read));
     assert.deepEqual(read.positionOf(path), place);
@@ -53,14 +53,14 @@ test('64 levels are read, one more is refused, and so are a hundred thousand', (
   }
 });
 
-test('a name of the language is a name like others', () => {
+test('a name that JavaScript uses is treated like other names', () => {
   const read = readJson('{"__proto__": {"polluted": true}}');
   assert.ok(!('message' in read));
   assert.deepEqual(Object.keys(read.value as object), ['__proto__']);
   assert.equal((read.value as { polluted?: boolean }).polluted, undefined);
 });
 
-test('the places of many values cost about twice as much for twice as many', async () => {
+test('the positions of twice as many values cost about twice as much', async () => {
   const made = new Map<number, string>();
   const read = (n: number): void => {
     const text =

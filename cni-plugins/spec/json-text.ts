@@ -114,7 +114,7 @@ function readPlaces(text: string): JsonText | JsonFault {
     try {
       return parseJson(raw) as string;
     } catch {
-      return fail('the string holds a bad escape', start);
+      return fail('the string has an invalid escape', start);
     }
   };
   const object = (path: string, depth: number): Record<string, unknown> => {

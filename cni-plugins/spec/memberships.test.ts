@@ -15,7 +15,7 @@ const problemOf = (text: string): string => {
   }
 };
 
-test('a membership is read with what it does not say', () => {
+test('a membership is read with its defaults', () => {
   assert.deepEqual(parseMemberships('[{"name": "Web", "ports": [80, "443:8443", "53:5353/udp"]}]', where), [
     {
       name: 'web',
@@ -41,7 +41,7 @@ test('a membership is read with what it does not say', () => {
   assert.equal(parseMemberships('[{"name":"db","mode":"dnsrr"}]', where)[0]?.mode, 'dnsrr');
 });
 
-test('a membership holds for its network, or for each', () => {
+test('a membership applies to its network, or to each network', () => {
   const all = parseMemberships(
     '[{"name":"a","mode":"dnsrr"},{"name":"b","mode":"dnsrr","network":"shop"}]',
     where,
@@ -61,17 +61,17 @@ for (const [text, place] of [
   ['[{"name":"a.b","ports":[80]}]', 'label[0].name: "a.b" is not a label'],
   ['[{"name":"-a","ports":[80]}]', 'label[0].name: "-a" is not a label'],
   [`[{"name":"${'a'.repeat(64)}","ports":[80]}]`, 'label[0].name: '],
-  ['[{"name":"web","port":80}]', 'label[0].port: it is not known here'],
-  ['[{"name":"web"}]', 'label[0].ports: a virtual address serves the ports that are named'],
+  ['[{"name":"web","port":80}]', 'label[0].port: it is not a known field'],
+  ['[{"name":"web"}]', 'label[0].ports: a virtual address serves only the ports that are named'],
   ['[{"name":"web","mode":"VIP","ports":[80]}]', 'label[0].mode: "VIP" is not vip or dnsrr'],
   ['[{"name":"web","ports":"80"}]', 'label[0].ports: it is not a list'],
   ['[{"name":"web","ports":[0]}]', 'label[0].ports[0]: 0 is not PORT'],
   ['[{"name":"web","ports":["80:65536"]}]', 'label[0].ports[0]: "80:65536" is not PORT'],
   ['[{"name":"web","ports":["80/icmp"]}]', 'label[0].ports[0]: "80/icmp" is not PORT'],
-  ['[{"name":"web","ports":["80:81","80:82"]}]', 'label[0].ports[1]: 80/tcp is there twice'],
+  ['[{"name":"web","ports":["80:81","80:82"]}]', 'label[0].ports[1]: 80/tcp occurs twice'],
   [
     '[{"name":"web","mode":"dnsrr","ingressPorts":[80]}]',
-    'label[0].ingressPorts: they are balanced by a virtual service',
+    'label[0].ingressPorts: the mode dnsrr has no virtual service to balance them',
   ],
   [
     '[{"name":"web","mode":"dnsrr","virtualIPs":["10.0.0.1"]}]',
@@ -85,12 +85,12 @@ for (const [text, place] of [
   ['[{"name":"web","ports":[80],"aliases":["a b"]}]', 'label[0].aliases[0]: "a b" is not a label'],
   [
     '[{"name":"web","ports":[80]},{"name":"WEB","ports":[81],"network":"shop"}]',
-    'label[1].name: web is there twice',
+    'label[1].name: web occurs twice',
   ],
   [
     JSON.stringify(Array.from({ length: 17 }, (_, at) => ({ name: `s${at}`, ports: [80] }))),
     'label: it has 17 services',
   ],
 ] as const)
-  test(`refused with its place: ${text.slice(0, 60)}`, () =>
+  test(`is refused with its position: ${text.slice(0, 60)}`, () =>
     assert.ok(problemOf(text).startsWith(place), problemOf(text)));

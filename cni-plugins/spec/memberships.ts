@@ -63,13 +63,13 @@ export function parseMemberships(text: string, where: string): readonly Membersh
 export function readMemberships(value: unknown, where: string): readonly Membership[] {
   if (!Array.isArray(value)) throw invalid(where, 'it is not a list');
   if (value.length > most.services)
-    throw invalid(where, `it has ${value.length} services, ${most.services} are the most`);
+    throw invalid(where, `it has ${value.length} services, and the limit is ${most.services}`);
   const read = value.map((each: unknown, index) => readOne(each, `${where}[${index}]`));
   read.forEach(({ name, network }, index) => {
     const twin = read.findIndex(
       (other) => other.name === name && (other.network ?? network) === (network ?? other.network),
     );
-    if (twin !== index) throw invalid(`${where}[${index}].name`, `${name} is there twice`);
+    if (twin !== index) throw invalid(`${where}[${index}].name`, `${name} occurs twice`);
   });
   return read;
 }
@@ -84,7 +84,7 @@ function readOne(value: unknown, where: string): Membership {
   const fields = value as Readonly<Record<string, unknown>>;
   const other = Object.keys(fields).find((field) => !known.some((each) => each === field));
   if (other !== undefined)
-    throw invalid(`${where}.${other.slice(0, 100)}`, `it is not known here: ${known.join(', ')} are`);
+    throw invalid(`${where}.${other.slice(0, 100)}`, `it is not a known field: ${known.join(', ')}`);
   const fail = (field: string, why: string): never => {
     throw invalid(`${where}.${field}`, why);
   };
@@ -98,7 +98,7 @@ function readOne(value: unknown, where: string): Membership {
     const given = fields[field] ?? [];
     if (!Array.isArray(given)) return fail(field, 'it is not a list');
     return given.length > atMost
-      ? fail(field, `it has ${given.length} elements, ${atMost} are the most`)
+      ? fail(field, `it has ${given.length} elements, and the limit is ${atMost}`)
       : (given as unknown[]);
   };
   const portsIn = (field: 'ports' | 'ingressPorts'): MemberPort[] => {
@@ -109,7 +109,7 @@ function readOne(value: unknown, where: string): Membership {
     );
     ports.forEach((port, index) => {
       const twin = ports.findIndex((each) => each.protocol === port.protocol && each.port === port.port);
-      if (twin !== index) fail(`${field}[${index}]`, `${port.port}/${port.protocol} is there twice`);
+      if (twin !== index) fail(`${field}[${index}]`, `${port.port}/${port.protocol} occurs twice`);
     });
     return ports;
   };
@@ -128,13 +128,10 @@ function readOne(value: unknown, where: string): Membership {
   if (mode === 'vip' && ports.length + ingressPorts.length === 0)
     fail(
       'ports',
-      'a virtual address serves the ports that are named, and none is; name them, or take the mode dnsrr',
+      'a virtual address serves only the ports that are named, and none is named; name the ports, or use the mode dnsrr',
     );
   if (mode === 'dnsrr' && ingressPorts.length > 0)
-    fail(
-      'ingressPorts',
-      'they are balanced by a virtual service, which the mode dnsrr has none of; take the mode vip',
-    );
+    fail('ingressPorts', 'the mode dnsrr has no virtual service to balance them; use the mode vip');
   if (mode === 'dnsrr' && virtualIPs.length > 0) fail('virtualIPs', 'the mode dnsrr has none');
   return {
     name,
@@ -162,7 +159,7 @@ function invalid(where: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_SERVICE_MEMBERSHIP_INVALID',
     kind: 'invalid',
-    attempted: 'read which services of a network are joined',
+    attempted: 'read the services of a network to join',
     on: where,
     why,
     fix: 'give a JSON list such as [{"name": "web", "ports": ["80:8080/tcp"]}]: docs/services.md#services-of-a-network',

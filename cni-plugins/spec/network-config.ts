@@ -16,7 +16,7 @@ export interface NetworkConfig {
   readonly named?: boolean;
   /** Plugins of ours that change the interface after it is set up, in their order. */
   readonly chained: readonly ChainedPlugin[];
-  /** What the network's file allows the services of its members. */
+  /** Permissions of the network's file for the services of its members. */
   readonly serviceRules?: ServiceRules;
 }
 

@@ -143,7 +143,7 @@ function versionOf(fields: Fields): string {
   if (known === undefined)
     fields.problem(
       'cniVersion',
-      `CNI version ${JSON.stringify(offered.join(', '))} is not supported: ${supportedVersions.join(', ')} are`,
+      `CNI version ${JSON.stringify(offered.join(', '))} is not supported, only ${supportedVersions.join(', ')}`,
     );
   return known ?? '0.1.0';
 }

@@ -83,7 +83,7 @@ describe('a result', () => {
     );
   });
 
-  it('keeps before 0.3.0 the first address of each family and the routes beside it, and says nothing without one', () => {
+  it('keeps the first address of each family and its routes before 0.3.0, and is empty without an address', () => {
     fc.assert(
       fc.property(anyResult, fc.constantFrom('0.1.0', '0.2.0'), (result, version) => {
         const reported = resultAs(result, version);
@@ -137,7 +137,7 @@ describe('a result', () => {
       },
     ],
   ] as const) {
-    it(`is reported to ${version} in its own form`, () => {
+    it(`is reported to ${version} in the form of that version`, () => {
       assert.deepEqual(
         JSON.parse(JSON.stringify(resultAs(result, version))),
         JSON.parse(JSON.stringify(reported)),
@@ -145,7 +145,7 @@ describe('a result', () => {
     });
   }
 
-  it('of nonsense is refused with the place of each fault', () => {
+  it('with nonsense is refused with the position of each error', () => {
     const { problems } = read(
       { interfaces: {}, ips: [{ address: 'x', interface: 7 }, 4], routes: [{ gw: 'y' }], dns: [] },
       '1.0.0',

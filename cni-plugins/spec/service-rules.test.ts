@@ -19,7 +19,7 @@ const rulesIn = (config: object): ServiceRules => {
 const opens = (ingress: object, owner: string, port: number): boolean =>
   whyClosed(rulesIn({ ingress }), owner, { port }) === undefined;
 
-test('nothing is opened that the file does not name', () => {
+test('only ports that the file names are opened', () => {
   assert.notEqual(whyClosed(noServiceRules, 'team', { port: 30_080 }), undefined);
   for (const [ingress, owner, port, expected] of [
     [{ namespaces: ['team'], ports: ['30000-32767'] }, 'team', 30_000, true],
@@ -60,7 +60,7 @@ test('a file that cannot be read is refused with its field', () => {
   }
 });
 
-test('a port at which a program of the host has a socket is refused, unless the file says so', () => {
+test('a port at which a program of the host has a socket is refused, unless the file allows it', () => {
   const memberships = readMemberships([{ name: 'web', ingressPorts: ['30080:80', '30053:53/udp'] }], 'test');
   const ingress = { namespaces: ['team'], ports: ['30000-32767'] };
   const held = ({ protocol }: { protocol: string }): boolean => protocol === 'udp';
@@ -73,7 +73,7 @@ test('a port at which a program of the host has a socket is refused, unless the 
   refused(rulesIn({ ingress: { ...ingress, heldPorts: true } }));
 });
 
-test('addresses of the members’ own choice are those that the file leaves to them', () => {
+test('members can choose only addresses that the file allows', () => {
   const [asked] = readMemberships([{ name: 'web', ports: [80], virtualIPs: ['10.0.0.9'] }], 'test');
   assert.ok(asked);
   const choosing = (virtualIPs: readonly string[], virtualAddresses: readonly string[]): void =>
@@ -87,6 +87,6 @@ test('addresses of the members’ own choice are those that the file leaves to t
     assert.throws(() => choosing(virtualIPs, ranges), { code: 'NETWORK_SERVICE_VIRTUAL_IP_CLOSED' });
 });
 
-test('what is not a pod has an owner that no namespace is called by', () => {
+test('the owner of a target that is not a pod is never a name of a namespace', () => {
   assert.deepEqual([ownerOfPod('team'), ownerOfPod('')], ['team', '(cni)']);
 });

@@ -3,9 +3,9 @@ import { contains, formatIp, parseIp, parsePrefix } from '../../base/addresses/i
 import type { Membership, MemberPort } from './memberships.ts';
 
 /**
- * What a network's own file allows its members for services, in the configuration of its first plugin. The
- * author of that file is root on the host; a client that joins a service is not. Unless the file allows it,
- * nothing of the host is opened. Pure.
+ * The permissions that a network's file gives its members for services, in the configuration of its first
+ * plugin. The author of that file is root on the host; a client that joins a service is not. Unless the file
+ * allows it, nothing of the host is opened. Pure.
  */
 export interface ServiceRules {
   /** Absent: no ingress port. */
@@ -70,7 +70,7 @@ export function readServiceRules(
     Number(servicesPerNamespace) < 0 ||
     Number(servicesPerNamespace) > mostServices
   )
-    return { field: 'servicesPerNamespace', problem: `it must be a whole number of 0 to ${mostServices}` };
+    return { field: 'servicesPerNamespace', problem: `it must be a whole number from 0 to ${mostServices}` };
   if (!isTexts(virtualAddresses) || !virtualAddresses.every((text) => parsePrefix(text) !== undefined))
     return { field: 'virtualAddresses', problem: 'it must be a list of prefixes, as in 10.0.0.0/28' };
   const read = ingress === undefined || ingress === null ? undefined : readIngress(ingress);
@@ -90,7 +90,7 @@ function readIngress(value: unknown): IngressRules | { readonly field: string; r
   const { namespaces = [], ports = [], privilegedPorts = false, heldPorts = false } = value as Fields;
   const other = Object.keys(value).find((field) => !ingressFields.includes(field));
   if (other !== undefined)
-    return wrong(`ingress.${other.slice(0, 100)}`, `it is not known here: ${ingressFields.join(', ')} are`);
+    return wrong(`ingress.${other.slice(0, 100)}`, `it is not a known field: ${ingressFields.join(', ')}`);
   if (!isTexts(namespaces) || !namespaces.every((text) => namespacePattern.test(text)))
     return wrong(
       'ingress.namespaces',
@@ -137,7 +137,7 @@ export function whyClosed(
   if (!ingress.ports.some(([low, high]) => low <= port && port <= high))
     return "the network's file does not open it (ingress.ports)";
   if (port < firstUnprivileged && !ingress.privilegedPorts)
-    return "it is below 1024, and the network's file does not open those (ingress.privilegedPorts)";
+    return "it is below 1024, and the network's file does not open such ports (ingress.privilegedPorts)";
   return undefined;
 }
 
@@ -178,7 +178,7 @@ export function refuseClosedPorts(
 }
 
 /**
- * Refuses addresses that the members chose, where the network leases none.
+ * Refuses addresses that the members chose, if the network leases none.
  * @throws NETWORK_SERVICE_VIRTUAL_IP_CLOSED
  */
 export function refuseForeignAddresses(
@@ -200,8 +200,8 @@ export function refuseForeignAddresses(
       kind: 'denied',
       attempted: `give the service ${name} the virtual address`,
       on: address === undefined ? text : formatIp(address),
-      why: 'the network leases no addresses for services, and its file does not leave this one to its members (virtualAddresses)',
-      fix: "add its prefix to virtualAddresses in the configuration of the network's first plugin, or take the mode dnsrr",
+      why: 'the network leases no addresses for services, and its file does not let members choose this one (virtualAddresses)',
+      fix: "add its prefix to virtualAddresses in the configuration of the network's first plugin, or use the mode dnsrr",
     });
   }
 }
@@ -218,6 +218,6 @@ function ingressClosed(
     attempted: `open an ingress port of the host for the service ${service} of ${owner}`,
     on: `${port}/${protocol}`,
     why,
-    fix: 'take the port out of ingressPorts, or open it in the configuration of the network: docs/services.md#ingress-ports',
+    fix: 'remove the port from ingressPorts, or open it in the configuration of the network: docs/services.md#ingress-ports',
   });
 }

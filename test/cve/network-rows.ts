@@ -114,7 +114,7 @@ export const networkRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/engine/engine.test.ts',
-        'traffic to another network is masqueraded, also to a port that is a host port here',
+        'traffic to another network is masqueraded, also if the destination port is a host port here',
       ],
       [
         'cni-plugins/engine/plugin-traffic.test.ts',
@@ -128,7 +128,7 @@ export const networkRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/engine/plugin-traffic.test.ts',
-        'a pod behind a host port sees the address of the client; with masqAll the host’s; without snat always the client’s',
+        'a pod behind a host port sees the address of the client, with masqAll that of the host, and without snat always that of the client',
       ],
     ],
   },
@@ -148,7 +148,7 @@ export const networkRows: readonly Row[] = [
     held: [
       [
         'cni-plugins/overlay/hostile-records.test.ts',
-        'no text of a record of etcd reaches the kernel or a program: ${what}',
+        'do not reach the kernel or a program as text: ${what}',
       ],
     ],
   },

@@ -39,7 +39,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         hostDoors,
-        'ingress ports open only as the network file allows: for its namespaces, in its ranges, from 1024, and not for ports of host programs',
+        'ingress ports open only if the network file allows it: for its namespaces, in its ranges, from 1024, and not at ports of host programs',
       ],
       [hostDoors, 'a host port below 1024, or one that a program of the host uses, is refused'],
       ['entitlements/ceiling/asked.test.ts', 'only privileged and host.ports grant ports of the host'],
@@ -55,7 +55,7 @@ export const ownRows: readonly Row[] = [
       ],
       [
         publish,
-        'a service belongs to the namespace of its first member on any host: when two claim it at once, one gets it and the other is refused',
+        'a service belongs to the namespace of its first member on any host; if two claim it at once, one gets it and the other is refused',
       ],
     ],
   },
@@ -75,7 +75,7 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         publish,
-        'the services of a namespace are limited; addresses that it names take a limited number of subnets, and release them',
+        'the number of services of a namespace is limited; requested addresses use a limited number of subnets, which are released again',
       ],
     ],
   },
@@ -313,7 +313,7 @@ export const ownRows: readonly Row[] = [
     held: [
       [
         failover,
-        'a member that answers pings but no calls is left: by calls, by the lease before it expires, and by the watch',
+        'calls, the lease (before it expires) and the watch leave a member that answers pings but no calls',
       ],
       [
         'cni-plugins/overlay/etcd/rotation.test.ts',
@@ -328,7 +328,7 @@ export const ownRows: readonly Row[] = [
       [membership, 'a host cannot write, delete or lease keys of another host or of an administrator'],
       [
         'cni-plugins/overlay/ownership/ownership.test.ts',
-        'a record that names another host’s ${what} is refused, with and without a claim of it; the previous record stays',
+        'a record that names the ${what} of another host is refused, with and without a claim; the previous record stays',
       ],
     ],
   },

@@ -221,7 +221,7 @@ describe(
         execFileSync('mount', ['-t', 'ext3', '-o', 'loop', disk, stage.folders.cniConf]);
         try {
           await until('an empty folder has no network', async () =>
-            /holds no/.test((await network())?.message ?? ''),
+            /has no/.test((await network())?.message ?? ''),
           );
           stage.writeConflist(conflist);
           await until('the file is noticed', async () => (await network())?.status === true);

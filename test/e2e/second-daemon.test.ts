@@ -76,8 +76,8 @@ describe('a second daemon in the network namespace of the first', () => {
     const { status, said } = start(other);
     assert.equal(status, 4, said);
     assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
-    assert.ok(said.includes(`process ${stage.daemon.pid} holds its links and rules`), said);
-    assert.match(said, /net:\[\d+\].*network namespace of its own/su);
+    assert.ok(said.includes(`process ${stage.daemon.pid} manages its links and rules`), said);
+    assert.match(said, /net:\[\d+\].*another network namespace/su);
     assert.equal(kernel(), existing);
     assert.ok(answers());
     assert.ok(!existsSync(join(other.root, 'network.db')));

@@ -201,7 +201,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
           /^shop\/db: NETWORK_SERVICE_MODE_DIFFERS: db-5 joins with the mode dnsrr/u.test(line),
         ) &&
         refused.some((line) =>
-          /^shop\/api: NETWORK_SERVICE_ADDRESS_TAKEN: .*30090 is the service shop's/u.test(line),
+          /^shop\/api: NETWORK_SERVICE_ADDRESS_TAKEN: .*30090 belongs to the service shop/u.test(line),
         )
       );
     });

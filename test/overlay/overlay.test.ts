@@ -84,7 +84,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       { name: 'api', ports: ['80:7000'], ingressPorts: ['30080:7000', '30081:7000'] },
     ]);
     await until('the port is refused', async () =>
-      (await two.status()).refused.some((line) => /api: .*30080 is the service web's/u.test(line)),
+      (await two.status()).refused.some((line) => /api: .*30080 belongs to the service web/u.test(line)),
     );
     const [virtual] = await virtualOf(api, 'api');
     await answeredBy(pods[0]!, virtual!, ['api-2']);

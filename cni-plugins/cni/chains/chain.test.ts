@@ -50,7 +50,7 @@ before(async () => {
     },
     binDirs: [bin],
     cacheDir: join(folder, 'cni'),
-    callPlugin: () => Promise.reject(new Error('a program was wanted')),
+    callPlugin: () => Promise.reject(new Error('a program was requested')),
     log: createLogger({ level: 'silent' }),
   });
 });
@@ -116,7 +116,7 @@ const coded = (code: string, why: RegExp) => (thrown: unknown) => {
   return true;
 };
 
-test('each plugin gets what libcni gives: environment, a stdin that can be opened, name, version, declared capabilities, the result before', async () => {
+test('each plugin gets the same as from libcni: environment, a stdin that can be opened, name, version, declared capabilities, previous result', async () => {
   plugin('first', makes(result('1.0.0')));
   plugin('second', makes({ ...result('1.0.0'), dns: { nameservers: ['10.0.0.1'] } }));
   const job = jobOf({
@@ -166,7 +166,7 @@ test('each plugin gets what libcni gives: environment, a stdin that can be opene
   assert.deepEqual(readdirSync(join(folder, 'cni/results')), []);
 });
 
-test('results are converted: a plugin that answers in an older version than the list', async () => {
+test('the result of a plugin with an older version than the list is converted', async () => {
   plugin('older', makes(result('0.4.0')));
   plugin('second', makes(result('1.1.0')));
   await chains.add(
@@ -181,7 +181,7 @@ test('results are converted: a plugin that answers in an older version than the 
   noted();
 });
 
-test('the highest version of cniVersions that both speak; a plugin that does not speak it', async () => {
+test('the highest version of cniVersions that both support is used; a plugin without it is refused', async () => {
   assert.equal(
     listOf({ cniVersions: ['0.4.0', '1.0.0', '9.0.0'], name: 'n', plugins: [{ type: 'first' }] }).cniVersion,
     '1.0.0',
@@ -190,7 +190,7 @@ test('the highest version of cniVersions that both speak; a plugin that does not
   const list = listOf({ cniVersion: '1.0.0', name: 'n', plugins: [{ type: 'old' }] });
   await assert.rejects(
     chains.status({ way: 'exec', list }),
-    coded('NETWORK_PLUGIN_VERSION', /CNI 1\.0\.0.*speaks 0\.3\.1/u),
+    coded('NETWORK_PLUGIN_VERSION', /CNI version 1\.0\.0.*supports 0\.3\.1/u),
   );
   // The file was rewritten, so the plugin is asked for its versions again.
   plugin('old', 'exit 0', '"0.3.1", "1.0.0"');
@@ -198,7 +198,7 @@ test('the highest version of cniVersions that both speak; a plugin that does not
   noted();
 });
 
-test('STATUS is asked of plugins of 1.1 and tells their reason', async () => {
+test('STATUS calls the plugins of version 1.1 and reports their reason', async () => {
   plugin(
     'down',
     `[ $CNI_COMMAND = STATUS ] && { echo '{"cniVersion":"1.1.0","code":50,"msg":"no uplink"}'; exit 1; }; exit 0`,
@@ -213,7 +213,7 @@ test('STATUS is asked of plugins of 1.1 and tells their reason', async () => {
   noted();
 });
 
-test('a plugin whose STATUS hangs does not block status requests for the network, and is asked once', async () => {
+test('a plugin whose STATUS hangs does not block status requests for the network, and is called once', async () => {
   plugin('hangs', '[ $CNI_COMMAND = STATUS ] && sleep 60; exit 0');
   const list = listOf({ cniVersion: '1.1.0', name: 'n', plugins: [{ type: 'hangs' }] });
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
@@ -222,7 +222,7 @@ test('a plugin whose STATUS hangs does not block status requests for the network
       programs: { startProgram: programStarter(reactor, kernel), binDirs: [bin], timeoutMs: 20_000 },
       binDirs: [bin],
       cacheDir: join(folder, 'cni'),
-      callPlugin: () => Promise.reject(new Error('a program was wanted')),
+      callPlugin: () => Promise.reject(new Error('a program was requested')),
       log: createLogger({ level: 'silent' }),
     });
     const ready = { ready: true, reason: 'NetworkReady', message: '', networks: ['n'] };
@@ -251,7 +251,7 @@ const bad: readonly [what: string, body: string, code: string, why: RegExp][] = 
     /bad subnet; 10\.0\.0\.0\/99/u,
   ],
   [
-    'no word but on standard error',
+    'output on standard error only',
     'echo segfault >&2; exit 139',
     'NETWORK_PLUGIN_FAILED',
     /signal 11: segfault/u,
@@ -259,7 +259,7 @@ const bad: readonly [what: string, body: string, code: string, why: RegExp][] = 
   ['garbage and success', 'echo well; exit 0', 'NETWORK_PLUGIN_FAILED', /its result is not JSON: 1:1/u],
   ['nothing and success', 'exit 0', 'NETWORK_PLUGIN_FAILED', /its result is not JSON/u],
   [
-    'a result that is none',
+    'a result that is not one',
     `echo '{"cniVersion":"1.0.0","ips":[{"address":"here"}]}'`,
     'NETWORK_PLUGIN_FAILED',
     /"here" is not an address/u,
@@ -279,7 +279,7 @@ for (const [what, body, code, why] of bad) {
   });
 }
 
-test('the code of a plugin goes on to who asks', async () => {
+test('the error code of a plugin is passed on to the caller', async () => {
   plugin('bad', `echo '{"code":11,"msg":"later"}'; exit 1`);
   const failure = await chains
     .add(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'bad' }] }))
@@ -291,7 +291,7 @@ test('the code of a plugin goes on to who asks', async () => {
   noted();
 });
 
-test('one that hangs ends with all that it started, also what left its group', async () => {
+test('a plugin that hangs is killed with all processes that it started, also outside its process group', async () => {
   const children = join(folder, 'children');
   plugin('bad', `sleep 601 & echo $! >> ${children}\nsetsid sleep 602 & echo $! >> ${children}\nwait`);
   await assert.rejects(
@@ -308,7 +308,7 @@ test('one that hangs ends with all that it started, also what left its group', a
   noted();
 });
 
-test('a program that is missing, and one that is being written', async () => {
+test('a program that is missing, or is just being written, is reported', async () => {
   await assert.rejects(
     chains.add(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'nowhere' }] })),
     coded('NETWORK_PLUGIN_MISSING', /\/nonexistent, /u),
@@ -321,7 +321,7 @@ test('a program that is missing, and one that is being written', async () => {
   await chains.remove(jobOf({ cniVersion: '1.0.0', name: 'net', plugins: [{ type: 'busy' }] }));
 });
 
-test('a plugin that fails at DEL does not keep the others from letting go; the failure is reported', async () => {
+test('a plugin that fails at DEL does not keep the others from running DEL; the failure is reported', async () => {
   plugin('first', makes(result('1.0.0')));
   plugin('stuck', `echo '{"code":5,"msg":"stuck"}'; exit 1`);
   await assert.rejects(
@@ -336,7 +336,7 @@ test('a plugin that fails at DEL does not keep the others from letting go; the f
   );
 });
 
-test('what nobody claims is deleted by its cached configuration, then plugins collect; third-party files are left', async () => {
+test('unclaimed attachments are deleted with their cached configuration, then GC is called; third-party files stay', async () => {
   plugin('first', makes(result('1.1.0')));
   const document = { cniVersion: '1.1.0', name: 'net', plugins: [{ type: 'first', mark: 'then' }] };
   const [lost, kept] = [jobOf(document, { id: 'lost' }), jobOf(document, { id: 'kept' })];

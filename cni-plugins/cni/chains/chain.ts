@@ -43,7 +43,7 @@ export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod):
     try {
       await run(stepOf('DEL', removed, plugin, pod, before));
     } catch (thrown) {
-      // An ADD that never reached this plugin left nothing of it.
+      // If the ADD never reached this plugin, the plugin left nothing.
       const neverRan =
         link.result === undefined && isPortcullisError(thrown) && thrown.code === 'NETWORK_PLUGIN_MISSING';
       if (!neverRan) failures.push(thrown);

@@ -37,7 +37,7 @@ export interface Chains {
   collect(network: ChainNetwork, keep: readonly ChainJob[]): Promise<void>;
 }
 
-/** A list of the conf folder. */
+/** A network configuration list from the conf folder. */
 export interface ChainNetwork {
   readonly way: ChainLink['way'];
   readonly list: PluginList;
@@ -136,7 +136,7 @@ export function createChains(options: ChainOptions): Chains {
           await removeLink(lost, { ...job, links: [lost] });
           log.info(
             { id: containerId, network: list.name },
-            'an unclaimed attachment was detached by its cached configuration',
+            'an unclaimed attachment was detached with its cached configuration',
           );
         } catch (thrown) {
           log.warn(
@@ -149,7 +149,7 @@ export function createChains(options: ChainOptions): Chains {
       if (others.length > 0) {
         log.info(
           { network: list.name, others: others.length },
-          'its plugins are not asked to collect: another runtime attaches to this network too',
+          'GC is not called for its plugins: another runtime attaches to this network too',
         );
         return;
       }
@@ -191,7 +191,7 @@ function otherVersion(type: string, version: string, spoken: readonly string[]):
     kind: 'precondition',
     attempted: 'use the network plugin',
     on: type,
-    why: `the configuration is of CNI ${version}, and the plugin speaks ${spoken.join(', ')}`,
+    why: `the configuration has the CNI version ${version}, and the plugin supports ${spoken.join(', ')}`,
     fix: "lower 'cniVersion' of the configuration, or install a newer plugin",
     details: { plugin: type },
   });
@@ -201,9 +201,9 @@ function noPrograms(): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_PLUGIN_UNSUPPORTED',
     kind: 'precondition',
-    attempted: 'use a network of third-party plugins',
+    attempted: 'use a network with third-party plugins',
     on: '',
-    why: 'this engine was made without a way to start programs',
+    why: 'this engine was created without a way to start programs',
     fix: 'use plugins of Portcullis, or give the engine `programs`',
   });
 }

@@ -37,8 +37,8 @@ export function execStep(options: ExecOptions): RunStep {
 }
 
 /**
- * Returns the versions that a plugin speaks (VERSION, section 3). A plugin from before 0.2.0 does not know
- * the command, and speaks 0.1.0.
+ * Returns the versions that a plugin supports (VERSION, section 3). A plugin from before 0.2.0 does not know
+ * the command, and supports only 0.1.0.
  */
 export async function versionsOf(options: ExecOptions, type: string): Promise<readonly string[]> {
   try {
@@ -158,8 +158,8 @@ function late(type: string, command: string, why: string): PortcullisError {
     kind: 'deadline',
     attempted: `call ${command} of the network plugin`,
     on: type,
-    why: `${why}, and was killed with all that it had started`,
-    fix: "see what it waits for; the time is the setting 'network.pluginTimeout'",
+    why: `${why}, and was killed with all processes that it had started`,
+    fix: "find out what it waits for; the time limit is the setting 'network.pluginTimeout'",
     details: { plugin: type },
   });
 }
@@ -170,7 +170,7 @@ function missing(type: string, binDirs: readonly string[]): PortcullisError {
     kind: 'precondition',
     attempted: 'find the network plugin',
     on: type,
-    why: `no folder has a program of that name: ${binDirs.join(', ')}`,
+    why: `no program of that name is in ${binDirs.join(', ')}`,
     fix: "install it there, or name its folder in 'cni.binDirs'",
     details: { plugin: type },
   });

@@ -52,7 +52,7 @@ if (inPrivateNetns(import.meta.filename)) {
     fixture.end();
   });
 
-  test('a chain of ours that is not a bridge', async () => {
+  test('a chain of our plugins without a bridge works', async () => {
     assert.equal((await engine.status()).ready, true);
     const pod = fixture.pod('routed');
     const attachment = await engine.attach(pod.request);
@@ -69,7 +69,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(engine.list(), []);
   });
 
-  test('a link without an end on the host: rules that cannot be enforced on it are refused by name, a NetworkPolicy that arrives later is reported', async () => {
+  test('rules that cannot be enforced on a link without an end on the host are refused by name; a NetworkPolicy that arrives later is reported', async () => {
     shell('ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up');
     const ipam = { type: 'host-local', ranges: [[{ subnet: '10.91.0.0/24' }]] };
     const file = join(fixture.confDir, '05-endless.conflist');
@@ -107,7 +107,7 @@ if (inPrivateNetns(import.meta.filename)) {
         });
       await following.setClass(pod.request.id, 'user');
       const reported = (): boolean =>
-        lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
+        lines.some((line) => line.includes('are not enforced') && line.includes(pod.request.id));
       assert.equal(reported(), false);
       const policy = {
         apiVersion: 'networking.k8s.io/v1',
@@ -127,7 +127,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('two networks: one by the engine, one by a chain; both go, and what nobody claims is collected', async () => {
+  test('a pod on a network of the engine and on a network of a chain leaves both; unclaimed attachments are collected', async () => {
     writeFileSync(join(fixture.confDir, '05-bridge.conflist'), JSON.stringify(conflist()));
     await engine.close({ removeAll: true });
     engine = await open(2);

@@ -32,7 +32,10 @@ const drainMs = 100;
 const busyTries = 5;
 const busyMs = 1000;
 
-/** Returns the path of the program in the first folder that holds it, or undefined if no folder does. */
+/**
+ * Returns the path of the program in the first folder that contains it, or undefined if no folder contains
+ * it.
+ */
 export async function findProgram(type: string, folders: readonly string[]): Promise<string | undefined> {
   for (const folder of folders) {
     if (!isAbsolute(folder)) continue;

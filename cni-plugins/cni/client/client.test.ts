@@ -21,7 +21,7 @@ describe('the thin client', () => {
     ['x86_64', 4472, '5c8d19bd3b963cd544b77dbb21ea30cb6969dabbc348adeb9073b7ae977740ed'],
     ['aarch64', 4400, '29e1d3129f786d4dfe0b0f0686314d90278686c82433bec61e086a5f387c9f32'],
   ] as const) {
-    it(`is these bytes on ${machine}`, () => {
+    it(`consists of the expected bytes on ${machine}`, () => {
       const bytes = clientProgram(stamp, machine);
       assert.deepEqual([bytes.length, createHash('sha256').update(bytes).digest('hex')], [size, digest]);
       assert.deepEqual(readStamp(bytes), stamp);

@@ -92,7 +92,7 @@ export function installPlugins({
       attempted: 'install the CNI plugins in',
       on: folder,
       why: reasonOf(thrown),
-      fix: 'name a folder that can be written, and run as root',
+      fix: 'name a writable folder, and run the command as root',
       cause: thrown,
     });
   }
@@ -197,7 +197,7 @@ function socketTooLong(path: string): PortcullisError {
     kind: 'invalid',
     attempted: 'install the CNI plugins for the socket',
     on: path,
-    why: `the path of a socket holds ${maxSocketPath} bytes at most`,
+    why: `the path of a socket can have at most ${maxSocketPath} bytes`,
     fix: 'give a shorter path with --socket',
   });
 }
@@ -209,6 +209,6 @@ function loopbackTaken(path: string): PortcullisError {
     attempted: 'install the CNI plugin',
     on: path,
     why: 'a third-party program is installed there',
-    fix: 'leave --loopback out, as that program does the same, or remove it',
+    fix: 'leave out --loopback, because that program does the same, or remove that program',
   });
 }

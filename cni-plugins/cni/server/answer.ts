@@ -37,7 +37,7 @@ export async function answerCall(
       return { exitCode: 0, stdout: `${JSON.stringify(reported, null, 4)}\n`, stderr: '' };
     // The attachment exists but cannot be reported to the caller, so it must not stay.
     await undoAdd(call, caller, callPlugin);
-    const msg = `a result of CNI ${version} must hold an address: this configuration gives none`;
+    const msg = `a result of CNI ${version} must have an address, and this configuration gives none`;
     return {
       exitCode: 1,
       stdout: writeCniError({ code: cniCodes.incompatibleVersion, msg }, version),
@@ -66,9 +66,9 @@ export async function answerLost(raw: RawCall, callPlugin: CallPlugin): Promise<
   const lost = new PortcullisError({
     code: 'NETWORK_ENGINE_LOST',
     kind: 'unavailable',
-    attempted: 'have the daemon answer',
+    attempted: 'answer the call for the network',
     on: read.call.key.network,
-    why: 'it ended before it did',
+    why: 'the daemon ended before it answered',
     fix: 'try again',
   });
   try {

@@ -58,18 +58,18 @@ async function until(what: () => boolean, why: string): Promise<void> {
 const stillOpen = (): number => open.filter(({ closed }) => !closed).length;
 const isAnswered = async (): Promise<void> => assert.equal(await askDaemon(path), undefined);
 
-test('connections that send nothing are bounded, keep no caller out, and give their descriptors back', async () => {
+test('the number of connections that send nothing is limited; they block no caller, and their descriptors are closed', async () => {
   await isAnswered();
   const before = readdirSync('/proc/self/fd').length;
   for (let count = 0; count < 700; count += 1)
     await come(greetingOf(versions.withInput, false).subarray(0, count % 8));
   await isAnswered();
-  await until(() => stillOpen() <= 512, 'no more than the limit of one process stay');
+  await until(() => stillOpen() <= 512, 'only as many as the limit of one process stay');
   for (const socket of open) socket.destroy();
   await until(() => readdirSync('/proc/self/fd').length <= before, 'descriptors are as many as before');
 });
 
-test('calls without an end hold a bounded number of bytes together, and keep no caller out', async () => {
+test('calls without an end use a limited number of bytes in total, and block no caller', async () => {
   const head = Buffer.alloc(headSize);
   Buffer.from('PCTCNI2\0', 'latin1').copy(head);
   head.writeBigUInt64LE(1n, 8);

@@ -22,7 +22,7 @@ const callOf = (version: Version, stdin: string): Buffer => {
   ]);
 };
 
-test('a call that came as a whole is read at once, and what follows it is not part of it', () => {
+test('a complete call is read at once, and bytes after it are not part of it', () => {
   const call = Buffer.concat([callOf(versions.withInput, '{"name":"n"}'), Buffer.from('more')]);
   const read = readWhole(call);
   assert.equal(read?.name, 'portcullis-bridge');
@@ -30,13 +30,13 @@ test('a call that came as a whole is read at once, and what follows it is not pa
   assert.equal(Buffer.from(read?.stdin ?? []).toString(), '{"name":"n"}');
 });
 
-test('a call of which one byte is missing is none yet, wherever it was cut', () => {
+test('a call with a missing byte is not complete yet, wherever it was cut', () => {
   const call = callOf(versions.withInput, '{"name":"n"}');
   for (let length = 0; length < call.length; length += 1)
     assert.equal(readWhole(call.subarray(0, length)), undefined, String(length));
 });
 
-test('a client that waits to be asked for its input, an unknown client and impossible lengths are not read', () => {
+test('a client that waits for the request for its input, an unknown client and impossible lengths are not read', () => {
   assert.equal(readWhole(callOf(versions.inputOnRequest, '{}')), undefined);
   assert.equal(readWhole(Buffer.concat([Buffer.from('GET / HTTP/1.1\r\n'), Buffer.alloc(64)])), undefined);
   const call = callOf(versions.withInput, '{}');

@@ -10,7 +10,7 @@ import type { PluginAnswer } from './answer.ts';
  * left them on the stack: arguments, then environment, each terminated by NUL. In version 2, with the same
  * message: length · standard input
  * daemon → client: greeting of the same version, with its last byte `i` (send your input; version 1 only) or
- * `n` (no more is needed). At this point the daemon holds the caller's namespaces.
+ * `n` (no more is needed). At this point the daemon has opened the caller's namespaces.
  * client → daemon, after `i`: length · standard input
  * daemon → client: exit code · length of output · length of error output · both; then it closes.
  *
@@ -33,7 +33,7 @@ export const greetingOf = (version: Version, needsInput: boolean): Buffer =>
 
 /** Arguments and environment of a process: the kernel accepts at most 6 MiB (execve(2)). */
 export const maxStrings = 6 * 1024 * 1024;
-/** The most bytes that are ever held for one client. */
+/** The maximum number of bytes that are held in memory for one client. */
 export const maxHeld = maxStrings + maxStdin + 1024;
 /** Larger than any answer. The thin client has a buffer of this size. */
 export const maxAnswer = 1024 * 1024;

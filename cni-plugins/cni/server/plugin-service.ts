@@ -54,14 +54,17 @@ export interface HandedOver {
   readonly first: Uint8Array;
 }
 
-/** A client that connects and then sends nothing occupies a slot no longer than this. */
+/** A client that connects and sends nothing occupies a slot for at most this time. */
 const silenceMs = 10_000;
 /**
  * Each plugin is a process of its own with one connection, which takes three descriptors. A client that gets
  * no slot works without the daemon. A connection that has not sent its call yields to the next one.
  */
 const limits = { most: 2_048, mostOfPeer: 512 };
-/** The most bytes of calls that are still being read, over all clients: several of the largest calls fit. */
+/**
+ * The maximum number of bytes of calls that are still being read, for all clients together. Several calls of
+ * the largest size fit.
+ */
 const mostRead = 64 * 1024 * 1024;
 
 export function createPluginService({ callPlugin, elsewhere, log }: PluginServiceOptions): PluginService {
@@ -74,7 +77,7 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
   const serve = async (socket: Socket, first: Buffer): Promise<void> => {
     const peer = openPeer(socket);
     if (peer === undefined) {
-      log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or gone');
+      log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or has exited');
       return;
     }
     const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
@@ -194,7 +197,7 @@ async function readCallFrom(
   }
 }
 
-/** Hands the connection over at once. It is no longer read here: what comes next is for the other thread. */
+/** Hands the connection over at once. It is no longer read here: later bytes are for the other thread. */
 function handOver(elsewhere: Elsewhere, socket: Socket, peer: Peer, first: Buffer): void {
   elsewhere.handOver({ fd: peer.duplicate(), first });
   socket.destroy();

@@ -52,7 +52,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const configuration = (pod: Pod): string =>
     `${pod.run('ip -o addr show dev eth0') ?? ''}${pod.run('ip route') ?? ''}${pod.run('ip -6 route show default') ?? ''}${pod.run('ip -o link show eth0') ?? ''}`;
 
-  test('a flushed address is reported, stays as it is, and is given back when that is asked for', async () => {
+  test('a flushed address is reported, stays missing, and is restored on request', async () => {
     const { pod, id, ip } = await attached('flushed');
     const made = configuration(pod);
     pod.run('ip addr flush dev eth0');
@@ -65,7 +65,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       found,
     );
     assert.deepEqual(await engine.gc(new Set([id])), { restored: [], lost: [], altered: [id] });
-    assert.equal(pings(ip), undefined, 'who may change it has changed it');
+    assert.equal(pings(ip), undefined, 'a pod that may change it has changed it');
     assert.equal((await engine.figures()).linksAltered, 1);
     assert.deepEqual(await engine.gc(new Set([id]), { altered: true }), { restored: [], lost: [] });
     assert.equal(pings(ip), true);
@@ -73,7 +73,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await alterations(), []);
   });
 
-  test('a pod with a network stack of its own takes the addresses of its end, which is not a finding', async () => {
+  test('a pod with its own network stack removes the addresses of its end, which is not reported', async () => {
     const own = fixture.pod('own-stack');
     await engine.attach({ ...own.request, ownStack: true });
     const { pod, id } = await attached('other-stack');
@@ -88,7 +88,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.doesNotMatch(own.run('ip -o -4 addr show dev eth0') ?? '', /inet/);
   });
 
-  test('a link that is down, has another name or MAC address, or lost its default route is reported until it is as it was', async () => {
+  test('a link that is down, has another name or MAC address, or lost its default route is reported until it is restored', async () => {
     const { pod, id, ip } = await attached('changed');
     const made = configuration(pod);
     pod.run('ip link set eth0 down');
@@ -101,7 +101,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     ])
       pod.run(`ip -6 ${six}`);
     await eventuallyAltered((found) => found.length === 0);
-    assert.ok(reported('is again as it was made') >= 1);
+    assert.ok(reported('matches its record again') >= 1);
     pod.run('ip route del default');
     assert.deepEqual(await eventuallyAltered((found) => found.length > 0), [
       'default/changed eth0: the route to 0.0.0.0/0 by 10.88.0.1 is missing',
@@ -115,7 +115,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => pings(ip));
   });
 
-  test('it is noticed at a start, and a start changes nothing of it', async () => {
+  test('a change is noticed at a start, and the start does not undo it', async () => {
     const { pod, id } = await attached('before');
     await engine.close({ removeAll: true });
     pod.run('ip route del default');
@@ -125,7 +125,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.doesNotMatch(pod.run('ip route') ?? '', /default/u);
   });
 
-  test('what a pod adds is not an alteration, and one that changes its own again and again is looked at less and less often', async () => {
+  test('additions of a pod are not reported, and a pod that changes its end again and again is checked less and less often', async () => {
     const { pod } = await attached('restless');
     pod.run('ip addr add 192.0.2.1/24 dev eth0');
     pod.run('ip link add own0 type bridge');
@@ -145,7 +145,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventuallyAltered((found) => found.length === 0);
   });
 
-  test('a pod whose link is gone and made again is not an altered one', async () => {
+  test('a link that was lost and created again is not reported as changed', async () => {
     const { pod, ip } = await attached('gone');
     shell(`ip link del ${(await engine.linkState(pod.request.id))?.hostInterface ?? ''}`);
     await eventually(() => pings(ip));

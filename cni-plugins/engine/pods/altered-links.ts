@@ -79,7 +79,7 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): Alt
     if (now.length === 0) {
       altered.delete(record.id);
       if (before !== undefined)
-        log.info(fieldsOf(record), "the pod's end of its link is again as it was made");
+        log.info(fieldsOf(record), "the pod's end of its link matches its record again");
       return;
     }
     altered.set(record.id, now);

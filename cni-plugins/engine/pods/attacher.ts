@@ -63,7 +63,10 @@ export function createAttacher({
 }: AttacherDeps): Attacher {
   const release = (record: AttachmentRecord): void => teardown.release(record, chained.remove);
 
-  /** Tries once more after the teardown of links: the failure may come from links that are not gone yet. */
+  /**
+   * Tries once more after the teardown of links, because links that are not gone yet may have caused the
+   * failure.
+   */
   const withReap = <Result>(act: () => Result, isTransient: (thrown: unknown) => boolean): Result => {
     try {
       return act();
@@ -141,7 +144,7 @@ export function createAttacher({
         },
       });
       try {
-        // The rules have the link before it exists, so that it is denied by name from its first packet on.
+        // The link is in the rules before it exists, so that it is denied by name from its first packet on.
         rules.change(record, addPod(record));
         make(record, pod);
         chained.add(record);

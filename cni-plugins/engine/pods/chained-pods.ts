@@ -161,7 +161,7 @@ function firstOf(
 }
 
 const ofPod = ({ namespace, name }: AttachRequest['pod']): string =>
-  `attach the pod ${namespace}/${name} to the network that it asks for`;
+  `attach the pod ${namespace}/${name} to the network that it requests`;
 
 function unknownNetwork(network: string, pod: AttachRequest['pod']): PortcullisError {
   return new PortcullisError({
@@ -169,7 +169,7 @@ function unknownNetwork(network: string, pod: AttachRequest['pod']): PortcullisE
     kind: 'not-found',
     attempted: ofPod(pod),
     on: network,
-    why: 'the conf folder of this node has none of that name that can be used',
+    why: 'the conf folder of this node has no usable network of that name',
     fix: "correct the pod's annotation, or create the network: portcullis network ls",
   });
 }
@@ -191,7 +191,7 @@ function badInterface(name: string, pod: AttachRequest['pod']): PortcullisError 
     kind: 'invalid',
     attempted: ofPod(pod),
     on: name,
-    why: 'it is not a name for an interface, or the pod has one of that name',
+    why: 'it is not a valid name of an interface, or the pod already has an interface of that name',
     fix: "correct the interface in the pod's annotation",
   });
 }
@@ -212,9 +212,9 @@ export function notHeld(id: string, network: string, what: string): PortcullisEr
   return new PortcullisError({
     code: 'NETWORK_RULES_UNSUPPORTED',
     kind: 'precondition',
-    attempted: `bind the links of sandbox ${id} by`,
+    attempted: `enforce on the links of sandbox ${id}`,
     on: what,
     why: `the plugins of network ${network} created no interface on the host in their result (macvlan, ipvlan, a device of the host), so our rules cannot be applied to it`,
-    fix: 'use a network of the plugin bridge or ptp, or a profile of the class network.user or wider without rules of peers',
+    fix: 'use a network of the plugin bridge or ptp, or a profile of the class network.user or wider without peer rules',
   });
 }

@@ -67,11 +67,11 @@ export function createClassChange({
     if (!hasUnheldLink(spec) || linkClass === 'deny') return;
     if (linkClass === 'none') throw notHeld(id, spec.network, 'the class network.none');
     if (asked.egress !== undefined || asked.ingress !== undefined)
-      throw notHeld(id, spec.network, 'rules of peers');
+      throw notHeld(id, spec.network, 'peer rules');
     if (rules.policy.isolates(policyPodOf(spec, asked))) throw notHeld(id, spec.network, 'NetworkPolicies');
     log.warn(
       { id, network: spec.network, class: linkClass },
-      "the class of this pod's link is not enforced: its plugins made a link that our rules do not know",
+      "the class of this pod's link is not enforced: our rules cannot be applied to the link that its plugins created",
     );
   };
 

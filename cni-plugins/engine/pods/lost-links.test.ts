@@ -66,7 +66,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const indexOf = (link: string): string => /^\d+/u.exec(shell(`ip -o link show ${link}`))?.[0] ?? '';
   const leases = (): string[] => fixture.rows('SELECT hex(address) FROM lease');
 
-  test('a link that is deleted while the engine runs is made again with its address, class and alias', async () => {
+  test('a link that is deleted while the engine runs is created again with its address, class and alias', async () => {
     const { pod, link, address } = await attached('deleted');
     await eventually(() => pings(address));
     const alias = aliasOf(link);
@@ -75,21 +75,21 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     shell(`ip link del ${link}`);
     await eventually(() => has(pod, address));
     await eventually(() => pings(address));
-    assert.notEqual(indexOf(link), index, 'it is another link');
+    assert.notEqual(indexOf(link), index, 'it is a new link');
     assert.equal(aliasOf(link), alias);
     assert.equal((await engine.linkState(pod.request.id))?.lets, 'own packets');
     assert.deepEqual(statesOf('pods'), ['eth0 ready']);
     assert.ok((await engine.figures()).repairs > 0);
   });
 
-  test('a bridge that is deleted is made again', async () => {
+  test('a deleted bridge is created again', async () => {
     const { address } = await attached('bridged');
     await eventually(() => pings(address));
     shell('ip link del cni0');
     await eventually(() => pings(address));
   });
 
-  test('a link that is renamed gets its name back, and one that is taken down or out of its group what it had', async () => {
+  test('a renamed link gets its name back, and a link that was set down or removed from its group is restored', async () => {
     const { pod, link, address } = await attached('renamed');
     await eventually(() => pings(address));
     const index = indexOf(link);
@@ -104,7 +104,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await engine.gc(new Set([pod.request.id])), { restored: [], lost: [] });
   });
 
-  test('a link that is renamed while no engine runs gets its name back at the start', async () => {
+  test('a link that was renamed while no engine ran gets its name back at the start', async () => {
     const { link, address } = await attached('renamed-before');
     await eventually(() => pings(address));
     const index = indexOf(link);
@@ -115,7 +115,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => pings(address));
   });
 
-  test('a pair that a daemon left without addresses when it died gets them at the start', async () => {
+  test('a veth pair that a killed daemon left without addresses gets them at the start', async () => {
     const { pod, link, address } = await attached('half-made');
     await eventually(() => pings(address));
     await engine.close({ removeAll: true });
@@ -140,7 +140,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.equal(
         tried(`ip -n elsewhere link show ${link}`),
         undefined,
-        'the pod is on no link that no rule holds',
+        'the pod is on no link without rules',
       );
       assert.deepEqual(leases(), held);
       assert.equal(has(pod, address), true);
@@ -174,13 +174,13 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         await eventually(() => (leases().length === 0 ? true : undefined));
         assert.doesNotMatch(shell(`ip ${put} -o link`), /stray/u);
         for (const { pod } of made)
-          assert.equal(pod.run('ip link show eth0'), undefined, 'the pod has no interface any more');
+          assert.equal(pod.run('ip link show eth0'), undefined, 'the pod no longer has an interface');
       } finally {
         shell('ip netns del elsewhere');
       }
     });
 
-  test('one that cannot be given back is reported as lost, keeps its lease over a restart, and its name is not taken', async () => {
+  test('a link that cannot be restored is reported as lost, keeps its lease over a restart, and its name is not reused', async () => {
     const { pod, link, address } = await attached('taken');
     const held = leases();
     // An obstacle: another interface of the pod has the name.
@@ -209,7 +209,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(
       engine.list().map(({ id }) => id),
       [pod.request.id],
-      'the attachment of a pod that runs stands after a restart',
+      'the attachment of a running pod remains after a restart',
     );
     assert.deepEqual(leases(), held);
     assert.deepEqual(statesOf('pods'), ['eth0 lost']);
@@ -220,7 +220,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(statesOf('pods'), ['eth0 ready']);
   });
 
-  test('a pod that deletes its interface again and again has it given back less and less often', async () => {
+  test('the interface of a pod that deletes it again and again is restored less and less often', async () => {
     const { pod, address } = await attached('restless');
     let returns = 0;
     for (const deadline = performance.now() + 6000; performance.now() < deadline; await pause(50))
@@ -234,7 +234,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => has(pod, address));
   });
 
-  test('what commands connected to a pod is given back, too', async () => {
+  test('interfaces that commands added to a pod are restored, too', async () => {
     const { pod } = await attached('connected');
     await connectNetwork(source, 'side', { ips: [], aliases: [], target: 'default/connected' });
     const [link = ''] = fixture.rows("SELECT host_interface FROM attachment WHERE network = 'side'");
@@ -243,7 +243,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => (statesOf('side').includes('eth1 ready') ? true : undefined));
   });
 
-  test('links of another root are left alone while the engine runs, and keep another one from starting', async () => {
+  test('links of another root are not touched while the engine runs, and keep another engine from starting', async () => {
     const { pod, link } = await attached('mine');
     shell(
       'ip link add pc000000000001 group 1885536257 type veth peer name other1 && ip link set pc000000000001 alias portcullis:0123456789abcdef',
@@ -274,7 +274,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(engine.get(pod.request.id), undefined);
   });
 
-  test('links that an older version made get the alias of the root at the first start', async () => {
+  test('links that an older version created get the alias of the root at the first start', async () => {
     const { link, address } = await attached('older');
     await engine.close({ removeAll: true });
     shell(`ip link set ${link} alias ''`);

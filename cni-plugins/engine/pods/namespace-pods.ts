@@ -5,7 +5,7 @@ import type { NetworkStore } from '../../database/store.ts';
 export interface NamespacePods {
   /** Notes an event of a namespace. @param isLossy something was removed there */
   note(number: number, isLossy: boolean): void;
-  /** Calls `found` for each noted namespace that belongs to a pod of ours. The others are noted no longer. */
+  /** Calls `found` for each noted namespace that belongs to one of our pods. Drops the other namespaces. */
   resolve(found: (id: string, isLossy: boolean) => void): void;
 }
 

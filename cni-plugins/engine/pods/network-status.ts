@@ -6,7 +6,7 @@ import type { NetworkStatus } from '../../types.ts';
 export function statusOf(current: () => LoadedNetworks): NetworkStatus {
   try {
     const { networks, skipped } = current();
-    const passedOver = skipped.length === 0 ? '' : `; passed over: ${skipped.join('; ')}`;
+    const passedOver = skipped.length === 0 ? '' : `; skipped: ${skipped.join('; ')}`;
     const named = networks.map(({ name, file }) => `network ${name} of ${file}`).join(', ');
     return {
       ready: true,

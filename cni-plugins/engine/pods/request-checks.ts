@@ -11,8 +11,8 @@ import { bareType } from '../../calls/plugin-type.ts';
 import { checkedMappings, refuseHostPort } from './request.ts';
 
 /**
- * Decides what of a pod's request each network provides, and what it refuses. Runs before anything is
- * created.
+ * Decides which parts of a pod's request each network provides, and which parts it refuses. Runs before
+ * anything is created.
  */
 
 /** Returns the host ports that the network forwards. If it forwards none, that is logged. */

@@ -61,8 +61,8 @@ export function refuseHostPort(
     attempted: 'take the host port',
     on: `${hostPort}/${protocol}`,
     why: isLow
-      ? 'it is below 1024, and the network does not open those to pods'
-      : 'a program of the host has a socket there, which no client would reach any more',
+      ? 'it is below 1024, and the network does not open such ports to pods'
+      : 'a program of the host has a socket there, and clients could no longer reach it',
     fix: `take another host port, or set "${field}": true at the plugin portmap in the network's file`,
     details: { port: hostPort, protocol },
   });

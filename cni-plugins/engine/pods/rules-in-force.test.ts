@@ -129,7 +129,7 @@ test('copies that a killed daemon left are replaced before the tables, and delet
   assert.deepEqual([...existing], []);
 });
 
-test('when the kernel refuses the tables, the old ones stay and the copies go', () => {
+test('when the kernel refuses the tables, the old ones stay and the copies are deleted', () => {
   const { rules, existing, refuseNext } = model(...own);
   refuseNext((replaced) => replaced.includes('bridge portcullis'));
   assert.throws(() => rules.rebuild(), /refused/u);
@@ -150,7 +150,7 @@ test('peer rules that the kernel refused are replaced beside a copy of the table
   );
 });
 
-test('copies that the kernel does not delete at first are deleted by the next look', () => {
+test('copies that the kernel does not delete at first are deleted by the next check', () => {
   const { rules, existing, refuseNext } = model(...own);
   refuseNext((replaced) => replaced.length > 0 && replaced.every(isCopy));
   rules.rebuild();
@@ -171,7 +171,7 @@ const addsSubnet = (requests: readonly Request[]): boolean =>
     );
   });
 
-test('a repair keeps the subnets of networks whose last pod is gone, a rebuild for another network does not', () => {
+test('a repair keeps the subnets of networks whose last pod is gone; a rebuild for another network does not', () => {
   const { rules, records, existing, transactions, refuseNext } = model(...own);
   rules.rebuild();
   records.length = 0;
@@ -188,7 +188,7 @@ test('a repair keeps the subnets of networks whose last pod is gone, a rebuild f
 
   transactions.length = 0;
   rules.expect(record);
-  assert.deepEqual(transactions, [], 'the tables know the subnet already');
+  assert.deepEqual(transactions, [], 'the tables already contain the subnet');
 
   const other = { ...record, id: 'two', spec: { ...record.spec, subnets: ['10.9.0.0/16'] } };
   records.push(other);

@@ -56,7 +56,7 @@ export interface RulesDeps {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** A turn is at most half a second: groups of peers that nothing uses go after one or two minutes. */
+/** One turn is at most half a second, so unused groups of peers are removed after one or two minutes. */
 const turnsToTidy = 120;
 
 const none: RuleRequests = { preparation: [], requests: [], cleanup: [] };
@@ -96,11 +96,11 @@ function createReplacements({ kernel, log }: Pick<RulesDeps, 'kernel' | 'log'>) 
 export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
   const policy = createEnforcer(policies.peers);
   const replacements = createReplacements({ kernel, log });
-  /** What the current tables know. Undefined: no tables. */
+  /** The attachments that the current tables contain. Undefined: there are no tables. */
   let outline: ReadonlySet<string> | undefined;
-  /** Subnets that the current tables know, by network; those of networks without pods as well. */
+  /** Subnets that the current tables contain, by network, including those of networks without pods. */
   let subnets: readonly PodSubnets[] = [];
-  /** What the kernel has not accepted yet. */
+  /** Changes that the kernel has not accepted yet. */
   let unsent: PolicyChange = {};
   let turns = 0;
   let repairs = 0;
@@ -200,7 +200,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
         policy.tables().every(([table, rules]) => isWhole(table, rules))
       )
         return;
-      log.warn({}, 'the network rules were removed by another program, all or some; they are recreated');
+      log.warn({}, 'some or all network rules were removed by another program; they are recreated');
       repair();
     },
     repairs: () => repairs,
@@ -218,7 +218,7 @@ function tellOfUnheld(
     if (!policy.isolates(policyPodOf(spec, rules))) continue;
     log.warn(
       { id, network: spec.network },
-      'NetworkPolicies select this pod and do not hold on its links: our rules do not know them',
+      'NetworkPolicies select this pod and are not enforced: our rules cannot be applied to its links',
     );
   }
 }

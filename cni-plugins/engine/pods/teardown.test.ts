@@ -57,12 +57,12 @@ test('a link is taken down before the answer unless the rules deny it', () => {
   assert.deepEqual(
     released({ state: 'ready' }, { chains, held: true }, () => true),
     ['plugins'],
-    'made by a chain, and known to the rules',
+    'created by a chain, and in the rules',
   );
   for (const [words, record, spec, forget] of [
     ['there are no tables', { state: 'ready' }, {}, () => false],
-    ['the rules never knew the link', { state: 'ready' }, { chains }, () => true],
-    ['it was on its way already', { state: 'detaching' }, {}, () => assert.fail('forgotten twice')],
+    ['the rules never contained the link', { state: 'ready' }, { chains }, () => true],
+    ['its removal had already begun', { state: 'detaching' }, {}, () => assert.fail('forgotten twice')],
   ] as const)
     assert.deepEqual(released(record, spec, forget), ['isolate pc1', 'plugins'], words);
   const failing = (): never => {
@@ -110,7 +110,7 @@ function finished(linkFails: boolean, namesFail: boolean): string[] {
   return acts;
 }
 
-test('a link is taken down also if the disk refuses what follows', () => {
+test('a link is taken down also if the disk refuses the next write', () => {
   assert.deepEqual(finished(false, true), ['pc1', 'Error: names: EIO']);
 });
 
@@ -154,13 +154,13 @@ test('elements that could not be removed from the rules at once are removed befo
     'it is asked again',
   );
   assert.throws(() => teardown.reap(false), /refused/);
-  assert.deepEqual(acts, ['isolate pc1', 'isolate pc1'], 'its address is not free before');
+  assert.deepEqual(acts, ['isolate pc1', 'isolate pc1'], 'its address is not released earlier');
   isRefused = false;
   assert.equal(teardown.reap(false), 0);
   assert.deepEqual(acts.slice(2), ['forgotten', 'free one']);
 });
 
-test('a pod that is attached again after its removal was written but reported as failed keeps its new link', () => {
+test('a pod that is attached again after its removal was written, but reported as failed, keeps its new link', () => {
   const record = { id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) } as const;
   const links = new Set<string>();
   let stored: AttachmentRecord | undefined = record;

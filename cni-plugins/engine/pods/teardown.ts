@@ -73,8 +73,9 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
   const finish = (): void => {
     for (let record = released.shift(); record !== undefined; record = released.shift()) {
       try {
-        // The link comes first: the rules do not deny a link whose group another program changed, so a disk
-        // that fails must not keep it up. A kernel that refuses must not keep the names either.
+        // The link comes first: the rules do not deny a link whose group another program changed, so a
+        // failure of the disk must not leave it up. Likewise, a refusal of the kernel must not leave the
+        // names.
         try {
           if (!kernel.deleteLater(record.spec.hostInterface)) deleteByEnd(record.spec);
         } finally {
@@ -82,7 +83,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
           if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
         }
       } catch (thrown) {
-        // Work that finds no space on the disk now is done when there is some.
+        // Work that fails for lack of disk space is done when there is space again.
         if (isDiskFull(thrown)) released.unshift(record);
         throw thrown;
       }
@@ -90,7 +91,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
     }
   };
 
-  /** @returns whether the rules knew the attachment until now, and deny it from now on */
+  /** @returns whether the rules contained the attachment until now, and deny its traffic from now on */
   const unbind = (id: string): boolean => {
     const record = bound.get(id);
     if (record === undefined) return false;

@@ -46,7 +46,7 @@ const own = link('pcaaaaaaaaaaaa');
 const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace: boolean, plan: string[]][] =
   [
     ['nothing anywhere', [], [], true, []],
-    ['all as it should be', [record('ready')], [bridge, own], true, []],
+    ['everything as recorded', [record('ready')], [bridge, own], true, []],
     ['half attached', [record('attaching')], [bridge, own], true, ['release a', 'delete-bridge cni0']],
     ['half attached, link not made yet', [record('attaching')], [], true, ['release a']],
     [
@@ -56,13 +56,13 @@ const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace
       true,
       ['release a', 'delete-bridge cni0'],
     ],
-    ['link lost, namespace stands', [record('ready')], [bridge], true, ['remake a']],
+    ['link lost, namespace exists', [record('ready')], [bridge], true, ['remake a']],
     ['link lost, namespace gone (a reboot)', [record('ready')], [], false, ['release a']],
     ['off its bridge', [record('ready')], [bridge, { ...own, master: 0 }], true, ['rejoin a']],
     ['down', [record('ready')], [bridge, { ...own, up: false }], true, ['rejoin a']],
     ['bridge lost', [record('ready')], [{ ...own, master: 0 }], true, ['rejoin a']],
     [
-      'a link that nobody claims',
+      'an unclaimed link',
       [record('ready')],
       [bridge, own, link('pcbbbbbbbbbbbb')],
       true,
@@ -115,7 +115,7 @@ const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace
       true,
       [],
     ],
-    ["a bridge of ours with somebody else's link on it", [], [bridge, link('tap0', { group: 0 })], true, []],
+    ['a bridge of ours with a third-party link on it', [], [bridge, link('tap0', { group: 0 })], true, []],
   ];
 for (const [what, records, links, namespace, plan] of rows) {
   test(what, () => {

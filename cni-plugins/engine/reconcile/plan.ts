@@ -13,7 +13,7 @@ export type Operation =
   | { readonly do: 'remake'; readonly id: string }
   /** The link is off its bridge, down, or in no group by which the rules identify it. */
   | { readonly do: 'rejoin'; readonly id: string }
-  /** A link of ours that no record claims. */
+  /** A link of ours without a record. */
   | { readonly do: 'delete-link'; readonly name: string }
   /** A bridge that we created and that nothing uses. */
   | { readonly do: 'delete-bridge'; readonly name: string };
@@ -86,7 +86,7 @@ function decide(
 }
 
 /**
- * Returns our links that no record claims. Group and name exclude links of other programs; the alias excludes
+ * Returns our links without a record. Group and name exclude links of other programs; the alias excludes
  * links of other roots.
  */
 export function unclaimedLinks(

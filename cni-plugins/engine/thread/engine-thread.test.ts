@@ -34,7 +34,7 @@ test('a thread that ended before it got its settings is lost, and its calls are 
   await follows.lost;
 });
 
-test('an engine whose first start failed gets another thread than the one that was loaded early', async () => {
+test('an engine whose first start failed gets a new thread instead of the thread that was loaded early', async () => {
   const threads = loadEngineThreadEarly();
   for (let attempt = 0; attempt < 2; attempt += 1) {
     const thread = threads.load().begin(settings, log, listener());

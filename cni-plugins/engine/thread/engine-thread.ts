@@ -141,7 +141,7 @@ function serveThread(
   if (endedBy !== undefined) {
     log.error({ why: endedBy }, 'the network thread failed');
     over = endedBy;
-    // The caller must have this thread first.
+    // The caller must receive this thread first.
     setImmediate(() => end(endedBy));
   }
 

@@ -104,8 +104,7 @@ function open(isStart = false): Deps {
       return (parts = { database, hosts, remote, plugins, namespaceId, close });
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
-    const report = (problem: string): void =>
-      log.warn({ problem }, 'a CNI configuration file was passed over');
+    const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was skipped');
     const networks = openNetworkFolder(
       readableAt(confDir, settings.gates),
       settings.choice ?? { plugins: 'auto', maxConfigs: 1 },
@@ -240,7 +239,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
   answer();
 }
 
-/** Reads and writes the requests to drivers of libnetwork. Nothing of it is in the kernel. */
+/** Reads and writes the requests to drivers of libnetwork. They do not affect the kernel. */
 function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write' }>): Answer {
   const { hosts, remote } = open();
   if (call.do === 'remote-write') {

@@ -107,7 +107,7 @@ describe('plugin calls in the engine’s thread', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('greets everybody who comes before it has acted for all of them', async () => {
+  it('greets every caller before it has served all of them', async () => {
     let greeted = 0;
     let sent = 0;
     const ask = (index: number): Promise<string> =>
@@ -136,7 +136,7 @@ describe('plugin calls in the engine’s thread', () => {
     assert.match((whole = answers[0] ?? ''), /^PCTCNI2n/u);
   });
 
-  it('hands over what is for another thread, with all that was read, and answers nothing', async () => {
+  it('hands over calls for another thread, with all bytes that were read, and does not answer them', async () => {
     const acted = counted[0];
     const question = callOf('portcullis-cnm', { CNI_COMMAND: 'ADD' }, 'more');
     const answer = answered(socket, question);
@@ -168,7 +168,7 @@ describe('plugin calls in the engine’s thread', () => {
     assert.deepEqual(end, { code: 0 });
   });
 
-  it('answers what it has read before it is closed', async () => {
+  it('answers all calls that it has read before it is closed', async () => {
     allowActs(counted[0] ?? 0);
     let last = Promise.resolve('');
     await new Promise<void>((resolve) => {
@@ -183,7 +183,7 @@ describe('plugin calls in the engine’s thread', () => {
 });
 
 describe('listening of an engine whose thread is lost', () => {
-  it('is taken up again by the next thread, until it is closed', async () => {
+  it('is continued by the next thread, until it is closed', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-listening-'));
     const listener = listenUnix(join(folder, 'cni.sock'));
     const calls: Call[] = [];
@@ -202,7 +202,7 @@ describe('listening of an engine whose thread is lost', () => {
       for (const end = performance.now() + 60_000; calls.length < 2 && performance.now() < end;)
         await sleep(20);
       const descriptors = calls.map((call) => (call.do === 'listen' ? call.fd : -1));
-      assert.equal(new Set([listener, ...descriptors]).size, 3, 'each thread has a descriptor of its own');
+      assert.equal(new Set([listener, ...descriptors]).size, 3, 'each thread has its own descriptor');
       for (const fd of descriptors) closeFd(fd);
       await listening.close();
       side.lost();

@@ -11,8 +11,9 @@ export interface PolicySources {
   /** Returns a new follower, in place of an earlier one. */
   follow(): PolicyFollower;
   /**
-   * Calls `act` soon after something came of the cluster. Changes that come meanwhile go with it.
-   * @param act returns whether the kernel has everything now. When it throws, the upkeep tries again.
+   * Calls `act` soon after a change arrived from the cluster, together with all changes that arrive
+   * meanwhile.
+   * @param act returns whether the kernel has all changes now. If it throws, the upkeep tries again.
    */
   onChange(act: () => boolean): void;
   report(): PoliciesInForce;
@@ -55,7 +56,7 @@ export async function openPolicySources({
           } catch (thrown) {
             log.warn(
               { why: reasonOf(thrown) },
-              'NetworkPolicies of the cluster could not be brought to the kernel; it is tried again',
+              'NetworkPolicies of the cluster could not be applied to the kernel; it is tried again',
             );
           }
         });

@@ -1,4 +1,4 @@
-/** The calls that a thread served, from which it finds the times when no caller waits. */
+/** Records the calls that a thread served, to find times when no caller waits. */
 export interface RecentCalls {
   /** A call arrived. */
   note(): void;

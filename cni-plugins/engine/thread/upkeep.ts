@@ -32,7 +32,7 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, tellOf
   const failed = (thrown: unknown): void =>
     log.error(
       { why: String(thrown) },
-      'the kernel could not be brought to the state of policies and records; it is tried again',
+      'policies and records could not be applied to the kernel; it is tried again',
     );
   const look = setInterval(() => {
     try {
@@ -53,12 +53,9 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, tellOf
   return { close: () => clearInterval(look) };
 }
 
-/** Forgets what was recorded of network namespaces of the host that ended. */
+/** Removes the records of host network namespaces that ended. */
 export function forgetDead(namespaceIds: EndedNamespaces, log: Pick<Logger, 'info'>): void {
   const gone = namespaceIds.forget();
   if (gone.length > 0)
-    log.info(
-      { namespaceIds: gone },
-      'host namespaces of other callers ended: what was recorded of them is forgotten',
-    );
+    log.info({ namespaceIds: gone }, 'host namespaces of other callers ended: their records are removed');
 }

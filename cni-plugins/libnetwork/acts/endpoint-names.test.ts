@@ -99,7 +99,7 @@ function upgraded(
   }
 }
 
-test('members of an earlier version have the owner that is known of them, or none', () => {
+test('members of an earlier version have their known owner, or none', () => {
   const shop = { pod: { namespace: 'shop' } };
   const rows: Old[] = [
     { id: 'docker', origin: 'plugin', isDockers: true },
@@ -120,7 +120,7 @@ test('members of an earlier version have the owner that is known of them, or non
   });
 });
 
-test('a pod joins members whose owner an earlier version did not write down; then the service is its namespace’s', () => {
+test('a pod joins members whose owner an earlier version did not record; then the service belongs to its namespace', () => {
   const rows = ['one', 'two', 'new', 'strange'].map((id): Old => ({
     id,
     origin: 'plugin',
@@ -139,7 +139,7 @@ test('a pod joins members whose owner an earlier version did not write down; the
   });
 });
 
-test('containers of docker that are read again after an upgrade stay members, with their names', () => {
+test('Docker containers that are read again after an upgrade stay members, with their names', () => {
   const ids = ['one', 'two', 'three'];
   upgraded(
     ids.map((id) => ({ id, origin: 'plugin', isDockers: true })),
@@ -154,7 +154,7 @@ test('containers of docker that are read again after an upgrade stay members, wi
   );
 });
 
-test('a membership that is refused when it is read again stays as it was; a label that is wrong ends it', () => {
+test('a membership that is refused when it is read again stays unchanged; a wrong label ends it', () => {
   upgraded(
     [
       { id: 'one', origin: 'plugin', isDockers: true },

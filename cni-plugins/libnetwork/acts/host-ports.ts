@@ -84,12 +84,10 @@ export function choosePorts(
       return { protocol, containerPort: binding.Port, hostPort: port, ...(hostIp === '' ? {} : { hostIp }) };
     }
     const range = low === high ? `${low}/${protocol}` : `${low}-${high}/${protocol}`;
-    const one = listened
-      ? 'a program of the host listens there'
-      : 'another endpoint, pod or service holds it';
+    const one = listened ? 'a program of the host listens there' : 'another endpoint, pod or service uses it';
     throw portTaken(
       range,
-      low === high ? one : 'all of them are held by endpoints, pods, services and programs of the host',
+      low === high ? one : 'all of them are used by endpoints, pods, services and programs of the host',
     );
   });
 }

@@ -88,7 +88,13 @@ function choosePool(family: 4 | 6, taken: readonly IpPrefix[]): IpPrefix {
     const candidate = { address: { family, value }, length };
     if (!taken.some((other) => overlaps(other, candidate))) return candidate;
   }
-  throw poolFailure('exhausted', 'choose a pool', from, 'all of it is in use', 'give a pool with --subnet');
+  throw poolFailure(
+    'exhausted',
+    'choose a pool',
+    from,
+    'all of its blocks are in use',
+    'give a pool with --subnet',
+  );
 }
 
 /**
@@ -155,7 +161,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         'not-found',
         'find the pool',
         id.slice(0, 100),
-        'this driver gave no such id',
+        'this driver did not assign this id',
         'create the network again',
       );
     const known = existing();
@@ -180,7 +186,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
             'invalid',
             'use the pool',
             text(pool),
-            `${SubPool} is not within it`,
+            `${SubPool} is not within the pool`,
             'correct --ip-range',
           );
         const range = sub === undefined ? pool : { address: networkOf(sub), length: sub.length };
@@ -207,7 +213,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
             'invalid',
             `lease the address ${Address}`,
             text(found.pool),
-            'it is not of this pool',
+            'it is not in this pool',
             'ask for another one',
           );
         const address =
@@ -239,7 +245,7 @@ function taken({ pool }: Pool, other: Pool): Error {
     'already-exists',
     'use the pool',
     text(pool),
-    `it overlaps ${text(other.pool)}, which another network has`,
+    `it overlaps ${text(other.pool)}, which another network uses`,
     'give another --subnet, or remove that network',
   );
 }

@@ -94,7 +94,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .splice(0)
       .map((each) => each.replace(/^(?:NetworkDriver|IpamDriver|Plugin)\.(\w+).*$/u, '$1'));
 
-  test('ADD, CHECK and DEL with our addresses: the verbs in libnetwork’s order, one network for two pods', async () => {
+  test('ADD, CHECK and DEL with our addresses use the verbs in the order of libnetwork, and one network for two pods', async () => {
     const driver = await start('strict', { gateway: '10.70.0.1' });
     const [a, b] = [fixture.pod('a'), fixture.pod('b')];
     const config = {
@@ -191,7 +191,7 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
-  test('addresses of the IPAM driver, with the MAC address that it wants', async () => {
+  test('ADD uses the addresses and the MAC address of the IPAM driver', async () => {
     const driver = await start('own', { gateway: '10.77.0.1' });
     const pod = fixture.pod('d');
     const config = {
@@ -225,7 +225,7 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
-  test('whatever verb refuses, is silent or answers nonsense: the error names driver and verb, and nothing is left', async () => {
+  test('if a verb refuses, does not answer or answers nonsense, the error names driver and verb, and nothing is left', async () => {
     const driver = await start('moody', { gateway: '10.70.0.1' });
     const pod = fixture.pod('f');
     const own = { driver: 'moody', ipam: { type: 'cnm', pools: [{ pool: '10.79.0.0/24' }] } };
@@ -297,7 +297,7 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
-  test('an address plugin that fails at DEL keeps its lease only: the driver’s endpoint goes, and DEL is an error until it is freed', async () => {
+  test('an address plugin that fails at DEL keeps only its lease: the driver’s endpoint is deleted, and DEL fails until the lease is released', async () => {
     const driver = await start('leased');
     const pod = fixture.pod('r');
     const bin = join(fixture.folder, 'bin-r');
@@ -324,7 +324,7 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
-  test('a driver that is away: DEL is an error until it is back, and an uninstalled one keeps nobody', async () => {
+  test('DEL fails until a stopped driver is back, and an uninstalled driver does not block DEL', async () => {
     const driver = await start('away', { gateway: '10.70.0.1' });
     const [g, h] = [fixture.pod('g'), fixture.pod('h')];
     const config = { driver: 'away', ipam };
@@ -347,7 +347,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await call('status', h, config);
   });
 
-  test('a driver that does not delete is asked three times; GC keeps what is valid', async () => {
+  test('a driver that does not delete is asked three times; GC keeps valid attachments', async () => {
     const driver = await start('sticky', { gateway: '10.70.0.1' });
     const [i, j] = [fixture.pod('i'), fixture.pod('j')];
     const config = { driver: 'sticky', ipam };
@@ -365,7 +365,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell("ip -o link | sed -n 's/.*: \\(th[0-9a-f]*\\)@.*/\\1/p' | xargs -n1 ip link del");
   });
 
-  test('what a process left that died at a request is taken back by the next call', async () => {
+  test('leftovers of a process that died during a request are removed by the next call', async () => {
     const driver = await start('mortal', { gateway: '10.70.0.1' });
     const [k, l] = [fixture.pod('k'), fixture.pod('l')];
     const config = { driver: 'mortal', ipam };
@@ -423,7 +423,7 @@ if (inPrivateNetns(import.meta.filename)) {
       }
   });
 
-  test('the examples of docs/cnm.md', async () => {
+  test('the examples of docs/cnm.md are valid', async () => {
     const driver = await start('example-driver', { gateway: 'own' });
     const document = readFileSync(new URL('../../../docs/cnm.md', import.meta.url), 'utf8');
     const examples = [...document.matchAll(/```json\n([^]*?)```/gu)].map(

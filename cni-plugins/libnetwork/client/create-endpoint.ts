@@ -140,7 +140,7 @@ function endpointInterface(
       throw driverProtocol(
         driver,
         verb,
-        `it answers with the ${name} ${value}, and was given ${wanted[name]}`,
+        `it answered with the ${name} ${value} instead of the requested ${wanted[name]}`,
       );
     return value === '' ? wanted[name] : value;
   };

@@ -101,7 +101,7 @@ async function requestPool(
     throw driverProtocol(
       ref.name,
       'IpamDriver.RequestPool',
-      `no pool is ${JSON.stringify(reply).slice(0, 200)}`,
+      `${JSON.stringify(reply).slice(0, 200)} is not a pool`,
     );
   const given = { poolId: reply.PoolID, pool: `${formatIp(networkOf(block))}/${block.length}` };
   // The driver may name the gateway together with the pool; then it holds that address itself.

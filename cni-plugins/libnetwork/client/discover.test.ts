@@ -38,7 +38,7 @@ write(
 );
 write('etc/loose.json', '{"Addr":"tcp://192.0.2.1:4","TLSConfig":{"InsecureSkipVerify":true}}');
 
-test('a socket first, then .spec, then .json, as docker looks', () => {
+test('a socket comes first, then .spec, then .json, as in docker', () => {
   for (const [driver, at] of [
     ['plain', { socket: join(sockets, 'plain.sock') }],
     ['nested', { socket: join(sockets, 'nested/nested.sock') }],
@@ -93,7 +93,7 @@ test('a missing driver and an unusable one are reported differently', () => {
   }
 });
 
-test('any file gives a place or a failure of ours', () => {
+test('any file content results in an address or a Portcullis error', () => {
   const text = fc.oneof(
     fc.string(),
     fc.webUrl(),

@@ -74,7 +74,7 @@ export interface AddressDocument {
   readonly given?: string;
 }
 
-/** After this many refusals the driver is believed: it does not hold what it is asked to delete. */
+/** After this many refusals we assume that the driver does not have the object that it is asked to delete. */
 export const mostRefusals = 3;
 
 const digest = (...parts: readonly string[]): string =>

@@ -10,7 +10,7 @@ import { createHttpServer } from '../../../base/connections/index.ts';
 export interface TestDriver {
   /** `VERB NAME` of every request, in order. */
   readonly calls: string[];
-  /** Returns what the driver holds: ids of networks and endpoints, pools and addresses. */
+  /** Returns the objects of the driver: ids of networks and endpoints, pools and addresses. */
   held(): readonly string[];
   /**
    * Changes the answer to one verb from now on: a status and a text, no answer at all, or the end of the

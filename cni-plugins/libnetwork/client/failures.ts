@@ -8,8 +8,8 @@ export function driverUnknown(driver: string, looked: readonly string[]): Portcu
     kind: 'unavailable',
     attempted: 'find the remote driver',
     on: driver,
-    why: `nothing of that name is at ${looked.join(', ')}`,
-    fix: 'start the driver, or correct its name; a driver elsewhere needs a .spec or .json file there',
+    why: `there is no driver at ${looked.join(', ')}`,
+    fix: 'start the driver, or correct its name; if the driver listens elsewhere, write its address into such a .spec or .json file',
   });
 }
 
@@ -17,10 +17,10 @@ export function driverPlaceInvalid(driver: string, file: string, why: string): P
   return new PortcullisError({
     code: 'NETWORK_CNM_DRIVER_INVALID',
     kind: 'precondition',
-    attempted: `read where the remote driver ${driver} is`,
+    attempted: `read the address of the remote driver ${driver}`,
     on: file,
     why,
-    fix: 'write one URL into a .spec, unix:///PATH or tcp://HOST:PORT, or Addr and TLSConfig with absolute paths into a .json',
+    fix: 'write one URL (unix:///PATH or tcp://HOST:PORT) into a .spec file, or Addr and TLSConfig with absolute paths into a .json file',
   });
 }
 
@@ -32,7 +32,7 @@ export function driverUnreachable(driver: string, verb: string, why: string, sen
     attempted: `call ${verb} of the remote driver`,
     on: driver,
     why,
-    fix: 'look whether the driver runs and what its log says; then the call may be repeated',
+    fix: 'check that the driver runs, and see its log; then repeat the call',
     details: { verb, sent },
   });
 }
@@ -44,7 +44,7 @@ export function driverRefused(driver: string, verb: string, why: string): Portcu
     attempted: `call ${verb} of the remote driver`,
     on: driver,
     why,
-    fix: "the words are the driver's: see its documentation and log",
+    fix: 'the text comes from the driver: see its documentation and log',
     details: { verb },
   });
 }
@@ -55,8 +55,8 @@ export function verbUnknown(driver: string, verb: string): PortcullisError {
     kind: 'unimplemented',
     attempted: `call ${verb} of the remote driver`,
     on: driver,
-    why: 'it has no such verb (HTTP 404)',
-    fix: 'use a driver that has it',
+    why: 'it does not implement this verb (HTTP 404)',
+    fix: 'use a driver that implements it',
     details: { verb },
   });
 }
@@ -69,7 +69,7 @@ export function driverProtocol(driver: string, verb: string, why: string, fix?: 
     attempted: `read the answer of the remote driver to ${verb}`,
     on: driver,
     why,
-    fix: fix ?? "the driver does not keep libnetwork's protocol: report this to its maintainers",
+    fix: fix ?? "the driver does not follow libnetwork's protocol: report this to its maintainers",
     details: { verb },
   });
 }
@@ -80,7 +80,7 @@ export function networkChanged(network: string): PortcullisError {
     kind: 'precondition',
     attempted: 'attach to the network of the remote driver',
     on: network,
-    why: 'its configuration is not the one with which the driver made it, and it is in use',
-    fix: 'detach what is attached to it, or give the changed network another name',
+    why: 'its configuration differs from the one with which the driver created it, and it is in use',
+    fix: 'detach all attachments from it, or give the changed network another name',
   });
 }

@@ -65,6 +65,6 @@ function busy(network: string): PortcullisError {
     attempted: 'change the network of a remote driver',
     on: network,
     why: `another change of it has been under way for ${patienceMs / 1000} s`,
-    fix: 'look whether its driver answers; then try again',
+    fix: 'check that its driver answers; then try again',
   });
 }

@@ -22,7 +22,7 @@ export function addressIn(value: unknown, driver: string, verb: string, pool?: s
     throw driverProtocol(
       driver,
       verb,
-      `${JSON.stringify(value ?? null)} is not an address with a length${pool === undefined ? '' : ` of ${pool}`}`,
+      `${JSON.stringify(value ?? null)} is not an address with a prefix length${pool === undefined ? '' : ` of ${pool}`}`,
     );
   return `${formatIp(prefix.address)}/${prefix.length}`;
 }

@@ -45,47 +45,51 @@ const codeOf = async (body: Promise<unknown>): Promise<string> => {
 
 const noOpenssl = spawnSync('openssl', ['version']).status !== 0 && 'openssl is not installed';
 
-test('by TLS: the driver must show a certificate of the CA, and sees ours', { skip: noOpenssl }, async () => {
-  makeCertificate(folder, 'ca');
-  for (const name of ['server', 'client'])
-    makeCertificate(folder, name, {
-      more: ['-addext', 'subjectAltName=IP:127.0.0.1', '-CA', at('ca.pem'), '-CAkey', at('ca.key')],
+test(
+  'with TLS, the driver must present a certificate of the CA, and gets ours',
+  { skip: noOpenssl },
+  async () => {
+    makeCertificate(folder, 'ca');
+    for (const name of ['server', 'client'])
+      makeCertificate(folder, name, {
+        more: ['-addext', 'subjectAltName=IP:127.0.0.1', '-CA', at('ca.pem'), '-CAkey', at('ca.key')],
+      });
+    const read = (name: string): Buffer => readFileSync(at(name));
+    const options = {
+      key: read('server.key'),
+      cert: read('server.pem'),
+      ca: read('ca.pem'),
+      requestCert: true,
+      rejectUnauthorized: true,
+    };
+    const port = await listening(
+      createSecured(options, (_request, response) => response.end('{"Implements":["NetworkDriver"]}')),
+    );
+    const whole = {
+      insecureSkipVerify: false,
+      caFile: at('ca.pem'),
+      certFile: at('client.pem'),
+      keyFile: at('client.key'),
+    };
+    assert.deepEqual(await ask(placeOf(port, whole)), { Implements: ['NetworkDriver'] });
+    const { caFile: _ca, ...withoutCa } = whole;
+    assert.equal(await codeOf(ask(placeOf(port, withoutCa))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
+    assert.deepEqual(await ask(placeOf(port, { ...withoutCa, insecureSkipVerify: true })), {
+      Implements: ['NetworkDriver'],
     });
-  const read = (name: string): Buffer => readFileSync(at(name));
-  const options = {
-    key: read('server.key'),
-    cert: read('server.pem'),
-    ca: read('ca.pem'),
-    requestCert: true,
-    rejectUnauthorized: true,
-  };
-  const port = await listening(
-    createSecured(options, (_request, response) => response.end('{"Implements":["NetworkDriver"]}')),
-  );
-  const whole = {
-    insecureSkipVerify: false,
-    caFile: at('ca.pem'),
-    certFile: at('client.pem'),
-    keyFile: at('client.key'),
-  };
-  assert.deepEqual(await ask(placeOf(port, whole)), { Implements: ['NetworkDriver'] });
-  const { caFile: _ca, ...withoutCa } = whole;
-  assert.equal(await codeOf(ask(placeOf(port, withoutCa))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
-  assert.deepEqual(await ask(placeOf(port, { ...withoutCa, insecureSkipVerify: true })), {
-    Implements: ['NetworkDriver'],
-  });
-  assert.equal(
-    await codeOf(ask(placeOf(port, { insecureSkipVerify: false, caFile: at('ca.pem') }))),
-    'NETWORK_CNM_DRIVER_UNREACHABLE',
-  );
-  assert.equal(
-    await codeOf(ask(placeOf(port, { ...whole, keyFile: at('none.key') }))),
-    'NETWORK_CNM_DRIVER_UNREACHABLE',
-  );
-  assert.equal(await codeOf(ask(placeOf(port))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
-});
+    assert.equal(
+      await codeOf(ask(placeOf(port, { insecureSkipVerify: false, caFile: at('ca.pem') }))),
+      'NETWORK_CNM_DRIVER_UNREACHABLE',
+    );
+    assert.equal(
+      await codeOf(ask(placeOf(port, { ...whole, keyFile: at('none.key') }))),
+      'NETWORK_CNM_DRIVER_UNREACHABLE',
+    );
+    assert.equal(await codeOf(ask(placeOf(port))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
+  },
+);
 
-test('whatever is answered: an object, or a failure that names driver and verb', async () => {
+test('any answer results in an object, or in an error that names driver and verb', async () => {
   let next = { status: 200, text: '' };
   const port = await listening(
     createPlain((_request, response) => response.writeHead(next.status).end(next.text)),
@@ -114,7 +118,7 @@ test('whatever is answered: an object, or a failure that names driver and verb',
   assert.equal(await codeOf(ask(placeOf(port))), 'NETWORK_CNM_DRIVER_UNREACHABLE');
 });
 
-test('a driver that hangs up, or was never there: whether it was sent is said', async () => {
+test('the error of a driver that hangs up, or never existed, says whether the request was sent', async () => {
   const server = createPlain((request) => request.socket.destroy());
   const port = await listening(server);
   const sentTo = async (to: number): Promise<unknown> => {

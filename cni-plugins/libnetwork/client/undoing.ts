@@ -18,8 +18,8 @@ import type { Endpoint, Session } from './session.ts';
  * Removes an endpoint.
  * @throws NETWORK_CNM_DRIVER_UNREACHABLE: nothing was changed · NETWORK_CNM_DRIVER_REFUSED, fewer than
  * {@link mostRefusals} times: what remains is recorded · NETWORK_IPAM_FAILED: the lease of an IPAM plugin
- * remains, and everything that needs a driver that is not there. A driver that is no longer installed
- * causes no error: what remains is removed when it comes back.
+ * remains, and everything that needs the missing driver. A driver that is no longer installed causes no
+ * error: its remaining objects are removed when it is installed again.
  */
 export async function removeEndpoint(session: Session, endpoint: Endpoint): Promise<void> {
   const document = { ...endpoint.document, state: 'removing' as const };
@@ -138,7 +138,7 @@ async function driverOrNone(
     if (!hasCode(thrown, 'NETWORK_CNM_DRIVER_UNKNOWN')) throw thrown;
     session.log.warn(
       { containerId, driver: document.driver.name, network: session.network },
-      'a remote driver is not there any more: its endpoint is deleted when it comes back',
+      'a remote driver does not exist any more: its endpoint is deleted when the driver is back',
     );
     return undefined;
   }
@@ -221,7 +221,7 @@ async function requestIgnoringRefusal(
     if (certain)
       session.log.warn(
         { network: session.network, verb, why: reasonOf(thrown) },
-        'a remote driver refused to take back',
+        'a remote driver refused to remove an object',
       );
   }
 }

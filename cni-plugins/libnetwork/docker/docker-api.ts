@@ -50,7 +50,7 @@ export function openDockerApi(socketPath: string): DockerApi {
 
   const ask = (path: string): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
-      if (closed) return reject(unreachable(socketPath, 'it is asked no more'));
+      if (closed) return reject(unreachable(socketPath, 'the connection to it was closed'));
       const call = httpRequest({ socketPath, path, headers: { host: 'docker' }, agent: false });
       underWay.add(call);
       call.once('socket', (socket) => {

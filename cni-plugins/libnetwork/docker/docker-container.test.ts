@@ -28,13 +28,13 @@ for (const [what, network, aliases] of [
   ['none given', { Aliases: null }, ['abababababab']],
   ['what is not text is not an alias', { Aliases: [7, '', 'front', {}] }, ['abababababab', 'front']],
 ] as const)
-  test(`names of an endpoint: ${what}`, () => {
+  test(`names of an endpoint are read: ${what}`, () => {
     assert.deepEqual(readDockerContainer(described(network))?.endpoints, [
       { id: 'e1', name: 'web', aliases },
     ]);
   });
 
-test('services that a container joins are a label of it', () => {
+test('the services that a container joins are read from its label', () => {
   const label = '[{"name":"web","ports":[80]}]';
   const labelled = described(
     { Aliases: null },
@@ -56,7 +56,7 @@ test('a container that is stopped has neither process nor endpoints', () => {
   });
 });
 
-test('what describes no container is none', () => {
+test('a text that describes no container is ignored', () => {
   for (const value of [undefined, null, [], 'x', {}, { Id: 1, Name: 'x' }, { Id: id }])
     assert.equal(readDockerContainer(value), undefined);
   assert.deepEqual(
@@ -65,7 +65,7 @@ test('what describes no container is none', () => {
   );
 });
 
-test('the container of an event', () => {
+test('the container of an event is found', () => {
   assert.equal(
     containerOfEvent({
       Type: 'network',
@@ -87,7 +87,7 @@ test('the container of an event', () => {
     assert.equal(containerOfEvent(event), undefined);
 });
 
-test('the endpoints of a network, of containers that run and others', () => {
+test('the endpoints of a network are read, of running and other containers', () => {
   const containers = { [id]: { EndpointID: 'e1' }, 'ep-e2': { EndpointID: 'e2' }, odd: null };
   assert.deepEqual(endpointsOfNetwork({ Containers: containers }), new Set(['e1', 'e2']));
   assert.deepEqual(endpointsOfNetwork({ Containers: {} }), new Set());

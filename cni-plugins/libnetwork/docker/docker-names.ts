@@ -55,7 +55,7 @@ export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOpt
       if (!closed)
         log.warn(
           { container: id, ...named, why: reasonOf(thrown) },
-          'names or services of a container of docker could not be read',
+          'names or services of a Docker container could not be read',
         );
     }
   };

@@ -148,7 +148,7 @@ function replaced(value: unknown, [first, ...rest]: readonly string[], by: unkno
 
 if (inPrivateNetns(import.meta.filename, 1_800_000)) {
   test(
-    'bad input to every verb is refused as the protocol has it, and leaves nothing',
+    'bad input to any verb is refused as the protocol defines, and leaves nothing',
     { timeout: 1_800_000 },
     async () => {
       const fixture = await createDriverFixture();
@@ -196,7 +196,7 @@ if (inPrivateNetns(import.meta.filename, 1_800_000)) {
           } else if (status === 200) assert.equal(typeof JSON.parse(answer), 'object', what);
           if (status !== 200) refused += 1;
           else if (verb === 'NetworkDriver.CreateNetwork' || verb === 'NetworkDriver.CreateEndpoint') {
-            // The input was valid after all. What it created is removed by the ids in it.
+            // The input was valid after all. The objects that it created are removed by the ids in the input.
             const { NetworkID: network, EndpointID } = JSON.parse(sent) as Record<string, string>;
             for (const each of [
               ...(EndpointID === undefined ? [] : ['NetworkDriver.DeleteEndpoint']),

@@ -55,7 +55,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     };
   };
 
-  test('an endpoint of a network of our own lives and goes; every verb may come twice', async () => {
+  test('an endpoint of our own network is created and removed; every verb may come twice', async () => {
     const [NetworkID, EndpointID] = [id('1'), id('a')];
     const of = { NetworkID, EndpointID };
     for (const _ of [1, 2]) await create(NetworkID, {}, { Pool: '10.80.0.0/24', Gateway: '10.80.0.1/24' });
@@ -109,7 +109,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.match(
       await fixture.refused('NetworkDriver.DeleteNetwork', { NetworkID }),
       /NETWORK_IN_USE/u,
-      'a container has the link',
+      'a container uses the link',
     );
     await fixture.call('NetworkDriver.Leave', of);
     fixture.leave(joined, pod);
@@ -124,7 +124,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(fixture.left(), []);
   });
 
-  test('an endpoint whose container ended while no driver was there goes at its start; those beside it stand', async () => {
+  test('an endpoint whose container ended while no driver ran is removed at the start; other endpoints stay', async () => {
     const NetworkID = id('9');
     await create(NetworkID, {}, { Pool: '10.89.0.0/24', Gateway: '10.89.0.1/24' });
     const endpoints = ['d', 'e', 'f'].map(id);
@@ -154,7 +154,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(fixture.left(), []);
   });
 
-  test('a conflist’s plugins give address and routes; routes to the link’s own network are not told', async () => {
+  test('the plugins of a conflist give address and routes; routes to the link’s own network are not reported', async () => {
     const [NetworkID, EndpointID] = [id('2'), id('b')];
     const ipam = {
       type: 'portcullis-ipam',
@@ -181,7 +181,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       'NetworkDriver.ProgramExternalConnectivity',
       JSON.stringify({ NetworkID, EndpointID, Options: { 'com.docker.network.portmap': [] } }),
     );
-    assert.equal(status, 200, 'no port needs no plugin for ports');
+    assert.equal(status, 200, 'without ports no port plugin is needed');
     // No container ever got the link, so it is removed with the network.
     await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
     assert.deepEqual(fixture.left(), []);
@@ -217,7 +217,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   });
 
   test(
-    'Debian’s plugins take back what they gave, also when the link died with its container',
+    'Debian’s plugins release everything, also if the link ended with its container',
     { skip: debian ? false : 'no /usr/lib/cni, or no iptables' },
     async () => {
       const leases = join(fixture.folder, 'leases');
@@ -305,7 +305,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       assert.deepEqual(fixture.left(), []);
     });
 
-  test('the scope is local; a swarm’s verbs are refused in words, discoveries are taken', async () => {
+  test('the scope is local; verbs of a swarm are refused with a reason, and discoveries are accepted', async () => {
     assert.deepEqual(await fixture.call('Plugin.Activate'), { Implements: ['NetworkDriver', 'IpamDriver'] });
     assert.equal((await fixture.call('NetworkDriver.GetCapabilities')).Scope, 'local');
     for (const verb of ['NetworkDriver.AllocateNetwork', 'NetworkDriver.FreeNetwork'] as const)
@@ -328,7 +328,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     });
   });
 
-  test('HTTP as the helpers of Go’s plugins speak it; nobody but root is answered', async () => {
+  test('HTTP works as in the Go plugin helpers; only root gets an answer', async () => {
     const fine = await fixture.say('Plugin.Activate', '');
     assert.deepEqual([fine.status, fine.type], [200, pluginContentType]);
     assert.equal((await fixture.say('NetworkDriver.Frobnicate', '{}')).status, 404);
@@ -352,7 +352,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.equal(other, 0);
   });
 
-  test('pools and addresses of the IPAM driver', async () => {
+  test('the IPAM driver assigns pools and addresses', async () => {
     const pool = (body: object): Promise<{ PoolID: string; Pool: string }> =>
       fixture.call('IpamDriver.RequestPool', { AddressSpace: 'portcullis', ...body });
     const lease = async (PoolID: string, more: object = {}): Promise<string> =>
@@ -376,7 +376,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     );
     assert.match(
       await fixture.refused('IpamDriver.RequestAddress', { PoolID: ranged.PoolID, Address: '10.87.0.7' }),
-      /not of this pool/u,
+      /not in this pool/u,
     );
     for (const _ of [1, 2])
       await fixture.call('IpamDriver.ReleaseAddress', { PoolID: ranged.PoolID, Address: '10.86.0.253' });

@@ -63,7 +63,7 @@ export function openForgotten(
         if (!ending.signal.aborted)
           log.warn(
             { socket, why: reasonOf(thrown) },
-            'docker could not be reached for its endpoints; it is asked at the next start',
+            'docker could not be asked for its endpoints; it is asked again at the next start',
           );
       } finally {
         api.close();

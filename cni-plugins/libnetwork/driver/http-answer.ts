@@ -37,7 +37,7 @@ export async function answer(
     if (request.destroyed && !request.complete) return void response.destroy();
     if (thrown instanceof NotJson) return reply(response, 400, `${thrown.message}\n`);
     const { message } = isPortcullisError(thrown) ? thrown : internal(name, thrown);
-    log.warn({ verb: name, why: message }, 'the remote driver refuses');
+    log.warn({ verb: name, why: message }, 'the remote driver refuses a request');
     const refusal: DriverError = { Err: message };
     reply(response, 500, refusal);
   }

@@ -10,7 +10,7 @@ import { httpRequest } from '../../../base/connections/index.ts';
 import { createHttpService } from './http.ts';
 import type { Verbs } from './verbs.ts';
 
-test('an engine that could not be looked after ends no process: not before it calls, and not when it calls', async () => {
+test('an engine whose leftovers could not be checked ends no process, neither before nor during its calls', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-cnm-http-'));
   const path = join(folder, 'driver.sock');
   const warned: string[] = [];
@@ -50,7 +50,7 @@ test('an engine that could not be looked after ends no process: not before it ca
   }
 });
 
-test('half a request is cut off in time, an idle connection is kept, and no engine locks another out', async () => {
+test('an incomplete request is cut off in time, an idle connection is kept, and no engine blocks another', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-cnm-http-'));
   const path = join(folder, 'driver.sock');
   const service = createHttpService({

@@ -101,7 +101,8 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
       socket.on('error', () => undefined);
       const peer = closing ? undefined : openPeer(socket);
       if (peer === undefined) {
-        if (!closing) log.warn({}, 'a caller of the remote driver was refused: it is not root, or gone');
+        if (!closing)
+          log.warn({}, 'a caller of the remote driver was refused: it is not root, or has exited');
         socket.destroy();
         return;
       }
@@ -121,7 +122,7 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
       } catch (thrown) {
         log.warn(
           { pid: peer.caller.pid, why: reasonOf(thrown) },
-          'a caller of the remote driver was refused: who it is cannot be read',
+          'a caller of the remote driver was refused: its process cannot be identified',
         );
         place.leave();
         peer.close();

@@ -40,7 +40,7 @@ test('the container of a call has the MAC address that the engine chose', () => 
   assert.deepEqual(podOf('e1', '/run/net', { ...spec, mac: '' }).args, { IgnoreUnknown: '1' });
 });
 
-test('a chain gets the addresses and ports that the engine asked for, and nothing that it left open', () => {
+test('a chain gets the addresses and ports that the engine requested, and nothing that it left open', () => {
   const ports = {
     bindings: [],
     mappings: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' as const, hostIp: '192.0.2.1' }],

@@ -7,7 +7,7 @@ import type { CnmEndpoint, CnmNetwork, EndpointSpec } from '../acts/records.ts';
 
 /** The records of endpoints and networks, as this driver process reads and writes them. */
 export interface EndpointRecords {
-  /** This process, which each record names that it writes. */
+  /** This process, whose identity is in each record that it writes. */
   readonly self: ProcessIdentity;
   /** Records that this process now works on the endpoint, and what changed. */
   write(

@@ -35,7 +35,7 @@ type Choices = Partial<Record<keyof typeof optionNames, string>>;
 
 const maxBytes = 1024 * 1024;
 
-/** What the engine sends for a network without addresses of its own (`--ipam-driver null`). */
+/** The value that the engine sends for a network without its own addresses (`--ipam-driver null`). */
 const isNull = ({ Pool }: IpamData): boolean => Pool === '' || Pool === '0.0.0.0/0' || Pool === '::/0';
 
 /** @throws NETWORK_CNM_OPTION · the errors of reading the conf folder */
@@ -48,7 +48,7 @@ export function networkOfRequest(request: CreateNetworkRequest, source: ListSour
   if (choices.conflist === undefined) return ownNetwork(common, choices);
   for (const name of ['mtu', 'bridge', 'masquerade', 'firewall'] as const)
     if (choices[name] !== undefined)
-      throw badOption(optionNames[name], 'the conflist says it', `leave -o ${optionNames[name]} out`);
+      throw badOption(optionNames[name], 'the conflist defines it', `leave out -o ${optionNames[name]}`);
   const found = findList(choices.conflist, choices.plugins ?? source.plugins, source.confDir);
   refuseOtherPools(found.list, [...common.ipv4, ...common.ipv6]);
   return { ...common, ...found, name: found.list.name, own: false, bridges: bridgesOf(found.list) };
@@ -72,10 +72,10 @@ function readChoices(id: string, generic: unknown): Choices {
           `use ${known.map(([, text]) => text).join(', ')}`,
         );
       if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
-        throw badOption(option, 'its value is not text', 'use -o NAME=VALUE');
+        throw badOption(option, 'its value is not a string', 'use -o NAME=VALUE');
       const text = String(value);
       if (!patterns[name].test(text))
-        throw badOption(option, `${JSON.stringify(text.slice(0, 200))} is not a value for it`, fixes[name]);
+        throw badOption(option, `${JSON.stringify(text.slice(0, 200))} is not a valid value`, fixes[name]);
       return [name, text];
     }),
   );
@@ -96,7 +96,7 @@ const fixes: Readonly<Record<keyof typeof optionNames, string>> = {
   mtu: 'give 68 to 65535',
   bridge: 'give the name of a link',
   masquerade: 'give true or false',
-  firewall: "give check, or nftables when the host's other firewall accepts the network's traffic",
+  firewall: "give check, or nftables if the host's other firewall accepts the network's traffic",
 };
 
 function findList(
@@ -165,8 +165,8 @@ function refuseOtherPools({ plugins }: PluginList, data: readonly IpamData[]): v
     )
       throw badOption(
         `pool ${Pool}`,
-        'the addresses of the conflist are others',
-        'create the network with --ipam-driver null, or with --subnet as the conflist has it',
+        'the conflist has other subnets',
+        'create the network with --ipam-driver null, or with the subnet of the conflist as --subnet',
       );
   }
 }
@@ -186,7 +186,7 @@ function ownNetwork(common: Common, choices: Choices): CnmNetwork {
   if (ipv4.length + ipv6.length === 0)
     throw badOption(
       '--ipam-driver null',
-      'a network without a conflist has its addresses from an IPAM driver',
+      'a network without a conflist gets its addresses from an IPAM driver',
       'leave it out, or give -o conflist=…',
     );
   if (choices.plugins !== undefined) throw badOption('plugins', 'there is no conflist', 'leave it out');

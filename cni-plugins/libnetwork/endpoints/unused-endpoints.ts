@@ -60,7 +60,7 @@ export function createUnusedEndpoints({
     await links.undo(endpoint, by);
     log.info(
       { endpoint: id, network: endpoint.network, state: endpoint.state },
-      'an endpoint that no container has was removed',
+      'an endpoint that no container uses was removed',
     );
   };
 
@@ -85,7 +85,7 @@ export function createUnusedEndpoints({
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_BUSY') continue;
           log.warn(
             { endpoint: id, why: reasonOf(thrown) },
-            'an endpoint that no container has could not be removed; it is tried again',
+            'an endpoint that no container uses could not be removed; it is tried again',
           );
         }
       }

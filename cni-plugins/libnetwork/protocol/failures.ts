@@ -32,7 +32,7 @@ export const networkStands = (id: string): PortcullisError =>
     'already-exists',
     'create the network',
     short(id),
-    'it is there with other options',
+    'it already exists with other options',
     'remove it first',
   );
 
@@ -52,7 +52,7 @@ export const endpointUnknown = (id: string): PortcullisError =>
     'not-found',
     'find the endpoint',
     short(id),
-    'there is none of that id',
+    'there is no endpoint with that id',
     'connect the container again',
   );
 
@@ -62,7 +62,7 @@ export const endpointBusy = (id: string): PortcullisError =>
     'unavailable',
     'use the endpoint',
     short(id),
-    'another driver process is at work on it',
+    'another driver process is working on it',
     'try again',
   );
 
@@ -72,7 +72,7 @@ export const endpointStands = (id: string): PortcullisError =>
     'already-exists',
     'create the endpoint',
     short(id),
-    'it is there with other properties',
+    'it already exists with other properties',
     'remove it first',
   );
 
@@ -80,10 +80,10 @@ export const noInterface = (network: string, name: string): PortcullisError =>
   failure(
     'NETWORK_CNM_NO_INTERFACE',
     'precondition',
-    'take the interface that the plugins made',
+    'find the interface that the plugins created',
     network,
-    `there is no ${name} in the namespace that they were given`,
-    'use a conflist whose first plugin makes the interface',
+    `there is no ${name} in the network namespace that was passed to them`,
+    'use a conflist whose first plugin creates the interface',
   );
 
 export const otherAddress = (network: string, wanted: string, got: readonly string[]): PortcullisError =>
@@ -122,7 +122,7 @@ export const scopeRefused = (verb: string): PortcullisError =>
     'unimplemented',
     `answer ${verb}`,
     'a network of scope global',
-    'this driver keeps networks of one engine: it reports the scope local, and a swarm cannot create networks with it',
+    'this driver supports networks of one engine only: it reports the scope local, and a swarm cannot create networks with it',
     "create the network on each node with docker network create --scope local, or use the driver overlay for the swarm's own",
   );
 

@@ -1,7 +1,7 @@
 /**
  * The messages between a libnetwork container engine (docker) and a remote driver over HTTP. Every call is
- * `POST /<Verb>` with a JSON object, and the answer is a JSON object. A driver that cannot do what it is
- * asked answers `{"Err": "…"}`. Field names are those of the wire format. Sources: moby's
+ * `POST /<Verb>` with a JSON object, and the answer is a JSON object. A driver that cannot fulfil a request
+ * answers `{"Err": "…"}`. Field names are those of the wire format. Sources: moby's
  * daemon/libnetwork/drivers/remote/api/api.go, daemon/libnetwork/ipams/remote/api/api.go, pkg/plugins;
  * libnetwork's docs/remote.md and docs/ipam.md. Verbs that 20.10 does not know are marked.
  */

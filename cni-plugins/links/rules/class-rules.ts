@@ -16,9 +16,9 @@ import {
 import type { Chain, NamedSet } from '../../../base/netlink/index.ts';
 
 /**
- * What the class of a link lets through, as chains that a table's hooks jump to. Pure. The same definitions
- * apply wherever a link meets the host: `frames` on a bridge; `packets` and `arp` where the host routes to
- * the link (no single hook sees both).
+ * The traffic that the class of a link lets through, as chains that a table's hooks jump to. Pure. The same
+ * definitions apply wherever a link meets the host: `frames` on a bridge; `packets` and `arp` where the host
+ * routes to the link (no single hook sees both).
  */
 export type Seen = 'frames' | 'packets' | 'arp';
 

@@ -255,8 +255,8 @@ const needsSix = (records: readonly AttachmentRecord[]): boolean =>
 const isSix = (address: string): boolean => address.includes(':');
 
 /**
- * Returns what the tables must know beside the pods' own elements. Records with the same outline differ only
- * by {@link addPod} and {@link removePod}.
+ * Returns what the tables must contain besides the pods' own elements. Records with the same outline differ
+ * only by {@link addPod} and {@link removePod}.
  */
 export function outlineOf(records: readonly AttachmentRecord[], kept: readonly PodSubnets[] = []): string[] {
   const subnets = [...kept, ...records.map(({ spec }) => spec)].flatMap((each) =>

@@ -31,7 +31,8 @@ export interface DataPlane {
    */
   met(): ReadonlyMap<string, Met>;
   /**
-   * Brings the kernel from any state to exactly these links, addresses, rules and entries, by its own lists.
+   * Brings the kernel from any state to exactly these links, addresses, rules and entries, according to the
+   * kernel's own lists.
    * @returns the differences that it found. @throws NETWORK_KERNEL_…
    */
   reconcile(own: Own, wanted: ReadonlyMap<string, Entry>): readonly string[];
@@ -77,8 +78,8 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     ))
       throw refusal;
     return [
-      ...remove.map((entry) => `${keyOf(entry)} stood`),
-      ...put.map((entry) => `${keyOf(entry)} was missing or another`),
+      ...remove.map((entry) => `${keyOf(entry)} existed`),
+      ...put.map((entry) => `${keyOf(entry)} was missing or different`),
     ];
   };
 
@@ -91,12 +92,12 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   const secure = (own: Own): string[] => {
     if (wireguard === undefined) return [];
     const found: string[] = [];
-    if (ensureGuard(own, linkName)) found.push('the table portcullis-overlay-guard was missing or another');
-    if (removeLink(route, 'vxlan')) found.push(`the link ${linkNames.vxlan} stood, which does not encrypt`);
+    if (ensureGuard(own, linkName)) found.push('the table portcullis-overlay-guard was missing or different');
+    if (removeLink(route, 'vxlan')) found.push(`the link ${linkNames.vxlan} existed, which does not encrypt`);
     const link = ensureWireguard(route, own);
     ({ index } = link);
     const isOther = wireguard.ensure(own.record.wireguard?.port ?? 0);
-    if (link.changed || isOther) found.push(`the link ${linkName} was missing or another`);
+    if (link.changed || isOther) found.push(`the link ${linkName} was missing or different`);
     return found;
   };
 
@@ -104,11 +105,11 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     if (vxlan === undefined) return [];
     const found: string[] = [];
     if (removeLink(route, 'wireguard'))
-      found.push(`the link ${linkNames.wireguard} stood, and nothing is to be encrypted`);
+      found.push(`the link ${linkNames.wireguard} existed, although the overlay is not encrypted`);
     const link = ensureVxlan(route, { ...own, record: { ...record, vxlan } }, vni);
     ({ index } = link);
-    if (link.changed) found.push(`the link ${linkName} was missing or another`);
-    if (removeGuard()) found.push('the table portcullis-overlay-guard stood');
+    if (link.changed) found.push(`the link ${linkName} was missing or different`);
+    if (removeGuard()) found.push('the table portcullis-overlay-guard existed');
     return found;
   };
 
@@ -125,7 +126,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     reconcile(own, wanted) {
       const found = [...(wireguard === undefined ? bringVxlan(own) : secure(own))];
       if (ensureMasquerade({ ...masqueradeOf(own), link: linkName }))
-        found.push('the table portcullis-overlay was missing or another');
+        found.push('the table portcullis-overlay was missing or different');
       return [...found, ...apply(read(own, wanted), wanted)];
     },
     podsOn(bridge) {

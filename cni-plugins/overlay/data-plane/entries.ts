@@ -72,7 +72,7 @@ export interface Own {
 
 /** Returns why nothing can be sent to a host; undefined if it can. Both sides reach the same result. */
 export function unreachableBy(own: HostRecord, other: HostRecord): string | undefined {
-  if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay is of another family';
+  if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay has another address family';
   if (own.wireguard !== undefined)
     return other.wireguard === undefined
       ? 'it has no key, and this host sends nothing unencrypted'
@@ -102,12 +102,12 @@ export function subnetsOf(peer: Peer, own: Own): string[] {
 
 const hostBits = (family: IpFamily, length: number): bigint => BigInt((family === 4 ? 32 : 128) - length);
 
-/** Seconds between keepalives, by which a key and a changed address are noticed without traffic. */
+/** Seconds between keepalives, which show a new key or a changed address without other traffic. */
 const keepaliveSeconds = 25;
 
 /**
- * @param key for a WireGuard peer that announced several keys: the one in use; default: the one that it says
- * it uses
+ * @param key for a WireGuard peer that announced several keys: the key in use; default: the key that it
+ * announces as current
  */
 export function entriesOf(peer: Peer, own: Own, key?: string): Entry[] {
   const subnets = subnetsOf(peer, own);
@@ -156,8 +156,7 @@ export function addressIn(subnet: string): string {
 }
 
 /**
- * Returns the entries to remove and to add, in this order, so that the kernel holds `wanted` instead of
- * `held`.
+ * Returns the entries to remove and to add, in this order, so that the kernel has `wanted` instead of `held`.
  */
 export function difference(
   held: ReadonlyMap<string, Entry>,

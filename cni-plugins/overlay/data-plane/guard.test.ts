@@ -51,7 +51,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .filter((table) => table.includes('guard'))
       .join();
 
-  test('a host that cannot take part sends no unencrypted packets either', async () => {
+  test('a host that cannot take part in the overlay sends no unencrypted packets either', async () => {
     assert.equal(await refused('none', 'no-such-link'), 'OVERLAY_UNDERLAY_MISSING');
     assert.equal(guards(), '', 'nothing is to be encrypted');
     assert.equal(await refused('wireguard', 'no-such-link'), 'OVERLAY_UNDERLAY_MISSING');
@@ -63,7 +63,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(rules, /iifname != "portcullis-wg" ip saddr 10\.128\.0\.0\/14 drop/u);
   });
 
-  test('nor does a host that cannot read its keys', async () => {
+  test('a host that cannot read its keys does not send unencrypted packets either', async () => {
     execFileSync('nft', ['delete', 'table', 'ip', 'portcullis-overlay-guard']);
     assert.notEqual(await refused('wireguard', 'lo', true), 'started');
     assert.equal(guards(), 'table ip portcullis-overlay-guard');

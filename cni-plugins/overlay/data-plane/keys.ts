@@ -6,7 +6,7 @@ import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/inde
 
 /**
  * The keys of this host (X25519, RFC 7748), as base64. The next pair is generated and announced in advance,
- * so that a host that does not hear etcd recognizes this host after a key change.
+ * so that a host without a connection to etcd recognizes this host after a key change.
  */
 interface KeyPair {
   readonly privateKey: string;
@@ -68,7 +68,7 @@ function makePair(): KeyPair {
 }
 
 /**
- * Returns undefined when the file does not exist or does not hold two valid pairs. Then new keys are
+ * Returns undefined if the file does not exist or does not contain two valid pairs. Then new keys are
  * generated, and other hosts learn them from etcd.
  */
 function readStored(path: string): Stored | undefined {

@@ -25,10 +25,7 @@ import {
 import type { Entry } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 
-/**
- * Entries as the kernel has them in rtnetlink. Peers of WireGuard are not among them: they have generic
- * netlink.
- */
+/** Entries as the kernel has them in rtnetlink, without WireGuard peers, which use generic netlink. */
 
 const bytesOf = (text: string): Buffer => {
   const address = parseIp(text);

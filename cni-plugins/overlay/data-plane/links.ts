@@ -45,7 +45,7 @@ const bytesOf = (text: string): Buffer => {
   return ipBytes(address);
 };
 
-/** The address that other hosts send to, in canonical form, with the MTU of its link. */
+/** The address to which other hosts send, in canonical form, with the MTU of its link. */
 export interface Underlay {
   readonly address: string;
   readonly mtu: number;
@@ -134,7 +134,7 @@ function ensureLink(
       throw thrown;
     }
     link = findLink(route, { name });
-    if (link === undefined) throw noUnderlay(name, 'the link vanished while it was made');
+    if (link === undefined) throw noUnderlay(name, 'the link disappeared while it was created');
   }
   const corrected = finishLink(route, link, own);
   return { index: link.index, changed: made || corrected };
@@ -181,10 +181,10 @@ function noUnderlay(wanted: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_UNDERLAY_MISSING',
     kind: 'precondition',
-    attempted: 'find what other hosts send to',
+    attempted: 'find the address for other hosts to send to',
     on: wanted,
     why,
-    fix: 'give `network.overlay.underlay` a link of this host that has an address, or one of its addresses',
+    fix: 'set `network.overlay.underlay` to a link of this host that has an address, or to an address of this host',
   });
 }
 
@@ -202,7 +202,7 @@ function missing(code: string, carrier: Carrier, fix: string): PortcullisError {
   return new PortcullisError({
     code,
     kind: 'precondition',
-    attempted: 'make the link of the overlay',
+    attempted: 'create the link of the overlay',
     on: linkNames[carrier],
     why: `the kernel has no ${carrier}`,
     fix,

@@ -3,7 +3,10 @@ import type { WireguardEnd } from '../records/records.ts';
 
 /** Decides which of a host's announced keys it uses now. Pure except for the clock that is passed in. */
 export interface UsedKeys {
-  /** Returns the key to send to. @param met by key */
+  /**
+   * Returns the key to send to.
+   * @param met the handshakes, by key
+   */
   keyOf(
     host: string,
     end: WireguardEnd,
@@ -11,23 +14,23 @@ export interface UsedKeys {
     now: number,
   ): string;
   current(host: string): string | undefined;
-  /** Hosts that announced a new key and have not met us with it yet. */
+  /** Hosts that announced a new key, and with which there was no handshake with that key yet. */
   readonly waiting: ReadonlySet<string>;
   forget(host: string): void;
 }
 
-/** A host that announced a new key meets us with it within this time, or has lost the former one. */
+/** A host that announced a new key makes a handshake with it within this time, or has lost the former key. */
 const showsItselfWithinMs = 3000;
 
 /**
- * Follows key changes. A host that changes its key speaks with the new one to all hosts at once, and then
- * announces it in etcd. It is followed once it has met this host with the new key, because sending to a key
- * that is not yet in use would stall for seconds. A host that does not hear etcd follows in the same way,
- * because the next key was announced in advance.
+ * Follows key changes. A host that changes its key makes handshakes with the new key with all hosts at once,
+ * and then announces it in etcd. This host switches to the new key after that handshake, because traffic to a
+ * key that is not yet in use would stall for seconds. A host without a connection to etcd switches in the
+ * same way, because the next key was announced in advance.
  */
 export function createUsedKeys(): UsedKeys {
   const used = new Map<string, string>();
-  /** Hosts that are sent to by a key that they no longer announce, and since when. */
+  /** Hosts for which a key is used that they no longer announce, and since when. */
   const waiting = new Map<string, number>();
 
   const decide = (

@@ -32,7 +32,7 @@ export interface WireguardLink {
   ensure(port: number): boolean;
   listed(): readonly ListedWireguardPeer[];
   /**
-   * @param wanted the wanted endpoints. A peer that was met lately is reported at its wanted endpoint,
+   * @param wanted the wanted endpoints. A peer with a recent handshake is reported at its wanted endpoint,
    * wherever its packets came from
    */
   entries(wanted: ReadonlyMap<string, Entry>, now: number): readonly PeerEntry[];
@@ -110,7 +110,8 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       }),
     put: (entries) =>
       change(
-        // A prefix moves to the peer that gets it, so no peer gives it up before.
+        // The kernel moves a prefix to the peer that gets it, so it need not be removed from the former peer
+        // first.
         entries
           .toSorted((a, b) => b.subnets.length - a.subnets.length)
           .map(({ publicKey, remote, port, subnets, keepaliveSeconds }) => {

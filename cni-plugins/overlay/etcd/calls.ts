@@ -17,7 +17,7 @@ export interface MemberAccess {
 const deadlineMs = 5000;
 
 /**
- * Makes a call. A member that does not answer is left, and the next one is asked, until each was asked once.
+ * Makes a call. If a member does not answer, the next member is asked, until each was asked once.
  * @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
 export async function callEtcd<Ask, Answer>(

@@ -30,7 +30,7 @@ export interface Listing {
 
 /** The outcome of a transaction. */
 export interface Outcome {
-  /** Whether the comparisons held and the steps were applied. */
+  /** Whether the comparisons were true and the steps were applied. */
   readonly succeeded: boolean;
   /** Revision of etcd afterwards. */
   readonly revision: number;
@@ -52,7 +52,7 @@ export interface EtcdClient {
    * Returns the revision that etcd has agreed on by now, and its cluster. @param key any key that may be read
    */
   agreed(key: string): Promise<{ readonly revision: number; readonly cluster: number }>;
-  /** Returns whether the comparisons held and the steps were applied. */
+  /** Returns whether the comparisons were true and the steps were applied. */
   transact(compare: readonly Comparison[], steps: readonly Step[]): Promise<boolean>;
   commit(compare: readonly Comparison[], steps: readonly Step[]): Promise<Outcome>;
   /** Grants a new lease of that many seconds. @returns its id */

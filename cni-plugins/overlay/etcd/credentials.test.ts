@@ -16,22 +16,26 @@ describe('credentials for etcd', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  it('have authorities that are all whole certificates', () => {
+  it('require complete certificates of all authorities', () => {
     assert.equal(openCredentials({ ca: `# ours\n${ca}${ca}` }).current().ca, `# ours\n${ca}${ca}`);
     const half = ca.slice(0, ca.length / 2);
     for (const text of ['', 'ours', half, `${ca}${half}`, `${half}\n${ca}`, `${ca}${key}`])
-      assert.throws(() => openCredentials({ ca: text }), /file of authorities is not whole/u, text);
+      assert.throws(
+        () => openCredentials({ ca: text }),
+        /file of certificate authorities is not complete/u,
+        text,
+      );
     const other = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
     assert.throws(() => openCredentials({ ca: `${ca}${other}` }), /not a readable certificate/u);
   });
 
-  it('have a certificate with its own key, or neither', () => {
+  it('require a certificate with its own key, or neither', () => {
     openCredentials({ cert: ca, key }).close();
     const { key: another } = makeCertificate(folder, 'another');
     assert.throws(
       () => openCredentials({ cert: ca, key: readFileSync(another, 'utf8') }),
       /does not belong to the key/u,
     );
-    assert.throws(() => openCredentials({ cert: ca }), /come together/u);
+    assert.throws(() => openCredentials({ cert: ca }), /must be given together/u);
   });
 });

@@ -96,11 +96,11 @@ function requireUsable({ ca, cert, key }: Credentials): void {
   if (ca !== undefined) {
     const { blocks, damaged } = readPem(ca);
     if (damaged || blocks.length === 0 || blocks.some(({ type }) => type !== 'CERTIFICATE'))
-      throw new Error('the file of authorities is not whole');
+      throw new Error('the file of certificate authorities is not complete');
     tlsCertificates(ca);
   }
   if ((cert === undefined) !== (key === undefined))
-    throw new Error('a certificate and its key come together');
+    throw new Error('a certificate and its key must be given together');
   if (cert === undefined || key === undefined) return;
   // TLS uses the pair, so OpenSSL reads it here too.
   if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))

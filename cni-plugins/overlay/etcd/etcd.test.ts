@@ -36,7 +36,7 @@ async function until(what: string, condition: () => Promise<boolean> | boolean):
   }
 }
 
-describe('a real etcd', { skip: tool.skip }, () => {
+describe('the client of a real etcd', { skip: tool.skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-etcd-'));
   const started: ChildProcess[] = [];
   const clients: EtcdClient[] = [];
@@ -89,7 +89,7 @@ describe('a real etcd', { skip: tool.skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('by TLS with a certificate of this host: keys, a lease that is kept, and changes that are followed', async () => {
+  test('reads and writes keys, keeps a lease and follows changes by TLS with a certificate of this host', async () => {
     const client = open(access);
     await until('etcd answers', async () =>
       client.transact([], [{ put: { key: '/a/1', value: Buffer.from('one') } }]),
@@ -118,14 +118,14 @@ describe('a real etcd', { skip: tool.skip }, () => {
     });
     await until('the lease is held', () => isHeld && heard.includes('/a/lease=held'));
     await sleep(3000);
-    assert.ok((await client.get('/a/lease')) !== undefined, 'it is kept longer than it lasts by itself');
+    assert.ok((await client.get('/a/lease')) !== undefined, 'it is kept longer than its TTL');
     lease.close();
     await until('it ends when nobody keeps it', () => heard.includes('/a/lease=gone'));
     unfollow();
     assert.deepEqual(heard, ['/a/1=one', '/a/lease=held', '/a/lease=gone']);
   });
 
-  test('without a certificate, or for another authority’s, it is refused by name', async () => {
+  test('is refused by name without a certificate, or with a certificate of another authority', async () => {
     const other = makeCertificate(folder, 'other', { more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
     const refused: readonly EtcdAccess[] = [
       { endpoints: access.endpoints, ca: access.ca! },
@@ -149,7 +149,7 @@ describe('a real etcd', { skip: tool.skip }, () => {
       });
   });
 
-  test('a client that was away while revisions were compacted reads everything again, and continues from there', async () => {
+  test('reads everything again after revisions were compacted while it was disconnected, and continues from there', async () => {
     const sockets = new Set<Socket>();
     let isCut = false;
     const relay = createServer((socket) => {
@@ -201,7 +201,7 @@ describe('a real etcd', { skip: tool.skip }, () => {
     assert.equal(compacted.status, 200);
     isCut = false;
     await until('it is here again', () => held.get('/b/2') === '9' && !held.has('/b/1'));
-    assert.equal(state.listings, 2, 'read whole once more');
+    assert.equal(state.listings, 2, 'read completely once more');
     await put('/b/3', 'three');
     await until('it goes on', () => held.get('/b/3') === 'three');
     assert.equal(state.listings, 2);

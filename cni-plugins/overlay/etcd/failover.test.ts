@@ -90,7 +90,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
       const written: string[] = [];
       const write = async (): Promise<void> => {
         const value = String(written.length);
-        await eventually('a write is taken', () =>
+        await eventually('a write is accepted', () =>
           writer.transact([], [{ put: { key: `${prefix}n`, value: Buffer.from(value) } }]),
         );
         written.push(value);
@@ -114,7 +114,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
     }
   }
 
-  test('a call after the first to a member that hangs is not made', async () => {
+  test('only the first call is sent to a member that hangs', async () => {
     const proxy = await startEtcdProxy(members[0]!.endpoint);
     try {
       const client = open([proxy.endpoint, members[1]!.endpoint]);
@@ -127,7 +127,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
     }
   });
 
-  test('a member that answers pings but no calls is left: by calls, by the lease before it expires, and by the watch', async () => {
+  test('calls, the lease (before it expires) and the watch leave a member that answers pings but no calls', async () => {
     const proxy = await startEtcdProxy(members[0]!.endpoint);
     try {
       await staysWhole('/hung/', proxy.endpoint, proxy.hang, proxy.resume);
@@ -136,7 +136,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
     }
   });
 
-  test('one that is stopped (SIGSTOP) is left', async () => {
+  test('the client leaves a member that is stopped (SIGSTOP)', async () => {
     const [{ process: child, endpoint }] = members as [EtcdMember];
     await staysWhole(
       '/stopped/',
@@ -146,7 +146,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
     );
   });
 
-  test('one that is cut off from the others, and serves clients of the past, is left', async () => {
+  test('the client leaves a member that is cut off from the other members and serves old data', async () => {
     const [{ endpoint, peerPort }, ...others] = members as [EtcdMember, ...EtcdMember[]];
     const ports = others.map((member) => member.peerPort).join(', ');
     const nft = (script: string): unknown => execFileSync('nft', ['-f', '-'], { input: script });

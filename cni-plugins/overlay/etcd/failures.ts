@@ -41,7 +41,7 @@ export function unreachable(attempted: string, on: string, why: string, cause?: 
     attempted,
     on,
     why,
-    fix: 'see that etcd runs and answers this host at `network.overlay.etcd.endpoints`, with these certificates; pods continue meanwhile',
+    fix: 'check that etcd runs and answers this host at `network.overlay.etcd.endpoints` with these certificates; meanwhile pods continue to run',
     cause,
   });
 }

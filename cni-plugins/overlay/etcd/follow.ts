@@ -13,13 +13,13 @@ export interface Change {
 }
 
 export interface Follower {
-  /** Called with everything there is; also after changes were missed. */
+  /** Called with all existing keys, at the start and after changes were missed. */
   onListing(listing: Listing): void;
   /** Called in the order of revisions, with all changes of one revision together. */
   onChanges(changes: readonly Change[]): void;
-  /** Called when all later changes will be heard. */
+  /** Called when the watch is established, so that all later changes will be received. */
   onHere(): void;
-  /** Called repeatedly for as long as etcd is away. */
+  /** Called repeatedly while etcd is unavailable. */
   onAway(thrown: unknown): void;
 }
 
@@ -59,7 +59,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
 
   /**
    * Returns whether this is another cluster. A restored cluster counts from an older revision: a watch from a
-   * later revision would hear nothing until it got there. A member may also only lag behind.
+   * later revision would report nothing until the cluster reaches it. A member may also only lag behind.
    */
   const isOther = async (from: Seen, { clusterId, revision }: WatchAnswer['header']): Promise<boolean> => {
     if (clusterId === from.cluster && revision >= from.revision) return false;
@@ -76,7 +76,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
     const asking = setInterval(() => {
       unanswered += 1;
       if (unanswered > mostUnanswered)
-        stream.abandon(`it gave no sign of progress for ${(progressEveryMs * mostUnanswered) / 1000} s`);
+        stream.abandon(`it sent no progress notification for ${(progressEveryMs * mostUnanswered) / 1000} s`);
       else stream.write({ progress: {} });
     }, progressEveryMs);
     try {
@@ -128,7 +128,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
   const pause = (wait: number): Promise<void> =>
     new Promise((resolve) => {
       wake = resolve;
-      // Hosts that lost etcd together must not come back together.
+      // Hosts that lost etcd at the same time must not reconnect at the same time.
       setTimeout(resolve, wait * (0.5 + Math.random() / 2)).unref();
     });
 
@@ -181,6 +181,6 @@ function cancelled(prefix: string, why: string): PortcullisError {
     attempted: 'follow the overlay in etcd',
     on: prefix,
     why: why === '' ? 'etcd ended the watch' : why,
-    fix: 'see the log of etcd; pods continue meanwhile',
+    fix: 'see the log of etcd; meanwhile pods continue to run',
   });
 }

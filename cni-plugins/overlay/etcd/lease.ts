@@ -24,10 +24,10 @@ const retryMs = 1000;
 const longestAnswerMs = 5000;
 
 /**
- * Keeps a lease for as long as it runs: three keepalives per lease time. A member that does not answer is
- * left early enough that others can be asked before the lease ends. A lease that ended meanwhile, as after a
- * partition, is replaced, and everything is registered again. `close` lets the lease end by itself: a host
- * that restarts within the lease was never away.
+ * Keeps a lease until `close`, with three keepalives per lease time. If a member does not answer, another
+ * member is asked early enough before the lease ends. A lease that ended meanwhile, as after a partition, is
+ * replaced, and everything is registered again. `close` lets the lease expire: if the host restarts before
+ * that, other hosts notice nothing.
  */
 export function holdLease({ client, seconds, register, onHeld, onTrouble }: LeaseOptions): HeldLease {
   const answerMs = Math.min(longestAnswerMs, (seconds * 1000) / 6);
@@ -115,6 +115,6 @@ function unanswered(): PortcullisError {
     attempted: 'keep the lease of this host',
     on: '',
     why: 'etcd did not answer',
-    fix: 'see that etcd runs and has a leader; pods continue meanwhile',
+    fix: 'check that etcd runs and has a leader; meanwhile pods continue to run',
   });
 }

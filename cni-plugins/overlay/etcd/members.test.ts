@@ -14,7 +14,7 @@ const made = (): { time: { now: number }; members: ReturnType<typeof createMembe
   };
 };
 
-test('the member that answers stays; one that failed is left for the next', () => {
+test('a member that answers stays in use; after a failure, the next member is used', () => {
   const { members } = made();
   assert.equal(members.current(), 'a');
   members.answered('a');
@@ -22,7 +22,7 @@ test('the member that answers stays; one that failed is left for the next', () =
   members.failed('a');
   assert.equal(members.current(), 'b');
   members.answered('b');
-  assert.equal(members.current(), 'b', 'nobody goes back to a member without need');
+  assert.equal(members.current(), 'b', 'the former member is not used again without need');
 });
 
 test('a member that failed is asked again after a time that doubles with each failure, up to half a minute', () => {
@@ -45,7 +45,7 @@ test('a member that failed is asked again after a time that doubles with each fa
   assert.deepEqual(waits, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
 });
 
-test('calls that were under way together count as one failure', () => {
+test('calls that were under way at the same time count as one failure', () => {
   const { time, members } = made();
   for (let call = 0; call < 50; call += 1) members.failed('a');
   for (const each of ['b', 'c']) members.failed(each);
@@ -53,7 +53,7 @@ test('calls that were under way together count as one failure', () => {
   assert.equal(members.current(), 'a');
 });
 
-test('where all are left, the one whose time is over first is asked', () => {
+test('if all members have failed, the member whose waiting time ends first is asked', () => {
   const { time, members } = made();
   members.failed('c');
   time.now = 10;

@@ -7,8 +7,8 @@ export interface Members<Member> {
   /** Number of members. */
   readonly size: number;
   /**
-   * Returns the member to ask now: the one that answered last, else the next one that is not avoided, else
-   * the one whose time is over first.
+   * Returns the member to ask now: the member that answered last, otherwise the next member that is not
+   * avoided, otherwise the member whose waiting time ends first.
    */
   current(): Member;
   failed(member: Member): void;

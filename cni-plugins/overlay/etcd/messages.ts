@@ -159,8 +159,8 @@ export interface Step {
 
 /**
  * EQUAL (0) compares a key's create (1) or mod (2) revision: 0 where the key does not exist. With a
- * `rangeEnd` for every key from `key` on: create revision 0 holds when there is none; mod revision LESS (2)
- * holds when none was written since.
+ * `rangeEnd` for every key from `key` on: create revision 0 is true if there is no such key; mod revision
+ * LESS (2) is true if no such key was written since.
  */
 export type Comparison =
   | {

@@ -20,7 +20,7 @@ import type { EtcdClient } from './client.ts';
 
 /** A client whose certificate is replaced while it runs, with a real etcd that requires one. */
 
-describe('certificates of a client are replaced', { skip: etcdTool.skip }, () => {
+describe('a client whose certificates are replaced', { skip: etcdTool.skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-rotation-'));
   const authority = makeAuthority(folder);
   const clients: EtcdClient[] = [];
@@ -84,25 +84,25 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
     const client = open();
     await assert.rejects(client.list('/'), { code: 'OVERLAY_ETCD_UNREACHABLE' });
     swapIn(authority.issue('short'));
-    await eventually('it is let in', async () => (await client.list('/')).revision > 0);
+    await eventually('it is accepted', async () => (await client.list('/')).revision > 0);
   });
 
-  test('new connections have the new certificate, though the former would do', async () => {
+  test('new connections use the new certificate, even if the old one is still valid', async () => {
     swapIn(authority.issue('first'));
     const client = open();
     await client.list('/');
     swapIn(authority.issue('second', { ended: true }));
-    await eventually('it is refused by what it has now', () =>
+    await eventually('it is refused because of its current certificate', () =>
       client.list('/').then(
         () => false,
         () => true,
       ),
     );
     swapIn(authority.issue('third'));
-    await eventually('it is let in', async () => (await client.list('/')).revision > 0);
+    await eventually('it is accepted', async () => (await client.list('/')).revision > 0);
   });
 
-  test('a pair of which one half is written is not used, and told without the key; the whole one is', async () => {
+  test('a half-written pair is not used, and is reported without the key; the complete pair is used', async () => {
     swapIn(authority.issue('whole'));
     const reported: string[] = [];
     const client = open((problem) => reported.push(problem));
@@ -116,7 +116,7 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
     await client.list('/');
     writeFileSync(join(now, 'ca.pem'), readFileSync(authority.ca).subarray(0, 100));
     await eventually('half an authority is reported', () =>
-      reported.some((each) => each.includes('not whole')),
+      reported.some((each) => each.includes('not complete')),
     );
     await client.list('/');
     writeFileSync(join(now, 'ca.pem'), readFileSync(authority.ca));

@@ -10,7 +10,7 @@ export interface Stream<Ask, Answer> {
   /** Ends with a thrown failure, or silently after `close`. */
   readonly answers: AsyncIterable<Answer>;
   close(): void;
-  /** Ends the stream with a failure, and leaves its member, because it does not answer as it should. */
+  /** Ends the stream with a failure, and avoids its member, because it does not answer as it should. */
   abandon(why: string): void;
 }
 

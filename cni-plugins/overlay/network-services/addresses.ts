@@ -38,8 +38,8 @@ interface Taken {
 /**
  * Chooses an address of each network that no service has.
  * @param wanted addresses that the service's members ask for: these, or an error
- * @param former addresses that the service had when etcd lost it: chosen again where no other service has
- * them by now
+ * @param former addresses that the service had when etcd lost it; they are chosen again if no other service
+ * has them by now
  * @throws NETWORK_ADDRESS_OUT_OF_RANGE · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESSES_EXHAUSTED
  */
 export function chooseAddresses(
@@ -51,7 +51,7 @@ export function chooseAddresses(
   const taken: Taken = { subnets: view.subnets(), addresses: view.addresses() };
   for (const address of wanted)
     if (networkWith(networks, address) === undefined)
-      throw outOfRange(service, address, 'no network of the overlay has it');
+      throw outOfRange(service, address, 'it is in no network of the overlay');
   return networks.map((network) => {
     const { family } = network.prefix.address;
     const asked = wanted.find((address) => familyIn(address) === family);
@@ -94,12 +94,13 @@ function askedFor(network: OverlayNetwork, service: string, text: string, taken:
   const address = parseIp(text);
   if (address === undefined) throw outOfRange(service, text, 'it is none');
   const subnet = subnetOf(network, address);
-  if (isEdge(subnet, address)) throw outOfRange(service, text, 'it is the first or last of its subnet');
+  if (isEdge(subnet, address))
+    throw outOfRange(service, text, 'it is the first or last address of its subnet');
   const holder = taken.addresses.get(formatIp(address));
   if (holder !== undefined && holder !== service) throw addressTaken(service, text, holder);
   if (taken.subnets.get(prefixText(subnet)) === undefined) requireRoom(network, service, taken);
   const host = hostWith(subnet, taken);
-  if (host !== undefined) throw outOfRange(service, text, `it is of the subnet of the host ${host}`);
+  if (host !== undefined) throw outOfRange(service, text, `it is in the subnet of the host ${host}`);
   return formatIp(address);
 }
 
@@ -115,7 +116,7 @@ const subnetsOfServices = (network: OverlayNetwork, { subnets }: Taken): IpPrefi
   });
 
 /**
- * Refuses addresses that members name, each in another subnet, when they would take subnets from hosts.
+ * Refuses requested addresses in further subnets if they would use up subnets of hosts.
  * @throws NETWORK_ADDRESSES_EXHAUSTED
  */
 function requireRoom(network: OverlayNetwork, service: string, taken: Taken): void {
@@ -125,8 +126,8 @@ function requireRoom(network: OverlayNetwork, service: string, taken: Taken): vo
     'NETWORK_ADDRESSES_EXHAUSTED',
     'exhausted',
     service,
-    `services have ${most} subnets of ${prefixText(network.prefix)}, which is as many as they may have`,
-    'name an address of a subnet that services have already, or none; end services that are not needed',
+    `services have ${most} subnets of ${prefixText(network.prefix)}, which is the limit`,
+    'name an address of a subnet that services already have, or none, or end services that are not needed',
   );
 }
 
@@ -146,8 +147,8 @@ function again(
 }
 
 /**
- * Finds a free address. The search begins at a position derived from the name, so that a service that comes
- * again most likely gets the same address, and another service does not.
+ * Finds a free address. The search begins at a position derived from the name, so that a service that is
+ * created again most likely gets the same address, and another service does not.
  */
 function free(network: OverlayNetwork, service: string, taken: Taken): string {
   for (const subnet of subnetsOfServices(network, taken)) {
@@ -205,7 +206,7 @@ function failure(
   return new PortcullisError({
     code,
     kind,
-    attempted: 'give a virtual address to the service over hosts',
+    attempted: 'give a virtual address to the service',
     on: service,
     why,
     fix,
@@ -227,7 +228,7 @@ function addressTaken(service: string, address: string, holder: string): Portcul
     'NETWORK_ADDRESS_TAKEN',
     'already-exists',
     service,
-    `${address} is the service ${holder}'s`,
+    `${address} belongs to the service ${holder}`,
     'name another address, or none',
   );
 }

@@ -16,8 +16,9 @@ import { createClaimFilter } from './claim-filter.ts';
 import type { Holders } from './claim-filter.ts';
 
 /**
- * Services that pods of this network join, over all its hosts. Memberships on this host go to etcd. What etcd
- * says of other hosts goes to the network's database, where the load balancer and DNS read it.
+ * Services that pods of this network join, across all its hosts. Memberships on this host are written to
+ * etcd. Memberships on other hosts are written from etcd to the network's database, where the load balancer
+ * and DNS read them.
  */
 export interface SpannedServices {
   /** Writes everything again under this lease. @throws OVERLAY_ETCD_UNREACHABLE */

@@ -55,7 +55,7 @@ export function createClaimFilter(
     else
       found.set(
         key,
-        `members of ${name} on ${host}: ${[...strange].slice(0, 3).join(', ')} ${strange.size === 1 ? 'is' : 'are'} of no pod of that host`,
+        `members of ${name} on ${host}: ${[...strange].slice(0, 3).join(', ')} ${strange.size === 1 ? 'belongs' : 'belong'} to no pod of that host`,
       );
     const left = given.map((member) => ({
       ...member,

@@ -7,9 +7,9 @@ import { readVirtual } from '../records/service-records.ts';
 import type { Holding, HostMembers, PublishedMember, VirtualRecord } from '../records/service-records.ts';
 
 /**
- * Writes this host's own keys into etcd for services that its pods join, and no others. The oldest key
- * defines the service. Each host that holds the service writes the same, so that the service stays when the
- * first host leaves. Each act is one transaction. One that finds its change already made is a success.
+ * Writes this host's own keys into etcd for services that its pods join, and no other keys. The oldest key
+ * defines the service. Each host with members of the service writes the same, so that the service stays when
+ * the first host leaves. Each act is one transaction, and succeeds if its change was already made.
  */
 
 const unchanged = (key: string, modRevision: number): Comparison => ({
@@ -46,8 +46,8 @@ export interface Said {
 
 /**
  * Claims this service, its addresses and ports, and publishes its members on this host.
- * @param standing the existing service that it agrees with; undefined when there is none yet
- * @returns the revision; undefined when the service is another one by now. @throws OVERLAY_ETCD_UNREACHABLE
+ * @param standing the existing service that it agrees with; undefined if there is none yet
+ * @returns the revision; undefined if the service was changed meanwhile. @throws OVERLAY_ETCD_UNREACHABLE
  */
 export async function sayService(
   member: Member,
@@ -96,8 +96,8 @@ function claimsOf({ keys, host, view }: Member, service: string): string[] {
 }
 
 /**
- * Withdraws claims of this host on what another service has. They are made again when that is free. @returns
- * the revision; undefined when there was nothing to withdraw
+ * Withdraws claims of this host on addresses and ports that another service has. They are made again when
+ * these are free. @returns the revision; undefined when there was nothing to withdraw
  */
 export async function withdraw(
   { client, view, host }: Member,
@@ -129,9 +129,9 @@ export async function heldServices({ client, keys, host }: Member): Promise<stri
 }
 
 /**
- * Gives back the resources that this host claims for the services, and the subnets in which it has no virtual
- * address any more. Where other hosts hold a service, it continues unchanged: they claim its subnets
- * themselves.
+ * Releases the resources that this host claims for the services, and the subnets in which it no longer has a
+ * virtual address. If other hosts have members of a service, it continues unchanged, because they claim its
+ * subnets themselves.
  * @returns the revision after which it is done. @throws OVERLAY_ETCD_UNREACHABLE
  */
 export async function endServices(

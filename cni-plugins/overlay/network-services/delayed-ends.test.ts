@@ -41,7 +41,7 @@ test('each service ends once', async () => {
   assert.deepEqual(attempts, ['web', 'api', 'last']);
 });
 
-test('what failed is tried again until it succeeds, and holds up what is due after it', async () => {
+test('a failed end is tried again until it succeeds, and delays the ends that are due after it', async () => {
   failures = 3;
   ends.add('web');
   ends.add('api');

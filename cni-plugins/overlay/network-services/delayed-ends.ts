@@ -1,16 +1,16 @@
 import type { SerialActs } from './serial-acts.ts';
 
-/** Gives back the resources of services that the members on this host left, after a delay. */
+/** Releases the resources of services that the members on this host left, after a delay. */
 export interface DelayedEnds {
-  /** Gives back the service's resources after the delay. Begins the delay again if the service is waiting. */
+  /** Releases the service's resources after the delay. Starts the delay again if the service is waiting. */
   add(service: string): void;
 }
 
 /**
- * Gives back one service after the other. After a failure all that are due wait for the next attempt: when
- * etcd does not answer, each attempt takes as long as the deadline of one call.
- * @param end gives back one service's resources, or does nothing when it was joined again
- * @param delays in ms: before the resources of a service are given back, and between attempts
+ * Releases one service after the other. After a failure, all due services wait for the next attempt, because
+ * each attempt takes the deadline of one call while etcd does not answer.
+ * @param end releases one service's resources, or does nothing if it was joined again
+ * @param delays in ms: before the resources of a service are released, and between attempts
  */
 export function createDelayedEnds(
   acts: SerialActs,

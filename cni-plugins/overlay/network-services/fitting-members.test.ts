@@ -30,7 +30,7 @@ const others = (hosts: readonly string[] = []) => ({
 const own = { sharedServices: [] };
 const idsOf = (members: readonly LocalMember[]): string[] => members.map(({ id }) => id);
 
-test('the first member of a new service defines its mode and its namespace; others that differ wait without a refusal', () => {
+test('the first member of a new service defines its mode and its namespace; members that differ wait without an error', () => {
   const given = [local('a', { mode: 'dnsrr' }), local('b'), local('c', { mode: 'dnsrr', owner: 'pay' })];
   const { mode, owner, members, refusals } = fittingMembers('web', given, undefined, {
     rules: own,

@@ -32,7 +32,7 @@ export interface Joined {
 }
 
 export interface JoinOutcome {
-  /** Why members cannot have what they ask for, each with its code. */
+  /** Why requests of members are refused, each with its code. */
   readonly refusals: readonly string[];
   /** Absent when no member joined. */
   readonly joined?: Joined;
@@ -87,7 +87,7 @@ export async function joinService(
     });
     if (revision === undefined) continue;
     await member.view.reached(revision);
-    // Another host was first: the next round joins its service.
+    // Another host wrote first: the next attempt joins its service.
     if (JSON.stringify(findService(member, service)?.record) !== JSON.stringify(record)) continue;
     if (!(await keepAddresses(deps, service, record))) continue;
     return {
@@ -95,7 +95,7 @@ export async function joinService(
       joined: { record: JSON.stringify(record), ports },
     };
   }
-  return { refusals: [`it was another one at each of ${attempts} attempts to join it`] };
+  return { refusals: [`it was changed by other hosts during each of ${attempts} attempts to join it`] };
 }
 
 /** Returns whether etcd still has what this host joined. */
@@ -161,6 +161,6 @@ async function keepPorts({ member }: JoinDeps, service: string, ports: readonly 
   );
   return others.map(
     ({ port, holder }) =>
-      `NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port ${port.replace('-', ' ')} is the service ${holder}'s on all hosts`,
+      `NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port ${port.replace('-', ' ')} belongs to the service ${holder} on all hosts`,
   );
 }

@@ -37,7 +37,7 @@ const known = (): Merged => {
 };
 const hostsOf = (merged: Merged): string[] => [...(merged.service('web')?.members.keys() ?? [])];
 
-test('a service has the members of all hosts but this one, whose own are read where they join', () => {
+test('a service has the members of all other hosts; members of this host are read from their own records', () => {
   const merged = known();
   merged.change([members('one'), members('three', '10.128.3.2')], 1);
   assert.deepEqual(hostsOf(merged), ['three', 'two']);
@@ -52,7 +52,7 @@ test('a member that leaves while its host is present has left', () => {
   assert.deepEqual(hostsOf(merged), []);
 });
 
-test('a lease that ended takes no member with it until the hold time is over', () => {
+test('a lease that ended removes no members until the hold time is over', () => {
   const merged = known();
   // In etcd's order: by key, of one revision.
   merged.change([gone(host('two')), gone(members('two'))], 10);
@@ -65,18 +65,18 @@ test('a lease that ended takes no member with it until the hold time is over', (
   assert.deepEqual(
     merged.service('web')?.addresses,
     ['10.128.9.7'],
-    'what it has is not given to another one until it is released',
+    'its addresses and ports are not given to another service until it is released',
   );
 });
 
-test('a host that is released takes its held members with it', () => {
+test('the release of a host removes its held members', () => {
   const merged = known();
   merged.change([gone(host('two')), gone(members('two'))], 10);
   merged.change([gone(holder('two'))], 20);
   assert.deepEqual(hostsOf(merged), []);
 });
 
-test('a host that comes back writes its members before its record: members that it does not write again have left', () => {
+test('a host that comes back writes its members before its record; members that it does not write again have left', () => {
   for (const again of [true, false]) {
     const merged = known();
     merged.change([gone(host('two')), gone(members('two'))], 10);
@@ -86,7 +86,7 @@ test('a host that comes back writes its members before its record: members that 
   }
 });
 
-test('a listing after missed changes: a host that is there has left, one that is not is held', () => {
+test('after missed changes, members of a present host have left, and members of an absent host are held', () => {
   const merged = known();
   merged.list([host('two'), virtual, port], 10, nobody);
   assert.deepEqual(hostsOf(merged), []);
@@ -96,7 +96,7 @@ test('a listing after missed changes: a host that is there has left, one that is
   assert.equal(other.nextExpiry(), 10 + holdMs);
 });
 
-test('an etcd that was restored empty changes nothing for the hold time, and what nobody wrote again goes then', () => {
+test('an etcd that was restored empty changes nothing during the hold time; then keys that were not written again are removed', () => {
   const merged = known();
   merged.list([], 10, nobody);
   assert.deepEqual(hostsOf(merged), ['two']);
@@ -109,11 +109,11 @@ test('an etcd that was restored empty changes nothing for the hold time, and wha
   assert.deepEqual(
     own.service('web')?.addresses,
     ['10.128.9.7'],
-    'this host has members: it writes it again',
+    'this host has members, so it writes the service again',
   );
 });
 
-test('state from before the start applies until etcd answers', () => {
+test('saved state from before the start applies until etcd answers', () => {
   const merged = createMerged('one', keys, holdMs, new Map([['web', known().service('web')!]]));
   assert.deepEqual(hostsOf(merged), ['two']);
   assert.equal(merged.portHolder('tcp-30080'), 'web');

@@ -7,12 +7,15 @@ import { createRemoteMembers } from './remote-members.ts';
 import { createVirtualServices } from './virtual-services.ts';
 
 /**
- * Services that pods of several hosts join, as this host knows them. A host's members leave when it says so,
- * or when it is dropped: etcd reported the end of its lease and the hold time is over. Silence of etcd
- * changes nothing. Pure except for the clock that is passed in.
+ * Services that pods of several hosts join, as this host knows them. A host's members leave when the host
+ * writes so, or when the host is dropped: etcd reported the end of its lease and the hold time is over. An
+ * unavailable etcd changes nothing. Pure except for the clock that is passed in.
  */
 export interface Merged {
-  /** Takes everything in etcd. @param own services that this host has members of */
+  /**
+   * Processes a listing of etcd.
+   * @param own services that have members on this host
+   */
   list(
     pairs: readonly { readonly key: string; readonly value: Buffer }[],
     now: number,
@@ -21,7 +24,7 @@ export interface Merged {
   change(changes: readonly Change[], now: number): void;
   /** Drops members that were held for the hold time, and services that etcd lost and that have no member. */
   expire(now: number, own: ReadonlySet<string>): void;
-  /** Returns undefined when nothing is held. */
+  /** Returns undefined if nothing is held. */
   nextExpiry(): number | undefined;
   /** Returns the services that changed since the last call. */
   taken(): ReadonlySet<string>;

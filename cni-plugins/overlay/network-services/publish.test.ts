@@ -41,7 +41,7 @@ interface Publishing {
   die(): void;
 }
 
-describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
+describe('services across hosts in a real etcd', { skip: tool.skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-published-'));
   let etcd: ChildProcess;
   let client: EtcdClient;
@@ -188,7 +188,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('twenty hosts that create one service and one of their own at once: one address for each service, and none twice', async () => {
+  test('if twenty hosts create one common and one own service at once, each service gets one address, and no address is used twice', async () => {
     const made = Array.from({ length: 20 }, (_, number) => host(number));
     for (const each of made) each.local = [joined('web', each.name), joined(`own-${each.name}`, each.name)];
     await Promise.all(made.map((each) => up(each)));
@@ -209,7 +209,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.equal((await folderOf('subnets')).length, 2, 'one subnet of virtual addresses for each family');
   });
 
-  test('the first says the mode, and the first has the ingress port; the others are reported by name', async () => {
+  test('the first host defines the mode and gets the ingress port; the others are refused by name', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', published(30_080))];
     await up(one);
@@ -226,7 +226,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     );
     assert.match(
       refusals(two),
-      /NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port tcp 30080 is the service web's/u,
+      /NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port tcp 30080 belongs to the service web on all hosts/u,
     );
     assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080', 'ports/tcp-30081']);
     assert.deepEqual(await folderOf('holders'), ['holders/api/host-2', 'holders/web/host-1']);
@@ -242,7 +242,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await until('nothing is refused', () => two.publisher.refused.size === 0);
   });
 
-  test('addresses that members ask for: of no host, and of no other service', async () => {
+  test('addresses that members request must belong to no host and to no other service', async () => {
     await claim('host-9', '10.128.1.0/24');
     const one = host(1);
     const asking = (service: string, address: string): LocalMember =>
@@ -256,17 +256,17 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     ];
     await up(one);
     assert.match(refusals(one), /second: 10\.128\.2\.7 is the service web's/u);
-    assert.match(refusals(one), /hosts: 10\.128\.1\.7: it is of the subnet of the host host-9/u);
-    assert.match(refusals(one), /edge: 10\.128\.2\.0: it is the first or last of its subnet/u);
-    assert.match(refusals(one), /other: 192\.0\.2\.7: no network of the overlay has it/u);
+    assert.match(refusals(one), /hosts: 10\.128\.1\.7: it is in the subnet of the host host-9/u);
+    assert.match(refusals(one), /edge: 10\.128\.2\.0: it is the first or last address of its subnet/u);
+    assert.match(refusals(one), /other: 192\.0\.2\.7: it is in no network of the overlay/u);
     await until(
-      'the first has what it asked for',
+      'the first gets the requested address',
       () => one.merged.service('web')?.addresses[0] === '10.128.2.7',
     );
     assert.deepEqual(await folderOf('virtual'), ['virtual/web']);
   });
 
-  test('a service belongs to the namespace of its first member on any host: when two claim it at once, one gets it and the other is refused', async () => {
+  test('a service belongs to the namespace of its first member on any host; if two claim it at once, one gets it and the other is refused', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', { owner: 'shop' })];
     two.local = [joined('web', 'two', { owner: 'evil' })];
@@ -292,7 +292,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await until('it is the other’s', () => loser.merged.service('web')?.owner === loser.local[0]?.owner);
   });
 
-  test('an ingress port is claimed only where this host opens it to the member', async () => {
+  test('an ingress port is claimed only if this host opens it to the member', async () => {
     const one = host(1, small, { ...open, ingress: { ...open.ingress!, namespaces: ['shop'] } });
     one.local = [
       joined('web', 'one', { owner: 'shop', ...published(30_080) }),
@@ -303,7 +303,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080']);
   });
 
-  test('the services of a namespace are limited; addresses that it names take a limited number of subnets, and release them', async () => {
+  test('the number of services of a namespace is limited; requested addresses use a limited number of subnets, which are released again', async () => {
     const wide = [network('10.128.0.0/18', 24)];
     // The watch shows a commit before its answer arrives.
     const commit: EtcdClient['commit'] = async (...given) => {
@@ -327,16 +327,16 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     );
     one.publisher.look();
     await until(
-      'as many as it may have',
+      'as many as the limit',
       () => one.merged.names().filter((name) => name.startsWith('n')).length === 6,
     );
     await until('the others are refused', () =>
       /NETWORK_SERVICES_EXHAUSTED: the namespace many has 6 services/u.test(refusals(one)),
     );
-    await until('what is empty is given back', async () => (await folderOf('subnets')).length === 0);
+    await until('empty subnets are released', async () => (await folderOf('subnets')).length === 0);
   });
 
-  test('no subnet is left for virtual addresses: refused by name until there is one', async () => {
+  test('a service is refused by name while no subnet is left for virtual addresses', async () => {
     const tiny = [network('10.128.0.0/23', 24)];
     for (const at of [0, 1]) await claim(`h${at}`, `10.128.${at}.0/24`);
     const one = host(1, tiny);
@@ -353,7 +353,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     );
   });
 
-  test('a host that was killed between leaving a service and giving it back gives it back when it returns, or is released', async () => {
+  test('a host that was killed between leaving a service and releasing it releases it when it returns, or when it is released itself', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', published(30_080))];
     await up(one);
@@ -361,7 +361,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     one.die();
     await client.transact([], [{ deleteRange: { key: keys.own('host-1').members('web') } }]);
     await until('the other heard', () => two.merged.service('web')?.members.size === 0);
-    assert.equal((await folderOf('virtual')).length, 1, 'what it has is kept for it');
+    assert.equal((await folderOf('virtual')).length, 1, 'its claims are kept');
     const again = host(1);
     await up(again);
     await until('nothing is left', async () => {
@@ -370,7 +370,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     });
   });
 
-  test('what a service used is given back after a failure of etcd, although no lease ends and nothing is refused', async () => {
+  test('the claims of a service are released after a failure of etcd, although no lease ends and no call is refused', async () => {
     let failures = 0;
     const commit: EtcdClient['commit'] = (compare, steps) => {
       const isEnd = steps.every((step) => 'deleteRange' in step);
@@ -383,14 +383,14 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await up(one);
     one.local = [];
     one.publisher.look();
-    await until('everything is given back', async () => {
+    await until('everything is released', async () => {
       const left = await Promise.all(['virtual', 'holders', 'addresses', 'subnets'].map(folderOf));
       return left.flat().length === 0;
     });
     assert.equal(failures, 2);
   });
 
-  test('the first host of a service leaves: the service stays what it is for the others', async () => {
+  test('a service stays unchanged for the other hosts when its first host leaves', async () => {
     const [one, two] = [host(1), host(2)];
     for (const each of [one, two]) {
       each.local = [joined('web', each.name, published(30_080))];
@@ -412,7 +412,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     );
   });
 
-  test('a host that comes back under a new lease says what it has by then, and takes back what it left while nobody looked', async () => {
+  test('a host that comes back with a new lease writes its current state, and removes services that ended meanwhile', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one'), joined('old', 'one')];
     await up(one, 2);
@@ -422,19 +422,19 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     assert.deepEqual(
       await folderOf('holders'),
       ['holders/old/host-1', 'holders/web/host-1'],
-      'what it has is kept for it',
+      'its claims are kept',
     );
     const again = host(1);
     again.local = [joined('web', 'one'), joined('new', 'one')];
     await up(again);
     await until(
-      'others see what it has',
+      'others see its state',
       () => two.merged.service('web')?.members.size === 1 && two.merged.service('new')?.members.size === 1,
     );
-    await until('what it left ends', () => !two.merged.names().includes('old'));
+    await until('its former services end', () => !two.merged.names().includes('old'));
   });
 
-  test('an etcd that was restored empty: the same services, at the same addresses', async () => {
+  test('after etcd was restored empty, the same services exist again at the same addresses', async () => {
     const [one, two] = [host(1), host(2)];
     one.local = [joined('web', 'one', published(30_080))];
     two.local = [joined('web', 'two')];

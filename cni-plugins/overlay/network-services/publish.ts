@@ -12,8 +12,8 @@ import type { Merged } from './merged.ts';
 import { createSerialActs } from './serial-acts.ts';
 
 /**
- * Writes to etcd which services the members on this host joined, one act after the other, and gives back what
- * no member uses any more.
+ * Writes to etcd which services the members on this host joined, one act after the other, and releases
+ * resources that no member uses any longer.
  */
 export interface Publisher {
   /**
@@ -23,7 +23,7 @@ export interface Publisher {
   register(lease: number): Promise<void>;
   /** Called when members changed, or the state of these services in etcd. */
   look(concerned?: ReadonlySet<string>): void;
-  /** Retries what was refused: it may be free by now. */
+  /** Retries refused requests, because the resources may be free by now. */
   sweep(): void;
   /** Removes everything that this host wrote. @throws OVERLAY_ETCD_UNREACHABLE */
   leave(): Promise<void>;
@@ -51,7 +51,8 @@ interface Saying {
 
 const retryMs = 1000;
 /**
- * Longer than connections of a member that left may last: its address belongs to another member afterwards.
+ * Longer than connections to a member that left may last, because its address can belong to another member
+ * afterwards.
  */
 const endAfterMs = 4000;
 
@@ -130,11 +131,11 @@ export function openPublisher({
         await bring();
       })
       .catch((thrown: unknown) => {
-        // Failures of etcd are handled by the lease; what was not written yet is written soon.
+        // Failures of etcd are handled by the lease; pending changes are written soon.
         if (!isPortcullisError(thrown))
           log.warn(
             { why: reasonOf(thrown) },
-            'members of services over hosts could not be published to other hosts; it is tried again',
+            'members of services could not be published to other hosts; it is tried again',
           );
         clearTimeout(again);
         if (!closed) again = setTimeout(look, retryMs);
@@ -179,7 +180,7 @@ function createServiceRefusals(log: PublisherDeps['log']) {
     if (lines.length > 0 && lines.join() !== before)
       log.warn(
         { service, why: lines },
-        'members of this host cannot have of a service over hosts what they ask for; the rest stands',
+        'members of this host cannot get all that they request of a service across hosts; the rest applies',
       );
   };
   return { refused, refuse };

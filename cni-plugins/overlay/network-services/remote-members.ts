@@ -8,7 +8,10 @@ export interface RemoteMembers {
   put(service: string, host: string, members: readonly PublishedMember[]): void;
   /** The members of the host have left the service. */
   leave(service: string, host: string): void;
-  /** The members of the host are no longer in etcd. Members that are held already keep their time. */
+  /**
+   * The members of the host are no longer in etcd. Members that are already held keep their end of the hold
+   * time.
+   */
   hold(service: string, host: string, now: number): void;
   /** Members that a host did not write again when it came back have left. */
   returned(host: string): void;

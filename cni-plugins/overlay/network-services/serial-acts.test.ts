@@ -17,7 +17,7 @@ test('an act begins after all earlier ones have ended, also after one that faile
   assert.deepEqual(order, ['first', 'second']);
 });
 
-test('a later act runs in its turn, and not after close', async () => {
+test('a later act runs in its turn, but not after close', async () => {
   const acts = createSerialActs();
   const order: string[] = [];
   acts.later(1, () => Promise.reject(new Error(`${order.push('later')} is ignored`)));

@@ -6,7 +6,7 @@ export interface SerialActs {
   run<Value>(act: () => Promise<Value>): Promise<Value>;
   /** Runs the act after that time. Its error is ignored. */
   later(afterMs: number, act: () => Promise<unknown>): void;
-  /** Drops the acts whose time has not come, and all later ones. */
+  /** Drops the acts that wait for their time, and all later acts. */
   close(): void;
 }
 

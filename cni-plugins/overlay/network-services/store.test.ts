@@ -38,7 +38,7 @@ const web = (members: readonly (readonly [string, readonly PublishedMember[]])[]
 });
 const changes = (): unknown => database.db.prepare('SELECT total_changes() AS changes').get()?.['changes'];
 
-test('known services are stored for the load balancer and for the next run; unchanged ones are not written', () => {
+test('known services are stored for the load balancer and for the next run; unchanged services are not written', () => {
   const two = [member('a', ['10.128.2.2'])];
   const store = openSpannedStore(database, namespaceId, 'shop', 'br0');
   store.put(
@@ -71,10 +71,10 @@ test('known services are stored for the load balancer and for the next run; unch
   assert.equal(
     createSpannedReader(database, `${bootOf()}/2`)().size,
     0,
-    'it is of this host namespace alone',
+    'it belongs to this host namespace only',
   );
   const other = openSpannedStore(database, namespaceId, 'vault', 'br0');
-  assert.deepEqual([...read().keys()], ['vault'], 'this host takes part in one network over hosts');
+  assert.deepEqual([...read().keys()], ['vault'], 'this host takes part in one overlay');
   other.forget();
   assert.equal(read().size, 0);
 });
@@ -96,7 +96,7 @@ test('a member that joins here in another mode than on other hosts is refused, a
   assert.throws(join1, /its members on the host two have the other mode/u);
 });
 
-test('a member has addresses of its own host’s subnet, and a service those that are its own; what did not change stays the same', () => {
+test('a member keeps only addresses of its host’s subnet, and a service only its own addresses; unchanged services stay identical', () => {
   const subnets = new Map([
     ['10.128.1.0/24', 'one'],
     ['10.128.2.0/24', 'two'],
@@ -129,10 +129,14 @@ test('a member has addresses of its own host’s subnet, and a service those tha
   };
   const first = strangers.without('web', given);
   assert.deepEqual(first.members.get('two')?.[0]?.addresses, ['10.128.2.2']);
-  assert.deepEqual(first.addresses, ['10.128.9.7'], 'none of another service, of a host or of no network');
+  assert.deepEqual(
+    first.addresses,
+    ['10.128.9.7'],
+    'no address of another service, of a host or outside the networks',
+  );
   assert.match(
     [...strangers.found.values()].join(),
-    /^members of web on two: 10\.128\.1\.2, 10\.128\.3\.2, .* are of no pod of that host$/u,
+    /^members of web on two: 10\.128\.1\.2, 10\.128\.3\.2, .* belong to no pod of that host$/u,
   );
   assert.equal(strangers.without('web', given).members.get('two'), first.members.get('two'));
   subnets.set('10.128.2.0/24', 'three');

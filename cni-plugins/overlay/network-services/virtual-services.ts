@@ -1,14 +1,17 @@
 import type { VirtualRecord } from '../records/service-records.ts';
 
 /**
- * The services that etcd knows, and those that it lost although they did not end: after a restore, hosts that
- * have members write their services again. Pure.
+ * The services in etcd, and services that etcd lost although they did not end: after a restore, hosts with
+ * members write their services again. Pure.
  */
 export interface VirtualServices {
   put(name: string, record: VirtualRecord): void;
   /** The service has ended. */
   end(name: string): void;
-  /** Takes which services etcd lists. One that it lists no more has ended, or is lost if it is in use. */
+  /**
+   * Processes the services that etcd lists. A service that is no longer listed has ended, or is lost if it is
+   * in use.
+   */
   listed(isPresent: (name: string) => boolean, isUsed: (name: string) => boolean): void;
   /** Ends lost services that are not in use. @returns their names */
   endLost(isUsed: (name: string) => boolean): readonly string[];

@@ -20,7 +20,7 @@ const attempts = 1000;
  * begins at a position derived from the host, so that hosts that start at once seldom collide. A claim is
  * this host's own key: when two hosts claim one subnet, the older key wins and the other host takes another
  * subnet.
- * @param wanted claimed again where etcd lost them
+ * @param wanted claimed again if etcd lost them
  * @throws OVERLAY_SUBNETS_EXHAUSTED · OVERLAY_SUBNET_LOST a wanted subnet belongs to another host now ·
  * OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED
  */
@@ -96,7 +96,7 @@ async function claimOne(
 /**
  * Claims by the key of the subnet, as hosts of the former version do. Both keys are claimed while such hosts
  * exist.
- * @returns the holder where that key belongs to another host, or cannot be read
+ * @returns the holder if that key belongs to another host, or cannot be read
  */
 async function oldClaim(
   { client, keys, host, id, view }: Member,
@@ -166,8 +166,8 @@ function lostTo(subnet: string, holder: string): PortcullisError {
     'precondition',
     'keep the subnet of this host',
     subnet,
-    `etcd says that it is ${holder}'s: it was given back, or etcd was restored`,
-    'remove the pods of this host, delete overlay.json in its folder below the root, and start it again: it takes another subnet',
+    `etcd says that it belongs to ${holder}: it was released, or etcd was restored`,
+    'remove the pods of this host, delete overlay.json in the folder of the overlay below the root, and restart the daemon: this host gets another subnet',
   );
 }
 
@@ -175,9 +175,9 @@ function exhausted({ prefix, hostLength }: OverlayNetwork): PortcullisError {
   return failure(
     'OVERLAY_SUBNETS_EXHAUSTED',
     'exhausted',
-    'take a subnet for this host',
-    `${prefixText(prefix)} in parts of /${hostLength}`,
+    'reserve a subnet for this host',
+    `${prefixText(prefix)} in subnets of /${hostLength}`,
     'every one of them is claimed',
-    'give back those of hosts that are gone: `portcullis network overlay release HOST`',
+    'release hosts that are gone: `portcullis network overlay release HOST`',
   );
 }

@@ -19,7 +19,7 @@ export interface Fact {
   readonly value: Buffer;
 }
 
-/** The facts that follow from the keys of all hosts. Pure. */
+/** The facts that are derived from the keys of all hosts. Pure. */
 export interface Facts {
   /** Sets the fact, or removes it. A fact that has this value already does not change. */
   say(key: string, value: Buffer | undefined): void;

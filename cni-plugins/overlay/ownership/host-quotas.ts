@@ -4,7 +4,10 @@ import type { Refusals } from './refusals.ts';
 
 /** The keys that each host wrote, within limits on their number and size. Pure. */
 export interface HostQuotas {
-  /** Takes the key as it was written, or refuses it. @returns whether the host may have this key */
+  /**
+   * Adds the key as it was written, or refuses it.
+   * @returns whether the host may have this key
+   */
   admit(own: OwnKey, written: Written): boolean;
   /** @returns whether the host had this key */
   dismiss(own: OwnKey, key: string): boolean;

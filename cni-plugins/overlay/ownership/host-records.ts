@@ -9,12 +9,10 @@ import type { Refusals } from './refusals.ts';
  * other one is refused. Pure.
  */
 export interface HostRecords {
-  /**
-   * Takes the record that the host wrote under its own keys. It counts instead of one of the former version.
-   */
+  /** Adds the record that the host wrote under its own keys. It replaces a record of the former version. */
   put(host: string, written: Required<Written>): void;
   gone(host: string): void;
-  /** Takes a record in the form of the former version. */
+  /** Adds a record in the form of the former version. */
   putOld(host: string, written: Required<Written>): void;
   goneOld(host: string): void;
   claim(identity: string, claimant: Claimant): void;

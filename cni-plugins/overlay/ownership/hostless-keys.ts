@@ -40,7 +40,7 @@ export function putHostless(
   subnets.contend(subnet, { host: '', key, createRevision, modRevision, value });
 }
 
-/** Takes back what the key claimed. */
+/** Withdraws the claim of the key. */
 export function removeHostless(
   { keys, facts, refusals, records, subnets }: HostlessKeysDeps,
   key: string,

@@ -5,8 +5,8 @@ import type { HostRecord } from '../records/records.ts';
 
 /**
  * Decides which host's record is accepted: one that names only values that its host claimed first. A MAC
- * address and a public key belong to a host until it gives them up. The underlay address belongs to it while
- * its record exists, because another machine may get the address afterwards. Pure.
+ * address and a public key belong to a host until it removes its claim. The underlay address belongs to it
+ * while its record exists, because another machine may get the address afterwards. Pure.
  */
 export interface Identities {
   claim(value: string, claimant: Claimant): void;
@@ -15,8 +15,8 @@ export interface Identities {
   offer(host: string, offered: Offered): void;
   withdraw(host: string): void;
   /**
-   * Returns the hosts whose record changed since the last call. A record that cannot be accepted leaves the
-   * former one in force, where that is still possible.
+   * Returns the hosts whose record changed since the last call. If a record cannot be accepted, the former
+   * record stays in force if it is still valid.
    */
   settle(): ReadonlyMap<string, Settled>;
   clear(): void;
@@ -79,7 +79,7 @@ export function createIdentities(): Identities {
         return `it names ${value.replace('-', ' ')}, which it does not claim`;
       const winner = counting.winner(value);
       if (winner !== undefined && winner.host !== host)
-        return `it names ${value.replace('-', ' ')}, which is the host ${winner.host}'s`;
+        return `it names ${value.replace('-', ' ')}, which belongs to the host ${winner.host}`;
     }
     return undefined;
   };

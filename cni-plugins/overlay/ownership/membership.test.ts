@@ -116,7 +116,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     );
   });
 
-  test('thirty hosts that come at once into a network of thirty-two parts have one each', async () => {
+  test('thirty hosts that join a network of thirty-two subnets at once get one subnet each', async () => {
     const narrow: readonly OverlayNetwork[] = [{ prefix: parsePrefix('10.140.0.0/19')!, hostLength: 24 }];
     const hosts = Array.from({ length: 30 }, (_, index) =>
       member(`crowd-${index}`, { endpoints: [plain.endpoint] }),
@@ -131,7 +131,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     );
   });
 
-  test('a subnet that another host claimed first is given up by name; one without an owner is claimed again', async () => {
+  test('a subnet that another host claimed first is released, and the error names that host; a subnet without an owner is claimed again', async () => {
     const [one, two] = [
       member('first', { endpoints: [plain.endpoint] }),
       member('second', { endpoints: [plain.endpoint] }),
@@ -162,7 +162,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     assert.deepEqual((await two.client.list(keys.own('late').all)).pairs, []);
   });
 
-  test('subnets whose claim by the former version cannot be read are skipped; a wanted one is reported lost', async () => {
+  test('subnets whose claim by the former version cannot be read are skipped; if this host needs one of them, it is reported as lost', async () => {
     const one = member('skipping', { endpoints: [plain.endpoint] });
     const tried = [];
     for (let round = 0; round < 3; round += 1) {
@@ -183,7 +183,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     );
   });
 
-  test('more unreadable claims than a host makes tries do not keep it from a subnet', async () => {
+  test('a host gets a subnet even if there are more unreadable claims than it makes attempts', async () => {
     const narrow: readonly OverlayNetwork[] = [{ prefix: parsePrefix('10.144.0.0/18')!, hostLength: 24 }];
     const one = member('patient', { endpoints: [plain.endpoint] });
     const taken = Array.from({ length: 64 }, (_, part) => `10.144.${part}.0/24`).filter(
@@ -197,7 +197,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
       await one.client.transact([], [{ deleteRange: { key: keys.subnet(subnet) } }]);
   });
 
-  test('a copied disk: a host that says another’s MAC address is refused by name, and the other goes on', async () => {
+  test('a host with the MAC address of another host (a copied disk) is refused by name, and the other host continues', async () => {
     const [one, two] = [
       member('origin', { endpoints: [plain.endpoint] }),
       member('copy', { endpoints: [plain.endpoint] }),
@@ -206,14 +206,14 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     await register(one, record(50), lease);
     await assert.rejects(register(two, { ...record(51), vxlan: record(50).vxlan! }, lease), {
       code: 'OVERLAY_IDENTITY_TAKEN',
-      message: /mac 02:00:00:00:00:50, which is the host origin's/u,
+      message: /mac 02:00:00:00:00:50, which belongs to the host origin/u,
     });
     assert.equal(one.view.refusalOf('origin'), undefined);
     await leaveNetwork(one);
     await leaveNetwork({ ...two, id: record(51).id });
   });
 
-  test('beside hosts of the former version: none gets a part that one of them has, and they see this one until they are all of this version', async () => {
+  test('a host beside hosts of the former version takes none of their subnets, and they see it until all have this version', async () => {
     const one = member('newer', { endpoints: [plain.endpoint] }, 'id-host-60');
     const { client } = one;
     const write = (key: string, value: object): Promise<boolean> =>
@@ -229,7 +229,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     assert.deepEqual(
       await claimSubnets(one, networks, []),
       ['10.131.108.0/24'],
-      'what the former version had for this host is kept',
+      'the subnet of this host from the former version is kept',
     );
     await register(one, record(60), await client.grant(60));
     assert.ok(
@@ -252,12 +252,12 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     for (const each of [one, fresh]) await leaveNetwork(each);
   });
 
-  test('without roles it is found that a host may write what others say', async () => {
+  test('without roles, a host notices that it may change the records of others', async () => {
     assert.equal(await mayWriteForOthers({ client: open({ endpoints: [plain.endpoint] }), keys }), true);
   });
 
   describe(
-    'with roles by the name of each certificate, as docs/overlay.md gives them',
+    'with roles by the name of each certificate, as in docs/overlay.md',
     { skip: etcdctlTool.skip },
     () => {
       const authority = makeAuthority(folder);
@@ -300,7 +300,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
         run(script('roles'));
       });
 
-      test('hosts join, say services, change what they say and leave, each with its own keys alone', async () => {
+      test('hosts join, publish services, change their records and leave, each with access to its own keys only', async () => {
         const [one, two] = [
           member('node-a', access('node-a'), 'id-host-1'),
           member('node-b', access('node-b'), 'id-host-2'),

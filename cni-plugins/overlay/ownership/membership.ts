@@ -8,8 +8,8 @@ import { encode, identitiesOf, objectOf, readClaim, readHost, readShared } from 
 import type { HostRecord, Keys, SharedSettings } from '../records/records.ts';
 
 /**
- * Writes this host's own keys into etcd, and no others. Each act is one transaction. One that finds its
- * change already made is a success, because its answer may have been lost.
+ * Writes this host's own keys into etcd, and no other keys. Each act is one transaction. It succeeds if its
+ * change was already made, because the answer may have been lost.
  */
 
 export interface Member {
@@ -28,7 +28,7 @@ export const unchanged = (key: string, modRevision: number): Comparison => ({
   key,
   modRevision,
 });
-/** Holds when nothing below the prefix was written after the revision. */
+/** True if nothing below the prefix was written after the revision. */
 export const unwrittenSince = (prefix: string, revision: number): Comparison => ({
   result: 2,
   target: 2,
@@ -38,8 +38,8 @@ export const unwrittenSince = (prefix: string, revision: number): Comparison => 
 });
 
 /**
- * Requires that all hosts have the same settings. An administrator writes the network's settings, or the
- * first host that may.
+ * Requires that all hosts have the same settings. The network's settings are written by an administrator, or
+ * by the first host with permission to write them.
  * @throws OVERLAY_SETTINGS_DIFFER · OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED when they are not written
  * and this host may not write them
  */
@@ -68,8 +68,8 @@ const textOf = (shared: SharedSettings | undefined): string | undefined =>
   });
 
 /**
- * Removes everything that this host has in etcd, in one transaction: half of it would be a host that no other
- * host sends to. @throws OVERLAY_ETCD_UNREACHABLE
+ * Removes all keys of this host from etcd, in one transaction: if only some were removed, other hosts could
+ * not send to this host. @throws OVERLAY_ETCD_UNREACHABLE
  */
 export async function leaveNetwork({ client, keys, host, id }: Member): Promise<void> {
   const own = keys.own(host);
@@ -147,8 +147,8 @@ export async function register(member: Member, record: HostRecord, lease: number
 }
 
 /**
- * Writes this host's record where hosts of the former version look, while there are any. Removes it
- * afterwards.
+ * Writes this host's record also to the key that hosts of the former version read, while there are such
+ * hosts. Removes it afterwards.
  */
 async function bringFormer(
   { client, keys, host, view }: Member,
@@ -207,8 +207,8 @@ function differing(key: string, ours: string, theirs: string): PortcullisError {
     'precondition',
     'join the overlay',
     key,
-    `etcd says ${theirs}, this host ${ours}`,
-    'give all hosts the same networks, host prefixes and number, or this overlay another name',
+    `etcd has ${theirs}, and this host has ${ours}`,
+    'give all hosts the same networks, host prefixes and number, or give this overlay another name',
   );
 }
 
@@ -219,7 +219,7 @@ function identityTaken(host: string, why: string): PortcullisError {
     'join the overlay',
     host,
     why,
-    "see which host has it by `portcullis network overlay status`: give each host its own address and root folder (a copied disk has the other host's keys), or release a host that is gone",
+    "find the host that has it with `portcullis network overlay status`: give each host its own address and root folder (a copied disk has the other host's keys), or release a host that is gone",
   );
 }
 

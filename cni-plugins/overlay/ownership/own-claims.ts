@@ -16,7 +16,7 @@ import type { Keys, OwnKey } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
 import type { SubnetClaims } from './subnet-claims.ts';
 
-/** Applies keys that hosts wrote under their own name. A host speaks only for itself. */
+/** Applies keys that hosts wrote under their own name. A host can make claims only for itself. */
 
 export interface OwnClaimsDeps {
   readonly keys: Keys;
@@ -39,7 +39,7 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
   const claimant = (fact: Buffer): Claimant => ({ host, key, createRevision, modRevision, value: fact });
   const said = objectOf(value)?.['host'];
   if (said !== undefined && said !== host)
-    return refusals.refuse(key, `it speaks for the host ${JSON.stringify(said).slice(0, 80)}`);
+    return refusals.refuse(key, `it is written for the host ${JSON.stringify(said).slice(0, 80)}`);
   switch (kind) {
     case 'record':
       return records.put(host, written);
@@ -84,7 +84,7 @@ function putSubnet(
   subnets.claim(host, subnet, claimant(encode({ host, id })));
 }
 
-/** Takes back what the key claimed. */
+/** Withdraws the claim of the key. */
 export function removeOwn(
   { keys, facts, refusals, quotas, records, subnets, services }: OwnClaimsDeps,
   own: OwnKey,

@@ -59,7 +59,7 @@ const change = (view: Ownership, ...changes: readonly Changed[]): string[] =>
 const refusals = (view: Ownership): string =>
   [...view.refused].map(([key, why]) => `${key.slice(keys.all.length)}: ${why}`).join('\n');
 
-test('each host speaks for itself: records and subnets are facts, and peers are made of them', () => {
+test('each host writes its own records and subnets, from which the peers are derived', () => {
   const facts = createOwnership(keys).list(two(), revision);
   const peers = createPeers('host-a', keys, 1000);
   peers.list(facts, 0);
@@ -68,7 +68,7 @@ test('each host speaks for itself: records and subnets are facts, and peers are 
   assert.equal(peers.holderOf('10.128.1.0/24'), 'host-a');
 });
 
-test('a subnet is the host’s whose key is older, whatever order they come in; the other is refused by its key until the first gives it back', () => {
+test('a subnet belongs to the host whose key is older, in whatever order the keys arrive; the other key is refused until the first host releases the subnet', () => {
   const [first, second] = [
     put(b.subnet('10.128.9.0/24'), { id: 'id-2' }),
     put(a.subnet('10.128.9.0/24'), { id: 'id-1' }),
@@ -82,7 +82,7 @@ test('a subnet is the host’s whose key is older, whatever order they come in; 
     assert.equal(view.subnetHolder('10.128.9.0/24'), 'host-b');
     assert.match(
       refusals(view),
-      /^hosts\/host-a\/subnets\/10\.128\.9\.0-24: 10\.128\.9\.0\/24 is host-b's, whose claim is older$/u,
+      /^hosts\/host-a\/subnets\/10\.128\.9\.0-24: 10\.128\.9\.0\/24 belongs to host-b, whose claim is older$/u,
     );
     assert.deepEqual(change(view, gone(b.subnet('10.128.9.0/24'))), [
       'subnets/10.128.9.0/24'.replace('/24', '-24'),
@@ -92,17 +92,20 @@ test('a subnet is the host’s whose key is older, whatever order they come in; 
   }
 });
 
-test('a host takes no subnet of another by any text of it, nor by a later word in its older key', () => {
+test('a host cannot take the subnet of another by another spelling of it, nor by a later value in its older key', () => {
   const view = opened([...two(), put(b.subnet('fd00:0:0:2::/64'), { id: 'id-2' })]);
   for (const subnet of ['fd00::2:0:0:0:0/64', 'fd00:0:0:2::0/64', '10.128.2.0/24'])
     change(view, put(a.subnet(subnet), { id: 'id-1' }));
   change(view, put(a.subnet('10.128.1.0/24'), { host: 'host-b', id: 'id-2' }, 101));
   assert.equal(view.subnetHolder('fd00:0:0:2::/64'), 'host-b');
   assert.equal(view.subnetHolder('10.128.2.0/24'), 'host-b');
-  assert.match(refusals(view), /hosts\/host-a\/subnets\/10\.128\.1\.0-24: it speaks for the host "host-b"/u);
+  assert.match(
+    refusals(view),
+    /hosts\/host-a\/subnets\/10\.128\.1\.0-24: it is written for the host "host-b"/u,
+  );
 });
 
-test('of each family the oldest subnet of a host counts: squatting on the others costs nobody anything', () => {
+test('only the oldest subnet of a host counts for each family, so additional claims do not affect other hosts', () => {
   const view = opened(two());
   change(
     view,
@@ -111,7 +114,7 @@ test('of each family the oldest subnet of a host counts: squatting on the others
   );
   change(view, put(keys.own('host-c').subnet('10.128.3.0/24'), { id: 'id-3' }));
   assert.equal(view.subnetHolder('10.128.3.0/24'), 'host-c');
-  assert.match(refusals(view), /10\.128\.3\.0\/24 is one more than the subnet that the host host-a has/u);
+  assert.match(refusals(view), /10\.128\.3\.0\/24 is ignored, because the host host-a already has a subnet/u);
 });
 
 for (const [what, theirs, stolen] of [
@@ -134,7 +137,7 @@ for (const [what, theirs, stolen] of [
     },
   ],
 ] as const)
-  test(`a record that names another host’s ${what} is refused, with and without a claim of it; the previous record stays`, () => {
+  test(`a record that names the ${what} of another host is refused, with and without a claim; the previous record stays`, () => {
     const own = theirs.wireguard === undefined ? record(1) : wireguard(1);
     const view = opened([...whole(b, theirs, '10.128.2.0/24'), ...whole(a, own, '10.128.1.0/24')]);
     const before = view.change([], revision);
@@ -142,7 +145,7 @@ for (const [what, theirs, stolen] of [
     assert.deepEqual(change(view, put(a.record, stolen)), []);
     assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which it does not claim$/u);
     assert.deepEqual(change(view, ...identitiesOf(stolen).map((value) => put(a.identity(value)))), []);
-    assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which is the host host-b's$/u);
+    assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which belongs to the host host-b$/u);
     assert.match(view.refusalOf('host-a')!, /host-b/u);
     // The other host is away for a while: its record is gone. It keeps what it has, except the address, which
     // a new machine may have.
@@ -158,7 +161,7 @@ for (const [what, theirs, stolen] of [
     assert.match(view.refusalOf('host-a')!, /host-b/u);
   });
 
-test('a record that is not the host’s own does not count: claims for others, bad names, bad values; each is reported by its key, the rest continues', () => {
+test('claims for other hosts, bad names and bad values do not count; each is reported by its key, and the rest applies', () => {
   const view = opened(two());
   const service = (record_: object): string => a.virtual('web', encode(record_));
   const bad: readonly Written[] = [
@@ -188,7 +191,7 @@ test('a record that is not the host’s own does not count: claims for others, b
   ]);
 });
 
-test('a service and what it has are the oldest key’s; another host that holds it keeps it when the first leaves', () => {
+test('a service and its claims belong to the oldest key; another host with a claim keeps it when the first leaves', () => {
   const web = encode({ mode: 'vip', addresses: ['10.128.9.7'] });
   const foreign = encode({ mode: 'dnsrr', addresses: [] });
   const of = (own: typeof a, bytes = web): Written[] => [
@@ -234,14 +237,14 @@ test('keys of the former version count as long as their hosts have no other', ()
   assert.deepEqual(view.oldHosts(), []);
   assert.match(
     refusals(view),
-    /^hosts\/host-c\/subnets\/10\.128\.5\.0-24: 10\.128\.5\.0\/24 is host-o's, whose claim is older$/u,
+    /^hosts\/host-c\/subnets\/10\.128\.5\.0-24: 10\.128\.5\.0\/24 belongs to host-o, whose claim is older$/u,
   );
   change(view, gone(keys.own('host-c').subnet('10.128.5.0/24')));
   change(view, gone(keys.subnet('10.128.5.0/24')), gone(keys.host('host-o')));
   assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
 });
 
-test('one host is not held without end: more keys or bytes than a host may have are passed over, and other hosts go on', () => {
+test('keys or bytes beyond the limit of a host are ignored, and other hosts continue', () => {
   const view = opened(two());
   for (let index = 0; index < 40; index += 1)
     change(view, put(a.members(`s${index}`), JSON.stringify({ members: [], more: 'x'.repeat(1024 * 1024) })));
@@ -253,13 +256,13 @@ test('one host is not held without end: more keys or bytes than a host may have 
     record(3, { vxlan: { mac: '02:00:00:00:01:50', port: 4789 } }),
     '10.128.3.0/24',
   );
-  assert.ok(change(view, ...c).includes('hosts/host-c'), 'it squats on a few identities alone');
+  assert.ok(change(view, ...c).includes('hosts/host-c'), 'it takes only a few identities');
   assert.ok(view.refused.size <= 1000);
   for (let index = 0; index < 5000; index += 1) change(view, put(a.holder(`s${index}`), 'x'));
   assert.ok(view.refused.size <= 1000);
 });
 
-test('cost: reading n hosts of which each claims what another has takes time in proportion to n', () => {
+test('reading n hosts of which each claims a subnet of another takes time in proportion to n', () => {
   const made = (count: number): Written[] =>
     Array.from({ length: count }, (_, index) => {
       const own = keys.own(`host-${index}`);

@@ -13,12 +13,15 @@ import { createSeenRevision } from './seen-revision.ts';
 import { createSubnetClaims } from './subnet-claims.ts';
 
 /**
- * The combined facts of all hosts' keys. A host writes its own keys, and speaks only for itself. When two
- * hosts claim the same thing, the one whose key was created first has it. A claim that a host may not make,
- * or a value that cannot be read, is refused by its key and changes nothing else. Pure.
+ * The combined facts of all hosts' keys. A host writes only its own keys, and makes claims only for itself.
+ * If two hosts claim the same thing, it belongs to the host whose key was created first. A claim that a host
+ * may not make, or a value that cannot be read, is refused by its key and changes nothing else. Pure.
  */
 export interface Ownership {
-  /** Takes everything in etcd. @returns all facts, by the names of {@link Keys} */
+  /**
+   * Processes a listing of etcd.
+   * @returns all facts, by the names of {@link Keys}
+   */
   list(written: readonly Written[], revision: number): readonly Fact[];
   /** @returns the facts that changed, in this order */
   change(changes: readonly Changed[], revision: number): readonly Changed[];

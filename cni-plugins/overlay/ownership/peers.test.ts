@@ -32,7 +32,7 @@ const known = (): Peers => {
   return peers;
 };
 
-test('the others are peers with their subnets, this host is none', () => {
+test('the other hosts are peers with their subnets, this host is not a peer', () => {
   assert.deepEqual(
     known()
       .all()
@@ -41,7 +41,7 @@ test('the others are peers with their subnets, this host is none', () => {
   );
 });
 
-test('a host that is gone from etcd is sent to until the hold time is over', () => {
+test('packets are sent to a host that is gone from etcd until the hold time is over', () => {
   const peers = known();
   peers.change([{ key: keys.host('host-2'), value: undefined }], 10);
   assert.equal(peers.peer('host-2')?.record.underlay, '192.0.2.2');
@@ -51,7 +51,7 @@ test('a host that is gone from etcd is sent to until the hold time is over', () 
   assert.equal(peers.peer('host-2'), undefined);
 });
 
-test('a host that comes back within the hold time was never away', () => {
+test('a host that comes back within the hold time changes nothing', () => {
   const peers = known();
   peers.change([{ key: keys.host('host-2'), value: undefined }], 10);
   peers.change([host(2)], 20);
@@ -59,7 +59,7 @@ test('a host that comes back within the hold time was never away', () => {
   assert.equal(peers.expire(100 * holdMs).size, 0);
 });
 
-test('an etcd that was restored empty says that all are gone: they are held, and those that write themselves again stay', () => {
+test('after etcd was restored empty, all hosts are held, and hosts that write their records again stay', () => {
   const peers = known();
   peers.list([], 10);
   assert.equal(peers.all().length, 1);
@@ -71,7 +71,7 @@ test('an etcd that was restored empty says that all are gone: they are held, and
   );
 });
 
-test('a subnet that another host claims leaves its former one at once, held or not', () => {
+test('a subnet that another host claims is removed from its former host at once, held or not', () => {
   const peers = known();
   peers.change([{ key: keys.host('host-2'), value: undefined }], 10);
   const touched = peers.change([host(3), claim('10.128.2.0/24', 3)], 20);
@@ -80,7 +80,7 @@ test('a subnet that another host claims leaves its former one at once, held or n
   assert.deepEqual(peers.peer('host-3')?.subnets, ['10.128.2.0/24']);
 });
 
-test('what was known before a start is sent to before etcd is heard', () => {
+test('packets are sent to saved hosts before etcd answers after a start', () => {
   const peers = createPeers('host-1', keys, holdMs, [
     { host: 'host-2', record: record(2), subnets: ['10.128.2.0/24'] },
   ]);
@@ -88,7 +88,7 @@ test('what was known before a start is sent to before etcd is heard', () => {
   assert.equal(peers.nextExpiry(), undefined);
 });
 
-test('values that cannot be read change nothing and are named', () => {
+test('unreadable values change nothing and are reported by name', () => {
   const peers = known();
   for (const text of [
     '',
@@ -117,7 +117,7 @@ const own: Own = {
   } as unknown as OverlaySettings).networks,
 };
 
-test('no host takes more than a host subnet of the network, or this host’s own subnet', () => {
+test('no host gets more than a host subnet of the network, or the subnet of this host', () => {
   const subnets = [
     '0.0.0.0/1',
     '10.128.0.0/15',
@@ -129,7 +129,7 @@ test('no host takes more than a host subnet of the network, or this host’s own
   assert.deepEqual(subnetsOf({ host: 'host-2', record: record(2), subnets }, own), ['10.131.255.0/24']);
 });
 
-test('entries are put from below and removed from above', () => {
+test('entries are added from the lowest layer up and removed from the highest layer down', () => {
   const entries = (underlay: string): Map<string, ReturnType<typeof entriesOf>[number]> =>
     new Map(
       entriesOf(
@@ -160,7 +160,7 @@ test('entries are put from below and removed from above', () => {
   });
 });
 
-test('impossible settings are refused by their field', () => {
+test('impossible settings are refused, and the error names the field', () => {
   const good = {
     name: 'shop',
     host: 'host-1',

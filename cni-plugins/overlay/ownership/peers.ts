@@ -4,7 +4,7 @@ import type { HostRecord, Keys } from '../records/records.ts';
 import { createSubnetHolders } from './subnet-holders.ts';
 import type { Known } from './subnet-holders.ts';
 
-/** Another host that packets are sent to. */
+/** Another host to which packets are sent. */
 export interface Peer {
   readonly host: string;
   readonly record: HostRecord;
@@ -13,12 +13,15 @@ export interface Peer {
 }
 
 /**
- * Decides which hosts are sent to. A host is dropped only when etcd reported the end of its lease (or listed
- * all hosts without it) and the hold time is over. Silence of etcd changes nothing. A subnet that another
- * host claims leaves its former host at once. Pure except for the clock that is passed in.
+ * Decides to which hosts packets are sent. A host is dropped only when etcd reported the end of its lease (or
+ * listed all hosts without it) and the hold time is over. An unavailable etcd changes nothing. A subnet that
+ * another host claims leaves its former host at once. Pure except for the clock that is passed in.
  */
 export interface Peers {
-  /** Takes everything in etcd. @returns the hosts that it may concern */
+  /**
+   * Processes a listing of etcd.
+   * @returns the hosts that may have changed
+   */
   list(
     entries: readonly { readonly key: string; readonly value: Buffer }[],
     now: number,
@@ -28,7 +31,7 @@ export interface Peers {
   expire(now: number): ReadonlySet<string>;
   /** Returns undefined when no host is held. */
   nextExpiry(): number | undefined;
-  /** Returns undefined when nothing is sent to that host. */
+  /** Returns undefined if nothing is sent to that host. */
   peer(host: string): Peer | undefined;
   all(): readonly (Peer & { readonly held: boolean })[];
   /**

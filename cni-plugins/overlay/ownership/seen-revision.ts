@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 
-/** How much of etcd this host has seen, and who waits for more of it. */
+/** The revision of etcd that this host has seen, and the callers that wait for a later one. */
 export interface SeenRevision {
   /** This host has seen all of etcd up to this revision. */
   reach(revision: number): void;
@@ -51,9 +51,9 @@ function unseen(prefix: string): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_ETCD_UNREACHABLE',
     kind: 'unavailable',
-    attempted: 'see what this host wrote',
+    attempted: 'read back what this host wrote',
     on: prefix,
-    why: `the watch did not bring it within ${reachedWithinMs / 1000} s`,
-    fix: 'see that etcd runs and has a leader; it is tried again',
+    why: `the watch did not report it within ${reachedWithinMs / 1000} s`,
+    fix: 'check that etcd runs and has a leader; it is tried again',
   });
 }

@@ -12,11 +12,12 @@ import { familyOf } from '../records/settings.ts';
  * refused. All subnets are canonical. Pure.
  */
 export interface SubnetClaims {
-  /** Takes a host's claim of its own subnet. Only the oldest one of each family counts. */
+  /** Adds a host's claim of its own subnet. Only the oldest claim of each family counts. */
   claim(host: string, subnet: string, claimant: Claimant): void;
   unclaim(host: string, key: string): void;
   /**
-   * Takes a claim that always counts: one for virtual addresses of services, or one of the former version.
+   * Adds a claim that always counts: a claim for virtual addresses of services, or a claim of the former
+   * version.
    */
   contend(subnet: string, claimant: Claimant): void;
   withdraw(subnet: string, key: string): void;
@@ -56,7 +57,7 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
       : winner.host !== host && holderOf(winner) !== host;
   const judge = (subnet: string, { key, host }: Claimant, winner: Claimant): void => {
     if (key !== winner.key && host !== '' && isOther(winner, host, key))
-      refusals.refuse(key, `${subnet} is ${holderOf(winner)}'s, whose claim is older`);
+      refusals.refuse(key, `${subnet} belongs to ${holderOf(winner)}, whose claim is older`);
     else refusals.lift(key);
   };
 
@@ -85,7 +86,10 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
     );
     for (const [key, { subnet }] of inOrder) {
       if (families.has(familyOf(subnet))) {
-        refusals.refuse(key, `${subnet} is one more than the subnet that the host ${name} has`);
+        refusals.refuse(
+          key,
+          `${subnet} is ignored, because the host ${name} already has a subnet of this family`,
+        );
         continue;
       }
       families.add(familyOf(subnet));

@@ -1,4 +1,4 @@
-/** What etcd says, for as long as it counts. */
+/** A claim in etcd, as long as it counts. */
 export interface Known<Value> {
   value: Value;
   /** Time at which it left etcd. */

@@ -30,7 +30,7 @@ import { isHostName, prefixText } from './settings.ts';
 export interface HostRecord {
   /** Generated once by the host. Distinguishes it from another host of the same name. */
   readonly id: string;
-  /** The address that other hosts send to. */
+  /** The address to which other hosts send. */
   readonly underlay: string;
   /**
    * The host's end of the VXLAN. A host has either this or `wireguard`: a host that encrypts accepts no
@@ -66,7 +66,7 @@ export interface Claim {
   readonly id: string;
 }
 
-/** Settings that all hosts must share, under `network`. */
+/** Settings that must be the same on all hosts, under `network`. */
 export interface SharedSettings {
   readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
   readonly vni: number;
@@ -273,7 +273,7 @@ export function readHost(bytes: Buffer): HostRecord | undefined {
   const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
   if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535)
     return undefined;
-  // A record with both would be sent to by either.
+  // A record with both would allow packets with and without encryption.
   if ((vxlan === undefined) === (wireguard === undefined)) return undefined;
   const end = wireguard === undefined ? readVxlan(vxlan) : readWireguardEnd(wireguard);
   return end === undefined ? undefined : { id, underlay: formatIp(address), mtu, ...end };

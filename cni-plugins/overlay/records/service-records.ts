@@ -29,8 +29,8 @@ export interface VirtualRecord {
 }
 
 /**
- * A host that has members, or had them when it was cut off. Resources of the service are not given to another
- * service meanwhile.
+ * A host that has members, or had members when it was cut off. Resources of the service are not given to
+ * another service meanwhile.
  */
 export interface Holding extends Claim {
   /** `tcp-30080`. */
@@ -69,7 +69,7 @@ export const portText = ({ protocol, port }: Pick<MemberPort, 'port' | 'protocol
 export const serviceName = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
 const portName = /^(?:tcp|udp|sctp)-([1-9]\d{0,4})$/u;
 export const isPortText = (text: string): boolean => Number(portName.exec(text)?.[1] ?? 65_536) < 65_536;
-/** Limits above what any host writes, so that data of other writers stays bounded. */
+/** Limits that are higher than any host needs, so that data of other writers stays bounded. */
 const most = { members: 1024, aliases: 16, ports: 64, addresses: 8 } as const;
 
 const listOf = (value: unknown, atMost: number): readonly unknown[] | undefined =>

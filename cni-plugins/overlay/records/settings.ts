@@ -3,7 +3,7 @@ import { bitsOf, formatIp, networkOf, parsePrefix } from '../../../base/addresse
 import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import type { EtcdAccess } from '../etcd/client.ts';
 
-/** Settings of a network over hosts, as this host takes part in it. */
+/** Settings of the overlay on this host. */
 export interface OverlaySettings {
   /** Name of the network. Its conflist and its keys in etcd use it too. */
   readonly name: string;
@@ -15,7 +15,7 @@ export interface OverlaySettings {
    * subnet.
    */
   readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
-  /** A link of this host, or one of its addresses, that other hosts send to. */
+  /** A link of this host, or one of its addresses, to which other hosts send. */
   readonly underlay: string;
   /** Number of the VXLAN, the same on every host. */
   readonly vni: number;
@@ -31,7 +31,7 @@ export interface OverlaySettings {
   /** This host's own folder: identity, and the last known state of other hosts. */
   readonly folder: string;
   /**
-   * What services of the network may use of this host, in the form of a conflist's first plugin
+   * The resources of this host that services of the network may use, in the form of a conflist's first plugin
    * (`../spec/service-rules.ts`). Absent: nothing.
    */
   readonly services?: Readonly<Record<string, unknown>>;
@@ -40,8 +40,8 @@ export interface OverlaySettings {
   /** Folder where the conflist is written. */
   readonly confDir: string;
   /**
-   * Rejects when the file system of that folder does not answer: a thread that touches it then waits for
-   * ever. Absent: it is not asked.
+   * Rejects if the file system of that folder does not answer, because a thread that touches it would then
+   * block forever. Absent: it is not checked.
    */
   readonly confDirAnswers?: () => Promise<void>;
   /** Prefix of the conflist's name: files are read in order of their names. */
@@ -71,24 +71,25 @@ export function readSettings(settings: OverlaySettings): { readonly networks: re
   if (settings.etcd.endpoints.length === 0) throw invalid('etcd.endpoints', '', 'no endpoint is given');
   const { cert, key } = { ...settings.etcd, ...settings.etcd.files };
   if ((cert === undefined) !== (key === undefined))
-    throw invalid('etcd.cert', '', 'a certificate and its key come together');
+    throw invalid('etcd.cert', '', 'a certificate and its key must be given together');
   const networks = settings.networks.map(({ prefix: text, hostLength }): OverlayNetwork => {
     const prefix = parsePrefix(text);
     if (prefix === undefined) throw invalid('network', text, 'it is not a network like 10.128.0.0/14');
     if (networkOf(prefix).value !== prefix.address.value)
-      throw invalid('network', text, 'it has bits beyond its length');
+      throw invalid('network', text, 'it has bits set beyond its prefix length');
     const bits = bitsOf(prefix.address.family);
     if (hostLength <= prefix.length || hostLength > bits - 2 || hostLength - prefix.length > mostHostBits)
       throw invalid(
         'hostPrefix',
         String(hostLength),
-        `it is between ${prefix.length + 1} and ${Math.min(bits - 2, prefix.length + mostHostBits)} for ${text}`,
+        `it must be between ${prefix.length + 1} and ${Math.min(bits - 2, prefix.length + mostHostBits)} for ${text}`,
       );
     return { prefix, hostLength };
   });
   const families = networks.map(({ prefix }) => prefix.address.family);
   if (families.length === 0) throw invalid('network', '', 'none is given');
-  if (new Set(families).size < families.length) throw invalid('network', '', 'two of one family are given');
+  if (new Set(families).size < families.length)
+    throw invalid('network', '', 'two networks of the same family are given');
   return { networks };
 }
 

@@ -78,7 +78,7 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   }
 
-  test('the capability counts where the configuration itself has no limit', async () => {
+  test('the capability applies if the configuration itself has no limit', async () => {
     const { pod, host, prevResult } = wired('cap');
     const config = {
       type: 'portcullis-bandwidth',
@@ -109,7 +109,7 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const [spoil, words] of [
       [`tc qdisc replace dev ${host} root handle 1: tbf rate 1mbit burst 10k latency 25ms`, /is limited to/u],
       [`tc qdisc del dev ${host} root`, /has no traffic limit/u],
-      [`tc qdisc del dev ${host} ingress`, /does not go to/u],
+      [`tc qdisc del dev ${host} ingress`, /is not sent to/u],
       [`ip link set ${ifb} down`, /is down/u],
       [`ip link del ${ifb}`, /has no link/u],
     ] as const) {
@@ -125,7 +125,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('ip -o link'), /bwp/u);
   });
 
-  test('two interfaces of one pod have an ifb each', async () => {
+  test('two interfaces of one pod get one ifb each', async () => {
     const { pod, prevResult } = wired('two');
     shell(`ip link add h2 type veth peer name net1 netns ${pod.netns}`);
     const config = { type: 'bandwidth', egressRate: 16_000_000, egressBurst: 1_600_000 };
@@ -154,7 +154,7 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 }
 
-test('the bucket follows upstream up to the limits of 32 bits', () => {
+test('the bucket size is that of upstream up to the limits of 32 bits', () => {
   assert.deepEqual(bucketOf({ rate: 8_000_000, burst: 800_000 }), {
     rate: 1_000_000n,
     limit: 125_000,

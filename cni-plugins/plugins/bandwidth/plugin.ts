@@ -75,7 +75,7 @@ function readLimit(fields: Fields, direction: 'ingress' | 'egress'): Limit | und
   else if (bucketOf({ rate, burst }) === undefined)
     fields.problem(
       burstName,
-      `at ${rate} bits a second ${burst} bits take longer than the kernel counts (274 seconds)`,
+      `at ${rate} bits a second, ${burst} bits take longer than the kernel can count (274 seconds)`,
     );
   else return { rate, burst };
   return undefined;

@@ -70,7 +70,7 @@ export const trafficLimitType: ResourceType<TrafficLimit> = {
     if (!ifb.up) found.push(`${ifb.name} is down`);
     const hooked = qdiscAt(route, end.index, 'ingress') !== undefined;
     if (!hooked || !listRedirections(route, end.index).includes(ifb.index))
-      found.push(`what arrives on ${end.name} does not go to ${ifb.name}`);
+      found.push(`traffic that arrives on ${end.name} is not sent to ${ifb.name}`);
     return found;
   },
   remove(resource, kernel, key) {
@@ -98,7 +98,7 @@ function hostEnd(resource: TrafficLimit, kernel: ResourceKernel): LinkSettings |
     return `${resource.interface} is not a veth link: its traffic does not pass the host`;
   const end = findLink(kernel.host.route, { index: pod.peer });
   if (end === undefined || end.kind !== 'veth' || !resource.hostInterfaces.includes(end.name))
-    return `the other end of ${resource.interface} is none of ${resource.hostInterfaces.join(', ') || 'the interfaces of prevResult'}`;
+    return `the other end of ${resource.interface} is not one of ${resource.hostInterfaces.join(', ') || 'the interfaces of prevResult'}`;
   return end;
 }
 
@@ -170,6 +170,6 @@ function noHostEnd(name: string, why: string): PortcullisError {
     attempted: 'limit the traffic of the interface',
     on: name,
     why,
-    fix: 'place the plugin after one that makes a veth link, such as bridge or ptp',
+    fix: 'place the plugin after one that creates a veth link, such as bridge or ptp',
   });
 }

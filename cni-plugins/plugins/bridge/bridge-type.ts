@@ -140,7 +140,7 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
   }
   const made = lookUp(route, { name: resource.name });
-  if (made === undefined) throw bridgeUnusable(resource.name, 'it vanished while it was made');
+  if (made === undefined) throw bridgeUnusable(resource.name, 'it disappeared while it was created');
   return made;
 }
 

@@ -96,7 +96,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   const macOf = (link: string): string =>
     /link\/ether (\S+)/u.exec(shell(`ip -o link show ${link}`))?.[1] ?? '';
 
-  test('enabledad: an address that a neighbour has is refused, a free one works at once', async () => {
+  test('enabledad refuses an address that a neighbour has; a free address works at once', async () => {
     const first = await attached('detecting', { enabledad: true });
     const [, own = ''] = first.address;
     assert.match(
@@ -124,11 +124,11 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       runtimeConfig: { ips: [`${taken}/64`] },
       capabilities: { ips: true },
     });
-    assert.ok(plain.address.includes(taken), 'without the field nobody is asked');
+    assert.ok(plain.address.includes(taken), 'without the field no neighbour is asked');
     shell('ip link del strange');
   });
 
-  test('disableContainerInterface: the pod’s end is created and stays down, and CHECK and repair accept that', async () => {
+  test('with disableContainerInterface the pod’s end is created and stays down, and CHECK and repair accept that', async () => {
     const of = { id: 'closed', netns: fixture.pin('closed') };
     const conf: Conf = { type: 'portcullis-bridge', bridge: 'br', disableContainerInterface: true };
     const result = await fixture.add([conf], of);
@@ -175,7 +175,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     await fixture.check([pod.conf], pod.of, pod.result);
   });
 
-  test('a bridge of others keeps its MAC address whatever joins it; a change is reported and not undone', async () => {
+  test('a bridge that we did not create keeps its MAC address whatever joins it; a change is reported and not undone', async () => {
     shell('ip link add name br type bridge; ip link set dev br up');
     const pod = await attached('foreign', { isDefaultGateway: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';
@@ -194,7 +194,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.equal(macOf('br'), '02:00:00:00:00:79');
   });
 
-  test('an ADD that fails leaves no bridge; one that others use, or that stood, stays', async () => {
+  test('a failed ADD leaves no bridge; a bridge that others use, or that existed before, stays', async () => {
     const links = (): string[] => shell("ip -br link | awk '{ print $1 }'").trim().split('\n').toSorted();
     const before = links();
     const of = { id: 'refused', netns: fixture.pin('refused') };
@@ -232,30 +232,34 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     }
   });
 
-  test('pods of one VLAN and its gateway reach each other, those of another do not', { skip }, async () => {
-    const [a, b, other] = [
-      await attached('a', { vlan: 100, isDefaultGateway: true, ipMasq: true }),
-      await attached('b', { vlan: 100, isDefaultGateway: true, ipMasq: true }),
-      await attached('other', { vlan: 200 }),
-    ];
-    assert.equal(vlansOf(a.port), '100 PVID Egress Untagged');
-    assert.match(
-      shell('ip -d address show br.100'),
-      /vlan protocol 802.1Q id 100[^]*10\.90\.0\.1\/24[^]*fd00:90::1\/64/u,
-    );
-    assert.doesNotMatch(shell('ip address show br'), /10\.90\.0\.1/u);
-    await eventually(() => pings(a.of, '10.90.0.1')[0] || undefined, 20_000);
-    assert.deepEqual(pings(a.of, ...b.address, '10.90.0.1', 'fd00:90::1'), [true, true, true, true]);
-    assert.deepEqual(pings(a.of, ...other.address), [false, false]);
-    assert.deepEqual(pings(other.of, ...a.address), [false, false]);
-    shell(`bridge vlan del dev ${a.port} vid 100`);
-    await assert.rejects(fixture.check([a.conf], a.of, a.result), /is not in VLAN 100/u);
-    await fixture.call('status', a.conf, a.of);
-    await fixture.check([a.conf], a.of, a.result);
-    assert.deepEqual(pings(a.of, b.address[0] ?? ''), [true]);
-  });
+  test(
+    'pods of one VLAN and its gateway reach each other, pods of another VLAN do not',
+    { skip },
+    async () => {
+      const [a, b, other] = [
+        await attached('a', { vlan: 100, isDefaultGateway: true, ipMasq: true }),
+        await attached('b', { vlan: 100, isDefaultGateway: true, ipMasq: true }),
+        await attached('other', { vlan: 200 }),
+      ];
+      assert.equal(vlansOf(a.port), '100 PVID Egress Untagged');
+      assert.match(
+        shell('ip -d address show br.100'),
+        /vlan protocol 802.1Q id 100[^]*10\.90\.0\.1\/24[^]*fd00:90::1\/64/u,
+      );
+      assert.doesNotMatch(shell('ip address show br'), /10\.90\.0\.1/u);
+      await eventually(() => pings(a.of, '10.90.0.1')[0] || undefined, 20_000);
+      assert.deepEqual(pings(a.of, ...b.address, '10.90.0.1', 'fd00:90::1'), [true, true, true, true]);
+      assert.deepEqual(pings(a.of, ...other.address), [false, false]);
+      assert.deepEqual(pings(other.of, ...a.address), [false, false]);
+      shell(`bridge vlan del dev ${a.port} vid 100`);
+      await assert.rejects(fixture.check([a.conf], a.of, a.result), /is not in VLAN 100/u);
+      await fixture.call('status', a.conf, a.of);
+      await fixture.check([a.conf], a.of, a.result);
+      assert.deepEqual(pings(a.of, b.address[0] ?? ''), [true]);
+    },
+  );
 
-  test('a trunk carries its VLANs with a tag, and no other', { skip }, async () => {
+  test('a trunk carries its VLANs with a tag, and no other VLANs', { skip }, async () => {
     const [inside, beyond] = [
       await attached('inside', { vlan: 100 }),
       await attached('beyond', { vlan: 300 }),
@@ -287,7 +291,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   });
 
   test(
-    'the port has what upstream gives it',
+    'the port has the same settings as with upstream',
     { skip: skip || (existsSync(upstream) ? false : 'no plugins of upstream: test/peers/get cniplugins') },
     async () => {
       const fields = [
@@ -341,7 +345,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     },
   );
 
-  test('hairpin sends a frame back where it came from; a default gateway is the way out', async () => {
+  test('hairpin mode sends a frame back to its port; the default gateway is the route out', async () => {
     const pod = await attached('hairpin', { hairpinMode: true, isDefaultGateway: true });
     assert.match(shell(`bridge -d link show dev ${pod.port}`), /hairpin on/u);
     assert.match(

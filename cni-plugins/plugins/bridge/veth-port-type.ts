@@ -230,7 +230,7 @@ function podGone(resource: VethPort): PortcullisError {
     attempted: 'make the interface',
     on: resource.interface,
     why: "the pod's network namespace is gone",
-    fix: 'give the path of a pinned network namespace that still stands',
+    fix: 'give the path of a pinned network namespace that still exists',
   });
 }
 

@@ -52,7 +52,7 @@ export interface LeasedAddress {
   readonly subnet: IpPrefix;
 }
 
-/** Facts that are read once before the plan, so that the plan stays pure. */
+/** Facts that are read once before planning, so that planning stays pure. */
 export interface HostFacts {
   /** MTU of the default route's link; 1500 without a default route. */
   readonly defaultMtu: number;
@@ -186,6 +186,9 @@ export interface Attached {
    * attachment known here.
    */
   has(hostInterface: string, type: string): boolean | undefined;
-  /** A failed ADD is undone: everything that it created is removed, where a DEL would leave it to others. */
+  /**
+   * A failed ADD is undone: everything that it created is removed, including shared objects that a DEL would
+   * leave in place.
+   */
   readonly isUndone?: boolean;
 }

@@ -63,7 +63,7 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const open = { type: 'firewall' };
 
-  test("bridges are separated as by Debian's plugin, IPv4 and IPv6; the policy open separates nothing", async () => {
+  test("bridges are separated as with Debian's plugin, for IPv4 and IPv6; the policy open separates nothing", async () => {
     const [a1, b1, c1] = [
       onBridge('a1', 'br1', 41, 2),
       onBridge('b1', 'br2', 42, 2),
@@ -99,7 +99,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('nft flush ruleset');
   });
 
-  test("isolated: nor do pods of one bridge reach each other, without the kernel's bridge filter", async () => {
+  test("with the policy isolated, pods of one bridge do not reach each other either, without the kernel's bridge filter", async () => {
     const [one, two, three] = [
       onBridge('d1', 'br4', 44, 2),
       onBridge('d2', 'br4', 44, 3),
@@ -119,7 +119,7 @@ if (inPrivateNetns(import.meta.filename)) {
     );
     assert.deepEqual(await one.pod.check(isolated), []);
     await one.pod.del(isolated);
-    assert.ok(await reaches(one, two.address), 'the other one alone has nobody to be isolated from');
+    assert.ok(await reaches(one, two.address), 'a single pod needs no isolation');
     assert.match(shell('nft list ruleset'), /br4/u);
     for (const name of ['d1', 'd3']) shell(`ip link del host${name}`);
     two.pod.die();
@@ -128,13 +128,13 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('nft list ruleset'), /br4|hostd|10\.44/u);
   });
 
-  test("the administrator's chain is asked first, and its rules are kept", async () => {
+  test("the administrator's chain is evaluated first, and its rules are kept", async () => {
     const [a, b] = [onBridge('e1', 'br5', 45, 2), onBridge('e2', 'br6', 46, 2)];
     const config = { type: 'firewall', iptablesAdminChainName: 'MY-RULES' };
     await a.pod.add(config, a);
     shell('nft add rule inet portcullis_firewall MY-RULES ip saddr 10.45.0.2 drop');
     assert.ok(!(await reaches(a, b.address)));
-    assert.ok(await reaches(a, '10.45.0.1'), 'the host is not forwarded to');
+    assert.ok(await reaches(a, '10.45.0.1'), 'traffic to the host is not forwarded');
     await b.pod.add(config, b);
     assert.ok(!(await reaches(a, b.address)), 'another pod keeps the rules');
     shell('nft flush chain inet portcullis_firewall MY-RULES');
@@ -142,7 +142,7 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const wired of [a, b]) await wired.pod.del(config);
   });
 
-  test('a bridge of prevResult whose name no link can have is refused, and nothing is left to remove', async () => {
+  test('a bridge of prevResult with an impossible name is refused, and nothing is left to remove', async () => {
     const { pod, prevResult } = onBridge('name', 'brname', 61, 2);
     const [, ...others] = prevResult.interfaces;
     for (const name of ['', 'x'.repeat(16), 'x'.repeat(5000), 'é'.repeat(8), 'a/b', 'a\0b', '..']) {
@@ -185,7 +185,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await wired.pod.del(config);
   });
 
-  test('a chain of others that drops by default is reported, unless the administrator declares it handled', async () => {
+  test('a third-party chain that drops by default is reported, unless the administrator declares it handled', async () => {
     const wired = onBridge('g1', 'br8', 48, 2);
     shell("nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } ; }'");
     try {

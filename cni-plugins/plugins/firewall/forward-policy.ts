@@ -65,14 +65,14 @@ function entriesOf(resource: ForwardPolicy): Entry[] {
         table: routed,
         set: family === 4 ? sets.from4 : sets.from6,
         element: { key, value: { goto: fromChain(resource.adminChain) } },
-        what: `rule for what is from ${text}`,
+        what: `rule for traffic from ${text}`,
         ofBridge: false,
       },
       {
         table: routed,
         set: family === 4 ? sets.to4 : sets.to6,
         element: { key, value: { goto: toChain(resource.adminChain) } },
-        what: `rule for what goes to ${text}`,
+        what: `rule for traffic to ${text}`,
         ofBridge: false,
       },
     ];

@@ -11,7 +11,7 @@ import { reservedChains, tableName } from './rules.ts';
 interface FirewallConfig {
   readonly adminChain: string;
   readonly ingressPolicy: 'open' | 'same-bridge' | 'isolated' | 'internal';
-  /** Whether the administrator declared that drops of other chains are not our concern. */
+  /** Whether the administrator declared that drops of other chains are handled. */
   readonly overlooksOthers: boolean;
 }
 
@@ -35,14 +35,17 @@ export const firewall: Plugin<FirewallConfig> = {
     if (!['', 'iptables', 'nftables'].includes(backend))
       config.unsupported(
         'backend',
-        "the rules are nf_tables of our own, for which 'nftables' or none stands",
+        "the plugin uses its own nf_tables rules; give 'nftables' or leave it out",
       );
     if ((config.text('firewalldZone') ?? '') !== '')
-      config.unsupported('firewalldZone', 'firewalld is never asked');
+      config.unsupported('firewalldZone', 'firewalld is not used');
     const given = config.text('iptablesAdminChainName') ?? '';
     const adminChain = given === '' ? 'CNI-ADMIN' : given;
     if (!/^[A-Za-z_.][A-Za-z0-9/\\_.-]{0,27}$/u.test(adminChain) || reservedChains.test(adminChain))
-      config.problem('iptablesAdminChainName', `${JSON.stringify(adminChain)} is not a name for a chain`);
+      config.problem(
+        'iptablesAdminChainName',
+        `${JSON.stringify(adminChain)} is not a valid name of a chain`,
+      );
     const policy = config.text('ingressPolicy') ?? '';
     if (!['', ...ingressPolicies].includes(policy))
       config.problem(
@@ -98,7 +101,7 @@ function droppedByOthers(chain: string): PortcullisError {
     kind: 'precondition',
     attempted: "accept the pod's traffic",
     on: chain,
-    why: 'that chain drops what it does not accept itself, and no table of ours can lift that',
+    why: 'that chain drops traffic that it does not accept, and our tables cannot override that',
     fix: `accept the pods' network in ${chain} and say so with "backend": "nftables", or use the upstream plugin firewall on this host`,
   });
 }
@@ -110,6 +113,6 @@ function noBridge(policy: string): PortcullisError {
     attempted: `set the ingress policy ${policy}`,
     on: 'firewall',
     why: 'prevResult does not begin with a bridge of the host',
-    fix: 'place the plugin after bridge, or leave ingressPolicy out',
+    fix: 'place the plugin after bridge, or leave out ingressPolicy',
   });
 }

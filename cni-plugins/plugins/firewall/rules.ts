@@ -107,8 +107,8 @@ const bridgedRules: Rules = [
 ];
 
 /**
- * Drops what is routed into or out of an internal bridge, but not frames from port to port of a bridge
- * (`br_netfilter`).
+ * Drops packets that are routed into or out of an internal bridge, but not frames from port to port of a
+ * bridge (`br_netfilter`).
  */
 const confinedRules: Rules = [
   ['forward', meta('iifname', r0), meta('oifname', r4), verdictOf(sets.internalPairs, r0)],

@@ -74,7 +74,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.ok(shell(`ip link show ${name}`));
     });
 
-  test('a name that the host has too is no hindrance, and changes of the pod are taken back', async () => {
+  test('a device is moved back even if the host uses its name in the pod, and changes by the pod are undone', async () => {
     const name = device();
     shell('ip link add eth0 type ifb');
     const pod = pods.pod('same');
@@ -87,7 +87,7 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link del eth0');
   });
 
-  test('half a move is finished, or undone', async () => {
+  test('an incomplete move is finished, or undone', async () => {
     const name = device();
     const pod = pods.pod('half');
     const config = { type: 'host-device', device: name };
@@ -103,7 +103,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell(`ip link show ${name}`), /alias/u);
   });
 
-  test('a device whose namespace died is given its name back', async () => {
+  test('a device whose namespace ended gets its name back', async () => {
     const name = device();
     const pod = pods.pod('dead');
     const config = { type: 'host-device', device: name };

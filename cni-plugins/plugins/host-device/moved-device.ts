@@ -114,7 +114,7 @@ function moveOut(
   if (!free)
     throw interfaceTaken(
       resource.device,
-      'the host has another link of that name: the device cannot come back',
+      'the host has another link of that name: the device cannot be moved back',
     );
   pod.run([
     setFlag(link.index, 'up', false),
@@ -139,7 +139,7 @@ function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket
   if (other !== undefined && other.index !== index)
     throw interfaceTaken(
       resource.device,
-      'the host has another link of that name: the device cannot come back',
+      'the host has another link of that name: the device cannot be moved back',
     );
   host.run([
     setFlag(index, 'up', false),
@@ -156,7 +156,7 @@ function vanished(device: string): PortcullisError {
     kind: 'not-found',
     attempted: 'move the device of the host',
     on: device,
-    why: 'the host has no link of that name any more',
-    fix: 'look where it went: another pod may hold it',
+    why: 'the host no longer has a link of that name',
+    fix: 'find out where it is: another pod may have it',
   });
 }

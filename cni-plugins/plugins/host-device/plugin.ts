@@ -21,7 +21,7 @@ interface HostDeviceConfig {
   readonly dns?: CniDns;
 }
 
-/** The existing device, or one that a user space driver holds, which has no link. */
+/** The existing device, or a device that a user space driver uses, which has no link. */
 type Observed =
   | { readonly name: string; readonly mac: string; readonly mtu: number; readonly pciAddress?: string }
   | { readonly userspace: true; readonly pciAddress: string };
@@ -129,7 +129,7 @@ function lookFor(config: HostDeviceConfig, kernel: ResourceKernel): Observed {
   const auxiliary =
     config.deviceId !== undefined && pciAddress !== config.deviceId ? config.deviceId : undefined;
   if (auxiliary !== undefined && !existsSync(`${auxiliaryDevices}/${auxiliary}`))
-    throw deviceMissing(auxiliary, 'it is not a PCI and no auxiliary device');
+    throw deviceMissing(auxiliary, 'it is neither a PCI device nor an auxiliary device');
   if (pciAddress !== undefined && auxiliary === undefined && driverOf(pciAddress))
     return { userspace: true, pciAddress };
   const link = linkOf(config, pciAddress, auxiliary, kernel);
@@ -177,7 +177,7 @@ function linkIn(folder: string): string {
   return first;
 }
 
-/** Returns whether a user space driver holds the device. */
+/** Returns whether a user space driver uses the device. */
 function driverOf(address: string): boolean {
   const link = `${pciDevices}/${address}/driver`;
   return existsSync(link) && userspaceDrivers.includes(basename(readlinkSync(link)));
@@ -190,6 +190,6 @@ export function deviceMissing(device: string, why: string): PortcullisError {
     attempted: 'find the device of the host',
     on: device,
     why,
-    fix: "correct 'device', 'hwaddr', 'kernelpath' or 'pciBusID'; a device that another pod holds is not there",
+    fix: "correct 'device', 'hwaddr', 'kernelpath' or 'pciBusID'; a device that another pod has is not visible on the host",
   });
 }

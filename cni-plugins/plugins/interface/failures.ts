@@ -67,7 +67,7 @@ export const interfaceMissing = (name: string, where: 'host' | 'pod'): Portculli
     'not-found',
     'find the interface',
     name,
-    `the ${where} has none of that name`,
+    `the ${where} has no interface of that name`,
     'call DEL and ADD for the attachment',
   );
 
@@ -78,7 +78,7 @@ export const namespaceGone = (name: string): PortcullisError =>
     'change the interface',
     name,
     "the pod's network namespace is gone",
-    'give the path of a pinned network namespace that still stands',
+    'give the path of a pinned network namespace that still exists',
   );
 
 export const fieldUnfit = (plugin: string, why: string, fix: string): PortcullisError =>

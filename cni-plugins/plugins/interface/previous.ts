@@ -13,7 +13,7 @@ export function previousOf(input: PlanInput, plugin: string): CniResult {
     attempted: 'run the plugin',
     on: plugin,
     why: "the configuration has no 'prevResult'",
-    fix: 'place the plugin after one that makes an interface; a runtime passes the result of the plugin before',
+    fix: 'place the plugin after one that creates an interface; the runtime passes the result of the previous plugin',
   });
 }
 

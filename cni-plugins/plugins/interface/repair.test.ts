@@ -9,7 +9,7 @@ if (inPrivateNetns(import.meta.filename)) {
   after(() => pods.end());
   shell('ip link add m0 type veth peer name m1; ip link set m0 up; ip link set m1 up');
 
-  test('the MAC address and the MTU of a link on a master', async () => {
+  test('the MAC address and the MTU of a link on a master are repaired', async () => {
     const pod = pods.pod('child');
     const config = { type: 'macvlan', master: 'm0', mtu: 1400, mac: '02:00:00:00:00:07' };
     await pod.add(config);
@@ -23,7 +23,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.del(config);
   });
 
-  test('routes that the kernel left without their source when the address went', async () => {
+  test('routes that the kernel left without their source after the address was removed are repaired', async () => {
     const pod = pods.pod('source');
     const config = {
       type: 'ptp',

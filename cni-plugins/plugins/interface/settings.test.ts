@@ -11,7 +11,7 @@ const read = (config: object): { dns: CniDns | undefined; problems: Problems } =
   return { dns: fields === undefined ? undefined : readDns(fields), problems };
 };
 
-test('the capability dns goes before the configuration’s own, where it says anything', () => {
+test('the capability dns has precedence over the configuration if it is set', () => {
   const dns = { nameservers: ['10.0.0.1'], domain: 'own' };
   const runtime = { servers: ['10.0.0.53', 'fd00::53'], searches: ['pods.test'], options: ['ndots:5'] };
   const reported = { nameservers: runtime.servers, search: runtime.searches, options: runtime.options };

@@ -55,7 +55,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       theirs.debian('DEL', { ...config, ipam: ipam(3) });
     });
 
-  test('after another plugin it takes the master and the addresses of that one', { skip }, async () => {
+  test('after another plugin it uses the master and the addresses of that plugin', { skip }, async () => {
     const pod = pods.pod('c');
     const prevResult: CniResult = {
       interfaces: [{ name: 'm0' }],

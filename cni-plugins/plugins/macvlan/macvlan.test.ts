@@ -19,7 +19,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ],
     routes: [{ dst: '0.0.0.0/0' }, { dst: '10.30.0.0/16', gw: '10.20.0.9' }, { dst: '::/0' }],
   });
-  /** Returns the kernel's state, without what two pods of one master cannot share. */
+  /** Returns the kernel's state, without values that differ between two pods of one master. */
   const state = (pod: TestPod): unknown => {
     const text = [
       json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags }) => ({
@@ -86,7 +86,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(await codeOf(() => pod.add({ type: 'macvlan' })), 'NETWORK_MASTER_MISSING');
   });
 
-  test('passthru has the address of its master', async () => {
+  test('passthru uses the address of its master', async () => {
     shell('ip link add p0 type veth peer name p1; ip link set p0 up');
     const pod = pods.pod('passthru');
     const config = { type: 'macvlan', master: 'p0', mode: 'passthru' };
@@ -140,7 +140,7 @@ if (inPrivateNetns(import.meta.filename)) {
         kind,
       );
       await other.del({ type: 'macvlan' });
-      assert.equal(other.run('ip -o link show dev eth0'), made, 'the link of somebody else stays');
+      assert.equal(other.run('ip -o link show dev eth0'), made, 'the third-party link stays');
     }
     assert.equal(shell('ip -o link'), before);
   });

@@ -51,7 +51,7 @@ if (inPrivateNetns(import.meta.filename)) {
       for (const { chain: confs, of, result } of pods)
         await assert.rejects(
           fixture.check(confs, of, result),
-          new RegExp(`nf_tables has not the rules of ${chain} in the table ${family} ${table}`, 'u'),
+          new RegExp(`nf_tables lacks rules of ${chain} in the table ${family} ${table}`, 'u'),
           spoil,
         );
       const [first = assert.fail('there are two')] = pods;
@@ -75,7 +75,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.call('status', first, of);
   });
 
-  test('the administrator’s own rules stay, and a pod that comes next makes what is missing', async () => {
+  test('the administrator’s own rules stay, and the next pod creates missing rules again', async () => {
     shell('nft add rule inet portcullis_firewall CNI-ADMIN ip saddr 10.90.0.77 drop');
     shell(
       'nft flush chain inet portcullis_firewall accepted; nft flush chain ip portcullis_plugins postrouting',

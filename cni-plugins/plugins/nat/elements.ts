@@ -110,8 +110,8 @@ export function takeElements(
 }
 
 /**
- * Returns what is missing, in words: elements, and the rules without which they mean nothing. @param chains
- * those that the elements lead to
+ * Describes what is missing: elements, and the rules without which they have no effect.
+ * @param chains the chains to which the elements lead
  */
 export function missingElements(
   filter: NetlinkSocket,

@@ -150,7 +150,7 @@ function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly B
   return chain;
 }
 
-/** Masquerades what leaves the subnet, except multicast. */
+/** Masquerades packets that leave the subnet, except multicast. */
 export function leavingChain(subnet: IpPrefix): SubnetChain {
   const { family } = subnet.address;
   return chainOf(tableOf(family), nameOf('leaving', subnet), () => {
@@ -173,7 +173,7 @@ export function leavingChain(subnet: IpPrefix): SubnetChain {
   });
 }
 
-/** Masquerades what reaches a host port from the subnet itself or from the host's loopback. */
+/** Masquerades connections to a host port from the subnet itself or from the host's loopback. */
 export function returningChain(subnet: IpPrefix): SubnetChain {
   const { family } = subnet.address;
   return chainOf(tableOf(family), nameOf('returning', subnet), () => {

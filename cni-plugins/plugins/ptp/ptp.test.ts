@@ -92,7 +92,7 @@ if (inPrivateNetns(import.meta.filename)) {
       ipam: { type: 'static', addresses: [four(5)], routes: [{ dst: '0.0.0.0/0' }] },
     };
     await pod.add(config);
-    assert.ok(pod.run('busybox ping -c1 -W2 10.99.0.2'), 'the outside has no route back to the pod');
+    assert.ok(pod.run('busybox ping -c1 -W2 10.99.0.2'), 'the outside network has no route back to the pod');
     assert.deepEqual(await pod.check(config), []);
     shell('nft flush ruleset');
     assert.match((await pod.check(config)).join('; '), /masquerade/u);

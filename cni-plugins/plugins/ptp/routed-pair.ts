@@ -167,7 +167,7 @@ function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
   if (resource.bound === true && !resource.ends.some(({ pod }) => pod.includes(':')))
     keepSilent(resource, kernel);
   const end = findLink(kernel.host.route, { name: hostInterface });
-  if (end === undefined) throw interfaceTaken(hostInterface, 'it vanished while it was made');
+  if (end === undefined) throw interfaceTaken(hostInterface, 'it disappeared while it was created');
   return end;
 }
 

@@ -90,7 +90,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.doesNotMatch(ours.pod.run('ip -6 rule'), /fd20/u);
     });
 
-  test('rules to a table that is there, and no change of routes', async () => {
+  test('rules lead to an existing table, and routes do not change', async () => {
     const { pod, prevResult } = wired('e', four);
     const routes = pod.run('ip route show table main');
     const config = { type: 'sbr', table: 5000 };
@@ -102,7 +102,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(pod.run('ip rule'), /5000/u);
   });
 
-  test('a table that is used is left alone, gateways of the configuration count, hints name the source', async () => {
+  test('a used table is not touched, gateways of the configuration apply, hints name the source', async () => {
     const { pod, prevResult } = wired('c', dual);
     pod.run('ip rule add from 10.99.0.1 table 100');
     pod.run('ip route add 10.77.0.0/16 via 10.20.0.7 table 101');
@@ -114,7 +114,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(pod.run('ip route show table main'), /10\.20\.0\.0\/24 dev eth0 .*src 10\.20\.0\.2/u);
     assert.deepEqual(await pod.check(config), []);
     for (const [spoil, words] of [
-      ['ip rule del from 10.20.0.2 table 102', /no rule leads what is from 10\.20\.0\.2/u],
+      ['ip rule del from 10.20.0.2 table 102', /no rule sends traffic from 10\.20\.0\.2/u],
       ['ip route flush table 102', /table 102 has no route/u],
     ] as const) {
       pod.run(spoil);
@@ -130,7 +130,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.delDead(config);
   });
 
-  test('without addresses or an interface it is refused', async () => {
+  test('a call without addresses or an interface is refused', async () => {
     const { pod, prevResult } = wired('d', []);
     assert.equal(await codeOf(() => pod.add({ type: 'sbr' }, { prevResult })), 'NETWORK_ADDRESSES_MISSING');
     assert.equal(

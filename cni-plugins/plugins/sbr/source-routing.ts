@@ -68,7 +68,7 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
     return [
       ...resource.rules
         .filter((rule) => !has(rules, bytesOf(rule)))
-        .map(({ source, table }) => `no rule leads what is from ${source} to table ${table}`),
+        .map(({ source, table }) => `no rule sends traffic from ${source} to table ${table}`),
       ...[...resource.routes, ...resource.hints]
         .filter((entry) => !routes.some((found) => sameRoute(found, tableRouteOf(entry, link.index))))
         .map((entry) => `table ${entry.table ?? mainTable} has no route to ${entry.dst} by ${name}`),

@@ -41,7 +41,7 @@ export const staticAddresses: AddressPlugin<StaticConfig> = {
         (family) => addresses.filter((entry) => entry.address.address.family === family).length > 1,
       )
     )
-      config.problem('ipam', `CNI version ${version} has room for one address of each family`);
+      config.problem('ipam', `CNI version ${version} allows only one address of each family`);
     return {
       addresses: addresses.toSorted((a, b) => a.address.address.family - b.address.address.family),
       routes: readRoutes(ipam),

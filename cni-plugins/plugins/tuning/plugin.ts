@@ -36,7 +36,7 @@ export const tuning: Plugin<TuningConfig> = {
   read(config, args) {
     const cni = config.object('args')?.object('cni');
     const sysctls = new Map([...readSysctls(config), ...(cni === undefined ? [] : readSysctls(cni))]);
-    // upstream's place for what it gives back: ours is the engine's database
+    // upstream stores the former values there; we store them in the engine's database
     if (config.has('dataDir')) config.text('dataDir');
     const { promiscuous, ...wanted } = {
       ...withMac(readTuned(config), readWantedMac(config, args)),
@@ -119,7 +119,10 @@ function readTuned(fields: Fields): Tuned {
   };
 }
 
-/** Returns undefined where there is no allow list. An unreadable allow list allows nothing: it is refused. */
+/**
+ * Returns undefined where there is no allow list. An unreadable allow list allows nothing: the call is
+ * refused.
+ */
 function readAllowList(path: string): string[] | undefined {
   let text: string;
   try {
@@ -151,6 +154,6 @@ function sysctlRefused(name: string, why: string): PortcullisError {
     attempted: 'set the sysctl',
     on: name,
     why,
-    fix: `name a sysctl below net, and allow it in ${allowListFile} where there is one`,
+    fix: `name a sysctl below net; if ${allowListFile} exists, allow the sysctl there`,
   });
 }

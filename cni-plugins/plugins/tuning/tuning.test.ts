@@ -78,7 +78,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(link(ours.pod), link(theirs.pod));
   });
 
-  test('the order of sources is that of upstream', async () => {
+  test('the sources have the same precedence as in upstream', async () => {
     const { pod, prevResult } = wired('order');
     const config = { type: 'tuning', mac: '02:00:00:00:00:02', mtu: 1300 };
     for (const [more, args, mac] of [
@@ -100,7 +100,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('args of the configuration go before its own fields, false as well', async () => {
+  test('args of the configuration have precedence over its fields, also if false', async () => {
     const { pod, prevResult } = wired('quiet');
     const config = { type: 'tuning', promisc: true, allmulti: true };
     for (const [cni, flags] of [
@@ -136,7 +136,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.delDead(all);
   });
 
-  test('an allow list holds, and nothing is set before it is asked', async () => {
+  test('an allow list applies, and nothing is set before it was checked', async () => {
     const { pod, prevResult } = wired('list');
     shell(
       'mkdir -p /etc/cni && mount -t tmpfs list /etc/cni && mkdir /etc/cni/tuning && printf "^net\\\\.core\\\\.somaxconn$\\n\\n^net.ipv4.conf.IFNAME.[a-z_]*$\\n" > /etc/cni/tuning/allowlist.conf',
@@ -160,7 +160,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('a sysctl that the namespace lacks, a value that the kernel refuses, a pod without the interface', async () => {
+  test('a missing sysctl, a value that the kernel refuses and a pod without the interface are reported', async () => {
     const { pod, prevResult } = wired('wrong');
     assert.equal(
       await codeOf(() => pod.add({ type: 'tuning', sysctl: { 'net.ipv4.no_such': '1' } }, { prevResult })),
@@ -183,7 +183,7 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 }
 
-test('a name of a sysctl is one path below net', () => {
+test('the name of a sysctl is a single path below net', () => {
   for (const [given, path] of [
     ['net.ipv4.conf.IFNAME.arp_filter', 'net/ipv4/conf/eth0.5/arp_filter'],
     ['net/ipv4/conf/IFNAME/arp_filter', 'net/ipv4/conf/eth0.5/arp_filter'],

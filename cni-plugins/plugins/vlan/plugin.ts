@@ -15,7 +15,7 @@ export const vlan: Plugin<VlanConfig> = {
   read(config) {
     const common = readMaster(config);
     if ((config.text('master') ?? '') === '')
-      config.problem('master', "'master' is missing: the link to make the VLAN on");
+      config.problem('master', "'master' is missing: the link on which to create the VLAN");
     // IEEE 802.1Q: 0 is a frame without a VLAN, which the kernel and upstream accept; 4095 is reserved.
     const id = config.whole('vlanId') ?? 0;
     if (id < 0 || id > 4094) config.problem('vlanId', `${id} is not a VLAN: 0 to 4094`);

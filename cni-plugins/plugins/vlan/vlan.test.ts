@@ -66,7 +66,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.doesNotMatch(ours.run('ip -o link'), /eth0|pc[0-9a-f]{6}/u);
   });
 
-  test('a difference is reported and repaired; a dead pod leaves nothing', { skip }, async () => {
+  test('a difference is reported and repaired; an ended pod leaves nothing', { skip }, async () => {
     const pod = pods.pod('c');
     const config = { type: 'vlan', master: 'm0', vlanId: 8, ipam: ipam(4) };
     await pod.add(config);

@@ -79,7 +79,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('pods of one bridge share it; the last one takes it away', async () => {
+  test('pods of one bridge share it; it is removed with the last pod', async () => {
     const [one, two] = [onBridge('c', 'ov2', '10.77.0.3/24'), onBridge('d', 'ov2', '10.77.0.4/24')];
     await one.pod.add(tunnel, one);
     await two.pod.add(tunnel, two);
@@ -93,7 +93,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('ip -o link'), /vxlan42/u);
   });
 
-  test('entries and neighbours exist, differences are reported and repaired', async () => {
+  test('entries and neighbours are created, differences are reported and repaired', async () => {
     const { pod, prevResult } = onBridge('e', 'ov3', '10.77.0.5/24');
     const config = {
       ...tunnel,
@@ -126,7 +126,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.del(config);
   });
 
-  test('impossible settings are refused, and nothing of others is touched', async () => {
+  test('impossible settings are refused, and third-party links are not touched', async () => {
     const { pod, prevResult } = onBridge('f', 'ov4', '10.77.0.6/24');
     assert.equal(
       await codeOf(() =>

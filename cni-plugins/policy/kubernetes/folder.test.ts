@@ -162,7 +162,7 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
       () => (rmSync(folder, { recursive: true, force: true }), writeFileSync(folder, '')),
     ],
     [
-      /is empty, and another folder than before/u,
+      /is empty, and is not the same folder as before/u,
       () => (rmSync(folder), mkdirSync(join(root, 'new')), renameSync(join(root, 'new'), folder)),
     ],
   ];
@@ -259,11 +259,11 @@ test('more files or bytes than the limit are a problem that names the limit; the
   await isStored('a.yaml');
   const over: readonly (readonly [said: RegExp, way: () => void])[] = [
     [
-      /holds more than 4096 files/u,
+      /has more than 4096 files/u,
       () => Array.from({ length: 4096 }, (_, index) => write(`more-${index}.yaml`, policy(`p${index}`))),
     ],
     [
-      /holds more than 67108864 bytes/u,
+      /has more than 67108864 bytes/u,
       () =>
         ['x', 'y', 'z'].forEach((name) => {
           write(`${name}.yaml`, '');

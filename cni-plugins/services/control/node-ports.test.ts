@@ -36,7 +36,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const isRefused = async (each: Pod): Promise<void> =>
         assert.rejects(engine.attach(each.request), (thrown: unknown) => {
           assert.ok(isPortcullisError(thrown) && thrown.code === 'NETWORK_HOST_PORT_TAKEN', String(thrown));
-          assert.match(thrown.message, /the service shop\/web has it as a node port/u);
+          assert.match(thrown.message, /the service shop\/web uses it as a node port/u);
           return true;
         });
 

@@ -200,7 +200,7 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
   await stays('(a)');
   rmSync(folder);
   mkdirSync(folder);
-  await becomes(problems, /is empty, and another folder than before/u);
+  await becomes(problems, /is empty, and is not the same folder as before/u);
   await open();
   assert.equal(services(), '(a)');
   write('b.yaml', described('b'));
