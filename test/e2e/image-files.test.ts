@@ -137,7 +137,7 @@ describe('images in files and in the store', () => {
     const { reference } = await stage.publish('stored:1');
     await stage.pull(reference);
     const layers = join(stage.folders.root, 'images/layers');
-    assert.match((await succeeds('images', 'check', ...admin())).stdout, /all are whole/u);
+    assert.match((await succeeds('images', 'check', ...admin())).stdout, /all are intact/u);
     const [layer = ''] = (await layersOf(reference)).slice(-1);
     const damaged = firstFile(join(layers, layer));
     const whole = readFileSync(damaged);
@@ -152,7 +152,7 @@ describe('images in files and in the store', () => {
       /1 restored, 0 not restored/u,
     );
     assert.deepEqual(readFileSync(damaged), whole);
-    assert.match((await succeeds('images', 'check', reference, ...admin())).stdout, /all are whole/u);
+    assert.match((await succeeds('images', 'check', reference, ...admin())).stdout, /all are intact/u);
     // What a container uses stays.
     const pod = await runPod(stage, 'user');
     await createContainer(stage, pod, {
