@@ -88,7 +88,7 @@ describe('compile', () => {
     });
     assert.deepEqual(capabilities.bounding, ['CHOWN']);
     assert.match(degraded.join('\n'), /crun needs these system calls .*execve/);
-    assert.match(degraded.join('\n'), /no AppArmor/);
+    assert.match(degraded.join('\n'), /AppArmor cannot be used/);
     assert.match(degraded.join('\n'), /lacks .*SETUID/);
   });
 
@@ -119,7 +119,7 @@ describe('compile', () => {
       ).degraded.join('\n');
     assert.match(
       sentences('crun'),
-      /x86_64 runs no programs of arm\n.*socketcall answers errno 1, ipc answers allow/,
+      /x86_64 cannot run programs of arm\n.*socketcall answers errno 1, ipc answers allow/,
     );
     assert.match(sentences('runc'), /under runc their calls are killed/);
   });

@@ -141,7 +141,7 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
   [
     'CAP_SYS_ADMIN',
     'capabilities: { add: [CAP_SYS_ADMIN] }',
-    /^4:23 broad-grant CAP_SYS_ADMIN is as good as root/,
+    /^4:23 broad-grant CAP_SYS_ADMIN is equivalent to root/,
     'capabilities: { add: [SYS_PACCT] }',
   ],
   [
