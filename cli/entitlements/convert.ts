@@ -159,12 +159,10 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
     { files, unmapped, notes, written },
     flags.out === undefined ? (files[0]?.text ?? '') : written.map((path) => `wrote ${path}\n`).join(''),
   );
-  const more = files
-    .slice(1)
-    .map((file) => ({
-      part: file.name,
-      why: 'this file belongs to the export: write all files with --out FOLDER',
-    }));
+  const more = files.slice(1).map((file) => ({
+    part: file.name,
+    why: 'this file belongs to the export: write all files with --out FOLDER',
+  }));
   report(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

@@ -84,7 +84,7 @@ describe('portcullis verdicts', () => {
   });
 
   it('replays each verdict to the same bytes, also from a file in a network namespace without links', async () => {
-    assert.match((await verdicts('replay', '--all')).stdout, /, 0 others, 0 cannot be replayed/);
+    assert.match((await verdicts('replay', '--all')).stdout, /, 0 different, 0 cannot be replayed/);
     const [admitted] = await list('--outcome', 'admit');
     assert.ok(admitted);
     assert.equal((await verdicts('replay', admitted.verdict)).code, 0);
