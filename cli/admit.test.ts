@@ -73,7 +73,7 @@ after(async () => {
 const policy = ['--policy', 'policy.yaml'];
 
 test(
-  'the exit code says whether all images are admitted, and a denied one wins over an undecided one',
+  'the exit code reports whether all images are admitted, and a denied image takes precedence over an undecided image',
   { skip },
   () => {
     const down = '127.0.0.1:9/down:1';
@@ -97,7 +97,7 @@ test(
 );
 
 test(
-  'reports are written in each format, also when an image is denied, with the lines of a manifest',
+  'reports in each format name the lines of the manifest, also when an image is denied',
   { skip },
   async () => {
     await writeFile(
@@ -123,28 +123,32 @@ test(
   },
 );
 
-test('admitted images get a summary, which a policy that requires only that accepts', { skip }, async () => {
-  await makeKey(join(folder, 'gate.key'), join(folder, 'gate.pub'));
-  const verifier = 'https://ci.example.com/gate';
-  const vsa = ['--vsa', '--key', 'gate.key', '--verifier-id', verifier];
-  const ran = admit([signed, unsigned, ...policy, ...vsa, '--vsa-dir', 'summaries']);
-  assert.equal(ran.status, 1, ran.stderr);
-  assert.match(
-    ran.stdout,
-    /^ {2}verification summary signed, attached as sha256:[0-9a-f]+, and written to summaries\/sha256-/m,
-  );
-  assert.equal((await readdir(join(folder, 'summaries'))).length, 1);
-  await writeFile(
-    join(folder, 'node.yaml'),
-    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["127.0.0.1:*/**"]\n    require: { vsa: { verifier: "${verifier}", by: { cosign: { key: gate.pub } }, maxAge: 1h } }\n`,
-  );
-  const node = admit([signed, unsigned, '--policy', 'node.yaml', '--output', 'json']);
-  const { images } = JSON.parse(node.stdout) as GateResult;
-  assert.deepEqual(
-    images.map(({ decision }) => decision),
-    ['admitted', 'denied'],
-  );
-});
+test(
+  'admitted images get a verification summary, and a policy that requires only a summary accepts the images',
+  { skip },
+  async () => {
+    await makeKey(join(folder, 'gate.key'), join(folder, 'gate.pub'));
+    const verifier = 'https://ci.example.com/gate';
+    const vsa = ['--vsa', '--key', 'gate.key', '--verifier-id', verifier];
+    const ran = admit([signed, unsigned, ...policy, ...vsa, '--vsa-dir', 'summaries']);
+    assert.equal(ran.status, 1, ran.stderr);
+    assert.match(
+      ran.stdout,
+      /^ {2}verification summary signed, attached as sha256:[0-9a-f]+, and written to summaries\/sha256-/m,
+    );
+    assert.equal((await readdir(join(folder, 'summaries'))).length, 1);
+    await writeFile(
+      join(folder, 'node.yaml'),
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["127.0.0.1:*/**"]\n    require: { vsa: { verifier: "${verifier}", by: { cosign: { key: gate.pub } }, maxAge: 1h } }\n`,
+    );
+    const node = admit([signed, unsigned, '--policy', 'node.yaml', '--output', 'json']);
+    const { images } = JSON.parse(node.stdout) as GateResult;
+    assert.deepEqual(
+      images.map(({ decision }) => decision),
+      ['admitted', 'denied'],
+    );
+  },
+);
 
 test(
   'a waived image passes and is shown as waived; an expired waiver does not apply; no summary is signed',
@@ -201,7 +205,7 @@ test(
   },
 );
 
-test('images come from standard input; JSON is the whole result', { skip }, () => {
+test('images are read from standard input, and JSON output contains the whole result', { skip }, () => {
   const ran = admit(
     ['--images-from', '-', ...policy, '--output', 'json'],
     `${signed}\n${unsigned} # not yet\n`,
@@ -219,8 +223,8 @@ test('wrong use and wrong input exit with 2 and say what to do', async () => {
     [[...policy], /name an image, or --images-from/],
     [['a:1', ...policy, '--vsa', '--key', 'k.key'], /--verifier-id URI/],
     [['a:1', ...policy, '--report', 'xml=a'], /json, sarif, junit, markdown/],
-    [['a:1', ...policy, '--report', 'json=-', '--output', 'json'], /room for one result/],
-    [['a:1', ...policy, '--platform', 'all', '--platform', 'linux/arm64'], /includes every other/],
+    [['a:1', ...policy, '--report', 'json=-', '--output', 'json'], /contain only one result/],
+    [['a:1', ...policy, '--platform', 'all', '--platform', 'linux/arm64'], /cannot be combined/],
     [['--images-from', 'bad.txt', ...policy], skip === false ? /bad\.txt:2:1/ : /./],
     [['a:1', ...policy, '--report', 'json=a-folder'], skip === false ? /it is not a regular file/ : /./],
   ] as const) {
@@ -231,7 +235,7 @@ test('wrong use and wrong input exit with 2 and say what to do', async () => {
 });
 
 test(
-  'an image behind a name in a manifest is named as not checked and exits with 4, unless the caller allows it',
+  'an object that a manifest refers to by name is reported as not checked, with exit code 4 unless the caller allows it',
   { skip },
   () => {
     const pod = `kind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: a, image: "${signed}" }] }\n`;

@@ -39,7 +39,7 @@ import type { OutputFormat } from './output/output.ts';
 import { printableText } from './output/printable.ts';
 import { tree, withWide } from './output/terminal.ts';
 
-/** A report that the command writes, and where. */
+/** A report that the command writes, and its file. */
 interface Report {
   readonly format: ReportFormat;
   /** `-`: standard output. */
@@ -62,10 +62,11 @@ interface AdmitFlags extends DecisionFlags, SignerFlags {
 }
 
 const examples = `
-Images are arguments, or come from files (--images-from): a list with one reference on each line, or Kubernetes manifests, of which the
-images of all containers and image volumes count, also in templates of Argo Workflows and tasks of Tekton, in the namespace of each object
-(--namespace where it names none). What a custom object refers to by name, or names in a field of unknown meaning, is not checked: name the
-manifest or the image, too, or let it pass with --allow-unread.
+Images are arguments, or come from files (--images-from): a list with one reference on each line, or
+Kubernetes manifests. In manifests, the images of all containers and image volumes are checked, also in
+templates of Argo Workflows and in tasks of Tekton, each in the namespace of its object (--namespace for an
+object without one). Objects that a custom object refers to by name are not checked, and neither are fields of
+unknown meaning: add their manifests or images to the command, or accept them with --allow-unread.
 
 Examples:
   $ portcullis admit registry.example.com/team/app:1 registry.example.com/team/db:1 --policy policy.yaml
@@ -77,8 +78,9 @@ Examples:
 With --vsa, --key is the key that signs the summaries. Without --policy, it is the public key that must have signed every image.
 ${signerHelp}
 
-Exit status: 0 every image is admitted or waived; 1 one is denied; 3 none is denied, and one is undecided (a registry or another service did not
-answer); 2 wrong use; 4 failed, such as an image that does not exist, or images behind a part of a manifest that is not read. Reports are written in each case but 2.`;
+Exit status: 0 every image is admitted or waived; 1 an image is denied; 2 wrong use; 3 no image is denied, and
+one is undecided (a registry or another service did not answer); 4 failed, for example because an image does
+not exist, or because a part of a manifest is not read. Reports are written unless the status is 2.`;
 
 export function register(program: Command): void {
   const command = program
@@ -91,7 +93,7 @@ export function register(program: Command): void {
       collect,
       [],
     )
-    .option('--allow-unread', 'let parts of manifests pass whose images are not checked', false)
+    .option('--allow-unread', 'accept parts of manifests whose images are not checked', false)
     .addOption(
       new Option(
         '--platform <os/arch[/variant]>',
@@ -113,15 +115,21 @@ export function register(program: Command): void {
     )
     .option(
       '--waivers <path>',
-      'file or folder of refusals that may pass until they expire; may be repeated',
+      'file or folder of waivers: denied images pass until the waiver expires; may be repeated',
       collect,
       [],
     )
     .option('--vsa', 'sign a verification summary (SLSA VSA) for each admitted image and attach it', false)
-    .option('--verifier-id <uri>', 'who verifies, in the summaries; policies require it by this name')
-    .option('--vsa-dir <folder>', 'write the summaries to files of this folder, too')
+    .option(
+      '--verifier-id <uri>',
+      'ID of the verifier in the summaries; policies refer to the verifier by this ID',
+    )
+    .option('--vsa-dir <folder>', 'also write the summaries to files in this folder')
     .option('--no-vsa-push', 'do not attach the summaries to the images')
-    .option('--policy-uri <uri>', 'where the policy is, in the summaries; default: a URN with its revision')
+    .option(
+      '--policy-uri <uri>',
+      'URI of the policy in the summaries; default: a URN with the revision of the policy',
+    )
     .addOption(
       new Option(
         '--builder-level <id=level>',
@@ -151,11 +159,11 @@ function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefi
   if (flags.imagesFrom.filter((file) => file === '-').length > 1)
     return 'standard input can be read once: name --images-from - once';
   if (toOutput > 1 || (toOutput === 1 && flags.output === 'json'))
-    return 'standard output has room for one result: name a file for each further report';
+    return 'standard output can contain only one result: name a file for each other report';
   const files = flags.report.map(({ file }) => resolve(file));
-  if (new Set(files).size < files.length) return 'each report needs a file of its own';
+  if (new Set(files).size < files.length) return 'each report needs a different file';
   if (flags.platform.includes('all') && flags.platform.length > 1)
-    return '--platform all includes every other platform';
+    return '--platform all cannot be combined with another platform';
   return undefined;
 }
 
@@ -163,7 +171,7 @@ function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefi
 function signingProblem(flags: AdmitFlags): string | undefined {
   if (!flags.vsa) {
     if (flags.policy !== undefined && flags.key !== undefined)
-      return '--key signs summaries (--vsa), or replaces --policy';
+      return 'use --key with --vsa to sign summaries, or without --policy as the public key of the signer';
     const extra = [
       ...(flags.keyless ? ['--keyless'] : []),
       ...(flags.verifierId === undefined ? [] : ['--verifier-id']),
@@ -200,7 +208,7 @@ async function admit(images: readonly string[], flags: AdmitFlags): Promise<numb
     try {
       await writeReport(path, content);
     } catch (error) {
-      // The decision stands without the report, and a denial stays one.
+      // A report that cannot be written does not change the decision: a denial stays a denial.
       await fail(flags.output, error);
       if (code !== exitCodes.no) code = exitCodes.failed;
     }
@@ -264,7 +272,7 @@ async function decideAll(asked: Asked, policy: TrustPolicy, flags: AdmitFlags): 
     try {
       return { result: await sign(result, { registry, allPlatforms, now }, flags, early), signed: true };
     } catch (error) {
-      // The decisions stand, and their reports are written.
+      // The decisions do not change, and their reports are written.
       await fail(flags.output, error);
       return { result, signed: false };
     }
@@ -293,7 +301,7 @@ async function sign(
   }
 }
 
-/** A denied image is never hidden by one that nothing is known about. */
+/** A denied image takes precedence over an image whose decision failed or is undecided. */
 function codeOf(result: GateResult, signed: boolean): number {
   const { counts, images } = result;
   if (counts.denied > 0) return exitCodes.no;

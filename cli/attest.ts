@@ -26,9 +26,10 @@ Examples:
   $ portcullis attest registry.example.com/team/app:1 --type chunk-index --key cosign.key
   $ portcullis attest 127.0.0.1:5000/app:1 --type https://example.com/review/v1 --predicate review.json --key cosign.key --format legacy
 
-Types: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, vsa, custom,
-entitlements (a profile of what the image needs; the cluster then confines its containers to it),
-chunk-index (which part of a layer's blob has which part of its files: a node can start the image before its layers are there).
+Types: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln,
+openvex, vsa, custom, entitlements (a profile of what the image needs; nodes then confine the containers of
+the image to this profile), chunk-index (which part of a layer's blob contains which part of a file: a node
+can start the image before it has all layers).
 ${signerHelp}
 "cosign verify-attestation --key cosign.pub --type TYPE --insecure-ignore-tlog=true" accepts these attestations.`;
 
@@ -37,7 +38,10 @@ export function register(program: Command): void {
     .command('attest')
     .description('sign a statement about an image: where it comes from, what is in it, what it needs')
     .argument('<image>', 'reference of the image')
-    .option('--predicate <file>', 'the predicate, a JSON file; chunk-index has none, because it is made here')
+    .option(
+      '--predicate <file>',
+      'file of the predicate; leave out for chunk-index, whose predicate the command makes',
+    )
     .requiredOption('--type <type>', 'type of the predicate')
     .addOption(
       new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….att')
@@ -76,7 +80,7 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   }
 }
 
-/** Makes and pushes the index, then signs which one it is. */
+/** Makes and pushes the index, then signs a statement with its digest. */
 async function attestChunks(reference: string, flags: AttestFlags, now: Date): Promise<number> {
   const { makeChunkIndexOf } = await import('../runtime/index.ts');
   const registry = await openRegistries({
@@ -86,7 +90,7 @@ async function attestChunks(reference: string, flags: AttestFlags, now: Date): P
   const signer = await openSignerOf(flags);
   try {
     const { name, predicate } = await makeChunkIndexOf(reference, registry);
-    // The digest that was indexed is signed, whatever the tag means by now.
+    // Sign the digest that was indexed, even if the tag has been moved since then.
     return await push(name, { signer, predicate, now }, flags);
   } finally {
     await signer.close();

@@ -20,7 +20,7 @@ import { withWide } from './output/terminal.ts';
 export function register(program: Command): void {
   const cni = program
     .command('cni')
-    .description('install our CNI plugins for other runtimes, and report their state');
+    .description('install the CNI plugins of Portcullis for other runtimes, and report their state');
   withOutput(cni.command('install'))
     .description(
       'put the plugins portcullis-bridge, portcullis-portmap and the others into a folder, each atomically by a rename',
@@ -31,10 +31,14 @@ export function register(program: Command): void {
       "the daemon's root folder: plugins that run without the daemon use its database",
       '/var/lib/portcullis',
     )
-    .option('--socket <path>', 'where the daemon answers plugins (its setting cni.socket)', defaultCniSocket)
+    .option(
+      '--socket <path>',
+      'socket on which the daemon answers plugins (its setting cni.socket)',
+      defaultCniSocket,
+    )
     .option(
       '--loopback',
-      'also install one as loopback, which containerd and CRI-O call for every pod; never replaces a third-party plugin',
+      'also install the plugin loopback, which containerd and CRI-O call for every pod; never replaces a third-party plugin',
     )
     .addHelpText(
       'after',
@@ -43,13 +47,13 @@ export function register(program: Command): void {
     .action((options: InstallFlags) => run(options.output, () => install(options)));
   withOutput(withWide(cni.command('status')))
     .description(
-      'which plugins are installed, whether the daemon answers them, which configurations name them',
+      'show which plugins are installed, whether the daemon answers, and which configurations use the plugins',
     )
     .option('--bin-dir <dir...>', 'folders of plugins', ['/opt/cni/bin'])
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
     .addHelpText(
       'after',
-      '\nExits with 1 when a plugin is missing, foreign, broken or of another version. Without a daemon the plugins work on their own.\n\nExamples:\n  portcullis cni status\n  portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
+      '\nExits with 1 when a plugin is missing, broken, from a third party, or of another version. The plugins also work without a daemon.\n\nExamples:\n  portcullis cni status\n  portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
     )
     .action((options: StatusFlags) => run(options.output, () => status(options)));
 }
@@ -81,7 +85,7 @@ function install({ binDir, data, socket, loopback, output }: InstallFlags): Prom
     output,
     done,
     `${written.length + unchanged.length} plugins in ${done.binDir}: ${written.length} written, ${unchanged.length} unchanged\n` +
-      `They ask the daemon at ${done.socket}. Without the daemon they use ${done.data}/network.db.\n`,
+      `They use the daemon at ${done.socket}. Without the daemon they use ${done.data}/network.db.\n`,
   );
   return Promise.resolve(exitCodes.yes);
 }
@@ -126,7 +130,7 @@ function asText(
   const lines = [
     ...daemons.map(
       ({ socket, answers, why }) =>
-        `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work on their own`}`,
+        `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work without it`}`,
     ),
     ...configurations.map(
       ({ file, network, types }) => `${file}: network ${network} uses ${types.join(', ')}`,

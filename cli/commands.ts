@@ -15,13 +15,13 @@ interface Entry {
 export const commands: readonly Entry[] = [
   {
     name: 'quickstart',
-    summary: 'run the whole flow with an embedded registry',
+    summary: 'run a demonstration of the whole flow with an embedded registry',
     needsKernel: true,
     load: () => import('./quickstart.ts'),
   },
   {
     name: 'doctor',
-    summary: 'report what this machine has, what is degraded and why',
+    summary: 'check this machine, and report what is missing or degraded, and why',
     needsKernel: true,
     load: () => import('./doctor.ts'),
   },
@@ -44,7 +44,7 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'config',
-    summary: 'convert another runtime’s configuration to ours',
+    summary: 'convert the configuration of another runtime to one for Portcullis',
     load: () => import('./config.ts'),
   },
   {
@@ -94,7 +94,7 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'trust',
-    summary: 'the trust service, and signed collections: which digest a tag means',
+    summary: 'run the trust service, and manage signed collections, which map tags to digests',
     load: () => import('./trust.ts'),
   },
   {
@@ -109,12 +109,12 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'webhook',
-    summary: 'the admission webhook of Kubernetes: refuse images before a node gets them',
+    summary: 'run the admission webhook of Kubernetes, which refuses images before they reach a node',
     load: () => import('./webhook.ts'),
   },
   {
     name: 'node',
-    summary: 'the declared state of this node, and of groups of nodes: apply, serve, compare, show',
+    summary: 'manage the declared state of this node, and of groups of nodes: apply, serve, compare, show',
     needsKernel: true,
     load: () => import('./node.ts'),
   },
@@ -130,7 +130,7 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'cni',
-    summary: 'install our CNI plugins for other runtimes, and report their state',
+    summary: 'install the CNI plugins of Portcullis for other runtimes, and report their state',
     needsKernel: true,
     load: () => import('./cni.ts'),
   },
@@ -148,7 +148,7 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'explain-denial',
-    summary: 'explain what allows or denies a pod’s connection, and what to write to allow it',
+    summary: 'explain what allows or denies a connection of a pod, and how to allow it',
     needsKernel: true,
     load: () => import('./explain-denial.ts'),
   },
@@ -163,7 +163,7 @@ export const commands: readonly Entry[] = [
   { name: 'logs', summary: "print a container's log", load: () => import('./logs.ts') },
   {
     name: 'events',
-    summary: 'follow the events of pods and containers, from now on',
+    summary: 'follow new events of pods and containers',
     load: () => import('./events.ts'),
   },
   {

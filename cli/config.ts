@@ -26,7 +26,9 @@ Examples:
   $ portcullis config import /etc/crio/crio.conf /etc/crio/crio.conf.d /etc/containers/registries.conf --output json`;
 
 export function register(program: Command): void {
-  const config = program.command('config').description('convert another runtime’s configuration to ours');
+  const config = program
+    .command('config')
+    .description('convert the configuration of another runtime to one for Portcullis');
   withOutput(
     config
       .command('import')
@@ -92,7 +94,7 @@ function asYaml({ settings, findings }: Imported): string {
  */
 async function sourcesAt(path: string, optional = false): Promise<ImportSource[]> {
   const facts = await stat(path).catch((cause: unknown) => {
-    // A folder that may not be read could hold what replaces these settings.
+    // A folder that this user may not read could contain files that replace these settings.
     if (optional && (cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw unreadable(path, cause);
   });

@@ -19,11 +19,12 @@ interface DoctorFlags {
 }
 
 const examples = `
-It judges the OCI runtimes that the daemon's configuration names, and on a node also the running daemon, lost links of pods, the service,
-the kubelet and crictl (docs/kubelet.md).
+Checks the OCI runtimes that the daemon's configuration names. On a node, it also checks the running daemon,
+lost links of pods, the service, the kubelet and crictl (docs/kubelet.md).
 
-Exit code: 0 pods can start, perhaps with restrictions; 1 no pod can start, or none of a handler; 2 wrong use; 4 the repair failed. The last line says
-what prevents it: for example a missing runtime, no policy, no network, a broken configuration, or a daemon that does not answer.
+Exit code: 0 pods can start, perhaps with restrictions; 1 no pod can start, or no pod of one handler can
+start; 2 wrong use; 4 the repair failed. The last line says what prevents it: for example a missing runtime,
+no policy, no network, a broken configuration, or a daemon that does not answer.
 
 Examples:
   $ portcullis doctor
@@ -32,7 +33,7 @@ Examples:
 
 export function register(program: Command): void {
   withOutput(program.command('doctor'))
-    .description('report what this machine has, what is degraded and why')
+    .description('check this machine, and report what is missing or degraded, and why')
     .option('--fix', 'install what is missing first', false)
     .option('--config <FILE>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)')
     .addHelpText('after', examples)

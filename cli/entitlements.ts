@@ -51,7 +51,7 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis entitlements compile default\n  $ portcullis entitlements compile web.yaml --runtime runc --output json | jq .seccomp.oci\n\nExit status: 0 done; 2 wrong use; 4 nothing here could enforce it.',
+      '\nExamples:\n  $ portcullis entitlements compile default\n  $ portcullis entitlements compile web.yaml --runtime runc --output json | jq .seccomp.oci\n\nExit status: 0 done; 2 wrong use; 4 the profile cannot be enforced on this machine.',
     )
     .action((name: string, flags: CompileFlags) => run(flags.output, () => show(name, flags)));
   registerExplain(entitlements);

@@ -27,7 +27,7 @@ interface Options {
 /** `portcullis events`: follows the events of pods and containers, from now on. */
 export function register(program: Command): void {
   withSocket(withOutput(program.command('events')))
-    .description('follow the events of pods and containers, from now on')
+    .description('follow new events of pods and containers')
     .option(
       '--filter <KEY=VALUE>',
       `only events of this ${filterKeys.join(', ')} (repeatable; values of the same key are alternatives, different keys must all match; an id may be abbreviated)`,
@@ -83,7 +83,7 @@ interface Line {
   readonly type: string;
   readonly kind: 'pod' | 'container' | 'node';
   readonly id: string;
-  /** Name of the container; empty when it is not known any more. */
+  /** Name of the container; empty when it is no longer known. */
   readonly container: string;
   readonly pod: string;
   readonly namespace: string;
@@ -97,7 +97,7 @@ function report(options: Options): Promise<number> {
   return withClient(options.socket, async (client) => {
     const names = new Map<string, string>();
     const events = client.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
-    // The event of a deleted container does not hold its name, so names are learned beforehand.
+    // The event of a deleted container does not contain its name, so names are learned beforehand.
     const listed = learnNames(client, names);
     if (options.output === 'text')
       await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));

@@ -44,8 +44,8 @@ export function register(program: Command): void {
 
 function wrongUse({ interactive, tty, timeout, output }: Flags): string | undefined {
   if (!interactive && !tty) return undefined;
-  if (output === 'json') return '--output json does not go with --interactive or --tty';
-  if (timeout > 0) return '--timeout does not go with --interactive or --tty';
+  if (output === 'json') return '--output json cannot be combined with --interactive or --tty';
+  if (timeout > 0) return '--timeout cannot be combined with --interactive or --tty';
   // Without a terminal here, the command would wait for keys that nobody can press.
   return interactive && tty && !process.stdin.isTTY
     ? '--tty: standard input is not a terminal; leave out -t'
@@ -102,7 +102,7 @@ async function executeStreamed(
     });
   } finally {
     if (raw) stdin.setRawMode(false);
-    // An input that nobody reads any more must not keep the process alive.
+    // An input that nobody reads any longer must not keep the process alive.
     if (interactive) stdin.destroy();
   }
 }

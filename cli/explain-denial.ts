@@ -30,7 +30,7 @@ type Explained = AdminResponse<'links/explain'>;
 /** `portcullis explain-denial`: asks the running daemon what allows or denies a pod's connection. */
 export function register(program: Command): void {
   withAdminSocket(withOutput(withWide(program.command('explain-denial'))))
-    .description('explain what allows or denies a pod’s connection, and what to write to allow it')
+    .description('explain what allows or denies a connection of a pod, and how to allow it')
     .argument('[pod]', "NAMESPACE/NAME, NAME, or the beginning of the sandbox's id")
     .option(
       '--to <PEER[:PORT[/PROTOCOL]]>',
@@ -46,9 +46,10 @@ export function register(program: Command): void {
     .addHelpText(
       'after',
       `
-Without a connection it lists what was denied for the pod. The protocol is tcp (the default), udp or sctp; without a port the
-question is about ping. The answer comes from the daemon's records and the kernel's tables; nothing is sent or changed.
-Exits with 0 if the connection is allowed, or nothing was denied; 1 if not; 3 if the table of the network class in the kernel differs from the records.
+Without a connection, the command lists what was denied for the pod. The protocol is tcp (the default), udp or
+sctp; without a port the question is about ping. The answer comes from the daemon's records and the kernel's
+tables; nothing is sent or changed. Exits with 0 if the connection is allowed, or nothing was denied; 1 if
+not; 3 if the table of the network class in the kernel differs from the records.
 
 Examples:
   portcullis explain-denial shop/web --to 10.0.0.5:5432/tcp
@@ -146,7 +147,7 @@ const headOf = ({ id, pod, network, addresses, class: linkClass }: Explained): s
   `${pod.namespace}/${pod.name} (${shortId(id)}) on ${network}: ${addresses.join(', ')}, class ${linkClass === 'deny' ? 'none, no container was started' : linkClass}\n`;
 
 const problemsOf = ({ problems }: Explained): string =>
-  problems.map((problem) => `not as it was made: ${problem}\n`).join('');
+  problems.map((problem) => `problem: ${problem}\n`).join('');
 
 const verdicts = { allowed: 'let through', denied: 'denied', unknown: 'not known' } as const;
 
@@ -181,20 +182,20 @@ const meanings: Readonly<Record<string, string>> = {
   'network.none':
     'the class of the link: the profiles of its containers have no network, or no container was started',
   'network.address': 'sent with a MAC or IP address that is not the pod’s, or not IP: no rule can allow that',
-  'network.egress': 'no peer rule of its profiles grants what it opened',
-  'network.ingress': 'no peer rule of its profiles grants what others opened',
+  'network.egress': 'no peer rule of its profiles allows the connections that it opened',
+  'network.ingress': 'no peer rule of its profiles allows the connections that others opened to it',
 };
 
 function deniedText(found: Explained, log: LoggedDenial | undefined): string {
   const nothing =
     log === undefined
       ? 'nothing was denied since its rules were created\n'
-      : 'that rule has denied nothing since it was created: it was replaced\n';
+      : 'the rule was replaced after the logged denial, and has denied nothing since then\n';
   const rows = found.denied.map(({ direction, rule, packets }) => [
     direction,
     rule,
     packets,
-    meanings[rule] ?? 'none of these policies grants it',
+    meanings[rule] ?? 'none of these policies allows it',
   ]);
   const more =
     '\nThe peer of a packet is not recorded. Ask about one connection with --to or --from, which also says what to write.\n';

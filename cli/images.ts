@@ -168,7 +168,7 @@ function unknown(name: string, attempted: string): PortcullisError {
     attempted,
     on: name,
     why: 'the daemon has no such image',
-    fix: 'see portcullis images ls for those it has',
+    fix: 'portcullis images ls lists the images of the daemon',
   });
 }
 

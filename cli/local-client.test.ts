@@ -124,7 +124,7 @@ function portcullis(...args: string[]): Promise<Outcome> {
   });
 }
 
-test('pods: ready ones, newest first; -a: all', async () => {
+test('pods lists the ready pods, newest first, and with -a all pods', async () => {
   const { stdout, code } = await portcullis('pods');
   assert.deepEqual([code, stdout.split('\n').length], [0, 3]);
   assert.match(
@@ -148,7 +148,7 @@ test('pods as JSON', async () => {
   );
 });
 
-test('ps: running containers with their pod; -a: all', async () => {
+test('ps lists the running containers with their pods, and with -a all containers', async () => {
   const { stdout } = await portcullis('ps');
   assert.match(stdout, /\nc100000000000 +localhost:5000\/app:1 +1m +running +app +0 +a{13} +pay\/web\n/);
   assert.doesNotMatch(stdout, /exited/);
@@ -159,7 +159,7 @@ test('ps: running containers with their pod; -a: all', async () => {
   assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'running', 'running']);
 });
 
-test('logs: each stream where it belongs, partial lines joined', async () => {
+test('logs writes each stream to its own output, and joins partial lines', async () => {
   assert.deepEqual(await portcullis('logs', 'd3'), { code: 0, stdout: 'one\nthree\n', stderr: 'two\n' });
   assert.equal((await portcullis('logs', '--tail', '1', 'app')).stdout, 'three\n');
   assert.equal(
@@ -175,7 +175,7 @@ test('logs: each stream where it belongs, partial lines joined', async () => {
   });
 });
 
-test('exec: output, flags of the command left alone, its exit code', async () => {
+test('exec passes on the output, the flags and the exit code of the command', async () => {
   assert.deepEqual(await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'), {
     code: 7,
     stdout: 'ls -l --output x',

@@ -51,7 +51,7 @@ function printLog(container: string, options: Options): Promise<number> {
     const isRunning = async (): Promise<boolean> => {
       const state = await statusOf().then(
         (status) => status?.state,
-        () => undefined, // removed, or the daemon is gone: what is written is all there will be
+        () => undefined, // The container was removed, or the daemon is gone: nothing more will be written.
       );
       return state === ContainerState.CONTAINER_RUNNING || state === ContainerState.CONTAINER_CREATED;
     };

@@ -30,7 +30,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(exitCodes.failed);
 });
 
-// A reader of errors that has gone changes neither the work nor the exit code.
+// If the reader of standard error is gone, this changes neither the work nor the exit code.
 process.stderr.on('error', () => undefined);
 
 // `help sign` and `sign --help` are equivalent.

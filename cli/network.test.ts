@@ -111,7 +111,7 @@ test('a new network that becomes the network of pods is announced by a note', ()
   assert.doesNotMatch(makes('ant', '--subnet', '10.23.0.0/24', '--order', '51'), /pods get/u);
 });
 
-test('an unreadable input is not written, and nothing is left of it', () => {
+test('an invalid network is not written, and leaves no file', () => {
   const before = readdirSync(conf);
   for (const wrong of [
     ['--subnet', '10.0.0.1/24'],

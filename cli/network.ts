@@ -38,15 +38,19 @@ export function register(program: Command): void {
   withSource(
     network
       .command('create')
-      .description('write the configuration of a network of our plugins')
+      .description('write the configuration of a network with the plugins of Portcullis')
       .argument('<name>', 'of the network'),
   )
     .option('--subnet <cidr>', 'subnet from which each pod gets an address; may be repeated', collect)
-    .option('--ipv6 <cidr>', 'the same for IPv6, in addition', collect)
+    .option(
+      '--ipv6 <cidr>',
+      'IPv6 subnet from which each pod gets an address, in addition; may be repeated',
+      collect,
+    )
     .option('--gateway <address>', 'gateway of each subnet, in order; default: the first address', collect)
     .option('--mtu <bytes>', "MTU of the pods' interfaces; default: MTU of the default route's link", whole)
     .addOption(
-      new Option('--type <type>', 'the plugin that makes the interface')
+      new Option('--type <type>', 'plugin that creates the interface')
         .choices(['bridge', 'ptp', 'macvlan', 'ipvlan'])
         .default('bridge'),
     )
@@ -77,7 +81,7 @@ export function register(program: Command): void {
     network
       .command('rm')
       .description(
-        'remove a network that nothing is attached to: its configuration, and the bridges that our plugins made for it',
+        'remove a network that nothing is attached to: its configuration, and the bridges that the plugins of Portcullis made for it',
       )
       .argument('<name>'),
   )

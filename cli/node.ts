@@ -8,7 +8,9 @@ import { registerStatus } from './node/status.ts';
 export function register(program: Command): void {
   const node = program
     .command('node')
-    .description('the declared state of this node, and of groups of nodes: apply, serve, compare, show');
+    .description(
+      'manage the declared state of this node, and of groups of nodes: apply, serve, compare, show',
+    );
   registerApply(node);
   registerServe(node);
   registerStatus(node);

@@ -55,14 +55,14 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon puts these files in force; 1 not.',
+      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon would put these files in force; 1 not valid.',
     )
     .action((paths: readonly string[], flags: Flags) =>
       run(flags.output, () => check(paths, flags), policyCheckAnswers),
     );
   withOutput(
     withWide(policy.command('explain'))
-      .description('say which rules match an image and what they demand; asks no registry')
+      .description('show which rules match an image and what they demand; contacts no registry')
       .argument('[image]', 'reference of the image; without one, every rule is described')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
       .option(
@@ -73,7 +73,7 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n  $ portcullis policy explain --policy policy.yaml        every rule in words\n\nExit status: 0 some evidence could admit it, 1 none could.',
+      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n  $ portcullis policy explain --policy policy.yaml        every rule in words\n\nExit status: 0 some evidence could admit the image, 1 no evidence could.',
     )
     .action((image: string | undefined, flags: ExplainFlags) =>
       run(flags.output, () => explain(image, flags)),

@@ -22,15 +22,17 @@ interface Flags {
 }
 
 const examples = `
-The backend keeps its images, its network and its containers. The proxy decides before each pull and before each container, and keeps a container
-within its ceiling as far as the CRI has fields for it. It runs as root, until SIGTERM or SIGINT; SIGHUP reads the policy again.
+The backend keeps its images, its network and its containers. The proxy decides before each pull and before
+each container, and keeps a container within its ceiling as far as the CRI has fields for it. The proxy runs
+as root, until SIGTERM or SIGINT; SIGHUP reloads the policy.
 
 Examples:
   $ portcullis proxy --backend unix:///run/containerd/containerd.sock --policy /etc/portcullis/policy
   $ portcullis proxy --backend unix:///run/crio/crio.sock --socket /run/portcullis/proxy.sock --policy policy.yaml --log-level debug
   $ crictl --runtime-endpoint unix:///run/portcullis/proxy.sock pull registry.example.com/team/app:1
 
-Exit status: 0 it was asked to stop; 2 wrong use or a wrong configuration; 4 it cannot start, for example without a backend, or it failed.`;
+Exit status: 0 the proxy was asked to stop; 2 wrong use or a wrong configuration; 4 the proxy cannot start,
+for example without a backend, or it failed.`;
 
 /** `portcullis proxy`: verifies images in front of another runtime, until SIGTERM or SIGINT. */
 export function register(program: Command): void {
@@ -38,7 +40,11 @@ export function register(program: Command): void {
     .description('verify images in front of containerd or CRI-O')
     .requiredOption('--backend <unix://SOCKET>', 'CRI socket of the runtime behind the proxy')
     .option('--socket <PATH>', 'unix socket of the proxy, for the kubelet', '/run/portcullis/proxy.sock')
-    .option('--root <DIR>', 'lasting state: verdicts, and what each tag means', '/var/lib/portcullis-proxy')
+    .option(
+      '--root <DIR>',
+      'persistent state: verdicts, and the digest of each tag',
+      '/var/lib/portcullis-proxy',
+    )
     .option('--policy <FILE|DIR>', 'trust policies and profiles; may be repeated', collect)
     .option(
       '--config <FILE>',
@@ -46,7 +52,7 @@ export function register(program: Command): void {
       '/etc/portcullis/proxy.yaml',
     )
     .option('--registry-mirror <HOST=URL>', 'mirror of a registry host; may be repeated', collect)
-    .option('--insecure-registry <HOST>', 'registry host that may be asked in plain HTTP', collect)
+    .option('--insecure-registry <HOST>', 'registry host that may be contacted over plain HTTP', collect)
     .option('--no-lock-backend', "leave the mode of the backend's socket as it is")
     .option('--log-level <LEVEL>', 'debug, info, warn, error or silent')
     .addHelpText('after', examples)
@@ -58,7 +64,10 @@ export function register(program: Command): void {
 }
 
 async function serve(flags: Flags, mayBeMissing: boolean): Promise<number> {
-  requireRoot('start the proxy', 'lock the socket of the backend and read what pods name on this machine');
+  requireRoot(
+    'start the proxy',
+    'lock the socket of the backend and read the files of this machine that pods name',
+  );
   const config = await configOf(flags, mayBeMissing);
   const stop = untilStopSignal();
   const backend = resolve(flags.backend.replace(/^unix:(\/\/)?/, ''));
@@ -73,7 +82,8 @@ function configOf(flags: Flags, mayBeMissing: boolean): Promise<DaemonConfig> {
   const given: Readonly<Record<string, readonly string[] | undefined>> = {
     '--socket': [flags.socket],
     '--root': [flags.root],
-    // The proxy makes no such folder. The daemon's would count as one that overlaps.
+    // The proxy does not create this folder. The default folder of the daemon would be refused as
+    // overlapping.
     '--state': [`${resolve(flags.root)}-state`],
     '--policy': flags.policy,
     '--registry-mirror': flags.registryMirror,

@@ -18,8 +18,8 @@ interface QuickstartFlags {
 }
 
 const examples = `
-It starts a registry and the daemon in folders and namespaces of their own, next to what already runs on this machine, and removes them.
-Exit code: 0 every step succeeded, 1 a step failed.
+Starts a registry and the daemon in separate folders and namespaces, beside what already runs on this machine,
+and removes them at the end. Exit code: 0 every step succeeded, 1 a step failed.
 
 Examples:
   $ portcullis quickstart
@@ -27,7 +27,7 @@ Examples:
 
 export function register(program: Command): void {
   withOutput(program.command('quickstart'))
-    .description('run the whole flow with an embedded registry')
+    .description('run a demonstration of the whole flow with an embedded registry')
     .option('--keep', 'leave the endpoint serving at the end', false)
     .addHelpText('after', examples)
     .action((flags: QuickstartFlags) => run(flags.output, () => quickstart(flags)));
@@ -51,8 +51,8 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
   const leave = (code: number) => void end().then(() => process.exit(code));
   const signals = onEndSignal(() => leave(130));
-  // The reader of the output is gone, or an error occurred outside of any step: clean up all the same. (The
-  // command's own listener would end the process at once.)
+  // The reader of the output is gone, or an error occurred outside of any step: clean up in these cases, too.
+  // (The command's own listener would end the process at once.)
   process.stdout.removeAllListeners('error').on('error', () => leave(exitCodes.failed));
   process.on('uncaughtException', () => leave(exitCodes.failed));
 

@@ -67,7 +67,7 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExits with 1 when a service that was named is not there.\n\nExamples:\n  $ portcullis service ls\n  $ portcullis service ls shop/web -o yaml',
+      '\nExits with 1 when a named service does not exist.\n\nExamples:\n  $ portcullis service ls\n  $ portcullis service ls shop/web -o yaml',
     )
     .action((names: string[], flags: Flags) => run(jsonOr(flags), () => list(names, flags)));
   withDaemon(

@@ -139,7 +139,7 @@ describe('portcullis setup', () => {
     assert.deepEqual([completed.status, node.files()], [0, before], completed.stderr);
   });
 
-  test('a kept policy that is not valid is what is left to do', () => {
+  test('a kept policy that is not valid is reported as left to do', () => {
     const other = place('other');
     mkdirSync(join(other.at, 'etc/policy'), { recursive: true });
     writeFileSync(
@@ -221,7 +221,7 @@ describe('portcullis setup', () => {
     assert.equal(Object.keys(full.files()).length, 4);
   });
 
-  test('asks on a terminal, and writes after a yes only, given after the files were shown', async () => {
+  test('asks on a terminal, and writes only after a yes that was given after the files were shown', async () => {
     const asked = place('asked');
     const answers = ['r.example/one/**', 'pair', '198.51.100.0/24'];
     assert.match(

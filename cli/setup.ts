@@ -29,9 +29,10 @@ interface Flags {
 }
 
 const help = `
-Prepares a node for its first image: a trust policy, the network of pods and, if asked for, a key pair for signing. It reads the
-configuration of the daemon, and writes to the folders that the daemon reads. The flags of the daemon are written into its
-configuration file. On a terminal it asks; elsewhere give flags and --yes. Existing files are never changed, and a run can be repeated.
+Prepares a node for its first image: a trust policy, the network of pods and, if asked for, a key pair for
+signing. It reads the configuration of the daemon, and writes to the folders that the daemon reads. The flags
+of the daemon are written into its configuration file. On a terminal it asks; without a terminal, use flags
+and --yes. Existing files are never changed, and a run can be repeated.
 
 Examples:
   $ portcullis setup                                          asks, shows each file, and asks before it writes
@@ -39,7 +40,8 @@ Examples:
   $ portcullis setup --images 'registry.example.com/team/**' --key cosign --passphrase-file passphrase --yes
   $ portcullis setup --subnet 10.88.0.0/16 --registry-mirror docker.io=https://mirror.example.com --yes
 
-Exit status: 0 prepared, or shown by --dry-run, 1 the answer was no, 2 wrong use, or nothing confirmed it, 4 it failed.`;
+Exit status: 0 prepared, or shown by --dry-run, 1 the answer was no, 2 wrong use, or no confirmation, 4
+failed.`;
 
 /** `portcullis setup`: writes what a node needs before the daemon can run a first image. */
 export function register(program: Command): void {
@@ -105,7 +107,7 @@ function choicesOf({ images = defaultImages, key, subnet, network }: Flags): Cho
   return { images, ...(key !== undefined && { key }), subnets: network ? (subnet ?? 'auto') : 'none' };
 }
 
-/** Asks for what no flag gives and the machine does not have. */
+/** Asks for settings that no flag gives and the machine does not have. */
 async function askChoices(questions: Questions, found: Found, flags: Flags): Promise<Choices> {
   const given = choicesOf(flags);
   const words = async (question: string): Promise<readonly string[]> =>
@@ -148,7 +150,7 @@ function unconfirmed(): PortcullisError {
     kind: 'invalid',
     attempted: 'prepare this machine',
     on: '',
-    why: 'there is no terminal to ask at, and nothing was written',
+    why: 'there is no terminal to ask on, and nothing was written',
     fix: 'give --yes to write these files, or --dry-run only to see them',
   });
 }

@@ -195,7 +195,7 @@ describe(
     ];
 
     for (const { name, environment, flags, subject, issuer } of offers) {
-      test(`${name} says who signs`, async () => {
+      test(`${name} identifies the signer`, async () => {
         const reference = await publish();
         const signed = await sign(reference, environment(), ...(flags?.() ?? []));
         assert.equal(signed.code, 0, signed.output);
@@ -214,7 +214,7 @@ describe(
       readonly says: RegExp;
     }[] = [
       {
-        name: 'nobody offers an identity',
+        name: 'no source offers an identity',
         environment: () => ({}),
         says: /there is no identity token.*TRUST_IDENTITY_TOKEN/s,
       },
@@ -231,7 +231,7 @@ describe(
         says: /it is not a token/,
       },
       {
-        name: 'the token service sends elsewhere',
+        name: 'the token service redirects to another host',
         environment: () => ({
           ACTIONS_ID_TOKEN_REQUEST_URL: `${github.url}/moved`,
           ACTIONS_ID_TOKEN_REQUEST_TOKEN: bearer,
@@ -247,7 +247,7 @@ describe(
         says: /does not answer in JSON/,
       },
       {
-        name: 'the bearer token is not believed',
+        name: 'the bearer token is rejected',
         environment: () => ({
           ACTIONS_ID_TOKEN_REQUEST_URL: `${github.url}/token`,
           ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'hidden',
@@ -266,7 +266,7 @@ describe(
         says: /answers 400.*TRUST_FULCIO_FAILED/s,
       },
       {
-        name: 'the certificate authority is asked in the clear',
+        name: 'the certificate authority is contacted over plain HTTP',
         environment: () => ({ SIGSTORE_ID_TOKEN: hidden() }),
         flags: () => ['--fulcio-url', 'http://fulcio.example'],
         says: /not reached over https.*TRUST_SIGNING_CONFIG/s,

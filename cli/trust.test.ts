@@ -32,7 +32,7 @@ describe('portcullis trust', () => {
     assert.throws(() => readdirSync(dir), { code: 'ENOENT' });
   });
 
-  it('begins a collection once, and publishes it with the keys of this folder', async () => {
+  it('creates a collection once, and publishes it with the keys of this folder', async () => {
     const begun = await trust(['init', 'pay', '--to', join(home, 'out')]);
     assert.equal(begun.code, 0, begun.output);
     assert.match(
@@ -87,7 +87,7 @@ describe('portcullis trust', () => {
         says: /belong together/u,
       },
     ];
-  it('exits as documented, says why, and stages nothing, however it is used wrongly', async () => {
+  it('exits as documented, says why, and stages nothing when it is used incorrectly', async () => {
     const given = { FILE: file('file', 'no JSON'), HALF: file('half.json', '{"a":1.5}') };
     for (const { words, code, says } of uses) {
       const ended = await trust(

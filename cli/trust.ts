@@ -13,7 +13,7 @@ import { registerWitness } from './trust/witness.ts';
 export function register(program: Command): void {
   const trust = program
     .command('trust')
-    .description('the trust service, and signed collections: which digest a tag means');
+    .description('run the trust service, and manage signed collections, which map tags to digests');
   registerServe(trust);
   registerInit(trust);
   registerTargets(trust);

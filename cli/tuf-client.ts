@@ -27,7 +27,7 @@ export function register(program: Command): void {
   const client = program
     .command('tuf-client')
     .description('fetch from a TUF repository; speaks the TUF client conformance protocol')
-    .requiredOption('--metadata-dir <folder>', 'where trusted metadata is kept')
+    .requiredOption('--metadata-dir <folder>', 'folder of the trusted metadata')
     .option('--metadata-url <url>', "the repository's metadata")
     .option('--target-name <path>', 'a target to download; may be repeated', collect, [])
     .option('--target-base-url <url>', "the repository's targets")
@@ -40,7 +40,7 @@ export function register(program: Command): void {
   withOutput(
     client
       .command('init')
-      .description('begin to trust a repository by its root')
+      .description('start to trust a repository, given its root')
       .argument('<root>', 'root.json, from a trusted source'),
   ).action((root: string, { output }: Output) =>
     attempt(output, async () => {

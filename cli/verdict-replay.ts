@@ -35,8 +35,8 @@ export async function replay(
     replayed: parseJson(replayedBytes),
   };
   const text = equal
-    ? `the same bytes: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`
-    : `other bytes: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
+    ? `identical: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`
+    : `different: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
   print(flags.output, facts, text);
   return equal ? exitCodes.yes : exitCodes.no;
 }
@@ -54,11 +54,11 @@ async function replayAll(log: LogSource, flags: ReplayFlags): Promise<number> {
       counts.incomplete += 1;
     }
   }
-  const lines = different.map((id) => `other bytes: ${id}\n`).join('');
+  const lines = different.map((id) => `different: ${id}\n`).join('');
   print(
     flags.output,
     { ...counts, verdicts: different },
-    `${lines}${counts.equal} the same bytes, ${counts.different} others, ${counts.incomplete} cannot be replayed\n`,
+    `${lines}${counts.equal} identical, ${counts.different} different, ${counts.incomplete} cannot be replayed\n`,
   );
   return counts.different === 0 ? exitCodes.yes : exitCodes.no;
 }

@@ -56,7 +56,7 @@ export function register(program: Command): void {
     )
     .option(
       '--since <time>',
-      'only those since then: 2026-11-20T10:00:00Z, or how long ago: 90m, 36h, 7d',
+      'only verdicts since this time, such as 2026-11-20T10:00:00Z, or within this period: 90m, 36h, 7d',
       since,
     )
     .option('--limit <count>', 'maximum number', count, 100)
@@ -92,7 +92,7 @@ export function register(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 the same bytes, 1 other bytes, 4 it cannot be replayed.',
+      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 identical, 1 different, 4 it cannot be replayed.',
     )
     .action((wanted: string | undefined, flags: ReplayFlags, command: Command) => {
       if (flags.all !== true && wanted === undefined && flags.file === undefined)
@@ -103,7 +103,7 @@ export function register(program: Command): void {
     verdicts
       .command('verify')
       .description(
-        'check the hash chain from its first row, the checkpoints, and heads that were exported before',
+        'check the hash chain from its first row, the checkpoints, and heads that were exported earlier',
       ),
   )
     .option(
@@ -135,7 +135,7 @@ export function register(program: Command): void {
       .argument('[verdict]', 'only this verdict'),
   )
     .option('--head', 'only the signed head, for a later `verify --head`')
-    .option('--out <file>', 'write there instead of to standard output; it must not exist')
+    .option('--out <file>', 'file to write instead of standard output; it must not exist')
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis verdicts export --head --out 2026-11-20.head\n  $ portcullis verdicts export 4f2a9c11d0e7 --out verdict.jsonl\n  $ portcullis verdicts export --out log.jsonl',
@@ -274,9 +274,11 @@ function describe(result: LogVerification, heads: number): string {
       : []),
     ...(heads > 0
       ? [`${heads} exported head${heads === 1 ? '' : 's'} compared`]
-      : ['no exported head was given: an end that was cut off together with its checkpoints is not seen']),
+      : [
+          'no exported head was given: if the end of the log was cut off together with its checkpoints, this is not detected',
+        ]),
   ];
-  return `${found}${more}${ok ? 'whole' : `NOT WHOLE: ${problemCount} problem${problemCount === 1 ? '' : 's'}`}\n${facts.map((fact) => `  ${fact}\n`).join('')}`;
+  return `${found}${more}${ok ? 'intact' : `NOT INTACT: ${problemCount} problem${problemCount === 1 ? '' : 's'}`}\n${facts.map((fact) => `  ${fact}\n`).join('')}`;
 }
 
 async function exportTo(log: LogSource, wanted: string | undefined, flags: ExportFlags): Promise<number> {
@@ -302,7 +304,7 @@ async function currentHead(log: LogSource, { root, database, file }: LogFlags): 
   );
   if (behind > 0)
     process.stderr.write(
-      `${behind} rows came after the latest checkpoint, and this head does not hold them: the key of the node cannot be read here\n`,
+      `${behind} rows came after the latest checkpoint, and this head does not include them: the key of the node cannot be read here\n`,
     );
   return note;
 }

@@ -152,7 +152,7 @@ interface Decided {
   readonly places?: readonly Place[];
 }
 
-/** Names mirrors that serve the image and not its evidence: many copy tools drop it without a word. */
+/** Names mirrors that serve the image but not its evidence: many copy tools drop it silently. */
 function mirrorNotes(
   reference: string,
   { outcome }: Verdict,
@@ -216,7 +216,7 @@ async function verifyOffline(
       attempted: 'decide offline',
       on: reference,
       why: `the evidence of ${file} is about ${what}`,
-      fix: 'name that one, or keep evidence of this one: portcullis verify IMAGE --save-dossier FILE',
+      fix: 'name that image, or save the evidence of this image: portcullis verify IMAGE --save-dossier FILE',
     });
   if (formatReference(parseReference(reference)) !== dossier.reference) throw other(dossier.reference);
   // The evidence includes the platform's manifest. Evidence of one platform must not count for another

@@ -6,7 +6,7 @@ import { registerServe } from './webhook/serve.ts';
 export function register(program: Command): void {
   const webhook = program
     .command('webhook')
-    .description('the admission webhook of Kubernetes: refuse images before a node gets them');
+    .description('run the admission webhook of Kubernetes, which refuses images before they reach a node');
   registerServe(webhook);
   registerDefinitions(webhook);
 }

@@ -18,7 +18,7 @@ export type EntitlementsCode =
   | 'ENTITLEMENTS_UNREADABLE'
   | 'ENTITLEMENTS_UNSUPPORTED';
 
-/** Returns an error of this room. */
+/** Returns an error of entitlements. */
 export function entitlementsError(
   code: EntitlementsCode,
   failure: Omit<Failure, 'code'>,

@@ -6,11 +6,12 @@ import { forwardDroppers } from '../../cni-plugins/index.ts';
 import type { Finding } from './finding.ts';
 import { findProgram } from './programs.ts';
 
-/** Capabilities that the daemon itself uses, and what needs each. */
+/** Capabilities that the daemon itself uses, and what each is needed for. */
 const usedCapabilities: Readonly<Record<string, string>> = {
   SYS_ADMIN: 'mounts and namespaces',
   NET_ADMIN: 'links, addresses and rules',
-  SYS_RESOURCE: 'raised limits, and a lower OOM score than the daemon’s own: such requests are clamped',
+  SYS_RESOURCE:
+    'limits above those of the daemon, and OOM scores below that of the daemon; without it, such requests are clamped',
   MKNOD: 'device files of layers',
   CHOWN: 'owners of unpacked files',
   DAC_OVERRIDE: 'unpacking into folders of other users',
@@ -54,7 +55,7 @@ function release(): Finding {
     topic: 'kernel',
     state: 'missing',
     found,
-    meaning: ['the daemon uses openat2, pidfds and the mount API throughout: Linux 5.8 or newer'],
+    meaning: ['the daemon needs openat2, pidfds and the mount API: Linux 5.8 or newer'],
     fix: 'boot a newer kernel',
   };
 }
@@ -92,7 +93,7 @@ export function cgroupFinding(
       topic,
       state: 'missing',
       found: v2 === undefined ? 'none mounted' : 'v2 without controllers',
-      meaning: ['the daemon sets limits and device rules by cgroups'],
+      meaning: ['the daemon sets limits and device rules with cgroups'],
       fix:
         v2 === undefined
           ? 'mount -t cgroup2 none /sys/fs/cgroup'
@@ -102,7 +103,7 @@ export function cgroupFinding(
   const without =
     absent.length === 0
       ? []
-      : [`containers cannot be limited in ${absent.join(', ')}: the controllers are not there`];
+      : [`containers cannot be limited in ${absent.join(', ')}: the controllers are missing`];
   if (v2 !== undefined && without.length === 0)
     return { topic, state: 'fine', found: `v2 (${known.join(', ')})` };
   if (v2 !== undefined)
@@ -111,7 +112,7 @@ export function cgroupFinding(
       state: 'degraded',
       found: `v2 (${known.join(', ')})`,
       meaning: without,
-      fix: 'boot a kernel with them',
+      fix: 'boot a kernel with these controllers',
     };
   return {
     topic,
@@ -128,13 +129,13 @@ export function cgroupFinding(
 function overlay(): Finding {
   const topic = 'overlayfs';
   if ((read('/proc/filesystems') ?? '').includes('\toverlay') || loadable('overlay'))
-    return { topic, state: 'fine', found: 'there' };
+    return { topic, state: 'fine', found: 'available' };
   return {
     topic,
     state: 'missing',
     found: 'not in this kernel',
     meaning: ['the daemon mounts image layers with overlayfs'],
-    fix: 'modprobe overlay, or a kernel with CONFIG_OVERLAY_FS',
+    fix: 'modprobe overlay, or boot a kernel with CONFIG_OVERLAY_FS',
   };
 }
 
@@ -146,7 +147,7 @@ function projectQuotas(): Finding {
   try {
     there = limitsProjects(folder);
   } catch {
-    // A folder that cannot be opened answers nothing.
+    // Nothing is known about a folder that cannot be opened.
   }
   if (there) return { topic, state: 'fine', found: `on the file system of ${folder}` };
   return {
@@ -169,7 +170,7 @@ function seccomp(): Finding {
     state: 'missing',
     found: 'not in this kernel',
     meaning: ['the daemon filters system calls with seccomp'],
-    fix: 'a kernel with CONFIG_SECCOMP_FILTER',
+    fix: 'boot a kernel with CONFIG_SECCOMP_FILTER',
   };
 }
 
@@ -184,15 +185,15 @@ function nftables(): Finding {
       fix: 'portcullis doctor --fix',
     };
   if (process.getuid?.() !== 0)
-    return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
+    return { topic, state: 'degraded', found: 'not known: only root can read it', fix: 'run as root' };
   const run = spawnSync(nft, ['list', 'tables'], { encoding: 'utf8' });
-  if (run.status === 0) return { topic, state: 'fine', found: 'there' };
+  if (run.status === 0) return { topic, state: 'fine', found: 'available' };
   return {
     topic,
     state: 'missing',
     found: run.stderr.trim(),
     meaning: ['pod isolation, masquerading and host ports need it'],
-    fix: 'modprobe nf_tables, or a kernel with CONFIG_NF_TABLES',
+    fix: 'modprobe nf_tables, or boot a kernel with CONFIG_NF_TABLES',
   };
 }
 
@@ -200,7 +201,7 @@ function nftables(): Finding {
 function forwarding(): Finding {
   const topic = 'forwarding';
   if (process.getuid?.() !== 0)
-    return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
+    return { topic, state: 'degraded', found: 'not known: only root can read it', fix: 'run as root' };
   try {
     const droppers = forwardDroppers();
     if (droppers.length === 0)
@@ -251,7 +252,7 @@ function appArmor(): Finding {
     return {
       topic,
       state: 'degraded',
-      found: 'enabled, without its files in /sys/kernel/security',
+      found: 'enabled, but its files in /sys/kernel/security are missing',
       meaning: ['the daemon cannot see whether a profile is loaded, so no profile can be used'],
       fix: 'mount -t securityfs securityfs /sys/kernel/security',
     };
@@ -277,7 +278,7 @@ function seLinux(): Finding {
     state: 'degraded',
     found: 'not enabled in this kernel',
     meaning: ['selinux_options of pods are not applied; the verbose status of such a container reports it'],
-    fix: 'boot with security=selinux where pods need labels; profiles (docs/profiles.md) work without it',
+    fix: 'if pods need labels, boot with security=selinux; profiles (docs/profiles.md) work without it',
   };
 }
 
@@ -285,7 +286,7 @@ function landlock(): Finding {
   const topic = 'Landlock';
   const modules = read('/sys/kernel/security/lsm');
   if (modules?.split(',').includes('landlock') === true) return { topic, state: 'fine', found: 'enabled' };
-  const meaning = ['file rules have no fallback where AppArmor is absent'];
+  const meaning = ['file rules have no fallback if AppArmor is absent'];
   if (modules !== undefined)
     return {
       topic,
@@ -305,20 +306,20 @@ function landlock(): Finding {
 
 function ipvs(): Finding {
   const topic = 'IPVS';
-  if (existsSync('/proc/net/ip_vs') || loadable('ip_vs')) return { topic, state: 'fine', found: 'there' };
+  if (existsSync('/proc/net/ip_vs') || loadable('ip_vs')) return { topic, state: 'fine', found: 'available' };
   return {
     topic,
     state: 'degraded',
     found: 'not in this kernel',
     meaning: ['nftables balances services instead'],
-    fix: 'a kernel with CONFIG_IP_VS',
+    fix: 'boot a kernel with CONFIG_IP_VS',
   };
 }
 
 /** Reports whether the kernel has PIDFD_INFO_EXIT (Linux 6.15). */
 function exitCodes(): Finding {
   const topic = 'exit codes by pidfd';
-  if (atLeast(6, 15)) return { topic, state: 'fine', found: 'there' };
+  if (atLeast(6, 15)) return { topic, state: 'fine', found: 'available' };
   return {
     topic,
     state: 'degraded',

@@ -65,7 +65,7 @@ function disk(): Finding {
     state: 'degraded',
     found,
     meaning: ['images are stored there unless --root names another folder'],
-    fix: 'free some, or set --root',
+    fix: 'free some space, or set --root',
   };
 }
 
@@ -76,7 +76,7 @@ function inflater(): Finding {
   return { topic: 'gzip', state: 'fine', found: `layers are inflated by Node, because ${why}` };
 }
 
-/** Tries fs-verity with a file of its own, which it removes. */
+/** Tries fs-verity with a temporary file. */
 function verity(): Finding {
   const topic = 'fs-verity';
   const place = '/var/lib';

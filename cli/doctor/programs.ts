@@ -13,7 +13,7 @@ interface Requirement {
   readonly elsewhere: string;
 }
 
-/** Which of the OCI runtimes a node needs, and where, says its configuration: see `runtimes.ts`. */
+/** The configuration of a node determines which OCI runtimes it needs, and where: see `runtimes.ts`. */
 export const ociRuntimes = ['crun', 'runc'] as const;
 
 /** Folders where packaging/prepare unpacks programs that it does not install. */
@@ -42,14 +42,14 @@ export function programFindings(packageRoot: string): readonly Finding[] {
 
 function programFinding(requirement: Requirement): Finding {
   const { packageName, command, neededBy, why, elsewhere } = requirement;
-  // The daemon does not look into PATH.
+  // The daemon does not search PATH.
   const path = neededBy === 'daemon' ? findProgram(command, programFolders) : findProgram(command);
   if (path === undefined) {
     const story = neededBy === 'story' ? ' (the quickstart and the tests only)' : '';
     return {
       topic: packageName,
       state: neededBy === 'daemon' ? 'missing' : 'degraded',
-      found: 'not there',
+      found: 'not found',
       meaning: [`${why}${story}`],
       fix: `portcullis doctor --fix, apt-get install ${packageName}, or ${elsewhere}`,
     };

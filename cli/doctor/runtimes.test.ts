@@ -59,7 +59,7 @@ describe('the OCI runtimes of a configuration', () => {
   });
 
   const unusable: readonly (readonly [string, (path: string) => void, RegExp])[] = [
-    ['is not there', () => undefined, /there is no such program/u],
+    ['does not exist', () => undefined, /there is no such program/u],
     ['is not executable', (path) => program(path, 'crun version 1.30', 0o644), /the file is not executable/u],
     ['is a folder', (path) => mkdirSync(path), /the file is not executable/u],
     [
@@ -69,7 +69,7 @@ describe('the OCI runtimes of a configuration', () => {
     ],
   ];
   for (const [what, make, says] of unusable)
-    it(`are missing where the program ${what}: no pod can start by the default one, and some not by another`, async (t) => {
+    it(`are missing if the program ${what}: no pod can start with the default handler, or some cannot start with another`, async (t) => {
       const folder = folderFor(t);
       const bad = join(folder, 'bad');
       make(bad);
@@ -89,7 +89,7 @@ describe('the OCI runtimes of a configuration', () => {
       assert.equal(verdictOf(beside), 'Not ready. Some pods cannot start: handler bad.');
     });
 
-  it('are missing where strict refuses an open vulnerability', async (t) => {
+  it('are missing if strict refuses an open vulnerability', async (t) => {
     const folder = folderFor(t);
     const file = configuration(
       folder,
@@ -108,7 +108,7 @@ describe('the OCI runtimes of a configuration', () => {
 describe('the verdict of doctor', () => {
   const finding = (state: Finding['state'], topic: string): Finding => ({ topic, state, found: '' });
 
-  it('is ready with warnings alone', () => {
+  it('is ready if there are only warnings', () => {
     assert.equal(
       verdictOf([finding('fine', 'a'), finding('degraded', 'b')]),
       'Ready; 1 degraded, see above.',
@@ -122,11 +122,11 @@ describe('the verdict of doctor', () => {
     const partly = cgroupFinding('cpu pids', [], false);
     assert.deepEqual(
       [partly.state, partly.meaning],
-      ['degraded', ['containers cannot be limited in memory: the controllers are not there']],
+      ['degraded', ['containers cannot be limited in memory: the controllers are missing']],
     );
   });
 
-  it('names the policy, the network and the daemon where each is absent', async (t) => {
+  it('names the policy, the network and the daemon when they are absent', async (t) => {
     const folder = folderFor(t);
     const config = configuration(folder, { good: program(join(folder, 'good'), 'crun version 1.30') });
     mkdirSync(join(folder, 'policy'));
@@ -136,7 +136,7 @@ describe('the verdict of doctor', () => {
     assert.equal(verdict, 'Not ready. No pod can start: daemon, policy, network.');
   });
 
-  it('comes within seconds where the sockets of the daemon accept and do not answer', async (t) => {
+  it('comes within seconds when the sockets of the daemon accept connections but do not answer', async (t) => {
     const folder = folderFor(t);
     const config = configuration(folder, { good: program(join(folder, 'good'), 'crun version 1.30') });
     for (const place of ['run', 'policy', 'cni']) mkdirSync(join(folder, place));

@@ -11,13 +11,13 @@ import { debianPackageIsAtLeast, ociRuntimes } from './programs.ts';
  */
 export async function runtimeFindings(config: DaemonConfig): Promise<readonly Finding[]> {
   const seen = await readHandlerFeatures(config.root);
-  // Nobody asked for the second default handler: without it, only a pod that names it is refused.
+  // Nobody configured the second default handler: without it, only a pod that names it is refused.
   const isBuiltIn = isDeepStrictEqual(config.runtimes, defaultRuntimes);
   return Object.entries(config.runtimes).map(([name, { path, runtimePath }]): Finding => {
     const isDefault = name === config.defaultRuntime;
     const topic = `handler ${name}`;
     const shim = askVersion(path);
-    // The runtime of a shim is the one whose version counts.
+    // For a shim, the version of its runtime counts.
     const answer = 'why' in shim || runtimePath === undefined ? shim : askVersion(runtimePath);
     const place = `${path}${isDefault ? ', the default' : ''}`;
     const unusable = (why: string, fix: string): Finding => ({
@@ -70,7 +70,7 @@ function judged({ topic, found, kind, open, features }: Judged): Finding {
             : [`no user namespaces (hostUsers: false): ${features.whyNoUserNamespaces}`]),
           ...(features.recursiveReadOnlyMounts
             ? []
-            : ['no recursive read-only mounts: a pod that insists on them is refused']),
+            : ['no recursive read-only mounts: a pod that requires them is refused']),
           ...(features.idmappedMounts ? [] : ['no idmapped mounts']),
         ];
   const fixes = [
@@ -139,6 +139,6 @@ function askVersion(
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such program',
   EACCES: 'the file is not executable',
-  ENOEXEC: 'the file is not a program of this machine',
-  ETIMEDOUT: 'it does not state its version within 5 s',
+  ENOEXEC: 'the file is not a program for this machine',
+  ETIMEDOUT: 'it did not report its version within 5 s',
 };

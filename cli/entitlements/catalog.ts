@@ -34,7 +34,7 @@ export function registerCatalog(entitlements: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis entitlements show network.proxy      what it grants and excludes, mechanism by mechanism\n  $ portcullis entitlements show baseline           every dimension, as a document of kind ExactProfile\n\nExit status: 0 shown; 2 no such entitlement or profile.',
+      '\nExamples:\n  $ portcullis entitlements show network.proxy      what it grants and excludes, for each mechanism\n  $ portcullis entitlements show baseline           every dimension, as a document of kind ExactProfile\n\nExit status: 0 shown; 2 no such entitlement or profile.',
     )
     .action((name: string, flags: OperandFlags & ListFlags) => run(flags.output, () => show(name, flags)));
 }

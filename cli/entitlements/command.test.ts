@@ -53,7 +53,7 @@ describe('portcullis entitlements', () => {
     });
   }
 
-  it('show and explain: an unknown name is answered with the one that was probably meant', async () => {
+  it('show and explain: the error for an unknown name suggests the name that was probably meant', async () => {
     const [shown, explained] = [await run('show', 'netwrok.proxy'), await run('explain', 'basline')];
     assert.match(shown.err, /did you mean network\.proxy\?/);
     assert.match(explained.err, /did you mean baseline\?/);
@@ -76,7 +76,7 @@ describe('portcullis entitlements', () => {
     assert.equal((await run('compare', '--within', 'baseline', 'restricted')).code, 1);
   });
 
-  it('merge: the meet of a profile with itself is itself, and is a profile again', async () => {
+  it('merge: the meet of a profile with itself is the same profile, and can be used like any other profile', async () => {
     const { code, out } = await run('merge', '--meet', docker, docker, '--name', 'both');
     assert.equal(code, 0);
     writeFileSync(join(folder, 'both.yaml'), out);
@@ -85,7 +85,7 @@ describe('portcullis entitlements', () => {
     assert.equal((await run('merge', docker, docker)).code, 2);
   });
 
-  it('explain: answers with what decides, and exit codes', async () => {
+  it('explain: names what decides an answer, and sets the exit code', async () => {
     const denied = await run('explain', 'web.yaml', '--can', 'socket(AF_ALG)', '--why', 'ptrace');
     assert.equal(denied.code, 1);
     assert.match(denied.out, /no program under this profile can call socket\(AF_ALG\)/);
@@ -130,7 +130,7 @@ resources: { memory: 512Mi, nofile: 4096 }
     assert.ok(!/errno \d/.test(whole.out + denied.out + stated.out));
   });
 
-  it('compare and check give SARIF that its schema takes', async () => {
+  it('compare and check write SARIF that is valid by its schema', async () => {
     const validate = new Ajv({ strict: false, validateFormats: false }).compile(sarifSchema());
     writeFileSync(
       join(folder, 'bad.yaml'),
@@ -146,14 +146,14 @@ resources: { memory: 512Mi, nofile: 4096 }
     }
   });
 
-  it('init gives a profile that is valid and in its canonical form', async () => {
+  it('init writes a profile that is valid and in canonical form', async () => {
     assert.equal((await run('init', 'new.yaml')).code, 0);
     assert.equal((await run('init', 'new.yaml')).code, 2);
     assert.equal((await run('check', 'new.yaml')).code, 0);
     assert.equal((await run('fmt', '--check', 'new.yaml')).code, 0);
   });
 
-  it('wrong use and wrong input: exit 2 or 1, a place, and nothing written', async () => {
+  it('wrong use and wrong input: the exit code is 2 or 1, the error has a position, and nothing is written', async () => {
     writeFileSync(
       join(folder, 'broken.json'),
       '{ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "names": 3 }] }',

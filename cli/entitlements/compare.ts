@@ -13,24 +13,26 @@ interface Flags extends OperandFlags {
 
 const examples = `${operandHelp}
 
-Each difference is a thing that one grants and the other does not, with a witness: a capability, a system call with its arguments, a path,
-a peer. Files are compared by the meaning of their rules, never by their text.
+Each difference is something that one profile grants and the other does not, with a witness: a capability, a
+system call with its arguments, a path, a peer. Files are compared by the meaning of their rules, never by
+their text.
 
 Examples:
   $ portcullis entitlements compare default web.yaml
   $ portcullis entitlements compare --within web.yaml baseline               may the policy's ceiling be baseline?
   $ portcullis entitlements compare old.json new.json --output sarif > new-access.sarif
 
-Exit status: 0 the same (with --within: the first grants no more than the second); 1 not; 2 wrong use; 4 the comparison failed.`;
+Exit status: 0 the same (with --within: the first grants no more than the second); 1 different (with
+--within: the first grants more); 2 wrong use; 4 the comparison failed.`;
 
 export function registerCompare(entitlements: Command): void {
   withOperands(
     entitlements
       .command('compare')
-      .description('say what one profile grants and another does not')
+      .description('show what one profile grants and another does not')
       .argument('<first>', 'profile')
       .argument('<second>', 'profile')
-      .option('--within', 'ask only whether the first grants no more than the second', false)
+      .option('--within', 'check only whether the first grants no more than the second', false)
       .addOption(
         new Option('-o, --output <format>', 'how to print the result')
           .choices(['text', 'json', 'sarif'])

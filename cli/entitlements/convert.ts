@@ -26,29 +26,33 @@ interface Flags extends OperandFlags {
 }
 
 const importExamples = `
-Sources: seccomp (JSON of docker, containerd, CRI-O, OCI), security-context (a Pod or anything with a pod template, each container a
-profile), pod-security (privileged, baseline, restricted), spo (SeccompProfile, AppArmorProfile of the security-profiles-operator),
-oci-artifact (the folder of an OCI image layout, KEP-6061), apparmor (text), apparmor-json (its structured form). Without --from, the type of
-the source is detected from its content. Parts that cannot be mapped are listed on standard error; the profile never grants more because of them.
+Sources: seccomp (JSON of docker, containerd, CRI-O, OCI), security-context (a Pod or an object with a pod
+template; each container becomes a profile), pod-security (privileged, baseline, restricted), spo
+(SeccompProfile, AppArmorProfile of the security-profiles-operator), oci-artifact (the folder of an OCI image
+layout, KEP-6061), apparmor (text), apparmor-json (its structured form). Without --from, the type of the
+source is detected from its content. Parts that cannot be mapped are listed on standard error; the profile
+never grants more because of them.
 
 Examples:
   $ portcullis entitlements import /usr/share/containers/seccomp.json --name crio > crio.yaml
   $ portcullis entitlements import deployment.yaml --seccomp-root /var/lib/kubelet/seccomp
   $ portcullis entitlements import --from pod-security restricted
 
-Exit status: 0 everything was mapped; 1 something was not (0 with --allow-unmapped); 2 the source cannot be read.`;
+Exit status: 0 everything was mapped; 1 something was not mapped (0 with --allow-unmapped); 2 the source
+cannot be read.`;
 
 const exportExamples = `${operandHelp}
 
-The written files are read back and compared, so the list of parts that could not be expressed is exact. No file grants more
-without being listed.
+The written files are read back and compared, so the list of parts that could not be expressed is exact. A
+file that grants more than the profile is always listed.
 
 Examples:
   $ portcullis entitlements export --to seccomp web.yaml > seccomp.json
   $ portcullis entitlements export --to security-context web.yaml --out manifests
   $ portcullis entitlements export --to oci-artifact web.yaml --out layout      an OCI image layout, to push
 
-Exit status: 0 everything was said; 1 something could not be (0 with --allow-unmapped); 2 wrong use; 4 it cannot be said at all.`;
+Exit status: 0 everything was expressed; 1 something could not be expressed (0 with --allow-unmapped); 2
+wrong use; 4 the format cannot express the profile.`;
 
 export function registerConvert(entitlements: Command): void {
   withOperands(
@@ -56,11 +60,13 @@ export function registerConvert(entitlements: Command): void {
       entitlements
         .command('import')
         .description('convert a profile of another tool to an entitlement profile')
-        .addOption(new Option('--from <source>', 'what the source is').choices(importSources).default('auto'))
+        .addOption(
+          new Option('--from <source>', 'format of the source').choices(importSources).default('auto'),
+        )
         .argument('<source>', 'file or folder; with --from pod-security, a level')
         .option('--name <name>', 'name of the profile')
         .option('--seccomp-root <folder>', "the kubelet's seccomp folder, for Localhost profiles")
-        .option('--out <file>', 'write there instead of printing; it must not exist')
+        .option('--out <file>', 'file to write instead of printing; it must not exist')
         .option('--allow-unmapped', 'exit with 0 even if something was not mapped', false),
     ),
   )
@@ -73,7 +79,9 @@ export function registerConvert(entitlements: Command): void {
       entitlements
         .command('export')
         .description('convert a profile to the format of another tool')
-        .addOption(new Option('--to <format>', 'whose words').choices(exportFormats).makeOptionMandatory())
+        .addOption(
+          new Option('--to <format>', 'format to write').choices(exportFormats).makeOptionMandatory(),
+        )
         .argument('<profile>', 'profile')
         .option('--name <name>', 'name of the objects and files')
         .option('--out <folder>', 'write the files there, instead of printing the first')
@@ -151,9 +159,10 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
     { files, unmapped, notes, written },
     flags.out === undefined ? (files[0]?.text ?? '') : written.map((path) => `wrote ${path}\n`).join(''),
   );
-  const more = files
-    .slice(1)
-    .map((file) => ({ part: file.name, why: 'belongs to it: write all files with --out FOLDER' }));
+  const more = files.slice(1).map((file) => ({
+    part: file.name,
+    why: 'this file belongs to the export: write all files with --out FOLDER',
+  }));
   report(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

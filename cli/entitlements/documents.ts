@@ -79,11 +79,11 @@ export function registerDocuments(entitlements: Command): void {
       .command('fmt')
       .description('write profiles in the canonical form')
       .argument('<file...>', 'files')
-      .option('--check', 'change nothing, and report the files that are not in it', false),
+      .option('--check', 'change nothing, and report the files that are not in canonical form', false),
   )
     .addHelpText(
       'after',
-      '\nComments and meaning stay; keys, lists and line breaks get one form.\n\nExamples:\n  $ portcullis entitlements fmt web.yaml\n  $ portcullis entitlements fmt --check profiles/*.yaml    for CI: changes nothing\n\nExit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is not YAML.',
+      '\nComments and meaning do not change; keys, lists and line breaks get a uniform format.\n\nExamples:\n  $ portcullis entitlements fmt web.yaml\n  $ portcullis entitlements fmt --check profiles/*.yaml    for CI: changes nothing\n\nExit status: 0 done, or nothing to do; 1 with --check: a file is not in canonical form; 2 a file is not YAML.',
     )
     .action((files: readonly string[], flags: FormatFlags) => run(flags.output, () => format(files, flags)));
 }
@@ -128,7 +128,7 @@ function plain({ position, path, message, fix }: Problem): unknown {
   return { position, path, message, ...(fix === undefined ? {} : { fix }) };
 }
 
-/** A reader deals with the first findings first. JSON and SARIF hold all of them. */
+/** The maximum number of findings in the text. JSON and SARIF contain all of them. */
 const mostFindings = 50;
 
 function text({ problems, findings, profiles }: CheckedFiles): string {

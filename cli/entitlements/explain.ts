@@ -28,8 +28,9 @@ const examples = `${operandHelp}
 Questions of --can and --why:
 ${questionGrammar}
 
-An answer is exact: a no holds for every program under the profile, a yes comes with a witness. The deciding rule is named with its file and line.
---cve asks whether the profile allows what known attacks need; without ids, for all of them. It does not check whether the kernel is vulnerable.
+Answers are exact: "no" holds for every program under the profile, and "yes" comes with a witness. The
+deciding rule is named with its file and line. --cve checks whether the profile allows what known attacks
+need: the attacks with these IDs, or all. It does not check whether the kernel is vulnerable.
 
 Examples:
   $ portcullis entitlements explain web.yaml                             the whole profile in words
@@ -39,19 +40,22 @@ Examples:
   $ portcullis entitlements explain web.yaml --which CAP_NET_ADMIN       what grants it, here and in the catalog
   $ portcullis entitlements explain /etc/docker/seccomp.json --cve CVE-2026-31431
 
-Exit status: 0 yes to everything asked (--cve: nothing asked about is within reach); 1 no to something; 2 wrong use; 4 it failed.`;
+Exit status: 0 every answer is yes (--cve: no attack is within reach); 1 an answer is no (--cve: an attack
+is within reach); 2 wrong use; 4 failed.`;
 
 export function registerExplain(entitlements: Command): void {
   withOperands(
     withOutput(
       entitlements
         .command('explain')
-        .description('say in plain words what a profile lets a program do, and answer questions about it')
+        .description(
+          'describe in plain words what a profile allows a program to do, and answer questions about it',
+        )
         .argument('<profile>', 'profile')
         .option('--can <question>', 'may a program do this? may be repeated', collect, [])
         .option(
           '--why <question>',
-          'the same for a system call, with the reason; may be repeated',
+          'may a program make this system call, and why? may be repeated',
           collect,
           [],
         )

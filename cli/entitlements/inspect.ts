@@ -37,7 +37,8 @@ limits, masked and read-only paths, devices, network. A process may be tighter t
 Examples:
   $ portcullis entitlements inspect web
 
-Exit status: 0 all is as configured or tighter; 1 something is looser; 2 wrong use; 4 it could not be read (it needs root, beside the daemon).`;
+Exit status: 0 everything is as configured or tighter; 1 something is looser; 2 wrong use; 4 the state could
+not be read (this needs root, on the machine of the daemon).`;
 
 /**
  * `portcullis entitlements inspect`: compares what the kernel enforces for a container with its
@@ -51,7 +52,7 @@ export function registerInspect(entitlements: Command): void {
         .description('compare what the kernel enforces for a running container with its profile'),
     ),
   )
-    .argument('<container>', 'a running container: its id, the beginning of it, or its name')
+    .argument('<container>', 'a running container: its id, the beginning of its id, or its name')
     .addHelpText('after', examples)
     .action((container: string, flags: Flags) => run(flags.output, () => inspect(container, flags)));
 }
@@ -111,7 +112,11 @@ function readTold(file: string, named: string): ToldState {
   try {
     return parseSeccompJson(readFileSync(file, 'utf8')) as ToldState;
   } catch (error) {
-    throw unreadable(named, `its bundle cannot be read: ${reasonOf(error)}`, 'run as root beside the daemon');
+    throw unreadable(
+      named,
+      `its bundle cannot be read: ${reasonOf(error)}`,
+      'run as root on the machine of the daemon',
+    );
   }
 }
 
@@ -119,7 +124,11 @@ const NAMESPACES = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'time', 'user', 'uts']
 
 function readLive(pid: number, named: string): LiveState {
   if (pid === 0)
-    throw unreadable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
+    throw unreadable(
+      named,
+      'the daemon does not know its process',
+      'give the socket of portcullisd with --socket',
+    );
   const proc = `/proc/${pid}`;
   try {
     const read = (name: string): string => readFileSync(join(proc, name), 'utf8');

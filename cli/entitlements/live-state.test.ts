@@ -48,8 +48,8 @@ function looser(change: Partial<LiveState>): string[] {
   );
 }
 
-describe('the state of a running container beside what was requested', () => {
-  it('is held when it is that, or less', () => {
+describe('the state of a running container, compared with the requested state', () => {
+  it('is held when it grants the same or less', () => {
     assert.deepEqual(looser({}), []);
     assert.deepEqual(looser({ status: live.status.replace('0000000000000021', '0') }), []);
   });
@@ -81,14 +81,14 @@ describe('the state of a running container beside what was requested', () => {
   });
 });
 
-describe('a link against its class and rules of peers', () => {
+describe('a link, compared with its class and peer rules', () => {
   const https = { cidr: '10.0.0.0/8', protocol: 'tcp', ports: { low: 443, high: 443 } } as const;
   const reported: LinkAnswer['told'] = { class: 'user', egress: [https] };
   const held: LinkAnswer['held'] = { lets: 'own packets', egress: [https], problems: [] };
   const verdicts = (answer: LinkAnswer | undefined, own = 'user'): string[] =>
     linkFindings(own, answer).map(({ part, verdict, found }) => `${part} ${verdict}: ${found}`);
 
-  it('is held as requested, or tighter', () => {
+  it('is held when it is as requested, or tighter', () => {
     assert.deepEqual(verdicts({ told: reported, held }), [
       'network class held: user: the link lets through own packets',
       'egress held: 1 rules of peers',
@@ -120,7 +120,7 @@ describe('a link against its class and rules of peers', () => {
     it(`is looser: ${String(message)}`, () =>
       assert.match(verdicts(answer).find((line) => line.includes('looser')) ?? '', message));
 
-  it('says where there is none', () => {
+  it('says that there is no link', () => {
     assert.match(verdicts(undefined).join(), /^network class unreadable/);
     assert.match(verdicts(undefined, 'host').join(), /^network class held: host/);
   });

@@ -202,7 +202,7 @@ function devices(reported: ToldState, live: LiveState): LiveFinding[] {
       {
         part: 'devices',
         verdict: 'unreadable',
-        found: 'cgroup version 2 holds them by a BPF program, which shows no rules',
+        found: 'cgroup version 2 enforces them with a BPF program, whose rules cannot be read',
       },
     ];
   const covered = (type: string, major: string, minor: string, access: string): boolean =>

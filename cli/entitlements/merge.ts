@@ -38,7 +38,7 @@ export function registerMerge(entitlements: Command): void {
     .addHelpText('after', examples)
     .action((profiles: readonly string[], flags: Flags, command: Command) => {
       if ((flags.meet === true) === (flags.join === true))
-        command.error('error: say one of --meet and --join', { exitCode: exitCodes.usage });
+        command.error('error: give one of --meet and --join', { exitCode: exitCodes.usage });
       if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
         command.error(
           `error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`,

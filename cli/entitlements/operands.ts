@@ -20,17 +20,17 @@ export function withOperands(command: Command): Command {
   return command
     .option('--policy <path...>', 'files or folders with more profiles')
     .addOption(
-      new Option('--arch <architecture>', 'the machine, for sources that depend on it')
+      new Option('--arch <architecture>', 'architecture of the machine, for sources that depend on it')
         .choices(['x86_64', 'aarch64'])
         .default(process.arch === 'arm64' ? 'aarch64' : 'x86_64'),
     )
     .option(
       '--capabilities <name...>',
-      "the container's capabilities, for seccomp sources that depend on them (default: docker's 14)",
+      "capabilities of the container, for seccomp sources that depend on them (default: docker's 14)",
     )
     .option(
       '--kernel <version>',
-      'the kernel, for seccomp sources that depend on it, such as 6.1 (default: newer than any they name)',
+      'version of the kernel, such as 6.1, for seccomp sources that depend on it (default: newer than every version that they name)',
     );
 }
 

@@ -28,18 +28,19 @@ interface Flags extends OperandFlags {
 
 const examples = `${operandHelp}
 
-A container's filter is compared with the OCI seccomp object that its profile was compiled to at creation, or with --profile. The filter is
-read back from the kernel, which stops its first process for less than a millisecond. What the runtime itself needs to start a container is
-granted in addition to the profile: give --runtime none where no runtime is involved.
+A container's filter is compared with the OCI seccomp object that its profile was compiled to at creation, or
+with --profile. The filter is read back from the kernel, which stops its first process for less than a
+millisecond. The system calls that the runtime itself needs to start a container are granted in addition to
+the profile: use --runtime none if no runtime is involved.
 
 Examples:
   $ portcullis entitlements prove --container web
   $ portcullis entitlements prove --container web --profile web --policy /etc/portcullis/policy.d
   $ portcullis entitlements prove --bpf filter.bpf --profile default --runtime none
 
-Exit status: 0 the filter allows nothing that the profile denies (every call is answered alike, or some allowed calls are
-allowed); 1 it does, with a call that shows it; 2 wrong use, or no program that the kernel would load; 3 too complex to prove; 4 it could
-not be read.`;
+Exit status: 0 the filter allows nothing that the profile denies; 1 it allows more, with a call that shows it;
+2 wrong use, or a program that the kernel would not load; 3 too complex to prove; 4 the filter could not be
+read.`;
 
 /**
  * `portcullis entitlements prove`: proves a compiled filter, or the filter of a running container, against a
@@ -51,17 +52,20 @@ export function registerProve(entitlements: Command): void {
       withOperands(
         entitlements
           .command('prove')
-          .description('prove what a compiled filter, or that of a running container, lets through'),
+          .description('prove what a compiled filter, or the filter of a running container, allows'),
       ),
     ),
   )
-    .option('--container <id>', 'a running container: its id, the beginning of it, or its name; needs root')
+    .option(
+      '--container <id>',
+      'a running container: its id, the beginning of its id, or its name; needs root',
+    )
     .option('--bpf <file>', 'a compiled seccomp program: struct sock_filter[], little-endian')
     .option('--profile <profile>', 'profile to compare with')
     .addOption(
       new Option(
         '--runtime <name>',
-        'runtime whose needs are granted too (default: that of the container, else crun)',
+        'runtime whose own system calls are granted, too (default: the runtime of the container, else crun)',
       ).choices(['crun', 'runc', 'none']),
     )
     .addHelpText('after', examples)
@@ -92,9 +96,9 @@ async function prove(flags: Flags): Promise<number> {
 }
 
 const SENTENCES: Readonly<Record<Attestation['verdict'], string>> = {
-  equal: 'answers every call as',
-  narrower: 'lets no call through that is denied by, and answers some otherwise than,',
-  looser: 'lets a call through that is denied by',
+  equal: 'gives every call the same answer as',
+  narrower: 'allows no call that is denied by, and gives some calls another answer than,',
+  looser: 'allows a call that is denied by',
 };
 
 function hex(value: bigint): string {
@@ -103,8 +107,7 @@ function hex(value: bigint): string {
 
 async function questionOf(flags: Flags): Promise<Question> {
   const { container, bpf, profile } = flags;
-  if ((container === undefined) === (bpf === undefined))
-    throw usage('give --container or --bpf, one of them');
+  if ((container === undefined) === (bpf === undefined)) throw usage('give either --container or --bpf');
   if (container !== undefined)
     return withClient(flags.socket, (client) => ofContainer(client, container, flags));
   if (bpf === undefined || profile === undefined)
@@ -129,7 +132,11 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
     runtimeHandler?: string;
   };
   if (pid === undefined || pid === 0)
-    throw unprovable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
+    throw unprovable(
+      named,
+      'the daemon does not know its process',
+      'give the socket of portcullisd with --socket',
+    );
   const filters = seccompFilters(pid);
   const subject = `the filter of container ${named}`;
   if (flags.profile !== undefined) {
@@ -143,7 +150,7 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   }
   return {
     subject,
-    against: 'what its profile was compiled to',
+    against: 'the filter to which its profile was compiled',
     filters,
     expected: await compiledFor(client, id),
   };
@@ -167,7 +174,7 @@ async function compiledFor(client: CriClient, id: string): Promise<Expected> {
     throw unprovable(
       id,
       `its bundle cannot be read: ${reasonOf(error)}`,
-      'run as root beside the daemon, or name the profile to compare with by --profile',
+      'run as root on the machine of the daemon, or name the profile to compare with by --profile',
     );
   }
 }

@@ -15,7 +15,7 @@ export function requireKernel(command: string): void {
     throw new PortcullisError({
       ...common,
       code: 'CLI_NEEDS_LINUX',
-      why: `this command calls the kernel of Linux, and this machine runs ${process.platform}`,
+      why: `this command needs the Linux kernel, and this machine runs ${process.platform}`,
       fix: 'run it on Linux on x86-64 or arm64; sign, attest, verify and other commands of a pipeline run here',
     });
   const line = Number.parseInt(process.versions.node, 10);

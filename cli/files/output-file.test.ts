@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { writeNewFile } from './output-file.ts';
 
-test('a new file is written with its folders, never over another, and never by half', async (t) => {
+test('a new file is written with its folders, completely or not at all, and never replaces a file', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-output-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const file = join(folder, 'a/b/c.txt');

@@ -13,7 +13,7 @@ export async function writeNewFile(
   content: string | Iterable<string>,
   {
     mode = 0o644,
-    fix = 'name another place by --out',
+    fix = 'name another place with --out',
   }: { readonly mode?: number; readonly fix?: string } = {},
 ): Promise<void> {
   const unwritable = (

@@ -78,7 +78,7 @@ function withServer(command: Command): Command {
     .requiredOption('--server <url>', 'URL of the aggregator')
     .option('--token-file <file>', 'token of a reader')
     .option('--ca-file <file>', 'PEM certificates of authorities for the server, in addition to the system’s')
-    .option('--most <count>', 'most entries to list', '100')
+    .option('--most <count>', 'maximum number of entries to list', '100')
     .addHelpText(
       'after',
       `\nExamples:\n  $ portcullis fleet ${command.name()} --server http://127.0.0.1:4319\n${help}`,

@@ -22,9 +22,9 @@ Exit status: 0 printed, 2 wrong use.`;
 export function registerToken(fleet: Command): void {
   const command = fleet
     .command('token')
-    .description('make a token for a node or a reader')
-    .argument('<name>', 'of the node (fleet.node in its configuration), or of the reader')
-    .option('--reader', 'a token that reads');
+    .description('make a token for a node, or for a reader')
+    .argument('<name>', 'name of the node (fleet.node in its configuration), or of the reader')
+    .option('--reader', 'make a token for a reader');
   withOutput(command)
     .addHelpText('after', examples)
     .action((name: string, flags: TokenFlags) => run(flags.output, () => Promise.resolve(make(name, flags))));

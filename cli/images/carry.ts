@@ -18,9 +18,10 @@ Examples:
   $ portcullis images push ./layout registry.example.com/pay/app:1.0 --image 1.0
   $ portcullis images push app.tar registry.example.com/pay/app:1.0 --chunked
 
-SOURCE is an OCI image layout (a folder, or a tar archive of one) or an archive that "docker save" wrote. Referrers, signatures and attestations in a layout
-are pushed too, and all digests stay what they are. An image of an older docker archive has no manifest: it gets one, so no earlier signature matches it.
-An archive is extracted to the folder for temporary files ($TMPDIR).`;
+SOURCE is an OCI image layout (a folder, or a tar archive of one) or an archive that "docker save" wrote.
+Referrers, signatures and attestations in a layout are pushed too, and no digest changes. An image of an
+older docker archive has no manifest: this command makes one, and earlier signatures do not match it. An
+archive is extracted to the folder for temporary files ($TMPDIR).`;
 
 const exportExamples = `
 Examples:
@@ -37,11 +38,11 @@ export function registerCarry(images: Command): void {
       'push an image from a layout or an archive to a registry, with its signatures and attestations',
     )
     .argument('<source>', 'OCI layout, OCI archive or docker archive')
-    .argument('<destination>', 'reference to give it')
+    .argument('<destination>', 'new reference of the image')
     .option('--image <name>', 'tag, name or digest of the image, where the source has several')
     .option(
       '--chunked',
-      'compress the layers in parts that can be fetched alone, for lazy starts; the image gets another digest',
+      'compress the layers in parts that can be fetched separately, for lazy starts; the image gets another digest',
     )
     .addHelpText('after', pushExamples);
   withOutput(withRegistries(push)).action((file: string, to: string, flags: CarryFlags) =>
@@ -63,7 +64,7 @@ export function registerCarry(images: Command): void {
     .command('export')
     .description('write an image of a registry to an archive, with its signatures and attestations')
     .argument('<image>', 'reference of the image')
-    .argument('<file>', 'to write; must not exist')
+    .argument('<file>', 'archive to write; must not exist')
     .addHelpText('after', exportExamples);
   withOutput(withRegistries(exporting)).action((reference: string, file: string, flags: CarryFlags) =>
     withRegistry(flags, async (registry) => {

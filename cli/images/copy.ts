@@ -18,7 +18,7 @@ Examples:
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0 --metadata https://trust.example.com/tuf/registry.example.com/pay/app
 
 Signatures and attestations are copied too (referrers, and the tags sha256-….sig and .att), and the signed metadata stored with the image (tag portcullis-tuf).
-Digests stay what they are, so every platform is copied.`;
+Digests do not change, so every platform is copied.`;
 
 /** `portcullis images copy`: copies an image from registry to registry, without a daemon. */
 export function registerCopy(images: Command): void {
@@ -26,12 +26,16 @@ export function registerCopy(images: Command): void {
     .command('copy')
     .description('copy an image to another registry, with its signatures, attestations and signed metadata')
     .argument('<source>', 'reference of the image')
-    .argument('<destination>', 'reference to give it')
+    .argument('<destination>', 'reference of the copy')
     .option(
       '--metadata <address>',
       'address of its signed metadata, if not stored with it in the registry: https://… or oci://…',
     )
-    .option('--all', 'every platform; always on, because the digest of the index is what was signed', true)
+    .option(
+      '--all',
+      'copy every platform; always on, because the signature is about the digest of the index',
+      true,
+    )
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((from: string, to: string, flags: CopyFlags) =>
     run(flags.output, async () => {

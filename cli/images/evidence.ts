@@ -18,8 +18,8 @@ Examples:
   $ portcullis images evidence registry.example.com/pay/app:1.0
   $ portcullis images evidence registry.example.com/pay/app:1.0 --against mirror.example.com/pay/app:1.0
 
-Nothing is verified: "portcullis verify" decides. Many copy tools and mirrors drop signatures and attestations without a word, and the copy is
-then denied. --against names what the copy lacks.
+Nothing is verified: "portcullis verify" decides. Many copy tools and mirrors silently drop signatures and
+attestations, and the copy is then denied. --against names what the copy lacks.
 
 Exit status: 0 listed, or the copy has everything; 1 the copy lacks something; 2 wrong use; 4 failed.`;
 
@@ -27,7 +27,7 @@ Exit status: 0 listed, or the copy has everything; 1 the copy lacks something; 2
 export function registerEvidence(images: Command): void {
   const command = images
     .command('evidence')
-    .description('list signatures, attestations and other artifacts of an image, and name those a copy lacks')
+    .description('list signatures, attestations and other artifacts of an image, and those that a copy lacks')
     .argument('<image>', 'reference of the image')
     .option('--against <copy>', 'reference of a copy, which is compared with the image')
     .addHelpText('after', examples);
@@ -48,7 +48,7 @@ export function registerEvidence(images: Command): void {
 
 function describe(inventory: ImageInventory): string {
   const { repository, digest, manifests, absentManifests, pieces, metadata } = inventory;
-  const platforms = absentManifests.length === 0 ? '' : `, ${absentManifests.length} more are not there`;
+  const platforms = absentManifests.length === 0 ? '' : `, ${absentManifests.length} more are missing`;
   const facts = [
     `${repository}@${digest}`,
     `platforms: ${manifests.length}${platforms}`,
@@ -66,13 +66,13 @@ function describeLost(copy: ImageInventory, lost: LostInCopy): string {
       : [
           `the copy is another image, ${shortId(lost.otherDigest)}: nothing about the original applies to it`,
         ]),
-    ...lost.manifests.map((digest) => `the platform ${shortId(digest)} is not there`),
-    ...(lost.metadata ? ['the signed metadata is not there, or not the same'] : []),
+    ...lost.manifests.map((digest) => `the platform ${shortId(digest)} is missing`),
+    ...(lost.metadata ? ['the signed metadata is missing or different'] : []),
   ];
   const heading = `${copy.repository}@${copy.digest} lacks:\n`;
   const text = lines.map((line) => `${line}\n`).join('');
   const advice =
-    'Copy the image with "portcullis images copy", which takes all of it, or mirror the referrers and tags.\n';
+    'Copy the image with "portcullis images copy", which copies everything, or mirror the referrers and tags.\n';
   return `${heading}${text}${lost.pieces.length === 0 ? '' : listOf(lost.pieces)}${advice}`;
 }
 

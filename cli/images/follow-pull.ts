@@ -9,7 +9,7 @@ const answerMs = 1_000;
 
 /**
  * Reports how far the daemon is with a pull or an import, until the request ends. A daemon that does not
- * answer this question, or another runtime, pulls all the same.
+ * answer this question, or another runtime, pulls the image without a report.
  * @param reference as the request has it
  * @param request the pull itself
  */

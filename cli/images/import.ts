@@ -18,9 +18,10 @@ const examples = `
 Examples:
   $ portcullis images import app.tar registry.example.com/pay/app:1.0 --namespace pay
 
-SOURCE is an OCI image layout (a folder, or a tar archive of one) or an archive that "docker save" wrote. The daemon decides as if the registry of REFERENCE
-served it: it takes signatures and attestations from the layout, and asks the registry only for what the layout does not have.
-An archive is extracted to the folder for temporary files ($TMPDIR), which the daemon must see too.`;
+SOURCE is an OCI image layout (a folder, or a tar archive of one) or an archive that "docker save" wrote.
+The daemon decides as if the registry of REFERENCE served it: it takes signatures and attestations from the
+layout, and asks the registry only for what the layout does not have. An archive is extracted to the folder
+for temporary files ($TMPDIR), which the daemon must also be able to read.`;
 
 /** The daemon verifies and unpacks the whole image: an hour, in ms. */
 const importMs = 3_600_000;

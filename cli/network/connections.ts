@@ -54,7 +54,7 @@ export function registerConnections(network: Command): void {
     .addOption(
       new Option(
         '--endpoint-mode <mode>',
-        'of the service: one virtual address, or its name with all members',
+        'vip: the name of the service has one virtual address; dnsrr: it has the addresses of all members',
       ).choices(['vip', 'dnsrr']),
     )
     .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")
@@ -154,7 +154,7 @@ function membershipOf({
     ...(serviceIp !== undefined && { virtualIPs: serviceIp }),
   };
   if (service === undefined && Object.keys(rest).length === 0) return {};
-  // A membership without a name is refused later, like any other membership without a name.
+  // A membership without a name is refused later.
   return { services: [{ ...(service !== undefined && { name: service }), ...rest }] };
 }
 
@@ -178,24 +178,24 @@ async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
     print(
       flags.output,
       { daemon: answer.why, disconnected: collected },
-      `${reported}nothing was collected of pods: ${answer.why}\n`,
+      `${reported}nothing of pods was collected: ${answer.why}\n`,
     );
     return exitCodes.failed;
   }
   const { removed, kept, restored, lost, altered: changed = [] } = answer.value;
   const counts = [
     `${removed.length} removed${named(removed)}`,
-    `${kept - lost.length} stand`,
+    `${kept - lost.length} kept`,
     ...(restored.length === 0
       ? []
-      : [`${restored.length} had lost their link and have it again${named(restored)}`]),
+      : [`${restored.length} had lost their link, which was restored${named(restored)}`]),
     ...(lost.length === 0
       ? []
-      : [`${lost.length} lost their link, which could not be made again${named(lost)}: see the daemon log`]),
+      : [`${lost.length} lost their link, which could not be restored${named(lost)}: see the daemon log`]),
     ...(changed.length === 0
       ? []
       : [
-          `${changed.length} are altered in the pod${named(changed)}: see portcullis network inspect, gc --altered`,
+          `${changed.length} changed inside the pod${named(changed)}: see portcullis network inspect, gc --altered`,
         ]),
   ];
   print(flags.output, { ...answer.value, disconnected: collected }, `${reported}${counts.join(', ')}\n`);

@@ -23,8 +23,9 @@ interface Flags {
 }
 
 const examples = `
-Docker finds the driver by the name of its socket. Serves until SIGTERM or SIGINT. Containers keep their networks, and a driver that is started
-again takes them over. The daemon serves the same driver with its setting network.dockerDriver.
+Docker finds the driver by the name of its socket. Serves until SIGTERM or SIGINT. Containers keep their
+networks, and a restarted driver takes them over. The daemon serves the same driver with its setting
+network.dockerDriver.
 
 Examples:
   $ portcullis network docker-driver
@@ -45,7 +46,7 @@ export function registerDockerDriver(network: Command): void {
   )
     .option('--socket <path>', 'where docker finds it', '/run/docker/plugins/portcullis.sock')
     .option('--root <dir>', "folder of network.db; may be the daemon's", '/var/lib/portcullis')
-    .option('--state <dir>', 'folder for state that ends with the boot', '/run/portcullis')
+    .option('--state <dir>', 'folder for state that is lost at a reboot', '/run/portcullis')
     .option('--conf-dir <dir>', 'conflists that networks name', '/etc/cni/net.d')
     .option(
       '--bin-dir <dir>',
@@ -53,7 +54,7 @@ export function registerDockerDriver(network: Command): void {
       collect,
     )
     .addOption(
-      new Option('--plugins <how>', 'how plugins run unless the network says it')
+      new Option('--plugins <how>', 'how plugins run unless the network specifies it')
         .choices(['auto', 'exec'])
         .default('auto'),
     )

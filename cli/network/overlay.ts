@@ -95,7 +95,7 @@ async function status(flags: Flags): Promise<number> {
     `subnets    ${found.subnets.join(', ')}`,
     `mtu        ${found.mtu ?? '?'}`,
     `encrypted  ${found.publicKey === undefined ? 'no' : `by WireGuard, as ${found.publicKey}`}`,
-    `services   ${found.services} spread, ${found.networkServices} joined`,
+    `services   ${found.services} published, ${found.networkServices} joined`,
     `corrected  ${found.corrected}`,
     ...(found.writes === undefined ? [] : [`role       ${roleOf[found.writes]}`]),
     ...found.refused.map((line) => `refused    ${line}`),

@@ -26,23 +26,26 @@ interface ApplyFlags extends NodeFlags {
 }
 
 const examples = `
-The document is checked completely before anything is changed. Its state replaces the former one: what was made for the former one and is no longer asked for is
-removed, and nothing else is. Where \`portcullis node serve\` runs, it reaches the state and keeps it. Elsewhere this command reaches it once.
+The document is checked completely before anything is changed. Its state replaces the previous state: items
+that were created for the previous state and are no longer declared are removed, and nothing else is removed.
+If \`portcullis node serve\` runs, it applies the state and keeps the node in it. Otherwise, this command
+applies the state once.
 
 Examples:
   $ portcullis node apply -f node.yaml --dry-run
   $ portcullis node apply -f node.yaml
 
-Exit status: 0 the node is in the state, or would be changed as shown; 2 the document is invalid; 4 it was not reached in time, or it failed.`;
+Exit status: 0 the node is in the state, or would be changed as shown; 2 the document is invalid; 4 the
+state was not reached in time, or the command failed.`;
 
-/** `portcullis node apply`: makes the state of a document the desired one. */
+/** `portcullis node apply`: makes the state in a document the desired state. */
 export function registerApply(node: Command): void {
   const command = withNode(
     node.command('apply').description('bring this node into the state of a document, and keep it there'),
   )
     .requiredOption('-f, --file <file>', 'document of the kind NodeState, or - for standard input')
     .option('--dry-run', 'only show what would change', false)
-    .option('--force', 'also when the node follows a group', false)
+    .option('--force', 'apply the document even if the node follows a group', false)
     .option('--timeout <duration>', 'how long to wait until the state is reached', '5m')
     .addHelpText('after', examples);
   command.action((flags: ApplyFlags) => {

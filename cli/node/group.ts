@@ -37,7 +37,7 @@ export function registerGroup(node: Command): void {
     .requiredOption('-f, --file <file>', 'document of the kind NodeGroup, or - for standard input')
     .addHelpText(
       'after',
-      '\nThe document is checked before it is written to etcd. The nodes change by themselves: see `portcullis node group status`.\n\nExamples:\n  $ portcullis node group apply -f web.yaml --etcd https://192.0.2.10:2379',
+      '\nThe document is checked before it is written to etcd. The nodes then apply it by themselves: see `portcullis node group status`.\n\nExamples:\n  $ portcullis node group apply -f web.yaml --etcd https://192.0.2.10:2379',
     );
   applying.action((flags: ApplyFlags) => {
     refuseWrong(applying, flags);
@@ -52,7 +52,7 @@ export function registerGroup(node: Command): void {
     return run(flags.output, () => withClient(flags, (client) => show(client, name, flags)));
   });
   for (const [words, description, act, said] of [
-    ['resume <group>', 'continue a halted change: what failed is tried again', resumeGroup, 'goes on'],
+    ['resume <group>', 'continue a halted change, and try failed nodes again', resumeGroup, 'goes on'],
     ['rollback <group>', 'return to the last state that every node had', rollBackGroup, 'returns'],
     ['rm <group>', 'forget a group; its nodes keep their state', removeGroup, 'is forgotten'],
   ] as const) {

@@ -28,7 +28,7 @@ const defaultState = '/var/lib/portcullis/node';
 export function withState(command: Command): Command {
   return withOutput(command).option(
     '--state <dir>',
-    'folder of the desired state and of what was made',
+    'folder of the desired state and of the records of created items',
     defaultState,
   );
 }

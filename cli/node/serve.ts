@@ -33,9 +33,10 @@ interface ServeFlags extends EtcdFlags, NodeFlags {
 }
 
 const examples = `
-Compares the node with its desired state every --interval, and repairs what differs. It is a client of the daemon, and may be stopped or killed at any time:
-pods, networks and services go on. With --etcd, the node also takes part in the group that selects it. While etcd is away, the node keeps its state and repairs it.
-Each node needs a name of its own (--node): the agent ends if another one has its name.
+Compares the node with its desired state every --interval, and repairs what differs. It is a client of the
+daemon, and may be stopped or killed at any time: pods, networks and services go on. With --etcd, the node
+also takes part in the group that selects it. While etcd is unreachable, the node keeps its state and repairs
+it. Each node needs a unique name (--node): the agent ends if another agent has its name.
 
 Examples:
   $ portcullis node serve
@@ -51,7 +52,11 @@ export function registerServe(node: Command): void {
     .option('--interval <duration>', 'time between two comparisons', '3s')
     .option('--node <name>', 'name of this node in groups', hostname())
     .option('--label <key=value>', 'label of this node, for groups; may be repeated', collect, [])
-    .option('--lease <duration>', 'after this time without a sign of it, a node that changes is lost', '30s')
+    .option(
+      '--lease <duration>',
+      'time without contact after which a node that is changing counts as lost',
+      '30s',
+    )
     .addOption(
       new Option('--log-level <level>', 'the lowest level of the log on standard error')
         .choices(['debug', 'info', 'warn', 'error', 'silent'])
@@ -67,12 +72,12 @@ export function registerServe(node: Command): void {
 
 function wrongUse(flags: ServeFlags): string | undefined {
   const interval = parseDuration(flags.interval);
-  // What drifts is repaired within ten seconds.
+  // Drift is repaired within ten seconds.
   if (interval === undefined || interval < 1 || interval > 8) return '--interval is not between 1s and 8s';
   const lease = parseDuration(flags.lease);
   if (lease === undefined || lease < 5 || lease > 3600) return '--lease is not between 5s and 1h';
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u.test(flags.node))
-    return `--node ${JSON.stringify(flags.node)} is not of letters, digits, ., _ and -`;
+    return `--node ${JSON.stringify(flags.node)} may contain only letters, digits, ., _ and -`;
   const label = flags.label.find((one) => !/^[A-Za-z0-9][A-Za-z0-9._/-]{0,252}=[^=]{0,63}$/u.test(one));
   if (label !== undefined) return `--label ${JSON.stringify(label)} is not KEY=VALUE`;
   return wrongEtcd(flags, false);
@@ -87,7 +92,7 @@ async function serve(flags: ServeFlags): Promise<number> {
     const agent = await startNodeAgent({
       ...{ folder: resolve(flags.state), controllers, log },
       intervalMs: (parseDuration(flags.interval) ?? 3) * 1000,
-      // An earlier process may still end what it does.
+      // An earlier process may still be finishing its work.
       waitMs: 60_000,
       ...(flags.etcd !== undefined && {
         group: () => late.member?.status() ?? 'it has not reached etcd yet',

@@ -38,7 +38,7 @@ async function status({ state, output }: Pick<NodeFlags, 'output' | 'state'>): P
     ? `reached ${found.since ?? ''}`
     : isKept
       ? 'not reached'
-      : 'nothing keeps it: start `portcullis node serve`';
+      : 'nothing keeps this state: start `portcullis node serve`';
   const text = [
     from,
     ...(desired === undefined ? [] : [how]),

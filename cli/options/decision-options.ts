@@ -31,7 +31,7 @@ export function trustStateOption(): Option {
   ).default(trustState());
 }
 
-/** What a decision asks. The caller must close it. */
+/** The registries and trust services that a decision uses. The caller must close them. */
 export interface OpenDecider {
   readonly registry: RegistryAccess;
   readonly services: TrustServices;

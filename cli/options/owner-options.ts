@@ -15,7 +15,7 @@ export interface OwnerFlags extends RegistryFlags {
   readonly output: OutputFormat;
 }
 
-/** Help text of every command that works on one's own collection. */
+/** Help text of every command that works on a collection of its owner. */
 export const ownerHelp = `
 Keys are stored encrypted in DIR/private, in the format of the notary command, which may use the same folder. The passphrase is read from
 --passphrase-file, from PORTCULLIS_ROOT_PASSPHRASE, PORTCULLIS_TARGETS_PASSPHRASE, … for the role of the key, from PORTCULLIS_PASSPHRASE,

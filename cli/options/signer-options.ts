@@ -34,7 +34,10 @@ export function withSigner(command: Command): Command {
     )
     .option('--keyless', 'sign as the identity in an OIDC token, with a short-lived certificate', false)
     .option('--passphrase-file <file>', 'file whose first line is the passphrase')
-    .option('--certificate-chain <file>', 'PEM certificates of the key, its own first (notation formats)')
+    .option(
+      '--certificate-chain <file>',
+      'PEM certificates of the key, that of the key first (notation formats)',
+    )
     .option('--identity-token-file <file>', 'file that holds the OIDC token')
     .option('--identity-token-env <name>', 'environment variable that holds the OIDC token')
     .option(

@@ -190,7 +190,7 @@ it('a signal ends a command that waits', { timeout: 60_000 }, async () => {
   assert.deepEqual(await once(child, 'exit'), [null, 'SIGINT']);
 });
 
-it('the code of an error overrules its kind, and an answer of a command overrules both', () => {
+it('the code of an error takes precedence over its kind, and an answer of a command over both', () => {
   const error = (code: string, kind: 'unavailable' | 'denied' | 'invalid'): PortcullisError =>
     new PortcullisError({ code, kind, attempted: 'a', on: 'b', why: 'c', fix: 'd' });
   assert.equal(exitCodeOf(error('DISTRIBUTION_UNAUTHORIZED', 'denied')), 3);

@@ -17,7 +17,7 @@ export type ReportProgress = (
 /** A line is written this often, and a bar is drawn this often, in ms. */
 const lineMs = 1000;
 const barMs = 100;
-/** A command that takes less shows no bar, in ms. */
+/** A command that takes less time than this shows no bar, in ms. */
 const barAfterMs = 300;
 
 /**

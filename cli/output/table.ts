@@ -35,7 +35,8 @@ export function table(
 }
 
 /**
- * Makes the widest columns narrower until a row has at most `width` columns, or each column is at its least.
+ * Makes the widest columns narrower until a row has at most `width` columns, or each column has its minimum
+ * width.
  */
 function narrowed(widths: readonly number[], width: number): readonly number[] {
   const found = [...widths];

@@ -19,7 +19,7 @@ describe('a table', () => {
     assert.match(text, /^app:1 +bbbbbbbbbbbbb {2}1\.2 MB +no$/mu);
   });
 
-  it('stays as it is for a program, and where it fits', () => {
+  it('is not changed for a program, or if it fits', () => {
     const wide = table(header, rows, Number.POSITIVE_INFINITY);
     assert.equal(wide.split('\n').length, 4);
     assert.equal(table(header, rows, 200), wide);
@@ -57,7 +57,7 @@ describe('text', () => {
     );
   });
 
-  it('is split behind separators where there are some, else anywhere', () => {
+  it('is split behind separators if there are any, else anywhere', () => {
     assert.deepEqual(pieces('registry.example.com/app', 22), ['registry.example.com/', 'app']);
     assert.deepEqual(pieces('abcdefgh', 3), ['abc', 'def', 'gh']);
     assert.deepEqual(pieces('支付支付', 3), ['支', '付', '支', '付']);

@@ -29,7 +29,8 @@ Examples:
   $ portcullis policy import --from cluster-image-policy cip.yaml > policy.yaml
   $ portcullis policy import --from kyverno policies/ --out imported --output json
 
-Exit status: 0 everything was mapped, 1 something was not (0 with --allow-unmapped), 2 the source cannot be read.`;
+Exit status: 0 everything was mapped, 1 something was not mapped (0 with --allow-unmapped), 2 the source
+cannot be read.`;
 
 const exportExamples = `
 Parts that the other format cannot express are listed on standard error; the exported policy never admits more than this one.
@@ -39,13 +40,14 @@ Examples:
   $ portcullis policy export --to containers policy.yaml --out exported     policy.json, registries.d/portcullis.yaml
   $ portcullis policy export --to cluster-image-policy policy.yaml --out exported
 
-Exit status: 0 everything was said, 1 something could not be (0 with --allow-unmapped), 2 the policy is not valid.`;
+Exit status: 0 everything was expressed, 1 something could not be expressed (0 with --allow-unmapped), 2 the
+policy is not valid.`;
 
 export function registerConvert(policy: Command): void {
   withOutput(
     policy
       .command('import')
-      .description('convert the policy of another tool to a policy of ours')
+      .description('convert the policy of another tool to a policy for Portcullis')
       .addOption(
         new Option('--from <tool>', 'tool that the policy belongs to')
           .choices(importFormats)

@@ -13,13 +13,14 @@ interface Flags {
 }
 
 const examples = `
-Comments and meaning stay; keys, blanks and line breaks get one form.
+Comments and meaning do not change; keys, spaces and line breaks get a uniform format.
 
 Examples:
   $ portcullis policy fmt policy.yaml
   $ portcullis policy fmt --check policy.yaml tests.yaml    for CI: changes nothing
 
-Exit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is not YAML.`;
+Exit status: 0 done, or nothing to do; 1 with --check: a file is not in canonical form; 2 a file is not
+YAML.`;
 
 export function registerFormat(policy: Command): void {
   withOutput(
@@ -27,7 +28,7 @@ export function registerFormat(policy: Command): void {
       .command('fmt')
       .description('write policies and their tests in the canonical form')
       .argument('<file...>', 'files')
-      .option('--check', 'change nothing, and report the files that are not in it', false),
+      .option('--check', 'change nothing, and report the files that are not in canonical form', false),
   )
     .addHelpText('after', examples)
     .action((files: readonly string[], flags: Flags) => run(flags.output, () => format(files, flags)));

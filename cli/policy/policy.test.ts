@@ -33,7 +33,7 @@ describe('portcullis policy', () => {
     `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
   const signed = '  - images: ["r.test/**"]\n    require: { cosign: { key: k.pub } }\n';
 
-  it('test: exit 0 when all holds, 1 with the tree of reasons when not, 2 for a file that is none', () => {
+  it('test: exits with 0 when all cases pass, with 1 and the tree of reasons when a case fails, with 2 for another file', () => {
     write('p.yaml', policy(signed));
     const cases = (expect: string): string =>
       `apiVersion: portcullis.dev/v1alpha1\nkind: PolicyTest\npolicy: [p.yaml]\nkeys: { k: k.pub }\ncases:\n  - { name: signed, image: r.test/a:1, signed: [{ key: k }], expect: ${expect} }\n`;
@@ -75,13 +75,13 @@ describe('portcullis policy', () => {
     assert.equal(portcullis('policy', 'import', '--from', 'containers', 'missing.json').code, 2);
   });
 
-  it('simulate: says what would change, and refuses what holds nothing', () => {
+  it('simulate: says what would change, and refuses a path without evidence', () => {
     write('s.yaml', policy(signed));
     write('nothing.txt', 'nothing');
     assert.notEqual(portcullis('policy', 'simulate', '--policy', 's.yaml', 'nothing.txt').code, 0);
   });
 
-  it('explain: an exception is shown beside the rule, and decides what is said of an image', () => {
+  it('explain: an exception is shown beside the rule, and decides what is reported about an image', () => {
     write(
       'x.yaml',
       policy(

@@ -29,11 +29,12 @@ Examples:
   $ portcullis trust init fleet/policy --to oci://registry.example.com/fleet/policy
   $ portcullis policy publish policy.d fleet/policy
   $ portcullis policy publish policy.d fleet/policy --stage canary=policy-stage=canary --stage quarter=25%
-  $ portcullis policy publish policy.d fleet/policy --urgent        revokes a key: every node takes it, whatever it refuses
+  $ portcullis policy publish policy.d fleet/policy --urgent        revokes a key: every node takes the release, whatever it refuses
 
-The folder holds the policies and profiles, and every file that they refer to. It is loaded first as a node loads it. A release with stages is
-for the first of them; portcullis policy rollout lets it reach the next. Run the command again, also without a change, to renew the metadata
-before they expire. Exit status 1: signatures are missing, and nothing was published.
+The folder contains the policies and profiles, and every file that they refer to. It is loaded first as a node
+loads it. A release with stages is for its first stage only, until portcullis policy rollout lets it reach the
+next. Run the command again, also without a change, to renew the metadata before they expire. Exit status 1:
+signatures are missing, and nothing was published.
 ${ownerHelp}`;
 
 /** `portcullis policy publish`. */
@@ -43,7 +44,7 @@ export function registerPublish(policy: Command): void {
     .description('sign and publish a folder of policies as the next release for nodes')
     .argument('<path>', 'folder or file of the policy')
     .argument('<name>', 'of the collection (portcullis trust init)')
-    .option('--to <place>', 'publish there too, now and later; may be repeated', collect, [])
+    .option('--to <place>', 'also publish to this place, now and later; may be repeated', collect, [])
     .option(
       '--stage <name=nodes>',
       'NAME=KEY=VALUE[,KEY=VALUE…] or NAME=25%: nodes that get it before all others; may be repeated, in order',
@@ -52,12 +53,12 @@ export function registerPublish(policy: Command): void {
     )
     .option(
       '--halt-at <count>',
-      'a node that would refuse, or refuses, this many workloads that were admitted keeps the release before; 0: never',
+      'a node keeps the previous release if the new one would refuse, or refuses, this many admitted workloads; 0: never',
       countOf(0),
       1,
     )
-    .option('--watch <duration>', 'how long refusals count after a node took it', secondsOf, 600)
-    .option('--urgent', 'for all nodes at once, without a halt', false)
+    .option('--watch <duration>', 'how long after a node took the release its refusals count', secondsOf, 600)
+    .option('--urgent', 'release to all nodes at once, without a halt', false)
     .option('--releases <place>', 'where the archives are stored: oci://REGISTRY/REPOSITORY or a folder')
     .addHelpText('after', examples);
   withOwner(withChannel(command)).action((path: string, name: string, flags: PublishFlags) => {
@@ -90,7 +91,7 @@ async function publish(
     ? `signed a part of release ${release.number} of ${channel}`
     : isNew
       ? `published release ${release.number} of ${channel}: ${files.size} files, revision ${release.revision}`
-      : `release ${release.number} of ${channel} has these files already: renewed`;
+      : `release ${release.number} of ${channel} already has these files: its metadata was renewed`;
   const lines = [
     head,
     `for ${describeReach(release)}`,

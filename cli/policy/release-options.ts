@@ -69,7 +69,7 @@ export function publishedLines({ missing, sent }: PublishedRelease['published'])
       ...missing.map(
         ({ role, by, have, threshold }) => `${role}: ${have} of ${threshold} signatures that ${by} demands`,
       ),
-      'nothing was published: sign with the missing keys (--key), or trust witness where they are',
+      'nothing was published: sign with the missing keys (--key), or run trust witness on the machines that have them',
     ];
   return sent.map(({ address, files }) => `sent ${files} files to ${address}`);
 }

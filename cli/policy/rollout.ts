@@ -25,10 +25,12 @@ const examples = `
 Examples:
   $ portcullis policy rollout fleet/policy                                   lists the releases and their stages
   $ portcullis policy rollout fleet/policy --advance --status node-1.json --status node-2.json
-  $ portcullis policy rollout fleet/policy --withdraw 8                      no node keeps release 8, or takes it
+  $ portcullis policy rollout fleet/policy --withdraw 8                      no node keeps or takes release 8
 
-A file of --status holds what "portcullis policy status --output json" printed on a node. The newest release reaches its next stage only if
-each of these nodes that it is for has it in force, and its watch is over. Exit status 1: a node is not well with it, or signatures are missing.
+A file of --status contains the output of "portcullis policy status --output json" on a node. The newest
+release reaches its next stage only if each of these nodes that is in its stages has it in force and has
+finished watching it. Exit status 1: a node does not have the release in force without problems, or signatures
+are missing.
 ${ownerHelp}`;
 
 /** `portcullis policy rollout`. */
@@ -38,7 +40,12 @@ export function registerRollout(policy: Command): void {
     .description('list the releases of a policy, let one reach its next stage, or withdraw one')
     .argument('<name>', 'of the collection')
     .option('--advance', 'let the newest release reach its next stage', false)
-    .option('--status <file>', 'report of a node that must be well; may be repeated', collect, [])
+    .option(
+      '--status <file>',
+      'report of a node that must have the release in force; may be repeated',
+      collect,
+      [],
+    )
     .option('--unchecked', 'advance without reports of nodes', false)
     .option('--withdraw <number>', 'withdraw a release', countOf(1))
     .addHelpText('after', examples);

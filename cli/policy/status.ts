@@ -19,7 +19,7 @@ Exit status: 0 the policy that this node should have is in force; 1 it is not: n
 /** `portcullis policy status`. */
 export function registerStatus(policy: Command): void {
   withAdminSocket(withOutput(policy.command('status')))
-    .description('say which policy is in force on this node, and how it stands to its releases')
+    .description('show which policy is in force on this node, and how the node follows the releases')
     .addHelpText('after', examples)
     .action((flags: StatusFlags) =>
       run(flags.output, async () => {

@@ -28,8 +28,9 @@ Examples:
   $ portcullis policy subscribe oci://registry.example.com/fleet/policy --root-digest sha256:9f2c… 
   $ portcullis policy subscribe https://policy.example.com/fleet --root-digest sha256:9f2c… --label policy-stage=canary
 
-Fetches the newest release for this node and loads it, as a check, but puts nothing in force. Then it writes the first root, and prints the section
-to add to config.yaml in place of "policy". "portcullis policy publish" prints the digest of the first root: obtain it by another way than the service.
+Fetches the newest release for this node and loads it, as a check, but puts nothing in force. Then it writes
+the first root, and prints the section to add to config.yaml in place of "policy". "portcullis policy publish"
+prints the digest of the first root: obtain it in another way than from the service.
 
 Exit status: 0 the release can be followed, 1 it is refused, 3 the source does not answer.`;
 
@@ -42,8 +43,8 @@ export function registerSubscribe(policy: Command): void {
     .requiredOption('--root-digest <digest>', 'sha256:… of the first root')
     .option('--root-file <file>', 'where the first root is stored', '/etc/portcullis/policy-root.json')
     .option('--releases <place>', 'where the archives are, if they are not beside the metadata')
-    .option('--interval <seconds>', 'time between two questions', countOf(1), 300)
-    .option('--node <name>', 'name of the node; default: that of the machine')
+    .option('--interval <seconds>', 'time between two checks for a release', countOf(1), 300)
+    .option('--node <name>', 'name of the node; default: name of the machine')
     .option('--label <key=value>', 'label of the node, for stages; may be repeated', collect, [])
     .option('--on-stale <what>', 'deny, keep or previouslyAdmitted', 'deny')
     .addHelpText('after', examples);
@@ -95,7 +96,7 @@ function configOf(
   };
 }
 
-/** Writes the first root unless the same one is there. */
+/** Writes the first root unless the same root exists. */
 async function writeRoot(file: string, root: Buffer): Promise<void> {
   await makeFolder(dirname(file), 0o755);
   if (await createFileAtomic(file, root, { mode: 0o644 })) return;
@@ -105,7 +106,7 @@ async function writeRoot(file: string, root: Buffer): Promise<void> {
     kind: 'precondition',
     attempted: 'write file',
     on: file,
-    why: 'it exists, and holds another root',
-    fix: 'name another place by --root-file',
+    why: 'it exists, and contains another root',
+    fix: 'name another place with --root-file',
   });
 }

@@ -57,9 +57,9 @@ export function registerTest(policy: Command): void {
   withOutput(
     policy
       .command('simulate')
-      .description('report what a policy would change for images decided before')
+      .description('report what a policy would change for images that were decided earlier')
       .argument('<path...>', 'recorded evidence')
-      .requiredOption('--policy <path>', 'the candidate; may be repeated', collect)
+      .requiredOption('--policy <path>', 'the new policy; may be repeated', collect)
       .option(
         '--baseline <path>',
         'compare with this policy instead of the recorded decision; may be repeated',

@@ -28,9 +28,9 @@ export async function runFlow(
   undo: Undo,
   keep: boolean,
 ): Promise<readonly string[]> {
-  report.chapter('A registry, a policy and a daemon of their own');
+  report.chapter('A separate registry, policy and daemon');
   const registry = await report.step(
-    'a real registry, on loopback, in a network namespace of its own',
+    'a real registry, on loopback, in a separate network namespace',
     () => startRegistry(join(folder, 'registry')),
     ({ version, host }) => `docker-registry ${version} at ${host}`,
   );
@@ -116,7 +116,7 @@ async function tellUnsigned(context: Context): Promise<void> {
     refusalLines,
   );
   await report.step(
-    'no byte of it is on disk; the verdict is',
+    'no byte of the image is on disk; the verdict is',
     async () => {
       const { images } = await daemon.cri.image.listImages({});
       expect(images.length === 0, 'no image is listed', `${images.length} images`);

@@ -86,6 +86,6 @@ async function answers(gone: () => boolean, logFile: string): Promise<void> {
     attempted: 'start the registry',
     on: host,
     why: `it ${gone() ? 'stopped' : `did not answer within ${patience / 1000} s`}: ${readFileSync(logFile, 'utf8').trim().slice(-500)}`,
-    fix: 'see what it says above',
+    fix: 'see its log above',
   });
 }

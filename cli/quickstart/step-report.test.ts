@@ -29,7 +29,7 @@ describe('the story', () => {
     assert.match(text(), /✓ all 1 steps succeeded in 0\.0 s/);
   });
 
-  it('shows why a step does not hold and what to do, throws it on, and ends badly', async () => {
+  it('shows why a step failed and what to do, rethrows the error, and reports failure at the end', async () => {
     const { story: report, text } = reported();
     const failure = new PortcullisError({
       code: 'X_Y',

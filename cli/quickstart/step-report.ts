@@ -7,7 +7,7 @@ export interface StepReport {
   chapter(title: string): void;
   /**
    * Runs one step. Prints its title, a check mark, its duration, and the lines that `tell` returns for its
-   * result. A step that throws is shown with the reason; the error is thrown on.
+   * result. A step that throws is shown with the reason; the error is thrown again.
    */
   step<T>(
     title: string,

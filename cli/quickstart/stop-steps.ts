@@ -11,7 +11,7 @@ export async function stopSteps({ report, environment, daemon, untouched, image 
     for (const { id } of images) await daemon.cri.image.removeImage({ image: { image: id } });
   });
   await report.step(
-    'portcullisd stops and leaves nothing at all',
+    'portcullisd stops and leaves nothing behind',
     async () => {
       const code = await daemon.stop();
       expect(code === 0, 'exit code 0', String(code));

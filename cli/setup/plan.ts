@@ -180,7 +180,7 @@ async function planPolicy({ policy }: Found, { images }: Choices): Promise<Setup
         purpose,
         mode: '0644',
         state: 'kept',
-        note: 'it exists; other images need rules of their own',
+        note: 'it exists; for other images, add rules',
       },
     ];
   const starter = starterPolicyFiles(policy.file, images);

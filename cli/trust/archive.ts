@@ -46,9 +46,9 @@ Examples:
   $ portcullis trust archive policy app.tar --archive-key archive.pub --to policy.d
   $ portcullis trust archive load app.tar 10.0.0.5:5000/pay/app:1.0
 
-An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations, and signed metadata, and with
---policy also a policy with its keys and trusted roots. It is good until its
-own bound or until its metadata expire, whichever comes first; after that it is refused.`;
+An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations,
+and signed metadata, and with --policy also a policy with its keys and trusted roots. It is valid until its
+own time limit or until its metadata expire, whichever comes first. Later it is refused.`;
 
 export function registerArchive(trust: Command): void {
   const archive = trust
@@ -93,7 +93,11 @@ export function registerArchive(trust: Command): void {
       const { digest, evidence, metadata, statement } = made;
       const policy = statement.policy === undefined ? '' : ', policy';
       const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${policy}`;
-      print(flags.output, made, `wrote ${digest} (${held}) to ${file}, good until ${statement.freshUntil}\n`);
+      print(
+        flags.output,
+        made,
+        `wrote ${digest} (${held}) to ${file}, valid until ${statement.freshUntil}\n`,
+      );
       return exitCodes.yes;
     });
   });
@@ -151,9 +155,9 @@ export function registerArchive(trust: Command): void {
 
   const load = archive
     .command('load')
-    .description('push what an archive holds into a registry')
+    .description('push the image and the evidence of an archive to a registry')
     .argument('<file>', 'the archive')
-    .argument('<image>', 'reference to give it')
+    .argument('<image>', 'reference of the copy')
     .option('--archive-key <file>', 'public key that must have signed the archive');
   withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
     withRegistry(flags, async (registry) => {

@@ -59,11 +59,15 @@ export function registerInit(trust: Command): void {
     .option('--threshold <role=count>', 'how many keys of the role must sign', byRole, [])
     .option(
       '--expiry <role=duration>',
-      'how long files of the role are good for, such as timestamp=24h',
+      'how long files of the role are valid, such as timestamp=24h',
       byRole,
       [],
     )
-    .option('--local-keys', 'sign snapshot and timestamp here, also where a service could', false)
+    .option(
+      '--local-keys',
+      'sign snapshot and timestamp with local keys, even if a service could sign them',
+      false,
+    )
     .option(
       '--notary-root <file>',
       'root of a collection that already exists in Notary’s dialect, as its owner has it',

@@ -16,8 +16,9 @@ Examples:
   $ portcullis trust publish registry.example.com/pay/app --to oci://registry.example.com/pay/app
   $ portcullis trust publish registry.example.com/pay/app --countersign       signs what Notary's clients published in the TUF dialect too
 
-Reads what is published, applies what is staged, signs both dialects, and sends each place what it lacks; also renews what will expire soon,
-so run it from a timer where snapshot and timestamp are signed here. Exit status 1: signatures of other owners are missing, and nothing was sent.
+Reads what is published, applies what is staged, signs both dialects, and sends each place the files that it
+lacks. Also renews metadata that will expire soon: run it from a timer if snapshot and timestamp are signed
+with local keys. Exit status 1: signatures of other owners are missing, and nothing was sent.
 ${ownerHelp}`;
 
 export function registerPublish(trust: Command): void {
@@ -25,9 +26,9 @@ export function registerPublish(trust: Command): void {
     .command('publish')
     .description('sign and publish what is staged, and renew what expires soon')
     .argument('<name>', 'of the collection')
-    .option('--to <place>', 'publish there too, now and later; may be repeated', collect, [])
+    .option('--to <place>', 'also publish to this place, now and later; may be repeated', collect, [])
     .option('--countersign', 'sign in the TUF dialect what Notary’s clients have published', false)
-    .option('--expiry <role=duration>', 'how long files of the role are good for, from now on', byRole, [])
+    .option('--expiry <role=duration>', 'how long files of the role are valid, from now on', byRole, [])
     .addHelpText('after', examples);
   withOwner(command).action((name: string, flags: PublishFlags) => {
     const expiry = expiryOf(command, flags.expiry);
@@ -47,7 +48,7 @@ export function registerPublish(trust: Command): void {
       ];
       if (published.missing.length > 0)
         lines.push(
-          'nothing was published: sign with the missing keys (--key), or trust witness where they are',
+          'nothing was published: sign with the missing keys (--key), or run trust witness on the machines that have them',
         );
       else if (lines.length === 0) lines.push('everything is published already');
       print(flags.output, { name, ...published }, `${lines.join('\n')}\n`);

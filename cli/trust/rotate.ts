@@ -25,7 +25,7 @@ ${ownerHelp}`;
 export function registerRotate(trust: Command): void {
   const command = trust
     .command('rotate')
-    .description('stage other keys for a role, such as after a key was lost or stolen')
+    .description('stage new keys for a role, for example after a key was lost or stolen')
     .argument('<name>', 'of the collection')
     .addArgument(new Argument('<role>', 'whose keys').choices(['root', 'targets', 'snapshot', 'timestamp']))
     .option(
@@ -50,7 +50,7 @@ export function registerRotate(trust: Command): void {
       print(
         flags.output,
         { name, role, serverManaged: managed },
-        `staged other keys for ${role}${managed ? ', held by the service' : ''}\n`,
+        `staged new keys for ${role}${managed ? ', held by the service' : ''}\n`,
       );
       return exitCodes.yes;
     });

@@ -33,7 +33,7 @@ export function registerTargets(trust: Command): void {
     .argument('[file]', 'file to sign')
     .option('--role <role>', 'role that signs it', 'targets')
     .option('--image <reference>', 'sign the digest that this image has now')
-    .option('--digest <digest>', 'sign this digest; --length goes with it')
+    .option('--digest <digest>', 'sign this digest; needs --length')
     .option('--length <bytes>', 'size of the manifest or file')
     .option('--custom <file>', 'JSON file to sign with it')
     .addHelpText('after', addExamples);

@@ -27,7 +27,7 @@ export function registerWitness(trust: Command): void {
           ? [`${role} will be signed again at the next publish`]
           : waiting.map(
               ({ dialect, version, expires, have, threshold }) =>
-                `${role} (${dialect}), version ${version}, good until ${expires}: ${have} of ${threshold} signatures`,
+                `${role} (${dialect}), version ${version}, valid until ${expires}: ${have} of ${threshold} signatures`,
             );
       const wanting = waiting?.some(({ have, threshold }) => have < threshold) === true;
       if (waiting !== undefined && !wanting) lines.push('portcullis trust publish sends it');

@@ -61,7 +61,7 @@ Exit status: 0 stopped, 2 wrong use, 4 failed.`;
 export function registerServe(webhook: Command): void {
   const command = webhook
     .command('serve')
-    .description('answer the reviews of an API server by a trust policy')
+    .description('answer admission reviews of an API server by a trust policy')
     .option('--listen <host:port>', 'where to listen', ':8443')
     .option('--policy <path>', 'policy file or folder; may be repeated', collect, [])
     .option('--policy-from-cluster', 'follow the TrustPolicy and EntitlementProfile objects', false)
@@ -74,12 +74,12 @@ export function registerServe(webhook: Command): void {
     .option('--tls-key <file>', 'PEM private key of the certificate')
     .option(
       '--service <namespace/name>',
-      'the Service of the webhook, for the name in its own certificate',
+      'Service of the webhook, for the name in the certificate that the webhook makes',
       'portcullis-webhook/portcullis-webhook',
     )
     .option(
       '--tls-secret <name>',
-      'Secret in the namespace of the Service that stores its own certificate',
+      'Secret in the namespace of the Service for the certificate that the webhook makes',
       'portcullis-webhook-tls',
     )
     .option(
@@ -87,7 +87,7 @@ export function registerServe(webhook: Command): void {
       'name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration',
       'portcullis-webhook',
     )
-    .option('--certificate-lifetime <duration>', 'lifetime of its own certificate', '90d')
+    .option('--certificate-lifetime <duration>', 'lifetime of the certificate that the webhook makes', '90d')
     .addOption(
       new Option(
         '--platform <os/arch[/variant]>',
@@ -99,7 +99,11 @@ export function registerServe(webhook: Command): void {
         ])
         .default([], 'the platform of this machine'),
     )
-    .option('--allow-unread', 'warn about parts of objects whose images are not checked, not refuse', false)
+    .option(
+      '--allow-unread',
+      'warn about parts of objects whose images are not checked, instead of refusing them',
+      false,
+    )
     .option('--drain <duration>', 'how long requests are accepted after SIGTERM', '5s')
     .addOption(
       new Option('--log-level <level>', 'the lowest level of the log on standard error')
@@ -124,12 +128,12 @@ function wrongUse(flags: ServeFlags): string | undefined {
   if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
     return '--tls-cert and --tls-key belong together';
   if (flags.platform.includes('all') && flags.platform.length > 1)
-    return '--platform all includes every other platform';
+    return '--platform all cannot be combined with another platform';
   if (!/^[a-z0-9-]{1,63}\/[a-z0-9-]{1,63}$/.test(flags.service)) return '--service is not NAMESPACE/NAME';
   for (const name of ['certificateLifetime', 'drain'] as const)
     if (parseDuration(flags[name]) === undefined && flags[name] !== '0s')
       return `${JSON.stringify(flags[name])} is not a duration such as 30s, 10m or 90d`;
-  // It is looked at twenty times in its lifetime, and its end has to be a date.
+  // The certificate is checked twenty times in its lifetime, and its end has to be a date.
   const lifetime = msOf(flags.certificateLifetime);
   if (lifetime < 60_000 || lifetime > 100 * 365 * 86_400_000)
     return '--certificate-lifetime is not between 60s and 36500d';
@@ -144,7 +148,7 @@ async function serve(flags: ServeFlags): Promise<number> {
   const log = createLogger({ level: flags.logLevel });
   const stopped = new AbortController();
   const stop = untilStopSignal(() => stopped.abort(new Error('the webhook was asked to stop')));
-  // What was opened, closed in the opposite order.
+  // Everything that was opened is closed in the opposite order.
   const open: (() => Promise<void> | void)[] = [];
   try {
     const needsApi = flags.policyFromCluster || flags.tlsCert === undefined;

@@ -56,7 +56,7 @@ export function readCompiledPolicy(bytes: Buffer): CompiledProfile[] {
       name === 'profile' && Array.isArray(value) ? [profileOf(value as readonly Value[])] : [],
     );
   } catch (error) {
-    if (error instanceof RangeError) throw malformed('less than it says');
+    if (error instanceof RangeError) throw malformed('fewer bytes than it declares');
     throw error;
   }
 }
@@ -103,7 +103,7 @@ function readItems(bytes: Buffer, from: number, depth: number): [readonly Value[
       case CODES.blob: {
         const length = bytes.readUInt32LE(at);
         at += 4;
-        if (at + length > bytes.length) throw malformed('less than it says');
+        if (at + length > bytes.length) throw malformed('fewer bytes than it declares');
         value = bytes.subarray(at, at + length);
         at += length;
         break;

@@ -30,7 +30,7 @@ describe(
       ['/a ux,', '/a ix,', 'execution under another profile of /a'],
       ['/a pix,', '/a ix,', 'execution under another profile of /a'],
       ['/a Px,', '/a px,', undefined],
-      ['/a px,', '/a Px,', 'execution with its environment kept of /a'],
+      ['/a px,', '/a Px,', 'execution without environment scrubbing of /a'],
       ['capability chown,', 'capability,', undefined],
       ['capability,', 'capability chown,', 'the capability dac_override'],
       ['network inet,', 'network,', undefined],
@@ -70,7 +70,7 @@ describe(
       assert.match(refusal.message, /line 3/);
     });
 
-    it('agree with our own automata on random file rules', async () => {
+    it('agree with the automata of entitlements/files on random file rules', async () => {
       const ordinary = builtinProfile('default') as Profile;
       const textOf = (files: readonly FileRules[]): string =>
         appArmorProfile({ ...ordinary, apparmor: 'unconfined', files })?.text.replace(

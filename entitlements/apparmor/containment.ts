@@ -104,7 +104,7 @@ function fileExcess(inner: CompiledProfile, outer: CompiledProfile): string | un
     const [from, to] = [ours & EXEC_BITS, theirs & EXEC_BITS];
     const same = transition(from, inner) === transition(to, outer) || (to & (0xf << 10)) === UNCONFINED;
     if (!same) return 'execution under another profile of';
-    return (from & UNSAFE & ~to) === 0 ? undefined : 'execution with its environment kept of';
+    return (from & UNSAFE & ~to) === 0 ? undefined : 'execution without environment scrubbing of';
   };
   const found = differing(inner.files, outer.files, (ours, theirs) => {
     const whole = half((ours >>> 14) & 0x3fff, (theirs >>> 14) & 0x3fff);

@@ -5,7 +5,7 @@ export function malformed(why: string): Error {
     kind: 'invalid',
     attempted: 'read compiled AppArmor policy',
     on: '',
-    why: `it holds ${why}`,
+    why: `it contains ${why}`,
     fix: 'compile it with apparmor_parser 3 or 4',
   });
 }

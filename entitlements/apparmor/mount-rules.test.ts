@@ -105,7 +105,7 @@ describe(
       { fstype: 'tmpfs', target: '/mnt/a', readonly: false },
     ];
 
-    it('read-only ones grant `ro` beside every set of harmless flags, and nothing else of all 2^32', () => {
+    it('that are read-only grant `ro` with every set of harmless flags, and no other of all 2^32 sets', () => {
       const policy = compiled(mounts);
       for (const [target, type] of [
         ['/mnt/ro/x/', 'tmpfs'],
@@ -119,7 +119,7 @@ describe(
         );
     });
 
-    it('of another type or place grant no set of flags', () => {
+    it('grant no set of flags for another type or mount point', () => {
       const policy = compiled(mounts);
       for (const [target, type] of [
         ['/mnt/disk/', 'tmpfs'],
@@ -130,7 +130,7 @@ describe(
         assert.deepEqual(differing(policy, before(policy, target, 'x', type)), [], `${type} ${target}`);
     });
 
-    it('of one type, writable, make no bind, move or remount', () => {
+    it('that are writable and for one type allow no bind, move or remount', () => {
       const policy = compiled(mounts);
       const from = before(policy, '/mnt/a/', 'x', 'tmpfs');
       for (const flags of [[], ['silent'], ['ro', 'nosuid', 'silent']])

@@ -67,7 +67,7 @@ async function compiledAppArmor(text: string): Promise<CompiledProfile[]> {
     ];
     const compiled = await run(parser.program, args, file);
     const profiles = readCompiledPolicy(compiled);
-    if (profiles.length === 0) throw refused('it holds no profile');
+    if (profiles.length === 0) throw refused('it contains no profile');
     return profiles;
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -96,7 +96,7 @@ function refused(why: string): Error {
     attempted: 'compile AppArmor profile',
     on: '',
     why: why === '' ? 'apparmor_parser does not say why' : why,
-    fix: 'write it as apparmor.d(5) has it',
+    fix: 'write it as apparmor.d(5) describes',
   });
 }
 

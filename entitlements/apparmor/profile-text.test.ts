@@ -19,7 +19,7 @@ function textOf(change: Partial<Profile> = {}): string {
 }
 
 describe('the AppArmor profile of a container', () => {
-  it('is none where the profile demands none', () => assert.equal(appArmorProfile(topProfile()), undefined));
+  it('is absent if the profile demands none', () => assert.equal(appArmorProfile(topProfile()), undefined));
 
   it('protects mounts, the kernel’s files and other containers by default', () => {
     assert.equal(appArmorProfile(ordinary)?.name, 'portcullis-default');
@@ -48,7 +48,7 @@ describe('the AppArmor profile of a container', () => {
     });
   }
 
-  it('is the same for the same name, however else profiles differ, and holds nothing of their own texts', () => {
+  it('is the same for the same name, even if the profiles differ elsewhere, and contains no text of the profiles', () => {
     const byName = new Map<string, string>();
     fc.assert(
       fc.property(arbitraryProfiles(fc), ({ files: _files, mounts: _mounts, ...profile }) => {
@@ -63,7 +63,7 @@ describe('the AppArmor profile of a container', () => {
   });
 
   it(
-    'is taken by apparmor_parser, each combination',
+    'is accepted by apparmor_parser, in each combination',
     { skip: parser === undefined && 'apparmor_parser is not installed' },
     () => {
       const folder = mkdtempSync(join(tmpdir(), 'apparmor-'));

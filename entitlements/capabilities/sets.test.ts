@@ -20,12 +20,12 @@ describe('capability sets', () => {
     });
   });
 
-  it('make ambient only what is asked and granted, and then inheritable', () => {
+  it('make only requested and granted capabilities ambient, and also inheritable', () => {
     const sets = capabilitySets(['CHOWN', 'KILL'], ['KILL', 'SYS_ADMIN']);
     assert.deepEqual([sets.ambient, sets.inheritable], [['KILL'], ['KILL']]);
   });
 
-  it('never exceed what the daemon holds', () => {
+  it('never exceed the capabilities of the daemon', () => {
     const sets = capabilitySets(['CHOWN', 'SYS_RESOURCE'], ['SYS_RESOURCE'], ['CHOWN', 'KILL']);
     assert.deepEqual([sets.bounding, sets.ambient], [['CHOWN'], []]);
   });

@@ -50,7 +50,7 @@ const more = [
 const some = fc.subarray([...spelled, ...more], { maxLength: 7 });
 
 describe('the catalog', () => {
-  it('has libentitlement’s fourteen, those it named and never had, and what was missing', () => {
+  it('has the fourteen of libentitlement, those that libentitlement named but did not have, and additional ones', () => {
     const names = [...CATALOG.keys()];
     const theirs = [
       'network.none network.user network.proxy network.admin security.confined security.view security.admin security.memory-lock',
@@ -220,7 +220,7 @@ describe('composition', () => {
     );
   });
 
-  it('says conflicts, with both names and what they disagree on', () => {
+  it('reports conflicts, with both names and the subject', () => {
     const cases: [string, string, RegExp | undefined][] = [
       ['network.none', 'network.admin', /network class: admin or none/],
       ['network.user', 'network.host', /network class/],
@@ -256,7 +256,7 @@ describe('composition', () => {
     assert.equal(compose('network.egress=10.0.0.0/8:5432/tcp', 'network.egress=*:53/udp').egress?.length, 3);
   });
 
-  it('grows with what only grants and shrinks with what only excludes', () => {
+  it('grants more with an entitlement that only grants, and less with one that only excludes', () => {
     const standard = compose();
     assert.deepEqual(standard, builtinProfile('default'));
     for (const text of spelled) {
@@ -311,7 +311,7 @@ describe('the name of an entitlement', () => {
     });
   }
 
-  it('of libentitlement’s own API entitlement is read, which it could not do itself', () => {
+  it('is read for the API entitlement of libentitlement, which libentitlement itself could not read', () => {
     assert.deepEqual(compose('api.access=engine.v1_35.swarm:all:deny'), compose());
     assert.equal(conflictsOf([part('api.access=engine.v1_35.swarm:all:deny'), part('host.paths')]).length, 1);
   });

@@ -10,7 +10,7 @@ import { filteredPolicy, joinPolicies, meetPolicies } from '../seccomp/policy.ts
 import { fileRules } from './part.ts';
 import type { Part, PartRules } from './part.ts';
 
-/** Every path: what a type of access allows that no rule restricts. */
+/** Every path: what a type of access allows if no rule restricts it. */
 const EVERY_PATH = '/**';
 
 /**

@@ -55,6 +55,6 @@ function disagreement(one: Part, other: Part): string | undefined {
     one.networks.includes('host') &&
     (other.rules.egress !== undefined || other.rules.ingress !== undefined)
   )
-    return 'rules of peers, which the network of the host has none of';
+    return 'rules of peers, which are not possible on the network of the host';
   return undefined;
 }

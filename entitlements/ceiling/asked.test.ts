@@ -98,7 +98,7 @@ describe('what a security context asks for', () => {
     assert.deepEqual([mounts({}), mounts({ addCapabilities: ['SYS_ADMIN'] })], ['errno 1', 'allow']);
   });
 
-  it('is not a filter when seccomp is Unconfined or absent, and the ceiling puts its own in place', () => {
+  it('has no filter when seccomp is Unconfined or absent, and the ceiling applies its own filter', () => {
     for (const changes of [{}, { seccomp: { type: 'Unconfined' } as const }]) {
       assert.equal(answer(effective(changes, 'privileged'), 'mount'), 'unfiltered');
       assert.equal(answer(effective(changes, 'baseline'), 'mount'), 'errno 1');
@@ -141,7 +141,7 @@ describe('what a security context asks for', () => {
     assert.ok(asked.noNewPrivileges);
   });
 
-  it('refuses a context that asks past the profile that the pod names', () => {
+  it('refuses a context that asks for more than the profile that the pod names', () => {
     const profile = builtin('restricted');
     for (const changes of [
       { privileged: true },
@@ -155,7 +155,7 @@ describe('what a security context asks for', () => {
     }
   });
 
-  it('carries the default AppArmor rules unless it says otherwise, and saying otherwise is a demand', () => {
+  it('has the default AppArmor rules unless it asks for others, which is a demand', () => {
     assert.equal(askedFromSecurityContext(request()).asked.apparmor, 'default');
     assert.equal(askedFromSecurityContext(request({ apparmor: 'RuntimeDefault' })).asked.apparmor, 'default');
     assert.equal(effective({ apparmor: 'Unconfined' }, 'privileged').apparmor, 'unconfined');
@@ -166,7 +166,7 @@ describe('what a security context asks for', () => {
     );
   });
 
-  it('puts a profile of the node in place of the default AppArmor rules where the ceiling leaves them free, else beside them', () => {
+  it('replaces the default AppArmor rules by a profile of the node if the ceiling does not demand them, and else applies both', () => {
     assert.equal(effective({ apparmor: 'Localhost' }, 'privileged').apparmor, 'unconfined');
     assert.equal(effective({ apparmor: 'Localhost' }, 'baseline').apparmor, 'default');
     assert.equal(
@@ -183,12 +183,12 @@ describe('what a security context asks for', () => {
     assert.throws(() => effective({ selinux: { role: 'sysadm_r' } }, 'baseline'), /SELinux role sysadm_r/);
   });
 
-  it('without a word on paths in a user namespace unmasks what the ceiling lets it', () => {
+  it('unmasks what the ceiling allows if it names no paths and has a user namespace', () => {
     assert.deepEqual(effective({ unmaskedUnsaid: true }, 'privileged').paths, { masked: [], readonly: [] });
     assert.deepEqual(effective({ unmaskedUnsaid: true }, 'baseline').paths, builtin('baseline').paths);
   });
 
-  it('never has the host’s network class in a network of its own', () => {
+  it('never has the network class of the host in a separate network', () => {
     const { asked } = askedFromSecurityContext(request({ profile: builtin('privileged') }));
     assert.deepEqual([asked.network, asked.hostNamespaces], ['admin', []]);
   });
@@ -211,7 +211,7 @@ describe('what a security context asks for', () => {
 });
 
 describe('the ceiling', () => {
-  it('lowers silently what nobody named', () => {
+  it('silently lowers requests that nobody named', () => {
     const granted = effective({}, 'baseline');
     assert.ok(!granted.capabilities.includes('NET_RAW'));
     assert.ok(contains(builtin('baseline'), granted).yes);
@@ -241,7 +241,7 @@ describe('the ceiling', () => {
     });
   });
 
-  it('counts the publisher’s signed entitlements as one', () => {
+  it('is also what the publisher’s signed entitlements are', () => {
     const { asked, explicit } = askedFromSecurityContext(request({ addCapabilities: ['CHOWN'] }));
     const bounds = { asked, explicit, requested: builtin('restricted'), ceilings: [ceiling('baseline')] };
     assert.throws(() => bound(bounds), {
@@ -302,7 +302,7 @@ const everyHostPort = ['tcp', 'udp', 'sctp'].flatMap((protocol) =>
   Array.from({ length: 65_535 }, (_, index) => `${index + 1}/${protocol}`),
 );
 
-it('a pod that asks for every port of the host is held, or refused in a few words', async () => {
+it('a pod that asks for every port of the host is bounded, or refused with a short message', async () => {
   const pod = {
     hostNetwork: false,
     hostPid: false,

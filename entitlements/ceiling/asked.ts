@@ -236,7 +236,7 @@ function refuseContradiction(profile: Profile | undefined, explicit: readonly De
     attempted: 'create container',
     on: '',
     why: `the profile that the pod names lacks ${names}, which its security context asks for`,
-    fix: 'take the demand out of the security context, or name a profile that holds it',
+    fix: 'remove the demand from the security context, or name a profile that grants it',
     details: {
       refused: refused.map((demand) => ({ demand: demandText(demand), ceiling: 'the named profile' })),
     },

@@ -99,14 +99,14 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
     attempted,
     on: '',
     why: described(refused),
-    fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
+    fix: 'remove the demand from the security context, or let the policy rule that admits this image name a ceiling that grants it',
     details: { refused: refused.slice(0, mostDetails) },
   });
 }
 
 /**
  * Returns the demands that ceilings lack, in words, such as `the ceiling baseline lacks privileged mode`;
- * undefined if every ceiling holds all of them.
+ * undefined if every ceiling grants all of them.
  */
 export function lackedDemands(demands: readonly Demand[], ceilings: readonly Ceiling[]): string | undefined {
   const refused = lackedBy(demands, ceilings);

@@ -69,7 +69,7 @@ function missing(): string | false {
   return false;
 }
 
-describe('the meet of what the field merges wrongly', () => {
+describe('the meet of filters that other tools merge incorrectly', () => {
   it('docker’s default with itself is docker’s default, before and after OCI', () => {
     assert.equal(policyText(meet(ordinary, { ...ordinary }).syscalls), policyText(ordinary.syscalls));
     const again = meetPolicies(policyFromOci(docker), policyFromOci(structuredClone(docker)));

@@ -27,7 +27,7 @@ function builtin(name: string): Profile {
 }
 
 describe('compile', () => {
-  it('tells the kernel the default profile', () => {
+  it('gives the kernel the settings of the default profile', () => {
     const settings = compile(builtin('default'), target);
     assert.equal(settings.capabilities.bounding.length, 14);
     assert.deepEqual(settings.capabilities.inheritable, []);
@@ -54,7 +54,7 @@ describe('compile', () => {
     );
   });
 
-  it('tells it nothing to forbid for privileged', () => {
+  it('forbids nothing for privileged', () => {
     const settings = compile(builtin('privileged'), target);
     assert.equal(settings.seccomp, undefined);
     assert.deepEqual(
@@ -64,7 +64,7 @@ describe('compile', () => {
     assert.ok(settings.hostDevices && settings.writableSys);
   });
 
-  it('is deterministic, and knows what it compiled before', () => {
+  it('is deterministic, and reuses earlier results', () => {
     const [first, second] = [
       compile({ ...builtin('baseline') }, target),
       compile({ ...builtin('baseline') }, { ...target }),
@@ -79,7 +79,7 @@ describe('compile', () => {
     assert.equal(new Set([first, ...others].map((settings) => settings.digest)).size, 4);
   });
 
-  it('says what is degraded: no AppArmor, capabilities that the daemon lacks, calls that the runtime needs', () => {
+  it('reports what is degraded: no AppArmor, capabilities that the daemon lacks, calls that the runtime needs', () => {
     const narrow = { ...builtin('default'), syscalls: filteredPolicy('errno 1', []) };
     const { degraded, capabilities } = compile(narrow, {
       ...target,
@@ -88,8 +88,8 @@ describe('compile', () => {
     });
     assert.deepEqual(capabilities.bounding, ['CHOWN']);
     assert.match(degraded.join('\n'), /crun needs these system calls .*execve/);
-    assert.match(degraded.join('\n'), /no AppArmor/);
-    assert.match(degraded.join('\n'), /does not hold .*SETUID/);
+    assert.match(degraded.join('\n'), /AppArmor cannot be used/);
+    assert.match(degraded.join('\n'), /lacks .*SETUID/);
   });
 
   it('lowers limits that the daemon may not raise, and says so', () => {
@@ -109,7 +109,7 @@ describe('compile', () => {
     assert.match(degraded.join('\n'), /lowers NPROC to 96365/);
   });
 
-  it('says what of compatibility architectures does not hold as written', () => {
+  it('reports which rules for compatibility architectures differ from what is written', () => {
     const { syscalls } = builtin('default');
     assert.ok(syscalls.filtered);
     const sentences = (runtime: string): string =>
@@ -119,7 +119,7 @@ describe('compile', () => {
       ).degraded.join('\n');
     assert.match(
       sentences('crun'),
-      /x86_64 runs no programs of arm\n.*socketcall answers errno 1, ipc answers allow/,
+      /x86_64 cannot run programs of arm\n.*socketcall answers errno 1, ipc answers allow/,
     );
     assert.match(sentences('runc'), /under runc their calls are killed/);
   });

@@ -52,13 +52,13 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   const apparmor = appArmorProfile(profile);
   if (apparmor !== undefined && !target.kernel.apparmor) {
     degraded.push(
-      'no AppArmor can be used here: file, mount and signal rules of the default AppArmor profile are not enforced',
+      'AppArmor cannot be used here: file, mount and signal rules of the default AppArmor profile are not enforced',
     );
   }
   const held = target.heldCapabilities;
   const missing = profile.capabilities.filter((name) => held !== undefined && !held.includes(name));
   if (missing.length > 0)
-    degraded.push(`the daemon does not hold ${missing.join(', ')} and cannot pass on what it lacks`);
+    degraded.push(`the daemon lacks ${missing.join(', ')}, and cannot pass on capabilities that it lacks`);
   return {
     capabilities: capabilitySets(profile.capabilities, profile.ambient, held),
     ...(seccomp === undefined ? {} : { seccomp }),
@@ -150,11 +150,11 @@ function compatSentences(policy: FilteredPolicy, target: Target): string[] {
   const found: string[] = [];
   const here = compatCalls(policy, target.architecture).map(({ name }) => name);
   const absent = policy.compat.filter((name) => !here.includes(name));
-  if (absent.length > 0) found.push(`${target.architecture} runs no programs of ${absent.join(', ')}`);
+  if (absent.length > 0) found.push(`${target.architecture} cannot run programs of ${absent.join(', ')}`);
   if (here.length > 0 && target.runtime !== 'crun') {
     // libseccomp adds a socketcall without conditions to each conditional rule on socket (src/arch-x86.c).
     found.push(
-      `only crun takes filters for ${here.join(', ')}: under ${target.runtime} their calls are killed`,
+      `only crun supports filters for ${here.join(', ')}: under ${target.runtime} their calls are killed`,
     );
   } else if (here.includes('x86')) {
     const answers = Object.keys(MULTIPLEXED).map(

@@ -98,7 +98,7 @@ function peerText({ cidr, protocol, ports: { low, high } }: NetworkRule): string
 function boundsText({ resources, ownNamespaces, readonlyVolumes, nonRoot }: RuntimeBounds): string {
   const parts = [
     ...Object.entries(resources).map(([name, value]) => `${name} ${value}`),
-    ...ownNamespaces.map((name) => `a ${name} namespace of its own`),
+    ...ownNamespaces.map((name) => `its own ${name} namespace`),
     ...(readonlyVolumes ? ['volumes read-only'] : []),
     ...(nonRoot ? ['not as root'] : []),
   ];

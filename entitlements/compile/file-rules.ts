@@ -62,6 +62,6 @@ function unenforceable(why: string): Error {
     attempted: 'enforce the rules on files',
     on: '',
     why,
-    fix: 'write the rules as files and as folders with all below them (/app/**), use a node with AppArmor, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy',
+    fix: 'write the rules as files and as folders with everything below (/app/**), use a node with AppArmor, or set `entitlements: { onDegraded: allow }` in the rule of the trust policy',
   });
 }

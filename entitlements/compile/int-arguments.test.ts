@@ -111,7 +111,7 @@ describe('int arguments on the running kernel', { skip: missing() }, () => {
       }
     });
 
-    it(`${runtime}: every condition of the default on an int holds whatever the high bits are`, () => {
+    it(`${runtime}: every condition of the default on an int holds regardless of the high bits`, () => {
       const profile = builtinProfile('default');
       assert.ok(profile?.syscalls.filtered === true);
       const calls: { name: string; args: bigint[] }[] = [];

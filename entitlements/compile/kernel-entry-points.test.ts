@@ -120,7 +120,7 @@ describe('entry points of kernel exploits, under the default profile', () => {
         assert.deepEqual(passed, []);
       });
 
-  it('a capability that the kernel would ask for opens its own entry points, and no other', () => {
+  it('a capability that the kernel requires opens its own entry points, and no other', () => {
     for (const capability of CAPABILITIES) {
       const policy = defaultPolicy([...DEFAULT_CAPABILITIES, capability]);
       const program = decode(generateBpf(filtered(policy), 'x86_64'));
@@ -143,7 +143,7 @@ describe('entry points of kernel exploits, under the default profile', () => {
   } as const;
   for (const name of ['x86', 'x32', 'arm'] as const satisfies readonly CompatArchitecture[]) {
     const [architecture, arch, offset] = arches[name];
-    it(`${name}: programs are killed, and where a profile names the architecture they reach none`, () => {
+    it(`${name}: programs are killed, and reach none if a profile names the architecture`, () => {
       const standard = filtered(defaultPolicy(DEFAULT_CAPABILITIES));
       const plain = decode(generateBpf(standard, architecture));
       const named = decode(generateBpf({ ...standard, compat: [name] }, architecture));
@@ -168,7 +168,7 @@ describe('entry points of kernel exploits, under the default profile', () => {
     });
   }
 
-  it('what programs need beside them still works: routes, uevents and audit by netlink, packets, threads', () => {
+  it('what programs need apart from them still works: routes, uevents and audit by netlink, packets, threads', () => {
     const program = decode(generateBpf(filtered(defaultPolicy(DEFAULT_CAPABILITIES)), 'x86_64'));
     const socket = syscallNumbers('x86_64').get('socket') ?? -1;
     for (const args of [

@@ -131,7 +131,7 @@ describe('on the running kernel', { skip: missing() }, () => {
       assert.deepEqual(results, [EPERM, -9n, -9n, EPERM, -9n]);
     });
 
-    it(`${runtime}: what the settings say is in force in the container`, () => {
+    it(`${runtime}: the settings are in force in the container`, () => {
       const limits = {
         NOFILE: { soft: 77n, hard: 99n },
         CORE: { soft: 0n, hard: 0n },
@@ -197,7 +197,7 @@ describe('on the running kernel', { skip: missing() }, () => {
       }
     });
 
-    it(`${runtime}: under the web profile what it forbids fails, and what it allows works`, async () => {
+    it(`${runtime}: the web profile forbids and allows what it says`, async () => {
       const web = (await loadProfiles({ paths: [WEB] })).resolve('web');
       assert.ok(web);
       const shell = (profile: Profile, script: string): string => {
@@ -238,7 +238,7 @@ describe('on the running kernel', { skip: missing() }, () => {
     },
   );
 
-  it('crun: programs of x86 are killed, and run where the profile names them, with sockets compared as ever', () => {
+  it('crun: programs of x86 are killed unless the profile names them; then sockets are compared as usual', () => {
     const calls = [
       { nr: 20 }, // getpid
       { nr: 359, args: [38n, 1n] }, // socket(AF_ALG)

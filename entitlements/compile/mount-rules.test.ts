@@ -46,7 +46,7 @@ function answers(profile: Profile, where: Target): string[] {
 }
 
 describe('rules on mounts', () => {
-  it('leave mount(2) to AppArmor, and take the calls away that it does not judge', () => {
+  it('leave mount(2) to AppArmor, and remove the calls that it does not check', () => {
     const profile = profileOf(some);
     assert.deepEqual(answers(profile, target), ['allow', 'allow', 'allow', 'errno 38', 'errno 38', 'allow']);
     const { apparmor, degraded } = compile(profile, target);
@@ -62,7 +62,7 @@ describe('rules on mounts', () => {
     assert.doesNotMatch(text, /^ {2}(mount|umount|pivot_root),$/m);
   });
 
-  it('are refused without AppArmor; where the policy allows less than the profile says, nothing can be mounted', () => {
+  it('are refused without AppArmor; if the policy allows the degraded form, nothing can be mounted', () => {
     const profile = profileOf(some);
     assert.throws(() => compile(profile, withoutAppArmor), {
       code: 'ENTITLEMENTS_UNENFORCEABLE',
@@ -73,7 +73,7 @@ describe('rules on mounts', () => {
     assert.deepEqual(answers(profile, lax), ['errno 1', 'errno 1', 'allow', 'errno 38', 'errno 38', 'allow']);
   });
 
-  it('that allow none hold by the filter alone', () => {
+  it('that allow no mount are enforced by the filter alone', () => {
     for (const where of [target, withoutAppArmor])
       assert.deepEqual(answers(profileOf(none), where), [
         'errno 1',
@@ -86,20 +86,20 @@ describe('rules on mounts', () => {
     assert.match(compile(profileOf(none), target).apparmor?.text ?? '', /^ {2}deny mount,$/m);
   });
 
-  it('say nothing where the calls are denied anyway, and change nothing', () => {
+  it('report and change nothing if the calls are denied anyway', () => {
     const profile = profileOf('mounts: [{ target: /mnt/a }]');
     assert.equal(enforcedSyscalls(profile, withoutAppArmor), profile.syscalls);
     assert.deepEqual(compile(profile, target).degraded, []);
   });
 
-  it('are refused of a profile without a filter, which AppArmor alone cannot hold', () => {
+  it('are refused in a profile without a filter, because AppArmor alone cannot enforce them', () => {
     for (const mounts of [[], [{ fstype: '*', target: '/mnt/a', readonly: false }]])
       assert.throws(() => compile({ ...topProfile(), mounts }, target), {
         code: 'ENTITLEMENTS_UNENFORCEABLE',
       });
   });
 
-  it('loosen no answer of the profile’s own, and are what the filter is proved against', () => {
+  it('loosen no answer of the profile, and the filter is proved against them', () => {
     const killing = profileOf(`${some}\nsyscalls: { drop: [fsopen] }`);
     assert.deepEqual(answers(killing, target).slice(3, 4), ['errno 1']);
     for (const profile of [profileOf(some), profileOf(none), killing]) {

@@ -84,6 +84,6 @@ function unenforceable(why: string): Error {
     attempted: 'enforce the rules on mounts',
     on: '',
     why,
-    fix: 'use a node with AppArmor, allow no mount (`mounts: []`), remove the system call mount, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy: then nothing can be mounted',
+    fix: 'use a node with AppArmor, allow no mount (`mounts: []`), remove the system call mount, or set `entitlements: { onDegraded: allow }` in the rule of the trust policy: then nothing can be mounted',
   });
 }

@@ -38,7 +38,7 @@ function made(profile: Profile, target: Target): string {
 }
 
 describe('random profiles', () => {
-  it('compile to the same bytes each time, or are refused by a code; what is compiled is the profile', () => {
+  it('compile to the same bytes each time, or are refused with a code; the result equals the profile', () => {
     const subjects = fc.sample(
       fc.record({
         profile: arbitraryProfiles(fc),

@@ -86,7 +86,7 @@ export function describeJudgements(judgements: readonly Judgement[], profile: st
     ({ id, name, verdict, what, reasons, remark }) =>
       `${id} (${name}): ${verdict}\n  ${what}\n${reasons.map((reason) => `  ${reason}\n`).join('')}${remark === undefined ? '' : `  ${remark}\n`}`,
   );
-  const summary = `under ${profile}: ${count('out of reach')} out of reach (proved), ${count('within reach')} within reach where the kernel has the fault, ${count('beyond profiles')} beyond profiles\n`;
+  const summary = `under ${profile}: ${count('out of reach')} out of reach (proved), ${count('within reach')} within reach if the kernel has the flaw, ${count('beyond profiles')} beyond profiles\n`;
   return [...each, summary].join('');
 }
 

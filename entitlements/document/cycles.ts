@@ -51,7 +51,7 @@ export function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[
         for (const name of loop) looped.add(name);
         const position = byName.get(top.name)?.positionOf(['extends', at]) as Position;
         const message = `${top.name} extends itself: ${[...loop, parent].join(' → ')}`;
-        problems.push({ position, path: `extends[${at}]`, message, fix: 'take one of them out' });
+        problems.push({ position, path: `extends[${at}]`, message, fix: 'remove one of them' });
       } else if (byName.has(parent) && !depths.has(parent)) {
         on.set(parent, trail.length);
         trail.push({ name: parent, next: 0 });

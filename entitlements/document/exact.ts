@@ -126,7 +126,7 @@ function readExactProfile(document: Document): {
   const ambient = readCapabilities(value.ambient, 'ambient', wrong);
   ambient.forEach((name) => {
     if (!capabilities.includes(name))
-      wrong(['ambient'], `${name} is not under capabilities`, 'add it there, or take it out');
+      wrong(['ambient'], `${name} is not under capabilities`, 'add it there, or remove it');
   });
   (['masked', 'readonly'] as const).forEach((list) => {
     value.paths[list].forEach((path, at) => {

@@ -107,7 +107,7 @@ describe('loading profiles', () => {
     });
   });
 
-  it('tells every problem at its place', async () => {
+  it('reports every problem at its position', async () => {
     const text = `${HEAD}metadata: { name: default }
 entitlements: [network.none, network.admin, api.access=engine:all:allow, resources.pids=many]
 files: { read: [app/**] }
@@ -166,7 +166,7 @@ capabilities: { add: [BOGUS] }
     );
   });
 
-  it('reports no parent as missing whose own document is broken', async () => {
+  it('does not report a parent as missing if its document is broken', async () => {
     const child = `${HEAD}metadata: { name: child }\nextends: [parent]\n`;
     const broken = await problemsOf(`${HEAD}metadata: { name: parent }\nparameters: 5\n---\n${child}`);
     assert.equal(broken.length, 1, broken.join('\n'));

@@ -120,7 +120,7 @@ function mutated(text: string, pick: (below: number) => number): string {
 }
 
 it(
-  `of ${RUNS} mutated profiles each is refused with a place, or means what it says`,
+  `each of ${RUNS} mutated profiles is refused with a position, or means what it says`,
   { timeout: 600_000 },
   () => {
     const file = 'mutant.yaml';
@@ -205,7 +205,7 @@ function explained(
   return looser.every((dimension) => changed.some((key) => REACH[key]?.includes(dimension) ?? true));
 }
 
-it('a word that is not known is refused wherever it stands', () => {
+it('an unknown word is refused at every position', () => {
   const closed =
     /\b(?:apiVersion|kind|metadata|name|parameters|type|default|port|path|entitlements|network\.user|security\.confined|resources\.pids|files|read|write|execute|deny|network|egress|to|except|ports|ingress|extends|profile|with|base|syscalls|drop|chmod|ioctl|arg[01]|TIOCSTI|add|socket|AF_VSOCK|capabilities|ALL|KILL|ambient|devices|mounts|target|readonly|paths|masked|namespaces|own|user|memory|nofile|soft|hard|core|tcp)\b/g;
   let words = 0;

@@ -23,7 +23,7 @@ test('the published schema is the one that profiles are checked by', () => {
   assert.deepEqual(published, JSON.parse(JSON.stringify(profileSchema)), again);
 });
 
-test('docs/profiles.md tells every key, entitlement, type of parameter and code', () => {
+test('docs/profiles.md lists every key, entitlement, type of parameter and code', () => {
   const names = [...Object.keys(profileSchema.properties), ...PARAMETER_TYPES, ...Object.keys(LINT_CODES)];
   for (const name of names.filter((key) => !['$schema', 'apiVersion', 'kind'].includes(key)))
     assert.ok(text.includes(`\`${name}\``), name);
@@ -69,7 +69,7 @@ test('the example of docs/profiles.md means what the page says', () => {
   );
 });
 
-test('the canonical form keeps comments, and is its own', () => {
+test('the canonical form keeps comments, and is its own canonical form', () => {
   const written = `# Who wants it
 kind: EntitlementProfile
 apiVersion: portcullis.dev/v1alpha1

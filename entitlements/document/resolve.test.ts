@@ -66,7 +66,7 @@ describe('a profile that extends others', () => {
     assert.equal(found.get('ab')?.resources.pids, 10n);
   });
 
-  it('is refused where they contradict one another, unless it decides', () => {
+  it('is refused if they contradict one another, unless its own keys decide', () => {
     const parents = {
       yes: 'capabilities: { add: [NET_ADMIN] }\nsyscalls: { add: [bpf] }',
       no: 'capabilities: { drop: [NET_ADMIN] }\nsyscalls: { drop: [bpf] }',
@@ -97,7 +97,7 @@ describe('a profile that extends others', () => {
     );
   });
 
-  it('replaces bounds, lifts them, and otherwise has the lowest', () => {
+  it('replaces or removes limits, and otherwise has the lowest limit', () => {
     const parents = { p: 'resources: { memlock: 1Mi, pids: 10, nofile: 5 }', q: 'resources: { nofile: 3 }' };
     const found = profilesOf({
       ...parents,
@@ -144,7 +144,7 @@ describe('a profile that extends others', () => {
     profiles: Readonly<Record<string, string>>,
     problem: RegExp,
   ])[] = [
-    ['itself', { a: 'extends: [a]' }, /^4:11 a extends itself: a → a; take one of them out$/],
+    ['itself', { a: 'extends: [a]' }, /^4:11 a extends itself: a → a; remove one of them$/],
     [
       'itself by others',
       { a: 'extends: [b]', b: 'extends: [c]', c: 'extends: [a]' },
@@ -166,7 +166,7 @@ describe('a profile that extends others', () => {
     });
   }
 
-  it('ends, however deep and wide its parents are', () => {
+  it('is resolved in bounded time, however deep and wide its parents are', () => {
     const chain = Object.fromEntries(
       Array.from({ length: 300 }, (_, at) => [`p${at}`, at === 0 ? '' : `extends: [p${at - 1}]`]),
     );
@@ -191,7 +191,7 @@ describe('parameters', () => {
   const parent =
     'parameters: { port: { type: port }, where: { type: path, default: /srv } }\nfiles: { read: ["${where}/*.html"] }\nnetwork: { ingress: [{ ports: ["${port}/tcp"] }] }';
 
-  it('take values of who extends, and defaults', () => {
+  it('get values from the profile that extends theirs, or their defaults', () => {
     const files = documents({ p: parent, c: 'extends: [{ profile: p, with: { port: 443 } }]' });
     const { profiles, incomplete, problems } = checkProfiles(files);
     assert.deepEqual(problems, []);
@@ -222,17 +222,17 @@ describe('parameters', () => {
       /"\/\{,\*\*\}" is not a path/,
     ],
     [
-      'a path that leaves',
+      'a path with ..',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 1, where: /a/../b } }]' },
       /is not a path/,
     ],
     [
-      'a name that is not there',
+      'a name that does not exist',
       { p: parent, c: 'extends: [{ profile: p, with: { port: 1, were: /a } }]' },
       /^11:48 p has no parameter `were`; use one of: port, where/,
     ],
     [
-      'a reference to nothing',
+      'a reference to an unknown parameter',
       { p: 'syscalls: { drop: ["${call}"] }' },
       /^4:20 there is no parameter `call`; declare it/,
     ],

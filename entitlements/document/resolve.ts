@@ -258,7 +258,7 @@ function parentPart(
     const part = BUILTIN_PARTS.get(name);
     if (part === undefined && context.broken.mayExist(name)) return undefined;
     if (part === undefined) report(path, ...unknownParent(name, context));
-    else if (Object.keys(given).length > 0) report(path, `${name} has no parameters`, 'take them out');
+    else if (Object.keys(given).length > 0) report(path, `${name} has no parameters`, 'remove them');
     return part;
   }
   if (context.looped.has(name)) return undefined;
@@ -315,7 +315,7 @@ function checkedAlone(document: Document, context: Context): boolean {
 }
 
 function known(names: readonly string[]): string {
-  return names.length === 0 ? 'take it out' : `use one of: ${names.join(', ')}`;
+  return names.length === 0 ? 'remove it' : `use one of: ${names.join(', ')}`;
 }
 
 /** The built-in profiles as parents: their differences from the default profile. */
@@ -351,7 +351,7 @@ function reportConflicts(parts: readonly Part[], sources: readonly Source[], rep
     report(
       sources[at]?.path ?? [],
       `${second} conflicts with ${first} on ${on}`,
-      'keep one of the two, or say which holds under capabilities, syscalls or devices',
+      'keep one of the two, or decide between them under capabilities, syscalls or devices',
     );
   }
 }

@@ -79,8 +79,8 @@ export function readPeers(
     if (!cidrs.some((cidr) => within(text, cidr)))
       report(
         [...path, 'except', at],
-        `${text} is in none of the blocks that it is taken out of`,
-        'take it out, or widen the block',
+        `${text} is in none of the blocks from which it is excluded`,
+        'remove it, or widen the block',
       );
   }
   const left = cidrs.flatMap((cidr) => without(cidr, except));
@@ -88,7 +88,7 @@ export function readPeers(
     report(
       [...path, 'except'],
       `more than ${MAX_BLOCKS} blocks are left`,
-      'take fewer blocks out, or name what is meant',
+      'exclude fewer blocks, or list the blocks that are meant',
     );
     return [];
   }

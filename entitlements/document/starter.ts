@@ -1,12 +1,12 @@
 /** Returns a commented profile to start from. */
 export function starterProfile(name: string): string {
   return `# yaml-language-server: $schema=https://portcullis.dev/schemas/v1alpha1/entitlement-profile.json
-# What the workload may do. Checked by: portcullis entitlements check FILE; said in words by: portcullis entitlements explain FILE
+# What the workload may do. Checked by: portcullis entitlements check FILE; described by: portcullis entitlements explain FILE
 apiVersion: portcullis.dev/v1alpha1
 kind: EntitlementProfile
 metadata:
   name: ${name}
-# Their order does not matter. All there are: portcullis entitlements list
+# The order does not matter. The command portcullis entitlements list shows all of them.
 entitlements:
   - host.devices.none
   - host.processes.none

@@ -105,12 +105,12 @@ function widthOf(call: string, index: number, path: Path, report: Report): Width
         : kinds.length === 1
           ? 'one argument, arg0'
           : `${kinds.length} arguments, arg0 to arg${kinds.length - 1}`;
-    report(path, `${call} has ${count}`, 'take the condition out', 'key');
+    report(path, `${call} has ${count}`, 'remove the condition', 'key');
   } else if (kind === 'pointer') {
     report(
       path,
       `arg${index} of ${call} is a pointer: a filter sees the address, not the memory there`,
-      'take the condition out',
+      'remove the condition',
       'key',
     );
   }
@@ -131,7 +131,7 @@ function readSpec(place: Place, spec: unknown, path: Path): Clause[] | undefined
     if (none === undefined) return undefined;
     const left = subtract([[]], none);
     if (left.length > 0) return left;
-    place.report([...path, 'not'], 'no value is left', 'leave one out');
+    place.report([...path, 'not'], 'no value matches', 'leave one out');
     return undefined;
   }
   return Array.isArray(spec) ? readList(place, spec, path) : readList(place, [spec], path, true);
@@ -157,7 +157,7 @@ function readItem(place: Place, item: unknown, path: Path): ArgumentTest | undef
     report(
       [...path, 'value'],
       'the value has bits outside the mask: nothing would match',
-      'widen the mask, or take the bits out',
+      'widen the mask, or remove the bits',
     );
     return undefined;
   }

@@ -66,9 +66,9 @@ function find(profile: Profile, question: Question): Found {
       }));
       const excess = deviceExcess(profile.devices, wanted);
       return excess === undefined
-        ? yes('the list of devices holds it')
+        ? yes('the list of devices contains it')
         : no(
-            `the list of devices has no ${{ r: 'reading', w: 'writing', m: 'making' }[excess.access]} of it`,
+            `the list of devices grants no ${{ r: 'reading', w: 'writing', m: 'making' }[excess.access]} of it`,
           );
     }
     case 'share':
@@ -90,7 +90,7 @@ function call(profile: Profile, name: string, when: Clause): Found {
   const policy = profile.syscalls;
   if (!policy.filtered) {
     const witness = callText(name, witnessOf(when));
-    return yes(`no system call is filtered: ${witness} goes through`, witness);
+    return yes(`no system call is filtered: ${witness} is allowed`, witness);
   }
   const decision = decisionFor(policy, name);
   const passes = (outcome: Outcome): boolean => rank(outcome) >= rank('log');
@@ -265,7 +265,9 @@ function capability(
   const own = userNamespace(profile);
   return own.yes
     ? yes(`${own.reasons.join('; ')}, and in it a program has ${name}`, own.witness)
-    : no(`${name} is not in the bounding set, and no user namespace can be made in which it would be held`);
+    : no(
+        `${name} is not in the bounding set, and no user namespace can be made in which a program would have it`,
+      );
 }
 
 /** clone3's flags are in memory: a filter allows all of them, or none. */

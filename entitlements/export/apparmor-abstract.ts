@@ -15,7 +15,10 @@ export function appArmorAbstract(profile: Profile): {
   const { files } = profile;
   const [member] = files ?? [];
   if (files !== undefined && files.length > 1)
-    unmapped.push({ part: 'files', why: 'of several sets of rules only one can be said, so the first is' });
+    unmapped.push({
+      part: 'files',
+      why: 'only one of several sets of rules can be expressed: the first is used',
+    });
   const lists = member === undefined ? everything(files) : listsOf(member);
   return {
     rules: {

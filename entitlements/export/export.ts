@@ -82,7 +82,7 @@ export function exportProfile(
       return {
         files: [{ name: found.name, text: found.text }],
         unmapped: [],
-        notes: [{ part: 'apparmor', why: 'system calls, devices and limits are not AppArmor’s to hold' }],
+        notes: [{ part: 'apparmor', why: 'AppArmor does not enforce system calls, devices and limits' }],
       };
     }
   }
@@ -90,7 +90,7 @@ export function exportProfile(
 
 const callsOnly: Remark = {
   part: 'syscalls',
-  why: 'a seccomp profile holds system calls alone: capabilities, files, network and the rest are said elsewhere',
+  why: 'a seccomp profile contains only system calls: capabilities, files, network and the rest must be configured separately',
 };
 
 /** Returns the JSON, which was read again and is the same policy. */
@@ -133,7 +133,7 @@ function viaAppArmor(
       ...tighter.map(({ dimension, sentence }) => ({ part: dimension, why: sentence })),
       {
         part: name,
-        why: 'AppArmor holds files, capabilities and networks: system calls, devices and limits are said elsewhere',
+        why: 'AppArmor enforces only files, capabilities and networks: system calls, devices and limits must be configured separately',
       },
     ],
   };
@@ -206,7 +206,7 @@ function securityContext(name: string, profile: Profile, target: SeccompTarget):
         : [
             {
               part: 'seccompProfile',
-              why: `${localhost} belongs into the kubelet's seccomp folder, /var/lib/kubelet/seccomp`,
+              why: `${localhost} belongs in the kubelet's seccomp folder, /var/lib/kubelet/seccomp`,
             },
           ]),
     ],

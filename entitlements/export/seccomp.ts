@@ -64,7 +64,7 @@ function unsaid(name: string): Error {
     attempted: 'export seccomp profile',
     on: name,
     why: 'the widths of its arguments are not known, so conditions on them cannot be written for other engines',
-    fix: 'take the conditions out, or the architectures that have the call',
+    fix: 'remove the conditions, or the architectures that have the call',
   });
 }
 

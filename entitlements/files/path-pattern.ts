@@ -102,7 +102,7 @@ function readPattern(text: string): Parsed {
         if (group.done.length === 0)
           return problem(
             group.at,
-            'braces hold one alternative only',
+            'the braces contain only one alternative',
             'separate two or more by commas, or leave the braces out',
           );
         groups.pop();
@@ -124,7 +124,11 @@ function readPattern(text: string): Parsed {
         if (character === undefined) {
           return escaped
             ? problem(at, 'nothing follows the backslash', 'write \\\\ for the character itself')
-            : problem(at, 'control characters and broken surrogates are in no pattern', 'leave it out');
+            : problem(
+                at,
+                'a pattern cannot contain control characters and broken surrogates',
+                'leave it out',
+              );
         }
         for (const byte of encoder.encode(character))
           group.current.push({ kind: 'byte', of: singleByte(byte) });
@@ -165,7 +169,7 @@ function readClass(
     if (low === undefined)
       return problem(
         Math.min(at, text.length - 1),
-        at >= text.length ? '`[` without a `]`' : 'a class holds plain ASCII characters',
+        at >= text.length ? '`[` without a `]`' : 'a class may contain only ASCII characters',
         'close it, and write other characters as alternatives: {ä,ö}',
       );
     at = low.end;
@@ -182,8 +186,8 @@ function readClass(
   }
   const chosen = negated ? NAME_BYTE & ~set : set;
   if ((chosen & singleByte(SLASH)) !== 0n)
-    return problem(from, 'a class never holds `/`', 'write / outside of it');
-  if (chosen === 0n || set === 0n) return problem(from, 'the class holds no character', 'leave it out');
+    return problem(from, 'a class cannot contain `/`', 'write / outside of it');
+  if (chosen === 0n || set === 0n) return problem(from, 'the class contains no character', 'leave it out');
   return { set: chosen, end: at + 1 };
 }
 

@@ -33,7 +33,7 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
   if (libraries.length > 0)
     notes.push({
       part: path(at, 'executable.allowedLibraries'),
-      why: 'mapping a file as code goes with reading it here',
+      why: 'read access includes mapping a file as code',
     });
   const readOnly = places(filesystem, 'filesystem', 'readOnlyPaths', true);
   const writeOnly = places(filesystem, 'filesystem', 'writeOnlyPaths', true);
@@ -67,7 +67,7 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
   );
   notes.push({
     part: path(at, 'abstractions/base'),
-    why: 'what AppArmor’s template adds for libc (locale files, /dev/null …) is not granted: name it',
+    why: 'files that AppArmor’s template adds for libc (locale files, /dev/null …) are not granted: name them',
   });
   const base = defaultProfile();
   const profile: Profile = {

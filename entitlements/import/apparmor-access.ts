@@ -12,7 +12,7 @@ export function grantedAccess(letters: string, drop: (why: string) => void): Fil
   if (/[pPcCuU]/.test(letters)) drop('a profile cannot express running under another profile, or under none');
   else if (letters.includes('x')) access.push('execute');
   if (letters.includes('m') && !letters.includes('r'))
-    drop('mapping as code goes with reading here; it grants nothing');
+    drop('read access includes mapping as code; this grants nothing');
   if (letters.includes('r')) access.push('read');
   if (letters.includes('w')) access.push('write');
   else if (/[akl]/.test(letters)) drop('a profile cannot express appending, locking and linking alone');

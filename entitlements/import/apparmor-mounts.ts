@@ -36,14 +36,14 @@ export function readMountRule(rest: string): readonly MountRule[] | string {
   const readonly = must !== undefined || may.length > 0;
   // A profile's read-only mounts may have any of these options. A text that allows fewer would be widened.
   if (readonly && !(must?.join() === 'ro' && OPEN_BESIDE_READ_ONLY.every((one) => may.includes(one))))
-    return `of options a profile can say: options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')}), or none`;
+    return `a profile can express these options: options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')}), or none`;
   const written = /^->\s+("[^"]+"|\S+)$/.exec(text)?.[1]?.replaceAll('"', '');
   if (written === undefined)
     return 'write mount [fstype=TYPE] -> PLACE/: a profile cannot express what is mounted';
   const target = appArmorPathPattern(written);
   if (target === undefined || 'problem' in parsePathPattern(target))
-    return 'its place is no pattern that a profile can say';
+    return 'its mount point is not a pattern that a profile can express';
   // The kernel checks a folder's path with a trailing slash, which a profile's rule allows in addition.
-  if (!/(\/|\*\*|\{,\/\})$/.test(written)) return 'the place of a mount ends in / or **: write it so';
+  if (!/(\/|\*\*|\{,\/\})$/.test(written)) return 'the mount point must end in / or **';
   return types.map((fstype) => ({ fstype, target: target.replace(/\{,\/\}$/, ''), readonly }));
 }

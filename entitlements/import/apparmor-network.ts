@@ -41,7 +41,7 @@ export function readNetworkStatement(words: readonly string[]): NetworkStatement
     return `there is no address family ${family}`;
   const odd = rest.find((word) => !(word in KINDS) && !OTHER_KINDS.includes(word));
   if (odd !== undefined || rest.length > 1)
-    return `${JSON.stringify(odd ?? rest.join(' '))} is no type of socket that is known here`;
+    return `${JSON.stringify(odd ?? rest.join(' '))} is not a known type of socket`;
   const kind = rest[0];
   return {
     ...(family !== undefined && { family }),

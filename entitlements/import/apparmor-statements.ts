@@ -51,7 +51,8 @@ export function readProfile(
           `${file}:${line}:1`,
           `${JSON.stringify(stripped.slice(0, 80))} is not a header of a profile`,
         );
-      if (ended) throw bad(`${file}:${line}:1`, 'a second profile begins here: give each a file of its own');
+      if (ended)
+        throw bad(`${file}:${line}:1`, 'a second profile begins here: put each profile in a separate file');
       header = { name: found[1] ?? found[2] ?? '', flags: found[4] ?? found[5] ?? '', line };
       return;
     }
@@ -65,7 +66,7 @@ export function readProfile(
     }
     if (pending.length === 0) began = line;
     if (/^(profile\s|\^|hat\s)/.test(pending[0] ?? stripped) && stripped.endsWith('{'))
-      throw bad(`${file}:${line}:1`, 'a profile within the profile has no counterpart');
+      throw bad(`${file}:${line}:1`, 'a profile inside the profile cannot be expressed');
     // A comma ends a rule, except within braces and parentheses.
     let rest = pending.length === 0 ? stripped : ` ${stripped}`;
     for (let end = endOfRule(rest, scan); end >= 0; end = endOfRule(rest, scan)) {
@@ -123,6 +124,6 @@ export function bad(at: string, why: string): Error {
     attempted: 'read AppArmor profile',
     on: at,
     why,
-    fix: 'write one profile, as apparmor.d(5) has it; apparmor_parser -Q -K FILE checks it',
+    fix: 'write one profile, as apparmor.d(5) describes; apparmor_parser -Q -K FILE checks it',
   });
 }

@@ -35,7 +35,7 @@ describe('denials of an AppArmor text', () => {
     it(`${rule} is refused: it is a bound`, () =>
       assert.throws(() => read(rule), { message: /x\.aa:2:1.*a bound that is left out/ }));
 
-  it('of limits are limits', () => {
+  it('set rlimit rules become limits', () => {
     assert.deepEqual(
       read('set rlimit nofile <= 1024,\nset rlimit as <= 5M,\nset rlimit nproc <= infinity,').profile.limits,
       {
@@ -52,7 +52,7 @@ describe('denials of an AppArmor text', () => {
     ['deny umount /mnt/,', ['umount2']],
     ['deny pivot_root,', ['pivot_root']],
   ] as const)
-    it(`${rule} takes its system calls away, with every capability`, () => {
+    it(`${rule} removes its system calls, with every capability`, () => {
       const denied = read(`capability,\numount,\npivot_root,\nio_uring,\n${rule}`);
       for (const call of calls) assert.match(answer(denied, call), /^errno (1|13)$/, call);
       const allowed = read('capability,\numount,\npivot_root,');
@@ -71,7 +71,7 @@ describe('denials of an AppArmor text', () => {
     assert.equal(answer(read('capability,'), 'unshare', 0x10000000n), 'allow');
   });
 
-  it('are in what a text of ABI 4.0 leaves out', () => {
+  it('follow from what a text of ABI 4.0 does not mention', () => {
     const before = 'abi <abi/4.0>,\n';
     const left = read('capability,', before);
     assert.equal(answer(left, 'mq_open'), 'errno 13');
@@ -81,7 +81,7 @@ describe('denials of an AppArmor text', () => {
     assert.equal(answer(named, 'unshare', 0x10000000n), 'allow');
   });
 
-  it('are in what every text leaves out: umount(2), pivot_root(2), and local sockets that are allowed to some', () => {
+  it('follow from what any text does not mention: umount(2), pivot_root(2), and local sockets that are allowed to some', () => {
     const left = read('capability,\nmount,\numount /a/,\nunix (send) peer=(label=y),');
     assert.equal(answer(left, 'umount2'), 'errno 13');
     assert.equal(answer(left, 'pivot_root'), 'errno 1');
@@ -96,7 +96,7 @@ describe('denials of an AppArmor text', () => {
 const OPEN = 'nosuid,nodev,noexec,sync,dirsync,mand,noatime,nodiratime,relatime,strictatime,iversion,silent';
 
 describe('mounts of an AppArmor text', () => {
-  it('may be unmounted where the text lets each be', () => {
+  it('may be unmounted if the text allows it for each mount', () => {
     const mounts = 'capability,\nmount fstype=tmpfs -> "/mnt/a{,/}",\nmount fstype=ext4 -> /b/,';
     assert.equal(answer(read(`${mounts}\numount "/mnt/a{,/}",\numount /b/,`), 'umount2'), 'allow');
     assert.equal(answer(read(`${mounts}\numount /b/,`), 'umount2'), 'errno 13');

@@ -77,7 +77,7 @@ export function importAppArmorText(text: string, file: string): Imported {
   if (/\bcomplain\b/.test(flags))
     reading.notes.push({
       part: 'flags',
-      why: 'complain enforces nothing and logs; the rules are taken as if they were enforced',
+      why: 'complain mode only logs; the rules are imported as if they were enforced',
     });
   for (const statement of statements) readStatement(statement, reading);
   // A profile allows unmounting exactly where it allows mounting.
@@ -138,11 +138,11 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
     reading.unmapped.push({ part, why: `${JSON.stringify(text.slice(0, 120))}: ${why}` });
   };
   if (/^#?include\b/.test(text)) {
-    drop('what is included is not read: its rules grant nothing here');
+    drop('included files are not read: their rules grant nothing here');
     return;
   }
   const [denied, audit, owner, rest] = splitPrefix(text);
-  if (audit) reading.notes.push({ part, why: 'what is denied is not logged apart' });
+  if (audit) reading.notes.push({ part, why: 'denials are not logged separately' });
   const deny = denied;
   const place: Place = { file: reading.file, line, part, reading, drop };
   const [word = ''] = rest.split(/[\s,]/, 1);
@@ -194,7 +194,7 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       return;
     }
     case 'change_profile':
-      if (deny) reading.notes.push({ part, why: 'a profile grants no change to another one' });
+      if (deny) reading.notes.push({ part, why: 'a profile cannot grant a change to another profile' });
       else drop('a profile cannot express it; it grants nothing here');
       return;
     case 'signal':
@@ -206,7 +206,7 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       drop('a profile cannot express it; it grants nothing here');
       return;
     default:
-      if (owner && !deny) drop('a profile does not tell owners apart; it grants nothing here');
+      if (owner && !deny) drop('a profile does not distinguish owners; it grants nothing here');
       else readFile(rest, deny, place);
   }
 }
@@ -275,7 +275,7 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
     const shown = JSON.stringify(rest.slice(0, 80));
     if (!/^(file\s|["/@]|[rwamkliupcxUPC]+\s+["/@])/.test(rest))
       throw bad(`${file}:${line}:1`, `${shown} is not a rule of AppArmor`);
-    if (deny) throw unsaid(file, line, `${shown} is not a rule on files that is known here`);
+    if (deny) throw unsaid(file, line, `${shown} is not a known rule on files`);
     drop('a profile cannot express it; it grants nothing here');
     return;
   }

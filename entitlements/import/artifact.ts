@@ -41,7 +41,7 @@ export async function importArtifact(folder: string, target: SeccompTarget): Pro
   );
   const manifests = list(index['manifests']);
   if (manifests.length !== 1)
-    throw bad(folder, `index.json names ${manifests.length} manifests, and not one`);
+    throw bad(folder, `index.json names ${manifests.length} manifests instead of one`);
   const manifest = fields(
     parse(await blob(folder, manifests[0], MAX_MANIFEST), folder),
     folder,
@@ -53,7 +53,7 @@ export async function importArtifact(folder: string, target: SeccompTarget): Pro
       ? manifest['artifactType']
       : config['mediaType'];
   const layers = list(manifest['layers']);
-  if (layers.length !== 1) throw bad(folder, `the artifact has ${layers.length} layers, and not one`);
+  if (layers.length !== 1) throw bad(folder, `the artifact has ${layers.length} layers instead of one`);
   if (type !== ARTIFACT_TYPES.seccomp && type !== ARTIFACT_TYPES.apparmor)
     throw bad(folder, `${JSON.stringify(type)} is not a media type of a profile`);
   const text = await blob(folder, layers[0], MAX_LAYER);
@@ -115,6 +115,6 @@ function bad(on: string, why: string): Error {
     attempted: 'read profile artifact',
     on,
     why,
-    fix: 'name the folder of an OCI image layout that holds one profile, as KEP-6061 has it',
+    fix: 'name the folder of an OCI image layout that contains one profile, as KEP-6061 describes',
   });
 }

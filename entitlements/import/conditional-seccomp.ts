@@ -170,7 +170,7 @@ function text(value: unknown, path: string): string {
 export function badSeccomp(
   path: string,
   why: string,
-  fix = 'write it as docker and the OCI runtime specification have it (config-linux.md, Seccomp)',
+  fix = 'write it as docker and the OCI runtime specification describe (config-linux.md, Seccomp)',
 ): Error {
   return entitlementsError('ENTITLEMENTS_BAD_SECCOMP', {
     kind: 'invalid',

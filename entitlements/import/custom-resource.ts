@@ -28,7 +28,7 @@ export function isCustomResource(value: unknown): boolean {
 export function importCustomResource(value: unknown, target: SeccompTarget): Imported {
   const top = fields(value);
   const spec = fields(top['spec']);
-  if (top['spec'] === undefined) throw bad('spec', 'it is not there');
+  if (top['spec'] === undefined) throw bad('spec', 'it is missing');
   const name =
     typeof fields(top['metadata'])['name'] === 'string'
       ? profileName(String(fields(top['metadata'])['name']))
@@ -60,7 +60,7 @@ function read(
         const named = JSON.stringify(baseProfileName);
         unmapped.push({
           part: 'spec.baseProfileName',
-          why: `the profile ${named} is not here: what it grants is not granted; merge it with --join`,
+          why: `the profile ${named} is not available: its grants are missing; merge it with --join`,
         });
       }
       return importSeccomp(seccomp, target);
@@ -69,7 +69,7 @@ function read(
       if (spec['mode'] === 'Complain') {
         notes.push({
           part: 'spec.mode',
-          why: 'Complain enforces nothing and logs; its rules are taken as if they were enforced',
+          why: 'Complain mode only logs; its rules are imported as if they were enforced',
         });
       }
       return importAppArmorAbstract(spec['abstract'], 'spec.abstract');
@@ -92,6 +92,6 @@ function bad(at: string, why: string): Error {
     attempted: 'read profile of the security-profiles-operator',
     on: at,
     why,
-    fix: 'write it as its custom resource definition has it',
+    fix: 'write it as its custom resource definition describes',
   });
 }

@@ -80,6 +80,6 @@ export function bad(path: string, why: string): Error {
     attempted: 'read Kubernetes object',
     on: path,
     why,
-    fix: 'write it as the Kubernetes API has it (kubectl explain pod.spec)',
+    fix: 'write it as the Kubernetes API describes (kubectl explain pod.spec)',
   });
 }

@@ -85,12 +85,12 @@ describe('profiles of other tools, imported and exported back', () => {
     });
   }
 
-  it('SelinuxProfile: said to be without counterpart', async () => {
+  it('SelinuxProfile: is reported as not expressible', async () => {
     const [found] = await read(join(fixtures, 'spo-selinuxprofile.yaml'));
     assert.match(found?.unmapped[0]?.why ?? '', /SELinux/);
   });
 
-  it("docker's AppArmor text: what has words is taken, the rest is listed by line", async () => {
+  it("docker's AppArmor text: what a profile can express is imported, the rest is listed by line", async () => {
     const [found] = await read(join(fixtures, 'docker-default.apparmor'));
     assert.ok(found);
     const asked = (text: string): boolean => answer(found.profile, parseQuestion(text)).yes;

@@ -55,7 +55,7 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
     if (flag === 'SECCOMP_FILTER_FLAG_TSYNC') continue;
     notes.push({
       part: `flags: ${String(flag)}`,
-      why: 'filters are loaded without flags here: what it adds is logging or speed, not a grant',
+      why: 'filters are loaded without flags: a flag adds logging or speed, and grants nothing',
     });
   }
   append(notes, narrowed(plain, places));

@@ -105,7 +105,7 @@ export function holdsPod(value: unknown): boolean {
 export function importPod(manifest: unknown, references: PodReferences): ImportedContainer[] {
   const kind = String(fieldsOf(manifest)['kind']);
   const place = POD_PLACES[kind];
-  if (place === undefined) throw bad('kind', `${kind} holds no pod`);
+  if (place === undefined) throw bad('kind', `${kind} contains no pod`);
   const pod = place.reduce<unknown>((value, key) => fieldsOf(value)[key], manifest);
   const spec = member(pod, 'spec', [...place, 'spec'].join('.'));
   const annotations = fieldsOf(fieldsOf(fieldsOf(pod)['metadata'])['annotations']);
@@ -264,7 +264,7 @@ function readSeccomp(
   if (json !== undefined) return { type, json };
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the file ${file} of the node is not here; the default filter is used instead`,
+    why: `the file ${file} of the node is not available; the default filter is used instead`,
   });
   return { type: 'RuntimeDefault' };
 }
@@ -281,7 +281,7 @@ function readAppArmor(
     throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the profile ${String(found['localhostProfile'])} of the node is not here; the default one is used instead`,
+    why: `the profile ${String(found['localhostProfile'])} of the node is not available; the default profile is used instead`,
   });
   return { apparmor: 'RuntimeDefault' };
 }

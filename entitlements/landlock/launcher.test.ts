@@ -60,7 +60,7 @@ describe('the plan of Landlock rules', () => {
     });
   }
 
-  it('takes a wildcard that another rule covers, and a denial of what nothing allows', () => {
+  it('accepts a wildcard that another rule covers, and a denial of what no rule allows', () => {
     const files: FileRules[] = [
       {
         allow: [
@@ -90,7 +90,7 @@ describe('the launcher', () => {
     });
   }
 
-  it('seeks a command without a slash in PATH, and hands its arguments on', () => {
+  it('searches PATH for a command without a slash, and passes on its arguments', () => {
     assert.deepEqual(launcherArguments('/l', ['sh', '-c', ''], '/bin::/usr/bin'), [
       '/l',
       '/bin/sh',
@@ -133,7 +133,7 @@ describe('the launcher', () => {
       return `${stdout}${status}`;
     };
 
-    it('grants what a folder holds and nothing beside it', () => {
+    it('grants the contents of a folder and nothing beside it', () => {
       const open: LandlockRule = { path: join(folder, 'open'), kind: 'folder', access: ['read'] };
       assert.equal(run([open], `cat ${folder}/open/deep/file`), 'open0');
       assert.equal(run([open], `cat ${folder}/shut`), '1');
@@ -168,7 +168,7 @@ describe('the launcher', () => {
       );
     });
 
-    it('ends with 127 where there is no such command, 126 where it cannot be executed, 125 without arguments', () => {
+    it('ends with 127 if the command does not exist, 126 if it cannot be executed, 125 without arguments', () => {
       const file = join(folder, 'launcher');
       const end = (...args: readonly string[]): number | null => spawnSync(file, args).status;
       assert.deepEqual(

@@ -10,17 +10,17 @@ import { patternWithin } from './shadowed.ts';
 
 const CAPABILITY_REACH: ReadonlyMap<Capability, string> = new Map([
   ['BPF', 'loads programs into the kernel'],
-  ['CHECKPOINT_RESTORE', 'reads and rebuilds any process'],
-  ['DAC_READ_SEARCH', 'reads every file, and by open_by_handle_at those of the host'],
+  ['CHECKPOINT_RESTORE', 'reads and restores any process'],
+  ['DAC_READ_SEARCH', 'reads every file, and files of the host with open_by_handle_at'],
   ['MAC_ADMIN', 'changes the rules of the security modules'],
-  ['MAC_OVERRIDE', 'is above the rules of the security modules'],
+  ['MAC_OVERRIDE', 'is exempt from the rules of the security modules'],
   ['NET_ADMIN', 'configures the network: routes, firewalls, packet capture'],
-  ['PERFMON', 'reads the kernel’s memory by its events'],
-  ['SYS_ADMIN', 'is as good as root on the host: mounts, namespaces and hundreds of other checks'],
+  ['PERFMON', 'reads the kernel’s memory through performance events'],
+  ['SYS_ADMIN', 'is equivalent to root on the host: mounts, namespaces and hundreds of other checks'],
   ['SYS_BOOT', 'reboots the host and loads another kernel'],
   ['SYS_MODULE', 'loads code into the kernel'],
-  ['SYS_PTRACE', 'reads and steers any process that it sees'],
-  ['SYS_RAWIO', 'reaches devices and memory past the kernel'],
+  ['SYS_PTRACE', 'reads and controls any process that it sees'],
+  ['SYS_RAWIO', 'accesses devices and memory directly'],
   ['SYS_TIME', 'sets the clocks of the host'],
 ]);
 
@@ -38,7 +38,7 @@ const CALL_REACH: ReadonlyMap<string, string> = new Map([
   ['keyctl', 'the keyrings are the user’s, not the container’s'],
   ['mount', 'with CAP_SYS_ADMIN it changes what paths mean'],
   ['open_by_handle_at', 'with CAP_DAC_READ_SEARCH it opens files of the host'],
-  ['perf_event_open', 'it has been a way into the kernel many times'],
+  ['perf_event_open', 'attacks on the kernel have used it many times'],
   ['personality', 'with any value it turns protections of memory off'],
   ['request_key', 'the keyrings are the user’s, not the container’s'],
   ['setns', 'it enters other namespaces'],
@@ -61,7 +61,7 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
         'broad-grant',
         ['entitlements', at],
         `${found.entry.name} is critical: ${found.entry.title}`,
-        'name what is needed of it',
+        'name the parts of it that are needed',
       );
   });
   (value.capabilities?.add ?? []).forEach((text, at) => {
@@ -101,7 +101,7 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
         'mount what is needed as a volume',
       );
     else if (grant.major === 1 && [1, 2, 4].includes(grant.minor ?? 1))
-      find('broad-grant', path, `${text} is the memory of the machine`, 'take it out');
+      find('broad-grant', path, `${text} is the memory of the machine`, 'remove it');
   });
 }
 

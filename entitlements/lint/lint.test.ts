@@ -103,7 +103,7 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     'syscalls: { add: [swapon] }\ncapabilities: { add: [SYS_ADMIN] }',
   ],
   [
-    'a capability of the network without one',
+    'a network capability without a network',
     'entitlements: [network.none]\ncapabilities: { add: [NET_RAW] }',
     /^5:23 dead-grant NET_RAW serves the network/,
     'entitlements: [network.user]\ncapabilities: { add: [NET_RAW] }',
@@ -121,7 +121,7 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     'files: { read: [/app/**], deny: { read: [/app/secret/**] } }',
   ],
   [
-    'mounts without the means',
+    'mounts without the capability',
     'mounts: [{ target: /mnt/** }]',
     /^4:1 dead-grant mounting needs/,
     'mounts: [{ target: /mnt/** }]\nentitlements: [kernel.mounts]',
@@ -141,7 +141,7 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
   [
     'CAP_SYS_ADMIN',
     'capabilities: { add: [CAP_SYS_ADMIN] }',
-    /^4:23 broad-grant CAP_SYS_ADMIN is as good as root/,
+    /^4:23 broad-grant CAP_SYS_ADMIN is equivalent to root/,
     'capabilities: { add: [SYS_PACCT] }',
   ],
   [
@@ -187,7 +187,7 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     'files: { write: [/srv/data/**], execute: [/srv/bin/*] }',
   ],
   [
-    'a parameter without use',
+    'an unused parameter',
     'parameters: { port: { type: port, default: 80 } }',
     /^4:15 unused-parameter nothing refers to \$\{port\}/,
     'parameters: { port: { type: port, default: 80 } }\nnetwork: { ingress: [{ ports: ["${port}/tcp"] }] }',
@@ -196,7 +196,7 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
 
 describe('the lint rules', () => {
   for (const [name, fires, finding, silent] of table) {
-    it(`find ${name}, and not its neighbour`, () => {
+    it(`find ${name}, and nothing in a similar profile`, () => {
       const code = finding.source.split(' ')[1] ?? '';
       const found = findings(`${fires}\n`);
       assert.ok(
@@ -208,7 +208,7 @@ describe('the lint rules', () => {
     });
   }
 
-  it('find nothing in a profile that says what is needed', () => {
+  it('find nothing in a profile that grants what is needed', () => {
     const lines = `entitlements: [network.user, host.devices.none, security.confined]
 files: { read: [/app/**, /etc/ssl/**], write: [/var/cache/app/**] }
 network: { egress: [{ to: 10.0.0.0/8, ports: [5432/tcp] }] }
@@ -218,14 +218,14 @@ resources: { memlock: 64Mi }
     assert.deepEqual(findings(lines), []);
   });
 
-  it('say nothing of a profile with problems', () => {
+  it('find nothing in a profile with problems', () => {
     assert.deepEqual(
       lintProfiles([{ file: 'p', text: `${HEAD}capabilities: { add: [SYS_ADMIN, BOGUS] }\n` }]),
       [],
     );
   });
 
-  it('have a code each that is reported', () => {
+  it('have codes that are all reported', () => {
     const fired = new Set(table.map(([, , finding]) => finding.source.split(' ')[1]));
     assert.deepEqual([...fired, 'int-arg-high-bits'].sort(), Object.keys(LINT_CODES).sort());
   });

@@ -46,7 +46,7 @@ function unusedParameters({ document }: ResolvedProfile, find: Find): void {
         'unused-parameter',
         ['parameters', name],
         `nothing refers to \${${name}}`,
-        'take it out, or use it',
+        'remove it, or use it',
         'key',
       );
   }

@@ -33,7 +33,7 @@ function codes(text: string): string[] {
 }
 
 describe('bits of an int that the kernel does not read', () => {
-  it('are found in moby’s way to deny AF_ALG and AF_VSOCK', () => {
+  it('are found in the rules by which moby denies AF_ALG and AF_VSOCK', () => {
     const moby = profile(
       'ERRNO',
       ['ALLOW', 'read'],

@@ -96,12 +96,7 @@ const repeated: Check = (name, rules, fallback, find) => {
     const rest = left.filter((other) => other !== one);
     if (rest.length === 0 || key(rest) !== whole) continue;
     left = rest;
-    find(
-      'shadowed-rule',
-      ['syscalls', one.at],
-      `${name} is answered the same without it`,
-      'take the name out',
-    );
+    find('shadowed-rule', ['syscalls', one.at], `${name} is answered the same without it`, 'remove the name');
   }
 };
 

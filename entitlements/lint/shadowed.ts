@@ -36,7 +36,7 @@ export function shadowedRules({ value, inherited }: ResolvedProfile, find: Find)
   peers(value.network?.ingress ?? [], 'ingress', find);
 }
 
-const REMOVE = 'take it out';
+const REMOVE = 'remove it';
 
 function entitlements(names: readonly string[], find: Find): void {
   if (names.length > MAX_COMPARED) return;

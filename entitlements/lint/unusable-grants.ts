@@ -69,8 +69,8 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
         find(
           'dead-grant',
           ['entitlements', at],
-          `capabilities.drop takes ${name} away again`,
-          'take one of the two out',
+          `capabilities.drop removes ${name} again`,
+          'remove one of the two',
         );
     }
   });
@@ -81,7 +81,7 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
         'dead-grant',
         ['network', direction],
         'the class network.none has no peers',
-        'take the rules out, or name another class',
+        'remove the rules, or name another class',
         'key',
       );
   }
@@ -93,7 +93,7 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
           'dead-grant',
           ['files', access, at],
           `files.deny.${access} denies all of it: ${by}`,
-          'take one of the two out',
+          'remove one of the two',
         );
     });
   }
@@ -102,7 +102,7 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
       'dead-grant',
       ['mounts'],
       'mounting needs CAP_SYS_ADMIN or a user namespace, and the profile grants neither',
-      'add kernel.mounts, or take the rules out',
+      'add kernel.mounts, or remove the rules',
       'key',
     );
   voidBounds(value, profile, find);
@@ -120,14 +120,14 @@ function deadCapability(
       'dead-grant',
       path,
       `${name} serves only ${calls.join(', ')}, and the filter denies them`,
-      'allow these calls, or take the capability out',
+      'allow these calls, or remove the capability',
     );
   } else if (profile.network === 'none' && NETWORK_CAPABILITIES.includes(name)) {
     find(
       'dead-grant',
       path,
       `${name} serves the network, and the class is network.none`,
-      'take it out, or name another class',
+      'remove it, or name another class',
     );
   } else if (profile.nonRoot && profile.noNewPrivileges && !profile.ambient.includes(name)) {
     const message = `no process can hold ${name}: none starts as root, no exec gains privileges, and it is not under capabilities.ambient`;
@@ -149,7 +149,7 @@ function deadCalls(items: readonly unknown[], profile: Profile, find: Find): voi
       'dead-grant',
       ['syscalls', 'add', at],
       `${call} fails without ${needs.map((name) => `CAP_${name}`).join(' or ')}`,
-      'grant the capability, or take the call out',
+      'grant the capability, or remove the call',
     );
   });
 }
@@ -182,7 +182,7 @@ function voidBounds(value: ResolvedProfile['value'], profile: Profile, find: Fin
       'void-bound',
       ['resources', 'memlock'],
       'CAP_IPC_LOCK locks memory beyond it',
-      'take one of the two out',
+      'remove one of the two',
       'key',
     );
   for (const key of bounds.filter((name) =>
@@ -193,7 +193,7 @@ function voidBounds(value: ResolvedProfile['value'], profile: Profile, find: Fin
         'void-bound',
         ['resources', key],
         'CAP_SYS_RESOURCE raises it',
-        'take the capability out, or the bound',
+        'remove the capability, or the limit',
         'key',
       );
   }

@@ -77,7 +77,7 @@ describe('attestation', () => {
     });
   }
 
-  it('takes of two filters the tighter action, and of two errnos the newer one', () => {
+  it('uses the tighter action of two filters, and the newer of two errnos', () => {
     const [eperm, enosys] = [answering(0x50001), answering(0x50026)];
     const sentence = (...filters: Uint8Array[]): string =>
       attestFilters({ policy: UNFILTERED }, 'x86_64', filters).witness?.sentence ?? '';
@@ -87,13 +87,13 @@ describe('attestation', () => {
     assert.match(sentence(answering(0x80000000), eperm), /answers kill-process/);
   });
 
-  it('holds a program against an OCI object', () => {
+  it('compares a program with an OCI object', () => {
     const oci = exportOci(policy, 'x86_64');
     assert.notEqual(attestFilters({ oci }, 'x86_64', [own]).verdict, 'looser');
     assert.equal(attestFilters({ oci }, 'x86_64', [changed('mount', 'allow')]).verdict, 'looser');
   });
 
-  it('knows a container that is not to be filtered', () => {
+  it('supports a container that must not be filtered', () => {
     assert.equal(attestFilters({ policy: UNFILTERED }, 'x86_64', []).verdict, 'equal');
     assert.equal(attestFilters({ policy: UNFILTERED }, 'x86_64', [own]).verdict, 'narrower');
   });

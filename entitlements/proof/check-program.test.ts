@@ -34,7 +34,7 @@ const REFUSED: readonly (readonly [what: string, program: Uint8Array, instructio
   ['4097 instructions', bytesOf(...Array.from({ length: 4097 }, () => RETURN)), 4096, /4097 instructions/],
   ['no return at the end', bytesOf(RETURN, [0x20, 0]), 1, /last instruction/],
   ['an unknown opcode', bytesOf([0xff], RETURN), 0, /opcode 0xff/],
-  ['a remainder, which seccomp has not', bytesOf([0x94, 3], RETURN), 0, /opcode 0x94/],
+  ['a remainder, which seccomp does not support', bytesOf([0x94, 3], RETURN), 0, /opcode 0x94/],
   ['a load of a byte', bytesOf([0x30, 0], RETURN), 0, /opcode 0x30/],
   ['a load beyond the data', bytesOf([0x20, 64], RETURN), 0, /offset 64/],
   ['a load that is not aligned', bytesOf([0x20, 18], RETURN), 0, /not aligned/],
@@ -47,7 +47,7 @@ const REFUSED: readonly (readonly [what: string, program: Uint8Array, instructio
   ['memory cell 16', bytesOf([0x02, 16], RETURN), 0, /memory cell 16/],
   ['memory that was not written', bytesOf([0x60, 0], RETURN), 0, /reads memory cell 0/],
   [
-    'memory that one way did not write',
+    'memory that one path did not write',
     bytesOf([0x15, 0, 0, 1], [0x02, 3], [0x60, 3], RETURN),
     2,
     /reads memory cell 3/,
@@ -63,7 +63,7 @@ describe('the check of a program', () => {
     });
   }
 
-  it('takes what the kernel takes', () => {
+  it('accepts what the kernel accepts', () => {
     const taken = [
       bytesOf(RETURN),
       bytesOf(...Array.from({ length: 4096 }, () => RETURN)),

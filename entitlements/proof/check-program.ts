@@ -31,13 +31,13 @@ export function checkedProgram(bytes: Uint8Array): readonly Step[] {
   if (program.length > MAX_INSTRUCTIONS) {
     throw bad(
       MAX_INSTRUCTIONS,
-      `the program has ${program.length} instructions, and the kernel takes ${MAX_INSTRUCTIONS}`,
+      `the program has ${program.length} instructions, and the kernel accepts ${MAX_INSTRUCTIONS}`,
     );
   }
   const steps = program.map((instruction, at): Step => {
     const meaning = meaningOf(instruction.code);
     if (meaning === undefined)
-      throw bad(at, `seccomp takes no opcode 0x${instruction.code.toString(16).padStart(2, '0')}`);
+      throw bad(at, `seccomp does not accept the opcode 0x${instruction.code.toString(16).padStart(2, '0')}`);
     const wrong = problemOf(instruction, meaning, program.length - at - 1);
     if (wrong !== undefined) throw bad(at, wrong);
     return { ...instruction, meaning };
@@ -94,7 +94,7 @@ function checkMemory(steps: readonly Step[]): void {
         return;
       case 'load':
         if (meaning.from === 'memory' && (here & (1 << k)) === 0)
-          throw bad(at, `it reads memory cell ${k}, which not every way here has written`);
+          throw bad(at, `it reads memory cell ${k}, which not every path to this instruction has written`);
         return;
       case 'jump':
         meet(at + 1 + k, here);

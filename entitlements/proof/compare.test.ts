@@ -28,7 +28,7 @@ function unlessTooComplex(body: () => void): void {
 }
 
 describe('diagrams of policies', () => {
-  it('answer as the policy decides, on its bounds and beside them', () => {
+  it('answer as the policy decides, at its bounds and next to them', () => {
     for (let seed = 0; seed < 150; seed++) {
       unlessTooComplex(() => {
         const policy = randomPolicy(seeded(seed));

@@ -111,7 +111,7 @@ describe('the diagram of an OCI seccomp object', () => {
     });
   }
 
-  it('takes value as the mask and valueTwo as what is left of it', () => {
+  it('uses value as the mask and valueTwo as the masked value', () => {
     const rule = { action: ALLOW, args: [{ index: 0, op: 'SCMP_CMP_MASKED_EQ', value: 6, valueTwo: 0xf }] };
     assert.deepEqual(answers([rule], [[6n], [7n], [4n], [0x100000006n]]), [
       'allow',
@@ -121,7 +121,7 @@ describe('the diagram of an OCI seccomp object', () => {
     ]);
   });
 
-  it('takes conditions on different arguments together, and on the same argument as alternatives', () => {
+  it('combines conditions on different arguments, and treats those on the same argument as alternatives', () => {
     const of = (index: number, value: number): Argument => ({ index, op: 'SCMP_CMP_EQ', value });
     assert.deepEqual(
       answers(
@@ -155,7 +155,7 @@ describe('the diagram of an OCI seccomp object', () => {
     assert.throws(() => answers(rules, []), { code: 'ENTITLEMENTS_UNPROVED' });
   });
 
-  it('knows every action, and refuses others', () => {
+  it('supports every action, and refuses others', () => {
     const actions = [
       'SCMP_ACT_LOG',
       'SCMP_ACT_TRACE',
@@ -172,7 +172,7 @@ describe('the diagram of an OCI seccomp object', () => {
   });
 
   it(
-    'is what libseccomp makes of our exports: the default policy and random ones',
+    'equals what libseccomp makes of our exports: the default policy and random ones',
     { skip: withoutLibseccomp },
     () => {
       const policies = Array.from({ length: 200 }, (_, seed) => exported(seed)).filter(

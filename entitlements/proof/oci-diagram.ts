@@ -151,7 +151,7 @@ function unknown(action: string): Error {
     attempted: 'read seccomp profile',
     on: action,
     why: 'it is not an action',
-    fix: 'write it as the OCI runtime specification has it (config-linux.md, Seccomp)',
+    fix: 'write it as the OCI runtime specification describes (config-linux.md, Seccomp)',
   });
 }
 

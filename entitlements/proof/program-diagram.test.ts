@@ -18,12 +18,12 @@ import { diagramOfProgram } from './program-diagram.ts';
 const GETPPID = 110;
 
 describe('the diagram of a program', () => {
-  it('answers as the emulator does: random programs of all opcodes, random calls and ways through the diagram', () => {
+  it('answers as the emulator does: random programs of all opcodes, random calls and paths through the diagram', () => {
     const became = Array.from({ length: 250 }, (_, seed) => checkRandomProgram(seed));
     assert.ok(became.filter((one) => one === 'agree').length >= 225);
   });
 
-  it('is refused with a place, or judged as the emulator does: mutants of the default filter, none slower than two seconds', () => {
+  it('is refused with a position, or answers as the emulator does: mutants of the default filter, none slower than two seconds', () => {
     const policy = defaultPolicy(DEFAULT_CAPABILITIES);
     assert.ok(policy.filtered);
     const original = generateBpf(policy, 'x86_64');
@@ -36,7 +36,7 @@ describe('the diagram of a program', () => {
       );
   });
 
-  it('tells answers apart as the kernel does', () => {
+  it('distinguishes answers as the kernel does', () => {
     const store = createDiagramStore();
     const returning = (k: number): number =>
       diagramOfProgram(store, encode([{ code: 0x06, jt: 0, jf: 0, k }]));
@@ -47,7 +47,7 @@ describe('the diagram of a program', () => {
     assert.notEqual(returning(0x00030000), returning(0x00030001));
   });
 
-  it('knows a program that reads the instruction pointer', () => {
+  it('supports a program that reads the instruction pointer', () => {
     const program = encode([
       { code: 0x20, jt: 0, jf: 0, k: 8 },
       { code: 0x15, jt: 0, jf: 1, k: 7 },
@@ -63,7 +63,7 @@ describe('the diagram of a program', () => {
     );
   });
 
-  it('refuses what grows without end, within its budget', () => {
+  it('refuses a diagram that grows without bound, within its budget', () => {
     const product = encode([
       { code: 0x20, jt: 0, jf: 0, k: 16 },
       { code: 0x07, jt: 0, jf: 0, k: 0 },

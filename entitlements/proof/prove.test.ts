@@ -116,7 +116,7 @@ describe('the proof of a filter', () => {
     }
   });
 
-  it('refuses an OCI object that says something else', () => {
+  it('refuses an OCI object with other answers', () => {
     const { bpf } = filterOf(standard());
     const found = refused(() => proveFilter(subject, { bpf, oci: exportOci(wrong('socket'), 'x86_64') }));
     assert.equal(
@@ -125,7 +125,7 @@ describe('the proof of a filter', () => {
     );
   });
 
-  it('refuses for a runtime that compiles the OCI object what an older libseccomp would allow', () => {
+  it('refuses what an older libseccomp would allow, for a runtime that compiles the OCI object', () => {
     const open = filteredPolicy('allow', [
       ['mseal', always('errno 1')],
       ['mount', always('errno 1')],
@@ -143,7 +143,7 @@ describe('the proof of a filter', () => {
     assert.ok(proveFilter({ ...subject, compiledByRuntime: true }, filterOf(standard())).nodes > 0);
   });
 
-  it('refuses a filter where none is due, and none where one is', () => {
+  it('refuses a filter if none is expected, and a missing filter if one is expected', () => {
     assert.match(
       refused(() => proveFilter({ ...subject, policy: UNFILTERED }, filterOf(standard()))).why,
       /filters no system call/,

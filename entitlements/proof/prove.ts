@@ -144,7 +144,7 @@ function proveForOlder(
     attempted: 'prove that the seccomp filter is the profile',
     on: '',
     why: found.sentence,
-    fix: 'use crun, which takes our program as it is, or a profile that denies what it does not name',
+    fix: 'use crun, which loads our program unchanged, or a profile that denies what it does not name',
     details: { witness: plain(found) },
   });
 }

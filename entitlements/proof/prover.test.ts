@@ -33,7 +33,7 @@ describe('the prover', () => {
   const prover = createProver();
   after(() => prover.close());
 
-  it('gives what compile gives, proved in a Worker, and remembers it', async () => {
+  it('returns what compile returns, proved in a Worker, and caches it', async () => {
     const settings = await prover.settings(defaultProfile(), target);
     assert.deepEqual(settings, compile(defaultProfile(), target));
     assert.equal(await prover.settings({ ...defaultProfile() }, { ...target }), settings);
@@ -41,7 +41,7 @@ describe('the prover', () => {
     assert.equal((await prover.settings(topProfile(), target)).seccomp, undefined);
   });
 
-  it('started before its first question answers in the same Worker, which ends when it is idle', async () => {
+  it('answers in the Worker that was started before the first question, which ends when it is idle', async () => {
     const started: Worker[] = [];
     const count = (worker: Worker): void => void started.push(worker);
     process.on('worker', count);
@@ -65,7 +65,7 @@ describe('the prover', () => {
     assert.equal((await prover.settings(strict, target)).seccomp?.oci.defaultAction, 'SCMP_ACT_KILL_PROCESS');
   });
 
-  it('hands on what compile refuses', async () => {
+  it('passes on the refusals of compile', async () => {
     const kernel = { ...target.kernel, seccomp: false };
     await assert.rejects(prover.settings(defaultProfile(), { ...target, kernel }), {
       code: 'ENTITLEMENTS_UNSUPPORTED',

@@ -198,7 +198,7 @@ function proverWorker(
   const asked = (question: ToProver): Promise<Exclude<FromProver, 'ready'>> =>
     withWorker(async (mine) => {
       const answer = await next(mine, () => mine.postMessage(question));
-      if (answer === 'ready') throw brokenOff('its Worker answers out of turn');
+      if (answer === 'ready') throw brokenOff('its Worker answers without a question');
       return answer;
     });
 
@@ -224,7 +224,7 @@ function brokenOff(why: string, cause?: unknown): Error {
     attempted: 'compile and prove profile',
     on: '',
     why,
-    fix: 'try again; if it stays, report this with the profile and the log of the daemon',
+    fix: 'try again; if this error persists, report it with the profile and the log of the daemon',
     ...(cause !== undefined && { cause }),
   });
 }

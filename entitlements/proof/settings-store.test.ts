@@ -42,7 +42,7 @@ describe('proved settings in files', () => {
     return { folder, store, file: (): string => join(folder, readdirSync(folder)[0] ?? '') };
   };
 
-  it('come back as they were, for the same code alone', () => {
+  it('are read back unchanged, only for the same code', () => {
     const { folder, store, file } = fresh();
     assert.equal(store.read(digest), undefined);
     store.write(digest, settings);
@@ -51,7 +51,7 @@ describe('proved settings in files', () => {
     assert.deepEqual([statSync(folder).mode & 0o777, statSync(file()).mode & 0o777], [0o700, 0o600]);
   });
 
-  it('leave nothing half written behind for the next start', () => {
+  it('leave no incomplete file behind for the next start', () => {
     const { folder, store } = fresh();
     store.write(digest, settings);
     const [whole = ''] = readdirSync(folder);
@@ -61,12 +61,12 @@ describe('proved settings in files', () => {
   });
 
   const damages: Readonly<Record<string, (file: string) => void>> = {
-    'a bit that is another': (file) => {
+    'a changed bit': (file) => {
       const bytes = readFileSync(file);
       bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
       writeFileSync(file, bytes);
     },
-    'an end that is missing': (file) => writeFileSync(file, readFileSync(file).subarray(0, -1)),
+    'a missing end': (file) => writeFileSync(file, readFileSync(file).subarray(0, -1)),
     'nothing in it': (file) => writeFileSync(file, ''),
     'a mode that lets others write': (file) => chmodSync(file, 0o622),
     'a link in its place': (file) => {
@@ -86,7 +86,7 @@ describe('proved settings in files', () => {
     });
   }
 
-  it('of another digest do not stand for these', () => {
+  it('are not used for another digest', () => {
     const { store, file } = fresh();
     store.write(digest, settings);
     const own = file();
@@ -97,7 +97,7 @@ describe('proved settings in files', () => {
     assert.equal(store.read('sha256:other'), undefined);
   });
 
-  it('are not kept in a folder that is another’s to write, or a link', () => {
+  it('are not kept in a folder that another user may write to, or in a link', () => {
     const open = join(top, 'open');
     mkdirSync(open, { mode: 0o700 });
     symlinkSync(open, join(top, 'link'));
@@ -108,7 +108,7 @@ describe('proved settings in files', () => {
 });
 
 describe('the meet of profiles', () => {
-  it('is the same on the Worker, which is asked where patterns meet patterns', async () => {
+  it('is the same from the Worker, which is asked if patterns meet patterns', async () => {
     const prover = createProver();
     try {
       const files = (pattern: string): Profile => ({

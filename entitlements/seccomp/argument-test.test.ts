@@ -63,7 +63,7 @@ describe('argument tests', () => {
     assert.ok(long !== undefined && !passes(long, 0x100000026n));
   });
 
-  it('are said in words', () => {
+  it('are described in words', () => {
     const texts = [
       argumentTest(0, 32, { low: 1n, high: 37n }),
       argumentTest(1, 64, { mask: 0x7e020000n, value: 0n }),

@@ -131,7 +131,7 @@ function computed(operation: number, a: number, operand: number, code: number): 
 }
 
 function unknown(code: number): Error {
-  return new Error(`the filter has an opcode seccomp does not take: 0x${code.toString(16)}`);
+  return new Error(`the filter has an opcode that seccomp does not accept: 0x${code.toString(16)}`);
 }
 
 function load(call: Call, offset: number): number {

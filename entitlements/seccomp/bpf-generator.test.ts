@@ -85,7 +85,7 @@ describe('the BPF generator', () => {
     assertAnswer(program, 'x86_64', 0xffffffff, [], 'kill-thread');
   });
 
-  it('compares int arguments in 32 bits: no address family slips by with a high bit set', () => {
+  it('compares int arguments in 32 bits: no address family passes with a high bit set', () => {
     const program = decode(generateBpf(defaultFilter(), 'x86_64'));
     const cases: [bigint, Outcome][] = [
       [2n, 'allow'],
@@ -102,7 +102,7 @@ describe('the BPF generator', () => {
     for (const [family, expected] of cases) assertAnswer(program, 'x86_64', 41, [family, 1n], expected);
   });
 
-  it('is short: the default profile takes at most half of libseccomp’s 337 instructions, and few of them a call', () => {
+  it('is short: the default profile takes at most half of libseccomp’s 337 instructions, and runs few of them for each call', () => {
     const program = decode(generateBpf(defaultFilter(), 'x86_64'));
     assert.ok(program.length <= 168, `${program.length} instructions`);
     const executed = [...syscallNumbers('x86_64').values()].map(

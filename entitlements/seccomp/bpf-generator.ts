@@ -281,7 +281,7 @@ function tooLong(length: number): Error {
     kind: 'exhausted',
     attempted: 'compile seccomp filter',
     on: '',
-    why: `it needs ${length} instructions and the kernel takes ${MAX_INSTRUCTIONS}`,
+    why: `it needs ${length} instructions, and the kernel accepts ${MAX_INSTRUCTIONS}`,
     fix: 'use fewer or simpler argument conditions',
   });
 }

@@ -10,7 +10,7 @@ const room = join(import.meta.dirname, '..');
 const browser = { TextEncoder, TextDecoder, structuredClone };
 
 describe('profiles, filters and their comparison outside Node', () => {
-  it('bundle for a browser, and run where there is no require and no process', async () => {
+  it('can be bundled for a browser, and run without require and process', async () => {
     const { outputFiles } = await build({
       stdin: {
         resolveDir: room,

@@ -47,7 +47,7 @@ function ask(
 }
 
 describe('compatibility architectures', () => {
-  it('are killed unless the policy has them, each by itself', () => {
+  it('are killed unless the policy names them, each separately', () => {
     for (const name of COMPAT_ARCHITECTURES) {
       assert.equal(ask(defaultWith(), name, 'getpid'), KILL);
       assert.equal(ask(defaultWith(name), name, 'getpid'), ALLOW);
@@ -92,7 +92,7 @@ describe('compatibility architectures', () => {
     });
   }
 
-  it('a condition on what 32-bit registers cannot hold, or hold elsewhere, grants nothing that it could be wrong about', () => {
+  it('a condition on a value that 32-bit registers cannot hold, or hold in another position, grants nothing that could be wrong', () => {
     const when = (index: number, low: bigint, high: bigint) => {
       const test = argumentTest(index, 64, { low, high });
       assert.ok(test !== undefined);

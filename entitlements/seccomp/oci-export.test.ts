@@ -99,7 +99,7 @@ describe('the OCI export', () => {
     );
   });
 
-  it('repeats no argument index in a rule and orders nothing: masks only', () => {
+  it('repeats no argument index in a rule, and compares only by masks', () => {
     fc.assert(
       fc.property(random.policy, (policy) => {
         for (const rule of exported(policy)?.syscalls ?? []) {

@@ -54,7 +54,7 @@ describe('the OCI import', () => {
     }
   });
 
-  it('takes conditions that repeat an index for alternatives, as runc does', () => {
+  it('treats conditions that repeat an index as alternatives, as runc does', () => {
     const rule = allow(
       'write',
       { index: 0, value: 1, op: 'SCMP_CMP_EQ' },
@@ -109,7 +109,7 @@ describe('the OCI import', () => {
     );
   });
 
-  it('knows a negative int written in 64 bits', () => {
+  it('accepts a negative int written in 64 bits', () => {
     assert.equal(
       answer(
         [allow('personality', { index: 0, value: 0xffffffffffffffffn, op: 'SCMP_CMP_EQ' })],
@@ -120,7 +120,7 @@ describe('the OCI import', () => {
     );
   });
 
-  it('refuses what it cannot read, each with its place', () => {
+  it('refuses what it cannot read, with its position', () => {
     const cases: [unknown, string, RegExp][] = [
       [null, 'ENTITLEMENTS_BAD_SECCOMP', /not an object/],
       [{}, 'ENTITLEMENTS_BAD_SECCOMP', /defaultAction/],

@@ -150,6 +150,6 @@ function bad(path: string, why: string): Error {
     attempted: 'read seccomp profile',
     on: path,
     why,
-    fix: 'write it as the OCI runtime specification has it (config-linux.md, Seccomp)',
+    fix: 'write it as the OCI runtime specification describes (config-linux.md, Seccomp)',
   });
 }

@@ -32,7 +32,7 @@ describe('the program of the default profile', () => {
   it('takes at most half of the instructions of libseccomp’s tree, and executes at most 0.7 of them', () =>
     assertBelow(LIBSECCOMP));
 
-  it('does so beside the libseccomp of this machine', { skip: without }, () => {
+  it('does so compared with the libseccomp of this machine', { skip: without }, () => {
     assert.ok(policy.filtered);
     assertBelow(programCosts(libseccompTree(exportOci(policy, 'x86_64')), policy, 'x86_64'));
   });

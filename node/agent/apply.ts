@@ -27,7 +27,7 @@ const intervalMs = 1000;
 
 /**
  * Checks a state completely, writes it durably, and waits until the node has it. The process of `node serve`
- * reaches it where it runs, and otherwise this one does.
+ * applies it if it runs; otherwise, this process does.
  * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_TIMEOUT · STORAGE_…
  */
 export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
@@ -80,7 +80,7 @@ async function waitFor(
   for (let last = ''; ; await pause(askMs)) {
     const status = await look();
     const isOurs = status?.revision === desired.revision;
-    // A status from before may say so although the node has drifted since.
+    // An older status may say so although the node has drifted since then.
     if (isOurs && status.converged && status.at > desired.appliedAt) return status;
     const text = JSON.stringify({ ...status, at: '' });
     if (isOurs && text !== last) onProgress(status);
@@ -91,8 +91,8 @@ async function waitFor(
       'deadline',
       'bring this node into its desired state',
       '',
-      `not reached within ${timeoutMs / 1000} s: ${status === undefined || !isOurs ? 'the process that keeps the node has not taken it' : describeFailures(status)}`,
-      'see `portcullis node status`; the state stays desired, and `node serve` goes on',
+      `not reached within ${timeoutMs / 1000} s: ${status === undefined || !isOurs ? 'the process of `portcullis node serve` has not taken it' : describeFailures(status)}`,
+      'see `portcullis node status`; the desired state does not change, and `node serve` continues',
     );
   }
 }

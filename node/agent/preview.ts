@@ -7,7 +7,7 @@ import type { OwnedItems } from '../store/node-files.ts';
 /** What reaching a state would change on this node now. */
 export interface Preview {
   readonly changes: readonly Change[];
-  /** Items that somebody else made, and sections that could not be read. */
+  /** Items that were not made for the state, and sections that could not be read. */
   readonly problems: readonly { readonly section: Section; readonly item?: string; readonly why: string }[];
 }
 
@@ -55,8 +55,7 @@ export function formatPreview({ changes }: Preview): string {
     for (const { action, name, from, to, before } of ofSection) {
       lines.push(`  ${signs[action]} ${name}`);
       if (from !== undefined) lines.push(`      - ${from}`);
-      if (to !== undefined)
-        lines.push(`      + ${to}${before === undefined ? '' : ' (the value from before)'}`);
+      if (to !== undefined) lines.push(`      + ${to}${before === undefined ? '' : ' (the original value)'}`);
     }
   }
   return lines.map((line) => `${line}\n`).join('');

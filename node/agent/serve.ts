@@ -42,7 +42,7 @@ const lookMs = 1000;
 const leastMs = 200;
 
 /**
- * Starts to keep the node in the state that is in the folder, and follows the folder.
+ * Starts to keep the node in the state of the folder, and follows changes of the folder.
  * @throws STORAGE_IN_USE when another process has the folder · NODE_STATE_DAMAGED for its records
  */
 export async function startNodeAgent(options: AgentOptions): Promise<NodeAgent> {
@@ -90,7 +90,10 @@ interface Follower {
   close(): void;
 }
 
-/** Reads the desired state when its file changes. A damaged one is reported, and the last one is kept. */
+/**
+ * Reads the desired state when its file changes. A damaged state is reported, and the last readable state is
+ * kept.
+ */
 function followDesired(files: NodeFiles, reconciler: Reconciler, log: Logger): Follower {
   const queue = createSerialQueue();
   let problem: string | undefined;
@@ -106,11 +109,12 @@ function followDesired(files: NodeFiles, reconciler: Reconciler, log: Logger): F
         )
           return;
         if (now?.revision !== desired.revision)
-          log.info({ revision: desired.revision, source: desired.source }, 'another state is desired');
+          log.info({ revision: desired.revision, source: desired.source }, 'the desired state has changed');
         reconciler.use(desired);
       } catch (thrown) {
         const why = isPortcullisError(thrown) ? thrown.message : reasonOf(thrown);
-        if (problem !== why) log.error({ why }, 'the desired state cannot be read: the last one is kept');
+        if (problem !== why)
+          log.error({ why }, 'the desired state cannot be read: the last readable state is kept');
         problem = why;
       }
     });

@@ -5,7 +5,7 @@ import type { DaemonAccess } from './node-access.ts';
 
 const present = 'present';
 
-/** Images that the node holds. The daemon pulls them, so its policy decides. */
+/** Images that the node keeps. The daemon pulls them, so its policy decides. */
 export function imageController({ cri }: DaemonAccess): Controller {
   return {
     section: 'images',

@@ -8,13 +8,13 @@ const controller = kernelModuleController();
 const limits = { signal: new AbortController().signal };
 
 describe('kernel modules of a state', () => {
-  it('are there when the kernel has them, loaded or built in', async () => {
+  it('are present when the kernel has them, loaded or built in', async () => {
     const [there = ''] = readdirSync('/sys/module');
     const found = await controller.observe(new Set([there, 'portcullis-none']), limits);
     assert.deepEqual([...found.keys()], [there]);
   });
 
-  it('that cannot be loaded are refused with the reason', async () => {
+  it('are refused with the reason if they cannot be loaded', async () => {
     const change = {
       action: 'create',
       section: 'kernelModules',

@@ -32,13 +32,13 @@ const item = controller.items(state).get('pods');
 describe('networks of a state', () => {
   after(() => rmSync(folder, { recursive: true }));
 
-  it('are as they were asked for once they are created', async () => {
+  it('match the state once they are created', async () => {
     assert.equal(await seen(), undefined);
     await controller.apply(change('create'), state, limits);
     assert.equal(await seen(), item?.visible);
   });
 
-  it('get their text again when it was changed, also to something that is no network', async () => {
+  it('get their text again after a change, even if the changed text is not a network', async () => {
     const right = readFileSync(file, 'utf8');
     for (const wrong of [right.replace('10.99', '10.98'), '{"name": "po', '']) {
       writeFileSync(file, wrong);
@@ -48,7 +48,7 @@ describe('networks of a state', () => {
     }
   });
 
-  it('change with the state, and go with it', async () => {
+  it('change with the state, and are removed with it', async () => {
     const next = asked('10.97.0.0/24');
     assert.notEqual(await seen(), controller.items(next).get('pods')?.visible);
     await controller.apply(change('update'), next, limits);

@@ -92,7 +92,7 @@ export function networkController(source: ReportSource): Controller {
     async apply({ action, name: changed, drift }: Change, state) {
       const wanted = state.networks.find((network) => network.name === changed);
       if (action === 'update' && drift && wanted !== undefined) {
-        // The request is the same: pods that are attached stay, and their network has its text again.
+        // The request is the same: attached pods stay, and the file of their network gets its text again.
         for (const file of await filesOf(source, changed)) await unlink(file);
         createNetwork(source, asCreated(wanted));
         return;
@@ -103,7 +103,7 @@ export function networkController(source: ReportSource): Controller {
   };
 }
 
-/** A bridge without a name gets one of its own, so that its file depends on nothing but the request. */
+/** A bridge without a name gets a generated name, so that its file depends only on the request. */
 const asCreated = ({ isolation, link, ...network }: WantedNetwork): NewNetwork => ({
   ...network,
   ...(link !== undefined || network.type !== 'bridge'
@@ -113,7 +113,7 @@ const asCreated = ({ isolation, link, ...network }: WantedNetwork): NewNetwork =
 });
 
 const known = new Map<string, string>();
-/** The texts of a few states are kept: to plan one writes a file for the reader of configurations. */
+/** The texts of a few states are cached, because planning writes a file for the reader of configurations. */
 const mostKnown = 400;
 
 function itemOf(source: ReportSource, network: WantedNetwork): Item {

@@ -32,6 +32,6 @@ export async function askDaemonAdmin<Name extends AdminOperation>(
     'ask the daemon',
     adminSocket,
     answer.why,
-    'start portcullisd, or give its socket by --admin-socket; it is asked again',
+    'start portcullisd, or give its socket by --admin-socket; the request is repeated',
   );
 }

@@ -45,7 +45,7 @@ const first = state('[]');
 describe('the policy of a state', () => {
   after(() => rmSync(home, { recursive: true }));
 
-  it('is a link to a whole revision, and one revision is kept', async () => {
+  it('is a link to a complete revision, and one revision is kept', async () => {
     await controller.apply(change('create'), first, limits);
     assert.equal(await seen(), controller.items(first).get('policy')?.visible);
     const next = state('[] # another');
@@ -74,7 +74,7 @@ describe('the policy of a state', () => {
     assert.deepEqual(readdirSync(`${link}.revisions`).length, 1);
   });
 
-  it('is another one when a file is changed or added, and is put together again', async () => {
+  it('is replaced when a file is changed or added', async () => {
     const wanted = controller.items(first).get('policy')?.visible;
     for (const [name, text] of [
       ['policy.yaml', '# mine'],
@@ -88,7 +88,7 @@ describe('the policy of a state', () => {
     assert.doesNotMatch(readFileSync(join(link, 'policy.yaml'), 'utf8'), /mine/u);
   });
 
-  it('goes with the state, and a folder of somebody else is never taken for it', async () => {
+  it('is removed with the state, and a folder that was not made for the state is never used', async () => {
     await controller.apply(change('delete'), stateWithDefaults({}, []), limits);
     assert.deepEqual([await seen(), readdirSync(home)], [undefined, []]);
     mkdirSync(link);

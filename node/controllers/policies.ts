@@ -13,18 +13,18 @@ import type { DaemonAccess } from './node-access.ts';
 /** The daemon's own loader: throws if a policy, a profile or a key is wrong. */
 export type LoadPolicy = (paths: readonly string[]) => Promise<{ readonly policy: { revision: string } }>;
 
-/** As long as the files of a folder together may be. */
+/** Maximum size of all files of a folder together. */
 const mostBytes = 1024 * 1024;
 const itemName = 'policy';
 
 /**
- * The policy of the daemon: all files together are one item. Each revision is a folder of its own, and the
- * policy folder is a symbolic link to it, so the daemon never reads half a revision.
+ * The policy of the daemon: all files together are one item. Each revision is a separate folder, and the
+ * policy folder is a symbolic link to it, so the daemon never reads an incomplete revision.
  * @param folder the link, which the daemon has as its policy path
  */
 export function policyController(access: DaemonAccess, folder: string, load: LoadPolicy): Controller {
   const revisions = `${folder}.revisions`;
-  /** To load a policy reads all its keys. A revision has a folder of its own, so it is loaded once. */
+  /** Loading a policy reads all its keys. Each revision has a separate folder, so it is loaded once. */
   let loaded: { readonly target: string; readonly revision: string } | undefined;
   return {
     section: 'policies',
@@ -94,7 +94,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
         await rm(made, { recursive: true, force: true });
         throw thrown;
       }
-      // What an earlier attempt left when it was killed.
+      // An earlier attempt that was killed may have left it.
       const name = `${basename(folder)}.`;
       for (const other of await readdir(dirname(folder)))
         if (other.startsWith(name) && /^[0-9a-f]{12}\.tmp$/u.test(other.slice(name.length)))
@@ -110,7 +110,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
       return status.revision === loaded.revision
         ? []
         : [
-            `the daemon has the policy revision ${status.revision ?? 'none'} in force, and not ${loaded.revision}: its only policy path must be ${folder}`,
+            `the daemon has the policy revision ${status.revision ?? 'none'} in force instead of ${loaded.revision}: its only policy path must be ${folder}`,
           ];
     },
   };
@@ -139,7 +139,7 @@ async function loadChecked(load: LoadPolicy, folder: string): Promise<void> {
   }
 }
 
-/** Something else than our link, or than the files of a revision, is shown, and equals nothing. */
+/** Anything other than our link and the files of a revision is described, and equals no revision. */
 async function observe(folder: string, revisions: string): Promise<ReadonlyMap<string, Observed>> {
   const of = (visible: string, shown: string): ReadonlyMap<string, Observed> =>
     new Map([[itemName, { visible, shown }]]);

@@ -20,7 +20,7 @@ export interface NodePlaces {
   readonly loadPolicy: LoadPolicy;
 }
 
-/** Returns all controllers. Each one comes after those that it names in `after`. */
+/** Returns all controllers. Each one follows those that it names in `after`. */
 export function nodeControllers(places: NodePlaces): readonly Controller[] {
   return [
     kernelModuleController(),

@@ -23,8 +23,8 @@ const countKey = 'portcullis.dev/node-state-containers';
 const [podLevel, containerLevel, nodeLevel] = [0, 1, 2] as const;
 
 /**
- * Pods that this node runs by itself, through the CRI. Labels say which pods are ours, so a pod that was half
- * made when we were killed is found again. A pod that is not whole is replaced.
+ * Pods that this node runs by itself, through the CRI. Labels mark the pods as ours, so a pod that was
+ * incomplete when this process was killed is found again. An incomplete pod is replaced.
  */
 export function staticPodController(access: DaemonAccess, logs: string): Controller {
   return {
@@ -113,7 +113,7 @@ async function runPod(access: DaemonAccess, logs: string, pod: WantedPod, limits
   const fingerprint = fingerprintOf(pod);
   const { name, namespace, runtimeHandler } = pod;
   const uid = `${fingerprint.slice(0, 8)}-${fingerprint.slice(8, 12)}-${fingerprint.slice(12, 16)}-${fingerprint.slice(16, 20)}-${fingerprint.slice(20, 32)}`;
-  // The daemon takes a repeated request for the same pod: another attempt is another pod.
+  // The daemon treats a repeated request as one for the same pod: another attempt is another pod.
   const metadata = { name, namespace, uid, attempt: Math.trunc(Date.now() / 1000) % 2 ** 31 };
   const namespaceOptions = {
     network: pod.hostNetwork ? nodeLevel : podLevel,
@@ -141,7 +141,7 @@ async function runPod(access: DaemonAccess, logs: string, pod: WantedPod, limits
       await cri.runtime.startContainer({ containerId }, within(askMs, limits));
     }
   } catch (thrown) {
-    // What stays is replaced by the next attempt: it has our labels.
+    // A pod that remains is replaced by the next attempt, because it has our labels.
     await removePods(access, nameOf(pod), limits).catch((also: unknown) => void reasonOf(also));
     throw thrown;
   }

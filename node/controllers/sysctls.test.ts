@@ -28,14 +28,14 @@ describe('kernel settings of this network namespace', () => {
     assert.equal(now(), before);
   });
 
-  it('are compared without their spacing', async () => {
+  it('are compared without regard to spacing', async () => {
     const name = 'net.ipv4.ip_local_port_range';
     const item = controller.items({ ...state, sysctls: { [name]: '20000   40000' } }).get(name);
     await controller.apply(change({ name, to: '20000   40000' }), state, limits);
     assert.equal((await controller.observe(new Set([name]), limits)).get(name)?.visible, item?.visible);
   });
 
-  it('that the kernel refuses, does not have, or that a state may not set are refused with the reason', async () => {
+  it('are refused with the reason if the kernel refuses or lacks them, or a state may not set them', async () => {
     const code = { code: 'NODE_STATE_CHANGE_REFUSED' };
     const apply = (more: Partial<Change>): Promise<void> => controller.apply(change(more), state, limits);
     await assert.rejects(apply({ to: 'many' }), code);

@@ -6,8 +6,8 @@ import type { Change, Controller, Item, NodeState, Observed } from '../model/typ
 
 /**
  * Names that a state may set. Settings that name a program of the host (`kernel.core_pattern`,
- * `kernel.modprobe`), that lock the machine for good (`kernel.modules_disabled`), and that act when they are
- * written (`vm.drop_caches`) are not among them.
+ * `kernel.modprobe`), that lock the machine permanently (`kernel.modules_disabled`), and that act when they
+ * are written (`vm.drop_caches`) are not among them.
  */
 const allowed = [
   ...['net', 'user', 'fs.inotify', 'kernel.keys'].map((name) => `${name}.`),
@@ -68,7 +68,7 @@ export function sysctlController(root = '/proc/sys'): Controller {
           why,
           'see which values this kernel accepts, or remove the name from the state',
         );
-      // Also a record of ours, which somebody may have edited, names nothing else.
+      // This also holds for our own records, which somebody may have edited.
       if (!isAllowedSysctl(name)) throw refused('a state may not set it');
       if (action === 'create') throw refused('this kernel has no such setting');
       try {
@@ -78,7 +78,7 @@ export function sysctlController(root = '/proc/sys'): Controller {
       }
       const now = await read(root, name);
       if (now !== normal(value))
-        throw refused(`the kernel took ${JSON.stringify(value)} as ${JSON.stringify(now ?? '')}`);
+        throw refused(`the kernel changed ${JSON.stringify(value)} to ${JSON.stringify(now ?? '')}`);
     },
   };
 }

@@ -19,7 +19,7 @@ async function problemsOf(text: string): Promise<readonly string[]> {
 describe('a document of the kind NodeState', () => {
   after(() => rmSync(folder, { recursive: true }));
 
-  it('gets every problem at its place in one run, also of services and of files', async () => {
+  it('reports every problem at its position in one run, also problems of services and of files', async () => {
     const lines = await problemsOf(`sysctl: {}
 sysctls: { kernel.core_pattern: "|/x", net.ipv4.ip_forward: 1 }
 networks: [{ name: pods, subnet: [10.99.0.0/24] }]
@@ -44,7 +44,7 @@ images: [{ image: a }, { image: a }]
     assert.match(lines[0] ?? '', /did you mean `sysctls`/u);
   });
 
-  it('takes no setting that runs a program, that cannot be undone, or that leads out of /proc/sys', async () => {
+  it('refuses a setting that runs a program, that cannot be undone, or that leads out of /proc/sys', async () => {
     for (const name of [
       'kernel.modprobe',
       'kernel.modules_disabled',
@@ -58,7 +58,7 @@ images: [{ image: a }, { image: a }]
     assert.deepEqual(await problemsOf('sysctls: { net.ipv4.conf.eth0/100.rp_filter: 1 }\n'), []);
   });
 
-  it('has the content of its files, so that it can go to other nodes', async () => {
+  it('includes the content of its files, so that it can be sent to other nodes', async () => {
     writeFileSync(join(folder, 'policy.yaml'), 'rules\n');
     const found = await read('policies: [{ name: a.yaml, from: policy.yaml }]\n');
     assert.ok('value' in found);
@@ -66,7 +66,7 @@ images: [{ image: a }, { image: a }]
     assert.equal(reader.refuses(structuredClone(found.value)), undefined);
   });
 
-  it('is refused from etcd when it is not one, or may not be set', async () => {
+  it('is refused from etcd when it is not a valid state, or has settings that may not be set', async () => {
     const found = await read('');
     assert.ok('value' in found);
     assert.match(

@@ -42,7 +42,7 @@ export interface NodeGroup {
 /** What was read, or everything that is wrong with it. */
 export type ReadDocument<Value> = { readonly value: Value } | { readonly problems: readonly Problem[] };
 
-/** Reads documents of the kinds of this room. */
+/** Reads documents of the kinds NodeState and NodeGroup. */
 export interface DocumentReader {
   /**
    * Reads a NodeState document, and the files that it refers to.
@@ -137,7 +137,7 @@ function only(
   if (second !== undefined)
     return {
       problems: [
-        problemAt(second, [], 'a second document', 'write one document: a state is complete by itself'),
+        problemAt(second, [], 'a second document', 'write one document: it contains the complete state'),
       ],
     };
   const { problems: found, rest } = validateParts(document, schema, ['apiVersion', 'kind', 'metadata']);
@@ -164,11 +164,11 @@ async function readState(
     ...(written.services ?? []).flatMap((service, index) => serviceProblems(service, index, problem)),
   ];
   if (problems.length === 0 && Buffer.byteLength(JSON.stringify(value)) > mostStateBytes)
-    problems.push(problem([], `the state has more than ${mostStateBytes} bytes`, 'take some files out'));
+    problems.push(problem([], `the state has more than ${mostStateBytes} bytes`, 'remove some files'));
   return problems.length > 0 ? { problems: sortProblems(problems) } : { value };
 }
 
-const seeAllowed = 'see docs/node-state.md for those that it may set';
+const seeAllowed = 'see docs/node-state.md for the settings that a state may set';
 
 type ProblemOf = (path: readonly PathSegment[], message: string, fix?: string) => Problem;
 
@@ -205,7 +205,7 @@ function repeatedNames(written: WrittenState, problem: ProblemOf): Problem[] {
     const seen = new Set<string>();
     for (const [index, key] of keys.entries()) {
       if (seen.has(key))
-        problems.push(problem([...path, index, field], `${key} is there twice`, 'remove one of the two'));
+        problems.push(problem([...path, index, field], `${key} occurs twice`, 'remove one of the two'));
       seen.add(key);
     }
   };

@@ -76,7 +76,7 @@ describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => 
       return group?.nodes.some(({ phase }) => phase === 'changing') === true && first.applied() > 0;
     });
     const second = agent(t, 'b');
-    await eventually('the second is out', () =>
+    await eventually('the second is refused', () =>
       Promise.resolve(/NODE_NAME_TAKEN/u.test(second.member.status())),
     );
     assert.equal((await second.member.refused).code, 'NODE_NAME_TAKEN');
@@ -87,7 +87,7 @@ describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => 
     await eventually('the lease has ended', async () => (await client.get(agentKey('n1'))) === undefined);
   });
 
-  it('passes to the next process of the same agent at once, and the one before cannot write any more', async () => {
+  it('passes to the next process of the same agent at once, and the previous process can no longer write', async () => {
     const [lease, next] = [await client.grant(60), await client.grant(60)];
     const before = await claimName(client, { name: 'n2', identity: 'a', lease });
     const now = await claimName(client, { name: 'n2', identity: 'a', lease: next });
@@ -113,7 +113,7 @@ describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => 
     });
   });
 
-  it('is that of a folder: the same folder is the same agent', () => {
+  it('depends on the folder: the same folder is the same agent', () => {
     const [one, other] = [join(folder, 'one'), join(folder, 'other')];
     for (const each of [one, other]) mkdirSync(each);
     assert.equal(agentIdentity(one), agentIdentity(one));

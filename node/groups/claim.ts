@@ -18,8 +18,8 @@ export interface Claim {
 
 /**
  * Returns what distinguishes the agent of this folder from any other agent that may run at the same time: the
- * running kernel and the folder, which one agent at a time can lock. An agent that is started again has the
- * same identity, and one after a reboot has another.
+ * running kernel and the folder, which one agent at a time can lock. A restarted agent has the same identity;
+ * after a reboot, the agent has another one.
  */
 export function agentIdentity(folder: string): string {
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
@@ -31,7 +31,7 @@ export function agentIdentity(folder: string): string {
 
 /**
  * Claims the name of a node for the life of a lease. A claim of the same identity, such as that of the
- * process before this one, is taken over.
+ * previous process, is taken over.
  * @throws PortcullisError NODE_NAME_TAKEN when another agent has the name; OVERLAY_ETCD_*
  */
 export async function claimName(
@@ -48,7 +48,8 @@ export async function claimName(
       [{ result: 0, target: 2, key, modRevision: found?.modRevision ?? 0 }],
       [{ put: { key, value, lease } }],
     );
-    // An answer that was lost is repeated by the client and then fails by its own comparison: look.
+    // If the answer was lost, the client repeats the request, which then fails by its own comparison: read
+    // the key.
     const now = await client.get(key);
     if (now?.value.equals(value) === true && now.lease === lease)
       return { key, modRevision: now.modRevision };
@@ -62,7 +63,7 @@ function taken(name: string): PortcullisError {
     'already-exists',
     'take part in groups as the node',
     name,
-    'another agent that runs at this moment has this name in etcd',
-    'give each node a name of its own with --node; after a reboot, wait until the lease of the agent before has ended',
+    'another running agent has this name in etcd',
+    'give each node a unique name with --node; after a reboot, wait until the lease of the previous agent has ended',
   );
 }

@@ -55,7 +55,7 @@ describe('what a node of a group does next', () => {
     assert.equal(decide(view({}), own('n1')).do, 'register');
   });
 
-  it('takes a place while one is free, in turns', () => {
+  it('takes a place in its turn while a place is free', () => {
     assert.equal(decide(view(all), own('n1', { quietMs: 0 })).do, 'take');
     assert.equal(decide(view(all), own('n3', { quietMs: 0 })).do, 'wait');
     assert.equal(decide(view(all), own('n3', { quietMs: 4000 })).do, 'take');
@@ -81,7 +81,7 @@ describe('what a node of a group does next', () => {
     assert.match(late.do === 'fail' ? late.why : '', /within 60 s: sysctls a: refused/u);
   });
 
-  it('holds its place for the pause, which is not counted against the deadline', () => {
+  it('keeps its place during the pause, which does not count towards the deadline', () => {
     const slow = spec({ rollout: { ...spec().rollout, pauseSeconds: 30 } });
     const here = view({ ...all, n1: changing }, ['n1'], slow);
     assert.equal(
@@ -94,7 +94,7 @@ describe('what a node of a group does next', () => {
     );
   });
 
-  it('stops behind a node that failed, and behind one whose lease ended while it changed', () => {
+  it('stops after a node that failed, and after a node whose lease ended while it changed', () => {
     const failed = view({ ...all, n1: { ...changing, phase: 'failed', why: 'bad' } });
     assert.deepEqual(haltedBy(failed), { node: 'n1', why: 'bad' });
     const lost = view({ ...all, n1: changing });
@@ -108,7 +108,7 @@ describe('what a node of a group does next', () => {
     assert.equal(decide(stranger, own('n1')).do, 'take');
   });
 
-  it('goes on after a resume, with the failed node too, and nodes that are done are not changed again', () => {
+  it('continues after a resume, also with the failed node, and does not change completed nodes again', () => {
     const again = spec({ attempt: 2 });
     const nodes = {
       ...all,
@@ -185,7 +185,7 @@ function play(order: readonly number[], bad: ReadonlySet<string>, most: number, 
 
 describe('a rollout', () => {
   const steps = fc.array(fc.nat(names.length - 1), { minLength: 150, maxLength: 200 });
-  it('never changes more nodes at one time than it may, and reaches all nodes that are well', () => {
+  it('never changes more nodes at one time than it may, and reaches all healthy nodes', () => {
     fc.assert(
       fc.property(steps, fc.integer({ min: 1, max: 5 }), (order, most) => {
         // Every node gets its steps in the end.
@@ -197,7 +197,7 @@ describe('a rollout', () => {
     );
   });
 
-  it('stops at a node that is bad or lost: at most as many change as may be away at one time, and those that were done', () => {
+  it('stops at a failed or lost node: at most as many nodes change as may change at one time, and those that completed', () => {
     fc.assert(
       fc.property(steps, fc.constantFrom(...names), fc.boolean(), (order, victim, isLost) => {
         const fair = [...order, ...Array.from({ length: 200 }, (_, index) => index)];

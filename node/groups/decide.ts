@@ -17,7 +17,7 @@ export interface OwnView {
   readonly revision?: string;
   /** For how long everything has been in its desired state, in ms; undefined: it is not. */
   readonly healthyMs?: number;
-  /** Undefined: ready, or not asked for. */
+  /** Undefined: ready, or not required. */
   readonly daemonProblem?: string;
   /** What the reconciler could not do, for the reason of a failure. */
   readonly problem?: string;
@@ -95,7 +95,7 @@ export function decide(view: GroupView, own: OwnView): Decision {
     if (record.phase === 'failed') return { do: 'wait', why: `it failed: ${record.why ?? ''}` };
     if (record.phase === 'changing') return hasPlace ? whileChanging(spec, own) : { do: 'fail', why: lost };
   }
-  // Another generation came while this node changed: it goes on with that one, in its place.
+  // A new generation arrived while this node was changing: it continues with that one and keeps its place.
   if (hasPlace) return { do: 'take' };
   if (record.phase === 'ready' && record.revision === spec.revision && own.revision === spec.revision)
     return { do: 'ready' };
@@ -113,11 +113,11 @@ function whileWaiting(view: GroupView, own: OwnView): Decision {
     const other = nodes.get(name);
     return other !== undefined && !places.has(name) && !isCurrent(spec, other);
   });
-  // All of thousands would ask etcd for one place: they ask in turns. A node that is away costs one turn.
+  // Thousands of nodes would ask etcd for one place, so they ask in turns. An absent node costs one turn.
   const turn = Math.floor(Math.max(0, waiting.indexOf(own.name)) / free);
   return own.quietMs >= Math.min(longestTurnMs, turn * turnMs)
     ? { do: 'take' }
-    : { do: 'wait', why: 'others are asked first' };
+    : { do: 'wait', why: 'it waits for its turn' };
 }
 
 function whileChanging({ revision, rollout }: GroupSpec, own: OwnView): Decision {
@@ -137,7 +137,7 @@ function whileChanging({ revision, rollout }: GroupSpec, own: OwnView): Decision
   return { do: 'fail', why: `not healthy within ${deadlineSeconds} s: ${why}` };
 }
 
-/** How a group stands. */
+/** The progress of a group. */
 export interface GroupStatus {
   readonly state: 'complete' | 'halted' | 'progressing';
   readonly halted?: { readonly node: string; readonly why: string };
@@ -149,7 +149,7 @@ export interface GroupStatus {
   }[];
 }
 
-/** Returns how a group stands, from what every node can see. */
+/** Returns the progress of a group, from what every node can see. */
 export function groupStatus(view: GroupView): GroupStatus {
   const { spec, nodes, places } = view;
   const halted = haltedBy(view);

@@ -36,7 +36,7 @@ export async function fetchGroupState(
   } catch {
     throw refused('it is not JSON');
   }
-  if (fingerprintOf(state) !== revision) throw refused('its fingerprint is another one');
+  if (fingerprintOf(state) !== revision) throw refused('its fingerprint does not match');
   const problem = refuses(state);
   if (problem !== undefined) throw refused(problem);
   const source = { kind: 'group', group, generation } as const;

@@ -5,7 +5,7 @@ import { claimName } from './claim.ts';
 import { memberWrites } from './member-writes.ts';
 import type { MemberWrites } from './member-writes.ts';
 
-/** Whose name is kept, as a member of a group is started with. */
+/** The node and the agent whose name is kept. */
 interface NameOptions {
   readonly client: EtcdClient;
   readonly name: string;

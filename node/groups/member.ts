@@ -19,7 +19,7 @@ export interface MemberNode {
   desired(): DesiredState | undefined;
   /** Since when the desired state is reached, in ms of `performance.now()`. */
   convergedSince(): number | undefined;
-  /** What is not as it should be. */
+  /** What differs from the desired state. */
   problem(): string | undefined;
   /** Why the daemon is not ready; undefined: it is. */
   daemonProblem(): Promise<string | undefined>;
@@ -46,8 +46,8 @@ export interface Member {
   status(): string;
   /**
    * Resolves with NODE_NAME_TAKEN if another agent keeps the name for longer than a lease that nobody renews.
-   * An agent that has had the name is not refused any more: it says in its status that it lost the name, and
-   * goes on to heal its node.
+   * An agent that once had the name is no longer refused: it reports in its status that it lost the name, and
+   * continues to repair its node.
    */
   readonly refused: Promise<PortcullisError>;
   close(): void;
@@ -64,8 +64,8 @@ interface Followed {
 }
 
 /**
- * Takes part in the group that selects this node. While etcd is away the node keeps its state, and heals it:
- * nothing here is needed for that.
+ * Takes part in the group that selects this node. While etcd is unreachable, the node keeps and repairs its
+ * state without this code.
  */
 export function joinGroups(options: MemberOptions): Member {
   const { client, name, labels, leaseSeconds, node, log } = options;
@@ -149,14 +149,14 @@ export function joinGroups(options: MemberOptions): Member {
     );
     const [first, second] = selecting;
     const followed = second === undefined ? first : undefined;
-    // A place that nobody gives back would keep the others waiting for as long as we run.
+    // A place that is not given back would keep the others waiting for as long as this process runs.
     const left = groups.find(([group, { places }]) => places.has(name) && group !== followed?.[0]);
     if (left !== undefined) return void (await ours.drop(left[0]));
     if (followed === undefined)
       return say(
         first === undefined
           ? 'no group selects this node'
-          : `${selecting.map(([group]) => group).join(' and ')} select this node: it follows none of them`,
+          : `${selecting.map(([group]) => group).join(' and ')} select this node, so it follows none of them`,
       );
     const [group, known] = followed;
     const { spec, nodes, places } = known;

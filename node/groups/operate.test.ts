@@ -48,7 +48,7 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     rmSync(folder, { recursive: true });
   });
 
-  it('that come at the same time do not overwrite each other', async () => {
+  it('do not overwrite each other if they run at the same time', async () => {
     const all = await Promise.allSettled([70, 71, 72, 73].map((ttl) => applyGroup(client, group(ttl))));
     const won = all.filter(({ status }) => status === 'fulfilled').length;
     for (const one of all)
@@ -62,7 +62,7 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     assert.ok(await client.get(revisionKey('web', listed.revision)), 'the state that the nodes get is there');
   });
 
-  it('change nothing when nothing is different, and keep only the states that can still be asked for', async () => {
+  it('change nothing when nothing is different, and keep only the states that can still be requested', async () => {
     const first = await applyGroup(client, group(80));
     await ready(first.generation, first.revision);
     assert.deepEqual(await applyGroup(client, group(80)), first);
@@ -77,7 +77,7 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     );
   });
 
-  it('resume as another attempt, and return to the last complete state', async () => {
+  it('resume a rollout as another attempt, and return to the last complete state', async () => {
     const resumed = await resumeGroup(client, 'web');
     assert.equal(resumed.attempt, 2);
     const back = await rollBackGroup(client, 'web');

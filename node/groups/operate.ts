@@ -48,7 +48,7 @@ export async function listGroups(client: EtcdClient, group?: string): Promise<re
 }
 
 /**
- * Asks the nodes of a group for another state. A rollout that runs is replaced by this one.
+ * Requests another state from the nodes of a group. This replaces a running rollout.
  * @returns the new specification; the former one if nothing is different
  * @throws OVERLAY_ETCD_… · NODE_GROUP_CHANGED when another command was faster
  */
@@ -164,7 +164,7 @@ async function write(
     ],
   );
   if (written) return;
-  // The answer to our own transaction may have been lost, and the client asked again.
+  // The answer to our own transaction may have been lost, and the client repeated it.
   const now = (await read(client, `${groupsPrefix}${group}/`)).get(group);
   if (now !== undefined && canonical(now.spec) === canonical(spec)) return;
   throw failure(
@@ -178,8 +178,8 @@ async function write(
 }
 
 /**
- * Removes the states that neither a rollout nor a rollback can ask for any more, as the specification says
- * now: another command may have changed it since.
+ * Removes the states that neither a rollout nor a rollback can request any longer, according to the current
+ * specification: another command may have changed it since.
  */
 async function dropRevisions(client: EtcdClient, group: string): Promise<void> {
   const key = specKey(group);
@@ -196,5 +196,5 @@ async function dropRevisions(client: EtcdClient, group: string): Promise<void> {
     );
 }
 
-/** etcd takes 128 steps in a transaction. What is left goes with the next change. */
+/** etcd accepts 128 operations in a transaction. The next change removes the rest. */
 const mostDropped = 100;

@@ -7,7 +7,7 @@ import type { NodeSelector, Rollout } from '../document/read.ts';
 export const groupsPrefix = '/portcullis/node-groups/';
 const revisionsPrefix = '/portcullis/node-revisions/';
 
-/** What the commands ask of a group. */
+/** What the commands request from a group. */
 export interface GroupSpec {
   /** Fingerprint of the state. */
   readonly revision: string;
@@ -121,7 +121,7 @@ export const readSpec = (bytes: Buffer): GroupSpec | undefined =>
 export const readNodeRecord = (bytes: Buffer): NodeRecord | undefined =>
   readRecord(bytes, nodeSchema, 16 * 1024) as NodeRecord | undefined;
 
-/** Longest reason that a node gives, in characters. */
+/** Maximum length of the reason that a node gives, in characters. */
 const longestWhy = 2000;
 
 export const writeRecord = (value: GroupSpec | NodeRecord | object): Buffer =>

@@ -10,7 +10,7 @@ const pair = (key: string, value: unknown, modRevision = 5) => ({
 const record = { generation: 1, attempt: 1, revision: '', phase: 'ready', labels: {}, at: 'x' };
 
 describe('the view of groups', () => {
-  it('follows keys, and knows the revision up to which nothing is missing', () => {
+  it('follows keys, and has the revision up to which nothing is missing', () => {
     const views = createGroupViews();
     views.replace([pair('web/nodes/n1', record), pair('web/changing/n1', '1', 7)], 9);
     views.take([{ ...pair('web/nodes/n2', record), modRevision: 12 }]);
@@ -22,7 +22,7 @@ describe('the view of groups', () => {
     );
   });
 
-  it('takes nothing that is not a record, and nothing that a key of another node says', () => {
+  it('ignores values that are not records, and records under the key of another node', () => {
     const views = createGroupViews();
     views.replace(
       [

@@ -1,7 +1,7 @@
 const firstMs = 1000;
-/** A change that fails for good must not keep the node busy, and a repaired cause must be noticed soon. */
+/** A change that always fails must not keep the node busy, and a repaired cause must be noticed soon. */
 const longestMs = 60_000;
-/** An item that ran for this long works: it is made again at once. */
+/** An item that ran for this long works: it is recreated at once. */
 const steadyMs = 600_000;
 
 /** How often an item was tried, and when it may be tried again. Times in ms of a clock that only rises. */
@@ -25,7 +25,7 @@ export function afterFailure(attempts: Attempts, now: number): Attempts {
 
 /**
  * Returns the attempts after a success.
- * @param backsOff the item is not made again at once when it is gone again soon
+ * @param backsOff the item is not recreated at once if it soon disappears again
  */
 export function afterSuccess(attempts: Attempts, now: number, backsOff: boolean): Attempts {
   const made = now - attempts.madeAt < steadyMs ? attempts.made + 1 : 1;

@@ -30,7 +30,7 @@ const plan = (
   );
 
 describe('the plan of a section', () => {
-  it('creates what is missing, and says that it is drift when it was made before', () => {
+  it('creates what is missing, and reports it as drift if it was made before', () => {
     const first = plan('exclusive', { desired: { a: item('1') } });
     assert.deepEqual(first.changes, [
       { action: 'create', section: 'sysctls', name: 'a', to: '1', drift: false },
@@ -39,12 +39,12 @@ describe('the plan of a section', () => {
     assert.equal(again.changes[0]?.drift, true);
   });
 
-  it('leaves what somebody else made, and reports it', () => {
+  it('leaves an item that somebody else made, and reports it', () => {
     const found = plan('exclusive', { desired: { a: item('1') }, observed: { a: seen('1') } });
     assert.deepEqual([found.changes, found.conflicts.length, found.records.size], [[], 1, 0]);
   });
 
-  it('does not take an item for ours that somebody else made while it was about to be created', () => {
+  it('does not treat an item as ours that somebody else made just before its creation', () => {
     const intent = { ...made('1'), made: false };
     const other = plan('exclusive', {
       desired: { a: item('1') },
@@ -56,7 +56,7 @@ describe('the plan of a section', () => {
     assert.deepEqual([gone.changes, gone.forget], [[], ['a']]);
   });
 
-  it('takes an item for ours that was created just before the end', () => {
+  it('treats an item as ours that was created just before the process ended', () => {
     const intent = { ...made('1'), made: false };
     const found = plan('exclusive', {
       desired: { a: item('1') },
@@ -79,7 +79,7 @@ describe('the plan of a section', () => {
     );
   });
 
-  it('records a value before it is changed for the first time, also when it is the right one', () => {
+  it('records a value before it is changed for the first time, even if it is already the desired value', () => {
     const found = plan('restores', { desired: { a: item('1') }, observed: { a: seen('0') } });
     assert.equal(found.changes[0]?.action, 'update');
     assert.equal(found.records.get('a')?.before, '0');
@@ -87,7 +87,7 @@ describe('the plan of a section', () => {
     assert.deepEqual([same.changes, same.records.get('a')?.before], [[], '1']);
   });
 
-  it('restores the value from before, and not the one of a drift', () => {
+  it('restores the original value, not the value of a drift', () => {
     const drifted = plan('restores', {
       desired: { a: item('1') },
       observed: { a: seen('9') },
@@ -107,7 +107,7 @@ describe('the plan of a section', () => {
     assert.deepEqual(plan('shared', { observed: { a: seen('present') } }).changes, []);
   });
 
-  it('replaces and removes what a label says is ours, without a record', () => {
+  it('replaces and removes an item that is ours by its label, without a record', () => {
     const ours = { ...seen('half'), ours: true as const };
     const half = plan('exclusive', { desired: { a: item('1') }, observed: { a: ours } });
     assert.deepEqual(
@@ -121,7 +121,7 @@ describe('the plan of a section', () => {
     );
   });
 
-  it('never deletes what was not recorded, and never touches it when it is exclusive', () => {
+  it('never deletes an item that was not recorded, and never changes it when it is exclusive', () => {
     const names = fc.constantFrom('a', 'b', 'c');
     const values = fc.constantFrom('1', '2');
     const some = <Value>(of: (value: string) => Value) =>
@@ -145,7 +145,7 @@ describe('the plan of a section', () => {
     );
   });
 
-  it('plans nothing once its changes were made', () => {
+  it('plans nothing after its changes were made', () => {
     for (const foreign of ['exclusive', 'restores', 'shared'] as const) {
       const desired = { a: item('1'), b: item('2') };
       const after = plan(foreign, {

@@ -1,6 +1,9 @@
 import type { Change, Controller, Item, Observed, Owned } from './types.ts';
 
-/** What has to be done for one section, as a function of what should be, what is, and what we made. */
+/**
+ * The changes that one section needs, as a function of the desired items, the present items, and the items
+ * that we made.
+ */
 export interface Plan {
   readonly changes: readonly Change[];
   /** Items that somebody else made, and that stay as they are. */
@@ -77,13 +80,13 @@ function stepTowards(
   if (record === undefined) {
     if (foreign === 'exclusive') return { conflict: notOurs };
     if (foreign === 'shared') return undefined;
-    // The value before is known only now, so it is recorded even if it is the one that was asked for.
+    // The original value is known only now, so it is recorded even if it is the desired value.
     const first = { made: true, fingerprint, visible, before: there.visible };
     return isAsAsked ? { record: first } : { change: update, record: first };
   }
   if (!record.made && foreign !== 'restores') {
     if (there.visible === record.visible) return { record: { ...record, made: true } };
-    // Between the decision and the creation, somebody else made it.
+    // Somebody else made it between the decision and the creation.
     return foreign === 'exclusive' ? { conflict: notOurs, forget: true } : { forget: true };
   }
   return isAsAsked && record.fingerprint === fingerprint ? undefined : { change: update };
@@ -107,4 +110,4 @@ function stepAway(
   return { change: { action: 'delete', section, name, from: there.shown, drift: false } };
 }
 
-const notOurs = 'it is there already, and `portcullis node apply` did not make it';
+const notOurs = 'it already exists, and `portcullis node apply` did not make it';

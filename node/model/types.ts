@@ -68,7 +68,7 @@ export interface NodeState {
   readonly sysctls: Readonly<Record<string, string>>;
 }
 
-/** One thing that should be there. */
+/** One item that should exist. */
 export interface Item {
   /** Hash of everything that was asked for. */
   readonly fingerprint: string;
@@ -78,7 +78,7 @@ export interface Item {
   readonly shown: string;
 }
 
-/** One thing that is there. */
+/** One item that exists. */
 export interface Observed {
   readonly visible: string;
   readonly shown: string;
@@ -92,7 +92,7 @@ export interface Owned {
   readonly made: boolean;
   readonly fingerprint: string;
   readonly visible: string;
-  /** What was there before, for a controller that restores it. */
+  /** The original value, for a controller that restores it. */
   readonly before?: string;
 }
 
@@ -100,13 +100,13 @@ export interface Change {
   readonly action: 'create' | 'delete' | 'update';
   readonly section: Section;
   readonly name: string;
-  /** What is there, for a reader. Absent for `create`. */
+  /** The present item, for a reader. Absent for `create`. */
   readonly from?: string;
-  /** What will be there, for a reader. Absent for a `delete` that restores nothing. */
+  /** The item after the change, for a reader. Absent for a `delete` that restores nothing. */
   readonly to?: string;
   /** With `delete`: the value to restore. */
   readonly before?: string;
-  /** The item was as asked before, and somebody else changed it. */
+  /** The item was as desired before, and somebody else changed it. */
   readonly drift: boolean;
 }
 
@@ -126,12 +126,12 @@ export interface Controller {
   /** The schema of the section in a document. */
   readonly schema: JsonSchema;
   /**
-   * What happens to an item that is there and that this controller did not make. `exclusive`: it is a
-   * conflict, and the item stays as it is. `shared`: it serves, and is never removed. `restores`: it is
-   * changed, and the value before is recorded and restored.
+   * What happens to an existing item that this controller did not make. `exclusive`: it is a conflict, and
+   * the item does not change. `shared`: the item is used, and never removed. `restores`: it is changed, and
+   * the original value is recorded and restored.
    */
   readonly foreign: 'exclusive' | 'restores' | 'shared';
-  /** An item that has to be made again and again is made at growing intervals. */
+  /** An item that has to be recreated repeatedly is recreated at growing intervals. */
   readonly backsOff: boolean;
   /** Returns the items of a state by their names. */
   items(state: NodeState): ReadonlyMap<string, Item>;
@@ -140,10 +140,10 @@ export interface Controller {
    * @throws PortcullisError that says what is wrong
    */
   check?(state: NodeState): Promise<void>;
-  /** Reads what the node has: of the items with these names, and of what this controller made. */
+  /** Reads what the node has: the items with these names, and the items that this controller made. */
   observe(names: ReadonlySet<string>, limits: Limits): Promise<ReadonlyMap<string, Observed>>;
-  /** Makes one change. It may be repeated after an end at any moment. */
+  /** Makes one change. The call may be repeated after the process ended at any moment. */
   apply(change: Change, state: NodeState, limits: Limits): Promise<void>;
-  /** Returns why the section does not work although it is as it should be; empty: it works. */
+  /** Returns why the section does not work although it is in the desired state; empty: it works. */
   health?(limits: Limits): Promise<readonly string[]>;
 }

@@ -10,7 +10,9 @@ export interface FailureNotes {
   note(item: string | undefined, why: string): void;
   /** Notes a change that failed, which is tried again after a wait. */
   failed(item: string, why: string): void;
-  /** @param backsOff the item is not made again at once when it is gone again soon */
+  /**
+   * @param backsOff the item is not recreated at once if it soon disappears again
+   */
   succeeded(item: string, backsOff: boolean): void;
   mayTry(item: string): boolean;
   /** Forgets what is wrong with the section itself. */
@@ -28,7 +30,7 @@ export function createFailureNotes(section: Section, log: Logger, now: () => num
   const set = (item: string | undefined, why: string, attempt?: Attempts): void => {
     const known = failures.get(item ?? '');
     const named = item === undefined ? {} : { item };
-    if (known?.why !== why) log.warn({ section, ...named, why }, 'the section is not as it should be');
+    if (known?.why !== why) log.warn({ section, ...named, why }, 'the section is not in its desired state');
     failures.set(item ?? '', {
       ...named,
       why,

@@ -114,7 +114,7 @@ const isConverged = (reconciler: Reconciler) => () => reconciler.convergedSince(
 describe('the reconciler', () => {
   after(() => rmSync(home, { recursive: true }));
 
-  it('records on disk what it creates, before it is created', async () => {
+  it('records an item on disk before it creates the item', async () => {
     const at = stage();
     const seen: (boolean | undefined)[] = [];
     const before = (name: string): void => void seen.push(ownedOf(at)[name]?.made);
@@ -163,7 +163,7 @@ describe('the reconciler', () => {
     assert.equal(readFileSync(other, 'utf8'), 'theirs');
   });
 
-  it('goes on with the other sections when one fails, in the order that they ask for', async () => {
+  it('continues with the other sections when one fails, in the required order', async () => {
     const at = stage();
     const order: string[] = [];
     const refuse = (): void => {

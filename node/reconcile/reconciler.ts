@@ -28,7 +28,7 @@ interface Options {
   readonly intervalMs: number;
 }
 
-/** A change is followed by an observation; more than these in one row would be two writers that disagree. */
+/** A change is followed by an observation; more than these in a row mean that two writers disagree. */
 const mostInRow = 3;
 
 export function startReconciler({ controllers, records, log, intervalMs }: Options): Reconciler {
@@ -82,7 +82,7 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
       try {
         again = await keeper.pass(now.revision, now.state, ended.signal);
       } catch (thrown) {
-        // Only the disk of our own records: the next pass tries again.
+        // Only writing our own records failed: the next pass tries again.
         log.error({ section: keeper.controller.section, why: reasonOf(thrown) }, 'the pass failed');
       }
       note();

@@ -42,7 +42,7 @@ async function observeAndPlan(controller: Controller, records: Records, context:
   const owned = records.of(section);
   const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(observeMs)]) };
   const names = new Set([...desired.keys(), ...owned.keys()]);
-  // What an empty section observes would change nothing, and its daemon may not even run.
+  // Observing an empty section would change nothing, and its daemon may not even run.
   const observed = names.size === 0 ? new Map<string, Observed>() : await controller.observe(names, limits);
   const plan = planChanges(controller, { desired, observed, owned });
   await records.set(
@@ -78,7 +78,7 @@ export function createSectionKeeper(
     if (item !== undefined) {
       const { fingerprint, visible } = item;
       const intent: Owned = { ...before, made: before?.made ?? false, fingerprint, visible };
-      // A change of a made item is recorded after it took effect: until then, it is planned again.
+      // A change of an existing item is recorded after it took effect. Until then, it is planned again.
       if (before?.made !== true) await records.set(section, new Map([[name, intent]]));
     }
     const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(changeMs)]) };
@@ -146,7 +146,7 @@ export function createSectionKeeper(
     controller,
     async pass(revision, wanted, signal) {
       if (current !== revision) {
-        // Another state may have corrected what failed.
+        // Another state may have corrected the failure.
         current = revision;
         notes.clear();
         state = 'changing';

@@ -61,7 +61,7 @@ export interface NodeStatus {
   readonly at: string;
   readonly revision?: string;
   readonly source?: StateSource;
-  /** Every section is as it was asked for. */
+  /** Every section is in its desired state. */
   readonly converged: boolean;
   /** RFC 3339. Absent while not converged. */
   readonly since?: string;
@@ -101,7 +101,7 @@ export function openNodeFiles(folder: string): NodeFiles {
       const found = await readObject(at('desired.json'));
       if (found === undefined) return undefined;
       if (typeof found['state'] !== 'object' || found['revision'] !== fingerprintOf(found['state']))
-        throw damaged(at('desired.json'), 'its state is not the one of its revision');
+        throw damaged(at('desired.json'), 'its state does not match its revision');
       return found as unknown as DesiredState;
     },
     writeDesired: (desired) => writeFileAtomic(at('desired.json'), `${JSON.stringify(desired, null, 1)}\n`),
@@ -139,6 +139,6 @@ function damaged(path: string, why: string) {
     'read the state of this node from',
     path,
     why,
-    'apply the state again; without owned.json, what is removed from the state stays on the node',
+    'apply the state again; without owned.json, items that are removed from the state stay on the node',
   );
 }

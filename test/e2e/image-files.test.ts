@@ -137,7 +137,7 @@ describe('images in files and in the store', () => {
     const { reference } = await stage.publish('stored:1');
     await stage.pull(reference);
     const layers = join(stage.folders.root, 'images/layers');
-    assert.match((await succeeds('images', 'check', ...admin())).stdout, /all are whole/u);
+    assert.match((await succeeds('images', 'check', ...admin())).stdout, /all are intact/u);
     const [layer = ''] = (await layersOf(reference)).slice(-1);
     const damaged = firstFile(join(layers, layer));
     const whole = readFileSync(damaged);

@@ -208,7 +208,7 @@ describe('the network of pods', () => {
       [['degraded', '1 altered', 1]],
     );
     const kept = await network('gc');
-    assert.deepEqual([kept.code, /1 are altered in the pod/.test(kept.stdout)], [0, true], kept.output);
+    assert.deepEqual([kept.code, /1 changed inside the pod/.test(kept.stdout)], [0, true], kept.output);
     assert.notEqual(await ask(address, 8080), 'a page');
     const given = await network('gc', '--altered');
     assert.deepEqual([given.code, given.stdout.includes('altered')], [0, false], given.output);

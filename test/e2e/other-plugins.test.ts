@@ -209,7 +209,7 @@ function judge({ programs, version }: Supplier): void {
       command('inspect', 'debian'),
       /eth0 +shop\/web +10\.212\.0\.\d+\/28, fd00:212::.* +ready +user/u,
     );
-    assert.equal(command('gc'), '0 removed, 1 stand\n');
+    assert.equal(command('gc'), '0 removed, 1 kept\n');
     assert.throws(() => command('rm', 'debian'), /NETWORK_IN_USE/u);
     await removePod(stage, pod);
     assert.deepEqual(leased(), []);

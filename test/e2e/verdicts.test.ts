@@ -84,7 +84,7 @@ describe('portcullis verdicts', () => {
   });
 
   it('replays each verdict to the same bytes, also from a file in a network namespace without links', async () => {
-    assert.match((await verdicts('replay', '--all')).stdout, /, 0 others, 0 cannot be replayed/);
+    assert.match((await verdicts('replay', '--all')).stdout, /, 0 different, 0 cannot be replayed/);
     const [admitted] = await list('--outcome', 'admit');
     assert.ok(admitted);
     assert.equal((await verdicts('replay', admitted.verdict)).code, 0);
@@ -113,7 +113,7 @@ describe('portcullis verdicts', () => {
     writeFileSync(file, text.slice(0, place) + (text[place] === 'A' ? 'B' : 'A') + text.slice(place + 1));
     const changed = await portcullis(['verdicts', 'replay', '--file', file]);
     assert.equal(changed.code, 1, changed.stderr);
-    assert.match(changed.stdout, /other bytes: recorded admit .* replayed deny/);
+    assert.match(changed.stdout, /different: recorded admit .* replayed deny/);
   });
 
   it('verifies against an exported head, and finds one changed byte', async () => {
@@ -123,7 +123,7 @@ describe('portcullis verdicts', () => {
     assert.equal((await verdicts('export', '--head', '--out', head)).code, 0);
     const whole = await verdicts('verify', '--head', head, '--key', key);
     assert.equal(whole.code, 0, whole.stdout + whole.stderr);
-    assert.match(whole.stdout, /^whole\n.*rows, head/);
+    assert.match(whole.stdout, /^intact\n.*rows, head/);
     const log = join(stage.folders.folder, 'log.jsonl');
     assert.equal((await verdicts('export', '--out', log)).code, 0);
     assert.equal(
@@ -155,7 +155,7 @@ describe('portcullis verdicts', () => {
           db.close();
           const found = await portcullis(['verdicts', 'verify', '--database', copy, '--head', head]);
           assert.equal(found.code, 1, found.stdout);
-          assert.match(found.stdout, /NOT WHOLE/);
+          assert.match(found.stdout, /NOT INTACT/);
         }, Promise.resolve());
       },
     });

@@ -15,7 +15,7 @@ export function crictlFindings(root: string, socket: string): readonly Finding[]
       {
         topic,
         state: 'degraded',
-        found: 'not there',
+        found: 'does not exist',
         meaning: ['crictl tries other runtimes unless -r names this socket'],
         fix,
       },

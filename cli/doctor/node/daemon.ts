@@ -143,7 +143,7 @@ function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForc
       until === undefined
         ? 'the existing root stays valid'
         : over
-          ? `it proves nothing since ${until}`
+          ? `the root has proved nothing since ${until}`
           : `the fetched root is valid until ${until}`;
     return {
       topic: 'sigstore root',
@@ -165,13 +165,15 @@ function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForc
 /** Reports a rule that does not refuse, or whose `breakGlass` period is over. */
 function exceptionFinding({ kind, rule, images, until, reason, by, ended }: StandingException): Finding {
   if (kind === 'report') {
-    const meaning = [`images of ${images.join(', ')} that it would refuse are admitted, and only reported`];
+    const meaning = [
+      `images of ${images.join(', ')} that the rule would refuse are admitted, and only reported`,
+    ];
     return {
       topic: 'policy reports only',
       state: 'degraded',
       found: `rule ${rule}`,
       meaning,
-      fix: 'remove `mode: report` once it refuses nothing that must run',
+      fix: 'remove `mode: report` when the rule would refuse no image that must run',
     };
   }
   if (kind === 'logs') {
@@ -186,7 +188,7 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
   }
   const who = `${reason ?? ''} (${by ?? ''})`;
   const meaning = ended
-    ? [`it ended at ${until ?? ''}, and refuses again: ${who}`]
+    ? [`it ended at ${until ?? ''}, and the rule refuses images again: ${who}`]
     : [`it admits ${images.join(', ')} until ${until ?? ''}: ${who}`];
   return {
     topic: 'break-glass',
@@ -255,8 +257,8 @@ function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
 }
 
 /**
- * Reports the NetworkPolicies of a running daemon. They depend on what it read before, so the files alone do
- * not answer.
+ * Reports the NetworkPolicies of a running daemon. They depend on what the daemon read before, so the files
+ * alone do not determine them.
  */
 function networkPolicyFindings(answers: Answers | undefined, { network }: DaemonConfig): readonly Finding[] {
   const { policies = 0, problems = [], cluster } = answers?.networkPolicies ?? {};
@@ -285,9 +287,9 @@ function clusterFinding({
     ...(away === undefined ? [] : [`the API server is not watched: ${away}`]),
     isolated
       ? 'policies of the cluster are not known: every pod of this node is isolated'
-      : 'NetworkPolicies stay as they were last known',
+      : 'the last known NetworkPolicies stay in force',
   ];
-  const fix = awayFix ?? 'check network.kubernetes and the API server: it is asked again by itself';
+  const fix = awayFix ?? 'check network.kubernetes and the API server; the daemon retries by itself';
   return { topic, state: isolated ? 'missing' : 'degraded', found, meaning, fix };
 }
 
@@ -295,7 +297,7 @@ function monitorFindings(unmonitored: readonly string[]): readonly Finding[] {
   if (unmonitored.length === 0) return [];
   const meaning = unmonitored.map(
     (id) =>
-      `${id.slice(0, 13)} runs, but its output is lost; its exit code is known only where the kernel reports it`,
+      `${id.slice(0, 13)} runs, but its output is lost; its exit code is known only if the kernel reports it`,
   );
   const fix =
     'restart these containers, and find out what ended their monitors (conmon): see the system log and the OOM killer';

@@ -5,8 +5,8 @@ import type { Answers } from './daemon.ts';
 type Found = EnforcementState['findings'][number];
 
 /**
- * Reports whether the running daemon proves that its policy refuses what it should, and each way in which it
- * does not, by its code.
+ * Reports whether the running daemon proves that its policy refuses what it should, and the code of each
+ * failure of that proof.
  */
 export function enforcementFindings(answers: Answers | string): readonly Finding[] {
   const topic = 'enforcement';
@@ -20,7 +20,7 @@ export function enforcementFindings(answers: Answers | string): readonly Finding
         meaning: [
           typeof answers === 'string'
             ? `the daemon does not answer: ${answers}`
-            : 'this daemon is older, and does not prove it',
+            : 'this daemon is older, and does not test its enforcement',
         ],
         fix: 'systemctl start portcullisd',
       },
@@ -29,14 +29,14 @@ export function enforcementFindings(answers: Answers | string): readonly Finding
   const times = [
     `since ${since}`,
     triedAt === undefined ? 'the planted pair was never tried' : `the planted pair was tried at ${triedAt}`,
-    ...(checkedAt === undefined ? [] : [`this node was looked at at ${checkedAt}`]),
+    ...(checkedAt === undefined ? [] : [`this node was checked at ${checkedAt}`]),
   ];
   const first: Finding = {
     topic,
     state: result === 'pass' ? 'fine' : 'degraded',
     found: result,
     meaning: times,
-    ...(result !== 'pass' && { fix: 'correct what is named below: docs/enforcement.md explains each code' }),
+    ...(result !== 'pass' && { fix: 'correct the findings below; docs/enforcement.md explains each code' }),
   };
   return [first, ...findings.map(findingOf)];
 }

@@ -4,7 +4,7 @@ import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Finding } from '../finding.ts';
 import type { KubeletSettings } from './kubelet-settings.ts';
 
-/** Settings of this side that a kubelet has to match. */
+/** Settings of the daemon that a kubelet has to match. */
 export interface Side {
   readonly config: Pick<DaemonConfig, 'socket' | 'kubeletRoot' | 'logs'>;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
@@ -24,9 +24,8 @@ const gone =
 const defaultEndpoint = 'unix:///run/containerd/containerd.sock';
 
 /**
- * Reports flags and files of the kubelet that keep it from this daemon, or conflict with it
- * (docs/kubelet.md).
- * Source: KubeletConfiguration v1beta1, kubelet 1.36.
+ * Reports flags and files of the kubelet that keep it from using this daemon, or conflict with it
+ * (docs/kubelet.md). Source: KubeletConfiguration v1beta1, kubelet 1.36.
  */
 export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly Finding[] {
   const { flags, configuration } = kubelet;
@@ -61,7 +60,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     note(
       'its runtime',
       endpoint ?? `${defaultEndpoint} (nothing is set)`,
-      'this kubelet runs its pods elsewhere',
+      'this kubelet runs its pods with another runtime',
       `containerRuntimeEndpoint: ${wanted}`,
     );
   const images = setting('imageServiceEndpoint', 'image-service-endpoint');
@@ -69,7 +68,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     note(
       'its images',
       images,
-      'images are pulled elsewhere, and are missing when a container is created',
+      'images are pulled by another service, and are missing when a container is created',
       'leave imageServiceEndpoint out',
     );
 
@@ -85,7 +84,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     note(
       'cgroupsPerQOS',
       'false',
-      'a kubelet 1.36 without cgroups of its own ends with a panic when a pod is resized in place',
+      'kubelet 1.36 without cgroups for pods and QoS classes panics when a pod is resized in place',
       'leave cgroupsPerQOS out',
     );
   if (side.swap && setting('failSwapOn', 'fail-swap-on') !== 'false')
@@ -102,7 +101,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     else
       note(
         'static pods',
-        `${folder} is not there`,
+        `${folder} does not exist`,
         'no static pod can be found',
         `mkdir -p ${folder}, or leave staticPodPath out`,
       );
@@ -132,7 +131,12 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     );
   const lost = [...flags.keys()].filter((name) => gone.test(name)).map((name) => `--${name}`);
   if (lost.length > 0)
-    note('flags', lost.join(', '), 'kubelet 1.36 does not know them and does not start', 'take them out');
+    note(
+      'flags',
+      lost.join(', '),
+      'kubelet 1.36 no longer supports them, and does not start',
+      'take them out',
+    );
   return findings;
 }
 

@@ -46,13 +46,10 @@ export async function lostLinkFindings({
       : [{ topic: 'links of pods', state: 'degraded', found: `${meaning.length} ${wanted}`, meaning, fix }];
   };
   return [
-    ...finding(
-      'lost',
-      'portcullis network gc makes them again; where it cannot, the daemon log says what is in the way',
-    ),
+    ...finding('lost', 'portcullis network gc restores them; if it cannot, the daemon log has the reason'),
     ...finding(
       'altered',
-      'where the pod did not change this on purpose: portcullis network gc --altered gives it back',
+      'if the pod did not change this on purpose: portcullis network gc --altered restores it',
     ),
   ];
 }

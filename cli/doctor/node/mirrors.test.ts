@@ -7,7 +7,7 @@ import { findingsOf } from './mirrors.ts';
 const repository = (host: string, referrers: RegistryRepository['referrers']): RegistryRepository =>
   ({ host, referrers }) as unknown as RegistryRepository;
 
-test('a mirror that does not answer leaves the others their time, and waits once', async () => {
+test('a mirror that does not answer takes no time from the others, and is waited for only once', async () => {
   const silent = repository('silent.example', async (_digest, options) => {
     await sleep(20_000, undefined, { signal: options?.signal });
     throw new Error('it was not ended');

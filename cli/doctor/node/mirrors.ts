@@ -13,15 +13,15 @@ interface KnownImage {
   readonly evidence: readonly FoundEvidence[];
 }
 
-/** Enough to see what a mirror does with evidence; each costs a few requests. */
+/** Number of checked images: enough to see what a mirror does with evidence. Each costs a few requests. */
 const mostImages = 5;
-/** For each mirror, so that one that does not answer leaves time for the others. */
+/** Time limit of each mirror, so that a mirror that does not answer leaves time for the others. */
 const patienceMs = 10_000;
 
 /**
  * Reports whether the configured mirrors serve the evidence of images that the daemon has. Many mirrors drop
- * referrers and tags, and the image is denied as soon as only the mirror answers. Without a mirror, nothing
- * is asked.
+ * referrers and tags, and the image is denied as soon as only the mirror answers. Without a mirror, no
+ * registry is contacted.
  */
 export async function mirrorFindings(config: DaemonConfig): Promise<readonly Finding[]> {
   const rules = registryRulesOf(config.registries);

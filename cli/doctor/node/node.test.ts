@@ -51,7 +51,7 @@ describe('the service', () => {
   };
   const look = (root: string): Record<string, string> => complaints(serviceFindings(root, packageRoot()));
 
-  it('needs no unit where systemd does not run', (t) => {
+  it('needs no unit if systemd does not run', (t) => {
     assert.deepEqual(look(machine(t, {})), {});
   });
 
@@ -102,7 +102,7 @@ describe('the service', () => {
     assert.match(found['kubelet.service'] ?? '', /20-portcullis\.conf/);
   });
 
-  it('is read as systemd reads it: drop-ins by name, the more important folder masks, an empty value takes back', (t) => {
+  it('is read as systemd reads it: drop-ins in order of their names, folders by precedence, and an empty value resets a directive', (t) => {
     const root = machine(t, {
       'lib/systemd/system/a.service': '[Service]\nEnvironment=ONE\nExecStart=/bin/a \\\n  --b\n',
       'lib/systemd/system/a.service.d/20-x.conf': '[Service]\nEnvironment=TWO\n',
@@ -167,11 +167,11 @@ describe('the kubelet', () => {
     {
       what: 'no endpoint',
       topic: 'its runtime',
-      says: /containerd.*elsewhere.*containerRuntimeEndpoint: unix:/,
+      says: /containerd.*another runtime.*containerRuntimeEndpoint: unix:/,
       configuration: { containerRuntimeEndpoint: undefined },
     },
     {
-      what: 'a flag that wins over the file',
+      what: 'a flag that overrides the file',
       topic: 'its runtime',
       says: /crio\.sock/,
       flags: { 'container-runtime-endpoint': 'unix:///run/crio/crio.sock' },
@@ -196,7 +196,7 @@ describe('the kubelet', () => {
     },
     { what: 'swap', topic: 'failSwapOn', says: /swapoff/, side: { swap: true } },
     {
-      what: 'no cgroups of its own',
+      what: 'no cgroups for pods',
       topic: 'cgroupsPerQOS',
       says: /panic/,
       configuration: { cgroupsPerQOS: false },
@@ -303,7 +303,7 @@ describe('crictl', () => {
   it('must name the socket in its file', (t) => {
     assert.match(
       complaints(crictlFindings(machine(t, {}), socket))['crictl.yaml'] ?? '',
-      /not there.*runtime-endpoint: unix:/,
+      /does not exist.*runtime-endpoint: unix:/,
     );
     const other = machine(t, {
       'etc/crictl.yaml': `runtime-endpoint: unix://${socket}\nimage-endpoint: unix:///run/crio/crio.sock\n`,
@@ -317,7 +317,7 @@ describe('crictl', () => {
   });
 });
 
-describe('the daemon, by its configuration while none runs', () => {
+describe('the daemon, judged by its configuration while it does not run', () => {
   const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
     type: 'spki',
     format: 'pem',
@@ -351,7 +351,7 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(found['daemon'] ?? '', /nothing listens at .*x\.sock/);
   });
 
-  it('names what a running daemon could not keep from ending, and a reload that failed', async (t) => {
+  it('reports evidence and roots that a running daemon could not renew, and a reload that failed', async (t) => {
     const root = machine(t, { 'policy/': '', 'cni/': '' });
     writeFileSync(join(root, 'config.yaml'), files(root));
     const config = await loadDaemonConfig({ file: join(root, 'config.yaml') });
@@ -380,7 +380,7 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(found['sigstore root'] ?? '', /it could not be updated: it is malformed/);
   });
 
-  it('names each way in which a running daemon found its policy inert, what is accepted, and that it could not tell', () => {
+  it('reports the findings of a running daemon about its enforcement, without accepted findings, and that the result is unknown', () => {
     const finding = { on: 'rule p.yaml:3', text: 'It only reports.', fix: 'remove it' };
     const state = {
       result: 'fail' as const,
@@ -416,7 +416,7 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(complaints(enforcementFindings('nothing listens'))['enforcement'] ?? '', /^could not tell/);
   });
 
-  it('names each rule that does not refuse: reports only, break-glass, and levels that only log', async (t) => {
+  it('reports each rule that does not refuse: report mode, break-glass, and levels that only log', async (t) => {
     const k = 'require: { cosign: { key: k.pub } }';
     const root = machine(t, {
       'policy/p.yaml': policy(
@@ -446,13 +446,13 @@ describe('the daemon, by its configuration while none runs', () => {
     const found = await look(root, files(root));
     assert.match(
       found['policy reports only'] ?? '',
-      /p\.yaml:\d+ .*of a\.test\/\*\* that it would refuse are admitted, and only reported/,
+      /p\.yaml:\d+ .*of a\.test\/\*\* that the rule would refuse are admitted, and only reported/,
     );
     assert.match(found['break-glass'] ?? '', /it admits b\.test\/\*\* until 2999-01-01.*outage \(ann\)/);
     assert.match(found['policy logs only'] ?? '', /any signer of c\.test\/\*\* is admitted/);
   });
 
-  it('shows what the policy lets in unverified, and what the handler was seen to lack', async (t) => {
+  it('shows images that the policy admits without verification, and features that the handler lacks', async (t) => {
     const root = machine(t, {
       'policy/p.yaml': policy(
         '  - images: ["localhost:*/dev/**"]\n    allow: unverified\n  - images: ["a.test/**"]\n    require: { cosign: { key: k.pub } }\n',
