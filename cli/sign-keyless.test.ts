@@ -244,7 +244,7 @@ describe(
           ACTIONS_ID_TOKEN_REQUEST_URL: `${github.url}/words`,
           ACTIONS_ID_TOKEN_REQUEST_TOKEN: bearer,
         }),
-        says: /does not answer in JSON/,
+        says: /the answer of its token service is not JSON/,
       },
       {
         name: 'the bearer token is not believed',

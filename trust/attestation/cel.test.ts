@@ -90,9 +90,9 @@ const mistakes: readonly (readonly [string, readonly [number, number, RegExp][]]
     ],
   ],
   ['predicate.a\n  && predicate.b.foo()', [[2, 17, /no function `foo`/]]],
-  ['[1].all(x, x > 0) && x == 1', [[1, 22, /no `x`/]]],
-  ['predicate.a.matches("(")', [[1, 20, /not one of RE2/]]],
-  ['google.protobuf.Timestamp{} == now', [[1, 1, /no messages/]]],
+  ['[1].all(x, x > 0) && x == 1', [[1, 22, /no variable `x`/]]],
+  ['predicate.a.matches("(")', [[1, 20, /not valid in RE2/]]],
+  ['google.protobuf.Timestamp{} == now', [[1, 1, /messages such as/]]],
   [
     'math.greatest(1, 2) == 2',
     [

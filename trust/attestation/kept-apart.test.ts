@@ -132,5 +132,8 @@ test('while a separately stored attestation is not available, the bounds of the 
   assert.equal(lackingParts(light).length, 1);
   const without = decide({ ...question, dossier: light });
   assert.equal(without.outcome, 'undecided');
-  assert.match(explainVerdict(without), /is not available: it may say what the image needs/u);
+  assert.match(
+    explainVerdict(without),
+    /is not available, and it may state which entitlements the image needs/u,
+  );
 });

@@ -25,7 +25,7 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
   [
     'a word that is not an authority',
     '{ attestation: { type: vuln, by: notation } }',
-    [/^6:47 .*"notation" is not a kind of authority that attests/],
+    [/^6:47 .*"notation" is not a type of signer for attestations/],
   ],
   ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*and there is none/]],
   [

@@ -123,13 +123,13 @@ const table: readonly (readonly [
     'two signatures in one envelope',
     () => decided([bundleOf((json) => json.dsseEnvelope?.signatures.push({ sig: 'AA==' }))]),
     'deny',
-    /not exactly one signature/,
+    /not have exactly one signature/,
   ],
   [
     'both kinds of content in one bundle',
     () => decided([bundleOf((json) => void (json.messageSignature = {}))]),
     'deny',
-    /not exactly one of/,
+    /not have exactly one of/,
   ],
   [
     'a statement that is an attestation',

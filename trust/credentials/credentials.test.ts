@@ -142,11 +142,11 @@ test('a helper gets its verb as the only argument', async () => {
 
 for (const [name, says] of [
   ['broken', /exit code 3/],
-  ['garbage', /does not answer in JSON/],
-  ['silent', /does not answer in JSON/],
-  ['endless', /more than is read/],
+  ['garbage', /its answer is not JSON/],
+  ['silent', /its answer is not JSON/],
+  ['endless', /longer than the limit/],
   ['absent', /there is no such program/],
-  ['../evil', /is not the name of a helper/],
+  ['../evil', /is not valid for a credential helper/],
 ] as const) {
   test(`a helper that is ${name} is named, and nothing that it printed`, async () => {
     await assert.rejects(find({ credsStore: name }, 'a.example'), (error: Error) => {

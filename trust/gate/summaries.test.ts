@@ -260,7 +260,7 @@ test(
     assert.deepEqual(
       await why(`${byBuild}  - images: ["**"]\n    namespaces: [b]\n    deny: not here\n`, ['a', 'b']),
       [
-        'the policy does not admit the image in another namespace, for another platform or by another name, of this run',
+        'in this run, the policy does not admit the image in another namespace, for another platform or by another name',
         'the image is not admitted',
       ],
     );

@@ -187,7 +187,7 @@ const flips: readonly (readonly [
     'legacy',
     (repository) =>
       replacePayload(repository, (text) => text.replace('cosign container', 'Cosign container')),
-    /signature does not fit its payload/,
+    /signature does not match its payload/,
   ],
   [
     'the signature, in its annotation',
@@ -199,7 +199,7 @@ const flips: readonly (readonly [
           (_all, head: string, one: string) => head + (one === 'A' ? 'B' : 'A'),
         ),
       ),
-    /signature does not fit its payload/,
+    /signature does not match its payload/,
   ],
 ];
 

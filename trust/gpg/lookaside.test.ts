@@ -178,7 +178,7 @@ test('a lookaside without an end is read up to the limit, and is undecided then'
 
 const wrong: readonly (readonly [require: string, says: RegExp])[] = [
   ['lookaside: "ftp://host/x"', /policy\.yaml:6:\d+.*"ftp:" is not read/s],
-  ['lookaside: "https://user:secret@host/x"', /no user name and password/],
+  ['lookaside: "https://user:secret@host/x"', /must not contain a user name or a password/],
   ['lookaside: "https://host/x?y"', /"\?" or "#"/],
   ['signedIdentity: { type: matchSomething }', /signedIdentity/],
 ];

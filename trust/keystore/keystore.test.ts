@@ -175,7 +175,7 @@ describe('a key file', () => {
           } catch (error) {
             assert.match(
               (error as Error).message,
-              /^(it is not PEM|it holds several PEM blocks|its PEM block is )/u,
+              /^(it is not PEM|it contains several PEM blocks|its PEM block is )/u,
             );
           }
         },

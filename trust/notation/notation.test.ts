@@ -227,7 +227,7 @@ describe('Notary Project signatures', () => {
     const item = await sign('plain');
     const stores = [storeOf('ca', stampRoot)];
     const denied = await decided([item], requirement('strict', { stores }));
-    expect(denied, 'deny', /authenticity: its chain holds no certificate of the rule's trust stores/);
+    expect(denied, 'deny', /authenticity: its chain contains no certificate of the rule's trust stores/);
     expect(await decided([item], requirement('permissive', { stores })), 'deny');
     const logged = await decided([item], requirement('audit', { stores }));
     expect(logged, 'admit', /only logged by the rule, level audit/);

@@ -81,7 +81,7 @@ describe('the requirement `notation` of a policy', () => {
     );
     assert.match(
       explainReason(explained.reasons),
-      /leads to ca\/k8s, by any identity \(level audit, expiry: enforce; its authenticity is only logged: whoever signs is admitted\)/,
+      /leads to ca\/k8s, by any identity \(level audit, expiry: enforce; its authenticity is only logged: images are admitted whoever signed them\)/,
     );
   });
 

@@ -61,7 +61,7 @@ test('a repository of which nothing is known, and one that is not there', async 
   await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), {
     code: 'TRUST_ROOT_UPDATE_FAILED',
     kind: 'unavailable',
-    message: /policies continue with the root they have/,
+    message: /policies continue to use the current root/,
   });
   const empty = await serveTufRepository(t);
   await assert.rejects(updateTrustedRoot({ url: empty.url, cache, tufRoot: empty.root }), {

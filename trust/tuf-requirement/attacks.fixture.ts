@@ -221,7 +221,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'one signature twice for a threshold of two',
     code: 'TRUST_TUF_MALFORMED',
-    says: /^timestamp: it holds two signatures of key/u,
+    says: /^timestamp: it has two signatures of key/u,
     dialects: ['tuf'],
     prepare: twoTimestampKeys,
     act: signTwice,

@@ -58,12 +58,12 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   [
     'fulcio without a log',
     '{"default":[{"type":"sigstoreSigned","fulcio":{"caPath":"a","oidcIssuer":"b","subjectEmail":"c"}}]}',
-    /needs a log/,
+    /requires a log/,
   ],
   [
     'pki with a log',
     '{"default":[{"type":"sigstoreSigned","rekorPublicKeyPath":"a","pki":{"caRootsPath":"a","subjectEmail":"c"}}]}',
-    /knows no log/,
+    /does not support a log/,
   ],
 ];
 for (const [what, text, place] of refused) {

@@ -100,7 +100,7 @@ ${keyText(22, 'rsa-2048')}
       'a count that is not possible',
       policyOf(keys().replace('- entries', '- count: 3\n              entries')),
       /"deny"/,
-      [/do not fit/],
+      [/does not match its entries/],
     ],
     [
       'a certificate for cosign',
