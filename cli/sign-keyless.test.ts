@@ -269,7 +269,7 @@ describe(
         name: 'the certificate authority is asked in the clear',
         environment: () => ({ SIGSTORE_ID_TOKEN: hidden() }),
         flags: () => ['--fulcio-url', 'http://fulcio.example'],
-        says: /not reached over https.*TRUST_SIGNING_CONFIG/s,
+        says: /is not https.*TRUST_SIGNING_CONFIG/s,
       },
     ];
 

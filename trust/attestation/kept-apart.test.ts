@@ -25,7 +25,7 @@ import { signImage } from '../signing/sign-image.ts';
 import { attestImage } from '../signing/attest-image.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
-test('a large attestation is stored by itself: replays and simulations find it, and one changed byte of it is found', async (t) => {
+test('a large attestation is stored separately: replays and simulations find it, and one changed byte is detected', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'apart-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const { content, repository, digest } = contentToSign();
