@@ -27,11 +27,11 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     '{ attestation: { type: vuln, by: notation } }',
     [/^6:47 .*"notation" is not a type of signer for attestations/],
   ],
-  ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*and there is none/]],
+  ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*but there is none/]],
   [
     'no signer beside it, because both are in the same `any`',
     '{ any: [ { cosign: { key: k.pub } }, { attestation: { type: vuln, by: cosign } } ] }',
-    [/^6:\d+ .*and there is none/],
+    [/^6:\d+ .*but there is none/],
   ],
   [
     'two beside it',
@@ -58,7 +58,7 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: ["predicate.", "nope == 1 && now.foo()", "true"] } }',
     [
       /^6:91 .*cel\[0\].*a mistake at 1:\d+ of its text/,
-      /^6:\d+ .*cel\[1\].*no `nope`/,
+      /^6:\d+ .*cel\[1\].*no variable `nope`/,
       /^6:\d+ .*cel\[1\].*no function `foo`/,
     ],
   ],

@@ -177,7 +177,7 @@ test('an endless lookaside is read up to the limit, and the verdict is then unde
 });
 
 const wrong: readonly (readonly [require: string, says: RegExp])[] = [
-  ['lookaside: "ftp://host/x"', /policy\.yaml:6:\d+.*"ftp:" is not read/s],
+  ['lookaside: "ftp://host/x"', /policy\.yaml:6:\d+.*"ftp:" is not supported/s],
   ['lookaside: "https://user:secret@host/x"', /must not contain a user name or a password/],
   ['lookaside: "https://host/x?y"', /"\?" or "#"/],
   ['signedIdentity: { type: matchSomething }', /signedIdentity/],

@@ -105,7 +105,7 @@ describe('the requirement `notation` of a policy', () => {
       '{ truststore: ca/leaf }',
       /neither belongs to an authority nor is self-signed/,
     ],
-    ['a private key', '{ truststore: ca/key }', /holds a private key/],
+    ['a private key', '{ truststore: ca/key }', /contains a private key/],
     ['a link', '{ truststore: ca/linked }', /is a link/],
     ['a folder in a store', '{ truststore: ca/nested }', /is not a file/],
     [

@@ -223,7 +223,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     'an age that nothing can prove',
     plain.replace('{ key: one.pub }', '{ key: one.pub, maxAge: 30d, notBefore: 2026-01-31 }'),
     [
-      /^6:40 nothing proves when a key has signed: maxAge can never be met; add log: true/,
+      /^6:40 nothing proves when the key made the signature: maxAge can never be met; add log: true/,
       /^6:53 .*notBefore can never be met/,
     ],
   ],

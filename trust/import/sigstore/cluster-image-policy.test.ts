@@ -217,7 +217,7 @@ test('a file without a ClusterImagePolicy, or without a readable one, is refused
   const folder = await mkdtemp(join(tmpdir(), 'trust-import-'));
   try {
     for (const [text, says] of [
-      ['kind: Pod\n', /source\.yaml:1:1: no ClusterImagePolicy/],
+      ['kind: Pod\n', /source\.yaml:1:1: it contains no ClusterImagePolicy/],
       ['a: [\n', /source\.yaml:\d+:\d+:/],
       [
         'apiVersion: config.openshift.io/v1\nkind: ClusterImagePolicy\n',

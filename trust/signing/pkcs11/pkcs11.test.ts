@@ -157,7 +157,7 @@ for (const [uri, says] of [
   ['pkcs11:object=k;object=l?module-path=/m.so', /object twice/],
   ['pkcs11:object=%zz?module-path=/m.so', /percent-encoded/],
   ['pkcs11:object=k;type=public?module-path=/m.so', /type is not "private"/],
-  ['pkcs11:object=k;library=x?module-path=/m.so', /"library", which is not known/],
+  ['pkcs11:object=k;library=x?module-path=/m.so', /the unknown attribute "library"/],
   ['pkcs11:object=k?module-path=/m.so&pin-source=|secret', /pin-source is not a file/],
   ['file:/k', /does not begin with/],
 ] as const) {
