@@ -244,7 +244,7 @@ describe(
           ACTIONS_ID_TOKEN_REQUEST_URL: `${github.url}/words`,
           ACTIONS_ID_TOKEN_REQUEST_TOKEN: bearer,
         }),
-        says: /does not answer in JSON/,
+        says: /the answer of its token service is not JSON/,
       },
       {
         name: 'the bearer token is rejected',
@@ -269,7 +269,7 @@ describe(
         name: 'the certificate authority is contacted over plain HTTP',
         environment: () => ({ SIGSTORE_ID_TOKEN: hidden() }),
         flags: () => ['--fulcio-url', 'http://fulcio.example'],
-        says: /not reached over https.*TRUST_SIGNING_CONFIG/s,
+        says: /is not https.*TRUST_SIGNING_CONFIG/s,
       },
     ];
 

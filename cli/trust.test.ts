@@ -37,7 +37,7 @@ describe('portcullis trust', () => {
     assert.equal(begun.code, 0, begun.output);
     assert.match(
       (await trust(['init', 'pay', '--to', join(home, 'out')])).output,
-      /holds this collection already/u,
+      /already contains this collection/u,
     );
     const published = await trust(['publish', 'pay']);
     assert.equal(published.code, 0, published.output);
@@ -47,7 +47,7 @@ describe('portcullis trust', () => {
 
   const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] =
     [
-      { words: ['list', 'other'], code: 2, says: /holds no such collection/u },
+      { words: ['list', 'other'], code: 2, says: /contains no such collection/u },
       {
         words: ['add', 'pay', 'a'],
         code: 2,

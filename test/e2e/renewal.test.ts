@@ -143,7 +143,7 @@ describe('revocation lists that expire while an image is present', () => {
     const pod = await runPod(stage, 'b');
     const failure = await failureOf(createContainer(stage, pod, { image, reference, name: 'first' }));
     assert.equal(failure.code, 'IMAGES_UNDECIDED', failure.message);
-    assert.match(failure.message, /whether a certificate was revoked is not known/);
+    assert.match(failure.message, /it is not known whether a certificate was revoked/);
     assert.equal(await metric('portcullis_evidence_ended'), 1);
     await stage.daemon.logged(/evidence has expired and cannot be renewed/);
     list('b', 3600);

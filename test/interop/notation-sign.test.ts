@@ -249,7 +249,7 @@ for (const referrers of [false, true]) {
         );
         assert.match(
           bare.output,
-          /comes without certificates.*--certificate-chain FILE.*TRUST_CERTIFICATE_CHAIN/s,
+          /the key has no certificates.*--certificate-chain FILE.*TRUST_CERTIFICATE_CHAIN/s,
         );
         assert.match(
           (await sign(target, 'p-384', key, '--format', 'notation-cose')).output,

@@ -233,7 +233,7 @@ for (const [name, making] of good) {
 
 test('does not verify entries that the mock logs wrongly', async () => {
   for (const [making, says] of [
-    [{ rekor: 1, statement: 'dsse' }, /it is of another signature/],
+    [{ rekor: 1, statement: 'dsse' }, /it is for another signature/],
     [{ rekor: 2, stamp: true }, /does not lead to the root of the checkpoint/],
   ] as const) {
     mend = false;

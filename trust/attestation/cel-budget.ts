@@ -35,4 +35,4 @@ export function spend(steps: number): void {
   if (current.left < 0) throw new Error(exhausted);
 }
 
-export const exhausted = `it takes more than the ${stepsOfRequirement.toLocaleString('en')} steps that a requirement may take over all of its attestations`;
+export const exhausted = `it needs more than the ${stepsOfRequirement.toLocaleString('en')} steps that a requirement may use for all of its attestations`;

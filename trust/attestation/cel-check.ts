@@ -89,7 +89,7 @@ function visitName(id: bigint, name: string, scope: ReadonlySet<string>, walk: W
   if (scope.has(plain) || typeNames.includes(plain)) return;
   walk.mistakes.push({
     expression: id,
-    message: `there is no \`${plain}\`; there are ${celVariables.join(', ')}`,
+    message: `there is no variable \`${plain}\`; the variables are ${celVariables.join(', ')}`,
   });
 }
 
@@ -104,7 +104,7 @@ function visitCall(id: bigint, call: Expr_Call, scope: ReadonlySet<string>, walk
     compilePattern(literal.value.constantKind.value);
     call.function = literalMatches;
   } catch (error) {
-    walk.mistakes.push({ expression: id, message: `the pattern is not one of RE2: ${reasonOf(error)}` });
+    walk.mistakes.push({ expression: id, message: `the pattern is not valid in RE2: ${reasonOf(error)}` });
   }
 }
 
@@ -112,7 +112,7 @@ function visitStruct(id: bigint, struct: Expr_CreateStruct, scope: ReadonlySet<s
   if (struct.messageName !== '')
     walk.mistakes.push({
       expression: id,
-      message: `there are no messages such as \`${struct.messageName}\``,
+      message: `messages such as \`${struct.messageName}\` are not supported`,
     });
   for (const entry of struct.entries) {
     if (entry.keyKind.case === 'mapKey') visit(entry.keyKind.value, scope, walk);

@@ -45,17 +45,17 @@ const standard = celEnv({
     // The library accepts the numbers of JavaScript ("" is 0, "0x10" is 16), unlike CEL.
     celFunc('int', [STRING], INT, (text) => {
       if (!/^[+-]?\d{1,19}$/.test(text) || BigInt.asIntN(64, BigInt(text)) !== BigInt(text))
-        throw new Error('int() of a text that is not an int');
+        throw new Error('int() of a string that is not an int');
       return BigInt(text);
     }),
     celFunc('double', [STRING], DOUBLE, (text) => {
       if (!/^[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4})?$/.test(text))
-        throw new Error('double() of a text that is not a double');
+        throw new Error('double() of a string that is not a double');
       return Number(text);
     }),
     celFunc('uint', [STRING], CelScalar.UINT, (text) => {
       if (!/^\d{1,20}$/.test(text) || BigInt.asUintN(64, BigInt(text)) !== BigInt(text))
-        throw new Error('uint() of a text that is not a uint');
+        throw new Error('uint() of a string that is not a uint');
       return celUint(BigInt(text));
     }),
     // Seconds, not milliseconds as in the library (cel-spec langdef.md, "timestamp").

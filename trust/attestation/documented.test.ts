@@ -53,14 +53,14 @@ describe('the examples of docs/attestations.md', () => {
 
   const examples = blocks.filter((block) => block.startsWith('attestation:'));
 
-  it('are of every type that has a fixture', () => {
+  it('cover every predicate type that has a fixture', () => {
     const types = examples.map((block) => /type: (\S+)/.exec(block)?.[1] ?? '');
     assert.deepEqual(types.toSorted(), Object.keys(spoiled).toSorted());
   });
 
   for (const block of examples) {
     const type = /type: (\S+)/.exec(block)?.[1] ?? '';
-    it(`${type} admits what it should, and refuses what it should not`, async () => {
+    it(`the example for ${type} admits valid attestations, and refuses others`, async () => {
       const predicateType = predicateTypeOf(type);
       const state = (value: unknown): EvidenceItem[] => [attested(statementText(value, { predicateType }))];
       const yes = await verdictOf(asPolicy(block), state(predicate(type)));
@@ -73,14 +73,14 @@ describe('the examples of docs/attestations.md', () => {
     });
   }
 
-  it('a scan grows old', async () => {
+  it('a scan becomes too old', async () => {
     const block = examples.find((one) => one.includes('type: vuln')) ?? '';
     const items = [attested(statementText(predicate('vuln'), { predicateType: predicateTypeOf('vuln') }))];
     assert.equal((await verdictOf(asPolicy(block), items)).outcome, 'admit');
     assert.equal((await verdictOf(asPolicy(block), items, new Date('2026-11-23T12:00:00Z'))).outcome, 'deny');
   });
 
-  it('the whole policy admits what is signed and attested, and nothing less', async () => {
+  it('the whole policy admits only images that are signed and attested', async () => {
     const [policy = ''] = blocks;
     const provenance = attested(statementText(predicate('slsaprovenance1')));
     const yes = await verdictOf(policy, [bundle(ours), provenance]);

@@ -80,7 +80,7 @@ export function signedEntitlements(
  * The attestation may hold a statement, which would bound the container: without it there can be no verdict.
  */
 function notAtHand(digest: string): NonNullable<SignedEntitlements['evaluation']> {
-  const text = `the recorded attestation ${digest} is not available: it may say what the image needs`;
+  const text = `the recorded attestation ${digest} is not available, and it may state which entitlements the image needs`;
   return {
     answer: 'unknown',
     decides: true,

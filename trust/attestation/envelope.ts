@@ -61,7 +61,7 @@ function malformed(why: string): { readonly code: string; readonly problem: stri
 }
 
 function inBundle(bundle: Bundle): Envelope {
-  if (bundle.content.kind !== 'dsse') throw new Error('it holds no dsseEnvelope');
+  if (bundle.content.kind !== 'dsse') throw new Error('it contains no dsseEnvelope');
   const { payloadType, payload } = bundle.content;
   return { payloadType, payload, signatures: [bundle] };
 }

@@ -75,21 +75,21 @@ const table: readonly (readonly [
     /./,
   ],
   [
-    'signed by two, of whom one is ours',
+    'two signatures, one of them by our key',
     () => verdictOn([envelope(statementText({}), [foreign, ours])]),
     'admit',
     /./,
   ],
   ['none', () => verdictOn([]), 'deny', /no attestation was found/],
   [
-    'none, and a source that could not be reached',
+    'no attestation, and an unreachable source',
     () => verdictOn([], demand(), { unreachable }),
     'undecided',
     /could not be reached/,
   ],
   ['a signature of the image only', () => verdictOn([bundle(ours)]), 'deny', /no attestation was found/],
   [
-    'an attestation where a signature is asked',
+    'an attestation, but a signature is required',
     () => verdictOn([attested(statementText({}))], byKey(ours)),
     'deny',
     /no signature was found/,
@@ -102,7 +102,7 @@ const table: readonly (readonly [
     /it is of the type "https:\/\/example\.com\/x"/,
   ],
   [
-    'of a type with a slash more',
+    'of a type with an additional slash',
     () => verdictOn([attested(statementText({}, { predicateType: `${provenanceType}/` }))]),
     'deny',
     /of the type/,
@@ -114,13 +114,13 @@ const table: readonly (readonly [
     /another digest/,
   ],
   [
-    'the index only, where the manifest is asked',
+    'the index only, but the manifest is required',
     () => verdictOn([attested(statementText({}))], demand([], { constraints: { signs: 'manifest' } })),
     'deny',
     /signs: manifest/,
   ],
   [
-    'the manifest, where it is asked',
+    'the manifest, which is required',
     () =>
       verdictOn(
         [attested(statementText({}, { subject: [digestOf(platform)] }))],
@@ -146,7 +146,7 @@ const table: readonly (readonly [
     /./,
   ],
   [
-    'annotations that are not',
+    'annotations that are not signed',
     () =>
       verdictOn([attested(statementText({}))], demand([], { constraints: { annotations: { env: 'prod' } } })),
     'deny',
@@ -181,10 +181,10 @@ const table: readonly (readonly [
     /more than 1000 subjects/,
   ],
   [
-    'a key that stands twice',
+    'a key that occurs twice',
     () => verdictOn([attested(statementText({}).replace('"predicate":{}', '"predicate":{"a":1,"a":2}'))]),
     'deny',
-    /holds the key "a" twice/,
+    /contains the key "a" twice/,
   ],
   [
     'NaN',
@@ -231,7 +231,7 @@ const table: readonly (readonly [
     /its bytes are missing/,
   ],
   [
-    'what could not be read',
+    'an item that could not be read',
     () => verdictOn([{ ...attested(statementText({})), problem: 'it is too large' }]),
     'deny',
     /it is too large/,
@@ -243,19 +243,19 @@ const table: readonly (readonly [
     /its expression is true/,
   ],
   [
-    'one of two that is false',
+    'two expressions, one of them false',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.a == 1', 'predicate.a == 2'])),
     'deny',
     /"predicate\.a == 2" is false/,
   ],
   [
-    'one that cannot be evaluated',
+    'an expression that cannot be evaluated',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.b == 1'])),
     'deny',
     /cannot be evaluated over it: field not found: b/,
   ],
   [
-    'one that is neither true nor false',
+    'an expression that is neither true nor false',
     () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.a'])),
     'deny',
     /neither true nor false/,
@@ -267,7 +267,7 @@ const table: readonly (readonly [
     /but "predicate\." is not a valid expression/,
   ],
   [
-    'one over image, signer and time',
+    'an expression over image, signer and time',
     () =>
       verdictOn(
         [attested(statementText({ at: '2026-01-01T00:00:00Z' }))],
@@ -279,7 +279,7 @@ const table: readonly (readonly [
     /./,
   ],
   [
-    'no predicate at all',
+    'no predicate',
     () => verdictOn([attested(statementText(undefined))], demand(['predicate == null'])),
     'admit',
     /./,
@@ -376,7 +376,7 @@ test('no content of an envelope throws, takes long, or admits an unsigned statem
   fc.assert(property, fuzzing(20261120, 600));
 });
 
-test('whatever is attested rightly, expressions over it end, and throw nothing', () => {
+test('expressions over any validly attested predicate end, and throw nothing', () => {
   const expressions = [
     'predicate.a.b == 1',
     'predicate.all(x, predicate.all(y, x == y))',

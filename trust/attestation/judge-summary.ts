@@ -59,7 +59,7 @@ const judgeVerifier: Judge = (summary, { verifier }) => {
     ? {}
     : {
         code: 'TRUST_VSA_OTHER_VERIFIER',
-        says: `its verifier is ${shown(id)}, and the rule asks for ${shown(verifier)}`,
+        says: `its verifier is ${shown(id)}, but the rule requires ${shown(verifier)}`,
       };
 };
 
@@ -86,18 +86,18 @@ const judgeResource: Judge = (summary, { resource }, { digest, manifestDigest },
   try {
     named = parseReference(text);
   } catch {
-    return refused('which is not a name of an image');
+    return refused('which is not an image name');
   }
   const tagged = /:[^/]+$/.test((text.split('@', 1)[0] ?? '').replace(/^.*\//, ''));
   const isNamed =
     resource === undefined
       ? named.registry === image.registry && named.repository === image.repository
       : patternMatches(compiled(resource), named);
-  if (!isNamed) return refused(`and the image is ${image.registry}/${image.repository}`);
+  if (!isNamed) return refused(`but the image is ${image.registry}/${image.repository}`);
   if (named.digest !== undefined && named.digest !== digest && named.digest !== manifestDigest)
-    return refused('which is another digest');
+    return refused('which has another digest');
   if (resource === undefined && tagged && image.tag !== undefined && named.tag !== image.tag)
-    return refused(`and the image has the tag ${image.tag}`);
+    return refused(`but the image has the tag ${image.tag}`);
   return {};
 };
 
@@ -108,7 +108,7 @@ const judgePolicy: Judge = (summary, { policy }) => {
     ? {}
     : {
         code: 'TRUST_VSA_OTHER_POLICY',
-        says: `the verifier applied the policy ${shown(applied)}, and the rule asks for ${policy}`,
+        says: `the verifier applied the policy ${shown(applied)}, but the rule requires ${policy}`,
       };
 };
 
@@ -119,7 +119,7 @@ const judgeTime: Judge = (summary, { maxAge }, _, { now }) => {
   const text = summary['timeVerified'];
   const time = typeof text === 'string' && timestamp.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time))
-    return { code: 'TRUST_VSA_MALFORMED', says: `the time of the verification is ${shown(text)}` };
+    return { code: 'TRUST_VSA_MALFORMED', says: `the time of the verification is not valid: ${shown(text)}` };
   if (time > now.getTime() + clockSkew)
     return {
       code: 'TRUST_VSA_FUTURE',
@@ -130,7 +130,7 @@ const judgeTime: Judge = (summary, { maxAge }, _, { now }) => {
   if (!(now.getTime() < end.getTime()))
     return {
       code: 'TRUST_VSA_TOO_OLD',
-      says: `the verification was at ${shown(text)}, and the rule asks for one in the last ${maxAge} s`,
+      says: `the verification was at ${shown(text)}, but the rule requires one in the last ${maxAge} s`,
     };
   return { validUntil: end.toISOString() };
 };
@@ -143,7 +143,7 @@ const judgeLevels: Judge = (summary, { levels = [] }) => {
     ? {}
     : {
         code: 'TRUST_VSA_LEVEL',
-        says: `its levels are ${shown(verified.join(', '))}, without ${missing.join(', ')}`,
+        says: `its levels are ${shown(verified.join(', '))}, but ${missing.join(', ')} is missing`,
       };
 };
 

@@ -25,7 +25,7 @@ import { signImage } from '../signing/sign-image.ts';
 import { attestImage } from '../signing/attest-image.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
-test('a large attestation is stored by itself: replays and simulations find it, and one changed byte of it is found', async (t) => {
+test('a large attestation is stored separately: replays and simulations find it, and one changed byte is detected', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'apart-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const { content, repository, digest } = contentToSign();
@@ -132,5 +132,8 @@ test('while a separately stored attestation is not available, the bounds of the 
   assert.equal(lackingParts(light).length, 1);
   const without = decide({ ...question, dossier: light });
   assert.equal(without.outcome, 'undecided');
-  assert.match(explainVerdict(without), /is not available: it may say what the image needs/u);
+  assert.match(
+    explainVerdict(without),
+    /is not available, and it may state which entitlements the image needs/u,
+  );
 });

@@ -118,7 +118,7 @@ test('attestations beyond the total limit leave the image undecided, and leave r
   assert.equal(dossier.items.length, 2);
   const verdict = await judged(t, dossier, policy);
   assert.equal(verdict.outcome, 'undecided');
-  assert.match(explainVerdict(verdict), /more than 4194304 bytes together.*raise `maxSize`/);
+  assert.match(explainVerdict(verdict), /more than 4194304 bytes in total.*raise `maxSize`/);
 });
 
 test('sizes are read with their unit, up to a bound', () => {

@@ -72,10 +72,10 @@ describe('an attestation in the older form with an entry of the kind intoto 0.0.
     const good = verdictOn(item, await logged(entryOf(item, pemOf())));
     assert.equal(good.outcome, 'admit', explainVerdict(good));
     const other = await logged(entryOf(envelope(statementText({ a: 2 })), pemOf()));
-    assert.match(explainVerdict(verdictOn(item, other)), /it is of another envelope/);
+    assert.match(explainVerdict(verdictOn(item, other)), /it is for another envelope/);
     assert.equal(verdictOn(item, other).outcome, 'deny');
     const stranger = verdictOn(item, await logged(entryOf(item, pemOf(foreign))));
-    assert.match(explainVerdict(stranger), /it is of another signer/);
+    assert.match(explainVerdict(stranger), /it is for another signer/);
     assert.equal(stranger.outcome, 'deny');
     const without = verdictOn(item, await logged(entryOf(item, pemOf(), { hash: undefined })));
     assert.equal(without.outcome, 'deny', explainVerdict(without));

@@ -25,13 +25,13 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
   [
     'a word that is not an authority',
     '{ attestation: { type: vuln, by: notation } }',
-    [/^6:47 .*"notation" is not a kind of authority that attests/],
+    [/^6:47 .*"notation" is not a type of signer for attestations/],
   ],
-  ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*and there is none/]],
+  ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*but there is none/]],
   [
-    'nobody beside it in the same `any`',
+    'no signer beside it, because both are in the same `any`',
     '{ any: [ { cosign: { key: k.pub } }, { attestation: { type: vuln, by: cosign } } ] }',
-    [/^6:\d+ .*and there is none/],
+    [/^6:\d+ .*but there is none/],
   ],
   [
     'two beside it',
@@ -49,16 +49,16 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     [/^6:\d+ .*must have at most 1 field/],
   ],
   [
-    'a key that is not there',
+    'a key file that does not exist',
     '{ attestation: { type: vuln, by: { cosign: { key: nope.pub } } } }',
     [/^6:\d+ .*nope\.pub cannot be used/],
   ],
   [
-    'expressions that are none, all at once',
+    'several invalid expressions, all at once',
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: ["predicate.", "nope == 1 && now.foo()", "true"] } }',
     [
-      /^6:91 .*cel\[0\].*wrong at 1:\d+ of its text/,
-      /^6:\d+ .*cel\[1\].*no `nope`/,
+      /^6:91 .*cel\[0\].*a mistake at 1:\d+ of its text/,
+      /^6:\d+ .*cel\[1\].*no variable `nope`/,
       /^6:\d+ .*cel\[1\].*no function `foo`/,
     ],
   ],
@@ -70,7 +70,7 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
   [
     'an age that a key cannot prove',
     '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, maxAge: 1d } }',
-    [/^6:\d+ .*nothing proves when a key has attested: maxAge can never be met/],
+    [/^6:\d+ .*nothing proves when the key signed the attestation: maxAge can never be met/],
   ],
   [
     'a number for an expression',
@@ -98,7 +98,7 @@ describe('attestation: in a policy', () => {
   }
 
   for (const [name, require, problems] of wrong) {
-    it(`refuses ${name}, at its place`, async () => {
+    it(`refuses ${name}, with its position`, async () => {
       const error: unknown = await read(require).catch((thrown: unknown) => thrown);
       assert.ok(isPortcullisError(error));
       assert.equal(error.code, 'TRUST_POLICY_INVALID');

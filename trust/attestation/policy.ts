@@ -84,8 +84,8 @@ export async function readAttestation(
 }
 
 const keyAge = {
-  why: 'nothing proves when a key has attested',
-  fix: 'demand an entry in a log of it: cosign: { key: FILE, log: true }',
+  why: 'nothing proves when the key signed the attestation',
+  fix: 'require an entry in a transparency log: cosign: { key: FILE, log: true }',
 };
 
 function readType(value: unknown, path: readonly PathSegment[], building: Building): string | undefined {
@@ -117,8 +117,8 @@ export async function readAuthority(
     report(
       building,
       [...path, 'by'],
-      `"${value}" is not a kind of authority that attests`,
-      'write cosign, sigstore, pki, or one such as { cosign: { key: FILE } }',
+      `"${value}" is not a type of signer for attestations`,
+      'write cosign, sigstore, pki, or a separate signer such as { cosign: { key: FILE } }',
     );
     return undefined;
   }
@@ -129,7 +129,7 @@ export async function readAuthority(
     report(
       building,
       [...path, 'by'],
-      `\`by: ${value}\` means the one \`${value}\` requirement beside it in the same \`all\`, and ${found}`,
+      `\`by: ${value}\` refers to the only \`${value}\` requirement in the same \`all\`, but ${found}`,
       `write it here: by: { ${examples[value] ?? ''} }`,
     );
     return undefined;
@@ -190,8 +190,8 @@ async function readExpressions(
       building.problems.push({
         position,
         path: formatPath(several ? [...path, index] : path),
-        message: `the expression is wrong at ${line}:${column} of its text: ${message}`,
-        fix: 'correct it: docs/attestations.md says what it may hold',
+        message: `the expression has a mistake at ${line}:${column} of its text: ${message}`,
+        fix: 'correct it: docs/attestations.md describes what an expression may contain',
       });
     }
   }

@@ -14,7 +14,7 @@ const maximumBytes = 47 * 1024 * 1024;
  * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
  */
 export async function readPredicate(file: string, type: string, now: Date): Promise<unknown> {
-  const fail = (why: string, fix = 'name a file of JSON'): PortcullisError =>
+  const fail = (why: string, fix = 'name a JSON file'): PortcullisError =>
     new PortcullisError({
       code: 'TRUST_PREDICATE_UNREADABLE',
       kind: 'invalid',
@@ -34,7 +34,7 @@ export async function readPredicate(file: string, type: string, now: Date): Prom
     const [document] = documents;
     if (document === undefined || documents.length > 1 || problems.length > 0)
       throw fail(
-        'it does not hold exactly one document',
+        'it does not contain exactly one document',
         'name a file with one document of kind EntitlementProfile',
       );
     return document.value;

@@ -26,7 +26,7 @@ export const summarySchema = {
       maxLength: 1024,
       pattern: uri,
       description:
-        'write the URI of the verifier, as in verifier.id of its summaries: compared as an exact text',
+        'write the URI of the verifier, as in verifier.id of its summaries; it is compared exactly',
     },
     by: attestationSchema.properties.by,
     maxAge: {
@@ -53,10 +53,9 @@ export const summarySchema = {
       items: {
         type: 'string',
         pattern: '^[A-Z][A-Z0-9_]{0,99}$',
-        description:
-          'write a level such as SLSA_BUILD_LEVEL_2, which a higher level of the same track includes',
+        description: 'write a level such as SLSA_BUILD_LEVEL_2; a higher level of the same track includes it',
       },
-      description: 'Levels that the verifier must have verified, all of them.',
+      description: 'Levels that the verifier must have verified. All of them are required.',
     },
   },
 } as const;

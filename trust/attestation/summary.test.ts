@@ -53,7 +53,7 @@ const verdictOn = (items: readonly EvidenceItem[], more: Partial<SummaryDemand> 
 
 const subjectOf = (digest: string) => ({ subject: [{ digest: { sha256: digest.replace('sha256:', '') } }] });
 
-test('a summary that says what the rule asks admits the image, until it is too old', () => {
+test('a summary that meets the rule admits the image, until the summary is too old', () => {
   for (const [items, more] of [
     [[summary()], {}],
     [[summary()], { policy: revision, levels: ['SLSA_BUILD_LEVEL_1', 'SLSA_BUILD_LEVEL_2', 'ORG_SCANNED'] }],
@@ -77,7 +77,7 @@ test('a summary that says what the rule asks admits the image, until it is too o
   );
 });
 
-test('every other summary denies with its own reason', () => {
+test('every other summary is refused with its own reason', () => {
   for (const [name, item, code, more] of [
     ['of another digest', summary({}, subjectOf(otherDigest)), 'TRUST_SIGNATURE_OTHER_DIGEST', {}],
     ['by another key', envelope(text(), [foreign]), 'TRUST_SIGNATURE_WRONG', {}],
@@ -130,12 +130,7 @@ test('every other summary denies with its own reason', () => {
     ['too old', summary({ timeVerified: minutes(-24 * 60) }), 'TRUST_VSA_TOO_OLD', {}],
     ['from the future', summary({ timeVerified: minutes(6) }), 'TRUST_VSA_FUTURE', {}],
     ['without a time', summary({ timeVerified: undefined }), 'TRUST_VSA_MALFORMED', {}],
-    [
-      'with a time that is none',
-      summary({ timeVerified: '2026-99-99T00:00:00Z' }),
-      'TRUST_VSA_MALFORMED',
-      {},
-    ],
+    ['with an invalid time', summary({ timeVerified: '2026-99-99T00:00:00Z' }), 'TRUST_VSA_MALFORMED', {}],
     ['with another result', summary({ verificationResult: 'passed' }), 'TRUST_VSA_MALFORMED', {}],
     ['with a lower level', summary(), 'TRUST_VSA_LEVEL', { levels: ['SLSA_BUILD_LEVEL_3'] }],
     [
@@ -173,7 +168,7 @@ test('a summary meets no other requirement, and nothing else meets one for a sum
   );
 });
 
-test('no predicate makes the decision fail, and none but the asked one admits', () => {
+test('no predicate makes the decision throw, and only the required predicate admits', () => {
   const keys = Object.keys(passed);
   fc.assert(
     fc.property(fc.constantFrom(...keys), fc.jsonValue({ maxDepth: 3 }), (key, value) => {
@@ -205,7 +200,7 @@ function load(require: string): ReturnType<typeof loadPolicy> {
   return loadPolicy({ paths: [file] });
 }
 
-test('a policy asks for a summary with `vsa`, and mistakes are reported at their places', async () => {
+test('a policy requires a summary with `vsa`, and mistakes are reported with their positions', async () => {
   const { policy } = await load(
     `{ vsa: { verifier: "${verifier}", by: { cosign: { key: k.pub } }, policy: "sha256:${revision}", resource: "a.example/**", maxAge: 24h, levels: [SLSA_BUILD_LEVEL_2] } }`,
   );

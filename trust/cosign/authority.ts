@@ -59,7 +59,7 @@ export function verifyForAuthority(
 export function describeAuthority(authority: SigstoreAuthority): string {
   if (authority.kind === 'pki') return describePki(authority);
   if (authority.kind === 'cosign-key') {
-    return `the key ${describeKey(authority.key)}${authority.log === undefined ? '' : `, entered in a transparency log of ${authority.log.root.name}`}`;
+    return `the key ${describeKey(authority.key)}${authority.log === undefined ? '' : `, with an entry in a transparency log of ${authority.log.root.name}`}`;
   }
   const { issuer, subject, claims } = authority.identity;
   const list = Object.entries(claims ?? {}).map(([name, pattern]) => `${name} ${pattern}`);

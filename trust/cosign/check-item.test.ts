@@ -76,19 +76,19 @@ const table: readonly (readonly [
   ],
   ['nothing at all', () => decided([]), 'deny', /no signature was found/],
   [
-    'nothing, where a source could not be reached',
+    'no signature, and an unreachable source',
     () => decided([], undefined, { unreachable }),
     'undecided',
     /could not be reached: connection refused/,
   ],
   [
-    'a bad signature, where a source could not be reached',
+    'a bad signature, and an unreachable source',
     () => decided([bundle(foreign)], undefined, { unreachable }),
     'undecided',
     /made by another key/,
   ],
   [
-    'a good signature, where a source could not be reached',
+    'a good signature, and an unreachable source',
     () => decided([bundle(ours)], undefined, { unreachable }),
     'admit',
     /admitted/,
@@ -123,13 +123,13 @@ const table: readonly (readonly [
     'two signatures in one envelope',
     () => decided([bundleOf((json) => json.dsseEnvelope?.signatures.push({ sig: 'AA==' }))]),
     'deny',
-    /not exactly one signature/,
+    /not have exactly one signature/,
   ],
   [
     'both kinds of content in one bundle',
     () => decided([bundleOf((json) => void (json.messageSignature = {}))]),
     'deny',
-    /not exactly one of/,
+    /not have exactly one of/,
   ],
   [
     'a statement that is an attestation',

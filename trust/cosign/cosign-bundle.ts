@@ -180,6 +180,6 @@ function refused(
   return {
     counted: false,
     code,
-    says: `the signature does not fit its payload and this key: one of the two was changed${claim}`,
+    says: `the signature does not match its payload and this key: one of them was changed${claim}`,
   };
 }

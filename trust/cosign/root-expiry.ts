@@ -21,8 +21,8 @@ export function holdToRoot(
   }
   const text =
     root.ships === true
-      ? `the trusted root ${root.name} that ships with this version held until ${root.expires}: fetch the current one (portcullis sigstore-root update), or install a newer version`
-      : `what is known of the trusted root ${root.name} held until ${root.expires}, and it could not be updated since`;
+      ? `the trusted root ${root.name} that ships with this version was valid until ${root.expires}: fetch the current one (portcullis sigstore-root update), or install a newer version`
+      : `the metadata of the trusted root ${root.name} was valid until ${root.expires}, and no update has succeeded since then`;
   return {
     answer: 'unknown',
     reason: { counted: false, text, code: 'TRUST_SIGSTORE_ROOT_EXPIRED', children: [evaluation.reason] },

@@ -35,7 +35,7 @@ export function checkSimpleSigning(
     const claim = otherClaim(payload.problem === undefined ? [payload.digest] : [], subject);
     const wrong =
       authority.kind === 'cosign-key' && result.code === 'TRUST_SIGNATURE_WRONG'
-        ? 'the signature does not fit its payload and this key: one of them was changed, or another key signed'
+        ? 'the signature does not match its payload and this key: one of them was changed, or another key signed'
         : result.problem;
     return { counted: false, code: result.code, says: `${wrong}${claim}`, ...untilOf(result) };
   }

@@ -21,7 +21,7 @@ export async function readCredentialFile(file: string): Promise<CredentialFile |
   let json: Readonly<Record<string, unknown>>;
   try {
     const facts = await stat(file);
-    if (!facts.isFile() || facts.size > maximumBytes) throw new Error('it is not a file of credentials');
+    if (!facts.isFile() || facts.size > maximumBytes) throw new Error('it is not a credential file');
     json = recordOf(parseJson(await readFile(file, 'utf8'))) ?? {};
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;

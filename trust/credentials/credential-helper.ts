@@ -27,10 +27,10 @@ export async function askHelper(
       attempted: 'ask credential helper',
       on: `${program} for ${registry}`,
       why,
-      fix: `install ${program} on the PATH, or remove it from the file of credentials`,
+      fix: `install ${program} on the PATH, or remove it from the credential file`,
     });
   // A name with a slash would be a path that the file chooses.
-  if (!/^[A-Za-z0-9._-]+$/.test(name)) throw fail('its name is not the name of a helper');
+  if (!/^[A-Za-z0-9._-]+$/.test(name)) throw fail('its name is not valid for a credential helper');
   const { code, output } = await run(program, registry, environment).catch((error: unknown) => {
     throw fail(
       (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such program' : reasonOf(error),
@@ -46,7 +46,7 @@ export async function askHelper(
   try {
     answer = recordOf(parseJson(output)) ?? {};
   } catch {
-    throw fail('it does not answer in JSON');
+    throw fail('its answer is not JSON');
   }
   const { Username: username, Secret: secret } = answer;
   if (typeof username !== 'string' || typeof secret !== 'string')
@@ -72,7 +72,7 @@ function run(
       size += chunk.length;
       if (size > answerLimit) {
         child.kill('SIGKILL');
-        reject(new Error('it answers more than is read'));
+        reject(new Error('its answer is longer than the limit'));
       } else chunks.push(chunk);
     });
     child.once('error', reject);

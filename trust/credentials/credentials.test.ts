@@ -63,7 +63,7 @@ const cases: readonly (readonly [
     undefined,
   ],
   [
-    'a host as old dockers write it',
+    'a host as old versions of Docker write it',
     { auths: { 'https://a.example/v1/': auth('user:pass:word') } },
     'a.example',
     user,
@@ -90,7 +90,7 @@ const cases: readonly (readonly [
     user,
   ],
   [
-    'another namespace not at all',
+    'no credentials for another namespace',
     { auths: { 'a.example/other': auth('user:pass:word') } },
     'a.example',
     undefined,
@@ -110,7 +110,7 @@ const cases: readonly (readonly [
   ],
   ['a token of a helper', { credsStore: 'good' }, 'docker.io', { identityToken: 'hub-token' }],
   [
-    'auths where the helper knows none',
+    'auths when the helper has no credentials',
     { credsStore: 'good', auths: { 'a.example': auth('user:pass:word') } },
     'a.example',
     user,
@@ -142,13 +142,13 @@ test('a helper gets its verb as the only argument', async () => {
 
 for (const [name, says] of [
   ['broken', /exit code 3/],
-  ['garbage', /does not answer in JSON/],
-  ['silent', /does not answer in JSON/],
-  ['endless', /more than is read/],
+  ['garbage', /its answer is not JSON/],
+  ['silent', /its answer is not JSON/],
+  ['endless', /longer than the limit/],
   ['absent', /there is no such program/],
-  ['../evil', /is not the name of a helper/],
+  ['../evil', /is not valid for a credential helper/],
 ] as const) {
-  test(`a helper that is ${name} is named, and nothing that it printed`, async () => {
+  test(`the error for the helper "${name}" names the helper, and quotes nothing of its output`, async () => {
     await assert.rejects(find({ credsStore: name }, 'a.example'), (error: Error) => {
       assert.match(error.message, says);
       assert.match(error.message, /TRUST_CREDENTIAL_HELPER/);

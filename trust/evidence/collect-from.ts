@@ -101,7 +101,7 @@ async function openReferrer(search: Search, descriptor: Descriptor, place: Place
   for (const collector of collectors) {
     const layers = collector.layers?.(manifest, wanted) ?? [];
     if (layers.length > 0 && manifest.subject?.digest !== place.attachedTo) {
-      const why = `its manifest says it belongs to ${manifest.subject?.digest ?? 'nothing'}, and it was listed for ${place.attachedTo}`;
+      const why = `its manifest says that it belongs to ${manifest.subject?.digest ?? 'nothing'}, but it was listed for ${place.attachedTo}`;
       collection.add(unusable(collector, place, layers[0], why));
     } else {
       for (const layer of layers) await addLayer(search, collector, place, layer, manifest);

@@ -60,7 +60,7 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
   const overflow = (source: string): void => {
     unreachable.set(
       source,
-      `it lists more than is read for one image (${limits.items} items, ${limits.listing} entries, ${limits.totalBytes} bytes)`,
+      `it lists more than the limit for one image (${limits.items} items, ${limits.listing} entries, ${limits.totalBytes} bytes)`,
     );
   };
   const signal = outer === undefined ? timeout.signal : AbortSignal.any([outer, timeout.signal]);
@@ -79,8 +79,8 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       largeTaken += bytes;
       return true;
     }
-    const more = `it lists attestations of more than ${large?.together ?? 0} bytes together, and no more are read for one image`;
-    unreachable.set(source, `${more}: raise ${large?.setting ?? ''}, or remove old ones`);
+    const more = `it lists attestations of more than ${large?.together ?? 0} bytes in total, which is the limit for one image`;
+    unreachable.set(source, `${more}: raise ${large?.setting ?? ''}, or remove old attestations`);
     return false;
   };
   const blobs = new Map<string, Promise<Uint8Array>>();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createNegativeCache } from './negative-cache.ts';
 
-test('an absence is cached from the second answer on, longer each time, and never beyond 30 s', () => {
+test('an absence is cached from the second answer on, each time for longer, and for at most 30 s', () => {
   let now = 1;
   const absent = createNegativeCache(() => now).of(undefined);
   const believed = [0, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];

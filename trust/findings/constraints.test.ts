@@ -92,7 +92,7 @@ const table: readonly (readonly [
     'TRUST_ANNOTATION_UNMET',
   ],
   [
-    'a line feed never fits a star',
+    'a star never matches a line feed',
     held({ annotations: { a: '*' } }, { annotations: { a: 'x\ny' } }),
     'TRUST_ANNOTATION_UNMET',
   ],
@@ -105,7 +105,7 @@ const table: readonly (readonly [
   ['exactly at the end', held({ maxAge: 1800 }, at('2026-11-20T11:30:00Z')), 'TRUST_SIGNATURE_TOO_OLD'],
   ['too old', held({ maxAge: 60 }, at('2026-11-20T11:30:00Z')), 'TRUST_SIGNATURE_TOO_OLD'],
   ['an age without a proven time', held({ maxAge: 60 }), 'TRUST_TIME_UNPROVEN'],
-  ['a time that is none', held({ maxAge: 60 }, at('yesterday')), 'TRUST_TIME_UNPROVEN'],
+  ['an invalid time', held({ maxAge: 60 }, at('yesterday')), 'TRUST_TIME_UNPROVEN'],
   [
     'from the future',
     held({ maxAge: 60 }, at('2026-11-20T13:00:00Z')),
@@ -113,7 +113,7 @@ const table: readonly (readonly [
     '2026-11-20T12:55:00.000Z',
   ],
   [
-    'from a clock that is ahead a little',
+    'from a clock that is slightly ahead',
     held({ notBefore: '2026-01-01' }, at('2026-11-20T12:04:00Z')),
     'TRUST_SIGNATURE_VALID',
   ],
@@ -143,7 +143,7 @@ const table: readonly (readonly [
     ),
     'TRUST_IDENTITY_OTHER',
   ],
-  ['no name at all', held({ signedIdentity: { type: 'matchRepository' } }), 'TRUST_IDENTITY_UNPROVEN'],
+  ['no name', held({ signedIdentity: { type: 'matchRepository' } }), 'TRUST_IDENTITY_UNPROVEN'],
 ];
 
 for (const [name, finding, code, validUntil] of table) {
@@ -234,7 +234,7 @@ test('the name in cosign’s older form is checked only when the policy requires
   );
 });
 
-test('a key proves no time: an age is then not met', () => {
+test('a key proves no time, so a maximum age is never met', () => {
   assert.match(
     outcome([bundle(ours), simple(payload({ optional: { timestamp: 4_000_000_000 } }))], { maxAge: 60 }),
     /^deny [^]*nothing proves when/,

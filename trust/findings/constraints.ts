@@ -49,10 +49,10 @@ export function constrain(
 function judgePart({ signs }: Constraints, names: SignatureFinding['names']): Judgement {
   if (signs === undefined || names?.includes(signs) === true) return {};
   const wanted = signs === 'index' ? "the image's index" : "the platform's manifest";
-  const has = names?.[0] === undefined ? 'that is not proven' : `it names the ${names[0]}`;
+  const has = names?.[0] === undefined ? 'nothing proves that' : `the signature names the ${names[0]}`;
   return {
     code: 'TRUST_SIGNATURE_OTHER_PART',
-    says: `the rule demands a signature of ${wanted} (signs: ${signs}) and ${has}`,
+    says: `the rule requires a signature of ${wanted} (signs: ${signs}) and ${has}`,
   };
 }
 
@@ -109,7 +109,7 @@ function judgeAge(
   if (!(now.getTime() < end.getTime()))
     return {
       code: 'TRUST_SIGNATURE_TOO_OLD',
-      says: `${at}, and the rule demands that it be younger than ${maxAge} s`,
+      says: `${at}, and the rule requires that it is younger than ${maxAge} s`,
     };
   return { validUntil: end.toISOString() };
 }

@@ -63,7 +63,7 @@ function admit(
 
 const p256 = policyOf({ require: keyRequirement('ecdsa-p256') });
 
-test('each image of a run gets its decision, in the order of the questions, whatever the others get', async (t) => {
+test('each image of a run gets its own decision, in the order in which the images were given', async (t) => {
   const { host } = await serve(t);
   const result = await admit(
     t,
@@ -84,7 +84,7 @@ test('each image of a run gets its decision, in the order of the questions, what
   assert.equal(result.images[0]?.rule, 'policy.yaml:1');
 });
 
-test('eight containers and five authorities on one digest cost the requests and the verification of one', async (t) => {
+test('eight containers and five authorities for one digest cost the requests and the verification of one', async (t) => {
   const mock = await startMockSigstore();
   t.after(() => mock.close());
   const folder = await mkdtemp(join(tmpdir(), 'gate-shared-'));
@@ -159,7 +159,7 @@ test('eight containers and five authorities on one digest cost the requests and 
   assert.equal(requests, registry.requests.length - requests + 1, registry.requests.join('\n'));
 });
 
-test('a registry that accepts connections and never answers is given up after a few questions', async (t) => {
+test('a registry that accepts connections but never answers is given up after a few requests', async (t) => {
   const server = createServer(() => undefined).listen(0, '127.0.0.1');
   t.after(() => server.close());
   await new Promise((resolve) => server.once('listening', resolve));
@@ -184,7 +184,7 @@ test('a registry that accepts connections and never answers is given up after a 
   assert.ok(result.images.every(({ error }) => `${error?.on} ${error?.why}`.includes(host)));
 });
 
-test('a registry that serves images and no evidence is given up, too', async (t) => {
+test('a registry that serves images but no evidence is given up, too', async (t) => {
   const { host, requests } = await serve(t, fixtureContent(), {
     before: (path, response) => {
       if (!path.includes('/referrers/') && !path.includes('/manifests/sha256-')) return false;
@@ -209,7 +209,7 @@ test('the caller can cancel', async (t) => {
   );
 });
 
-test('every platform of an index is decided about, or the named ones', async (t) => {
+test('the gate decides about every platform of an index, or about the named platforms', async (t) => {
   const { host } = await serve(t);
   const index = ask(`${host}/bundle/index:1`);
   const all = await admit(t, index, p256, { platforms: 'all' });
@@ -224,7 +224,7 @@ test('every platform of an index is decided about, or the named ones', async (t)
   assert.deepEqual([none.images[0]?.decision, none.images[0]?.code], ['failed', 'TRUST_NO_PLATFORM']);
 });
 
-test('images no rule can admit cost no request, and the namespace counts', async (t) => {
+test('an image that no rule can admit causes no request, and the namespace counts', async (t) => {
   const { host, requests } = await serve(t);
   const policy = policyOf({ namespaces: ['shop'], require: keyRequirement('ecdsa-p256') });
   const reference = `${host}/bundle/ecdsa-p256:1`;
@@ -238,7 +238,7 @@ test('images no rule can admit cost no request, and the namespace counts', async
   assert.deepEqual([both.counts.admitted, both.counts.denied], [1, 1]);
 });
 
-test('lists and manifests name images with their lines, and every mistake is reported at its place', () => {
+test('images of lists and manifests are read with their lines, and every mistake is reported with its position', () => {
   const list = '# images\nregistry.example.com/a:1\n\n  registry.example.com/b:2 # second\n';
   assert.deepEqual(
     readImageSources([{ file: 'list', text: list }], 'shop').questions.map(

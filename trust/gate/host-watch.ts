@@ -30,7 +30,7 @@ export function createHostWatch(): HostWatch {
           kind: 'unavailable',
           attempted: 'ask registry',
           on: host,
-          why: `the last ${patience} questions to it had no answer: ${known.why}`,
+          why: `the last ${patience} requests to it had no answer: ${known.why}`,
           fix: 'repeat the run when the registry answers',
         });
       try {

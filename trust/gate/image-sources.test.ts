@@ -102,7 +102,7 @@ describe('images of a manifest', () => {
     assert.deepEqual(imagesOf(workflow({ container, podSpecPatch: limits })), [good]);
   });
 
-  it('are not looked for in steps of another meaning', () => {
+  it('are not searched in fields called `steps` that have another meaning', () => {
     const rollout = {
       apiVersion: 'argoproj.io/v1alpha1',
       kind: 'Rollout',

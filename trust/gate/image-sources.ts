@@ -55,7 +55,7 @@ export function readImageSources(
     if (found.length > maximumImages) {
       const position = { file: source.file, line: 1, column: 1 };
       const message = `more than ${maximumImages} images are named`;
-      problems.push({ position, path: '', message, fix: 'ask about them in several runs' });
+      problems.push({ position, path: '', message, fix: 'check them in several runs' });
       break;
     }
   }
@@ -137,7 +137,7 @@ function readManifests(
         problem(
           path,
           'kubectl adds fields for the merge key `<<`, which the gate does not read',
-          'write the fields out',
+          'write these fields without a merge key',
         ),
       object: (name) => parts.objects.add(keyOf(name)),
       unread: (part) =>

@@ -29,7 +29,7 @@ export function markdownReport(result: GateResult): string {
   const title = !passes
     ? 'not every image passes'
     : isIncomplete(result)
-      ? 'not every image is known'
+      ? 'parts of manifests were not read'
       : 'every image passes';
   const parts = [
     `## Portcullis: ${title}\n\n${countsLine(result)}, by the policy ${span(result.policyRevision)}.\n\n`,

@@ -13,7 +13,7 @@ export function byDecision(images: readonly GateImage[]): readonly GateImage[] {
 export function meaningOf(code: string): string {
   return Object.hasOwn(reasonCodes, code)
     ? (reasonCodes[code] ?? '')
-    : 'The image could not be decided about: a question to a registry or a service failed.';
+    : 'There is no decision about the image: a request to a registry or a service failed.';
 }
 
 /** Returns the decision about an image in one sentence, with its reason. */

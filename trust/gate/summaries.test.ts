@@ -239,7 +239,7 @@ test('a summary says what was verified, by which policy, from which evidence', {
 });
 
 test(
-  'no summary for an image that nothing was proven about, or that another namespace refuses',
+  'an image gets no summary if nothing was proven about it, or if it is refused in another namespace',
   { skip },
   async () => {
     const { reference } = await publish('shop/doubtful');
@@ -260,7 +260,7 @@ test(
     assert.deepEqual(
       await why(`${byBuild}  - images: ["**"]\n    namespaces: [b]\n    deny: not here\n`, ['a', 'b']),
       [
-        'the policy does not admit the image in another namespace, for another platform or by another name, of this run',
+        'in this run, the policy does not admit the image in another namespace, for another platform or by another name',
         'the image is not admitted',
       ],
     );
@@ -268,7 +268,7 @@ test(
   },
 );
 
-test('no summary for a manifest that the run refuses under its own digest', { skip }, async () => {
+test('a manifest gets no summary if the run refuses it under its own digest', { skip }, async () => {
   const { reference } = await publish('shop/beside');
   const [image] = (await admit([reference], byBuild, { platforms: platforms.slice(0, 1) })).images;
   const pinned = `${registry.host}/shop/beside@${image?.manifestDigest ?? ''}`;
@@ -291,7 +291,7 @@ test('no summary for a manifest that the run refuses under its own digest', { sk
   }
 });
 
-test('no summary for an index with an entry that names no platform', { skip }, async () => {
+test('an index gets no summary if one of its entries names no platform', { skip }, async () => {
   const signed = await publish('shop/partial');
   const other = await publish('shop/partial', '2', 'other');
   const [repository] = await access.repositories({ registry: registry.host, repository: 'shop/partial' });

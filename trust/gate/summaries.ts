@@ -118,7 +118,7 @@ function isProven({ decision, verdict }: GateImage): boolean {
 
 function whyNot(image: GateImage): string {
   return isProven(image)
-    ? 'the policy does not admit the image in another namespace, for another platform or by another name, of this run'
+    ? 'in this run, the policy does not admit the image in another namespace, for another platform or by another name'
     : 'the policy admits the image without a proof';
 }
 
@@ -228,7 +228,7 @@ function notSha256(name: string, digest: string): PortcullisError {
     kind: 'invalid',
     attempted: 'sign verification summary',
     on: `${name}@${digest}`,
-    why: 'attestations name sha256 digests only',
+    why: 'attestations support only sha256 digests',
     fix: 'name the image by tag or sha256 digest',
   });
 }

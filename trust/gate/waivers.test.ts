@@ -61,7 +61,7 @@ function waived(
   return waiversFor(denied, waivers).map(({ id }) => id);
 }
 
-test('a waiver lets a refusal pass that it names, and no other', () => {
+test('a waiver lets only those refusals pass that it names', () => {
   const signed = bundle(ours);
   assert.deepEqual(waived([signed, bad], [waiver()]), ['SEC-1']);
   assert.deepEqual(waived([bundle(foreign), bad], [waiver()]), [], 'the signature is not waived');
@@ -153,7 +153,7 @@ function load(text: string): ReturnType<typeof loadWaivers> {
   return loadWaivers([file], now);
 }
 
-test('waivers are loaded with their places, and mistakes are reported with theirs', async () => {
+test('waivers are loaded with their positions, and mistakes are reported with positions', async () => {
   const [read] = await load(entry('    requirement: slsaprovenance1\n'));
   assert.deepEqual(
     { ...read, place: read?.place.replace(folder, '') },
@@ -175,7 +175,7 @@ test('waivers are loaded with their places, and mistakes are reported with their
     [entry().replace('    expires: 2026-12-01\n', ''), /`expires` is missing/],
     [entry().replace('expires: 2026-12-01', 'expires: 2027-02-01'), /w\.yaml:10:14.*longer than 90 days/],
     [entry().replace('expires: 2026-12-01', 'expires: 2026-11-01'), /ends before it begins/],
-    [entry().replace('expires: 2026-12-01', 'expires: 2026-02-31'), /not a day of the calendar/],
+    [entry().replace('expires: 2026-12-01', 'expires: 2026-02-31'), /not a valid date/],
     [entry().replace('created: 2026-11-01', 'created: 2026-11-25'), /in the future/],
     [entry().replace('TRUST_CEL_FALSE', 'TRUST_NO_RULE'), /w\.yaml:6:13/],
     [entry().replace('TRUST_CEL_FALSE', 'TRUST_SOURCE_UNREACHABLE'), /w\.yaml:6:13/],
@@ -193,7 +193,7 @@ test('waivers are loaded with their places, and mistakes are reported with their
     );
 });
 
-test('a policy ignores waivers beside it: they are for the gate alone', async () => {
+test('a policy ignores waivers beside it: only the gate reads them', async () => {
   writeFileSync(
     join(folder, 'p.yaml'),
     `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules: []\n---\n${entry()}`,
@@ -206,7 +206,7 @@ test('a policy ignores waivers beside it: they are for the gate alone', async ()
   );
 });
 
-test('the published schema is the one that waivers are checked by', () => {
+test('the published schema is the one that waivers are checked with', () => {
   const published = readFileSync(join(import.meta.dirname, '../../docs/schemas/waivers.json'), 'utf8');
   assert.deepEqual(
     JSON.parse(published),

@@ -82,7 +82,8 @@ function readWaivers(
     const before = problems.length;
     const say = (at: readonly PathSegment[], message: string, fix: string): void =>
       void problems.push(problemAt(document, [...path, ...at], message, fix));
-    if (seen.has(written.id)) say(['id'], `another waiver has the id ${written.id}`, 'give each its own');
+    if (seen.has(written.id))
+      say(['id'], `another waiver has the id ${written.id}`, 'give each waiver its own id');
     seen.add(written.id);
     for (const [position, pattern] of written.images.entries())
       try {
@@ -103,15 +104,13 @@ function readWaivers(
         `write one of ${requirementNames.join(', ')}, or a predicate type`,
       );
     const [created, expires] = [parseInstant(written.created), parseInstant(written.expires)];
-    if (created === undefined)
-      say(['created'], `"${written.created}" is not a day of the calendar`, 'correct it');
-    if (expires === undefined)
-      say(['expires'], `"${written.expires}" is not a day of the calendar`, 'correct it');
+    if (created === undefined) say(['created'], `"${written.created}" is not a valid date`, 'correct it');
+    if (expires === undefined) say(['expires'], `"${written.expires}" is not a valid date`, 'correct it');
     if (created === undefined || expires === undefined) return [];
     if (Date.parse(created) > now.getTime() + day)
       say(
         ['created'],
-        `it is made in the future, at ${written.created}`,
+        `\`created\` is in the future: ${written.created}`,
         'write the day on which it was made',
       );
     if (Date.parse(expires) <= Date.parse(created))

@@ -187,7 +187,7 @@ const every = Object.entries({ ...faults, ...generatedFaults(4) });
 describe('faults in evidence', { concurrency: 2 }, () => {
   for (const [kind, { require, make }] of Object.entries(kinds)) {
     for (const referrers of [true, false]) {
-      test(`${kind}, ${referrers ? 'with the referrers API' : 'with fallback tags'}: no fault admits`, async () => {
+      test(`${kind}, ${referrers ? 'with the referrers API' : 'with fallback tags'}: no fault leads to an admission`, async () => {
         const made = contentToSign();
         await make(made);
         if (!referrers) useFallbackTag(made.content, made.digest);

@@ -84,13 +84,13 @@ test('the referrers API and the fallback tag give the same verdict, and the item
   assert.equal(verdictOf(without, p256).outcome, 'admit');
 });
 
-test('five requests find a bundle of an image without an index where there is no referrers API', async (t) => {
+test('five requests find a bundle of an image without an index if the registry has no referrers API', async (t) => {
   const { host, requests } = await serve(t);
   await gatherFixture(host, 'bundle/ecdsa-p256', p256);
   assert.deepEqual(requests.filter((one) => one.startsWith('GET')).length, 5, requests.join('\n'));
 });
 
-test('a policy that asks for no signature of this image asks no registry', async (t) => {
+test('a policy that requires no signature of this image causes no request to a registry', async (t) => {
   const { host, requests } = await serve(t);
   const policy = policyOf(
     { allowUnverified: true },
@@ -148,7 +148,7 @@ test('a registry that answers HTML is an unreachable source', async (t) => {
   assert.equal(verdictOf(dossier, p256).outcome, 'undecided');
 });
 
-test('a registry that never answers costs the time limit, no more', async (t) => {
+test('a registry that never answers delays gathering only until the time limit', async (t) => {
   const { host } = await serve(t, { before: (path) => /referrers|sha256-/.test(path) });
   const started = performance.now();
   const dossier = await gatherFixture(host, 'bundle/ecdsa-p256', p256, {
@@ -183,11 +183,11 @@ const flips: readonly (readonly [
     /digest/,
   ],
   [
-    'the payload, with its digest made right',
+    'the payload, with its digest corrected',
     'legacy',
     (repository) =>
       replacePayload(repository, (text) => text.replace('cosign container', 'Cosign container')),
-    /signature does not fit its payload/,
+    /signature does not match its payload/,
   ],
   [
     'the signature, in its annotation',
@@ -199,7 +199,7 @@ const flips: readonly (readonly [
           (_all, head: string, one: string) => head + (one === 'A' ? 'B' : 'A'),
         ),
       ),
-    /signature does not fit its payload/,
+    /signature does not match its payload/,
   ],
 ];
 
@@ -288,7 +288,7 @@ test('a listed bundle whose manifest belongs to another image is not read', asyn
   assert.equal(verdictOf(dossier, p256).outcome, 'deny');
 });
 
-test('more signatures than the limit are not read, and a no is then undecided', async (t) => {
+test('more signatures than the limit are not read, and a denial is then undecided', async (t) => {
   const content = fixtureContent();
   const repository = part(content, 'legacy/rsa-2048');
   retag(repository, (text) => {
@@ -309,7 +309,7 @@ test('a signature larger than the limit is recorded with its problem', async (t)
   assert.match(dossier.items[0]?.problem ?? '', /at most 100 are read/);
 });
 
-test('evidence beyond the bytes kept in all is not read, and a no is then undecided', async (t) => {
+test('evidence beyond the limit of total bytes is not read, and a denial is then undecided', async (t) => {
   const { host } = await serve(t);
   const dossier = await gatherFixture(host, 'legacy/ecdsa-p256', p256, {
     limits: { ...defaultLimits, totalBytes: 100 },
@@ -317,7 +317,7 @@ test('evidence beyond the bytes kept in all is not read, and a no is then undeci
   assert.deepEqual([dossier.items.length, verdictOf(dossier, p256).outcome], [0, 'undecided']);
 });
 
-test('the origin is asked only when the mirror does not have enough', async (t) => {
+test('the origin is asked only when the mirror does not have enough evidence', async (t) => {
   const content = fixtureContent();
   content.set('empty', part(content, 'unsigned'));
   const full = await serve(t);

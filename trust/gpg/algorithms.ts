@@ -28,7 +28,7 @@ export const keyAlgorithms = {
 /** Returns the name of a hash algorithm for node:crypto. @throws Error for an unknown algorithm */
 export function hashName(id: number): string {
   const hash = hashes[id];
-  if (hash === undefined) throw new Error(`hash algorithm ${id} is not known`);
+  if (hash === undefined) throw new Error(`hash algorithm ${id} is not supported`);
   return hash.name;
 }
 

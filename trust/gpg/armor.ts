@@ -19,7 +19,7 @@ export function dearmor(bytes: Buffer): Buffer {
     // Headers such as "Version: …" end with an empty line.
     while (/^[A-Za-z]+: /.test(lines[index] ?? '')) index += 1;
     if ((lines[index] ?? '').trim() !== '')
-      throw new Error(`line ${index + 1}: an empty line is missing after the head of the armor`);
+      throw new Error(`line ${index + 1}: an empty line is missing after the armor headers`);
     const text: string[] = [];
     for (index += 1; !end.test(lines[index] ?? ''); index += 1) {
       const line = lines[index];
@@ -29,7 +29,7 @@ export function dearmor(bytes: Buffer): Buffer {
     blocks.push(Buffer.from(text.join(''), 'base64'));
   }
   if (blocks.length === 0)
-    throw new Error('line 1: it holds neither OpenPGP packets nor a "BEGIN PGP PUBLIC KEY BLOCK"');
+    throw new Error('line 1: it contains neither OpenPGP packets nor a "BEGIN PGP PUBLIC KEY BLOCK"');
   return Buffer.concat(blocks);
 }
 

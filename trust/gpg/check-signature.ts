@@ -87,14 +87,14 @@ function judge(
     return {
       counted: false,
       code: 'TRUST_SIGNATURE_WEAK',
-      says: `its hash algorithm (${signature.hash}) is too weak to be believed`,
+      says: `its hash algorithm (${signature.hash}) is too weak`,
     };
   const signer = named.find(({ signing }) => verifyPacket(signature, signing, content));
   if (signer === undefined)
     return {
       counted: false,
       code: 'TRUST_SIGNATURE_WRONG',
-      says: `the signature does not fit its content and the key ${keyId.toUpperCase()}: one was changed`,
+      says: `the signature does not match its content and the key ${keyId.toUpperCase()}: one of them was changed`,
     };
   return inTime(message, signer, now) ?? accept(message, signer, subject);
 }
@@ -118,10 +118,15 @@ function inTime(
     if (until !== undefined && now > until)
       return refuse('TRUST_KEY_EXPIRED', `its key ${fingerprint} expired at ${isoTime(until)}`);
     if (from > now)
-      return refuse('TRUST_KEY_NOT_YET', `its key ${fingerprint} is of the future: ${isoTime(from)}`, from);
+      return refuse(
+        'TRUST_KEY_NOT_YET',
+        `its key ${fingerprint} was created in the future: ${isoTime(from)}`,
+        from,
+      );
   }
   const { created, lifetime } = signature;
-  if (created > now) return refuse('TRUST_TIME_FUTURE', `it is of the future: ${isoTime(created)}`, created);
+  if (created > now)
+    return refuse('TRUST_TIME_FUTURE', `it was made in the future: ${isoTime(created)}`, created);
   if (lifetime !== 0 && now > created + lifetime)
     return refuse('TRUST_SIGNATURE_EXPIRED', `it expired at ${isoTime(created + lifetime)}`);
   return undefined;

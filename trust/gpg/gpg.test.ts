@@ -38,7 +38,7 @@ function check(signature: string, keys: string, now = made, of = subject): Signa
 
 const good = ['rsa2048', 'rsa4096', 'ed25519', 'nistp256', 'nistp384', 'nistp521'] as const;
 for (const kind of good) {
-  test(`counts what skopeo signed with ${kind}, at any later time, and nobody else's key`, () => {
+  test(`counts a signature that skopeo made with ${kind}, at any later time, and only for its own key`, () => {
     const finding = check(`${kind}.signature`, `${kind}.asc`, later);
     assert.equal(finding.counted, true, finding.says);
     const [key] = readKeyRing(fixture(`${kind}.asc`)).keys;
@@ -66,7 +66,7 @@ const table: readonly (readonly [what: string, signature: string, keys: string, 
     ],
     ['SHA-1', 'sha1.signature', 'rsa2048.asc', made, 'TRUST_SIGNATURE_WEAK'],
     ['two signatures in one message', 'two.signature', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
-    ['no message at all', 'manifest', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
+    ['no message', 'manifest', 'nistp256.asc', made, 'TRUST_SIGNATURE_MALFORMED'],
     ['a key instead of a message', 'subkey.gpg', 'subkey.gpg', made, 'TRUST_SIGNATURE_MALFORMED'],
   ];
 for (const [what, signature, keys, now, code] of table) {
@@ -103,7 +103,7 @@ test('the index and the platform manifest are distinguished', () => {
   );
 });
 
-test('a format written before the signature is taken off, another is refused', () => {
+test('the name of the format before a signature is removed, and another format is refused', () => {
   const bytes = fixture('rsa2048.signature');
   const { keys } = readKeyRing(fixture('rsa2048.asc'));
   const framed = (format: string): SignatureFinding =>
@@ -112,7 +112,7 @@ test('a format written before the signature is taken off, another is refused', (
   assert.equal(framed('sigstore-json').code, 'TRUST_SIGNATURE_MALFORMED');
 });
 
-test('bytes that were changed in storage are seen by their digest', () => {
+test('bytes that were changed in storage are detected by their digest', () => {
   const item = itemOf(fixture('rsa2048.signature'));
   const changed = { ...item, bytes: fixture('rsa4096.signature').toString('base64') };
   const { keys } = readKeyRing(fixture('several.asc'));

@@ -94,7 +94,7 @@ const rows: readonly (readonly [
   // check today.
   ['a key that has expired', { keyLifetime: 10_000 }, {}, false, true],
   ['a key that will expire', { keyLifetime: 90_000_000 }, {}, true],
-  ['a key of the future', { created: future }, {}, false],
+  ['a key that was created in the future', { created: future }, {}, false],
   ['a key revoked as compromised', { revoked: { at: past, reason: 2 } }, {}, false],
   ['a key revoked without a reason', { revoked: { at: past } }, {}, false],
   ['a key that was retired', { revoked: { at: past, reason: 3 } }, {}, false, true],
@@ -102,22 +102,22 @@ const rows: readonly (readonly [
   // key is revoked.
   ['a revocation that cannot be checked', { revoked: { at: past }, brokenRevocation: true }, {}, false, true],
   ['a key that may only certify', { flags: 1 }, {}, false],
-  ['a key that does not say what it may', { flags: null }, {}, false],
+  ['a key without key flags', { flags: null }, {}, false],
   ['a subkey', { subkey: {} }, {}, true],
   ['a subkey that has expired', { subkey: { keyLifetime: 10_000 } }, {}, false, true],
   ['a subkey that is revoked', { subkey: { revoked: true } }, {}, false],
   ['a subkey that has not signed its primary key', { subkey: { withoutBackSignature: true } }, {}, false],
   ['a signature that has expired', {}, { lifetime: 1000 }, false],
   ['a signature that will expire', {}, { lifetime: 90_000_000 }, true],
-  ['a signature of the future', {}, { created: future }, false],
+  ['a signature that was made in the future', {}, { created: future }, false],
   [
     'a critical notation',
     {},
     { subpackets: [[0x80 | 20, Buffer.from('8000000000010001', 'hex').subarray(0, 8)]] },
     false,
   ],
-  ['a critical subpacket that nobody knows', {}, { subpackets: [[0x80 | 100, Buffer.from('x')]] }, false],
-  ['a subpacket that nobody knows', {}, { subpackets: [[100, Buffer.from('x')]] }, true],
+  ['an unknown critical subpacket', {}, { subpackets: [[0x80 | 100, Buffer.from('x')]] }, false],
+  ['an unknown subpacket', {}, { subpackets: [[100, Buffer.from('x')]] }, true],
   // Simple signing covers binary data; openpgp.js also accepts text signatures.
   ['a text signature', {}, { type: 1 }, false, true],
 ];
@@ -185,7 +185,7 @@ test('invalid keys are refused with a reason, immediately', () => {
   assert.ok(performance.now() - started < 60_000);
 });
 
-test('messages that would unpack to more than is read are refused', () => {
+test('messages that would decompress to more than the limit are refused', () => {
   const key = createTestKey();
   const finding = ours(key.sign(Buffer.alloc(64 * 1024 * 1024)), key.publicKey);
   assert.equal(finding.code, 'TRUST_SIGNATURE_MALFORMED');
@@ -193,11 +193,11 @@ test('messages that would unpack to more than is read are refused', () => {
 });
 
 const strict: readonly (readonly [what: string, change: (json: PayloadJson) => unknown, says: RegExp])[] = [
-  ['an unknown field', (json) => ({ ...json, more: 1 }), /"more", which is not known/],
+  ['an unknown field', (json) => ({ ...json, more: 1 }), /the unknown field "more"/],
   [
     'an unknown critical field',
     (json) => ({ ...json, critical: { ...json.critical, more: 1 } }),
-    /"more", which is not known/,
+    /the unknown field "more"/,
   ],
   ['no optional part', ({ critical }) => ({ critical }), /no "optional"/],
   ['an optional part that is nothing', ({ critical }) => ({ critical, optional: null }), /not an object/],
@@ -209,7 +209,7 @@ const strict: readonly (readonly [what: string, change: (json: PayloadJson) => u
     /type/,
   ],
   [
-    'a digest that is none',
+    'an invalid digest',
     (json) => ({ ...json, critical: { ...json.critical, image: { 'docker-manifest-digest': 'sha256:00' } } }),
     /digest/,
   ],

@@ -78,7 +78,7 @@ function readCertificate(packets: readonly Packet[]): GpgKey {
   const directKey = latest(direct.filter(({ type }) => type === signatureTypes.directKey));
   const identity = primaryUserId(userIds);
   const self = primary.version === 6 ? directKey : identity?.self;
-  if (self === undefined) throw new Error('it has no signature of its own that can be checked');
+  if (self === undefined) throw new Error('it has no self-signature that can be checked');
   const revoked = revocation([...revocations, ...(identity?.revocations ?? [])]);
   const facts = {
     ...period(primary, directKey === undefined ? [self] : [self, directKey]),

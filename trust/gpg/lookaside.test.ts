@@ -63,7 +63,7 @@ async function served<T>(
 
 const place = `/sigstore/pay/app@${digest.replace(':', '=')}`;
 
-test('signatures are read from a folder, one after another, until one is not there', async () => {
+test('signatures are read from a folder, one after another, until one does not exist', async () => {
   const store = join(folder, `store/pay/app@${digest.replace(':', '=')}`);
   mkdirSync(store, { recursive: true });
   copyFileSync(join(import.meta.dirname, 'fixtures', 'ed25519.signature'), join(store, 'signature-1'));
@@ -91,7 +91,7 @@ test('signatures are read over http, also behind a redirect', async () => {
   );
 });
 
-test('the name in a signature counts: another identity does not admit, and may be chosen', async () => {
+test('the name in a signature counts: another identity does not admit, unless the policy names it', async () => {
   await served(
     (path, response) =>
       path.endsWith('signature-1')
@@ -164,7 +164,7 @@ for (const [what, answer, outcome] of faults) {
   });
 }
 
-test('a lookaside without an end is read up to the limit, and is undecided then', async () => {
+test('an endless lookaside is read up to the limit, and the verdict is then undecided', async () => {
   await served(
     (_path, response) => response.end(fixture('ed25519.signature')),
     async (url, asked) => {
@@ -177,13 +177,13 @@ test('a lookaside without an end is read up to the limit, and is undecided then'
 });
 
 const wrong: readonly (readonly [require: string, says: RegExp])[] = [
-  ['lookaside: "ftp://host/x"', /policy\.yaml:6:\d+.*"ftp:" is not read/s],
-  ['lookaside: "https://user:secret@host/x"', /no user name and password/],
+  ['lookaside: "ftp://host/x"', /policy\.yaml:6:\d+.*"ftp:" is not supported/s],
+  ['lookaside: "https://user:secret@host/x"', /must not contain a user name or a password/],
   ['lookaside: "https://host/x?y"', /"\?" or "#"/],
   ['signedIdentity: { type: matchSomething }', /signedIdentity/],
 ];
 for (const [require, says] of wrong) {
-  test(`a policy with ${require} is refused at its place`, async () => {
+  test(`a policy with ${require} is refused with its position`, async () => {
     await assert.rejects(
       ask(require),
       (error: unknown) =>
@@ -192,7 +192,7 @@ for (const [require, says] of wrong) {
   });
 }
 
-test('key files that are missing or hold no keys are refused at their place', async () => {
+test('key files that are missing or hold no keys are refused with their position', async () => {
   const file = join(folder, 'keys.yaml');
   writeFileSync(join(folder, 'no-key.gpg'), 'nothing');
   const rule = '  - images: ["**"]\n    require: { gpg: { keys: [nowhere.gpg, no-key.gpg] } }\n';

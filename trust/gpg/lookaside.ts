@@ -18,10 +18,10 @@ export function parseLookaside(
   const url = URL.parse(text);
   if (url === null) return { problem: 'it is not a URL' };
   if (!['https:', 'http:', 'file:'].includes(url.protocol))
-    return { problem: `"${url.protocol}" is not read` };
+    return { problem: `"${url.protocol}" is not supported` };
   if (url.username !== '' || url.password !== '')
-    return { problem: 'a lookaside has no user name and password' };
-  if (url.search !== '' || url.hash !== '') return { problem: 'it may not have "?" or "#"' };
+    return { problem: 'the URL of a lookaside must not contain a user name or a password' };
+  if (url.search !== '' || url.hash !== '') return { problem: 'it must not contain "?" or "#"' };
   if (url.protocol === 'file:' && url.host !== '') return { problem: 'a file URL has three slashes' };
   return { url: url.href.replace(/\/+$/, '') };
 }

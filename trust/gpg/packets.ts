@@ -73,9 +73,9 @@ function readNew(bytes: Buffer, offset: number, header: number): Framed {
   for (;;) {
     const { length, partial, next } = readLength(bytes, position, offset);
     if (partial && !dataTags.includes(tag))
-      throw new Error(`the packet at byte ${offset} may not come in parts`);
+      throw new Error(`the packet at byte ${offset} must not have a partial length`);
     if (partial && parts.length === 0 && length < smallestFirstPart)
-      throw new Error(`the packet at byte ${offset} has too small a first part`);
+      throw new Error(`the packet at byte ${offset} has a first part that is too small`);
     const { body, end } = take(bytes, offset, tag, next, length);
     if (!partial && parts.length === 0) return { tag, body, end };
     parts.push(body);

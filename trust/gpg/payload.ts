@@ -34,7 +34,7 @@ export function readPayload(bytes: Uint8Array): SimpleSigningPayload {
   if (more === undefined) throw new Error('"optional" of the payload is not an object');
   const { creator, timestamp } = more;
   if (creator !== undefined && typeof creator !== 'string')
-    throw new Error('"optional.creator" of the payload is not a text');
+    throw new Error('"optional.creator" of the payload is not a string');
   if (timestamp !== undefined && !Number.isInteger(timestamp))
     throw new Error('"optional.timestamp" of the payload is not a whole number');
   const texts = Object.entries(more).filter(
@@ -53,7 +53,7 @@ function exactly(value: unknown, fields: readonly string[], what: string): Reado
   if (record === undefined) throw new Error(`${what} is not an object`);
   const unknown = Object.keys(record).find((field) => !fields.includes(field));
   if (unknown !== undefined)
-    throw new Error(`${what} holds ${JSON.stringify(unknown.slice(0, 100))}, which is not known`);
+    throw new Error(`${what} has the unknown field ${JSON.stringify(unknown.slice(0, 100))}`);
   const missing = fields.find((field) => !Object.hasOwn(record, field));
   if (missing !== undefined) throw new Error(`${what} has no "${missing}"`);
   return record;

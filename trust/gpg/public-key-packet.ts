@@ -38,11 +38,11 @@ const ed25519Legacy = '2b06010401da470f01';
 export function readPublicKey(body: Buffer): PublicKeyPacket {
   const reader = createReader(body, 'a public key packet');
   const version = reader.octet();
-  if (version !== 4 && version !== 6) throw new Error(`keys of version ${version} are not read`);
+  if (version !== 4 && version !== 6) throw new Error(`keys of version ${version} are not supported`);
   const created = reader.number(4);
   const algorithm = reader.octet();
   if (version === 6 && reader.number(4) !== reader.left)
-    throw new Error('a public key packet does not have the length it says');
+    throw new Error('a public key packet does not have the length that it states');
   const facts = { version, created, algorithm, ...identify(version, body) } as const;
   const material = readMaterial(algorithm, reader);
   if ('unusable' in material) return { ...facts, unusable: material.unusable };
@@ -52,7 +52,7 @@ export function readPublicKey(body: Buffer): PublicKeyPacket {
     if (flaw !== undefined) return { ...facts, unusable: flaw };
     return { ...facts, spki: key.export({ type: 'spki', format: 'der' }).toString('base64') };
   } catch {
-    return { ...facts, unusable: 'its numbers are not a key' };
+    return { ...facts, unusable: 'its numbers do not form a valid key' };
   }
 }
 
@@ -78,13 +78,15 @@ function readMaterial(algorithm: number, reader: Reader): Material {
       const e = reader.integer();
       const bits = n.length * 8 - Math.clz32(n[0] ?? 0) + 24;
       if (bits < smallestRsaBits)
-        return { unusable: `RSA with ${bits} bits is too weak, ${smallestRsaBits} are needed` };
+        return {
+          unusable: `RSA with ${bits} bits is too weak: at least ${smallestRsaBits} bits are required`,
+        };
       return { jwk: { kty: 'RSA', n: n.toString('base64url'), e: e.toString('base64url') } };
     }
     case keyAlgorithms.ecdsa: {
       const curve = curves[reader.take(reader.octet()).toString('hex')];
       const point = reader.integer();
-      if (curve === undefined) return { unusable: 'its curve is not known' };
+      if (curve === undefined) return { unusable: 'its curve is not supported' };
       if (point.length !== 1 + 2 * curve.bytes || point[0] !== 4)
         return { unusable: 'its point is malformed' };
       const [x, y] = [point.subarray(1, 1 + curve.bytes), point.subarray(1 + curve.bytes)];
@@ -93,7 +95,7 @@ function readMaterial(algorithm: number, reader: Reader): Material {
     case keyAlgorithms.eddsaLegacy: {
       const oid = reader.take(reader.octet()).toString('hex');
       const point = reader.integer();
-      if (oid !== ed25519Legacy) return { unusable: 'its curve is not known' };
+      if (oid !== ed25519Legacy) return { unusable: 'its curve is not supported' };
       if (point.length !== 33 || point[0] !== 0x40) return { unusable: 'its point is malformed' };
       return { jwk: { kty: 'OKP', crv: 'Ed25519', x: point.subarray(1).toString('base64url') } };
     }
@@ -104,6 +106,6 @@ function readMaterial(algorithm: number, reader: Reader): Material {
     case keyAlgorithms.dsa:
       return { unusable: 'DSA is refused as too weak' };
     default:
-      return { unusable: `public key algorithm ${algorithm} does not sign, or is not known` };
+      return { unusable: `public key algorithm ${algorithm} cannot sign, or is not supported` };
   }
 }

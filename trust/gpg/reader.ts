@@ -28,7 +28,8 @@ export function createReader(bytes: Buffer, what: string): Reader {
     take,
     integer() {
       const bits = take(2).readUInt16BE(0);
-      if (bits > maximumBits) throw new Error(`${what} holds a number of ${bits} bits`);
+      if (bits > maximumBits)
+        throw new Error(`${what} contains a number of ${bits} bits, which is too large`);
       const value = take(Math.ceil(bits / 8));
       // A bit count that is too large is tolerated, as in other readers; only the value is compared.
       const first = value.findIndex((octet) => octet !== 0);

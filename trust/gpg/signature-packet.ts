@@ -50,7 +50,7 @@ const saltSizes: Readonly<Record<number, number>> = { 8: 16, 9: 24, 10: 32, 11: 
 export function readSignature(body: Buffer, embedded = false): SignaturePacket {
   const reader = createReader(body, 'a signature packet');
   const version = reader.octet();
-  if (version !== 4 && version !== 6) throw new Error(`signatures of version ${version} are not read`);
+  if (version !== 4 && version !== 6) throw new Error(`signatures of version ${version} are not supported`);
   const counter = version === 6 ? 4 : 2;
   const type = reader.octet();
   const algorithm = reader.octet();
@@ -64,7 +64,7 @@ export function readSignature(body: Buffer, embedded = false): SignaturePacket {
   reader.take(2);
   const salt = version === 6 ? reader.take(reader.octet()) : Buffer.alloc(0);
   if (version === 6 && salt.length !== saltSizes[hash])
-    throw new Error(`a salt of ${salt.length} bytes does not go with hash algorithm ${hash}`);
+    throw new Error(`a salt of ${salt.length} bytes is not valid for hash algorithm ${hash}`);
   if (facts.created === undefined) throw new Error('a signature does not say when it was made');
   return {
     version,
@@ -124,7 +124,7 @@ function readSubpacket(
   else if (type === 33) facts.issuers.push(content.subarray(1).toString('hex'));
   else if (type === 32) {
     if (embedded || facts.embedded !== undefined)
-      throw new Error('a signature holds more than one embedded signature');
+      throw new Error('a signature contains more than one embedded signature');
     facts.embedded = readSignature(content, true);
   } else if (!hashed) return;
   else if (type === 2) facts.created = seconds(content);
@@ -136,8 +136,8 @@ function readSubpacket(
   else if (critical && (type === 20 || !informing.includes(type)))
     throw new Error(
       type === 20
-        ? 'it holds a critical notation, and none is known'
-        : `it holds a critical subpacket of type ${type}, which is not known`,
+        ? 'it has a critical notation, and no critical notation is supported'
+        : `it has a critical subpacket of type ${type}, which is not supported`,
     );
 }
 

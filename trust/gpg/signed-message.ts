@@ -38,21 +38,22 @@ export function readSignedMessage(bytes: Buffer, limit: number): SignedMessage {
     tags.join() !== expected.join()
   )
     throw new Error(
-      `it is not an inline signed message of one signature: its packets are of the types ${tags.join(', ') || '(none)'}`,
+      `it is not an inline signed message with one signature: its packets are of the types ${tags.join(', ') || '(none)'}`,
     );
   const announced = readOnePass(onePass.body);
   const packet = readSignature(signature.body);
   if (packet.type !== signatureTypes.binary)
-    throw new Error(`its signature is of type ${packet.type}, not over binary data`);
+    throw new Error(`its signature has the type ${packet.type}, and is not over binary data`);
   if (
     announced.version !== (packet.version === 6 ? 6 : 3) ||
     announced.hash !== packet.hash ||
     announced.algorithm !== packet.algorithm
   )
-    throw new Error('its signature is not the one that it announces');
-  if (!packet.salt.equals(announced.salt)) throw new Error('its signature is not the one that it announces');
+    throw new Error('its signature does not match its one-pass signature packet');
+  if (!packet.salt.equals(announced.salt))
+    throw new Error('its signature does not match its one-pass signature packet');
   if (!packet.issuers.some((issuer) => names(issuer, announced.keyId)))
-    throw new Error('its signature does not name the key that it announces');
+    throw new Error('its signature does not name the key of its one-pass signature packet');
   return { content: readLiteral(literal.body), signature: packet, keyId: announced.keyId };
 }
 
@@ -70,11 +71,11 @@ function decompress(body: Buffer, limit: number): Buffer {
     if (algorithm === 2) return inflateSync(data, options);
   } catch (error) {
     const tooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    throw new Error(tooLarge ? `it holds more than ${limit} bytes` : 'its compressed data are broken', {
+    throw new Error(tooLarge ? `it contains more than ${limit} bytes` : 'its compressed data is damaged', {
       cause: error,
     });
   }
-  throw new Error(`compression algorithm ${algorithm ?? '(none)'} is not read`);
+  throw new Error(`compression algorithm ${algorithm ?? '(none)'} is not supported`);
 }
 
 interface OnePass {
@@ -90,10 +91,10 @@ function readOnePass(body: Buffer): OnePass {
   const reader = createReader(body, 'a one-pass signature packet');
   const version = reader.octet();
   if (version !== 3 && version !== 6)
-    throw new Error(`one-pass signatures of version ${version} are not read`);
+    throw new Error(`one-pass signatures of version ${version} are not supported`);
   const type = reader.octet();
   if (type !== signatureTypes.binary)
-    throw new Error(`its signature is of type ${type}, not over binary data`);
+    throw new Error(`its signature has the type ${type}, and is not over binary data`);
   const [hash, algorithm] = [reader.octet(), reader.octet()];
   const salt = version === 6 ? reader.take(reader.octet()) : Buffer.alloc(0);
   const keyId = reader.take(version === 6 ? 32 : 8).toString('hex');

@@ -5,7 +5,7 @@ import { decodeBase64, parseStrictJson } from './strict-json.ts';
 
 const parse = (text: string): unknown => parseStrictJson(Buffer.from(text));
 
-test('reads what JSON.stringify writes, whatever the keys and strings hold', () => {
+test('reads everything that JSON.stringify writes, whatever the keys and strings contain', () => {
   fc.assert(
     fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
       assert.deepEqual(parse(JSON.stringify(value, null, 1)), JSON.parse(JSON.stringify(value)));

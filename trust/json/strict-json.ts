@@ -74,7 +74,7 @@ function addKey(keys: Set<string>, literal: string): void {
   } catch {
     throw new Error('it is not JSON');
   }
-  if (keys.has(key)) throw new Error(`it holds the key ${JSON.stringify(key)} twice`);
+  if (keys.has(key)) throw new Error(`it contains the key ${JSON.stringify(key)} twice`);
   keys.add(key);
 }
 

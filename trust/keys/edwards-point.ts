@@ -47,5 +47,5 @@ export function edwardsKeyFlaw(key: KeyObject): string | undefined {
   const y = BigInt(`0x${point.toString('hex')}`) & (2n ** BigInt(bytes * 8 - 1) - 1n);
   if (smallOrder.has(y % prime))
     return 'its point has small order, and anyone can make signatures for such a key';
-  return y < prime ? undefined : 'its point is not encoded in its one form (RFC 8032)';
+  return y < prime ? undefined : 'its point is not in its canonical encoding (RFC 8032)';
 }

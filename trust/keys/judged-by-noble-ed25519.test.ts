@@ -163,7 +163,7 @@ test('a signature has one form: S is less than the order, and R is encoded in on
 });
 
 for (const [name, point] of smallOrderPoints)
-  test(`a key of small order verifies nothing, and is found: ${name}`, () => {
+  test(`a key of small order verifies nothing, and is detected: ${name}`, () => {
     for (let nonce = 1n; nonce <= 16n; nonce += 1n) {
       // Anyone can make it: R is `nonce` times the base point, S is `nonce`.
       const signature = Buffer.concat([pointBytes(noble.Point.BASE.multiply(nonce)), littleEndian(nonce)]);

@@ -45,7 +45,7 @@ test('an encrypted key without any passphrase source names the ways to give one'
   );
 });
 
-test('a passphrase file wins over the environment, and only its first line counts', async () => {
+test('a passphrase file takes precedence over the environment, and only its first line counts', async () => {
   const file = join(folder, 'words');
   await writeFile(file, 'fixture\nmore\n');
   await loadSigningKey(join(fixtures, 'ecdsa-p256.key'), { ...words('wrong'), file });

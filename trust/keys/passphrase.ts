@@ -47,7 +47,7 @@ export async function readPassphrase(source: PassphraseSource, question: string)
     kind: 'invalid',
     attempted: 'read passphrase',
     on: '',
-    why: 'the key is encrypted, and there is no terminal to ask at',
+    why: 'the key is encrypted, and there is no terminal to ask for the passphrase',
     fix: 'set PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD, or name a file with --passphrase-file',
   });
 }
@@ -105,7 +105,7 @@ function promptWithoutEcho(question: string): Promise<string> {
           kind: 'cancelled',
           attempted: 'read passphrase',
           on: '',
-          why: 'the question was not answered',
+          why: 'no passphrase was entered',
           fix: 'type the passphrase, or set PORTCULLIS_PASSPHRASE',
         }),
       );

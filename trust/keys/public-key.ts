@@ -32,7 +32,7 @@ const maximumRsaBits = 8192;
  * @returns the key, or a sentence that says why it cannot be used
  */
 export function parsePublicKey(name: string, text: string): PolicyKey | { readonly problem: string } {
-  if (mentionsPrivateKey(text)) return { problem: 'it holds a private key; a policy names public keys' };
+  if (mentionsPrivateKey(text)) return { problem: 'it contains a private key; a policy names public keys' };
   const block = onlyPemBlock(text);
   if ('problem' in block) return block;
   if (block.type !== 'PUBLIC KEY') return { problem: `its PEM block is "${block.type}", not "PUBLIC KEY"` };

@@ -13,7 +13,7 @@ function computed(memory: ReturnType<typeof createMemory<string>>, questions: re
   return count;
 }
 
-test('results are kept up to the bytes of their questions', () => {
+test('results are kept up to a total number of bytes of their questions', () => {
   assert.equal(computed(createMemory(100, 2500), ['a', 'b', 'c', 'a']), 4);
   assert.equal(computed(createMemory(100, 3500), ['a', 'b', 'c', 'a']), 3);
 });
@@ -22,7 +22,7 @@ test('a question larger than the whole memory is answered each time', () => {
   assert.equal(computed(createMemory(100, 500), ['a', 'a']), 2);
 });
 
-test('small results are counted, whatever their questions have', () => {
+test('small results are limited by their number, however large their questions are', () => {
   assert.equal(computed(createMemory(2), ['a', 'b', 'a']), 2);
   assert.equal(computed(createMemory(2), ['a', 'b', 'c', 'a']), 4);
 });

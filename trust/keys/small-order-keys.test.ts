@@ -112,7 +112,7 @@ for (const [name, place] of Object.entries(places))
     assert.equal(await place(honest), '');
     for (const [which, point] of smallOrderPoints)
       assert.match(await place(point), /its point has small order, and anyone can make signatures/, which);
-    assert.match(await place(secondEncoding), /its point is not encoded in its one form \(RFC 8032\)/);
+    assert.match(await place(secondEncoding), /its point is not in its canonical encoding \(RFC 8032\)/);
   });
 
 for (const [name, isRead] of Object.entries(silentPlaces))

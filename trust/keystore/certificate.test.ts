@@ -21,7 +21,7 @@ const anyName = fc
   .filter((name) => !/\p{C}/u.test(name));
 
 for (const [type, { publicKey, privateKey }] of Object.entries(pairs)) {
-  test(`a certificate of an ${type} key is read strictly, as it was asked for, and by OpenSSL too`, async () => {
+  test(`a certificate of an ${type} key has the requested content, for the strict reader and for OpenSSL`, async () => {
     const named = policyKey('k', publicKey);
     assert.ok('spki' in named);
     const signer = keySigner({ public: named, private: privateKey });

@@ -66,7 +66,7 @@ export function readKeyFile(text: string): KeyFile {
   if (damaged) throw new Error('its PEM block is damaged');
   const [block] = blocks;
   if (block === undefined || blocks.length > 1)
-    throw new Error(block === undefined ? 'it is not PEM' : 'it holds several PEM blocks');
+    throw new Error(block === undefined ? 'it is not PEM' : 'it contains several PEM blocks');
   const { type, headers, content } = block;
   if (type !== encryptedType && !plainTypes.includes(type))
     throw new Error(`its PEM block is "${type}", not a private key`);

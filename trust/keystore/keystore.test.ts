@@ -30,7 +30,7 @@ const pairs = {
 };
 
 describe('the keystore', () => {
-  it('gives back the key that was kept, of each type, with its role and collection', async () => {
+  it('returns the stored key of each type, with its role and collection', async () => {
     const store = openKeystore(folder());
     for (const [type, pair] of Object.entries(pairs)) {
       const { id } = await store.keep(signingKey(pair), { role: type, gun: 'r.example/app' }, words('right'));
@@ -59,7 +59,7 @@ describe('the keystore', () => {
     }
   });
 
-  it('holds nothing of the key or its passphrase in the clear', async () => {
+  it('contains no part of the key or its passphrase in clear text', async () => {
     const at = folder();
     const { id } = await openKeystore(at).keep(
       signingKey(pairs.ecdsa),
@@ -117,7 +117,7 @@ describe('the keystore', () => {
     assert.deepEqual(await store.list(), []);
   });
 
-  it('leaves whole keys or none when its process is killed', async () => {
+  it('leaves complete keys or none when its process is killed', async () => {
     const at = folder();
     const program = `
       import { openKeystore } from ${JSON.stringify(import.meta.resolve('./keystore.ts'))};
@@ -145,7 +145,7 @@ describe('the keystore', () => {
 });
 
 describe('a key file', () => {
-  it('comes back whole for any passphrase, and for no other', async () => {
+  it('can be opened with its passphrase, whatever it is, and with no other', async () => {
     const passphrase = fc.string({ unit: 'binary', maxLength: 64 });
     await fc.assert(
       fc.asyncProperty(passphrase, passphrase, async (right, wrong) => {
@@ -161,7 +161,7 @@ describe('a key file', () => {
     );
   });
 
-  it('gives an error sentence, whatever it holds', () => {
+  it('gives an error sentence, whatever it contains', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -175,7 +175,7 @@ describe('a key file', () => {
           } catch (error) {
             assert.match(
               (error as Error).message,
-              /^(it is not PEM|it holds several PEM blocks|its PEM block is )/u,
+              /^(it is not PEM|it contains several PEM blocks|its PEM block is )/u,
             );
           }
         },

@@ -151,6 +151,6 @@ function tooLong(on: string): PortcullisError {
     attempted: 'keep private key',
     on,
     why: `the passphrase has more than ${mostPassphraseBytes} bytes: nothing could open the key again`,
-    fix: 'take a shorter passphrase',
+    fix: 'use a shorter passphrase',
   });
 }

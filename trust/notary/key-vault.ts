@@ -136,11 +136,11 @@ function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string): Buff
 async function sealingKey(file: string): Promise<Buffer> {
   const facts = await stat(file).catch((thrown: unknown) => {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw keyFailure(file, reasonOf(thrown), 'make it readable for the service');
+    throw keyFailure(file, reasonOf(thrown), 'make it readable by the service');
   });
   if (facts === undefined) return makeSealingKey(file);
   if ((facts.mode & 0o077) !== 0)
-    throw keyFailure(file, 'others than its owner may read it', `run chmod 600 ${file}`);
+    throw keyFailure(file, 'users other than its owner can read it', `run chmod 600 ${file}`);
   const read = await readPlainFile(file, 4096).catch((thrown: unknown) => {
     throw keyFailure(file, reasonOf(thrown), 'name a file of 64 hexadecimal digits');
   });

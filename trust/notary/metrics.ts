@@ -17,7 +17,7 @@ export function createServiceMetrics(): ServiceMetrics {
   const labels = ['operation', 'method', 'code'];
   const requests = new Counter({
     name: 'notary_server_http_requests_total',
-    help: 'Requests answered, by what they asked for, method and status.',
+    help: 'Requests answered, by operation, method and status.',
     labelNames: labels,
     registers: [registry],
   });
@@ -64,7 +64,7 @@ export function createServiceMetrics(): ServiceMetrics {
       });
       new Gauge({
         name: 'portcullis_trust_connections_refused',
-        help: 'Connections since the start that were refused because every place was taken (reason="full"), or closed in favour of another peer (reason="waiting").',
+        help: 'Connections since the start that were refused because the maximum number of connections was reached (reason="full"), or closed in favour of another peer (reason="waiting").',
         labelNames: ['reason'],
         registers: [registry],
         collect() {

@@ -96,11 +96,14 @@ function refusedName(route: Route): Route | undefined {
   if (gun.length > mostNameLength)
     return badName('INVALID_GUN', `the name of the collection is longer than ${mostNameLength} characters`);
   if (!printableAscii.test(gun))
-    return badName('INVALID_GUN', 'the name of the collection holds a character that is not printable ASCII');
+    return badName(
+      'INVALID_GUN',
+      'the name of the collection contains a character that is not printable ASCII',
+    );
   if (role.length > mostNameLength)
     return badName('INVALID_ROLE', `the name of the role is longer than ${mostNameLength} characters`);
   if (controlCharacter.test(role))
-    return badName('INVALID_ROLE', 'the name of the role holds a control character');
+    return badName('INVALID_ROLE', 'the name of the role contains a control character');
   return undefined;
 }
 

@@ -94,8 +94,8 @@ function refuseUnprintable(name: string, text: string): void {
     kind: 'invalid',
     attempted: 'demand tokens',
     on: `the ${name} of the token authority`,
-    why: 'it is empty or holds a character that is not printable ASCII, and is sent in a header of each refusal',
-    fix: 'write it in printable ASCII, an address percent-encoded',
+    why: 'it is sent in a header of each refusal, and it is empty or contains a character that is not printable ASCII',
+    fix: 'write it in printable ASCII, and percent-encode an address',
   });
 }
 

@@ -203,7 +203,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal((await read('snapshot')).signed.version, 2);
   });
 
-  it('lets delegated roles publish for themselves, under their parent alone', async () => {
+  it('lets delegated roles publish for themselves, but only under their parent', async () => {
     await first();
     const key = testKey('notary', 'ecdsa');
     const role = (name: string): object => ({ name, keyids: [key.id], threshold: 1, paths: [''] });
@@ -483,7 +483,7 @@ describe('the trust service in Notary’s dialect', () => {
       ['a negative version', owner.targets(-1, {})],
       ['another type', body({ _type: 'Snapshot' })],
       ['expired', body({ expires: '2020-01-01T00:00:00Z' })],
-      ['a time that is none', body({ expires: 'tomorrow' })],
+      ['an invalid time', body({ expires: 'tomorrow' })],
       ['targets that are a list', body({ targets: [] })],
       ['a hash that is too short', body({ targets: { v1: { length: 1, hashes: { sha256: 'AAAA' } } } })],
       ['no hash', body({ targets: { v1: { length: 1, hashes: {} } } })],
@@ -492,7 +492,7 @@ describe('the trust service in Notary’s dialect', () => {
         body({ targets: { v1: { length: -1, hashes: { sha256: 'A'.repeat(43) + '=' } } } }),
       ],
       [
-        'a delegation to a key that is not there',
+        'a delegation to a missing key',
         body({
           delegations: {
             keys: {},
@@ -507,7 +507,7 @@ describe('the trust service in Notary’s dialect', () => {
         }),
       ],
       [
-        'a key under another’s id',
+        'a key under the id of another key',
         body({ delegations: { keys: { ['00'.repeat(32)]: unknown }, roles: [] } }),
       ],
     ];
@@ -529,7 +529,7 @@ describe('the trust service in Notary’s dialect', () => {
     assert.equal(await state(), before);
   });
 
-  it('refuses generated damage with the documented error, and nothing changes', async () => {
+  it('refuses randomly damaged uploads with the documented error, and nothing changes', async () => {
     await first();
     let before = await state();
     const whole = multipart([{ name: 'targets', bytes: owner.targets(2, { v1: 'two', v2: 'three' }) }]);
@@ -607,7 +607,7 @@ describe('the trust service’s data folder', () => {
   });
   after(() => rmSync(data, { recursive: true, force: true }));
 
-  it('keeps collections and keys over a restart, sealed by a key file of its own', async () => {
+  it('keeps collections and keys across a restart, sealed by its own key file', async () => {
     const name = 'example.com/kept';
     const start = (): Promise<TrustService> => startTrustService({ listen: '127.0.0.1:0', data });
     let running = await start();

@@ -166,7 +166,7 @@ async function listen(server: Server, address: string, scheme: string): Promise<
     kind: 'unavailable',
     attempted: 'listen',
     on: address,
-    fix: 'name another address by --listen',
+    fix: 'name another address with --listen',
   } as const;
   const at = readListenAddress(address);
   if (at === undefined)

@@ -198,7 +198,7 @@ describe('the trust service in TUF’s dialect', () => {
     assert.deepEqual(await lookUp(files['root'] as Buffer, 'v1'), [digest('one'), digest('one')]);
   });
 
-  it('publishes both dialects in one transaction, and never lets them say different things', async () => {
+  it('publishes both dialects in one transaction, and never lets their targets differ', async () => {
     const owner = publisher(gun);
     const online: OnlineEntries = {
       snapshot: await fetchJson(`${notary}snapshot.key`),

@@ -21,7 +21,7 @@ function files(dialect: Dialect, count: number, last: string): Map<string, Buffe
 }
 
 for (const count of [3, 5000])
-  test(`two dialects of ${count} targets are compared the same, at once or in another thread`, async () => {
+  test(`two dialects of ${count} targets are compared with the same result in this and in another thread`, async () => {
     const notary = files('notary', count, 'last');
     assert.equal(await judge.differentTarget('a', notary, files('tuf', count, 'last')), undefined);
     assert.equal(await judge.differentTarget('a', notary, files('tuf', count, 'other')), `app:${count - 1}`);
@@ -77,7 +77,7 @@ function costly(count: number): { notary: Map<string, Buffer>; tuf: Map<string, 
 /** A deadline that no test reaches. */
 const forever = 600_000;
 
-test('an update that takes longer than it may is refused, and the next one is judged', async () => {
+test('an update that exceeds the time limit is refused, and the next one is judged', async () => {
   const own = createJudge({ deadlineMs: 3000 });
   try {
     const { notary, tuf } = costly(20_000);

@@ -17,8 +17,7 @@ export const maximumChain = 10;
 export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpose): string | undefined {
   const [leaf] = chain;
   if (leaf === undefined) return 'its certificate chain is empty';
-  if (chain.length > maximumChain)
-    return `its certificate chain holds more than ${maximumChain} certificates`;
+  if (chain.length > maximumChain) return `its certificate chain has more than ${maximumChain} certificates`;
   const linked = chain.length === 1 ? aloneProblem(leaf) : linkProblem(chain);
   if (linked !== undefined) return linked;
   const wrong = leafProblem(leaf, purpose);
@@ -45,7 +44,7 @@ function linkProblem(chain: readonly Certificate[]): string | undefined {
     const parent = chain[index + 1];
     if (parent === undefined) {
       if (!isSelfSigned(certificate))
-        return `its chain does not end with a self-signed root: ${describeCertificate(certificate)} is none`;
+        return `its chain does not end with a self-signed root: ${describeCertificate(certificate)} is not self-signed`;
     } else if (isSelfSigned(certificate)) {
       return `the certificate ${describeCertificate(certificate)} is self-signed, and more follow it`;
     } else if (!isSignedBy(certificate, parent)) {
@@ -56,7 +55,7 @@ function linkProblem(chain: readonly Certificate[]): string | undefined {
 }
 
 function leafProblem(leaf: Certificate, purpose: ChainPurpose): string | undefined {
-  if (leaf.isAuthority) return 'is of an authority and may not sign';
+  if (leaf.isAuthority) return 'belongs to an authority, and must not sign';
   const usage = usageProblem(leaf, purpose, keyUsageBit.digitalSignature);
   if (usage !== undefined) return usage;
   // contentCommitment (1) beside digitalSignature is allowed; every other use is not.
@@ -87,14 +86,14 @@ function codeSigningProblem({ extendedKeyUsage }: Certificate): string | undefin
 function timeStampingProblem(leaf: Certificate): string | undefined {
   const { extendedKeyUsage } = leaf;
   if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== oids.timeStamping)
-    return 'is not for time stamping alone (extended key usage)';
+    return 'is not only for time stamping (extended key usage)';
   return isCritical(leaf, extensionOid.extendedKeyUsage)
     ? undefined
     : 'does not mark its extended key usage as critical';
 }
 
 function authorityProblem(authority: Certificate, below: number, purpose: ChainPurpose): string | undefined {
-  if (!authority.isAuthority) return 'is not of an authority, but issues another';
+  if (!authority.isAuthority) return 'does not belong to an authority, but issues another certificate';
   if (!isCritical(authority, extensionOid.basicConstraints))
     return 'does not mark its basic constraints as critical';
   if (authority.pathLength !== undefined && authority.pathLength < below)

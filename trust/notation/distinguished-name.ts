@@ -12,7 +12,7 @@ export function subjectOf(
 ): ReadonlyMap<string, string> | { readonly problem: string } {
   const unknown = attributes.find(({ type }) => type.includes('.'));
   if (unknown !== undefined)
-    return { problem: `its subject holds the attribute ${unknown.type}, which identities cannot name` };
+    return { problem: `its subject has the attribute ${unknown.type}, which identities cannot name` };
   return uniqueOf(attributes);
 }
 
@@ -21,7 +21,7 @@ export function subjectOf(
  * plus or other sign.
  */
 export function parseSubject(text: string): ReadonlyMap<string, string> | { readonly problem: string } {
-  if (text.includes('=#')) return { problem: 'it holds "=#", which is not supported' };
+  if (text.includes('=#')) return { problem: 'it contains "=#", which is not supported' };
   const attributes: NameAttribute[] = [];
   for (const part of splitUnescaped(text)) {
     if (typeof part !== 'string') return part;
@@ -41,14 +41,14 @@ function uniqueOf(
 ): ReadonlyMap<string, string> | { readonly problem: string } {
   const found = new Map<string, string>();
   for (const { type, value } of attributes) {
-    if (found.has(type)) return { problem: `it holds ${type} twice` };
+    if (found.has(type)) return { problem: `it has ${type} twice` };
     if (value === '') return { problem: `its ${type} is empty` };
     found.set(type, value);
   }
   const missing = mandatory.filter((type) => !found.has(type));
   return missing.length === 0
     ? found
-    : { problem: `it has no ${missing.join(', ')}; C, ST (or S) and O must be there` };
+    : { problem: `it has no ${missing.join(', ')}; C, ST (or S) and O are required` };
 }
 
 /** Returns whether `subject` has every attribute of `wanted` with the same value. */
@@ -62,10 +62,12 @@ function* splitUnescaped(text: string): Generator<string | { problem: string }, 
     const sign = text[index];
     if (sign === '\\') index += 1;
     else if (sign === '+') {
-      yield { problem: 'it joins attributes with "+", which is not supported (write "\\+" for the sign)' };
+      yield {
+        problem: 'it joins attributes with "+", which is not supported (write "\\+" for the character)',
+      };
       return;
     } else if (sign === '"' || sign === '<' || sign === '>') {
-      yield { problem: `it holds ${sign} without a backslash` };
+      yield { problem: `it contains ${sign} without a backslash` };
       return;
     } else if (sign === ',' || sign === ';') {
       yield text.slice(start, index);

@@ -44,8 +44,7 @@ export function openCose(bytes: Uint8Array): OpenedEnvelope {
   const signed = decodeCbor(encoded, 'its protected header');
   if (!(signed instanceof Map)) throw new Error('its protected header is not a map');
   for (const label of signed.keys())
-    if (unprotected.has(label))
-      throw new Error(`it holds the label ${String(label)} both signed and unsigned`);
+    if (unprotected.has(label)) throw new Error(`it has the label ${String(label)} both signed and unsigned`);
   const number: unknown = signed.get(coseLabels.algorithm);
   const algorithm = Object.keys(coseAlgorithms).find((name) => coseAlgorithms[name] === number);
   if (algorithm === undefined) throw new Error('it names no algorithm that the Notary Project allows');
@@ -53,7 +52,7 @@ export function openCose(bytes: Uint8Array): OpenedEnvelope {
   if (!Array.isArray(critical) || critical.length === 0) throw new Error('it lists no critical headers');
   const chain: unknown = unprotected.get(coseLabels.certificateChain);
   if (!Array.isArray(chain) || chain.length === 0 || !chain.every(isBytes))
-    throw new Error('it holds no certificate chain');
+    throw new Error('it contains no certificate chain');
   const stamp: unknown = unprotected.get(headers.timestampSignature);
   if (stamp !== undefined && !isBytes(stamp)) throw new Error('its time stamp is not a byte string');
   const own: readonly unknown[] = [coseLabels.algorithm, coseLabels.critical, coseLabels.contentType];

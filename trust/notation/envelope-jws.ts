@@ -16,18 +16,18 @@ export function openJws(bytes: Uint8Array): OpenedEnvelope {
   const content = base64Url(payload, 'payload');
   const signed = recordOf(parseStrictJson(base64Url(encoded, 'protected header')));
   if (signed === undefined) throw new Error('its protected header is not an object');
-  if (header === undefined) throw new Error('it holds no certificate chain');
+  if (header === undefined) throw new Error('it contains no certificate chain');
   // RFC 7515 section 7.2.1: a name occurs in only one of the two, so that no unsigned value can pass for a
   // signed one.
   const both = Object.keys(signed).find((name) => Object.hasOwn(header, name));
   if (both !== undefined)
-    throw new Error(`it holds ${JSON.stringify(both.slice(0, 80))} both signed and unsigned`);
+    throw new Error(`it has ${JSON.stringify(both.slice(0, 80))} both signed and unsigned`);
   const { alg, cty, crit } = signed;
   if (typeof alg !== 'string') throw new Error('it names no algorithm');
   if (!Array.isArray(crit) || crit.length === 0 || crit.some((label) => typeof label !== 'string'))
     throw new Error('it lists no critical headers');
   const chain = header['x5c'];
-  if (!Array.isArray(chain) || chain.length === 0) throw new Error('it holds no certificate chain');
+  if (!Array.isArray(chain) || chain.length === 0) throw new Error('it contains no certificate chain');
   const stamp = header[headers.timestampSignature];
   return {
     algorithm: alg,

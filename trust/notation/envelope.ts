@@ -57,7 +57,7 @@ function open(mediaType: string, bytes: Uint8Array): Envelope {
     throw new Error(`its content type is not ${payloadContentType}`);
   const attributes = readAttributes(opened);
   if (opened.chain.length > maximumChain)
-    throw new Error(`its certificate chain holds more than ${maximumChain} certificates`);
+    throw new Error(`its certificate chain has more than ${maximumChain} certificates`);
   const chain = opened.chain.map((one, index) => {
     try {
       return readCertificate(one);
@@ -68,11 +68,12 @@ function open(mediaType: string, bytes: Uint8Array): Envelope {
     }
   });
   const [leaf] = chain;
-  if (leaf === undefined) throw new Error('it holds no certificate chain');
+  if (leaf === undefined) throw new Error('it contains no certificate chain');
   const expected = algorithmOf(leaf);
-  if (expected === undefined) throw new Error('its signing key is none that the Notary Project allows');
+  if (expected === undefined)
+    throw new Error('its signing key is not of a type that the Notary Project allows');
   if (opened.algorithm !== expected)
-    throw new Error(`it says the algorithm ${opened.algorithm}, and its signing key demands ${expected}`);
+    throw new Error(`its algorithm is ${opened.algorithm}, but its signing key requires ${expected}`);
   // The signature first: nothing else in a forged envelope is worth reporting.
   if (!fits(leaf, opened)) throw new WrongSignature();
   const problem = chainProblem(chain, 'code signing');
@@ -91,7 +92,7 @@ function open(mediaType: string, bytes: Uint8Array): Envelope {
 /** The envelope is well-formed, but its signature is not by its leaf certificate. */
 export class WrongSignature extends Error {
   constructor() {
-    super('its signature does not fit its content and its signing certificate: one of them was changed');
+    super('its signature does not match its content and its signing certificate: one of them was changed');
   }
 }
 
@@ -108,7 +109,7 @@ export function algorithmOf(leaf: Pick<Certificate, 'key'>): string | undefined 
 function openAs(mediaType: string, bytes: Uint8Array): OpenedEnvelope {
   if (mediaType === jwsMediaType) return openJws(bytes);
   if (mediaType === coseMediaType) return openCose(bytes);
-  throw new Error(`its media type ${mediaType} is none of an envelope`);
+  throw new Error(`its media type ${mediaType} is not that of an envelope`);
 }
 
 function fits(leaf: Certificate, { signed, signature }: OpenedEnvelope): boolean {
@@ -139,9 +140,9 @@ function readAttributes({
   const timeLabel = byAuthority ? headers.authenticSigningTime : headers.signingTime;
   const foreign = byAuthority ? headers.signingTime : headers.authenticSigningTime;
   if (attributes.has(foreign))
-    throw new Error(`it holds ${foreign}, which the scheme ${scheme} does not have`);
+    throw new Error(`it has ${foreign}, which the scheme ${scheme} does not allow`);
   const signingTime = attributes.get(timeLabel);
-  if (typeof signingTime !== 'number') throw new Error(`it holds no ${timeLabel}`);
+  if (typeof signingTime !== 'number') throw new Error(`it has no ${timeLabel}`);
   const expiry = attributes.get(headers.expiry);
   if (expiry !== undefined && typeof expiry !== 'number') throw new Error('its expiry is not a time');
   if (expiry !== undefined && expiry <= signingTime) throw new Error('it expires before it was signed');
@@ -154,11 +155,11 @@ function readAttributes({
   if (unmarked.length > 0) throw new Error(`it does not mark ${unmarked.join(', ')} as critical`);
   for (const label of critical) {
     if (!attributes.has(label))
-      throw new Error(`it marks ${printable(label)} as critical, and does not hold it`);
+      throw new Error(`it marks ${printable(label)} as critical, but does not contain it`);
     // A critical header that is not understood is refused. This also refuses signatures for verification
     // plugins.
     if (label !== timeLabel && !(due as readonly unknown[]).includes(label))
-      throw new Error(`it demands that ${printable(label)} be understood, and it is not`);
+      throw new Error(`its critical header ${printable(label)} is not supported`);
   }
   return { scheme, signingTime, ...(expiry === undefined ? {} : { expiry }) };
 }
@@ -180,7 +181,7 @@ function readTarget(payload: Buffer): TargetArtifact {
       ? {}
       : recordOf(target['annotations']);
   if (annotations === undefined || Object.values(annotations).some((value) => typeof value !== 'string'))
-    throw new Error("its payload's annotations are not texts");
+    throw new Error("its payload's annotations are not strings");
   return { mediaType, digest, size, annotations: annotations as Readonly<Record<string, string>> };
 }
 

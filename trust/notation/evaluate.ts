@@ -81,7 +81,7 @@ function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: E
   if (target.digest !== item.attachedTo)
     return fails(
       'TRUST_SIGNATURE_OTHER_DIGEST',
-      `it is a signature of ${target.digest}, and is attached to ${item.attachedTo}`,
+      `it is a signature of ${target.digest}, but is attached to ${item.attachedTo}`,
     );
   const subject = decodeBase64(item.subjectBytes);
   if (subject === undefined || digestLike(item.attachedTo, subject) !== item.attachedTo)
@@ -92,7 +92,7 @@ function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: E
   if (subject.length !== target.size)
     return fails(
       'TRUST_SIGNATURE_OTHER_SIZE',
-      `it names a manifest of ${target.size} bytes, and the manifest has ${subject.length}`,
+      `it names a manifest of ${target.size} bytes, but the manifest has ${subject.length}`,
     );
   const mediaType = mediaTypeOf(subject);
   if (mediaType !== undefined && mediaType !== target.mediaType)

@@ -334,7 +334,7 @@ describe('hostile Notary Project signatures', () => {
     );
   });
 
-  it('damaged trust store files are a sentence, never a trusted certificate of another', () => {
+  it('damaged trust store files give an error sentence, and never another trusted certificate', () => {
     const pem = readFileSync(join(folder, 'root.crt'));
     assert.ok(Array.isArray(readStoreFile('root.crt', pem, 'ca')));
     fc.assert(
@@ -361,11 +361,11 @@ describe('hostile Notary Project signatures', () => {
     );
     assert.match(
       JSON.stringify(readStoreFile('leaf.crt', readFileSync(join(folder, 'leaf.crt')), 'ca')),
-      /neither of an authority nor self-signed/,
+      /neither belongs to an authority nor is self-signed/,
     );
   });
 
-  it('arbitrary trust policies are an error with code and place, or rules', () => {
+  it('arbitrary trust policies give an error with code and position, or rules', () => {
     const text = JSON.stringify(
       {
         version: '1.0',

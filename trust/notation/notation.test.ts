@@ -216,18 +216,18 @@ describe('Notary Project signatures', () => {
     ['loose-usage', /does not mark its key usage as critical/],
     ['encipher', /other uses than digital signatures/],
     ['server', /another purpose than code signing/],
-    ['authority', /of an authority and may not sign/],
+    ['authority', /belongs to an authority, and must not sign/],
     ['sha1', /is not issued by the next one/],
     ['rsa2560', /a key that the Notary Project does not allow/],
   ] as const)
     it(`no signature is made with a certificate that is not for it: ${name}`, () =>
       assert.rejects(sign(name), says));
 
-  it('an authority that no trust store holds does not count, and audit only logs that: the verdict says unverified', async () => {
+  it('an authority that no trust store contains does not count, and audit only logs that: the verdict says unverified', async () => {
     const item = await sign('plain');
     const stores = [storeOf('ca', stampRoot)];
     const denied = await decided([item], requirement('strict', { stores }));
-    expect(denied, 'deny', /authenticity: its chain holds no certificate of the rule's trust stores/);
+    expect(denied, 'deny', /authenticity: its chain contains no certificate of the rule's trust stores/);
     expect(await decided([item], requirement('permissive', { stores })), 'deny');
     const logged = await decided([item], requirement('audit', { stores }));
     expect(logged, 'admit', /only logged by the rule, level audit/);
@@ -322,12 +322,12 @@ describe('Notary Project signatures', () => {
 
     it('count for stores of that type, and outlive their certificates', async () => {
       const item = byHand(right(), 'short');
-      expect(await decided([item], trusting()), 'admit', /says the signing authority/);
+      expect(await decided([item], trusting()), 'admit', /according to the signing authority/);
       expect(await decided([item], trusting(), { decided: new Date(Date.now() + 2 * hour) }), 'admit');
       expect(await decided([item], requirement('strict')), 'deny', /of type signingAuthority/);
     });
 
-    it('made while a certificate was not valid, do not', async () => {
+    it('do not count if a certificate was not valid at the time of signing', async () => {
       const early = byHand({ ...right(), [time]: at(Date.now() - 5 * day) }, 'short');
       expect(await decided([early], trusting()), 'deny', /was not valid when it was signed/);
     });
@@ -339,16 +339,20 @@ describe('Notary Project signatures', () => {
         { crit: [scheme] },
         /does not mark io\.cncf\.notary\.authenticSigningTime as critical/,
       ],
-      ['another time beside it', { 'io.cncf.notary.signingTime': '2026-01-01T00:00:00Z' }, /does not have/],
-      ['an unknown critical header', { crit: [scheme, time, 'x'], x: 1 }, /demands that "x" be understood/],
-      ['a critical header that is not there', { crit: [scheme, time, 'x'] }, /does not hold it/],
+      ['another time beside it', { 'io.cncf.notary.signingTime': '2026-01-01T00:00:00Z' }, /does not allow/],
+      [
+        'an unknown critical header',
+        { crit: [scheme, time, 'x'], x: 1 },
+        /critical header "x" is not supported/,
+      ],
+      ['a critical header that is missing', { crit: [scheme, time, 'x'] }, /does not contain it/],
       [
         'a verification plugin',
         {
           crit: [scheme, time, 'io.cncf.notary.verificationPlugin'],
           'io.cncf.notary.verificationPlugin': 'p',
         },
-        /verificationPlugin" be understood/,
+        /verificationPlugin" is not supported/,
       ],
       ['another scheme', { [scheme]: 'notary.x509.other' }, /signing scheme is neither/],
       [
@@ -356,9 +360,9 @@ describe('Notary Project signatures', () => {
         { 'io.cncf.notary.expiry': '2030-01-01T00:00:00Z' },
         /does not mark io\.cncf\.notary\.expiry/,
       ],
-      ['a time that is none', { [time]: '2026-02-31T00:00:00Z' }, /is not a time/],
-      ['another algorithm', { alg: 'PS256' }, /its signing key demands ES256/],
-      ['no algorithm', { alg: 'none' }, /its signing key demands ES256/],
+      ['an invalid time', { [time]: '2026-02-31T00:00:00Z' }, /is not a time/],
+      ['another algorithm', { alg: 'PS256' }, /its signing key requires ES256/],
+      ['no algorithm', { alg: 'none' }, /its signing key requires ES256/],
       ['another content type', { cty: 'text/plain' }, /its content type is not/],
     ] as const)
       it(`with ${name} are malformed`, async () =>
@@ -400,7 +404,7 @@ describe('Notary Project signatures', () => {
       expect(
         await decided([item], requirement('strict'), { decided: new Date(Date.now() - 3 * day) }),
         'deny',
-        /is valid from/,
+        /is not valid before/,
       );
     });
 
@@ -415,7 +419,7 @@ describe('Notary Project signatures', () => {
           expect(
             await decided([item], requirement('strict', { stores, verifyTimestamp }), later),
             'admit',
-            /its time stamp is of/,
+            /its time stamp is dated/,
           );
         expect(
           await decided([item], requirement('strict', { stores: [storeOf('ca', root)] }), later),
@@ -433,7 +437,7 @@ describe('Notary Project signatures', () => {
         );
       });
 
-    it('an age is proven by a time stamp, not by the word of a signer', async () => {
+    it('an age is proven by a time stamp, not by a claim of the signer', async () => {
       const aged = { constraints: { maxAge: 3600 } };
       expect(
         await decided([await sign('plain')], requirement('strict', aged)),
@@ -466,7 +470,7 @@ describe('Notary Project signatures', () => {
       expect(
         await decided([await sign('plain')], requirement('strict', { stores })),
         'deny',
-        /carries no time stamp/,
+        /has no time stamp/,
       );
       expect(
         await decided(
@@ -500,17 +504,17 @@ describe('Notary Project signatures', () => {
       expect(
         await decided([item(mixed)], requirement('strict', { stores })),
         'deny',
-        /stamps something else/,
+        /it is not for this signature/,
       );
     });
   });
 
   describe('revocation', () => {
     for (const [name, outcome, says] of [
-      ['ocsp', 'admit', /its OCSP responder says good/],
+      ['ocsp', 'admit', /its OCSP responder says that it is good/],
       ['ocsp-revoked', 'deny', /its OCSP responder says it was revoked/],
-      ['crl', 'admit', /its revocation list does not hold it/],
-      ['both', 'admit', /its revocation list does not hold it/],
+      ['crl', 'admit', /its revocation list, which is valid until .*, does not contain it/],
+      ['both', 'admit', /its revocation list, which is valid until .*, does not contain it/],
       ['unreachable', 'undecided', /could not be reached/],
     ] as const)
       it(`${name}: ${outcome} under strict`, async () => {
@@ -536,7 +540,7 @@ describe('Notary Project signatures', () => {
           expect(
             await decided([item], requirement('strict', { stores })),
             outcome,
-            outcome === 'deny' ? /was revoked/ : /its time stamp is of/,
+            outcome === 'deny' ? /was revoked/ : /its time stamp is dated/,
           );
         }
       } finally {
@@ -544,7 +548,7 @@ describe('Notary Project signatures', () => {
       }
     });
 
-    it('is logged by permissive, and not asked for where it is skipped', async () => {
+    it('is only logged by permissive, and is not requested if it is skipped', async () => {
       for (const name of ['ocsp-revoked', 'unreachable']) {
         const verdict = await decided([await sign(name)], requirement('permissive'));
         expect(verdict, 'admit', /revocation: .*only logged by the rule, level permissive/);
@@ -556,7 +560,7 @@ describe('Notary Project signatures', () => {
       }
     });
 
-    it('an answer holds until it says, and a list that is not there is unknown', async () => {
+    it('an answer is valid until its stated time, and a missing list is unknown', async () => {
       const item = await sign('crl');
       expect(
         await decided([item], requirement('strict'), { decided: new Date(Date.now() + 8 * day) }),
@@ -569,14 +573,14 @@ describe('Notary Project signatures', () => {
       files.set('/middle.crl', Buffer.from('nonsense'));
       expect(await decided([item], requirement('strict')), 'undecided', /cannot be used/);
       files.set('/middle.crl', authority.list(root));
-      expect(await decided([item], requirement('strict')), 'undecided', /another authority/);
+      expect(await decided([item], requirement('strict')), 'undecided', /is not from its issuer/);
       if (saved !== undefined) files.set('/middle.crl', saved);
     });
 
     it('no revocation request is sent for an untrusted chain', async () => {
       const item = await sign('unreachable');
       const verdict = await decided([item], requirement('audit', { stores: [storeOf('ca', stampRoot)] }));
-      expect(verdict, 'admit', /it was not asked/);
+      expect(verdict, 'admit', /no answer was requested/);
     });
   });
 });

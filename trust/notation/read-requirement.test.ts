@@ -73,7 +73,7 @@ describe('the requirement `notation` of a policy', () => {
     }
   });
 
-  it('is explained with all that it trusts', async () => {
+  it('is explained with everything that it trusts', async () => {
     const explained = explainPolicy(
       await load('{ truststore: ca/k8s, level: audit, override: { expiry: enforce } }'),
       'example.com/app:1',
@@ -81,7 +81,7 @@ describe('the requirement `notation` of a policy', () => {
     );
     assert.match(
       explainReason(explained.reasons),
-      /leads to ca\/k8s, by any identity \(level audit, expiry: enforce; its authenticity is only logged: whoever signs is admitted\)/,
+      /leads to ca\/k8s, by any identity \(level audit, expiry: enforce; its authenticity is only logged: images are admitted whoever signed them\)/,
     );
   });
 
@@ -103,9 +103,9 @@ describe('the requirement `notation` of a policy', () => {
     [
       'a certificate that is not an anchor',
       '{ truststore: ca/leaf }',
-      /neither of an authority nor self-signed/,
+      /neither belongs to an authority nor is self-signed/,
     ],
-    ['a private key', '{ truststore: ca/key }', /holds a private key/],
+    ['a private key', '{ truststore: ca/key }', /contains a private key/],
     ['a link', '{ truststore: ca/linked }', /is a link/],
     ['a folder in a store', '{ truststore: ca/nested }', /is not a file/],
     [
@@ -115,7 +115,7 @@ describe('the requirement `notation` of a policy', () => {
     ],
     ['time stamping authorities alone', '{ truststore: tsa/stamps }', /time stamping authorities only/],
     ['a store outside', '{ truststore: ca/../../x }', /truststore/],
-    ['a file that is not there', '{ certificates: { ca: [none.crt] } }', /6:40: .*there is no such file/],
+    ['a file that does not exist', '{ certificates: { ca: [none.crt] } }', /6:40: .*there is no such file/],
     [
       'an age without a time stamp',
       '{ truststore: ca/k8s, maxAge: 1d }',
@@ -142,7 +142,7 @@ describe('the requirement `notation` of a policy', () => {
     [
       'a wildcard beside an identity',
       '{ truststore: ca/k8s, identities: ["*", "x509.subject: C=US, ST=WA, O=x"] }',
-      /beside other identities/,
+      /listed with other identities/,
     ],
     [
       'a joined attribute',
@@ -151,7 +151,7 @@ describe('the requirement `notation` of a policy', () => {
     ],
     ['a misspelt field', '{ truststores: ca/k8s }', /truststore/],
   ] as const)
-    it(`is refused with its place: ${name}`, async () => {
+    it(`is refused with its position: ${name}`, async () => {
       const error = await load(requirement).then(
         () => undefined,
         (thrown: unknown) => thrown,

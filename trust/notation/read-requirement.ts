@@ -31,7 +31,7 @@ const files = { type: 'array', minItems: 1, maxItems: 100, items: text } as cons
 export const notationSchema = {
   type: 'object',
   additionalProperties: false,
-  description: 'A Notary Project signature, as notation makes them.',
+  description: 'A Notary Project signature, as notation makes it.',
   properties: {
     truststore: {
       description:
@@ -47,7 +47,7 @@ export const notationSchema = {
       additionalProperties: false,
       minProperties: 1,
       description:
-        'Certificate files by what they are trusted for, relative to this policy: beside the trust stores, or in their place.',
+        'Certificate files by the purpose that they are trusted for, relative to this policy: in addition to the trust stores, or instead of them.',
       properties: { ca: files, signingAuthority: files, tsa: files },
     },
     identities: {
@@ -212,7 +212,7 @@ async function linkProblem(building: Building, file: string): Promise<string | u
   try {
     const facts = await lstat(resolve(dirname(building.document.file), file));
     if (facts.isSymbolicLink())
-      return 'is a link, which trust stores may not hold (name such files under `certificates`)';
+      return 'is a link, which trust stores must not contain (name such files under `certificates`)';
     return facts.isFile() ? undefined : 'is not a file';
   } catch {
     return 'cannot be read';
@@ -265,7 +265,7 @@ function readIdentities(
       report(
         building,
         path,
-        '"*" is listed beside other identities, which it makes void',
+        '"*" is listed with other identities, which then have no effect',
         'write "*" alone, or leave it out',
       );
     return '*';
@@ -290,7 +290,7 @@ function readIdentities(
         building,
         [...path, index],
         `"${identity}" overlaps with ${other.name}`,
-        'keep the one that is meant',
+        'keep only one of them',
       );
     parsed.push({ name: name ?? '', subject });
   }

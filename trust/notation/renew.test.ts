@@ -114,7 +114,7 @@ describe('answers about revocation in recorded evidence', () => {
     return dossier;
   };
 
-  it('are asked for where they are missing, and are renewed before they end', async () => {
+  it('are requested if they are missing, and renewed before they expire', async () => {
     const bare = sealDossier(unsealed);
     assert.deepEqual(await existing(bare), { missing: true });
     assert.equal(outcome(bare), 'undecided');

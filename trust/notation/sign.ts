@@ -158,9 +158,9 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
   }
   const [leaf, ...rest] = chain;
   if (leaf === undefined)
-    throw fails('the key comes without certificates, and a Notary Project signature carries them');
+    throw fails('the key has no certificates, and a Notary Project signature must contain them');
   if (leaf.key.export({ type: 'spki', format: 'der' }).toString('base64') !== signer.public.spki)
-    throw fails('the first certificate is of another key');
+    throw fails('the first certificate belongs to another key');
   const problem = chainProblem(chain, 'code signing');
   if (problem !== undefined) throw fails(problem);
   const time = now.getTime();

@@ -19,7 +19,7 @@ export function readStoreFile(
 ): TrustStore['certificates'] | string {
   try {
     const certificates = derOf(bytes).map((der) => readCertificate(der));
-    if (certificates.length === 0) return 'it holds no certificate';
+    if (certificates.length === 0) return 'it contains no certificate';
     for (const certificate of certificates) {
       const problem = anchorProblem(certificate, type);
       if (problem !== undefined) return `its certificate "${certificate.subjectName.text}" ${problem}`;
@@ -32,10 +32,10 @@ export function readStoreFile(
 
 function anchorProblem(certificate: Certificate, type: StoreType): string | undefined {
   if (type === 'tsa')
-    return isSelfSigned(certificate) ? undefined : 'is not a self-signed root, as time stamping demands';
+    return isSelfSigned(certificate) ? undefined : 'is not a self-signed root, which time stamping requires';
   return certificate.isAuthority || isSelfSigned(certificate)
     ? undefined
-    : 'is neither of an authority nor self-signed';
+    : 'neither belongs to an authority nor is self-signed';
 }
 
 /** Returns the certificates of a file in PEM or DER, in order. @throws Error with a sentence */
@@ -43,7 +43,7 @@ export function derOf(bytes: Buffer): readonly Buffer[] {
   const text = bytes.toString('latin1');
   const { blocks, damaged } = readPem(text);
   if (blocks.length === 0 && !damaged) return bounded([...eachDer(bytes)].map(({ whole }) => whole));
-  if (mentionsPrivateKey(text)) throw new Error('it holds a private key');
+  if (mentionsPrivateKey(text)) throw new Error('it contains a private key');
   if (damaged) throw new Error('a PEM block is damaged');
   const other = blocks.find(({ type }) => type !== 'CERTIFICATE');
   if (other !== undefined) throw new Error(`a PEM block is "${other.type}", not "CERTIFICATE"`);
@@ -52,6 +52,6 @@ export function derOf(bytes: Buffer): readonly Buffer[] {
 
 function bounded(list: readonly Buffer[]): readonly Buffer[] {
   if (list.length > maximumCertificates)
-    throw new Error(`it holds more than ${maximumCertificates} certificates`);
+    throw new Error(`it contains more than ${maximumCertificates} certificates`);
   return list;
 }

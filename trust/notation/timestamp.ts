@@ -33,13 +33,13 @@ export function verifyTimestamp(
 ): VerifiedTimestamp {
   const stamp = readTimeStamp(token);
   if (stamp.certificateDigest === 'sha1')
-    throw new Error('it does not say which certificate it is signed with (signing-certificate-v2)');
+    throw new Error('it does not state which certificate it is signed with (signing-certificate-v2)');
   const leaf = stamp.certificates.find((one) => stamp.isSigner(one));
-  if (leaf === undefined) throw new Error('it does not hold the certificate that it says it is signed with');
+  if (leaf === undefined) throw new Error('it does not contain the certificate that it names as its signer');
   if (!stamp.isSignedBy(leaf))
     throw new Error(`it is not signed by its certificate ${describeCertificate(leaf)}`);
   if (!createHash(stamp.imprint.digest).update(stamped).digest().equals(stamp.imprint.value))
-    throw new Error('it stamps something else than this signature');
+    throw new Error('it is not for this signature');
   const found = findPath(
     leaf,
     { anchors: roots, intermediates: stamp.certificates.filter((one) => one !== leaf) },

@@ -66,9 +66,9 @@ export function authenticity(envelope: Envelope, requirement: NotationRequiremen
   if (anchor === undefined) {
     const none =
       anchors.length === 0
-        ? ` (the rule names none of type ${type}, which its signing scheme ${envelope.scheme} demands)`
+        ? ` (the rule names none of type ${type}, which its signing scheme ${envelope.scheme} requires)`
         : '';
-    return { outcome: 'failed', says: `its chain holds no certificate of the rule's trust stores${none}` };
+    return { outcome: 'failed', says: `its chain contains no certificate of the rule's trust stores${none}` };
   }
   const leads = `its chain leads to ${placeOf(requirement, anchor)}`;
   const { identities } = requirement;
@@ -76,7 +76,10 @@ export function authenticity(envelope: Envelope, requirement: NotationRequiremen
     return { outcome: 'passed', says: `${leads}, and the rule trusts every identity that it certifies` };
   const subject = subjectOf(envelope.leaf.subjectName.attributes);
   if ('problem' in subject)
-    return { outcome: 'failed', says: `its signer can be none of the rule's identities: ${subject.problem}` };
+    return {
+      outcome: 'failed',
+      says: `its signer cannot be one of the rule's identities: ${subject.problem}`,
+    };
   for (const identity of identities) {
     const wanted = parseSubject(identity);
     if (!('problem' in wanted) && isSubset(wanted, subject))
@@ -84,14 +87,14 @@ export function authenticity(envelope: Envelope, requirement: NotationRequiremen
   }
   return {
     outcome: 'failed',
-    says: `its signer "${envelope.leaf.subjectName.text}" is none of the rule's identities`,
+    says: `its signer "${envelope.leaf.subjectName.text}" is not one of the rule's identities`,
   };
 }
 
 function expiry({ expiry: end }: Envelope, now: number): Outcome {
   if (end === undefined) return { outcome: 'passed', says: 'it does not expire' };
   return now < end
-    ? { outcome: 'passed', says: `it holds until ${timeText(end)}`, validUntil: end }
+    ? { outcome: 'passed', says: `it is valid until ${timeText(end)}`, validUntil: end }
     : { outcome: 'failed', says: `it expired at ${timeText(end)}` };
 }
 
@@ -107,7 +110,7 @@ function authenticTime(
     return wrong === undefined
       ? {
           outcome: 'passed',
-          says: `it was signed at ${timeText(signingTime)}, says the signing authority, and its certificates were valid then`,
+          says: `according to the signing authority, it was signed at ${timeText(signingTime)}, and its certificates were valid then`,
         }
       : {
           outcome: 'failed',
@@ -116,7 +119,7 @@ function authenticTime(
   }
   if (!mustBeStamped(envelope, requirement, now)) return validNow(chain, now);
   if (envelope.timestamp === undefined)
-    return { outcome: 'failed', says: 'it carries no time stamp, which the rule demands' };
+    return { outcome: 'failed', says: 'it has no time stamp, which the rule requires' };
   let stamp: VerifiedTimestamp;
   try {
     stamp = verifyTimestamp(envelope.timestamp, envelope.signature, trusted(requirement, 'tsa'));
@@ -130,11 +133,11 @@ function authenticTime(
       says: `its certificate ${describeCertificate(wrong)} was not valid at the stamped time, ${timeText(stamp.time)}`,
     };
   const status = judgeChain(stamp.chain, items, now);
-  const says = `its time stamp is of ${timeText(stamp.time)}`;
+  const says = `its time stamp is dated ${timeText(stamp.time)}`;
   if (status.status !== 'good')
     return {
       outcome: status.status === 'revoked' ? 'failed' : 'unknown',
-      says: `${says}, and its authority does not count: ${status.says}`,
+      says: `${says}, but its authority does not count: ${status.says}`,
     };
   return {
     outcome: 'passed',
@@ -168,7 +171,7 @@ function validNow(chain: readonly Certificate[], now: number): Outcome {
   return now < wrong.notBefore
     ? {
         outcome: 'failed',
-        says: `its certificate ${describeCertificate(wrong)} is valid from ${timeText(wrong.notBefore)} on`,
+        says: `its certificate ${describeCertificate(wrong)} is not valid before ${timeText(wrong.notBefore)}`,
         validUntil: wrong.notBefore,
       }
     : {
@@ -200,5 +203,5 @@ function revocation(
     };
   return status.status === 'revoked'
     ? { outcome: 'failed', says: `a certificate was revoked: ${status.says}` }
-    : { outcome: 'unknown', says: `whether a certificate was revoked is not known: ${status.says}` };
+    : { outcome: 'unknown', says: `it is not known whether a certificate was revoked: ${status.says}` };
 }

@@ -28,10 +28,10 @@ const maximum = 256;
  */
 export function readPemCertificates(name: string, pem: Buffer): PolicyCertificates {
   if (mentionsPrivateKey(pem.toString('latin1')))
-    throw new Error('it holds a private key; a policy names certificates');
+    throw new Error('it contains a private key; a policy names certificates');
   const certificates = certificateBytesOfPem(pem);
   if (certificates.length === 0) throw new Error('there is no PEM certificate in it');
-  if (certificates.length > maximum) throw new Error(`it holds more than ${maximum} certificates`);
+  if (certificates.length > maximum) throw new Error(`it contains more than ${maximum} certificates`);
   for (const [index, certificate] of certificates.entries()) {
     try {
       readCertificate(certificate);

@@ -102,17 +102,29 @@ const rows: readonly (readonly [
   outcome: Verdict['outcome'],
   says: RegExp,
 ])[] = [
-  ['a signature that brings its chain', email, () => simple(), 'admit', /signature.*is valid/],
+  ['a signature that contains its chain', email, () => simple(), 'admit', /signature.*is valid/],
   [
-    'a signature without the way to the root',
+    'a signature without the intermediate certificates',
     email,
     () => simple(signer, []),
     'deny',
     /no trusted authority has issued/,
   ],
-  ['a signature whose way the policy knows', known, () => simple(signer, []), 'admit', /is valid/],
+  [
+    'a signature whose intermediate certificates the policy names',
+    known,
+    () => simple(signer, []),
+    'admit',
+    /is valid/,
+  ],
   ['a bundle', known, () => bundle(), 'admit', /is valid/],
-  ['a bundle whose way nobody knows', email, () => bundle(), 'deny', /no trusted authority has issued/],
+  [
+    'a bundle whose intermediate certificates are not known',
+    email,
+    () => bundle(),
+    'deny',
+    /no trusted authority has issued/,
+  ],
   ['an Ed25519 certificate', email, () => simple(edward), 'admit', /is valid/],
   [
     'somebody else',
@@ -126,7 +138,7 @@ const rows: readonly (readonly [
     'pki: { roots: roots.pem, hostname: other.example.com }',
     () => simple(),
     'deny',
-    /not of the host other\.example\.com/,
+    /not for the host other\.example\.com/,
   ],
   ['a changed payload', email, () => ({ ...simple(), ...changed(simple()) }), 'deny', /does not fit/],
   ['a damaged certificate', email, () => damaged(simple()), 'deny', /certificate cannot be used/],
@@ -156,7 +168,7 @@ for (const [name, pki, made, outcome, says] of rows) {
   });
 }
 
-test('a verdict is valid as long as the certificate, and a certificate of the future counts from its start', async () => {
+test('a verdict is valid as long as the certificate, and a certificate that is not yet valid counts from its start', async () => {
   const policy = await policyOf(email);
   assert.equal(verdict(policy, [simple()]).validUntil, new Date(to.getTime() + 1).toISOString());
   const later = verdict(policy, [simple()], new Date(to.getTime() + 1));
@@ -180,10 +192,10 @@ for (const [name, pki, why] of [
   ['no subject', 'pki: { roots: roots.pem }', /policy\.yaml:6:/],
   ['a pattern', 'pki: { roots: roots.pem, email: "*@example.com" }', /compared exactly/],
   ['an age', 'pki: { roots: roots.pem, email: a@b.c, maxAge: 3d }', /can never be met/],
-  ['a file that is not there', 'pki: { roots: nowhere.pem, email: a@b.c }', /there is no such file/],
-  ['a key for a certificate', 'pki: { roots: ca/root.key, email: a@b.c }', /private key/],
+  ['a file that does not exist', 'pki: { roots: nowhere.pem, email: a@b.c }', /there is no such file/],
+  ['a key instead of a certificate', 'pki: { roots: ca/root.key, email: a@b.c }', /private key/],
 ] as const) {
-  test(`a requirement with ${name} is refused at its place`, async () => {
+  test(`a requirement with ${name} is refused with its position`, async () => {
     await assert.rejects(
       policyOf(pki),
       (error: unknown) =>

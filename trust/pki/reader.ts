@@ -33,8 +33,8 @@ export const pkiSchema = {
 
 const maximumPemBytes = 1024 * 1024;
 const age = {
-  why: 'nothing proves when a certificate of your own has signed',
-  fix: 'demand a log: sigstore with a trusted_root.json of your own',
+  why: 'nothing proves when a signature with a certificate of your own authority was made',
+  fix: 'require a log: sigstore with a trusted_root.json of your own',
 };
 
 /** Reads `pki: { roots, intermediates, email, hostname }`. */
@@ -62,8 +62,8 @@ export async function readPki(
       report(
         building,
         [...path, key],
-        `\`${key}\` is compared exactly, and this one has a *`,
-        'write the one name, or `any` of several requirements',
+        `\`${key}\` is compared exactly, and this value contains a *`,
+        'write the full name, or use `any` with several requirements',
       );
       return undefined;
     }

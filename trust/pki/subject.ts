@@ -14,7 +14,7 @@ export function matchSubject(
     return { problem: `it was made by ${of(names.emails)}, not by ${email}` };
   if (hostname !== undefined && !isNamed(names, hostname))
     return {
-      problem: `its certificate is of ${of([...names.hosts, ...names.addresses.map(addressText)])}, not of the host ${hostname}`,
+      problem: `its certificate is for ${of([...names.hosts, ...names.addresses.map(addressText)])}, not for the host ${hostname}`,
     };
   // All names together identify the signer: one certificate is one signer, whichever of its names a rule
   // uses.

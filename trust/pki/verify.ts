@@ -43,7 +43,7 @@ export function verifyByPki(
   }
   // Neither the library nor cosign supports keys that are only for RSA-PSS.
   if (leaf.key.asymmetricKeyType === 'rsa-pss')
-    return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key for RSA-PSS alone');
+    return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key that is only for RSA-PSS');
   if ('problem' in chain)
     return {
       ...no('TRUST_CERTIFICATE_CHAIN', `its certificate does not count: ${chain.problem}`),

@@ -28,8 +28,8 @@ function nameFlaw(name: string): string | undefined {
 
 /** Returns why names cannot be files of one folder; undefined: they can. */
 function namesFlaw(names: readonly string[]): string | undefined {
-  if (names.length === 0) return 'it holds no file';
-  if (names.length > mostFiles) return `it holds more than ${mostFiles} files`;
+  if (names.length === 0) return 'it contains no file';
+  if (names.length > mostFiles) return `it contains more than ${mostFiles} files`;
   const files = new Set(names);
   for (const name of names) {
     const flaw = nameFlaw(name);
@@ -74,8 +74,8 @@ export async function unpackRelease(archive: Buffer): Promise<ReleaseFiles> {
     for await (const entry of reader) {
       const { name, type } = entry.header;
       if (type !== 'file') throw malformed(`${JSON.stringify(name.slice(0, 100))} is not a regular file`);
-      if (files.has(name)) throw malformed(`it holds ${JSON.stringify(name.slice(0, 100))} twice`);
-      if (files.size >= mostFiles) throw malformed(`it holds more than ${mostFiles} files`);
+      if (files.has(name)) throw malformed(`it contains ${JSON.stringify(name.slice(0, 100))} twice`);
+      if (files.size >= mostFiles) throw malformed(`it contains more than ${mostFiles} files`);
       files.set(name, await buffer(entry));
     }
     await fed;

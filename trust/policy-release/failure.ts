@@ -25,7 +25,8 @@ const fixes: Readonly<Record<ReleaseCode, string>> = {
   TRUST_RELEASE_PLACE: 'name a registry for the archives: --releases oci://REGISTRY/REPOSITORY',
   TRUST_RELEASE_UNKNOWN: 'see what is published: portcullis policy rollout NAME',
   TRUST_RELEASE_LAST: 'publish another release first',
-  TRUST_RELEASE_NOT_READY: 'see why with portcullis policy status on that node, then withdraw or go on',
+  TRUST_RELEASE_NOT_READY:
+    'see why with portcullis policy status on that node, then withdraw the release or continue',
 };
 
 /** Returns an error about a release or a part of it. */

@@ -21,7 +21,7 @@ export function archivePlaces(destinations: readonly string[], releases: string 
   throw releaseFailure(
     'TRUST_RELEASE_PLACE',
     service,
-    'a trust service keeps signed metadata, and no archives',
+    'a trust service stores only signed metadata, and no archives',
   );
 }
 

@@ -80,7 +80,7 @@ test('a release of another publisher keeps its number', async () => {
   assert.equal((await asOwner(elsewhere, (owner) => owner.staged())).length, 0);
 });
 
-test('a rollout does not take back what another publisher has withdrawn', async () => {
+test('a rollout does not restore a release that another publisher has withdrawn', async () => {
   await publish(here, 'staged', ['canary', 'more']);
   await released(elsewhere);
   await asOwner(here, (owner) => withdrawRelease(owner, 'stable', 2));

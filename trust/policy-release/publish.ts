@@ -175,7 +175,7 @@ function refuseUnready(release: PolicyRelease, reports: readonly NodeReport[]): 
   const on = `release ${release.number} at stage ${stageName(release)}`;
   const asked = reports.filter((one) => one.channel === release.channel && isFor(release, one));
   if (asked.length === 0)
-    throw releaseFailure('TRUST_RELEASE_NOT_READY', on, 'no report comes from a node of its stages');
+    throw releaseFailure('TRUST_RELEASE_NOT_READY', on, 'no node of its stages has reported');
   const unready = asked.filter((one) => one.release !== release.number || one.state !== 'current');
   if (unready.length === 0) return;
   const told = unready
@@ -184,7 +184,7 @@ function refuseUnready(release: PolicyRelease, reports: readonly NodeReport[]): 
   throw releaseFailure(
     'TRUST_RELEASE_NOT_READY',
     on,
-    `${unready.length} of ${asked.length} nodes are not well with it: ${told.join('; ')}`,
+    `${unready.length} of ${asked.length} nodes do not run it, or are not current: ${told.join('; ')}`,
   );
 }
 
@@ -208,13 +208,13 @@ async function withdraw(
 ): Promise<{ readonly release: PolicyRelease; readonly published: Published }> {
   const found = known.find((one) => one.number === number);
   if (found === undefined)
-    throw releaseFailure('TRUST_RELEASE_UNKNOWN', `${channel}/${number}`, 'no such release is listed');
+    throw releaseFailure('TRUST_RELEASE_UNKNOWN', `${channel}/${number}`, 'there is no such release');
   const others = known.filter((one) => one !== found && !one.withdrawn);
   if (!others.some(({ reached, stages }) => reached > stages.length))
     throw releaseFailure(
       'TRUST_RELEASE_LAST',
       `${channel}/${number}`,
-      'no other release is for all nodes, so that some would have none',
+      'no other release is for all nodes, so some nodes would have no release',
     );
   const release = { ...found, withdrawn: true };
   return { release, published: await publishChange(owner, release, found) };

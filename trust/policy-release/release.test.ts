@@ -25,7 +25,7 @@ const staged = {
 };
 const node = (name: string, labels: Readonly<Record<string, string>> = {}) => ({ name, labels });
 
-test('a release survives its signed form', () => {
+test('a release is the same after it was signed and read', () => {
   for (const one of [
     release(7, staged),
     release(1, { withdrawn: true }),

@@ -51,7 +51,7 @@ test('a rule is shadowed only by one that always decides', () => {
   assert.equal(shadowedBy(rule(['a.test/ap'])), false);
 });
 
-test('a demand is shadowed by a denial, and not by another demand: each rule that matches must admit', () => {
+test('a requirement is shadowed by a denial, and not by another requirement: each rule that matches must admit', () => {
   const [demand, other, denial] = [
     rule(['a.test/app']),
     rule(['a.test/**']),

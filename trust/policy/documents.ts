@@ -55,7 +55,7 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
       problems.push(
         problemOf(
           path,
-          'the folder holds no .yaml, .yml or .json file',
+          'the folder contains no .yaml, .yml or .json file',
           'put a policy into it: portcullis policy init',
         ),
       );

@@ -117,7 +117,11 @@ function describeStanding({ kind, until = '', reason = '', by = '', ended }: Sta
       code: 'TRUST_REPORT_ONLY',
     };
   if (kind === 'logs')
-    return { counted: false, text: 'LOGS ONLY: whoever signs is admitted', code: 'TRUST_NOTATION_LOGGED' };
+    return {
+      counted: false,
+      text: 'LOGS ONLY: images are admitted whoever signed them',
+      code: 'TRUST_NOTATION_LOGGED',
+    };
   const text = ended
     ? `its break-glass ended at ${until}`
     : `BREAK GLASS: images that it refuses are admitted until ${until}`;

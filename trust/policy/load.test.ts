@@ -89,7 +89,7 @@ test('all, any and threshold nest; namespaces, allow and entitlements are read',
   assert.equal(second?.require, undefined);
 });
 
-test('several files and documents are one policy; other kinds are left to their room, and named', async () => {
+test('several files and documents are one policy; documents of other kinds are listed for the room that reads them', async () => {
   const home = await place({
     'p/10-a.yaml': plain.replace('one.pub', '../one.pub'),
     'p/20-b.yaml': `${plain.replace('one.pub', '../two.pub')}---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: web }\n`,
@@ -156,7 +156,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'tuf without an address and a root',
     plain.replace('cosign: { key: one.pub }', 'tuf: { service: x }'),
-    [/^6:16 nothing says where trust in the service begins; write root: FILE/, /^6:32 .*; write https:/],
+    [/^6:16 it has neither `root` nor `trustOnFirstUse`; write root: FILE/, /^6:32 .*; write https:/],
   ],
   [
     'tuf under any',
@@ -167,7 +167,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     [/^6:\d+ `tuf` may not be one of several alternatives; write it beside them/],
   ],
   [
-    'tuf with a root that is none',
+    'tuf with an invalid root',
     plain.replace('cosign: { key: one.pub }', 'tuf: { service: "https://t.example", root: one.pub }'),
     [/^6:\d+ the root one\.pub cannot be used: .*JSON.*; name the first root\.json/],
   ],
@@ -186,10 +186,10 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
       'cosign: { key: one.pub }',
       'all: [ { sigstore: { issuer: "https://*", subject: a } }, { sigstore: { issuer: i, subject: "**" } }, { sigstore: { issuer: i, subject: s, claims: { ref: x } } } ]',
     ),
-    [/an issuer is compared exactly/, /this subject is anybody/, /unknown field `ref`/],
+    [/an issuer is compared exactly/, /this subject matches every identity/, /unknown field `ref`/],
   ],
   [
-    'a trusted root that is none, and one that was never fetched',
+    'an invalid trusted root, and one that was never fetched',
     plain.replace(
       'cosign: { key: one.pub }',
       'all: [ { sigstore: { issuer: i, subject: s, root: one.pub } }, { cosign: { key: one.pub, log: { root: { tuf: { url: "https://tuf.invalid", cache: nowhere } } } } } ]',
@@ -206,7 +206,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
       'all: [ { sigstore: { issuer: i, subject: s, log: 8 } }, { sigstore: { issuer: i, subject: s, log: false } } ]',
     ),
     [
-      /8 transparency logs are asked for, and the root public-good names 2/,
+      /8 transparency logs are required, but the root public-good names 2/,
       /nothing proves when it was signed/,
     ],
   ],
@@ -223,7 +223,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     'an age that nothing can prove',
     plain.replace('{ key: one.pub }', '{ key: one.pub, maxAge: 30d, notBefore: 2026-01-31 }'),
     [
-      /^6:40 nothing proves when a key has signed: maxAge can never be met; add log: true/,
+      /^6:40 nothing proves when the key made the signature: maxAge can never be met; add log: true/,
       /^6:53 .*notBefore can never be met/,
     ],
   ],
@@ -263,7 +263,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ['an empty file', '', [/^1:1 /]],
   ['only other documents', 'kind: EntitlementProfile\n', [/^1:1 no document of kind TrustPolicy/]],
   [
-    'several at once, in order of place',
+    'several at once, in order of position',
     plain
       .replace('r.example/**', 'R/@')
       .replace('one.pub', 'gone.pub')
@@ -273,7 +273,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
 ];
 
 for (const [name, text, expected] of table) {
-  test(`refuses ${name}, at its place`, async () => {
+  test(`refuses ${name}, with its position`, async () => {
     const problems = await problemsOf(text, {
       'secret.pem': '-----BEGIN PRIVATE KEY-----\n',
       'same.pub': await publicKeyText(),
@@ -289,7 +289,7 @@ test('the error for a policy that cannot be read names the file', async () => {
     /nowhere: cannot be read: it does not exist.*TRUST_POLICY_INVALID/s,
   );
   await mkdir(join(folder, 'empty'));
-  await assert.rejects(loadPolicy({ paths: [join(folder, 'empty')] }), /holds no \.yaml/);
+  await assert.rejects(loadPolicy({ paths: [join(folder, 'empty')] }), /contains no \.yaml/);
 });
 
 test('the starter policy is valid once its key is there, and its schema is not part of the folder', async () => {
@@ -316,7 +316,7 @@ test('the starter policy names the given images, and an invalid pattern is refus
     assert.throws(() => starterPolicy(undefined, [wrong]), /TRUST_IMAGE_PATTERN_INVALID/);
 });
 
-test('a single key is a policy of its own', async () => {
+test('a single key makes a policy', async () => {
   const policy = await policyOfKey(join(keys, 'ecdsa-p256.pub'));
   assert.deepEqual(policy.rules[0]?.images, ['**']);
   await assert.rejects(policyOfKey(join(keys, 'ecdsa-p256.key')), /private key.*TRUST_KEY_UNREADABLE/);

@@ -28,7 +28,7 @@ export function policyText(policy: TrustPolicy): PolicyText {
       kind: 'internal',
       attempted: 'record policy',
       on: policy.revision,
-      why: 'it holds values that JSON cannot carry, so that no verdict by it could be replayed',
+      why: 'it contains values that JSON cannot represent, so its verdicts could not be replayed',
       fix: 'report this as a defect of the program',
     });
   }

@@ -15,7 +15,7 @@ const docs = join(trust, '../docs');
 const text = readFileSync(join(docs, 'policy.md'), 'utf8');
 const again = 'run: sh packaging/node test/house/policy-reference.ts';
 
-test('the published schemas are those that policies are checked by', () => {
+test('the published schemas are those that policies are checked with', () => {
   for (const [name, schema] of [
     ['trust-policy.json', trustPolicySchema],
     ['policy-test.json', policyTestSchema],

@@ -109,7 +109,7 @@ function checkChoice(
       building,
       [...path, 'allow'],
       'a rule either requires or allows, not both',
-      'make two rules of it',
+      'write two rules',
       'key',
     );
   if (denies && (requires || allows))
@@ -117,7 +117,7 @@ function checkChoice(
       building,
       [...path, 'deny'],
       'a rule that denies neither requires nor allows',
-      'make two rules of it',
+      'write two rules',
       'key',
     );
   if (!requires && !allows && !denies)
@@ -129,7 +129,7 @@ function checkChoice(
     );
   if (!allows) return;
   if (common.narrows !== undefined) {
-    const fix = 'require something, or write the rule into a document without `namespaces`';
+    const fix = 'require something, or write the rule in a document without `namespaces`';
     report(
       building,
       [...path, 'allow'],
@@ -143,7 +143,7 @@ function checkChoice(
       report(
         building,
         [...path, field],
-        `\`${field}\` has no meaning beside \`allow\`, which refuses nothing`,
+        `\`${field}\` cannot be combined with \`allow\`, which refuses nothing`,
         'remove it',
         'key',
       );
@@ -183,7 +183,7 @@ function readBreakGlass(
     report(
       building,
       [...path, 'until'],
-      `"${until}" is not a day of the calendar`,
+      `"${until}" is not a valid date`,
       'write when it ends, such as 2026-01-31T18:00:00Z',
     );
     return undefined;

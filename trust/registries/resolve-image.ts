@@ -80,7 +80,7 @@ export async function resolvePlatforms(
   if (images.length > maximumPlatforms)
     throw noPlatform(
       digest,
-      `the index has ${images.length} platforms, and at most ${maximumPlatforms} count`,
+      `the index has ${images.length} platforms, and at most ${maximumPlatforms} are supported`,
     );
   return images;
 }
@@ -92,7 +92,7 @@ function pick({ digest, content }: FetchedManifest, platform: Platform): Resolve
     entries.find((entry) => matches(entry, platform)) ??
     entries.find((entry) => matches(entry, { os: platform.os, architecture: platform.architecture }));
   if (chosen === undefined)
-    throw noPlatform(digest, `the index has none for ${platform.os}/${platform.architecture}`);
+    throw noPlatform(digest, `the index has no manifest for ${platform.os}/${platform.architecture}`);
   return { digest, manifestDigest: chosen.digest };
 }
 

@@ -111,7 +111,8 @@ export async function listReferenced(
   const folder = resolve(dirname(building.document.file), name);
   try {
     const names = (await readdir(folder)).filter((entry) => !entry.startsWith('.')).sort();
-    if (names.length > maximumNames) return { problem: `the folder holds more than ${maximumNames} files` };
+    if (names.length > maximumNames)
+      return { problem: `the folder contains more than ${maximumNames} files` };
     building.references.set(folder, {
       names,
       digest: createHash('sha256').update(names.join('\0')).digest('hex'),

@@ -49,7 +49,7 @@ export const constraintProperties = {
     minProperties: 1,
     maxProperties: 100,
     additionalProperties: { type: 'string', maxLength: 1024 },
-    description: 'Required signed annotations, each exact or a pattern: * is any characters.',
+    description: 'Required signed annotations, each exact or a pattern: * matches any characters.',
   },
   maxAge: {
     type: 'string',
@@ -80,7 +80,7 @@ export function readConstraints(
     report(
       building,
       [...path, 'notBefore'],
-      `"${notBefore}" is not a day of the calendar`,
+      `"${notBefore}" is not a valid date`,
       'write a date, such as 2026-01-31',
     );
   const age = typeof maxAge === 'string' ? parseDuration(maxAge) : undefined;
@@ -142,7 +142,7 @@ function readSignedIdentity(
       report(
         building,
         [...path, field],
-        `\`${field}\` has no meaning with \`type: ${type}\``,
+        `\`${field}\` cannot be combined with \`type: ${type}\``,
         'remove it',
         'key',
       );

@@ -41,7 +41,7 @@ const table: readonly (readonly [pattern: string, registry: string, repository: 
   ];
 
 for (const [pattern, registry, repository, matches] of table) {
-  test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${registry}/${repository}`, () => {
+  test(`${pattern} ${matches ? 'matches' : 'does not match'} ${registry}/${repository}`, () => {
     assert.equal(patternMatches(parseImagePattern(pattern), { registry, repository }), matches);
   });
 }
@@ -67,7 +67,7 @@ const tagged: readonly (readonly [
 ];
 
 for (const [pattern, image, matches] of tagged) {
-  test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${JSON.stringify(image)}`, () => {
+  test(`${pattern} ${matches ? 'matches' : 'does not match'} ${JSON.stringify(image)}`, () => {
     assert.equal(
       patternMatches(parseImagePattern(pattern), { registry: 'r.example', repository: 'app', ...image }),
       matches,
@@ -96,7 +96,7 @@ for (const [pattern, says] of refused) {
     assert.throws(() => parseImagePattern(pattern), says));
 }
 
-test('a glob without a star holds only its own text, and a star any continuation', () => {
+test('a glob without a star matches only its own text, and a star matches any continuation', () => {
   const text = fc.string({ unit: fc.constantFrom('a', 'b', '-'), maxLength: 12 });
   fc.assert(
     fc.property(text, text, text, (head, middle, tail) => {

@@ -45,7 +45,7 @@ export function parseImagePattern(text: string): ImagePattern {
     return { ...parseImagePattern(name), tag };
   }
   if (/[^A-Za-z0-9._:/*[\]-]/.test(text))
-    throw new Error('an image pattern holds letters, digits, ".", "_", "-", ":", "/" and "*" only');
+    throw new Error('an image pattern contains only letters, digits, ".", "_", "-", ":", "/" and "*"');
   const segments = text.split('/');
   if (segments.some((segment) => segment === ''))
     throw new Error('an image pattern has no empty path segment: remove the extra "/"');

@@ -58,7 +58,9 @@ export function describeNotation({ stores, identities, level, actions }: Notatio
     .filter((type) => actions[type] !== levels[level][type])
     .map((type) => `${type}: ${actions[type]}`);
   const weak =
-    actions.authenticity === 'enforce' ? '' : '; its authenticity is only logged: whoever signs is admitted';
+    actions.authenticity === 'enforce'
+      ? ''
+      : '; its authenticity is only logged: images are admitted whoever signed them';
   const how = [`level ${level}`, ...changed].join(', ');
   return `a Notary Project signature that leads to ${stores.map(({ name }) => name).join(' or ')}, by ${who} (${how}${weak})`;
 }

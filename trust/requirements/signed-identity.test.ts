@@ -54,7 +54,7 @@ const table: readonly (readonly [
 
 for (const [written, reference, claimed, matches] of table) {
   const identity = typeof written === 'string' ? ({ type: written } as SignedIdentity) : written;
-  test(`${identity.type}: ${claimed || '(nothing)'} ${matches ? 'may' : 'may not'} speak for ${reference}`, () => {
+  test(`${identity.type}: ${claimed || '(nothing)'} ${matches ? 'is' : 'is not'} accepted for ${reference}`, () => {
     assert.equal(signedIdentityMatches(identity, reference, claimed), matches);
     assert.match(describeSignedIdentity(identity, reference), new RegExp(identity.type));
   });

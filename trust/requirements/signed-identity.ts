@@ -53,7 +53,7 @@ export function describeSignedIdentity(identity: SignedIdentity, reference: stri
     case 'matchExact':
       return `exactly ${reference} (matchExact)`;
     case 'matchRepoDigestOrExact':
-      return `${reference}, or for its repository where the image is asked for by digest (matchRepoDigestOrExact)`;
+      return `${reference}, or for its repository if the image is requested by digest (matchRepoDigestOrExact)`;
     case 'matchRepository':
       return `the repository of ${reference} (matchRepository)`;
     case 'exactReference':

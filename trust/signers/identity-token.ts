@@ -49,7 +49,11 @@ export async function findIdentityToken(source: IdentityTokenSource): Promise<Id
   if (source.variable !== undefined) {
     const text = named(source.variable);
     if (text === undefined)
-      throw fail(`the variable ${source.variable}`, 'it is not set', 'name a variable that holds the token');
+      throw fail(
+        `the variable ${source.variable}`,
+        'it is not set',
+        'name a variable that contains the token',
+      );
     return readIdentityToken(text, `the variable ${source.variable}`, now);
   }
   const given = named('SIGSTORE_ID_TOKEN');
@@ -73,7 +77,7 @@ async function fromFile(file: string): Promise<string> {
   try {
     return (await readGivenFile(file, maximumBytes)).toString('utf8');
   } catch (error) {
-    throw fail(`the file ${file}`, reasonOf(error), 'name a readable file that holds the token');
+    throw fail(`the file ${file}`, reasonOf(error), 'name a readable file that contains the token');
   }
 }
 
@@ -100,13 +104,13 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
       );
     }
     const value = recordOf(parseJson((await answer.bytes(maximumBytes)).toString('utf8')))?.['value'];
-    if (typeof value !== 'string') throw refuse('its token service gives no token');
+    if (typeof value !== 'string') throw refuse('its token service returned no token');
     return value;
   } catch (error) {
     if (error instanceof PortcullisError && !isHttpError(error)) throw error;
     // The message of a syntax error quotes the text.
     throw refuse(
-      error instanceof SyntaxError ? 'its token service does not answer in JSON' : reasonOf(error),
+      error instanceof SyntaxError ? 'the answer of its token service is not JSON' : reasonOf(error),
     );
   }
 }

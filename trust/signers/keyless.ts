@@ -58,7 +58,7 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
     throw refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500));
   }
   // An authority that certifies a different key than ours would cause signatures that no client can verify.
-  if (!certificate.spki.equals(spki)) throw refused(fulcioUrl, 'its certificate is of another key');
+  if (!certificate.spki.equals(spki)) throw refused(fulcioUrl, 'its certificate is for another key');
   const named = policyKey(`the identity of ${token.from}`, pair.publicKey);
   if ('problem' in named) throw refused(fulcioUrl, named.problem);
   return keySigner(
@@ -77,7 +77,7 @@ function leafOf(answer: unknown): Certificate {
   const certificates = recordOf(signed?.['chain'])?.['certificates'];
   const leaf: unknown = Array.isArray(certificates) ? certificates[0] : undefined;
   const [certificate, other] = typeof leaf === 'string' ? certificatesOfPem(leaf) : [];
-  if (certificate === undefined || other !== undefined) throw new Error('it gives no certificate');
+  if (certificate === undefined || other !== undefined) throw new Error('it returned no certificate');
   return certificate;
 }
 
@@ -94,7 +94,7 @@ function checkedUrl(text: string): string {
       kind: 'invalid',
       attempted: 'sign without a key',
       on: text,
-      why: 'the certificate authority is not reached over https, and it is sent the identity token',
+      why: 'the address of the certificate authority is not https, and the identity token would be sent to it',
       fix: 'name its https address',
     });
   }
@@ -108,6 +108,6 @@ function refused(url: string, why: string): PortcullisError {
     attempted: 'get a certificate for an identity',
     on: url,
     why,
-    fix: 'check that the token’s issuer and audience are ones that this Fulcio accepts',
+    fix: 'check that this Fulcio accepts the issuer and the audience of the token',
   });
 }

@@ -21,7 +21,7 @@ export async function postJson(url: string, request: unknown): Promise<unknown> 
   try {
     return parseJson(bytes.toString('utf8'));
   } catch {
-    throw new Error('it does not answer in JSON');
+    throw new Error('its answer is not JSON');
   }
 }
 
@@ -31,7 +31,7 @@ export async function postForBytes(url: string, request: unknown): Promise<Buffe
   if ('bytes' in tried) return tried.bytes;
   const found = await repeatedly(tried.present, { method: 'GET' });
   if ('bytes' in found) return found.bytes;
-  throw new Error('it answers 409 again and again');
+  throw new Error('it answers 409 repeatedly');
 }
 
 type Request = { readonly method: 'POST'; readonly body: string } | { readonly method: 'GET' };

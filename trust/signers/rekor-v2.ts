@@ -52,8 +52,8 @@ export function rekor2Form(key: PolicyKey): KeyForm {
     kind: 'invalid',
     attempted: 'sign for a Rekor v2 log',
     on: key.name,
-    why: 'such a log takes ECDSA, Ed25519, and RSA keys of 2048, 3072 and 4096 bits',
-    fix: 'use another key, or a signing configuration with a Rekor v1 log or none',
+    why: 'such a log accepts ECDSA, Ed25519, and RSA keys of 2048, 3072 and 4096 bits',
+    fix: 'use another key, or a signing configuration with a Rekor v1 log or without a log',
   });
 }
 

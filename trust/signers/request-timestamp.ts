@@ -20,7 +20,7 @@ export async function requestTimestamp(
     new PortcullisError({
       code: 'TRUST_TIMESTAMP_FAILED',
       kind: 'unavailable',
-      attempted: 'have a signature stamped with the time',
+      attempted: 'request a time stamp for a signature',
       on: url,
       why,
       fix: 'check the address of the time stamp authority, and sign again',

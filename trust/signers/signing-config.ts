@@ -151,6 +151,6 @@ function select(
       return byOperator.slice(0, count);
     }
     default:
-      throw fail(`the selector ${JSON.stringify(rule['selector'])} is not known`);
+      throw fail(`the selector ${JSON.stringify(rule['selector'])} is not supported`);
   }
 }

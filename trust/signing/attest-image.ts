@@ -96,7 +96,7 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     throw failure(
       'TRUST_DIGEST_NOT_SHA256',
       digest,
-      'attestations name sha256 digests only',
+      'attestations support only sha256 digests',
       'name the image by tag or sha256 digest',
     );
   const signer = 'private' in input.key ? keySigner(input.key) : input.key;

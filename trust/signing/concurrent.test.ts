@@ -69,7 +69,7 @@ describe(
     };
 
     for (const format of ['bundle', 'legacy'] as const) {
-      test(`eight signatures in the form ${format} are all there at the end`, async () => {
+      test(`all of eight signatures in the form ${format} exist at the end`, async () => {
         const digest = await image(`eight ${format}`);
         const keys = Array.from({ length: 8 }, (_, index) => newKey(`${index}.pub`));
         await Promise.all(
@@ -78,7 +78,7 @@ describe(
         assert.equal(await entries(digest, format), 8);
       });
 
-      test(`a writer that drops what it has not seen does not lose ours in the form ${format}`, async () => {
+      test(`a writer that drops layers that it has not seen does not remove our signature in the form ${format}`, async () => {
         const digest = await image(`rude ${format}`);
         const tag = format === 'bundle' ? fallbackTag(digest) : signatureTag(digest);
         const rude = repository();

@@ -56,7 +56,7 @@ function refuseOtherLogs(signer: Signer): void {
   if (log?.version === 2 || others.length > 0) {
     throw unfit(
       log?.url ?? '',
-      'it holds the promise of one Rekor v1 log, and nothing of a Rekor v2 log',
+      'it can contain the promise of one Rekor v1 log, and nothing from a Rekor v2 log',
       'use a signing configuration that names one Rekor v1 log',
     );
   }
@@ -66,7 +66,7 @@ function unfit(on: string, why: string, otherwise: string): PortcullisError {
   return new PortcullisError({
     code: 'TRUST_FORMAT_UNFIT',
     kind: 'invalid',
-    attempted: 'sign in the form legacy',
+    attempted: 'sign in the legacy form',
     on,
     why,
     fix: `sign with --format bundle, or ${otherwise}`,

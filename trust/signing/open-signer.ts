@@ -123,6 +123,6 @@ async function readChain(file: string): Promise<readonly Buffer[]> {
   } catch (error) {
     throw fail(`a PEM block is not a readable certificate: ${reasonOf(error)}`);
   }
-  if (chain.length === 0) throw fail('it holds no PEM certificate');
+  if (chain.length === 0) throw fail('it contains no PEM certificate');
   return chain.map(({ raw }) => raw);
 }

@@ -206,7 +206,7 @@ test(
 );
 
 test(
-  'an image that is not there is a clear error, and a denied name asks no registry',
+  'an image that does not exist gives a clear error, and a denied name causes no request to a registry',
   { skip },
   async () => {
     const { key } = await newKey('ECDSA P-256');

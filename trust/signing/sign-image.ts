@@ -64,7 +64,7 @@ export async function signImage(input: SignImageInput): Promise<SignedImage> {
       kind: 'invalid',
       attempted: 'sign image',
       on: digest,
-      why: 'signatures name sha256 digests only',
+      why: 'signatures support only sha256 digests',
       fix: 'name the image by tag or sha256 digest',
     });
   }

@@ -64,7 +64,7 @@ export async function signReference(input: SignReferenceInput): Promise<readonly
       attempted: 'sign image',
       on: reference,
       why: `signatures in the form ${formats.join(' and ')} have no expiry`,
-      fix: 'sign with --format notation-jws or notation-cose, or let policies bound the age of signatures (maxAge)',
+      fix: 'sign with --format notation-jws or notation-cose, or let policies limit the age of signatures (maxAge)',
     });
   }
   const signed: SignedImage[] = [];

@@ -127,7 +127,7 @@ export function readBundle(bytes: Uint8Array): Bundle {
   const envelope = present(bundle['dsseEnvelope'], 'envelope');
   const message = present(bundle['messageSignature'], 'message');
   if ((envelope === undefined) === (message === undefined))
-    throw new Error('it holds not exactly one of dsseEnvelope and messageSignature');
+    throw new Error('it does not have exactly one of dsseEnvelope and messageSignature');
   const logEntries = listOf(material['tlogEntries'], 'tlogEntries', 'entry').map((entry, index) =>
     readLogEntry(entry, `tlogEntries[${index}]`, version),
   );
@@ -150,7 +150,7 @@ export function readEnvelope(envelope: Json): BundleContent {
     throw new Error('its envelope has no payloadType');
   const signatures = envelope['signatures'];
   if (!Array.isArray(signatures) || signatures.length !== 1)
-    throw new Error('its envelope has not exactly one signature');
+    throw new Error('its envelope does not have exactly one signature');
   return {
     kind: 'dsse',
     payloadType,
@@ -172,7 +172,7 @@ function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'c
   const chain = present(material['x509CertificateChain'], 'chain');
   const key = present(material['publicKey'], 'publicKey');
   if ([certificate, chain, key].filter((part) => part !== undefined).length !== 1)
-    throw new Error('it names not exactly one of certificate, x509CertificateChain and publicKey');
+    throw new Error('it does not have exactly one of certificate, x509CertificateChain and publicKey');
   if (key !== undefined)
     return { certificates: [], keyHint: typeof key['hint'] === 'string' ? key['hint'] : '' };
   if (certificate !== undefined)

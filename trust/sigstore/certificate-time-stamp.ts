@@ -55,7 +55,7 @@ export function checkCertificateTimeStamps(
         hash === undefined ||
         !verifyWith(hash, signedPart(stamp, issuerKeyHash, precertificate), log.key, stamp.signature)
       )
-        problem = `the time stamp of the certificate log ${log.name} does not fit the certificate`;
+        problem = `the time stamp of the certificate log ${log.name} does not match the certificate`;
       else found.add(log.id);
     }
   }

@@ -107,7 +107,7 @@ test('no identity that resembles the one in a policy is accepted for it', async 
   }
 });
 
-test('an issuer is the one issuer', async () => {
+test('only the exact issuer is accepted', async () => {
   const policy = await policyOf(mockSubject);
   for (const issuer of [
     `${mockIssuer}/`,
@@ -164,13 +164,13 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
     ),
   ],
   [
-    'the log entry of another',
+    'the log entry of another signature',
     put(
       (bundle, other) => (bundle.verificationMaterial.tlogEntries = other.verificationMaterial.tlogEntries),
     ),
   ],
   [
-    'the certificate of another',
+    'the certificate of another signature',
     put(
       (bundle, other) => (bundle.verificationMaterial.certificate = other.verificationMaterial.certificate),
     ),
@@ -182,7 +182,7 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
     ),
   ],
   [
-    'the promise of another',
+    'the promise of another signature',
     put((bundle, other) => {
       const [entry, theirs] = [
         bundle.verificationMaterial.tlogEntries[0],
@@ -192,7 +192,7 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
     }),
   ],
   [
-    'the proof of another',
+    'the proof of another signature',
     put((bundle, other) => {
       const [entry, theirs] = [
         bundle.verificationMaterial.tlogEntries[0],
@@ -202,7 +202,7 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
     }),
   ],
   [
-    'the body of another under our proof',
+    'the body of another log entry under our proof',
     put((bundle, other) => {
       const [entry, theirs] = [
         bundle.verificationMaterial.tlogEntries[0],
@@ -226,7 +226,7 @@ const tricks: readonly (readonly [what: string, make: () => Promise<EvidenceItem
     ),
   ],
   [
-    'the time stamp of another',
+    'the time stamp of another signature',
     async () => {
       const [bundle, other] = await Promise.all([signed({ rekor: 2 }), signed({ rekor: 2 }, ofOther)]);
       bundle.verificationMaterial.timestampVerificationData =

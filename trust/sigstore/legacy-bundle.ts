@@ -22,7 +22,7 @@ const maximumCertificates = 8;
 export function legacyBundle(signature: Buffer, annotations: Readonly<Record<string, string>>): Bundle {
   const leaf = readCertificates(annotations[certificateAnnotation]);
   if (leaf.length > 1)
-    throw new Error(`its annotation ${certificateAnnotation} holds ${leaf.length} certificates, not one`);
+    throw new Error(`its annotation ${certificateAnnotation} contains ${leaf.length} certificates, not one`);
   // Without the leaf certificate, the first certificate of the chain would be taken for the signer's.
   const certificates = leaf.length === 0 ? [] : [...leaf, ...readCertificates(annotations[chainAnnotation])];
   if (certificates.length > maximumCertificates)
@@ -31,7 +31,7 @@ export function legacyBundle(signature: Buffer, annotations: Readonly<Record<str
   const stamp = readJson(annotations[timeStampAnnotation], timeStampAnnotation)?.['SignedRFC3161Timestamp'];
   const timeStamp = stamp === undefined ? undefined : decodeBase64(stamp);
   if (stamp !== undefined && timeStamp === undefined)
-    throw new Error(`its annotation ${timeStampAnnotation} holds no base64`);
+    throw new Error(`its annotation ${timeStampAnnotation} contains no base64`);
   return {
     version: 'legacy',
     content: { kind: 'message', signature },

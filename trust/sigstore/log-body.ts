@@ -45,22 +45,22 @@ export function bodyFlaw(
     return 'its body has another kind than the entry states';
   const spec = recordOf(body['spec']) ?? {};
   const claim = claims[`${entry.kind} ${entry.version}`]?.(spec);
-  if (claim === undefined) return `its kind ${entry.kind} ${entry.version} is not understood`.slice(0, 200);
+  if (claim === undefined) return `its kind ${entry.kind} ${entry.version} is not supported`.slice(0, 200);
   // The digest of a whole envelope covers its signature, too.
   if (claim.of !== 'envelope' && !claim.signature?.equals(content.signature))
-    return 'it is of another signature';
-  if (!isSigner(claim, signer)) return 'it is of another signer';
-  if (claim.of === 'payload' && content.kind !== 'dsse') return 'it is of an envelope';
+    return 'it is for another signature';
+  if (!isSigner(claim, signer)) return 'it is for another signer';
+  if (claim.of === 'payload' && content.kind !== 'dsse') return 'it is for an envelope';
   if (claim.of === 'envelope') {
-    if (envelope === undefined) return 'it is of an envelope that is not available in its logged form';
+    if (envelope === undefined) return 'it is for an envelope that is not available in its logged form';
     const digest = digestHex(claim.algorithm, envelope);
-    return digest !== undefined && digest === claim.digest ? undefined : 'it is of another envelope';
+    return digest !== undefined && digest === claim.digest ? undefined : 'it is for another envelope';
   }
   const expected =
     claim.of === 'payload' && content.kind === 'dsse'
       ? digestHex(claim.algorithm, content.payload)
       : digestOf(message, claim.algorithm);
-  return expected !== undefined && expected === claim.digest ? undefined : 'it is of other content';
+  return expected !== undefined && expected === claim.digest ? undefined : 'it is for other content';
 }
 
 /** The content of an entry, in one form for every kind. */

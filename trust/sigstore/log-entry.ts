@@ -52,7 +52,7 @@ function promiseFlaw(entry: LogEntry, log: TransparencyLog): string | undefined 
   const signed = `{"body":${body},"integratedTime":${entry.integratedTime},"logID":"${id}","logIndex":${entry.logIndex}}`;
   return verifyWith(log.digest, Buffer.from(signed), log.key, entry.promise)
     ? undefined
-    : "the log's promise (SET) does not fit the entry";
+    : "the log's promise (SET) does not match the entry";
 }
 
 function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | undefined {
@@ -65,7 +65,7 @@ function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | un
   }
   if (!isSignedByLog(checkpoint, log)) return 'the log has not signed the checkpoint';
   if (checkpoint.size !== proof.size || proof.root?.equals(checkpoint.root) === false)
-    return 'the checkpoint is of another tree than the inclusion proof';
+    return 'the checkpoint and the inclusion proof are of different trees';
   const root = rootOfProof(body, proof.index, proof.size, proof.hashes);
   return root?.equals(checkpoint.root) === true
     ? undefined

@@ -23,7 +23,7 @@ import { publicGood } from './schema.ts';
 type Json = Readonly<Record<string, unknown>>;
 
 const keyAge = {
-  why: 'nothing proves when a key has signed',
+  why: 'nothing proves when the key made the signature',
   fix: 'add log: true: a transparency log proves the time',
 };
 
@@ -95,8 +95,8 @@ export async function readSigstore(
     report(
       building,
       [...path, 'issuer'],
-      'an issuer is compared exactly, and this one has a *',
-      'write the one issuer, or `any` of several requirements',
+      'an issuer is compared exactly, and this value contains a *',
+      'write the full issuer, or use `any` with several requirements',
     );
     return undefined;
   }
@@ -104,7 +104,7 @@ export async function readSigstore(
     report(
       building,
       [...path, 'subject'],
-      'this subject is anybody whom the issuer knows',
+      'this subject matches every identity of the issuer',
       'say who may sign, such as "*@example.com"',
     );
     return undefined;
@@ -152,8 +152,8 @@ function isEnough(
       report(
         building,
         path,
-        `${needed} ${what} are asked for, and the root ${root.name} names ${known}: this can never be satisfied`,
-        'name another root, or ask for fewer',
+        `${needed} ${what} are required, but the root ${root.name} names ${known}: this can never be satisfied`,
+        'name another root, or require fewer',
       );
   }
   if (logs === 0 && timeStamps === 0)
@@ -161,7 +161,7 @@ function isEnough(
       building,
       path,
       'without a log entry and a time stamp nothing proves when it was signed',
-      'ask for one of them: timestamp: true',
+      'require one of them: timestamp: true',
     );
   return building.problems.length === before;
 }
@@ -239,7 +239,7 @@ function carriedRoot(
   const { content: bytes, expires } = carried;
   const read = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
   building.references.set(cachedRootFile(defaultRootCache, url), read);
-  const root = rootOf(name, read, path, building, 'bring an archive with a valid root');
+  const root = rootOf(name, read, path, building, 'use an archive with a valid root');
   return root === undefined ? undefined : { ...root, expires: new Date(expires).toISOString() };
 }
 

@@ -62,10 +62,10 @@ const patterns: readonly (readonly [pattern: string, text: string, matches: bool
 ];
 
 for (const [pattern, text, matches] of patterns)
-  test(`"${pattern}" ${matches ? 'fits' : 'does not fit'} "${text}"`, () =>
+  test(`"${pattern}" ${matches ? 'matches' : 'does not match'} "${text}"`, () =>
     assert.equal(subjectMatches(pattern, text), matches));
 
-test('patterns of many stars take no long time', () => {
+test('patterns with many stars are matched quickly', () => {
   // CPU time, because wall time depends on other processes.
   const began = process.cpuUsage();
   subjectMatches('*a'.repeat(256), 'a'.repeat(4096));
@@ -179,12 +179,12 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
     /validFor.end/,
   ],
   [
-    'a time that is none',
+    'an invalid time',
     (root) => void ((logOf(root)['validFor'] as Json)['start'] = 'yesterday'),
     /validFor.start/,
   ],
   [
-    'a key that is none',
+    'an invalid key',
     (root) => void (logOf(root)['rawBytes'] = 'AAAA'),
     /cannot be read as PKIX_ECDSA_P256_SHA_256/,
   ],
@@ -200,7 +200,7 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
     /certificateAuthorities\[0\].validFor/,
   ],
   [
-    'an authority whose validity is none',
+    'an authority with an invalid validity',
     (root) => void (((root['certificateAuthorities'] as Json[])[0] as Json)['validFor'] = 'always'),
     /certificateAuthorities\[0\].validFor/,
   ],
@@ -210,7 +210,7 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
     /1 to 8/,
   ],
   [
-    'an authority whose certificate is none',
+    'an authority with an invalid certificate',
     (root) =>
       void (((root['timestampAuthorities'] as Json[])[0] as Json)['certChain'] = {
         certificates: [{ rawBytes: 'MAA=' }],

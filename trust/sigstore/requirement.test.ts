@@ -181,7 +181,7 @@ const demands: readonly (readonly [demand: string, admitted: boolean, says: RegE
 ];
 
 for (const [name, make] of forms) {
-  test(`${name} satisfies what it proves and nothing else`, async () => {
+  test(`${name} satisfies only the requirements that it proves`, async () => {
     const evidence = [await make()];
     for (const [demand, admitted, says] of demands) {
       const verdict = verdictOf(await policyOf(demand), evidence);
@@ -199,7 +199,7 @@ test('a signature of another digest, a changed payload, and a damaged annotation
     [await bundleItem({ rekor: 2 }, otherDigest), /signature of another digest/],
     [
       { ...item('cosign-simple-signing', changed), annotations: legacy.annotations },
-      /does not fit what it signs/,
+      /does not match the signed content/,
     ],
     [await legacyItem({ rekor: 1 }, 'dev.sigstore.cosign/bundle'), /no proof of a transparency log/],
     [await legacyItem({ rekor: 1 }, 'dev.sigstore.cosign/certificate'), /certificate/],

@@ -42,7 +42,7 @@ export const logSchema = {
   minimum: 0,
   maximum: 8,
   description:
-    'Demands an entry in a transparency log: true, in how many logs, or an object with a trusted root of its own.',
+    'Requires an entry in a transparency log: true, the number of logs, or an object with its own trusted root.',
   additionalProperties: false,
   properties: {
     root,
@@ -65,13 +65,14 @@ export const sigstoreSchema = {
     subject: {
       ...text,
       description:
-        'Who signed: an e-mail address or URI, exactly or by pattern. * is any characters but "/", at the end any at all; ** is any characters.',
+        'The signer: an e-mail address or a URI, exact or a pattern. * matches any characters except "/", and at the end any characters; ** matches any characters.',
     },
     claims: {
       type: 'object',
       minProperties: 1,
       additionalProperties: false,
-      description: 'What else the certificate must say, each exactly or by pattern, by the names of Fulcio.',
+      description:
+        'Other claims that the certificate must contain, by the names that Fulcio uses, each exact or a pattern.',
       properties: Object.fromEntries(claimNames.map((name) => [name, text])),
     },
     root,

@@ -75,7 +75,7 @@ test('an expired root can start an update to a valid one', async (t) => {
   );
 });
 
-test('the root that ships decides until its TUF root expires, and then states what to do', async (t) => {
+test('the shipped root decides until its TUF root expires, and the reason then states what to do', async (t) => {
   if (existsSync(cachedRootFile(defaultRootCache, publicGoodTufUrl)))
     return t.skip('this machine has fetched a newer root');
   const folder = await folderOf(t);
@@ -111,11 +111,11 @@ test('the root that ships decides until its TUF root expires, and then states wh
   assert.equal(late.outcome, 'undecided');
   assert.match(
     explainVerdict(late),
-    /that ships with this version held until .*portcullis sigstore-root update/,
+    /that ships with this version was valid until .*portcullis sigstore-root update/,
   );
 });
 
-test('a file is verified by the root that ships while it holds', async (t) => {
+test('a file is verified with the shipped root while that root is valid', async (t) => {
   const cache = await folderOf(t);
   const before = new Date(embeddedTrustedRootExpires() - day);
   assert.deepEqual(await trustedRootOfInstance('public-good', before, cache), embeddedTrustedRoot());
@@ -137,7 +137,7 @@ const config = (name: string): Buffer =>
     }),
   );
 
-test('the signing configuration comes from the TUF repository, then from what was fetched, and never from what is not signed', async (t) => {
+test('the signing configuration comes from the TUF repository, else from the last fetched files, and never from unsigned files', async (t) => {
   const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
   const { url, root: tufRoot } = repository;
   const now = new Date();
@@ -159,7 +159,7 @@ test('the signing configuration comes from the TUF repository, then from what wa
   );
 });
 
-test('without a repository and a cache the services are those of the root that ships', () => {
+test('without a repository and a cache, the services are those of the shipped root', () => {
   const services = parseSigningConfig(
     servicesOfTrustedRoot(embeddedTrustedRoot()),
     'the seed',

@@ -27,7 +27,7 @@ export function checkTimeStamp(
     return { problem: (error as Error).message };
   }
   if (!createHash(stamp.imprint.digest).update(stamped).digest().equals(stamp.imprint.value))
-    return { problem: 'it is of another signature' };
+    return { problem: 'it is for another signature' };
   let problem = 'no authority of the trusted root made it';
   for (const authority of authorities) {
     const flaw = authorityFlaw(stamp, authority);
@@ -56,7 +56,7 @@ function authorityFlaw(
       (certificate) => stamp.isSigner(certificate) && !certificate.raw.equals(signer.raw),
     )
   )
-    return 'it brings another certificate of its signer';
+    return 'it contains another certificate of its signer';
   if (!isWithin(stamp.time, validFor))
     return `the authority ${name} was not trusted at ${new Date(stamp.time).toISOString()}`;
   const flaw = signerFlaw(signer);
@@ -64,13 +64,13 @@ function authorityFlaw(
   const intermediates = chain.slice(0, -1).filter((one) => one !== signer);
   const path = findPath(signer, { anchors: [anchor], intermediates }, [stamp.time], timeStampingOid);
   if ('problem' in path) return path.problem;
-  return stamp.isSignedBy(signer) ? undefined : `its signature does not fit the authority ${name}`;
+  return stamp.isSignedBy(signer) ? undefined : `its signature does not match the authority ${name}`;
 }
 
 /** RFC 3161 section 2.3: the key must be for timestamps only. */
 function signerFlaw({ extendedKeyUsage, keyUsage }: Certificate): string | undefined {
   if (extendedKeyUsage?.length !== 1 || extendedKeyUsage[0] !== timeStampingOid)
-    return "its signer's certificate is not for time stamps alone";
+    return "its signer's certificate is not only for time stamps";
   return keyUsage !== undefined && (keyUsage & keyUsageBit.digitalSignature) === 0
     ? "its signer's certificate may not sign"
     : undefined;

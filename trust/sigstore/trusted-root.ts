@@ -156,7 +156,7 @@ function readPeriod(value: unknown, where: string, without?: number): ValidityPe
   const start = begun === undefined && period !== undefined ? without : readInstant(begun);
   if (start === undefined)
     throw new Error(
-      `${where}.validFor.start is missing or not a time: without it nothing would bound its trust`,
+      `${where}.validFor.start is missing or not a time: without it, nothing would limit the trust in it`,
     );
   const written = period?.['end'];
   const end = written === undefined || written === null ? Number.POSITIVE_INFINITY : readInstant(written);

@@ -5,7 +5,7 @@ import { isUnavailable } from '../tuf/failure.ts';
 /** Why a trusted root was not updated. Only `TRUST_ROOT_UPDATE_FAILED` may pass when it is tried again. */
 type UpdateCode = 'TRUST_ROOT_REFUSED' | 'TRUST_ROOT_UNKNOWN' | 'TRUST_ROOT_UPDATE_FAILED';
 
-const stays = 'policies continue with the root they have';
+const stays = 'policies continue to use the current root';
 
 const failure = (
   on: string,
@@ -32,7 +32,7 @@ export function rootUnknown(url: string): PortcullisError {
   return failure(url, {
     code: 'TRUST_ROOT_UNKNOWN',
     kind: 'precondition',
-    why: 'nothing is known of this repository yet',
+    why: 'no TUF root of this repository is known yet',
     fix: 'name its first TUF root: --root FILE',
   });
 }

@@ -50,7 +50,7 @@ test('fetches a root, then follows updates; refuses an older, forged or invalid 
   assert.equal((await updateTrustedRoot({ url, cache })).changed, true);
 });
 
-test('a repository of which nothing is known, and one that is not there', async (t) => {
+test('an unknown repository and an unreachable repository are reported', async (t) => {
   const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
   await assert.rejects(updateTrustedRoot({ url: repository.url, cache }), {
     code: 'TRUST_ROOT_UNKNOWN',
@@ -61,7 +61,7 @@ test('a repository of which nothing is known, and one that is not there', async 
   await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), {
     code: 'TRUST_ROOT_UPDATE_FAILED',
     kind: 'unavailable',
-    message: /policies continue with the root they have/,
+    message: /policies continue to use the current root/,
   });
   const empty = await serveTufRepository(t);
   await assert.rejects(updateTrustedRoot({ url: empty.url, cache, tufRoot: empty.root }), {
@@ -114,7 +114,7 @@ test('a policy states its repositories and their expiry; after that their roots 
   assert.equal(verdictAt(now, source).validUntil, new Date(expires).toISOString());
   const late = verdictAt(new Date(expires), source);
   assert.equal(late.outcome, 'undecided');
-  assert.match(explainVerdict(late), /what is known of the trusted root http.* held until/);
+  assert.match(explainVerdict(late), /the metadata of the trusted root http.* was valid until/);
 
   // The same root with a new expiry is a new revision: a decision that was valid until the old expiry is made
   // again.

@@ -92,7 +92,7 @@ for (const [name, options] of kinds) {
     }
   });
 
-  test(`${name}: not of another file, by another identity or by another issuer`, async () => {
+  test(`${name}: does not verify for another file, identity or issuer`, async () => {
     const bundle = await bundleOf(options);
     const other = createHash('sha256').update('other').digest('hex');
     for (const given of [
@@ -126,7 +126,7 @@ for (const [name, options] of kinds) {
     );
   });
 
-  test(`${name}: no byte of the file can be changed so that it counts for what it does not say`, async () => {
+  test(`${name}: no changed byte makes the file count for other content`, async () => {
     const text = Buffer.from(JSON.stringify(await bundleOf(options)));
     await fc.assert(
       fc.asyncProperty(fc.nat(text.length - 1), fc.integer({ min: 1, max: 255 }), async (at, mask) => {
@@ -225,7 +225,7 @@ const table: readonly (readonly [
   ],
   // Must be refused even when a log signs it: every attempt to print such a time would fail.
   [
-    'a time that is none',
+    'an invalid time',
     { rekor: 1 },
     (b) => place(b, `${entry}.integratedTime`).set('8640000000001'),
     'TRUST_SIGNATURE_MALFORMED',
@@ -264,7 +264,7 @@ const table: readonly (readonly [
     { rekor: 2 },
     (b) => place(b, `${entry}.inclusionProof.treeSize`).set('7'),
     'TRUST_SIGSTORE_LOG',
-    /another tree/,
+    /of different trees/,
   ],
   [
     'a checkpoint without the log',
@@ -377,7 +377,7 @@ const table: readonly (readonly [
     /no authority of the trusted root made it/,
   ],
   [
-    'a time stamp that is none',
+    'an invalid time stamp',
     { rekor: 2 },
     (b) => place(b, stamp).set('MAA='),
     'TRUST_SIGSTORE_TIME',

@@ -90,12 +90,12 @@ export function verifyBundle(input: VerifyInput): Verified | NotVerified {
   if (!isRight(message, signer.key, content.signature))
     return no(
       'TRUST_SIGNATURE_WRONG',
-      'the signature does not fit what it signs: one of the two was changed, or another key signed',
+      'the signature does not match the signed content: one of the two was changed, or another key signed',
     );
   if (root === undefined)
     return signer.identity === undefined
       ? {}
-      : no('TRUST_SIGSTORE_CERTIFICATE', 'there is no trusted root to judge its certificate by');
+      : no('TRUST_SIGSTORE_CERTIFICATE', 'there is no trusted root to verify its certificate with');
   const times = provenTimes(input, root, message, {
     ...(signer.certificate === undefined ? {} : { certificate: signer.certificate.raw }),
     spki: signer.certificate?.spki ?? signer.key.export({ type: 'spki', format: 'der' }),
@@ -216,7 +216,7 @@ function certificateFlaw(
     bundle.version !== 'legacy' &&
     [leaf, ...others].some((one) => one.isAuthority && one.issuer.equals(one.subject))
   )
-    return no('TRUST_SIGNATURE_MALFORMED', 'it brings a root certificate');
+    return no('TRUST_SIGNATURE_MALFORMED', 'it contains a root certificate');
   if (leaf.isAuthority || leaf.keyUsage === undefined || (leaf.keyUsage & keyUsageBit.digitalSignature) === 0)
     return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for signatures');
   if (leaf.extendedKeyUsage?.includes(codeSigningOid) !== true)

@@ -394,7 +394,7 @@ describe('refused', { skip }, () => {
     assert.match(ended.output, new RegExp(code, 'u'));
   };
 
-  test('an archive after its time', async () => {
+  test('an expired archive', async () => {
     const old = await archive(image, policyFolder(cosign('ecdsa')), {
       freshFor: 60,
       now: new Date(Date.now() - 120_000),
@@ -407,7 +407,7 @@ describe('refused', { skip }, () => {
     await refuses(verify(other), 'TRUST_ARCHIVE_UNSIGNED');
   });
 
-  test('the policy of an archive whose signature nobody checks', () =>
+  test('the policy of an archive whose signature is not checked', () =>
     refuses(inGap('verify', file), 'TRUST_ARCHIVE_UNSIGNED'));
 
   test('an archive without a policy, unless one is given', async () => {
@@ -486,7 +486,7 @@ describe('trusted roots of TUF repositories', { skip }, () => {
   }
   const rule = (cache: string): string => sigstore('', `{ tuf: { url: "${tufUrl}", cache: "${cache}" } }`);
 
-  test('go with the archive, and the machine behind the gap needs no cache', async () => {
+  test('are carried by the archive, and the machine behind the gap needs no cache', async () => {
     const cache = mkdtempSync(at('cache-'));
     fillCache(cache, new Date(Date.now() + day));
     const image = await newImage();

@@ -145,18 +145,18 @@ export function useArchive<T>(
           'TRUST_ARCHIVE_UNSIGNED',
           file,
           `it is not signed by ${key.name}`,
-          'ask its author for a signed one',
+          'ask its author for a signed archive',
         );
     }
     const statement = readStatement(file, bytes);
     if (digestOf(await readFile(join(folder, 'index.json')).catch(() => Buffer.alloc(0))) !== statement.index)
-      throw damaged(file, 'its index is not the one that it was made with');
+      throw damaged(file, 'its index differs from the index that its statement names');
     if (!(now.getTime() < Date.parse(statement.freshUntil)))
       throw failure(
         'TRUST_ARCHIVE_STALE',
         file,
-        `it was good until ${statement.freshUntil}`,
-        'bring a newer archive; check the clock',
+        `it was valid until ${statement.freshUntil}`,
+        'use a newer archive, and check the clock',
       );
     const policy = await readPolicyFile(file, folder, statement);
     const repository = await openLayout(folder);
@@ -172,7 +172,7 @@ async function readPolicyFile(
 ): Promise<Buffer | undefined> {
   const packed = await readFile(join(folder, policyFile)).catch(() => undefined);
   if ((packed === undefined ? undefined : digestOf(packed)) !== statement.policy)
-    throw damaged(file, 'its policy is not the one that it was made with');
+    throw damaged(file, 'its policy differs from the policy that its statement names');
   return packed;
 }
 
@@ -192,7 +192,7 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
       (policy !== undefined && typeof policy !== 'string') ||
       !times
     )
-      throw new Error('its statement is not of the form of version 1');
+      throw new Error('its statement does not have the form of version 1');
     return {
       version: 1,
       reference,
@@ -302,7 +302,7 @@ async function readTar(file: string, folder: string): Promise<void> {
       )
         throw damaged(
           file,
-          `it holds ${JSON.stringify(name.slice(0, 100))}, which is not part of an archive, or too large for one`,
+          `it contains ${JSON.stringify(name.slice(0, 100))}, which is not part of an archive, or is too large`,
         );
       seen.add(name);
       await pipeline(entry, createWriteStream(join(folder, name)));

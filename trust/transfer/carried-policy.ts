@@ -51,7 +51,7 @@ export async function packPolicy(path: string, now: Date): Promise<Buffer> {
       });
   const files = new Map(await collectRelease(path, withoutMachineFiles(loaded, roots)));
   if ([...files.keys()].some((name) => name === rootsFolder || name.startsWith(`${rootsFolder}/`)))
-    throw carriedFailure(path, `it has a folder ${rootsFolder} of its own`, 'rename that folder');
+    throw carriedFailure(path, `it already contains a folder ${rootsFolder}`, 'rename that folder');
   const list = roots.map(({ url, root }, at) => {
     const file = `${rootsFolder}/${at}.trusted_root.json`;
     files.set(file, Buffer.from(root.content, 'base64'));
@@ -109,7 +109,11 @@ function rootsIn(files: ReleaseFiles, expires: Date): ReadonlyMap<string, Carrie
     const { url, file } = recordOf(each) ?? {};
     const content = typeof file === 'string' ? files.get(file) : undefined;
     if (typeof url !== 'string' || content === undefined || roots.size >= mostRoots)
-      throw carriedFailure(rootsList, 'its list of trusted roots is malformed', 'ask its author for another');
+      throw carriedFailure(
+        rootsList,
+        'its list of trusted roots is malformed',
+        'ask its author for another archive',
+      );
     roots.set(url, { content, expires: expires.getTime() });
   }
   return roots;
@@ -125,7 +129,7 @@ function readList(bytes: Buffer): readonly unknown[] {
   throw carriedFailure(
     rootsList,
     'its list of trusted roots is not a JSON array',
-    'ask its author for another',
+    'ask its author for another archive',
   );
 }
 

@@ -36,7 +36,7 @@ export function pushImageFile(input: {
       throw failure(
         'TRUST_ARCHIVE_OTHER_DIGEST',
         file,
-        'compressed in parts, the image has another digest',
+        'an image that is compressed in parts gets another digest',
         'name a tag',
       );
     if (target.reference.digest !== undefined && target.reference.digest !== digest)

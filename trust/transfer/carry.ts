@@ -111,7 +111,7 @@ export async function archiveReference(input: {
   const { file, freshFor, now, key, passphrase } = input;
   const { reference, wanted, tag, name } = wantedOf(input.reference);
   if (input.policy !== undefined && key === undefined)
-    throw unsigned(file, 'it carries a policy, which whoever carries the file could exchange');
+    throw unsigned(file, 'it carries a policy, which anyone who transports the file could replace');
   const policy = input.policy === undefined ? undefined : await packPolicy(input.policy, now);
   const from = present((await input.registry.repositories(reference))[0], input.reference);
   const signer = key === undefined ? undefined : await openSigner({ key, passphrase, now });

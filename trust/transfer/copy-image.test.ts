@@ -55,7 +55,7 @@ function destination(read: (bytes: Uint8Array) => void): RegistryRepository {
 
 const copy = { reference: 'to.test/app:1', wanted: '1', tag: '1' };
 
-test('the first failure ends the transfers beside it, and none begins after it', async () => {
+test('the first failure ends the other transfers, and none begins after it', async () => {
   const wrong = new Error('the registry has lost it');
   let [begun, ended] = [0, 0];
   const from = source((_descriptor, signal) => {
@@ -74,7 +74,7 @@ test('the first failure ends the transfers beside it, and none begins after it',
   assert.deepEqual({ begun, ended }, { begun: 4, ended: 3 });
 });
 
-test('a caller that gives up ends all transfers', async () => {
+test('a caller that aborts ends all transfers', async () => {
   const giveUp = new AbortController();
   const from = source((_descriptor, signal) => {
     giveUp.abort(new Error('enough'));

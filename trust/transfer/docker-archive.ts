@@ -101,7 +101,7 @@ const isTexts = (value: unknown): value is readonly string[] =>
 
 function described(file: string, files: ArchiveFiles, name: string, mediaType: string): Descriptor {
   const found = files.find(name);
-  if (found === undefined) throw damaged(file, `it does not hold ${JSON.stringify(name.slice(0, 100))}`);
+  if (found === undefined) throw damaged(file, `it does not contain ${JSON.stringify(name.slice(0, 100))}`);
   return { mediaType, digest: found.digest, size: found.size };
 }
 

@@ -114,7 +114,7 @@ test('a folder and a tar archive of a layout give the same image', async () => {
   assert.deepEqual([await digestIn(folder), await digestIn(file)], [digests[0], digests[0]]);
 });
 
-test('an image is chosen by its tag or digest, where there are several', async () => {
+test('an image is chosen by its tag or digest if there are several', async () => {
   const { folder, digests } = await layoutWith(['1', '2']);
   const [first = '', second = ''] = digests;
   assert.deepEqual([await digestIn(folder, '2'), await digestIn(folder, first)], [second, first]);
@@ -135,7 +135,7 @@ test('a name in an archive cannot forge a line of a message', async () => {
   });
 });
 
-test('signatures and the manifests of an index are not images of their own', async () => {
+test('signatures and the manifests of an index are not listed as images', async () => {
   const folder = mkdtempSync(join(home, 'layout-'));
   const layout = await openLayout(folder);
   const child = await push(layout, 'child');
@@ -233,7 +233,7 @@ for (const [what, members, why] of [
     assert.ok(!existsSync(join(temporary, 'evil')) && !existsSync('/evil'));
   });
 
-test('a compressed or a truncated archive is refused with what to do', async () => {
+test('a compressed or a truncated archive is refused with a remedy', async () => {
   const file = await archive(dockerMembers());
   execFileSync('gzip', ['-k', file]);
   await assert.rejects(digestIn(`${file}.gz`), {
@@ -245,7 +245,7 @@ test('a compressed or a truncated archive is refused with what to do', async () 
 });
 
 test(
-  'what is neither a folder nor a regular file is refused without waiting',
+  'a path that is neither a folder nor a regular file is refused without waiting',
   { timeout: 20_000 },
   async () => {
     const fifo = join(home, 'fifo');

@@ -93,7 +93,7 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
   if (first !== undefined && second === undefined) return first;
   const names = candidates.map((each) => shown(each.names[0] ?? each.digest));
   const list = names.slice(0, mostNamed).join(', ') + (names.length > mostNamed ? ', …' : '');
-  const held = names.length === 0 ? 'it holds no image' : `it holds ${names.length} images: ${list}`;
+  const held = names.length === 0 ? 'it contains no image' : `it contains ${names.length} images: ${list}`;
   throw new PortcullisError({
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
     kind: 'invalid',
@@ -103,7 +103,7 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
       image === undefined
         ? held
         : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images, and ${held}`,
-    fix: 'name one of them by --image',
+    fix: 'name one of them with --image',
   });
 }
 

@@ -99,7 +99,7 @@ test('the inventory names platforms, referrers, referrers of referrers, older ta
   assert.notEqual(inventory.metadata, undefined);
 });
 
-test('a whole copy lacks nothing', async () => {
+test('a complete copy lacks nothing', async () => {
   const { layout } = await published();
   const to = await newLayout();
   await copyImage({ from: layout, to, reference: 'r.example/a:1', wanted: '1', tag: '1' });
@@ -108,7 +108,7 @@ test('a whole copy lacks nothing', async () => {
   assert.ok(isComplete(lost));
 });
 
-test('what a tool dropped is named: referrers, tags, platforms, metadata', async () => {
+test('pieces that a tool dropped are named: referrers, tags, platforms, metadata', async () => {
   const { layout, index, platforms } = await published();
   const to = await newLayout();
   // As a tool that copies the index with one platform.

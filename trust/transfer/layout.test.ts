@@ -141,7 +141,7 @@ test('a digest is not a path: nothing outside the folder is read', async () => {
   }
 });
 
-test('a blob of which the first bytes are elsewhere yields the rest, and only if all are correct', async () => {
+test('a blob whose first bytes were read before yields the rest, and only if all bytes are correct', async () => {
   const layout = await openLayout(folder());
   const bytes = Buffer.from('0123456789'.repeat(1000));
   const { digest, size } = await layout.pushBlob(bytes);
@@ -157,7 +157,7 @@ test('a blob of which the first bytes are elsewhere yields the rest, and only if
   await assert.rejects(rest(Buffer.concat([bytes, bytes])), damaged);
 });
 
-test('a malformed index is refused with its own error, whatever it holds', async () => {
+test('a malformed index is refused with its own error, whatever it contains', async () => {
   const at = folder();
   mkdirSync(join(at, 'blobs/sha256'), { recursive: true });
   const bytes = Buffer.from('[]');

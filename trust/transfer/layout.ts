@@ -74,12 +74,12 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
   const entries = await readIndex(folder, files);
   const fileOf = (digest: string): string => {
     const [, hex] = /^sha256:([0-9a-f]{64})$/u.exec(digest) ?? [];
-    if (hex === undefined) throw damaged(digest, 'only sha256 is held here');
+    if (hex === undefined) throw damaged(digest, 'only sha256 digests are supported');
     return join(blobs, hex);
   };
   const readBlob = async (digest: string, limit: number): Promise<Buffer> => {
     const bytes = await read(files, fileOf(digest), digest, limit);
-    if (digestOf(bytes) !== digest) throw damaged(digest, 'its bytes are not what the digest says');
+    if (digestOf(bytes) !== digest) throw damaged(digest, 'its bytes do not match the digest');
     return bytes;
   };
   const keep = async (bytes: Uint8Array): Promise<Descriptor> => {
@@ -221,7 +221,7 @@ async function read(files: LayoutFiles, path: string, on: string, limit: number)
     chunks.push(bytes);
     length += bytes.length;
     if (length >= size) return Buffer.concat(chunks, length);
-    if (bytes.length === 0) throw damaged(on, 'it became shorter while it was read');
+    if (bytes.length === 0) throw damaged(on, 'it was truncated while it was read');
   }
 }
 
@@ -282,7 +282,7 @@ function startSum(
 ): { length(): number; add(chunk: Uint8Array): void; end(): void } {
   const hash = createHash('sha256');
   let length = 0;
-  const differs = (): PortcullisError => damaged(digest, 'its bytes are not what the digest says');
+  const differs = (): PortcullisError => damaged(digest, 'its bytes do not match the digest');
   return {
     length: () => length,
     add(chunk) {
@@ -373,7 +373,7 @@ function missing(on: string): PortcullisError {
     kind: 'not-found',
     attempted: 'read archive',
     on,
-    why: 'the archive does not hold it',
+    why: 'the archive does not contain it',
     fix: 'create the archive again',
   });
 }

@@ -9,7 +9,7 @@ const mirror = (complete: boolean): RegistryRepository =>
     referrers: () => Promise.resolve({ via: 'referrers', descriptors: [], complete }),
   }) as unknown as RegistryRepository;
 
-test('a complete listing shows what a mirror lacks, and one that was cut does not', async () => {
+test('a complete listing shows what a mirror lacks, and an incomplete listing does not', async () => {
   const { signal } = new AbortController();
   assert.deepEqual(await lackingAtMirror(mirror(true), [evidence], signal), [evidence]);
   assert.deepEqual(await lackingAtMirror(mirror(false), [evidence], signal), []);

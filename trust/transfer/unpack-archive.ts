@@ -41,16 +41,16 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
   try {
     for await (const entry of reader) {
       const name = plainName(file, entry.header.name);
-      if (files.has(name) || links.has(name)) throw damaged(file, `it holds ${quoted(name)} twice`);
+      if (files.has(name) || links.has(name)) throw damaged(file, `it contains ${quoted(name)} twice`);
       if (files.size + links.size >= mostEntries)
-        throw damaged(file, `it holds more than ${mostEntries} files`);
+        throw damaged(file, `it contains more than ${mostEntries} files`);
       const { type, linkname } = entry.header;
       if (type === 'file' || type === 'contiguous-file')
         files.set(name, await keep(entry as AsyncIterable<Buffer>, blobs));
       else if (type === 'symlink') links.set(name, posix.join(posix.dirname(name), linkname));
       else if (type === 'link') links.set(name, plainName(file, linkname));
       else if (type !== 'directory')
-        throw damaged(file, `it holds ${quoted(name)}, which is neither a file nor a link`);
+        throw damaged(file, `it contains ${quoted(name)}, which is neither a file nor a link`);
       entry.resume();
     }
     await fed;
@@ -105,7 +105,7 @@ function plainName(file: string, name: string): string {
   if (name.length > mostNameLength) throw damaged(file, 'the name of a file in it is too long');
   const plain = posix.normalize(name).replace(/\/$/u, '');
   if (plain.startsWith('/') || plain === '..' || plain.startsWith('../'))
-    throw damaged(file, `it names ${quoted(name)}, outside itself`);
+    throw damaged(file, `it names ${quoted(name)}, which is outside the archive`);
   return plain;
 }
 

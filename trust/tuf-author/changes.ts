@@ -57,12 +57,7 @@ function refuseUnsignable(path: string, custom: unknown): void {
   try {
     tufCanonicalJson(custom);
   } catch (error) {
-    throw authorFailure(
-      'TRUST_AUTHOR_NOT_IN_DIALECT',
-      path,
-      `what is signed with it: ${reasonOf(error)}`,
-      error,
-    );
+    throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', path, `its custom data: ${reasonOf(error)}`, error);
   }
 }
 
@@ -119,7 +114,7 @@ export function delegate(collection: Collection, delegator: string, delegation: 
     throw authorFailure(
       'TRUST_AUTHOR_NOT_IN_DIALECT',
       name,
-      'Notary’s dialect knows no terminating delegation',
+      'Notary’s dialect does not support terminating delegations',
     );
   const known = authored.delegations.some((one) => one.name === name);
   const delegations = known
@@ -201,7 +196,7 @@ function refuseName(collection: Collection, delegator: string, name: string): vo
     (!/^targets(?:\/[a-z0-9_-]+)+$/u.test(name) || name.slice(0, name.lastIndexOf('/')) !== delegator)
   )
     fail(
-      `in Notary’s dialect a role that ${delegator} delegates to is named ${delegator}/NAME, in small letters`,
+      `in Notary’s dialect a role that ${delegator} delegates to is named ${delegator}/NAME, in lower-case letters`,
     );
   const other = delegatorOf(collection, name);
   if (other !== undefined && other !== delegator) fail(`${other} delegates to a role of this name already`);

@@ -25,7 +25,7 @@ export function draftFlaw(
   const former = existing.get(role);
   const next = former === undefined ? 1 : versionOf(dialect, role, former) + 1;
   const { version } = readMetadata(dialect, type, bytes).signed;
-  if (version !== next) return `its version is ${version}, and ${next} is to follow`;
+  if (version !== next) return `its version is ${version}, but the next version is ${next}`;
   const authored = collection.targets.get(role);
   const body =
     type === 'root'
@@ -33,7 +33,7 @@ export function draftFlaw(
       : authored && targetsBody(dialect, authored);
   return body !== undefined && sameBody(bytes, body)
     ? undefined
-    : 'it says something else than the collection with what is staged';
+    : 'it differs from the collection with its staged changes';
 }
 
 function withKeysOf(collection: Collection, drafted: Collection, roles: readonly OnlineRole[]): Collection {

@@ -23,16 +23,16 @@ const fixes: Readonly<Record<AuthorCode, string>> = {
   TRUST_AUTHOR_THRESHOLD: 'name as many different keys as must sign, or lower the threshold',
   TRUST_AUTHOR_ROLE_NAME: 'name it like targets/releases',
   TRUST_AUTHOR_NOT_IN_DIALECT:
-    'say it otherwise, or make a collection of one dialect: trust init --dialect tuf',
+    'use a form that both dialects support, or make a collection of one dialect: trust init --dialect tuf',
   TRUST_AUTHOR_UNSIGNED:
-    'sign with the missing keys: name them by --key, or hand the working folder to their owners for trust witness',
+    'sign with the missing keys: name them with --key, or hand the working folder to their owners for trust witness',
   TRUST_AUTHOR_OTHER_DRAFT:
     'portcullis trust list and inspect show what is staged; ask the author of the draft to publish again',
   TRUST_AUTHOR_DIALECTS_DIFFER:
-    'look at portcullis trust list, then trust publish --countersign signs what Notary’s clients published',
-  TRUST_AUTHOR_BEHIND: 'run portcullis trust publish again: it begins with what is published',
+    'check portcullis trust list, then sign what Notary’s clients published: portcullis trust publish --countersign',
+  TRUST_AUTHOR_BEHIND: 'run portcullis trust publish again: it then starts from the published files',
   TRUST_AUTHOR_REFUSED: 'read what the service says, then portcullis trust inspect',
-  TRUST_AUTHOR_WORKING_FOLDER: 'name the working folder by --dir',
+  TRUST_AUTHOR_WORKING_FOLDER: 'name the working folder with --dir',
   TRUST_AUTHOR_DESTINATION:
     'name a service (https://…), a registry (oci://REGISTRY/REPOSITORY) or a folder (/…)',
 };

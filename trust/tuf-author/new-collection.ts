@@ -21,7 +21,11 @@ export async function initCollection(collection: OwnedCollection, wanted: InitIn
     () => false,
   );
   if (exists)
-    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', name, `${working.path} holds this collection already`);
+    throw authorFailure(
+      'TRUST_AUTHOR_WORKING_FOLDER',
+      name,
+      `${working.path} already contains this collection`,
+    );
   await Promise.all(wanted.destinations.map(open));
   const settings = await begin(collection, wanted);
   if (wanted.notaryRoot !== undefined) await takeOver(collection, wanted.notaryRoot, wanted.destinations);

@@ -167,7 +167,7 @@ describe('published metadata, read by tuf-js and by our client', () => {
     assert.deepEqual(await read('1.0'), both('two'));
   });
 
-  it('demands two of three for a delegation, nested and terminating ones, and forgets what was revoked', async () => {
+  it('requires two of three keys for a delegation, follows nested and terminating delegations, and drops revoked ones', async () => {
     served = begun();
     const [a, b, c] = [makeKey(), makeKey('ed25519'), makeKey('rsa')];
     const keys = [a.listed, b.listed, c.listed];
@@ -220,7 +220,7 @@ describe('published metadata, read by tuf-js and by our client', () => {
     assert.deepEqual(await read('deep/a/b'), both('deep/a/b'));
   });
 
-  it('renews what ends soon, leaves the rest alone, and signs nothing twice', async () => {
+  it('renews files that expire soon, keeps the others, and signs nothing twice', async () => {
     served = begun();
     assert.deepEqual(await served.publish(), []);
     const versions = () =>
@@ -233,7 +233,7 @@ describe('published metadata, read by tuf-js and by our client', () => {
 
   // @tufjs/models reads a role in time quadratic in the number of its targets. Therefore this many targets
   // are delegated by the hashes of their paths.
-  it('holds 50,000 targets in 256 roles', async () => {
+  it('has 50,000 targets in 256 roles', async () => {
     served = begun();
     const bin = makeKey('ed25519');
     served.signers.push(bin.signer);

@@ -132,7 +132,7 @@ test('a draft that differs from the staged changes is not signed', async () => {
     await writeFile(pending, draft.replace('"version":1', '"version":1000'));
     await assert.rejects(other.witness('targets'), {
       code: 'TRUST_AUTHOR_OTHER_DRAFT',
-      message: /version is 1000, and 1 is to follow/u,
+      message: /version is 1000, but the next version is 1/u,
     });
 
     await writeFile(pending, draft);
@@ -147,7 +147,7 @@ test('a draft that differs from the staged changes is not signed', async () => {
   }
 });
 
-test('a delegate’s names lead nowhere outside the folder that is published to', () =>
+test('names that a delegate chooses lead to no file outside the published folder', () =>
   withOwner(async (_owner, { place }) => {
     const key = testKey('tuf');
     const bytes = signed(

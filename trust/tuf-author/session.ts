@@ -70,7 +70,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
       throw authorFailure(
         'TRUST_AUTHOR_DIALECTS_DIFFER',
         settings.name,
-        'a Notary client has published since, which the TUF dialect does not say',
+        'a Notary client has published changes since then that the TUF dialect does not contain',
       );
     const base =
       dialect === 'tuf' && input.countersign && notary !== undefined ? countersigned(begun, notary) : begun;

@@ -12,7 +12,7 @@ const publication = (role: string) => {
   return [{ dialect: 'tuf' as const, lacking, all: lacking }];
 };
 
-test('a file is written where clients ask for it, folders of its role’s name included', async () => {
+test('a file is written where clients request it, also if the name of its role contains folders', async () => {
   const folder = join(home, 'made/on/the/way');
   const destination = folderDestination(folder);
   await destination.publish(publication('targets/team'));

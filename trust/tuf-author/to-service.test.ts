@@ -84,7 +84,7 @@ test('a login is sent to no other host in clear text, and over no other scheme',
   assert.deepEqual(await asked(false, (port) => `ftp://127.0.0.1:${port}/token`), []);
 });
 
-test('a service that answers with no key is refused, whatever it answers', async () => {
+test('a service whose answer contains no key is refused, whatever it answers', async () => {
   const answers = [
     '',
     'not JSON',

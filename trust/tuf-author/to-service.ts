@@ -96,11 +96,7 @@ export function serviceDestination(base: string, name: string, find: FindCredent
       if (answer.status >= 300) throw refused(url, answer);
       const key = keyIn(dialect, url, answer.text);
       if (key === undefined)
-        throw authorFailure(
-          'TRUST_AUTHOR_REFUSED',
-          url,
-          'the service’s key is of a type that is not known here',
-        );
+        throw authorFailure('TRUST_AUTHOR_REFUSED', url, 'the service’s key has an unsupported type');
       return key;
     },
     close: () => Promise.resolve(),
@@ -117,7 +113,7 @@ function keyIn(dialect: Dialect, url: string, text: string): KeyObject | undefin
     throw authorFailure(
       'TRUST_AUTHOR_REFUSED',
       url,
-      `the service answered with no key: ${reasonOf(error)}`,
+      `the answer of the service contains no key: ${reasonOf(error)}`,
       error,
     );
   }

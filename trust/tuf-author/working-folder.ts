@@ -58,7 +58,7 @@ function refuseName(name: string): void {
     throw authorFailure(
       'TRUST_AUTHOR_NAME',
       JSON.stringify(name),
-      'it holds a blank, a control character or an asterisk',
+      'it contains a blank, a control character or an asterisk',
     );
   if (name.split('/').some((part) => part === '' || part === '.' || part === '..'))
     throw authorFailure(
@@ -122,7 +122,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
         throw authorFailure(
           'TRUST_AUTHOR_WORKING_FOLDER',
           name,
-          `${folder} holds no such collection, and only portcullis trust init begins one`,
+          `${folder} contains no such collection, and only portcullis trust init creates one`,
         );
       return value as Settings;
     },

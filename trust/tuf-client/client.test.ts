@@ -190,7 +190,7 @@ test('a target of any name is downloaded below its folder, and only with the sig
   }
 });
 
-test('a chain of roots has an end', async () => {
+test('a chain of new roots is limited', async () => {
   const service = await testService();
   const repository = testRepository('tuf');
   const { root } = service.publish(image, repository);

@@ -115,7 +115,7 @@ function failureOf(
     return tufFailure(
       'TRUST_TUF_TOO_SLOW',
       url,
-      `it did not come within ${deadlineMs} ms, or stopped for ${silenceMs} ms`,
+      `it did not arrive within ${deadlineMs} ms, or no data arrived for ${silenceMs} ms`,
       thrown,
     );
   return tufFailure('TRUST_TUF_UNREACHABLE', url, reasonOf(thrown), thrown);

@@ -158,7 +158,7 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
 
 async function fetchRequired(source: TufSource, name: string, role: string, most: number): Promise<Buffer> {
   const bytes = await source.fetch(name, most);
-  if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', role, `${name} is not there`);
+  if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', role, `${name} is missing`);
   return bytes;
 }
 

@@ -33,7 +33,7 @@ function quoted(text: string): string {
   // In UTF-8, every unpaired surrogate becomes the same replacement character: two texts would have the same
   // form and the same signature.
   if (!text.isWellFormed())
-    throw new Error('a text holds half of a surrogate pair: it has no canonical form');
+    throw new Error('a string contains an unpaired surrogate: it has no canonical form');
   return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }
 

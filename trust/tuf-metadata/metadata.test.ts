@@ -77,8 +77,8 @@ test('canonical JSON orders keys by code point, as Python and Go do, and does no
 
 test('an unpaired surrogate has no canonical form: it would share a signature with any other', () => {
   for (const value of ['\ud83d', 'a\ude00b', '\ude00\ud83d']) {
-    assert.throws(() => tufCanonicalJson({ value }), /half of a surrogate pair/u);
-    assert.throws(() => tufCanonicalJson({ [value]: 1 }), /half of a surrogate pair/u);
+    assert.throws(() => tufCanonicalJson({ value }), /unpaired surrogate/u);
+    assert.throws(() => tufCanonicalJson({ [value]: 1 }), /unpaired surrogate/u);
   }
   assert.equal(tufCanonicalJson('😀\ufffd').toString('utf8'), '"😀\ufffd"');
 });
@@ -137,7 +137,7 @@ void suite('keys:', () => {
       assert.equal(signedBy(readTufKey('id', row), message, Buffer.alloc(64)), false, row.scheme);
   });
 
-  test('a TUF key is one block of a public key, not what holds one', () => {
+  test('a TUF key is one PEM block with a public key, not a text that contains one', () => {
     const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const built = buildCertificate('x');
     const keyOf = (keytype: string, scheme: string, text: string): KeyObject | undefined =>
@@ -200,7 +200,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
     repository.targets['targets'] = { 'a/1': fileOf(dialect, Buffer.from('one')) };
     const files = written(repository);
 
-    test('what is written is read', () => {
+    test('written metadata is read again', () => {
       const targets = readMetadata(dialect, 'targets', files['targets'] ?? Buffer.alloc(0));
       const file = targets.signed.targets.get('a/1');
       assert.equal(file?.hashes['sha256'], createHash('sha256').update('one').digest('hex'));
@@ -285,7 +285,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
           { meta: { [name]: { version: 1, length: -1, hashes: { sha256: '' } } } },
           /length must be a whole number/u,
         ],
-        [{ meta: { [name]: { version: 1, length: 1, hashes: {} } } }, /must hold a/u],
+        [{ meta: { [name]: { version: 1, length: 1, hashes: {} } } }, /must contain a/u],
         [{ meta: [] }, /meta must be an object/u],
         ...(dialect === 'tuf'
           ? ([[{ spec_version: '2.0.0' }, /spec_version "2\.0\.0" is not supported/u]] as [object, RegExp][])
@@ -302,7 +302,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         [Buffer.from([0xff, 0xfe]), /not UTF-8/u],
         [
           Buffer.from(whole.replace('"version":1', '"version":1,"version":2')),
-          /holds the key "version" twice/u,
+          /contains the key "version" twice/u,
         ],
         [Buffer.from('['.repeat(100_000)), /nested deeper/u],
         [Buffer.from(whole.slice(0, -1)), /not JSON/u],

@@ -89,7 +89,7 @@ function readHashes(value: unknown, at: string): Record<string, string> {
     return [algorithm, bytes.toString('hex')];
   });
   if (!hashes.some(([algorithm]) => algorithm in hashBytes))
-    throw new Error(`${at} must hold a sha256 or sha512`);
+    throw new Error(`${at} must contain a sha256 or sha512`);
   return Object.fromEntries(hashes);
 }
 

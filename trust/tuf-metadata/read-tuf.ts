@@ -90,7 +90,7 @@ export function readHashes(value: unknown, at: string): Record<string, string> {
     const text = textAt(hash, `${at}.${algorithm}`).toLowerCase();
     return [algorithm, text];
   });
-  if (hashes.length === 0) throw new Error(`${at} must hold a hash`);
+  if (hashes.length === 0) throw new Error(`${at} must contain a hash`);
   return Object.fromEntries(hashes);
 }
 
@@ -151,7 +151,7 @@ function readDelegations(fields: Json): Delegations {
   const keys = readKeys(fields['keys'], 'delegations.keys', readTufKey);
   const [roles, succinct] = [fields['roles'], fields['succinct_roles']];
   if ((roles === undefined) === (succinct === undefined))
-    throw new Error('delegations must hold either roles or succinct_roles');
+    throw new Error('delegations must contain either roles or succinct_roles');
   if (succinct !== undefined)
     return {
       keys,
@@ -191,7 +191,7 @@ function readDelegatedRole(value: unknown, at: string): DelegatedRole {
 function readScope(fields: Json, at: string): DelegationScope {
   const [paths, prefixes] = [fields['paths'], fields['path_hash_prefixes']];
   if ((paths === undefined) === (prefixes === undefined))
-    throw new Error(`${at} must hold either paths or path_hash_prefixes`);
+    throw new Error(`${at} must contain either paths or path_hash_prefixes`);
   if (paths === undefined)
     return { kind: 'hash-prefixes', prefixes: textsAt(prefixes, `${at}.path_hash_prefixes`) };
   const patterns = textsAt(paths, `${at}.paths`);

@@ -62,5 +62,5 @@ export function readUnremembered<T extends TopRole>(
 /** Refuses several signatures with the same key id, as specification 1.0.34, section 4.2.1, requires. */
 function refuseTwiceSigned(keyids: readonly string[]): void {
   const twice = firstTwice(keyids);
-  if (twice !== undefined) throw new Error(`it holds two signatures of key ${twice}`);
+  if (twice !== undefined) throw new Error(`it has two signatures of key ${twice}`);
 }

@@ -37,8 +37,7 @@ const rollbacks = everyRole.map((role, index): Attack => ({
 }));
 
 const expiries = everyRole.map((role): Attack => ({
-  name:
-    role === 'timestamp' ? 'a freeze: a timestamp that has expired' : `${role} metadata that have expired`,
+  name: role === 'timestamp' ? 'a freeze: a timestamp that has expired' : `${role} metadata that has expired`,
   code: 'TRUST_TUF_EXPIRED',
   says: new RegExp(`^${role}: version \\d has expired at 2020-01-01`, 'u'),
   act: (here) =>
@@ -118,7 +117,7 @@ export const attacks: readonly Attack[] = [
     },
   },
   {
-    name: 'delegated metadata that have expired',
+    name: 'delegated metadata that has expired',
     code: 'TRUST_TUF_EXPIRED',
     says: /^targets\/releases: version 1 has expired at 2020-01-01/u,
     act: (here) =>
@@ -198,7 +197,7 @@ export const attacks: readonly Attack[] = [
       }),
   },
   {
-    name: 'a file of one role as another’s, whose key they share',
+    name: 'a file of one role in place of another role that has the same key',
     code: 'TRUST_TUF_MALFORMED',
     says: /^timestamp: /u,
     prepare(repository) {
@@ -221,7 +220,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'one signature twice for a threshold of two',
     code: 'TRUST_TUF_MALFORMED',
-    says: /^timestamp: it holds two signatures of key/u,
+    says: /^timestamp: it has two signatures of key/u,
     dialects: ['tuf'],
     prepare: twoTimestampKeys,
     act: signTwice,
@@ -245,7 +244,7 @@ export const attacks: readonly Attack[] = [
     },
   },
   {
-    name: 'a delegated role signed by whom its delegator does not name',
+    name: 'a delegated role signed by a key that its delegator does not name',
     code: 'TRUST_TUF_UNSIGNED',
     says: /^targets\/releases: 0 of the 1 signatures that targets demands count/u,
     act: (here) =>
@@ -293,7 +292,7 @@ export const attacks: readonly Attack[] = [
       }),
   },
   {
-    name: 'metadata that are none',
+    name: 'files that are not metadata',
     code: 'TRUST_TUF_MALFORMED',
     says: /^timestamp: it is not JSON/u,
     act({ service }) {
@@ -302,7 +301,7 @@ export const attacks: readonly Attack[] = [
     },
   },
   {
-    name: 'metadata that are taken away',
+    name: 'metadata that is removed',
     code: 'TRUST_TUF_MISSING',
     says: /^timestamp: timestamp\.json is not there/u,
     act({ service }) {

@@ -63,7 +63,7 @@ function judge(requirement: TufRequirement, evidence: Evidence, context: Evaluat
   if (found.altered.length > 0)
     return no(
       'TRUST_EVIDENCE_ALTERED',
-      `its recorded metadata do not have their digests: ${found.altered.join(', ')}`,
+      `its recorded metadata does not match its digests: ${found.altered.join(', ')}`,
     );
   if (found.absent.length > 0)
     return unknown(
@@ -78,7 +78,7 @@ function judge(requirement: TufRequirement, evidence: Evidence, context: Evaluat
       : [{ counted: false, text: `the service could not be reached: ${refused.why}`, code: refused.code }];
   if (Number.isNaN(found.checkedAt))
     return {
-      ...unknown(refused?.code ?? 'TRUST_TUF_MISSING', refused?.why ?? 'nothing is known of it'),
+      ...unknown(refused?.code ?? 'TRUST_TUF_MISSING', refused?.why ?? 'no answer of it is known'),
       notes,
     };
   if (found.checkedAt > context.now.getTime() + clockSkew) {
@@ -115,7 +115,7 @@ function judgeBelieved(
   if (!mayName(names, repository.image))
     return no(
       'TRUST_TUF_OTHER_IMAGE',
-      `its root is made for ${names.join(', ')}, and the image is ${repository.image}`,
+      `its root is made for ${names.join(', ')}, but the image is ${repository.image}`,
     );
   const signed = search(judged, repository);
   if (signed.code !== undefined) return no(signed.code, signed.text);
@@ -124,7 +124,9 @@ function judgeBelieved(
   const said = `${shown(signed.target.path)} is signed as sha256:${hex} by ${signed.target.role}, as the service said at ${instant(found.checkedAt)} (timestamp version ${version})`;
   if (`sha256:${hex}` !== evidence.digest && hex !== repository.digest) {
     const other =
-      evidence.digest === '' ? 'and nothing else was looked at' : `and this image is ${evidence.digest}`;
+      evidence.digest === ''
+        ? 'and the digest of this image is not known'
+        : `but this image is ${evidence.digest}`;
     return no('TRUST_TUF_OTHER_DIGEST', `${said}, ${other}`);
   }
   return holdToTime(requirement, said, { ends: judged.ends(), found, now: context.now.getTime() });
@@ -158,7 +160,7 @@ function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: I
   if (found !== undefined) return { target: found };
   return {
     code: 'TRUST_TUF_NO_TARGET',
-    text: `sha256:${digest ?? ''} is under no name of ${image} that is signed now`,
+    text: `no name of ${image} that is signed now has the digest sha256:${digest ?? ''}`,
   };
 }
 
@@ -179,12 +181,12 @@ function holdToTime(
     return { answer: 'yes', code: 'TRUST_TUF_SIGNED', text: `${said}${first}`, validUntil: instant(until) };
   const why =
     aged <= ends
-      ? `the policy demands that it be asked within ${maxAge ?? 0} s`
-      : `its metadata have ended at ${instant(ends)}`;
+      ? `the policy requires that it is asked within ${maxAge ?? 0} s`
+      : `its metadata expired at ${instant(ends)}`;
   // The grace period applies only to results obtained while the service answered.
   const mercy = grace === undefined || found.refused !== undefined ? until : until + grace * 1000;
   if (now < mercy) {
-    const text = `${said}; ${why}, and until ${instant(mercy)} what was admitted stays so (onStale)`;
+    const text = `${said}; ${why}, but admitted images stay admitted until ${instant(mercy)} (onStale)`;
     return { answer: 'yes', code: 'TRUST_TUF_STALE_ADMITTED', text, validUntil: instant(mercy) };
   }
   return unknown('TRUST_TUF_STALE', `${said}; ${why}, and nothing newer is known`);

@@ -22,7 +22,7 @@ const hostileReference = `r.example/hostile@sha256:${hidden.hashes.sha256}`;
 const forever = 600_000;
 
 /** One service has metadata that takes minutes to search by digest; the other is ordinary. */
-describe('metadata that take long to evaluate', () => {
+describe('metadata that takes long to evaluate', () => {
   let [hostile, honest]: TestService[] = [];
   let home = '';
   let policy: TrustPolicy;
@@ -55,7 +55,7 @@ describe('metadata that take long to evaluate', () => {
     options: Partial<TrustServicesOptions>,
   ): ReturnType<typeof createTrustServices> => createTrustServices({ folder: join(home, name), ...options });
 
-  it('delay no answer about another service', async () => {
+  it('delays no answer about another service', async () => {
     const services = open('apart', { threadDeadlineMs: forever });
     const stuck = services.ask({ policy, reference: hostileReference });
     try {
@@ -70,7 +70,7 @@ describe('metadata that take long to evaluate', () => {
     assert.equal((await stuck)?.digest, undefined);
   });
 
-  it('fail their own question at the deadline, without a result; other questions about that service are answered', async () => {
+  it('fails its own question at the deadline, without a result; other questions about that service are answered', async () => {
     const services = open('alone', { threadDeadlineMs: 5000 });
     try {
       const ask = (reference: string): ReturnType<typeof services.ask> => services.ask({ policy, reference });

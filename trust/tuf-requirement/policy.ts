@@ -60,7 +60,7 @@ export const tufSchema = {
     names: {
       enum: ['tag', 'reference'],
       description:
-        'tag: each image has a repository of its own there. reference: one repository, whose targets are HOST/PATH:TAG.',
+        'tag: each image has its own repository there. reference: one repository, whose targets are HOST/PATH:TAG.',
     },
     ca: {
       ...text,
@@ -122,9 +122,9 @@ async function readRoot(
   const firstUse = record['trustOnFirstUse'] === true;
   if ((root === undefined) === !firstUse) {
     const message = firstUse
-      ? 'either a root is known, or the first use is trusted'
-      : 'nothing says where trust in the service begins';
-    const fix = 'write root: FILE, a root.json that you have by another way than the service';
+      ? '`root` and `trustOnFirstUse` cannot be combined'
+      : 'it has neither `root` nor `trustOnFirstUse`';
+    const fix = 'write root: FILE, a root.json that you did not get from the service';
     report(building, firstUse ? [...path, 'trustOnFirstUse'] : path, message, fix, 'key');
     return undefined;
   }

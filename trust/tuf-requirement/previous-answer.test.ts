@@ -35,10 +35,10 @@ test('a service is down: its answer from the admission of the image remains in f
   }));
 
 for (const [what, bytes] of [
-  ['taken its name away', undefined],
+  ['removed the name', undefined],
   ['named another image', two],
 ] as const)
-  test(`a service that has since ${what}, and is down: what it said before is not believed again`, () =>
+  test(`a service that has since ${what}, and is down: its earlier answer does not count again`, () =>
     scene('tuf', stale, async (here) => {
       const before = await here.gather(`${image}:1.0`);
       publish(here, bytes);

@@ -26,7 +26,7 @@ function revoke({ repository, service }: Scene): void {
 }
 
 for (const dialect of ['tuf', 'notary'] as const) {
-  test(`${dialect}: what a service takes away is felt at the next renewal, though its new metadata end sooner`, () =>
+  test(`${dialect}: a name that a service removes is refused after the next renewal, although the new metadata expires sooner`, () =>
     scene(dialect, {}, async (here) => {
       const before = await here.gather(reference);
       says(here.decide(before), 'admit', 'TRUST_TUF_SIGNED');
@@ -37,7 +37,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       says(here.decide(after), 'deny', 'TRUST_TUF_NO_TARGET');
     }));
 
-  test(`${dialect}: a service that is silent, or says something wrong, takes nothing away`, () =>
+  test(`${dialect}: a service that is silent, or gives a wrong answer, revokes nothing`, () =>
     scene(dialect, {}, async (here) => {
       const before = await here.gather(reference);
       const good = new Map(here.service.files);

@@ -26,11 +26,16 @@ for (const dialect of ['tuf', 'notary'] as const) {
         );
         says(await judge(`${image}@${digestOf(two)}`, digestOf(two)), 'admit', 'TRUST_TUF_SIGNED');
         const stray = `sha256:${'a'.repeat(64)}`;
-        says(await judge(`${image}@${stray}`, stray), 'deny', 'TRUST_TUF_NO_TARGET', /is under no name/u);
+        says(
+          await judge(`${image}@${stray}`, stray),
+          'deny',
+          'TRUST_TUF_NO_TARGET',
+          /that is signed now has the digest/u,
+        );
         says(await judge(`${image}:1.0@${digestOf(two)}`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST');
       }));
 
-    test('a dossier decides alone, for the digest too, until it ends; altered it decides nothing', () =>
+    test('a dossier suffices for a decision, also by digest, until it expires; an altered dossier does not', () =>
       scene(dialect, { extra: 'root: ROOT, maxAge: 24h' }, async ({ gather, decide, service }) => {
         const dossier = await gather(`${image}:1.0`);
         await service.close();
@@ -80,7 +85,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
             here.decide(before, hours(72)),
             'admit',
             'TRUST_TUF_STALE_ADMITTED',
-            /until .* what was admitted stays so/u,
+            /admitted images stay admitted until/u,
           );
           says(here.decide(before, hours(74)), 'undecided', 'TRUST_TUF_STALE');
           await here.service.close();
@@ -95,7 +100,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         says(await here.judge(`${image}:1.0`), 'undecided', 'TRUST_TUF_UNREACHABLE');
       }));
 
-    test('one refresh serves all who ask at one moment', () =>
+    test('one refresh serves all callers that ask at the same time', () =>
       scene(dialect, { services: { sharedMs: 5000 } }, async ({ judge, service }) => {
         const verdicts = await Promise.all(
           Array.from({ length: 20 }, (_, index) => judge(`${image}:${(index % 2) + 1}.0`)),
@@ -104,7 +109,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         assert.equal(service.asked.filter((path) => path.endsWith('/timestamp.json')).length, 1);
       }));
 
-    test('trust on first use is recorded, and holds from then on', () =>
+    test('trust on first use is recorded, and applies from then on', () =>
       scene(dialect, { extra: 'trustOnFirstUse: true' }, async (here) => {
         says(
           await here.judge(`${image}:1.0`),
@@ -120,13 +125,13 @@ for (const dialect of ['tuf', 'notary'] as const) {
   });
 }
 
-test('a root is for the images that the policy says', () =>
+test('a root applies only to the images that the policy names', () =>
   scene('tuf', { extra: `root: { 'r.example/other': ROOT }` }, async ({ judge }) => {
     says(await judge(`${image}:1.0`), 'deny', 'TRUST_TUF_NO_ROOT', /names no root for r\.example\/app/u);
   }));
 
 for (const name of ['record', 'first.root', '2.root', '@2.root', 'x'.repeat(300)])
-  test(`a delegate whose role is called ${name.slice(0, 10)} spoils nothing of others`, () => {
+  test(`a delegate whose role is called ${name.slice(0, 10)} does not affect other roles`, () => {
     const key = testKey('tuf');
     return scene(
       'tuf',
@@ -152,7 +157,7 @@ for (const name of ['record', 'first.root', '2.root', '@2.root', 'x'.repeat(300)
   });
 
 for (const fault of ['expired', 'unsigned', 'gone'] as const)
-  test(`a delegate whose metadata are ${fault} keeps no image of others from being found by its digest`, () => {
+  test(`a delegate whose metadata is ${fault} does not prevent other images from being found by digest`, () => {
     const key = testKey('tuf');
     return scene(
       'tuf',

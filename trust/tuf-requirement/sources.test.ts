@@ -91,7 +91,7 @@ test('a service whose token service is unreachable counts as unreachable', async
   await assert.rejects(source.fetch('timestamp.json', 100), { code: 'TRUST_TUF_UNREACHABLE' });
 });
 
-test('metadata beside an image are asked for at the mirror, then at the origin', async () => {
+test('metadata beside an image is requested from the mirror, then from the origin', async () => {
   const [mirror, origin] = [contentOf('pay/app', 'mirrored'), contentOf('pay/app', 'original')];
   const [atMirror, atOrigin] = [await serveFixtures(mirror), await serveFixtures(origin)];
   closing.push(atMirror.close, atOrigin.close);
@@ -111,7 +111,7 @@ test('metadata beside an image are asked for at the mirror, then at the origin',
   assert.equal(await fetched(true), 'original');
   const asked = atOrigin.requests.length;
   assert.equal(await fetched(false), undefined);
-  assert.equal(atOrigin.requests.length, asked, 'the origin is not asked where it must not be');
+  assert.equal(atOrigin.requests.length, asked, 'the origin is not asked if it must not be');
 });
 
 /** A registry that holds one metadata file. */

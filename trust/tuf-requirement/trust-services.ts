@@ -73,7 +73,7 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     },
     blame: {
       ...{ code: overdue, kind: 'unavailable', attempted: 'ask a trust service', on: '' },
-      fix: 'ask the service why its metadata take so long to judge, or ask another mirror',
+      fix: 'ask the operator of the service why its metadata takes so long to evaluate, or use another mirror',
     },
   });
   const large = new LRUCache<string, string>({
@@ -105,7 +105,7 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
       const isOverdue = isPortcullisError(thrown) && thrown.code === overdue;
       const why = isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
       const refused = isOverdue
-        ? ({ code: 'TRUST_TUF_TOO_SLOW', why: `its metadata could not be judged: ${why}` } as const)
+        ? ({ code: 'TRUST_TUF_TOO_SLOW', why: `its metadata could not be evaluated: ${why}` } as const)
         : ({ code: 'TRUST_TUF_UNREACHABLE', why: `its stored metadata cannot be used: ${why}` } as const);
       return { files: [], checkedAt: '', refused };
     }

@@ -320,7 +320,7 @@ void suite('a search costs no more than what is searched, of', () => {
         { n: mostPatternLength / 8 },
       ));
 
-  test('a path that is longer than any file’s is held against no pattern', () => {
+  test('a path that is longer than that of any file is compared with no pattern', () => {
     const scope = { kind: 'patterns', patterns: ['*'] } as const;
     assert.deepEqual(
       [covers(scope, 'a'.repeat(mostPatternLength)), covers(scope, 'a'.repeat(mostPatternLength + 1))],
@@ -336,7 +336,7 @@ void suite('a search costs no more than what is searched, of', () => {
   });
 });
 
-test('a reason is not as long as what a repository wrote', () => {
+test('a reason is shortened, however long the text of a repository is', () => {
   const bytes = signed('tuf', { ...head('tuf', 'root'), _type: 'x'.repeat(100_000) }, []);
   assert.throws(
     () => trustRoot('tuf', bytes),

@@ -59,7 +59,7 @@ test('hash prefixes and bins partition the paths', () => {
   );
 });
 
-test('a delegation of Notary is for prefixes, and the empty one is for all', () => {
+test('a delegation of Notary covers prefixes, and the empty prefix covers all paths', () => {
   assert.equal(covers({ kind: 'prefixes', prefixes: [''] }, 'anything'), true);
   assert.equal(covers({ kind: 'prefixes', prefixes: ['rel'] }, 'release'), true);
   assert.equal(covers({ kind: 'prefixes', prefixes: ['rel'] }, 'other'), false);

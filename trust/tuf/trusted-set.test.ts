@@ -57,7 +57,7 @@ const raised = (repository: TestRepository, ...roles: string[]): TestRepository 
 
 for (const dialect of ['tuf', 'notary'] as const) {
   void suite(`${dialect}:`, () => {
-    test('a whole repository is trusted', () => {
+    test('a complete repository is trusted', () => {
       const repository = testRepository(dialect);
       repository.targets['targets'] = { 'app:1': fileOf(dialect, Buffer.from('one')) };
       const set = trust(dialect, written(repository));
@@ -188,7 +188,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       );
     });
 
-    test('what is not metadata is refused, and the reason names what is wrong', () => {
+    test('a file that is not metadata is refused, and the reason names the fault', () => {
       const files = written(testRepository(dialect));
       for (const bytes of [
         '',

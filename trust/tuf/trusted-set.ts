@@ -54,7 +54,7 @@ export function nextRoot(set: TrustedSet, bytes: Buffer): TrustedSet {
     throw tufFailure(
       'TRUST_TUF_ROLLBACK',
       'root',
-      `version ${next.signed.version} was served where version ${version + 1} must follow`,
+      `version ${next.signed.version} was served instead of version ${version + 1}`,
     );
   }
   verifyRole('root', next, next.signed.keys, next.signed.roles.root, 'itself');
@@ -114,7 +114,7 @@ export function withSnapshot(set: TrustedSet, bytes: Buffer, now: Date): Trusted
         throw tufFailure(
           'TRUST_TUF_ROLLBACK',
           'snapshot',
-          `it no longer names ${name}, as the trusted one does`,
+          `it no longer names ${name}, which the trusted one names`,
         );
       refuseOlder(name, named.version ?? 0, known.version ?? 0, 'the snapshot names version');
     }
@@ -262,8 +262,8 @@ function verifyRole(
   if (count >= role.threshold) return;
   const said =
     metadata.signatures.length === 0
-      ? 'it holds no signature'
-      : `${count} of the ${role.threshold} signatures that ${by} demands count`;
+      ? 'it has no signature'
+      : `${count} of the ${role.threshold} signatures that ${by} requires count`;
   throw tufFailure('TRUST_TUF_UNSIGNED', name, `${said}${otherKeys(metadata, role)}`);
 }
 
@@ -318,7 +318,7 @@ function refuseExpired(name: string, { expires, version }: Signed, now: Date): v
   throw tufFailure(
     'TRUST_TUF_EXPIRED',
     name,
-    `version ${version} has expired at ${new Date(expires).toISOString()}`,
+    `version ${version} expired at ${new Date(expires).toISOString()}`,
   );
 }
 
@@ -327,7 +327,7 @@ function sameVersion(name: string, { version }: Signed, meta: FileMeta, by: stri
   throw tufFailure(
     'TRUST_TUF_MIX_AND_MATCH',
     name,
-    `its version is ${version}, and the ${by} names version ${meta.version}`,
+    `its version is ${version}, but the ${by} names version ${meta.version}`,
   );
 }
 
@@ -353,7 +353,10 @@ function mismatch(
   { length, hashes }: Pick<FileMeta, 'length' | 'hashes'>,
 ): { code: 'TRUST_TUF_WRONG_LENGTH' | 'TRUST_TUF_WRONG_HASH'; why: string } | undefined {
   if (length !== undefined && bytes.length !== length)
-    return { code: 'TRUST_TUF_WRONG_LENGTH', why: `it has ${bytes.length} bytes, and ${length} were signed` };
+    return {
+      code: 'TRUST_TUF_WRONG_LENGTH',
+      why: `it has ${bytes.length} bytes, but the signed length is ${length}`,
+    };
   const given = Object.entries(hashes);
   const known = given.filter(([algorithm]) => digests.includes(algorithm));
   if (given.length > 0 && known.length === 0)

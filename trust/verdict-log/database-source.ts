@@ -34,9 +34,9 @@ export function openDatabaseLog(path: string): DatabaseLog {
         on: path,
         why: hasTable('verdict_log')
           ? 'its log was written by a version that kept no chain'
-          : 'the database holds no verdict log',
+          : 'the database contains no verdict log',
         fix: hasTable('verdict_log')
-          ? 'start the daemon of this version once: it takes the old rows into the chain'
+          ? 'start the daemon of this version once: it adds the old rows to the chain'
           : 'name state.db in the root folder of a daemon',
       });
     }

@@ -104,14 +104,14 @@ export function parseEntry(text: string): LogEntry | UnknownEntry | { readonly p
     const { time } = value;
     return typeof time === 'string' && canonicalJson(value) === text
       ? { kind: 'unknown', time, named: kind }
-      : { problem: 'its entry is of no known kind, and not in the form of one' };
+      : { problem: 'its entry has an unknown kind, and does not have the form of an entry' };
   }
   const expected = fields[kind as LogEntry['kind']];
   const right = expected.every(
     (field) => typeof value[field] === (numbers.includes(field) ? 'number' : 'string'),
   );
   if (!right || Object.keys(value).length !== expected.length + 1)
-    return { problem: `its entry is not a whole ${kind} entry` };
+    return { problem: `its entry is not a complete ${kind} entry` };
   if (canonicalJson(value) !== text) return { problem: 'its entry is not in canonical form' };
   return value as unknown as LogEntry;
 }

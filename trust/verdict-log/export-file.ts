@@ -61,7 +61,7 @@ export function readExport(name: string, text: string): LogSource {
   const texts = new Map<string, string>();
   const lines = text.split('\n');
   if (lines.at(-1) !== '')
-    throw unreadable(name, lines.length, 'the file does not end with a line: it was cut off');
+    throw unreadable(name, lines.length, 'its last line is incomplete: the file was cut off');
   lines.pop();
   lines.forEach((each, index) => {
     const record = parseLine(name, index + 1, each);

@@ -58,7 +58,7 @@ export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict
       ...problem,
       code: 'TRUST_VERDICT_UNKNOWN',
       why,
-      fix: 'list what there is: portcullis verdicts ls',
+      fix: 'list the verdicts: portcullis verdicts ls',
     });
   }
   const ids = new Set(found.map(({ entry }) => entry.verdict));
@@ -67,7 +67,7 @@ export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict
       ...problem,
       code: 'TRUST_VERDICT_AMBIGUOUS',
       why: `${ids.size} verdicts have ids that start with this text`,
-      fix: 'give more of the id',
+      fix: 'give more characters of the id',
     });
   return latest;
 }

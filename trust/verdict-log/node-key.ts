@@ -46,7 +46,7 @@ export async function readNodeKey(path: string): Promise<NodeKey | undefined> {
 async function readKeyText(path: string): Promise<string | undefined> {
   try {
     const facts = await stat(path);
-    if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'others than its owner may read it');
+    if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'users other than its owner can read it');
     return (await readPlainFile(path, 4096)).toString('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -80,6 +80,6 @@ function unreadable(path: string, why: string): PortcullisError {
     attempted: 'read the key that signs checkpoints of the verdict log',
     on: path,
     why,
-    fix: 'restore the file with mode 0600, or move it away: then a new key is made, and the log says so',
+    fix: 'restore the file with mode 0600, or move it away: a new key is then created, and the log records this',
   });
 }

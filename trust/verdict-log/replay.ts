@@ -55,7 +55,7 @@ export async function replayLogged(
       kind: 'precondition',
       attempted: 'replay verdict',
       on: `${entry.verdict} (row ${row.seq})`,
-      why: `the log does not hold its ${lacking.join(' and ')}: ${entry.policy === '' ? 'it was recorded by a version that stored no policies' : 'the configured retention has dropped it'}`,
+      why: `the log does not contain its ${lacking.join(' and ')}: ${entry.policy === '' ? 'it was recorded by a version that stored no policies' : 'the configured retention has dropped it'}`,
       fix:
         entry.policy === ''
           ? `name the policy of revision ${entry.policyRevision}: --policy FILE`

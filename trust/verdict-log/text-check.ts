@@ -55,7 +55,7 @@ export function createTextCheck(source: LogSource, report: ReportProblem): TextC
     else latestMatch.set(entry.dossier, seq);
     for (const problem of dossiers.partProblems(entry.dossier)) {
       if (problem.altered)
-        report('TRUST_LOG_TEXT_ALTERED', `the evidence ${problem.digest} is not what its digest says`, seq);
+        report('TRUST_LOG_TEXT_ALTERED', `the evidence ${problem.digest} does not match its digest`, seq);
       else lacking.push({ seq, what: `the evidence ${problem.digest}` });
     }
   }

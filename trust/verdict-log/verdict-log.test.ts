@@ -189,7 +189,7 @@ test('each change of the stored log is detected', async (t) => {
   }
 });
 
-test('a log that was rewritten whole does not have the head that was exported', async (t) => {
+test('a log that was rewritten completely does not have the exported head', async (t) => {
   const [kit, other] = [await openKit(t), await openKit(t)];
   await kit.append(3);
   await kit.log.checkpoint();
@@ -252,7 +252,7 @@ function contentOf(text: string): unknown {
   ];
 }
 
-test('damage of the database file is an answer, not a crash, and never a clean log', async (t) => {
+test('damage of the database file is reported without a crash, and never as an intact log', async (t) => {
   const kit = await openKit(t);
   await kit.append(30);
   await kit.log.close();
@@ -392,7 +392,7 @@ test('a row of a later kind is chained, counted and not judged; one without the 
   );
 });
 
-test('a retention that names rows to come is refused by verification', async (t) => {
+test('a retention row that names later rows is refused by verification', async (t) => {
   const kit = await openKit(t);
   await kit.database.write([
     appendStatement({ kind: 'retention', time: now.toISOString(), through: 99, days: 1 }),
@@ -498,7 +498,7 @@ for (;;) {
   void log.checkpoint();
 }`;
 
-test('a writer that is killed with SIGKILL at any moment leaves a whole log', async (t) => {
+test('a writer that is killed with SIGKILL at any moment leaves an intact log', async (t) => {
   const folder = await temporaryFolder(t);
   const path = join(folder, 'state.db');
   let rows = 0;
@@ -521,7 +521,7 @@ test('a writer that is killed with SIGKILL at any moment leaves a whole log', as
   }
 });
 
-test('what plugins change is a row of the chain, and not a verdict', async (t) => {
+test('changes by plugins are a row of the chain, and not a verdict', async (t) => {
   const kit = await openKit(t);
   const [verdict] = await kit.append(1);
   assert.ok(verdict);

@@ -108,7 +108,7 @@ function whyNotHead(
   const checkpoint = parseCheckpoint(note);
   if ('problem' in checkpoint) return checkpoint.problem;
   const { head } = checkpoint;
-  if (size !== undefined && head.size !== size) return `it says ${head.size} rows`;
+  if (size !== undefined && head.size !== size) return `it states ${head.size} rows`;
   if (noteSignedBy(checkpoint.note, keys) === undefined) {
     const names = checkpoint.note.signatures.map(({ name, keyId }) => `${name}+${keyId}`).join(', ');
     return keys.length === 0
@@ -116,8 +116,7 @@ function whyNotHead(
       : `it is not signed by a trusted key (signed by ${names})`;
   }
   const found = hashAt(head.size);
-  if (found === undefined)
-    return `it speaks of ${head.size} rows, and the log has fewer: its end was cut off`;
+  if (found === undefined) return `it covers ${head.size} rows, but the log has fewer: its end was cut off`;
   return found === head.hash
     ? undefined
     : `row ${head.size} had the hash ${head.hash}, and now the chain has ${found} there`;
@@ -137,7 +136,7 @@ function createWalk(source: LogSource, report: ReportProblem) {
     if (stored.seq !== expected) {
       report(
         'TRUST_LOG_ROW_MISSING',
-        `row ${expected} should follow, and row ${stored.seq} does`,
+        `row ${expected} should follow, but row ${stored.seq} follows`,
         stored.seq,
       );
       if (stored.seq > expected && stored.seq - expected < 1_000_000)

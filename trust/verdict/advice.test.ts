@@ -15,7 +15,7 @@ import { adviceOf } from './advice.ts';
 
 const signedByOurs = policyOf({ require: by(ours) });
 
-test('where no rule matches, the advice is a rule and not a signature', () => {
+test('if no rule matches, the advice is to add a rule and not to sign', () => {
   const advice = adviceOf(decided([], policyOf({ images: ['elsewhere.example.com/**'], require: by(ours) })));
   assert.match(advice, /^add a rule/);
   assert.ok(advice.includes(`portcullis policy explain ${reference} --policy FILE`), advice);
@@ -72,7 +72,7 @@ test('reasons that counted, and rules that do not match, decide nothing', () => 
   assert.match(adviceOf({ ...decided([], signedByOurs), reasons }), /^sign the image as the rule requires/);
 });
 
-test('a source of evidence that does not answer is to be asked again', () => {
+test('the advice for a source of evidence that does not answer is to try again', () => {
   const verdict = { ...decided([], signedByOurs), outcome: 'undecided' as const };
   assert.match(adviceOf(verdict), /try again$/);
 });

@@ -71,7 +71,7 @@ const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
   ],
   [
     ['TRUST_VSA_FAILED'],
-    'see in the reports of the verifier why it refused the image, and mend that: portcullis admit --vsa',
+    'see in the reports of the verifier why it refused the image, and fix the cause: portcullis admit --vsa',
   ],
   [
     [

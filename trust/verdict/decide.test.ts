@@ -156,7 +156,7 @@ const table: readonly (readonly [
     'a rule without a requirement',
     () => decided([bundle(ours)], policyOf({})),
     'deny',
-    /demands nothing and allows nothing/,
+    /requires nothing and allows nothing/,
   ],
   [
     'a stored dossier that was altered',
@@ -215,7 +215,7 @@ const table: readonly (readonly [
     /cannot be read/,
   ],
   [
-    'the same digest under a name that no rule holds',
+    'the same digest under a name that no rule matches',
     () =>
       decide({
         dossier: dossierOf([bundle(ours)]),

@@ -68,7 +68,7 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
   if (dossierId(dossier) !== dossier.id)
     return no(
       'TRUST_DOSSIER_ALTERED',
-      'the stored evidence was altered: it does not have the digest it is recorded under',
+      'the stored evidence was altered: its digest differs from the recorded digest',
     );
   if (
     reference.digest !== undefined &&
@@ -77,7 +77,7 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
   ) {
     return no(
       'TRUST_REFERENCE_DIGEST',
-      `the reference asks for ${reference.digest}, and the image is ${dossier.digest}`,
+      `the reference names ${reference.digest}, but the image is ${dossier.digest}`,
     );
   }
   const matching = matchRules(policy, reference, namespace);
@@ -116,7 +116,11 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
     rule.require === undefined
       ? {
           answer: 'no',
-          reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' },
+          reason: {
+            counted: false,
+            text: 'it requires nothing and allows nothing',
+            code: 'TRUST_RULE_EMPTY',
+          },
         }
       : evaluateRequirement(rule.require, input.dossier, { now: input.now, reference: reference.text });
   const { requested, evaluation: signed } = signedEntitlements(rule, input.dossier, {

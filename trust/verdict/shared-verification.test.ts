@@ -14,7 +14,7 @@ import { policyText } from '../policy/policy-text.ts';
 import { prepareDecision } from './prepare.ts';
 import { verifyAhead } from './verify-ahead.ts';
 
-test('eight containers and five authorities on one digest cost one verification, and the answer is that of a first one', async (t) => {
+test('eight containers and five authorities on one digest cost one verification, and the answer equals that of a first verification', async (t) => {
   const mock = await startMockSigstore();
   t.after(() => mock.close());
   const folder = await mkdtemp(join(tmpdir(), 'shared-verification-'));

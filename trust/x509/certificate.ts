@@ -159,7 +159,7 @@ function readFields(tbs: DerElement): Fields {
   const subjectId = take(contextTag(2, 'primitive'));
   const extended = take(contextTag(3, 'constructed'));
   const [more] = fields;
-  if (more !== undefined) throw new DerError('the certificate has a field that does not exist', more.offset);
+  if (more !== undefined) throw new DerError('the certificate has an unknown field', more.offset);
   if (version === 1 && (issuerId ?? subjectId) !== undefined)
     throw new DerError('the certificate is of version 1 and has unique identifiers', tbs.offset);
   if (extended !== undefined && version < 3)
@@ -210,7 +210,7 @@ function readKey(spki: DerElement): KeyObject {
   // OpenSSL's output is the only accepted encoding of this key. Additional fields and other forms of a point
   // are refused.
   if (!key.export({ format: 'der', type: 'spki' }).equals(spki.whole))
-    throw new DerError('the public key is not in its one form', spki.offset);
+    throw new DerError('the public key is not in its canonical form', spki.offset);
   // The limits of keys in policies: verification with other keys is unsafe (short keys) or takes milliseconds
   // (long keys).
   const named = policyKey('certificate', key);
@@ -226,7 +226,7 @@ function readConstraints(extension: Extension | undefined): Pick<Certificate, 'i
   if (more !== undefined) throw new DerError('basicConstraints are malformed', more.offset);
   // RFC 5280 4.2.1.9: the length is only meaningful for an authority.
   if (length !== undefined && !isAuthority)
-    throw new DerError('pathLenConstraint is there, and cA is not', length.offset);
+    throw new DerError('pathLenConstraint is present without cA', length.offset);
   return {
     isAuthority,
     pathLength: length === undefined ? undefined : readSmallInteger(length, 'pathLenConstraint'),

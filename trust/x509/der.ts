@@ -142,6 +142,6 @@ export function expectTag(element: DerElement | undefined, tag: number, what: st
 export function onlyChild(element: DerElement): DerElement {
   const [inner, more] = childrenOf(element, 2);
   if (inner === undefined || more !== undefined)
-    throw new DerError('an explicit tag does not hold one value', element.offset);
+    throw new DerError('an explicit tag does not contain exactly one value', element.offset);
   return inner;
 }

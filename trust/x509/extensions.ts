@@ -45,7 +45,7 @@ export function readExtensions(list: DerElement): ReadonlyMap<string, Extension>
     );
     const [value, more] = parts;
     if (more !== undefined) throw new DerError('an extension is malformed', more.offset);
-    if (extensions.has(oid)) throw new DerError(`the extension ${oid} is there twice`, element.offset);
+    if (extensions.has(oid)) throw new DerError(`the extension ${oid} occurs twice`, element.offset);
     extensions.set(oid, {
       critical,
       value: expectTag(value, derTag.octetString, "an extension's value").content,

@@ -148,7 +148,7 @@ test('a certificate whose bytes were changed is read in its one encoding, or ref
     ),
     seeded,
   );
-  assert.ok(read > 0, 'no changed certificate was read: the property held nothing');
+  assert.ok(read > 0, 'no changed certificate was read: the property tested nothing');
 });
 
 test('a certificate with any bit flipped is read in its one encoding, or refused', () => {
@@ -316,7 +316,7 @@ const costs: readonly (readonly [what: string, n: number, make: (n: number) => (
 ];
 
 for (const [what, n, make] of costs)
-  test(`reading costs as much as there is of ${what}: at most 2.5 times for each doubling`, () => {
+  test(`the cost of reading grows linearly with ${what}: at most 2.5 times for each doubling`, () => {
     const acts = [n, 2 * n, 4 * n].map(make);
     // Below this time, the clock and the overhead of a call dominate.
     const floor = 0.5;

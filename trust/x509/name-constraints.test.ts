@@ -87,7 +87,7 @@ const rows: readonly Row[] = [
     false,
   ),
   row(
-    'what is not a host, under an exclusion of hosts',
+    'a name that is not a host, under an exclusion of hosts',
     never(host('example.com')),
     [host('a b.example.net')],
     false,
@@ -227,7 +227,7 @@ const rows: readonly Row[] = [
     [directory(sequence(us, org('evil.test'), attribute('2.5.4.3', 'x')))],
     false,
   ),
-  // names and constraints that cannot be judged
+  // names and constraints that cannot be evaluated
   row('a subtree of a form that is not known', only(der(0x88, Buffer.from([0x2a]))), [], false),
   row(
     'a subtree with a minimum',
@@ -280,7 +280,7 @@ function opens(type: string, envelope: Buffer): boolean {
   } catch (error) {
     assert.match(
       (error as Error).message,
-      /may not issue|cannot be judged|another use|allows|authority|issue certificates|sign certificates/,
+      /may not issue|cannot be evaluated|another use|allows|authority|issue certificates|sign certificates/,
     );
     return false;
   }

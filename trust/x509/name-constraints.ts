@@ -57,7 +57,7 @@ export function nameConstraintFlaw(
     );
     return outside === undefined ? undefined : 'may not issue for the names of the certificate';
   } catch (error) {
-    return `has constraints of names that cannot be judged: ${(error as Error).message}`;
+    return `has name constraints that cannot be evaluated: ${(error as Error).message}`;
   }
 }
 
@@ -142,7 +142,7 @@ function readSubtrees(list: DerElement | undefined): Subtrees {
         found.directoryNames.push(directoryTree(readName(onlyChild(base))));
         break;
       default:
-        throw new DerError('a subtree is of a form of names that is not known', base.offset);
+        throw new DerError('a subtree has an unknown form of name', base.offset);
     }
   }
   return found;

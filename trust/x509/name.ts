@@ -67,7 +67,7 @@ function readPair(pair: DerElement): { readonly attribute: NameAttribute; readon
   if (value === undefined || more !== undefined)
     throw new DerError('an attribute of a name is malformed', pair.offset);
   const text = textOf(value.tag, value.content);
-  if (text === undefined) throw new DerError('an attribute of a name is not a text', value.offset);
+  if (text === undefined) throw new DerError('an attribute of a name is not a string', value.offset);
   // Case, runs of blanks and the string type do not distinguish names (RFC 5280 section 7.1).
   const plain = text.normalize('NFKC').toLowerCase().trim().replace(/\s+/gu, ' ');
   return { attribute: { type: shortNames[oid] ?? oid, value: text }, comparable: `${oid}=${plain}` };

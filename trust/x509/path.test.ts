@@ -19,7 +19,7 @@ const read = ({ certificate }: Issued): Certificate =>
 const root = authority.issue('root', { extensions: rootExtensions });
 
 const rows: readonly (readonly [what: string, usage: readonly string[], fits: boolean])[] = [
-  ['says nothing of its use', [], true],
+  ['states no use', [], true],
   ['may issue for code signing', ['extendedKeyUsage=codeSigning'], true],
   ['may issue for any use', ['extendedKeyUsage=anyExtendedKeyUsage'], true],
   ['may issue for time stamps alone', ['extendedKeyUsage=timeStamping'], false],

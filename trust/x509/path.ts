@@ -61,7 +61,7 @@ export function findPath(
           continue;
         }
         if (!signedBy(current, issuer)) {
-          problem = 'the signature of the authority it names does not fit';
+          problem = 'the signature of the authority that it names does not match';
           continue;
         }
         if (trusted) return [...path, issuer];
@@ -140,10 +140,10 @@ function issuerFlaw(
 ): string | undefined {
   const uses = issuer.extendedKeyUsage;
   if (purpose !== undefined && uses !== undefined && !uses.includes(purpose) && !uses.includes(anyPurpose))
-    return 'is of an authority for another use';
+    return 'belongs to an authority for another use';
   // Before version 3, a certificate cannot state that it is an authority. Trusting it as a root states that
   // (RFC 5280 6.1.4 (k) leaves this to the verifier).
-  if (!issuer.isAuthority && !(trusted && issuer.version < 3)) return 'is not of an authority';
+  if (!issuer.isAuthority && !(trusted && issuer.version < 3)) return 'does not belong to an authority';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0)
     return 'may not sign certificates';
   // RFC 5280 6.1.4 (l): a certificate that its own name has issued (a change of key) does not count.

@@ -40,7 +40,7 @@ test('a Notary root whose certificate cannot be read, or has two names or none, 
   assert.ok(!speaksFor(buildCertificate('x', { ...options, subject: Buffer.from([0x30, 0]) })));
 });
 
-test('the certificates of a PEM text are all of it that is a certificate, and none when a block is damaged', () => {
+test('every certificate of a PEM text is read, and none when a block is damaged', () => {
   const [one, two] = [buildCertificate('one', options), buildCertificate('two', options)];
   const key = writePem('PRIVATE KEY', Buffer.from('a'));
   const text = `# ours\n${pemOf(one).toString()}${key}${pemOf(two).toString()}`;

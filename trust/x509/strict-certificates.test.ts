@@ -26,10 +26,10 @@ const readers: Readonly<Record<string, (leaf: Built, root: Built) => void>> = {
   'a Notary Project JWS': (leaf, root) => openEnvelope('application/jose+json', jwsOf(leaf, root)),
   'a Notary Project COSE': (leaf, root) => openEnvelope('application/cose', coseOf(leaf, root)),
   'a Notary Project trust store': (leaf) =>
-    throwText(readStoreFile('store.der', leaf.der, 'ca'), /neither of an authority/),
+    throwText(readStoreFile('store.der', leaf.der, 'ca'), /neither belongs to an authority/),
   'a sigstore trusted root': (leaf, root) => readTrustedRoot(trustedRootOf(leaf, root)),
   'a PEM text, for signing and for tokens': (leaf) => certificatesOfPem(pemOf(leaf)),
-  'roots of one’s own': (leaf) => readPemCertificates('roots.pem', pemOf(leaf)),
+  'custom roots': (leaf) => readPemCertificates('roots.pem', pemOf(leaf)),
 };
 
 function throwText(answer: unknown, except: RegExp): void {
@@ -52,7 +52,7 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
   ['a serial number with a byte too many (02020001)', { serial: raw('02020001') }],
   ['a serial number with a byte of ones too many (0202ff80)', { serial: raw('0202ff80') }],
   ['a serial number without content', { serial: raw('0200') }],
-  ['a length in the long form where the short one does', { serial: longLength(integer(raw('4001'))) }],
+  ['a length in the long form where the short form suffices', { serial: longLength(integer(raw('4001'))) }],
   ['a length with a leading zero', { serial: raw('028200024001') }],
   ['an indefinite length', { subject: Buffer.concat([raw('3080'), nameOf('x').subarray(2), raw('0000')]) }],
   ['a tag number in the long form', { serial: raw('1f02024001') }],
@@ -129,7 +129,7 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
       ),
     },
   ],
-  ['UTF-8 that is none', { subject: nameOf('x', attribute('2.5.4.11', raw('c328'))) }],
+  ['invalid UTF-8', { subject: nameOf('x', attribute('2.5.4.11', raw('c328'))) }],
   [
     'a PrintableString with an at sign',
     { subject: nameOf('x', attribute('2.5.4.11', 'a@b', derTag.printableString)) },
@@ -228,7 +228,7 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
 ];
 
 for (const [reader, read] of Object.entries(readers)) {
-  test(`${reader} takes a certificate in DER`, () => {
+  test(`${reader} accepts a certificate in DER`, () => {
     read(buildCertificate('leaf', { by: root }), root);
     read(
       buildCertificate('leaf', {

@@ -64,8 +64,7 @@ export function readSubjectNames(extension: Extension | undefined): SubjectNames
   const of = (tag: number): readonly DerElement[] => names.filter((name) => name.tag === tag);
   const known: readonly number[] = [...Object.values(generalName), ...passedOver];
   const foreign = names.find(({ tag }) => !known.includes(tag));
-  if (foreign !== undefined)
-    throw new DerError('a subject name is of a form that does not exist', foreign.offset);
+  if (foreign !== undefined) throw new DerError('a subject name has an unknown form', foreign.offset);
   const others = of(generalName.other).map(readOther);
   return {
     emails: of(generalName.email).map(asciiText),

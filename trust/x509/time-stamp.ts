@@ -125,7 +125,7 @@ function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint' | 'accuracy'
   take(contextTag(0, 'constructed'));
   const extended = take(contextTag(1, 'constructed'));
   const [more] = rest;
-  if (more !== undefined) throw new DerError('TSTInfo has a field that does not exist', more.offset);
+  if (more !== undefined) throw new DerError('TSTInfo has an unknown field', more.offset);
   // The extensions are implicitly tagged: their list is directly under the context tag.
   const extensions = extended === undefined ? [] : readExtensions({ ...extended, tag: derTag.sequence });
   for (const [oid, { critical }] of extensions)
@@ -203,7 +203,7 @@ function readSigner(
     'the signed digest',
   ).content;
   if (!createHash(digest).update(info).digest().equals(messageDigest))
-    throw new DerError('the signed digest is of other content', signer.offset);
+    throw new DerError('the signed digest is for other content', signer.offset);
   const certificateDigest = readCertificateId(signed);
   const algorithm = readSignatureAlgorithm(signatureAlgorithm, digest);
   if (algorithm === undefined)
@@ -232,7 +232,7 @@ function readAttributes(attributes: DerElement): ReadonlyMap<string, DerElement>
     const oid = readOid(type, 'the type of a signed attribute');
     const [value] = members(values, 1, 'the values of a signed attribute', derTag.set);
     if (value === undefined || found.has(oid))
-      throw new DerError(`the attribute ${oid} is there twice`, attribute.offset);
+      throw new DerError(`the attribute ${oid} occurs twice`, attribute.offset);
     found.set(oid, value);
   }
   return found;

@@ -59,7 +59,7 @@ test('the namespace of the webhook is left out, as the webhook leaves it out', (
     );
 });
 
-test('a text becomes one literal of CEL, whatever it holds', () => {
+test('any text becomes one literal of CEL', () => {
   assert.equal(celText(String.raw`a'b\c`), String.raw`'a\'b\\c'`);
   assert.equal(celText('a\nb\u2028'), "'a b '");
 });

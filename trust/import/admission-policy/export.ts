@@ -74,7 +74,7 @@ function whyNotHere({ deny, mode, breakGlass, require }: TrustRule): string | un
     if (mode === 'report') return 'the rule only reports';
     return breakGlass === undefined
       ? undefined
-      : 'CEL knows no time, and the rule has a breakGlass exception';
+      : 'CEL has no current time, and the rule has a breakGlass exception';
   }
   return require === undefined
     ? undefined

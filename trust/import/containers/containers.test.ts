@@ -27,17 +27,13 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   ['a key twice', '{"default":[{"type":"reject"}],"default":[{"type":"reject"}]}', /twice/],
   ['no default', '{"transports":{}}', /policy\.json:1:1.*no `default`/],
   ['an empty list', '{"default":[]}', /policy\.json:1:12.*not a list/],
-  [
-    'a field that is not known',
-    '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}',
-    /policy\.json:3:10.*`more`/,
-  ],
-  ['a type that is not known', '{"default":[{"type":"signedbyMe"}]}', /policy\.json:1:21/],
-  ['a field of another type', '{"default":[{"type":"reject","keyPath":"x"}]}', /`keyPath` is not known/],
+  ['an unknown field', '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}', /policy\.json:3:10.*`more`/],
+  ['an unknown type', '{"default":[{"type":"signedbyMe"}]}', /policy\.json:1:21/],
+  ['a field of another type', '{"default":[{"type":"reject","keyPath":"x"}]}', /`keyPath` is not a known field/],
   [
     'two kinds of keys',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}',
-    /is beside keyPath/,
+    /cannot be combined with keyPath/,
   ],
   ['no keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys"}]}', /names no keys/],
   [
@@ -46,7 +42,7 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
     /`keyData` cannot be read/,
   ],
   [
-    'an identity that is none',
+    'an invalid identity',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":"matchAll"}}]}',
     /type of identity/,
   ],
@@ -58,16 +54,16 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   [
     'fulcio without a log',
     '{"default":[{"type":"sigstoreSigned","fulcio":{"caPath":"a","oidcIssuer":"b","subjectEmail":"c"}}]}',
-    /needs a log/,
+    /requires a log/,
   ],
   [
     'pki with a log',
     '{"default":[{"type":"sigstoreSigned","rekorPublicKeyPath":"a","pki":{"caRootsPath":"a","subjectEmail":"c"}}]}',
-    /knows no log/,
+    /does not support a log/,
   ],
 ];
 for (const [what, text, place] of refused) {
-  test(`a policy.json with ${what} is refused at its place`, async () => {
+  test(`a policy.json with ${what} is refused with its position`, async () => {
     await assert.rejects(
       read(text),
       (error: unknown) =>

@@ -48,7 +48,7 @@ function combine(requirement: Requirement): ExportedRequirement {
       if (requirement.count === 1) return exportAny(requirement.of);
       return { why: 'it cannot count signers' };
     default:
-      return { why: `it knows nothing like ${requirement.kind}` };
+      return { why: `it has no counterpart of ${requirement.kind}` };
   }
 }
 
@@ -78,7 +78,7 @@ function exportAny(of: readonly Requirement[]): ExportedRequirement {
   if (keys.length === of.length) return exportKeys(keys);
   return of.length === 1 && one !== undefined
     ? combine(one)
-    : { why: 'it knows alternatives of keys of one kind only' };
+    : { why: 'it supports alternatives only between keys of one kind' };
 }
 
 function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
@@ -87,7 +87,7 @@ function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
     { type: 'matchRepoDigestOrExact' },
   );
   const lookasides = [...new Set(of.map(({ lookaside }) => lookaside))];
-  if (lookasides.length > 1) throw new Error('it knows one lookaside for an image');
+  if (lookasides.length > 1) throw new Error('it supports only one lookaside for an image');
   const keyPaths = [...new Set(of.flatMap(({ keyFiles }) => keyFiles))];
   return {
     list: [{ type: 'signedBy', keyType: 'GPGKeys', keyPaths, signedIdentity }],
@@ -98,7 +98,7 @@ function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
 
 function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
   const logs = new Set(of.map(({ log }) => canonicalJson(log ?? null)));
-  if (logs.size > 1) throw new Error('it knows one transparency log for alternatives');
+  if (logs.size > 1) throw new Error('it supports only one transparency log for alternatives');
   // cosign writes the repository without a tag into its signatures.
   const signedIdentity = sameIdentity(
     of.map(({ constraints }) => constraints),
@@ -116,11 +116,13 @@ function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
 
 function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): ExportedRequirement {
   const { issuer, subject, claims } = identity;
-  if (claims !== undefined) throw new Error('it knows no claims of a certificate');
+  if (claims !== undefined) throw new Error('it does not support claims of a certificate');
   if (subject.includes('*') || !/^[^\s:/]+@[^\s:/]+$/.test(subject))
-    throw new Error('it knows signers by one e-mail address only');
+    throw new Error('it supports only signers with one e-mail address');
   if (proof.certificateLogs > 0)
-    throw new Error('it does not ask certificate logs (say certificateLog: 0 to do without here, too)');
+    throw new Error(
+      'it does not check certificate logs (write certificateLog: 0 if they are not required here either)',
+    );
   const signedIdentity = sameIdentity([constraints], { type: 'matchRepository' });
   const anchors = trustedRootOf(proof.root).authorities.filter(
     ({ validFor }) => validFor.end === Number.POSITIVE_INFINITY,
@@ -159,8 +161,8 @@ function exportPki({ roots, intermediates, email, hostname, constraints }: Only<
 
 /** Returns the keys of the current logs of the type that the library reads: base64 of PEM. */
 function rekorKeys({ root, logs, timeStamps }: SigstoreProof): readonly string[] {
-  if (logs !== 1) throw new Error('it asks exactly one transparency log');
-  if (timeStamps > 0) throw new Error('it knows no time stamps');
+  if (logs !== 1) throw new Error('it checks exactly one transparency log');
+  if (timeStamps > 0) throw new Error('it does not support time stamps');
   const keys = trustedRootOf(root).logs.filter(
     ({ key, validFor }) => key.asymmetricKeyType === 'ec' && validFor.end === Number.POSITIVE_INFINITY,
   );
@@ -172,14 +174,16 @@ function sameIdentity(all: readonly (Constraints | undefined)[], unless: SignedI
   const identities = new Map<string, SignedIdentity>();
   for (const constraints of all) {
     const { signs, signedIdentity = unless, annotations, maxAge, notBefore } = constraints ?? {};
-    if (signs === 'index') throw new Error("it judges the platform's manifest, never the index");
-    if (annotations !== undefined) throw new Error('it knows no annotations');
-    if (maxAge !== undefined || notBefore !== undefined) throw new Error('it knows no age of a signature');
+    if (signs === 'index')
+      throw new Error("it verifies signatures of the platform's manifest, never of the index");
+    if (annotations !== undefined) throw new Error('it does not support annotations');
+    if (maxAge !== undefined || notBefore !== undefined)
+      throw new Error('it does not support an age of signatures');
     identities.set(canonicalJson(signedIdentity), signedIdentity);
   }
   const [identity] = identities.values();
   if (identity === undefined || identities.size > 1)
-    throw new Error('it knows one signedIdentity for alternatives');
+    throw new Error('it supports only one signedIdentity for alternatives');
   return identity;
 }
 

@@ -72,15 +72,19 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
       const became = admits
         ? 'nothing: the rule admits none of them'
         : 'images that may be among them are rejected';
-      unmapped.push(report(rule, `no scope holds the images ${pattern}`, became));
+      unmapped.push(report(rule, `no scope contains exactly the images ${pattern}`, became));
       continue;
     }
     if (found.wider !== undefined) {
       const became = admits
         ? 'nothing: the rule admits none of them'
-        : `the rule holds for ${found.wider}, too`;
+        : `the rule applies to ${found.wider}, too`;
       unmapped.push(
-        report(rule, `the scope ${found.scope} holds ${found.wider}, too, and ${pattern} does not`, became),
+        report(
+          rule,
+          `the scope ${found.scope} contains ${found.wider}, too, but ${pattern} does not`,
+          became,
+        ),
       );
     }
     if (found.wider === undefined || !admits) scopes.add(found.scope);
@@ -94,8 +98,8 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
       unmapped.push(
         report(
           rule,
-          `no scope holds the exception ${pattern} and nothing else`,
-          admits ? 'nothing: no requirement is made of the rule' : 'the rule holds for it, too',
+          `no scope contains exactly the exception ${pattern}`,
+          admits ? 'nothing: the rule is not exported' : 'the rule applies to it, too',
         ),
       );
     }
@@ -105,23 +109,25 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
     unmapped.push(
       report(
         rule,
-        `the containers image library decides otherwise: ${demand.why}`,
+        `the containers image library decides differently: ${demand.why}`,
         'its images are rejected',
       ),
     );
-  if (rule.mode !== undefined) unmapped.push(report(rule, 'it cannot only report', 'the rule is enforced'));
+  if (rule.mode !== undefined)
+    unmapped.push(report(rule, 'it does not support rules that only report', 'the rule is enforced'));
   if (rule.breakGlass !== undefined)
-    unmapped.push(report(rule, 'it knows no break-glass', 'the rule is enforced'));
+    unmapped.push(report(rule, 'it does not support break-glass', 'the rule is enforced'));
   return { rule, scopes, except, elsewhere, demand };
 }
 
 /** Returns the requirement of a rule. undefined: an `allow: unverified` rule. */
 function demandOf(rule: TrustRule): ExportedRequirement | undefined {
   if (rule.deny !== undefined) return { list: reject.requirements, lookasides: [], attachments: false };
-  if (rule.namespaces !== undefined || rule.narrows !== undefined) return { why: 'it knows no namespaces' };
-  if (rule.ceiling.require === 'signed') return { why: 'it knows no signed entitlements' };
+  if (rule.namespaces !== undefined || rule.narrows !== undefined)
+    return { why: 'it does not support namespaces' };
+  if (rule.ceiling.require === 'signed') return { why: 'it does not support signed entitlements' };
   if (rule.allowUnverified) return undefined;
-  return rule.require === undefined ? { why: 'the rule demands nothing' } : exportRequirement(rule.require);
+  return rule.require === undefined ? { why: 'the rule requires nothing' } : exportRequirement(rule.require);
 }
 
 function cellOf(
@@ -151,7 +157,7 @@ function cellOf(
       unmapped.push(
         report(
           rule,
-          `it knows one lookaside for the images of ${scope}, and the rules name ${lookasides.size}`,
+          `it supports only one lookaside for the images of ${scope}, but the rules name ${lookasides.size}`,
           'its images are rejected',
         ),
       );

@@ -136,8 +136,8 @@ function readRequirement(
     default:
       source.report(
         [...path, 'type'],
-        'this type of requirement is not known',
-        'known are: insecureAcceptAnything, reject, signedBy, signedBaseLayer, sigstoreSigned',
+        'this type of requirement is unknown',
+        'the known types are: insecureAcceptAnything, reject, signedBy, signedBaseLayer, sigstoreSigned',
       );
       return undefined;
   }
@@ -150,7 +150,11 @@ function readSignedBy(
 ): ContainersRequirement | undefined {
   const keyType = record['keyType'];
   if (typeof keyType !== 'string' || !keyTypes.includes(keyType))
-    source.report([...path, 'keyType'], 'this type of key is not known', `known are: ${keyTypes.join(', ')}`);
+    source.report(
+      [...path, 'keyType'],
+      'this type of key is unknown',
+      `the known types are: ${keyTypes.join(', ')}`,
+    );
   const keys = readMaterial(record, path, ['keyPath', 'keyPaths', 'keyData'], source);
   if (keys === undefined) source.report(path, 'it names no keys', 'add one of keyPath, keyPaths, keyData');
   const signedIdentity = readIdentity(record['signedIdentity'], [...path, 'signedIdentity'], source);
@@ -172,13 +176,13 @@ function readSigstoreSigned(
   if (sources !== 1)
     source.report(
       path,
-      'it names not exactly one kind of signer',
+      'it does not name exactly one kind of signer',
       'write one of keyPath, keyPaths, keyData, keyDatas, fulcio, pki',
     );
   if (record['fulcio'] !== undefined && rekor === undefined)
-    source.report(path, 'fulcio needs a log', 'add rekorPublicKeyPath');
+    source.report(path, 'fulcio requires a log', 'add rekorPublicKeyPath');
   if (record['pki'] !== undefined && rekor !== undefined)
-    source.report(path, 'pki knows no log', 'remove the Rekor keys');
+    source.report(path, 'pki does not support a log', 'remove the Rekor keys');
   const signedIdentity = readIdentity(record['signedIdentity'], [...path, 'signedIdentity'], source);
   if (signedIdentity === undefined) return undefined;
   return {
@@ -250,8 +254,8 @@ function readMaterial(
   if (present.length > 1)
     source.report(
       [...path, present[1] ?? field],
-      `it is beside ${field}`,
-      `write one of ${fields.join(', ')}`,
+      `it cannot be combined with ${field}`,
+      `write only one of ${fields.join(', ')}`,
     );
   const wrong = (fix: string): undefined => {
     source.report([...path, field], `\`${field}\` cannot be read`, fix);
@@ -289,8 +293,8 @@ function readIdentity(
   if (fields === undefined) {
     source.report(
       path,
-      'this type of identity is not known',
-      `known are: ${Object.keys(identityFields).join(', ')}`,
+      'this type of identity is unknown',
+      `the known types are: ${Object.keys(identityFields).join(', ')}`,
     );
     return undefined;
   }
@@ -300,7 +304,7 @@ function readIdentity(
     if (typeof text !== 'string' || !isForm(field, text))
       source.report(
         [...path, field],
-        `\`${field}\` is missing or no such name`,
+        `\`${field}\` is missing or not a valid name`,
         'write a name as in containers-policy.json(5)',
       );
   if (type !== 'exactRepository') return { type, ...texts } as unknown as SignedIdentity;

@@ -49,7 +49,7 @@ function readNamespace(value: unknown, path: readonly string[], source: Source):
   const text = (field: string): string | undefined => {
     const written = record?.[field];
     if (written !== undefined && written !== null && typeof written !== 'string')
-      source.report([...path, field], `\`${field}\` is not text`, 'write a URL');
+      source.report([...path, field], `\`${field}\` is not a string`, 'write a URL');
     return typeof written === 'string' && written !== '' ? written : undefined;
   };
   const lookaside = text('lookaside') ?? text('sigstore');

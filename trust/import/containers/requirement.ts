@@ -102,7 +102,7 @@ async function mapSigstoreSigned(
 ): Promise<Mapped> {
   if (attachments === false)
     return unmapped(
-      'registries.d does not say use-sigstore-attachments: true for it, so that no signature is read',
+      'registries.d does not say use-sigstore-attachments: true for it, so no signature is read',
     );
   const { keys, fulcio, rekor, pki, signedIdentity } = requirement;
   if (pki !== undefined) return mapPki(pki, signedIdentity, files);

@@ -18,7 +18,7 @@ const wildcardScope = new RegExp(`^\\*\\.${host}$`);
  * (docker/policyconfiguration/naming.go).
  */
 export function whyNever(scope: string): string | undefined {
-  if (scope.length > scopeLimit) return 'no name is this long';
+  if (scope.length > scopeLimit) return 'it is longer than any image name';
   if (scope === rootScope || wildcardScope.test(scope)) return undefined;
   if (scope.startsWith('*')) return 'a wildcard is written *.HOST, without port and path';
   const [, registry, path = '', tag, digest] = plainScope.exec(scope) ?? [];

@@ -72,8 +72,8 @@ function createSource(value: unknown, file: string, document: Document | undefin
         if (!known.includes(key))
           report(
             [...path, key],
-            `\`${key.slice(0, 100)}\` is not known here`,
-            `known are: ${known.join(', ')}`,
+            `\`${key.slice(0, 100)}\` is not a known field here`,
+            `the known fields are: ${known.join(', ')}`,
           );
       return record;
     },

@@ -43,7 +43,7 @@ function readRekorKey(pem: Buffer): { readonly spki: Buffer; readonly details: s
     throw new Error('a Rekor key is not a PEM public key', { cause: new Error(key.problem) });
   const details = curves[keyObjectOf(key).asymmetricKeyDetails?.namedCurve ?? ''];
   if (details === undefined)
-    throw new Error('a Rekor key is not ECDSA, which the image library demands, too');
+    throw new Error('a Rekor key is not ECDSA, which the image library requires, too');
   return { spki: Buffer.from(key.spki, 'base64'), details };
 }
 

@@ -50,11 +50,11 @@ export function attestationsOf(
       return report(
         importing,
         [...at, 'conditions'],
-        'conditions have no counterpart; say them as CEL of the attestation',
+        'conditions have no counterpart; write them as CEL expressions of the attestation',
       );
     const type = predicateTypeOf(textOf(attestation['type']) ?? textOf(attestation['predicateType']) ?? '');
     if (type === undefined || typeOf(verify) === 'Notary')
-      return report(importing, at, 'it is no in-toto attestation with a known predicate type');
+      return report(importing, at, 'it is not an in-toto attestation with a known predicate type');
     const own = listOf(attestation['attestors']).length > 0;
     const context = { type: typeOf(verify), name, annotations: {}, importing };
     const sets = own
@@ -114,7 +114,7 @@ function setsOf(value: unknown, path: Path, context: Context): readonly Json[] |
       append(entries, found);
     }
     const demand = counted(set['count'], entries);
-    if (demand === undefined) return report(context.importing, at, 'its entries and its count do not fit');
+    if (demand === undefined) return report(context.importing, at, 'its count does not match its entries');
     sets.push(demand);
   }
   return sets;
@@ -157,7 +157,7 @@ export function keysOf(
     return report(
       importing,
       [...path, other],
-      'a key in a secret or a KMS is not read: write it out with `cosign public-key`',
+      'a key in a secret or a KMS is not read: export it with `cosign public-key`',
     );
   if (signatureAlgorithm !== undefined && signatureAlgorithm !== 'sha256')
     return report(importing, [...path, 'signatureAlgorithm'], 'only sha256 has a counterpart');
@@ -207,7 +207,7 @@ export function keylessOf(
     return report(
       importing,
       [...path, 'subject'],
-      'it names no particular signer, or no pattern matches exactly these',
+      'it names no particular signer, or no pattern matches exactly these signers',
     );
   const unlogged = certificates['ignoreSCT'] === true ? { certificateLog: false } : {};
   return [{ sigstore: { issuer: from, subject: who, ...unlogged, ...signed } }];
@@ -247,7 +247,7 @@ export function notaryOf(
   const certificate = textOf(certificates?.['cert']);
   const { blocks, damaged } = readPem(certificate ?? '');
   if (damaged || !blocks.some(({ type }) => type === 'CERTIFICATE'))
-    return report(importing, path, 'Notary signatures need a certificate that is written out');
+    return report(importing, path, 'Notary signatures require a certificate in the policy itself');
   if (certificates?.['certChain'] !== undefined || certificates?.['rekor'] !== undefined)
     return report(importing, path, 'only `cert` has a counterpart');
   const pem = blocks.map(({ type, content }) => writePem(type, content)).join('');

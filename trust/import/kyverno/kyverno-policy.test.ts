@@ -100,7 +100,7 @@ ${keyText(22, 'rsa-2048')}
       'a count that is not possible',
       policyOf(keys().replace('- entries', '- count: 3\n              entries')),
       /"deny"/,
-      [/do not fit/],
+      [/does not match its entries/],
     ],
     [
       'a certificate for cosign',
@@ -175,7 +175,7 @@ ${keyText(22, 'rsa-2048')}
     ],
     ['the form before attestors', policyOf('          key: x\n'), /"deny"/, [/`key` has no counterpart/]],
     [
-      'an ImageValidatingPolicy that demands nothing',
+      'an ImageValidatingPolicy that requires nothing',
       'apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: { name: p }\nspec: { matchImageReferences: [ { glob: "ghcr.io/*" } ] }\n',
       /"images":\["ghcr\.io\/\*\*"\],"deny"/,
       [/it has no validations/],
@@ -216,7 +216,7 @@ test('a converted pattern matches at least the references of Kyverno’s pattern
   );
 });
 
-test('fuzzed documents give an error with a place, or rules that load', async () => {
+test('fuzzed documents give an error with a position, or rules that load', async () => {
   const value = fc.letrec((tie) => ({
     any: fc.oneof(
       { maxDepth: 4 },

@@ -84,7 +84,7 @@ function audits(spec: Json, rule: Json, verify: Json): boolean {
  * the rule applies everywhere.
  */
 function namespacesOf(rule: Json, path: Path, importing: Importing): readonly string[] | undefined {
-  const everywhere = 'the rule holds for every pod, which is stricter';
+  const everywhere = 'the rule applies to every pod, which is stricter';
   for (const field of ['exclude', 'preconditions', 'context', 'celPreconditions'])
     if (rule[field] !== undefined)
       tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, everywhere);
@@ -167,7 +167,7 @@ function readVerifyImages(
     tellUnmapped(
       importing,
       [...path, 'validate'],
-      'conditions of Kyverno have no counterpart; say them as CEL of an attestation',
+      'conditions of Kyverno have no counterpart; write them as CEL expressions of an attestation',
       'the images are denied',
     );
   const name = `${place.policy}-${place.rule}`;
@@ -201,7 +201,7 @@ function skipped(verify: Json, path: Path, importing: Importing): readonly strin
     tellUnmapped(
       importing,
       [...path, 'skipImageReferences', index],
-      'no pattern holds exactly these',
+      'no pattern matches exactly these images',
       'they are not skipped, which is stricter',
     );
     return [];

@@ -199,7 +199,7 @@ const table: readonly (readonly [
         'images.containers.map(i, verifyAttestationSignatures(i, attestations.old, [attestors.cosign])).all(e, e > 0)',
       ]),
     '"deny"',
-    [/old is no in-toto/],
+    [/old is not an in-toto/],
   ],
   [
     'another log',
@@ -211,7 +211,7 @@ const table: readonly (readonly [
     [/a log other than the public one/],
   ],
   [
-    'roots of one’s own',
+    'custom roots',
     () => policyOf([signatures('attestors.keyless', '> 0')], { keyless: '          roots: x\n' }),
     '"deny"',
     [/`roots`/, /`roots`/],

@@ -10,7 +10,7 @@ type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];
 
 const denied = 'the images are denied';
-const everywhere = 'the rule holds for every pod, which is stricter';
+const everywhere = 'the rule applies to every pod, which is stricter';
 
 /**
  * Converts an ImageValidatingPolicy (policies.kyverno.io, Kyverno 1.14 and later) to a rule. Its validations
@@ -90,11 +90,11 @@ function demandOf(validation: Json, path: Path, context: Context): Json | undefi
   const found = counting.exec(text);
   if (found === null)
     return report(
-      'only expressions that count attestors who have signed have a counterpart; say others as CEL of an attestation',
+      'only expressions that count how many attestors have signed have a counterpart; write others as CEL expressions of an attestation',
     );
   const [, , called, attestation, list = '', , sign, number = ''] = found;
   if ((called === 'verifyAttestationSignatures') !== (attestation !== undefined))
-    return report('the function is called with other arguments than it has');
+    return report('the arguments of the function are not valid');
   const names = list.split(',').map((one) => one.slice('attestors.'.length));
   const count = Number(number) + (sign === '>' ? 1 : 0);
   if (
@@ -125,7 +125,7 @@ function typeNamed(name: string, { spec, path, importing }: Context): string | u
     tellUnmapped(
       importing,
       [...path, 'attestations', Math.max(0, index)],
-      `${name} is no in-toto attestation with a known predicate type`,
+      `${name} is not an in-toto attestation with a known predicate type`,
       denied,
     );
   return type;
@@ -174,7 +174,7 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
   };
   if (recordOf(key) !== undefined && keyless === undefined) {
     const { data, hashAlgorithm, ...rest } = recordOf(key) ?? {};
-    if (tsaCertChain !== undefined) return report('a time stamp authority of one’s own has no counterpart');
+    if (tsaCertChain !== undefined) return report('a custom time stamp authority has no counterpart');
     const algorithm = hashAlgorithm === undefined ? {} : { signatureAlgorithm: hashAlgorithm };
     const keys = keysOf(
       { publicKeys: data, rekor, ...algorithm, ...rest },

@@ -42,7 +42,7 @@ export async function importDocuments(
   if (problems.length === 0 && found === 0) {
     const position = { file: paths[0] ?? '', line: 1, column: 1 };
     throw invalid(paths, [
-      { position, path: '', message: `no ${what} is here`, fix: `name a file that holds one` },
+      { position, path: '', message: `it contains no ${what}`, fix: `name a file that contains one` },
     ]);
   }
   if (problems.length > 0) throw invalid(paths, problems);
@@ -83,7 +83,7 @@ export function keepKeys(
 ): { readonly names: readonly string[] } | { readonly problem: string } {
   const { blocks, damaged } = readPem(text);
   if (damaged) return { problem: 'a PEM block is damaged' };
-  if (blocks.length === 0) return { problem: 'it holds no PEM public key' };
+  if (blocks.length === 0) return { problem: 'it contains no PEM public key' };
   const names: string[] = [];
   for (const [index, { type, content }] of blocks.entries()) {
     const pem = writePem(type, content);

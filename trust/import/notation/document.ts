@@ -49,16 +49,16 @@ export function readNotationPolicy(text: string, file: string): NotationPolicy {
   const report = (
     path: readonly PathSegment[],
     message: string,
-    fix = 'correct it, as notation refuses the file, too',
+    fix = 'correct it: notation refuses the file, too',
   ): void =>
     void problems.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
-  if (parsed.documents.length > 1) report([], 'it holds more than one document');
+  if (parsed.documents.length > 1) report([], 'it contains more than one document');
   const policy = recordOf(document.value);
   if (policy?.['version'] !== '1.0')
-    report(['version'], 'its version is not "1.0"', 'only version 1.0 is known');
+    report(['version'], 'its version is not "1.0"', 'only version 1.0 is supported');
   const list = policy?.['trustPolicies'];
   const entries: readonly unknown[] = Array.isArray(list) ? list : [];
-  if (entries.length === 0) report(['trustPolicies'], 'it holds no statement');
+  if (entries.length === 0) report(['trustPolicies'], 'it contains no statement');
   // Policies for blobs are selected by name: their statements have no scopes.
   const kind = entries.some((entry) => recordOf(entry)?.['registryScopes'] !== undefined) ? 'oci' : 'blob';
   const statements = entries.map((entry, index) =>
@@ -82,7 +82,7 @@ function readStatement(
   const verification = recordOf(record['signatureVerification']) ?? {};
   const level = levels.find((one) => one === verification['level']);
   if (level === undefined)
-    report([...path, 'signatureVerification', 'level'], `the level is none of ${levels.join(', ')}`);
+    report([...path, 'signatureVerification', 'level'], `the level is not one of ${levels.join(', ')}`);
   const override = textsOf(verification['override']);
   checkOverride(verification['override'], level, [...path, 'signatureVerification', 'override'], report);
   const { verifyTimestamp } = verification;
@@ -101,7 +101,7 @@ function readStatement(
   const stores = listOf(record['trustStores'], [...path, 'trustStores'], report);
   const identities = listOf(record['trustedIdentities'], [...path, 'trustedIdentities'], report);
   if (level === 'skip' && stores.length + identities.length > 0)
-    report(path, 'a statement of level skip has no trust stores and no identities');
+    report(path, 'a statement of level skip must not have trust stores or identities');
   if (level !== 'skip' && (stores.length === 0 || identities.length === 0))
     report(path, 'the statement lacks trust stores or trusted identities');
   for (const [index, store] of stores.entries())
@@ -141,14 +141,15 @@ function checkOverride(
 
 function checkScopes(scopes: readonly string[], path: readonly PathSegment[], report: Report): void {
   if (scopes.length === 0) report(path, 'the statement has no registry scopes');
-  if (scopes.length > 1 && scopes.includes('*')) report(path, '"*" is beside other scopes');
+  if (scopes.length > 1 && scopes.includes('*')) report(path, '"*" cannot be combined with other scopes');
   for (const [index, scope] of scopes.entries())
     if (scope !== '*' && !scopePattern.test(scope))
       report([...path, index], `"${scope}" is not a repository with its registry, without tag and wildcard`);
 }
 
 function checkIdentities(identities: readonly string[], path: readonly PathSegment[], report: Report): void {
-  if (identities.length > 1 && identities.includes('*')) report(path, '"*" is beside other identities');
+  if (identities.length > 1 && identities.includes('*'))
+    report(path, '"*" cannot be combined with other identities');
   const known: { readonly identity: string; readonly subject: ReadonlyMap<string, string> }[] = [];
   for (const [index, identity] of identities.entries()) {
     if (identity === '*') continue;
@@ -190,7 +191,7 @@ function checkUnique(statements: readonly Statement[], report: Report): void {
 function listOf(value: unknown, path: readonly PathSegment[], report: Report): readonly string[] {
   if (value === undefined || value === null) return [];
   if (Array.isArray(value) && value.every((entry) => typeof entry === 'string')) return value;
-  report(path, 'it is not a list of texts');
+  report(path, 'it is not a list of strings');
   return [];
 }
 

@@ -31,7 +31,7 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
       column: 1,
       path: '',
       why,
-      became: 'nothing: no statement is made of it',
+      became: 'nothing: the rule is not exported',
     });
   };
   let candidates: Candidate[] = [];
@@ -52,7 +52,7 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
     if (clash === undefined) break;
     leave(
       clash.rule,
-      `its images may be ${rivals(clash, candidates, left).join(', ')}'s, too, and notation applies only one statement to an image`,
+      `its images may also match ${rivals(clash, candidates, left).join(', ')}, and notation applies only one statement to an image`,
     );
     left.push(clash.rule);
     candidates = candidates.filter((one) => one !== clash);
@@ -76,12 +76,13 @@ function named(
 
 function candidateOf(rule: TrustRule): Candidate | string {
   if (rule.deny !== undefined) return 'notation cannot deny';
-  if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'notation does not know namespaces';
-  if (rule.mode !== undefined) return 'notation cannot only report';
-  if (rule.breakGlass !== undefined) return 'notation does not know break-glass';
+  if (rule.namespaces !== undefined || rule.narrows !== undefined)
+    return 'notation does not support namespaces';
+  if (rule.mode !== undefined) return 'notation does not support rules that only report';
+  if (rule.breakGlass !== undefined) return 'notation does not support break-glass';
   const scopes = rule.images.map(scopeOf);
   if (scopes.includes(undefined)) return 'its images are not whole repositories, nor all of them ("**")';
-  if (scopes.length > 1 && scopes.includes('*')) return '"**" is beside other images';
+  if (scopes.length > 1 && scopes.includes('*')) return '"**" cannot be combined with other images';
   const name = { name: rule.name, registryScopes: scopes };
   if (rule.allowUnverified) {
     if (scopes.includes('*')) return 'notation may not skip the verification of every image';
@@ -103,7 +104,7 @@ function verificationOf(requirement: NotationRequirement): Readonly<Record<strin
   const { stores, identities, level, actions, verifyTimestamp, constraints } = requirement;
   if (constraints !== undefined) return 'notation does not check annotations, ages or names of signatures';
   if (stores.some(({ type, name }) => !name.startsWith(`${type}/`)))
-    return 'it names certificate files, and notation knows trust stores only';
+    return 'it names certificate files, and notation supports only trust stores';
   const override = Object.fromEntries(
     validationTypes
       .filter((type) => actions[type] !== levels[level][type])

@@ -28,7 +28,7 @@ export function importNotation(text: string, options: NotationImportOptions): Im
       report(
         path,
         'the statement is about blobs, and rules are about images',
-        'nothing: no rule is made of it',
+        'nothing: the statement is not imported',
       );
     return { rules: [], files: [], unmapped };
   }
@@ -55,7 +55,7 @@ function imagesOf({ scopes, path }: Statement, report: Tell): readonly string[] 
     if (pattern !== undefined) return [pattern];
     report(
       [...path, 'registryScopes', index],
-      `"${scope}" names no registry, as an OCI layout on disk`,
+      `"${scope}" names no registry: it is an OCI layout on disk`,
       'nothing: no image of a registry has that name',
     );
     return [];
@@ -93,12 +93,12 @@ function bodyOf(statement: Statement, folder: string, report: Tell): Readonly<Re
     if (identity === '*' || subjectTextOf(identity) !== undefined) return true;
     report(
       [...path, 'trustedIdentities', index],
-      `"${identity}" is read by a plugin of notation's`,
+      `"${identity}" is for a plugin of notation`,
       'this identity is no longer trusted',
     );
     return false;
   });
-  if (identities.length === 0) return { deny: 'no identity of the statement is known here' };
+  if (identities.length === 0) return { deny: 'no identity of the statement is supported here' };
   return {
     require: {
       notation: {

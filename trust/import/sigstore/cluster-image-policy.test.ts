@@ -202,7 +202,7 @@ const globs: readonly (readonly [glob: string, reference: string, matches: boole
 ];
 
 for (const [glob, reference, matches] of globs) {
-  test(`the glob ${glob} ${matches ? 'holds' : 'does not hold'} ${reference}`, async () => {
+  test(`the glob ${glob} ${matches ? 'matches' : 'does not match'} ${reference}`, async () => {
     const { policy } = await imported('cluster-image-policy', key.replace('ghcr.io/org/**', glob));
     assert.equal(matchRules(policy, normaliseReference(reference), '').requiring.length, matches ? 1 : 0);
   });
@@ -213,11 +213,11 @@ test('every policy that matches must pass', async () => {
   assert.equal(matchRules(policy, normaliseReference('ghcr.io/org/app:1'), '').requiring.length, 2);
 });
 
-test('a file without such a policy, or with none that can be read, is refused with its place', async () => {
+test('a file without a ClusterImagePolicy, or without a readable one, is refused with its position', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'trust-import-'));
   try {
     for (const [text, says] of [
-      ['kind: Pod\n', /source\.yaml:1:1: no ClusterImagePolicy/],
+      ['kind: Pod\n', /source\.yaml:1:1: it contains no ClusterImagePolicy/],
       ['a: [\n', /source\.yaml:\d+:\d+:/],
       [
         'apiVersion: config.openshift.io/v1\nkind: ClusterImagePolicy\n',
@@ -300,7 +300,7 @@ test('an exported rule is imported unchanged, and a rule without a counterpart a
   assert.match(exported.text, /glob: r\.example\/app:\*\*/);
 });
 
-test('fuzzed documents give an error with a place, or rules that load', async () => {
+test('fuzzed documents give an error with a position, or rules that load', async () => {
   const value = fc.letrec((tie) => ({
     any: fc.oneof(
       { maxDepth: 3 },

@@ -55,7 +55,7 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   const authorities = listOf(spec['authorities']).map((one) => recordOf(one) ?? {});
   if (authorities.some((one) => recordOf(one['static'])?.['action'] === 'pass')) {
     importing.rules.push({
-      comment: `${comment}: an authority passes whatever is signed`,
+      comment: `${comment}: an authority accepts every image`,
       rule: { images, allow: 'unverified' },
     });
     return;
@@ -116,7 +116,7 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
     tellUnmapped(
       importing,
       [...path, 'policy'],
-      'a CUE or Rego policy over all authorities has no counterpart; say it as CEL of an attestation',
+      'a CUE or Rego policy over all authorities has no counterpart; write it as a CEL expression of an attestation',
       became,
     );
   const match = listOf(spec['match']).map((one) => recordOf(one) ?? {});
@@ -136,7 +136,7 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
 
 function messageOf(authorities: readonly Json[]): string | undefined {
   const fixed = authorities.map((one) => recordOf(one['static'])).find((one) => one?.['action'] === 'fail');
-  return fixed === undefined ? undefined : (textOf(fixed['message']) ?? 'the policy says fail');
+  return fixed === undefined ? undefined : (textOf(fixed['message']) ?? 'the policy has the action fail');
 }
 
 const knownFields = ['name', 'key', 'keyless', 'static', 'ctlog', 'attestations', 'signatureFormat'];
@@ -144,12 +144,7 @@ const knownFields = ['name', 'key', 'keyless', 'static', 'ctlog', 'attestations'
 function authorityOf(authority: Json, path: Path, name: string, importing: Importing): Json | undefined {
   if (authority['static'] !== undefined) return undefined;
   const drop = (at: Path, why: string): undefined => {
-    tellUnmapped(
-      importing,
-      [...path, ...at],
-      why,
-      'the authority is left out, so that only the others can pass',
-    );
+    tellUnmapped(importing, [...path, ...at], why, 'the authority is left out, so only the others can pass');
     return undefined;
   };
   const other = Object.keys(authority).find((field) => !knownFields.includes(field));
@@ -196,7 +191,7 @@ function signerOf(
   if (key !== undefined) {
     const data = textOf(key['data']);
     if (data === undefined)
-      return drop(['key'], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
+      return drop(['key'], 'a key in a secret or a KMS is not read: export it with `cosign public-key`');
     if (key['hashAlgorithm'] !== undefined && key['hashAlgorithm'] !== 'sha256')
       return drop(['key', 'hashAlgorithm'], 'only sha256 has a counterpart');
     const kept = keepKeys(importing, data, name);
@@ -236,13 +231,14 @@ function identityOf(identity: Json): { readonly issuer: string; readonly subject
   const issuer =
     textOf(identity['issuer']) ?? (expression === undefined ? undefined : literalOfExpression(expression));
   if (issuer === undefined)
-    return 'an issuer is compared exactly: this expression matches more than one text, or there is none';
+    return 'an issuer is compared exactly: this expression matches more than one issuer, or there is none';
   if (issuer.includes('*')) return 'an issuer with a * has no counterpart';
   if (identity['issuer'] !== undefined && expression !== undefined)
-    return 'an issuer and an expression for it';
+    return 'it names an issuer and an expression for the issuer';
   const exact = textOf(identity['subject']);
   const subjects = textOf(identity['subjectRegExp']);
-  if (exact !== undefined && subjects !== undefined) return 'a subject and an expression for it';
+  if (exact !== undefined && subjects !== undefined)
+    return 'it names a subject and an expression for the subject';
   if (exact !== undefined)
     return exact.includes('*') ? 'a subject with a literal * has no counterpart' : { issuer, subject: exact };
   if (subjects === undefined) return 'without a subject, any identity of the issuer could sign';
@@ -262,7 +258,7 @@ function attested(attestations: readonly unknown[], by: Json, drop: Drop): Json 
     if (record['policy'] !== undefined)
       return drop(
         ['attestations', index, 'policy'],
-        'a CUE or Rego policy has no counterpart; say it as CEL of an attestation',
+        'a CUE or Rego policy has no counterpart; write it as a CEL expression of an attestation',
       );
     const type = predicateTypeOf(textOf(record['predicateType']) ?? '');
     if (type === undefined) return drop(['attestations', index], 'its predicate type is not known');

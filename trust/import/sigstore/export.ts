@@ -51,15 +51,15 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
 function authoritiesOf(rule: TrustRule): readonly Json[] | string {
   if (rule.deny !== undefined) return [{ static: { action: 'fail', message: rule.deny } }];
   if (rule.namespaces !== undefined || rule.narrows !== undefined)
-    return 'a ClusterImagePolicy cannot be for some namespaces';
+    return 'a ClusterImagePolicy cannot apply to some namespaces only';
   if (rule.images.some((pattern) => pattern.includes('@')))
-    return 'a glob of a ClusterImagePolicy holds no digest';
+    return 'a glob of a ClusterImagePolicy cannot contain a digest';
   if (rule.except !== undefined) return 'a ClusterImagePolicy cannot except images';
   if (rule.breakGlass !== undefined) return 'a ClusterImagePolicy has no breakGlass';
-  if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy knows no entitlements';
+  if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy does not support entitlements';
   // There it passes even beside other policies; here it counts only alone.
   if (rule.allowUnverified) return [{ static: { action: 'pass' } }];
-  if (rule.require === undefined) return 'the rule demands nothing';
+  if (rule.require === undefined) return 'the rule requires nothing';
   const parts = rule.require.kind === 'any' ? rule.require.of : [rule.require];
   const authorities: Json[] = [];
   for (const part of parts) {
@@ -71,7 +71,7 @@ function authoritiesOf(rule: TrustRule): readonly Json[] | string {
 }
 
 function authorityOf(requirement: Requirement): Json | string {
-  if ('constraints' in requirement) return 'a ClusterImagePolicy asks neither for annotations nor for ages';
+  if ('constraints' in requirement) return 'a ClusterImagePolicy checks neither annotations nor ages';
   if (requirement.kind === 'cosign-key') {
     if ('log' in requirement)
       return 'the log of a key names a root, which a ClusterImagePolicy takes from a TrustRoot';

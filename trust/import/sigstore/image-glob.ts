@@ -17,7 +17,7 @@ export function patternsOfGlob(
       (segment) => segment.includes('**') && segment !== '**' && !/^[^*]*(\*?[^*]*)*:\*\*$/.test(segment),
     )
   )
-    return { problem: '"**" is beside other characters of a path segment' };
+    return { problem: '"**" is combined with other characters in a path segment' };
   if (segments.length === 1 && whole !== '**') return { problem: 'it names no registry' };
   const last = segments.at(-1) as string;
   // `a/**/b` needs at least one segment between the two; here ** may be empty.

@@ -66,24 +66,28 @@ export function judgeCrl(
     const problem = listProblem(base, certificate, issuer, now);
     if (problem !== undefined) return unknown(`its revocation list ${problem}`);
     if (base.extensions.has(extensionOid.deltaCrlIndicator))
-      return unknown('its revocation list holds changes only');
+      return unknown('its revocation list contains only changes');
     const urls = deltaUrls(bytes);
     if (urls.length === 0 && certificate.extensions.has(extensionOid.freshestCrl))
-      return unknown('it names a list of changes that its revocation list does not name');
+      return unknown('it names a delta of its revocation list, but the list does not');
     for (const url of urls) {
       const changes = delta(url);
       if (changes === undefined)
-        return unknown(`the list of changes to its revocation list, at ${url}, is not available`);
+        return unknown(`the delta of its revocation list, at ${url}, is not available`);
       const list = readList(changes);
       const wrong = listProblem(list, certificate, issuer, now) ?? deltaProblem(list, base);
-      if (wrong !== undefined) return unknown(`the list of changes to its revocation list ${wrong}`);
+      if (wrong !== undefined) return unknown(`the delta of its revocation list ${wrong}`);
       lists.push(list);
     }
     const revokedAt = findRevocation(lists, certificate, signingTime);
     if (revokedAt !== undefined)
       return { status: 'revoked', says: `its revocation list says it was revoked at ${timeText(revokedAt)}` };
     const until = smallest(lists.map(({ nextUpdate = now }) => nextUpdate));
-    return { status: 'good', says: `its revocation list does not hold it, until ${timeText(until)}`, until };
+    return {
+      status: 'good',
+      says: `its revocation list, which is valid until ${timeText(until)}, does not contain it`,
+      until,
+    };
   } catch (error) {
     return unknown(`its revocation list cannot be used: ${(error as Error).message}`);
   }
@@ -110,8 +114,7 @@ function readList(bytes: Uint8Array): RevocationList {
   const revoked = take(derTag.sequence);
   const extended = take(contextTag(0, 'constructed'));
   const [unknownField] = fields;
-  if (unknownField !== undefined)
-    throw new DerError('the list has a field that does not exist', unknownField.offset);
+  if (unknownField !== undefined) throw new DerError('the list has an unknown field', unknownField.offset);
   if (extended !== undefined && version === undefined)
     throw new DerError('the list is of version 1 and has extensions', extended.offset);
   return {
@@ -134,17 +137,18 @@ function listProblem(
   issuer: Certificate,
   now: number,
 ): string | undefined {
-  if (!list.issuer.equals(issuer.subject)) return "is another authority's than its issuer's";
+  if (!list.issuer.equals(issuer.subject)) return 'is not from its issuer';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.crlSign) === 0)
     return 'is signed by an authority that may not sign such lists';
   if (!isSignatureBy(list.signatureAlgorithm, issuer.key, list.tbs.whole, list.signature))
     return 'is not signed by its issuer';
-  if (list.thisUpdate > now + clockSkew) return `is of ${timeText(list.thisUpdate)}, which is in the future`;
-  if (list.nextUpdate === undefined) return 'does not say until when it holds';
+  if (list.thisUpdate > now + clockSkew)
+    return `is dated ${timeText(list.thisUpdate)}, which is in the future`;
+  if (list.nextUpdate === undefined) return 'does not state until when it is valid';
   if (list.nextUpdate < now) return `held until ${timeText(list.nextUpdate)}`;
   for (const [oid, { critical }] of list.extensions)
     if (critical && !understood.includes(oid))
-      return `holds the critical extension ${oid}, which is not understood`;
+      return `has the critical extension ${oid}, which is not understood`;
   const point = list.extensions.get(extensionOid.issuingDistributionPoint);
   return point === undefined ? undefined : scopeProblem(point.value, certificate);
 }
@@ -165,12 +169,12 @@ function scopeProblem(value: Buffer, certificate: Certificate): string | undefin
     );
   };
   const { isAuthority } = certificate;
-  if (says(1) && isAuthority) return 'is about certificates of users only';
-  if (says(2) && !isAuthority) return 'is about certificates of authorities only';
+  if (says(1) && isAuthority) return 'covers only certificates of users';
+  if (says(2) && !isAuthority) return 'covers only certificates of authorities';
   if (parts.some((part) => part.tag === contextTag(3, 'primitive')))
-    return 'is about some reasons of revocation only';
+    return 'covers only some reasons for revocation';
   if (says(4)) return 'is indirect, which is not supported';
-  return says(5) ? 'is about attribute certificates only' : undefined;
+  return says(5) ? 'covers only attribute certificates' : undefined;
 }
 
 function deltaProblem(delta: RevocationList, base: RevocationList): string | undefined {
@@ -186,7 +190,7 @@ function deltaProblem(delta: RevocationList, base: RevocationList): string | und
   const own = number(delta, extensionOid.crlNumber);
   const since = number(delta, extensionOid.deltaCrlIndicator);
   if (baseNumber === undefined || own === undefined || since === undefined)
-    return 'does not say which list it changes';
+    return 'does not state which list it changes';
   return own <= baseNumber || since > baseNumber ? 'does not belong to that list' : undefined;
 }
 
@@ -236,7 +240,7 @@ function entryFacts(extensions: DerElement | undefined): {
       invalidFrom = readGeneralizedTime(readStrict(value), 'an invalidity date');
     else if (critical)
       throw new DerError(
-        `an entry holds the critical extension ${oid}, which is not understood,`,
+        `an entry has the critical extension ${oid}, which is not understood,`,
         element.offset,
       );
   }

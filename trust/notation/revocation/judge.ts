@@ -41,7 +41,7 @@ export function judgeChain(
     }
   }
   if (worst === undefined)
-    return { status: 'good', says: 'none of its certificates says where to ask for revocation' };
+    return { status: 'good', says: 'none of its certificates names a source of revocation information' };
   return worst.status === 'good' ? { ...worst, ...(Number.isFinite(until) ? { until } : {}) } : worst;
 }
 
@@ -123,6 +123,6 @@ function crlStatus(
 
 /** Returns the bytes of an item, or why there are none. */
 export function bytesOf(item: RevocationItem | undefined): Uint8Array | string {
-  if (item === undefined) return 'it was not asked';
+  if (item === undefined) return 'no answer was requested';
   return item.problem ?? decodeBase64(item.bytes) ?? 'its answer is missing';
 }

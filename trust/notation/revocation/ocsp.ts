@@ -81,8 +81,7 @@ function judge(
   if (code !== 0) return unknown(`the OCSP responder says: ${failures[code] ?? `error ${code}`}`);
   const body = onlyChild(expectTag(wrapped, contextTag(0, 'constructed'), 'the response'));
   const [type, octets] = childrenOf(expectTag(body, derTag.sequence, 'the response'), 2);
-  if (readOid(type, 'the type of the response') !== oids.ocspBasic)
-    throw new Error('it is of another type than basic');
+  if (readOid(type, 'the type of the response') !== oids.ocspBasic) throw new Error('its type is not basic');
   const basic = readStrict(expectTag(octets, derTag.octetString, 'the response').content);
   const [data, algorithm, signature, certificates] = childrenOf(
     expectTag(basic, derTag.sequence, 'the response'),
@@ -101,7 +100,9 @@ function judge(
   const signedWith = readSignatureAlgorithm(algorithm);
   const value = readBits(signature, 'the signature');
   if (!signers.some((signer) => isSignatureBy(signedWith, signer.key, responses.whole, value)))
-    return unknown("its OCSP answer is not signed by the certificate's issuer, nor by a responder of his");
+    return unknown(
+      "its OCSP answer is not signed by the certificate's issuer, nor by a responder of the issuer",
+    );
   const single = findSingle(responses, certificate, issuer);
   if (single === undefined) return unknown('its OCSP answer is about another certificate');
   return judgeSingle(single, now, signingTime);
@@ -142,7 +143,7 @@ function findSingle(
     throw new DerError('the responder is not named', responses.offset);
   readGeneralizedTime(producedAt, 'producedAt');
   if (more !== undefined || (extended !== undefined && extended.tag !== contextTag(1, 'constructed')))
-    throw new DerError('the response data have a field that does not exist', responses.offset);
+    throw new DerError('the response data has an unknown field', responses.offset);
   refuseCritical(extended);
   return childrenOf(expectTag(list, derTag.sequence, 'the responses'), 256)
     .map((one) => childrenOf(expectTag(one, derTag.sequence, 'a response'), 5))
@@ -176,18 +177,22 @@ function judgeSingle(
   const from = readGeneralizedTime(thisUpdate, 'thisUpdate');
   const next = rest[0]?.tag === contextTag(0, 'constructed') ? rest.shift() : undefined;
   const extended = rest[0]?.tag === contextTag(1, 'constructed') ? rest.shift() : undefined;
-  if (rest[0] !== undefined) throw new DerError('a response has a field that does not exist', rest[0].offset);
+  if (rest[0] !== undefined) throw new DerError('a response has an unknown field', rest[0].offset);
   const extensions = refuseCritical(extended);
   if (from > now + clockSkew)
-    return unknown(`its OCSP answer is of ${timeText(from)}, which is in the future`);
+    return unknown(`its OCSP answer is dated ${timeText(from)}, which is in the future`);
   // Without nextUpdate, an answer is valid only at the moment it is given (RFC 6960 section 4.2.2.1); a
   // stored answer is older.
-  if (next === undefined) return unknown('its OCSP answer does not say until when it holds');
+  if (next === undefined) return unknown('its OCSP answer does not state until when it is valid');
   const until = readGeneralizedTime(onlyChild(next), 'nextUpdate');
-  if (until < now) return unknown(`its OCSP answer held until ${timeText(until)}`);
+  if (until < now) return unknown(`its OCSP answer was valid until ${timeText(until)}`);
   if (status?.tag === contextTag(0, 'primitive')) {
     if (status.content.length > 0) throw new DerError('the status good has content', status.offset);
-    return { status: 'good', says: `its OCSP responder says good, until ${timeText(until)}`, until };
+    return {
+      status: 'good',
+      says: `its OCSP responder says that it is good, until ${timeText(until)}`,
+      until,
+    };
   }
   if (status?.tag === contextTag(1, 'constructed')) {
     const invalidity = extensions.get(extensionOid.invalidityDate);
@@ -206,7 +211,7 @@ function judgeSingle(
 function refuseCritical(tagged: DerElement | undefined): ReadonlyMap<string, Extension> {
   const extensions = tagged === undefined ? new Map<string, Extension>() : readExtensions(onlyChild(tagged));
   for (const [oid, { critical }] of extensions)
-    if (critical) throw new Error(`it holds the critical extension ${oid}, which is not understood`);
+    if (critical) throw new Error(`it has the critical extension ${oid}, which is not understood`);
   return extensions;
 }
 

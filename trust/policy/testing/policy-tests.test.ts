@@ -72,22 +72,22 @@ const table: readonly (readonly [what: string, stated: string, failures: readonl
     'image: r.example/team/a:1, index: true, signed: [{ key: k, over: index, format: legacy }], expect: admit',
     [],
   ],
-  ['a registry that is away', 'image: r.example/team/a:1, unreachable: true, expect: undecided', []],
+  ['an unreachable registry', 'image: r.example/team/a:1, unreachable: true, expect: undecided', []],
   ['no rule', 'image: r.example/x:1, expect: deny, reason: TRUST_NO_RULE', []],
   ['break-glass', 'image: r.example/old/a:1, expect: admit, exception: break-glass', []],
   [
-    'glass that is whole again',
+    'break-glass that has ended',
     'image: r.example/old/a:1, now: 2026-12-02, expect: deny, reason: TRUST_RULE_DENIES',
     [],
   ],
   ['a wrong expectation', 'image: r.example/x:1, expect: admit', [/expected admit, got deny/]],
   [
-    'a reason that is not there',
+    'a reason that is missing',
     'image: r.example/x:1, expect: deny, reason: TRUST_ADMITTED',
     [/no reason has the code/],
   ],
   [
-    'an exception that is not there',
+    'an exception that is missing',
     'image: r.example/x:1, expect: deny, exception: report',
     [/expected an exception/],
   ],
@@ -115,24 +115,24 @@ const broken: readonly (readonly [what: string, cases: string, says: RegExp, mor
   ],
   ['no image', '  - { name: c, expect: deny }\n', /test\.yaml:7:5: cases\[0\]: the case has neither/],
   [
-    'an image that is none',
+    'an invalid image',
     '  - { name: c, image: "A B", expect: deny }\n',
     /test\.yaml:7:\d+: cases\[0\]\.image/,
   ],
   [
-    'a dossier that is nowhere',
+    'a dossier that does not exist',
     '  - { name: c, dossier: gone.json, expect: deny }\n',
     /test\.yaml:7:\d+: cases\[0\]\.dossier/,
   ],
   [
     'a dossier and evidence',
     '  - { name: c, dossier: gone.json, signed: [], expect: deny }\n',
-    /no meaning beside `dossier`/,
+    /cannot be combined with `dossier`/,
   ],
   [
-    'a day that is none',
+    'an invalid date',
     '  - { name: c, image: r.example/a:1, now: 2026-02-30, expect: deny }\n',
-    /not a day of the calendar/,
+    /not a valid date/,
   ],
   [
     'a key that the policy does not name',
@@ -149,7 +149,7 @@ const broken: readonly (readonly [what: string, cases: string, says: RegExp, mor
 ];
 
 for (const [what, cases, says, more] of broken) {
-  test(`a test file with ${what} is refused with the place`, () => assert.rejects(run(cases, more), says));
+  test(`a test file with ${what} is refused with the position`, () => assert.rejects(run(cases, more), says));
 }
 
 test('a recorded image is decided again, by tests and simulations', async () => {

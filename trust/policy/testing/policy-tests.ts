@@ -193,7 +193,7 @@ async function recordingOf(
         problem(
           suite,
           [...path, field],
-          `\`${field}\` has no meaning beside \`dossier\``,
+          `\`${field}\` cannot be combined with \`dossier\``,
           'remove one of the two',
           'key',
         );
@@ -282,7 +282,7 @@ function instantAt(
     problem(
       { document, problems },
       path,
-      `"${value}" is not a day of the calendar`,
+      `"${value}" is not a valid date`,
       'write a time, such as 2026-01-31T12:00:00Z',
     );
   return instant === undefined ? undefined : new Date(instant);

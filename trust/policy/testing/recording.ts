@@ -107,6 +107,6 @@ export function dossierOf(value: unknown): Dossier {
     throw new Error('it is not a dossier');
   const dossier = record as unknown as Dossier;
   if (dossierId(dossier) !== dossier.id)
-    throw new Error('it was altered: it does not have the digest that it names');
+    throw new Error('it was altered: its digest differs from the digest that it states');
   return dossier;
 }

@@ -63,7 +63,7 @@ export async function simulatePolicy(options: {
         ? recording.verdict?.outcome
         : decide({ ...input, policy: options.baseline }).outcome;
     if (before === undefined) {
-      skipped.push({ name, why: 'it holds no verdict to compare with: give --baseline' });
+      skipped.push({ name, why: 'it contains no verdict to compare with: give --baseline' });
       continue;
     }
     decided += 1;

@@ -67,7 +67,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
   const { ask, end } = startToken(options.patienceMs ?? defaultPatienceMs, fail);
   try {
     const opened = await ask({ kind: 'open', uri, pin });
-    if (!('key' in opened)) throw fail('it gives no key');
+    if (!('key' in opened)) throw fail('it returned no key');
     const object = publicKeyOf(opened.key);
     const key =
       typeof object === 'string'
@@ -93,7 +93,7 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
           : message;
         const parameter = pss === undefined ? {} : { parameter: ulongs(pss) };
         const answer = await ask({ kind: 'sign', mechanism, data, ...parameter });
-        if (!('signature' in answer)) throw fail('it gives no signature');
+        if (!('signature' in answer)) throw fail('it returned no signature');
         const signature = Buffer.from(answer.signature);
         return scheme.startsWith('ecdsa-') ? derOfEcdsaSignature(signature) : signature;
       },

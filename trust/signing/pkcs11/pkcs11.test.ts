@@ -115,7 +115,7 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
     });
   }
 
-  test('a key is found by its id, and the PIN asked for where no file is named', async () => {
+  test('a key is found by its id, and the PIN is requested if no file is named', async () => {
     const signer = await open('token=ours;id=%01', undefined);
     assert.ok(publicKeys.get('p256')?.equals(keyObjectOf(signer.public)));
     await signer.close();
@@ -123,9 +123,9 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
 
   for (const [path, pinFile, says] of [
     ['token=ours;object=p256', 'wrong', /the PIN is wrong/],
-    ['token=absent;object=p256', 'pin', /no token fits/],
-    ['token=ours;object=absent', 'pin', /no private key fits/],
-    ['object=p256', 'pin', /2 tokens fit|3 tokens fit/],
+    ['token=absent;object=p256', 'pin', /no token matches/],
+    ['token=ours;object=absent', 'pin', /no private key matches/],
+    ['object=p256', 'pin', /2 tokens match|3 tokens match/],
   ] as const) {
     test(`${path} with the ${pinFile === 'pin' ? 'right' : 'wrong'} PIN is reported: ${String(says)}`, async () => {
       await assert.rejects(open(path, pinFile), (error: Error) => {
@@ -157,7 +157,7 @@ for (const [uri, says] of [
   ['pkcs11:object=k;object=l?module-path=/m.so', /object twice/],
   ['pkcs11:object=%zz?module-path=/m.so', /percent-encoded/],
   ['pkcs11:object=k;type=public?module-path=/m.so', /type is not "private"/],
-  ['pkcs11:object=k;library=x?module-path=/m.so', /"library", which is not known/],
+  ['pkcs11:object=k;library=x?module-path=/m.so', /the unknown attribute "library"/],
   ['pkcs11:object=k?module-path=/m.so&pin-source=|secret', /pin-source is not a file/],
   ['file:/k', /does not begin with/],
 ] as const) {
@@ -207,14 +207,14 @@ describe('a module that never answers', () => {
     assert.equal(children(), before, 'its process has ended');
   };
 
-  test('while its file is opened is given up', async () => {
+  test('is given up while its file is opened', async () => {
     const path = join(folder, 'waiting.so');
     // The loader waits until a program writes to it, as it would for a dead file server.
     execFileSync('mkfifo', [path]);
     await refused(path);
   });
 
-  test('when it is called is given up', async (t) => {
+  test('is given up when it is called', async (t) => {
     const [source, path] = [join(folder, 'silent.c'), join(folder, 'silent.so')];
     writeFileSync(
       source,

@@ -51,7 +51,7 @@ function open(uri: Pkcs11Uri, pin: Buffer): TokenKey {
   const fitting = module.slots().filter((slot) => fits(uri, slot, module.token(slot)));
   if (fitting.length !== 1)
     throw new Error(
-      `${fitting.length === 0 ? 'no token fits' : `${fitting.length} tokens fit`} what the URI says of it`,
+      `${fitting.length === 0 ? 'no token matches' : `${fitting.length} tokens match`} the URI`,
     );
   const slot = fitting[0] as bigint;
   const session = module.open(slot);
@@ -67,7 +67,7 @@ function open(uri: Pkcs11Uri, pin: Buffer): TokenKey {
     const [key] = keys;
     if (key === undefined || keys.length !== 1)
       throw new Error(
-        `${keys.length === 0 ? 'no private key fits' : `${keys.length} private keys fit`} what the URI says of it`,
+        `${keys.length === 0 ? 'no private key matches' : `${keys.length} private keys match`} the URI`,
       );
     const read = (object: bigint | undefined, type: bigint): Buffer | undefined =>
       object === undefined ? undefined : module.attribute(session, object, type);

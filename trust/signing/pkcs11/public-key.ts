@@ -27,7 +27,7 @@ export function publicKeyOf(key: TokenKey): KeyObject | string {
       return createPublicKey({ key: { kty: 'RSA', n, e }, format: 'jwk' });
     }
     if (key.ecPoint === undefined)
-      return 'the token holds no public key beside the private one, under the same id or label';
+      return 'the token has no public key with the id or the label of the private key';
     if (key.type === 'ed') return ed25519FromRaw(pointOf(key.ecPoint, 32));
     const { crv, bytes } = curves[readOid(readStrict(key.ecParams ?? Buffer.alloc(0)), 'the curve')] ?? {};
     if (crv === undefined || bytes === undefined) return 'its curve is none of P-256, P-384 and P-521';

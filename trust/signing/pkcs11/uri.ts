@@ -54,20 +54,20 @@ export function parsePkcs11Uri(text: string): Pkcs11Uri {
     const [, name, value] = /^([a-z-]+)=(.*)$/s.exec(part) ?? [];
     if (name === 'pin-value')
       throw fail(
-        'it holds a PIN, which any process could read',
+        'it contains a PIN, which any process could read',
         'write the PIN into a file of mode 0600 and name it: pin-source=file:/path',
       );
     if (name === undefined || value === undefined || !known.includes(name))
-      throw fail(`it holds "${(name ?? part).slice(0, 40)}", which is not known`, form);
-    if (attributes.has(name)) throw fail(`it holds ${name} twice`, form);
+      throw fail(`it has the unknown attribute "${(name ?? part).slice(0, 40)}"`, form);
+    if (attributes.has(name)) throw fail(`it has ${name} twice`, form);
     const bytes = decode(value);
-    if (bytes === undefined) throw fail(`its ${name} is not percent-encoded as it should`, form);
+    if (bytes === undefined) throw fail(`its ${name} is not correctly percent-encoded`, form);
     attributes.set(name, bytes);
   }
   const words = (name: string): string | undefined => attributes.get(name)?.toString('utf8');
   const modulePath = words('module-path');
   if (modulePath === undefined || !modulePath.startsWith('/'))
-    throw fail('it names no module by its whole path', form);
+    throw fail('it names no module by an absolute path', form);
   if ((words('type') ?? 'private') !== 'private') throw fail('its type is not "private"', form);
   const slot = words('slot-id');
   if (slot !== undefined && !/^\d{1,9}$/.test(slot)) throw fail('its slot-id is not a number', form);
