@@ -181,7 +181,7 @@ describe('hostile images', () => {
 
   const layers: { what: string; entries: () => Entry[]; code: RegExp }[] = [
     {
-      what: 'a name that climbs',
+      what: 'a name that begins with ".."',
       entries: () => [{ name: '../../../prey/file', body: 'x' }],
       code: /^IMAGES_LAYER_BAD_NAME$/,
     },
@@ -199,7 +199,7 @@ describe('hostile images', () => {
       code: /^IMAGES_LAYER_BAD_(LINK|NAME)$/,
     },
     {
-      what: 'a whiteout that climbs',
+      what: 'a whiteout of ".."',
       entries: () => [{ name: '.wh...', body: '' }],
       code: /^IMAGES_LAYER_BAD_NAME$/,
     },
