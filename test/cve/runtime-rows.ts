@@ -215,13 +215,15 @@ export const runtimeRows: readonly Row[] = [
     what: 'containerd: /etc/group is read without a bound',
     held: [
       [images, 'passwd leads out of the image, and group is too large (CVE-2026-47262)'],
-      [user, 'user: the files are the image’s own, never the host’s, and bounded'],
+      [user, 'user: only files of the image are read, never files of the host, and their size is limited'],
     ],
   },
   {
     id: 'CVE-2025-4437',
     what: 'CRI-O: a huge /etc/passwd is read into memory',
-    held: [[user, 'user: the files are the image’s own, never the host’s, and bounded']],
+    held: [
+      [user, 'user: only files of the image are read, never files of the host, and their size is limited'],
+    ],
   },
   {
     id: 'CVE-2021-41103',
