@@ -285,7 +285,10 @@ async function addAll(
   }
 }
 
-/** Whether the file of a layer with holes was made from this index. */
+/**
+ * Whether a layer with holes has the blob, the diff id and the metadata of this index. Does not compare the
+ * chunks.
+ */
 export function isIndexOf(
   { blob, diffId, metadataSha256 }: ChunkIndex['layers'][number],
   row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256'>,

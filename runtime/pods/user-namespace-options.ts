@@ -30,7 +30,7 @@ export function planUserNamespace(
       throw bad(
         on,
         'mode NODE is the user namespace of the host, and has no ranges of ids',
-        'omit uids and gids',
+        'remove uids and gids',
       );
     return undefined;
   }
@@ -48,7 +48,7 @@ export function planUserNamespace(
     // The root user of a pod cannot use a namespace that belongs to the host's root: no sysfs, no mqueue, no
     // proc.
     if (mode === NamespaceMode.NODE)
-      throw bad(on, `it also requests the host's ${what} namespace`, `omit one of the two`);
+      throw bad(on, `it also requests the host's ${what} namespace`, `remove one of the two`);
   }
   return { uids: checkedRange(on, 'uids', asked.uids), gids: checkedRange(on, 'gids', asked.gids) };
 }

@@ -34,7 +34,7 @@ export function askedProfile(
       throw bad(
         message.localhostRef,
         'localhost_ref is only valid with the profile type Localhost',
-        'omit it, or set the type',
+        'remove it, or set the type',
       );
     switch (message.profileType) {
       case ProfileType.RuntimeDefault:

@@ -38,7 +38,7 @@ export interface GuardedLayer {
   complete(): Promise<void>;
   /** Whether the file has no name any more. */
   isRemoved(): Promise<boolean>;
-  /** Whether its chunks are these, and the rest of its file too. */
+  /** Whether it is filled from the same blob and has the same metadata. Does not compare the chunks. */
   isFilledBy(chunks: LazyLayer['chunks']): boolean;
   /** Adds a repository after the others; a known repository gets new credentials. */
   addSource(source: LayerSource): void;
