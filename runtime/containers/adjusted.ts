@@ -8,7 +8,7 @@ export interface Adjustment {
   readonly plugin: string;
   /** What it changed, such as `mount`, `env` or `memory.limit`. */
   readonly field: string;
-  /** Which one, such as a path in the container; empty when there is only one. */
+  /** The key, such as a path in the container; empty for a field that exists only once. */
   readonly key: string;
   readonly action: 'set' | 'remove';
   /** The new value, shortened. Never the value of a variable, which may be a secret. */
@@ -63,7 +63,7 @@ export interface AdjustedRequest {
   readonly config: ContainerConfig;
   readonly adjusted: Adjusted;
   /**
-   * Writes the changes to the verdict log. Called after the ceilings have let them pass, and before anything
+   * Writes the changes to the verdict log. Called after the ceilings have allowed them, and before anything
    * runs with them.
    */
   record(): Promise<void>;
@@ -74,8 +74,8 @@ export interface ContainerAdjuster {
   /**
    * Returns the adjusted request, which is bounded by the same ceilings as any request. Undefined: no plugin
    * changed it.
-   * @throws PortcullisError NRI_* when a plugin refuses, when two plugins contradict each other, or when one
-   * asks for what this runtime does not support
+   * @throws PortcullisError NRI_* when a plugin refuses, when two plugins contradict each other, or when a
+   * plugin requests something that this runtime does not support
    */
   adjust(container: {
     readonly id: string;
@@ -85,7 +85,7 @@ export interface ContainerAdjuster {
     readonly verdictId: string;
     readonly createdAt: string;
   }): Promise<AdjustedRequest | undefined>;
-  /** Called once the request has ended: the container is recorded as created, or there is none. */
+  /** Called when the request has ended: the container is recorded as created, or does not exist. */
   ended(id: string): void;
 }
 
@@ -97,10 +97,13 @@ export interface AdjustedResources {
   readonly record?: () => Promise<void>;
 }
 
-/** Enough for every field of a container, and a bound for a plugin that updates without end. */
+/** Enough for every field of a container, and a limit for a plugin that sends updates endlessly. */
 const mostAdjustments = 512;
 
-/** Returns the adjustments with later ones added. A later one replaces an earlier one of the same thing. */
+/**
+ * Returns the adjustments with later ones added. A later adjustment replaces an earlier one of the same field
+ * and key.
+ */
 export function withAdjustments(
   existing: Adjusted | undefined,
   more: readonly Adjustment[],
@@ -133,8 +136,8 @@ const causes: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Returns the error of a request that plugins adjusted: it names those whose adjustment is the cause, or may
- * be. An error that no adjustment can have caused stays as it is.
+ * Returns the error of a request that plugins adjusted: it names the plugins whose adjustment is or may be
+ * the cause. An error that no adjustment can have caused is returned unchanged.
  */
 export function blamePlugins(thrown: unknown, adjusted: Adjusted | undefined): unknown {
   if (adjusted === undefined || !isPortcullisError(thrown)) return thrown;

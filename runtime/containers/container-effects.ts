@@ -28,7 +28,7 @@ export type Prepared = Pick<
   | 'volumeImages'
 >;
 
-/** The side effects of a container's life. An act whose work is already done succeeds. */
+/** The side effects in the life of a container. Each effect succeeds if its work is already done. */
 export interface ContainerEffects {
   /** Decides again, offline, for the namespace of this pod. Throws when the image is not admitted. */
   admit(config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission>;
@@ -44,14 +44,14 @@ export interface ContainerEffects {
     durable: Promise<void>,
   ): Promise<Prepared>;
   create(record: ContainerRecord): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>>>;
-  /** Raises the link of the pod to what its started containers need. */
+  /** Raises the link of the pod to the policy that its started containers need. */
   raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
   start(record: ContainerRecord): Promise<void>;
   /** Whether the process has passed from created to running, according to the runtime. */
   isStarted(record: ContainerRecord): Promise<boolean>;
   /** Sends a signal. If the process is gone, succeeds. Throws when the signal cannot be sent. */
   kill(record: ContainerRecord, signal: string): void;
-  /** Whether the first process would receive this signal now. */
+  /** Whether the first process would now receive this signal. */
   heeds(record: ContainerRecord, signal: string): boolean;
   /** Kills the processes that outlive the first process (in a container that shares a PID namespace). */
   killLeftovers(record: ContainerRecord): Promise<void>;

@@ -75,8 +75,8 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
   const watches = createContainerWatches({ effects, exits, log });
   const deps = { ...input, exits, watches, isClosed: () => closed };
   /**
-   * Records the exit of a process that is gone. The exit code is known and could not be written, or is in the
-   * monitor's file, or the watch reports it soon.
+   * Records the exit of a process that is gone. The exit code is known but could not be written, or is in the
+   * monitor's file, or the watch will report it soon.
    */
   const conclude = async (id: string): Promise<void> => {
     if (await exits.retry(id)) return;
@@ -98,7 +98,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
   const remove = ({ id }: ContainerRecord): Promise<void> => underLock(id, () => removeContainer(deps, id));
   const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> => {
     if (isUnmade(record)) return underLock(record.id, () => endUnmade(deps, record.id));
-    // Its process ends with the removal, which may be in progress or have failed.
+    // Its process ends with the removal, which may be in progress or may have failed.
     if (record.phase === 'removing') return remove(record);
     return stopper.stop(record.id, timeoutMs);
   };
@@ -156,7 +156,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
         throw wrongPhase(
           record,
           'reopen the log of',
-          'start the container first: only a running one writes a log',
+          'start the container first: only a running container writes a log',
         );
       await lock(`log ${record.id}`, () => effects.reopenLog(record));
     },

@@ -97,7 +97,7 @@ function containerName(sandbox: SandboxRecord, config: ContainerConfig): string 
   return `k8s_${config.metadata?.name ?? ''}_${pod?.name ?? ''}_${pod?.namespace ?? ''}_${pod?.uid ?? ''}_${config.metadata?.attempt ?? 0}`;
 }
 
-/** Makes the intended container on the host and records it, or takes back what it made. */
+/** Creates the intended container on the host and records it, or undoes what it created. */
 async function establish(
   deps: CreationDeps,
   intent: ContainerRecord,
@@ -115,7 +115,7 @@ async function establish(
       (cause: unknown) => unmade(effects, intent, cause),
     );
     const prepared: ContainerRecord = { ...intent, ...made };
-    // The ceilings have let the changes pass. What is not in the log does not happen.
+    // The ceilings have allowed the changes. A change that is not in the log is not made.
     if (prepared.startFailure === undefined) await record?.();
     const processes =
       prepared.startFailure === undefined
@@ -139,7 +139,7 @@ async function establish(
     await takeBack(deps, intent, mayBeCreated).catch((second: unknown) =>
       log.warn(
         { container: intent.id, cause: reasonOf(second) },
-        'a half-made container is left for the next start to remove',
+        'a partly created container remains until the next start removes it',
       ),
     );
     throw blamePlugins(cause, intent.adjusted);

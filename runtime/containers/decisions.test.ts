@@ -15,7 +15,7 @@ test('exit reasons: completed, error, out of memory, monitor lost', () => {
   assert.equal(exitReason(exit(255, false), false).reason, 'MonitorLost');
 });
 
-test('the link is raised to the widest class of the started containers, and to nothing by the others', () => {
+test('the link is raised to the widest class of the started containers, and not raised by other containers', () => {
   assert.deepEqual(linkPolicyFor([]), { class: 'deny' });
   assert.deepEqual(linkPolicyFor([{ phase: 'created', networkClass: 'admin' }]), { class: 'deny' });
   assert.deepEqual(linkPolicyFor([{ phase: 'running', networkClass: 'none' }]), { class: 'none' });
@@ -31,8 +31,8 @@ test('the link is raised to the widest class of the started containers, and to n
   const running = (networkClass: 'none' | 'user' | 'proxy', peers?: object) =>
     ({ phase: 'running', networkClass, ...(peers && { peers }) }) as const;
   const [ten, eleven] = [rule('10.0.0.0/8'), rule('11.0.0.0/8')];
-  // The rules are joined. A container without a network adds none; a container without rules lifts the rules
-  // of the others.
+  // The rules are joined. A container without a network adds no rules; a container without rules removes the
+  // rules of the others.
   assert.deepEqual(
     linkPolicyFor([running('user', { egress: [ten] }), running('proxy', { egress: [eleven], ingress: [] })]),
     {
@@ -68,7 +68,7 @@ test('log paths stay below the log folder', () => {
   }
 });
 
-test('a phase has only its own transitions', () => {
+test('a phase allows only its own transitions', () => {
   assert.equal(nextContainerPhase('created', 'start-asked'), 'starting');
   assert.equal(nextContainerPhase('starting', 'exited'), 'exited');
   assert.throws(() => nextContainerPhase('exited', 'start-asked'), { code: 'RUNTIME_ILLEGAL_TRANSITION' });

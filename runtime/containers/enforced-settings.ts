@@ -11,7 +11,7 @@ export interface HeldSettings {
   readonly profile: string;
   readonly ceilings: readonly { readonly name: string; readonly rule: string }[];
   /**
-   * Digests of the attestations in which the publisher signed what the image needs; each of them also bounds
+   * Digests of the attestations in which the publisher signed what the image needs; each of them also limits
    * the container.
    */
   readonly signedEntitlements?: readonly string[];

@@ -8,7 +8,7 @@ export function containerNotFound(id: string): PortcullisError {
     kind: 'not-found',
     attempted: 'find container',
     on: id,
-    why: 'there is no such container',
+    why: 'the container does not exist',
     fix: 'list containers and use one of their ids',
   });
 }
@@ -19,7 +19,7 @@ export function noConfiguration(sandbox: SandboxRecord): PortcullisError {
     kind: 'invalid',
     attempted: 'create container',
     on: `in sandbox ${sandbox.id.slice(0, 13)}`,
-    why: 'the request holds no container configuration with metadata.name',
+    why: 'the request contains no container configuration with metadata.name',
     fix: 'send `config.metadata.name`',
   });
 }
@@ -31,7 +31,7 @@ export function nameTaken(existing: ContainerRecord): PortcullisError {
     attempted: 'create container',
     on: existing.name,
     why: `container ${existing.id.slice(0, 13)} has this name (${existing.phase})`,
-    fix: 'remove that container, or ask with another metadata.attempt',
+    fix: 'remove that container, or use another metadata.attempt',
     details: { containerId: existing.id },
   });
 }
@@ -66,6 +66,6 @@ export function notStartable(record: ContainerRecord): PortcullisError {
     attempted: 'start container',
     on: record.id.slice(0, 13),
     why: record.startFailure ?? 'the OCI runtime gave no reason',
-    fix: 'correct what the runtime names, such as the command or its arguments',
+    fix: 'correct the setting that the runtime names, such as the command or its arguments',
   });
 }

@@ -64,7 +64,7 @@ export function createExitRecorder(parts: {
       });
     }
     settle(id);
-    // Only now: until the record is durable, the file on disk is the source of truth.
+    // Not earlier: until the record is durable, the file on disk is the source of truth.
     await effects.forgetExit(id);
   };
   const attempt = (id: string): Promise<void> =>

@@ -25,14 +25,15 @@ const deviceLimit = 4096;
  */
 export async function askedDevices(asked: readonly Device[], paths: DevicePaths): Promise<DeviceNode[]> {
   if (asked.length > deviceLimit)
-    throw badDevice('', `${asked.length} devices are asked for`, `ask for ${deviceLimit} at most`);
+    throw badDevice('', `the container requests ${asked.length} devices`, `request ${deviceLimit} at most`);
   const all: DeviceNode[] = [];
   for (const { hostPath, containerPath, permissions } of asked) {
     checkPath(hostPath, 'host path');
     checkPath(containerPath, 'container path');
     const access = accessOf(permissions, hostPath);
     const found = await devicesAt(hostPath, containerPath, paths);
-    if (found.length === 0) throw badDevice(hostPath, 'there is no device', 'name a device of the host');
+    if (found.length === 0)
+      throw badDevice(hostPath, 'the host has no such device', 'name a device of the host');
     for (const node of found) all.push({ node, access });
   }
   return all;
@@ -45,7 +46,7 @@ export function accessOf(permissions: string, on: string): string {
     return permissions;
   throw badDevice(
     on,
-    `its permissions ${JSON.stringify(permissions.slice(0, 64))} are not of r, w and m`,
+    `its permissions ${JSON.stringify(permissions.slice(0, 64))} contain characters other than r, w and m`,
     'correct the device',
   );
 }
@@ -54,7 +55,7 @@ function checkPath(path: string, what: string): void {
   if (path.startsWith('/') && !path.includes('\0') && !path.split('/').includes('..')) return;
   throw badDevice(
     path,
-    `its ${what} ${JSON.stringify(path)} is not absolute and clean`,
+    `its ${what} ${JSON.stringify(path)} is not absolute and normalized`,
     'give an absolute path without ".."',
   );
 }

@@ -25,7 +25,7 @@ export function nextContainerPhase(phase: ContainerPhase, event: ContainerEvent)
       kind: 'internal',
       attempted: 'change the phase of a container',
       on: `${phase} by ${event}`,
-      why: 'there is no such transition',
+      why: 'the state machine has no such transition',
       fix: 'report this with the log of the daemon',
     });
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pastItsLink } from './link-class.ts';
 
-test('a container that can bypass its link is reported: NET_ADMIN in the host’s user namespace, with its own link and no wider capability', () => {
+test('a container that can bypass its link is reported: it has NET_ADMIN in the host’s user namespace, its own link, and no wider capability', () => {
   const rows: readonly (readonly [
     bounding: readonly string[],
     networkClass: string,

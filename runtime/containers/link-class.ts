@@ -42,7 +42,7 @@ export function linkPolicyFor(
 
 /**
  * Returns the ports as a kubelet reports them, in an annotation of the container: the CRI has no field for
- * the name of a port. An annotation that cannot be read names no ports.
+ * the name of a port. An annotation that cannot be parsed names no ports.
  */
 function namedPortsOf(annotation: string | undefined): NamedPort[] {
   if (annotation === undefined) return [];
@@ -73,7 +73,7 @@ function namedPortsOf(annotation: string | undefined): NamedPort[] {
   });
 }
 
-/** A container without a network has no peers; a container without rules has no bound. */
+/** A container without a network has no peers; a container without rules is not limited. */
 function rulesOf(
   { networkClass, peers }: Pick<ContainerRecord, 'networkClass' | 'peers'>,
   direction: keyof PeerRules,
@@ -102,5 +102,5 @@ export function pastItsLink(
   const { bounding } = capabilities;
   if (owned || networkClass === 'host' || !bounding.includes('NET_ADMIN') || bounding.includes('SYS_ADMIN'))
     return undefined;
-  return "NET_ADMIN without a user namespace of the pod's own (hostUsers: false): the kernel lets it make and delete links of the host, so its network class and rules of peers do not hold";
+  return 'NET_ADMIN without a separate user namespace of the pod (hostUsers: false): the kernel lets it create and delete links of the host, so its network class and peer rules are not enforced';
 }

@@ -69,7 +69,7 @@ describe('sources of mounts', () => {
     );
   });
 
-  it('too many are refused', async () => {
+  it('too many mounts are refused', async () => {
     await assert.rejects(
       resolveSources(
         Array.from({ length: 5000 }, () => mount('/')),
@@ -115,7 +115,7 @@ describe('propagation', () => {
   }
 });
 
-describe('what the kubelet keeps for a pod', () => {
+describe('the files that the kubelet keeps for a pod', () => {
   for (const [path, uid, own] of [
     ['/var/lib/kubelet/pods/u1/volumes/x', 'u1', true],
     ['/var/lib/kubelet/pods/u1/etc-hosts', 'u1', true],

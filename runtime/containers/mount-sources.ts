@@ -28,7 +28,7 @@ export async function resolveSources(
   paths: Pick<HostPaths, 'facts'>,
 ): Promise<readonly MountSource[]> {
   if (mounts.length > mountLimit)
-    throw badMount('', `it asks for ${mounts.length} mounts`, `ask for ${mountLimit} at most`);
+    throw badMount('', `it requests ${mounts.length} mounts`, `request ${mountLimit} at most`);
   return Promise.all(
     mounts.map(async (mount) => {
       const { hostPath, containerPath } = mount;
@@ -59,7 +59,7 @@ async function resolved(
       throw badMount(
         destination,
         `the host path ${JSON.stringify(path)} leads out of a missing folder`,
-        'give a clean host path',
+        'give a host path without ".."',
       );
     try {
       const { path: real } = await paths.facts('/' + parts.slice(0, have).join('/'));
@@ -98,9 +98,9 @@ export async function makeMissing(
 }
 
 /**
- * Checks that a mount that receives or sends mounts is on a mount that does so as well: otherwise the runtime
- * would silently make it private.
- * Source: mount_namespaces(7), optional fields of proc_pid_mountinfo(5).
+ * Checks that the source of a mount with propagation is on a mount that supports this propagation: otherwise
+ * the runtime would silently make it private. Source: mount_namespaces(7), optional fields of
+ * proc_pid_mountinfo(5).
  * @throws PortcullisError RUNTIME_BAD_MOUNT
  */
 export async function checkPropagation(sources: readonly MountSource[], mountinfo?: string): Promise<void> {
@@ -114,7 +114,7 @@ export async function checkPropagation(sources: readonly MountSource[], mountinf
     throw badMount(
       mount.containerPath,
       `${path} is mounted on ${below.target}, which is not a shared${both ? '' : ' or slave'} mount, so ${both ? 'bidirectional' : 'host-to-container'} propagation is impossible`,
-      `make it shared (mount --make-rshared ${below.target}), or ask for private propagation`,
+      `make it shared (mount --make-rshared ${below.target}), or request private propagation`,
     );
   }
 }
@@ -160,7 +160,7 @@ export function isWithin(path: string, folder: string): boolean {
  * Every other source is a path of the host. A kubelet passes all of them as host paths: `ROOT/pods/UID/…`.
  */
 export function isOwnOfPod(path: string, kubeletRoot: string, podUid: string): boolean {
-  // With a uid of dots, the folder of all pods would count as the pod's own.
+  // With a uid of dots, the folder of all pods would count as the folder of this pod.
   if (podUid === '' || /^\.+$/.test(podUid) || podUid.includes('/')) return false;
   return (
     isWithin(path, normalize(join(kubeletRoot, 'pods', podUid))) && path !== join(kubeletRoot, 'pods', podUid)

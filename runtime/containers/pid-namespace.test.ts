@@ -42,18 +42,18 @@ for (const [asked, pod, mode] of [
   [NODE, NODE, 'host'],
   [TARGET, CONTAINER, 'target'],
 ] as const) {
-  test(`a container that asks ${asked ?? 'nothing'} in a pod with ${pod} is in: ${mode}`, () =>
+  test(`a container that requests ${asked ?? 'nothing'} in a pod with ${pod} is in: ${mode}`, () =>
     assert.equal(pidModeOf(container(asked), sandbox(pod ?? 0)), mode));
 }
 
-test('a container gets the host’s PID namespace only if its pod asks for it, and an unknown mode is refused', () => {
+test('a container gets the host’s PID namespace only if its pod requests it, and an unknown mode is refused', () => {
   for (const asked of [NODE, 9])
     assert.throws(() => pidModeOf(container(asked), sandbox(POD ?? 0)), { code: 'RUNTIME_BAD_NAMESPACE' });
 });
 
 const crun = { kind: 'crun', name: 'crun' } as const;
 
-test('a namespace has a path of this process until it is closed; the namespace of a dead process has none', async () => {
+test('a namespace has a path in this process until it is closed; the namespace of a dead process has no path', async () => {
   const child = spawn('unshare', ['--pid', '--fork', '--kill-child', 'sleep', '60'], { stdio: 'ignore' });
   try {
     await once(child, 'spawn');
@@ -88,7 +88,7 @@ test('a namespace has a path of this process until it is closed; the namespace o
   }
 });
 
-test('a target in the host’s namespace is the host’s namespace', () => {
+test('a target in the host’s namespace gives the host’s namespace', () => {
   const own = processIdentity(process.pid);
   assert.ok(own);
   const target = { id: 't', sandboxId: 's', phase: 'running', init: own } as unknown as ContainerRecord;
@@ -101,7 +101,7 @@ test('a target in the host’s namespace is the host’s namespace', () => {
   assert.deepEqual([namespace.isHost, namespace.path], [true, undefined]);
 });
 
-test('a runtime that cannot join a namespace is not asked to', () => {
+test('a runtime that cannot join namespaces is refused', () => {
   const runsc = { kind: 'other', name: 'runsc' } as const;
   assert.throws(
     () =>

@@ -17,8 +17,8 @@ export type PidMode = 'own' | 'pod' | 'host' | 'target';
  * Returns the PID mode of a container from its namespace_options and its pod. Without the message, the
  * container has its own namespace. In a pod with the host's PID namespace, the pod's namespace is the host's.
  * Pure.
- * @throws PortcullisError RUNTIME_BAD_NAMESPACE when the container asks for the host's and the pod does not,
- * or the mode is unknown
+ * @throws PortcullisError RUNTIME_BAD_NAMESPACE when the container requests the host's namespace and the pod
+ * does not, or the mode is unknown
  */
 export function pidModeOf(config: ContainerConfig, sandbox: Pick<SandboxRecord, 'config'>): PidMode {
   const mode = config.linux?.securityContext?.namespaceOptions?.pid;
@@ -31,8 +31,8 @@ export function pidModeOf(config: ContainerConfig, sandbox: Pick<SandboxRecord, 
       if (hostPid) return 'host';
       throw bad(
         config,
-        "it asks for the host's PID namespace, and its pod does not",
-        'set namespace_options.pid: NODE for the pod as well',
+        "it requests the host's PID namespace, and its pod does not",
+        'also set namespace_options.pid: NODE for the pod',
       );
     case NamespaceMode.TARGET:
       return 'target';
@@ -57,10 +57,7 @@ export interface PidNamespace {
    * allow that.
    */
   readonly isHost: boolean;
-  /**
-   * A path to the namespace that leads to no other one while it is open; undefined: a new namespace, or the
-   * host's.
-   */
+  /** A path that leads only to this namespace while it is open; undefined: a new namespace, or the host's. */
   readonly path?: string;
   close(): void;
 }
@@ -114,7 +111,7 @@ export function openPidNamespace(input: {
   // A container of another pod gives the same error as a missing one: a pod learns nothing about other pods.
   if (target?.sandboxId !== sandbox.id) throw badTarget('the pod has no such container');
   if (target.phase !== 'running' || target.init === undefined) throw badTarget(`it is ${target.phase}`);
-  return open(target.init, () => badTarget('it has just ended'));
+  return open(target.init, () => badTarget('the container has just ended'));
 }
 
 function open(holder: ProcessIdentity, gone: () => PortcullisError): PidNamespace {
@@ -127,7 +124,7 @@ function open(holder: ProcessIdentity, gone: () => PortcullisError): PidNamespac
   }
   let isHost: boolean;
   try {
-    // It is that process after the descriptor was opened, so it was that process when the descriptor was
+    // The process is the same after the descriptor was opened, so it was the same when the descriptor was
     // opened.
     if (!sameProcess(holder)) throw gone();
     isHost = readlinkSync(`/proc/self/fd/${fd}`) === readlinkSync('/proc/self/ns/pid');

@@ -58,8 +58,8 @@ export interface ContainerRecord extends Keyed {
   readonly reason: string;
   readonly message: string;
   /**
-   * False until a StartContainer was answered: a retry after a crash then succeeds, whatever happened to the
-   * process.
+   * False until a StartContainer was answered: until then, a retry after a crash succeeds, whatever happened
+   * to the process.
    */
   readonly startAnswered: boolean;
 }

@@ -23,7 +23,7 @@ export async function recoverContainers(parts: {
   const bringInOrder = async (record: ContainerRecord): Promise<void> => {
     if (record.phase === 'creating' || record.phase === 'removing') return parts.takeBack(record);
     if (record.phase === 'exited') return effects.forgetExit(record.id);
-    // It never had a process: its start has yet to fail.
+    // It never had a process: its start will fail.
     if (record.startFailure !== undefined) return;
     const exit = await effects.recordedExit(record.id);
     const started =
@@ -36,7 +36,7 @@ export async function recoverContainers(parts: {
     if (started) await records.put(now);
     if (exit !== undefined) return parts.recordExit(record.id, exit);
     if (effects.isAlive(now) || effects.isMonitored(now)) return parts.watch(now);
-    // The last act of the monitor may have been this file.
+    // The monitor may have written this file as its last step.
     const last = await effects.recordedExit(record.id);
     if (last === undefined)
       log.warn({ container: record.id }, 'a container is gone, and its exit code is lost');
@@ -49,7 +49,7 @@ export async function recoverContainers(parts: {
           { container: record.id, cause: reasonOf(cause) },
           'this container could not be recovered; its next request, or the next start, tries again',
         );
-        // Its end is noticed, even if a step failed.
+        // Its end is watched even if a step failed.
         if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running')
           parts.watch(record);
       }),

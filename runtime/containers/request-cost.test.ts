@@ -22,7 +22,7 @@ import { checkPropagation } from './mount-sources.ts';
 import { parseGroup, parsePasswd, userFrom } from './bundle/user.ts';
 
 /**
- * The time to read the input of pods, images and the tables of the host grows with its size, and not faster.
+ * The time to read the input of pods, images and the tables of the host grows at most linearly with its size.
  */
 
 const folder = mkdtempSync(join(tmpdir(), 'request-cost-'));
@@ -87,7 +87,7 @@ const cases: CostCases = {
       return () => mountPointsBelow(parseMountinfo(text), '/srv');
     },
   ],
-  'mounts that spread, on a host of as many': [
+  'mounts with propagation, on a host with as many mounts': [
     200,
     (n) => {
       const sources = range(n, (index) => ({
@@ -209,4 +209,4 @@ function logOf(name: string, text: string): () => Promise<void> {
 }
 
 for (const [what, [n, make]] of Object.entries(cases))
-  test(`${what}: twice as many cost about twice as much`, () => assertNearLinearWork(what, make, { n }));
+  test(`${what}: twice as many take about twice the time`, () => assertNearLinearWork(what, make, { n }));

@@ -24,8 +24,8 @@ export interface StartDeps {
 }
 
 /**
- * Starts the process of a created container. Call it under the lock of the container. A start that a caller
- * repeats because it got no answer succeeds.
+ * Starts the process of a created container. Call it under the lock of the container. If a caller repeats a
+ * start because it got no answer, the repeated start succeeds.
  * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_CONTAINER_WRONG_STATE, RUNTIME_START_FAILED,
  * RUNTIME_SANDBOX_NOT_READY, and the errors of the effects. After an error the container has ended
  */
@@ -57,7 +57,7 @@ export async function startContainer(deps: StartDeps, id: string): Promise<void>
   const starting: ContainerRecord = { ...record, phase: 'starting' };
   const others = records.list().filter((one) => one.sandboxId === sandbox.id && one.id !== id);
   await settleAll([putUntilBoot(records, starting), effects.raiseNetwork(sandbox, [...others, starting])]);
-  // Before the act: a short-lived process has ended before it is known to run.
+  // Before the act, because a short-lived process may end before it is known to run.
   const startedAt = effects.now();
   try {
     await effects.start(starting);
@@ -97,7 +97,10 @@ function startError(
   return { phase: 'exited', finishedAt, exitCode: 128, reason: 'StartError', message, startAnswered: true };
 }
 
-/** After an error the caller starts another container: the process of this one must not run beside it. */
+/**
+ * After an error, the caller starts another container, and the process of this container must not run beside
+ * it.
+ */
 async function failStart(
   { records, effects, exits, log, isClosed }: StartDeps,
   starting: ContainerRecord,

@@ -37,7 +37,7 @@ test('every signal of the contract has a number', () => {
   assert.throws(() => stopSignalOf(99 as Signal, ''), { code: 'RUNTIME_BAD_SIGNAL' });
 });
 
-test('the pod’s stop signal wins over the image’s, and SIGTERM is the default', () => {
+test('the stop signal of the pod takes precedence over that of the image, and SIGTERM is the default', () => {
   assert.equal(stopSignalOf(Signal.SIGNAL_SIGUSR1, 'SIGQUIT'), 'SIGUSR1');
   assert.equal(stopSignalOf(Signal.SIGNAL_RUNTIME_DEFAULT, 'SIGQUIT'), 'SIGQUIT');
   assert.equal(stopSignalOf(Signal.SIGNAL_RUNTIME_DEFAULT, ''), 'SIGTERM');

@@ -34,7 +34,7 @@ function badSignal(name: string): PortcullisError {
     kind: 'invalid',
     attempted: 'find stop signal',
     on: name,
-    why: 'there is no such signal',
+    why: 'the signal does not exist',
     fix: 'use a name such as SIGTERM or a number from 1 to 64',
   });
 }

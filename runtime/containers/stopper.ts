@@ -137,7 +137,7 @@ function stuck(record: ContainerRecord): PortcullisError {
   });
 }
 
-/** The watch of exits ends by itself, whatever a monitor does: this error is a defect. */
+/** The watch of exits always ends, whatever a monitor does: this error is a defect. */
 function silent(record: ContainerRecord): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_EXIT_UNKNOWN',

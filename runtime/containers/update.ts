@@ -24,7 +24,7 @@ export async function updateContainer(
   const record = requireContainer(records, id);
   if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
   const adjusted = withAdjustments(record.adjusted, adjustments);
-  // Nothing checks the limits of a container that is never made: it does not run with them.
+  // The limits of a container that is never created are not checked, because it does not run with them.
   if (!isUnmade(record))
     await effects.update(record, resources, log).catch((thrown: unknown) => {
       throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);

@@ -48,7 +48,7 @@ export function createContainerWatches(deps: {
           unmonitored.add(record.id);
           log.error(
             { container: record.id, monitor: record.monitor?.pid },
-            'the monitor of a running container has ended: its output is lost from now on, and its exit code is known only where the kernel reports it',
+            'the monitor of a running container has ended: its output is lost from now on, and its exit code is known only if the kernel reports it',
           );
         },
       );

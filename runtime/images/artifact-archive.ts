@@ -18,7 +18,7 @@ export type ArchiveCalls = {
   ) => { readonly digest: string; readonly size: number };
 };
 
-/** Archives are bound by the disk: more at a time would only need more Workers. */
+/** The disk limits the speed: more archives at a time would only need more Workers. */
 const turns = createTurns(2);
 
 /**
@@ -58,13 +58,16 @@ async function writeInWorker(
   try {
     return await orAborted(thread.call('write', files, to), signal);
   } finally {
-    // Its file is removed by the caller: the Worker must have stopped writing by then.
+    // The caller removes the file of a failed archive: the Worker must have stopped writing before that.
     await worker.terminate();
   }
 }
 
 const block = 512;
-/** More needs a pax record: eleven octal digits (POSIX.1-2017, "ustar Interchange Format"). */
+/**
+ * The largest size in eleven octal digits; a larger one needs a pax record (POSIX.1-2017, "ustar Interchange
+ * Format").
+ */
 const maxOctalSize = 8 ** 11 - 1;
 const maxHeaderName = 100;
 
@@ -77,8 +80,8 @@ export function paddingOf(size: number): Uint8Array {
 }
 
 /**
- * Returns the header of a file: read-only, of root, from 1970. A pax header precedes it where ustar has no
- * room.
+ * Returns the header of a file: read-only, of root, from 1970. A pax header precedes it if a value does not
+ * fit in a ustar header.
  */
 export function fileHeader({ path, size }: Pick<ArchivedFile, 'path' | 'size'>): Uint8Array {
   const isLongName = Buffer.byteLength(path) > maxHeaderName || !/^[ -~]*$/.test(path);

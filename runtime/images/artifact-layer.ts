@@ -14,7 +14,7 @@ import { orAborted } from './serial.ts';
 import { notDurable } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
 
-/** What an artifact's layer needs of the image store. */
+/** The parts of the image store that the layer of an artifact needs. */
 export interface ArtifactDeps {
   readonly folders: StoreFolders;
   readonly records: Pick<ImageRecords, 'byId' | 'hasBlob'>;
@@ -51,10 +51,10 @@ export function absentBlobs(
 
 /**
  * Claims the one layer of an artifact, which contains all of its files. The layer is unpacked from an archive
- * that is written here, and the archive is kept as the blob of the layer. So everything that holds for the
- * layers of images holds for it, too: its limits, the checks after an unclean stop, user namespaces and
+ * that is written here, and the archive is kept as the blob of the layer. So everything that applies to the
+ * layers of images also applies to it: its limits, the checks after an unclean stop, user namespaces and
  * removal.
- * @param claims receives the archive's
+ * @param claims receives the claim on the archive
  * @param fetch adds the blobs of the files to `claims`; they are released when the archive has their bytes
  */
 export async function claimArtifactLayer(
@@ -100,8 +100,8 @@ async function claimArchive(
     if (blob === undefined || path === undefined) throw new Error('a file of the artifact was not fetched');
     return { path, blob, size };
   });
-  // The name begins with that of a blob that this pull has claimed: the clean-up at a start removes all
-  // others.
+  // The name begins with the name of a blob that this pull has claimed: the clean-up at a start removes all
+  // other files.
   const scratch = `${folders.ingest}/${hexOf(manifest.layers[0]?.digest ?? '')}.${process.pid}.${randomUUID()}`;
   try {
     const { digest, size } = await writeArtifactArchive(files, scratch, signal);

@@ -89,7 +89,7 @@ async function mounted(name: string, use: (tree: string) => void): Promise<void>
 }
 
 test(
-  'each titled layer of an artifact is one file of its volume, with the bytes that were pushed',
+  'each layer with a title becomes one file of the volume, with the bytes that were pushed',
   { skip },
   async () => {
     const large = randomBytes(5 * 1024 * 1024 + 7);
@@ -102,10 +102,14 @@ test(
       { title: long, body: 'long' },
       { title: 'data.tar', body: archive, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
       { title: 'config.json', body: '{}', annotation: 'org.cncf.model.filepath' },
-      { body: 'no name: no file' },
+      { body: 'a layer without a name gives no file' },
     ]);
     const image = await pull('open/model');
-    assert.equal(image.id, digest, 'its manifest identifies it: configurations of artifacts are alike');
+    assert.equal(
+      image.id,
+      digest,
+      'the id is the digest of the manifest, because many artifacts have the same configuration',
+    );
     assert.equal(image.config.artifactType, 'application/vnd.test.model');
     assert.deepEqual(image.repoDigests, [`${registry.host}/open/model@${digest}`]);
     await mounted('open/model', (tree) => {
@@ -113,7 +117,7 @@ test(
       assert.equal(readFileSync(`${tree}/README.md`, 'utf8'), 'read me\n');
       assert.equal(readFileSync(`${tree}/empty`, 'utf8'), '');
       assert.equal(readFileSync(`${tree}/${long}`, 'utf8'), 'long');
-      assert.deepEqual(readFileSync(`${tree}/data.tar`), archive, 'an archive stays a file');
+      assert.deepEqual(readFileSync(`${tree}/data.tar`), archive, 'an archive is not unpacked');
       assert.deepEqual(readdirSync(tree).sort(), [
         'README.md',
         'config.json',
@@ -161,7 +165,7 @@ test('artifacts with the same files share them on the disk', { skip }, async () 
   await mounted('open/second', (tree) => assert.equal(readFileSync(`${tree}/a`, 'utf8'), 'shared'));
 });
 
-test('pulls of one artifact at the same time give one layer', { skip }, async () => {
+test('concurrent pulls of one artifact create one layer', { skip }, async () => {
   await pushArtifact('open/many', [
     { title: 'a', body: randomBytes(100_000) },
     { title: 'b', body: randomBytes(100_000) },
@@ -182,7 +186,7 @@ test('an artifact whose files are missing at a start is restored from its archiv
   await mounted('open/damaged', (tree) => assert.equal(readFileSync(`${tree}/a`, 'utf8'), 'whole'));
 });
 
-test('an artifact without an admitting verdict leaves nothing', { skip }, async () => {
+test('an artifact that is not admitted leaves nothing on the disk', { skip }, async () => {
   await pushArtifact('signed/model', [{ title: 'a', body: 'a' }]);
   await failure(pull('signed/model'), 'IMAGES_DENIED');
   assert.equal(kit.store.find(kit.reference('signed/model')), undefined);
@@ -209,8 +213,8 @@ test('a cancelled pull of an artifact leaves nothing', { skip }, async () => {
 });
 
 const hostile: readonly (readonly [string, readonly unknown[], RegExp])[] = [
-  ['a path that leads out', ['../x'], /relative path/],
-  ['a path that leads out from within', ['a/../../x'], /relative path/],
+  ['a path that leads out of the volume', ['../x'], /relative path/],
+  ['a path that leads out of the volume through a folder', ['a/../../x'], /relative path/],
   ['an absolute path', ['/etc/passwd'], /relative path/],
   ['the root', ['/'], /relative path/],
   ['the folder itself', ['.'], /relative path/],
@@ -225,10 +229,10 @@ const hostile: readonly (readonly [string, readonly unknown[], RegExp])[] = [
   ['half a character', ['\ud800'], /UTF-8/],
   ['a whiteout', ['.wh.a'], /\.wh\./],
   ['an opaque folder', ['a/.wh..wh..opq'], /\.wh\./],
-  ['two of one name', ['a', 'a'], /the same file/],
+  ['two files of one name', ['a', 'a'], /the same file/],
   ['a file below a file', ['a', 'a/b'], /needs a folder/],
   ['a file above a file', ['a/b/c', 'a'], /needs a folder/],
-  ['no title at all', [undefined], /contains no file/],
+  ['no title', [undefined], /contains no file/],
 ];
 for (const [what, titles, why] of hostile) {
   test(`titles of an artifact, ${what}: refused`, { skip }, async () => {
@@ -241,12 +245,12 @@ for (const [what, titles, why] of hostile) {
   });
 }
 
-test('an artifact that is the configuration of an image as well is refused', { skip }, async () => {
+test('an artifact whose manifest is also an image configuration is refused', { skip }, async () => {
   await pushArtifact('open/both', [{ title: 'a', body: 'x' }], { rootfs: { type: 'layers', diff_ids: [] } });
   await failure(pull('open/both'), 'IMAGES_BAD_ARTIFACT');
 });
 
-test('limits of size hold for artifacts', { skip }, async () => {
+test('the size limits apply to artifacts', { skip }, async () => {
   const small = await openKit(registry.host, { limits: { maxBlobBytes: 10, maxImageBytes: 15 } });
   try {
     const ask = (name: string) => small.store.pull({ reference: small.reference(name), namespace: '' });

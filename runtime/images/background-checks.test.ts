@@ -49,7 +49,7 @@ const setState = (begins: number, passed = ''): void =>
   writeFileSync(statePath(), JSON.stringify({ begins, after: passed }));
 const state = (): unknown => JSON.parse(readFileSync(statePath(), 'utf8'));
 
-/** Starts the checks. Returns the layers that they ask for, in their order. */
+/** Starts the checks. Returns the layers that they check, in order. */
 async function start(
   options: { readonly bytesPerSecond?: number; readonly everyMs?: number } = {},
   records?: BackgroundChecksDeps['records'],
@@ -101,7 +101,7 @@ test(
   },
 );
 
-test('the next pass begins an interval after this one began', { skip }, async () => {
+test('the next pass begins one interval after the start of the previous one', { skip }, async () => {
   setState(Date.now() - 1);
   await start();
   await passed();
@@ -111,29 +111,25 @@ test('the next pass begins an interval after this one began', { skip }, async ()
   assert.equal(last, '');
 });
 
-test('a pass goes on after a restart where it ended', { skip }, async () => {
+test('a pass continues after a restart where it was interrupted', { skip }, async () => {
   setState(Date.now() - 1, layers[0]);
   const asked = await start();
   assert.deepEqual(await passed(), { layers: 2, damaged: 0 });
   assert.deepEqual(asked, layers.slice(1));
 });
 
-test(
-  'without a state, and with one that is cut off, the first pass begins after an interval',
-  { skip },
-  async () => {
-    for (const text of ['', '{"begins":']) {
-      writeFileSync(statePath(), text);
-      const asked = await start();
-      await pause(200);
-      assert.deepEqual(asked, []);
-      assert.ok((state() as { begins: number }).begins > Date.now() + everyMs / 2);
-      await checks?.close();
-    }
-  },
-);
+test('the first pass begins after one interval if the state is missing or truncated', { skip }, async () => {
+  for (const text of ['', '{"begins":']) {
+    writeFileSync(statePath(), text);
+    const asked = await start();
+    await pause(200);
+    assert.deepEqual(asked, []);
+    assert.ok((state() as { begins: number }).begins > Date.now() + everyMs / 2);
+    await checks?.close();
+  }
+});
 
-test('a pass takes place although its progress cannot be written', { skip }, async () => {
+test('a pass runs even if its progress cannot be written', { skip }, async () => {
   rmSync(statePath(), { force: true });
   mkdirSync(`${statePath()}/in-the-way`, { recursive: true });
   try {
@@ -148,14 +144,14 @@ test('a pass takes place although its progress cannot be written', { skip }, asy
   }
 });
 
-test('a clock that was set back puts off a pass by no more than an interval', { skip }, async () => {
+test('a clock that was set back delays a pass by at most one interval', { skip }, async () => {
   setState(Date.now() + 100 * everyMs);
   const asked = await start({ everyMs: 500 });
   await passed();
   assert.deepEqual(asked.slice(0, 3), layers);
 });
 
-test('layers that fs-verity protects are left out', { skip }, async () => {
+test('layers that fs-verity protects are skipped', { skip }, async () => {
   const records = await openImageRecords(kit.database);
   const rows = [...records.layers()].map((row) => (row.folder === layers[2] ? row : { ...row, verity: '0' }));
   setState(Date.now() - 1);
@@ -166,7 +162,7 @@ test('layers that fs-verity protects are left out', { skip }, async () => {
 
 test('the rate is limited, and a stop does not wait for it', { skip }, async () => {
   setState(Date.now() - 1);
-  // A layer takes minutes.
+  // At this rate, one layer takes minutes.
   const asked = await start({ bytesPerSecond: 100 });
   for (const until = Date.now() + 30_000; asked.length === 0 && Date.now() < until;) await pause(10);
   await pause(500);

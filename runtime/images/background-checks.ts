@@ -9,13 +9,13 @@ import type { ImageRecords } from './records.ts';
 import type { ImageUpkeep } from './upkeep.ts';
 
 /**
- * Compares all layers with their records again, pass after pass, for disks that change what they have: one
- * layer at a time, in a thread of low priority, at a limited rate. Layers that fs-verity protects are left
- * out: the kernel compares each block when it reads it. A pass goes on after a restart of the daemon where it
- * ended.
+ * Compares all layers with their records in repeated passes, because a disk may change stored data: one layer
+ * at a time, in a thread of low priority, at a limited rate. Layers that fs-verity protects are skipped: the
+ * kernel compares each block when it reads it. After a restart of the daemon, a pass continues where it was
+ * interrupted.
  */
 export interface BackgroundChecks {
-  /** Ends the check in progress with the upkeep of the store: close that first. */
+  /** The upkeep of the store ends the check in progress: close the upkeep first. */
   close(): Promise<void>;
 }
 
@@ -29,16 +29,16 @@ export interface BackgroundChecksDeps {
 export interface BackgroundChecksOptions {
   /** Milliseconds from the start of a pass to the start of the next one. */
   readonly everyMs: number;
-  /** Bytes of layers that are read in a second, on the average. */
+  /** Bytes of layers that are read per second, on average. */
   readonly bytesPerSecond?: number;
 }
 
 const defaultRate = 32 * 1024 * 1024;
-/** A timer of Node takes no more than 24 days, and the clock may be set. */
+/** A timer of Node runs for at most 24 days, and the clock may change meanwhile. */
 const longestWaitMs = 3_600_000;
 
 interface Progress {
-  /** When the pass began, or begins. */
+  /** When the pass began, or will begin. */
   readonly begins: number;
   /** The layer that was checked last: a pass goes through the layers in the order of their names. */
   readonly after: string;
@@ -56,7 +56,7 @@ export function startBackgroundChecks(
   const path = `${folders.root}/layer-checks.json`;
 
   let canWrite = true;
-  /** A full disk costs only the progress, which a restart would need. */
+  /** On a full disk, only the progress is lost, which only a restart needs. */
   const keep = async (act: () => Promise<void>): Promise<void> => {
     try {
       await act();
@@ -96,7 +96,10 @@ export function startBackgroundChecks(
       .filter((row) => row.verity === undefined && row.folder > after)
       .map(({ folder }) => folder)
       .sort();
-    log.info({ layers: due.length }, 'stored layers are compared with what was verified, in the background');
+    log.info(
+      { layers: due.length },
+      'stored layers are compared in the background with the verified content',
+    );
     let damaged = 0;
     for (const folder of due) {
       const bytes = records.layer(folder)?.bytes ?? 0;
@@ -105,7 +108,7 @@ export function startBackgroundChecks(
       await write({ begins, after: folder });
       await wait(Math.max(0, (1000 * bytes) / bytesPerSecond - (performance.now() - from)));
     }
-    log.info({ layers: due.length, damaged }, 'stored layers were compared with what was verified');
+    log.info({ layers: due.length, damaged }, 'stored layers were compared with the verified content');
   }
 
   async function isWhole(folder: string): Promise<boolean> {
@@ -126,7 +129,7 @@ export function startBackgroundChecks(
 
   const running = run().catch((thrown: unknown) => {
     if (!signal.aborted)
-      log.warn({ error: reasonOf(thrown) }, 'layers are not compared in the background any more');
+      log.warn({ error: reasonOf(thrown) }, 'the background checks of layers have stopped');
   });
   return {
     close() {

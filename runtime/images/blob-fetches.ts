@@ -22,10 +22,10 @@ export interface BlobFetches {
   readonly claims: Map<string, BlobClaim>;
   /**
    * Fetches these blobs in their order, except those that this pull has begun to fetch. Resolves when they
-   * are here; the first failure is thrown when no fetch of this call continues.
+   * are here; the first failure is thrown when all fetches of this call have ended.
    */
   fetch(descriptors: readonly BlobDescriptor[], origin: BlobOrigin): Promise<void>;
-  /** Resolves when the blob is here. Begins to fetch it unless this pull has begun to. */
+  /** Resolves when the blob is here. Begins to fetch it unless this pull already does. */
   claim(descriptor: BlobDescriptor, origin: BlobOrigin): Promise<BlobClaim>;
 }
 

@@ -36,9 +36,10 @@ export interface BlobClaim {
 export interface BlobStore {
   /**
    * Returns a blob from the store, from a fetch in progress, or fetched from `sources` in order. Several
-   * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials).
-   * A fetch tries each source in turn, and each goes on where the one before it ended. Wrong content is
-   * discarded, and fetched once more. While servers are down, it waits for them, up to 31 s without progress.
+   * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials). A
+   * fetch tries each source in turn, and each source continues where the previous one stopped. Wrong content
+   * is discarded and fetched once more. While servers are down, the fetch waits for them, up to 31 s without
+   * progress.
    * @param isLocal the sources are not a registry: the bytes do not count as fetched
    */
   claim(
@@ -129,7 +130,7 @@ export function createBlobStore(
     await blob.ready.catch(() => undefined);
     const place = placeOf(digest);
     if (blob.path !== place) await rm(blob.path, { force: true });
-    // Also when the blob of an image that was removed meanwhile stayed for this claim.
+    // The image may have been removed meanwhile: its blob then remained only for this claim.
     await removeUnowned(digest);
   }
 
@@ -206,9 +207,11 @@ function newBlob(
 
 /** Milliseconds before each further round over all sources while a server is down: 31 s together. */
 const downWaits = [1_000, 2_000, 4_000, 8_000, 16_000] as const;
-/** A round that fetches as much counts as progress: the waiting begins again. */
+/** A round that fetches this many bytes counts as progress: the waits begin again with the shortest. */
 const roundProgress = 1024 * 1024;
-/** However often a server goes down and comes back. Each round hashes again what is here. */
+/**
+ * Maximum, however often a server goes down and comes back: each round hashes the bytes in the file again.
+ */
 const mostRounds = 20;
 
 async function fetchTo(
@@ -217,7 +220,7 @@ async function fetchTo(
   waits: readonly number[],
 ): Promise<void> {
   const { signal } = blob.abort;
-  let failure: unknown = new Error('there is no place to fetch it from');
+  let failure: unknown = new Error('there is no source to fetch it from');
   let [waited, wrong, mark] = [0, 0, 0];
   for (let rounds = 1; ; rounds += 1) {
     const round = await fetchOnce(blob, sources);

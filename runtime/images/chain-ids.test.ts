@@ -15,7 +15,7 @@ test('the chain id of a layer is the digest of the chain id below it, a space, a
   ]);
 });
 
-test('one layer twice in an image has two chain ids', () => {
+test('a layer that occurs twice in an image has two chain ids', () => {
   const [lower, upper] = chainIds([sha256('1'), sha256('1')]);
   assert.notEqual(lower?.chainId, upper?.chainId);
 });

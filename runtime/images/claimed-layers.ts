@@ -37,7 +37,7 @@ export interface ClaimedLayer {
   path: string;
   row: LayerRow | undefined;
   readonly begun: number;
-  /** `lost`: its files were damaged and are gone. What is at its place now is another layer's. */
+  /** `lost`: its files were damaged and are gone. Files at its place now belong to another layer. */
   state: 'unpacking' | 'staged' | 'published' | 'lost';
   claims: number;
   readonly abort: AbortController;
@@ -69,7 +69,7 @@ export interface ClaimedLayers {
   staged(chainId: string): ClaimedLayer | undefined;
   /** Adds a layer that is being unpacked; a later one takes the place of an earlier one with its chain id. */
   stage(chainId: string, layer: ClaimedLayer): void;
-  /** Removes the layer from those that other pulls can join; not there: success. */
+  /** Removes the layer from those that other pulls can join; absent: success. */
   unstage(layer: ClaimedLayer): void;
   /** Returns a recorded layer with one more claim. */
   hold(row: LayerRow): ClaimedLayer;
@@ -205,8 +205,8 @@ function recordedLayer(row: LayerRow, path: string, begun: ClaimedLayer['begun']
 }
 
 /**
- * A row must never say that a file with holes is whole, nor the other way round. Files of two indexes differ
- * in what their signers say of them.
+ * A row must never say that a file with holes is whole, nor the other way round. Files from two indexes may
+ * differ in the metadata that their publishers signed.
  */
 function requireSameForm(existing: LayerRow, { folder, lazy, manifestSha256 }: LayerRow): void {
   if (existing.lazy !== lazy || (lazy === true && existing.manifestSha256 !== manifestSha256))
@@ -230,7 +230,7 @@ function otherForm(folder: string): Error {
     kind: 'unavailable',
     attempted: 'use layer',
     on: folder,
-    why: 'another pull at the same time starts the layer lazily, or has it whole',
+    why: 'another pull stored the layer at the same time in another form (lazy or complete), or with another chunk index',
     fix: 'pull again',
   });
 }

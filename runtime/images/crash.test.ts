@@ -24,7 +24,7 @@ setInterval(() => undefined, 1000);
 `;
 
 test(
-  `a process that is killed during a pull leaves what the next start clears, at ${moments} moments`,
+  `the next start removes everything that a process killed during a pull has left, at ${moments} moments`,
   { skip, timeout: 600_000 },
   async (t) => {
     const registry = await startRegistry();

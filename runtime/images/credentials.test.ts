@@ -55,7 +55,7 @@ describe(
       ).image;
     const references = (): readonly string[] => [':1', `@${index}`, `@${manifest}`];
 
-    it('gives the same id for the tag, the index and the manifest, and each name finds it', async () => {
+    it('gives the same id for the tag, the index and the manifest, and each name finds the image', async () => {
       const ids = new Set<string>();
       for (const suffix of references()) {
         const image = await pull(suffix, registryUser);
@@ -71,7 +71,7 @@ describe(
       );
     });
 
-    it('fails with wrong credentials and without any, by tag and by digest, and the image stays', async () => {
+    it('fails with wrong credentials and without credentials, by tag and by digest, and keeps the image', async () => {
       for (const suffix of references()) await pull(suffix, registryUser);
       for (const suffix of references()) {
         for (const credentials of [

@@ -93,8 +93,8 @@ export async function judge(parts: AgainParts, input: JudgedImage): Promise<read
 }
 
 /**
- * Decides as {@link judge}, by a policy that need not be in force. Logs nothing: no verdict of the log is
- * given by it.
+ * Decides as {@link judge}, by a policy that need not be in force. Logs nothing, because the verdict is not
+ * used.
  */
 export async function foresee(
   parts: AgainParts,
@@ -161,7 +161,7 @@ function nameNotRecorded(image: StoredImage, userSpecified: string): Error {
     kind: 'denied',
     attempted: 'run image',
     on: userSpecified,
-    why: `${image.id} was never pulled under that name, so nothing proves that the name stands for it`,
+    why: `${image.id} was never pulled under that name, so nothing proves that the name refers to it`,
     fix: 'pull the image under that name first',
     prefix: 'SignatureValidationFailed',
     details: { image: image.id },

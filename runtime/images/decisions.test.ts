@@ -27,7 +27,7 @@ describe('decisions', { skip: findRegistry() === undefined ? 'no docker-registry
     await kit.sign('signed/app', digest);
     const { image } = await kit.store.pull({ reference: kit.reference('signed/app'), namespace: '' });
     const running = kit.store.decideForRun({ image, userSpecified: '', namespace: '' });
-    // At once: the decision has begun, and is not made yet.
+    // Immediately: the decision has begun and is not made yet.
     void kit.usePolicy(undefined);
     await assert.rejects(running, (error) => isPortcullisError(error) && error.code === 'IMAGES_NO_POLICY');
   });
@@ -88,7 +88,7 @@ rules:
     }
   });
 
-  it('keep verdicts up to a number of bytes', async () => {
+  it('cache verdicts up to a number of bytes', async () => {
     const file = `${kit.folder}/large.yaml`;
     const images = Array.from({ length: 100 }, (_, index) => `'registry.example.com/large-${index}/**'`);
     writeFileSync(

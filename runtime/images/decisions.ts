@@ -76,9 +76,9 @@ export interface Decisions {
 }
 
 /**
- * Maximum size in memory of the cached verdicts. A verdict of a usual policy has some kilobytes.
- * Whoever publishes an image can make its verdict larger: by at most 4 KiB for each of 64 signatures and each
- * key of the policy.
+ * Maximum size in memory of the cached verdicts. A verdict of a usual policy has some kilobytes. The
+ * publisher of an image can make its verdict larger, by at most 4 KiB for each of 64 signatures and each key
+ * of the policy.
  */
 const verdictBytes = 64 * 1024 * 1024;
 /** Maximum number of verdicts whose ids are known to be in the log. An id has about 100 bytes. */
@@ -125,7 +125,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       attempted,
       on,
       why: 'there is no valid trust policy, and without one nothing is admitted',
-      fix: 'correct the policy: the log of the daemon names each mistake, and portcullis policy status the release that it follows',
+      fix: 'correct the policy: the log of the daemon names each mistake, and portcullis policy status shows the policy release that the node uses',
       prefix: 'SignatureValidationFailed',
     });
   };

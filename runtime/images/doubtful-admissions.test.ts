@@ -66,7 +66,7 @@ const listed = async (database: Database): Promise<string[]> =>
   );
 
 for (const failures of [1, 2])
-  test(`an admission that failed and took effect is not there at the next start (${failures} failed writes)`, async (t) => {
+  test(`an admission that was reported as failed, but took effect, is gone at the next start (${failures} failed writes)`, async (t) => {
     const { database, failNext } = await opened(t);
     const records = await openImageRecords(database);
     failNext(failures);
@@ -76,7 +76,7 @@ for (const failures of [1, 2])
     assert.deepEqual(await listed(database), ['b: app:1 app@b']);
   });
 
-test('a name that a failed admission took away is back, and an image that it renamed has its names', async (t) => {
+test('after a failed admission, a name belongs to its image again, and an image has its former names', async (t) => {
   const { database, failNext } = await opened(t);
   const records = await openImageRecords(database);
   await records.admit(admissionOf('a', 'app:1', 'app@a'), []);
@@ -89,7 +89,7 @@ test('a name that a failed admission took away is back, and an image that it ren
   assert.equal(records.byName('app:1')?.id.at(-1), 'a');
 });
 
-test('while no write succeeds, an image that is pulled again and again costs no more', async (t) => {
+test('while no write succeeds, repeated pulls of one image do not make the writes longer', async (t) => {
   const { database, sizes, failNext } = await opened(t);
   const records = await openImageRecords(database);
   failNext(Infinity);

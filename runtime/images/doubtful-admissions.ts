@@ -5,7 +5,7 @@ import type { Admission, StoredImage } from './stored-image.ts';
 
 /**
  * Admissions that were reported as failed and may have taken effect. Their layers are removed, so the next
- * start would list images that have none, or find a name at another image.
+ * start would list images without layers, or find a name on the wrong image.
  */
 export interface DoubtfulAdmissions {
   /**
@@ -14,8 +14,8 @@ export interface DoubtfulAdmissions {
    */
   unlessFailed(admission: Pick<Admission, 'image' | 'names'>, write: () => Promise<unknown>): Promise<void>;
   /**
-   * Writes what memory says about doubtful admissions, the oldest first. What cannot be written stays
-   * doubtful.
+   * Writes the state in memory of doubtful admissions, the oldest first. An admission that cannot be written
+   * stays doubtful.
    */
   settle(): Promise<void>;
 }

@@ -94,7 +94,7 @@ describe('a blob from several sources', () => {
     }
   }
 
-  it('goes on at the second source where the first one broke off', async () => {
+  it('continues at the second source where the first one stopped', async () => {
     await fetchFrom(cut, right);
     assert.deepEqual(asked.at(-1), [1, 50_000]);
   });
@@ -116,7 +116,7 @@ describe('a blob from several sources', () => {
     );
   });
 
-  it('that is always wrong is given up after the second time', async () => {
+  it('that is always wrong is given up after the second attempt', async () => {
     await assert.rejects(fetchFrom(wrong, absent), {
       code: 'DISTRIBUTION_DIGEST_MISMATCH',
       message: new RegExp(blob.digest),
@@ -124,7 +124,7 @@ describe('a blob from several sources', () => {
     assert.equal(asked.filter(([at]) => at === 0).length, 2);
   });
 
-  it('is fetched to its end if the second source completes a first part with a wrong byte', async () => {
+  it('is fetched again if the second source completes a first part with a wrong byte', async () => {
     const bad: Handler = (start, response) => {
       if (start > 0) return response.destroy() as unknown as void;
       response.writeHead(200, { 'content-length': bytes.length });
@@ -149,7 +149,7 @@ describe('a blob from several sources', () => {
     assert.deepEqual(asked.at(-1), [0, 50_000]);
   });
 
-  it('that no server serves before the end of the waiting fails with the reason', async () => {
+  it('that no server serves before the last wait ends fails with the reason', async () => {
     await assert.rejects(fetchFrom(down, absent, [10, 10]), {
       code: 'DISTRIBUTION_UNREACHABLE',
       message: /answers 502/,
@@ -157,7 +157,7 @@ describe('a blob from several sources', () => {
     assert.equal(asked.filter(([at]) => at === 1).length, 3);
   });
 
-  it('that no source has is not waited for', async () => {
+  it('fails without a wait if no source has it', async () => {
     await assert.rejects(fetchFrom(absent, absent, [60_000]), { code: 'DISTRIBUTION_NOT_FOUND' });
   });
 });

@@ -15,7 +15,7 @@ export interface StoreFolders {
   readonly rootfs: string;
   /** Images mounted as volumes: `<container>/<n>/{tree,layers.json}`. */
   readonly volumes: string;
-  /** Mount points of layer files, on kernels whose overlays take no mount without a path. */
+  /** Mount points of layer files, on kernels whose overlays require mounts with a path. */
   readonly mounts: string;
   /** Files that are being deleted. */
   readonly trash: string;

@@ -54,8 +54,8 @@ function digestName(name: ImageName, digest: string): string {
 }
 
 /**
- * Returns the credentials for the registry for which they were given, and for no other one. Without a server
- * address they belong to the registry of the reference.
+ * Returns the credentials only for the registry for which they were given. Without a server address they
+ * belong to the registry of the reference.
  */
 export function credentialsFor(
   name: ImageName,

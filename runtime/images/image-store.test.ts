@@ -201,7 +201,7 @@ test('without a policy nothing is admitted', { skip }, async () => {
 });
 
 for (const part of ['manifest', 'config', 'layer'] as const) {
-  test(`one flipped byte in the ${part} is found`, { skip }, async () => {
+  test(`one flipped byte in the ${part} is detected`, { skip }, async () => {
     const name = `signed/flip-${part}`;
     const { digest, id } = await signed(name);
     const manifest = JSON.parse(readFileSync(registryFile(digest), 'utf8')) as {
@@ -222,7 +222,7 @@ for (const part of ['manifest', 'config', 'layer'] as const) {
 }
 
 test(
-  'content other than the configuration names is refused after the admit and leaves nothing',
+  'content that differs from the configuration is refused after an admitting verdict, and leaves nothing',
   { skip },
   async () => {
     const image = await pushImage(kit.repository('signed/liar'), {
@@ -381,75 +381,86 @@ test('a tag that moves leaves the old image without it', { skip }, async () => {
   );
 });
 
-test('pulls at the same moment share their work, and a refused one harms none', { skip }, async () => {
-  const layers = await Promise.all(
-    [1, 2, 3].map(async (part) => ({
-      tar: await tarOf([
-        { name: `d${part}`, type: 'directory' },
-        { name: `d${part}/f`, body: randomBytes(300_000) },
-      ]),
-    })),
-  );
-  for (const name of ['signed/s1', 'signed/s2', 'signed/s3']) {
-    const image = await pushImage(kit.repository(name), { layers, tag: '1', label: name });
-    await kit.sign(name, image.digest);
-  }
-  await pushImage(kit.repository('signed/bad'), { layers, tag: '1', label: 'bad' });
-  const names = [
-    'signed/s1',
-    'signed/bad',
-    'signed/s2',
-    'signed/s1',
-    'signed/s3',
-    'signed/bad',
-    'signed/s1',
-    'signed/s2',
-  ];
-  const results = await Promise.allSettled(names.map((name) => pull(name)));
-  assert.deepEqual(
-    results.map(({ status }) => status),
-    names.map((name) => (name === 'signed/bad' ? 'rejected' : 'fulfilled')),
-  );
-  assert.equal(readdirSync(`${kit.root}/layers`).length, 3);
-  assert.equal(readdirSync(`${kit.root}/blobs/sha256`).length, 3);
-  assert.deepEqual([...readdirSync(`${kit.root}/ingest`), ...readdirSync(`${kit.root}/staging`)], []);
-  await failure(pull('signed/bad'), 'IMAGES_DENIED');
-  await kit.store.remove(kit.reference('signed/s1'));
-  const left = kit.store.find(kit.reference('signed/s2'));
-  assert.ok(left);
-  const rootfs = await kit.store.mountRootfs('shared', left);
-  assert.deepEqual(readdirSync(rootfs.path), ['d1', 'd2', 'd3']);
-  await kit.store.removeRootfs('shared');
-});
+test(
+  'concurrent pulls share their work, and a refused pull does not affect the others',
+  { skip },
+  async () => {
+    const layers = await Promise.all(
+      [1, 2, 3].map(async (part) => ({
+        tar: await tarOf([
+          { name: `d${part}`, type: 'directory' },
+          { name: `d${part}/f`, body: randomBytes(300_000) },
+        ]),
+      })),
+    );
+    for (const name of ['signed/s1', 'signed/s2', 'signed/s3']) {
+      const image = await pushImage(kit.repository(name), { layers, tag: '1', label: name });
+      await kit.sign(name, image.digest);
+    }
+    await pushImage(kit.repository('signed/bad'), { layers, tag: '1', label: 'bad' });
+    const names = [
+      'signed/s1',
+      'signed/bad',
+      'signed/s2',
+      'signed/s1',
+      'signed/s3',
+      'signed/bad',
+      'signed/s1',
+      'signed/s2',
+    ];
+    const results = await Promise.allSettled(names.map((name) => pull(name)));
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      names.map((name) => (name === 'signed/bad' ? 'rejected' : 'fulfilled')),
+    );
+    assert.equal(readdirSync(`${kit.root}/layers`).length, 3);
+    assert.equal(readdirSync(`${kit.root}/blobs/sha256`).length, 3);
+    assert.deepEqual([...readdirSync(`${kit.root}/ingest`), ...readdirSync(`${kit.root}/staging`)], []);
+    await failure(pull('signed/bad'), 'IMAGES_DENIED');
+    await kit.store.remove(kit.reference('signed/s1'));
+    const left = kit.store.find(kit.reference('signed/s2'));
+    assert.ok(left);
+    const rootfs = await kit.store.mountRootfs('shared', left);
+    assert.deepEqual(readdirSync(rootfs.path), ['d1', 'd2', 'd3']);
+    await kit.store.removeRootfs('shared');
+  },
+);
 
-test('images with one layer above different ones do not share what depends on them', { skip }, async () => {
-  const top = await tarOf([
-    { name: 'home/user/.profile', body: 'p' },
-    { name: 'link', type: 'link', linkname: 'who' },
-  ]);
-  for (const [name, uid] of [
-    ['signed/u1', 1],
-    ['signed/u2', 2],
-  ] as const) {
-    const below = await tarOf([
-      { name: 'home', type: 'directory' },
-      { name: 'home/user', type: 'directory', uid },
-      { name: 'who', body: name },
+test(
+  'images with the same layer above different layers do not share a layer that depends on them',
+  { skip },
+  async () => {
+    const top = await tarOf([
+      { name: 'home/user/.profile', body: 'p' },
+      { name: 'link', type: 'link', linkname: 'who' },
     ]);
-    const image = await pushImage(kit.repository(name), { layers: [{ tar: below }, { tar: top }], tag: '1' });
-    await kit.sign(name, image.digest);
-  }
-  for (const [name, uid] of [
-    ['signed/u1', 1],
-    ['signed/u2', 2],
-  ] as const) {
-    const { image } = await pull(name);
-    const rootfs = await kit.store.mountRootfs('u', image);
-    assert.equal(statSync(`${rootfs.path}/home/user`).uid, uid);
-    assert.equal(readFileSync(`${rootfs.path}/link`, 'utf8'), name);
-    await kit.store.removeRootfs('u');
-  }
-});
+    for (const [name, uid] of [
+      ['signed/u1', 1],
+      ['signed/u2', 2],
+    ] as const) {
+      const below = await tarOf([
+        { name: 'home', type: 'directory' },
+        { name: 'home/user', type: 'directory', uid },
+        { name: 'who', body: name },
+      ]);
+      const image = await pushImage(kit.repository(name), {
+        layers: [{ tar: below }, { tar: top }],
+        tag: '1',
+      });
+      await kit.sign(name, image.digest);
+    }
+    for (const [name, uid] of [
+      ['signed/u1', 1],
+      ['signed/u2', 2],
+    ] as const) {
+      const { image } = await pull(name);
+      const rootfs = await kit.store.mountRootfs('u', image);
+      assert.equal(statSync(`${rootfs.path}/home/user`).uid, uid);
+      assert.equal(readFileSync(`${rootfs.path}/link`, 'utf8'), name);
+      await kit.store.removeRootfs('u');
+    }
+  },
+);
 
 test('a pull that is cancelled leaves nothing, whenever it happens', { skip }, async () => {
   const layers = await Promise.all(
@@ -475,7 +486,7 @@ test('a pull that is cancelled leaves nothing, whenever it happens', { skip }, a
   await pull('signed/large');
 });
 
-test('decided again for a run: namespace, policy, name', { skip }, async () => {
+test('the decision for a run uses the namespace, the policy and the name', { skip }, async () => {
   const { digest } = await signed('signed/run');
   const { image } = await pull('signed/run');
   const name = kit.reference('signed/run');
@@ -498,7 +509,7 @@ test('decided again for a run: namespace, policy, name', { skip }, async () => {
 });
 
 test(
-  'without a name every recorded one must be admitted, and all their ceilings hold',
+  'without a name, every recorded name must be admitted, and all their ceilings apply',
   { skip },
   async () => {
     const rules = (second: string) =>
@@ -562,7 +573,7 @@ test(
     assert.equal(kit.store.list().length, 0);
     assert.equal(readFileSync(`${rootfs.path}/id`, 'utf8'), 'signed/used');
     assert.equal(readdirSync(`${kit.root}/layers`).length, 1);
-    // Pulled again meanwhile: the same layer is used.
+    // It is pulled again meanwhile, and uses the same layer.
     await pull('signed/used');
     assert.equal(readdirSync(`${kit.root}/layers`).length, 1);
     await kit.store.remove(image.id);
@@ -647,7 +658,7 @@ test('an image that cannot be restored is dropped, and can be pulled again', { s
   assert.ok(readFileSync(contentOf(layer, 'bin/sh')).includes('shell'));
 });
 
-test('what an earlier run left without a record is removed', { skip }, async () => {
+test('files without a record that an earlier run left are removed', { skip }, async () => {
   await signed('signed/rest');
   await pull('signed/rest');
   const before = leftovers();

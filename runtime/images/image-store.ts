@@ -59,7 +59,7 @@ export interface ImageStoreOptions {
   readonly kernel: Kernel;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
   /**
-   * The options of the registry client. With them, blobs from 4 MiB on are fetched in Workers, so that a
+   * The options of the registry client. With them, blobs of 4 MiB or more are fetched in Workers, so that a
    * large pull never blocks the main thread; trust services use the options too.
    */
   readonly registryOptions?: RegistryClientOptions;
@@ -68,15 +68,15 @@ export interface ImageStoreOptions {
   /** The verdict log; without it, rows have no checkpoints. */
   readonly verdictLog?: Pick<VerdictLog, 'statements'>;
   /**
-   * Reads the files of layouts that are imported. Without it this process does, and waits for their file
-   * system.
+   * Reads the files of layouts that are imported. If absent, this process reads them, and waits for their
+   * file system.
    */
   readonly givenFiles?: LayoutFiles;
   /** By default the platform of this machine. */
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
   /**
-   * The form of new layers; by default folders. `auto`: one EROFS file each where the kernel mounts them,
+   * The form of new layers; by default folders. `auto`: one EROFS file each if the kernel mounts such files,
    * otherwise folders.
    */
   readonly layers?: 'auto' | 'erofs' | 'folders';
@@ -87,7 +87,10 @@ export interface ImageStoreOptions {
   readonly checkEveryMs?: number;
   /** Where root file systems of containers with a user namespace are mounted; by default `<root>/mapped`. */
   readonly mappedRoots?: MappedRoots;
-  /** Whether images with a signed chunk index are started before their layers are here. Default: never. */
+  /**
+   * Whether containers start before the layers of an image with a signed chunk index are complete. Default:
+   * never.
+   */
   readonly lazy?: LazyOptions;
   readonly log: Logger;
   readonly now?: () => Date;
@@ -99,7 +102,7 @@ export interface OpenImageStore extends ImageStore {
   /**
    * Compares all layers that may be damaged with their file lists, in the background, until all are done or
    * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log.
-   * Then starts the checks of all layers from time to time, if they are wanted.
+   * Then starts the periodic checks of all layers, if they are configured.
    */
   checkLayers(): Promise<void>;
   /** Pulls an image from a layout on this machine. @throws the errors of {@link importImage} */
@@ -148,7 +151,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       const { image, verdict } = await pulled;
       return { image: image.record, verdict };
     } catch (thrown) {
-      // Layers whose images were removed while this pull held them have no owner now.
+      // Layers whose images were removed while this pull had claims on them have no owner now.
       await sweep().catch(() => undefined);
       throw thrown;
     }
@@ -201,7 +204,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     },
     usage: async () => ({ mountpoint: root, ...(await used()) }),
     close() {
-      // Told first: a check that the upkeep ends is not followed by another one.
+      // Closed first, so that no further check follows the one that the upkeep ends.
       const ended = background?.close();
       return (closed ??= Promise.all([ended, upkeep.close()])
         // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
@@ -294,7 +297,8 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     },
     options.lazy,
   );
-  // What is guarded may be used at once. What is not is looked at first, however the last run ended.
+  // A guarded layer may be used immediately. A layer that is not guarded is checked first, however the last
+  // run ended.
   const unchecked = new Set(marker.unchecked);
   for (const { folder, lazy: hasHoles } of records.layers()) {
     if (hasHoles !== true) continue;

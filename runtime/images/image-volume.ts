@@ -97,8 +97,8 @@ export async function openVolumeStore(
       inTurn(id, async () => {
         if (!held.has(id)) return;
         const folder = `${folders.volumes}/${id}`;
-        // Only a missing folder means that nothing is mounted. With any other failure, such as a lack of
-        // descriptors, the removal is not done.
+        // Only a missing folder means that nothing is mounted. After any other failure, such as a lack of
+        // descriptors, nothing is removed.
         for (const index of await readdir(folder).catch(noneIfAbsent)) {
           await dropMappedLayers(kernel, `${folder}/${index}`);
           await unmount(kernel, `${folder}/${index}/tree`);
@@ -127,10 +127,7 @@ export function withVolumes(rootfs: RootfsStore, volumes: VolumeStore): RootfsSt
   };
 }
 
-/**
- * A file in place of the folder has no volumes either, and is removed with everything that no container
- * claims.
- */
+/** A file in place of the folder has no volumes, and is removed with everything that no container claims. */
 function noneIfAbsent(thrown: unknown): readonly string[] {
   if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return [];
   throw thrown;

@@ -23,7 +23,7 @@ export interface ImportRequest {
 }
 
 export interface ImportDeps extends PullDeps {
-  /** Reads the files of layouts. Undefined: this process does, and waits for their file system. */
+  /** Reads the files of layouts. Undefined: this process reads them, and waits for their file system. */
   readonly givenFiles: LayoutFiles | undefined;
 }
 
@@ -76,14 +76,14 @@ interface Wanted {
 }
 
 /**
- * Returns the layout, where the tag means the image, and the registries without their own meaning of the tag:
- * neither that nor the answer of a trust service may replace the image that is imported.
+ * Returns the layout, in which the tag refers to the image, and the registries, which are not asked for the
+ * tag: neither a registry nor a trust service may replace the image that is imported.
  */
 function placesOf(
   { layout, digest, wanted, name }: Wanted,
   registries: readonly RegistryRepository[],
 ): readonly RegistryRepository[] {
-  /** What the manifests of the layout list, by digest. */
+  /** The descriptors in the manifests of the layout, by digest. */
   const known = new Map<string, string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>>([
     [digest, digest],
   ]);
@@ -119,7 +119,7 @@ function absent(folder: string, digest: string): Error {
     attempted: 'import image',
     on: folder,
     why: `the daemon finds no image ${digest} in this folder`,
-    fix: 'use a folder that the daemon sees too; for archives, TMPDIR names it',
+    fix: 'use a folder that the daemon can read too; for archives, set TMPDIR to such a folder',
   });
 }
 
@@ -129,7 +129,7 @@ function mismatch(name: string, digest: string): Error {
     kind: 'invalid',
     attempted: 'import image',
     on: name,
-    why: `the layout holds ${digest}, which is not the image that this name means`,
-    fix: 'import the image under its own name, or an archive of the image that this name means',
+    why: `the layout has ${digest}, and the name refers to another image`,
+    fix: 'import the image under its own name, or import an archive of the image to which this name refers',
   });
 }

@@ -9,13 +9,13 @@ const { signal } = new AbortController();
 const own = import.meta.filename;
 const digest = `sha256:${createHash('sha256').update(readFileSync(own)).digest('hex')}`;
 
-it('a file with its digest is whole; another one, or none, is not', async () => {
+it('a file with the digest is whole; another file or a missing file is not', async () => {
   assert.equal(await isWhole(own, digest, signal), true);
   assert.equal(await isWhole(process.execPath, digest, signal), false);
   assert.equal(await isWhole(`${own}.missing`, digest, signal), false);
 });
 
-it('a file that cannot be opened for lack of descriptors is not known to be bad', async (t) => {
+it('a file that cannot be opened because no descriptor is free does not count as damaged', async (t) => {
   const limit = (files: string): void => {
     execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${files}:`]);
   };

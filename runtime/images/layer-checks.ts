@@ -47,7 +47,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     // A row whose removal fails is present again.
     for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing())
       await removal;
-    // Held until the end: meanwhile no sweep removes the layer, and no other layer gets its place.
+    // The claim lasts until the end: meanwhile no sweep removes the layer, and no other layer gets its place.
     const claim = layers.claimFolder(folder);
     try {
       if (claim !== undefined) await look(claim.row());
@@ -57,7 +57,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
     } finally {
       await claim?.release();
     }
-    // The layer was lost, or its image was removed while this check held it.
+    // The layer was lost, or its image was removed during this check.
     if (!records.isLayerOwned(folder)) await deps.sweep();
   }
 
@@ -66,7 +66,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
       await checkLazy(deps, row, closing.signal);
       return;
     }
-    // A layer in a form that this machine does not mount is of no use to it.
+    // This machine cannot use a layer in a form that it does not mount.
     const found = roots.isUsable(row) ? await compare(deps, row, closing.signal) : undefined;
     if (found !== undefined) {
       if (found.bad.length === 0) return;
@@ -116,7 +116,7 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
       if (before === 0) return;
       log.info(
         { layers: before },
-        'layers are compared with their file lists: the last run did not end in order in this boot',
+        'layers are compared with their file lists, because the last run did not end with an orderly stop during this boot',
       );
       for (const folder of [...unchecked]) {
         if (closing.signal.aborted) return;
@@ -153,12 +153,12 @@ async function compare(
   }
 }
 
-/** Nothing restores a layer that is not complete: it has no blob yet. Its images are pulled again. */
+/** An incomplete layer cannot be restored, because it has no blob yet. Its images are pulled again. */
 async function checkLazy(deps: LayerChecksDeps, row: LayerRow, closing: AbortSignal): Promise<void> {
   const { lazy } = deps;
   const state = lazy.state(row.folder);
   if (state === 'filling') return;
-  // The keeper of a killed filler refuses reads with EIO: not proven, and still nothing fills the layer.
+  // The keeper of a killed filler refuses reads with EIO: this proves no damage, but nothing fills the layer.
   const verify = async (): Promise<readonly string[]> => (await compare(deps, row, closing)).bad;
   if (state === 'complete' || (state === undefined && (await lazy.isComplete(row, verify, closing)))) {
     await finishLazy(deps, row, () => closing.aborted);
@@ -166,8 +166,8 @@ async function checkLazy(deps: LayerChecksDeps, row: LayerRow, closing: AbortSig
   }
   const why =
     state === 'refused'
-      ? 'what was fetched is not what was signed'
-      : 'it was not complete, and nothing fills it';
+      ? 'the fetched content differs from the signed content'
+      : 'it was not complete, and no filler fills it';
   await loseLayer(deps, row, why);
 }
 
@@ -200,7 +200,7 @@ function uncheckedError(folder: string, cause: unknown): Error {
     attempted: 'check layer after an unclean stop',
     on: folder,
     why: reasonOf(cause),
-    fix: 'see the reason; the layer is checked again when it is used, and `portcullis images repair` fetches its blob again if the disk does not give it',
+    fix: 'see the reason; the layer is checked again when it is used, and `portcullis images repair` fetches its blob again if the disk cannot read it',
     cause,
   });
 }

@@ -6,7 +6,7 @@ import type { LayerRoots } from './layer-roots.ts';
 import type { Trash } from './trash.ts';
 
 /**
- * The places of layers, `layers/<hex>`. Removes the content of a place without harm to the containers that
+ * The places of layers, `layers/<hex>`. Removes the content of a place without affecting the containers that
  * run on it.
  */
 export interface LayerPlaces {
@@ -35,7 +35,7 @@ export function createLayerPlaces(input: {
   readonly roots: Pick<LayerRoots, 'forget'>;
 }): LayerPlaces {
   const { folders, trash, uses, roots } = input;
-  // An earlier run may have left some.
+  // An earlier run may have left replaced folders.
   let mayHaveReplaced = true;
   return {
     async vacate(folder) {

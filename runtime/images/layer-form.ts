@@ -17,9 +17,9 @@ export interface ChosenForm {
 }
 
 /**
- * Chooses the form of new layers. Mounts a layer file of its own to find out whether the kernel does, unless
- * no layer needs it. On a disk that takes no file, what the version of the kernel allows is taken for true if
- * layers are files: this machine has mounted them before.
+ * Chooses the form of new layers. Mounts a test file to find out whether the kernel mounts layer files,
+ * unless no layer needs this. If no file can be written to the disk, relies on the release of the kernel,
+ * provided that some layers are files or all new layers must be files.
  * @param wanted `storage.layers` of the configuration
  * @throws IMAGES_LAYERS_UNMOUNTABLE when layer files are required and this machine does not mount them
  */
@@ -38,9 +38,9 @@ export async function chooseLayerForm(
     const why = reasonOf(thrown);
     log.warn(
       { why, on: folders.staging },
-      'whether the kernel mounts layer files was not tried: the disk takes no file',
+      'the mount of a layer file was not tried, because no file can be written to the disk',
     );
-    return isNeeded ? mountWayOf(folders.staging) : { kind: 'none', why: `this was not tried: ${why}` };
+    return isNeeded ? mountWayOf(folders.staging) : { kind: 'none', why: `a mount was not tried: ${why}` };
   });
   if (way.kind !== 'none') {
     log.debug(
@@ -55,7 +55,7 @@ export async function chooseLayerForm(
   return { form: 'folder', way };
 }
 
-/** Returns the choice in the words of the interface. */
+/** Returns the choice in the form of the interface. */
 export function formFacts({ form, way }: ChosenForm): LayerFormFacts {
   if (way.kind === 'none') return { form, why: way.why };
   return { form, mountedBy: way.kind, verity: form === 'erofs' && way.verity === true };

@@ -58,7 +58,7 @@ afterEach(async () => {
   assert.deepEqual(layerDescriptors(), []);
 });
 
-/** Returns the descriptors of this process through which layer files are mounted or read. */
+/** Returns the descriptors with which this process mounts or reads layer files. */
 function layerDescriptors(): readonly string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
@@ -89,7 +89,7 @@ const lowest: readonly Entry[] = [
   { name: 'bin/sh', body: 'shell', mode: 0o755, uid: 7, gid: 8 },
   { name: 'data', body: 'data' },
 ];
-/** Needs the layer below: a hard link to one of its files. */
+/** A layer that needs the layer below, because it has a hard link to one of its files. */
 const dependent: readonly Entry[] = [{ name: 'bin/link', type: 'link', linkname: 'bin/sh' }];
 const placeOf = (image: ImageRecord, index = 0): string =>
   `${kit.root}/layers/${image.layers[index]?.slice('sha256:'.length) ?? ''}`;
@@ -102,7 +102,7 @@ function flipByte(file: string, at: number): void {
 }
 
 describe('layers as EROFS files', { skip }, () => {
-  test('a layer is one file, from which containers run and to which none of them writes', async () => {
+  test('a layer is one file, from which containers run and which none of them changes', async () => {
     const image = await pulled('app', [lowest, [{ name: 'id', body: 'app' }]]);
     assert.deepEqual(readdirSync(placeOf(image)), ['layer.erofs']);
     const before = readFileSync(`${placeOf(image)}/layer.erofs`);
@@ -126,7 +126,7 @@ describe('layers as EROFS files', { skip }, () => {
     assert.equal(statSync(`${path}/data`).ino, before);
   });
 
-  test('containers go on when their image, its layers and the daemon are gone', async () => {
+  test('containers continue when their image, its layers and the daemon are gone', async () => {
     const image = await pulled('gone', [lowest]);
     const { path } = await kit.store.mountRootfs('c1', image);
     await kit.store.remove(image.id);
@@ -170,7 +170,7 @@ describe('layers as EROFS files', { skip }, () => {
     ['erofs', 'erofs'],
     ['folders', 'folders'],
   ] as const) {
-    test(`a layer that depends on one below it: ${second} over ${first}`, async () => {
+    test(`a layer that depends on a layer below: ${second} over ${first}`, async () => {
       kit = await kit.reopen({ layers: first });
       await pulled('below', [lowest]);
       kit = await kit.reopen({ layers: second });
@@ -180,13 +180,13 @@ describe('layers as EROFS files', { skip }, () => {
     });
   }
 
-  test('a layer that depends on one of the same pull', async () => {
+  test('a layer that depends on a layer of the same pull', async () => {
     const { path } = await kit.store.mountRootfs('c1', await pulled('same', [lowest, dependent]));
     assert.equal(readFileSync(`${path}/bin/link`, 'utf8'), 'shell');
   });
 
   for (const [what, damage] of [
-    ['its metadata has another byte', (file) => flipByte(file, statSync(file).size - 4_000)],
+    ['a byte of its metadata is changed', (file) => flipByte(file, statSync(file).size - 4_000)],
     ['its head is empty', (file) => flipByte(file, 1_024)],
     ['it is the file of another layer', (file) => renameSync(`${file}.other`, file)],
     ['it is missing', (file) => rmSync(file)],
@@ -206,7 +206,7 @@ describe('layers as EROFS files', { skip }, () => {
     });
   }
 
-  test('a byte of content that changed is found by the check after a power cut', async () => {
+  test('the check after a power cut finds a changed byte of content', async () => {
     const image = await pulled('content', [lowest]);
     const file = `${placeOf(image)}/layer.erofs`;
     const whole = readFileSync(file);
@@ -242,7 +242,7 @@ describe('layers as EROFS files', { skip }, () => {
     assert.equal(readFileSync(`${path}/bin/link`, 'utf8'), 'shell');
   });
 
-  test('a layer that fs-verity protected, on a disk that has none, is restored, and recorded as it is', async () => {
+  test('a layer with fs-verity is restored without it, and recorded so, if the disk does not support it', async () => {
     const image = await pulled('moved-disk', [lowest]);
     const file = `${placeOf(image)}/layer.erofs`;
     const whole = readFileSync(file);
@@ -264,7 +264,7 @@ describe('layers as EROFS files', { skip }, () => {
     assert.deepEqual(kit.store.storedForms(image), { ...stored, verity: 0 });
   });
 
-  test('where layer files are required and the kernel does not mount them, the store does not open', async () => {
+  test('the store does not open if layer files are required and the kernel does not mount them', async () => {
     const refusing = {
       kernel: (kernel: Kit['kernel']) => ({
         ...kernel,
@@ -276,7 +276,7 @@ describe('layers as EROFS files', { skip }, () => {
     });
   });
 
-  test('the usage is that of the files', async () => {
+  test('the reported usage is that of the files', async () => {
     const image = await pulled('usage', [lowest]);
     const { usedBytes, inodesUsed } = await kit.store.usage();
     const [blob = ''] = readdirSync(`${kit.root}/blobs/sha256`);

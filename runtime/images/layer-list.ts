@@ -16,8 +16,8 @@ export const noList: LayerList = [];
 /**
  * Reads `<folder>/layers.json`, which an earlier run wrote before the first use of a mount on these layers.
  * Returns an empty list when the file is missing or is not JSON: a power loss has then removed the mount as
- * well, or a kill came before its first use (the caller has to detect a mount that exists in spite of this).
- * Any other failure, such as EMFILE, says nothing about the layers.
+ * well, or the process was killed before the first use of the mount (the caller has to detect a mount that
+ * exists nevertheless). After any other failure, such as EMFILE, the layers are unknown.
  */
 export async function readLayerList(folder: string, log: Logger): Promise<LayerList> {
   try {

@@ -29,7 +29,7 @@ export interface LayerRestoreDeps extends PublishDeps {
   readonly ensure: (folders: readonly string[]) => Promise<void>;
 }
 
-/** The blob of a layer is not there, or was read and does not give the recorded files. */
+/** The blob of a layer is missing, or was read and does not contain the recorded files. */
 class BlobLost extends Error {}
 
 /** Whether a failed {@link restoreLayer} proves that no later attempt can succeed. */
@@ -98,12 +98,11 @@ async function unpackAgain(
         }),
     );
     if (form === row.form && unpacked.manifestSha256 !== row.manifestSha256)
-      throw new BlobLost('its blob no longer gives the recorded files');
+      throw new BlobLost('its blob no longer contains the recorded files');
     const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
     await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
     // After a kill in between, the layer is found to be in another form than its record, and is restored
-    // again.
-    // The same happens where the file system has no fs-verity any more, or has it now.
+    // again. The same happens if the support of fs-verity by the file system has changed.
     const { manifestSha256, bytes, inodes, verity } = unpacked;
     if (form !== row.form || verity !== row.verity) {
       const { verity: _before, ...others } = row;
@@ -120,7 +119,7 @@ const isMissing = (path: string): Promise<boolean> => stat(path).then(() => fals
 
 /**
  * Removes the images that need the layer together with it; a kubelet pulls them again. A pull that has a
- * claim on the layer fails, and none gets one meanwhile.
+ * claim on the layer fails, and no pull gets a claim meanwhile.
  */
 export function loseLayer(
   deps: Pick<LayerRestoreDeps, 'records' | 'places' | 'leftovers' | 'log'> & {
@@ -138,13 +137,13 @@ async function removeLost(
   why: string,
 ): Promise<void> {
   layers.lose(row.folder);
-  // An image whose record is being written already is among those that are removed.
+  // An image whose record is being written is removed too.
   await records.settled();
   for (const image of records.list()) {
     if (!image.layers.some((layer) => layer.folder === row.folder)) continue;
     log.error(
       { image: image.id, names: image.names.map(({ name }) => name), layer: row.folder, why },
-      'an image lost a layer and was removed: pull it again',
+      'an image was removed because it lost a layer: pull it again',
     );
     await records.removeImage(image.id);
   }

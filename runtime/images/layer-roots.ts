@@ -28,7 +28,7 @@ export interface LayerRoots {
   use<T>(folders: readonly string[], body: (roots: readonly string[]) => Promise<T>): Promise<T>;
   /**
    * Opens the root of a layer that may be staged, through a path that stays valid while the layer moves.
-   * @param places folders of the layer: the first one that exists counts
+   * @param places folders of the layer: the first existing folder is used
    */
   open(places: readonly string[], record: LayerRecord): Promise<OpenRoot>;
   /** Whether layers in this form can be used on this machine. */
@@ -55,24 +55,24 @@ export interface LayerRootsDeps {
   readonly recorded: (folder: string) => LayerRow | undefined;
   /**
    * Called before the file of a layer with holes is opened. @throws IMAGES_LAYER_UNGUARDED unless every read
-   * of it waits for the filler
+   * of the file waits for the filler
    */
   readonly requireGuarded: (folder: string) => void;
   /** How this machine mounts layer files. */
   readonly way: MountWay;
-  /** Called with a layer that cannot be mounted: its file may be missing, be another one, or be damaged. */
+  /** Called with a layer that cannot be mounted: its file may be missing, replaced or damaged. */
   readonly damaged: (folder: string) => void;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** A mounted layer file. It is released when it was forgotten and nothing uses it. */
+/** A mounted layer file. It is released when it is forgotten and nothing uses it. */
 interface Mounted {
   readonly root: Promise<OpenRoot>;
   users: number;
   isForgotten: boolean;
 }
 
-/** @throws what removing mounts of an earlier run throws */
+/** @throws the errors of removing the mounts of an earlier run */
 export async function openLayerRoots({
   folders,
   kernel,
@@ -95,7 +95,7 @@ export async function openLayerRoots({
     const { handle, path } = await handleOf();
     try {
       await pool.check(handle.fd, path, record);
-      // A loop device reads without events.
+      // Reads of a loop device create no events.
       const mount = record.lazy === true ? mountBy : mountLayer;
       if (record.lazy === true && way.kind !== 'file') throw unmountable(record.diffId, 'it has holes');
       const fd = await mount(kernel, handle.fd, way);
@@ -105,7 +105,7 @@ export async function openLayerRoots({
     }
   }
 
-  /** Gives a mount a path, for kernels whose overlays take no layer without one. */
+  /** Attaches a mount to a path, for kernels whose overlays require layers with a path. */
   async function attach(fd: number): Promise<OpenRoot> {
     const path = `${folders.mounts}/${process.pid}.${(attached += 1)}`;
     try {
@@ -174,7 +174,7 @@ export async function openLayerRoots({
     },
     open: (places, record) =>
       record.lazy === true
-        ? // No layer depends on one with holes: the publisher's index refuses such images.
+        ? // No layer depends on a layer with holes: a chunk index refuses such images.
           Promise.reject(unmountable(record.diffId, 'it has holes'))
         : record.form === 'erofs'
           ? mountOf(() => openFirst(places, `/${layerFileName}`, openFile), record)
@@ -196,7 +196,7 @@ export async function openLayerRoots({
 
 function detached(fd: number): OpenRoot {
   return {
-    // The kernel follows the link only with something behind it.
+    // The kernel follows the link only if the path continues after it.
     path: `/proc/self/fd/${fd}/.`,
     close: () => {
       closeSync(fd);
@@ -214,8 +214,8 @@ async function openFirst<T>(
   name: string,
   openAt: (path: string) => Promise<T>,
 ): Promise<{ readonly handle: T; readonly path: string }> {
-  // A Worker publishes the layer: it is in its new place before this thread knows it, for as long as the disk
-  // takes to sync.
+  // A Worker publishes the layer: it is in its new place before this thread is informed, until the disk has
+  // synced.
   for (let attempt = 1; ; attempt++) {
     for (const place of places) {
       try {
@@ -251,6 +251,6 @@ function unmountable(layer: string, why: string): Error {
     attempted: 'mount layer file',
     on: layer,
     why,
-    fix: 'start the daemon again: it writes the layer as a folder from its blob',
+    fix: 'restart the daemon: it writes the layer as a folder from its blob',
   });
 }

@@ -14,7 +14,7 @@ test('folders are withdrawn at once, until their removal ends', async () => {
   assert.equal(withdrawals.withdrawing(), undefined);
 });
 
-test('a removal that fails frees its folders too, and rejects only for its caller', async () => {
+test('a failed removal frees its folders too, and rejects only for its caller', async () => {
   const withdrawals = createLayerWithdrawals();
   const removal = Promise.withResolvers<void>();
   const withdrawn = withdrawals.withdraw(['a'], () => removal.promise);

@@ -39,7 +39,8 @@ export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdra
 }
 
 /**
- * Makes the folder of a layer at a path, with a file that has holes. Its abort leaves what it has written.
+ * Makes the folder of a layer at a path, with a file that has holes. An abort leaves the files that it has
+ * written.
  */
 export type StageLayer = (staging: string, signal: AbortSignal) => Promise<UnpackedLayer>;
 
@@ -90,8 +91,8 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
       for (;;) {
         signal.throwIfAborted();
         const there = claimed.staged(position.chainId);
-        // The record of a layer names the blob that it was unpacked from, and only the pulls of that blob
-        // keep it.
+        // The record of a layer names the blob from which it was unpacked, and only pulls of that blob keep
+        // the blob.
         const known =
           there?.begun === era() && there.blobDigest === blob.digest && there.isLazy === (stage !== undefined)
             ? there

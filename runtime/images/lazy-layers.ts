@@ -39,20 +39,20 @@ export interface LazyLayers {
    * @throws IMAGES_LAYER_UNGUARDED
    */
   guard(rows: readonly LayerRow[], index: ChunkIndex, origin: BlobOrigin): Promise<void>;
-  /** What the filler says of a layer; undefined: it does not guard it. */
+  /** The state of a layer in the filler; undefined: the filler does not guard it. */
   state(folder: string): LayerState | undefined;
   /** @throws IMAGES_LAYER_UNGUARDED */
   requireGuarded(folder: string): void;
-  /** Whether file and blob of a layer that nobody guards are complete, as after a power cut at the end. */
+  /** Whether file and blob of an unguarded layer are complete, as after a power cut just before the end. */
   isComplete(row: LayerRow, verify: () => Promise<readonly string[]>, signal: AbortSignal): Promise<boolean>;
   /**
    * Makes an ordinary layer of a complete one.
-   * @param own takes the place of its file; containers that run keep the one that they have
+   * @param own replaces its file; running containers keep the earlier file
    */
   finish(row: LayerRow, own?: OwnEncoding): Promise<void>;
   /** Resolves when none of these layers has holes any more. */
   whole(folders: readonly string[], signal: AbortSignal): Promise<void>;
-  /** Lets the filler forget the layers that `isNeeded` does not name. */
+  /** Lets the filler forget the layers for which `isNeeded` returns false. */
   tidy(isNeeded: (folder: string) => boolean): Promise<void>;
   close(): Promise<void>;
 }
@@ -66,7 +66,7 @@ export interface LazyLayersDeps extends Omit<PublishDeps, 'layers' | 'places' | 
   readonly look: (folder: string) => void;
 }
 
-/** Connects to a filler that an earlier run has left. Never fails: layers that nobody guards are not used. */
+/** Connects to a filler that an earlier run has left. Never fails: unguarded layers are not used. */
 export async function openLazyLayers(
   deps: LazyLayersDeps,
   options: LazyOptions | undefined,
@@ -103,8 +103,8 @@ export async function openLazyLayers(
     state: (folder) => filler.client()?.layers.get(folder),
     requireGuarded(folder) {
       const state = filler.client()?.layers.get(folder);
-      if (state === undefined) throw unguarded(folder, 'no filler runs that fills it');
-      if (state === 'refused') throw unguarded(folder, 'what was fetched is not what was signed');
+      if (state === undefined) throw unguarded(folder, 'no filler runs for it');
+      if (state === 'refused') throw unguarded(folder, 'the fetched content differs from the signed content');
     },
     async isComplete(row, verify, signal) {
       const blob = `${folders.layers}/${row.folder}/${lazyBlobName}`;
@@ -121,7 +121,7 @@ export async function openLazyLayers(
       const { staging: _place, ...recorded } = own ?? { staging: undefined };
       await records.replaceLayer({ ...whole, ...recorded });
       await rm(from, { force: true });
-      // The kernel lets every read pass from here on.
+      // From here on, the kernel allows every read.
       await filler
         .client()
         ?.forget(row.folder)
@@ -158,7 +158,7 @@ export async function openLazyLayers(
 
 /**
  * Connects to the filler that an earlier run has left, and starts one when it is needed.
- * @param why why no filler may be started; undefined: one may
+ * @param why the reason for which no filler may be started; undefined: a filler may be started
  */
 async function connectFiller(
   { records, log, look }: Pick<LazyLayersDeps, 'log' | 'look' | 'records'>,
@@ -175,7 +175,10 @@ async function connectFiller(
     onStarted: options?.onStarted,
     onState(folder: string, state: LayerState, reason: string) {
       if (state === 'refused')
-        log.error({ layer: folder, why: reason }, 'a layer is refused: it is not what was signed');
+        log.error(
+          { layer: folder, why: reason },
+          'a layer is refused: its content differs from the signed content',
+        );
       look(folder);
     },
     onLost() {
@@ -183,7 +186,7 @@ async function connectFiller(
       if (isClosed) return;
       log.error(
         {},
-        'the filler of layers has ended: reads of what is not there fail, and their images are pulled again',
+        'the filler of layers has ended: reads of its incomplete layers fail, and the images of these layers must be pulled again',
       );
       for (const { folder, lazy } of records.layers()) if (lazy === true) look(folder);
     },
@@ -205,7 +208,7 @@ async function connectFiller(
   if (options?.isOn === true && why !== undefined)
     log.warn({ why }, 'images are not started lazily on this machine');
   let hasFailed = false;
-  /** Starts the process, so that an image need not wait for it. */
+  /** Starts the process early, so that no image has to wait for it. */
   function warm(): void {
     start().then(
       () => (hasFailed = false),
@@ -231,7 +234,7 @@ async function connectFiller(
       warm();
       return isLikely;
     },
-    /** @returns whether a filler was connected, which goes on without us */
+    /** @returns whether a filler was connected, which continues without the daemon */
     async close(): Promise<boolean> {
       isClosed = true;
       await starting?.catch(() => undefined);
@@ -248,13 +251,13 @@ async function putInPlace(
 ): Promise<void> {
   log.warn(
     { layer: row.folder },
-    'the signed index describes a complete layer otherwise than its archive: containers that start later get what the archive says',
+    'the signed index of a complete layer differs from its archive: containers that start later get the metadata of the archive',
   );
   const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
   await publish(publishDeps(), [{ pendingMove: () => move, published: () => undefined, begun: sync.era() }]);
 }
 
-/** Hands those of the layers that have holes to the filler. */
+/** Hands the layers that have holes to the filler. */
 async function addAll(
   filler: FillerClient,
   rows: readonly LayerRow[],
@@ -265,7 +268,7 @@ async function addAll(
   for (const row of rows) {
     if (row.lazy !== true) continue;
     const chunks = index.layers.find((layer) => isIndexOf(layer, row));
-    if (chunks === undefined) throw new Error('another index fills the layer');
+    if (chunks === undefined) throw new Error('the layer is being filled with another index');
     const folder = `${folders.layers}/${row.folder}`;
     await filler.add({
       folder: row.folder,
@@ -282,7 +285,10 @@ async function addAll(
   }
 }
 
-/** Whether the file of a layer with holes was made from this index. */
+/**
+ * Whether a layer with holes has the blob, the diff id and the metadata of this index. Does not compare the
+ * chunks.
+ */
 export function isIndexOf(
   { blob, diffId, metadataSha256 }: ChunkIndex['layers'][number],
   row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256'>,
@@ -294,7 +300,7 @@ function unguarded(on: string, why: string): Error {
   return imageError({
     code: 'IMAGES_LAYER_UNGUARDED',
     kind: 'precondition',
-    attempted: 'use layer that is not complete',
+    attempted: 'use incomplete layer',
     on,
     why,
     fix: 'pull the image again',

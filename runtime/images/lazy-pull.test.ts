@@ -56,9 +56,9 @@ describe('an image with a signed chunk index', { skip: why }, () => {
   const pull = async (name: string): Promise<Awaited<ReturnType<Kit['store']['pull']>>['image']> =>
     (await kit.store.pull({ reference: kit.reference(name), namespace: '' })).image;
 
-  it('is pulled before its layers are here, and read through the gate', async () => {
+  it('is pulled before its layers are complete, and reads wait for the filler', async () => {
     await pushLazyImage(kit, 'signed/a', [await archive()], chunkBytes);
-    // The background gets nothing: what is read was fetched for the read.
+    // The background fetches get no answer: everything that is read was fetched for that read.
     let demanded = false;
     proxy.use(() => (demanded ? 'pass' : 'hang'));
     const image = await pull('signed/a');
@@ -75,7 +75,7 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     assert.ok(readFileSync(`${folder}/layer.erofs`).includes(files['data/rest']));
   });
 
-  it('gives another image only what the archive says, whatever its first publisher has signed', async () => {
+  it('gives another image only the metadata of the archive, whatever the first publisher has signed', async () => {
     const layer = await archive();
     await pushLazyImage(kit, 'signed/liar', [layer], chunkBytes, (metadata) => {
       for (let at = metadata.indexOf('first'); at !== -1; at = metadata.indexOf('first', at + 1))
@@ -83,7 +83,7 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     });
     proxy.use(() => 'hang');
     const { path: before } = await kit.store.mountRootfs('c1', await pull('signed/liar'));
-    assert.deepEqual(readdirSync(`${before}/bin`), ['fiend'], 'the file is the one that was signed');
+    assert.deepEqual(readdirSync(`${before}/bin`), ['fiend'], 'the file has the signed name');
     proxy.use(() => 'pass');
     const upper = await tarOf([{ name: 'upper', body: 'upper' }]);
     const layers = [layer, upper].map((tar) => ({ tar, blob: inMembers(tar, chunkBytes) }));
@@ -92,11 +92,15 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     const { path } = await kit.store.mountRootfs('c2', await pull('signed/honest'));
     assert.deepEqual(readdirSync(`${path}/bin`), ['first']);
     assert.deepEqual(await readFile(`${path}/bin/first`), files['bin/first']);
-    assert.deepEqual(await readFile(`${before}/bin/fiend`), files['bin/first'], 'the first one goes on');
+    assert.deepEqual(
+      await readFile(`${before}/bin/fiend`),
+      files['bin/first'],
+      'the first container continues',
+    );
     for (const id of ['c1', 'c2']) await kit.store.removeRootfs(id);
   });
 
-  it('is pulled as a whole unless every rule that requires evidence believes its signer', async () => {
+  it('is pulled as a whole unless every rule that requires evidence trusts the signer of the index', async () => {
     const name = 'signed/two';
     const { host } = proxy;
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -119,10 +123,10 @@ describe('an image with a signed chunk index', { skip: why }, () => {
 
     await kit.usePolicy(rule('k.pub'));
     await pull(name);
-    await until(() => proxy.parts.length > 0, 'with the first rule alone the image is filled in parts');
+    await until(() => proxy.parts.length > 0, 'with only the first rule, the image is fetched in parts');
   });
 
-  it('with a layer beyond the limits is pulled as a whole, which refuses it', async () => {
+  it('is pulled as a whole if a layer exceeds the limits, and the pull refuses it', async () => {
     const small = await openKit(proxy.host, { lazy: true, limits: { maxLayerBytes: 1024 * 1024 } });
     try {
       await pushLazyImage(small, 'signed/large', [await archive()], chunkBytes);

@@ -14,7 +14,7 @@ import type { IdRange } from './types.ts';
  */
 export interface MappedRoots {
   readonly folder: string;
-  /** Lets other users pass through the folders above; they can list and read nothing there. */
+  /** Lets other users pass through the folders above, without permission to list or read. */
   open(): Promise<void>;
 }
 
@@ -116,7 +116,7 @@ export async function makeMappedRoot(roots: MappedRoots, id: string, gid: number
 export async function removeMappedRoot(kernel: Kernel, roots: MappedRoots, id: string): Promise<void> {
   const path = mappedRootIn(roots, id);
   await unmountAt(kernel, path);
-  // Not recursive: if the mount still exists, nothing below it may be removed.
+  // Not recursive, because nothing below the mount may be removed if it still exists.
   for (const folder of [path, dirname(path)]) await rmdir(folder).catch(ignoreAbsent);
 }
 
@@ -170,18 +170,18 @@ export async function checkMapping(
 ): Promise<void> {
   const { major, minor, release } = kernelRelease();
   if (major < 5 || (major === 5 && minor < 19))
-    throw notMappable(folders, `Linux ${release} has no overlays of idmapped layers`);
+    throw notMappable(folders, `Linux ${release} does not support overlays of idmapped layers`);
   try {
     await kernel.checkIdmap(folders.layers, userNamespace);
   } catch (cause) {
     throw notMappable(folders, reasonOf(cause), cause);
   }
-  // The daemon opens the folder above them itself; the folders above that belong to the host.
+  // The daemon itself makes the folder above them accessible; the folders above that one belong to the host.
   for (let path = dirname(dirname(roots.folder)); path !== '/'; path = dirname(path)) {
     if (((await stat(path)).mode & 0o001) === 0)
       throw notMappable(
         folders,
-        `${path} gives other users no access to ${roots.folder}, which a pod's own root must reach: allow it (chmod o+x ${path})`,
+        `${path} denies other users access to ${roots.folder}, which the root user of a pod must reach: allow it (chmod o+x ${path})`,
       );
   }
 }

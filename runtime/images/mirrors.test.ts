@@ -12,7 +12,7 @@ import { openRules } from './mirrors.ts';
 const auth = Buffer.from(`${registryUser.username}:${registryUser.password}`).toString('base64');
 
 describe(
-  'mirrors with credentials of their own',
+  'mirrors with separate credentials',
   { skip: findRegistry() === undefined ? 'no docker-registry' : false },
   () => {
     let folder = '';
@@ -59,7 +59,7 @@ describe(
       );
     });
 
-    it('are asked with the credentials of their part of the registry, if the file distinguishes parts', async () => {
+    it('are asked with the credentials of the matching repository path, if the file has such entries', async () => {
       const file = authFile({
         auths: {
           [`${registry.host}/cache`]: { auth },
@@ -77,10 +77,10 @@ describe(
     });
 
     for (const [name, content, code] of [
-      ['knows another host only', { auths: { 'other.test': { auth } } }, 'IMAGES_MIRROR_CREDENTIALS'],
+      ['lists only another host', { auths: { 'other.test': { auth } } }, 'IMAGES_MIRROR_CREDENTIALS'],
       ['is not JSON', `{ "auths": "${auth}`, 'TRUST_DOCKER_CONFIG'],
     ] as const) {
-      it(`a file that ${name} is reported, without what is in it`, async () => {
+      it(`a file that ${name} is reported, without its content`, async () => {
         await assert.rejects(
           openRules({
             mirrors: { 'good.test': { url: registry.url, origin: false, authFile: authFile(content) } },

@@ -11,10 +11,10 @@ export interface OwnEncoding extends UnpackedLayer {
 }
 
 /**
- * Writes the file of a complete layer again, from its blob. The names, owners and modes in a file that was
- * filled are what the publisher of one image has signed. Other images may have the layer too, and their
- * policies may not believe that publisher: they get only what the archive says.
- * @returns undefined when the file that was filled is the same one
+ * Writes the file of a complete layer again, from its blob. The names, owners and modes in a filled file come
+ * from the publisher of one image, who signed them. Other images may have the same layer, and their policies
+ * may not trust that publisher: they get only the metadata of the archive.
+ * @returns undefined when the filled file is identical
  * @throws the errors of an unpacking; IMAGES_BAD_CHUNK_INDEX when the layer depends on those below it
  */
 export async function encodeAgain(
@@ -46,7 +46,7 @@ function dependent({ folder }: LayerRow): Error {
     kind: 'data-loss',
     attempted: 'compare complete layer with its chunk index',
     on: folder,
-    why: 'the layer depends on the layers below it, and its index says that it does not',
+    why: 'the layer depends on the layers below it, which contradicts its index',
     fix: 'make the index again with portcullis attest --type chunk-index',
   });
 }

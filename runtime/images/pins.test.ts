@@ -26,7 +26,7 @@ for (const [pattern, name, expected] of cases) {
   });
 }
 
-test('replaced pins take effect at once', () => {
+test('replaced pins take effect immediately', () => {
   const pins = createPins(['*app*']);
   pins.replace([]);
   assert.equal(pins.isPinned(image('registry.example.com/app:1')), false);

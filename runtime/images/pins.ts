@@ -3,7 +3,8 @@ import type { ImageRecord, ImageStore } from './types.ts';
 
 /**
  * The images that a kubelet never removes to free space. Patterns as in CRI-O's `pinned_images`
- * (crio.conf(5)): a whole reference, the beginning of one before `*`, or a part of one between two `*`.
+ * (crio.conf(5)): a whole reference, the beginning of a reference before `*`, or a part of a reference
+ * between two `*`.
  */
 export interface Pins {
   isPinned(names: Pick<ImageRecord, 'repoTags' | 'repoDigests'>): boolean;

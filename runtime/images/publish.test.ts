@@ -172,7 +172,7 @@ test('a folder without a record is replaced', async () => {
   await release(claims);
 });
 
-test('a layer that two pulls unpacked above different ones is unpacked again after both have let it go', async () => {
+test('a layer that two pulls unpacked above different layers is unpacked again after both have released it', async () => {
   const first = await claimAll(['one', 'shared']);
   const second = await claimAll(['two', 'shared']);
   await publish(deps, all(first));
@@ -205,7 +205,7 @@ test('a layer that is being removed is published again only after its removal', 
   assert.deepEqual(left(), []);
 });
 
-test('an image with one layer twice is published, and leaves nothing behind', async () => {
+test('an image that has one layer twice is published and leaves no staged files', async () => {
   const claims = await claimAll(['same', 'same', 'other', 'same']);
   await publish(deps, all(claims));
   assert.deepEqual(claims.layers.map(bodyAt), ['same', 'same', 'other', 'same']);

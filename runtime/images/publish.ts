@@ -43,11 +43,11 @@ export function publish(deps: PublishDeps, claims: readonly Staged[]): Promise<v
 
 async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Promise<void> {
   const { folders, layers, places, pool, sync } = deps;
-  // A place that is being cleared is not free yet: the folder there is not a published layer.
+  // A place from which a layer is being removed is not free yet: the folder there is not a published layer.
   for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing())
     await removal;
   const moves: Move[] = [];
-  // An image may have one layer twice: the second copy gives way to the first one.
+  // An image may have one layer twice: the first copy is published, and the second is not.
   const twins: Staged[] = [];
   for (const claim of claims) {
     const move = claim.pendingMove();
@@ -57,7 +57,7 @@ async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Prom
       continue;
     }
     if (claim.begun !== sync.era())
-      throw notDurable(folders.root, 'writes were lost while the content was on its way to the disk');
+      throw notDurable(folders.root, 'the disk lost writes while the content was being stored');
     moves.push(move);
   }
   if (moves.length === 0) return;
@@ -71,7 +71,7 @@ async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Prom
     throw thrown;
   }
   for (const claim of claims) if (!twins.includes(claim)) claim.published();
-  // Each finds what was just published at its place, and claims it.
+  // Each twin finds the copy that was just published at its place, and claims it.
   for (const twin of twins) twin.pendingMove();
 }
 

@@ -36,9 +36,7 @@ export interface PullDeps extends PublishDeps {
   readonly now: () => Date;
   /** Concurrent pulls of one image gather its evidence once. */
   readonly gathering: SharedFlight<Dossier>;
-  /**
-   * The negative cache of registries: a retry does not ask again about the signatures of an unsigned image.
-   */
+  /** The negative cache of registries: a retry does not request the signatures of an unsigned image again. */
   readonly absences: NegativeCache;
   /** The services that say what a tag means, where a rule requires it. */
   readonly services: TrustServices;
@@ -53,7 +51,9 @@ export interface Course {
   readonly signal: AbortSignal;
   readonly fetches: BlobFetches;
   readonly layers: LayerClaim[];
-  /** Ends everything that is under way. Only the first failure is reported: it causes those that follow. */
+  /**
+   * Ends everything that is in progress. Only the first failure is reported, because it causes the others.
+   */
   fail(thrown: unknown): never;
   readonly failures: unknown[];
   /** Work that must have ended before the claims are released. */
@@ -68,7 +68,7 @@ export interface Admitted {
   readonly decided: Decided;
   readonly configBytes: Uint8Array;
   readonly parsed: ParsedConfig;
-  /** The signed index of an image that is started before its layers are here. */
+  /** The signed index of an image whose containers start before its layers are complete. */
   readonly index: ChunkIndex | undefined;
 }
 
@@ -93,7 +93,7 @@ export function beginCourse(deps: PullDeps, request: PullRequest): Course {
   };
 }
 
-/** Ends what is under way. Returns the first failure. */
+/** Ends everything that is in progress. Returns the first failure. */
 export function endCourse(course: Course, thrown: unknown): unknown {
   try {
     return course.fail(thrown);
@@ -102,7 +102,7 @@ export function endCourse(course: Course, thrown: unknown): unknown {
   }
 }
 
-/** Waits for what is under way, then releases the claims. */
+/** Waits for everything that is in progress, then releases the claims. */
 export async function releaseCourse(deps: PullDeps, { underWay, layers, fetches }: Course): Promise<void> {
   await Promise.allSettled(underWay);
   const releases = await Promise.allSettled(

@@ -60,7 +60,7 @@ test('a pull reports the bytes and layers that it has received, and nothing when
   assert.deepEqual(await images.pulls(), []);
 });
 
-test('many long pulls give one line at a time, and no line follows their end', async (t) => {
+test('many long pulls log one line at a time, and no line after their end', async (t) => {
   const { images, lines, end } = heldStore(t, 20);
   const pulls = Array.from({ length: 40 }, () => images.pull({ reference: 'r', namespace: '' }));
   while (lines.length < 2) await sleep(5);

@@ -36,9 +36,9 @@ interface Pull {
   readonly sizes: ReadonlyMap<string, number>;
 }
 
-/** A pull that takes longer is reported in the log, and again each time this has passed. */
+/** A pull that takes longer is logged, and logged again after each further period of this length. */
 const reportMs = 10_000;
-/** With more pulls at a time, one line reports their sum. */
+/** If more pulls run at a time, one line reports their sum. */
 const mostLines = 4;
 
 export interface ProgressOptions {
@@ -62,7 +62,7 @@ export function withProgress<Store extends ImageStore & Importing>(
   const active = new Set<Pull>();
   let timer: NodeJS.Timeout | undefined;
   let reading: Promise<readonly PullProgress[]> | undefined;
-  // One at a time: on a disk that hangs, further readings would take up the threads of the process.
+  // One at a time: on a disk that hangs, further reads would occupy all threads of the process.
   const read = (): Promise<readonly PullProgress[]> =>
     (reading ??= progressOf(folders, active).finally(() => {
       reading = undefined;

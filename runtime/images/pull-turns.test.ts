@@ -23,7 +23,7 @@ const request = (reference: string, signal?: AbortSignal): PullRequest => ({
   ...(signal && { signal }),
 });
 
-test('one pull at a time: the next begins when the one before has ended, also when that failed', async () => {
+test('with one pull at a time, the next pull begins when the previous one has ended, even if it failed', async () => {
   const held = heldPulls();
   const { pull } = withPullTurns(held.images, 1);
   const pulls = ['a', 'b', 'c'].map((name) => pull(request(name)).catch(() => undefined));
@@ -59,7 +59,7 @@ test('a pull that is cancelled while it waits ends at once, and takes no turn', 
   await third;
 });
 
-test('as many pulls as configured run at a time, and none waits without a limit', async () => {
+test('the configured number of pulls run at a time, and no pull waits if there is no limit', async () => {
   for (const [most, running] of [
     [2, 2],
     [0, 5],

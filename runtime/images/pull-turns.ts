@@ -18,7 +18,7 @@ export function withPullTurns<Store extends Pick<ImageStore, 'pull'>>(images: St
           kind: 'cancelled',
           attempted: 'pull image',
           on: request.reference.slice(0, 300),
-          fix: 'pull again; other pulls had their turn first (images.maxParallelPulls)',
+          fix: 'pull again; the pull waited for other pulls (images.maxParallelPulls)',
         });
       });
       try {

@@ -54,8 +54,8 @@ interface Asked {
 
 /**
  * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. After an admitting
- * verdict, each layer is unpacked as soon as its blob is here, beside the fetches of the others. A verdict
- * other than admit ends the fetches and leaves only the verdict and its evidence.
+ * verdict, each layer is unpacked as soon as its blob is complete, while the other blobs are fetched. A
+ * verdict other than admit ends the fetches and leaves only the verdict and its evidence.
  */
 export async function pullImage(
   deps: PullDeps,
@@ -79,7 +79,7 @@ export async function pullImage(
 
 /**
  * Does the same as {@link pullImage} up to the verdict, then makes the decision that a container would need.
- * It asks the policy and the registry as a pull does, with fresh evidence. Fetches no content and records no
+ * It uses the policy and the registry as a pull does, with fresh evidence. Fetches no content and records no
  * image; writes its verdicts to the verdict log.
  * @throws PortcullisError the errors of a pull, such as IMAGES_DENIED
  */
@@ -233,7 +233,7 @@ async function decideFresh(
 ): Promise<{ readonly dossier: Dossier; readonly decided: Decided }> {
   const { name, namespace, platform, policy, resolved, signed } = asked;
   const { digest, manifestDigest, places } = resolved;
-  // Evidence that was fetched with other credentials does not belong to this caller.
+  // This caller must not get evidence that was fetched with other credentials.
   const key = createHash('sha256')
     .update(
       canonicalJson([
@@ -324,7 +324,7 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
   const rows = course.layers.map((layer) => layer.row());
   // Before they are recorded: a layer that is not guarded must not be found.
   if (admitted.index !== undefined) await deps.lazy.guard(rows, admitted.index, admitted.origin);
-  // From here on nothing is cancelled: the record follows.
+  // From here on, nothing is cancelled: the image is recorded next.
   const evidence = {
     digest: resolved.digest,
     manifestDigest: resolved.manifestDigest,

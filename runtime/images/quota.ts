@@ -10,9 +10,9 @@ import type { RootfsStore } from './rootfs.ts';
 export interface QuotaStore {
   /** Whether this file system enforces limits. */
   readonly enforced: boolean;
-  /** Limits a writable layer that is mounted and empty, in bytes. Done already: success. */
+  /** Limits a writable layer that is mounted and empty, in bytes. Succeeds if this is already done. */
   limit(containerId: string, bytes: number): Promise<void>;
-  /** Removes the limit before the layer is discarded; none: success. */
+  /** Removes the limit before the layer is discarded. Succeeds if there is none. */
   release(containerId: string): Promise<void>;
 }
 
@@ -72,10 +72,10 @@ export async function openQuotaStore(
       const project = held.get(id);
       if (project === undefined) return;
       await kernel.limitTrees([], project, 0, folders.rootfs).catch((error: unknown) => {
-        // The next container gets another project: a limit that stays does no harm.
+        // The next container gets another project, so a limit that remains is harmless.
         log.warn(
           { container: id, project, error: String(error) },
-          'the limit of a removed writable layer could not be taken away',
+          'the limit of a removed writable layer could not be removed',
         );
       });
       held.delete(id);
@@ -112,7 +112,7 @@ function notEnforced(id: string): Error {
     kind: 'precondition',
     attempted: 'limit writable layer of container',
     on: id.slice(0, 13),
-    why: 'the file system of the image store limits no projects',
-    fix: 'mount it with `prjquota` (ext4 with the features project and quota, or XFS), or take the limit away',
+    why: 'the file system of the image store does not enforce project quotas',
+    fix: 'mount it with `prjquota` (ext4 with the features project and quota, or XFS), or remove the limit',
   });
 }

@@ -15,7 +15,7 @@ openStoreForTests({
 
 const [orphan, stuck] = ['e'.repeat(64), 'd'.repeat(64)];
 
-test("a store opens where a container's folder is a file, and removes the file", { skip }, async () => {
+test("a store opens even if a container's folder is a file, and removes the file", { skip }, async () => {
   const files = ['rootfs', 'volumes'].map((name) => `${kit.root}/${name}/${orphan}`);
   for (const file of files) writeFileSync(file, '');
   kit = await kit.reopen();
@@ -25,7 +25,7 @@ test("a store opens where a container's folder is a file, and removes the file",
 
 for (const folder of ['rootfs', 'staging', 'layers'])
   test(
-    `a leftover in ${folder} that cannot be removed is named, and keeps no other from its removal`,
+    `a leftover in ${folder} that cannot be removed is reported, and the others are removed`,
     { skip },
     async () => {
       const at = `${kit.root}/${folder}/${stuck}`;

@@ -18,7 +18,7 @@ export interface ReconcileDeps extends SweepDeps {
 /**
  * Makes disk and records agree: removes everything that no record claims. Does not read recorded content, so
  * that a start does not wait for it. An item that cannot be removed does not prevent the removal of others.
- * @returns what is left, and why
+ * @returns the items that remain, and why
  */
 export function reconcileStore(
   deps: ReconcileDeps,

@@ -86,12 +86,12 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
 }
 
 /**
- * The form of a layer is part of this column, and so is the digest of fs-verity: a release before it takes
- * the layer for a damaged one, and removes the image, where another schema would keep it from starting.
+ * This column also contains the form of a layer and the digest of fs-verity: an earlier release then treats
+ * the layer as damaged and removes the image. With another schema, the earlier release would not start.
  */
 const erofsPrefix = 'erofs:';
 const verityMark = ':verity:';
-/** Behind the digest of a layer whose file is not complete. */
+/** Follows the digest of a layer whose file is not complete. */
 const lazyMark = ':lazy';
 
 /** Returns the value of the column `manifest_sha256`. */

@@ -53,7 +53,7 @@ export interface NameOwner {
 }
 
 /**
- * Brings the rows of an image and of some names to what memory has.
+ * Makes the rows of an image and of some names equal to the state in memory.
  * @param image absent: the image is not recorded
  * @param names the owner of each name; undefined: no image has it
  */
@@ -83,7 +83,7 @@ export function dossierStatements(dossiers: readonly Dossier[]): Statement[] {
   }));
 }
 
-/** Writes a name of an image, in place of the row of another image that had the name. */
+/** Writes a name of an image, in place of the row of the image that had the name before. */
 export function nameStatement(row: NameRow, imageId: string): Statement {
   return {
     sql: `INSERT INTO image_name (name, image_id, asked, digest, manifest_digest, dossier_id, verdict_id, unverified, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -33,15 +33,15 @@ export interface ImageRecords {
   /** Resolves when each change that was requested before has been made, or has failed. */
   settled(): Promise<void>;
   /**
-   * Replaces the old evidence of each name that has it by newer evidence, with its verdict; names that have
-   * moved to other evidence stay unchanged. `also` shares the transaction.
+   * For each name with the old evidence, replaces it by newer evidence with its verdict; names that have
+   * other evidence by now stay unchanged. `also` shares the transaction.
    */
   renew(oldDossier: string, fresh: readonly RenewedName[], also: readonly Statement[]): Promise<void>;
   /** Writes only statements of the verdict log. */
   append(statements: readonly Statement[]): Promise<void>;
   removeImage(id: string): Promise<void>;
   removeLayers(folders: readonly string[]): Promise<void>;
-  /** Records that a layer is on the disk in another form. */
+  /** Records that a layer now has another form on the disk. */
   replaceLayer(row: LayerRow): Promise<void>;
 }
 
@@ -135,7 +135,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     layer: (folder) => layers.get(folder),
     layers: () => layers.values(),
     hasBlob(digest) {
-      // The blob of a layer that is not complete is not there either.
+      // An incomplete layer has no stored blob either.
       for (const layer of layers.values())
         if (layer.blobDigest === digest && layer.lazy !== true) return true;
       return false;
@@ -173,7 +173,7 @@ function admittedNames(
   seq: number,
 ): readonly NameRow[] {
   return names.map((name): NameRow => {
-    // A digest name that a client once asked for keeps this mark, with fresh evidence.
+    // A digest name that a client has requested once keeps this mark when it gets fresh evidence.
     const before = existing?.names.find((other) => other.name === name.name);
     return {
       ...name,

@@ -6,7 +6,7 @@ import type { ImageRecords } from './records.ts';
 import type { RenewedName } from './stored-image.ts';
 import type { EvidenceInUse } from './types.ts';
 
-/** Returns the evidence on which recorded names rest, each item once per image. */
+/** Returns the evidence that admitted the recorded names, each item once per image. */
 export function evidenceInUse(records: ImageRecords, imageId?: string): readonly EvidenceInUse[] {
   const wanted =
     imageId === undefined ? records.list() : [records.byId(imageId)].filter((image) => image !== undefined);

@@ -60,7 +60,11 @@ export async function resolveImage(
     repository.manifest(chosen, signal),
   );
   if (!manifestTypes.has(own.mediaType))
-    throw malformed('IMAGES_BAD_MANIFEST', own.digest, 'the index calls it a manifest, and it is none');
+    throw malformed(
+      'IMAGES_BAD_MANIFEST',
+      own.digest,
+      'the index lists it as a manifest, and it is not a manifest',
+    );
   return {
     digest: top.digest,
     manifestDigest: own.digest,

@@ -81,7 +81,10 @@ export async function openRootfsStore(
   const deps: RootfsDeps = { folders, mappedRoots, kernel, roots };
   const held = new Map<string, LayerList>();
   const { run: inTurn } = createKeyedQueue();
-  /** Interrupted before their lists were written: the layers below their mounts are unknown. */
+  /**
+   * Containers that were interrupted before their lists were written: the layers below their mounts are
+   * unknown.
+   */
   const unlisted = new Set<string>();
   for (const id of await readdir(folders.rootfs)) {
     const list = await readLayerList(`${folders.rootfs}/${id}`, log);
@@ -148,7 +151,7 @@ export async function openRootfsStore(
   };
 }
 
-/** Mounts the overlay and writes the list of its layers. Mounted already: the same result. */
+/** Mounts the overlay and writes the list of its layers. Returns the same result if it is already mounted. */
 async function mountOverlay(
   { folders, mappedRoots, kernel, roots }: RootfsDeps,
   { id, imageId, layers, mapping, context }: RootfsRequest,
@@ -191,8 +194,8 @@ async function mountOverlay(
 }
 
 /**
- * Whether one of a container's two mount points has a mount. A kill may have come before the list of its
- * layers was written.
+ * Whether one of a container's two mount points has a mount. The process may have been killed before the list
+ * of its layers was written.
  */
 function isMounted(mappedRoots: MappedRoots, folders: StoreFolders, id: string): boolean {
   return [`${folders.rootfs}/${id}/merged`, mappedRootIn(mappedRoots, id)].some((path) => {
@@ -200,7 +203,7 @@ function isMounted(mappedRoots: MappedRoots, folders: StoreFolders, id: string):
       return isMountpoint(path);
     } catch (thrown) {
       if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return false;
-      // The state is unknown: the layers are held.
+      // The state is unknown, so the layers stay in use.
       return true;
     }
   });
@@ -219,8 +222,8 @@ function folderOf(folders: StoreFolders, id: string): string {
 }
 
 /**
- * Checks the merged view, because a layer may replace a plain folder of another layer by a symlink. Nothing
- * runs in it yet, so it cannot change.
+ * Checks the merged view, because a layer may replace a plain folder of another layer by a symlink. No
+ * process runs in it yet, so it cannot change.
  */
 function refuseUnsafe(root: string, id: string): void {
   for (const name of plainFolders) {
@@ -233,7 +236,7 @@ function refuseUnsafe(root: string, id: string): void {
       kind: 'precondition',
       attempted: 'use image as root file system of container',
       on: id,
-      why: `/${name} of the image is ${found.isSymbolicLink() ? 'a symlink' : 'no folder'}, and a runtime that mounts there could write to the host`,
+      why: `/${name} of the image is ${found.isSymbolicLink() ? 'a symlink' : 'not a folder'}, and a runtime that mounts there could write to the host`,
       fix: `build the image with a plain folder /${name}, or without it`,
       details: { path: `/${name}` },
     });

@@ -4,7 +4,7 @@ import { createSharedFlight } from './shared-flight.ts';
 
 const never = new AbortController().signal;
 
-test('concurrent callers share one run, later ones do not', async () => {
+test('concurrent callers share one run, and later callers start another', async () => {
   const flight = createSharedFlight<number>();
   const gates: ((value: number) => void)[] = [];
   const body = () => new Promise<number>((resolve) => gates.push(resolve));
@@ -33,7 +33,7 @@ test('all callers share a failure, and it is not cached', async () => {
   assert.equal(await flight.join('a', never, () => Promise.resolve(1)), 1);
 });
 
-test('a caller that leaves does not affect others; the run is stopped when the last one has left, and no caller joins it then', async () => {
+test('a caller that leaves does not affect others; the run is aborted when the last caller has left, and no caller joins it then', async () => {
   const flight = createSharedFlight<number>();
   const [first, second] = [new AbortController(), new AbortController()];
   let stopped = 0;

@@ -3,7 +3,7 @@
  */
 export interface SharedFlight<T> {
   /**
-   * `body` is aborted only when every caller has gone. A caller whose signal is aborted gets the signal's
+   * `body` is aborted only when every caller has left. A caller whose signal is aborted gets the signal's
    * reason at once. All callers share a failure.
    */
   join(key: string, signal: AbortSignal, body: (signal: AbortSignal) => Promise<T>): Promise<T>;

@@ -63,7 +63,7 @@ describe(
       writeFileSync(file, bytes);
     };
 
-    it('and that is lost during a pull is not part of the pulled image', { timeout: 60_000 }, async () => {
+    it('fails a pull that shares it, if the layer is lost during the pull', { timeout: 60_000 }, async () => {
       const shared = await tarOf([{ name: 'shared', body: 'in both images'.repeat(100) }]);
       const own = await tarOf([{ name: 'own', body: 'in one image' }]);
       await pushImage(origin('open/first'), { layers: [plain(shared)], tag: '1' });
@@ -80,7 +80,7 @@ describe(
       assert.equal((await kit.store.upkeep.check(layer)).damaged.length, 1);
       await assert.rejects(kit.store.mountRootfs('c1', first), { code: 'IMAGES_NOT_FOUND' });
       assert.deepEqual(kit.store.list(), [], 'the layer cannot be restored, and its image is gone');
-      assert.equal(existsSync(`${kit.root}/blobs/sha256/${layer}`), false, 'nor does its blob stay');
+      assert.equal(existsSync(`${kit.root}/blobs/sha256/${layer}`), false, 'its blob is removed too');
       server.release();
       await assert.rejects(pulling, {
         code: 'IMAGES_STORE_FAILED',
@@ -93,7 +93,7 @@ describe(
     });
 
     it(
-      'has the blob that its record names, whichever pull of another blob fails',
+      'has the blob that its record names, even if a pull with another blob fails',
       { timeout: 60_000 },
       async () => {
         const shared = await tarOf([{ name: 'shared', body: 'in both images'.repeat(1000) }]);
@@ -127,7 +127,7 @@ describe(
       },
     );
 
-    it('may be in one image twice, also in another compression, and below a layer that hides it', async () => {
+    it('may occur twice in one image, also with another compression, and below a layer that hides it', async () => {
       const shared = await tarOf([{ name: 'shared/file', body: 'twice' }]);
       const hiding = await tarOf([{ name: 'shared/.wh.file' }]);
       const [fast = shared, small = shared] = [1, 9].map((level) => gzipSync(shared, { level }));

@@ -33,7 +33,7 @@ const leftBehind: readonly (readonly [string, unknown, readonly string[]])[] = [
   ['a clean stop in another boot', { bootId: 'another', clean: true, unchecked: [] }, recorded],
   ['no clean stop in this boot', { bootId: boot, clean: false }, recorded],
   ['no clean stop in another boot', { bootId: 'another', clean: false }, recorded],
-  ['a list that is none', { bootId: boot, clean: true, unchecked: 'one' }, recorded],
+  ['a value that is not a list', { bootId: boot, clean: true, unchecked: 'one' }, recorded],
   ['a list of something else', { bootId: boot, clean: true, unchecked: [1] }, recorded],
   ['an empty file', '', recorded],
   ['something else', '[]', recorded],
@@ -49,12 +49,12 @@ test('without a mark every recorded layer is unchecked', async () => {
   assert.deepEqual(await uncheckedNow(), recorded);
 });
 
-test('a start that ends early leaves all checks to the next start, however often', async () => {
+test('a start that ends early leaves all checks to the next start, however often this happens', async () => {
   leave({ bootId: 'another', clean: false });
   for (let start = 0; start < 3; start++) assert.deepEqual(await uncheckedNow(), recorded);
 });
 
-test('an orderly stop in the middle leaves the unchecked layers', async () => {
+test('an orderly stop during the checks records the unchecked layers', async () => {
   leave({ bootId: 'another', clean: false });
   const marker = await open();
   await marker.stopped(['two']);

@@ -13,7 +13,7 @@ export interface ShutdownMarker {
   readonly unchecked: ReadonlySet<string>;
   /**
    * Records an orderly stop. @param unchecked layers that this run has not compared either: the next run has
-   * to
+   * to compare them
    */
   stopped(unchecked: Iterable<string>): Promise<void>;
 }
@@ -38,14 +38,13 @@ export async function openShutdownMarker(
   const vouched = before.clean && before.bootId === currentBootId() ? before.unchecked : undefined;
   const known = new Set(recorded);
   const unchecked = vouched === undefined ? known : new Set(vouched.filter((folder) => known.has(folder)));
-  // Durable before any other write: the mark of an earlier stop must not vouch for this run. The mark of a
-  // run that was killed needs no change: it names no layers, so no layer counts as checked until a run stops
-  // in order.
+  // Durable before any other write: the mark of an earlier stop must not count for this run. The mark of a
+  // killed run needs no change: it names no layers, so no layer counts as checked until a run stops in order.
   if (before.clean)
     await write({ bootId: currentBootId(), clean: false, unchecked: undefined }).catch(
       async (thrown: unknown) => {
         if (!isDiskFull(thrown)) throw thrown;
-        // An absent mark says the same, and needs no room on the disk.
+        // An absent mark means the same, and needs no space on the disk.
         await rm(path, { force: true });
         await using folder = await open(folders.root);
         await folder.sync();

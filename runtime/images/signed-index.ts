@@ -17,14 +17,14 @@ import type { ResolvedImage } from './resolve.ts';
 
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 
-/** The image whose index is wanted, and who decides. */
+/** The image whose index is requested, and the inputs of the decision. */
 export interface SignedIndexInput {
   /** Normalised. */
   readonly reference: string;
   readonly namespace: string;
   readonly policy: TrustPolicy;
   readonly resolved: ResolvedImage;
-  /** A layer that exceeds them has no file that is filled later. */
+  /** A layer that exceeds them is not started lazily. */
   readonly limits: Pick<ImageLimits, 'maxLayerBytes' | 'maxRatio' | 'ratioFloorBytes'>;
   readonly now: Date;
   readonly signal: AbortSignal;
@@ -61,10 +61,10 @@ async function findSignedIndex(
 }
 
 /**
- * Finds the index of an image whose layers can be filled later; undefined: they are fetched now. Looks for it
- * while the image itself is judged.
+ * Finds the index of an image whose layers can be filled later; undefined: they are fetched immediately.
+ * Searches for it while the decision about the image is made.
  * @param admittedDiffIds resolves after an admitting verdict, with the diff ids of the configuration
- * @throws what `admittedDiffIds` throws, and the reason of the signal
+ * @throws the errors of `admittedDiffIds`, and the reason of the signal
  */
 export async function signedIndex(
   input: SignedIndexInput,
@@ -98,7 +98,7 @@ async function readSignedIndex({
   return value;
 }
 
-/** Every step is by the digest that the step before has named; the first one is signed. */
+/** Every step uses the digest from the previous step; the first digest is signed. */
 async function readIndex(
   place: RegistryRepository,
   artifact: { readonly digest: string; readonly size: number },
@@ -114,8 +114,8 @@ async function readIndex(
 }
 
 /**
- * Returns why a layer is not filled later: the limits that a pull as a whole has, and reports. The file of a
- * layer is as large as its archive before a byte of it is here.
+ * Returns why a layer is not filled later: it exceeds the limits of a complete pull, which then reports this.
+ * The file of a layer has the length of its archive before any byte of it is fetched.
  */
 function excess(
   { layers }: ChunkIndex,
@@ -125,20 +125,20 @@ function excess(
     ({ archiveBytes, blob }) =>
       archiveBytes > Math.min(maxLayerBytes, ratioFloorBytes + maxRatio * blob.size),
   );
-  return large === -1 ? undefined : `its layer ${large} is larger than the limits of a layer`;
+  return large === -1 ? undefined : `its layer ${large} exceeds the size limits of a layer`;
 }
 
-/** Returns why an index is not that of the image; undefined: it is. */
+/** Returns why an index does not belong to the image; undefined: it does. */
 function misfit(
   index: ChunkIndex,
   { manifest, manifestDigest }: Pick<ResolvedImage, 'manifest' | 'manifestDigest'>,
   diffIds: readonly string[],
 ): string | undefined {
-  if (index.manifest !== manifestDigest) return 'it is the index of another manifest';
-  if (index.layers.length !== manifest.layers.length) return 'it has another number of layers';
+  if (index.manifest !== manifestDigest) return 'it belongs to another manifest';
+  if (index.layers.length !== manifest.layers.length) return 'it has a different number of layers';
   const other = index.layers.findIndex(({ blob, diffId }, at) => {
     const layer = manifest.layers[at];
     return blob.digest !== layer?.digest || blob.size !== layer.size || diffId !== diffIds[at];
   });
-  return other === -1 ? undefined : `its layer ${other} is not that of the image`;
+  return other === -1 ? undefined : `its layer ${other} is not the layer of the image`;
 }

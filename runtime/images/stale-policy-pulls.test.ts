@@ -5,7 +5,7 @@ import type { OpenImageStore } from './image-store.ts';
 
 const here = `r.test/app@sha256:${'a'.repeat(64)}`;
 
-test('nothing new is pulled while there is a reason, except a digest that is recorded', async () => {
+test('while there is a reason to refuse, only digests that are recorded are pulled', async () => {
   const held: { why?: string } = {};
   const done: string[] = [];
   const answer = (request: { readonly reference: string }): Promise<never> => {

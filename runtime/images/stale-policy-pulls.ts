@@ -2,8 +2,8 @@ import { imageError } from './limits/failures.ts';
 import type { OpenImageStore } from './image-store.ts';
 
 /**
- * Returns the image store, which pulls nothing new while `refusesNew` gives a reason. A pull by a digest that
- * is recorded is not new: it can bring nothing else.
+ * Returns the image store, which pulls nothing new while `refusesNew` gives a reason. A pull by a recorded
+ * digest is not new, because it cannot bring other content.
  * @throws IMAGES_POLICY_STALE from `pull` and `importLayout`
  */
 export function withHeldPulls<Store extends Pick<OpenImageStore, 'find' | 'importLayout' | 'pull'>>(
@@ -19,7 +19,7 @@ export function withHeldPulls<Store extends Pick<OpenImageStore, 'find' | 'impor
       attempted: 'pull image',
       on: reference.slice(0, 300),
       why,
-      fix: 'make the source of the policy reachable; portcullis policy status says what the node last got from it',
+      fix: 'make the source of the policy reachable; portcullis policy status shows what the node last received from it',
       prefix: 'SignatureValidationFailed',
     });
   };

@@ -6,7 +6,7 @@ import type { TestServer } from '../../test/fixtures/registry.ts';
 export interface HoldingServer extends TestServer {
   /** Holds the blobs with these digests, and no others, until `release`. */
   hold(...digests: readonly string[]): void;
-  /** How many requests for the blobs came, and how many of them the client ended. */
+  /** The number of requests for the blobs, and how many of them the client ended. */
   readonly seen: { asked: number; ended: number };
   release(): void;
 }

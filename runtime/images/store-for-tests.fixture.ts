@@ -13,7 +13,7 @@ export interface StoreForTests {
   readonly opened: (kit: Kit, registry: TestRegistry) => void;
   /** Returns the store that is open now: a test may close one and open the next. */
   readonly current: () => Kit;
-  /** Folders of the store that have no content after each test, when its images are removed. */
+  /** Folders of the store that must be empty after each test, when its images are removed. */
   readonly empty?: readonly string[];
   /** Also removes what no record claims after each test. */
   readonly reconciles?: boolean;

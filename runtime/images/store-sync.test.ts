@@ -64,7 +64,7 @@ await pool.close();
 process.stdout.write(JSON.stringify({ heard, codes, placed }));
 `;
 
-test('a lost write is detected even if another program got the error first, and fails all content in progress', async () => {
+test('a lost write is detected even if another program received the error first, and fails all content in progress', async () => {
   const folder = mkdtempSync('/var/tmp/portcullis-sync-');
   try {
     const { stdout } = await run(

@@ -8,7 +8,7 @@ import type { LayerPool } from './layer-workers/layer-pool.ts';
  * Detects whether the disk keeps the writes to the store. The kernel reports a lost write once to each
  * descriptor of the file system that was open then, and to a later one only when no program has received the
  * error (Linux, Documentation/core-api/errseq.rst). So the store keeps one descriptor open from its opening
- * to its end, and a failure counts against all content in progress, whichever pull receives it.
+ * to its end, and a failure invalidates all content in progress, whichever pull receives it.
  */
 export interface StoreSync {
   /**
@@ -33,7 +33,7 @@ export async function openStoreSync(root: string, pool: Pick<LayerPool, 'sync'>)
       try {
         await pool.sync(handle.fd, root);
       } catch (thrown) {
-        // Also when it is unknown whether the sync took effect: the kernel reports an error once.
+        // Also if it is unknown whether the sync took effect, because the kernel reports an error only once.
         era++;
         throw notDurable(root, reasonOf(thrown), thrown);
       }
@@ -49,7 +49,7 @@ export function notDurable(root: string, why: string, cause?: unknown): Error {
   return imageError({
     code: isFull ? 'IMAGES_DISK_FULL' : 'IMAGES_NOT_DURABLE',
     kind: isFull ? 'exhausted' : 'unavailable',
-    attempted: 'write to disk the content of image store',
+    attempted: 'write content to the disk of image store',
     on: root,
     why,
     fix: isFull

@@ -13,7 +13,7 @@ export interface StoreUsage {
 const diskBlock = 4096;
 
 /**
- * Returns the function that sums what the recorded layers use. Nothing is walked: the records contain the
+ * Returns the function that sums what the recorded layers use. Walks no folders: the records contain the
  * sizes of the files. The size of a list of files never changes, and is read once.
  */
 export function createStoreUsage(
@@ -21,7 +21,7 @@ export function createStoreUsage(
   records: Pick<ImageRecords, 'layers'>,
 ): () => Promise<StoreUsage> {
   let known = new Map<string, number>();
-  // One at a time: on a disk that hangs, further calls would take up the threads of the process.
+  // One at a time: on a disk that hangs, further calls would occupy all threads of the process.
   const inTurn = createSerialQueue();
 
   const measure = async (): Promise<StoreUsage> => {

@@ -19,7 +19,7 @@ export interface LayerRow extends LayerRecord {
 /** A name of an image, with the evidence that was found under it. */
 export interface NameRow {
   readonly name: string;
-  /** False for `repo@digest` that was only learnt from a pull by tag. */
+  /** False for a `repo@digest` that results only from a pull by tag. */
   readonly asked: boolean;
   readonly digest: string;
   readonly manifestDigest: string;

@@ -46,7 +46,7 @@ for (const [what, isSame] of [
   ['the same image', true],
 ] as const) {
   test(
-    `the removal of an image beside a pull of ${what} leaves the pulled one whole`,
+    `the removal of an image during a pull of ${what} leaves the pulled image complete`,
     { skip, timeout: 60_000 },
     async () => {
       const [removed, pulled] = ['removed', isSame ? 'removed' : 'pulled'];
@@ -104,14 +104,14 @@ test(
 );
 
 test(
-  'a layer whose image is removed while a pull holds it goes with the pull when that fails',
+  'a layer whose image is removed while a pull has a claim on it is removed when the pull fails',
   { skip, timeout: 60_000 },
   async () => {
     await push('held');
     const image = await pull('held');
     const below = await tarOf([{ name: 'bin/sh', body: 'shell', mode: 0o755 }]);
     const slow = await tarOf([{ name: 'zeros', body: Buffer.alloc(300_000_000) }]);
-    // It takes a while to unpack, and then proves to be a different layer from the one that the image names.
+    // It takes a while to unpack, and is then found to differ from the layer that the image names.
     const rootfs = { type: 'layers', diff_ids: [sha256(below), `sha256:${'0'.repeat(64)}`] };
     await pushImage(kit.repository('open/failing'), {
       layers: [{ tar: below }, { tar: slow }],
@@ -131,7 +131,7 @@ test(
 );
 
 test(
-  'a root file system whose creation a kill interrupted keeps its layers when it is created again',
+  'a root file system keeps its layers when it is created again after a kill interrupted its creation',
   { skip, timeout: 60_000 },
   async () => {
     await push('cut-off');
@@ -171,7 +171,7 @@ test(
 );
 
 test(
-  'a record that was reported as failed, and was written, does not keep its image from being pulled',
+  'an image can be pulled although a record of it was written and reported as failed',
   { skip, timeout: 60_000 },
   async () => {
     await push('written');
@@ -189,7 +189,7 @@ test(
 );
 
 test(
-  'without free descriptors an image volume is not taken for removed',
+  'an image volume does not count as removed when no descriptor is free',
   { skip, timeout: 60_000 },
   async () => {
     await push('volume');
@@ -208,7 +208,7 @@ test(
   },
 );
 
-test('a list of layers that cannot be read may hold any layer', { skip }, async () => {
+test('a list of layers that cannot be read may contain any layer', { skip }, async () => {
   const log = createLogger({ level: 'silent' });
   const folder = `${storeFolders(kit.root).rootfs}/c1`;
   mkdirSync(folder);
@@ -284,7 +284,7 @@ test(
     await assert.rejects(
       kit.store.remove(image.id),
       { code: 'STORAGE_CONSTRAINT' },
-      'a removal that left layers is no success',
+      'a removal that left layers fails',
     );
     succeed();
     await kit.store.remove(image.id);
@@ -302,14 +302,14 @@ test(
     await assert.rejects(kit.store.remove(image.id), { code: 'STORAGE_CONSTRAINT' });
     succeed();
     for (let waited = 0; count('layers') > 0 || count('blobs/sha256') > 0; waited += 20) {
-      assert.ok(waited < 60_000, 'nobody removes the layer of an image that is gone');
+      assert.ok(waited < 60_000, 'the layer of a removed image is not removed');
       await sleep(20);
     }
   },
 );
 
 test(
-  'layers whose files could not be removed are removed without a request, and keep no others',
+  'layers whose files could not be removed are removed without a request, and do not block the removal of others',
   { skip, timeout: 60_000 },
   async () => {
     const layers = await Promise.all(
@@ -323,12 +323,12 @@ test(
     try {
       await assert.rejects(kit.store.remove(image.id), /EBUSY/);
       assert.deepEqual([count('layers'), count('blobs/sha256')], [1, 1]);
-      await assert.rejects(kit.store.remove(image.id), /EBUSY/, 'a removal that left files is no success');
+      await assert.rejects(kit.store.remove(image.id), /EBUSY/, 'a removal that left files fails');
     } finally {
       await kit.kernel.umount(place);
     }
     for (let waited = 0; count('layers') > 0 || count('blobs/sha256') > 0; waited += 20) {
-      assert.ok(waited < 60_000, 'nobody removes the files of a layer that is gone');
+      assert.ok(waited < 60_000, 'the files of a removed layer are not removed');
       await sleep(20);
     }
   },

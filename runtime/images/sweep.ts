@@ -59,8 +59,8 @@ async function tidyLazy({ lazy, records, layers }: SweepDeps): Promise<void> {
 }
 
 /**
- * Tries again to remove the files of layers whose rows are gone. The place of one may belong to another layer
- * by now, but not to one that is being published.
+ * Tries again to remove the files of layers whose rows are gone. The place of such a layer may belong to
+ * another layer by now, but not to a layer that is being published.
  */
 async function removeLeftovers(deps: SweepDeps): Promise<void> {
   const { records, layers, rootfs, leftovers, publishing } = deps;
@@ -84,7 +84,7 @@ async function removeFiles(
   leftovers.delete(folder);
 }
 
-/** One that cannot be removed keeps no other from being removed. @throws the first failure, at the end */
+/** A failed removal does not prevent the others. @throws the first failure, at the end */
 async function removeEach<T>(all: readonly T[], remove: (one: T) => Promise<void>): Promise<void> {
   const failures: unknown[] = [];
   for (const one of all) await remove(one).catch((thrown: unknown) => failures.push(thrown));
@@ -92,8 +92,8 @@ async function removeEach<T>(all: readonly T[], remove: (one: T) => Promise<void
 }
 
 /**
- * Runs sweeps. A failed sweep leaves content without an image that a client could remove. So the sweep is
- * repeated until it succeeds, or the store is closed.
+ * Runs sweeps. A failed sweep leaves content that no client can remove, because its image is gone. So the
+ * sweep is repeated until it succeeds, or the store is closed.
  */
 export interface Sweeper {
   /** Sweeps once; fails with the reason of a failed sweep, which is then repeated in the background. */
@@ -102,7 +102,7 @@ export interface Sweeper {
   isDue(): boolean;
 }
 
-/** @param deps.sweep one sweep; called only when the one before has ended */
+/** @param deps.sweep one sweep; called only when the previous sweep has ended */
 export function createSweeper(deps: {
   readonly sweep: () => Promise<void>;
   readonly isClosed: () => boolean;

@@ -134,8 +134,8 @@ export interface Kit {
 }
 
 /**
- * Opens a store in its own folder against the registry at `host`; everything below `HOST/signed/` needs the
- * kit's key, `HOST/open/` nothing.
+ * Opens a store in its own folder against the registry at `host`; images below `HOST/signed/` need a
+ * signature by the kit's key, images below `HOST/open/` need none.
  */
 export async function openKit(
   host: string,

@@ -51,7 +51,7 @@ function fullFolder(disk: string, name: string): string {
   return folder;
 }
 
-test('files discarded on a full disk are removed, even if the trash folder has no room for their name', async (t) => {
+test('files discarded on a full disk are removed, even if the trash folder has no space for their name', async (t) => {
   const disk = smallDisk(t);
   const folder = fullFolder(disk, 'trash');
   const before = readdirSync(folder).length;
@@ -93,7 +93,7 @@ function memory(t: TestContext): string {
   return folder;
 }
 
-test('a stop does not wait until all that was discarded is gone, and the next start removes the rest', async (t) => {
+test('a stop does not wait until all discarded files are removed, and the next start removes the rest', async (t) => {
   const folder = memory(t);
   const kernel = await startKernelWorker();
   const trash = createTrash(join(folder, 'trash'), kernel, createLogger({ level: 'silent' }));
@@ -109,7 +109,7 @@ test('a stop does not wait until all that was discarded is gone, and the next st
   assert.deepEqual(readdirSync(join(folder, 'trash')), []);
 });
 
-test('a removal that fails is tried again', { timeout: 60_000 }, async (t) => {
+test('a failed removal is repeated', { timeout: 60_000 }, async (t) => {
   const folder = memory(t);
   const kernel = await startKernelWorker();
   t.after(() => kernel.close());

@@ -4,7 +4,7 @@ import { orAborted } from './serial.ts';
 export interface Turns {
   /**
    * Resolves when the caller may run; it then calls `leave` once. @throws the reason of `signal` when it is
-   * aborted before
+   * aborted before that
    */
   enter(signal: AbortSignal | undefined): Promise<void>;
   leave(): void;

@@ -62,8 +62,8 @@ export interface IdRange {
 }
 
 /**
- * How a container with a user namespace sees the ids of its image: the layers stay unchanged and shared, and
- * only this view of them differs.
+ * How a container with a user namespace sees the ids of its image: the layers are shared and unchanged, and
+ * only the view of the container differs.
  */
 export interface LayerMapping {
   /** Path of the pinned user namespace. */
@@ -83,7 +83,7 @@ export interface JudgedImage {
   readonly namespace?: string;
 }
 
-/** Evidence that is in use, with the names that rest on it. */
+/** Evidence that is in use, with the names that it admitted. */
 export interface EvidenceInUse {
   readonly dossier: Dossier;
   readonly names: readonly string[];
@@ -93,7 +93,7 @@ export interface EvidenceInUse {
 /** How new layers are stored, and how the kernel mounts layer files. */
 export interface LayerFormFacts {
   readonly form: LayerForm;
-  /** Undefined: the kernel mounts none. */
+  /** Undefined: the kernel does not mount layer files. */
   readonly mountedBy?: 'file' | 'loop';
   /** Whether fs-verity protects new layers. */
   readonly verity?: boolean;
@@ -147,10 +147,10 @@ export interface ImageStore {
   foresee(policy: TrustPolicy, input: JudgedImage): Promise<readonly Verdict[]>;
   /** Returns the evidence of all images, or of one, each item once per image. */
   evidence(imageId?: string): readonly EvidenceInUse[];
-  /** The services that say what tags mean. */
+  /** The services that determine which image a tag refers to. */
   readonly services: TrustServices;
   /**
-   * Replaces old evidence by newer evidence and decides again about the names that rest on it; records
+   * Replaces old evidence by newer evidence and decides again about the names that it admitted; records
    * everything before it returns.
    */
   renew(old: EvidenceInUse, fresh: Dossier): Promise<readonly Verdict[]>;
@@ -187,7 +187,7 @@ export interface ImageStore {
   readonly limitsWrites: boolean;
   /**
    * Limits the bytes that may be written into a root file system that was mounted just now. Throws
-   * IMAGES_NO_QUOTA where limits are not enforced.
+   * IMAGES_NO_QUOTA if limits are not enforced.
    */
   limitWrites(containerId: string, bytes: number): Promise<void>;
   /** Unmounts and removes the writable layer and the image volumes. Done already: success. */

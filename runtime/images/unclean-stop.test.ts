@@ -49,8 +49,8 @@ async function pulled(name: string): Promise<{ readonly image: ImageRecord; read
 }
 
 /**
- * Closes the store, writes `mark` as the mark of its stop, and opens it like a start that has not reached the
- * checks.
+ * Closes the store, writes `mark` as the mark of its stop, and opens the store like a start that has not
+ * reached the checks.
  */
 async function reopenAfter(mark: object, damage: () => void): Promise<void> {
   await kit.store.close();
@@ -63,14 +63,14 @@ const powerCut = { bootId: 'another', clean: false };
 const killed = { bootId: currentBootId(), clean: false };
 const shellOf = (layer: string): string =>
   readFileSync(contentOf(layer, 'bin/sh')).includes('shell') ? 'shell' : '';
-/** The file without which a layer cannot be looked at. */
+/** The file without which a layer cannot be checked. */
 const listOf = (layer: string): string => `${layer}/${storesFiles ? 'layer.erofs' : 'files.ndjson'}`;
 const empty = (layer: string): void => {
   writeFileSync(contentOf(layer, 'bin/sh'), '');
 };
 
 test(
-  'the check after a power cut is not lost by starts that end before it, nor by an orderly stop',
+  'the check after a power cut still happens after starts that end before it, and after an orderly stop',
   { skip },
   async () => {
     const { layer } = await pulled('early');
@@ -86,7 +86,7 @@ test(
   },
 );
 
-test('a start does not wait for the check, and the first use does', { skip }, async () => {
+test('a start does not wait for the check, but the first use does', { skip }, async () => {
   const { image, layer } = await pulled('first');
   await reopenAfter(powerCut, () => {
     empty(layer);
@@ -108,7 +108,7 @@ test('a start does not wait for the check, and the first use does', { skip }, as
   assert.equal(shellOf(layer), 'shell');
 });
 
-test('a pull that shares a layer checks it before it reports a whole image', { skip }, async () => {
+test('a pull that shares a layer checks it before it reports a complete image', { skip }, async () => {
   const { layer } = await pulled('shared');
   await reopenAfter(powerCut, () => {
     empty(layer);
@@ -123,7 +123,7 @@ for (const [what, damage] of [
   ['all of it is missing', (layer) => rmSync(layer, { recursive: true })],
   ['a file is in its place', (layer) => (rmSync(layer, { recursive: true }), writeFileSync(layer, ''))],
 ] as readonly (readonly [string, (layer: string) => void])[]) {
-  test(`a layer that cannot be looked at is restored: ${what}`, { skip }, async () => {
+  test(`a layer that cannot be checked is restored: ${what}`, { skip }, async () => {
     const { image, layer } = await pulled('unseen');
     await reopenAfter(powerCut, () => {
       damage(layer);
@@ -135,7 +135,7 @@ for (const [what, damage] of [
   });
 }
 
-test('a layer whose folder went without a stop is restored as well', { skip }, async () => {
+test('a layer whose folder disappeared during a run is restored too', { skip }, async () => {
   const { image, layer } = await pulled('gone');
   rmSync(layer, { recursive: true });
   await kit.store.reconcile(new Set());
@@ -156,7 +156,7 @@ test('the first use of an image that cannot be restored says that it must be pul
   assert.equal(shellOf(layer), 'shell');
 });
 
-test('a layer that is restored under a running container takes no file away from it', { skip }, async () => {
+test('the restoring of a layer removes no file from a running container', { skip }, async () => {
   const { image, layer } = await pulled('running');
   const { path } = await kit.store.mountRootfs('c1', image);
   await kit.store.close();
@@ -173,7 +173,7 @@ test('a layer that is restored under a running container takes no file away from
 });
 
 test(
-  'a root file system whose list of layers was never written is mounted again: its layers may have gone from below it',
+  'a root file system whose list of layers was never written is mounted again, because its layers may have been removed',
   { skip },
   async () => {
     const { image, layer } = await pulled('unlisted');
@@ -199,14 +199,14 @@ test(
 );
 
 test(
-  'a layer that cannot be compared or restored without descriptors stays unchecked, with its image',
+  'a layer that cannot be checked because no descriptor is free stays unchecked, and its image stays',
   { skip },
   async () => {
     const { image, layer } = await pulled('descriptors');
     await reopenAfter(powerCut, () => {
       empty(layer);
     });
-    // Its Workers run: without descriptors they cannot be started, which is another failure.
+    // Its Workers run already: without descriptors they could not be started, which is another failure.
     await pushImage(kit.repository('open/warm'), {
       layers: [{ tar: await tarOf([{ name: 'warm' }]) }],
       tag: '1',
@@ -232,7 +232,7 @@ test(
 const unreadable = '/proc/self/mem';
 
 test(
-  'a blob that the disk does not give keeps a damaged layer out of use, and its image on record until it is read',
+  'if the disk does not read a blob, its damaged layer is not used, and the image stays recorded until the blob can be read',
   { skip },
   async () => {
     const { image, layer } = await pulled('unread');
@@ -262,7 +262,7 @@ test(
 const skipLink = storesFiles ? 'the test replaces a file by a link' : skip;
 
 test(
-  'a layer that the disk does not give, and whose blob is damaged, stays on record',
+  'a layer that the disk does not read, and whose blob is damaged, stays recorded',
   { skip: skipLink },
   async () => {
     const { image, layer } = await pulled('unseen-twice');
@@ -274,7 +274,7 @@ test(
         writeFileSync(`${kit.root}/blobs/sha256/${name}`, 'damaged');
     });
     await kit.store.checkLayers();
-    assert.equal(kit.store.find(image.id)?.id, image.id, 'the layer may be whole');
+    assert.equal(kit.store.find(image.id)?.id, image.id, 'the layer may be undamaged');
     renameSync(`${kit.folder}/list`, list);
     const { path } = await kit.store.mountRootfs('c1', image);
     assert.equal(readFileSync(`${path}/bin/sh`, 'utf8'), 'shell');
@@ -333,7 +333,7 @@ const troubles: readonly (readonly [string, Trouble])[] = [
 ];
 for (const [what, trouble] of troubles)
   test(
-    `${what} keeps a damaged layer out of use, and its image on record until it can be written`,
+    `on ${what}, a damaged layer is not used, and its image stays recorded until the disk can be written`,
     { skip, timeout: 60_000 },
     async () => {
       const program = onSmallDisk(registry.host, mkdtempSync(`${kit.folder}/small-`), trouble);

@@ -12,7 +12,7 @@ import { contentOf, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
 describe(
-  'layers are unpacked beside the fetches of other layers',
+  'layers are unpacked while other layers are fetched',
   { skip: findRegistry() === undefined ? 'no docker-registry' : false },
   () => {
     let registry: TestRegistry;
@@ -44,7 +44,7 @@ describe(
       if (first === undefined) throw new Error('no repository');
       return first;
     };
-    /** Pushes an image whose second layer the server holds. Returns the archive of the first. */
+    /** Pushes an image whose second layer the server does not send yet. Returns the archive of the first. */
     const pushHeld = async (
       name: string,
       changes: Pick<Parameters<typeof pushImage>[1], 'config'> = {},
@@ -72,7 +72,7 @@ describe(
     };
 
     it(
-      'the first layer is unpacked while the blob of the second has not come',
+      'the first layer is unpacked while the blob of the second is not complete',
       { timeout: 30_000 },
       async () => {
         await pushHeld('open/beside');

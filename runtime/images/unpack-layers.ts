@@ -25,8 +25,8 @@ export async function unpackLayers(
   const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
   for (;;) {
     while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), course.signal);
-    // A pull without a signed index gets whole layers. One with an index uses no file that another index
-    // describes: who signed that one may not be believed for this image.
+    // A pull without a signed index gets complete layers. A pull with an index uses no file that another
+    // index describes, because the policy may not trust the signer of the other index for this image.
     const hollow = here.filter((folder) => {
       const row = deps.records.layer(folder);
       return row?.lazy === true && admitted.index?.layers.some((layer) => isIndexOf(layer, row)) !== true;
@@ -47,7 +47,7 @@ export async function unpackLayers(
     );
   }
   const settled = await Promise.allSettled(pending);
-  // The claims come first, so that a failure releases them.
+  // The claims are added first, so that a failure releases them.
   for (const result of settled) if (result.status === 'fulfilled') course.layers.push(result.value);
   const failure = settled.find((result) => result.status === 'rejected');
   if (failure !== undefined) throw failure.reason;
@@ -77,8 +77,8 @@ async function unpackOne(
     const { digest, size } = descriptor;
     return deps.layers.unpack(position, { path: '', digest, size }, [], signal, stage);
   }
-  // A blob that the record of another layer owns was not fetched; its layer may still be needed in another
-  // form.
+  // A blob that belongs to the record of another layer was not fetched; its layer may still be needed in
+  // another form.
   const { path, digest, size } = await fetches.claim(descriptor, origin);
   return deps.layers.unpack(position, { path, digest, size }, below, signal);
 }

@@ -3,8 +3,7 @@ import { storeFolders } from './folders.ts';
 
 /**
  * Removes content that no record names and no image needs: blobs of interrupted pulls, layers that were being
- * unpacked, trash. For a start that finds no room for the records themselves: call it before the store is
- * opened.
+ * unpacked, trash. Call it before the store is opened, if a start finds no space for the records.
  * @param root the store's folder
  * @returns whether there was any such content
  */

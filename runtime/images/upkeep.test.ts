@@ -55,7 +55,7 @@ function flip(file: string): void {
 }
 
 test(
-  'a check names the file with a flipped byte, and the layer is restored before its next use',
+  'a check reports the file with a flipped byte, and the layer is restored before its next use',
   { skip },
   async () => {
     const { image, layer, file } = await pulled('checked');
@@ -79,14 +79,18 @@ test('a layer without its list of files counts as damaged', { skip }, async () =
   assert.deepEqual(await kit.store.upkeep.repair(layer), { from: 'blob' });
 });
 
-test('a repair restores a layer from its blob, and leaves a whole layer alone', { skip }, async () => {
-  const { layer, file } = await pulled('restored');
-  const whole = readFileSync(file);
-  assert.deepEqual(await kit.store.upkeep.repair(layer), { from: 'nothing was damaged' });
-  flip(file);
-  assert.deepEqual(await kit.store.upkeep.repair(layer), { from: 'blob' });
-  assert.deepEqual(readFileSync(file), whole);
-});
+test(
+  'a repair restores a damaged layer from its blob, and does not change an undamaged layer',
+  { skip },
+  async () => {
+    const { layer, file } = await pulled('restored');
+    const whole = readFileSync(file);
+    assert.deepEqual(await kit.store.upkeep.repair(layer), { from: 'nothing was damaged' });
+    flip(file);
+    assert.deepEqual(await kit.store.upkeep.repair(layer), { from: 'blob' });
+    assert.deepEqual(readFileSync(file), whole);
+  },
+);
 
 test('a damaged blob is fetched again from the registry', { skip }, async () => {
   const { layer, file, blob } = await pulled('fetched');
@@ -118,7 +122,7 @@ test('a layer that no registry serves is reported, and its image is kept', { ski
   assert.deepEqual(await kit.store.upkeep.repair(layer), { from: 'registry' });
 });
 
-test('pulls go on during a check', { skip }, async () => {
+test('pulls continue during a check', { skip }, async () => {
   const { layer } = await pulled('busy');
   const checks = Array.from({ length: 5 }, () => kit.store.upkeep.check(layer));
   await pulled('meanwhile');
@@ -142,7 +146,7 @@ test('a check runs in a thread of low priority, and the threads of pulls do not'
   );
 });
 
-test('an image that is removed during a check leaves nothing behind', { skip }, async () => {
+test('an image that is removed during a check leaves no files', { skip }, async () => {
   const { image, layer } = await pulled('removed');
   const check = kit.store.upkeep.check(layer);
   await kit.store.remove(image.id);
@@ -169,7 +173,7 @@ test('a store that closes does not wait for a check', { skip }, async () => {
   }
 });
 
-test('a layer that is unknown is refused, and so is an image', { skip }, async () => {
+test('an unknown layer and an unknown image are refused', { skip }, async () => {
   for (const layer of ['x', '../layers', '0'.repeat(64)]) {
     await assert.rejects(kit.store.upkeep.check(layer), { code: 'IMAGES_LAYER_UNKNOWN' });
     await assert.rejects(kit.store.upkeep.repair(layer), { code: 'IMAGES_LAYER_UNKNOWN' });
@@ -178,7 +182,7 @@ test('a layer that is unknown is refused, and so is an image', { skip }, async (
 });
 
 test(
-  'an image without a name is unused, and one with a name only when all are wanted',
+  'an image without a name is unused; an image with a name is listed only if all images are requested',
   { skip },
   async () => {
     const { upkeep } = kit.store;

@@ -53,7 +53,7 @@ export interface RepairedLayer {
   readonly from: 'nothing was damaged' | 'blob' | 'registry';
 }
 
-/** What an operator may ask of the store, beside what CRI has. */
+/** Operations for an operator that CRI does not have. */
 export interface ImageUpkeep {
   /**
    * Returns the images that no container uses and that have lost their names: a tag was moved to another
@@ -70,11 +70,11 @@ export interface ImageUpkeep {
    */
   check(layer: string): Promise<CheckedLayer>;
   /**
-   * Restores a damaged layer from its blob, which is fetched again if it is damaged too. Containers that run
-   * keep the files that they have. @throws IMAGES_LAYER_UNKNOWN, IMAGES_NOT_REPAIRED
+   * Restores a damaged layer from its blob, which is fetched again if it is damaged too. Running containers
+   * keep their files. @throws IMAGES_LAYER_UNKNOWN, IMAGES_NOT_REPAIRED
    */
   repair(layer: string): Promise<RepairedLayer>;
-  /** Ends what is in progress, with IMAGES_STORE_CLOSED. */
+  /** Ends the operations in progress with IMAGES_STORE_CLOSED. */
   close(): Promise<void>;
 }
 
@@ -92,11 +92,11 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
   const closing = new AbortController();
   let pool: LayerPool | undefined;
   let closed: Promise<void> | undefined;
-  // A Worker of its own: a check of a large layer must not delay the layers of a pull.
+  // A separate Worker: a check of a large layer must not delay the layers of a pull.
   const background = (): LayerPool => (pool ??= createLayerPool({ size: 1, isBackground: true }));
   const damagedFiles = async (row: LayerRow): Promise<readonly string[]> => {
     closing.signal.throwIfAborted();
-    // It is compared as a whole when it is complete.
+    // The whole layer is compared when it is complete.
     if (row.lazy === true) return [];
     return background()
       .verify(`${folders.layers}/${row.folder}`, row)
@@ -136,7 +136,7 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
           checks.doubt(row.folder);
           log.warn(
             { layer: row.folder, files: damaged },
-            'a check found a damaged layer; it is restored before it is used again',
+            'a check found a damaged layer; the layer is restored before it is used again',
           );
         }
         return { damaged };
@@ -160,7 +160,7 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
       if (records.layer(layer) === undefined)
         throw notRepaired(
           layer,
-          'its blob does not give the recorded files, so its images were removed',
+          'its blob does not contain the recorded files, so its images were removed',
           'pull the images again',
         );
       log.info({ layer, from }, 'a damaged layer was restored');
@@ -179,7 +179,7 @@ const closedFailure = {
   attempted: 'check layers',
   on: '',
   why: 'the daemon stops',
-  fix: 'try again when the daemon runs',
+  fix: 'try again when the daemon is running',
 } as const;
 
 function found(records: ImageRecords, nameOrId: string): StoredImage {
@@ -202,7 +202,7 @@ async function withLayer<T>(
       kind: 'not-found',
       attempted,
       on: layer,
-      why: 'no image has such a layer: it may have been removed meanwhile',
+      why: 'no image has this layer, which may have been removed meanwhile',
       fix: 'list the layers again',
     });
   try {
@@ -232,7 +232,7 @@ async function fetchAgain(deps: ImageUpkeepDeps, row: LayerRow, signal: AbortSig
   const distinct = [...new Map(places.map((place) => [`${place.host}/${place.repository}`, place])).values()];
   try {
     await firstAnswer(distinct, row.blobDigest, signal, async (place) => {
-      // What another place left may be the bytes that were wrong.
+      // Bytes from another source may be the wrong bytes.
       await rm(path, { force: true });
       await download(place, descriptor, path, signal);
     });
@@ -241,7 +241,7 @@ async function fetchAgain(deps: ImageUpkeepDeps, row: LayerRow, signal: AbortSig
   } catch (thrown) {
     signal.throwIfAborted();
     const fix =
-      'pull the image again, with credentials if its registry needs them; the layer is not used before';
+      'pull the image again, with credentials if its registry needs them; the layer is not used before that';
     throw notRepaired(
       row.folder,
       `its blob is damaged, and could not be fetched again: ${reasonOf(thrown)}`,

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { mount, umount } from '../../base/kernel/index.ts';
 import { writableLayersOf } from './writable-layers.ts';
 
-test('writable layers share the file system of the images, unless a file system of their own is mounted', (t) => {
+test('writable layers share the file system of the images, unless a separate file system is mounted for them', (t) => {
   const root = mkdtempSync(join(tmpdir(), 'pc-writable-'));
   t.after(() => rmSync(root, { recursive: true }));
   for (const name of ['rootfs', 'layers']) mkdirSync(join(root, name));

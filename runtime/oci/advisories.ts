@@ -1,6 +1,6 @@
 /**
- * A published flaw of a program that the daemon starts, and how the daemon mitigates it while it is not
- * fixed.
+ * A published vulnerability of a program that the daemon starts, and how the daemon mitigates it while it is
+ * not fixed.
  */
 export interface Advisory {
   readonly cve: string;
@@ -8,18 +8,19 @@ export interface Advisory {
    * The first fixed version of each maintained branch, in ascending order. Empty if no version has a fix yet.
    */
   readonly fixedIn: readonly string[];
-  /** The first version that has the flaw. Absent if all versions before the fix have it. */
+  /** The first vulnerable version. Absent if all versions before the fix are vulnerable. */
   readonly since?: string;
   /** The Debian package version that contains the backported fix. */
   readonly fixedInDebian?: string;
   readonly what: string;
-  /** Why the flaw does not affect a container that the daemon starts, or which risk remains. */
+  /** Why the vulnerability does not affect containers that the daemon starts, or which risk remains. */
   readonly guard: string;
 }
 
-const devCheck = '/dev, /proc and /sys of an image must be plain folders: checked before each create';
+const devCheck =
+  '/dev, /proc and /sys of an image must be plain folders, which is checked before each create';
 const noVolumes =
-  'no volume, device or link of an image leads to /dev, /proc or /sys unless every ceiling holds `privileged`: resolved before each create';
+  'no volume, device or link of an image leads to /dev, /proc or /sys unless every ceiling contains `privileged`, which is checked before each create';
 
 /** Sources: the projects' security advisories and release notes. */
 export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
@@ -46,8 +47,8 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       cve: 'CVE-2026-30892',
       since: '1.19',
       fixedIn: ['1.27'],
-      what: '`exec -u` runs as another user than asked',
-      guard: 'processes are given as JSON with numeric ids, never by -u',
+      what: '`exec -u` runs as another user than requested',
+      guard: 'the daemon describes processes as JSON with numeric ids, and never uses -u',
     },
     {
       cve: 'CVE-2025-24965',
@@ -67,25 +68,25 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       cve: 'CVE-2025-31133',
       fixedIn: ['1.2.8', '1.3.3', '1.4.0'],
       what: 'a masked path is replaced by a link while it is mounted',
-      guard: `${noVolumes}; and a container whose masked paths show files of the kernel is not started`,
+      guard: `${noVolumes}; a container whose masked paths show files of the kernel is not started`,
     },
     {
       cve: 'CVE-2025-52565',
       fixedIn: ['1.2.8', '1.3.3', '1.4.0'],
       what: '/dev/console is replaced by a link while it is mounted',
-      guard: `${noVolumes}; with such a ceiling it is not guarded in runc itself: crun, the default, is not affected`,
+      guard: `${noVolumes}; with such a ceiling, nothing prevents it in runc; crun, the default, is not affected`,
     },
     {
       cve: 'CVE-2025-52881',
       fixedIn: ['1.2.8', '1.3.3', '1.4.0'],
       what: 'writes to /proc are led elsewhere, past the LSM label',
-      guard: `${noVolumes}; left are containers that share a volume, mount inside it and change it during a create: the one that was changed is not started, and crun, the default, is not affected`,
+      guard: `${noVolumes}; containers that share a volume, mount inside it and change it during a create remain: the changed container is not started, and crun, the default, is not affected`,
     },
     {
       cve: 'CVE-2024-45310',
       fixedIn: ['1.1.14'],
       what: 'a race over a shared volume makes empty files on the host',
-      guard: 'not guarded: only pods that share a writable volume can try',
+      guard: 'not mitigated: only pods that share a writable volume can attack',
     },
     {
       cve: 'CVE-2024-21626',
@@ -93,7 +94,7 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       fixedInDebian: '1.1.5+ds1-1+deb12u1',
       what: 'a leaked file descriptor as working folder leads to the host',
       guard:
-        'a working directory that leads into /proc, through links as well, is refused before create and before each command',
+        'a working directory that leads into /proc, directly or through links, is refused before create and before each command',
     },
   ],
   conmon: [

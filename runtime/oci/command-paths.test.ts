@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { hostPathsHere } from '../host-paths/in-process.ts';
 import { checkCommandPlace } from './command-paths.ts';
 
-test('a container whose mounts cannot be read is looked at by a process that can be lost', async () => {
+test('a container whose mounts cannot be read is checked in a separate process that may hang', async () => {
   let asked = 0;
   const paths = {
     checkPlace: (...given: Parameters<typeof hostPathsHere.checkPlace>) => {

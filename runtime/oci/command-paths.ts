@@ -22,7 +22,7 @@ export function commandPlace(spec: Pick<OciSpec, 'mounts' | 'process'>): Command
  * Checks, just before a command starts, that the container has not changed anything that the command depends
  * on. The check is skipped for runtimes whose first process is not in the container (a virtual machine, a
  * kernel in user space), because the host does not see the mounts there. A container with a volume of a
- * remote server is checked in a separate process that can be lost: this process opens nothing of such a
+ * remote server is checked in a separate process that may hang: this process opens no file of such a
  * container.
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
@@ -48,15 +48,15 @@ export async function checkCommandPlace(
     throw badWorkingDir(
       target.id,
       place.cwd,
-      `a volume of the container cannot be looked at: ${thrown.failure.why}`,
+      `a volume of the container cannot be checked: ${thrown.failure.why}`,
     );
   });
 }
 
 /**
- * Reports whether this runtime is free of the known flaw by which a working directory leads to the host. crun
- * never had the flaw. crun from 1.14.1 and runc from 1.1.12 also verify the folder that they have entered. A
- * fix that a distribution backported is not detected.
+ * Reports whether this runtime is free of the known vulnerability in which a working directory leads to the
+ * host. crun never had it. crun from 1.14.1 and runc from 1.1.12 also verify the folder that they have
+ * entered. A fix that a distribution backported is not detected.
  */
 function checksWorkingDir({ kind, version }: Pick<RuntimeHandler, 'kind' | 'version'>): boolean {
   return (

@@ -58,11 +58,11 @@ describe('paths in a container that is about to be created', () => {
     });
   }
 
-  it('a link to a place of the host stays in the container', async () => {
+  it('a link to a path of the host stays in the container', async () => {
     assert.equal((await open().resolve('/host/x')).path, join(folder, 'x'));
   });
 
-  it('what is mounted hides the image, and the last of several mounts the others', async () => {
+  it('a mount hides the image, and the last of several mounts hides the others', async () => {
     const paths = open();
     paths.place({ at: '/var', source: volume });
     assert.deepEqual((await paths.resolve('/var/run')).path, '/var/run');
@@ -105,7 +105,7 @@ describe('paths in a container that is about to be created', () => {
     await assert.rejects(open().resolve(`/${'x'.repeat(4096)}`), /longer than 4095 bytes/);
   });
 
-  it('all paths of a container together lead through a bounded number of names', async () => {
+  it('the total number of names in all paths of a container is limited', async () => {
     const paths = open();
     const path = `/var/run/${'x/'.repeat(1000)}`;
     await assert.rejects(async () => {
@@ -114,7 +114,7 @@ describe('paths in a container that is about to be created', () => {
   });
 });
 
-describe('a path of a container as it is taken', () => {
+describe('a normalized path of a container', () => {
   for (const [path, clean] of [
     ['/tmp/../etc', '/etc'],
     ['/tmp/../m', '/m'],

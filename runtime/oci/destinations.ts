@@ -27,7 +27,7 @@ export interface CheckedPlaces {
  *
  * Without `privileged` these are still allowed: /dev/shm, /dev/hugepages, single files, sockets and devices
  * below /dev (a kubelet's termination log, /dev/log), and folders of the host's own /dev. None of them may
- * have a name that the runtime itself uses, except that the host's random devices may replace each other.
+ * have a name that the runtime uses, except that the host's random devices may replace each other.
  * @param input.rootfs the merged tree; no process runs in it yet
  * @param input.launcher the file that is mounted at the launcher's own name
  * @param input.privileged whether every ceiling includes `privileged`
@@ -111,7 +111,8 @@ function asWritten({ destination }: OciMount): ResolvedPath {
 
 /** Returns why no mount is allowed at `path`, whatever a ceiling allows. */
 function reservedPlace(path: string): string | undefined {
-  if (path === '/') return 'it leads to the root of the container, and would hide all that is mounted in it';
+  if (path === '/')
+    return 'it leads to the root of the container, and would hide all mounts in the container';
   return isAtOrBelow(path, launcherPath)
     ? `it leads to ${launcherPath}, where the runtime mounts the program that sets up Landlock`
     : undefined;
@@ -222,8 +223,8 @@ function notGranted(
     kind: 'denied',
     attempted,
     on: destination.slice(0, 512),
-    why: `it leads to ${path.slice(0, 512)}${way}, where a runtime relies on what the kernel has there, and no ceiling for privileged containers admits it`,
-    fix: 'mount it elsewhere, or let the policy rule that admits this image name a ceiling that holds `privileged`',
+    why: `it leads to ${path.slice(0, 512)}${way}, where a runtime relies on the files of the kernel, and no ceiling for privileged containers allows it`,
+    fix: 'mount it elsewhere, or set a ceiling that contains `privileged` in the policy rule that admits this image',
     details: { destination: destination.slice(0, 512), path: path.slice(0, 512) },
   });
 }

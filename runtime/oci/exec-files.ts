@@ -37,9 +37,9 @@ export interface ExecFiles {
   readonly monitor: string;
   /** Returns the error that the runtime reported for a command that it could not start. */
   reason(): Promise<string>;
-  /** Notes that a shim has started the command: its pid may be one inside a sandbox. */
+  /** Records that a shim has started the command: its pid may belong to a PID namespace inside a sandbox. */
   markStarted(): Promise<void>;
-  /** Keeps the reason for which a shim did not start the command. */
+  /** Records the reason for which a shim did not start the command. */
   refuse(reason: string): void;
   /** Reports whether the runtime started the command (it writes the pid file just before). */
   started(): boolean;
@@ -101,7 +101,7 @@ export function readPid(file: string): number | undefined {
       attempted: 'read the process id of a command',
       on: file,
       why: reasonOf(cause),
-      fix: 'see whether the daemon has free descriptors (`LimitNOFILE`) and memory; the request can be repeated',
+      fix: 'check whether the daemon has free descriptors (`LimitNOFILE`) and memory; the request can be repeated',
       cause,
     });
   }

@@ -16,7 +16,7 @@ const unified = /^0::\//m.test(readFileSync('/proc/self/cgroup', 'utf8'));
  * anywhere.
  */
 describe(
-  'scopes of commands beside cgroups of version 1',
+  'scopes of commands on a host with cgroup version 1',
   { skip: unified ? false : 'this kernel has no cgroup version 2' },
   () => {
     let kernel: Kernel;
@@ -25,7 +25,7 @@ describe(
     });
     after(() => kernel.close());
 
-    it('are held by a descriptor: no mount is made that a killed daemon could leave', async () => {
+    it('use a descriptor, so that a killed daemon leaves no mount', async () => {
       const before = mounts();
       const scopes = await openExecScopes({ version: 1 }, kernel);
       assert.equal(scopes.kind, 'beside');
@@ -36,7 +36,7 @@ describe(
       assert.equal(mounts(), before);
     });
 
-    it('kill all that a command started, also what has left its session, and nothing else', async () => {
+    it('kill all processes that a command started, including processes that left its session, and no others', async () => {
       const scopes = await openExecScopes({ version: 1 }, kernel);
       const command = spawn('sh', ['-c', 'read -r go; setsid sleep 600 & sleep 600'], {
         stdio: ['pipe', 'ignore', 'ignore'],

@@ -6,15 +6,14 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 
 /**
- * How commands in containers get a cgroup of their own, so that every process that they start can be found,
- * even after it has left its session and its parent has ended. This cgroup sets no limits: the container's
- * own cgroups still limit the command.
+ * How commands in containers get a separate cgroup, so that every process that they start can be found, even
+ * after it has left its session and its parent has ended. This cgroup sets no limits: the container's own
+ * cgroups still limit the command.
  *
  * `nested`: under version 2, below the container's cgroup. The runtime moves the command there before it runs
- * (`exec --cgroup`).
- * `beside`: under version 1 the runtime moves the command into the container's cgroup of each hierarchy that
- * it sees. It does not see version 2 (see mount-namespace.ts), which the kernel has without controllers:
- * there the command stays in the cgroup of its runtime.
+ * (`exec --cgroup`). `beside`: under version 1 the runtime moves the command into the container's cgroup of
+ * each hierarchy that it sees. It does not see version 2 (see mount-namespace.ts), which the kernel has
+ * without controllers: there the command stays in the cgroup of its runtime.
  */
 export type ExecScopes =
   | { readonly kind: 'nested' }
@@ -28,7 +27,7 @@ export interface ExecScope {
   /** Moves the runtime's process into the cgroup, right after its start and so before the command starts. */
   adopt(runtime: number): Promise<void>;
   /**
-   * Kills every process in the cgroup, except `runtime`, which must live on to reap the command, and
+   * Kills every process in the cgroup, except `runtime`, which must survive to reap the command, and
    * processes for which `spare` returns true.
    */
   kill(runtime: number, spare?: (pid: number) => boolean): Promise<void>;
@@ -44,7 +43,7 @@ const killMs = 2_000;
 
 /**
  * Opens the place for the cgroups of commands.
- * @returns `none` where the kernel has no version 2: then only a command's process group can be found
+ * @returns `none` if the kernel has no version 2: then only a command's process group can be found
  */
 export async function openExecScopes(
   cgroups: Pick<CgroupMounts, 'version'>,
@@ -52,7 +51,7 @@ export async function openExecScopes(
 ): Promise<ExecScopes> {
   if (cgroups.version === 2) return { kind: 'nested' };
   try {
-    // Only a descriptor holds it: it is never mounted at a path, even if the daemon is killed.
+    // It exists only through a descriptor and is never mounted at a path, so a killed daemon leaves no mount.
     return { kind: 'beside', root: `/proc/self/fd/${await kernel.openDetachedMount('cgroup2')}` };
   } catch {
     return { kind: 'none' };
@@ -69,7 +68,7 @@ export async function closeExecScopes(scopes: ExecScopes): Promise<void> {
  * Creates the cgroup of a command, or opens the one that an earlier daemon created.
  * @param input.init the container's first process
  * @param input.takesCgroup whether the runtime knows `exec --cgroup`
- * @returns undefined where no cgroup is available
+ * @returns undefined if no cgroup is available
  */
 export async function openExecScope(
   scopes: ExecScopes,
@@ -92,7 +91,7 @@ export async function openExecScope(
     await mkdir(path, { recursive: true });
     return scope(path, home, scopes.kind === 'nested' ? ['--cgroup', input.name] : []);
   } catch (cause) {
-    // Without the cgroup, the processes that the command leaves could not be found. A shortage of descriptors
+    // Without the cgroup, the processes that the command leaves could not be found. A lack of descriptors
     // does not justify that.
     if (leavesUnknown(cause)) throw noScope(input.container, cause);
     return undefined;
@@ -103,10 +102,10 @@ function noScope(container: string, cause: unknown): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_EXEC_SCOPE_FAILED',
     kind: 'exhausted',
-    attempted: 'make the cgroup of a command in container',
+    attempted: 'create the cgroup of a command in container',
     on: container.slice(0, 13),
     why: reasonOf(cause),
-    fix: 'see whether the daemon has free descriptors (`LimitNOFILE`) and memory; the request can be repeated',
+    fix: 'check whether the daemon has free descriptors (`LimitNOFILE`) and memory; the request can be repeated',
     cause,
   });
 }
@@ -138,7 +137,7 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
             for (const pid of doomed) sendKill(pid);
             unknown = undefined;
           } catch (cause) {
-            // A failed read says nothing about the contents.
+            // After a failed read, the contents are unknown.
             unknown = new Error(reasonOf(cause), { cause });
           }
           await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
@@ -180,6 +179,6 @@ function sendKill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // The process has ended by itself.
+    // The process has already ended.
   }
 }

@@ -21,8 +21,8 @@ export function detachedFrom(command: number): (pid: number) => boolean {
 }
 
 /**
- * Kills a command with its process group, or alone if some of that group may be meant to stay. Without a
- * cgroup of its own, no other process can be found.
+ * Kills a command with its process group, or only the command if some processes of the group may be meant to
+ * stay. Without a separate cgroup, no other process can be found.
  */
 export function killGroup(command: number, spare?: (pid: number) => boolean): void {
   const group = spare === undefined ? groupOf(command) : undefined;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { endLeftoverExecs } from './exec-files.ts';
 
-test('the leftovers of a killed daemon’s commands are removed, and nothing else', async () => {
+test('only the leftovers of the commands of a killed daemon are removed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
   const container = { id: 'c', dir: folder, init: undefined, isShim: false, takesCgroup: true };
   try {

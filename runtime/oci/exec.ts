@@ -133,8 +133,8 @@ export function execLost(id: string): PortcullisError {
     kind: 'internal',
     attempted: 'run a command in container',
     on: id.slice(0, 13),
-    why: 'the process that waited for it was killed, and its exit code is lost with it',
-    fix: 'run it again; see the kernel log for what killed conmon',
+    why: 'the process that waited for the command was killed, so the exit code is lost',
+    fix: 'run the command again; the kernel log shows what killed conmon',
   });
 }
 
@@ -193,8 +193,8 @@ function execEnded(why: 'timeout' | 'cancelled', id: string, timeoutMs: number):
           kind: 'deadline',
           attempted: 'run a command in container',
           on: id.slice(0, 13),
-          why: `command timed out: it had not ended after ${timeoutMs / 1000} s and was killed`,
-          fix: 'give it more time, or see why it hangs',
+          why: `command timed out: it did not end within ${timeoutMs / 1000} s and was killed`,
+          fix: 'give it more time, or find out why it hangs',
         }
       : {
           code: 'RUNTIME_EXEC_CANCELLED',

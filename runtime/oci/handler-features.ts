@@ -17,14 +17,14 @@ export interface HandlerFeatures {
   readonly whyNoUserNamespaces: string;
 }
 
-/** No feature is assumed until it was seen. */
+/** No feature is assumed before it was observed. */
 export const noFeatures: HandlerFeatures = {
   recursiveReadOnlyMounts: false,
   idmappedMounts: false,
   userNamespaces: false,
   bindsKeepSubmounts: false,
   timeNamespaces: false,
-  whyNoUserNamespaces: 'this runtime handler was not examined yet',
+  whyNoUserNamespaces: 'this runtime handler was not probed yet',
 };
 
 /**

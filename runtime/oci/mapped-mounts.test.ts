@@ -19,7 +19,7 @@ const able = { recursiveReadOnlyMounts: true, idmappedMounts: true };
 const unable = { recursiveReadOnlyMounts: false, idmappedMounts: false };
 const range = { hostId: 100_000, containerId: 0, length: 65_536 };
 
-test('recursive read-only: only what was seen, read-only and private', () => {
+test('recursive read-only: only with an observed feature, readonly and private propagation', () => {
   assert.equal(accessOption(mount({}), unable), 'rw');
   assert.equal(accessOption(mount({ readonly: true }), unable), 'ro');
   assert.equal(accessOption(mount({ readonly: true, recursiveReadOnly: true }), able), 'rro');
@@ -38,7 +38,7 @@ test('recursive read-only: only what was seen, read-only and private', () => {
     });
 });
 
-test('id mappings: uids and gids, not empty, and never for a runtime that would ignore them', () => {
+test('id mappings: both uids and gids, not empty, and never for a runtime that would ignore them', () => {
   assert.deepEqual(idMappings(mount({}), unable), {});
   const both = mount({ uidMappings: [range], gidMappings: [range] });
   const oci = [{ hostID: 100_000, containerID: 0, size: 65_536 }];
@@ -79,7 +79,7 @@ test('reads the kernel’s table of mounts', () => {
   assert.deepEqual(mountPointsBelow(lines, '/'), ['/srvother', '/srv/a b', '/srv/a b/deep']);
 });
 
-test('what is mounted below follows, with the same access and no mapping', () => {
+test('the mounts below follow, with the same access and without a mapping', () => {
   const ids = [{ hostID: 1, containerID: 0, size: 1 }];
   const bind = {
     destination: '/data',
@@ -110,7 +110,7 @@ test('what is mounted below follows, with the same access and no mapping', () =>
   );
 });
 
-test('the table says what a path shows only where one mount alone can be there', () => {
+test('the table determines what a path shows only if a single mount can be there', () => {
   const shown = (path: string, more: readonly string[] = []): string | undefined => {
     const table = [
       '1 0 0:1 / / rw - ext4 a rw',

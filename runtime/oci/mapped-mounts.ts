@@ -32,8 +32,8 @@ export function accessOption(
     kind: 'unimplemented',
     attempted: 'mount',
     on,
-    why: 'this runtime handler was not seen to make a mount recursively read-only',
-    fix: 'ask for a plain read-only mount, or use a handler and a kernel (5.12 and later) that can',
+    why: 'the probe of this runtime handler found no support for recursive read-only mounts',
+    fix: 'request a plain read-only mount, or use a handler and a kernel (5.12 and later) with this support',
     prefix: 'RROUnsupported',
   });
 }
@@ -49,7 +49,7 @@ export function idMappings(
   const { uidMappings, gidMappings, containerPath } = mount;
   if (uidMappings.length === 0 && gidMappings.length === 0) return {};
   if (uidMappings.length === 0 || gidMappings.length === 0)
-    throw badMount(containerPath, 'it maps uids or gids, and not both', 'give uidMappings and gidMappings');
+    throw badMount(containerPath, 'it maps only uids or only gids', 'give uidMappings and gidMappings');
   const ranges = [...uidMappings, ...gidMappings];
   if (ranges.length > rangeLimit || ranges.some((range) => range.length < 1))
     throw badMount(
@@ -64,7 +64,7 @@ export function idMappings(
     kind: 'precondition',
     attempted: 'map the ids of mount',
     on: containerPath,
-    why: 'this runtime handler was not seen to make idmapped mounts: it would silently leave the owners of files unchanged',
+    why: 'the probe of this runtime handler found no support for idmapped mounts: it would silently leave the owners of files unchanged',
     fix: 'use runc 1.2 or crun 1.8 and later on Linux 5.12 and later, or run the pod with `hostUsers: true`',
   });
 }

@@ -33,7 +33,7 @@ export function checkedMountOptions(options: readonly string[], destination: str
     kind: 'invalid',
     attempted: 'mount',
     on: destination,
-    why: `mount_options holds ${refused
+    why: `mount_options contains ${refused
       .slice(0, 8)
       .map((option) => JSON.stringify(option.slice(0, 64)))
       .join(', ')}`,

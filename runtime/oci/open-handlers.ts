@@ -51,7 +51,7 @@ export async function openHandlers(
       return undefined;
     }
   };
-  // Asks each handler for its version, which takes tens of milliseconds.
+  // Each handler is asked for its version, which takes tens of milliseconds.
   const opened = await Promise.all(
     Object.entries(config.runtimes).map(([name, runtime]) => open(name, runtime)),
   );

@@ -6,7 +6,7 @@ import { boundedMounts, boundedResources, checkBounds, nothingAsked as none } fr
 
 const bounds = { resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false } as const;
 
-describe('what a profile demands of the runtime', () => {
+describe('the requirements of a profile on the runtime', () => {
   const facts = {
     uid: 1000,
     userNamespace: false,
@@ -23,13 +23,13 @@ describe('what a profile demands of the runtime', () => {
     ['nothing', {}, { ...facts, uid: 0 }],
     ['a user other than root', { bounds: { ...bounds, nonRoot: true } }, facts],
     [
-      'a user other than root, of root',
+      'a user other than root, for a container of root',
       { bounds: { ...bounds, nonRoot: true } },
       { ...facts, uid: 0 },
       'RUNTIME_OUTSIDE_PROFILE',
     ],
     [
-      'a user other than root, of root in a user namespace',
+      'a user other than root, for a container of root in a user namespace',
       { bounds: { ...bounds, nonRoot: true } },
       { ...facts, uid: 0, userNamespace: true },
     ],
@@ -40,7 +40,7 @@ describe('what a profile demands of the runtime', () => {
       'RUNTIME_OUTSIDE_PROFILE',
     ],
     [
-      'a user namespace that it has',
+      'a user namespace, for a container that has one',
       { bounds: { ...bounds, ownNamespaces: ['user'] } },
       { ...facts, userNamespace: true },
     ],
@@ -57,13 +57,13 @@ describe('what a profile demands of the runtime', () => {
       'RUNTIME_OUTSIDE_PROFILE',
     ],
     [
-      'a time namespace that the runtime makes',
+      'a time namespace, with a runtime that creates one',
       { bounds: { ...bounds, ownNamespaces: ['time'] } },
       { ...facts, timeNamespace: true },
     ],
     ['rules of peers', { peers: { egress: [] } }, facts],
     [
-      'rules of peers in the host’s network',
+      'peer rules in the host’s network',
       { peers: { egress: [] } },
       { ...facts, hostNetwork: true },
       'RUNTIME_PROFILE_NOT_ENFORCED',
@@ -78,7 +78,7 @@ describe('what a profile demands of the runtime', () => {
 });
 
 describe('bounds of resources', () => {
-  it('are set where nothing was asked', () => {
+  it('are set if nothing was requested', () => {
     const resources = { cpu: 500, memory: 1 << 20, swap: 0 };
     const { cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes } =
       boundedResources(undefined, resources) ?? none;
@@ -88,7 +88,7 @@ describe('bounds of resources', () => {
     );
   });
 
-  it('leave alone what was asked within them, and all when there are none', () => {
+  it('do not change requests within them, and change nothing if there are no bounds', () => {
     const asked = {
       ...none,
       cpuQuota: 20_000,
@@ -106,7 +106,7 @@ describe('bounds of resources', () => {
       [{ memoryLimitInBytes: 2001 }, { memory: 2000 }, /memory of 2001 bytes is more than 2000/],
       [{ cpuQuota: 60_000, cpuPeriod: 100_000 }, { cpu: 500 }, /0\.6 CPUs are more than 0\.5/],
       [{ memoryLimitInBytes: 1000, memorySwapLimitInBytes: -1 }, { swap: 0 }, /swap of -1 bytes/],
-      [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /without a limit on memory/],
+      [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /requires a limit on memory/],
       [{ unified: { 'memory.max': 'max' } }, { memory: 1 }, /memory\.max under unified/],
       [{ unified: { 'pids.max': '9' } }, { pids: 1 }, /pids\.max under unified/],
     ];
@@ -128,13 +128,13 @@ describe('read-only volumes', () => {
     propagation: MountPropagation.PROPAGATION_PRIVATE,
   } as Mount;
 
-  it('are read-only with what is mounted below', () => {
+  it('are read-only, including the mounts below', () => {
     const [found] = boundedMounts([mount], { ...bounds, readonlyVolumes: true });
     assert.deepEqual([found?.readonly, found?.recursiveReadOnly], [true, true]);
     assert.deepEqual(boundedMounts([mount], bounds), [mount]);
   });
 
-  it('do not take mounts that come later', () => {
+  it('do not allow mounts that appear later', () => {
     const shared = { ...mount, propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER };
     assert.throws(() => boundedMounts([shared], { ...bounds, readonlyVolumes: true }), {
       code: 'RUNTIME_OUTSIDE_PROFILE',

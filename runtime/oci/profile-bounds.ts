@@ -3,7 +3,7 @@ import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 
-/** The properties of a container that its profile's bounds concern. */
+/** The properties of a container to which the bounds of its profile apply. */
 interface Facts {
   readonly uid: number;
   readonly userNamespace: boolean;
@@ -25,14 +25,16 @@ export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'
       kind: 'precondition',
       attempted: 'create container',
       on: '',
-      why: `its profile or ceiling has rules of peers (network.${Object.keys(peers).join(', network.')}), and nothing enforces them in the host's network`,
-      fix: 'run the pod without hostNetwork, or take these rules out of the profile and of its ceilings',
+      why: `its profile or ceiling has peer rules (network.${Object.keys(peers).join(', network.')}), and nothing enforces them in the host's network`,
+      fix: 'run the pod without hostNetwork, or remove these rules from the profile and its ceilings',
       details: { rules: Object.keys(peers) },
     });
   }
   const broken = [
     ...(bounds?.nonRoot === true && facts.uid === 0 && !facts.userNamespace
-      ? ['no process may start as user 0 of the host, and this one would: set runAsUser, or hostUsers: false']
+      ? [
+          'no process may start as user 0 of the host, and its first process would: set runAsUser, or hostUsers: false',
+        ]
       : []),
     ...(bounds?.ownNamespaces.includes('user') === true && !facts.userNamespace
       ? ['it must have a user namespace: set hostUsers: false']
@@ -42,7 +44,7 @@ export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'
       : []),
     ...(bounds?.ownNamespaces.includes('time') === true && !facts.timeNamespace
       ? [
-          'it must have a time namespace, and this runtime handler was not seen to make one: use runc 1.2 or later',
+          'it must have a time namespace, and the probe of this runtime handler found no support for it: use runc 1.2 or later',
         ]
       : []),
   ];
@@ -62,13 +64,13 @@ export function boundedResources(
   const { cpu, memory, swap } = resources;
   const broken: string[] = [];
   const unified = Object.keys(wanted.unified).filter((key) => /^(cpu\.max|memory\.|pids\.)/.test(key));
-  if (unified.length > 0) broken.push(`${unified.join(', ')} under unified would pass its bounds`);
+  if (unified.length > 0) broken.push(`${unified.join(', ')} under unified would bypass its bounds`);
   if (memory !== undefined && wanted.memoryLimitInBytes > memory)
     broken.push(`memory of ${wanted.memoryLimitInBytes} bytes is more than ${memory}`);
   const memoryLimit = wanted.memoryLimitInBytes > 0 ? wanted.memoryLimitInBytes : (memory ?? 0);
   const asksSwap = wanted.memorySwapLimitInBytes !== 0;
   if (swap !== undefined && memoryLimit === 0)
-    broken.push('swap is bounded, and without a limit on memory none can be set: set one');
+    broken.push('swap is limited, which requires a limit on memory: set one');
   else if (
     swap !== undefined &&
     asksSwap &&
@@ -116,7 +118,7 @@ export function boundedMounts(mounts: readonly Mount[], bounds: RuntimeBounds | 
   if (shared.length > 0) {
     const paths = shared.map(({ containerPath }) => containerPath).join(', ');
     throw outsideProfile([
-      `volumes must be read-only, and mounts that appear later in ${paths} would not be: let their propagation be private`,
+      `volumes must be read-only, and mounts that appear later in ${paths} would be writable: use private propagation for these volumes`,
     ]);
   }
   return mounts.map((mount) => ({ ...mount, readonly: true, recursiveReadOnly: true }));
@@ -132,8 +134,8 @@ export function outsideProfile(broken: readonly string[]): PortcullisError {
     kind: 'denied',
     attempted: 'run container within its profile',
     on: '',
-    why: `its profile or ceiling demands otherwise: ${broken.join('; ')}`,
-    fix: 'stay within the profile, or let the policy rule that admits this image name a ceiling that allows it',
+    why: `it violates its profile or ceiling: ${broken.join('; ')}`,
+    fix: 'change the container to comply with the profile, or set a ceiling that allows it in the policy rule that admits this image',
     details: { refused: broken },
   });
 }

@@ -13,8 +13,8 @@ const folder = mkdtempSync(join(tmpdir(), 'portcullis-resume-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
 
 /**
- * Behaves like crun's first process after a writer has come and gone: it never sleeps, and ends when it
- * cannot read.
+ * Behaves like crun's first process after a writer has opened and closed the FIFO: it never sleeps, and ends
+ * when it cannot read.
  */
 const waiting = `
   const fs = require('fs');
@@ -35,7 +35,7 @@ async function waiter(): Promise<{ dir: string; init: ProcessIdentity; exit: Pro
   return { dir, init, exit };
 }
 
-test('a start that was cut off before or after its FIFO was removed is finished, each time', async () => {
+test('a start that was interrupted before or after its FIFO was removed is finished', async () => {
   for (let turn = 0; turn < 20; turn += 1) {
     const { dir, init, exit } = await waiter();
     if (turn % 2 === 1) unlinkSync(join(dir, 'exec.fifo'));
@@ -46,7 +46,7 @@ test('a start that was cut off before or after its FIFO was removed is finished,
   }
 });
 
-test('a process that does not wait is left alone', async () => {
+test('a process that does not wait is not changed', async () => {
   const child = spawn('sleep', ['60'], { stdio: 'ignore' });
   const init = processIdentity(child.pid ?? 0);
   assert.ok(init !== undefined);

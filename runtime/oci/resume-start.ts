@@ -24,16 +24,16 @@ async function gateOf(pid: number): Promise<string | undefined> {
 
 /**
  * Reports whether a container's first process still waits for its start. crun reports `running` as soon as
- * the FIFO is removed, and an interrupted start may have got no further than that.
+ * the FIFO is removed, and an interrupted start may have ended at that point.
  */
 export async function waitsForStart(init: ProcessIdentity | undefined): Promise<boolean> {
   return init !== undefined && (await gateOf(init.pid)) !== undefined;
 }
 
 /**
- * Finishes an interrupted start of crun, at whatever point it was interrupted. Once a writer has come and
- * gone, the waiting process alternately asks whether there is data to read, and reads. A writer that opens
- * the FIFO between the two makes that read fail (EAGAIN), and crun's process ends. Therefore the process is
+ * Finishes an interrupted start of crun, at whatever point it was interrupted. After a writer has opened and
+ * closed the FIFO, the waiting process alternately polls for data and reads. If a writer opens the FIFO
+ * between the poll and the read, the read fails (EAGAIN), and crun's process ends. Therefore the process is
  * stopped until there is data to read.
  * @param dir crun's folder for the container, below `--root`
  * @returns false when no process waits

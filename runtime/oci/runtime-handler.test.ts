@@ -29,7 +29,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test('a handler that is opened drops the files of updates that a killed daemon began, and nothing else', async () => {
+test('opening a handler removes only the files of updates that a killed daemon began', async () => {
   const stateDir = join(folder, 'updates');
   mkdirSync(stateDir);
   writeFileSync(join(stateDir, `.update-${'a'.repeat(64)}-1.json`), '{}');
@@ -53,7 +53,7 @@ const leaveHybrid = existsSync('/sys/fs/cgroup/unified')
 
 // runc writes its record before it lets its first process continue. The first process ends with a runc that
 // is killed earlier.
-test('delete ends the first process of a crun create that was cut off before it kept a record', async () => {
+test('delete ends the first process of a crun create that was interrupted before it wrote a record', async () => {
   const path = '/usr/bin/crun';
   const [stateDir, bundle, id] = [join(folder, 'state'), join(folder, 'bundle'), 'd'.repeat(64)];
   mkdirSync(stateDir);

@@ -175,8 +175,8 @@ export function unusable(name: string, path: string, why: string): PortcullisErr
 }
 
 /**
- * Refuses a runtime with a published flaw that its version has not fixed. A distribution's backport does not
- * count, because the version number does not show it.
+ * Refuses a runtime with a published vulnerability that is not fixed in its version. A distribution's
+ * backport does not count, because the version number does not show it.
  * @throws PortcullisError RUNTIME_HANDLER_VULNERABLE
  */
 export function refuseVulnerable(handler: Pick<RuntimeHandler, 'name' | 'path' | 'kind' | 'version'>): void {
@@ -188,7 +188,7 @@ export function refuseVulnerable(handler: Pick<RuntimeHandler, 'name' | 'path' |
     attempted: 'open runtime handler',
     on: `${handler.name} (${handler.path} ${handler.version})`,
     why: `the configuration says \`strict: true\`, and ${open.join(', ')} are open in this version`,
-    fix: 'install a version in which they are fixed, or run without `strict`: `portcullis doctor` says how each is mitigated',
+    fix: 'install a version in which they are fixed, or run without `strict`: `portcullis doctor` shows how each is mitigated',
     details: { open },
   });
 }

@@ -23,7 +23,7 @@ test('crun runs from a copy that no process can write to, and that remains when 
   assert.throws(() => writeFileSync(sealed, 'x'), { code: 'EPERM' });
 });
 
-test('a newer program is executed at once, and copied', async () => {
+test('a newer program is executed immediately, and copied', async () => {
   const path = join(folder, 'upgraded');
   copyFileSync('/usr/bin/crun', path);
   const program = await openSealedProgram(path);
@@ -35,10 +35,10 @@ test('a newer program is executed at once, and copied', async () => {
   assert.notEqual(program(), before);
   assert.match(versionOf(program()), /^runc/);
   unlinkSync(path);
-  assert.equal(program(), path, 'what is gone is not run from memory');
+  assert.equal(program(), path, 'a removed program is not run from memory');
 });
 
-test('a script is executed where it is', async () => {
+test('a script is executed at its path', async () => {
   const path = join(folder, 'wrapper');
   writeFileSync(path, '#!/bin/sh\nexec /usr/bin/crun "$@"\n', { mode: 0o755 });
   assert.equal((await openSealedProgram(path))(), path);

@@ -21,7 +21,7 @@ const statusOf: Readonly<Record<number, ObservedStatus>> = {
 
 /**
  * Only containerd-shim-runc-v2 is known to run containers on the kernel of the node. gVisor filters calls if
- * its configuration says so, which the one that is written here does.
+ * its configuration enables this, as the configuration that is written here does.
  */
 function guestKernelOf(
   handler: string,

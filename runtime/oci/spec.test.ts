@@ -109,7 +109,7 @@ test('mounts: shallowest first, and a requested mount replaces ours', () => {
   assert.equal(destinations.filter((one) => one === '/etc/hosts').length, 1);
 });
 
-test('mounts: propagation and read-only become options; the widest propagation decides the root', () => {
+test('mounts: propagation and read-only become options; the root gets the widest propagation', () => {
   assert.deepEqual(mounts([mount({ readonly: true, propagation: 1 })]).at(-1)?.options, [
     'rbind',
     'rslave',
@@ -136,11 +136,11 @@ for (const [name, part, code] of [
     { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] },
     'RUNTIME_BAD_MOUNT',
   ],
-  ['an image volume that nobody mounted', { image: { image: 'x' }, hostPath: '' }, 'RUNTIME_BAD_MOUNT'],
-  ['a mount option that gives', { mountOptions: ['noexec', 'exec'] }, 'RUNTIME_BAD_MOUNT'],
-  ['a mount option that is two', { mountOptions: ['noexec,suid'] }, 'RUNTIME_BAD_MOUNT'],
+  ['an image volume that was not mounted', { image: { image: 'x' }, hostPath: '' }, 'RUNTIME_BAD_MOUNT'],
+  ['a mount option that permits something', { mountOptions: ['noexec', 'exec'] }, 'RUNTIME_BAD_MOUNT'],
+  ['two mount options in one string', { mountOptions: ['noexec,suid'] }, 'RUNTIME_BAD_MOUNT'],
   [
-    'a recursive read-only mount that was not seen to work',
+    'a recursive read-only mount without the observed feature',
     { readonly: true, recursiveReadOnly: true },
     'RUNTIME_RRO_UNSUPPORTED',
   ],
@@ -149,14 +149,14 @@ for (const [name, part, code] of [
     assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));
 }
 
-test('mounts: a container path that climbs is cleaned, and stays below the root of the container', () => {
+test('mounts: a container path with ".." is normalized, and stays below the root of the container', () => {
   assert.equal(mounts([mount({ containerPath: '/data/../../etc/./x/' })]).at(-1)?.destination, '/etc/x');
 });
 
 const ids = { hostId: 100_000, containerId: 0, length: 65_536 };
 const userNamespace = { path: '/run/p/user', uids: ids, gids: ids };
 
-test('a user namespace is joined by its path; crun gets the ids as well, for its devices', () => {
+test('a user namespace is joined by its path; crun also gets the ids, for its devices', () => {
   const crun = generateSpec({ ...input, userNamespace });
   assert.ok(crun.linux.namespaces.some(({ type, path }) => type === 'user' && path === '/run/p/user'));
   assert.deepEqual(crun.linux.uidMappings, [{ containerID: 0, hostID: 100_000, size: 65_536 }]);
@@ -164,12 +164,12 @@ test('a user namespace is joined by its path; crun gets the ids as well, for its
   assert.equal(
     runc.linux.uidMappings,
     undefined,
-    'runc 1.2 warns of both, and runc 1.1 needs both: it is refused before',
+    'runc 1.2 warns if it gets both, and runc 1.1 needs both, but it is refused earlier',
   );
   assert.ok(!generateSpec(input).linux.namespaces.some(({ type }) => type === 'user'));
 });
 
-test('terminals belong to the group 5, where the namespace has one', () => {
+test('terminals belong to the group 5, if the namespace has it', () => {
   const terminals = (gids: object): readonly string[] =>
     mounts([], { userNamespace: { ...userNamespace, gids } }).find(
       ({ destination }) => destination === '/dev/pts',
@@ -182,12 +182,12 @@ function resources(part: Partial<LinuxContainerResources>): LinuxContainerResour
   return { ...nothingAsked, ...part };
 }
 
-test('resources: zero and empty values are not requests', () => {
+test('resources: zero and empty values request nothing', () => {
   assert.deepEqual(toOciResources(undefined), {});
   assert.deepEqual(toOciResources(resources({ memoryLimitInBytes: 1024 })), { memory: { limit: 1024 } });
 });
 
-test('the spec: confinement as compiled, namespaces of the pod joined, an own PID namespace', () => {
+test('the spec has the compiled confinement, joins the namespaces of the pod, and has a separate PID namespace', () => {
   const spec = generateSpec(input);
   assert.deepEqual(spec.process.capabilities.bounding, ['CAP_KILL']);
   assert.equal(spec.process.noNewPrivileges, true);
@@ -200,7 +200,7 @@ test('the spec: confinement as compiled, namespaces of the pod joined, an own PI
   assert.equal(spec.hostname, undefined);
 });
 
-test('the spec: crun is handed the filter ready-made, runc the OCI form alone', () => {
+test('the spec: crun gets the compiled filter, and runc only the OCI form', () => {
   const annotation = 'run.oci.seccomp_bpf_data';
   assert.equal(
     generateSpec(input).annotations[annotation],
@@ -211,7 +211,7 @@ test('the spec: crun is handed the filter ready-made, runc the OCI form alone', 
   assert.equal(runc.linux.seccomp, settings.seccomp?.oci);
 });
 
-test('the spec: the host’s PID namespace is shared by naming none', () => {
+test('the spec: the host’s PID namespace is shared if the spec lists no PID namespace', () => {
   assert.equal(
     generateSpec({ ...input, hostPid: true }).linux.namespaces.some((one) => one.type === 'pid'),
     false,

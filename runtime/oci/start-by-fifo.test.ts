@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
 
-/** Runs between the removal of the FIFO and the message to the process that waits at it. */
+/** Runs between the removal of the FIFO and the write to the waiting process. */
 let meanwhile = (): void => undefined;
 const { unlink } = files;
 files.unlink = async (path) => {
@@ -38,16 +38,16 @@ const waitAtFifo = (): number => {
   return openSync(join(dir, 'exec.fifo'), constants.O_RDONLY | constants.O_NONBLOCK);
 };
 
-test('a process that waits is started once the FIFO is removed', async () => {
+test('a waiting process is started after the FIFO is removed', async () => {
   writeFileSync(join(dir, 'config.json'), '{}');
   const waiting = waitAtFifo();
   assert.equal(await startByFifo(dir), true);
   assert.equal(existsSync(join(dir, 'exec.fifo')), false);
   assert.equal(readSync(waiting, Buffer.alloc(8)), 1);
-  assert.equal(await startByFifo(dir), false, 'a second start is for the runtime to refuse');
+  assert.equal(await startByFifo(dir), false, 'the runtime refuses a second start');
 });
 
-test('hooks, and a process that no longer waits, are for the runtime', async () => {
+test('the runtime handles hooks and a process that no longer waits', async () => {
   writeFileSync(join(dir, 'config.json'), '{"hooks":{"poststart":[]}}');
   waitAtFifo();
   assert.equal(await startByFifo(dir), false);
@@ -61,7 +61,7 @@ test('hooks, and a process that no longer waits, are for the runtime', async () 
   assert.equal(existsSync(join(dir, 'exec.fifo')), true);
 });
 
-test('a process that ends meanwhile is named as the reason', async () => {
+test('a process that ends meanwhile is reported as the reason', async () => {
   writeFileSync(join(dir, 'config.json'), '{}');
   const waiting = waitAtFifo();
   meanwhile = () => closeSync(waiting);

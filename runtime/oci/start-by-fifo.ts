@@ -6,12 +6,11 @@ import { PortcullisError } from '../../base/errors/index.ts';
 /**
  * Does what `crun start` does: the first process waits at a FIFO, which is removed and then written to.
  * Afterwards, the absence of the FIFO means `running`. This only saves running the program, which takes a
- * tenth of a pod's start.
- * (docs/decisions/0022-runtimes-run-sealed.md.)
+ * tenth of a pod's start. (docs/decisions/0022-runtimes-run-sealed.md.)
  * @param dir crun's folder for the container, below `--root`
  * @throws PortcullisError RUNTIME_START_FAILED when the first process ends meanwhile
- * @returns false when the program must start the container: it has hooks, or no process waits, which the
- * program can explain
+ * @returns false when the program must start the container: it has hooks, or no process waits, and the
+ * program reports the reason
  */
 export async function startByFifo(dir: string): Promise<boolean> {
   const fifo = join(dir, 'exec.fifo');
@@ -42,6 +41,6 @@ function endedBefore(dir: string): PortcullisError {
     attempted: 'start container',
     on: basename(dir).slice(0, 13),
     why: 'its first process ended before it was started',
-    fix: 'create the container again; see the kernel log for what killed it, such as a lack of memory',
+    fix: 'create the container again; the kernel log shows what killed the process, such as a lack of memory',
   });
 }

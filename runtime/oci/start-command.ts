@@ -46,7 +46,7 @@ export interface StartedCommand {
   readonly resize?: TaskCommand['resize'];
 }
 
-/** Returns what a command needs to know of its handler, as plain data. */
+/** Returns the properties of a handler that a command needs, as plain data. */
 export function execHandler(handler: RuntimeHandler): ExecTarget['handler'] {
   const { name, program, kind, version, globalArgs, tasks } = handler;
   return { name, program, kind, version, globalArgs, isShim: tasks !== undefined };
@@ -100,7 +100,7 @@ export async function startCommand(input: {
     const timer = setTimeout(() => parent.kill(), reapMs);
     await parent.exited;
     clearTimeout(timer);
-    // The command that was just about to be started.
+    // The command that was about to be started.
     await scope?.kill(0, spare);
   };
   return { exited: parent.exited, kill: (spare) => (killed ??= kill(spare)) };
@@ -180,8 +180,8 @@ async function startDirectly(
       env: { ...process.env },
       descriptors: [...descriptors, gate.read],
     });
-    // The runtime waits for the description, and so until it is in its cgroup. Otherwise, on a busy machine,
-    // the command might start first.
+    // The runtime waits for the description, which is sent when the runtime is in its cgroup. Otherwise, on a
+    // busy machine, the command might start first.
     await scope?.adopt(child.pid).catch(() => undefined);
     await copyOomScore(target.init, child.pid);
     new Socket({ fd: gate.write, readable: false, writable: true })
@@ -263,7 +263,7 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
 
 /**
  * Reads the exit code. conmon writes one line of JSON when the command has ended, with -1 when the runtime
- * could not start it. The end of conmon alone says nothing.
+ * could not start it. The end of conmon alone is not a report.
  */
 async function exitCodeFrom(fd: number): Promise<number | undefined> {
   const socket = new Socket({ fd, readable: true, writable: false });

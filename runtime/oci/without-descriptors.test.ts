@@ -13,10 +13,10 @@ import { countsHugepages } from '../cgroups/hugepages.ts';
 import { detectResourceSupport } from '../cgroups/resource-support.ts';
 import { openAppArmor } from '../containers/confinement/apparmor.ts';
 
-/** A failed read says nothing about existence: only ENOENT and ESRCH mean that something does not exist. */
+/** A failed read does not mean that a file is missing: only ENOENT and ESRCH do. */
 let folder = '';
 before(() => {
-  // A daemon has long made its first native call.
+  // A running daemon has already made its first native call.
   detachedFrom(process.pid);
   folder = mkdtempSync(join(tmpdir(), 'without-descriptors-'));
   writeFileSync(join(folder, 'pid'), '4711');
@@ -34,7 +34,7 @@ function withoutDescriptors(act: () => void): void {
   }
 }
 
-test('a pid file that cannot be read is not one that is missing', () => {
+test('a pid file that cannot be read does not count as missing', () => {
   assert.equal(readPid(join(folder, 'none')), undefined);
   withoutDescriptors(() =>
     assert.throws(() => readPid(join(folder, 'pid')), { code: 'RUNTIME_EXEC_UNREADABLE', kind: 'exhausted' }),
@@ -42,7 +42,7 @@ test('a pid file that cannot be read is not one that is missing', () => {
   assert.equal(readPid(join(folder, 'pid')), 4711);
 });
 
-test('controllers and sizes of huge pages that cannot be read are not those of a kernel without', () => {
+test('unreadable controllers and sizes of huge pages do not count as unsupported by the kernel', () => {
   const mounts = { version: 2, hybrid: false, roots: [folder] } as const;
   assert.equal(countsHugepages(mounts), true);
   withoutDescriptors(() => {
@@ -51,7 +51,7 @@ test('controllers and sizes of huge pages that cannot be read are not those of a
   });
 });
 
-test('the session of a process is known without a descriptor; whether it ignores a hangup is not guessed', async () => {
+test('the session of a process is known without a descriptor, but whether it ignores a hangup is not guessed', async () => {
   const command = spawn('sleep', ['600'], { stdio: 'ignore', detached: true });
   const pid = command.pid ?? 0;
   withoutDescriptors(() => {
@@ -81,7 +81,7 @@ test('a command is not run without its cgroup when no descriptor is free', async
   }
 });
 
-test('the commands that an earlier daemon left are unknown, and not none, while their folder cannot be read', async () => {
+test('while their folder cannot be read, the commands of an earlier daemon are unknown and do not count as absent', async () => {
   const container = { id: 'c1', init: undefined, takesCgroup: false, isShim: false };
   const dir = join(folder, 'container');
   await endLeftoverExecs({ kind: 'none' }, { ...container, dir });
@@ -89,7 +89,7 @@ test('the commands that an earlier daemon left are unknown, and not none, while 
   await assert.rejects(endLeftoverExecs({ kind: 'none' }, { ...container, dir }), { code: 'ELOOP' });
 });
 
-test('AppArmor profiles that cannot be listed are unknown, and not missing', async () => {
+test('AppArmor profiles that cannot be listed are unknown and do not count as missing', async () => {
   const appArmor = await openAppArmor({ enabled: true, stateDir: folder, startProgram: () => assert.fail() });
   const held = holdDescriptors();
   try {

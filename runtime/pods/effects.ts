@@ -25,8 +25,8 @@ export function podDirIn(stateDir: string, id: string): string {
 }
 
 /**
- * Returns the folder of the task that a pod has in its shim. Its name is the id of the pod: shims look for
- * the folder of a task beside that of another one.
+ * Returns the folder of the task of a pod in its shim. Its name is the id of the pod, because shims look for
+ * the folder of a task beside the folder of another task.
  */
 export function podTaskIn(stateDir: string, id: string): string {
   return join(stateDir, 'shims', id);
@@ -111,7 +111,7 @@ function realEffects(parts: {
         kind: 'invalid',
         attempted: 'run pod sandbox with runtime handler',
         on: name,
-        why: 'no such handler is configured',
+        why: 'this handler is not configured',
         fix: `use one of: ${[...parts.handlers.keys()].filter((one) => one !== '').join(', ')}; or add it under "runtimes" in the configuration`,
       });
     },

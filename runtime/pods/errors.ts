@@ -11,8 +11,8 @@ export function nameTaken(existing: SandboxRecord, isLost: boolean): PortcullisE
     on: existing.name,
     why: stopped
       ? `sandbox ${existing.id.slice(0, 13)} has this name and is not running`
-      : `sandbox ${existing.id.slice(0, 13)} has this name and was asked for with another configuration`,
-    fix: 'remove that sandbox, or ask with another metadata.attempt',
+      : `sandbox ${existing.id.slice(0, 13)} has this name and was requested with another configuration`,
+    fix: 'remove that sandbox, or use another metadata.attempt',
     details: { sandboxId: existing.id },
   });
 }
@@ -23,7 +23,7 @@ export function sandboxNotFound(id: string): PortcullisError {
     kind: 'not-found',
     attempted: 'find pod sandbox',
     on: id,
-    why: 'there is no such sandbox',
+    why: 'the sandbox does not exist',
     fix: 'list sandboxes and use one of their ids',
   });
 }

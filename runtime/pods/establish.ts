@@ -20,8 +20,9 @@ export interface EstablishDeps extends ReleaseDeps {
   readonly effects: SandboxEffects;
   readonly sharing: Pick<Sharing, 'begin' | 'end' | 'isRequired' | 'watch'>;
   /**
-   * Asks the plugins of the node, which may refuse a pod by rejecting. The pod exists then and is not yet
-   * recorded as ready, so that a refusal is not lost when the daemon is killed. Absent: there are no plugins.
+   * Asks the plugins of the node. Rejects if a plugin refuses the pod. At that time, the pod exists and is
+   * not yet recorded as ready, so that a refusal is not lost when the daemon is killed. Absent: there are no
+   * plugins.
    */
   readonly approve?: ((pod: SandboxRecord) => Promise<void>) | undefined;
   readonly log: Logger;
@@ -77,7 +78,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
     await takeBack(deps, intent, mayBeReady).catch((second: unknown) =>
       log.warn(
         { sandbox: intent.id, cause: reasonOf(second) },
-        'a half-made sandbox is left for the next start to remove',
+        'a partly created sandbox remains until the next start removes it',
       ),
     );
     throw cause;
@@ -90,7 +91,7 @@ async function intended(
   { config, plan, runtimeHandler, requestDigest }: SandboxRequest,
 ): Promise<SandboxRecord> {
   const id = effects.newId();
-  // Steps that may fail without a trace come before all steps that have to be undone.
+  // Steps that leave nothing when they fail come before all steps that have to be undone.
   const cgroupParent = effects.cgroups.place(config.linux?.cgroupParent ?? '', id);
   const ownedCgroups = effects.cgroups.owned(cgroupParent);
   const namespacesDir = await effects.namespaces.claim(plan, runtimeHandler);

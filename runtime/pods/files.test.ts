@@ -24,7 +24,7 @@ describe('removing the files of a pod', () => {
   });
   const end = (): void => rmSync(folder, { recursive: true });
 
-  it('unmounts what they have of the host and removes them, once and again', async () => {
+  it('unmounts their mounts from the host and removes them, and can be repeated', async () => {
     await removePodFiles(join(folder, 'pod'), kernel);
     await removePodFiles(join(folder, 'pod'), kernel);
     assert.deepEqual(
@@ -34,7 +34,7 @@ describe('removing the files of a pod', () => {
     end();
   });
 
-  it('removes nothing while it cannot be unmounted', async () => {
+  it('removes nothing while a mount cannot be unmounted', async () => {
     const lost = new Error('the thread of mounts has ended');
     await assert.rejects(removePodFiles(join(folder, 'pod'), { umount: () => Promise.reject(lost) }), lost);
     assert.deepEqual(
@@ -45,7 +45,7 @@ describe('removing the files of a pod', () => {
     end();
   });
 
-  it('removes nothing of a second mount at the same place', async () => {
+  it('removes nothing of a second mount at the same path', async () => {
     execFileSync('mount', ['--bind', join(folder, 'host'), join(folder, 'pod/shm')]);
     await assert.rejects(removePodFiles(join(folder, 'pod'), kernel), { code: 'EBUSY' });
     assert.deepEqual(readdirSync(join(folder, 'host')), ['of-the-host']);
@@ -55,7 +55,7 @@ describe('removing the files of a pod', () => {
 });
 
 describe('writing the files of a pod', () => {
-  it('fails where the files of the host cannot be read, and gives the pod no empty ones', async (t) => {
+  it('fails if the files of the host cannot be read, and does not give the pod empty files', async (t) => {
     const kernel = await startKernelWorker();
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-pod-files-'));
     t.after(async () => {

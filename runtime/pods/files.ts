@@ -39,7 +39,7 @@ export async function makePodFiles(input: {
   await mkdir(files.shm, { recursive: true, mode: 0o700 });
   await settleAll([
     input.hostIpc
-      ? // A slave mount: else removing it would also unmount, on the host, every mount below /dev/shm.
+      ? // A slave mount: otherwise its removal would also unmount, on the host, every mount below /dev/shm.
         input.kernel.bindMount('/dev/shm', files.shm, { recursive: true, propagation: 'rslave' })
       : input.kernel.mount(
           'shm',
@@ -66,14 +66,14 @@ export async function makePodFiles(input: {
     await settleAll([files.resolvConf, files.hostname, files.hosts].map((file) => chown(file, uid, gid)));
 }
 
-/** Runs before any container runs. Keeps the same file, and with it its owner. */
+/** Runs before any container runs. Keeps the same file, and so its owner. */
 export async function writeResolvConf(podDir: string, dns: DNSConfig): Promise<void> {
   await writeFile(podFilesIn(podDir).resolvConf, await resolvConf(dns));
 }
 
 /**
- * Whether the files of an existing pod are present; a reboot removes them, and so does a new container around
- * a node.
+ * Whether the files of an existing pod are present; a reboot removes them, and so does a restart of a
+ * container in which the node runs.
  */
 export function podFilesStand(podDir: string): boolean {
   return existsSync(podFilesIn(podDir).hosts);
@@ -96,7 +96,9 @@ export async function removePodFiles(podDir: string, kernel: Pick<Kernel, 'umoun
   await rm(podDir, { recursive: true, force: true });
 }
 
-/** Handles a failed read of a file of the host: only a host without the file has nothing in it. */
+/**
+ * Handles a failed read of a file of the host: the file counts as empty only if the host does not have it.
+ */
 function unlessGone(text: string): (cause: unknown) => string {
   return (cause) => {
     if (meansGone(cause)) return text;

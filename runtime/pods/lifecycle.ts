@@ -22,7 +22,7 @@ export function nextSandboxPhase(phase: SandboxPhase, event: SandboxEvent): Sand
       kind: 'internal',
       attempted: 'change the phase of a sandbox',
       on: `${phase} by ${event}`,
-      why: 'there is no such transition',
+      why: 'the state machine has no such transition',
       fix: 'report this with the log of the daemon',
     });
   }

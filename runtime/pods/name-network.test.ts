@@ -8,7 +8,7 @@ test('a pod sends name queries to a network only if it requests this', () => {
   assert.equal(nameNetwork({ 'portcullis.dev/dns': 'shop' }), 'shop');
 });
 
-test('the gateways replace the name servers, the zone comes before the search domains, and options stay', () => {
+test('the gateways replace the name servers, the zone precedes the search domains, and the options stay', () => {
   const found = {
     nameServers: ['10.0.0.1', '10.0.1.1', 'fd00::1', 'fd01::1'],
     search: 'shop.portcullis.internal',

@@ -10,7 +10,7 @@ import { openNamespacePool } from './namespace-pool.ts';
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-pool-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
 
-test('a set that a lost Worker had begun to pin is unpinned', async () => {
+test('a set that a crashed Worker had begun to pin is unpinned', async () => {
   const begun: string[] = [];
   const kernel = {
     pinNamespaces: (input: { readonly dir: string }) => {
@@ -60,7 +60,7 @@ test('a set that can neither be configured nor unpinned is unpinned later', asyn
   assert.deepEqual([...pinned], [claimed]);
 });
 
-test('sets that a lost Worker did not unpin at the end are given to the next one', async () => {
+test('sets that a crashed Worker did not unpin at the end are given to the next Worker', async () => {
   const pinned = new Set<string>();
   let failures = 0;
   const kernel = {
@@ -83,7 +83,7 @@ test('sets that a lost Worker did not unpin at the end are given to the next one
   assert.deepEqual([...pinned], []);
 });
 
-test('a pool that could not be filled is filled later, without another pod', async () => {
+test('a pool that could not be filled is filled later, even without another pod', async () => {
   const pinned = new Set<string>();
   let tries = 0;
   const kernel = {

@@ -38,7 +38,8 @@ export interface NamespacePool {
     input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
   ): Promise<string>;
   /**
-   * Unpins every set whose folder is not in `claimed`, then fills the pool. @returns what is left, and why
+   * Unpins every set whose folder is not in `claimed`, then fills the pool. @returns the sets that remain,
+   * and why
    */
   reconcile(claimed: ReadonlySet<string>): Promise<readonly Unsettled[]>;
   readonly size: number;
@@ -53,9 +54,9 @@ const longestWaitMs = 30_000;
 
 /** Creates sets of namespaces, and unpins those that nothing claims. */
 function createSets(dir: string, kernel: Kernel, log: Logger) {
-  /** Sets that nothing claims and that could not be unpinned yet. */
+  /** Unclaimed sets that could not be unpinned yet. */
   const abandoned = new Set<string>();
-  /** Unpins a set that nothing claims, now or, without a thread for it, later. */
+  /** Unpins an unclaimed set now, or later if no thread is available. */
   const discard = async (set: string): Promise<void> => {
     try {
       await kernel.unpinNamespaces(set);
@@ -64,14 +65,14 @@ function createSets(dir: string, kernel: Kernel, log: Logger) {
       if (!abandoned.has(set))
         log.warn(
           { set, cause: String(cause) },
-          'pinned namespaces that nothing claims could not be removed; it is tried again',
+          'unclaimed pinned namespaces could not be removed; the removal is repeated',
         );
       abandoned.add(set);
     }
   };
   /**
-   * Creates a set with the pins of `make`, or none. A Worker that crashes meanwhile does not remove its pins,
-   * so they are removed here.
+   * Creates a set with the pins of `make`, or leaves no pins. A Worker that crashes meanwhile does not remove
+   * its pins, so they are removed here.
    */
   const newSet = async (make: (set: string) => Promise<void>): Promise<string> => {
     const set = join(dir, randomBytes(8).toString('hex'));
@@ -115,7 +116,7 @@ export async function openNamespacePool(input: {
 
   let again: NodeJS.Timeout | undefined;
   let failures = 0;
-  /** Without the next pod, nothing else would fill the pool or unpin what is abandoned. */
+  /** Without the next pod, nothing else would fill the pool or unpin abandoned sets. */
   const fillLater = (): void => {
     if (closed) return;
     again ??= setTimeout(
@@ -141,7 +142,7 @@ export async function openNamespacePool(input: {
           if (failures === 0)
             input.log.warn(
               { cause: String(cause) },
-              'the namespace pool could not be filled; it is tried again until it succeeds',
+              'the namespace pool could not be filled; the attempt is repeated until it succeeds',
             );
           fillLater();
         },

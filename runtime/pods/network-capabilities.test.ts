@@ -38,7 +38,7 @@ test('a burst fits the kernel: less than 274 s at the rate, and 32 bits', () => 
   assert.equal(ofAnnotations({}), undefined);
 });
 
-test('services that a pod joins are handed on as they are written, and refused with their place', () => {
+test('services that a pod joins are passed on unchanged, and refused with their position', () => {
   const services = (text: string): unknown =>
     networkCapabilities(
       { annotations: { 'portcullis.dev/services': text }, labels: {} } as unknown as PodSandboxConfig,

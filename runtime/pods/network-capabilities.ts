@@ -5,7 +5,7 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 
 /**
  * Returns the capability arguments of a pod for network plugins, other than its host ports, by the names that
- * CNI's conventions and other CRI runtimes use. Each plugin gets those that it declares. Pure.
+ * CNI's conventions and other CRI runtimes use. Each plugin gets the arguments that it declares. Pure.
  * @throws RUNTIME_BAD_BANDWIDTH · NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function networkCapabilities(
@@ -63,8 +63,8 @@ function bandwidthOf(annotations: Readonly<Record<string, string>>): Record<stri
 }
 
 /**
- * In bits: one second at the given rate, at least one large segment, and never so much that the kernel's 32
- * bits for its time overflow.
+ * In bits: one second at the given rate, at least one large segment, and less than the value at which the
+ * kernel's 32-bit time overflows.
  */
 const burstOf = (rate: number): number =>
   Math.min(mostBurst, Math.max(rate, Math.min(1_048_576, rate * 200)));
@@ -107,6 +107,6 @@ function badBandwidth(name: string, text: string): PortcullisError {
     attempted: 'limit the traffic of a pod by its annotation',
     on: `${name}: ${text}`,
     why: 'it is not a quantity from 1k to 1P',
-    fix: 'give bits a second, such as 10M',
+    fix: 'give bits per second, such as 10M',
   });
 }

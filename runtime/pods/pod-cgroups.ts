@@ -8,10 +8,10 @@ import { stopSlices } from '../cgroups/systemd-slices.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
 
-/** Parent cgroups of pods that name none, by driver. */
+/** Parent cgroups of pods that do not name a parent, by driver. */
 const ours = new Set(['/portcullis', '/portcullis.slice']);
 
-/** The effects on the cgroups of pods: where they are, which belong to this daemon, and their removal. */
+/** The effects on the cgroups of pods: their paths, their ownership by this daemon, and their removal. */
 export function podCgroups(deps: {
   readonly startProgram: StartProgram;
   readonly cgroups: CgroupMounts;
@@ -52,7 +52,7 @@ export function podCgroups(deps: {
         .filter((prefix) => missing.has(prefix) || known.has(prefix) || ours.has(prefix));
     },
     remove: async ({ id, ownedCgroups: paths }) => {
-      // Only systemd may remove a folder of systemd, which would otherwise still rely on it.
+      // Only systemd may remove its folders, because it would otherwise still rely on them.
       const slices = deps.cgroupDriver === 'systemd' ? paths.filter((path) => path.endsWith('.slice')) : [];
       const ended = await unused(slices, id);
       await stopSlices(deps.startProgram, ended);

@@ -26,12 +26,12 @@ test('both forms of the annotation are read', () => {
   assert.deepEqual(podNetworks({}, 'team'), []);
 });
 
-test('an annotation that is not understood is refused', () => {
+test('an annotation that cannot be parsed is refused', () => {
   for (const [text, why] of [
     ['a/b/c', /not \[NAMESPACE/u],
     ['shop,', /not \[NAMESPACE/u],
-    ['../x', /not a name|not \[NAMESPACE|namespace/u],
-    ['other/shop', /own namespace/u],
+    ['../x', /not the name|not \[NAMESPACE|namespace/u],
+    ['other/shop', /namespace of the pod/u],
     ['[{"name":"shop","default-route":["10.0.0.1"]}]', /default-route/u],
     ['[{"name":"shop","ips":"10.0.0.1"}]', /ips must/u],
     // If only the plugins refused these, they would also refuse to remove the half-created attachment.
@@ -41,7 +41,7 @@ test('an annotation that is not understood is refused', () => {
     ['[{"name":"shop","mac":"02:00:00:00:00"}]', /not a MAC/u],
     ['[{"name":"shop","mac":"x"}]', /not a MAC/u],
     ['[{"name":7}]', /name must/u],
-    ['[{}]', /not a name/u],
+    ['[{}]', /not the name/u],
     ['[7]', /not an object/u],
     ['{"name":"shop"}', /not a list/u],
     ['[', /JSON/u],

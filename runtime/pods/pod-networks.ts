@@ -90,10 +90,10 @@ function inJson(text: string): Element[] {
 }
 
 function checked({ name, namespace, interface: ifname, ips, mac }: Element, own: string): FurtherNetwork {
-  if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is not a name of a network`);
+  if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is not the name of a network`);
   if (namespace !== undefined && namespace !== own)
     throw badNetworks(
-      `${namespace}/${name}: networks are of this node, and can be asked for in the pod's own namespace only`,
+      `${namespace}/${name}: networks belong to this node, and can be requested only in the namespace of the pod`,
     );
   const odd = ips?.find((ip) => !isAddress(ip));
   if (odd !== undefined)

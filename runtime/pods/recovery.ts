@@ -17,7 +17,7 @@ export interface SandboxRecovery {
   recover(alive: (namespacesDir: string) => boolean): Promise<void>;
   /** Stops a pod whose process that held the PID namespace has ended. */
   infraEnded(id: string): void;
-  /** Whether the pod is lost, but ready on record until the record can be changed: no caller gets it. */
+  /** Whether the pod is lost, but recorded as ready until the record can be changed: no caller gets it. */
   isLost(id: string): boolean;
   /** For a pod that is removed. */
   forget(id: string): void;
@@ -66,7 +66,10 @@ export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
         const lost = record.phase === 'ready' ? whatIsLost(deps, record, alive) : undefined;
         if (lost !== undefined) {
           lostPods.add(record.id);
-          log.warn({ sandbox: record.id, lost }, 'a sandbox is gone, as after a reboot: it is stopped');
+          log.warn(
+            { sandbox: record.id, lost },
+            'a sandbox no longer exists, for example after a reboot: it is stopped',
+          );
         }
         if (record.phase === 'stopping' || lost !== undefined) await stopSandbox(deps, record.id);
         else if (record.phase === 'ready') await sharing.recover(record);
@@ -75,7 +78,7 @@ export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
         await settle(record).catch((cause: unknown) => {
           log.error(
             { sandbox: record.id, cause: reasonOf(cause) },
-            'this sandbox could not be recovered at once',
+            'this sandbox could not be recovered at the first attempt',
           );
           bringInOrder(record.id, settle);
         });
@@ -109,8 +112,7 @@ function whatIsLost(
   record: SandboxRecord,
   alive: (namespacesDir: string) => boolean,
 ): string | undefined {
-  if (record.bootId !== undefined && record.bootId !== effects.bootId())
-    return 'the machine has started again since';
+  if (record.bootId !== undefined && record.bootId !== effects.bootId()) return 'the machine was restarted';
   if (record.namespacesDir !== undefined && !alive(record.namespacesDir)) return 'its namespaces are gone';
   if (!effects.files.stand(record.id)) return 'its files are gone';
   return sharing.isLost(record) ? 'the process that held its PID namespace has ended' : undefined;

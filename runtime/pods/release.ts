@@ -8,7 +8,7 @@ import type { SandboxRecord } from './record.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
 import { planSandbox } from './validate.ts';
 
-/** The pod's containers, as far as the sandbox needs them. */
+/** The operations on a pod's containers that the sandbox needs. */
 export interface ContainersOfSandbox {
   /** Kills every container of the sandbox; none runs when it resolves. */
   stopAllOf(sandboxId: string): Promise<void>;

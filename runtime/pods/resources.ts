@@ -20,9 +20,9 @@ export interface PodResourceUpdate {
 }
 
 /**
- * The kubelet has already changed the pod's cgroup itself when it calls, so only the figures remain to be
- * recorded. A cgroup that this daemon created (the caller named no parent) has no other owner: there the
- * daemon sets the limits as well.
+ * The kubelet has already changed the pod's cgroup when it calls, so only the values have to be recorded. A
+ * cgroup that this daemon created (the caller named no parent) has no other owner: there the daemon sets the
+ * limits as well.
  */
 export function createPodResources(parts: {
   readonly records: Records<SandboxRecord>;

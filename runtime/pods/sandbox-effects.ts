@@ -4,7 +4,7 @@ import type { InfraEffects } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxPlan } from './validate.ts';
 
-/** The side effects of a sandbox's life. An act whose work is already done succeeds. */
+/** The side effects in the life of a sandbox. Each effect succeeds if its work is already done. */
 export interface SandboxEffects {
   readonly namespaces: {
     claim(plan: SandboxPlan, runtimeHandler: string): Promise<string | undefined>;
@@ -32,7 +32,7 @@ export interface SandboxEffects {
      */
     place(asked: string, sandboxId: string): string;
     /**
-     * Returns `path` and its parents as far as they do not exist, or exist only because of pods of this
+     * Returns `path` and those of its parents that do not exist, or exist only because of pods of this
      * daemon.
      */
     owned(path: string): readonly string[];

@@ -4,7 +4,7 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Records } from '../state/records.ts';
 import type { SandboxRecord } from './record.ts';
 
-/** The side effects of a shared PID namespace. An act whose work is already done succeeds. */
+/** The side effects of a shared PID namespace. Each effect succeeds if its work is already done. */
 export interface InfraEffects {
   /** Whether each pod of this handler has such a process: its shim. */
   isRequired(runtimeHandler: string): boolean;
@@ -22,7 +22,7 @@ export interface InfraEffects {
 
 /** The steps around a pod's shared PID namespace, in their order; all under the sandbox's lock. */
 export interface Sharing {
-  /** Returns the record of a ready pod with a live process; starts one only if there is none. */
+  /** Returns the record of a ready pod with a live process; starts a process only if there is none. */
   share(record: SandboxRecord): Promise<SandboxRecord>;
   isRequired(runtimeHandler: string): boolean;
   /** For a pod that is being created, with the intent on record. */
@@ -65,7 +65,7 @@ export function createSharing(parts: {
   return {
     share: async (record) => {
       if (record.infra?.process !== undefined) return record;
-      // Left by an attempt that could not clean up.
+      // An earlier attempt could not clean up.
       if (record.infra !== undefined) await effects.end(record);
       const intent: SandboxRecord = { ...record, infra: {} };
       await records.put(intent);
@@ -80,7 +80,7 @@ export function createSharing(parts: {
           (second: unknown) =>
             log.warn(
               { sandbox: record.id, cause: reasonOf(second) },
-              'a half-made shared PID namespace is left for the next start to remove',
+              'a partly created shared PID namespace remains until the next start removes it',
             ),
         );
         throw cause;

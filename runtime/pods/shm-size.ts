@@ -28,6 +28,6 @@ export function shmBytes(
       bytes === undefined
         ? 'it is not a size'
         : `it must be from 4096 bytes to ${configured.limit} (shm.limit of the configuration)`,
-    fix: 'write bytes, or a number with Ki, Mi or Gi, such as 256Mi',
+    fix: 'write a number of bytes, or a number with Ki, Mi or Gi, such as 256Mi',
   });
 }

@@ -23,7 +23,7 @@ const options = (
 });
 const pod = (uids: IDMapping[] = [range()], gids = uids): NamespaceOption => options({ mode: 0, uids, gids });
 
-test('one range of each that begins at root inside', () => {
+test('one uid range and one gid range that begin at root inside the namespace', () => {
   assert.deepEqual(planUserNamespace('p', pod([range()], [range({ hostId: 7 })])), {
     uids: range(),
     gids: range({ hostId: 7 }),
@@ -33,7 +33,7 @@ test('one range of each that begins at root inside', () => {
   assert.equal(
     planUserNamespace('p', options({ mode: 2, uids: [], gids: [] })),
     undefined,
-    'NODE is the host',
+    'NODE is the user namespace of the host',
   );
 });
 
@@ -43,14 +43,14 @@ const refused: readonly { what: string; options: NamespaceOption; says: RegExp }
   { what: 'no gids', options: pod([range()], []), says: /0 ranges of gids/ },
   { what: 'no root inside', options: pod([range({ containerId: 1 })]), says: /root must exist/ },
   { what: 'an empty range', options: pod([range({ length: 0 })]), says: /not ids/ },
-  { what: 'ids beyond the last', options: pod([range({ hostId: 2 ** 32 - 10 })]), says: /not ids/ },
+  { what: 'ids beyond the largest id', options: pod([range({ hostId: 2 ** 32 - 10 })]), says: /not ids/ },
   { what: "the host's root", options: pod([range({ hostId: 0 })]), says: /host's root/ },
   { what: 'mode CONTAINER', options: options({ mode: 1, uids: [], gids: [] }), says: /CONTAINER/ },
   { what: 'mode TARGET', options: options({ mode: 3, uids: [], gids: [] }), says: /mode/ },
   {
     what: 'NODE with ranges',
     options: options({ mode: 2, uids: [range()], gids: [] }),
-    says: /NODE is the host/,
+    says: /NODE is the user namespace of the host/,
   },
   { what: "the host's network", options: options(pod().usernsOptions, { network: 2 }), says: /network/ },
   { what: "the host's processes", options: options(pod().usernsOptions, { pid: 2 }), says: /pid/ },
@@ -65,7 +65,7 @@ for (const row of refused) {
   });
 }
 
-test('a container has the user namespace of its pod, or sends no options', () => {
+test('a container requests the user namespace of its pod, or sends no options', () => {
   const host = options({ mode: 2, uids: [], gids: [] });
   checkContainerUserNamespace('c', pod(), pod());
   checkContainerUserNamespace('c', pod(), undefined);
@@ -83,7 +83,7 @@ test('a container has the user namespace of its pod, or sends no options', () =>
     });
 });
 
-test('groups that may ping are named by their ids on the host, and are the pod’s alone', () => {
+test('the range of groups that may ping has ids of the host, and only groups of the pod', () => {
   assert.equal(hostPingGroups(range(), '0 2147483647'), '100000 165535');
   assert.equal(hostPingGroups(range(), '5\t9'), '100005 100009');
   assert.equal(hostPingGroups(range(), '1 0'), '1 0', 'nobody');

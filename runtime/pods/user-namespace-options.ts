@@ -27,7 +27,11 @@ export function planUserNamespace(
   if (asked === undefined) return undefined;
   if (asked.mode === NamespaceMode.NODE) {
     if (asked.uids.length + asked.gids.length > 0)
-      throw bad(on, 'mode NODE is the host, and has no ranges of ids', 'leave uids and gids out');
+      throw bad(
+        on,
+        'mode NODE is the user namespace of the host, and has no ranges of ids',
+        'remove uids and gids',
+      );
     return undefined;
   }
   if (asked.mode !== NamespaceMode.POD)
@@ -44,14 +48,14 @@ export function planUserNamespace(
     // The root user of a pod cannot use a namespace that belongs to the host's root: no sysfs, no mqueue, no
     // proc.
     if (mode === NamespaceMode.NODE)
-      throw bad(on, `it asks for the host's ${what} namespace as well`, `leave one of the two out`);
+      throw bad(on, `it also requests the host's ${what} namespace`, `remove one of the two`);
   }
   return { uids: checkedRange(on, 'uids', asked.uids), gids: checkedRange(on, 'gids', asked.gids) };
 }
 
 /**
- * Checks that a container does not request another user namespace: it is always in that of its pod. No
- * options mean agreement. Pure.
+ * Checks that a container does not request another user namespace: it is always in that of its pod. A
+ * container without options agrees. Pure.
  * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
  */
 export function checkContainerUserNamespace(
@@ -67,7 +71,7 @@ export function checkContainerUserNamespace(
     return;
   throw bad(
     on,
-    'the container asks for another user namespace than its pod has',
+    'the container requests another user namespace than the one of its pod',
     "give the pod's userns_options to each of its containers",
   );
 }
@@ -91,13 +95,13 @@ function checkedRange(on: string, what: 'uids' | 'gids', ranges: readonly IDMapp
   if (range.containerId !== 0)
     throw bad(
       on,
-      `its ${what} begin at ${range.containerId} inside, and root must exist there`,
-      'let container_id be 0',
+      `its ${what} begin at ${range.containerId} inside the namespace, and root must exist there`,
+      'set container_id to 0',
     );
   if (range.length < 1 || range.hostId + range.length > idCount)
     throw bad(
       on,
-      `its ${what} are ${range.length} from ${range.hostId} on, which are not ids`,
+      `its range of ${range.length} ${what} from ${range.hostId} contains numbers that are not ids`,
       'give a length of at least 1 below 2^32',
     );
   if (range.hostId === 0)

@@ -48,7 +48,7 @@ const descriptors = (): number => readdirSync('/proc/self/fd').length;
 const isGone = (pid: number): boolean =>
   !existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 
-test('pins namespaces that belong to the ids of the pod, and leaves no process', async () => {
+test('pins namespaces that belong to the user namespace of the pod, and leaves no process', async () => {
   const dir = join(folder, 'pod');
   // The first call opens descriptors that stay open.
   await pinUserNamespace(common(dir));
@@ -107,7 +107,7 @@ test('pins namespaces that belong to the ids of the pod, and leaves no process',
   assert.ok(descriptors() <= before);
 });
 
-test('a helper that fails is reported with its own message, and leaves nothing', async () => {
+test('reports a failed helper with its own message, and leaves nothing', async () => {
   const dir = join(folder, 'refused');
   const attempt = pinUserNamespace({
     ...common(dir),
@@ -120,7 +120,7 @@ test('a helper that fails is reported with its own message, and leaves nothing',
   assert.equal(existsSync(dir), false);
 });
 
-test('a process that is killed between the start of the helper and the pin leaves nothing', async () => {
+test('leaves nothing if the process is killed between the start of the helper and the pin', async () => {
   const dir = join(folder, 'killed');
   const daemon = spawn(process.execPath, [join(import.meta.dirname, 'user-namespace.fixture.ts'), dir], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -100,14 +100,14 @@ function openChannels(): { readonly hold: Pipe; readonly ready: Pipe; readonly e
 const failure = {
   code: 'RUNTIME_USER_NAMESPACE_FAILED',
   kind: 'precondition',
-  attempted: 'make a user namespace for',
+  attempted: 'create a user namespace for',
   on: 'a pod',
   fix: 'see the reason; the kernel must allow user namespaces (user.max_user_namespaces) and util-linux must be installed',
 } as const;
 
 /**
- * Before Linux 6.10 the host's root may set them, and the root of the namespace may not. Since then it is the
- * reverse, so a program sets them as that root.
+ * Before Linux 6.10, the host's root may set them and the root of the namespace may not. Since 6.10 it is the
+ * reverse, so a program sets them as the root of the namespace.
  */
 async function setIpcSysctls(
   input: { readonly dir: string; readonly kernel: Kernel; readonly startProgram: StartProgram },

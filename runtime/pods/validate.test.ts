@@ -17,14 +17,14 @@ function pod(part: Partial<PodSandboxConfig> = {}, linux: object = {}): PodSandb
   return { ...base, linux: { cgroupParent: '', sysctls: {}, ...linux }, ...part };
 }
 
-test('a plain pod: its name, its host name, the default sysctls', () => {
+test('a simple pod has its name, its host name and the default sysctls', () => {
   const plan = planSandbox(pod());
   assert.equal(plan.name, 'k8s_web_shop_u-1_2');
   assert.equal(plan.hostname, 'web');
   assert.equal(plan.sysctls['net.ipv4.ip_unprivileged_port_start'], '0');
 });
 
-test('a pod on the host’s network has the host’s name, and shares a PID namespace only when it says so', () => {
+test('a pod on the host’s network has the host’s name, and shares a PID namespace only if it requests this', () => {
   const host = planSandbox(pod({}, { securityContext: { namespaceOptions: { network: 2, pid: 0 } } }));
   assert.equal(host.hostname, hostname().slice(0, 63));
   assert.ok(host.sharedPids && !host.hostPid);
@@ -55,8 +55,8 @@ for (const [name, sysctls, options] of [
   ['a value with + (CVE-2022-0811)', { 'kernel.shm_rmid_forced': '1+kernel.core_pattern=|/x' }, {}],
   ['a net sysctl on the host’s network', { 'net.core.somaxconn': '1' }, { network: 2 }],
   ['an ipc sysctl in the host’s IPC', { 'kernel.msgmax': '1' }, { ipc: 2 }],
-  ['a path that climbs', { 'net.ipv4/../../kernel.core_pattern': '1' }, {}],
-  ['a path that climbs, by slashes', { 'net/ipv4/../../kernel/core_pattern': '1' }, {}],
+  ['a path with ".."', { 'net.ipv4/../../kernel.core_pattern': '1' }, {}],
+  ['a path with "..", in the form with slashes', { 'net/ipv4/../../kernel/core_pattern': '1' }, {}],
   ['an empty part', { 'net.ipv4..tcp_syncookies': '1' }, {}],
   ['the host’s name', { 'kernel.hostname': 'x' }, {}],
   ['a line feed in a value', { 'net.core.somaxconn': '1\n2' }, {}],
@@ -68,7 +68,7 @@ for (const [name, sysctls, options] of [
   });
 }
 
-test('slashes are read as sysctl(8) reads them: by the first separator', () => {
+test('slashes are interpreted by the first separator, as in sysctl(8)', () => {
   const plan = planSandbox(
     pod({}, { sysctls: { 'net/ipv4/conf/eth0.7/forwarding': '1', 'net.ipv4.conf.eth0/8.forwarding': '1' } }),
   );
@@ -76,7 +76,7 @@ test('slashes are read as sysctl(8) reads them: by the first separator', () => {
   assert.equal(plan.sysctls['net.ipv4.conf.eth0/8.forwarding'], '1');
 });
 
-test('sysctls of namespaces that the pod has for itself are taken', () => {
+test('sysctls of namespaces that the pod does not share with the host are accepted', () => {
   const plan = planSandbox(
     pod(
       {},
@@ -103,7 +103,7 @@ test('a user namespace without ranges of ids is refused', () => {
   );
 });
 
-test('port mappings: only those with a host port, and only legal ones', () => {
+test('port mappings: only mappings with a host port are used, and invalid mappings are refused', () => {
   assert.deepEqual(toPortMappings([{ protocol: 0, containerPort: 80, hostPort: 0, hostIp: '' }]), []);
   assert.deepEqual(
     toPortMappings([{ protocol: 1, containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' }]),

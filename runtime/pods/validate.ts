@@ -32,8 +32,8 @@ export interface SandboxPlan {
   readonly hostIpc: boolean;
   readonly hostPid: boolean;
   /**
-   * Its containers share a PID namespace (only when the pod requests this: without namespace_options each has
-   * its own).
+   * Whether its containers share a PID namespace (only if the pod requests this: without namespace_options,
+   * each container has its own).
    */
   readonly sharedPids: boolean;
   readonly privileged: boolean;
@@ -51,7 +51,7 @@ export interface SandboxPlan {
 export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
   const metadata = config?.metadata;
   if (config === undefined || metadata === undefined)
-    throw bad('', 'the request holds no sandbox configuration with metadata', 'send `config.metadata`');
+    throw bad('', 'the request contains no sandbox configuration with metadata', 'send `config.metadata`');
   for (const [field, value] of [
     ['name', metadata.name],
     ['namespace', metadata.namespace],
@@ -60,7 +60,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     if (value === '' || !/^[A-Za-z0-9_.:@-]{1,253}$/.test(value)) {
       throw bad(
         `metadata.${field}`,
-        `${JSON.stringify(value)} is empty or holds characters other than letters, digits and _ . : @ -`,
+        `${JSON.stringify(value)} is empty or contains characters other than letters, digits and _ . : @ -`,
         'give a Kubernetes name',
       );
     }
@@ -72,7 +72,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
   ) {
     throw bad(
       on,
-      `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and clean`,
+      `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and normalized`,
       'give an absolute path without ".."',
     );
   }
@@ -100,7 +100,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     if (!/^[!-~]*$/.test(line))
       throw bad(
         on,
-        `the DNS entry ${JSON.stringify(line)} holds blanks or control characters`,
+        `the DNS entry ${JSON.stringify(line)} contains blanks or control characters`,
         'correct dns_config',
       );
   }
@@ -143,9 +143,14 @@ function checkedSysctls(
     const known = netSysctl.test(dotted)
       ? !host.hostNetwork && !climbs(dotted)
       : ipcSysctl.test(dotted) && !host.hostIpc;
-    if (!known) throw badSysctl(on, key, 'it does not belong to a namespace that this pod has for itself');
+    if (!known)
+      throw badSysctl(
+        on,
+        key,
+        'it does not belong to a namespace that this pod has separately from the host',
+      );
     if (!sysctlValue.test(value) || value.includes('+') || value.includes('='))
-      throw badSysctl(on, key, `its value ${JSON.stringify(value)} holds characters that no sysctl needs`);
+      throw badSysctl(on, key, `its value ${JSON.stringify(value)} contains characters that no sysctl needs`);
     all[dotted] = value;
   }
   return all;
@@ -161,7 +166,7 @@ export function dottedSysctl(name: string): string {
   return name.replaceAll(/[./]/g, (separator) => (separator === '/' ? '.' : '/'));
 }
 
-/** Whether a part is not a name: it would lead elsewhere below /proc/sys. */
+/** Whether a part is not a valid name: it would lead to another file below /proc/sys. */
 function climbs(dotted: string): boolean {
   return dotted
     .split('.')
@@ -186,6 +191,6 @@ function badSysctl(on: string, key: string, why: string): PortcullisError {
     attempted: `set sysctl ${key} of pod`,
     on,
     why,
-    fix: 'use a sysctl of the net, ipc or mqueue namespaces with a plain value',
+    fix: 'use a sysctl of the net, ipc or mqueue namespaces with a simple value',
   });
 }

@@ -104,15 +104,15 @@ export const ownRows: readonly Row[] = [
     id: 'time of unpacking',
     what: 'images: a small layer of many links, or of deep paths, occupies the unpacking Workers without limit',
     held: [
-      ['runtime/images/unpack/unpack-cost.test.ts', '${name}: twice the number costs about twice as much'],
+      ['runtime/images/unpack/unpack-cost.test.ts', '${name}: twice as many take about twice the time'],
       [
         unpackLimits,
-        'hard links into lower layers, implicit folders, and paths are bounded in number and total size',
+        'hard links into lower layers, folders without an entry, and paths are limited in number and total size',
       ],
       [unpackPool, 'a cancelled layer frees its Worker in the middle of its look-ups'],
       [
         unpackPool,
-        'a layer that exceeds its deadline loses its Worker; other layers restart, and only its own pull fails and leaves nothing',
+        'the Worker of a layer that exceeds its deadline is ended; other layers restart, and only its own pull fails and leaves nothing',
       ],
     ],
   },
@@ -138,7 +138,7 @@ export const ownRows: readonly Row[] = [
     what: 'images: attributes, names and link targets of an archive are kept until its end',
     held: [
       [unpackLimits, '${what} is refused before it is read'],
-      [unpackLimits, 'the total size of data kept in memory until the end of a layer is bounded'],
+      [unpackLimits, 'the total size of data kept in memory until the end of a layer is limited'],
       [unpackLimits, 'a layer of ${what} is refused, and memory stays below ${mostMebibytes} MiB'],
     ],
   },

@@ -224,7 +224,9 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2025-4437',
     what: 'CRI-O: a huge /etc/passwd is read into memory',
-    held: [[user, 'user: the files are the image’s own, never the host’s, and bounded']],
+    held: [
+      [user, 'user: only files of the image are read, never files of the host, and their size is limited'],
+    ],
   },
   {
     id: 'CVE-2021-41103',
@@ -351,10 +353,7 @@ export const runtimeRows: readonly Row[] = [
     id: 'CVE-2025-47290',
     what: 'containerd 2.1: a race during unpacking changes files of the host',
     held: [
-      [
-        'runtime/images/unpack/unpack-layer.test.ts',
-        'no archive, whatever it holds, touches anything outside its layer',
-      ],
+      ['runtime/images/unpack/unpack-layer.test.ts', 'no archive can change anything outside its layer'],
       ['base/kernel/files/files.test.ts', 'no path leaves the root'],
     ],
   },

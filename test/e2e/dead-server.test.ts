@@ -143,7 +143,7 @@ describe('a file server that does not answer', { skip: noDeadServer }, () => {
         assert.equal(await health(), 200);
         assert.equal((await execute(stage, well, 'hostname')).stdout, 'well\n');
         for (const message of await Promise.all(refused))
-          assert.match(message, /a volume of the container cannot be looked at: .*did not answer/);
+          assert.match(message, /a volume of the container cannot be checked: .*did not answer/);
       } finally {
         dead.close();
       }

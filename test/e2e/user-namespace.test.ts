@@ -396,7 +396,7 @@ describe('user namespaces', () => {
       command: ['sleep', '600'],
       security: { capabilities },
     });
-    assert.match(await degraded(past), /^NET_ADMIN without a user namespace/m);
+    assert.match(await degraded(past), /^NET_ADMIN without a separate user namespace/m);
     for (const pod of [own, none]) await removePod(stage, pod);
   });
 

@@ -323,7 +323,7 @@ describe('pods of every handler in one daemon', () => {
       assert.match(status, /^Seccomp:\s*2$/m, `${name} filters system calls`);
       const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
       const isGuest = name === 'gvisor';
-      assert.equal(/a kernel of its own/.test(JSON.stringify(info)), isGuest, name);
+      assert.equal(/a separate kernel/.test(JSON.stringify(info)), isGuest, name);
       await removePod(stage, pod);
     }
   });

@@ -53,10 +53,7 @@ export interface BundleDeps {
   readonly features: (handler: string) => Promise<HandlerFeatures>;
 }
 
-/**
- * Creates the bundle; every spec passes through here. Confines, mounts the root file system, writes
- * `config.json`.
- */
+/** Creates the bundle of every container: confines it, mounts the root file system, writes `config.json`. */
 export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promise<Prepared> {
   const request = await checkRequest(deps, asked);
   request.accepted();
@@ -84,13 +81,13 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   using opened = new DisposableStack();
   const [rootfs, configFile] = await settleAll([
     deps.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
-    // The file is opened here, while the mount takes longer. When the spec is ready, only its bytes remain to
-    // be written.
+    // The file is opened here, during the mount, which takes longer. When the spec is ready, only its bytes
+    // have to be written.
     openIn(request.bundle, 'config.json').then((fd) => opened.adopt(fd, closeSync)),
     checkPropagation(host.sources),
   ]);
-  // A limit that only the configuration names is not enforced everywhere, and Status reports this. A limit
-  // that a pod names is enforced, or the request is refused.
+  // A limit that only the configuration names may not be enforceable, and Status reports this. A limit that a
+  // pod names is enforced, or the request is refused.
   if (limit !== undefined && (limit.asked || deps.images.limitsWrites))
     await deps.images.limitWrites(record.id, limit.bytes);
   // Before any volume that the image declares could be created at this path.

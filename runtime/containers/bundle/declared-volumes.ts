@@ -16,8 +16,8 @@ const hostRoot: FolderOwner = { uid: 0, gid: 0 };
 const kernelFolders = ['/proc', '/sys', '/dev'];
 
 /**
- * Returns the paths that an image declares as volumes (image-spec, config.md `Volumes`), each as a mount of
- * its own, writable even if the root file system is read-only. The mount source is the same path in the
+ * Returns the paths that an image declares as volumes (image-spec, config.md `Volumes`), each as a separate
+ * mount, writable even if the root file system is read-only. The mount source is the same path in the
  * container's writable layer: it has the content of the image, counts towards the size of the layer, and is
  * removed with it. Nothing is copied, so nothing can be copied from elsewhere (CVE-2022-23648), and the
  * kernel resolves every path inside the root file system.
@@ -60,7 +60,11 @@ function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
     try {
       const place = readlinkSync(`/proc/self/fd/${found}`);
       if (!isWithin(place, rootfs) || place === rootfs)
-        throw badVolume(path, 'it leads out of the root file system, or to it', 'build the image without it');
+        throw badVolume(
+          path,
+          'it leads out of the root file system, or to its root',
+          'build the image without it',
+        );
       return place;
     } finally {
       closeFd(found);
@@ -69,7 +73,7 @@ function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
     if (thrown instanceof PortcullisError && thrown.code === 'RUNTIME_BAD_IMAGE_VOLUME') throw thrown;
     const why =
       (thrown as NodeJS.ErrnoException).code === 'EEXIST'
-        ? 'a link on the way leads nowhere in the image'
+        ? 'a link in its path leads to a missing file'
         : reasonOf(thrown);
     throw badVolume(path, why, 'build the image with a folder at this path');
   }
@@ -108,7 +112,7 @@ function badVolume(on: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_BAD_IMAGE_VOLUME',
     kind: 'precondition',
-    attempted: 'make volume declared by the image',
+    attempted: 'create volume declared by the image',
     on,
     why,
     fix,

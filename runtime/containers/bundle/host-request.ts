@@ -14,7 +14,7 @@ import type { DeviceNode } from '../host-devices.ts';
 import { isImageVolume, isOwnOfPod, resolveSources } from '../mount-sources.ts';
 import type { MountSource } from '../mount-sources.ts';
 
-/** The resources of the host that a container requests: looked up, with nothing changed yet. */
+/** The resources of the host that a container requests: looked up, without any change on the host. */
 export interface HostRequest {
   /** The source of every mount that is not an image volume. */
   readonly sources: readonly MountSource[];

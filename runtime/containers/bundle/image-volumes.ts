@@ -15,8 +15,8 @@ export interface AdmittedVolume {
 }
 
 /**
- * Decides about the image of every image volume in the same way as about an image that runs: for this
- * namespace, by today's policy, offline. The ceiling of its rule does not bound the container, because
+ * Decides about the image of every image volume in the same way as about the image of the container: for this
+ * namespace, by the current policy, offline. The ceiling of its rule does not bound the container, because
  * nothing of a volume is executed directly (it is mounted noexec).
  * @throws PortcullisError with the prefix ImageVolumeMountFailed, which kubelets know
  */
@@ -29,7 +29,7 @@ export async function admitVolumes(
   for (const mount of config.mounts.filter(isImageVolume)) {
     const asked = mount.image?.image ?? '';
     if (mount.hostPath !== '')
-      throw failed('invalid', mount, 'it names a host path as well', 'name an image or a host path');
+      throw failed('invalid', mount, 'it also names a host path', 'name either an image or a host path');
     const image = asked === '' ? undefined : images.find(asked);
     if (image === undefined)
       throw failed(
@@ -68,7 +68,7 @@ export async function mountVolumes(
       ...plain,
       hostPath: await inTree(tree, mount),
       readonly: true,
-      // The whole tree is one read-only mount: there is nothing writable below it.
+      // The whole tree is one read-only mount, without a writable mount below it.
       recursiveReadOnly: false,
       propagation: 0,
       // Its layers are idmapped already: an overlay itself cannot be.
@@ -102,7 +102,7 @@ async function inTree(tree: string, mount: Mount): Promise<string> {
       'precondition',
       mount,
       `the sub path ${JSON.stringify(imageSubPath)} does not exist in the image`,
-      'name a folder that the image holds',
+      'name a folder of the image',
     );
   }
   try {
@@ -112,7 +112,7 @@ async function inTree(tree: string, mount: Mount): Promise<string> {
       'precondition',
       mount,
       `the sub path ${JSON.stringify(imageSubPath)} leads out of the image`,
-      'name a folder that the image holds',
+      'name a folder of the image',
     );
   } finally {
     closeFd(fd);

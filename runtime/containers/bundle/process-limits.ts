@@ -18,7 +18,7 @@ export function withLimits(settings: Settings, asked: BeyondCri['rlimits']): Set
   const limits = asked.map(({ type, soft, hard }) => ({ type, soft: BigInt(soft), hard: BigInt(hard) }));
   const broken = limits.flatMap(({ type, hard }) => {
     const most = settings.rlimits.find((limit) => limit.type === type)?.hard ?? unlimited;
-    if (hard > most) return [`${type} of ${text(hard)} is more than ${text(most)}`];
+    if (hard > most) return [`${type} ${text(hard)} exceeds ${text(most)}`];
     const missing = raisesPriority.has(type) && !settings.capabilities.bounding.includes('SYS_NICE');
     return missing && hard > 0n ? [`${type} needs the capability SYS_NICE`] : [];
   });

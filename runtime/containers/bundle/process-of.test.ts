@@ -31,11 +31,11 @@ for (const [name, asked, of, expected] of commands) {
   test(`arguments: ${name}`, () => assert.deepEqual(argumentsOf(container(asked), image(of)), expected));
 }
 
-test('arguments: none at all is refused', () => {
+test('arguments: a container without a program is refused', () => {
   assert.throws(() => argumentsOf(container({}), image({})), { code: 'RUNTIME_NO_COMMAND' });
 });
 
-test('environment: the container’s values replace the image’s, which replace ours', () => {
+test('environment: values of the container replace those of the image, which replace the default values', () => {
   const env = environmentOf(
     container({ envs: [{ key: 'A', value: Buffer.from('new=1') }] }),
     image({ env: ['A=old', 'PATH=/bin', 'B='] }),
@@ -60,7 +60,7 @@ for (const [key, value] of [
   });
 }
 
-test('environment: a value that is not UTF-8 is refused, not mangled', () => {
+test('environment: a value that is not UTF-8 is refused, and not changed', () => {
   assert.throws(
     () => environmentOf(container({ envs: [{ key: 'A', value: Uint8Array.from([0xff]) }] }), image({}), 'h'),
     {
@@ -93,7 +93,7 @@ for (const dir of ['relative', '../relative', '.'])
     });
   });
 
-test('working folder: the container’s word wins, and is cleaned', () => {
+test('working folder: the folder of the container takes precedence, and is normalized', () => {
   assert.equal(
     workingDirOf(container({ workingDir: '/srv//app/.' }), image({ workingDir: '/x' })),
     '/srv/app',

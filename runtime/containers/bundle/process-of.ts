@@ -7,7 +7,7 @@ import { cleanContainerPath } from '../../oci/container-path.ts';
 /**
  * Returns the argument vector: `command` replaces the image's Entrypoint and Cmd, `args` replaces its Cmd
  * (Kubernetes; image-spec config.md).
- * @throws PortcullisError RUNTIME_NO_COMMAND when neither names a program
+ * @throws PortcullisError RUNTIME_NO_COMMAND when neither the container nor the image names a program
  */
 export function argumentsOf(config: ContainerConfig, image: ImageConfig): string[] {
   const { command, args } = config;
@@ -62,7 +62,7 @@ export function withoutVariables(env: readonly string[], removed: readonly strin
 }
 
 /**
- * Returns the working folder, cleaned: `..` does not lead above the root of the container. Refuses a path
+ * Returns the working folder, normalized: `..` does not lead above the root of the container. Refuses a path
  * under /proc, through which a leaked descriptor becomes an escape (CVE-2024-21626).
  * @throws PortcullisError RUNTIME_BAD_WORKING_DIR; RUNTIME_CREATE_FAILED (kind precondition) for a relative
  * path, which no OCI runtime accepts: like a command that cannot be run, it makes the start of its container

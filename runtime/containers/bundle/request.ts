@@ -33,7 +33,7 @@ export interface BundleRequest {
   readonly planned: (plan: ContainerPlan) => void;
 }
 
-/** A request within its ceilings. Nothing was created for it. */
+/** A request within its ceilings, for which nothing was created yet. */
 export interface CheckedRequest extends BundleRequest {
   readonly plan: SandboxPlan;
   readonly stopSignal: string;

@@ -2,15 +2,15 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { bytesOf } from '../../config/bytes.ts';
 
 const annotation = 'portcullis.dev/rootfs-size';
-/** A smaller size has no room for the files that runtimes create for a container. */
+/** A smaller size has no space for the files that runtimes create for a container. */
 const smallest = 64 * 1024;
 
 /**
  * Returns how much a container may write into its root file system, in bytes: the size that the pod requests
  * for it (`portcullis.dev/rootfs-size.CONTAINER`, else `portcullis.dev/rootfs-size`), at most the size in the
  * configuration.
- * @returns undefined: no limit. `asked`: the pod named the limit, so a limit that cannot be enforced is
- * refused.
+ * @returns undefined: no limit. `asked`: the pod requests the limit, so it is refused if it cannot be
+ * enforced.
  * @throws PortcullisError RUNTIME_BAD_SIZE
  */
 export function writableLimit(
@@ -44,6 +44,6 @@ export function badSize(key: string, text: string, why: string): PortcullisError
     attempted: `read annotation ${key}`,
     on: JSON.stringify(text.slice(0, 64)),
     why,
-    fix: 'write bytes, or a number with Ki, Mi or Gi, such as 2Gi',
+    fix: 'write a number of bytes, or a number with Ki, Mi or Gi, such as 2Gi',
   });
 }

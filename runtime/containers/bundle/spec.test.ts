@@ -5,7 +5,7 @@ import { joinedNamespaces } from './spec.ts';
 const pod = { hostNetwork: false, hostIpc: false };
 const sandbox = { namespacesDir: '/ns/1' };
 
-test('a container joins the namespaces that its pod has for itself', () => {
+test('a container joins the namespaces that its pod does not share with the host', () => {
   const ownPids = {};
   assert.deepEqual(joinedNamespaces({ plan: pod, sandbox, pidNamespace: ownPids }), {
     network: '/ns/1/net',
@@ -22,7 +22,7 @@ test('a container joins the namespaces that its pod has for itself', () => {
   });
 });
 
-test('a container in a pod without namespaces joins only a shared PID namespace', () => {
+test('a container in a pod without separate namespaces joins only a shared PID namespace', () => {
   const plan = { hostNetwork: true, hostIpc: true };
   assert.deepEqual(joinedNamespaces({ plan, sandbox: {}, pidNamespace: { path: '/proc/7/ns/pid' } }), {
     pid: '/proc/7/ns/pid',

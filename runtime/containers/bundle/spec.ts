@@ -79,8 +79,8 @@ export function bundleSpec(
 }
 
 /**
- * Returns the paths of the namespaces that the container joins: those of its pod, as far as the pod does not
- * share the host's, and a shared PID namespace.
+ * Returns the paths of the namespaces that the container joins: those namespaces of its pod that are not the
+ * host's, and a shared PID namespace.
  */
 export function joinedNamespaces({
   plan,

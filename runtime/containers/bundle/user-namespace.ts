@@ -53,7 +53,7 @@ export function checkUserIn(
     attempted: 'find the user of a container',
     on: outside,
     why: `the pod's user namespace has only ${namespace.uids.length} uids and ${namespace.gids.length} gids`,
-    fix: 'run it as a user of that range, or give the pod more ids',
+    fix: 'run the container as a user in that range, or give the pod more ids',
   });
 }
 

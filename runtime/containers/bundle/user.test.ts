@@ -23,7 +23,7 @@ const asked = (part: Partial<LinuxContainerSecurityContext>): LinuxContainerSecu
     ...part,
   }) as LinuxContainerSecurityContext;
 
-test('user: a number is an id, whatever the image calls its users and groups', () => {
+test('user: a number is an id, even if a user or group of the image has this name', () => {
   const liars = { passwd: parsePasswd('1000:x:0:0::/root:/bin/sh\n'), groups: parseGroup('2000:x:0:\n') };
   const context = asked({ runAsUser: { value: 1000 }, runAsGroup: { value: 2000 } });
   for (const [imageUser, given] of [
@@ -43,8 +43,8 @@ const cases: readonly [
   number,
   readonly number[],
 ][] = [
-  ['nothing said is root, with its groups', '', {}, 0, 0, [0, 50000]],
-  ['a name of the image', 'www-data', {}, 33, 33, [33, 50000]],
+  ['no user is root, with the groups of root', '', {}, 0, 0, [0, 50000]],
+  ['a user name in the image', 'www-data', {}, 33, 33, [33, 50000]],
   ['uid and gid of the image', '7:8', {}, 7, 8, [8]],
   ['a name with a group', 'www-data:root', {}, 33, 0, [0, 50000]],
   ['run_as_user drops the image’s group', 'www-data:8', { runAsUser: { value: 33 } }, 33, 33, [33, 50000]],
@@ -59,7 +59,7 @@ const cases: readonly [
     [0, 5, 6],
   ],
   [
-    'Strict leaves the image’s groups out',
+    'Strict omits the groups of the image',
     'www-data',
     { supplementalGroups: [5], supplementalGroupsPolicy: 1 },
     33,
@@ -97,7 +97,7 @@ for (const [name, imageUser, context] of [
   });
 }
 
-test('user: a file that is not regular is neither opened nor waited for', () => {
+test('user: a file that is not regular is not opened, so it cannot block', () => {
   const root = mkdtempSync(join(tmpdir(), 'user-'));
   try {
     mkdirSync(join(root, 'etc/group'), { recursive: true });
@@ -108,7 +108,7 @@ test('user: a file that is not regular is neither opened nor waited for', () => 
   }
 });
 
-test('user: the files are the image’s own, never the host’s, and bounded', () => {
+test('user: only files of the image are read, never files of the host, and their size is limited', () => {
   const root = mkdtempSync(join(tmpdir(), 'user-'));
   try {
     mkdirSync(join(root, 'etc'));
@@ -125,7 +125,7 @@ test('user: the files are the image’s own, never the host’s, and bounded', (
   }
 });
 
-test('user: a lack of descriptors does not make a user lose its groups', () => {
+test('user: a user keeps its groups when no descriptor is free', () => {
   const rootfs = mkdtempSync(join(tmpdir(), 'portcullis-user-'));
   const descriptors = holdDescriptors();
   try {

@@ -66,7 +66,7 @@ export function userFrom(input: {
   if (more.length > 0)
     throw badUser(
       input.imageUser,
-      'the image’s USER has more than a user and a group',
+      'the USER of the image has more parts than a user and a group',
       'build the image with USER user:group',
     );
   const policy = asked?.supplementalGroupsPolicy ?? SupplementalGroupsPolicy.Merge;
@@ -97,8 +97,8 @@ export function userFrom(input: {
 
 function userEntry(text: string, passwd: readonly PasswdEntry[]): PasswdEntry {
   if (/[\u0000-\u001f\u007f]/.test(text))
-    throw badUser(JSON.stringify(text), 'the name holds control characters', 'give a plain user name');
-  // A number is an id, whatever the image calls its users: else a user named 1000 could be root.
+    throw badUser(JSON.stringify(text), 'the name contains control characters', 'give a plain user name');
+  // A number is always an id: otherwise a user of the image with the name 1000 could be root.
   if (isNumber(text)) {
     const uid = checkedId(text, 'user');
     return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: '/' };
@@ -122,7 +122,7 @@ function isNumber(text: string): boolean {
   return /^-?\d+$/.test(text);
 }
 
-/** Ids beyond 31 bits wrap round to root in the arithmetic of some kernels and runtimes (CVE-2024-40635). */
+/** In some kernels and runtimes, ids beyond 31 bits overflow to root (CVE-2024-40635). */
 function checkedId(text: string, what: string): number {
   const id = Number(text);
   if (!/^\d+$/.test(text) || id > largestId)
@@ -160,8 +160,7 @@ function readInRoot(rootfs: string, path: string): string {
     // effect.
     place = openInRoot(rootfs, path, { flags: O_PATH });
   } catch (thrown) {
-    // Without its groups in the image, the user would be a different one: it may have more rights, for
-    // example as group 0.
+    // Without its groups in the image, the user may have other rights, for example more rights as group 0.
     if (leavesUnknown(thrown)) throw thrown;
     return '';
   }
@@ -184,7 +183,7 @@ function readInRoot(rootfs: string, path: string): string {
       throw badUser(
         path,
         `the file is larger than ${databaseLimit} bytes`,
-        'build the image with a smaller one',
+        'build the image with a smaller file',
       );
     return buffer.toString('utf8', 0, size);
   } finally {

@@ -35,7 +35,7 @@ describe('CDI names', () => {
       assert.throws(() => qualifiedName(text), { code: 'RUNTIME_BAD_CDI_DEVICE' }));
   }
 
-  it('come by the field and by annotations, each once', () => {
+  it('are read from the field and from annotations, each once', () => {
     const asked = askedCdiDevices({
       CDIDevices: [{ name: 'v/c=one' }],
       annotations: {
@@ -62,14 +62,14 @@ describe('CDI specs', () => {
   const problems: [string, string, RegExp][] = [
     ['nothing', '', /empty/],
     ['no kind', JSON.stringify({ cdiVersion: '0.3.0', devices: [device()] }), /`kind` is missing/],
-    ['a kind that is none', spec({ kind: 'class' }), /not vendor\/class/],
+    ['an invalid kind', spec({ kind: 'class' }), /not vendor\/class/],
     ['no device', spec({ devices: [] }), /empty list/],
     ['a device twice', spec({ devices: [device(), device()] }), /twice/],
     ['a device name that is a path', spec({ devices: [device({}, '../x')] }), /not a device name/],
     ['an unknown field', spec({ hostDevices: true }), /unknown field `hostDevices`/],
     ['an unknown version', spec({ cdiVersion: '9.0.0' }), /does not have the form/],
     [
-      'a version before its fields',
+      'a version that does not have its fields',
       spec({ devices: [device({ intelRdt: { closID: 'x' } })] }),
       /uses fields of 0\.7\.0/,
     ],
@@ -87,12 +87,12 @@ describe('CDI specs', () => {
       /does not have the form/,
     ],
     [
-      'a hook that there is not',
+      'an unknown hook',
       spec({ devices: [device({ hooks: [{ hookName: 'always', path: '/bin/x' }] })] }),
       /not known here/,
     ],
     [
-      'permissions of no device',
+      'invalid permissions',
       spec({ devices: [device({ deviceNodes: [{ path: '/dev/x', permissions: 'rx' }] })] }),
       /does not have the form/,
     ],
@@ -106,7 +106,7 @@ describe('CDI specs', () => {
     });
   }
 
-  it('any text gives a spec or a sentence, never an exception', () => {
+  it('give a spec or a sentence for any text, never an exception', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
         const answer = parseSpec(text, 'x.json');
@@ -128,7 +128,7 @@ describe('CDI edits', () => {
   } as unknown as OciSpec;
   const node = { path: '/dev/x', type: 'c', major: 1, minor: 5, fileMode: 0o660, uid: 0, gid: 0 } as const;
 
-  it('replace entries at the same place, and add the rest', () => {
+  it('replace entries with the same name or path, and add the rest', () => {
     const after = withEdits(before, {
       env: ['A=new', 'B=c'],
       devices: [{ node, access: 'rw', ownerGiven: { uid: false, gid: true } }],
@@ -151,7 +151,7 @@ describe('CDI edits', () => {
     assert.deepEqual(
       after.linux.devices,
       [{ ...node, uid: 7, gid: 0 }],
-      'a device belongs to the user that runs unless the spec says whose it is',
+      'a device belongs to the user of the container unless the spec names its owner',
     );
     assert.deepEqual(after.linux.resources.devices, [
       { allow: true, type: 'c', major: 1, minor: 5, access: 'rw' },
@@ -159,7 +159,7 @@ describe('CDI edits', () => {
     assert.deepEqual(after.hooks, { createRuntime: [{ path: '/bin/x', args: ['x'] }] });
   });
 
-  it('that say "none" give a node that cannot be opened', () => {
+  it('with the permissions "none" create a node that cannot be opened', () => {
     const after = withEdits(before, {
       env: [],
       devices: [{ node, access: '', ownerGiven: { uid: true, gid: true } }],

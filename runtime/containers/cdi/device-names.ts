@@ -30,7 +30,7 @@ export function askedCdiDevices(
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([, value]) => value.split(','));
   const texts = [...new Set([...config.CDIDevices.map(({ name }) => name), ...inAnnotations])];
-  if (texts.length > nameLimit) throw badName(`${texts.length} names`, `ask for ${nameLimit} at most`);
+  if (texts.length > nameLimit) throw badName(`${texts.length} names`, `request ${nameLimit} at most`);
   return texts.map(qualifiedName);
 }
 
@@ -57,7 +57,7 @@ function badName(on: string, fix: string): PortcullisError {
     kind: 'invalid',
     attempted: 'add CDI device',
     on,
-    why: 'that is not a qualified device name',
+    why: 'it is not a qualified device name',
     fix,
   });
 }

@@ -57,14 +57,18 @@ async function readyDevice(asked: CdiDeviceNode, paths: EditPaths): Promise<Read
   const ownerGiven = { uid: asked.uid !== undefined, gid: asked.gid !== undefined };
   const found = await deviceNode(asked.hostPath ?? asked.path, asked.path, paths);
   const onHost = typeof found === 'object' ? found : undefined;
-  // A spec with type and number describes the node, whether or not the host has it.
+  // A spec with type and number describes the node completely, so the host need not have it.
   const described = asked.type !== undefined && ((asked.major ?? 0) !== 0 || asked.type === 'p');
   if (!described && onHost === undefined)
-    throw unusable(asked.hostPath ?? asked.path, 'there is no device', 'see whether its driver is loaded');
+    throw unusable(
+      asked.hostPath ?? asked.path,
+      'the host has no such device',
+      'check whether its driver is loaded',
+    );
   if (asked.type !== undefined && !described && onHost?.type !== asked.type)
     throw unusable(
       asked.path,
-      `it is of type ${onHost?.type ?? ''} here, and the spec says ${asked.type}`,
+      `it has the type ${onHost?.type ?? ''} on this host, and the type ${asked.type} in the spec`,
       'correct the spec',
     );
   const node: OciDevice = {

@@ -22,7 +22,7 @@ const specOf = (value: string): string =>
     devices: [{ name: 'one', containerEdits: { env: [`A=${value}`] } }],
   });
 
-describe('CDI devices of folders', () => {
+describe('CDI devices in folders', () => {
   const hold = setInterval(() => undefined, 1_000);
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-cdi-'));
   let reactor: Reactor;
@@ -40,7 +40,7 @@ describe('CDI devices of folders', () => {
   });
   const names = [qualifiedName('v/c=one')];
 
-  it('are read again when their file changes, and are gone with it', async () => {
+  it('are read again when their file changes, and disappear with it', async () => {
     const registry = createCdiRegistry([folder], paths);
     const file = join(folder, 'v.json');
     for (const value of ['first', 'the second']) {
@@ -52,7 +52,7 @@ describe('CDI devices of folders', () => {
   });
 
   it(
-    'behind a link to a dead server delay only requests for a device',
+    'behind a link to a dead file server delay only requests for a device',
     { timeout: 60_000, skip: noDeadServer },
     async () => {
       const server = mountDeadServer();

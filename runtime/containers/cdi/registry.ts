@@ -28,7 +28,7 @@ const fileLimit = 1024;
 
 /** @param folders in order of priority, lowest first (CDI: /etc/cdi, then /var/run/cdi) */
 export function createCdiRegistry(folders: readonly string[], paths: HostPaths): CdiRegistry {
-  /** By path: the version of the file that was read last, and its content. */
+  /** The version and the content of each file when it was last read, by path. */
   const known = new Map<string, { readonly version: string; readonly read: CdiSpec | string }>();
 
   const readAll = async (): Promise<{ specs: Found[]; problems: string[] }> => {
@@ -43,7 +43,7 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
         .filter(({ name }) => /^[^/]*\.(json|yaml)$/.test(name))
         .toSorted((a, b) => (a.name < b.name ? -1 : 1));
       if (files.length > fileLimit)
-        problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
+        problems.push(`${folder}: it contains more than ${fileLimit} specs; the rest is not read`);
       for (const { name, version } of files.slice(0, fileLimit)) {
         const path = join(real, name);
         seen.add(path);
@@ -81,7 +81,7 @@ function unlessNoAnswer(thrown: unknown): undefined {
 }
 
 /**
- * If two specs in one folder describe the same device, they conflict, and neither counts (CDI, pkg/cdi:
+ * If two specs in one folder describe the same device, they conflict, and neither is used (CDI, pkg/cdi:
  * cache).
  */
 function find(name: QualifiedName, specs: readonly Found[], problems: readonly string[]): Found {
@@ -99,9 +99,9 @@ function find(name: QualifiedName, specs: readonly Found[], problems: readonly s
     on: name.text,
     why: conflict
       ? `${first.path} and ${second.path} both describe it`
-      : ['no CDI spec describes it', ...problems.slice(0, 4)].join('; not counted: ').slice(0, 2_000),
+      : ['no CDI spec describes it', ...problems.slice(0, 4)].join('; not used: ').slice(0, 2_000),
     fix: conflict
       ? 'remove one of the two'
-      : 'see whether its driver wrote a spec into one of the folders under `cdi.specDirs`',
+      : 'check whether its driver wrote a spec into one of the folders in `cdi.specDirs`',
   });
 }

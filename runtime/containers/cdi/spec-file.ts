@@ -11,7 +11,7 @@ const sizeLimit = 1024 * 1024;
 /**
  * Reads one spec. A spec determines what runs on the host and what a container sees of the host, so only root
  * may have written it.
- * @returns the spec, or one sentence why it does not count
+ * @returns the spec, or one sentence that says why it is not used
  */
 export async function readSpecFile(
   path: string,
@@ -31,7 +31,7 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   const [document] = parsed.documents;
   if (document === undefined || parsed.problems.length > 0)
     return formatProblems(parsed.problems) || `${path}: it is empty`;
-  if (parsed.documents.length > 1) return `${path}: it holds more than one document`;
+  if (parsed.documents.length > 1) return `${path}: it contains more than one document`;
   const problems = validate(document, cdiSchema);
   if (problems.length > 0) return formatProblems(problems);
   const spec = document.value as CdiSpec;
@@ -45,12 +45,12 @@ export function parseSpec(content: string, path: string): CdiSpec | string {
   const needed = neededVersion(spec);
   const said = spec.cdiVersion.replace('v', '');
   if (said.localeCompare(needed, 'en', { numeric: true }) < 0)
-    return `${path}: it says version ${said} and uses fields of ${needed}`;
+    return `${path}: it has version ${said} and uses fields of ${needed}`;
   return spec;
 }
 
 /**
- * Returns the lowest version of the specification that knows every field in use (CDI, SPEC.md "Released
+ * Returns the lowest version of the specification that has every field in use (CDI, SPEC.md "Released
  * versions").
  */
 function neededVersion(spec: CdiSpec): string {

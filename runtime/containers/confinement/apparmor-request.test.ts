@@ -23,7 +23,7 @@ for (const [name, security, request] of [
   ['the deprecated unconfined', text('unconfined'), { type: 'Unconfined' }],
   ['the deprecated localhost', text('localhost/web'), { type: 'Localhost', name: 'web' }],
   [
-    'both: the new field counts',
+    'both forms: the new field takes precedence',
     { ...field(ProfileType.Unconfined), apparmorProfile: 'localhost/web' },
     { type: 'Unconfined' },
   ],

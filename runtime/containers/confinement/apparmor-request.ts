@@ -20,7 +20,7 @@ export function appArmorRequest(
   return asked?.type === 'Localhost' ? localhost(asked.reference) : asked;
 }
 
-/** A kubelet gives the bare name. */
+/** A kubelet sends the name without a prefix. */
 function localhost(text: string): AppArmorRequest {
   const name = withoutLocalhost(text);
   // In a label, `//&` would stack two profiles. The kernel lists one profile per line.
@@ -33,7 +33,7 @@ function localhost(text: string): AppArmorRequest {
   )
     throw badAppArmor(
       JSON.stringify(name.slice(0, 80)),
-      'it is not the name of a profile',
+      'it is not a valid profile name',
       'give the name of a loaded AppArmor profile',
     );
   return { type: 'Localhost', name };

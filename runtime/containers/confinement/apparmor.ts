@@ -27,7 +27,7 @@ export interface AppArmor {
 
 const loadedList = '/sys/kernel/security/apparmor/profiles';
 /**
- * The oldest rules that the parsers of the supported distributions know. Without an `abi` line, a parser
+ * The oldest ABI that the parsers of the supported distributions support. Without an `abi` line, a parser
  * chooses its own (apparmor.d(5)).
  */
 const abi = 'abi/3.0';
@@ -58,7 +58,7 @@ export async function openAppArmor(parts: {
       ]);
       if (said.exitCode !== 0) throw notLoaded(profile, said.stderr.trim().slice(0, 2_000));
       if ((await loadedProfiles())?.has(profile.name) !== true)
-        throw notLoaded(profile, 'the kernel does not list it afterwards');
+        throw notLoaded(profile, 'the kernel does not list it after it was loaded');
       loaded.set(profile.name, profile.text);
     } catch (cause) {
       throw cause instanceof PortcullisError && cause.code === 'RUNTIME_APPARMOR_NOT_LOADED'
@@ -69,7 +69,7 @@ export async function openAppArmor(parts: {
     }
   };
   const provide = async (profile: AppArmorProfile, existing: ReadonlySet<string>): Promise<void> => {
-    // An administrator may unload profiles at any time, so ask the kernel each time.
+    // An administrator may unload profiles at any time, so the kernel is asked each time.
     if (existing.has(profile.name) && loaded.get(profile.name) === profile.text) return;
     const underWay = loading.get(profile.name) ?? load(profile).finally(() => loading.delete(profile.name));
     loading.set(profile.name, underWay);
@@ -100,7 +100,7 @@ async function loadedProfiles(): Promise<ReadonlySet<string> | undefined> {
     const text = await readFile(loadedList, 'utf8');
     return new Set(text.split('\n').flatMap((line) => /^(.+) \([a-z]+\)$/.exec(line)?.[1] ?? []));
   } catch (cause) {
-    // A label must not be left out because the reader lacks a descriptor.
+    // A label must not be omitted because no descriptor is free.
     if (leavesUnknown(cause)) throw cause;
     return undefined;
   }
@@ -118,7 +118,7 @@ function unknown(name: string, enabled: boolean, reported: boolean): PortcullisE
         ? 'no such profile is loaded'
         : `${loadedList} cannot be read`,
     fix: !enabled
-      ? 'take the profile out, or run on a node with AppArmor'
+      ? 'remove the profile, or use a node with AppArmor'
       : reported
         ? 'load it on this node (apparmor_parser -r FILE)'
         : 'mount securityfs at /sys/kernel/security',
@@ -132,6 +132,6 @@ function notLoaded(profile: AppArmorProfile, why: string): PortcullisError {
     attempted: 'load AppArmor profile',
     on: profile.name,
     why,
-    fix: 'see what apparmor_parser says; `portcullis doctor` shows what this node has',
+    fix: 'see the output of apparmor_parser; `portcullis doctor` shows what this node supports',
   });
 }

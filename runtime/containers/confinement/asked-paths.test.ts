@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { askedPaths } from './asked-paths.ts';
 
-test('paths to mask must be clean and absolute: a path above all others would remove their masks', () => {
+test('paths to mask must be normalized and absolute, because a path above all others would remove their masks', () => {
   const usual = ['/proc/kcore', '/proc/sys', '/sys/firmware', '/proc/a..b', '/proc'];
   for (const field of ['masked_paths', 'readonly_paths'] as const) {
     assert.deepEqual(askedPaths(field, usual), usual);

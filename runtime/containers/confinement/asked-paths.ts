@@ -3,9 +3,9 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 const longest = 4096;
 
 /**
- * Returns the paths that a container requests as masked or read-only, as given. A path that is not clean
- * would stand for other paths in the order of the profile (all paths are below `/`), and for no path in the
- * OCI runtime: paths that the ceiling masks would then be open. Pure.
+ * Returns the paths that a container requests as masked or read-only, as given. A path that is not normalized
+ * could match other paths when the profile is compared (all paths are below `/`), and no path in the OCI
+ * runtime: paths that the ceiling masks would then be accessible. Pure.
  * @throws PortcullisError RUNTIME_BAD_MASKED_PATH
  */
 export function askedPaths(
@@ -23,7 +23,7 @@ export function askedPaths(
       attempted: `create container with ${field}`,
       on: JSON.stringify(path.slice(0, 200)),
       why: 'it is not an absolute path below / without empty parts, "." and ".."',
-      fix: 'give clean absolute paths, such as /proc/kcore',
+      fix: 'give normalized absolute paths, such as /proc/kcore',
     });
   }
   return paths;

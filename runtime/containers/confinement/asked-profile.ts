@@ -5,7 +5,7 @@ import type { SecurityProfile } from '../../cri/contract/contract.types.ts';
 /** The seccomp or AppArmor profile that a request names. */
 export type AskedProfile =
   | { readonly type: 'RuntimeDefault' | 'Unconfined' }
-  /** As given, with or without the `localhost/` prefix. */
+  /** As in the request, with or without the `localhost/` prefix. */
   | { readonly type: 'Localhost'; readonly reference: string };
 
 /** The prefix of a name or path in the deprecated strings. */
@@ -33,8 +33,8 @@ export function askedProfile(
     if (message.profileType !== ProfileType.Localhost && message.localhostRef !== '')
       throw bad(
         message.localhostRef,
-        'localhost_ref belongs to the profile type Localhost alone',
-        'leave it out, or set the type',
+        'localhost_ref is only valid with the profile type Localhost',
+        'remove it, or set the type',
       );
     switch (message.profileType) {
       case ProfileType.RuntimeDefault:

@@ -34,7 +34,7 @@ function sandbox(
 const access = { devices: [], nodes: [], cdi: [], paths: [], sharedPaths: [] };
 const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
 
-test('a verdict without a ceiling is refused, not taken as "no bound"', async () => {
+test('a verdict without a ceiling is refused and does not mean "no limit"', async () => {
   await assert.rejects(
     confinement.confine({
       config,
@@ -84,7 +84,7 @@ test('an undefined ceiling or profile is refused by name', async () => {
   );
 });
 
-test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do not, however they are written', async () => {
+test('the ceiling limits the sysctls of the pod: safe sysctls are allowed and others are refused, however they are written', async () => {
   const confine = (name: string) =>
     confinement.confine({
       config,
@@ -100,7 +100,7 @@ test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do n
   await assert.rejects(confine('kernel/msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
 });
 
-test('the signed statements of the publisher bound the container too: their meet applies, and an unreadable statement is refused', async () => {
+test('the signed statements of the publisher also limit the container: their intersection applies, and an unreadable statement is refused', async () => {
   const statement = (rest: Readonly<Record<string, unknown>>, digit: string) => ({
     attestation: `sha256:${digit.repeat(64)}`,
     profile: {
@@ -147,7 +147,7 @@ test('the signed statements of the publisher bound the container too: their meet
   });
 });
 
-test('selinux_options without SELinux are not applied and reported; those beyond a ceiling are refused all the same', async () => {
+test('without SELinux, selinux_options are reported as not applied; options beyond a ceiling are refused nevertheless', async () => {
   const confine = (selinuxOptions: object) =>
     confinement.confine({
       config: {

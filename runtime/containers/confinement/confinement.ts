@@ -51,14 +51,14 @@ export interface Confinement {
     readonly config: ContainerConfig;
     readonly sandbox: Pick<SandboxRecord, 'id' | 'config'>;
     readonly ceilings: readonly CeilingDemand[];
-    /** The entitlements that the image needs, as signed by the publisher; undefined: no bound. */
+    /** The entitlements that the image needs, as signed by the publisher; undefined: no limit. */
     readonly requested: readonly RequestedEntitlements[] | undefined;
     readonly runtime: string;
     /** The kernel that the handler gives its containers; undefined: that of the node. */
     readonly guestKernel?: GuestKernel;
     /** The resources of the host that the container requests, looked up. */
     readonly access: HostAccess;
-    /** The container joins the host's PID namespace, by whichever option. */
+    /** Whether the container joins the host's PID namespace, by any option. */
     readonly sharesHostPids: boolean;
     /** An OCI seccomp object that a plugin of the node set, in place of the requested profile. */
     readonly seccomp?: object | undefined;
@@ -210,7 +210,7 @@ function requestOf(
     dropCapabilities: security?.capabilities?.dropCapabilities ?? [],
     addAmbient: security?.capabilities?.addAmbientCapabilities ?? [],
     noNewPrivs: security?.noNewPrivs ?? false,
-    // On the wire, an empty list and an absent list are the same: the paths of the profile itself apply.
+    // In the protocol, an empty list is the same as an absent list: the paths of the profile apply.
     ...(security !== undefined &&
       security.maskedPaths.length > 0 && {
         maskedPaths: askedPaths('masked_paths', security.maskedPaths),
@@ -258,14 +258,14 @@ function unknownProfile(name: string, why: string, profiles: ProfileSet): Portcu
     kind: 'denied',
     attempted: 'find entitlement profile',
     on: name,
-    why: `${why}, and there is no such profile`,
+    why: `${why}, and this profile does not exist`,
     fix: `define it in a document of kind EntitlementProfile among the policy files, or use one of: ${profiles.names().join(', ')}`,
   });
 }
 
 /**
- * Every rule that admits sets a ceiling. A verdict without a ceiling is a defect, and a defect must not mean
- * "no bound".
+ * Every rule that admits sets a ceiling. A verdict without a ceiling is a defect, and must not mean "no
+ * limit".
  */
 function unbounded(config: ContainerConfig): PortcullisError {
   return new PortcullisError({
@@ -288,7 +288,7 @@ function notPrivileged(config: ContainerConfig): PortcullisError {
     kind: 'invalid',
     attempted: 'create privileged container',
     on: config.metadata?.name ?? '',
-    why: 'its pod was not created as one that may have privileged containers',
-    fix: 'set linux.security_context.privileged of the pod as well',
+    why: 'its pod was not created with the permission for privileged containers',
+    fix: 'also set linux.security_context.privileged of the pod',
   });
 }

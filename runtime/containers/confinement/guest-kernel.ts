@@ -3,8 +3,8 @@ import type { KernelFeatures } from '../../../entitlements/index.ts';
 import type { GuestKernel } from '../../oci/runtime-handler.ts';
 
 /**
- * Returns what can be enforced inside a container whose handler gives it a kernel of its own: the security
- * modules of the node do not reach there.
+ * Returns what can be enforced inside a container whose handler gives it a separate kernel: the security
+ * modules of the node do not apply there.
  */
 export function guestFeatures({ landlock: _landlock, ...features }: KernelFeatures): KernelFeatures {
   return { ...features, apparmor: false };
@@ -12,8 +12,8 @@ export function guestFeatures({ landlock: _landlock, ...features }: KernelFeatur
 
 /**
  * Returns a sentence for each part of the confinement that the node does not enforce in a container with a
- * kernel of its own. Everything else of a profile holds: it is applied from outside (capabilities, mounts,
- * devices, limits, the link of the pod), or by the guest.
+ * separate kernel. Everything else in a profile is enforced: it is applied from outside (capabilities,
+ * mounts, devices, limits, the link of the pod), or by the guest.
  * @param asked.filtered whether the profile filters system calls
  * @param asked.apparmor the AppArmor profile of the node that the pod names
  * @param allowed whether all ceilings allow the degraded form
@@ -25,7 +25,9 @@ export function unenforcedInGuest(
   allowed: boolean,
 ): readonly string[] {
   const missing = [
-    ...(asked.filtered && !guest.filtersCalls ? ['system calls are not known to be filtered there'] : []),
+    ...(asked.filtered && !guest.filtersCalls
+      ? ['it is not known whether system calls are filtered there']
+      : []),
     ...(asked.apparmor === undefined ? [] : [`the AppArmor profile ${asked.apparmor} is not applied there`]),
   ];
   if (missing.length > 0 && !allowed)
@@ -34,11 +36,11 @@ export function unenforcedInGuest(
       kind: 'denied',
       attempted: 'confine a container of the runtime handler',
       on: guest.handler,
-      why: `it runs containers on a kernel of its own, and ${missing.join('; ')}`,
+      why: `it runs containers on a separate kernel, and ${missing.join('; ')}`,
       fix: 'allow this in the rule of the image (`onDegraded: allow`), or use another RuntimeClass',
     });
   return [
-    `the runtime handler ${guest.handler} runs containers on a kernel of its own: AppArmor, SELinux and Landlock of this node do not reach there`,
+    `the runtime handler ${guest.handler} runs containers on a separate kernel: AppArmor, SELinux and Landlock of this node do not apply there`,
     ...missing,
   ];
 }

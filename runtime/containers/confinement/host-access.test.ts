@@ -13,7 +13,7 @@ const kvm = checkProfiles([
   },
 ]).profiles[0]?.profile;
 
-describe('a device that a container asks for', () => {
+describe('a device that a container requests', () => {
   const asked = (
     major: number,
     minor: number,
@@ -32,9 +32,9 @@ describe('a device that a container asks for', () => {
     asked: Parameters<typeof boundHostAccess>[0],
     granted: boolean,
   ])[] = [
-    ['any, under privileged', privileged, asked(1, 1, 'rwm'), true],
+    ['any device, under privileged', privileged, asked(1, 1, 'rwm'), true],
     ['/dev/kvm, under a ceiling with host.device.kvm', kvm, asked(10, 232, 'rw'), true],
-    ['another, under that ceiling', kvm, asked(10, 229, 'rw'), false],
+    ['another device, under that ceiling', kvm, asked(10, 229, 'rw'), false],
     ['/dev/kvm by CDI, under that ceiling', kvm, asked(10, 232, 'rw', ['vendor/kvm=0']), false],
     ['/dev/kvm, under baseline', baseline, asked(10, 232, 'r'), false],
     ['/dev/null, which every container has, under baseline', baseline, asked(1, 3, 'rwm'), true],

@@ -27,12 +27,11 @@ export interface HostAccess {
 }
 
 /**
- * Refuses a request that exceeds a ceiling. Devices need host.devices.admin, or each one its own grant; hooks
- * need host.devices.admin, as CDI devices do; paths need host.paths; mounts that propagate to the host need a
- * ceiling for privileged containers.
- * Source: Pod Security Standards, baseline: HostPath Volumes are forbidden.
- * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOOK_NOT_GRANTED,
- * RUNTIME_HOST_PATH_NOT_GRANTED
+ * Refuses a request that exceeds a ceiling. Devices need host.devices.admin, or a grant for each device;
+ * hooks need host.devices.admin, as CDI devices do; paths need host.paths; mounts that propagate to the host
+ * need a ceiling for privileged containers. Source: Pod Security Standards, baseline: HostPath Volumes are
+ * forbidden.
+ * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOOK_NOT_GRANTED, RUNTIME_HOST_PATH_NOT_GRANTED
  */
 export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[]): void {
   const devices = [...asked.devices, ...asked.cdi];
@@ -46,7 +45,7 @@ export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[])
       'add host device',
       devices,
       noDevices,
-      'devices of the host (host.devices.admin, or host.device for one)',
+      'devices of the host (host.devices.admin, or host.device for a single device)',
     );
   }
   const noHooks = ceilings.filter(({ profile }) => !profile.hostDevices).map(({ name }) => name);
@@ -102,7 +101,7 @@ function refusal(
     attempted,
     on: things.length > 8 ? `${shown} and ${things.length - 8} more` : shown,
     why: `the ceiling ${ceilings.join(', ')} does not allow ${what}`,
-    fix: 'take it out of the container, or let the policy rule that admits this image name a ceiling that allows it',
+    fix: 'remove it from the container, or set a ceiling that allows it in the policy rule that admits this image',
     details: { refused: things.slice(0, 100), ceilings },
   });
 }

@@ -27,13 +27,13 @@ export async function seccompRequest(
   return asked?.type === 'Localhost' ? localhost(asked.reference, paths) : asked;
 }
 
-/** A kubelet gives the absolute path of a file below its own folder. */
+/** A kubelet sends the absolute path of a file below its own folder. */
 async function localhost(ref: string, paths: Pick<HostPaths, 'text'>): Promise<SeccompRequest> {
   const path = withoutLocalhost(ref);
   if (!path.startsWith('/') || path.split('/').includes('..') || path.includes('\0'))
     throw badSeccomp(
       JSON.stringify(path),
-      'it is not an absolute, clean path',
+      'it is not an absolute, normalized path',
       'give the absolute path of an OCI seccomp profile, without ".."',
     );
   const text = await readBounded(path, paths);

@@ -16,7 +16,7 @@ const contexts = {
   file: parseContext('system_u:object_r:container_file_t:s0'),
 } as ContainerContexts;
 
-test('SELinux: the container’s options apply, else its pod’s; empty options request nothing', () => {
+test('SELinux: the options of the container apply, otherwise those of its pod; empty options request nothing', () => {
   assert.equal(seLinuxRequest(undefined, undefined), undefined);
   assert.equal(seLinuxRequest(options({}), options({})), undefined);
   assert.deepEqual(seLinuxRequest(options({}), options({ level: 's0:c1,c2' })), { level: 's0:c1,c2' });
@@ -37,7 +37,7 @@ for (const part of [
     assert.throws(() => seLinuxRequest(options(part), undefined), { code: 'RUNTIME_BAD_SELINUX' }));
 }
 
-test('SELinux: the policy’s contexts, with what is asked in their place', () => {
+test('SELinux: the contexts of the policy apply, with the requested parts replaced', () => {
   const asked = { type: 'container_init_t', level: 's0:c7,c9' };
   assert.deepEqual(seLinuxLabels({ contexts, asked, privileged: false, sandboxId: 'a' }), {
     process: 'system_u:system_r:container_init_t:s0:c7,c9',
@@ -46,11 +46,11 @@ test('SELinux: the policy’s contexts, with what is asked in their place', () =
   assert.equal(
     seLinuxLabels({ contexts, asked: undefined, privileged: true, sandboxId: 'a' }).process,
     'system_u:system_r:spc_t:s0',
-    'privileged ones are not separated',
+    'privileged containers are not separated',
   );
 });
 
-test('SELinux: pods without options are separated from each other, containers of one pod are not', () => {
+test('SELinux: pods without options are separated from each other; containers of one pod are not', () => {
   const level = (sandboxId: string): string =>
     seLinuxLabels({ contexts, asked: undefined, privileged: false, sandboxId }).process;
   assert.equal(level('a'), level('a'));

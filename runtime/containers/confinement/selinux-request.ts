@@ -16,7 +16,7 @@ export interface SeLinuxLabels {
   readonly mount: string;
 }
 
-/** The contexts that the node's policy gives containers (selinux: lxc_contexts). */
+/** The contexts for containers in the policy of the node (selinux: lxc_contexts). */
 export interface ContainerContexts {
   readonly process: SeLinuxContext;
   readonly file: SeLinuxContext;
@@ -27,9 +27,8 @@ const namePart = /^[A-Za-z0-9_.-]{1,255}$/;
 const sensitivity = /^s\d{1,2}(:c\d{1,4}([.,]c\d{1,4})*)?$/;
 
 /**
- * Returns the requested context: the container's options, else its pod's, with each field that is not empty.
- * Undefined when all are empty. Pure.
- * Source: cri-api SELinuxOption.
+ * Returns the requested context, with each field that is not empty: the options of the container, otherwise
+ * those of its pod. Undefined when all are empty. Pure. Source: cri-api SELinuxOption.
  * @throws PortcullisError RUNTIME_BAD_SELINUX
  */
 export function seLinuxRequest(
@@ -87,7 +86,7 @@ export function seLinuxLabels(input: {
 }
 
 /**
- * Returns a sentence for the list of degraded settings: a label was requested, and SELinux is not there to
+ * Returns a sentence for the list of degraded settings: a label was requested, and SELinux is not enabled to
  * enforce it. Pure.
  */
 export function notLabelled(asked: Partial<SeLinuxContext>): string {

@@ -12,7 +12,7 @@ export interface SeLinux {
   /** SELinux is on, and its file system is mounted. */
   readonly enabled: boolean;
   /**
-   * Returns the labels of a container. Undefined where SELinux is off, whatever is requested: labels are
+   * Returns the labels of a container. Undefined if SELinux is off, whatever is requested: labels are
    * "optionally applied" (cri-api, selinux_options). Also undefined when the policy has no contexts for
    * containers and no label is requested.
    * @throws PortcullisError RUNTIME_SELINUX_UNAVAILABLE when labels are requested, SELinux is on, and its
@@ -27,22 +27,22 @@ export interface SeLinux {
   check(asked: SELinuxOption | undefined): void;
   /**
    * Labels files and folders of the host, and everything below them, for a container (Mount.selinux_relabel).
-   * Does nothing where SELinux is off.
+   * Does nothing if SELinux is off.
    * @throws PortcullisError RUNTIME_SELINUX_RELABEL
    */
   relabel(paths: readonly string[], label: string): Promise<void>;
 }
 
 /**
- * The files in which a policy defines the labels of containers, by its name in /etc/selinux/config, and the
- * file of distributions without it.
+ * The files in which a policy defines the labels of containers, by the name of the policy in
+ * /etc/selinux/config, and the file of distributions without that configuration.
  */
 const contextFiles = (policy: string): readonly string[] => [
   `/etc/selinux/${policy}/contexts/lxc_contexts`,
   '/usr/share/containers/selinux/contexts',
 ];
 /**
- * Folders with the node's own programs and data: the node would no longer work after relabelling them
+ * Folders with the node's own programs and data: the node would no longer work if they were relabelled
  * (go-selinux, "bad prefixes").
  */
 const ofTheNode = new Set([
@@ -96,7 +96,7 @@ export function openSeLinux(startProgram: StartProgram, hostPaths: Pick<HostPath
       if (node !== undefined)
         throw notRelabelled(
           node,
-          'it belongs to the node, which would no longer work',
+          'it belongs to the node, which would no longer work after that',
           'mount a folder below it',
         );
       const said = await runCommand(
@@ -111,7 +111,7 @@ export function openSeLinux(startProgram: StartProgram, hostPaths: Pick<HostPath
         throw notRelabelled(
           paths.join(', '),
           said.stderr.trim().slice(0, 1_000),
-          'see whether its file system takes labels',
+          'check whether its file system supports labels',
         );
     },
   };
@@ -135,7 +135,7 @@ function read(path: string): string {
     return readFileSync(path, 'utf8');
   } catch (cause) {
     if (leavesUnknown(cause)) throw cause;
-    // Absent where the node has no policy.
+    // Absent if the node has no policy.
     return '';
   }
 }

@@ -58,7 +58,7 @@ export function createPlaces({
         attempted: 'use runtime handler',
         on: record.runtimeHandler,
         why: 'it is no longer configured',
-        fix: 'put it back under "runtimes" in the configuration',
+        fix: 'add it again under "runtimes" in the configuration',
       });
     },
     cgroup,

@@ -41,8 +41,8 @@ export function creationEffects(
   deps: CreationEffectDeps,
 ): Pick<ContainerEffects, 'admit' | 'prepare' | 'create' | 'destroy'> {
   const { places, monitors, images, cgroups, exits } = deps;
-  // Open from the preparation of a container until the runtime has joined them. If a step in between fails,
-  // `destroy` follows.
+  // The namespaces are open from the preparation of a container until the runtime has joined them. If a step
+  // in between fails, `destroy` follows.
   const openNamespaces = new Map<string, PidNamespace>();
   const closeNamespace = (id: string): void => {
     openNamespaces.get(id)?.close();
@@ -110,7 +110,7 @@ export function creationEffects(
       plans.delete(record.id);
       await monitors.abandon(record);
       const handler = places.findHandler(record);
-      // The stand-in ends with the task.
+      // The stand-in process ends with the task.
       if (handler?.tasks !== undefined) await handler.delete(record.id);
       await killMonitorOf(record);
       if (handler?.tasks === undefined) await handler?.delete(record.id);

@@ -23,7 +23,7 @@ export function exitEffects({
     watch: (record, report, monitorLost) => {
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
       const { path, systemd } = places.cgroup(record);
-      // Without the ledger of its pod, the container's own count is all that is known.
+      // Without the ledger of its pod, only the container's own count is known.
       if (systemd) oomLedger.open(dirname(path)).catch(() => undefined);
       const tasks = places.findHandler(record)?.tasks;
       tasks?.follow(record.id, places.bundle(record.id));
@@ -39,8 +39,8 @@ export function exitEffects({
       const exit = await exits.recorded(id);
       return exit === undefined ? undefined : whenEnded(places.bundle(id), exit);
     },
-    // conmon records the notification of the kernel. The kernel's own count also covers the case in which
-    // conmon looked too late.
+    // conmon records the notification of the kernel. The kernel's own count also covers the case that conmon
+    // looked too late.
     wasOutOfMemory: async (record) => {
       const { path } = places.cgroup(record);
       // Version 1 does not count kills in a child cgroup.

@@ -55,7 +55,7 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
   const waiting = new Map<string, Promise<StartedMonitor>>();
   return {
     startEarly: (record, durable) => {
-      // Only if a processor would be idle; else every pod that waits for its turn would have a waiting
+      // Only if a processor would otherwise be idle: every pod that waits for its turn would have a waiting
       // monitor.
       if (slots.count() + waiting.size >= availableParallelism()) return;
       const monitor = startBeside(deps, record, durable);
@@ -90,7 +90,7 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
 export async function killMonitorOf(record: ContainerRecord): Promise<void> {
   signalProcess(record.init, 9);
   if (record.monitor !== undefined) {
-    // Its last act is the exit file, which `destroy` removes: wait until the monitor is gone.
+    // The monitor writes the exit file last, and `destroy` removes that file: wait until the monitor is gone.
     for (let attempt = 0; attempt < 100 && sameProcess(record.monitor); attempt += 1) {
       if (attempt === 40) signalProcess(record.monitor, 9);
       await pause(5);
@@ -104,8 +104,8 @@ export async function killMonitorOf(record: ContainerRecord): Promise<void> {
 }
 
 /**
- * Starts the monitor in parallel with the preparation. The log is created meanwhile: only the monitor must
- * not exist before the intent is durable.
+ * Starts the monitor in parallel with the preparation. The log is created meanwhile, because only the monitor
+ * must not exist before the intent is durable.
  */
 async function startBeside(
   deps: MonitorDeps,

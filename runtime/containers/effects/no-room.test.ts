@@ -19,7 +19,7 @@ const refused = (kind: ErrorKind): PortcullisError =>
     fix: 'correct what the runtime names',
   });
 
-test('a refusal of the runtime because of a full disk is not blamed on the request', async (t) => {
+test('a refusal of the runtime because of a full disk does not count as an error of the request', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-no-room-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,nr_inodes=4', 'tmpfs', folder]);
   t.after(() => {

@@ -2,13 +2,14 @@ import { statfs } from 'node:fs/promises';
 import { PortcullisError, isPortcullisError } from '../../../base/errors/index.ts';
 
 /**
- * The least room that a writable layer needs, so that a runtime can create the targets of its mounts in it.
+ * The minimum space that a writable layer needs, so that a runtime can create the targets of its mounts in
+ * it.
  */
 const leastBytes = 64 * 1024;
 
 /**
  * Returns the error of a runtime that did not create a container, or an error that says that the disk of its
- * writable layer is full. crun reports a file for which there is no room as missing: the request would then
+ * writable layer is full. crun reports a file for which there is no space as missing: the request would then
  * count as the cause, and a caller would not repeat it.
  * @param folder on the disk of writable layers
  */

@@ -38,7 +38,7 @@ export function processEffects({
     kill: (record, signal) => {
       const tasks = places.findHandler(record)?.tasks;
       if (tasks !== undefined) {
-        // A shim that does not answer costs its deadline, and nothing waits: a stop repeats SIGKILL.
+        // A shim that does not answer costs only the time until its deadline: a stop repeats SIGKILL.
         tasks
           .kill(record.id, places.bundle(record.id), signalNumber(signal), signal === 'SIGKILL')
           .catch(() => undefined);

@@ -4,7 +4,7 @@ import { createSlots } from './slots.ts';
 
 const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
 
-test('acts run in turn, with their own results', async () => {
+test('acts run in turn, and each returns its own result', async () => {
   const slots = createSlots(1, 60_000);
   const order: string[] = [];
   const first = slots.run(async () => {
@@ -30,7 +30,7 @@ test('a finished act leaves no timer that keeps the process alive', async () => 
   assert.equal(timers(), before);
 });
 
-test('an act that takes long gives its slot away', async () => {
+test('an act that takes too long releases its slot', async () => {
   const slots = createSlots(1, 20);
   const slow = Promise.withResolvers<string>();
   const first = slots.run(() => slow.promise);

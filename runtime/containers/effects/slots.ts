@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 
-/** Slots for runtime commands: few run at once, and none blocks the others for long. */
+/** Slots for runtime commands: few commands run at once, and no command blocks the others for long. */
 export interface Slots {
   /** Runs the act when a slot is free. */
   run<T>(act: () => Promise<T>): Promise<T>;

@@ -21,7 +21,7 @@ export function containerLogPath(logDirectory: string, logPath: string): string 
       kind: 'invalid',
       attempted: 'create container with log_path',
       on: JSON.stringify(logPath),
-      why: `it is not a relative path below the pod’s log folder, of names of at most ${longestName} bytes without control characters`,
+      why: `it is not a relative path below the log folder of the pod, with names of at most ${longestName} bytes and without control characters`,
       fix: 'give a relative path without ".."',
     });
   }

@@ -36,7 +36,7 @@ describe('the log of a container whose monitor ends meanwhile', () => {
   };
 
   for (const bundle of [true, false])
-    it(`keeps what was set aside, and nothing beside it${bundle ? '' : '; the container was removed'}`, async (t) => {
+    it(`keeps the renamed file, and no other file${bundle ? '' : '; the container was removed'}`, async (t) => {
       const { folder, logs, log } = place(t, { bundle });
       const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
       writeFileSync(`${log}.20261122-210000`, 'a line\n');
@@ -46,7 +46,7 @@ describe('the log of a container whose monitor ends meanwhile', () => {
       assert.deepEqual(readdirSync(logs), ['0.log.20261122-210000'], 'a file was left');
     });
 
-  it('stays unchanged if it was not set aside', async (t) => {
+  it('stays unchanged if it was not renamed', async (t) => {
     const { folder, logs, log } = place(t, { bundle: true });
     writeFileSync(log, '');
     const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;

@@ -36,7 +36,7 @@ export async function reopenLog(
     throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
   });
   const before = await paths.openedBy(record.logPath, 0);
-  /** No process writes to the new file any more. A log that was set aside can get its name back. */
+  /** No process writes to the new file any more. A log that was renamed gets its name back. */
   const takeBack = async (): Promise<void> => {
     await paths.removeEmptyLog(newLog, undefined);
     if (existing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
@@ -66,7 +66,7 @@ export async function reopenLog(
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
     why: 'its monitor created no new file within 1 s',
-    fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
+    fix: 'check whether the monitor is running (portcullis ps) and the disk has free space',
   });
 }
 
@@ -85,7 +85,7 @@ function monitorEnded(record: ContainerRecord): PortcullisError {
     kind: 'precondition',
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
-    why: 'its monitor has ended, as it does with its container: nothing more is written',
+    why: 'its monitor has ended together with its container, so no more lines are written',
     fix: 'read the existing log; only a running container gets a new one',
   });
 }
@@ -98,7 +98,7 @@ function notWritable(record: ContainerRecord, cause: unknown): PortcullisError {
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
     why: `no new file can be created beside it, so its monitor continues with the old one: ${reasonOf(cause)}`,
-    fix: 'make room for files in the folder of the log, or recreate that folder, and repeat the request',
+    fix: 'free space for files in the folder of the log, or recreate that folder, and repeat the request',
     cause,
   });
 }

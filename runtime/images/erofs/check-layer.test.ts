@@ -61,18 +61,19 @@ function refused(why: RegExp, record: LayerFileRecord = layer): void {
   );
 }
 
-// The runner reports between turns of the event loop, and an ended run may lose what is not reported yet.
+// The runner reports between turns of the event loop, and a run that ends may lose results that are not
+// reported yet.
 afterEach(() => setImmediate());
 
-describe('a layer file is opened', () => {
-  it('as it was written', () => {
+describe('openLayerFile', () => {
+  it('opens a layer file that is unchanged', () => {
     const fd = openLayerFile(`${folder}/layer`, layer);
     checkArchive(fd, 'layer', layer);
     closeSync(fd);
   });
 });
 
-describe('in its place is refused', () => {
+describe('openLayerFile and checkArchive refuse', () => {
   it('a file of another layer', async () => {
     const other = await encode(path(), rawTar([{ name: 'other', body: 'x' }]));
     refused(/bytes|another layer/);
@@ -80,7 +81,7 @@ describe('in its place is refused', () => {
     refused(/another layer/, { ...other, diffId: layer.diffId });
   });
 
-  it('a FIFO, a symlink, a folder, nothing', () => {
+  it('a FIFO, a symlink, a folder, and a missing file', () => {
     refused(/no such file/i);
     mkfifo(path(), 0o600);
     refused(/not a regular file/);
@@ -100,7 +101,7 @@ describe('in its place is refused', () => {
     refused(/ends early/, { ...layer, bytes: 10 });
   });
 
-  it('a file with any other byte outside the archive', () => {
+  it('a file with a changed byte outside the archive', () => {
     const whole = readFileSync(`${folder}/layer`);
     const { archiveBytes } = regionsOf(whole);
     const anyPlace = fc.integer({ min: 0, max: whole.length - archiveBytes - 1 });
@@ -124,7 +125,7 @@ describe('in its place is refused', () => {
     );
   });
 
-  it('a layer file that is whole and has another archive, when the archive is checked', async () => {
+  it('an undamaged layer file with another archive, when the archive is checked', async () => {
     const other = await encode(`${folder}/other-archive`, rawTar([{ name: 'other', body: 'content' }]));
     const fd = openLayerFile(`${folder}/other-archive`, other);
     checkArchive(fd, path(), other);
@@ -132,7 +133,7 @@ describe('in its place is refused', () => {
     closeSync(fd);
   });
 
-  it('an archive with any other byte, when the archive is checked', () => {
+  it('an archive with a changed byte, when the archive is checked', () => {
     const changed = readFileSync(`${folder}/layer`);
     changed[headBytes + 700] = 1;
     writeFileSync(path(), changed);
@@ -181,7 +182,7 @@ const inDirent =
     return undefined;
   };
 
-/** What a forger could write who also changed the recorded digest. */
+/** Changes by an attacker who can also change the recorded digest. */
 const forged: Readonly<Record<string, readonly [RegExp, Change]>> = {
   'a file in the head': [/outside the archive/, inInode('file', 16, 4, 2)],
   'a file beyond the end of the file': [/outside the archive/, inInode('file', 16, 4, 0x7fff_ffff)],
@@ -190,15 +191,15 @@ const forged: Readonly<Record<string, readonly [RegExp, Change]>> = {
     (metadata, regions) => inInode('file', 16, 4, regions.metadataAt / 512)(metadata, regions),
   ],
   'a file longer than the archive': [/outside the archive/, inInode('file', 8, 6, 1e9)],
-  'a size beyond all numbers': [/type or size/, inInode('file', 14, 2, 0xffff)],
+  'a size that is too large for a number': [/type or size/, inInode('file', 14, 2, 0xffff)],
   'a compressed file': [/layout/, inInode('file', 0, 2, 1 | (3 << 1))],
   'a file of chunks': [/layout/, inInode('file', 0, 2, 1 | (4 << 1))],
   'a compact inode': [/layout/, inInode('file', 0, 2, 0)],
   'a socket': [/type/, inInode('file', 4, 2, 0o140644)],
   'a reserved field': [/reserved/, inInode('file', 6, 2, 1)],
   'an invalid time': [/time/, inInode('file', 40, 4, 1_000_000_000)],
-  'a link too many': [/links/, inInode('file', 44, 4, 3)],
-  'a folder with a link too few': [/links/, inInode('names', 44, 4, 1)],
+  'one link too many': [/links/, inInode('file', 44, 4, 3)],
+  'a folder with one link too few': [/links/, inInode('names', 44, 4, 1)],
   'attributes beyond their region': [/attributes/, inInode('file', 2, 2, 0xffff)],
   'attributes of a symlink': [/attributes/, inInode('short', 2, 2, 3)],
   'shared attributes': [
@@ -222,7 +223,7 @@ const forged: Readonly<Record<string, readonly [RegExp, Change]>> = {
       return undefined;
     },
   ],
-  'a file that is opaque': [
+  'a file with the mark of an opaque folder': [
     /known name/,
     (metadata, regions) => {
       const from = slotOf(metadata, regions, 'opaque') * 32;
@@ -237,13 +238,13 @@ const forged: Readonly<Record<string, readonly [RegExp, Change]>> = {
       return undefined;
     },
   ],
-  'a symlink of no length': [/inline data/, inInode('short', 8, 4, 0)],
-  'a symlink over a block': [/inline data/, inInode('short', 8, 4, 600)],
+  'a symlink of length zero': [/inline data/, inInode('short', 8, 4, 0)],
+  'a symlink that crosses a block': [/inline data/, inInode('short', 8, 4, 600)],
   'a symlink outside its region': [/symlink is outside/, inInode('long', 16, 4, 8)],
   'a symlink of 4,096 bytes': [/symlink is outside/, inInode('long', 8, 4, 4096)],
   'a device with a size': [/device/, inInode('gone', 8, 4, 1)],
   'a folder outside its region': [/folder is outside/, inInode('names', 16, 4, 8)],
-  'a folder of no length': [/folder is outside/, inInode('sub', 8, 4, 0)],
+  'a folder of length zero': [/folder is outside/, inInode('sub', 8, 4, 0)],
   'a cycle': [/two names/, (metadata, regions) => inDirent('sub', 0, 6, regions.rootSlot)(metadata, regions)],
   'an inode outside its region': [/outside its region/, inDirent('file', 0, 6, 1e6)],
   'an inode number of 64 bits': [/inode number/, inDirent('file', 6, 2, 1)],
@@ -276,24 +277,24 @@ const forged: Readonly<Record<string, readonly [RegExp, Change]>> = {
       return undefined;
     },
   ],
-  'a longer name in the rest of a block': [
+  'bytes after the last name of a block': [
     /filled with zeros/,
     (metadata, regions) => {
       metadata.write('x', metadata.indexOf('sub', regions.blocksAt - regions.metadataAt) + 3, 'latin1');
       return undefined;
     },
   ],
-  'something between inodes': [
+  'bytes between inodes': [
     /between inodes/,
     (metadata) => {
       metadata.writeUInt8(1, 0);
       return undefined;
     },
   ],
-  'more inodes than there are': [/number of inodes/, (_, regions) => ({ inodes: regions.inodes - 1 })],
+  'a wrong number of inodes': [/number of inodes/, (_, regions) => ({ inodes: regions.inodes - 1 })],
 };
 
-describe('metadata that the encoder does not write is found', () => {
+describe('metadata that the encoder cannot have written is found', () => {
   for (const [what, [fault, change]] of Object.entries(forged)) {
     it(what, () => {
       const whole = readFileSync(`${folder}/layer`);
@@ -301,7 +302,7 @@ describe('metadata that the encoder does not write is found', () => {
       const metadata = whole.subarray(regions.metadataAt);
       const changed = { ...regions, ...change(metadata, regions) };
       assert.match(structureFault(changed, metadata) ?? 'no fault', fault);
-      // The same by a record that a forger would write.
+      // The same with the record that an attacker would write.
       encodeHead(changed).copy(whole);
       writeFileSync(path(), whole);
       const digest = createHash('sha256')
@@ -311,7 +312,7 @@ describe('metadata that the encoder does not write is found', () => {
     });
   }
 
-  it('and no change of any byte makes the check fail otherwise', () => {
+  it('and no change of bytes makes the check throw', () => {
     const whole = readFileSync(`${folder}/layer`);
     const regions = regionsOf(whole);
     const metadata = whole.subarray(regions.metadataAt);
@@ -337,7 +338,7 @@ describe('the head', () => {
     assert.deepEqual(decodeHead(encodeHead(regions)), regions);
   });
 
-  it('of regions that overlap, are not at pages, or are too large for block addresses is none', () => {
+  it('is invalid if regions overlap, do not begin at pages, or are too large for block addresses', () => {
     const regions = regionsOf(readFileSync(`${folder}/layer`));
     for (const changed of [
       { archiveBytes: regions.archiveBytes + 4096 },

@@ -14,10 +14,10 @@ const maxMetadataBytes = 768 * 1024 * 1024;
 /**
  * Opens a layer file, and checks that everything but its archive has the digest that was recorded when it was
  * encoded, and a valid structure: the kernel will parse no byte that the encoder did not write. Mount the
- * descriptor, not the path: another file may be put in its place. Costs time in proportion to the metadata
- * and to copied files; reads nothing of the archive. Blocks: call it in a Worker.
+ * descriptor, not the path: another process may replace the file at the path. Costs time in proportion to the
+ * metadata and to copied files; reads nothing of the archive. Blocks: call it in a Worker.
  * @returns a descriptor that the caller closes
- * @throws IMAGES_STORE_FAILED when the file is another one, or damaged, or cannot be read
+ * @throws IMAGES_STORE_FAILED when the file is not the recorded one, is damaged, or cannot be read
  */
 export function openLayerFile(path: string, record: LayerFileRecord): number {
   const fd = attempt(path, () =>
@@ -42,8 +42,9 @@ export function checkLayerFile(fd: number, path: string, record: LayerFileRecord
 }
 
 /**
- * Checks that the archive in a layer file has the recorded diff id, whatever the file itself says: the
- * content of every file that is not a copy of one below. Reads all of it. Blocks: call it in a Worker.
+ * Checks that the archive in a layer file has the recorded diff id, whatever the head of the file contains:
+ * this proves the content of every file that is not a copy from a layer below. Reads all of it. Blocks: call
+ * it in a Worker.
  * @param goOn throws when the work was cancelled
  * @throws IMAGES_STORE_FAILED
  */
@@ -67,11 +68,11 @@ export function checkArchive(
 
 function checkMetadata(fd: number, path: string, record: LayerFileRecord): void {
   if (record.verity !== undefined && verityDigest(fd) !== record.verity)
-    throw invalid(path, 'fs-verity does not protect it, or protects another content');
+    throw invalid(path, 'fs-verity does not protect it, or protects other content');
   const stats = fstatSync(fd);
   if (!stats.isFile()) throw invalid(path, 'it is not a regular file');
   if (stats.size !== record.bytes)
-    throw invalid(path, `it has ${stats.size} bytes, and was written with ${record.bytes}`);
+    throw invalid(path, `it has ${stats.size} bytes, and ${record.bytes} were written`);
   const regions = readHead(fd, path);
   if (regions.fileBytes !== record.bytes || regions.diffId !== record.diffId)
     throw invalid(path, 'it is the file of another layer');
@@ -82,7 +83,7 @@ function checkMetadata(fd: number, path: string, record: LayerFileRecord): void 
   const digest = createHash('sha256');
   let behind = headBytes + regions.archiveBytes;
   if (record.lazy === true) {
-    // The rest of the archive's last page: a read of it would wait for the end of the archive.
+    // The rest of the archive's last page: a read of it would wait until the end of the archive is fetched.
     digest.update(Buffer.alloc(regions.copiesAt - behind));
     behind = regions.copiesAt;
   }
@@ -130,7 +131,7 @@ const failure = {
   code: 'IMAGES_STORE_FAILED',
   kind: 'data-loss',
   attempted: 'check layer file',
-  fix: 'remove the image and pull it again; check the disk, and who else writes to the image store',
+  fix: 'remove the image and pull it again; check the disk, and whether another program writes to the image store',
 } as const;
 
 function invalid(on: string, why: string): Error {

@@ -57,10 +57,10 @@ interface OpenFolder extends Inode {
 }
 
 /**
- * Checks that metadata says nothing but what {@link ./metadata.ts} writes: each address lies within its
- * region, each inode is used and has a place of its own, each folder has one parent and sorted names, and the
- * counts of links are correct. A file that passes leads the kernel to no byte outside the file, into no
- * cycle, and to no layout that the encoder does not write. Takes time in proportion to the metadata.
+ * Checks that metadata contains only what {@link ./metadata.ts} writes: each address lies within its region,
+ * each inode is used and has a place of its own, each folder has one parent and sorted names, and the counts
+ * of links are correct. A file that passes leads the kernel to no byte outside the file, into no cycle, and
+ * to no layout that the encoder does not write. Takes time in proportion to the metadata.
  * @param metadata everything from `regions.metadataAt` to the end of the file
  * @returns undefined, or what is wrong
  */
@@ -113,7 +113,7 @@ function checkStructure(regions: Regions, metadata: Buffer): void {
   reading.taken.forEach((taken, slot) => {
     ensure(
       taken === 1 || isZero(metadata, slot * slotBytes, (slot + 1) * slotBytes),
-      'there is something between inodes',
+      'there are bytes between inodes',
       slot,
     );
   });
@@ -128,7 +128,7 @@ interface Reading {
   /** Type of the inode at each slot, as in a directory entry; 0 where none was read. */
   readonly types: Uint8Array;
   /**
-   * Number of links of each inode that is not a folder, as it says; and the number of its names, found so
+   * The recorded number of links of each inode that is not a folder, and the number of its names found so
    * far.
    */
   readonly links: Uint32Array;

@@ -10,7 +10,7 @@ import type { XattrPool } from './xattr-pool.ts';
 
 const chunkBytes = 1024 * 1024;
 
-/** Where copied content goes: behind the archive, in the layer file. */
+/** The destination of copied content: in the layer file, after the archive. */
 export interface ContentWriter {
   /** Begins the content of one more file, at a block; returns its place in the layer file. */
   begin(): number;
@@ -25,8 +25,9 @@ export interface CopyUpDeps {
 }
 
 /**
- * Takes a file, symlink or device of a lower layer into this one, with owner, mode, time and kept attributes.
- * Its bytes count towards the size of the layer, because many small links may lead to large files.
+ * Copies a file, symlink or device of a lower layer into this layer, with owner, mode, time and kept
+ * attributes. Its bytes count towards the size of the layer, because many small links may lead to large
+ * files.
  * @throws IMAGES_LAYER_TOO_LARGE, IMAGES_LAYER_BAD_LINK
  */
 export function copyUp(from: LowerFolder, deps: CopyUpDeps): TreeNode {

@@ -57,8 +57,8 @@ const cases: Readonly<Record<string, Case>> = {
         pax: { 'SCHILY.xattr.user.a': 'x'.repeat(300), 'SCHILY.xattr.user.b': `${index % 50}` },
       })),
   },
-  'one path again and again': { n: 1000, entries: (n) => range(n, () => ({ name: 'a/file' })) },
-  'a tree removed by a file and made again': {
+  'one path many times': { n: 1000, entries: (n) => range(n, () => ({ name: 'a/file' })) },
+  'a tree that a file replaces and that is created again': {
     n: 300,
     entries: (n) => range(n, () => [{ name: 'a', type: '5' }, { name: 'a/b/c/d/e' }, { name: 'a' }]).flat(),
   },
@@ -84,7 +84,7 @@ const cases: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, { n, entries, below }] of Object.entries(cases)) {
-  test(`${name}: twice the number costs about twice as much`, () =>
+  test(`${name}: twice as many take about twice the time`, () =>
     assertNearLinearWork(
       name,
       async (size) => {

@@ -33,10 +33,10 @@ const nanoseconds = 'an mtime of 0.123456789 s';
 const day = { mtime: new Date(1_000_000_000_000) };
 const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
 
-/** One archive for each trap; each is compared with the folder form, and judged by fsck.erofs. */
+/** One archive for each special case; each is compared with the folder form, and checked by fsck.erofs. */
 const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
   'an archive without entries': () => endOfArchive,
-  'no bytes at all': () => Buffer.alloc(0),
+  'an archive of zero bytes': () => Buffer.alloc(0),
   'files of each length around a block and a page': () =>
     tarOf(
       [0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 70_000].map((size) => ({
@@ -210,7 +210,7 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
       { name: 'x', type: 'directory', mode: 0o500, ...day },
     ]),
   'bytes after the end of the archive': async () =>
-    Buffer.concat([await tarOf([{ name: 'a', body: 'a' }]), Buffer.from('more, at no block')]),
+    Buffer.concat([await tarOf([{ name: 'a', body: 'a' }]), Buffer.from('more, not at a block boundary')]),
   'a folder of 5,000 names': () =>
     rawTar(
       range(5000, (index) => ({ name: `folder/${'x'.repeat(index % 240)}${index}`, body: String(index) })),
@@ -245,7 +245,7 @@ describe('a mounted layer file has the tree of the folder form', mountable, () =
   });
 });
 
-it('the memory of a layer’s buffers is free when it has been written', async () => {
+it('the memory of a layer’s buffers is freed when the layer is written', async () => {
   const tar = rawTar([{ name: 'file', body: 'content' }]);
   await encode(memoryPath(), tar);
   const before = process.memoryUsage().arrayBuffers;
@@ -287,7 +287,7 @@ describe('over layers below', mountable, () => {
     { name: 'dev/null', type: 'character-device', devmajor: 1, devminor: 3, mode: 0o600 },
   ];
   const above: Readonly<Record<string, readonly Entry[]>> = {
-    'folders that are not listed have the attributes of those below': [
+    'folders that are not listed have the attributes of the folders below': [
       { name: 'tmp/x' },
       { name: 'home/user/.profile' },
     ],
@@ -303,7 +303,7 @@ describe('over layers below', mountable, () => {
       { name: 'bin/sub/deep', body: 'd' },
       { name: 'bin/.wh.tool' },
     ],
-    'a layer that lists its folders does not depend on those below': [
+    'a layer that lists its folders does not depend on the layers below': [
       { name: 'tmp', type: 'directory' },
       { name: 'tmp/c' },
     ],
@@ -315,7 +315,7 @@ describe('over layers below', mountable, () => {
     });
   }
 
-  it('extended attributes come with what is taken from below', async () => {
+  it('extended attributes are taken over from the layers below', async () => {
     const attributes = {
       'SCHILY.xattr.user.a': 'value',
       'SCHILY.xattr.security.capability': capability,
@@ -348,7 +348,7 @@ describe('over layers below', mountable, () => {
     );
   });
 
-  it('overlayfs shows the same over layer files as over folders', async () => {
+  it('overlayfs shows the same tree over layer files as over folders', async () => {
     const top = await tarOf([
       { name: '.wh.bin' },
       { name: 'usr/.wh..wh..opq' },
@@ -400,7 +400,7 @@ describe('an archive in parts of any length', () => {
         const reader = createTarReader(tree);
         for (let [at, turn] = [0, 0]; at < tar.length; turn += 1) {
           const length = lengths[turn % lengths.length] ?? 1;
-          // The decompressor gives parts of buffers that it has used before.
+          // The decompressor returns parts of buffers that it has already used.
           const part = Buffer.concat([Buffer.from('before'), tar.subarray(at, at + length)]).subarray(6);
           file.archive(part);
           reader.push(part);
@@ -445,7 +445,7 @@ describe('a layer file', mountable, () => {
     assert.ok(readFileSync(paths[0] ?? '').equals(readFileSync(paths[1] ?? '')));
   });
 
-  it('contains the archive as it is', async () => {
+  it('contains the unchanged archive', async () => {
     const path = newPath();
     const tar = await tarOf([{ name: 'a', body: 'content' }]);
     await encode(path, tar);
@@ -458,7 +458,7 @@ describe('a layer file', mountable, () => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 
-  it('replaces what a killed Worker left', async () => {
+  it('replaces a file that a killed Worker left', async () => {
     const path = newPath();
     const tar = await tarOf([{ name: 'a', body: 'content' }]);
     await encode(path, Buffer.concat([tar, Buffer.alloc(100_000)]));
@@ -472,7 +472,7 @@ describe('a layer file', mountable, () => {
     assert.deepEqual(readdirSync(folder()).sort(), ['layer.blob', 'memory']);
   });
 
-  it('holds equal attributes once in memory, and others up to the limit', async () => {
+  it('keeps equal attributes once in memory, and others up to the limit', async () => {
     const equal = rawTar(
       range(2000, (index) => ({ name: `f${index}`, pax: { 'SCHILY.xattr.user.a': 'v'.repeat(1000) } })),
     );
@@ -486,7 +486,7 @@ describe('a layer file', mountable, () => {
     );
   });
 
-  it('has no attributes that its format cannot hold', async () => {
+  it('refuses attributes that do not fit in its format', async () => {
     for (const [value, code] of [
       ['v'.repeat(65_535), undefined],
       ['v'.repeat(65_536), 'IMAGES_LAYER_TOO_LARGE'],

@@ -19,7 +19,7 @@ import { createTreeWriter } from './tree-writer.ts';
 import type { TreeWriter } from './tree-writer.ts';
 
 export interface EncodeRequest extends Omit<UnpackRequest, 'staging'> {
-  /** The layer file to write. What is there is replaced. */
+  /** The layer file to write. An existing file is replaced. */
   readonly path: string;
 }
 
@@ -32,7 +32,7 @@ export interface LayerFileRecord {
   readonly bytes: number;
   /** The digest, in hex, by which fs-verity knows the file; undefined: it has no fs-verity. */
   readonly verity?: string;
-  /** The archive is not there yet: only what is behind its last page is compared. */
+  /** The archive is not written yet: only the bytes after its last page are compared. */
   readonly lazy?: true;
 }
 
@@ -45,13 +45,13 @@ export interface EncodedLayer extends LayerFileRecord {
 
 /**
  * Writes one layer as one file that Linux mounts: the archive as it is, and EROFS metadata that points into
- * it. Checks the diff id. When this returns, the disk has the file; its name is the caller's to make durable.
- * The same archive over the same layers gives the same bytes.
+ * it. Checks the diff id. When this returns, the content of the file is durable; the caller makes its name
+ * durable. The same archive over the same layers gives the same bytes.
  * @param askLowers returns the roots of the layers below, top-most first: folders, or roots of mounts. Called
  * only for a layer that depends on them, with its number of entries
  * @param clock counts the time of the work, and ends it
  * @param signal ends the work while it waits for bytes
- * @throws what `unpackLayer` throws for the same archive; nothing is left at `path` then
+ * @throws the errors of `unpackLayer` for the same archive; nothing is left at `path` then
  */
 export async function encodeLayer(
   request: EncodeRequest,

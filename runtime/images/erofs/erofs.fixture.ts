@@ -88,9 +88,7 @@ export async function mountTar(
   }
 }
 
-/**
- * Everything of a tree that a container can see: one line for each name, in the order of the names' bytes.
- */
+/** Returns what a container can see of a tree: one line for each name, ordered by the bytes of the names. */
 export function listTree(root: string): string[] {
   const lines: string[] = [];
   /** Names of each inode with more than one. */
@@ -122,7 +120,7 @@ function describe(path: Buffer, stats: BigIntStats, groups: Map<bigint, number>)
   }
   if (stats.isFile() || stats.isDirectory()) {
     const text = path.toString('latin1');
-    // koffi passes text as UTF-8: other names go through the hash of their parents in these tests.
+    // koffi passes text as UTF-8: these tests compare other names through the hash of their parents.
     if (Buffer.from(text).equals(path)) {
       for (const name of listXattr(text, { encoding: 'latin1' }).sort()) {
         const value = getXattr(text, Buffer.from(name, 'latin1')) ?? [];
@@ -148,12 +146,12 @@ function sha256Of(path: Buffer): string {
   }
 }
 
-/** Whether no test gives this time to a folder. */
+/** Whether the time is one that no test gives to a folder. */
 function isUnsaid(ms: bigint): boolean {
   return ms === 0n || ms > Date.UTC(2020, 0);
 }
 
-/** Returns the code of the error that `body` ends with; undefined: none. */
+/** Returns the code of the error that `body` throws; undefined: it throws none. */
 export async function codeOf(body: () => Promise<unknown>): Promise<string | undefined> {
   try {
     await body();

@@ -1,5 +1,5 @@
 /**
- * The EROFS on-disk format, as far as layer files use it: extended inodes, flat layouts, chunks for sparse
+ * The part of the EROFS on-disk format that layer files use: extended inodes, flat layouts, chunks for sparse
  * files, inline extended attributes; no compression, no further devices, no shared attributes. Sources: Linux
  * fs/erofs/erofs_fs.h; Documentation/filesystems/erofs.rst; erofs.docs.kernel.org, "Core on-disk format".
  */
@@ -11,7 +11,7 @@
 export const blockBits = 9;
 export const blockBytes = 1 << blockBits;
 
-/** Regions begin at pages: a direct read of the file needs no more than that on any disk. */
+/** Regions begin at pages: on every disk, this alignment suffices for a direct read of the file. */
 export const pageBytes = 4096;
 
 /** The head: a label, the superblock, and zeros. */
@@ -19,7 +19,7 @@ export const headBytes = 4096;
 
 const superblockAt = 1024;
 const superblockMagic = 0xe0f5e1e2;
-/** The inode's time is the time of the last change of content. */
+/** Feature bit: the time of an inode is the time when its content last changed (mtime). */
 const compatMtime = 2;
 
 /** Inode addresses count slots of this size from the start of the metadata. */
@@ -37,7 +37,10 @@ export const inlineFormat = extendedInode | (layouts.inline << 1);
 export const chunkedFormat = extendedInode | (layouts.chunks << 1);
 /** The incompatible feature of such files. Linux 5.15 and later. */
 const incompatChunks = 4;
-/** A chunk has the size of the blocks of most disks. `i_u.c.format` counts its bits from those of a block. */
+/**
+ * A chunk has the size of the blocks of most disks. `i_u.c.format` has the difference between its bits and
+ * the bits of a block.
+ */
 export const chunkBytes = 4096;
 export const chunkFormat = Math.log2(chunkBytes / blockBytes);
 /** Length of a block address in the list, and the address of a hole. */
@@ -63,7 +66,7 @@ export const xattrHeaderBytes = 12;
 export const xattrEntryBytes = 4;
 /** `i_xattr_icount` has 16 bits: it counts 4-byte units after the header, and the header as one. */
 export const maxXattrBodyBytes = xattrHeaderBytes + 4 * (0xffff - 1);
-/** Prefixes that an attribute's name index stands for. */
+/** The prefixes of the name indexes of attributes. */
 export const xattrPrefixes: readonly (readonly [prefix: string, index: number])[] = [
   ['user.', 1],
   ['trusted.', 4],
@@ -96,7 +99,7 @@ export interface Regions {
   readonly hasChunks: boolean;
 }
 
-/** The label is for us: the kernel reads nothing before the superblock. */
+/** Only Portcullis reads the label: the kernel reads nothing before the superblock. */
 const label = 'portcullis layer 1\n';
 const labelAt = {
   archiveBytes: 32,
@@ -130,8 +133,8 @@ export function encodeHead(regions: Regions): Buffer {
 }
 
 /**
- * Reads the head of a layer file; undefined: it is none. The head that {@link encodeHead} gives for the
- * result is the same, byte for byte: nothing in a head is left unread.
+ * Reads the head of a layer file; undefined: it is not a valid head. {@link encodeHead} returns the same
+ * bytes for the result: no byte of a head is ignored.
  */
 export function decodeHead(head: Buffer): Regions | undefined {
   if (head.length !== headBytes || head.toString('latin1', 0, label.length) !== label) return undefined;

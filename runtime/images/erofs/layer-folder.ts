@@ -1,2 +1,2 @@
-/** The file of a layer, in the layer's folder of the image store. */
+/** The name of a layer file, in the folder of the layer in the image store. */
 export const layerFileName = 'layer.erofs';

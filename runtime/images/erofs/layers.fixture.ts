@@ -29,7 +29,7 @@ export interface TestLayers {
   ): Promise<{ readonly layer: MountedLayer; readonly lines: readonly string[] }>;
 }
 
-/** Creates such layers for each test of the file that calls this, which runs in namespaces of its own. */
+/** Creates such layers for each test of the calling file, which runs in separate namespaces. */
 export function layersOfEachTest(): TestLayers {
   let kernel: Kernel | undefined;
   let folder = '';
@@ -78,7 +78,7 @@ export const mountableFromFile = {
   skip:
     mountWayOf('/var/tmp').kind === 'file'
       ? mountable.skip
-      : 'this kernel does not mount from a file, or has known faults there',
+      : 'this kernel does not mount from a file, or has known faults in such mounts',
 };
 
 function whyUnmountable(): string | undefined {
@@ -97,7 +97,7 @@ const judgeVersion =
   judge.skip === false
     ? Number(/ 1\.(\d+)/.exec(spawnSync(judge.path, ['-V'], { encoding: 'utf8' }).stdout)?.[1] ?? 0)
     : 0;
-/** Options of a test that needs the judge. */
+/** Options of a test that needs fsck.erofs. */
 export const judged = {
   skip:
     judgeVersion >= 6

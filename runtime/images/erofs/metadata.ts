@@ -29,7 +29,7 @@ import { encodeFolderXattrs, encodeXattrs } from './xattrs.ts';
 
 const nanoseconds = 1_000_000_000n;
 
-/** Where everything of a tree goes. */
+/** The places of all parts of a tree. */
 interface Plan {
   /** Inodes in the order of their places. */
   readonly inodes: readonly Inode[];
@@ -43,7 +43,7 @@ interface Plan {
 /**
  * Writes the metadata of a settled tree behind the archive and the copied files: the inodes, then the blocks
  * of folders and of long symlinks. An inode is written once, however many names it has.
- * @returns the regions of the file, for its head
+ * @returns the regions of the file, which its head lists
  * @throws IMAGES_LAYER_TOO_LARGE, and what `budget.goOn` throws
  */
 export function writeMetadata(
@@ -175,7 +175,7 @@ function planTree(root: TreeFolder, metadataAt: number, encoded: EncodedXattrs, 
     throw layerError(
       'IMAGES_LAYER_TOO_LARGE',
       'layer',
-      `its file would have more than ${maxFileBytes} bytes, which is as much as EROFS addresses`,
+      `its file would have more than ${maxFileBytes} bytes, which is the maximum that EROFS can address`,
     );
   return { inodes, folders, longLinks, blocksAt, fileBytes };
 }

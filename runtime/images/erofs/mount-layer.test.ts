@@ -86,7 +86,7 @@ for (const kind of ['file', 'loop'] as const) {
       `mounted by ${kind}${direct ? ', read directly' : ''}`,
       kind === 'file' ? mountableFromFile : mountable,
       () => {
-        it('has its tree, read-only, and disappears with its descriptor', async () => {
+        it('shows its tree, read-only, and disappears with its descriptor', async () => {
           const fd = await openLayer('layer');
           const mount = await mountLayer(kernel, fd, { kind, direct });
           closeSync(fd);
@@ -98,7 +98,7 @@ for (const kind of ['file', 'loop'] as const) {
           assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), / erofs /);
         });
 
-        it('is a lower layer of overlayfs, detached or attached, that outlives its name and descriptor', async () => {
+        it('works as a lower layer of overlayfs, detached or attached, after its name and descriptor are gone', async () => {
           const fd = await openLayer('layer');
           const mount = await mountLayer(kernel, fd, { kind, direct });
           closeSync(fd);
@@ -161,7 +161,7 @@ it(
   },
 );
 
-it('whatever metadata the check accepts, the kernel reads without an error', mountable, async () => {
+it('the kernel reads without an error all metadata that the check accepts', mountable, async () => {
   const path = `${folder}/layer`;
   const entries: readonly RawEntry[] = [
     { name: 'd/', type: '5', pax: { 'SCHILY.xattr.user.a': 'value' } },
@@ -215,13 +215,13 @@ it('whatever metadata the check accepts, the kernel reads without an error', mou
 });
 
 describe('the probe', mountable, () => {
-  it('finds the way of this machine, and leaves nothing', async () => {
+  it('finds how this machine mounts layer files, and leaves nothing', async () => {
     const way = await probeLayerMounts(kernel, folder);
     assert.deepEqual(way, mountWayOf(folder));
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  it('takes a loop device where the kernel does not mount from a file', async () => {
+  it('uses a loop device if the kernel does not mount from a file', async () => {
     const refusing: Pick<Kernel, 'openDetachedMount'> = {
       openDetachedMount: (type, file) =>
         file?.by === 'file'
@@ -234,7 +234,7 @@ describe('the probe', mountable, () => {
     );
   });
 
-  it('says why neither is possible', async () => {
+  it('reports why neither is possible', async () => {
     const refusing = { openDetachedMount: () => Promise.reject(new Error('no such device')) };
     const way = await probeLayerMounts(refusing, folder);
     assert.ok(way.kind === 'none');
@@ -243,7 +243,7 @@ describe('the probe', mountable, () => {
 });
 
 it(
-  'on tmpfs, which EROFS cannot read itself, a loop device is used, also if the plan names the file',
+  'a loop device is used on tmpfs, which EROFS cannot read, even if the plan is to mount the file',
   mountable,
   async () => {
     const place = `${folder}/tmpfs`;

@@ -7,7 +7,7 @@ import { blockBytes } from './format.ts';
 export type MountWay =
   | {
       readonly kind: 'file' | 'loop';
-      /** Whether reads bypass the page cache of the store's own file system, where that can do so. */
+      /** Whether reads bypass the page cache of the file system of the store, if it supports this. */
       readonly direct: boolean;
       /** Whether a mount needs a path to be a layer of overlayfs, or to be bound. */
       readonly attached: boolean;
@@ -16,7 +16,7 @@ export type MountWay =
     }
   | {
       readonly kind: 'none';
-      /** Why it does not, for `portcullis doctor` and the log. */
+      /** Why the kernel does not mount layer files, for `portcullis doctor` and the log. */
       readonly why: string;
     };
 
@@ -42,19 +42,22 @@ const soundFrom = [7, 2] as const;
 const detachedFrom = [6, 15] as const;
 
 /**
- * Decides how layer files in a folder are mounted, by the kernel's release and the folder's file system. It
- * is a plan: `probeLayerMounts` tries it.
+ * Plans how layer files in a folder are mounted, from the release of the kernel and the file system of the
+ * folder. `probeLayerMounts` tries the plan.
  * @param type of the folder's file system, as statfs(2) gives it
  */
 export function mountWay({ major, minor, release }: KernelRelease, type: number): MountWay {
   if (!isFrom([major, minor], oldest))
-    return { kind: 'none', why: `Linux ${release} does not read EROFS with blocks of 512 bytes (6.4 does)` };
+    return {
+      kind: 'none',
+      why: `Linux ${release} does not read EROFS with blocks of 512 bytes (6.4 and later do)`,
+    };
   const patch = Number(/^\d+\.\d+\.(\d+)/.exec(release)?.[1] ?? 0);
   const sound =
     isFrom([major, minor], soundFrom) ||
     soundSeries.some(([a, b, least]) => major === a && minor === b && patch >= least);
-  // The kernel stacks two levels: the overlay of a container, and EROFS on a file. A loop device is not a
-  // level.
+  // The kernel stacks two levels: the overlay of a container, and EROFS on a file. A loop device does not
+  // count as a level.
   return {
     kind: sound && type !== OVERLAYFS_SUPER_MAGIC ? 'file' : 'loop',
     direct: true,
@@ -62,12 +65,12 @@ export function mountWay({ major, minor, release }: KernelRelease, type: number)
   };
 }
 
-/** Returns the way for the layer files in a folder of this machine. */
+/** Returns how this machine would mount the layer files in a folder. */
 export function mountWayOf(folder: string): MountWay {
   return mountWay(kernelRelease(), statfsSync(folder).type);
 }
 
-/** Whether the first version is the second one or a later one. */
+/** Whether the first version is at least the second one. */
 function isFrom(
   [major, minor]: readonly [number, number],
   [leastMajor, leastMinor]: readonly [number, number],
@@ -78,12 +81,12 @@ function isFrom(
 /**
  * Mounts an open layer file, attached nowhere: the tree is at `/proc/self/fd/N`, and disappears with the last
  * descriptor, mount or container that uses it. Without direct reads the page cache would hold each page
- * twice. Where the file's file system cannot be read by EROFS (tmpfs), a loop device is used also if a plan
- * that was not tried names the file.
+ * twice. If EROFS cannot read the file system of the file (tmpfs), a loop device is used, even if an untried
+ * plan is to mount the file.
  * @param fd from `openLayerFile`: the kernel parses what is in the file
  * @param way one that mounts
  * @returns a descriptor of the mount, which the caller closes
- * @throws KERNEL_<errno>, with the kernel's reason where it gives one
+ * @throws KERNEL_<errno>, with the kernel's reason if it gives one
  */
 export async function mountLayer(
   kernel: Pick<Kernel, 'openDetachedMount'>,
@@ -98,13 +101,13 @@ export async function mountLayer(
   }
 }
 
-/** As {@link mountLayer}, in this way alone: for the probe. */
+/** Like {@link mountLayer}, but only in the given way: for the probe. */
 export function mountBy(
   kernel: Pick<Kernel, 'openDetachedMount'>,
   fd: number,
   { kind, direct }: Pick<Exclude<MountWay, { kind: 'none' }>, 'kind' | 'direct'>,
 ): Promise<number> {
-  // A disk with blocks of 4 KiB reads no archive directly: files in it begin at multiples of 512 bytes.
+  // A disk with blocks of 4 KiB cannot read the archive directly: its files begin at multiples of 512 bytes.
   const unit = direct ? directReadUnit(fd) : 0;
   const isDirect = unit > 0 && (kind === 'loop' || unit <= blockBytes);
   return kernel.openDetachedMount('erofs', { path: `/proc/self/fd/${fd}`, by: kind, direct: isDirect });

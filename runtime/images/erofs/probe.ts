@@ -14,10 +14,10 @@ const fileName = 'probe';
 const content = 'content of a file';
 
 /**
- * Returns how layer files in a folder are mounted on this machine, after a file of one layer was written
- * there, protected by fs-verity if the file system has it, mounted and read. Where the kernel does not mount
- * from a file, a loop device is tried. Leaves nothing in the folder.
- * @throws only what writing to the folder throws
+ * Returns how layer files in a folder are mounted on this machine. Writes the file of one layer there,
+ * protects it by fs-verity if the file system supports that, mounts it and reads it. If the kernel does not
+ * mount from a file, tries a loop device. Leaves nothing in the folder.
+ * @throws only the errors of writing to the folder
  */
 export async function probeLayerMounts(
   kernel: Pick<Kernel, 'openDetachedMount'>,
@@ -58,7 +58,7 @@ export async function probeLayerMounts(
   }
 }
 
-/** Returns why a layer file cannot be mounted and read in a way; undefined: it can. */
+/** Returns why a layer file cannot be mounted and read in the given way; undefined: it can. */
 async function tryMount(
   kernel: Pick<Kernel, 'openDetachedMount'>,
   fd: number,

@@ -72,10 +72,10 @@ async function both(tar: Buffer, options: LayerOptions = {}): Promise<string | u
 }
 
 it(
-  'any archive, over any archive below, gives the tree or the refusal of the folder form',
+  'any archive over any other archive gives the same tree or the same refusal as in the folder form',
   mountable,
   async (t) => {
-    if (judged.skip !== false) t.diagnostic(`fsck.erofs judges none of the files: ${judged.skip}`);
+    if (judged.skip !== false) t.diagnostic(`fsck.erofs checks none of the files: ${judged.skip}`);
     await fc.assert(
       fc.asyncProperty(
         fc.array(anyEntry, { maxLength: 14 }),

@@ -33,17 +33,17 @@ interface Hostile {
 const zeros = rawTar([{ name: 'zeros', body: Buffer.alloc(1024 * 1024) }]);
 
 const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer | Promise<Buffer>]>> = {
-  'a name that climbs': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: '../outside', body: 'x' })],
-  'a name that climbs in the middle': [
+  'a name that begins with ".."': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: '../outside', body: 'x' })],
+  'a name with ".." in the middle': [
     'IMAGES_LAYER_BAD_NAME',
     () => entries({ name: 'a/../../outside', body: 'x' }),
   ],
-  'a whiteout that climbs': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/.wh...' })],
-  'a whiteout of its folder': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/.wh..' })],
-  'a whiteout of nothing': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: '.wh.' })],
+  'a whiteout of ".."': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/.wh...' })],
+  'a whiteout of "."': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a/.wh..' })],
+  'a whiteout without a name': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: '.wh.' })],
   'a file below a file': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: 'a' }, { name: 'a/b' })],
   'a file as the root': ['IMAGES_LAYER_BAD_NAME', () => entries({ name: './' }, { name: '.', body: 'x' })],
-  'symlinks in a circle': [
+  'symlinks in a loop': [
     'IMAGES_LAYER_BAD_NAME',
     () =>
       entries(
@@ -58,7 +58,7 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     () => rawTar([{ name: 's', type: '2', link: 'x'.repeat(4096) }]),
   ],
   'a symlink to nothing': ['IMAGES_LAYER_BAD_LINK', () => rawTar([{ name: 's', type: '2' }])],
-  'a hard link that climbs': [
+  'a hard link with ".."': [
     'IMAGES_LAYER_BAD_NAME',
     () => entries({ name: 'l', type: 'link', linkname: '../outside' }),
   ],
@@ -66,7 +66,7 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     'IMAGES_LAYER_BAD_LINK',
     () => entries({ name: 'l' }, { name: 'l', type: 'link', linkname: 'l' }),
   ],
-  'a hard link to nothing': [
+  'a hard link to a missing file': [
     'IMAGES_LAYER_BAD_LINK',
     () => entries({ name: 'l', type: 'link', linkname: 'missing' }),
   ],
@@ -78,7 +78,7 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     'IMAGES_LAYER_BAD_LINK',
     () => entries({ name: '.wh.w' }, { name: 'l', type: 'link', linkname: 'w' }),
   ],
-  'a whiteout in disguise': [
+  'a device that overlayfs would read as a whiteout': [
     'IMAGES_LAYER_UNSUPPORTED',
     () => entries({ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 }),
   ],
@@ -103,7 +103,7 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
   ],
   'a pax record that is not a record': ['IMAGES_LAYER_CORRUPT', () => pax({ mtime: 'yesterday' })],
   'another diff id': ['IMAGES_DIFF_ID_MISMATCH', () => ({ tar: zeros, blob: rawTar([{ name: 'other' }]) })],
-  'a bomb, by its ratio': [
+  'a decompression bomb, by its ratio': [
     'IMAGES_LAYER_TOO_LARGE',
     () => limited(zeros, { ratioFloorBytes: 1024, maxRatio: 10 }, gzipSync(zeros)),
   ],
@@ -112,16 +112,16 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     'IMAGES_LAYER_TOO_LARGE',
     () => limited(rawTar(range(20, (index) => ({ name: `f${index}` }))), { maxEntries: 19 }),
   ],
-  'too many folders on the way': [
+  'too many folders that no entry lists': [
     'IMAGES_LAYER_TOO_LARGE',
     () => limited(rawTar([{ name: 'a/b/c/d/e' }]), { maxEntries: 4 }),
   ],
-  'paths that are too long together': [
+  'paths whose total length is too large': [
     'IMAGES_LAYER_TOO_LARGE',
     () =>
       limited(rawTar(range(20, (index) => ({ name: `${'x'.repeat(200)}${index}` }))), { maxPathBytes: 1000 }),
   ],
-  'link targets that are too long together': [
+  'link targets whose total length is too large': [
     'IMAGES_LAYER_TOO_LARGE',
     () =>
       limited(rawTar(range(20, (index) => ({ name: `s${index}`, type: '2', link: 'x'.repeat(200) }))), {
@@ -146,7 +146,7 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
   ],
 };
 
-describe('an archive is refused with the code of the folder form, and leaves nothing', () => {
+describe('an archive is refused with the same code as in the folder form, and leaves nothing', () => {
   for (const [what, [code, make]] of Object.entries(hostile)) {
     it(`${what}: ${code}`, async () => {
       const made = await make();
@@ -159,7 +159,7 @@ describe('an archive is refused with the code of the folder form, and leaves not
     });
   }
 
-  it('a device number that Linux cannot have: IMAGES_LAYER_UNSUPPORTED, where the other form fails to write it', async () => {
+  it('a device number that Linux does not support: IMAGES_LAYER_UNSUPPORTED; the folder form fails to write it', async () => {
     for (const field of [
       [329, '0010000\0'],
       [337, '4000000\0'],

@@ -27,7 +27,7 @@ export function treeForm(writer: TreeWriter, content: ContentWriter, budget: Lay
       const attributes = { mode: mode & 0o7777, uid, gid, mtime: fileTime(mtimeNs), xattrs };
       Object.assign(folder, { explicit: true, ...attributes });
     },
-    // The tree is all there is.
+    // Only the tree has to change.
     move: () => undefined,
     removeFolder: () => undefined,
     link: (_own, node) => node,

@@ -48,7 +48,7 @@ describe('sparse files in a mounted layer file', mountable, () => {
     assert.equal(statSync(`${layer.root}/link`).nlink, 2);
   });
 
-  it('use the data of the archive where it is at blocks', async () => {
+  it('use the data in the archive if it is aligned to blocks', async () => {
     const aligned: SparseFile = {
       size: 2 ** 20,
       pieces: range(16, (index) => ({ offset: index * 65_536, data: Buffer.alloc(8192, `${index % 10}`) })),
@@ -59,7 +59,7 @@ describe('sparse files in a mounted layer file', mountable, () => {
     assert.equal(regions.metadataAt, regions.copiesAt, 'nothing was copied');
   });
 
-  it('of 2 GiB cost what their data and their map cost', async () => {
+  it('of 2 GiB cost only as much as their data and their map', async () => {
     const large: SparseFile = {
       size: 2 ** 31,
       pieces: [{ offset: 2 ** 30 + 4096, data: Buffer.alloc(4096, 'x') }],
@@ -125,7 +125,7 @@ describe('sparse files', () => {
     }
   });
 
-  it('whose chunks were moved elsewhere are refused before a mount', async () => {
+  it('whose chunks have wrong places are refused before a mount', async () => {
     const path = newPath();
     await encode(path, archiveOf(sparseByPax('1.0', 'sparse', mixed)));
     const file = readFileSync(path);
@@ -145,8 +145,8 @@ describe('sparse files', () => {
         (bytes) => bytes.writeUInt32LE(regions.metadataAt / 512 - 1, at + 4),
       ],
       ['a chunk beyond the file', (bytes) => bytes.writeUInt32LE(0xffff_fffe, at)],
-      ['another size of chunks', (bytes) => bytes.writeUInt32LE(4, at - 64 + 16)],
-      ['a map that does not fit', (bytes) => bytes.writeUInt32LE(0x7fff_ffff, at - 64 + 8)],
+      ['a wrong chunk size', (bytes) => bytes.writeUInt32LE(4, at - 64 + 16)],
+      ['a map beyond its region', (bytes) => bytes.writeUInt32LE(0x7fff_ffff, at - 64 + 8)],
     ];
     for (const [what, change] of changes) {
       const changed = Buffer.from(metadata);

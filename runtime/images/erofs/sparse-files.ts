@@ -5,9 +5,9 @@ import { eachFolder } from './tree.ts';
 import type { TreeFile, TreeFolder } from './tree.ts';
 
 /**
- * Gives each chunk of the sparse files of a tree its place. The archive has the pieces of a file one after
- * the other: a chunk that lies in one piece, and at a block of the archive, stays where it is. Any other
- * chunk with data is assembled behind the archive. A hole has no place. Call it when the archive is complete.
+ * Gives each chunk of the sparse files of a tree its place. In the archive, the pieces of a file follow each
+ * other: a chunk that lies in one piece, and at a block of the archive, stays where it is. Any other chunk
+ * with data is assembled behind the archive. A hole has no place. Call it when the archive is complete.
  */
 export function placeSparseFiles(root: TreeFolder, file: LayerFileWriter, budget: LayerBudget): void {
   const buffer = Buffer.alloc(chunkBytes);

@@ -20,14 +20,14 @@ export interface StoredLayerRecord {
   readonly bytes: number;
   /** The digest, in hex, by which fs-verity knows the file; undefined: it has no fs-verity. */
   readonly verity?: string;
-  /** The archive is not there yet. */
+  /** The archive is not written yet. */
   readonly lazy?: true;
 }
 
 /**
- * Writes a layer as one file into a fresh folder, and protects the file by fs-verity where its file system
- * has it. Takes and returns what `unpackLayer` does.
- * @throws what {@link encodeLayer} throws
+ * Writes a layer as one file into a fresh folder, and protects the file by fs-verity if its file system
+ * supports it. Has the parameters and the result of `unpackLayer`, and throws the errors of {@link
+ * encodeLayer}.
  */
 export async function storeLayer(
   { staging, ...request }: UnpackRequest,
@@ -78,7 +78,7 @@ function fileRecord({ manifestSha256, ...record }: StoredLayerRecord): LayerFile
 
 function makeFolder(path: string): void {
   try {
-    // Left by a Worker that was ended in the middle of this layer.
+    // A Worker that was ended during this layer may have left it.
     rmSync(path, { recursive: true, force: true });
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (thrown) {

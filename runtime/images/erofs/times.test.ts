@@ -9,7 +9,7 @@ import { layersOfEachTest, mountable } from './layers.fixture.ts';
 
 const { memoryPath, mounted } = layersOfEachTest();
 
-/** Times as pax has them, and in nanoseconds. */
+/** Times in the form of pax, and in nanoseconds. */
 const times: readonly (readonly [string, bigint])[] = [
   ['1234567890.123456789', 1_234_567_890_123_456_789n],
   ['1234567890.1', 1_234_567_890_100_000_000n],
@@ -48,7 +48,7 @@ describe('the time of an entry is exact to the nanosecond', mountable, () => {
     assert.deepEqual(timesIn(root, names), expected);
   });
 
-  it('and so is that of what is taken from a layer below', async () => {
+  it('also of a file that is copied from a layer below', async () => {
     const above = rawTar(
       times.flatMap((_, index): RawEntry[] => [
         { name: `f-${index}`, type: '1', link: `f${index}` },
@@ -64,7 +64,7 @@ describe('the time of an entry is exact to the nanosecond', mountable, () => {
     assert.deepEqual(timesIn(folder.root, ['f-', 's-', 'p-']), taken);
   });
 
-  it('and so is that of a folder that is inherited from a layer below', async () => {
+  it('also of a folder that is inherited from a layer below', async () => {
     const lower = await mounted(rawTar([{ name: 'd/', type: '5', pax: { mtime: '1234567890.123456789' } }]));
     const above = rawTar([{ name: 'd/new' }]);
     const file = await mounted(above, { lowers: [lower.root] });

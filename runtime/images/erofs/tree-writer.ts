@@ -16,22 +16,22 @@ import type { XattrPool } from './xattr-pool.ts';
 
 /** uid and gid with all bits set mean "unchanged" to chown(2): no file can have them. */
 const maxId = 0xffff_fffe;
-/** What the kernel's 32-bit device numbers hold. */
+/** The range of the kernel's 32-bit device numbers. */
 const maxMajor = 0xfff;
 const maxMinor = 0xf_ffff;
 
 export interface TreeWriter extends TarSink {
   readonly root: TreeFolder;
-  /** Creates a folder that no entry describes yet. */
+  /** Creates a folder that no entry has described yet. */
   makeFolder(parent: TreeFolder, name: string): TreeFolder;
   /** Extended attributes that stay in memory until the end. */
   readonly xattrs: XattrPool;
 }
 
 /**
- * Builds the tree of one layer from the entries of its archive. The rules are those of
- * `../unpack/layer-writer.ts`, which writes the same tree to a disk: the same entries are refused with the
- * same codes, and the same two questions stay open (`pending-link`, and folders that are not `explicit`).
+ * Builds the tree of one layer from the entries of its archive. It follows the rules of
+ * `../unpack/layer-writer.ts`, which writes the same tree to a disk: it refuses the same entries with the
+ * same codes, and leaves the same two questions open (`pending-link`, and folders that are not `explicit`).
  * Source: image-spec layer.md ("Applying Changesets"); overlayfs.rst ("whiteouts and opaque directories").
  * @param budget the budget of the layer
  * @param positionOf returns the place of a part of the archive, in bytes from the start of the layer file
@@ -149,7 +149,10 @@ function addSymlink({ folders, budget }: NodesDeps, place: TreePlace, entry: Tar
   place.folder.children.set(place.name, { kind: 'symlink', target, ...attributesOf(entry), at: 0 });
 }
 
-/** Call it before the place is cleared. @throws IMAGES_LAYER_BAD_LINK when a hard link names itself */
+/**
+ * Call it before an earlier entry at this place is removed. @throws IMAGES_LAYER_BAD_LINK when a hard link
+ * names itself
+ */
 function refuseSelfLink({ folders, budget }: NodesDeps, place: TreePlace, entry: TarEntry): void {
   const target = placeIn(folders.root, splitName(entry.linkName), budget);
   if (target?.folder === place.folder && target.name === place.name)
@@ -184,13 +187,13 @@ function addHardLink({ folders, budget }: NodesDeps, place: TreePlace, entry: Ta
 function addDevice(place: TreePlace, entry: TarEntry): void {
   const { major, minor } = entry;
   const type = entry.type === 'fifo' ? S_IFIFO : entry.type === 'block-device' ? S_IFBLK : S_IFCHR;
-  // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by name, where
-  // every tool sees it.
+  // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by its name,
+  // which every tool recognises.
   if (type === S_IFCHR && major === 0 && minor === 0)
     throw layerError(
       'IMAGES_LAYER_UNSUPPORTED',
       printable(entry.name),
-      'a character device 0/0 would be a whiteout in disguise',
+      'overlayfs would treat a character device 0/0 as a whiteout',
     );
   if (major > maxMajor || minor > maxMinor)
     throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its device number is out of range');

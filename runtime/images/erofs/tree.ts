@@ -4,7 +4,7 @@ import type { LayerBudget } from '../unpack/layer-budget.ts';
 import type { SparseMap } from '../unpack/sparse.ts';
 
 /**
- * The tree of one layer, in memory, with everything that its inodes will say. It has the shape of the tree of
+ * The tree of one layer in memory, with the content of its inodes. It has the shape of the tree of
  * `../unpack/layer-tree.ts`, so that the functions there resolve the names of both. Names that are hard links
  * share one node.
  */
@@ -94,8 +94,8 @@ export function pathOf(folder: TreeFolder, name: string): string {
 }
 
 /**
- * Returns the folder as the functions of `../unpack` take it. They read what both trees have (kind, path,
- * parent, children, explicit, opaque, a symlink's target), and add nothing to a tree.
+ * Returns the folder in the type that the functions of `../unpack` expect. They read only fields that both
+ * trees have (kind, path, parent, children, explicit, opaque, a symlink's target), and add nothing to a tree.
  */
 export function asLayerFolder(folder: TreeFolder): Folder {
   return folder as unknown as Folder;

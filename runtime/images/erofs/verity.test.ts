@@ -81,7 +81,7 @@ describe('on a file system without fs-verity', () => {
     verifyStoredLayer(layer, record);
   });
 
-  it('a file whose record says that the kernel protects it is refused, whatever it contains', async () => {
+  it('a file without fs-verity whose record says that it has fs-verity is refused, whatever it contains', async () => {
     const { folder: layer, file, record } = await store(`${folder}/copied`);
     const protectedRecord = { ...record, verity: '0'.repeat(64) };
     assert.throws(() => check(file, protectedRecord), refused);
@@ -108,13 +108,10 @@ after(async () => {
   rmSync(place, { recursive: true });
 });
 
-/**
- * Changes one byte of a file on the disk itself, below its file system, and drops what the kernel knows of
- * it.
- */
+/** Changes one byte of a file on the disk, below its file system, and drops the caches of the kernel. */
 async function flipOnDisk(file: string, at: number): Promise<void> {
   await disk?.whileUnmounted(() => {
-    // debugfs(8) tells the block of the disk that has a block of the file.
+    // debugfs(8) prints the disk block of a block of the file.
     const ask = `bmap ${file.slice(root.length)} ${Math.floor(at / blockBytes)}`;
     const block = Number(execFileSync('debugfs', ['-R', ask, image], { encoding: 'utf8', stdio: 'pipe' }));
     assert.ok(block > 0, 'the disk has the block');
@@ -144,7 +141,7 @@ describe(
       for (const { folder } of layers) rmSync(folder, { recursive: true });
     });
 
-    it('a file that takes its place is refused before a mount: a copy, and another protected file', async () => {
+    it('a file that replaces it is refused before a mount: a copy, and another protected file', async () => {
       const { folder, file, record } = await store(`${root}/replaced`);
       copyFileSync(file, `${file}.copy`);
       renameSync(`${file}.copy`, file);
@@ -160,7 +157,7 @@ describe(
       for (const each of [folder, other.folder]) rmSync(each, { recursive: true });
     });
 
-    it('the kernel refuses to read one flipped byte of the disk, and the check finds it', async () => {
+    it('the kernel refuses to read a block with one flipped byte, and the check finds it', async () => {
       const { folder, file, record } = await store(`${root}/flipped`);
       const at = readFileSync(file).indexOf(marker);
       await flipOnDisk(file, at);
@@ -187,7 +184,7 @@ describe(
       rmSync(folder, { recursive: true });
     });
 
-    it('a power cut after a layer was stored takes neither the file nor its protection', async () => {
+    it('the file and its protection survive a power cut after the layer was stored', async () => {
       const { folder, file, record } = await store(`${root}/cut`);
       for (const each of [folder, root]) {
         const fd = openSync(each, 'r');
@@ -201,7 +198,7 @@ describe(
       rmSync(folder, { recursive: true });
     });
 
-    it('a power cut while the protection is enabled leaves a file that is refused, or one that is whole', async () => {
+    it('a power cut while the protection is being enabled leaves a file that is refused or undamaged', async () => {
       const { file, record } = await store(`${root}/half`);
       const copy = `${root}/half-copy`;
       cpSync(file, copy);
@@ -209,7 +206,7 @@ describe(
       fsyncSync(fd);
       assert.equal(enableVerity(fd), true);
       closeSync(fd);
-      // The journal may have the end of this, or not.
+      // The journal may contain the end of this operation or not.
       disk?.cut();
       await disk?.mountAgain();
       let outcome = 'whole';

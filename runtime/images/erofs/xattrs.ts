@@ -3,7 +3,7 @@ import { printable } from '../unpack/printable.ts';
 import { maxXattrBodyBytes, roundUp, xattrEntryBytes, xattrHeaderBytes, xattrPrefixes } from './format.ts';
 import type { TreeFolder, Xattrs } from './tree.ts';
 
-/** Overlayfs shows nothing of the layers below in a folder that is marked like this. */
+/** Overlayfs hides the layers below in a folder with this mark. */
 export const opaqueMark: readonly [string, Uint8Array] = ['trusted.overlay.opaque', new Uint8Array([0x79])];
 
 const maxNameBytes = 255;
@@ -25,7 +25,7 @@ export function encodeXattrs(xattrs: Xattrs | undefined, on: string): Buffer | u
     if (bytes > maxXattrBodyBytes)
       throw tooLarge(
         on,
-        `its extended attributes have more than ${maxXattrBodyBytes} bytes, which is as much as an EROFS inode takes`,
+        `its extended attributes have more than ${maxXattrBodyBytes} bytes, which is the maximum of an EROFS inode`,
       );
     entries.push(entry);
   }
@@ -52,7 +52,7 @@ function encodeEntry(name: string, value: Uint8Array, on: string): Buffer {
   if (value.length > maxValueBytes)
     throw tooLarge(
       on,
-      `an extended attribute has ${value.length} bytes, and an EROFS inode takes at most ${maxValueBytes}`,
+      `an extended attribute has ${value.length} bytes, and an EROFS inode can have at most ${maxValueBytes}`,
     );
   const entry = Buffer.alloc(roundUp(xattrEntryBytes + suffix.length + value.length, 4));
   entry.writeUInt8(suffix.length, 0);

@@ -27,7 +27,7 @@ async function* streamOf(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Arr
   for (const chunk of chunks) yield await Promise.resolve(chunk);
 }
 
-/** A chunk with memory of its own. */
+/** A chunk with separate memory. */
 const chunkOf = (bytes: number, fill: number): Buffer => Buffer.allocUnsafeSlow(bytes).fill(fill);
 
 test('a stream of many chunks becomes a file of mode 0600', async () => {
@@ -38,7 +38,7 @@ test('a stream of many chunks becomes a file of mode 0600', async () => {
   assert.equal(statSync(`${folder}/blob`).mode & 0o7777, 0o600);
 });
 
-test('the memory of a chunk is free when the chunk is written', async () => {
+test('the memory of a chunk is freed when the chunk is written', async () => {
   const chunks = Array.from({ length: 40 }, () => chunkOf(100_000, 1));
   let most = 0;
   async function* counted(): AsyncGenerator<Uint8Array> {
@@ -53,7 +53,7 @@ test('the memory of a chunk is free when the chunk is written', async () => {
   assert.ok(most <= 24, `${most} chunks were in memory`);
 });
 
-test('memory that a chunk shares with other bytes stays', async () => {
+test('memory that a chunk shares with other bytes is not freed', async () => {
   const shared = chunkOf(1000, 7);
   await download(
     streamOf([shared.subarray(0, 400), shared.subarray(400), Buffer.from('abc')]),
@@ -69,7 +69,7 @@ test('a chunk that arrives twice in one batch is written twice', async () => {
   assert.ok(readFileSync(`${folder}/blob`).equals(Buffer.alloc(20, 3)));
 });
 
-test('the failure of a stream fails the download', async () => {
+test('the download fails when the stream fails', async () => {
   async function* broken(): AsyncGenerator<Uint8Array> {
     yield await Promise.resolve(chunkOf(10, 1));
     throw new Error('connection lost');
@@ -77,6 +77,6 @@ test('the failure of a stream fails the download', async () => {
   await assert.rejects(download(broken(), `${folder}/blob`), /connection lost/u);
 });
 
-test('a disk without room fails the download with the reason of the system', async () => {
+test('the download fails on a full disk, with the reason from the system', async () => {
   await assert.rejects(download(streamOf([chunkOf(10, 1)]), '/dev/full'), { code: 'ENOSPC' });
 });

@@ -69,7 +69,7 @@ async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>, beg
       if (bytes >= batchBytes) await flush();
     }
   } catch (thrown) {
-    // What has arrived is written, so that the next source begins behind it.
+    // The received bytes are written, so that the next source continues after them.
     await flush().catch(() => undefined);
     await writing.catch(() => undefined);
     throw thrown;

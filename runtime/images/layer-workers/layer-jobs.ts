@@ -23,14 +23,14 @@ export interface LayerJobsDeps {
 /** The answer to a task of one kind. */
 type AnswerOf<Kind extends LayerAnswer['kind']> = LayerAnswer & { readonly kind: Kind };
 
-/** What a task needs beside its own description. */
+/** What a task needs in addition to its description. */
 export interface JobOptions {
   readonly lowers?: Pending['lowers'];
   readonly signal?: AbortSignal | undefined;
   readonly group?: object | undefined;
 }
 
-/** The jobs of the layer pool: those that wait for a Worker, and those that a Worker has. */
+/** The jobs of the layer pool: those that wait for a Worker, and those that run in a Worker. */
 export interface LayerJobs {
   /** Runs a task in a Worker. Fails with the error of the Worker, or with the reason of the signal. */
   run<Kind extends LayerAnswer['kind']>(
@@ -45,7 +45,7 @@ export interface LayerJobs {
    * IMAGES_NO_THREAD when they have waited too long.
    */
   starved(jobs: readonly Pending[], reason: unknown): void;
-  /** Queues a job again, before all others. */
+  /** Queues a job again, before all other jobs. */
   again(job: Pending): void;
   /** Gives queued jobs to free Workers. */
   dispatch(): void;
@@ -148,7 +148,7 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     const onAbort = (): void => {
       if (signal === undefined) return;
       cancel(job.id, signal);
-      // The job is set aside until the layers below are present: no Worker has it.
+      // The job is suspended until the layers below are present: no Worker runs it.
       if (job.isAside) job.settle.reject(signal.reason);
     };
     signal?.addEventListener('abort', onAbort);

@@ -101,7 +101,7 @@ test('a cancelled layer frees its Worker in the middle of its look-ups', async (
   assert.ok(cut < whole / 3, `cancelled, it took ${Math.round(cut)} ms; whole, ${Math.round(whole)} ms`);
 });
 
-test('a layer that exceeds its deadline loses its Worker; other layers restart, and only its own pull fails and leaves nothing', async () => {
+test('the Worker of a layer that exceeds its deadline is ended; other layers restart, and only its own pull fails and leaves nothing', async () => {
   const kernel = await startKernelWorker();
   const store = storeFolders(layers.newPath());
   await makeStoreFolders(store);
@@ -144,7 +144,7 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
       signal,
     );
   };
-  // Another pool, which gives it enough time, unpacks the layer below.
+  // Another pool with enough time unpacks the layer below.
   const patient = createLayerPool({ size: 1 });
   const lowers = await manyLowers(patient);
   await patient.close();
@@ -194,7 +194,7 @@ test('a Worker that hangs in a call of the kernel is replaced', async () => {
   closeSync(openSync(hangs.blob, 'w'));
 });
 
-test('layers that wait for the layers below release their memory beyond a bound, and are unpacked again', async () => {
+test('layers that wait for the layers below release their memory above a limit, and are unpacked again', async () => {
   const pool = poolOf({ size: 1, maxWaitingEntries: 3 });
   const below = requestOf([{ name: 'dir', type: '5' }], true);
   const ready = Promise.withResolvers<readonly string[]>();
@@ -216,11 +216,11 @@ test('layers that wait for the layers below release their memory beyond a bound,
   ready.resolve([`${below.staging}/fs`]);
   for (const [index, request] of requests.entries())
     isWhole(request, (await waiting[index]) ?? assert.fail());
-  // One of them stays within the bound. The threads that read their blobs decide which.
+  // One of them stays within the limit. The threads that read their blobs decide which.
   assert.deepEqual(asked.toSorted(), [1, 2, 2, 2]);
 });
 
-test('pulls take turns, whatever the count of their layers', () => {
+test('pulls take turns, however many layers they have', () => {
   const many = {};
   const one = {};
   const job = (id: number, group: object): ReturnType<typeof createPending> =>

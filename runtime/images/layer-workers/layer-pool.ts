@@ -7,7 +7,7 @@ import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
 import { createLayerWorkers, endStuckWorkers } from './layer-workers.ts';
 import { unpackAllowance } from '../unpack/work-clock.ts';
 
-/** The Workers for layers: started when there is work, stopped when there has been none for a while. */
+/** The Workers for layers: started when there is work, stopped after a while without work. */
 export interface LayerPool {
   /** Starts a Worker now, so that it is ready when the first layer arrives. */
   warm(): void;

@@ -12,7 +12,9 @@ const cancelGraceMs = 3_000;
 /** A job that was lost this often with the Worker of another job is not tried again. */
 const mostTries = 4;
 
-/** How long to wait with the next start when the machine has no thread, descriptor or memory for one. */
+/**
+ * How long to wait before the next start when the machine has no thread, descriptor or memory for a Worker.
+ */
 const startAgainMs = 250;
 
 /** A Worker of the layer pool, with the jobs that it runs, by their ids. */
@@ -50,14 +52,15 @@ export interface LayerWorkers {
   readonly members: ReadonlySet<Member>;
   start(): Member;
   /**
-   * Returns the least busy Worker, or a new one while the limit allows it; undefined: none can take a job.
+   * Returns the least busy Worker, or a new Worker while the limit allows it; undefined: no Worker can take a
+   * job.
    */
   free(): Member | undefined;
   /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
   end(member: Member, culprit: Pending, reason: Error): void;
   /** Ends the Workers that have no job. */
   retire(): void;
-  /** Whether any Worker has a job, also one that was ended and still exists. */
+  /** Whether any Worker has a job, including Workers that were ended and still exist. */
   haveJobs(): boolean;
   /** Gives up all jobs and ends all Workers. */
   close(): Promise<void>;
@@ -68,7 +71,7 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
   const members = new Set<Member>();
   /** Workers that were ended and still exist. */
   const ending = new Map<Member, NodeJS.Timeout>();
-  /** Runs while no Worker is started, because the last one could not be. */
+  /** Runs while no Worker is started, because the last start failed. */
   let pausing: NodeJS.Timeout | undefined;
 
   function start(): Member {
@@ -126,7 +129,8 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
    */
   function settleEnded(member: Member, isGone: boolean): void {
     clearTimeout(ending.get(member));
-    // A thread that hangs still counts as ending: repeated pulls must not leave more and more such threads.
+    // A hanging thread still counts as ending, so that repeated pulls do not leave more and more such
+    // threads.
     if (isGone) ending.delete(member);
     for (const job of member.jobs.values()) {
       const reason: unknown = job.verdict ?? (job.signal?.aborted === true ? job.signal.reason : undefined);
@@ -142,8 +146,7 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
   function free(): Member | undefined {
     let best: Member | undefined;
     for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
-    // An ended Worker is replaced at once; the number of replacements for threads that hang and do not end is
-    // limited.
+    // An ended Worker is replaced immediately. The number of replacements for threads that hang is limited.
     const mayStart = pausing === undefined && members.size + Math.max(0, ending.size - size) < size;
     if ((best === undefined || load(best) > 0) && mayStart) return start();
     return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
@@ -175,8 +178,7 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
 }
 
 /**
- * Ends each Worker whose job does not stop by itself: after the time that it may take, or after its
- * cancellation.
+ * Ends each Worker whose job does not stop: after its allowance, or after its cancellation.
  * @param allowance milliseconds that a job may occupy its Worker
  */
 export function endStuckWorkers(

@@ -20,7 +20,7 @@ const port = parentPort;
 if (port === null) throw new Error('layer.worker runs as a Worker');
 // setpriority(2) of process 0 applies to the calling thread, and the kernel derives the priority of its reads
 // from it. Not SCHED_IDLE: on a busy machine, a container that waits for a page that this thread reads would
-// wait for ever.
+// wait forever.
 if ((workerData as { readonly isBackground?: boolean } | null)?.isBackground === true)
   setPriority(0, constants.priority.PRIORITY_LOW);
 
@@ -76,8 +76,8 @@ async function run(command: LayerStart): Promise<void> {
       return;
     }
     if (command.kind === 'sync') {
-      // One call for everything of an image: one fsync per file costs fifty times as much. The descriptor
-      // belongs to the process.
+      // One call for all files of an image: one fsync per file costs fifty times as much. All threads share
+      // the descriptor.
       syncfsOf(command.fd);
       answer({ kind: 'synced', job: command.job });
       return;
@@ -141,7 +141,7 @@ async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
     client = { key, registry: createRegistryClient(fetch.registry) };
   }
   const place = client.registry.repositories(fetch.reference, fetch.credentials)[fetch.place];
-  if (place === undefined) throw new Error('there is no such place');
+  if (place === undefined) throw new Error('there is no such source');
   await download(place, fetch.descriptor, fetch.path, signal);
 }
 
@@ -150,7 +150,7 @@ function publish({ moves, folders }: Publication): void {
     if (kind === 'rename') {
       renameOnce(from, to);
     } else {
-      // A file that may be there belongs to no record.
+      // A file that may exist there belongs to no record.
       rmSync(to, { force: true });
       linkSync(from, to);
     }
@@ -158,10 +158,7 @@ function publish({ moves, folders }: Publication): void {
   for (const folder of folders) fsyncDir(folder);
 }
 
-/**
- * A publication is requested again when its Worker was ended: files that were moved already are in their
- * place.
- */
+/** A publication is requested again if its Worker was ended: some files may already be in their place. */
 function renameOnce(from: string, to: string): void {
   try {
     renameSync(from, to);

@@ -25,12 +25,12 @@ export interface Pending {
   isWaiting: boolean;
   /** The layers below were present before this try began. */
   hasLowers: boolean;
-  /** The job has released its Worker, and starts again when the layers below are present. */
+  /** The job is suspended without a Worker, and starts again when the layers below are present. */
   isAside: boolean;
   /** Entries of the layer, while it waits. */
   entries: number;
   cancelledAt: number | undefined;
-  /** Since when no thread could be started, and none ran that could take the job. */
+  /** The time since which no thread could be started, and no running thread could take the job. */
   starvedSince: number | undefined;
   /**
    * Why the job fails, whatever its Worker answers: the Worker was ended because of it, or the layers below
@@ -99,7 +99,7 @@ export function lost(reason: unknown): Error {
   });
 }
 
-/** Returns the error for a job that waited in vain for a thread: IMAGES_NO_THREAD. */
+/** Returns the error for a job that did not get a thread in time: IMAGES_NO_THREAD. */
 export function starved(reason: unknown, waitedMs: number): Error {
   return imageError({
     code: 'IMAGES_NO_THREAD',
@@ -107,7 +107,7 @@ export function starved(reason: unknown, waitedMs: number): Error {
     attempted: 'start a thread for a layer',
     on: '',
     why: `${reasonOf(reason)}, for ${Math.round(waitedMs / 1_000)} s`,
-    fix: 'see whether the node has processes, descriptors and memory left (`TasksMax`, `LimitNOFILE`); then repeat the request',
+    fix: 'check whether the node has free processes, descriptors and memory (`TasksMax`, `LimitNOFILE`); then repeat the request',
     cause: reason,
   });
 }

@@ -47,7 +47,7 @@ export interface LayerRecord {
   readonly bytes: number;
   /** The digest, in hex, by which fs-verity knows an EROFS file; undefined: it has no fs-verity. */
   readonly verity?: string;
-  /** The file has holes that are filled when they are read: nothing mounts it unless it is guarded. */
+  /** The file has holes that are filled when they are read: it is mounted only while it is guarded. */
   readonly lazy?: true;
 }
 

@@ -35,14 +35,17 @@ function sample(change: (layer: Record<string, unknown>) => void = () => undefin
 }
 
 describe('a chunk index', () => {
-  it('is read as it was written', () => {
+  it('is read back unchanged', () => {
     const index = parseChunkIndex(sample(), 'index');
     assert.deepEqual(encodeChunkIndex(index), sample());
   });
 
   const wrong: readonly (readonly [string, (layer: Record<string, unknown>) => void])[] = [
     ['whose chunks end before the archive', (layer) => (layer['archiveBytes'] = 10_001)],
-    ['whose chunks are less than the blob', (layer) => (layer['blob'] = { digest: digest('b'), size: 601 })],
+    [
+      'whose chunks are smaller than the blob',
+      (layer) => (layer['blob'] = { digest: digest('b'), size: 601 }),
+    ],
     ['with a chunk of no bytes', (layer) => (layer['chunks'] = [[0, 600, hex('1')]])],
     [
       'with a negative chunk',
@@ -53,9 +56,9 @@ describe('a chunk index', () => {
         ]),
     ],
     ['with a chunk larger than the limit', (layer) => (layer['chunks'] = [[10_000, 2 ** 23, hex('1')]])],
-    ['with a digest of another form', (layer) => (layer['chunks'] = [[10_000, 600, 'x'.repeat(64)]])],
+    ['with a malformed digest', (layer) => (layer['chunks'] = [[10_000, 600, 'x'.repeat(64)]])],
     [
-      'whose metadata has another length',
+      'whose metadata has a wrong length',
       (layer) => (layer['metadata'] = { digest: digest('e'), size: 4096 }),
     ],
     ['with a file that is too short', (layer) => (layer['fileBytes'] = 4096)],
@@ -67,7 +70,7 @@ describe('a chunk index', () => {
       assert.throws(() => parseChunkIndex(sample(change), 'index'), { code: 'IMAGES_BAD_CHUNK_INDEX' });
     });
 
-  it('that is cut off anywhere is refused', () => {
+  it('is refused if it is truncated anywhere', () => {
     const bytes = sample();
     for (let length = 0; length < bytes.length; length += 7)
       assert.throws(() => parseChunkIndex(bytes.subarray(0, length), 'index'), {
@@ -75,7 +78,7 @@ describe('a chunk index', () => {
       });
   });
 
-  it('is named by the signed predicate for its manifest alone', () => {
+  it('is named by the signed predicate only for its manifest', () => {
     const artifact = { digest: digest('9'), size: 500 };
     const predicate = { images: [{ manifest: digest('a'), artifact }] };
     assert.deepEqual(artifactOf(predicate, digest('a')), artifact);
@@ -93,7 +96,7 @@ describe('a chunk index', () => {
 });
 
 describe('a range of a layer file', () => {
-  it('touches the chunks that a search through all of them finds', () => {
+  it('touches the same chunks as a linear search finds', () => {
     for (let round = 0; round < 300; round += 1) {
       const chunks = Array.from({ length: randomInt(1, 20) }, () => ({
         ...{ bytes: randomInt(1, 9000), blobBytes: 1, sha256: hex('0') },
@@ -115,13 +118,13 @@ describe('a range of a layer file', () => {
     }
   });
 
-  it('without bytes touches none', () => {
+  it('touches no chunk if it has no bytes', () => {
     const table = chunkTable({ chunks: [{ bytes: 5, blobBytes: 1, sha256: hex('0') }] });
     const { first, end } = table.touching(4098, 0);
     assert.equal(end - first, 0);
   });
 
-  it('of an event without a range touches all', () => {
+  it('touches all chunks if the event has no range', () => {
     const table = chunkTable({ chunks: [{ bytes: 5, blobBytes: 1, sha256: hex('0') }] });
     assert.deepEqual(table.touching(0, Number.MAX_SAFE_INTEGER), { first: 0, end: 1 });
   });

@@ -4,7 +4,7 @@ import { imageError } from '../limits/failures.ts';
 import { isObject } from '../manifest/json.ts';
 import { parseJson } from '../../../base/json/index.ts';
 
-/** The types of a chunk index in a registry. */
+/** The media types of a chunk index in a registry. */
 export const chunkIndexTypes = {
   artifact: 'application/vnd.portcullis.chunk-index.v1',
   index: 'application/vnd.portcullis.chunk-index.v1+json',
@@ -13,7 +13,7 @@ export const chunkIndexTypes = {
 
 /** Bounds on what a chunk index may claim. */
 export const chunkLimits = {
-  /** Uncompressed and compressed bytes of one chunk: so much is in memory for each fetch. */
+  /** Uncompressed and compressed bytes of one chunk: each fetch keeps both in memory. */
   chunkBytes: 4 * 1024 * 1024,
   chunks: 1_000_000,
   indexBytes: 8 * 1024 * 1024,
@@ -22,7 +22,10 @@ export const chunkLimits = {
   predicateBytes: 64 * 1024,
 } as const;
 
-/** A part of a layer's archive, and the part of its blob that inflates to it. Both follow the one before. */
+/**
+ * A part of a layer's archive, and the part of its blob that inflates to it. Both follow the parts of the
+ * previous chunk.
+ */
 export interface Chunk {
   readonly bytes: number;
   readonly blobBytes: number;
@@ -35,8 +38,8 @@ export interface LayerChunks {
   readonly blob: { readonly digest: string; readonly size: number };
   readonly diffId: string;
   /**
-   * The lowest layer has folders without an entry, or links without a target: elsewhere their attributes
-   * would come from the layers below.
+   * The lowest layer has folders without an entry, or links without a target: in a higher layer, these would
+   * depend on the layers below.
    */
   readonly dependent: boolean;
   /** Length of the archive, which begins behind the head of the file. */
@@ -91,7 +94,7 @@ export function parseChunkIndex(bytes: Uint8Array, on: string): ChunkIndex {
   }
   if (!isObject(value) || value['version'] !== 1) return refuse('it is not an index of version 1');
   const { manifest, layers } = value;
-  if (!isDigest(manifest)) return refuse('it names no manifest');
+  if (!isDigest(manifest)) return refuse('it does not name a manifest');
   if (!Array.isArray(layers) || layers.length === 0 || layers.length > 500)
     return refuse('it has no list of 1 to 500 layers');
   return { manifest, layers: layers.map((layer, at) => parseLayer(layer, at, refuse)) };
@@ -112,7 +115,9 @@ function parseLayer(value: unknown, index: number, refuse: (why: string) => neve
     return refuse(`${what} has no length`);
   const behind = fileBytes - roundUp(headBytes + archiveBytes, pageBytes);
   if (behind < pageBytes || metadata.size !== headBytes + behind)
-    return refuse(`the metadata of ${what} does not have the length of what is behind the archive`);
+    return refuse(
+      `the metadata of ${what} does not have the length of the head and the bytes after the archive`,
+    );
   if (metadata.size > chunkLimits.metadataBytes)
     return refuse(`the metadata of ${what} has more than ${chunkLimits.metadataBytes} bytes`);
   if (!Array.isArray(chunks) || chunks.length === 0 || chunks.length > chunkLimits.chunks)
@@ -139,9 +144,10 @@ function parsePart(
   what: string,
   refuse: (why: string) => never,
 ): { readonly digest: string; readonly size: number } {
-  if (!isObject(value)) return refuse(`${what} is not named`);
+  if (!isObject(value)) return refuse(`${what} has no valid digest and size`);
   const { digest, size } = value;
-  if (!isDigest(digest) || !isCount(size, Number.MAX_SAFE_INTEGER)) return refuse(`${what} is not named`);
+  if (!isDigest(digest) || !isCount(size, Number.MAX_SAFE_INTEGER))
+    return refuse(`${what} has no valid digest and size`);
   return { digest, size };
 }
 

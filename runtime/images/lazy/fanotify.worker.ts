@@ -16,7 +16,7 @@ const { group, waiting, most } = workerData as {
 const count = new Int32Array(waiting);
 const pauseMs = 10;
 
-/** Without a descriptor for an event the kernel refuses that read itself. The filler must outlive this. */
+/** If no descriptor is free for an event, the kernel refuses the read. The filler must survive this. */
 function nextEvents(): readonly PreContentEvent[] {
   try {
     return readPreContentEvents(group, 16);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { createFetchSlots } from './fetch-slots.ts';
 
-it('the layers that wait take turns: one with many reads does not delay another one', async () => {
+it('waiting layers take turns: a layer with many reads does not delay another layer', async () => {
   const slots = createFetchSlots({ demanded: 1, background: 1 });
   const { signal } = new AbortController();
   const [busy, other] = [{}, {}];
@@ -14,6 +14,6 @@ it('the layers that wait take turns: one with many reads does not delay another 
   const all = [held, ...Array.from({ length: 50 }, () => run(busy, 'busy')), run(other, 'other')];
   first.resolve();
   await Promise.all(all);
-  assert.ok(begun.indexOf('other') < 2, `it came after ${begun.indexOf('other')} others`);
+  assert.ok(begun.indexOf('other') < 2, `it began after ${begun.indexOf('other')} other fetches`);
   assert.equal(begun.length, 51);
 });

@@ -1,8 +1,8 @@
 /**
- * Turns for the fetches from one registry. What a process waits for goes first: fetches in the background
- * begin only when nothing is demanded, except for one. So a registry that hangs delays nobody but those who
- * need it, and no more chunks than slots are in memory. Layers take turns: one whose readers want a thousand
- * chunks delays another one by one chunk.
+ * Limits the concurrent fetches from one registry. A fetch for which a process waits goes first: while any
+ * such fetch runs or waits, at most one background fetch begins. So a registry that hangs delays only its own
+ * readers, and memory contains no more chunks than there are slots. Layers take turns: a layer whose readers
+ * want a thousand chunks delays another layer by one chunk.
  */
 export interface FetchSlots {
   /**
@@ -37,7 +37,7 @@ export function createFetchSlots(limits: {
   readonly demanded: number;
   readonly background: number;
 }): FetchSlots {
-  /** What waits, by layer; the layer whose turn is next comes first. */
+  /** The waiting fetches by layer; the layer whose turn is next comes first. */
   const queues = { demanded: new Map<object, Waiting[]>(), background: new Map<object, Waiting[]>() };
   const active = { demanded: 0, background: 0 };
 

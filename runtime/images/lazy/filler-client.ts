@@ -14,12 +14,12 @@ const answerMs = 20_000;
 
 /** The connection of a daemon to the filler. */
 export interface FillerClient {
-  /** The layers that the filler guards, and how far it is with each. */
+  /** The layers that the filler guards, with the state of each. */
   readonly layers: ReadonlyMap<string, LayerState>;
-  /** Resolves when nobody can read what is not there. @throws Error with the reason of the filler */
+  /** Resolves when no process can read the holes of the file. @throws Error with the reason of the filler */
   add(layer: LazyLayer): Promise<void>;
   forget(folder: string): Promise<void>;
-  /** Leaves the filler to itself: it goes on, and ends when it has no layer. */
+  /** Disconnects. The filler continues, and ends when it has no layer. */
   close(): void;
 }
 
@@ -29,7 +29,7 @@ export interface FillerClientDeps {
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** Called when the state of a layer is final. */
   readonly onState: (folder: string, state: LayerState, why: string) => void;
-  /** Called when the filler is gone: the layers are not guarded any more, and stay shut. */
+  /** Called when the filler is gone: the layers are no longer guarded, and every read of them fails. */
   readonly onLost: () => void;
   /** Called with each process of the filler: they outlive the daemon. */
   readonly onStarted?: ((pid: number) => void) | undefined;
@@ -37,7 +37,7 @@ export interface FillerClientDeps {
 
 /**
  * Connects to the filler that an earlier run of the daemon has left.
- * @returns undefined when none runs
+ * @returns undefined when no filler runs
  * @throws Error when it does not answer, or belongs to another release
  */
 export async function findFiller(deps: FillerClientDeps): Promise<FillerClient | undefined> {
@@ -46,7 +46,7 @@ export async function findFiller(deps: FillerClientDeps): Promise<FillerClient |
 }
 
 /**
- * Starts a filler. What is at its path is removed.
+ * Starts a filler. A file at the path of its socket is removed.
  * @throws Error when it does not start
  */
 export async function startFiller(deps: FillerClientDeps): Promise<FillerClient> {
@@ -99,11 +99,11 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
   if (hello.kind !== 'hello' || hello.version !== fillerVersion) {
     isClosed = true;
     socket.destroy();
-    throw new Error('the filler that runs belongs to another release: it ends with its last layer');
+    throw new Error('the running filler belongs to another release, and ends with its last layer');
   }
   for (const pid of hello.pids) deps.onStarted?.(pid);
   for (const layer of hello.layers) layers.set(layer.folder, layer.state);
-  // The daemon may end: the filler does not keep it.
+  // The connection does not keep the process of the daemon alive.
   socket.unref();
   return {
     layers,

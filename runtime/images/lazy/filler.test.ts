@@ -47,7 +47,7 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     rmSync(folder, { recursive: true });
   });
 
-  /** Makes a file that is a hole. No registry serves its content. */
+  /** Creates a file that consists of a hole. No registry serves its content. */
   function layerIn(name: string): LazyLayer {
     rmSync(`${folder}/${name}`, { recursive: true, force: true });
     mkdirSync(`${folder}/${name}`);
@@ -68,11 +68,11 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     return { folder: name, path, blobPath: `${folder}/${name}/blob`, chunks, origin };
   }
 
-  it('has a socket for its own user only', () => {
+  it('has a socket that only its own user can access', () => {
     assert.equal(statSync(`${folder}/filler.sock`).mode & 0o077, 0);
   });
 
-  it('goes on when it has no descriptor for an event: that read fails', async () => {
+  it('continues when no descriptor is free for an event, and that read fails', async () => {
     const layer = layerIn('shortage');
     await filler.add(layer);
     await assert.rejects(readFile(layer.path), { code: 'EIO' }, 'its thread runs');
@@ -87,7 +87,7 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     await filler.add(layerIn('later'));
   });
 
-  it('leaves the socket of another one alone when it ends', async () => {
+  it('does not remove the socket of another filler when it ends', async () => {
     const other = mkdtempSync('/var/tmp/portcullis-filler-');
     const started: number[] = [];
     const deps = {
@@ -102,7 +102,7 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     const second = await startFiller(deps);
     first.close();
     for (let waited = 0; isRunning(old); waited += 100) {
-      assert.ok(waited < 40_000, 'the first one ends');
+      assert.ok(waited < 40_000, 'the first filler ends');
       await pause(100);
     }
     assert.ok(existsSync(deps.socket));

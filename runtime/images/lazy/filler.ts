@@ -28,16 +28,17 @@ const idleMs = 10_000;
 type LogMessage = Extract<FillerMessage, { readonly kind: 'log' }>;
 
 /**
- * Serves a daemon at a socket until no layer needs it. A failure of this process closes the gate: the keeper
- * refuses every read that is not answered.
- * @param socket absolute path, in a folder that only its owner enters
+ * Serves a daemon at a socket until no layer needs the filler. If this process fails, the keeper refuses
+ * every read that is not answered.
+ * @param socket absolute path, in a folder that only its owner can access
  */
 export async function runFiller(socket: string): Promise<void> {
-  // The terminal or the service of the daemon is not its own.
+  // Signals to the terminal or the service of the daemon must not end the filler.
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   process.on('uncaughtException', leave);
   process.on('unhandledRejection', leave);
-  // Who can connect can have files written: the folder of the socket may be open to others.
+  // A client that can connect can have files written, and the folder of the socket may be accessible to other
+  // users.
   process.umask(0o077);
   const group = createPreContentGroup();
   const connections = new Set<Socket>();
@@ -52,7 +53,11 @@ export async function runFiller(socket: string): Promise<void> {
   const keeper = await startKeeper(
     group,
     (why) => {
-      log('warn', { why }, 'the process that keeps unfinished layers shut ended, and is started again');
+      log(
+        'warn',
+        { why },
+        'the gate keeper, which refuses reads of incomplete layers, has ended and is started again',
+      );
     },
     () => leave(),
   );
@@ -73,8 +78,8 @@ export async function runFiller(socket: string): Promise<void> {
     await filler.forgetRemoved();
     if (connections.size > 0 || filler.isNeeded()) return;
     await keeper.end(!hasMarks(group));
-    // A daemon of another release starts a filler of its own at the same path. The server is not closed,
-    // because that would remove what is there.
+    // A daemon of another release starts another filler at the same path. The server is not closed, because
+    // that would remove the socket of the other filler.
     if ((await keyOf(socket)) === own) await rm(socket, { force: true });
     leave();
   };
@@ -95,7 +100,7 @@ function leave(): never {
   throw new Error('unreachable');
 }
 
-/** Returns `device:inode` of what is at a path; undefined: nothing is. */
+/** Returns `device:inode` of the file at a path; undefined: no file exists. */
 async function keyOf(path: string): Promise<string | undefined> {
   try {
     const { dev, ino } = await lstat(path, { bigint: true });
@@ -107,8 +112,8 @@ async function keyOf(path: string): Promise<string | undefined> {
 }
 
 /**
- * Whether a file is marked: one that is not complete, and that somebody still has open. A mark goes with its
- * file. Source: proc_pid_fdinfo(5), fanotify.
+ * Whether any file is marked: an incomplete file that is still open somewhere. The kernel removes a mark
+ * together with its file. Source: proc_pid_fdinfo(5), fanotify.
  */
 function hasMarks(group: number): boolean {
   return /^fanotify (?:ino|mnt_id|sdev)/mu.test(readFileSync(`/proc/self/fdinfo/${group}`, 'utf8'));
@@ -139,7 +144,7 @@ function createFiller(deps: {
   const gate = startWorker(import.meta.url, './fanotify.worker.ts', {
     workerData: { group, waiting, most: mostWaiting },
   });
-  // Without the thread nobody answers. The keeper does, as soon as this process is gone.
+  // Without this thread, no event is answered. The keeper answers as soon as this process is gone.
   gate.once('error', () => leave());
   gate.once('exit', () => leave());
   gate.on('message', (events: readonly PreContentEvent[]) => {
@@ -179,7 +184,8 @@ function createFiller(deps: {
     const known = await byFolder.get(folder);
     if (known !== undefined) {
       if (known.key === (await keyOf(layer.path))) {
-        if (!known.isFilledBy(layer.chunks)) throw new Error('another index fills the layer already');
+        if (!known.isFilledBy(layer.chunks))
+          throw new Error('the layer is already being filled with another index');
         known.addSource(source);
         return known.state();
       }
@@ -210,7 +216,7 @@ function createFiller(deps: {
     if (layer === undefined) return;
     byFolder.delete(folder);
     byKey.delete(layer.key);
-    // The mark of another one stays: what still has its file open must never read its holes.
+    // The mark of an incomplete file stays: a process that still has the file open must never read its holes.
     if (layer.state() === 'complete') layer.unguard();
     await layer.close();
   }

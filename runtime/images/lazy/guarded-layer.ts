@@ -13,10 +13,10 @@ import type { LayerState, LazyLayer } from './protocol.ts';
 import { writeAll } from './write-all.ts';
 
 const partBytes = 1024 * 1024;
-/** Reasons that are logged for one layer in a second. */
+/** Maximum number of log entries for one layer per second. */
 const mostReasons = 5;
 
-/** How many repositories are asked for the parts of one layer. */
+/** Maximum number of repositories that are asked for the parts of one layer. */
 const mostSources = 4;
 
 /** A repository, and the places that serve it. */
@@ -25,30 +25,30 @@ export interface LayerSource {
   readonly parts: readonly ChunkSource[];
 }
 
-/** A layer file that the kernel lets nobody read before the filler has answered. */
+/** A layer file for which the kernel asks the filler before each read. */
 export interface GuardedLayer {
   readonly folder: string;
   /** `device:inode` of the file. */
   readonly key: string;
   state(): LayerState;
   why(): string;
-  /** Resolves with the answer to a read: true when all of the range is there. */
+  /** Resolves with the answer to a read: true when the whole range is filled. */
   admits(offset: number, length: number): Promise<boolean>;
-  /** Fills what is missing, then checks the whole. Resolves when the state is final. */
+  /** Fills the missing parts, then checks the whole layer. Resolves when the state is final. */
   complete(): Promise<void>;
   /** Whether the file has no name any more. */
   isRemoved(): Promise<boolean>;
-  /** Whether its chunks are these, and the rest of its file too. */
+  /** Whether it is filled from the same blob and has the same metadata. Does not compare the chunks. */
   isFilledBy(chunks: LazyLayer['chunks']): boolean;
-  /** Adds a repository behind the others; one that is known gets new credentials. */
+  /** Adds a repository after the others; a known repository gets new credentials. */
   addSource(source: LayerSource): void;
-  /** Lets every read pass. Only for a complete layer. */
+  /** Allows every read. Only for a complete layer. */
   unguard(): void;
   close(): Promise<void>;
 }
 
 /**
- * Guards a layer file, from this call on for every descriptor that is opened later.
+ * Guards a layer file: reads through every descriptor that is opened after this call wait for an answer.
  * @throws KERNEL_…, or the error of a file
  */
 export async function guardLayer(
@@ -63,7 +63,7 @@ export async function guardLayer(
   const { group, slots, log } = deps;
   /** The repository of another image that has the layer never takes the place of the first one. */
   const sources = new Map([[deps.source.name, deps.source.parts]]);
-  // Opened before the mark: what the filler writes and reads through it makes no event.
+  // Opened before the mark, so that reads and writes of the filler create no events.
   const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
   let blob: FileHandle | undefined;
   try {
@@ -98,7 +98,10 @@ export async function guardLayer(
     },
     slots,
     failed(chunk, { at, bytes }, reason) {
-      tell({ chunk, at, bytes, why: reason }, 'a part of a layer could not be had: reads of it fail');
+      tell(
+        { chunk, at, bytes, why: reason },
+        'a part of a layer could not be fetched and stored: reads of it fail',
+      );
     },
   });
 
@@ -106,9 +109,11 @@ export async function guardLayer(
     await file.datasync();
     await target.datasync();
     const archive = await digestOf(file, headBytes, chunks.archiveBytes);
-    if (archive !== chunks.diffId) return `its archive has the digest ${archive}, and not its diff id`;
+    if (archive !== chunks.diffId) return `its archive has the digest ${archive}, which is not its diff id`;
     const whole = await digestOf(target, 0, chunks.blob.size);
-    return whole === chunks.blob.digest ? undefined : `its blob has the digest ${whole}, and not its own`;
+    return whole === chunks.blob.digest
+      ? undefined
+      : `its blob has the digest ${whole}, which is not the recorded one`;
   }
 
   return {
@@ -118,7 +123,7 @@ export async function guardLayer(
     why: () => why,
     async admits(offset, length) {
       if (state === 'complete') return true;
-      // Also what is there: the publisher's index does not belong to the image.
+      // Also for filled parts, because the publisher's index does not belong to the image.
       if (state === 'refused') return false;
       try {
         await fill.need(offset, length);
@@ -140,8 +145,7 @@ export async function guardLayer(
         state = 'refused';
         why = reasonOf(thrown);
       }
-      if (state === 'refused')
-        log('error', { layer: folder, why }, 'a layer that was fetched is not the signed one');
+      if (state === 'refused') log('error', { layer: folder, why }, 'a fetched layer could not be verified');
     },
     isRemoved: async () => (await file.stat()).nlink === 0,
     isFilledBy: ({ blob: { digest }, metadataSha256 }) =>
@@ -157,7 +161,7 @@ export async function guardLayer(
     },
     async close() {
       isClosed = true;
-      fill.close('the layer is not needed any more');
+      fill.close('the layer is no longer needed');
       await file.close();
       await target.close();
     },

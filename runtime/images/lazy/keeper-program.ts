@@ -2,16 +2,16 @@ import { assembleExecutable, callWith, words } from '../../../base/elf/index.ts'
 import type { Machine } from '../../../base/elf/index.ts';
 
 /**
- * The program that keeps the gate of unfinished layer files shut: a static ELF executable of a few hundred
- * bytes. It has a descriptor of the fanotify group in addition to the process that fills the files. While one
- * of them lives, the kernel allows no read by itself. The keeper starts to answer when the filler is gone,
- * and then refuses every read of what is not there:
+ * The program of the gate keeper, which refuses reads of incomplete layer files: a static ELF executable of a
+ * few hundred bytes. It has a descriptor of the fanotify group in addition to the process that fills the
+ * files. While one of the two processes lives, the kernel allows no read without an answer. The keeper starts
+ * to answer when the filler is gone, and then refuses every read of the marked files:
  *
- * 1. rt_sigaction(SIGHUP, SIGINT, SIGTERM, SIG_IGN): only SIGKILL ends it, and its own filler.
+ * 1. rt_sigaction(SIGHUP, SIGINT, SIGTERM, SIG_IGN): only SIGKILL and its own filler can end it.
  * 2. read(1): waits for the filler, which holds the other end. One byte: every file is complete, and it ends.
  *    Anything else: the filler is gone.
- * 3. Refuses what the filler had read and not answered: an answer names the number that the descriptor of the
- *    event had in the filler, so it answers every number below `fillerFiles`.
+ * 3. Refuses the events that the filler had read and not answered: an answer names the number that the
+ *    descriptor of the event had in the filler, so it answers every number below `fillerFiles`.
  * 4. Forever: reads one event, answers it with `refusal`, closes its descriptor.
  *
  * Descriptor 0 is the group, 1 the pipe of the filler. Sources: fanotify(7); linux/fanotify.h.
@@ -27,7 +27,7 @@ const numbers: Readonly<Record<Machine, Readonly<Record<CallName, number>>>> = {
 const [group, pipe] = [0, 1];
 const ignored = [1, 2, 15];
 const [SIG_IGN, signalSetSize] = [1, 8];
-/** Room on the stack: one event, but not two. */
+/** Space on the stack: enough for one event, but not for two. */
 const [room, eventRoom] = [64, 64];
 /** Offsets of struct fanotify_event_metadata; the answer is written over the process id behind `fd`. */
 const [fdAt, pidAt] = [16, 20];
@@ -88,7 +88,7 @@ export function keeperProgram(fillerFiles: number, refusal: number, machine: Mac
     a.copy('a0', 's2');
     a.call(calls.close);
     a.jump('next');
-    // No descriptor or no memory is free: the kernel has refused the event itself.
+    // No descriptor or no memory is free: the kernel has refused the event.
     a.label('again');
     callWith(a, calls.ppoll, 0, 0, pause.at, 0, 0);
     a.jump('next');

@@ -12,16 +12,18 @@ const fillerFiles = 65_536;
 /** How many events may wait in the filler: more than one container with many threads can make. */
 export const mostWaiting = 32_768;
 
-/** The process that shuts the gate when the filler is gone. */
+/** The process that refuses all reads when the filler is gone. */
 export interface Keeper {
   readonly pid: () => number;
-  /** @param allComplete false: some file has holes for ever, so the process stays and refuses their reads */
+  /**
+   * @param allComplete false: some file will never be complete, so the process stays and refuses reads of it
+   */
   end(allComplete: boolean): Promise<void>;
 }
 
 /**
  * Starts the keeper, and starts it again when it ended. Resolves when it runs.
- * @param group descriptor of the fanotify group, of which it gets a copy
+ * @param group descriptor of the fanotify group; the keeper gets a copy
  * @param lost called when it cannot be started again: the filler must not be the only holder of the group
  * @throws Error when it cannot be started
  */
@@ -46,7 +48,7 @@ export async function startKeeper(
       started.once('spawn', resolve);
       started.once('error', reject);
     });
-    // A read of its end that fails says no more than its end does.
+    // A failed read of the pipe can be ignored, because the end of the process is handled.
     started.stdout?.on('error', () => undefined);
     started.unref();
     started.once('exit', (code, signal) => {

@@ -16,7 +16,7 @@ const chunkBytes = 1000;
 function layerOf(count: number): {
   readonly fill: LayerFill;
   readonly content: Buffer;
-  /** What was stored, by its place in the file. */
+  /** The stored content, by its place in the file. */
   readonly stored: Map<number, Buffer>;
   readonly asked: number[];
   use(source: ChunkSource): void;
@@ -61,49 +61,49 @@ const hanging: ChunkSource = (_, signal) =>
   });
 
 describe('the fill of a layer', () => {
-  it('stores what the publisher has signed, before a read passes', async () => {
+  it('stores the signed content before it allows a read', async () => {
     const { fill, content, stored } = layerOf(5);
     await fill.need(4096 + 1500, 1000);
     assert.deepEqual([...stored.keys()].sort(), [1000, 2000]);
     assert.ok(stored.get(1000)?.equals(content.subarray(1000, 2000)));
   });
 
-  it('fetches a chunk once for all who need it', async () => {
+  it('fetches a chunk once for all readers', async () => {
     const { fill, asked } = layerOf(3);
     await Promise.all(Array.from({ length: 20 }, () => fill.need(4096, 3000)));
     assert.deepEqual(asked.sort(), [0, 1, 2]);
   });
 
   for (const [what, change] of [
-    ['one other bit', (part: Buffer) => void (part[part.length - 9] = (part.at(-9) ?? 0) ^ 1)],
+    ['one flipped bit', (part: Buffer) => void (part[part.length - 9] = (part.at(-9) ?? 0) ^ 1)],
     ['zeros', (part: Buffer) => void part.fill(0)],
   ] as const)
-    it(`stores nothing of a part with ${what}`, async () => {
+    it(`stores nothing if a part has ${what}`, async () => {
       const { fill, stored, use, honest } = layerOf(2);
       use(async (place, signal) => {
         const part = Buffer.from(await honest(place, signal));
         change(part);
         return part;
       });
-      await assert.rejects(fill.need(4096, 1), /other bytes than the publisher has signed/);
+      await assert.rejects(fill.need(4096, 1), /differ from the bytes that the publisher has signed/);
       assert.equal(stored.size, 0);
     });
 
-  it('stores nothing of a part of another length', async () => {
+  it('stores nothing if a part has a wrong length', async () => {
     const { fill, stored, use } = layerOf(1);
     use(() => Promise.resolve(Buffer.alloc(0)));
-    await assert.rejects(fill.need(4096, 1), /other bytes/);
+    await assert.rejects(fill.need(4096, 1), /differ from the bytes/);
     assert.equal(stored.size, 0);
   });
 
-  it('asks again for a part whose connection broke', async () => {
+  it('requests a part again if the connection broke', async () => {
     const { fill, asked, use, honest } = layerOf(1);
     use((place, signal) => (asked.length === 1 ? Promise.reject(new Error('reset')) : honest(place, signal)));
     await fill.need(4096, 1);
     assert.deepEqual(asked, [0, 0]);
   });
 
-  it('refuses a read when the registry hangs for too long, and others go on', async () => {
+  it('refuses a read when the registry hangs for too long, and other reads continue', async () => {
     const { fill, use, honest } = layerOf(2);
     use((place, signal) => (place.at === 4096 ? hanging(place, signal) : honest(place, signal)));
     let isRefused = false;
@@ -113,7 +113,7 @@ describe('the fill of a layer', () => {
     await stuck;
   });
 
-  it('lets a read overtake a fetch in the background that hangs', async () => {
+  it('lets a read overtake a hanging background fetch', async () => {
     const { fill, use, honest } = layerOf(1);
     use(hanging);
     const rest = fill.fillRest();
@@ -134,7 +134,7 @@ describe('the fill of a layer', () => {
     assert.ok(Buffer.concat(whole).equals(content));
   });
 
-  it('fetches what the background could not have, and refuses no read for it', async () => {
+  it('allows a read of a chunk after a failed background fetch of it', async () => {
     const { fill, content, stored, use, honest } = layerOf(1);
     let failures = 0;
     use(() => Promise.reject(new Error(`the connection broke: ${(failures += 1)}`)));
@@ -147,7 +147,7 @@ describe('the fill of a layer', () => {
     await filling;
   });
 
-  it('refuses everybody when it is closed', async () => {
+  it('refuses all reads when it is closed', async () => {
     const { fill, use } = layerOf(2);
     use(hanging);
     const reads = [fill.need(4096, 1), fill.need(4096 + 1000, 1), fill.fillRest()];
@@ -158,8 +158,8 @@ describe('the fill of a layer', () => {
   });
 });
 
-describe('turns of fetches', () => {
-  it('go to what is demanded first', async () => {
+describe('fetch slots', () => {
+  it('serve demanded fetches first', async () => {
     const slots = createFetchSlots({ demanded: 1, background: 1 });
     const { signal } = new AbortController();
     const order: string[] = [];
@@ -176,7 +176,7 @@ describe('turns of fetches', () => {
     assert.ok(order.indexOf('d1') < order.indexOf('b2'), order.join());
   });
 
-  it('are given up by whoever is aborted', async () => {
+  it('are released by an aborted fetch', async () => {
     const slots = createFetchSlots({ demanded: 1, background: 1 });
     const stop = new AbortController();
     const first = Promise.withResolvers<void>();

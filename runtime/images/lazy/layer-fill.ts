@@ -14,11 +14,11 @@ export interface FillTimes {
   readonly demandMs: number;
   /** How long one source may take for one chunk. */
   readonly fetchMs: number;
-  /** How long a read waits for a fetch that the background has begun, before there is a second one. */
+  /** How long a read waits for a background fetch before it begins a second fetch. */
   readonly hedgeMs: number;
-  /** How long a chunk that could not be had is refused without another fetch. */
+  /** How long reads of a chunk whose fetch failed are refused without another fetch. */
   readonly refuseMs: number;
-  /** How long the background waits after a failure: the first time, and at most. */
+  /** How long the background fetches wait after a failure: the first time, and at most. */
   readonly retryMs: readonly [first: number, most: number];
 }
 
@@ -30,7 +30,7 @@ const defaultFillTimes: FillTimes = {
   retryMs: [1_000, 60_000],
 };
 
-/** Fetches a part of the blob. @throws why it cannot be had */
+/** Fetches a part of the blob. @throws the reason for which it cannot be fetched */
 export type ChunkSource = (part: ChunkPlace, signal: AbortSignal) => Promise<Uint8Array>;
 
 export interface LayerFillDeps {
@@ -41,36 +41,36 @@ export interface LayerFillDeps {
   readonly store: (place: ChunkPlace, content: Uint8Array, part: Uint8Array) => Promise<void>;
   readonly slots: FetchSlots;
   readonly times?: FillTimes;
-  /** Called for each chunk that could not be had. */
+  /** Called for each chunk that could not be fetched and stored. */
   readonly failed: (chunk: number, place: ChunkPlace, why: string) => void;
 }
 
-/** Fills the file of one layer, chunk by chunk. Each chunk is fetched once, whoever needs it. */
+/** Fills the file of one layer, chunk by chunk. All readers of a chunk share one fetch. */
 export interface LayerFill {
-  /** Resolves when a range of the file is there. @throws the reason, after `demandMs` at most */
+  /** Resolves when a range of the file is filled. @throws the reason, after `demandMs` at most */
   need(offset: number, length: number): Promise<void>;
-  /** Fetches everything that is not there, and tries again until it is there, or the fill is closed. */
+  /** Fetches all missing chunks, and tries again until the layer is complete or the fill is closed. */
   fillRest(): Promise<void>;
-  /** How many chunks are there. */
+  /** The number of filled chunks. */
   filled(): number;
-  /** Ends all fetches; whoever waits is refused. */
+  /** Ends all fetches; waiting reads are refused. */
   close(why: string): void;
 }
 
 /** The source would serve the same bytes again. */
 class WrongBytes extends Error {}
 
-/** Returns the content of a chunk. Nothing is inflated that the publisher has not signed. */
+/** Returns the content of a chunk. Only bytes that the publisher has signed are inflated. */
 async function signedContent(place: ChunkPlace, part: Uint8Array): Promise<Buffer> {
   if (part.length !== place.blobBytes || sha256Hex(part) !== place.sha256)
-    throw new WrongBytes('the registry served other bytes than the publisher has signed');
+    throw new WrongBytes('the bytes from the registry differ from the bytes that the publisher has signed');
   const content = await inflate(part, { maxOutputLength: place.bytes });
   if (content.length !== place.bytes)
-    throw new WrongBytes('the signed chunk does not have the signed length');
+    throw new WrongBytes('the signed chunk does not inflate to the signed length');
   return content;
 }
 
-/** Joins a fetch of a chunk, or begins one. */
+/** Joins a running fetch of a chunk, or begins a fetch. */
 function join(flights: Map<number, Promise<void>>, chunk: number, fetch: () => Promise<void>): Promise<void> {
   const known = flights.get(chunk);
   if (known !== undefined) return known;
@@ -109,7 +109,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
   const isThere = new Uint8Array(table.count);
   const demanded = new Map<number, Promise<void>>();
   const inBackground = new Map<number, Promise<void>>();
-  /** Chunks that could not be had a moment ago. */
+  /** Chunks whose fetch failed a moment ago. */
   const refused = new Map<number, { readonly until: number; readonly reason: unknown }>();
   const ended = new AbortController();
   let there = 0;
@@ -152,16 +152,16 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     if (recent !== undefined && recent.until > performance.now()) throw recent.reason;
     const begun = inBackground.get(chunk);
     if (begun !== undefined) {
-      // It may hang for as long as a fetch may take, and another one may succeed.
+      // It may hang until the time limit of a fetch, and another fetch may succeed meanwhile.
       await settledWithin(begun, times.hedgeMs);
     }
     if (isThere[chunk] === 1) return;
     const fetch = (): Promise<void> => slots.run('demanded', () => fetchChunk(chunk), ended.signal, layer);
     await fetch().catch((thrown: unknown) => {
-      // A process that gets an error may give up for good, where a connection only broke.
+      // A process may give up permanently after an error, although only a connection broke.
       if (thrown instanceof WrongBytes || ended.signal.aborted) throw thrown;
       return fetch().catch((again: unknown) => {
-        // A failure of the background refuses nobody: only a read that tried twice does.
+        // A failed background fetch refuses no read: only a read that failed twice does.
         refuse(chunk, again);
         throw again;
       });
@@ -169,7 +169,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
   }
 
   async function fetchInBackground(chunk: number): Promise<void> {
-    // Known to others only when it has its turn: nobody who waits for the chunk waits for that turn.
+    // Reads can join it only when it has its turn, so that no read waits for that turn.
     await slots.run(
       'background',
       async () => {
@@ -197,13 +197,13 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         let failures = 0;
         let next = 0;
         const before = there;
-        // As many at a time as the slots give turns.
+        // As many at a time as there are slots for background fetches.
         const run = async (): Promise<void> => {
           for (let chunk = next++; chunk < table.count; chunk = next++) {
             ended.signal.throwIfAborted();
             if (isThere[chunk] === 1) continue;
             await fetchInBackground(chunk).catch(() => (failures += 1));
-            // A registry that is down is not asked for every chunk in turn.
+            // If the registry is down, not every chunk is requested.
             if (failures > 8) return;
           }
         };

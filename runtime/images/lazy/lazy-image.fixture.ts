@@ -58,7 +58,7 @@ export async function pushLazyImage(
   return digest;
 }
 
-/** Pushes an index whose metadata is not what the archive gives. */
+/** Pushes an index whose metadata differs from the metadata of the archive. */
 async function otherIndex(
   repository: RegistryRepository,
   { images: [made] }: ChunkIndexPredicate,
@@ -93,7 +93,7 @@ async function otherIndex(
   return { images: [{ ...made, artifact: { digest, size: changed.length } }] };
 }
 
-/** What a proxy does to the answer to a request for a part of a blob. */
+/** How a proxy changes the answer to a request for a part of a blob. */
 export type PartFault = (path: string, range: string) => 'pass' | 'corrupt' | 'hang' | 'fail';
 
 export interface BlobProxy {
@@ -103,12 +103,14 @@ export interface BlobProxy {
   use(fault: PartFault): void;
   /** Requests for parts, as `DIGEST RANGE`. */
   readonly parts: string[];
-  /** Bits each second of everything that it sends; undefined: as fast as it can. */
+  /** The rate at which it sends, in bits per second; undefined: no limit. */
   limit(bitsPerSecond: number | undefined): void;
   close(): Promise<void>;
 }
 
-/** Starts a proxy before a registry. It passes everything on, except for what the test wants changed. */
+/**
+ * Starts a proxy before a registry. It forwards everything, except for the changes that the test requests.
+ */
 export async function startBlobProxy(target: string): Promise<BlobProxy> {
   let fault: PartFault = () => 'pass';
   let rate: number | undefined;

@@ -24,7 +24,7 @@ const emptyType = 'application/vnd.oci.empty.v1+json';
 
 /** The image whose layers are indexed, and where to work. */
 export interface ChunkIndexInput {
-  /** The index is pushed beside the image. */
+  /** The index is pushed to this repository, beside the image. */
   readonly repository: RegistryRepository;
   /** Digest of the image's index or manifest. */
   readonly digest: string;
@@ -35,7 +35,7 @@ export interface ChunkIndexInput {
 
 /**
  * Makes a chunk index for each platform of an image and pushes it beside the image. Fetches every layer, and
- * writes its file as a node would, so that the metadata in the index is what our own encoder gives.
+ * writes its file as a node would, so that the metadata in the index comes from our own encoder.
  * @returns the predicate that the publisher signs
  * @throws IMAGES_BAD_CHUNK_INDEX for an image that cannot be started lazily, and the errors of a pull
  */
@@ -56,7 +56,7 @@ export async function makeChunkIndex(input: ChunkIndexInput): Promise<ChunkIndex
 
 /**
  * Does the same as {@link makeChunkIndex} for a reference, in a folder for temporary files.
- * @returns the predicate, and the name of the digest that it is about
+ * @returns the predicate, and the reference by digest that it describes
  */
 export async function makeChunkIndexOf(
   reference: string,
@@ -82,7 +82,8 @@ async function indexManifest(
   digest: string,
 ): Promise<{ readonly digest: string; readonly size: number }> {
   const fetched = await repository.manifest(digest, signal);
-  if (indexTypes.has(fetched.mediaType)) throw badChunkIndex(digest, 'an index within an index');
+  if (indexTypes.has(fetched.mediaType))
+    throw badChunkIndex(digest, 'the image index contains another image index');
   const { config, layers, artifact } = parseManifest(fetched.bytes, digest, defaultLimits);
   if (artifact !== undefined) throw badChunkIndex(digest, 'it is an artifact, and not an image');
   const configBytes = await repository.blobBytes(config, defaultLimits.maxConfigBytes, signal);
@@ -187,7 +188,7 @@ async function pushMetadata(
 function dependent(on: string): Error {
   return badChunkIndex(
     on,
-    'the layer has hard links to files of the layers below, or entries in folders that only those have, so its file depends on them',
+    'the layer has hard links to files of the layers below, or entries in folders that only the layers below have, so its file depends on them',
     'build the layer with an entry for each folder and both names of each link',
   );
 }

@@ -3,8 +3,8 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import { createPreContentGroup, markPreContent } from '../../../base/kernel/index.ts';
 
 /**
- * Tries whether the kernel and the file system of a folder have pre-content events (Linux 6.14).
- * @returns why not; undefined: they have
+ * Tries whether the kernel and the file system of a folder support pre-content events (Linux 6.14). @returns
+ * the reason for which they do not; undefined: they do
  */
 export function whyNoPreContentEvents(folder: string): string | undefined {
   const path = `${folder}/pre-content-probe.${process.pid}`;

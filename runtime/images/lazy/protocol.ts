@@ -3,7 +3,7 @@ import { deserialize, serialize } from 'node:v8';
 import type { Credentials, Reference, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import type { LayerChunks } from './chunk-index.ts';
 
-/** Another version of the filler is not understood: its layers count as unguarded. */
+/** The daemon cannot talk to a filler of another version: its layers count as unguarded. */
 export const fillerVersion = 1;
 
 /** Where the chunks of a layer come from. */
@@ -19,7 +19,7 @@ export interface ChunkOrigin {
 export interface LazyLayer {
   /** Names the layer. */
   readonly folder: string;
-  /** The file of the layer, as long as it will be, with all but the archive. */
+  /** The file of the layer, with its final length and everything except the archive. */
   readonly path: string;
   /** Where the blob is written. */
   readonly blobPath: string;

@@ -21,7 +21,7 @@ describe('the gzip members of a blob', () => {
     return path;
   };
 
-  it('are its chunks, each of which inflates alone', async () => {
+  it('become chunks that can be inflated separately', async () => {
     const contents = [randomBytes(100_000), Buffer.alloc(1_000_000, 7), Buffer.from('x')];
     const blob = Buffer.concat(contents.map((content) => gzipSync(content)));
     const { chunks, digest } = await splitMembers(write(blob), 'blob');
@@ -44,11 +44,11 @@ describe('the gzip members of a blob', () => {
     ['that is one member of more than 4 MiB', gzipSync(randomBytes(5 * 1024 * 1024))],
     ['that inflates to more than 4 MiB', gzipSync(Buffer.alloc(5 * 1024 * 1024))],
     ['that is not gzip', randomBytes(1000)],
-    ['that is cut off', gzipSync(randomBytes(1000)).subarray(0, 900)],
-    ['with something behind its members', Buffer.concat([gzipSync(randomBytes(10)), Buffer.alloc(512)])],
+    ['that is truncated', gzipSync(randomBytes(1000)).subarray(0, 900)],
+    ['with other bytes after its members', Buffer.concat([gzipSync(randomBytes(10)), Buffer.alloc(512)])],
     ['that is empty', Buffer.alloc(0)],
   ] as const)
-    it(`are none in a blob ${what}`, async () => {
+    it(`are not used as chunks in a blob ${what}`, async () => {
       await assert.rejects(splitMembers(write(blob), 'blob'), { code: 'IMAGES_BAD_CHUNK_INDEX' });
     });
 });

@@ -6,13 +6,16 @@ import { inflateRaw } from 'node:zlib';
 import { badChunkIndex, chunkLimits } from './chunk-index.ts';
 import type { Chunk } from './chunk-index.ts';
 
-/** A member of gzip with more than this beside its data is none that a chunk can be. */
+/**
+ * The CRC and the length at the end of a gzip member. A member that does not fit in the window cannot be a
+ * chunk.
+ */
 const trailerBytes = 8;
 const windowBytes = chunkLimits.chunkBytes + trailerBytes;
 
 /**
  * Splits a layer's blob into its gzip members, each of which is one chunk (RFC 1952, section 2.2: "members").
- * Reads the blob once.
+ * Reads up to 4 MiB for each member.
  * @param path of the blob
  * @param on names the blob in errors
  * @returns the chunks, and the digest of the blob, `sha256:…`
@@ -48,7 +51,7 @@ async function firstMember(
     Object.assign(
       badChunkIndex(
         on,
-        `it does not consist of gzip members of at most ${chunkLimits.chunkBytes} bytes, so no part of it can be fetched alone`,
+        `it does not consist of gzip members of at most ${chunkLimits.chunkBytes} bytes, so its parts cannot be fetched separately`,
         'push the image with portcullis images push --chunked',
       ),
       { cause },
@@ -64,7 +67,7 @@ async function firstMember(
     throw none(thrown);
   });
   const blobBytes = start + consumed + trailerBytes;
-  // An empty member gives no part of the archive that a range could name.
+  // An empty member contains no part of the archive that a range could name.
   if (bytes === 0 || blobBytes > window.length || blobBytes > chunkLimits.chunkBytes) throw none();
   return { bytes, blobBytes };
 }
@@ -72,7 +75,7 @@ async function firstMember(
 /** Inflates raw deflate data up to its end. */
 function inflateMember(input: Buffer): Promise<{ readonly bytes: number; readonly consumed: number }> {
   return new Promise((resolve, reject) => {
-    // With `info`, the callback gets the engine too, which knows how much input it has read.
+    // With `info`, the callback gets the engine too, which reports how much input it has read.
     const options = { info: true, maxOutputLength: chunkLimits.chunkBytes };
     inflateRaw(input, options, (error, result: unknown) => {
       if (error !== null) {

@@ -25,8 +25,8 @@ export type CheckLayer = (
 ) => Promise<void>;
 
 /**
- * Makes the folder of a layer whose file has everything but the archive: the head, and what is behind the
- * archive. The rest is a hole of the length of the archive. Resolves when the disk has the file.
+ * Creates the folder of a layer whose file has everything except the archive: the head, and the bytes after
+ * the archive. The archive is a hole. Resolves when the file is on the disk.
  * @param staging path of the folder, which does not exist
  * @throws IMAGES_DISK_FULL, the errors of the registry, and those of the check of the metadata
  */
@@ -68,7 +68,7 @@ export async function stageLayer(
   };
 }
 
-/** Writes the first page to the start of the file, and the rest behind the archive. */
+/** Writes the first page to the start of the file, and the rest after the archive. */
 async function writeMetadata(
   file: FileHandle,
   { archiveBytes }: Pick<LayerChunks, 'archiveBytes'>,

@@ -96,18 +96,18 @@ export { errnoOf };
 const passingCodes = new Set(['IMAGES_DISK_FULL', 'IMAGES_NO_THREAD']);
 const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
 
-/** Whether a failure says nothing about the content of the store: the same attempt may succeed later. */
+/** Whether a failure does not concern the content of the store: the same attempt may succeed later. */
 export function mayPass(thrown: unknown): boolean {
   const meaning = meaningOfErrno(errnoOf(thrown));
-  // What the disk does not give may be damaged: a restored copy of it is on other blocks.
+  // Data that the disk does not read may be damaged: a restored copy is on other blocks.
   if (meaning !== undefined) return meaning !== 'gone' && meaning !== 'no-answer';
   return isPortcullisError(thrown) && (passingCodes.has(thrown.code) || passingKinds.has(thrown.kind));
 }
 
 /**
- * Whether a failed look at stored content proves that it is not what was recorded: it was read and differs,
- * or something else is in its place. A read that the disk does not answer, a lost Worker or a defect of this
- * program proves nothing.
+ * Whether a failed check of stored content proves that it differs from the record: it was read and differs,
+ * or something else is in its place. An I/O error of the disk, a lost Worker or a defect of this program
+ * proves nothing.
  */
 export function provesDamage(thrown: unknown): boolean {
   const errno = errnoOf(thrown);

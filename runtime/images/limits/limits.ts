@@ -10,8 +10,7 @@ export interface ImageLimits {
   /** One layer, unpacked. */
   readonly maxLayerBytes: number;
   /**
-   * A layer may unpack to this many bytes whatever its compressed size, and beyond that to `maxRatio` times
-   * that size.
+   * A layer may unpack to this many bytes whatever its compressed size is, plus `maxRatio` times that size.
    */
   readonly ratioFloorBytes: number;
   readonly maxRatio: number;

@@ -5,7 +5,7 @@ import { isObject, parseDescriptor } from './json.ts';
 import type { BlobDescriptor, JsonObject } from './json.ts';
 import { isForeignLayer } from './media-types.ts';
 
-/** What an artifact is, and the files that it gives a container. */
+/** The type of an artifact, and the files that a container gets from it. */
 export interface ArtifactContent {
   /**
    * `artifactType` of the manifest, or else the media type of its configuration (image-spec, manifest.md).
@@ -42,8 +42,8 @@ export function parseArtifact(
   configType: string,
   digest: string,
 ): { readonly artifact: ArtifactContent; readonly blobs: readonly BlobDescriptor[] } {
-  // The same bytes must not be the configuration of an image: both would have one id.
-  if ('rootfs' in manifest) throw badArtifact(digest, 'it has the fields of an image configuration as well');
+  // The same bytes must not also be the configuration of an image: both would have the same id.
+  if ('rootfs' in manifest) throw badArtifact(digest, 'it also has the fields of an image configuration');
   const type = manifest['artifactType'] ?? configType;
   if (typeof type !== 'string' || type === '' || type.length > 255)
     throw badArtifact(digest, 'its artifact type is not a media type');
@@ -56,7 +56,10 @@ export function parseArtifact(
     if (path === undefined || layer.mediaType === emptyType) continue;
     const urls = layer.raw['urls'];
     if (isForeignLayer(layer.mediaType) || (Array.isArray(urls) && urls.length > 0))
-      throw badArtifact(digest, `${what} is to be fetched from an address of its author's choice`);
+      throw badArtifact(
+        digest,
+        `${what} has urls, so its author chooses the addresses from which it is fetched`,
+      );
     paths.push(path);
     blobs.push(layer);
   }
@@ -113,12 +116,12 @@ function pathOf(layer: JsonObject, digest: string, what: string): string | undef
   const key = pathAnnotations.find((name) => annotations[name] !== undefined);
   if (key === undefined) return undefined;
   const path = annotations[key];
-  const why = typeof path === 'string' ? flawOf(path) : 'it is not a text';
+  const why = typeof path === 'string' ? flawOf(path) : 'its value is not a string';
   if (why !== undefined) throw badArtifact(digest, `the annotation ${key} of ${what} names no file: ${why}`);
   return path as string;
 }
 
-/** Returns why a path cannot be that of a file in a volume; undefined when it can. */
+/** Returns why a path cannot be the path of a file in a volume; undefined when it can. */
 function flawOf(path: string): string | undefined {
   if (path === '') return 'it is empty';
   if (!path.isWellFormed() || Buffer.byteLength(path) > maxPathBytes)
@@ -144,7 +147,10 @@ function checkTree(paths: readonly string[], digest: string): void {
   for (const path of paths) {
     for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
       if (files.has(path.slice(0, end)))
-        throw badArtifact(digest, 'one of its layers names a file where another one needs a folder');
+        throw badArtifact(
+          digest,
+          'one of its layers names a file at a path where another layer needs a folder',
+        );
     }
   }
 }

@@ -76,7 +76,8 @@ function diffIds(document: JsonObject, digest: string, layerCount: number): read
   const rootfs = document['rootfs'];
   const listed: unknown =
     isObject(rootfs) && rootfs['type'] === 'layers' ? (rootfs['diff_ids'] ?? []) : undefined;
-  if (!Array.isArray(listed)) throw malformed('IMAGES_BAD_CONFIG', digest, 'it has no rootfs of type layers');
+  if (!Array.isArray(listed))
+    throw malformed('IMAGES_BAD_CONFIG', digest, 'its field rootfs does not have the type layers');
   const ids = listed.map((id: unknown) => {
     if (typeof id !== 'string' || !diffIdPattern.test(id))
       throw malformed('IMAGES_BAD_CONFIG', digest, 'a diff id is not sha256 and 64 hex digits');
@@ -86,7 +87,7 @@ function diffIds(document: JsonObject, digest: string, layerCount: number): read
     throw malformed(
       'IMAGES_BAD_CONFIG',
       digest,
-      `it names ${ids.length} layers, and the manifest ${layerCount}`,
+      `it lists ${ids.length} layers, and the manifest lists ${layerCount}`,
     );
   return ids;
 }
@@ -95,7 +96,7 @@ function diffIds(document: JsonObject, digest: string, layerCount: number): read
 function text(object: JsonObject, field: string, digest: string): string {
   const value = object[field] ?? '';
   if (typeof value !== 'string')
-    throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a text`);
+    throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a string`);
   return value;
 }
 
@@ -104,7 +105,11 @@ function texts(object: JsonObject, field: string, digest: string): readonly stri
   if (!Array.isArray(value)) throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a list`);
   return value.map((item: unknown) => {
     if (typeof item !== 'string')
-      throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} holds something that is not a text`);
+      throw malformed(
+        'IMAGES_BAD_CONFIG',
+        digest,
+        `its field ${field} contains a value that is not a string`,
+      );
     return item;
   });
 }
@@ -117,7 +122,7 @@ function members(object: JsonObject, field: string, digest: string): JsonObject 
 
 function labels(inner: JsonObject, digest: string): Readonly<Record<string, string>> {
   const entries = Object.entries(members(inner, 'Labels', digest)).map(([key, value]): [string, string] => {
-    if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, 'a label is not a text');
+    if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, 'a label is not a string');
     return [key, value];
   });
   return Object.fromEntries(entries);

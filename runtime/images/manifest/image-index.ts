@@ -37,7 +37,7 @@ export function chooseManifest(
 ): BlobDescriptor {
   const index = parseObject(bytes, 'IMAGES_BAD_INDEX', digest);
   if ('layers' in index || 'config' in index || 'fsLayers' in index)
-    throw malformed('IMAGES_BAD_INDEX', digest, 'it has the fields of a manifest as well');
+    throw malformed('IMAGES_BAD_INDEX', digest, 'it also has the fields of a manifest');
   if (index['schemaVersion'] !== 2 || !Array.isArray(index['manifests']))
     throw malformed('IMAGES_BAD_INDEX', digest, 'it has no list of manifests');
   const entries: readonly unknown[] = index['manifests'];

@@ -16,14 +16,14 @@ export interface ImageManifest {
 
 /**
  * Reads the manifest of an image or of an artifact (image-spec, manifest.md; Docker schema 2). The type of
- * its configuration decides which of both it is. Refuses a document that could also be read as an index
+ * its configuration decides which of the two it is. Refuses a document that could also be read as an index
  * (CVE-2021-41190), and foreign layers (CVE-2020-15157). Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST,
  * IMAGES_TOO_LARGE.
  */
 export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLimits): ImageManifest {
   const manifest = parseObject(bytes, 'IMAGES_BAD_MANIFEST', digest);
   if ('manifests' in manifest || 'fsLayers' in manifest)
-    throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has the fields of another document type as well');
+    throw malformed('IMAGES_BAD_MANIFEST', digest, 'it also has the fields of another document type');
   if (manifest['schemaVersion'] !== 2 || !Array.isArray(manifest['layers']))
     throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has no list of layers');
   const config = parseDescriptor(manifest['config'], 'IMAGES_BAD_MANIFEST', digest, 'the configuration');
@@ -59,7 +59,7 @@ function parseLayer(entry: unknown, digest: string, what: string, limits: ImageL
     throw malformed(
       'IMAGES_BAD_MANIFEST',
       digest,
-      `${what} is a foreign layer, to be fetched from an address of its author's choice`,
+      `${what} is a foreign layer: its author chooses the addresses from which it is fetched`,
     );
   }
   if (!layerTypes.has(layer.mediaType))

@@ -65,6 +65,6 @@ export function parseDescriptor(
   if (typeof digest !== 'string' || !digestPattern.test(digest))
     throw malformed(code, on, `the digest of ${what} is not sha256 and 64 hex digits`);
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
-    throw malformed(code, on, `the size of ${what} is not a count of bytes`);
+    throw malformed(code, on, `the size of ${what} is not a number of bytes`);
   return { mediaType, digest, size, raw: value };
 }

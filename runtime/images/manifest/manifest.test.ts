@@ -81,7 +81,7 @@ const configs: readonly (readonly [string, unknown, string])[] = [
   ],
   ['null fields', { config: null, rootfs: { type: 'layers', diff_ids: [digest] } }, 'none'],
   ['no rootfs', { os: 'linux', architecture: 'amd64' }, 'IMAGES_BAD_CONFIG'],
-  ['another count of layers', { rootfs: { type: 'layers', diff_ids: [] } }, 'IMAGES_BAD_CONFIG'],
+  ['a wrong number of layers', { rootfs: { type: 'layers', diff_ids: [] } }, 'IMAGES_BAD_CONFIG'],
   ['a bad diff id', { rootfs: { type: 'layers', diff_ids: ['sha256:x'] } }, 'IMAGES_BAD_CONFIG'],
   [
     'a command that is not a list',
@@ -103,7 +103,7 @@ for (const [what, value, code] of configs) {
   });
 }
 
-test('a configuration is read whole', () => {
+test('all fields of a configuration are read', () => {
   const value = {
     os: 'linux',
     architecture: 'amd64',
@@ -155,7 +155,12 @@ const choices: readonly (readonly [string, readonly object[], object, string | u
     linux('amd64'),
     'a',
   ],
-  ['arm64 v8 and none are one', [entry('a', linux('arm64', 'v8'))], linux('arm64'), 'a'],
+  [
+    'arm64 v8 is the same as arm64 without a variant',
+    [entry('a', linux('arm64', 'v8'))],
+    linux('arm64'),
+    'a',
+  ],
   [
     'the best arm below ours',
     [entry('5', linux('arm', 'v5')), entry('6', linux('arm', 'v6')), entry('7', linux('arm', 'v7'))],
@@ -184,7 +189,7 @@ for (const [what, entries, platform, expected] of choices) {
   });
 }
 
-test('whatever the document, the answer is a value or a coded failure', () => {
+test('every document gives a value or an error with a code', () => {
   const keys = fc.constantFrom(
     'schemaVersion',
     'manifests',

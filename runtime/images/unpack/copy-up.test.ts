@@ -46,7 +46,7 @@ describe('a hard link to a file of a layer below', () => {
 });
 
 describe('an extended attribute', () => {
-  it('has the name that the archive has, byte by byte', async () => {
+  it('has exactly the bytes of its name in the archive', async () => {
     const request = requestOf(
       rawTar([
         { name: 'f', pax: { [record]: 'value', 'SCHILY.xattr.user.\u00ff\u00fe': 'bytes' } },
@@ -60,7 +60,7 @@ describe('an extended attribute', () => {
     assert.deepEqual(listXattr(`${request.staging}/fs/d`), [name]);
   });
 
-  it('of a folder below is inherited under its name', async () => {
+  it('is inherited from a folder below, under its name', async () => {
     const below = requestOf(rawTar([{ name: 'd/', type: '5', pax: { [record]: 'folder' } }]), {
       lowest: true,
     });

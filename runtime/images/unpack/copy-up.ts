@@ -60,7 +60,7 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
     if (stats.isSocket()) throw layerError('IMAGES_LAYER_BAD_LINK', printable(from.path), 'it is a socket');
     makeNode(path, scratch, node);
     setLinkAttributes(path, attributes);
-    // mknod(2) is subject to the umask; the layer's own tree says that nothing else is there.
+    // mknod(2) is subject to the umask; by the layer's own tree, nothing else can be at this path.
     chmodSync(path, attributes.mode);
     return { kind: 'device', ...node };
   }

@@ -64,8 +64,7 @@ for (const [name, whole, stream] of formats) {
         const expected = await outcomeOf(byStream(path, stream(), none));
         if (code !== '') assert.equal(found.code, code);
         assert.equal(found.code, expected.code);
-        // A stream drops what it has decompressed when it fails: how much has arrived until then is not
-        // fixed.
+        // A stream that fails discards decompressed data: the amount that was returned before is not fixed.
         if (expected.code === '') assert.ok(found.bytes.equals(expected.bytes));
         else assert.ok(found.bytes.equals(content.subarray(0, found.bytes.length)));
       });
@@ -73,20 +72,20 @@ for (const [name, whole, stream] of formats) {
   });
 }
 
-test('a plain blob returns as it is', async () => {
+test('a plain blob is returned unchanged', async () => {
   writeFileSync(path, content);
   const { bytes } = await outcomeOf(decompress(path, none));
   assert.ok(bytes.equals(content));
 });
 
-test('blobs of up to four bytes return as they are', async () => {
+test('blobs of up to four bytes are returned unchanged', async () => {
   for (const bytes of ['', 'a', 'abcd']) {
     writeFileSync(path, bytes);
     assert.deepEqual(await outcomeOf(decompress(path, none)), { bytes: Buffer.from(bytes), code: '' });
   }
 });
 
-test('a signal that is set already ends it', async () => {
+test('an aborted signal ends it immediately', async () => {
   writeFileSync(path, gzipSync(content));
   const reason = new Error('stop here');
   await assert.rejects(decompress(path, AbortSignal.abort(reason)).next(), (thrown) => thrown === reason);

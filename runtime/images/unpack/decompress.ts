@@ -12,19 +12,19 @@ const chunkSize = 256 * 1024;
 /** A zstd window of 128 MiB, the default limit of the zstd command: an archive must not claim more memory. */
 const zstdWindowLog = 27;
 
-/** A compression of layers, and its two ways to decompress. */
+/** A compression format of layers, and its two decompressors. */
 interface Format {
-  /** Starts the quick way; undefined: this machine has none. */
+  /** Starts the fast decompressor; undefined: this machine has none. */
   readonly engine: () => (() => Engine) | undefined;
-  /** The stream of Node, which decides about a blob that the quick way does not accept. */
+  /** The stream of Node, which decides about a blob that the fast decompressor does not accept. */
   readonly stream: () => Transform;
 }
 
 /**
  * Returns the decompressed bytes of a layer blob: gzip (all members), zstd or plain. The first bytes
- * determine the format, because media types are often wrong about it and the diff id decides. A chunk is
+ * determine the format, because media types are often wrong, and the diff id proves the content. A chunk is
  * valid until the next one is requested. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
- * @param signal ends the reading, also of a stream that yields nothing; the generator throws the signal's
+ * @param signal ends the reading, even of a stream that yields nothing; the generator throws the signal's
  * reason
  */
 export function decompress(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
@@ -34,7 +34,8 @@ export function decompress(path: string, signal: AbortSignal): AsyncGenerator<Bu
 
 /**
  * Decompresses by an engine. If the engine refuses the blob, Node's stream decompresses it from its start and
- * skips what was returned already: a refusal, its code and its reason are always those of the stream.
+ * skips the bytes that were already returned. So a refusal, its code and its reason always come from the
+ * stream.
  */
 async function* inflate(
   path: string,

@@ -6,8 +6,8 @@ import { test } from 'node:test';
 import { holdDescriptors } from '../../../base/process/descriptors.fixture.ts';
 import { verifyFiles } from './file-manifest.ts';
 
-// In a file of its own: Workers of another test could free a descriptor while all are held.
-test('a file that cannot be opened without descriptors is not taken for a damaged one', () => {
+// In a separate file, because Workers of another test could free a descriptor while all are in use.
+test('a file that cannot be opened because no descriptor is free does not count as damaged', () => {
   const folder = mkdtempSync(`${tmpdir()}/portcullis-verify-`);
   writeFileSync(`${folder}/one`, 'text', { mode: 0o644 });
   const line = `${JSON.stringify({ p: 'one', t: 'f', m: 0o644, s: 4, h: hash('sha256', 'text', 'hex') })}\n`;
@@ -22,7 +22,7 @@ test('a file that cannot be opened without descriptors is not taken for a damage
   }
 });
 
-test('a file that the disk does not give is not taken for a damaged one', () => {
+test('a file that the disk does not read does not count as damaged', () => {
   const folder = mkdtempSync(`${tmpdir()}/portcullis-verify-`);
   // A read of this file fails with EIO: nothing is mapped at the address 0.
   symlinkSync('/proc/self', `${folder}/here`);

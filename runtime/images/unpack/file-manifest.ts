@@ -152,7 +152,7 @@ function matches(path: string | Buffer, line: Line, buffer: Buffer): boolean {
         return isNode(stats) && stats.mode === line.m;
     }
   } catch (thrown) {
-    // This failure says nothing about the file: the caller tries again.
+    // This failure does not concern the file: the caller tries again.
     if (leavesUnknown(thrown)) throw thrown;
     return false;
   }

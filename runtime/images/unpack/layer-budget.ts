@@ -17,7 +17,8 @@ export interface LayerBudget {
    */
   entry(path: string): void;
   /**
-   * Counts one more folder that no entry has listed yet, and that an entry below it needs. @throws as `entry`
+   * Counts one more folder that no entry has listed yet, and that an entry below it needs. @throws the errors
+   * of `entry`
    */
   folder(path: string): void;
   /** Counts one more path that the kernel walks. @throws IMAGES_LAYER_TOO_LARGE */
@@ -25,8 +26,8 @@ export interface LayerBudget {
   /** Counts written bytes of content. @throws IMAGES_LAYER_TOO_LARGE */
   content(bytes: number, on: string): void;
   /**
-   * Counts what the holes of a sparse file cost beyond its data: blocks that a piece fills in part, and the
-   * map.
+   * Counts the cost of the holes of a sparse file in addition to its data: blocks that a piece fills partly,
+   * and the map.
    * @throws IMAGES_LAYER_TOO_LARGE
    */
   sparse(map: SparseMap, on: string): void;
@@ -137,7 +138,7 @@ export function createLayerBudget(limits: ImageLimits, goOn: (progress: LayerPro
       if (used.links > limits.maxPendingLinks)
         throw tooLarge(
           on,
-          `the layer has more than ${limits.maxPendingLinks} hard links to files that it does not hold`,
+          `the layer has more than ${limits.maxPendingLinks} hard links to files that it does not contain`,
         );
     },
     steps(count) {

@@ -17,10 +17,10 @@ const zeros = Buffer.alloc(1024 * 1024);
 export interface LayerContent {
   /** Creates the file. Its inode is complete after {@link end}. */
   begin(path: string | Buffer, entry: TarEntry): Inode;
-  /** Writes a part of the open file; ignored where no file is open. @throws IMAGES_LAYER_UNWRITABLE */
+  /** Writes a part of the open file; does nothing if no file is open. @throws IMAGES_LAYER_UNWRITABLE */
   data(chunk: Buffer): void;
   /**
-   * Sets the attributes of the open file and closes it; no file open: success. @throws
+   * Sets the attributes of the open file and closes it; succeeds if no file is open. @throws
    * IMAGES_LAYER_UNWRITABLE
    */
   end(): void;

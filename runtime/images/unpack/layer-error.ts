@@ -10,7 +10,7 @@ const fixes: Partial<Record<ImageErrorCode, string>> = {
 };
 
 /**
- * Returns the error for a layer archive that cannot be unpacked: the archive is at fault, never the reader's
+ * Returns the error for a layer archive that cannot be unpacked: the cause is the archive, never this
  * machine.
  */
 export function layerError(code: ImageErrorCode, on: string, why: string, cause?: unknown): PortcullisError {
@@ -30,7 +30,7 @@ export function layerError(code: ImageErrorCode, on: string, why: string, cause?
  * archive
  */
 export function unwritable(thrown: unknown, name: string): PortcullisError {
-  // The store's folder precedes the path: the kernel's limit leaves a little less than the limit of a name.
+  // The path begins with the store's folder, so less than the kernel's limit is left for the name.
   if (errnoOf(thrown) === 'ENAMETOOLONG')
     return layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'its path is too long for the file system');
   return wrapImageError(thrown, {

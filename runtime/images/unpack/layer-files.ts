@@ -13,8 +13,8 @@ import {
 import { mknod, setTimes, setXattr } from '../../../base/kernel/index.ts';
 
 /**
- * The file operations of a layer: every path given here was resolved by the layer's own tree and is in its
- * staging folder.
+ * The file operations of a layer: every path was resolved by the layer's own tree and is in its staging
+ * folder.
  */
 
 const nanoseconds = 1_000_000_000n;
@@ -37,7 +37,10 @@ export function fileTime(time: bigint): bigint {
   return time > latestTime ? latestTime : time;
 }
 
-/** Node takes times as floating-point numbers, which have no nanoseconds; its calls cost less. */
+/**
+ * Node represents times as floating-point numbers, which are too coarse for nanoseconds, but its calls cost
+ * less.
+ */
 function wholeSeconds(time: bigint): number | undefined {
   return time % nanoseconds === 0n ? Number(time / nanoseconds) : undefined;
 }
@@ -70,7 +73,10 @@ export interface Attributes {
   readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
-/** Sets owner before mode before capability: each of the former clears the latter. */
+/**
+ * Sets the owner, then the mode, then the capability, because each of these calls clears the later
+ * attributes.
+ */
 export function setAttributes(fd: number, attributes: Attributes): void {
   if (attributes.uid !== 0 || attributes.gid !== 0) fchownSync(fd, attributes.uid, attributes.gid);
   fchmodSync(fd, attributes.mode);
@@ -111,7 +117,7 @@ export function makeNode(
   renameSync(scratch, path);
 }
 
-/** Sets owner and time of files that must not be followed: symlinks, devices. */
+/** Sets owner and time of symlinks and devices, without following links. */
 export function setLinkAttributes(
   path: string | Buffer,
   attributes: { readonly uid: number; readonly gid: number; readonly mtime: bigint },

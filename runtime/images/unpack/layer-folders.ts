@@ -103,7 +103,7 @@ export function keepXattrs(target: Folder, budget: LayerBudget): void {
     budget.keep(name.length + value.length + xattrOverhead, target.path);
 }
 
-/** Removes a folder with everything that this layer wrote there; can be cancelled meanwhile. */
+/** Removes a folder with everything that this layer wrote there; the removal can be cancelled. */
 function removeTree(layer: string, target: Folder, budget: LayerBudget): void {
   const order: Folder[] = [];
   const stack: Folder[] = [target];

@@ -13,7 +13,7 @@ const S_IFIFO = 0o010000;
 const S_IFCHR = 0o020000;
 const S_IFBLK = 0o060000;
 
-/** What the entries without content need: whiteouts, symlinks, hard links and devices. */
+/** What entries without content (whiteouts, symlinks, hard links and devices) need. */
 export interface LayerNodesDeps {
   readonly folders: LayerFolders;
   /** A free path on the same file system, beside the layer's folder. */
@@ -49,7 +49,10 @@ export function addSymlink({ folders, budget }: LayerNodesDeps, place: Place, en
   place.folder.children.set(place.name, { kind: 'symlink', target: entry.linkName });
 }
 
-/** Call it before the place is cleared. @throws IMAGES_LAYER_BAD_LINK when a hard link names itself */
+/**
+ * Call it before an earlier entry at this place is removed. @throws IMAGES_LAYER_BAD_LINK when a hard link
+ * names itself
+ */
 export function refuseSelfLink({ folders, budget }: LayerNodesDeps, place: Place, entry: TarEntry): void {
   const target = resolvePlace(folders.root, splitName(entry.linkName), budget);
   if (target !== undefined && target.folder === place.folder && target.name === place.name) {
@@ -91,13 +94,13 @@ export function addHardLink({ folders, budget }: LayerNodesDeps, place: Place, e
 /** Creates a FIFO, or a block or character device. @throws IMAGES_LAYER_UNSUPPORTED */
 export function addDevice({ folders, scratch }: LayerNodesDeps, place: Place, entry: TarEntry): void {
   const bits = entry.type === 'fifo' ? S_IFIFO : entry.type === 'block-device' ? S_IFBLK : S_IFCHR;
-  // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by name, where
-  // every tool sees it.
+  // Overlayfs reads a character device 0/0 as a whiteout. An archive must express a whiteout by its name,
+  // which every tool recognises.
   if (bits === S_IFCHR && entry.major === 0 && entry.minor === 0) {
     throw layerError(
       'IMAGES_LAYER_UNSUPPORTED',
       printable(entry.name),
-      'a character device 0/0 would be a whiteout in disguise',
+      'overlayfs would treat a character device 0/0 as a whiteout',
     );
   }
   const node = { mode: bits | entry.mode, major: entry.major, minor: entry.minor };

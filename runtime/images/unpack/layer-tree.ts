@@ -68,11 +68,11 @@ export interface Place {
 
 const maxSymlinks = 40;
 const maxDepth = 1024;
-/** Linux's NAME_MAX. The mark of a whiteout comes before a whole name. */
+/** Linux's NAME_MAX. The prefix of a whiteout precedes a complete name. */
 export const maxNameLength = 255;
 const whiteoutMark = '.wh.';
 
-/** What a folder has until an entry describes it. */
+/** The attributes of a folder until an entry describes it. */
 export const undescribedFolder = {
   explicit: false,
   opaque: false,
@@ -113,15 +113,15 @@ export function readWhiteout(
   if (place.name.startsWith('.wh..wh.')) return undefined;
   const target = place.name.slice(whiteoutMark.length);
   if (target === '' || target === '.' || target === '..')
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout names nothing');
+    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout has no name');
   return { hides: 'one', target };
 }
 
-/** Splits an entry's name. Refuses `..`; ignores a leading `/`, `.` and doubled slashes. The root is []. */
+/** Splits an entry's name. Refuses `..`; ignores a leading `/`, `.` and repeated slashes. The root is []. */
 export function splitName(name: string): string[] {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..'))
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name climbs with ".."');
+    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name contains ".."');
   if (parts.length > maxDepth)
     throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `the name has more than ${maxDepth} parts`);
   const last = parts.length - 1;
@@ -169,7 +169,7 @@ export function resolvePlace(
         throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'too many symlinks on the way');
       if (node.target.startsWith('/')) folder = root;
       const target = node.target.split('/').reverse();
-      // The bytes of the archive paid for the parts of the name itself; a symlink multiplies them.
+      // The size of the archive limits the parts of the name itself, but a symlink multiplies them.
       budget.steps(target.length);
       append(rest, target);
       if (rest.length > 4 * maxDepth)
@@ -181,7 +181,7 @@ export function resolvePlace(
       throw layerError(
         'IMAGES_LAYER_BAD_NAME',
         printable(parts.join('/')),
-        `${printable(join(folder, name))} on the way is not a folder`,
+        `${printable(join(folder, name))} in its path is not a folder`,
       );
     }
   }

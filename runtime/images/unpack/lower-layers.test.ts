@@ -9,7 +9,7 @@ import { createLowerReader, viewOf } from './lower-layers.ts';
 import { mergedRoot, remembering, walkMerged } from './merged-view.ts';
 import { newFolder } from './layer-tree.ts';
 
-test('each name of the layers below is looked up once, however many walks pass it', () => {
+test('each name of the layers below is looked up once, however many paths lead through it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'lower-layers-'));
   try {
     const roots = ['a', 'b', 'c'].map((name) => join(folder, name));

@@ -22,7 +22,7 @@ export interface LowerView {
   readonly known: Map<string, LowerNode>;
 }
 
-/** The merged view of the layers below at one name, as overlayfs merges them. */
+/** The merged view of the layers below at one name, with the rules of overlayfs. */
 export type LowerNode =
   | { readonly kind: 'none' }
   | { readonly kind: 'folder'; readonly view: LowerView }
@@ -41,8 +41,7 @@ export interface LowerReader {
   /**
    * Looks up one name in merged folders, top-most first: a whiteout or an opaque folder ends the search, and
    * a node that is not a folder hides everything below. No symlink is followed. Each name of a view costs
-   * system calls once.
-   * Source: overlayfs.rst, "Merged directories".
+   * system calls only once. Source: overlayfs.rst, "Merged directories".
    * @throws IMAGES_LAYER_TOO_LARGE from the budget
    */
   lookUp(view: LowerView, name: string): LowerNode;

@@ -129,5 +129,9 @@ export function readLink(at: LowerFolder): string {
 }
 
 function notAFolder(name: string): Error {
-  return layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'a file stands where the layer needs a folder');
+  return layerError(
+    'IMAGES_LAYER_BAD_NAME',
+    printable(name),
+    'a file of the layers below is at a path where the layer needs a folder',
+  );
 }

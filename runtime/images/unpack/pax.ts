@@ -17,7 +17,7 @@ export interface PaxOverrides {
   mtime?: bigint;
   /** What the header says about a sparse file. */
   sparse?: SparseRecords;
-  /** Only names on the allow-list; values are bytes. */
+  /** Only names on the allowlist; values are bytes. */
   xattrs?: Map<string, Uint8Array>;
 }
 
@@ -47,10 +47,10 @@ const newline = 10;
 
 /**
  * Reads pax records as their bytes arrive: `LENGTH KEY=VALUE\n`, where LENGTH counts the whole record.
- * Refuses a record that is too large by its length, before it reads the value. Skips values that have no
- * meaning here and never keeps them. Values are bytes (a file capability is binary), so nothing is decoded as
- * UTF-8. Throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE.
- * Source: POSIX.1-2017 pax, "pax Extended Header".
+ * Refuses a record that is too large by its declared length, before it reads the value. Skips values that are
+ * not used and never keeps them. Values are bytes (a file capability is binary), so nothing is decoded as
+ * UTF-8. Throws IMAGES_LAYER_CORRUPT, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE. Source: POSIX.1-2017
+ * pax, "pax Extended Header".
  */
 export function createPaxReader(): PaxReader {
   const overrides: PaxOverrides = {};
@@ -148,7 +148,7 @@ export function createPaxReader(): PaxReader {
 
 /**
  * Returns the check of the records of one header, before their values are read. The check returns the maximum
- * length of the value of `key`; undefined: the record has no meaning here.
+ * length of the value of `key`; undefined: the record is not used.
  */
 function createKeyCheck(): (key: string, size: number) => number | undefined {
   let nameBytes = 0;
@@ -174,7 +174,7 @@ function createKeyCheck(): (key: string, size: number) => number | undefined {
   };
 }
 
-/** Returns the maximum length of the value of any record with this key; undefined: it has no meaning here. */
+/** Returns the maximum length of the value of any record with this key; undefined: the record is not used. */
 function valueLimit(key: string): number | undefined {
   if (key === 'path' || key === 'linkpath') return maxPathLength;
   if (key === 'size' || key === 'uid' || key === 'gid' || key === 'mtime') return maxNumberLength;
@@ -266,7 +266,7 @@ function tooLarge(why: string): Error {
 
 function name(key: string, value: Buffer): string {
   if (value.includes(0))
-    throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the record ${key} holds a NUL`);
+    throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the record ${key} contains a NUL byte`);
   return value.toString('latin1');
 }
 
@@ -278,7 +278,7 @@ function integer(key: string, value: Buffer): number {
   return parsed;
 }
 
-/** Returns nanoseconds; what is smaller is cut off. */
+/** Returns nanoseconds; smaller fractions are truncated. */
 function time(value: Buffer): bigint {
   const found = /^(-?)([0-9]{1,12})(?:\.([0-9]{0,20}))?$/.exec(value.toString('latin1'));
   if (found === null)

@@ -8,7 +8,8 @@ import type { LayerWriter } from './layer-writer.ts';
 import type { SettledForm } from './settle.ts';
 
 /**
- * Returns a layer that is a folder on disk, as {@link settle} changes it: the tree and the disk always agree.
+ * Returns a layer that is a folder on disk in the form that {@link settle} changes: the tree and the disk
+ * always agree.
  * @param layer the layer's own root on disk
  * @param scratch a free path beside it
  */

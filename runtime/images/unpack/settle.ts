@@ -10,7 +10,7 @@ import { belowOf, descend, mergedAt, mergedRoot, readLink, remembering, walkMerg
 import type { Merged, View } from './merged-view.ts';
 
 /*
- * Resolves, from the layers below, everything that one layer archive leaves open: attributes of folders that
+ * Resolves with the layers below everything that one layer archive leaves open: attributes of folders that
  * the archive does not list, entries whose folder is a symlink below, hard links to files below. Other
  * runtimes get the same result by applying the archive to the merged mount; here layers are written in
  * parallel and settled afterwards. The rules are the same for both forms of layers.
@@ -55,7 +55,7 @@ function someNode(root: Folder, budget: LayerBudget, test: (node: Node, place: P
   return false;
 }
 
-/** The form in which a layer is written: its tree, and what a change of the tree means there. */
+/** The form in which a layer is written: its tree, and how a change of the tree is applied. */
 export interface SettledForm {
   readonly root: Folder;
   /** Creates a folder that the archive does not list. @throws IMAGES_LAYER_TOO_LARGE */
@@ -81,8 +81,8 @@ interface Settling extends View {
 
 /**
  * Settles a layer, before its folders get their attributes.
- * @param roots of the layers below, top-most first: their folders, or the roots of their mounts; with none, a
- * hard link to a missing file is an error
+ * @param roots of the layers below, top-most first: their folders, or the roots of their mounts; without
+ * layers below, a hard link to a missing file is an error
  * @throws IMAGES_LAYER_BAD_LINK, IMAGES_LAYER_BAD_NAME, IMAGES_LAYER_UNSUPPORTED, IMAGES_LAYER_TOO_LARGE
  */
 export function settle(form: SettledForm, budget: LayerBudget, roots: readonly string[]): void {
@@ -153,7 +153,7 @@ function settleFolders(settling: Settling): void {
   }
 }
 
-/** A folder that the archive does not list has the attributes of the folder below. */
+/** A folder that the archive does not list gets the attributes of the folder below. */
 function inherit(form: SettledForm, folder: Folder, from: LowerFolder | undefined): void {
   if (folder.explicit || from === undefined) return;
   withFolder(nativePath(from.layer, from.path), (fd) => form.inherit(folder, fd));
@@ -232,7 +232,7 @@ function ensureOwn(settling: Settling, place: Merged, open: Set<Folder>): Folder
 
 /** The state while hard links are settled. */
 interface LinkWalk extends Settling {
-  /** Folders of targets, by their name as the archive writes it. */
+  /** Folders of link targets, by their name in the archive. */
   readonly parents: Map<string, Merged>;
   /** Files that were copied from the layers below, by the target's name. */
   readonly copies: Map<string, Place>;

@@ -8,7 +8,7 @@ export interface SparseFile {
 
 const blockSize = 512;
 
-/** GNU tar marks the end of a file that is all hole. */
+/** GNU tar marks the end of a file that consists of one hole. */
 function marked({ size, pieces }: SparseFile): SparseFile['pieces'] {
   return pieces.length === 0 ? [{ offset: size, data: Buffer.alloc(0) }] : pieces;
 }

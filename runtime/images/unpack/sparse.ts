@@ -34,7 +34,7 @@ export function placePieces({ pieces }: SparseMap): PiecePlacer {
   };
 }
 
-/** The map of a sparse file, as far as it was read. */
+/** The map of a sparse file, possibly incomplete. */
 export interface SparseMapReader {
   /** Whether blocks of the map are part of the entry's body. Otherwise they come before it. */
   readonly isInBody: boolean;
@@ -45,7 +45,7 @@ export interface SparseMapReader {
   /**
    * Returns the complete map.
    * @param stored the number of bytes of data that follow
-   * @throws IMAGES_LAYER_CORRUPT when the pieces overlap, leave the file, or are not what is stored
+   * @throws IMAGES_LAYER_CORRUPT when the pieces overlap, exceed the file, or do not match the stored data
    */
   map(stored: number): SparseMap;
 }
@@ -63,7 +63,7 @@ export interface SparseRecords {
   /** Length of the file: `GNU.sparse.size`, or `realsize` in version 1.0. */
   size?: number;
   numBlocks?: number;
-  /** Version 0.0: `offset` and `numbytes` again and again, in turns. */
+  /** Version 0.0: `offset` and `numbytes`, repeated alternately. */
   pairs?: number[];
   /** Version 0.1: the same in one list. */
   map?: readonly number[];
@@ -84,7 +84,8 @@ export function sparseOfRecords({
   pairs,
   map,
 }: SparseRecords): SparseMapReader {
-  if (size === undefined) throw corrupt('the pax header of a sparse file has no size of the file');
+  if (size === undefined)
+    throw corrupt('the pax header of a sparse file does not contain the size of the file');
   const version = major === undefined && minor === undefined ? undefined : `${major ?? ''}.${minor ?? ''}`;
   if (version === '1.0') return sparseOfBody(size);
   if (version !== undefined && version !== '0.0' && version !== '0.1')
@@ -96,7 +97,7 @@ export function sparseOfRecords({
   if (pairs !== undefined && map !== undefined) throw corrupt('a sparse file has two maps');
   const numbers = pairs ?? map;
   if (numbers === undefined || numBlocks === undefined || numbers.length !== 2 * numBlocks)
-    throw corrupt('the map of a sparse file does not have the number of pieces that its header tells');
+    throw corrupt('the number of pieces in the map of a sparse file differs from its header');
   return complete(size, numbers);
 }
 

@@ -19,7 +19,7 @@ export interface TarEntry {
   readonly type: Exclude<EntryType, MetadataType | 'gnu-sparse'>;
   /** Bytes of its body that are data. */
   readonly size: number;
-  /** Where the data of a sparse file belongs. */
+  /** The positions of the data of a sparse file. */
   readonly sparse?: SparseMap;
   readonly mode: number;
   readonly uid: number;
@@ -33,23 +33,22 @@ export interface TarEntry {
 
 type HeaderOf<Type extends EntryType> = Omit<TarHeader, 'type'> & { readonly type: Type };
 
-/**
- * Reads the entries that describe the next one, and applies to it what they say: pax headers, GNU long names.
- */
+/** Reads the entries that describe the next entry (pax headers, GNU long names), and applies them to it. */
 export interface TarMetadata {
   /**
-   * Begins the body of an entry that describes the next one. @throws IMAGES_LAYER_TOO_LARGE by its size alone
+   * Begins the body of an entry that describes the next entry. @throws IMAGES_LAYER_TOO_LARGE if its declared
+   * size is too large
    */
   begin(header: HeaderOf<MetadataType>): void;
   push(part: Buffer): void;
   /** Ends the body. @throws IMAGES_LAYER_CORRUPT */
   end(): void;
   /**
-   * Returns the entry of a header, with what the entries before it say about it.
+   * Returns the entry of a header, with the fields that earlier entries set for it.
    * @param map of a sparse file, if the header has one
    */
   applyTo(found: HeaderOf<TarEntry['type']>, map?: SparseMapReader): AppliedEntry;
-  /** Whether something is known about an entry that has not come yet. */
+  /** Whether an entry has described a next entry that has not followed yet. */
   isPending(): boolean;
 }
 
@@ -103,8 +102,8 @@ export function createTarMetadata(): TarMetadata {
     },
     applyTo(found, mapInHeader) {
       const path = pax.sparse?.name ?? pax.path ?? longName ?? found.name;
-      // Old archives write a folder as an empty file with a final slash. The whole name decides, because the
-      // name in the header may be cut off at a slash.
+      // Old archives write a folder as an empty file with a final slash. The complete name decides, because
+      // the name in the header may be truncated at a slash.
       const type =
         found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0
           ? 'directory'

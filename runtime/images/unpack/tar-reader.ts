@@ -59,7 +59,10 @@ function createBlockReader(take: (buffer: Buffer, at: number) => void): BlockRea
 /** A sparse file while its map is read, which is in blocks before its body or at the body's beginning. */
 interface SparseFile {
   readMap(buffer: Buffer, at: number): void;
-  /** Returns the entry with its map, and with the size of what is left of its body. Undefined: not yet. */
+  /**
+   * Returns the entry with its map, and with the remaining size of its body. Undefined: the map is not
+   * complete yet.
+   */
   withMap(): TarEntry | undefined;
 }
 
@@ -103,8 +106,8 @@ export function createTarReader(sink: TarSink): TarReader {
       if (zeroBlocks === 2) state = 'after-end';
       return;
     }
-    // Two blocks of zeros end an archive. Tar programs disagree about a single one: some would read and
-    // others would skip the data after it.
+    // Two blocks of zeros end an archive. Tar programs disagree about a single block of zeros: some read the
+    // data after it, and others skip it.
     if (zeroBlocks > 0)
       throw layerError('IMAGES_LAYER_CORRUPT', found.name, 'an entry follows a block of zeros');
     const { type } = found;

@@ -1,5 +1,6 @@
 /**
- * Archives for tests that no normal tool writes: any name, any link, any count, without a library in between.
+ * Archives that no normal tool writes, for tests: any name, any link, any number of entries, without a
+ * library.
  */
 export interface RawEntry {
   readonly name: string;
@@ -55,7 +56,7 @@ export function extendedHeader(body: Uint8Array, type = 'x'): Buffer {
 
 export function rawEntry({ name, type = '0', link = '', body = '', pax = {} }: RawEntry): Buffer {
   const records = { ...pax };
-  // The values that do not fit into the header.
+  // Values that do not fit into the header.
   if (name.length > 100) records['path'] = name;
   if (link.length > 100) records['linkpath'] = link;
   const headers = Object.entries(records).map(([key, value]) => paxRecord(key, value));

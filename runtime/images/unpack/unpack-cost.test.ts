@@ -51,7 +51,7 @@ const cases: Readonly<Record<string, Case>> = {
     entries: (n) => range(n, (index) => ({ name: `link${index}`, type: '1', link: `${deep}/f${index % 8}` })),
     below: () => range(4, () => range(8, (index) => ({ name: `${deep}/f${index}` }))),
   },
-  'hard links to files below, each by another name': {
+  'hard links to files below, each with a different name': {
     n: 150,
     entries: (n) => range(n, (index) => ({ name: `link${index}`, type: '1', link: `a/b/f${index}` })),
     below: (n) => [range(n, (index) => ({ name: `a/b/f${index}` }))],
@@ -142,15 +142,15 @@ const cases: Readonly<Record<string, Case>> = {
     n: 16,
     entries: (n) => range(16, (index) => ({ name: `${index}/${deepPath(n)}/f` })),
   },
-  'one path again and again': {
+  'one path many times': {
     n: 250,
     entries: (n) => range(n, () => ({ name: 'a/file' })),
   },
-  'a tree removed by a file and made again': {
+  'a tree that a file replaces and that is created again': {
     n: 50,
     entries: (n) => range(n, () => [{ name: 'a', type: '5' }, { name: 'a/b/c/d/e' }, { name: 'a' }]).flat(),
   },
-  'a large tree removed by a file': {
+  'a large tree that a file replaces': {
     n: 200,
     entries: (n) => [...range(n, (index) => ({ name: `a/${index % 20}/f${index}` })), { name: 'a' }],
   },
@@ -192,7 +192,7 @@ const cases: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, { n, entries, below = () => [] }] of Object.entries(cases)) {
-  test(`${name}: twice the number costs about twice as much`, () =>
+  test(`${name}: twice as many take about twice the time`, () =>
     assertNearLinearWork(
       name,
       async (size) => {

@@ -115,7 +115,7 @@ const end = Buffer.alloc(1024);
 
 const kinds = { gnu: 'GNU long names', pax: 'pax headers', ustar: 'ustar' };
 for (const [format, what] of Object.entries(kinds)) {
-  test(`what GNU tar wrote (${what}) comes back the same`, async () => {
+  test(`an archive of GNU tar (${what}) is unpacked unchanged`, async () => {
     const source = `${folder}/source`;
     const deep = format === 'ustar' ? 'd/e' : `${'long-name-'.repeat(15)}/${'x'.repeat(120)}`;
     mkdirSync(`${source}/${deep}`, { recursive: true });
@@ -174,7 +174,7 @@ test('file capabilities and user attributes survive, in binary; labels of the bu
   assert.deepEqual(listXattr(`${fs}/ping`).sort(), ['security.capability', 'user.note']);
 });
 
-test('gzip in several members, zstd and plain archives are read; bytes after the end belong to the diff id only', async () => {
+test('gzip in several members, zstd and plain archives are read; bytes after the end only affect the diff id', async () => {
   const tar = Buffer.concat([
     await tarOf([{ name: 'a', body: 'one' }]),
     Buffer.alloc(4096),
@@ -195,7 +195,7 @@ test('an empty archive is an empty layer', async () => {
   for (const tar of [end, Buffer.alloc(0)]) assert.deepEqual(readdirSync((await unpack(tar)).fs), []);
 });
 
-/** The length of a stored block no longer agrees with its complement. */
+/** The length of a stored block no longer matches its complement. */
 function damaged(gzip: Buffer): Buffer {
   gzip[11] = 255 - (gzip[11] ?? 0);
   return gzip;
@@ -293,17 +293,17 @@ test('decompression bombs are refused by ratio, by bytes and by count', async ()
 });
 
 const hostile: readonly (readonly [string, string, readonly Entry[]])[] = [
-  ['a name that climbs', 'IMAGES_LAYER_BAD_NAME', [{ name: '../outside/kept', body: 'gone' }]],
+  ['a name that begins with ".."', 'IMAGES_LAYER_BAD_NAME', [{ name: '../outside/kept', body: 'gone' }]],
   [
-    'a name that climbs in the middle',
+    'a name with ".." in the middle',
     'IMAGES_LAYER_BAD_NAME',
     [{ name: 'a/../../outside/kept', body: 'gone' }],
   ],
-  ['a whiteout that climbs', 'IMAGES_LAYER_BAD_NAME', [{ name: 'a/.wh...' }]],
-  ['a whiteout of nothing', 'IMAGES_LAYER_BAD_NAME', [{ name: '.wh.' }]],
+  ['a whiteout of ".."', 'IMAGES_LAYER_BAD_NAME', [{ name: 'a/.wh...' }]],
+  ['a whiteout without a name', 'IMAGES_LAYER_BAD_NAME', [{ name: '.wh.' }]],
   ['a file below a file', 'IMAGES_LAYER_BAD_NAME', [{ name: 'a' }, { name: 'a/b' }]],
   [
-    'symlinks in a circle',
+    'symlinks in a loop',
     'IMAGES_LAYER_BAD_NAME',
     [
       { name: 'a', type: 'symlink', linkname: 'b' },
@@ -312,7 +312,7 @@ const hostile: readonly (readonly [string, string, readonly Entry[]])[] = [
     ],
   ],
   [
-    'a hard link that climbs',
+    'a hard link with ".."',
     'IMAGES_LAYER_BAD_NAME',
     [{ name: 'l', type: 'link', linkname: '../outside/kept' }],
   ],
@@ -321,7 +321,11 @@ const hostile: readonly (readonly [string, string, readonly Entry[]])[] = [
     'IMAGES_LAYER_BAD_LINK',
     [{ name: 'l' }, { name: 'l', type: 'link', linkname: 'l' }],
   ],
-  ['a hard link to nothing', 'IMAGES_LAYER_BAD_LINK', [{ name: 'l', type: 'link', linkname: 'missing' }]],
+  [
+    'a hard link to a missing file',
+    'IMAGES_LAYER_BAD_LINK',
+    [{ name: 'l', type: 'link', linkname: 'missing' }],
+  ],
   [
     'a hard link to a folder',
     'IMAGES_LAYER_BAD_LINK',
@@ -331,7 +335,7 @@ const hostile: readonly (readonly [string, string, readonly Entry[]])[] = [
     ],
   ],
   [
-    'a whiteout in disguise',
+    'a device that overlayfs would read as a whiteout',
     'IMAGES_LAYER_UNSUPPORTED',
     [{ name: 'w', type: 'character-device', devmajor: 0, devminor: 0 }],
   ],
@@ -469,7 +473,7 @@ test('whiteouts and opaque folders hide the layers below, and never their own la
   });
 });
 
-test('folders that the archive does not list have the attributes of those below', async () => {
+test('folders that the archive does not list have the attributes of the folders below', async () => {
   const base = await unpackEntries([
     { name: 'tmp', type: 'directory', mode: 0o1777 },
     { name: 'home/user', type: 'directory', mode: 0o750, uid: 1000, gid: 1001 },
@@ -538,13 +542,13 @@ test('entries whose folder is a symlink below are moved to the target of the sym
   );
 });
 
-test('a layer that lists its folders does not depend on those below', async () => {
+test('a layer that lists its folders does not depend on the layers below', async () => {
   const base = await unpackEntries([{ name: 'a/b' }]);
   const top = await unpackEntries([{ name: 'a', type: 'directory' }, { name: 'a/c' }], [base.fs]);
   assert.equal(top.dependent, false);
 });
 
-test('damage is found: content, size, mode, type, absence', async () => {
+test('damage is found: wrong content, size, mode or type, and a missing file', async () => {
   const { fs } = await unpackEntries(['a', 'b', 'c', 'd', 'e'].map((name) => ({ name, body: 'content' })));
   const manifest = readFileSync(`${fs}/../files.ndjson`, 'utf8');
   writeFileSync(`${fs}/a`, 'CONTENT');
@@ -565,7 +569,7 @@ const anyEntry = fc.record({
   linkname: anyTarget,
 });
 
-test('no archive, whatever it holds, touches anything outside its layer', async () => {
+test('no archive can change anything outside its layer', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(anyEntry, { maxLength: 12 }),

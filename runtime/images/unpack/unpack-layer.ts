@@ -57,7 +57,7 @@ export async function unpackLayer(
   const root = `${staging}/fs`;
   const scratch = `${staging}/node`;
   const content = clock.turn(() => {
-    // Left by a Worker that was ended in the middle of this layer.
+    // A Worker that was ended during this layer may have left it.
     rmSync(staging, { recursive: true, force: true });
     mkdirSync(root, { recursive: true, mode: 0o700 });
     chmodSync(root, 0o755);
@@ -109,7 +109,7 @@ function finish(
   return { dependent, manifestSha256: sha256, bytes, inodes };
 }
 
-/** Returns the most bytes that the archive of a layer may have. */
+/** Returns the maximum size of the archive of a layer, in bytes. */
 export function unpackedLimit(request: Pick<UnpackRequest, 'blob' | 'limits'>): number {
   const { maxLayerBytes, ratioFloorBytes, maxRatio } = request.limits;
   return Math.min(maxLayerBytes, ratioFloorBytes + maxRatio * statSync(request.blob).size);
@@ -124,6 +124,6 @@ export function checkDiffId(expected: string, actual: string): void {
     attempted: 'unpack layer',
     on: expected,
     why: `its content has the digest ${actual}, which the image's configuration does not name`,
-    fix: 'the image is broken or was tampered with: build and push it again',
+    fix: 'the image is damaged or was changed by an attacker: build and push it again',
   });
 }

@@ -49,7 +49,7 @@ const early: Readonly<Record<string, readonly [string, Buffer]>> = {
   'a link over 4096 bytes': [tooLarge, begun(paxRecord('linkpath', 'x'.repeat(4097)), 20)],
   'a name over 4096 bytes': [tooLarge, begun(paxRecord('path', 'x'.repeat(4097)), 20)],
   'a number of many digits': [tooLarge, begun(paxRecord('size', '1'.repeat(65)), 12)],
-  'a keyword without an end': [tooLarge, begun(paxRecord('k'.repeat(200_000), 'x'), 1100)],
+  'a keyword that does not end': [tooLarge, begun(paxRecord('k'.repeat(200_000), 'x'), 1100)],
   'a pax header over 1 MiB': [tooLarge, rawBlock('header', 'x', 1024 * 1024 + 1)],
   'a global pax header over 1 MiB': [tooLarge, rawBlock('header', 'g', 1024 * 1024 + 1)],
   'a GNU long name that is too long': [tooLarge, rawBlock('header', 'L', 8192)],
@@ -57,7 +57,7 @@ const early: Readonly<Record<string, readonly [string, Buffer]>> = {
 };
 for (const [what, [code, bytes]] of Object.entries(early)) {
   test(`${what} is refused before it is read`, () => {
-    const unused = (): never => assert.fail('no entry comes of it');
+    const unused = (): never => assert.fail('it creates no entry');
     for (const step of [bytes.length, 7]) {
       const reader = createTarReader({ begin: unused, data: unused, end: unused });
       assert.throws(() => {
@@ -81,7 +81,7 @@ const whole: Readonly<Record<string, readonly [string, Buffer]>> = {
     'IMAGES_LAYER_BAD_NAME',
     rawEntry({ name: `a/${'x'.repeat(256)}` }),
   ],
-  'a last part over 255 bytes in the folder of the entry before': [
+  'a last part over 255 bytes in the folder of the previous entry': [
     'IMAGES_LAYER_BAD_NAME',
     Buffer.concat([rawEntry({ name: 'a/f' }), rawEntry({ name: `a/${'x'.repeat(256)}` })]),
   ],
@@ -100,7 +100,7 @@ const whole: Readonly<Record<string, readonly [string, Buffer]>> = {
       rawEntry({ name: `s/${'e/'.repeat(200)}f` }),
     ]),
   ],
-  'names of one entry’s attributes over 64 KiB together': [
+  'names of one entry’s attributes of more than 64 KiB in total': [
     tooLarge,
     rawEntry({
       name: 'f',
@@ -114,7 +114,7 @@ for (const [what, [code, bytes]] of Object.entries(whole)) {
   });
 }
 
-test('records of any split of the stream give the same; longest names and values are taken', async () => {
+test('records are read the same however the stream is split; the longest names and values are accepted', async () => {
   const longest = 'n'.repeat(255);
   const value = Buffer.from(range(2000, (index) => index % 256));
   const tar = rawTar([
@@ -175,13 +175,13 @@ test('malformed pax records are refused', async () => {
     );
 });
 
-test('an empty file whose short name ends at a slash is a file when its long name is one', async () => {
+test('an empty file whose short name ends with a slash is a file if its long name does not', async () => {
   const name = `${'d/'.repeat(50)}file`;
   const fs = await unpack(rawTar([{ name }]));
   assert.ok(lstatSync(`${fs}/${name}`).isFile());
 });
 
-test('the total size of data kept in memory until the end of a layer is bounded', async () => {
+test('the total size of data kept in memory until the end of a layer is limited', async () => {
   const limits = { maxKeptBytes: 10_000 };
   const folders = range(20, (index): RawEntry => ({
     name: `d${index}`,
@@ -204,7 +204,7 @@ test('the total size of data kept in memory until the end of a layer is bounded'
   await unpack(rawTar(files), limits);
 });
 
-test('hard links into lower layers, implicit folders, and paths are bounded in number and total size', async () => {
+test('hard links into lower layers, folders without an entry, and paths are limited in number and total size', async () => {
   const below = await unpack(rawTar([{ name: 'f' }]));
   const links = rawTar(range(11, (index) => ({ name: `l${index}`, type: '1', link: 'f' })));
   await assert.rejects(unpack(links, { maxPendingLinks: 10 }, [below]), codeIs(tooLarge));
@@ -215,12 +215,12 @@ test('hard links into lower layers, implicit folders, and paths are bounded in n
   await assert.rejects(unpack(deep, { maxPathBytes: 400 }), codeIs(tooLarge));
 });
 
-test('small entries of great depth are refused as too large a layer', async () => {
+test('small entries of great depth are refused as a layer that is too large', async () => {
   const entries = range(40, (index) => ({ name: `${index}/${'d/'.repeat(1000)}f` }));
   await assert.rejects(unpack(rawTar(entries)), codeIs(tooLarge));
 });
 
-test('entries through symlinks that multiply their steps are refused as too large a layer', async () => {
+test('entries through symlinks that multiply their steps are refused as a layer that is too large', async () => {
   const target = range(550, () => './a/..').join('/');
   const symlinks = range(30, (index): RawEntry => ({
     name: `s${index}`,
@@ -231,7 +231,7 @@ test('entries through symlinks that multiply their steps are refused as too larg
   await assert.rejects(unpack(rawTar([{ name: 'a', type: '5' }, ...symlinks, ...entries])), codeIs(tooLarge));
 });
 
-test('files copied from the layers below count as the layer’s content', async () => {
+test('files copied from the layers below count towards the layer’s content', async () => {
   const below = await unpack(
     rawTar([
       { name: 'large', body: 'x'.repeat(100_000) },

@@ -46,7 +46,7 @@ export function layerFolderOfEachTest(name: string): LayerFolder {
   };
 }
 
-/** Unpacks in this thread: nothing else is measured or refused. */
+/** Unpacks in this thread, so that nothing else is measured or refused. */
 export function unpackHere(request: UnpackRequest, lowers: readonly string[] = []): Promise<UnpackedLayer> {
   const clock = createWorkClock(createJobCell(), request.diffId);
   return unpackLayer(request, () => Promise.resolve(lowers), clock, new AbortController().signal);

@@ -4,14 +4,14 @@ import type { LayerProgress } from './layer-budget.ts';
 /**
  * The memory that an unpack job shares with its owner. A Worker reads no messages while it works, so a
  * cancellation arrives through shared memory, and the owner reads there how long the job has worked: it ends
- * a Worker that does not stop by itself.
+ * a Worker that does not stop.
  */
 export type JobCell = SharedArrayBuffer;
 
 const word = { stop: 0, workedMs: 1, since: 2, entries: 3, kibibytes: 4 } as const;
 const words = 5;
 
-/** How long a job has worked, from the view of its owner. */
+/** How long a job has worked, as its owner sees it. */
 export interface WorkState {
   /** Whether the job occupies its Worker at this moment. */
   readonly isWorking: boolean;
@@ -115,7 +115,7 @@ export function overdueError(on: string, workedMs: number): Error {
     attempted: 'unpack layer',
     on,
     why: `it took longer than its size allows (${Math.round(workedMs / 1000)} s)`,
-    fix: 'see whether the disk of the image store answers; if it does, the layer is built to be slow: do not use the image',
+    fix: 'check whether the disk of the image store responds; if it does, the layer was built to be slow: do not use the image',
   });
 }
 

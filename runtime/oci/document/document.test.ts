@@ -37,7 +37,7 @@ function specOf(profile: string, runtime: string): OciSpec {
   });
 }
 
-describe('a configuration of its own', () => {
+describe('a standalone configuration', () => {
   let bundle = '';
   before(() => {
     bundle = mkdtempSync(join(tmpdir(), 'portcullis-document-'));
@@ -50,7 +50,7 @@ describe('a configuration of its own', () => {
 
   for (const profile of builtinNames()) {
     for (const kind of ['crun', 'runc']) {
-      it(`of profile ${profile} for ${kind} is valid, and every runtime here takes it`, async () => {
+      it(`of profile ${profile} for ${kind} is valid, and every installed runtime accepts it`, async () => {
         const config = serialiseSpec(specOf(profile, kind));
         assert.deepEqual(validateOciConfig(config, 'config.json'), []);
         for (const runtime of runtimes)
@@ -63,7 +63,7 @@ describe('a configuration of its own', () => {
     }
   }
 
-  it("has the host's namespaces only where the profile has them", () => {
+  it("has the host's namespaces only if the profile has them", () => {
     const types = (spec: OciSpec): string[] => spec.linux.namespaces.map(({ type }) => type).sort();
     assert.deepEqual(types(specOf('baseline', 'crun')), ['ipc', 'mount', 'network', 'pid', 'uts']);
     assert.deepEqual(types(specOf('privileged', 'crun')), ['mount', 'uts']);

@@ -70,7 +70,7 @@ function noLauncher(): PortcullisError {
     kind: 'unimplemented',
     attempted: 'write a standalone configuration',
     on: '',
-    why: 'without AppArmor the rules on files are set up by a launcher, which only the daemon provides',
+    why: 'without AppArmor, a launcher sets up the rules on files, and only the daemon provides it',
     fix: 'use a profile without rules on files, or a machine with AppArmor',
   });
 }

@@ -51,11 +51,12 @@ export async function tryRuntime(input: {
       spec.linux?.namespaces?.some(({ type, path }) => type === 'time' && path === undefined) === true;
     let create: number;
     if (makesTime) {
-      // crun 1.8 kills a process by a pid of another PID namespace in this case (../probe/probe.ts).
+      // In this case, crun 1.8 kills a process by a pid that belongs to another PID namespace
+      // (../probe/probe.ts).
       create = await call(inOwnPidNamespace(['/bin/sh', '-c', createAndDelete, ...creation]), words);
     } else {
       create = await call(creation, words);
-      // An interrupted container may have no record by which the runtime could end it.
+      // An interrupted container may have no record with which the runtime could end it.
       if (create !== 0) await endProcessesWithArgument(id);
       await call(deletion, join(folder, 'deletion'));
     }

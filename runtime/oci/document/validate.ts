@@ -40,7 +40,11 @@ function meaning(document: Document): readonly Problem[] {
   if (process.args[0] === '')
     problem(['process', 'args', 0], 'the program has no name', 'name a program of the root file system');
   duplicates(process.rlimits ?? []).forEach((index) =>
-    problem(['process', 'rlimits', index, 'type'], 'a limit of this type was set before', 'keep one of them'),
+    problem(
+      ['process', 'rlimits', index, 'type'],
+      'a limit of this type is already set',
+      'keep only one of them',
+    ),
   );
   (process.rlimits ?? []).forEach(({ soft, hard }, index) => {
     if (soft > hard)
@@ -64,7 +68,7 @@ function meaning(document: Document): readonly Problem[] {
         problem(
           ['process', 'capabilities', set, index],
           `${name} is not in the ${of} set`,
-          `add it there, or take it out of the ${set} set`,
+          `add it there, or remove it from the ${set} set`,
         );
     });
   subset('effective', effective, 'permitted', permitted);
@@ -75,8 +79,8 @@ function meaning(document: Document): readonly Problem[] {
   duplicates(namespaces).forEach((index) =>
     problem(
       ['linux', 'namespaces', index, 'type'],
-      'a namespace of this type was named before',
-      'keep one of them',
+      'a namespace of this type is already listed',
+      'keep only one of them',
     ),
   );
   const has = (type: string): boolean => namespaces.some((namespace) => namespace.type === type);

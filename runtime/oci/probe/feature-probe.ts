@@ -34,7 +34,7 @@ export interface FeatureProbe {
 }
 
 interface Seen {
-  /** The program and the kernel that the features were seen with. */
+  /** The program and the kernel with which the features were observed. */
   readonly key: string;
   readonly features: HandlerFeatures;
 }
@@ -55,7 +55,7 @@ export async function openFeatureProbe(
   const { handlers, log } = input;
   const file = fileIn(input.root);
   await dropAbandonedWrites(file).catch((cause: unknown) =>
-    log.warn({ cause: reasonOf(cause) }, 'the file of an interrupted write stays beside it'),
+    log.warn({ cause: reasonOf(cause) }, 'the temporary file of an interrupted write remains'),
   );
   const byPath = new Map([...handlers.values()].map((handler) => [handler.path, handler]));
   const kept = await readKept(file);
@@ -102,7 +102,7 @@ export async function openFeatureProbe(
       .catch((cause: unknown) => {
         log.warn(
           { handler: handler.name, cause: reasonOf(cause) },
-          'this runtime handler could not be examined',
+          'this runtime handler could not be probed',
         );
         return known.get(handler.path) ?? noFeatures;
       });

@@ -40,7 +40,7 @@ export async function openInfraProcesses(parts: {
   const { startProgram, handlers, cgroups } = parts;
   const root = join(parts.stateDir, 'infra');
   // One at a time: all files have fixed names, so that the next daemon takes over everything that a killed
-  // one left.
+  // daemon left.
   const providing = pLimit(1);
   // Runtimes that all start at once slow down each other and the daemon.
   const slots = pLimit(availableParallelism());
@@ -115,7 +115,8 @@ export async function openInfraProcesses(parts: {
       const process = record.infra?.process;
       const tasks = tasksOf(record);
       if (tasks !== undefined) await tasks.endPod(record.id, folderOf(record));
-      // A process that a killed daemon left while it started it has the bundle's folder among its arguments.
+      // If a daemon was killed while it started the process, the process has the folder of the bundle among
+      // its arguments.
       if (process === undefined) await endProcessesWithArgument(folderOf(record));
       else signalProcess(process, SIGKILL);
       const { path } = containerCgroup(record.cgroupParent, record.id);
@@ -159,7 +160,7 @@ function unsupported(record: SandboxRecord, handler: RuntimeHandler | undefined)
       handler === undefined
         ? 'its runtime handler is no longer configured'
         : `the runtime handler ${handler.name} cannot join namespaces`,
-    fix: 'leave shareProcessNamespace out (namespace_options.pid: CONTAINER), or use a handler that runs crun or runc',
+    fix: 'remove shareProcessNamespace (namespace_options.pid: CONTAINER), or use a handler that runs crun or runc',
   });
 }
 
@@ -173,7 +174,7 @@ function failed(record: SandboxRecord, why: string, what: 'holder' | 'shim' = 'h
     why,
     fix:
       what === 'shim'
-        ? 'correct what the shim names; see whether the programs that it starts are installed'
-        : 'correct what the runtime names; `portcullis doctor` checks the runtime',
+        ? 'correct the cause that the shim names; check whether the programs that it starts are installed'
+        : 'correct the cause that the runtime names; `portcullis doctor` checks the runtime',
   });
 }

@@ -17,14 +17,14 @@ for (const [architecture, size, digest] of [
   ['x64', 464, '5ad48301eb09bacc9181146d52b2d2a2b2fd8ad8411de359b3a36692da908b3e'],
   ['arm64', 528, '66d6e0275d958a0ebef1f25abce610d67f39e7ee855e609a01e5f9bd8901227b'],
 ] as const) {
-  test(`the program for ${architecture} is the one that was read`, () => {
+  test(`the program for ${architecture} has the bytes that were reviewed`, () => {
     const bytes = infraProgram(architecture);
     assert.equal(bytes.length, size);
     assert.equal(createHash('sha256').update(bytes).digest('hex'), digest);
   });
 }
 
-test('it keeps running, confines itself, closes all files, and lets the kernel reap', async () => {
+test('it keeps running, confines itself, closes all files, and lets the kernel reap orphans', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'infra-'));
   const file = join(folder, 'pause');
   writeFileSync(file, infraProgram(process.arch === 'arm64' ? 'arm64' : 'x64'));
@@ -42,7 +42,7 @@ test('it keeps running, confines itself, closes all files, and lets the kernel r
     child.kill('SIGSTOP');
     child.kill('SIGCONT');
     await pause(50);
-    assert.match(field('State'), /^[SR]$/, 'a stop and its end change nothing');
+    assert.match(field('State'), /^[SR]$/, 'it continues unchanged after SIGSTOP and SIGCONT');
   } finally {
     const gone = once(child, 'exit');
     child.kill('SIGKILL');

@@ -4,7 +4,7 @@ import type { Machine } from '../../../base/elf/index.ts';
 /**
  * The program that holds a pod's shared PID namespace: a static ELF executable of a few hundred bytes,
  * assembled here so that neither a compiler nor an image is needed. It is process 1 of the namespace, so it
- * must do one thing, and can do nothing else:
+ * has one task, and cannot do anything else:
  *
  * 1. close_range(0, ~0, 0): closes every inherited file and pipe. Before Linux 5.9: ENOSYS, and it keeps the
  *    descriptors that the runtime gave it.

@@ -19,7 +19,7 @@ const oomScore = -998;
 export function infraSpec(input: {
   /** Folder with the program, and `proc` and `dev` to mount on. */
   readonly root: string;
-  /** Folder of the pod's pinned namespaces; it has those in `joined`. */
+  /** Folder of the pod's pinned namespaces; the folder has the namespaces in `joined`. */
   readonly namespacesDir: string | undefined;
   readonly joined: readonly ('network' | 'ipc' | 'uts' | 'user')[];
   /** The largest uid and gid that exists in the pod's user namespace. */
@@ -56,7 +56,8 @@ export function infraSpec(input: {
         source: 'tmpfs',
         options: ['nosuid', 'noexec', 'strictatime', 'mode=755', 'size=16k'],
       },
-      // Debian mounts /run, where the root may be, noexec: the bind mount allows execution of this one file.
+      // Debian mounts /run with noexec, and the root may be there: the bind mount allows the execution of
+      // this one file.
       {
         destination: programPath,
         type: 'bind',
