@@ -10,7 +10,7 @@ import type { Ongoing } from './ongoing.ts';
 import { collectUpdates } from './updates.ts';
 
 /**
- * Reports to the plugins what has happened to pods and containers, whoever asked for it: from their durable
+ * Reports the changes of pods and containers to the plugins, whoever requested them: from their durable
  * records, after the change.
  * @returns a function that stops it
  */
