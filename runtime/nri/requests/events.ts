@@ -28,7 +28,8 @@ export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () =
       const told = { request: { pod }, state: { pod } };
       if (before.phase !== 'stopped' && after?.phase === 'stopped')
         plugins.tell({ event: Event.STOP_POD_SANDBOX, method: pluginMethods.stopPodSandbox, ...told });
-      // A pod whose creation failed was never reported.
+      // A pod that is still in the phase creating is not reported. If plugins refused it, podApproval reports
+      // its end.
       if (after === undefined && before.phase !== 'creating')
         plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method: pluginMethods.removePodSandbox, ...told });
     }),
