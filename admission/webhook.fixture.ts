@@ -14,7 +14,7 @@ import type { Webhook, WebhookOptions } from './service/webhook.ts';
 
 export const serviceName = 'portcullis-webhook.portcullis-webhook.svc';
 
-/** Requires the fixtures' key of the type ECDSA P-256. */
+/** A policy that requires the ECDSA P-256 key of the fixtures. */
 export const signedPolicy = policyOf({ require: keyRequirement('ecdsa-p256') });
 
 export interface Answered {
@@ -34,7 +34,7 @@ export interface ReviewResponse {
   readonly auditAnnotations?: Readonly<Record<string, string>>;
 }
 
-/** Sends requests to a webhook over TLS that trusts only its authority. */
+/** Sends requests to a webhook over TLS, and trusts only the authority of the webhook. */
 export function clientOf(
   t: TestContext,
   url: string,

@@ -198,7 +198,7 @@ const failures: readonly {
     code: 4,
     says: /no container has this id or name.*\[CRI_NO_SUCH_CONTAINER\]/,
   },
-  { args: ['logs', 'c'], code: 4, says: /several ids begin so/ },
+  { args: ['logs', 'c'], code: 4, says: /several ids have this prefix/ },
   { args: ['logs', 'side'], code: 4, says: /\[CLI_NO_LOG\]/ },
   { args: ['exec', 'app', 'denied'], code: 1, says: /\[X_DENIED\]/ },
   { args: ['exec', 'app', 'undecided'], code: 3, says: /\[X_UNDECIDED\]/ },

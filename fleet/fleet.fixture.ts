@@ -67,7 +67,7 @@ export const goodState: NodeState = {
   omitted: 0,
 };
 
-/** A source that reads the log of a kit. */
+/** A source that reads the log of a test kit. */
 export function sourceOf(
   kit: LogKit,
   state: () => NodeState = () => goodState,

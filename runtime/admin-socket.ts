@@ -86,6 +86,6 @@ export function openAdminSocket(socket: string, answer: AnswerAdmin, log: Logger
     socket,
     serve,
     log,
-    'commands cannot ask the daemon: its admin socket cannot be opened',
+    'the admin socket cannot be opened, so commands cannot reach the daemon',
   );
 }

@@ -17,6 +17,6 @@ export function openCniService(
     socket,
     (fd) => network.servePlugins(fd),
     log,
-    'CNI plugins are not served by the daemon; they work without it',
+    'the daemon does not serve CNI plugins; they work without the daemon',
   );
 }

@@ -50,7 +50,7 @@ describe('a copied folder', () => {
   });
   afterEach(() => rmSync(top, { recursive: true }));
 
-  it('has the text files of the folder and of folders in it, byte for byte', async () => {
+  it('has the text files of the folder and of its subfolders, byte for byte', async () => {
     const bytes = Buffer.from([0x61, 0xff, 0xfe, 0x00, 0xc3, 0xa4]);
     writeFileSync(join(folder, 'a.yaml'), bytes);
     mkdirSync(join(folder, 'inner'));
@@ -61,7 +61,7 @@ describe('a copied folder', () => {
     assert.deepEqual(readFileSync(join(target, 'a.yaml')), bytes);
   });
 
-  it('reads a file twice that is new, and then only when it has changed', async () => {
+  it('reads a new file twice, and then only when it has changed', async () => {
     writeFileSync(join(folder, 'a.yaml'), 'a');
     const copied = open();
     for (let times = 0; times < 4; times += 1) await copied.follow();
@@ -73,7 +73,7 @@ describe('a copied folder', () => {
     assert.equal(statSync(join(target, 'a.yaml')).ino, ino);
   });
 
-  it('keeps its own folder when the last file goes', async () => {
+  it('keeps its own folder when the last file is removed', async () => {
     writeFileSync(join(folder, 'a.yaml'), 'a');
     const copied = open();
     await copied.follow();
@@ -84,7 +84,7 @@ describe('a copied folder', () => {
     assert.equal(statSync(target).ino, ino);
   });
 
-  it('keeps the last copy of a file that cannot be read, says so, and copies it when it can', async () => {
+  it('keeps the last copy of a file that cannot be read, reports this, and copies the file when it can be read', async () => {
     writeFileSync(join(folder, 'a.yaml'), 'a');
     writeFileSync(join(folder, 'b.yaml'), 'b');
     const copied = open();
@@ -93,7 +93,7 @@ describe('a copied folder', () => {
     writeFileSync(join(folder, 'a.yaml'), 'changed');
     writeFileSync(join(folder, 'b.yaml'), 'changed');
     assert.deepEqual(await copied.follow(), ['a.yaml: EACCES']);
-    assert.deepEqual(await copied.follow(), ['a.yaml: EACCES'], 'it is tried again');
+    assert.deepEqual(await copied.follow(), ['a.yaml: EACCES'], 'the copy is tried again');
     assert.equal(readFileSync(join(target, 'a.yaml'), 'utf8'), 'a');
     assert.equal(readFileSync(join(target, 'b.yaml'), 'utf8'), 'changed');
     failures.clear();
@@ -101,7 +101,7 @@ describe('a copied folder', () => {
     assert.equal(readFileSync(join(target, 'a.yaml'), 'utf8'), 'changed');
   });
 
-  it('has a file that readers refuse in place of one that could never be read', async () => {
+  it('has an invalid file instead of a file that could never be read, so that readers refuse it', async () => {
     writeFileSync(join(folder, 'a.yaml'), 'a');
     failures.set('a.yaml', 'EIO');
     const copied = open();
@@ -112,7 +112,7 @@ describe('a copied folder', () => {
     assert.equal(readFileSync(join(target, 'a.yaml'), 'utf8'), 'a');
   });
 
-  it('never misses a file that gets another name', async () => {
+  it('never misses a renamed file', async () => {
     writeFileSync(join(folder, 'a.yaml'), 'a');
     const copied = open();
     await copied.follow();
@@ -125,7 +125,7 @@ describe('a copied folder', () => {
     assert.deepEqual(copies(), ['b.yaml']);
   });
 
-  it('fails until it was whole once: an empty copy would mean an empty folder', async () => {
+  it('fails until it was complete once, because an empty copy would mean an empty folder', async () => {
     writeFileSync(join(folder, 'a.yaml'), 'a');
     failures.set('*', 'ENOSPC');
     const copied = open();
@@ -134,7 +134,7 @@ describe('a copied folder', () => {
     assert.deepEqual(await copied.follow(), []);
   });
 
-  it('copies more files than one question asks for, and removes what an earlier run left', async () => {
+  it('copies more files than one request asks for, and removes the files that an earlier run left', async () => {
     mkdirSync(join(target, 'old'), { recursive: true });
     writeFileSync(join(target, 'old/x.yaml'), 'x');
     for (let index = 0; index < 200; index += 1)

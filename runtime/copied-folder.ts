@@ -111,7 +111,7 @@ export function createCopiedFolder(
       const total = files.reduce((sum, { size }) => sum + Math.min(size, mostBytes), 0);
       try {
         if (files.length > mostFiles || total > mostOfFolder)
-          throw new Error(`it holds more than ${mostFiles} files or ${mostOfFolder / 1024 / 1024} MiB`);
+          throw new Error(`it contains more than ${mostFiles} files or ${mostOfFolder / 1024 / 1024} MiB`);
         await mkdir(target, { recursive: true, mode: 0o700 });
         const problems = await copyChanged(files);
         // Last: a renamed file is then never missing.

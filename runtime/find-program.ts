@@ -24,7 +24,7 @@ export async function findProgram(name: string): Promise<string> {
     kind: 'precondition',
     attempted: 'find',
     on: name,
-    why: 'it is in none of the usual folders',
+    why: 'it was not found in the usual folders',
     fix: 'install it (`portcullis doctor --fix`)',
   });
 }

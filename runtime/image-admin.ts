@@ -48,7 +48,7 @@ export function createImageAdmin(
           attempted: 'import image',
           on: request.folder,
           why: 'the folder is not an absolute path',
-          fix: 'give the absolute path of an OCI layout',
+          fix: 'use the absolute path of an OCI layout',
         });
       const { image, verdict } = await store.importLayout({ ...request, signal: stopping.signal });
       return { id: image.id, digest: image.digest, verdictId: verdict.id, unverified: verdict.unverified };

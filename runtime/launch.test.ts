@@ -11,7 +11,7 @@ await import(process.argv[1]);
 process.stdout.write(loaded.join('\\n'));
 `;
 
-it('the entry point of the start loads the configuration, and neither the rest of `runtime` nor the folders that it uses', () => {
+it('the entry point of the start loads the configuration, but not the rest of `runtime` or the folders that it uses', () => {
   const loaded = execFileSync(
     process.execPath,
     ['--input-type=module', '-e', script, join(import.meta.dirname, 'launch.ts')],

@@ -5,7 +5,7 @@ import { createLogger } from '../base/log/index.ts';
 import { holdDescriptors } from '../base/process/descriptors.fixture.ts';
 import { favourMainThread } from './main-thread.ts';
 
-test('a Worker that starts while there are no descriptors ends nothing', async () => {
+test('a Worker that starts while no descriptors are free does not end the process', async () => {
   favourMainThread(createLogger({ level: 'silent' }));
   const worker = new Worker('setInterval(() => undefined, 1_000)', { eval: true, name: 'writer.worker' });
   const descriptors = holdDescriptors();

@@ -31,7 +31,7 @@ export function openDaemonNameServer(
   let closed = false;
   const wrong = dns.upstreams.filter((address) => isIP(address) === 0);
   if (wrong.length > 0)
-    log.warn({ wrong }, 'network.dns.upstreams takes addresses; these entries are ignored');
+    log.warn({ wrong }, 'network.dns.upstreams accepts only addresses; these entries are ignored');
   const ofCluster = kubernetes?.dns;
   if (ofCluster !== undefined && !dns.enabled)
     log.warn({}, 'network.kubernetes.dns has no effect: network.dns.enabled is false');
@@ -43,7 +43,10 @@ export function openDaemonNameServer(
       { databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards, ...cluster },
       log,
     ).catch((thrown: unknown) => {
-      log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
+      log.error(
+        { why: reasonOf(thrown) },
+        'the name server could not be started; names of networks are not answered',
+      );
       starting = undefined;
       // Pods of the host's network namespace ask as well, and have no attachment that would start it again.
       if (ofCluster !== undefined && !closed) setTimeout(start, startAgainMs).unref();

@@ -15,7 +15,7 @@ import { followNetworkFolders } from './network-folders.ts';
 const noDescriptor = (): Promise<never> =>
   Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
 
-test('one failed check says nothing about the folder: its gate stays open', async (t) => {
+test('one failed check does not close the gate of the folder', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const real = fs.readlinkSync;
   const restore = (): void => {
@@ -48,7 +48,7 @@ test('one failed check says nothing about the folder: its gate stays open', asyn
   assert.deepEqual(states(), before);
 });
 
-test('a lack of descriptors says nothing about the folder, however long it lasts', async (t) => {
+test('a lack of descriptors does not close the gate of the folder, however long it lasts', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const real = fs.readlinkSync;
   const restore = (): void => {

@@ -109,9 +109,9 @@ function notConfigured(): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_NOT_CONFIGURED',
     kind: 'precondition',
-    attempted: 'ask about the overlay',
+    attempted: 'read the state of the overlay',
     on: '',
-    why: 'this daemon has none',
+    why: 'this daemon has no overlay',
     fix: 'set `network.overlay` in its configuration: docs/overlay.md',
   });
 }

@@ -29,7 +29,7 @@ export function createPinReload({ pins, reloadConfig, log }: PinReloadDeps): () 
       } catch (thrown) {
         log.error(
           { error: reasonOf(thrown) },
-          'the configuration could not be read again: pinned images stay as they were',
+          'the configuration could not be read again: pinned images do not change',
         );
       }
     });

@@ -182,8 +182,8 @@ function refuseDaemonRoot(root: string): void {
     kind: 'precondition',
     attempted: 'start the proxy on',
     on: root,
-    why: 'a daemon keeps its images there',
-    fix: 'give the proxy a folder of its own with --root',
+    why: 'a daemon stores its images in this folder',
+    fix: 'use a separate folder for the proxy with --root',
   });
 }
 

@@ -57,7 +57,7 @@ export async function stopDaemon(running: RunningDaemon): Promise<void> {
       failures.push(cause);
       log.error(
         { what, cause: reasonOf(cause) },
-        'a part of the daemon was not stopped in order; the next start cleans up after it',
+        'a part of the daemon could not be stopped properly; the next start cleans up',
       );
     }
   };
@@ -83,7 +83,7 @@ export async function stopDaemon(running: RunningDaemon): Promise<void> {
   await running.images
     .close()
     .catch((cause: unknown) =>
-      log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'),
+      log.warn({ cause: reasonOf(cause) }, 'the image store could not be closed properly'),
     );
   const idle = sandboxRecords.list().length === 0;
   if (idle) await step('cgroups', () => removeCgroups(pods.cgroups, ['/portcullis']));

@@ -19,7 +19,7 @@ const failure = new PortcullisError({
 });
 const ids = { claimed: 'a'.repeat(64), first: 'b'.repeat(64), second: 'c'.repeat(64) };
 
-describe('what an earlier run left', () => {
+describe('the leftovers of an earlier run', () => {
   let kernel: Kernel;
   let folder = '';
   before(async () => {
@@ -82,7 +82,7 @@ describe('what an earlier run left', () => {
   }
 
   for (const stuck of ['images', 'network', 'pool'])
-    it(`goes although the part for ${stuck} fails, which is reported`, async () => {
+    it(`are removed even if the part for ${stuck} fails, and the failure is reported`, async () => {
       const { done, left, standing: existing } = await sweep([stuck]);
       assert.deepEqual(
         done.toSorted(),
@@ -95,7 +95,7 @@ describe('what an earlier run left', () => {
       );
     });
 
-  it('is removed although one container of an OCI runtime cannot be deleted, which is reported by its path', async () => {
+  it('are removed even if one container of an OCI runtime cannot be deleted, and its path is reported', async () => {
     const { done, left, standing: existing, oci } = await sweep(['handler']);
     assert.equal(done.length, 3);
     assert.deepEqual(existing, [join(oci, ids.first)]);
@@ -105,7 +105,7 @@ describe('what an earlier run left', () => {
     );
   });
 
-  it('is not reported if all of it is removed', async () => {
+  it('are not reported if all of them are removed', async () => {
     const { left, standing: existing } = await sweep([]);
     assert.deepEqual([left, existing], [[], []]);
   });

@@ -29,7 +29,7 @@ test('a Worker’s garbage is collected before its heap has 48 MB', async () => 
   collectWorkersEarly();
   const worker = new Worker(littering, { eval: true });
   const [collections] = (await once(worker, 'message')) as [number];
-  assert.ok(collections > 0, `${collections} collections of everything`);
+  assert.ok(collections > 0, `${collections} full collections`);
 });
 
 /** Keeps each object for a while, so that V8 gives new objects as much memory as it may. */
@@ -47,7 +47,7 @@ const keeping = `
 `;
 
 // V8 has more for a moment while its collecting threads wait for a processor: the largest size says little.
-test('a Worker’s new objects usually have 5 MB at most', async () => {
+test('a Worker’s new objects usually use at most 5 MB', async () => {
   // The same flag with which the launcher starts the daemon.
   setFlagsFromString('--max-semi-space-size=4');
   collectWorkersEarly();

@@ -13,8 +13,8 @@ interface Configurations {
 }
 
 /**
- * Enters authorities into the webhook configurations, where they are not there yet. A configuration that does
- * not exist is left out: an operator may use only one of the two.
+ * Adds authorities to the webhook configurations that do not contain them yet. A configuration that does not
+ * exist is skipped: an operator may use only one of the two.
  * @param bundle PEM
  * @returns whether a configuration was changed
  * @throws PortcullisError KUBERNETES_API_…
@@ -54,7 +54,10 @@ export async function tellConfigurations(
           signal,
         );
         changed = true;
-        log.info({ kind, configuration }, 'the authority of the webhook is in its configuration');
+        log.info(
+          { kind, configuration },
+          'the authority of the webhook was added to the webhook configuration',
+        );
         break;
       } catch (error) {
         const status = statusOf(error);

@@ -33,10 +33,10 @@ test('a pair that the server refuses is offered again', async (t) => {
   t.after(() => files.close());
   await renew();
   for (const end = Date.now() + 60_000; offered.length < 2;) {
-    assert.ok(Date.now() < end, 'it is offered again');
+    assert.ok(Date.now() < end, 'it was not offered again');
     await sleep(10);
   }
   assert.equal(new Set(offered).size, 1);
   await sleep(50);
-  assert.equal(offered.length, 2, 'and no more once it is in use');
+  assert.equal(offered.length, 2, 'and is not offered again once it is in use');
 });

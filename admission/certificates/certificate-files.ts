@@ -4,7 +4,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { readPair } from './serving-pair.ts';
 import type { ServingPair } from './serving-pair.ts';
 
-/** A certificate that somebody else renews, such as cert-manager. */
+/** A certificate that another program renews, such as cert-manager. */
 export interface CertificateFiles {
   readonly pair: ServingPair;
   close(): void;
@@ -23,8 +23,8 @@ export interface CertificateFilesOptions {
 const mostBytes = 1024 * 1024;
 
 /**
- * Reads a certificate and its key from files, and again at intervals. A pair that is not valid, such as one
- * that is being written, is not used: the last one stays.
+ * Reads a certificate and its key from files, and again at intervals. A pair that is not valid, for example
+ * because it is being written, is not used: the last valid pair stays in use.
  * @throws PortcullisError ADMISSION_TLS
  */
 export async function openCertificateFiles(options: CertificateFilesOptions): Promise<CertificateFiles> {
@@ -38,7 +38,7 @@ export async function openCertificateFiles(options: CertificateFilesOptions): Pr
     read(options)
       .then((next) => {
         const isSame = next.certificate === pair.certificate && next.key === pair.key;
-        // It may be refused there, and is then tried again.
+        // The server may refuse the pair. It is then tried again.
         if (!isSame) options.onChange(next);
         told = '';
         if (isSame) return;
@@ -48,7 +48,10 @@ export async function openCertificateFiles(options: CertificateFilesOptions): Pr
       .catch((error: unknown) => {
         const problem = (error as Error).message;
         if (problem !== told)
-          log.error({ problem }, 'the certificate was not read again: the last one stays');
+          log.error(
+            { problem },
+            'the certificate could not be read again; the previous certificate stays in use',
+          );
         told = problem;
       })
       .finally(() => (reading = false));
@@ -68,7 +71,7 @@ async function read({ certificate, key }: CertificateFilesOptions): Promise<Serv
         attempted: 'read the certificate of the webhook',
         on: file,
         why: fileReason(error, file),
-        fix: 'name readable files by --tls-cert and --tls-key',
+        fix: 'name readable files with --tls-cert and --tls-key',
       });
     }
   };

@@ -57,7 +57,7 @@ function openObjects(withMutating: boolean) {
   return {
     log,
     objects,
-    /** Changes an object as another replica does. */
+    /** Changes an object as another replica would. */
     touch: (path: string) => store(path, objects.get(path) ?? {}),
     get: async (path: string): Promise<unknown> => {
       await Promise.resolve();
@@ -115,7 +115,7 @@ async function open(
   return opened;
 }
 
-test('replicas that start at one time agree on one certificate, and the configurations trust it', async (t) => {
+test('replicas that start at the same time agree on one certificate, and the configurations trust it', async (t) => {
   const objects = openObjects(true);
   const replicas = await Promise.all(Array.from({ length: 5 }, () => open(t, objects)));
   assert.equal(new Set(replicas.map(({ pair }) => pair.certificate)).size, 1);
@@ -127,7 +127,7 @@ test('replicas that start at one time agree on one certificate, and the configur
   );
 });
 
-test('a Secret with another name, a wrong key or nonsense gets a new certificate', async (t) => {
+test('a Secret whose certificate has another name, a wrong key or invalid content gets a new certificate', async (t) => {
   const objects = openObjects(false);
   const first = (await open(t, objects)).pair.certificate;
   const secret = objects.objects.get(secretPath) as { data: Json };
@@ -146,7 +146,7 @@ test('a Secret with another name, a wrong key or nonsense gets a new certificate
   );
 });
 
-test('a certificate is renewed in time, and trusted before it is served, like the one before it', async (t) => {
+test('a certificate is renewed in time, and the configurations trust it and its predecessor before it is served', async (t) => {
   const objects = openObjects(true);
   const clock = { now: Date.now() };
   const served = Promise.withResolvers<ServingPair>();
@@ -157,7 +157,7 @@ test('a certificate is renewed in time, and trusted before it is served, like th
   clock.now += 0.5 * 3_600_000;
   objects.touch(secretPath);
   await new Promise((resolve) => setTimeout(resolve, 100));
-  assert.equal(authoritiesOf(objects, 'validating').length, 1, 'half of its time is left');
+  assert.equal(authoritiesOf(objects, 'validating').length, 1, 'half of its lifetime is left');
   clock.now += 0.25 * 3_600_000;
   const next = await served.promise;
   assert.notEqual(next.certificate, pair.certificate);

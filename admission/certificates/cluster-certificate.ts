@@ -35,16 +35,19 @@ export interface ClusterCertificateOptions {
 
 /** In ms. */
 export interface CertificateTiming {
-  /** How often the Secret and the configurations are looked at. */
+  /** How often the Secret and the configurations are checked. */
   readonly every: number;
   readonly afterFailure: number;
-  /** From the time when the configurations have an authority until its certificate is served. */
+  /** The delay between the addition of an authority to the configurations and the use of its certificate. */
   readonly settle: number;
 }
 
 const usualTiming: CertificateTiming = { every: 30_000, afterFailure: 3_000, settle: 10_000 };
 
-/** Returns the timing for a lifetime in ms: one of minutes, for a test, must be looked at more often. */
+/**
+ * Returns the timing for a lifetime in ms: a certificate with a lifetime of minutes, in a test, must be
+ * checked more often.
+ */
 function timingFor(lifetime: number): CertificateTiming {
   const { every, afterFailure, settle } = usualTiming;
   const most = lifetime / 20;
@@ -54,7 +57,7 @@ function timingFor(lifetime: number): CertificateTiming {
     settle: Math.min(settle, most),
   };
 }
-/** The part of its lifetime that a certificate has left when it is renewed. */
+/** A certificate is renewed when this part of its lifetime is left. */
 const renewAt = 1 / 3;
 /** Replicas renew at the same time. One write succeeds, and the others read it. */
 const mostConflicts = 10;
@@ -68,8 +71,8 @@ interface Held extends ServingPair {
 }
 
 /**
- * Opens the certificate of the webhook: reads it from the Secret, or makes it, and enters its authority into
- * the configurations before it is used. Renews it when a third of its time is left.
+ * Opens the certificate of the webhook: reads it from the Secret, or creates it, and adds its authority to
+ * the configurations before it is used. Renews it when a third of its lifetime is left.
  * @throws PortcullisError ADMISSION_CERTIFICATE · KUBERNETES_API_…; the signal's reason
  */
 export async function openClusterCertificate(
@@ -91,7 +94,7 @@ export async function openClusterCertificate(
         const held = await tend(options, either);
         wait = timing.every;
         if (held.certificate === serving.certificate) continue;
-        // The API server learns of the authority by its own watch.
+        // The API server gets the new authority through its own watch, which takes some time.
         await sleep(timing.settle, undefined, { signal: either });
         serving = held;
         options.onChange(held);
@@ -101,7 +104,7 @@ export async function openClusterCertificate(
         wait = timing.afterFailure;
         log.error(
           { problem: reasonOf(error), until: serving.until.toISOString() },
-          'the certificate could not be looked after: the last one stays',
+          'the certificate could not be checked or renewed; the previous certificate stays in use',
         );
       }
     }
@@ -116,7 +119,7 @@ export async function openClusterCertificate(
   };
 }
 
-/** Returns a certificate that need not be renewed, and whose authority the configurations have. */
+/** Returns a certificate that does not need renewal, and whose authority is in the configurations. */
 async function tend(options: ClusterCertificateOptions, signal: AbortSignal): Promise<Held> {
   for (let attempts = 1; ; attempts += 1) {
     const held = await currentPair(options, signal);
@@ -157,7 +160,7 @@ async function currentPair(options: ClusterCertificateOptions, signal: AbortSign
       },
     };
     try {
-      // The object has its resourceVersion: a write of another replica in between is a conflict.
+      // The object contains its resourceVersion: a write of another replica in between causes a conflict.
       await client.send({ method: 'PUT', path, body }, signal);
       return made;
     } catch (error) {
@@ -168,8 +171,8 @@ async function currentPair(options: ClusterCertificateOptions, signal: AbortSign
           kind: 'unavailable',
           attempted: 'store the certificate of the webhook in Secret',
           on: `${namespace}/${secret}`,
-          why: `another program changed it ${mostConflicts} times meanwhile`,
-          fix: 'look for what else writes it',
+          why: `another program changed the Secret ${mostConflicts} times during the attempt`,
+          fix: 'find the other program that writes the Secret',
         });
       await sleep(50 + Math.random() * 200, undefined, { signal });
     }

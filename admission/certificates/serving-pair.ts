@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
 
-/** What the webhook serves TLS with. */
+/** The certificate and key with which the webhook serves TLS. */
 export interface ServingPair {
   /** PEM, leaf first. */
   readonly certificate: string;

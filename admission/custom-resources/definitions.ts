@@ -34,12 +34,13 @@ const count = { type: 'integer', format: 'int64' };
 const statusSchema = {
   type: 'object',
   properties: {
-    observedGeneration: { ...count, description: 'The generation that the rest of the status is about.' },
+    observedGeneration: { ...count, description: 'The generation that this status describes.' },
     revision: { ...text, description: 'The revision of the policy in force, if this object is part of it.' },
     rules: { ...count, description: 'How many rules the document has.' },
     conditions: {
       type: 'array',
-      description: 'Valid: the document has no problem. InForce: the webhook decides by it.',
+      description:
+        'Valid: the document has no problem. InForce: the webhook uses the document for its decisions.',
       items: {
         type: 'object',
         required: ['type', 'status', 'lastTransitionTime', 'reason', 'message'],
@@ -58,7 +59,7 @@ const statusSchema = {
     problems: {
       type: 'array',
       description:
-        'What is wrong with the document. Line and column count in the document as YAML, without its status.',
+        'What is wrong with the document. Line and column refer to the document as YAML, without its status.',
       items: {
         type: 'object',
         properties: { path: text, line: count, column: count, message: text, fix: text },

@@ -39,7 +39,7 @@ test('a schema becomes structural: no references, no recursion, no alternatives,
   });
 });
 
-test('the definitions hold none of the keywords that a structural schema must not have', () => {
+test('the definitions contain no keyword that a structural schema must not have', () => {
   const text = JSON.stringify(customResourceDefinitions());
   for (const keyword of [
     '$ref',

@@ -5,26 +5,26 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { createHostWatch } from '../../trust/index.ts';
 import type { Decider, Dossier, GateCache, HostWatch } from '../../trust/index.ts';
 
-/** How long answers are kept, and how many questions are asked at one time. Times in ms. */
+/** How long answers are kept, and how many questions are asked at the same time. Times in ms. */
 export interface CacheLimits {
-  /** A registry may give a tag another meaning at any time. */
+  /** A tag may be moved to another digest at any time. */
   readonly resolvedMs: number;
-  /** Short, because a missing signature may be added: what is admitted is kept with its verdict. */
+  /** Short, because a missing signature may be added. An admitted image is kept longer, with its verdict. */
   readonly evidenceMs: number;
   /**
-   * The time of one question, with its turn. It goes on when nobody waits, so that the next review finds its
-   * answer.
+   * The time limit of one question, including the wait for its turn. A question continues when no review
+   * waits for it any more, so that the next review finds its answer.
    */
   readonly askMs: number;
   readonly atOnce: number;
-  /** Less than `atOnce`, so that a registry that does not answer holds back only itself. */
+  /** Less than `atOnce`, so that a registry that does not answer delays only its own questions. */
   readonly atOnceOfHost: number;
   /**
-   * Images of one namespace, or of one user. Less than `atOnce`, so that whoever names many silent hosts
-   * holds back only itself.
+   * Images of one namespace, or of one user. Less than `atOnce`, so that a user who names many silent hosts
+   * delays only their own reviews.
    */
   readonly atOnceOfParty: number;
-  /** A host that did not answer is asked again after this time. */
+  /** The time after which a host that did not answer is asked again. */
   readonly silenceMs: number;
   /** Bytes of evidence that are kept. */
   readonly evidenceBytes: number;
@@ -50,7 +50,7 @@ interface Question {
 
 /**
  * Creates the memory of one replica: which digest a reference means, and the evidence of each digest. Equal
- * questions at one time are asked once. Failures are not kept.
+ * questions at the same time are asked once. Failures are not kept.
  */
 export function createAnswerCache(
   decider: Pick<Decider, 'decide'>,
@@ -127,7 +127,7 @@ export function lateError(host: string, ms: number): PortcullisError {
     kind: 'deadline',
     attempted: 'ask registry',
     on: host,
-    why: `there was no answer within ${ms / 1000} s`,
-    fix: 'check that the webhook reaches the registry',
+    why: `the registry did not answer within ${ms / 1000} s`,
+    fix: 'check that the webhook can reach the registry',
   });
 }

@@ -16,8 +16,9 @@ import type { Verdict } from '../../trust/index.ts';
 export type VerdictsByImage = ReadonlyMap<string, readonly Verdict[]>;
 
 /**
- * Returns what a pod, or the pod of a template, asks for beyond the ceilings of its images: the node will
- * refuse it. A seccomp or AppArmor profile of the node is not known here, and is not compared.
+ * Returns the requests of a pod, or of the pod of a template, that exceed the ceilings of its images: the
+ * node will refuse them. The seccomp and AppArmor profiles of the node are not known here, and are not
+ * compared.
  */
 export function ceilingWarnings(
   object: unknown,
@@ -59,7 +60,7 @@ function attempt(question: () => string | undefined): string | undefined {
   }
 }
 
-/** Returns undefined if nothing is known about the image: it was not decided about. */
+/** Returns undefined if there is no decision about the image. */
 function ceilingsOf(verdicts: readonly Verdict[], profiles: ProfileSet): Ceiling[] | undefined {
   if (verdicts.length === 0) return undefined;
   const ceilings = verdicts.flatMap(({ ceilings: demands, requestedEntitlements = [] }) => {
@@ -75,7 +76,7 @@ function ceilingsOf(verdicts: readonly Verdict[], profiles: ProfileSet): Ceiling
   return unique(ceilings);
 }
 
-/** Returns the demands of a container that its security context names (core/v1 SecurityContext). */
+/** Returns the permissions that the security context of a container requests (core/v1 SecurityContext). */
 function demandsOf(spec: ObjectFields, container: ObjectFields): readonly Demand[] {
   const security = fieldsOf(container['securityContext']);
   const capabilities = fieldsOf(security['capabilities']);

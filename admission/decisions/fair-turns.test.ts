@@ -27,7 +27,7 @@ function asker() {
   };
 }
 
-test('a user has no more places by asking from several namespaces', async () => {
+test('a user gets no additional places by asking from several namespaces', async () => {
   const { ask, begun } = asker();
   for (const namespace of ['n1', 'n2', 'n3', 'n4'])
     for (const at of [1, 2]) ask(`${namespace} ${at}`, 'user a', `namespace ${namespace}`);
@@ -36,11 +36,11 @@ test('a user has no more places by asking from several namespaces', async () => 
   assert.deepEqual(begun, ['n1 1', 'n1 2', 'n2 1', 'other']);
 });
 
-test('the last places are for parties that hold none', async () => {
+test('the last places are for parties that have no place', async () => {
   const { ask, begun } = asker();
   for (const user of ['a', 'b', 'c']) for (const at of [1, 2, 3]) ask(`${user}${at}`, user);
   await soon();
-  assert.equal(begun.length, 7, 'six places, and one of the reserve for c, which holds none');
+  assert.equal(begun.length, 7, 'six places, and one of the last places for c, which has no place');
   ask('d1', 'd');
   ask('d2', 'd');
   await soon();
@@ -68,7 +68,7 @@ test('a question that fails frees its place', async () => {
   assert.equal(await turns.run(['a'], () => Promise.resolve(7)), 7);
 });
 
-test('thousands of questions that end at once leave turns to other work', async () => {
+test('thousands of questions that end at the same time do not block other work', async () => {
   const turns = createFairTurns({ atOnce: 64, atOnceOfParty: 16, reserved: 16 });
   const held = Promise.withResolvers<undefined>();
   const all: Promise<unknown>[] = [];

@@ -1,6 +1,6 @@
 /**
- * Places for questions that several parties ask. A party is what one tenant cannot multiply at will, such as
- * a user; a question counts for all parties that it names. No side effects.
+ * Places for questions that several parties ask. A party is an identity that one tenant cannot multiply at
+ * will, such as a user; a question counts for all parties that it names. No side effects.
  */
 export interface FairTurns {
   /** Runs `ask` when a place is free for all of these parties. */
@@ -11,7 +11,7 @@ export interface TurnLimits {
   readonly atOnce: number;
   /** For each party. */
   readonly atOnceOfParty: number;
-  /** The last places, for questions of parties that have none: a few parties cannot hold everything. */
+  /** The last places, for questions of parties that have no place: a few parties cannot take all places. */
   readonly reserved: number;
 }
 
@@ -24,8 +24,9 @@ interface Queue {
 const mostInARow = 32;
 
 /**
- * A free place goes to the question whose parties hold the fewest places, the earliest of several. The effort
- * for a place is proportional to the number of parties that wait; a question that finds none costs nothing.
+ * A free place goes to the question whose parties have the fewest places; among equals, to the earliest. The
+ * cost of a place is proportional to the number of parties that wait; a question that finds no place costs
+ * nothing.
  */
 export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits): FairTurns {
   const active = new Map<string, number>();
@@ -71,7 +72,7 @@ export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits)
       if (found === undefined) return;
       const [key, queue] = found;
       const begin = queue.waiting.shift();
-      // The others of this queue wait behind the other queues.
+      // The other questions of this queue wait behind the other queues.
       queues.delete(key);
       if (queue.waiting.length > 0) queues.set(key, queue);
       count(queue.parties, 1);
@@ -88,7 +89,7 @@ export function createFairTurns({ atOnce, atOnceOfParty, reserved }: TurnLimits)
       const queue = queues.get(key) ?? { parties, waiting: [] };
       queues.set(key, queue);
       queue.waiting.push(() => turn.resolve(undefined));
-      // Nothing else can begin that could not before.
+      // No other question can begin that could not begin before.
       if (mayRun(heldBy(parties))) next();
       await turn.promise;
       try {

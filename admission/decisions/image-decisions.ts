@@ -17,14 +17,14 @@ export type DecisionSource = 'hit' | 'inflight' | 'miss';
 export interface ImageQuestion {
   readonly reference: string;
   readonly namespace: string;
-  /** Who asks. It does not change the answer. */
+  /** The party that asks. It does not change the answer. */
   readonly party: string;
 }
 
-/** Decides about images by the code of the node. Decisions that hold are kept in memory. */
+/** Decides about images with the code of the node. Valid decisions are kept in memory. */
 export interface ImageDecisions {
   /**
-   * Never rejects for an image that cannot be decided about: such an image is `undecided` or `failed`.
+   * Never rejects: an image that cannot be decided about is `undecided` or `failed`.
    * @param found called with the source of the decision
    */
   decide(
@@ -63,7 +63,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
     reserved: Math.floor(limits.atOnce / 4),
   });
 
-  /** Waits for a turn of the namespace and of who asks, at most as long as a question may take. */
+  /** Waits for a turn of the namespace and of the party that asks, at most as long as a question may take. */
   function inTurn<T>({ namespace, party, reference }: ImageQuestion, ask: () => Promise<T>): Promise<T> {
     const begun = performance.now();
     return turns.run([`namespace ${namespace}`, party], async () => {
@@ -105,7 +105,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
   };
 }
 
-/** Returns how long a decision holds, in ms, at least 1. */
+/** Returns how long a decision is valid, in ms, at least 1. */
 function lifetimeOf(images: ImageDecision, now: number): number {
   const times = images.flatMap(({ decision, reference, verdict }) => {
     const usual =

@@ -23,8 +23,8 @@ export interface ClusterDocument {
 }
 
 /**
- * Returns the document of an object: what a file for a node would have. Server fields and the status are left
- * out, so that every replica reads the same bytes, and the revision is the same.
+ * Returns the document of an object, as it would be in a file of a node. Server fields and the status are
+ * left out, so that every replica reads the same bytes, and the revision is the same.
  */
 export function documentOf(kind: CustomResource['kind'], value: unknown): ClusterDocument | undefined {
   const object = fieldsOf(value);

@@ -153,7 +153,7 @@ const rules = (deny: string): object => ({ rules: [{ images: ['**'], deny }] });
 const holds = (status: DocumentStatus | undefined): string =>
   status?.conditions.map((one) => `${one.type}=${one.status}`).join() ?? '';
 
-test('several replicas put the same in force, and write each status once', async (t) => {
+test('several replicas put the same policy in force, and write each status once', async (t) => {
   const cluster = openCluster();
   cluster.apply('trustpolicies', 'base', rules('no'));
   const replicas = [1, 2, 3].map(() => start(t, cluster).policy);
@@ -174,7 +174,7 @@ test('several replicas put the same in force, and write each status once', async
   });
 });
 
-test('a status write that is not answered does not hold back the next policy', async (t) => {
+test('a status write that gets no answer does not delay the next policy', async (t) => {
   const cluster = openCluster();
   let asked = 0;
   cluster.client.send = (_change, signal) =>
@@ -238,7 +238,7 @@ test('a problem is reported with its place, the last valid policy stays, and a c
   await eventually(5000, async () => assert.equal(await Promise.resolve(policy.current()), undefined));
 });
 
-test('policies name keys beside them, and profiles of the cluster', async (t) => {
+test('policies refer to keys in the folder of referenced files, and to profiles of the cluster', async (t) => {
   const keys = mkdtempSync(join(tmpdir(), 'portcullis-follow-keys-'));
   t.after(() => rmSync(keys, { recursive: true }));
   writeFileSync(join(keys, 'root.pem'), 'x');
@@ -256,7 +256,7 @@ test('policies name keys beside them, and profiles of the cluster', async (t) =>
   ]);
 });
 
-test('a document has what its author wrote, and nothing of the server', () => {
+test('a document has the fields of its author, and no fields of the server', () => {
   const document = documentOf('TrustPolicy', {
     metadata: { name: 'a', uid: 'u', generation: 3, annotations: { x: 'y' }, managedFields: [] },
     status: { rules: 4 },

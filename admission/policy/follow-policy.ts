@@ -30,19 +30,22 @@ export interface FollowPolicyOptions {
   readonly referred?: string;
   readonly log: Logger;
   readonly timing?: FollowTiming;
-  /** Replicas write the same, so that only the first write is needed. In ms. Default: 1 s. */
+  /**
+   * The delay before a status is written. All replicas write the same, so that only the first write is
+   * needed. In ms. Default: 1 s.
+   */
   readonly statusJitterMs?: number;
 }
 
-/** Several changes at one time, such as those of one `kubectl apply`, are one load. In ms. */
+/** Changes within this time, such as the changes of one `kubectl apply`, cause one load. In ms. */
 const quietMs = 200;
 /** Files that policies refer to are read again at this interval, in ms. */
 const againMs = 30_000;
 
 /**
  * Follows the TrustPolicy and EntitlementProfile objects, and puts them in force together: if one is not
- * valid, the last valid policy stays. Without any TrustPolicy there is no policy. Writes what was found into
- * the status of each object. Returns at once, and decides nothing before both lists have come.
+ * valid, the last valid policy stays. Without any TrustPolicy there is no policy. Writes the result into the
+ * status of each object. Returns immediately; the first decision is made after both lists have arrived.
  */
 export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
   const { client, log, timing = { ...usualTiming, longestWait: 10_000 } } = options;
@@ -62,7 +65,7 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     const all = [...documents.values()].sort((a, b) => (a.file < b.file ? -1 : 1));
     const result = await loadAll(all);
     found = { all, result };
-    // A write that takes long must not hold back the next policy.
+    // A write that takes long must not delay the next policy.
     void statuses(writeFound).catch((error: unknown) =>
       log.warn({ problem: reasonOf(error) }, 'the statuses of the policies could not be written'),
     );
@@ -139,7 +142,7 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
       failed: (error: unknown) =>
         log.warn(
           { problem: reasonOf(error) },
-          'the policies of the cluster cannot be followed: they stay as they are',
+          'the policies of the cluster cannot be watched; the current policy stays in force',
         ),
     };
     void follow(client, { path: collectionPath(resource), query: {} }, follower, stop.signal, timing);
@@ -169,9 +172,9 @@ function problemsOf(error: unknown): ReadonlyMap<string, readonly Problem[]> {
 }
 
 /**
- * Writes statuses. Every replica computes the same, so each writes only what the object does not say yet, and
- * between changes of the documents never the same twice: replicas of two versions that disagree do not write
- * forever. Nobody has to lead.
+ * Writes statuses. Every replica computes the same status, so each writes only a status that the object does
+ * not have yet, and the same status only once between changes of the documents: replicas of two versions that
+ * disagree do not overwrite each other forever. No leader election is needed.
  */
 function createStatusWriter(
   { client, log, statusJitterMs = 1000 }: FollowPolicyOptions,
@@ -198,14 +201,14 @@ function createStatusWriter(
       await sleep(Math.random() * statusJitterMs, undefined, { signal }).catch(() => undefined);
       for (const { kind, name, generation } of differs) {
         const latest = currentOf(`${kind} /${name}`);
-        // A newer document is loaded, and gets its own status, in a moment.
+        // A newer document will be loaded soon, and gets its own status.
         if (signal.aborted || latest?.generation !== generation) continue;
         const status = statusOfDocument(latest, result, now);
         const key = isWritten(latest, status);
         if (key === undefined || saysTheSame(latest, status)) continue;
         written.add(key);
         await patch(latest, status).catch((error: unknown) => {
-          // Another replica was first, or the object is gone.
+          // Another replica wrote the status first, or the object was deleted.
           if (statusOf(error) === 404) return;
           written.delete(key);
           if (statusOf(error) !== 409)

@@ -1,7 +1,7 @@
 import type { ProfileSet } from '../../entitlements/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 
-/** The policy and the profiles that a replica decides by. */
+/** The policy and the profiles that a replica uses for its decisions. */
 export interface PolicyInForce {
   /** Undefined: there is no valid policy, and every image is refused. */
   current(): TrustPolicy | undefined;
@@ -11,7 +11,7 @@ export interface PolicyInForce {
 }
 
 /**
- * Loads policies and profiles of files as the daemon puts them in force.
+ * Loads policies and profiles from files, as the daemon does.
  * @throws PortcullisError `TRUST_POLICY_INVALID`, with `details.problems`
  */
 export type LoadPolicySet = (options: { readonly paths: readonly string[] }) => Promise<{

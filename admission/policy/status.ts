@@ -2,7 +2,7 @@ import { fieldsOf, listOf, textOf } from '../../base/kubernetes/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import type { ClusterDocument } from './documents.ts';
 
-/** What a load of all documents found. */
+/** The result of loading all documents. */
 export interface LoadResult {
   /** The revision of the loaded set; undefined: the set is not valid. */
   readonly revision: string | undefined;
@@ -32,7 +32,7 @@ export interface DocumentStatus {
 const mostProblems = 20;
 const longestText = 1024;
 
-/** Returns the status of a document after a load. Times of conditions that did not change stay. */
+/** Returns the status of a document after a load. A condition that did not change keeps its time. */
 export function statusOfDocument(
   document: ClusterDocument,
   { revision, problems, failure }: LoadResult,
@@ -74,7 +74,7 @@ export function statusOfDocument(
               false,
               'OthersInvalid',
               others.length > 0
-                ? `the policy is put in force as a whole, and others have problems: ${others.map(([file]) => file).join(', ')}`
+                ? `the policy takes effect only as a whole, and other documents have problems: ${others.map(([file]) => file).join(', ')}`
                 : (failure ?? 'the policy could not be loaded'),
             )
           : condition(
@@ -97,7 +97,7 @@ export function statusOfDocument(
 const line = ({ position, path, message }: Problem): string =>
   `${position.line}:${position.column}${path === '' ? '' : ` ${path}`}: ${message}`;
 
-/** Whether the object's status says the same already. */
+/** Whether the object already has this status. */
 export function saysTheSame(document: ClusterDocument, status: DocumentStatus): boolean {
   const plain = (value: unknown): unknown =>
     Array.isArray(value)

@@ -3,20 +3,20 @@ import { readWorkload } from '../../trust/index.ts';
 import type { UnreadPart, WorkloadImage } from '../../trust/index.ts';
 import type { Review } from './read-review.ts';
 
-/** The images that a review is about. */
+/** The images of a review. */
 export interface ReviewedImages {
   /** Images that the object did not name before the change. */
   readonly images: readonly WorkloadImage[];
   /** Why an image cannot be decided about. */
   readonly problems: readonly string[];
-  /** What may lead to images that the review does not show, and was not there before the change. */
+  /** Parts that may lead to images that the review does not show, and that the change adds. */
   readonly unread: readonly string[];
 }
 
 /**
  * Returns the images that a change adds to an object. Images that the object named before are not decided
  * about again, so that a new policy does not prevent changes of running objects, such as the removal of a
- * finalizer: the node decides about what it runs.
+ * finalizer. The node decides about the images that it runs.
  */
 export function reviewedImages({ operation, object, oldObject, namespace }: Review): ReviewedImages {
   if (operation !== 'CREATE' && operation !== 'UPDATE') return { images: [], problems: [], unread: [] };
@@ -34,7 +34,7 @@ export function reviewedImages({ operation, object, oldObject, namespace }: Revi
   const unread = new Set<string>();
   readWorkload(object, namespace, {
     image(image) {
-      // The object's own namespace is what the API server says, whatever the object says.
+      // The namespace of the request counts, not the namespace field of the object.
       if (!before.has(image.reference)) images.push({ ...image, namespace });
     },
     problem(path, message, fix) {
@@ -45,7 +45,7 @@ export function reviewedImages({ operation, object, oldObject, namespace }: Revi
   return { images, problems, unread: [...unread].filter((text) => !unreadBefore.has(text)) };
 }
 
-/** A review has one object, so an object that it refers to is never available. */
+/** A review contains one object, so an object that it refers to is never available. */
 function describeUnread({ object, target, why }: UnreadPart): string {
   if (target === undefined) return `${object}: ${why}`;
   const name = `${target.namespace === '' ? '' : `${target.namespace}/`}${target.name}`;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { partyOf } from './party.ts';
 
-test('who asks is a user, the service accounts of a namespace, or whom the control plane asks for', () => {
+test('the party of a review is a user, the service accounts of a namespace, or the namespace for which the control plane asks', () => {
   const of = (username: unknown): string => partyOf({ userInfo: { username } }, 'shop');
   assert.equal(of('ada'), 'user ada');
   assert.equal(of('system:serviceaccount:ci:one'), of('system:serviceaccount:ci:two'));

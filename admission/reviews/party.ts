@@ -7,8 +7,9 @@ const ofControlPlane = 'kube-system';
 const longestName = 512;
 
 /**
- * Returns who asks, for limits: a user, or all service accounts of a namespace, because whoever may write in
- * a namespace can create service accounts. What the control plane asks is asked for the object's namespace.
+ * Returns the party that a review counts for in limits: a user, or all service accounts of a namespace,
+ * because a user who may write in a namespace can create service accounts. A request of the control plane
+ * counts for the namespace of the object.
  */
 export function partyOf(request: unknown, namespace: string): string {
   const user = textOf(fieldsOf(fieldsOf(request)['userInfo'])['username']).slice(0, longestName);

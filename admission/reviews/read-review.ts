@@ -6,9 +6,9 @@ import { partyOf } from './party.ts';
 export interface Review {
   readonly uid: string;
   readonly operation: string;
-  /** Empty for an object of the cluster. */
+  /** Empty for a cluster-scoped object. */
   readonly namespace: string;
-  /** Who asks, for limits ({@link partyOf}). */
+  /** The party that the review counts for in limits ({@link partyOf}). */
   readonly party: string;
   /** Such as `pods/ephemeralcontainers`, for messages and metrics. */
   readonly resource: string;
@@ -16,15 +16,15 @@ export interface Review {
   readonly oldObject: unknown;
 }
 
-/** A review, or why there is none. With a uid, the API server can be answered with a refusal. */
+/** A review, or the reason why the body is not a review. If the uid is known, the answer can be a refusal. */
 export type ReadReview = { readonly review: Review } | { readonly malformed: string; readonly uid?: string };
 
 const apiVersion = 'admission.k8s.io/v1';
-/** The API server sends a UUID. It is returned, so its length is limited. */
+/** The API server sends a UUID. The answer contains it, so its length is limited. */
 const uidForm = /^[\x21-\x7e]{1,128}$/;
 const operations = ['CREATE', 'UPDATE', 'DELETE', 'CONNECT'];
 
-/** Reads the body of a call of the API server. */
+/** Reads the body of a request of the API server. */
 export function readReview(body: string): ReadReview {
   let value: unknown;
   try {
@@ -38,16 +38,17 @@ export function readReview(body: string): ReadReview {
   if (!uidForm.test(uid)) return { malformed: 'request.uid is missing' };
   const malformed = (why: string): ReadReview => ({ malformed: why, uid });
   if (review['apiVersion'] !== apiVersion || review['kind'] !== 'AdmissionReview')
-    return malformed(`it is not an AdmissionReview of ${apiVersion}`);
+    return malformed(`it is not an AdmissionReview with the apiVersion ${apiVersion}`);
   const operation = textOf(request['operation']);
   if (!operations.includes(operation))
-    return malformed(`request.operation is none of ${operations.join(', ')}`);
+    return malformed(`request.operation is not one of ${operations.join(', ')}`);
   const namespace = request['namespace'] ?? '';
   if (typeof namespace !== 'string' || namespace.length > 253)
-    return malformed('request.namespace is not the name of a namespace');
+    return malformed('request.namespace is not a valid name of a namespace');
   const { object, oldObject } = request;
   const changes = operation === 'CREATE' || operation === 'UPDATE';
-  if (changes && !isObject(object)) return malformed(`request.object is missing, and it is a ${operation}`);
+  if (changes && !isObject(object))
+    return malformed(`request.object is missing, and the operation is ${operation}`);
   if (oldObject !== undefined && oldObject !== null && !isObject(oldObject))
     return malformed('request.oldObject is not an object');
   const subResource = textOf(request['subResource']);

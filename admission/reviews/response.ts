@@ -46,7 +46,7 @@ export function pointer(path: readonly (string | number)[]): string {
   return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }
 
-/** Warnings become headers of HTTP, which hold no control characters. */
+/** Warnings become HTTP headers, which cannot contain control characters. */
 function shortened(warnings: readonly string[]): readonly string[] {
   const more = warnings.length - mostWarnings;
   const shown = more > 0 ? [...warnings.slice(0, mostWarnings), `and ${more} more warnings`] : warnings;

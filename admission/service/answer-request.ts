@@ -11,18 +11,18 @@ import { decideReview } from './decide-review.ts';
 import type { ReviewMode } from './decide-review.ts';
 import type { Outcome, WebhookCounts } from './metrics.ts';
 
-/** What an answer needs. */
+/** The parts of the webhook that an answer needs. */
 export interface RequestContext {
   readonly policy: PolicyInForce;
   readonly decisions: ImageDecisions;
   readonly allowUnread: boolean;
   readonly counts: WebhookCounts;
   readonly body: BodyLimits;
-  /** Bytes of the bodies that one party's reviews may hold while they wait for their answers. */
+  /** Bytes of the bodies of one party's reviews that may wait for their answers. */
   readonly held: { readonly bytes: Map<string, number>; readonly mostOfParty: number };
   /** Reviews that are being answered. */
   readonly reviews: { inFlight: number; readonly most: number };
-  /** Why the replica must get no requests; undefined: it may. */
+  /** Why the replica must not get requests; undefined: it is ready. */
   readonly notReady: () => string | undefined;
   readonly onFailure: (error: unknown) => void;
 }
@@ -65,11 +65,11 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
   const path = end === -1 ? url : url.slice(0, end);
   const mode = modes.get(path);
   if (mode !== undefined) {
-    if (method !== 'POST') return text(405, 'only POST is answered here');
+    if (method !== 'POST') return text(405, 'this path accepts only POST');
     const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
     return answerReview(context, request, { path, mode, deadlineMs: deadlineOf(query.get('timeout')) });
   }
-  if (method !== 'GET' && method !== 'HEAD') return text(405, 'only GET and HEAD are answered here');
+  if (method !== 'GET' && method !== 'HEAD') return text(405, 'this path accepts only GET and HEAD');
   if (path === '/healthz') return text(200, 'ok');
   if (path === '/readyz') {
     const why = context.notReady();
@@ -79,16 +79,19 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
     const { type, body } = await context.counts.render();
     return { status: 200, type, body };
   }
-  return text(404, 'there is nothing here: /validate, /mutate, /healthz, /readyz, /metrics');
+  return text(404, 'this path does not exist; use /validate, /mutate, /healthz, /readyz or /metrics');
 }
 
 /** The default and the maximum of `timeoutSeconds` (admissionregistration.k8s.io/v1). */
 const [usualTimeout, longestTimeout] = [10, 30];
-/** The part of the time of the call after which it is answered: the answer has to arrive, too. */
+/**
+ * A call is answered after at most this part of its time limit, because the answer also has to arrive in
+ * time.
+ */
 const share = 0.8;
 
 /**
- * Returns after how many ms a review must be answered. The API server sends the time of its call as
+ * Returns after how many ms a review must be answered. The API server sends the time limit of its call as
  * `?timeout=10s`.
  */
 export function deadlineOf(timeout: string | null): number {
@@ -113,7 +116,8 @@ async function answerReview(
   const begun = performance.now();
   counts.begun();
   let outcome: Outcome = 'invalid';
-  // What was parsed is larger than the body, and is kept until the answer: so is its place.
+  // The parsed review is larger than the body, and is kept until the answer. So the place for the body is
+  // kept, too.
   let release = (): void => undefined;
   reviews.inFlight += 1;
   const late = new AbortController();
@@ -124,7 +128,7 @@ async function answerReview(
       return text(415, 'the content type is not application/json');
     if (reviews.inFlight > reviews.most) {
       outcome = 'busy';
-      return text(429, `more than ${reviews.most} reviews are being answered`);
+      return text(429, `more than ${reviews.most} reviews are in progress`);
     }
     const body = await readBody(request, context.body);
     if ('status' in body) {
@@ -146,7 +150,7 @@ async function answerReview(
         status: {
           code: 429,
           reason: 'TooManyRequests',
-          message: `reviews of more than ${context.held.mostOfParty} bytes of one user or namespace wait for their answers`,
+          message: `reviews with more than ${context.held.mostOfParty} bytes of one user or namespace are in progress`,
         },
       });
     }
@@ -171,7 +175,7 @@ async function answerReview(
   }
 }
 
-/** Returns a function that returns the place; undefined: a party has no more. */
+/** Returns a function that releases the place; undefined: a party has no free place. */
 function hold(
   { bytes, mostOfParty }: RequestContext['held'],
   named: readonly string[],
@@ -212,7 +216,7 @@ function lateError(ms: number): PortcullisError {
     kind: 'deadline',
     attempted: 'decide',
     on: '',
-    why: `there was no decision within ${ms / 1000} s, the time that the API server gives`,
-    fix: 'try again, and check that the webhook reaches the registry',
+    why: `there was no decision within ${ms / 1000} s, the time limit of the API server`,
+    fix: 'try again, and check that the webhook can reach the registry',
   });
 }

@@ -28,23 +28,28 @@ export const webhookMetrics = {
     ['decision', 'source'],
     'Decisions about images, by decision and source: hit (kept), inflight (shared with another review) or miss.',
   ),
-  inFlight: metric('gauge', 'requests_in_flight', [], 'Reviews that are being answered.'),
-  policy: metric('gauge', 'policy_in_force', [], '1 if there is a valid policy; 0: every image is refused.'),
+  inFlight: metric('gauge', 'requests_in_flight', [], 'Reviews in progress.'),
+  policy: metric(
+    'gauge',
+    'policy_in_force',
+    [],
+    '1 if there is a valid policy; 0 if there is none, and every image is refused.',
+  ),
   policyCurrent: metric(
     'gauge',
     'policy_current',
     [],
-    '1 if the latest policy is in force; 0 if it is not valid, and an older one stays in force.',
+    '1 if the latest policy is in force; 0 if it is not valid, and an older policy stays in force.',
   ),
   certificate: metric(
     'gauge',
     'certificate_expiry_seconds',
     [],
-    'Seconds until the certificate of the webhook ends.',
+    'Seconds until the certificate of the webhook expires.',
   ),
 } as const satisfies Readonly<Record<string, WebhookMetric>>;
 
-/** Upper bounds in seconds: a kept decision takes milliseconds, and no review takes more than 30 s. */
+/** Upper bounds in seconds: a cached decision takes milliseconds, and no review takes more than 30 s. */
 export const durationBuckets: readonly number[] = [
   0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ];

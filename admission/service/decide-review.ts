@@ -14,19 +14,24 @@ import type { PatchOperation, ReviewAnswer } from '../reviews/response.ts';
 /** `mutate`: images that are admitted get the digest that was decided about. */
 export type ReviewMode = 'validate' | 'mutate';
 
-/** What a decision about a review needs. */
+/** The parts of the webhook that a decision about a review needs. */
 export interface DecideReviewContext {
   readonly policy: PolicyInForce;
   readonly decisions: ImageDecisions;
   /** Aborted when the review must be answered. Its reason says why. */
   readonly signal: AbortSignal;
-  /** Parts of an object whose images are not checked are a warning. Otherwise the object is refused. */
+  /**
+   * If the images of parts of an object are not checked, the answer has a warning. Otherwise the object is
+   * refused.
+   */
   readonly allowUnread: boolean;
   /** Called for each image. */
   readonly onDecision: (decision: GateImage['decision'], source: DecisionSource) => void;
 }
 
-/** An object with more images would hold up the others. Kubernetes' own limit is the size of an object. */
+/**
+ * An object with more images would delay other reviews. Kubernetes itself limits only the size of an object.
+ */
 const mostImages = 1000;
 /** In characters. The message reaches the user of kubectl, and events of controllers. */
 const longestMessage = 24 * 1024;
@@ -38,7 +43,10 @@ interface Decided {
   readonly decision: ImageDecision | PortcullisError;
 }
 
-/** Decides about the images that a review adds. Never rejects: what cannot be decided is refused. */
+/**
+ * Decides about the images that a review adds. Never rejects: an object that cannot be decided about is
+ * refused.
+ */
 export async function decideReview(
   review: Review,
   mode: ReviewMode,
@@ -51,9 +59,9 @@ export async function decideReview(
     return refusal(
       422,
       'Invalid',
-      `not every image of the object can be decided about: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
+      `the webhook cannot check every image of the object: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
     );
-  // Both webhooks see each object, and the user needs each warning once.
+  // Both webhooks get each object, and the user needs each warning only once.
   const unreadWarnings = mode === 'validate' ? unread : [];
   if (images.length === 0)
     return { allowed: true, ...(unreadWarnings.length > 0 && { warnings: unreadWarnings }) };
@@ -61,14 +69,14 @@ export async function decideReview(
     return refusal(
       422,
       'Invalid',
-      `the object names ${images.length} images, and at most ${mostImages} are decided about`,
+      `the object names ${images.length} images, and the webhook checks at most ${mostImages}`,
     );
   const policy = context.policy.current();
   if (policy === undefined)
     return refusal(
       503,
       'ServiceUnavailable',
-      `there is no valid trust policy, and without one nothing is admitted${
+      `there is no valid trust policy, so no image is admitted${
         context.policy.problem() === undefined ? '' : `: ${context.policy.problem() ?? ''}`
       }`,
     );
@@ -99,7 +107,7 @@ async function decideAll(
   const { promise: late, reject } = Promise.withResolvers<never>();
   const end = (): void => reject(signal.reason as Error);
   signal.addEventListener('abort', end, { once: true });
-  // It may be that nobody waits any more.
+  // The caller may have stopped waiting.
   late.catch(() => undefined);
   if (signal.aborted) end();
   const asked = new Map<string, Promise<Decided['decision']>>();
@@ -207,7 +215,7 @@ function verdictsOf(
   );
 }
 
-/** Returns a warning for each image that is admitted although nothing was proven. */
+/** Returns a warning for each image that is admitted without any proof. */
 function looseWarnings(decided: readonly Decided[]): readonly string[] {
   const loose = decided.filter(
     ({ decision }) => 'length' in decision && decision.some(({ verdict }) => verdict?.unverified === true),
@@ -236,12 +244,14 @@ async function digestPatch(
     .filter((one) => !kept.includes(one))
     .map(({ path, reference }): PatchOperation => ({ op: 'replace', path: pointer(path), value: reference }));
   const warnings = [
-    ...new Set(kept.map(({ written }) => `${written} keeps its tag: the policy admits it by its tag only`)),
+    ...new Set(
+      kept.map(({ written }) => `${written} keeps its tag, because the policy admits it only by its tag`),
+    ),
   ];
   return { ...(patch.length > 0 && { patch }), ...(warnings.length > 0 && { warnings }) };
 }
 
-/** Returns undefined for a reference that has a digest, or gets none. */
+/** Returns undefined for a reference that already has a digest, or that gets no digest. */
 function withDigest(reference: string, digest: string | undefined): string | undefined {
   const { tag, digest: written } = parseReference(reference);
   if (written !== undefined || digest === undefined) return undefined;

@@ -6,7 +6,7 @@ import type { WebhookMetric } from './catalogue.ts';
 
 export type Outcome = 'allowed' | 'denied' | 'undecided' | 'invalid' | 'busy';
 
-/** Counts what the webhook does. */
+/** Counts the activity of the webhook. */
 export interface WebhookCounts {
   begun(): void;
   /** @param seconds the time that the answer took */
@@ -15,7 +15,7 @@ export interface WebhookCounts {
   render(): Promise<{ readonly type: string; readonly body: string }>;
 }
 
-/** What is read at a scrape. */
+/** The values that are read at a scrape. */
 export interface ScrapedState {
   readonly hasPolicy: boolean;
   readonly policyIsCurrent: boolean;

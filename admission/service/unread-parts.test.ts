@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { fixtureContent, serveFixtures } from '../../trust/evidence/fixtures/fixture-registry.ts';
 import { reviewOf, signedPolicy, startTestWebhook } from '../webhook.fixture.ts';
 
-/** A workload of a controller that this program does not know. */
+/** A workload of a controller that the webhook does not know. */
 const custom = (spec: object): object => ({
   ...{ apiVersion: 'example.com/v1', kind: 'Database', metadata: { name: 'db' }, spec },
 });
@@ -13,7 +13,7 @@ const byName = {
   spec: { taskRef: { name: 'build' } },
 };
 
-test('an object with images that are not read is refused, and they are named', async (t) => {
+test('an object with parts whose images are not read is refused, and the refusal names the parts', async (t) => {
   const { ask } = await startTestWebhook(t, signedPolicy);
   for (const path of ['/validate', '/mutate'])
     for (const [object, says] of [
@@ -28,7 +28,7 @@ test('an object with images that are not read is refused, and they are named', a
     }
 });
 
-test('--allow-unread makes one warning of each part', async (t) => {
+test('--allow-unread gives one warning for each part', async (t) => {
   const { ask } = await startTestWebhook(t, signedPolicy, { allowUnread: true });
   const validated = await ask('/validate', reviewOf(byField));
   assert.equal(validated.response.allowed, true);

@@ -136,7 +136,7 @@ test('an image that only a rule by tag admits keeps its tag', async (t) => {
   assert.equal((await ask('/validate', reviewOf(pod))).response.allowed, true);
 });
 
-test('a change is decided about by what it adds, and other operations are not', async (t) => {
+test('a decision about a change is about the images that it adds, and other operations need no decision', async (t) => {
   const { host } = await serve(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
   const bad = `${host}/bundle/ecdsa-p384:1`;
@@ -157,7 +157,7 @@ test('a change is decided about by what it adds, and other operations are not', 
   assert.equal(await allowed({ apiVersion: 'v1', kind: 'Eviction' }, {}), true);
 });
 
-test('rules for namespaces decide by the namespace of the review, not by that of the object', async (t) => {
+test('rules for namespaces use the namespace of the review, not the namespace of the object', async (t) => {
   const { host } = await serve(t);
   const { ask } = await startTestWebhook(
     t,
@@ -171,7 +171,7 @@ test('rules for namespaces decide by the namespace of the review, not by that of
   assert.match(response.status?.message ?? '', /not for "other"/);
 });
 
-test('a hundred equal reviews at one time ask the registry as often as one', async (t) => {
+test('a hundred equal reviews at the same time cause no more registry requests than one review', async (t) => {
   const registry = await serve(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
   const body = reviewOf(podOf(`${registry.host}/bundle/ecdsa-p256:1`));
@@ -184,7 +184,7 @@ test('a hundred equal reviews at one time ask the registry as often as one', asy
     1,
     registry.requests.join('\n'),
   );
-  // Another namespace is another decision, on the same evidence.
+  // Another namespace needs another decision, on the same evidence.
   await ask('/validate', reviewOf(podOf(`${registry.host}/bundle/ecdsa-p256:1`), { namespace: 'other' }));
   // Evidence is fetched again after five seconds.
   if (performance.now() - begun < 4_000) assert.equal(registry.requests.length, asked);
@@ -193,7 +193,7 @@ test('a hundred equal reviews at one time ask the registry as often as one', asy
   assert.match(metrics, /portcullis_webhook_decisions_total\{decision="admitted",source="inflight"\} \d+/);
 });
 
-test('another policy decides at once', async (t) => {
+test('a new policy takes effect immediately', async (t) => {
   const { host } = await serve(t);
   const { ask, use } = await startTestWebhook(t, signedPolicy);
   const body = reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`));
@@ -208,7 +208,7 @@ test('another policy decides at once', async (t) => {
   assert.equal((await ask('/healthz')).status, 200);
 });
 
-test('five hundred images in one pod are decided about, and more than a thousand are refused', async (t) => {
+test('five hundred images in one pod are checked, and a pod with more than a thousand is refused', async (t) => {
   const { host } = await serve(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
   const good = `${host}/bundle/ecdsa-p256:1`;
@@ -224,7 +224,7 @@ test('five hundred images in one pod are decided about, and more than a thousand
   assert.equal((patchOf(same.response) as unknown[]).length, 500);
 });
 
-test('a registry that does not answer is a refusal within the time of the call', async (t) => {
+test('a registry that does not answer causes a refusal within the time limit of the call', async (t) => {
   const silent = createServer();
   silent.listen(0, '127.0.0.1');
   await once(silent, 'listening');
@@ -243,7 +243,7 @@ test('a registry that does not answer is a refusal within the time of the call',
   assert.match(down.status?.message ?? '', /undecided.*127\.0\.0\.1:9/);
 });
 
-test('large reviews that wait for a registry do not take memory without bound', async (t) => {
+test('large reviews that wait for a registry use a limited amount of memory', async (t) => {
   const { port, end } = await startSilent(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
   const annotations = { large: 'x'.repeat(7 * 1024 * 1024) };
@@ -258,7 +258,7 @@ test('large reviews that wait for a registry do not take memory without bound', 
   const statuses = new Set(answers.map(({ status }) => status));
   assert.deepEqual([...statuses].sort(), [200, 503]);
   assert.ok(answers.every(({ body }) => !body.includes('"allowed":true')));
-  // All of it is free again.
+  // All of this memory is free again.
   const last = await ask('/validate?timeout=1s', reviewOf(pod));
   assert.equal(last.status, 200);
 });
@@ -279,7 +279,7 @@ async function startSilent(
   return { port: (server.address() as AddressInfo).port, end };
 }
 
-test('a namespace that names many silent registries does not hold back another', async (t) => {
+test('a namespace that names many silent registries does not delay another namespace', async (t) => {
   const { host } = await serve(t);
   const { port, end } = await startSilent(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
@@ -291,12 +291,12 @@ test('a namespace that names many silent registries does not hold back another',
   await sleep(300);
   const { response } = await ask('/validate?timeout=30s', reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`)));
   assert.equal(response.allowed, true, String(response.status?.message));
-  assert.equal(isRefused, false, 'it does not wait for the other one');
+  assert.equal(isRefused, false, 'it does not wait for the other namespace');
   end();
   assert.equal((await refused).response.allowed, false);
 });
 
-test('large reviews of one user leave memory for others, in whatever namespaces they are', async (t) => {
+test('large reviews of one user, in any namespaces, leave memory for other users', async (t) => {
   const { host } = await serve(t);
   const silent = createServer();
   silent.listen(0, '127.0.0.1');
@@ -323,7 +323,7 @@ test('large reviews of one user leave memory for others, in whatever namespaces 
   assert.deepEqual([...new Set(codes)].sort(), [429, 503]);
 });
 
-test('a user who names silent registries in many namespaces does not hold back another', async (t) => {
+test('a user who names silent registries in many namespaces does not delay another user', async (t) => {
   const { host } = await serve(t);
   const { port, end } = await startSilent(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
@@ -340,12 +340,12 @@ test('a user who names silent registries in many namespaces does not hold back a
   await sleep(300);
   const { response } = await ask('/validate?timeout=30s', reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`)));
   assert.equal(response.allowed, true, String(response.status?.message));
-  assert.equal(isRefused, false, 'it does not wait for the others');
+  assert.equal(isRefused, false, 'it does not wait for the other user');
   end();
   for (const one of refused) assert.equal((await one).response.allowed, false);
 });
 
-test('the time of a call is read as the API server writes it, within its limits', () => {
+test('the time limit of a call is read in the form of the API server, within its bounds', () => {
   assert.equal(deadlineOf('10s'), 8000);
   assert.equal(deadlineOf('1s'), 800);
   assert.equal(deadlineOf('1m0s'), 24_000);
@@ -353,7 +353,7 @@ test('the time of a call is read as the API server writes it, within its limits'
     assert.ok(deadlineOf(odd) <= 24_000 && deadlineOf(odd) >= 400);
 });
 
-test('malformed and oversized reviews are answered, and change nothing for others', async (t) => {
+test('malformed and oversized reviews get an answer, and do not affect other reviews', async (t) => {
   const { host } = await serve(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
   const good = reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`));
@@ -410,7 +410,7 @@ test('malformed and oversized reviews are answered, and change nothing for other
   assert.equal((await ask('/validate', good)).response.allowed, true);
 });
 
-test('what the node will refuse beside the image is a warning', async (t) => {
+test('a request beyond the ceiling, which the node will refuse, causes a warning', async (t) => {
   const { host } = await serve(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
   const pod = {
@@ -440,7 +440,7 @@ test('what the node will refuse beside the image is a warning', async (t) => {
   assert.match(admitted.warnings?.[0] ?? '', /without proof/);
 });
 
-test('a renewed certificate serves new connections, and open ones go on', async (t) => {
+test('a renewed certificate is used for new connections, and open connections continue', async (t) => {
   const { webhook, ask } = await startTestWebhook(t, signedPolicy);
   const port = Number(new URL(webhook.url).port);
   const open = connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
@@ -460,7 +460,7 @@ test('a renewed certificate serves new connections, and open ones go on', async 
   await assert.rejects(ask('/healthz'), /verify|certificate/);
 });
 
-test('the end of the webhook waits for the reviews that it has begun', async (t) => {
+test('the webhook finishes the reviews in progress before it ends', async (t) => {
   const content = fixtureContent();
   const gate = Promise.withResolvers<undefined>();
   const registry = await serve(t, content, {

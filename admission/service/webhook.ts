@@ -22,11 +22,14 @@ export interface WebhookOptions extends DecisionOptions {
   readonly listen: string;
   readonly policy: PolicyInForce;
   readonly pair: ServingPair;
-  /** Objects with parts whose images are not checked are admitted with a warning. Default: refused. */
+  /**
+   * Whether objects with parts whose images are not checked are admitted with a warning. Default: they are
+   * refused.
+   */
   readonly allowUnread?: boolean;
   /**
-   * How long requests are accepted after `close` was called, in ms: until the API server knows that this
-   * replica ends.
+   * How long requests are accepted after `close` was called, in ms: until the API server no longer uses this
+   * replica.
    */
   readonly drainMs: number;
   readonly log: Logger;
@@ -43,11 +46,11 @@ export interface Webhook {
 
 const connectionLimits = { most: 4096, mostOfPeer: 2048 };
 /**
- * In bytes. A review has an object and the object before the change, each of at most about 1.5 MiB in etcd
- * and 3 MiB in a request.
+ * In bytes. A review contains an object and the object before the change, each of at most about 1.5 MiB in
+ * etcd and 3 MiB in a request.
  */
 const bodyLimits = { sent: 8 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
-/** The bodies of all reviews that are being answered, in bytes. Their objects take a few times as much. */
+/** The bodies of all reviews in progress, in bytes. The parsed objects use a few times as much memory. */
 const bodiesMemory = 96 * 1024 * 1024;
 const bodiesOfParty = 24 * 1024 * 1024;
 const mostReviews = 1024;
@@ -77,7 +80,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     notReady() {
       if (ending) return 'the webhook is ending';
       return policy.current() === undefined
-        ? `there is no valid policy: ${policy.problem() ?? 'none was found yet'}`
+        ? `there is no valid policy: ${policy.problem() ?? 'no policy was found yet'}`
         : undefined;
     },
     onFailure: (thrown: unknown) =>
@@ -98,10 +101,10 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
       kind: 'unavailable',
       attempted: 'listen on',
       on: options.listen,
-      fix: 'name another address by --listen',
+      fix: 'use another address with --listen',
     });
   });
-  // A failed accept, such as EMFILE. Without a listener it would end the process.
+  // A failed accept, for example with EMFILE. Without a listener, this error would end the process.
   server.on('error', context.onFailure);
   return {
     url: `https://${authority}`,
@@ -154,7 +157,7 @@ function noAddress(listen: string): never {
     kind: 'invalid',
     attempted: 'listen on',
     on: listen,
-    why: 'it is not HOST:PORT',
-    fix: 'name an address such as :8443',
+    why: 'it does not have the form HOST:PORT',
+    fix: 'use an address such as :8443',
   });
 }

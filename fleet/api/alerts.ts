@@ -8,13 +8,13 @@ import type { ListedNode, Reader } from '../store/queries.ts';
 export const alertCodes = {
   ...logProblems,
   NODE_SILENT: 'The node has sent nothing for five minutes.',
-  POLICY_MISSING: 'No policy is in force on the node: it admits nothing new.',
-  POLICY_NOT_LOADED: 'The latest load of the policy failed: the earlier one is in force.',
-  ENFORCEMENT_FAILS: 'The node does not prove that its policy refuses.',
+  POLICY_MISSING: 'No policy is in force on the node, so it admits no new images.',
+  POLICY_NOT_LOADED: 'The latest load of the policy failed. The earlier policy is in force.',
+  ENFORCEMENT_FAILS: 'The node did not prove that its policy refuses images.',
   CONTAINERS_OUT_OF_POLICY: 'Containers run that the policy in force would not admit.',
   CONTAINERS_DEGRADED: 'Containers run with less confinement than their profile requires.',
   PODS_WITHOUT_NETWORK: 'Pods of the node get no network.',
-  ROOT_ENDS: 'A root or certificate that the policy depends on ends within fourteen days, or has ended.',
+  ROOT_ENDS: 'A root or certificate that the policy depends on expires within fourteen days, or has expired.',
 } as const;
 
 export type AlertCode = keyof typeof alertCodes;
@@ -26,11 +26,11 @@ export interface Alert {
   readonly text: string;
 }
 
-/** A node that sends nothing for so long is silent, in ms. */
+/** A node that sends nothing for this time, in ms, is silent. */
 export const silentMs = 300_000;
 const rootSoonMs = 14 * 86_400_000;
 
-/** Returns the summary that a node is listed with, or undefined when it has sent no state. */
+/** Returns the summary of a node for lists, or undefined when it has sent no state. */
 export const summaryOf = ({ summary }: ListedNode): NodeSummary | undefined =>
   summary === '' ? undefined : (parseJson(summary) as NodeSummary);
 
@@ -48,14 +48,14 @@ export function alertsOf(node: ListedNode, now: number): readonly Alert[] {
   const { revision, policyProblem, enforcement, outOfPolicy, degraded, networkReady, root } = summary;
   add('POLICY_MISSING', revision === undefined, policyProblem ?? 'no policy is configured');
   add('POLICY_NOT_LOADED', revision !== undefined && policyProblem !== undefined, policyProblem ?? '');
-  add('ENFORCEMENT_FAILS', enforcement === 'fail', 'see the findings of the node');
+  add('ENFORCEMENT_FAILS', enforcement === 'fail', 'read the findings of the node');
   add('CONTAINERS_OUT_OF_POLICY', outOfPolicy > 0, `${outOfPolicy} containers`);
   add('CONTAINERS_DEGRADED', degraded > 0, `${degraded} containers`);
   add('PODS_WITHOUT_NETWORK', !networkReady, 'the network of its pods is not ready');
   add(
     'ROOT_ENDS',
     root !== undefined && Date.parse(root.ends) - now < rootSoonMs,
-    root === undefined ? '' : `${root.name} ends at ${root.ends}`,
+    root === undefined ? '' : `${root.name} expires at ${root.ends}`,
   );
   return alerts;
 }

@@ -7,7 +7,7 @@ import { eventNames } from '../records/names.ts';
 import { openFleetStore } from '../store/store.ts';
 import { answerApi } from './answer-api.ts';
 
-test('a time that is none is refused, and is not a time without verdicts', async (t) => {
+test('a time that is not valid is refused, and does not return an empty list', async (t) => {
   const store = await openFleetStore(await temporaryFolder(t));
   t.after(() => store.close());
   const ask = (time: string): Promise<object | undefined> =>
@@ -22,7 +22,7 @@ test('a time that is none is refused, and is not a time without verdicts', async
     );
 });
 
-test('a list of images that continues leaves out none of the same name', async (t) => {
+test('the next page of a list of images omits no image with the same name', async (t) => {
   const store = await openFleetStore(await temporaryFolder(t));
   t.after(() => store.close());
   const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });

@@ -7,7 +7,7 @@ import type { ApiOperation } from './operations.ts';
 /**
  * Answers a GET of the API.
  * @param path without the query, percent-encoded
- * @returns the answer; undefined when there is no such path or thing
+ * @returns the answer; undefined when the path or the requested object does not exist
  * @throws PortcullisError FLEET_BAD_REQUEST · STORAGE_…
  */
 export async function answerApi(
@@ -34,7 +34,7 @@ export async function answerApi(
       attempted: 'read the request',
       on: found.name,
       why: describeProblems(problems).trimEnd(),
-      fix: 'see docs/fleet-api.md for its fields',
+      fix: 'use the fields in docs/fleet-api.md',
     });
   return found.operation.answer(reader, values, now);
 }

@@ -20,7 +20,7 @@ import { positionOf, writePosition } from './position.ts';
  * its schema, and `docs/fleet-api.md` is generated from it.
  */
 
-/** The first segment of each path. A change that an older client cannot understand gets another version. */
+/** The first segment of each path. An incompatible change gets another version. */
 export const apiVersion = 'v1';
 
 export interface ApiOperation {
@@ -40,11 +40,11 @@ const mostField = (most: number) =>
   ({
     type: 'string',
     pattern: '^[1-9][0-9]{0,3}$',
-    description: `the most entries to return, 1 to ${most}; 100 without it`,
+    description: `the maximum number of entries to return, 1 to ${most}; default: 100`,
   }) as const;
 const time = {
   type: 'string',
-  // Only what Date.parse reads: no verdict is before or after a time that is none.
+  // Only times that Date.parse can read: no verdict is before or after an invalid time.
   pattern:
     '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])' +
     '(T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?Z)?$',
@@ -67,7 +67,8 @@ const filters = {
   would: {
     enum: ['deny', 'undecided'],
     type: 'string',
-    description: 'only images that an exception of the policy admitted, by what its rule would have decided',
+    description:
+      'only images that an exception of the policy admitted, by the outcome that the rule would have had',
   },
   since: { ...time, description: 'only verdicts from this time on (ISO 8601, UTC)' },
   until: { ...time, description: 'only verdicts before this time' },
@@ -111,7 +112,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   nodes: {
     summary: 'Lists nodes in the order of their names. `next` is set if there are more.',
     request: request({
-      after: { ...name, description: 'only nodes whose names come after this one' },
+      after: { ...name, description: 'only nodes whose names come after this name' },
       most: mostField(1000),
     }),
     answer: async (reader, query, now) => {
@@ -131,7 +132,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   'nodes/{node}': {
     summary:
-      'Returns a node: its state as it sent it, the key and the latest checkpoint of its log, and what is wrong with the log.',
+      'Returns a node: its state as the node sent it, the key and the latest checkpoint of its log, and the problems of the log.',
     request: request({ node: { ...name, description: 'name of the node' } }, ['node']),
     answer: async (reader, { node = '' }) => {
       const found = await readNode(reader, node);
@@ -148,7 +149,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   'nodes/{node}/log': {
     summary:
-      'Lists rows of the verdict log of a node as the node wrote them, in their order. With the key and the checkpoint of the node, a client verifies the chain itself.',
+      'Lists rows of the verdict log of a node as the node wrote them, in their order. With the key and the checkpoint of the node, a client can verify the chain itself.',
     request: request(
       {
         node: { ...name, description: 'name of the node' },
@@ -171,7 +172,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     summary: 'Lists verdicts of all nodes, the newest first. `next` is set if there are more.',
     request: request({
       ...filters,
-      after: { type: 'string', maxLength: 64, description: '`next` of the page before' },
+      after: { type: 'string', maxLength: 64, description: '`next` of the previous page' },
       most: mostField(1000),
     }),
     answer: async (reader, query) => {
@@ -187,7 +188,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   'verdicts/{id}': {
     summary:
-      'Returns a verdict with its tree of reasons, and the newest rows of nodes that gave it. `text` is absent when no node has sent it.',
+      'Returns a verdict with its tree of reasons, and the newest rows with this verdict. `text` is absent when no node has sent it.',
     request: request(
       { id: { type: 'string', pattern: '^sha256:[0-9a-f]{64}$', description: 'id of the verdict' } },
       ['id'],
@@ -201,14 +202,14 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   images: {
     summary:
-      'Lists the images that run, with the number of their containers and nodes. `next` is set if there are more: its fields are those of the next request.',
+      'Lists the images that run, with the number of their containers and nodes. `next` is set if there are more, and contains the fields of the next request.',
     request: request({
       image: { ...text, description: 'a part of the reference' },
-      after: { ...text, maxLength: 4096, description: 'only references that come after this one' },
+      after: { ...text, maxLength: 4096, description: 'only references that come after this reference' },
       afterId: {
         type: 'string',
         maxLength: 4096,
-        description: 'also images of the reference `after` whose ids come after this one',
+        description: 'also images of the reference `after` whose ids come after this id',
       },
       most: mostField(1000),
     }),
@@ -227,7 +228,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   policies: {
     summary:
-      'Lists the revisions of policies that are in force, and the nodes of each, and then earlier revisions. `received` is set if the sources are stored.',
+      'Lists the revisions of policies that are in force, with their nodes, and then earlier revisions. `received` is set if the sources are stored.',
     request: request(),
     answer: async (reader) => ({ policies: await listRevisions(reader) }),
   },
@@ -252,7 +253,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     answer: async (reader) => ({ releases: await listUpcoming(reader) }),
   },
   'upcoming/denials': {
-    summary: 'Lists the workloads that a release would refuse, those on the most nodes first.',
+    summary: 'Lists the workloads that a release would refuse. The workloads on the most nodes come first.',
     request: request(
       {
         release: { ...text, description: 'a release of `upcoming`, such as `stable/7`' },
@@ -265,7 +266,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     }),
   },
   alerts: {
-    summary: 'Lists what an operator should look at.',
+    summary: 'Lists the conditions that an operator should check.',
     request: request(),
     answer: async (reader, _query, now) => ({ alerts: await listAlerts(reader, now) }),
   },

@@ -19,7 +19,7 @@ export interface Grid {
  * Creates a grid. The keys are those of the WAI-ARIA grid: arrows, Page Up and Down, Home, End, and Enter
  * opens.
  * @param onOpen called with the verdict of a row
- * @param onStatus called with a sentence about what is shown
+ * @param onStatus called with a sentence about the shown rows
  * @param onError called when the API does not answer
  */
 export function createGrid(
@@ -95,7 +95,7 @@ export function createGrid(
     onStatus(`${total.toLocaleString('en')} ${total === 1 ? 'verdict' : 'verdicts'}`);
   }
 
-  /** Draws the visible rows, and loads the next page where the list ends. */
+  /** Draws the visible rows, and loads the next page at the end of the list. */
   function draw(): void {
     const first = Math.max(0, Math.floor(scroller.scrollTop / rowHeight) - margin);
     const shown = Math.ceil(scroller.clientHeight / rowHeight) + 2 * margin;

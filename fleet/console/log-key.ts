@@ -1,9 +1,9 @@
-/** Before the name of a node: where this browser keeps the key that it has pinned. */
+/** The prefix of the storage key, before the name of a node, for the key that this browser has pinned. */
 const place = 'portcullis-log-key/';
 
 /**
- * Returns the key of the log of a node that this browser has pinned. A browser that stores nothing for this
- * page has pinned none.
+ * Returns the log key that this browser has pinned for a node. A browser that cannot store data for this page
+ * has pinned no key.
  */
 export function pinnedKey(node: string): string | undefined {
   try {
@@ -14,8 +14,8 @@ export function pinnedKey(node: string): string | undefined {
 }
 
 /**
- * Pins the key of the log of a node in this browser. Without a key, removes the pin.
- * @throws DOMException if the browser stores nothing for this page
+ * Pins the key of the log of a node in this browser. Without a key, removes the pin. @throws DOMException if
+ * the browser cannot store data for this page
  */
 export function pin(node: string, key: string | undefined): void {
   if (key === undefined) localStorage.removeItem(`${place}${node}`);

@@ -3,9 +3,9 @@ import type { Child } from './dom.ts';
 import { fingerprintOf, pin, pinnedKey } from './log-key.ts';
 import { verifyLog } from './verify-log.ts';
 
-/** What the aggregator says about the log of a node. */
+/** The facts about the log of a node, from the aggregator. */
 export interface NodeLog {
-  /** As NAME+ID+BASE64; empty when the node has sent none. */
+  /** As NAME+ID+BASE64; empty when the node has sent no key. */
   readonly key: string;
   readonly checkpoint: string;
   readonly problems: readonly { code: string; seq: number; at: string; text: string }[];
@@ -28,7 +28,7 @@ export async function logSection(name: string, log: NodeLog, expected: string): 
       ? []
       : [
           table(
-            'What is wrong with the log',
+            'Problems of the log',
             ['Code', 'Row', 'Found', 'Text'],
             log.problems.map(({ code, seq, at, text }) => [code, String(seq), timeText(at), text]),
           ),
@@ -36,7 +36,7 @@ export async function logSection(name: string, log: NodeLog, expected: string): 
   ];
 }
 
-/** Shows the key, whether it is the one that this browser has pinned, and the button to pin it. */
+/** Shows the key, whether this browser has pinned it, and the button to pin it. */
 async function keyText(
   name: string,
   key: string,
@@ -55,7 +55,7 @@ async function keyText(
             pin(name, next);
             void show();
           } catch (thrown) {
-            warning.textContent = `This browser keeps no pin: ${String(thrown)}`;
+            warning.textContent = `This browser cannot store the pin: ${String(thrown)}`;
           }
         },
       },
@@ -63,15 +63,15 @@ async function keyText(
     );
   const warning = element('p', { role: 'alert' });
   const values: (readonly [string, string])[] = [
-    ['Key', key === '' ? 'the node has sent none' : key],
+    ['Key', key === '' ? 'the node has sent no key' : key],
     ...(key === '' ? [] : [['SHA-256', fingerprint] as const]),
   ];
   if (pinned !== undefined && pinned !== key) {
     warning.textContent =
-      'The key is not the one that this browser has pinned. Either the node has a new key, or someone has replaced its log. The pinned key verifies the log until you pin another one.';
+      'This browser has pinned another key. Either the node has a new key, or someone has replaced its log. The pinned key verifies the log until you pin another key.';
     values.push(['Pinned key', pinned], ['Its SHA-256', await fingerprintOf(pinned)]);
   } else if (expected !== '' && expected !== fingerprint)
-    warning.textContent = `The key is not the one that the address of this page names: ${expected}.`;
+    warning.textContent = `The key differs from the key in the address of this page: ${expected}.`;
   const buttons =
     pinned === undefined
       ? [...(key === '' ? [] : [change('Pin this key in this browser', key)])]
@@ -91,8 +91,8 @@ async function keyText(
   ];
 }
 
-/** Rows that no signature covers, and a first row whose predecessor has expired. */
-const outside = 'that are newer than the checkpoint, or whose row before has expired';
+/** Rows without a signature that covers them, and a first row whose predecessor has expired. */
+const outside = 'that are newer than the checkpoint, or whose previous row has expired';
 
 function verification(name: string, { key, checkpoint }: NodeLog, expected: string): readonly Child[] {
   const result = element('p', { role: 'status', class: 'result' });
@@ -100,7 +100,7 @@ function verification(name: string, { key, checkpoint }: NodeLog, expected: stri
     const pinned = pinnedKey(name);
     const used = pinned ?? key;
     if (expected !== '' && (used === '' || (await fingerprintOf(used)) !== expected))
-      return [false, 'Not verified: the key is not the one that the address of this page names.'];
+      return [false, 'Not verified: the key differs from the key in the address of this page.'];
     const { ok, verified, unverifiable, found } = await verifyLog(
       name,
       { key: used, checkpoint },
@@ -109,7 +109,9 @@ function verification(name: string, { key, checkpoint }: NodeLog, expected: stri
       },
     );
     const isKnown = pinned !== undefined || expected !== '';
-    const by = isKnown ? [] : ['The key is the one that the aggregator names: compare it, and pin it.'];
+    const by = isKnown
+      ? []
+      : ['The key comes from the aggregator. Compare it with the key of the node, and pin it.'];
     const answer = ok ? `Verified: ${verified} rows.` : 'Not verified:';
     const rest =
       unverifiable === 0 ? [] : [`Not verifiable: ${unverifiable} rows${ok ? ` ${outside}` : ''}.`];

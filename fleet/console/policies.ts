@@ -45,7 +45,7 @@ export async function policiesView(): Promise<readonly Child[]> {
     ...(stored.length < 2 ? [] : [comparison(stored)]),
     element('h2', {}, 'Not in force yet'),
     releases.length === 0
-      ? element('p', {}, 'No node knows a release that it has not put in force.')
+      ? element('p', {}, 'No node has a release that is not in force yet.')
       : table(
           plural(releases.length, 'release'),
           ['Release', 'Decided on', 'Would refuse on', 'Could not decide'],
@@ -114,7 +114,7 @@ export async function policyView(revision: string): Promise<readonly Child[]> {
   ];
 }
 
-/** Shows what differs between two revisions. @param argument `FROM/TO` */
+/** Shows the differences between two revisions. @param argument `FROM/TO` */
 export async function compareView(argument: string): Promise<readonly Child[]> {
   const [from = '', to = ''] = argument.split('/');
   const [before, after] = await Promise.all([sourcesOf(from), sourcesOf(to)]);
@@ -155,7 +155,10 @@ interface Pair<One> {
   readonly is: One | undefined;
 }
 
-/** Pairs entries by their names. The second one of a name belongs to the second one of that name. */
+/**
+ * Pairs entries by their names. If a name occurs several times, the second entry is paired with the second
+ * entry of that name.
+ */
 function paired<One extends { readonly name: string }>(
   before: readonly One[],
   after: readonly One[],
@@ -183,12 +186,12 @@ const change = (was: unknown, is: unknown): string =>
 
 /**
  * Returns the lines that differ, and three lines around them.
- * @param until when the comparison is given up, by the clock of `performance`
+ * @param until when the comparison is aborted, by the clock of `performance`
  */
 function changedLines(was: string | undefined, is: string | undefined, until: number): readonly Child[] {
   const timeout = Math.max(0, until - performance.now());
   const patch = structuredPatch('', '', was ?? '', is ?? '', '', '', { context: 3, timeout });
-  if (patch === undefined) return ['The comparison takes too long: open both revisions.'];
+  if (patch === undefined) return ['The comparison takes too long. Open both revisions instead.'];
   return patch.hunks.flatMap(({ oldStart, newStart, lines }) => [
     element('span', { class: 'place' }, `line ${oldStart} → ${newStart}\n`),
     ...lines.map((line) => {

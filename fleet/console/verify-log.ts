@@ -2,12 +2,12 @@ import { verifyAsync } from '@noble/ed25519';
 import { ask } from './api.ts';
 import type { Row } from './api.ts';
 
-/** What a verification in the browser found. */
+/** The result of a verification in the browser. */
 export interface LogCheck {
   readonly ok: boolean;
-  /** Rows whose hash follows from the row before, and that the signed checkpoint covers. */
+  /** Rows whose hash follows from the previous row, and that the signed checkpoint covers. */
   readonly verified: number;
-  /** Rows that the aggregator has, and that nothing in them proves. */
+  /** Rows that the aggregator has, and that cannot be verified. */
   readonly unverifiable: number;
   /** Sentences, the most important one first. */
   readonly found: readonly string[];
@@ -17,10 +17,10 @@ const origin = 'portcullis.dev/verdict-log/chain/v1';
 const pageRows = 1000;
 
 /**
- * Verifies what the aggregator has of the log of a node, without trusting the aggregator: the hash of each
- * row, and the signature of the latest checkpoint (docs/verdicts.md, "Hash chain and checkpoints").
+ * Verifies the part of a node's log that the aggregator has, without trusting the aggregator: the hash of
+ * each row, and the signature of the latest checkpoint (docs/verdicts.md, "Hash chain and checkpoints").
  * @param key as NAME+ID+BASE64 (C2SP signed-note)
- * @param onProgress called with the number of rows so far
+ * @param onProgress called with the number of rows read so far
  */
 export async function verifyLog(
   node: string,
@@ -39,12 +39,12 @@ export async function verifyLog(
     for (const row of rows) {
       if (count > 0 && row.seq !== last + 1) return broken(`Row ${last + 1} is missing.`);
       if (count === 0 && row.seq !== 1) {
-        // Rows before it have expired. Its own hash is the beginning, and nothing proves its content.
+        // Rows before it have expired. The chain begins with its hash, and nothing proves its content.
         found.push(`Rows before ${row.seq} have expired at the aggregator.`);
       } else {
         const before = row.seq === 1 ? '0'.repeat(64) : previous;
         const computed = await sha256(`${row.seq}\n${before}\n${row.evidence}\n${row.entry}`);
-        if (computed !== row.hash) return broken(`Row ${row.seq} does not follow from the row before.`);
+        if (computed !== row.hash) return broken(`Row ${row.seq} does not follow from the previous row.`);
         if (head !== undefined && row.seq <= head.size) proven += 1;
       }
       [previous, last] = [row.hash, row.seq];

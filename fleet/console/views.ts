@@ -22,13 +22,13 @@ interface VerdictText {
   readonly exceptions?: readonly { readonly kind: string; readonly rule: string; readonly wouldBe: string }[];
 }
 
-/** Shows a verdict: what was decided, why, by which rule and signature, and who gave it. */
+/** Shows a verdict: the decision, the reasons, the rule, the signature, and the nodes. */
 export async function verdictView(id: string): Promise<readonly Child[]> {
   const { text, rows } = await ask<{ text?: VerdictText; rows: readonly Verdict[] }>(
     `verdicts/${encodeURIComponent(id)}`,
   );
   const [newest] = rows;
-  if (newest === undefined) return [title('Verdict'), element('p', {}, 'No node has given it.')];
+  if (newest === undefined) return [title('Verdict'), element('p', {}, 'No node has this verdict.')];
   const known: (readonly [string, Child])[] = [
     ['Outcome', element('span', { class: `outcome ${newest.outcome}` }, newest.outcome)],
     ['Image', newest.reference],
@@ -42,7 +42,7 @@ export async function verdictView(id: string): Promise<readonly Child[]> {
     for (const { ceiling, rule } of text.ceilings) known.push(['Ceiling', `${ceiling} (rule ${rule})`]);
     for (const { kind, rule, wouldBe } of text.exceptions ?? [])
       known.push(['Exception', `${kind} of the rule ${rule}: it would be ${wouldBe}`]);
-    if (text.unverified) known.push(['Unverified', 'It was admitted without proof.']);
+    if (text.unverified) known.push(['Unverified', 'The image was admitted without proof.']);
     if (text.validUntil !== undefined) known.push(['Valid until', text.validUntil]);
   }
   return [
@@ -53,7 +53,7 @@ export async function verdictView(id: string): Promise<readonly Child[]> {
       ? element('p', {}, 'No node has sent the reasons.')
       : element('ul', { class: 'tree' }, reasonItem(text.reasons)),
     table(
-      'Nodes that gave it',
+      'Nodes with this verdict',
       ['Time', 'Node', 'Row'],
       rows.map(({ time, node, seq }) => [timeText(time), link(`node/${node}`, node), String(seq)]),
     ),
@@ -146,7 +146,7 @@ const verdictLink = (id: string, text: string): Child => (id === '' ? text : lin
 
 /**
  * Shows a node: its proof of enforcement, its containers, and its log, which can be verified.
- * @param expected `key`: the fingerprint that the key of its log must have
+ * @param expected `key`: the expected fingerprint of the key of its log
  */
 export async function nodeView(name: string, expected: URLSearchParams): Promise<readonly Child[]> {
   const node = await ask<NodeLog & { state?: State }>(`nodes/${encodeURIComponent(name)}`);
@@ -163,7 +163,7 @@ function stateOf({ version, policy, enforcement, upcoming, ...lists }: State): r
   return [
     facts([
       ['Version', version],
-      ['Policy', policy.revision ?? 'none is in force'],
+      ['Policy', policy.revision ?? 'no policy is in force'],
       ...(policy.problem === undefined ? [] : [['Problem', policy.problem] as const]),
       ...(upcoming === undefined ? [] : [['Not in force yet', upcomingText(upcoming)] as const]),
       ['Enforcement', `${result} since ${timeText(since)}`],

@@ -19,7 +19,7 @@ interface Received {
   readonly resource: ResourceRecords;
 }
 
-/** A receiver that answers as it is given. */
+/** A receiver that returns the given answers. */
 async function receive(
   t: TestContext,
   answer: (count: number, received: Received) => { status: number; headers?: Record<string, string> },
@@ -46,7 +46,7 @@ const rowsOf = ({ resource }: Received): number[] =>
     .filter(({ event }) => event === eventNames.row)
     .map(({ attributes }) => Number(attributes.get(attributeNames.seq)));
 
-test('the exporter follows the row that the aggregator asks for, also backwards', async (t) => {
+test('the exporter continues with the row that the aggregator requests, also if the row is an earlier one', async (t) => {
   const kit = await openKit(t);
   await kit.append(9);
   const wanted = ['4', '4', '11', '2', '11'];
@@ -55,7 +55,7 @@ test('the exporter follows the row that the aggregator asks for, also backwards'
     headers: { 'portcullis-next-row': wanted[count - 1] ?? '11' },
   }));
   let version = 1;
-  // A new state makes each request, also when all rows were sent.
+  // A new state causes each request, also when all rows were sent.
   exportTo(
     t,
     url,
@@ -72,7 +72,7 @@ test('the exporter follows the row that the aggregator asks for, also backwards'
   );
 });
 
-test('an aggregator that asks for the same rows again and again is not asked without a pause', async (t) => {
+test('an aggregator that requests the same rows repeatedly gets them only after pauses', async (t) => {
   const kit = await openKit(t);
   await kit.append(3);
   const { url, received } = await receive(t, () => ({
@@ -93,7 +93,7 @@ test('an aggregator that asks for the same rows again and again is not asked wit
   await exporter.close();
 });
 
-test('another receiver of OTLP gets the rows that are added', async (t) => {
+test('another OTLP receiver gets the added rows', async (t) => {
   const kit = await openKit(t);
   await kit.append(3);
   const { url, received } = await receive(t, () => ({ status: 200 }));
@@ -111,7 +111,7 @@ test('another receiver of OTLP gets the rows that are added', async (t) => {
   assert.deepEqual(received.flatMap(rowsOf), [5, 6]);
 });
 
-test('a batch is bounded by its rows', async (t) => {
+test('a batch has a limited number of rows', async (t) => {
   const kit = await openKit(t);
   await kit.append(300);
   const { url, received } = await receive(t, (_count, one) => ({
@@ -128,7 +128,7 @@ test('a batch is bounded by its rows', async (t) => {
   );
 });
 
-test('pauses grow to five minutes, keep what a server asks for, and begin again', () => {
+test('pauses grow to five minutes, follow the request of a server, and begin again', () => {
   const pauses = createPauses(() => 1);
   const first = Array.from({ length: 12 }, () => pauses.next(0));
   assert.deepEqual(first.slice(0, 4), [1000, 2000, 4000, 8000]);
@@ -140,7 +140,7 @@ test('pauses grow to five minutes, keep what a server asks for, and begin again'
   assert.deepEqual([low.next(0), low.next(0)], [500, 1000]);
 });
 
-test('a policy is sent when it comes into force, again after the aggregator lost it, and not if it is too long', async (t) => {
+test('a policy is sent when it comes into force and after the aggregator lost it, but not if it is too long', async (t) => {
   const kit = await openKit(t);
   await kit.append(2);
   const sent: string[] = [];
@@ -173,7 +173,10 @@ test('a policy is sent when it comes into force, again after the aggregator lost
   assert.deepEqual(await settle(() => (policy = policyOf('sha256:2', 'two'))), [JSON.stringify(policy)]);
   assert.deepEqual(await settle(() => undefined), []);
   const lost = await settle(() => (next = '1'));
-  assert.ok(lost.includes(JSON.stringify(policy)), 'an aggregator that begins again gets it again');
+  assert.ok(
+    lost.includes(JSON.stringify(policy)),
+    'an aggregator that starts without data gets the policy again',
+  );
   next = '4';
   await settle(() => undefined);
   assert.deepEqual(await settle(() => (policy = policyOf('sha256:3', 'x'.repeat(mostPolicyLength)))), []);

@@ -22,7 +22,7 @@ export interface ExportedRow {
   readonly text?: string;
 }
 
-/** What an exporter sends. Each call reads little. */
+/** The data that an exporter sends. Each call reads only a small amount. */
 export interface ExportSource {
   /** Returns the next rows in their order. */
   rows(after: number, most: number): Promise<readonly ExportedRow[]>;
@@ -47,7 +47,7 @@ export interface ExporterOptions {
   readonly token: () => Promise<string | undefined>;
   readonly source: ExportSource;
   readonly log: Logger;
-  /** The time between two looks for new rows, in ms. Default: 5 s. */
+  /** The time between two checks for new rows, in ms. Default: 5 s. */
   readonly intervalMs?: number;
   /** The state is sent again after this time even if it has not changed, in ms. Default: 60 s. */
   readonly stateMs?: number;
@@ -60,19 +60,20 @@ export interface Exporter {
   close(): Promise<void>;
 }
 
-/** Rows of one request, and the size at which a request ends earlier. */
+/** The maximum number of rows of one request, and the size at which a request ends earlier. */
 const mostRows = 256;
 const rowsOfRead = 32;
 const mostBatchBytes = 1024 * 1024;
-/** A longer text of a verdict is not sent: the row is. */
+/** A longer text of a verdict is not sent, but its row is. */
 const mostTextBytes = 512 * 1024;
 const requestMs = 30_000;
 const mostAnswerBytes = 64 * 1024;
 
 /**
  * Sends the verdict log and the state of this node to an aggregator, one request at a time. The aggregator
- * says which row it needs next, so that a row is sent again after a failure on either side and stored once.
- * It holds at most one request in memory. A slow or absent aggregator costs one waiting request or timer.
+ * returns the number of the row that it needs next, so that a row is sent again after a failure on either
+ * side and stored once. At most one request is in memory. A slow or absent aggregator costs one waiting
+ * request or timer.
  */
 export function openExporter(options: ExporterOptions): Exporter {
   const { source, log, intervalMs = 5_000, stateMs = 60_000, random = Math.random } = options;
@@ -142,14 +143,14 @@ export function openExporter(options: ExporterOptions): Exporter {
     const before = next;
     next = nextOf(answer) ?? (before === undefined ? (await source.head()) + 1 : before + rowsIn(records));
     if (sent.state !== undefined) [sentState, stateAt] = [sent.state, performance.now()];
-    // Whether it was accepted or refused: it is not sent again before it changes or the daemon restarts.
-    // An aggregator that begins again with the rows has lost the policy, too.
+    // Accepted or refused, the policy is not sent again before it changes or the daemon restarts. An
+    // aggregator that requests the rows from the beginning has lost the policy, too.
     sentPolicy = before !== undefined && next < before ? '' : (sent.policy ?? sentPolicy);
     if (rejected > 0) return refused(answer, `the aggregator refused ${rejected} records: ${message}`);
     signed = sent.size ?? signed;
-    // Two aggregators behind one address, for example. Without a pause, the node would send without end.
+    // For example, two aggregators have one address. Without a pause, the node would send without end.
     if (before !== undefined && rowsIn(records) > 0 && next <= before)
-      return refused(answer, `the aggregator accepted rows, and asks for row ${next} again`);
+      return refused(answer, `the aggregator accepted rows, and requests row ${next} again`);
     if (complaint !== '') log.info({ endpoint: url.origin }, 'the aggregator accepts records again');
     complaint = '';
     pauses.reset();
@@ -161,10 +162,13 @@ export function openExporter(options: ExporterOptions): Exporter {
     return pauses.next(Number(answer.header('retry-after') ?? 0) * 1000);
   }
 
-  /** Logs a problem once, until another one or a success follows. */
+  /** Logs a problem once, until another problem or a success follows. */
   function complain(why: string): void {
     if (complaint !== why)
-      log.warn({ endpoint: url.origin, cause: why }, 'records could not be sent; they are sent later');
+      log.warn(
+        { endpoint: url.origin, cause: why },
+        'records could not be sent; the daemon will send them later',
+      );
     complaint = why;
   }
 
@@ -255,7 +259,7 @@ function resourceOf({ node, labels, version }: ExporterOptions): ReadonlyMap<str
   ]);
 }
 
-/** Returns the row that the aggregator needs next. Another receiver of OTLP does not say it. */
+/** Returns the row that the aggregator needs next. Another OTLP receiver does not return it. */
 function nextOf(answer: HttpAnswer): number | undefined {
   const text = answer.header(nextRowHeader) ?? '';
   return /^[1-9]\d{0,14}$/u.test(text) ? Number(text) : undefined;

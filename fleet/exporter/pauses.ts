@@ -1,8 +1,8 @@
-/** Pauses between tries that fail. */
+/** Pauses between failed attempts. */
 export interface Pauses {
   /** Returns the next pause in ms: at least `leastMs`, and longer after each failure. */
   next(leastMs: number): number;
-  /** The next pause is the shortest again. */
+  /** Makes the next pause the shortest again. */
   reset(): void;
 }
 
@@ -11,7 +11,7 @@ const longestMs = 300_000;
 
 /**
  * Creates exponential pauses from one second to five minutes, with full jitter above one half, so that the
- * nodes of a fleet do not return at the same time. A server can ask for a longer pause, up to the longest.
+ * nodes of a fleet do not retry at the same time. A server can request a longer pause, up to the longest.
  */
 export function createPauses(random: () => number): Pauses {
   let failures = 0;

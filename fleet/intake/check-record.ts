@@ -11,13 +11,13 @@ import type {
   VerdictText,
 } from '../store/node-record.ts';
 
-/** The answer to one record: accepted with what it changes, known already, or refused. */
+/** The answer to one record: accepted with its changes, already known, or refused. */
 export type Judged =
   | { readonly row: AcceptedRow; readonly key?: string }
   | 'known'
   | { readonly refused: string; readonly problem?: LogProblem };
 
-/** Longer texts of verdicts are not kept: the row is. */
+/** A longer text of a verdict is not kept, but its row is. */
 const mostTextBytes = 512 * 1024;
 const mostCodes = 64;
 
@@ -27,7 +27,7 @@ const refused = (why: string, code?: LogProblemCode, seq = 0): Judged => ({
 });
 
 /**
- * Judges a row of a node's log by the chain so far.
+ * Checks a row of a node's log against the chain so far.
  * @param hashOf returns the hash of a row that is stored, or undefined
  * @param pinned the key that is configured for the node; undefined: the log itself names the key
  */
@@ -54,9 +54,13 @@ export async function judgeRow(
   if (seq > node.seq + 1) return refused(`row ${node.seq + 1} must come before row ${seq}`);
   if (seq <= node.seq) {
     const stored = seq === node.seq ? node.hash : await hashOf(seq);
-    // A row that has expired cannot be compared.
+    // An expired row cannot be compared.
     if (stored === undefined || stored === hash) return 'known';
-    return refused(`row ${seq} is another row than the one that the node sent before`, 'LOG_FORKED', seq);
+    return refused(
+      `row ${seq} differs from the row that the node sent before under this number`,
+      'LOG_FORKED',
+      seq,
+    );
   }
   if (rowHash(node.hash, { seq, entry, evidence }) !== hash)
     return refused(`row ${seq} does not follow from row ${node.seq}`, 'LOG_CHAIN_BROKEN', seq);
@@ -65,7 +69,7 @@ export async function judgeRow(
   const row = { seq, entry, evidence, hash };
   if (parsed.kind === 'key') {
     if (pinned !== undefined && parsed.key !== pinned)
-      return refused(`row ${seq} names another key than the configured one`, 'LOG_KEY_CHANGED', seq);
+      return refused(`row ${seq} names another key than the configured key`, 'LOG_KEY_CHANGED', seq);
     return { row, key: parsed.key };
   }
   if (parsed.kind !== 'verdict') return { row };
@@ -113,9 +117,10 @@ function codesOf(reasons: unknown): readonly string[] {
 }
 
 /**
- * Judges a checkpoint of a node: its signature by the key of the log, and its position in the chain.
+ * Checks a checkpoint of a node: its signature with the key of the log, and its position in the chain.
  * @param pinned the key that is configured for the node; undefined: the log itself names the key
- * @returns how many rows it covers, or the problem. `later`: it covers rows that the node has not sent yet
+ * @returns the number of rows that it covers, or the problem. `later`: it covers rows that the node has not
+ * sent yet
  */
 export async function judgeCheckpoint(
   node: Pick<NodeRecord, 'seq' | 'hash' | 'key' | 'signed' | 'note'>,
@@ -134,7 +139,7 @@ export async function judgeCheckpoint(
   const stored = size === node.seq ? node.hash : await hashOf(size);
   if (stored !== undefined && stored !== hash)
     return wrong('LOG_FORKED', size, `the checkpoint of ${size} rows has another hash than row ${size}`);
-  // The checkpoint before stays when its row has expired.
+  // The previous checkpoint stays when its row has expired.
   if (size === node.signed && signedHash(node.note) !== hash)
     return wrong('LOG_FORKED', size, `two checkpoints of ${size} rows have different hashes`);
   return { size };

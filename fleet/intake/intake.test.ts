@@ -32,7 +32,7 @@ const checkpointOf = async (kit: LogKit): Promise<LogRecord> => ({
 const codesOf = async ({ database }: FleetStore): Promise<readonly string[]> =>
   (await readNode(database, 'a'))?.problems.map(({ code }) => code) ?? [];
 
-test('a key that is configured after the log was received is the one that counts', async (t) => {
+test('a configured key has precedence, also if it is configured after the log was received', async (t) => {
   const kit = await openKit(t, { checkpointRows: 1_000_000 });
   const other = await openKit(t);
   const store = await openStore(t);
@@ -47,7 +47,7 @@ test('a key that is configured after the log was received is the one that counts
   assert.deepEqual(await codesOf(store), ['LOG_KEY_CHANGED', 'LOG_CHECKPOINT_WRONG']);
 });
 
-test('a second checkpoint of the same rows is a fork, also after they have expired', async (t) => {
+test('a second, different checkpoint of the same rows is a fork, also after the rows have expired', async (t) => {
   const kit = await openKit(t, { checkpointRows: 1_000_000 });
   const store = await openStore(t);
   const intake = createIntake(store, { now, pinnedKey: () => undefined });
@@ -72,10 +72,10 @@ test('a second checkpoint of the same rows is a fork, also after they have expir
   const { rejected } = await intake.receive('a', sent({ ...first, body: rewritten }));
   assert.equal(rejected, 1);
   assert.deepEqual(await codesOf(store), ['LOG_FORKED']);
-  assert.equal((await store.node('a')).note, first.body, 'the checkpoint before is kept');
+  assert.equal((await store.node('a')).note, first.body, 'the previous checkpoint is kept');
 });
 
-test('many problems of one code do not keep another one from being reported', async (t) => {
+test('many problems with one code do not prevent the report of a problem with another code', async (t) => {
   const kit = await openKit(t, { checkpointRows: 1_000_000 });
   const store = await openStore(t);
   const intake = createIntake(store, { now, pinnedKey: () => undefined });

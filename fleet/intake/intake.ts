@@ -11,7 +11,7 @@ import { readState } from './summary.ts';
 export interface Received {
   readonly accepted: number;
   readonly rejected: number;
-  /** Why the first rejected record was rejected; empty when none was. */
+  /** Why the first rejected record was rejected; empty when no record was rejected. */
   readonly message: string;
   /** The number of the row that the node should send next. */
   readonly next: number;
@@ -21,8 +21,8 @@ export interface Received {
 
 export interface Intake {
   /**
-   * Stores the records of a node. It is on the disk when the promise resolves. A record that comes again
-   * changes nothing and is accepted.
+   * Stores the records of a node. They are on the disk when the promise resolves. A repeated record changes
+   * nothing and is accepted.
    * @throws PortcullisError STORAGE_… when nothing was stored
    */
   receive(name: string, resources: readonly ResourceRecords[]): Promise<Received>;
@@ -33,7 +33,7 @@ export interface Intake {
 const labelLimits = { count: 32, length: 256 };
 
 /**
- * Receives the records of nodes: those of one node one after another.
+ * Receives the records of nodes. The records of one node are processed one after another.
  * @param pinnedKey returns the key of checkpoints that is configured for a node
  */
 export function createIntake(
@@ -71,7 +71,7 @@ async function receive(
     problems.push({
       code: 'LOG_KEY_CHANGED',
       seq: 0,
-      text: 'the log names another key than the configured one',
+      text: 'the log names another key than the configured key',
     });
   const hashOf = async (seq: number): Promise<string | undefined> =>
     rows[seq - before.seq - 1]?.hash ?? (await store.hashOf(before, seq));
@@ -98,7 +98,7 @@ async function receive(
         problems.push({
           code: 'LOG_CUT_OFF',
           seq: judged.size,
-          text: `a checkpoint of ${judged.size} rows came after one of ${node.signed} rows`,
+          text: `a checkpoint of ${judged.size} rows came after a checkpoint of ${node.signed} rows`,
         });
       else node = { ...node, signed: judged.size, note: record.body };
     }
@@ -136,7 +136,7 @@ async function receive(
   return { accepted, rejected, message, next: node.seq + 1, outcomes };
 }
 
-/** Returns the labels of the last resource, without those beyond the limits. */
+/** Returns the labels of the last resource, up to the limits. */
 function labelsIn(resources: readonly ResourceRecords[]): Pick<NodeRecord, 'labels'> | undefined {
   const attributes: ReadonlyMap<string, AttributeValue> | undefined = resources.at(-1)?.attributes;
   if (attributes === undefined) return undefined;

@@ -47,7 +47,7 @@ for (const [what, body, why] of [
     assert.match('refused' in read ? read.refused : '', why);
   });
 
-test('a policy with half of a surrogate pair is refused: another text would have its revision', () => {
+test('a policy with half of a surrogate pair is refused, because another text would have the same revision', () => {
   const [half, other] = ['\ud800', '\udfff'].map((text) => ({ files: [{ name: 'a.yaml', text }], keys: [] }));
   assert.ok(half !== undefined && other !== undefined);
   assert.equal(policyRevision(half), policyRevision(other));

@@ -24,11 +24,11 @@ export function readPolicyText(
   if (problems.length > 0)
     return { refused: `a policy is malformed: ${describeProblems(problems.slice(0, 3)).trimEnd()}` };
   const { revision, files, keys } = value as PolicyText;
-  // In UTF-8, which the revision is computed of, half of a surrogate pair is any other half.
+  // The revision is computed from UTF-8, in which every half of a surrogate pair has the same bytes.
   const texts = [...files.flatMap(({ name, text }) => [name, text]), ...keys.map(({ name }) => name)];
   if (!texts.every((text) => text.isWellFormed()))
-    return { refused: 'a policy has half of a surrogate pair' };
+    return { refused: 'a policy contains half of a surrogate pair' };
   const computed = policyRevision({ files, keys });
-  if (computed !== revision) return { refused: `a policy has the revision ${computed}, and not ${revision}` };
+  if (computed !== revision) return { refused: `a policy has the revision ${computed}, not ${revision}` };
   return { revision, json: JSON.stringify({ files, keys }) };
 }

@@ -3,7 +3,7 @@ import { describeProblems, validate } from '../../base/schema/index.ts';
 import { mostStateLength, nodeStateSchema } from '../records/state.ts';
 import type { NodeState } from '../records/state.ts';
 
-/** What a list of nodes, alerts and metrics show of a state. */
+/** The parts of a state that the list of nodes, alerts and metrics show. */
 export interface NodeSummary {
   readonly version: string;
   readonly revision?: string;
@@ -13,7 +13,7 @@ export interface NodeSummary {
   readonly outOfPolicy: number;
   readonly degraded: number;
   readonly running: number;
-  /** The root that ends first. */
+  /** The root that expires first. */
   readonly root?: { readonly name: string; readonly ends: string };
 }
 

@@ -80,7 +80,7 @@ function integer(value: unknown, name: string): bigint {
   throw new TypeError(`${name} is not an integer`);
 }
 
-/** An int64 in nanoseconds. A number beyond 2^53 has lost digits below a millisecond only. */
+/** An int64 in nanoseconds. A number beyond 2^53 has lost only digits below a millisecond. */
 function milliseconds(value: unknown): number {
   if (value === undefined) return 0;
   if (typeof value === 'number' && value >= 0) return Math.trunc(value / 1e6);

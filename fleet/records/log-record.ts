@@ -1,7 +1,7 @@
 /** A value of an attribute. Lists, maps and bytes are not read: no record of a node has one. */
 export type AttributeValue = string | number | boolean;
 
-/** A log record of OTLP, with those fields that the aggregator uses. */
+/** A log record of OTLP, with the fields that the aggregator uses. */
 export interface LogRecord {
   /** `event_name`; empty when the record is not an event. */
   readonly event: string;
@@ -21,7 +21,7 @@ export interface ResourceRecords {
 /** Limits of one request. A request beyond them is malformed. */
 export const otlpLimits = { resources: 64, records: 4096, attributes: 128 } as const;
 
-/** Counts what a request contains, and ends its reading at the limits. */
+/** Counts the parts of a request, and stops reading at the limits. */
 export interface Counter {
   readonly resource: () => void;
   readonly record: () => void;

@@ -1,5 +1,5 @@
 /**
- * The names of what a node sends to the aggregator: OTLP log records (docs/fleet.md, "What a node sends").
+ * The names in the OTLP log records that a node sends to the aggregator (docs/fleet.md, "What a node sends").
  */
 export const eventNames = {
   /** A row of the verdict log. The body is the text of its verdict, if the node still has it. */

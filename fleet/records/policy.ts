@@ -1,8 +1,8 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
 
 /**
- * A policy as a node sends it once it is in force: its sources, from which the aggregator computes the
- * revision again, so that no node can send another text under the revision of a policy.
+ * The sources of a policy, which a node sends once the policy is in force. The aggregator computes the
+ * revision from them again, so that no node can send another text under the revision of a policy.
  */
 export interface PolicyText {
   readonly revision: string;
@@ -10,7 +10,7 @@ export interface PolicyText {
   readonly keys: readonly { readonly name: string; readonly digest: string }[];
 }
 
-/** The most characters of a policy as JSON. A node does not send a longer one. */
+/** The maximum number of characters of a policy as JSON. A node does not send a longer policy. */
 export const mostPolicyLength = 512 * 1024;
 
 const name = { type: 'string', maxLength: 255 } as const;
@@ -21,7 +21,9 @@ const closed = (properties: Readonly<Record<string, unknown>>): JsonSchema => ({
   required: Object.keys(properties),
 });
 
-/** The JSON Schema of {@link PolicyText}. It is closed: each text has one form, and so one record. */
+/**
+ * The JSON Schema of {@link PolicyText}. It allows no other fields, so that each policy has exactly one form.
+ */
 export const policyTextSchema: JsonSchema = closed({
   revision: { type: 'string', pattern: '^sha256:[0-9a-f]{64}$' },
   files: {

@@ -35,7 +35,7 @@ const valueJson = (one: unknown): object =>
 const pairs = (map: ReadonlyMap<string, unknown>): object[] =>
   [...map].map(([key, one]) => ({ key, value: valueJson(one) }));
 
-test('log records survive protobuf, and JSON has the same meaning', () => {
+test('log records are the same after encoding and decoding as protobuf, and as JSON', () => {
   fc.assert(
     fc.property(resource, (one) => {
       assert.deepEqual(decodeLogs(encodeLogs(one)), [one]);
@@ -61,7 +61,7 @@ test('log records survive protobuf, and JSON has the same meaning', () => {
   );
 });
 
-test('any bytes are decoded or refused, and nothing else happens', () => {
+test('any bytes are either decoded or refused', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       try {
@@ -74,7 +74,7 @@ test('any bytes are decoded or refused, and nothing else happens', () => {
   );
 });
 
-test('groups, deep values and too many records are refused without recursion', () => {
+test('groups, deeply nested values and too many records are refused without recursion', () => {
   assert.throws(() => decodeLogs(Buffer.alloc(1_000_000, 0x0b)), /group/);
   // A value of lists of lists is skipped as bytes.
   let nested: Uint8Array = Buffer.of();
@@ -102,7 +102,7 @@ function varint(length: number): number[] {
   }
 }
 
-test('a message that is cut off in a field, or with a text that is not UTF-8, is refused with a sentence', () => {
+test('a message that is cut off in a field, or has a text that is not UTF-8, is refused with a clear reason', () => {
   const wrap = (tag: number, bytes: Uint8Array): Buffer =>
     Buffer.concat([Buffer.of(tag, bytes.length), bytes]);
   const logs = (record: Uint8Array): Buffer => wrap(0x0a, wrap(0x12, wrap(0x12, record)));
@@ -114,7 +114,7 @@ test('a message that is cut off in a field, or with a text that is not UTF-8, is
   );
 });
 
-test('a partial success survives', () => {
+test('a partial success is the same after encoding and decoding', () => {
   for (const one of [
     { rejected: 0, message: '' },
     { rejected: 3, message: 'row 7 does not follow from row 6' },

@@ -4,7 +4,7 @@ import type { AttributeValue, Counter, LogRecord, ResourceRecords } from './log-
 
 // opentelemetry-proto 1.9, opentelemetry/proto/logs/v1/logs.proto, common/v1/common.proto and
 // collector/logs/v1/logs_service.proto. Only the fields that the aggregator uses are read; values that nest
-// are skipped as bytes, so that no message makes the reader recurse.
+// are skipped as bytes, so that no message causes recursion in the reader.
 
 type Read = (reader: BinaryReader, field: number, wire: WireType) => boolean;
 
@@ -31,7 +31,8 @@ export function decodeLogs(bytes: Uint8Array): readonly ResourceRecords[] {
 }
 
 /**
- * The library reports a field that ends beyond its message, or a text that is not UTF-8, in its own terms.
+ * The library has its own error texts for a field that ends beyond its message, and for a text that is not
+ * UTF-8.
  */
 function readable<T>(read: () => T): T {
   try {

@@ -32,7 +32,7 @@ export interface FleetFinding {
   readonly on: string;
 }
 
-/** A workload that a policy which is not in force would refuse. */
+/** A workload that a policy that is not in force would refuse. */
 export interface RefusedWorkload {
   readonly namespace: string;
   readonly reference: string;
@@ -41,16 +41,19 @@ export interface RefusedWorkload {
   readonly rule: string;
 }
 
-/** A release of the subscribed policy that the node has not put in force, and what it would refuse here. */
+/**
+ * A release of the subscribed policy that the node has not put in force, and the workloads of the node that
+ * it would refuse.
+ */
 export interface UpcomingPolicy {
   /** `CHANNEL/NUMBER`. */
   readonly release: string;
   /** Absent when the node could not load it. */
   readonly revision?: string;
-  /** The first of the workloads, and how many there are. */
+  /** The first of the workloads, and their total number. */
   readonly denials: readonly RefusedWorkload[];
   readonly count: number;
-  /** Why the node could not decide by it. */
+  /** Why the node could not evaluate it. */
   readonly problem?: string;
 }
 
@@ -72,18 +75,16 @@ export interface NodeState {
   readonly outOfPolicy: readonly OutOfPolicyContainer[];
   /** Containers that run with less confinement than their profile requires. */
   readonly degraded: readonly (FleetContainer & { readonly reasons: readonly string[] })[];
-  /** Roots and certificates that the policy in force depends on, and when they end (ISO 8601). */
+  /** Roots and certificates that the policy in force depends on, and when they expire (ISO 8601). */
   readonly roots: readonly { readonly name: string; readonly rule: string; readonly ends: string }[];
   readonly running: readonly RunningContainer[];
-  /**
-   * Number of entries that were left out of the lists above, because they have at most {@link mostEntries}.
-   */
+  /** Number of entries that the lists above omit, because they have at most {@link mostEntries}. */
   readonly omitted: number;
 }
 
-/** The most entries of each list of a state. */
+/** The maximum number of entries of each list of a state. */
 export const mostEntries = 1000;
-/** The most characters of a state as JSON. */
+/** The maximum number of characters of a state as JSON. */
 export const mostStateLength = 1024 * 1024;
 
 const text = { type: 'string', maxLength: 4096 } as const;

@@ -9,13 +9,13 @@ import type { JsonSchema } from '../../base/schema/index.ts';
 import { parseNoteKey } from '../../trust/index.ts';
 import { namePattern } from '../records/names.ts';
 
-/** Who sends a request. `anyone`: the service has no access control, and listens on loopback only. */
+/** The sender of a request. `anyone`: the service has no access control, and listens on loopback only. */
 export type Caller =
   | { readonly role: 'node'; readonly name: string }
   | { readonly role: 'reader'; readonly name: string }
   | { readonly role: 'anyone' };
 
-/** Who may write and read: the content of the file of tokens. */
+/** The nodes that may write and the readers that may read: the content of the file of tokens. */
 export interface AccessFile {
   readonly nodes: ReadonlyMap<string, { readonly sha256?: string; readonly key?: string }>;
   readonly readers: ReadonlyMap<string, { readonly sha256?: string }>;
@@ -52,7 +52,8 @@ const accessSchema: JsonSchema = {
 const mostBytes = 4 * 1024 * 1024;
 
 /**
- * Reads the file of tokens: YAML or JSON with `nodes` and `readers`. It has digests of tokens, no tokens.
+ * Reads the file of tokens: YAML or JSON with `nodes` and `readers`. It contains digests of tokens, not the
+ * tokens.
  * @throws PortcullisError FLEET_TOKENS
  */
 export function readAccessFile(file: string, text: string): AccessFile {
@@ -101,7 +102,7 @@ export function createIdentify(file: AccessFile | undefined, certificates: boole
       if (sha256 !== undefined) callers.set(sha256, { role, name });
   return (request) => {
     const [, token] = /^bearer ([\x21-\x7e]{16,4096})$/iu.exec(request.headers.authorization ?? '') ?? [];
-    // The time of a lookup by digest does not depend on how much of a token is correct.
+    // The duration of a lookup by digest does not depend on how many characters of a token are correct.
     if (token !== undefined) return callers.get(createHash('sha256').update(token).digest('hex'));
     return certificates && isTls(request.socket) ? certifiedBy(request.socket) : undefined;
   };
@@ -111,7 +112,7 @@ const isTls = (socket: Socket): socket is TLSSocket => 'getPeerCertificate' in s
 
 function certifiedBy(socket: TLSSocket): Caller | undefined {
   if (!socket.authorized) return undefined;
-  // A name that occurs several times is a list.
+  // If a name occurs several times, its value is a list.
   const subject = socket.getPeerCertificate().subject as Readonly<Record<string, unknown>> | undefined;
   const [organisation, name] = [subject?.['O'], subject?.['CN']];
   if (typeof organisation !== 'string' || typeof name !== 'string' || !namePattern.test(name))
@@ -121,7 +122,8 @@ function certifiedBy(socket: TLSSocket): Caller | undefined {
 }
 
 /**
- * Without tokens, a page in a browser must not reach the service by a name that it made resolve to loopback.
+ * Without tokens, a web page must not reach the service through its own host name that resolves to loopback
+ * (DNS rebinding).
  */
 function isLocalName(host: string | undefined): boolean {
   const name = (host ?? '').replace(/:\d{1,5}$/u, '').replace(/^\[(.*)\]$/u, '$1');

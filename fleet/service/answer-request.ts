@@ -11,7 +11,7 @@ import { receiveLogs, refuse } from './receive-logs.ts';
 import type { ReceiveContext } from './receive-logs.ts';
 import { answerOrEnd } from '../../base/connections/index.ts';
 
-/** What an answer needs. */
+/** The parts of the service that an answer needs. */
 export interface RequestContext {
   readonly identify: Identify;
   readonly reader: Reader;
@@ -34,7 +34,7 @@ export function answerRequest(
   return answerOrEnd(request, response, answer, context.counts.answered);
 }
 
-/** Paths of OTLP signals that the aggregator does not take. */
+/** Paths of OTLP signals that the aggregator does not accept. */
 const otherSignals: readonly string[] = ['/v1/traces', '/v1/metrics', '/v1/profiles'];
 
 async function answerOf(context: RequestContext, request: IncomingMessage): Promise<Answer> {
@@ -44,13 +44,13 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
   const caller = context.identify(request);
   if (path === '/v1/logs' && method === 'POST') return receiveLogs(context.receive, caller, request);
   if (method === 'POST' && otherSignals.includes(path))
-    return refuse(404, 'the aggregator takes log records only, at /v1/logs', 'json');
+    return refuse(404, 'the aggregator accepts only log records, at /v1/logs', 'json');
   if (method !== 'GET' && method !== 'HEAD')
-    return { ...problem(405, 'only GET and HEAD are answered here'), headers: { Allow: 'GET, HEAD' } };
+    return { ...problem(405, 'this path accepts only GET and HEAD'), headers: { Allow: 'GET, HEAD' } };
   if (path === '/healthz') return jsonAnswer(200, { healthy: true });
   const page = context.pages?.get(path);
   if (page !== undefined) return page;
-  if (caller === undefined) return refuse(401, 'there is no valid token or certificate', 'json');
+  if (caller === undefined) return refuse(401, 'the request has no valid token or certificate', 'json');
   if (caller.role === 'node') return refuse(403, 'a node may not read', 'json');
   if (path === '/metrics') {
     const { type, body } = await context.counts.render();
@@ -59,7 +59,7 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
   const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
   const found = await answerApi(context.reader, path, query, context.clock());
   return found === undefined
-    ? problem(404, 'there is nothing here; GET /v1 lists the API')
+    ? problem(404, 'this path does not exist; GET /v1 lists the API')
     : jsonAnswer(200, found);
 }
 
@@ -79,7 +79,7 @@ function failed({ onFailure }: RequestContext, thrown: unknown): Answer {
       }),
     );
   } catch {
-    // A fault in the failure handler must not become the next failure.
+    // An error in the failure handler must not cause another failure.
   }
   return problem(500, 'the request could not be answered; see the output of the aggregator');
 }

@@ -17,14 +17,19 @@ const metric = (
 export const fleetMetrics = {
   nodes: metric('gauge', 'nodes', [], 'Nodes that have sent something.'),
   silent: metric('gauge', 'nodes_silent', [], 'Nodes that have sent nothing for five minutes.'),
-  alerts: metric('gauge', 'alerts', ['code'], 'Alerts by their code; each is about one node.'),
+  alerts: metric('gauge', 'alerts', ['code'], 'Alerts by their code. Each alert is about one node.'),
   enforcement: metric(
     'gauge',
     'nodes_enforcement',
     ['result'],
     'Nodes by the result of their enforcement check.',
   ),
-  revisions: metric('gauge', 'policy_revisions', [], 'Revisions of policies that are in force on any node.'),
+  revisions: metric(
+    'gauge',
+    'policy_revisions',
+    [],
+    'Number of policy revisions that are in force on any node.',
+  ),
   outOfPolicy: metric(
     'gauge',
     'containers_out_of_policy',
@@ -42,7 +47,7 @@ export const fleetMetrics = {
     'gauge',
     'root_days',
     ['root'],
-    'Days until a root or certificate that a policy depends on ends, for the 50 that end first; negative after its end.',
+    'Days until a root or certificate that a policy depends on expires, for the 50 that expire first; negative after the expiry.',
   ),
   rows: metric(
     'counter',

@@ -9,7 +9,7 @@ const files = {
   '/console.css': { name: 'console.css', type: 'text/css; charset=utf-8' },
 } as const;
 
-/** The page runs only its own files, speaks only to its own origin, and is shown in no frame. */
+/** The page runs only its own files, connects only to its own origin, and cannot be shown in a frame. */
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -22,7 +22,7 @@ const contentSecurityPolicy = [
 ].join('; ');
 
 /**
- * Reads the files of the console. They contain no data, and are answered without a token.
+ * Reads the files of the console. They contain no data, and are served without a token.
  * @returns the answers by path
  * @throws PortcullisError FLEET_CONSOLE
  */
@@ -49,7 +49,7 @@ export async function readConsole(folder: string): Promise<ReadonlyMap<string, A
         attempted: 'read the console',
         on: file,
         why: fileReason(cause, file),
-        fix: 'build it (npm run build), or serve without it (--no-console)',
+        fix: 'build the console (npm run build), or serve without it (--no-console)',
         cause,
       });
     }

@@ -52,7 +52,7 @@ const codesAt = async (url: string): Promise<readonly string[]> =>
   (await read<{ alerts: readonly Alert[] }>(url, '/v1/alerts')).alerts.map(({ code }) => code);
 
 describe('the aggregator', () => {
-  it('shows the verdicts, the state and the checkpoint of a node, searched in every way', async (t) => {
+  it('shows the verdicts, the state and the checkpoint of a node, with every search filter', async (t) => {
     const kit = await openKit(t, { checkpointRows: 1_000_000 });
     await kit.append(40);
     await kit.log.checkpoint();
@@ -102,12 +102,12 @@ describe('the aggregator', () => {
     await assert.rejects(read(url, '/v1/nodes/nobody'), /404/);
   });
 
-  it('stores each row once, whatever is sent again, and after kill -9', async (t) => {
+  it('stores each row once, also if rows are sent again, and after kill -9', async (t) => {
     const data = await temporaryFolder(t);
     const kit = await openKit(t);
     await kit.append(30);
     const rows = await sourceOf(kit).rows(0, 100);
-    // A process of its own, which is killed while it serves.
+    // A separate process, which is killed while it serves.
     const text = `import { startFleetService } from ${JSON.stringify(join(import.meta.dirname, 'fleet-service.ts'))};
       const { url } = await startFleetService({ listen: '127.0.0.1:0', data: ${JSON.stringify(data)}, keepDays: 1, keepBytes: 2 ** 30 });
       process.stdout.write(url + '\\n');`;
@@ -130,7 +130,7 @@ describe('the aggregator', () => {
     await once(child, 'exit');
     const { url } = await startFleet(t, { data, access });
     assert.equal(await countAt(url), 20);
-    // It continues from where the aggregator was, without a gap or a second row.
+    // It continues with the next row of the aggregator, without a gap or a duplicate.
     exportTo(t, url, sourceOf(kit));
     await until(async () => (await countAt(url)) === 31);
     const { rows: stored } = await read<{ rows: readonly StoredRow[] }>(url, '/v1/nodes/a/log?most=1000');
@@ -140,7 +140,7 @@ describe('the aggregator', () => {
     );
   });
 
-  it('refuses a row that contradicts the chain, and says so', async (t) => {
+  it('refuses a row that contradicts the chain, and reports it', async (t) => {
     const kit = await openKit(t);
     const other = await openKit(t);
     await kit.append(5);
@@ -202,7 +202,7 @@ describe('the aggregator', () => {
     assert.deepEqual(await read(url, '/v1/nodes'), { nodes: [] });
   });
 
-  it('knows nodes and readers by client certificates of its authority alone', async (t) => {
+  it('accepts nodes and readers only by client certificates of its authority', async (t) => {
     const folder = await temporaryFolder(t);
     const text = (file: string): string => readFileSync(file, 'utf8');
     const authority = makeCertificate(folder, 'authority');
@@ -249,7 +249,7 @@ describe('the aggregator', () => {
       assert.equal((await ask(tls)).status, status, tls.id);
   });
 
-  it('answers hostile requests with a status, and goes on', async (t) => {
+  it('answers hostile requests with a status, and continues to serve', async (t) => {
     const { url } = await startFleet(t, { access });
     const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024));
     for (const [body, headers, status] of [
@@ -284,7 +284,7 @@ describe('the aggregator', () => {
     assert.match(metrics, /portcullis_fleet_records_refused_total 2\n/);
   });
 
-  it('refuses a page that reaches loopback by a name of its own, when it knows no tokens', async (t) => {
+  it('refuses a web page that reaches loopback through its own host name, if no tokens are configured', async (t) => {
     const { url } = await startFleet(t);
     assert.equal((await fetch(`${url}/v1/nodes`)).status, 200);
     const socket = connect(Number(new URL(url).port), '127.0.0.1');
@@ -303,7 +303,7 @@ describe('the aggregator', () => {
       );
   });
 
-  it('keeps rows by age and by size, and takes the node with the most bytes first', async (t) => {
+  it('removes rows by age and by size, first from the node with the most bytes', async (t) => {
     const data = await temporaryFolder(t);
     const kit = await openKit(t);
     await kit.append(20);
@@ -330,14 +330,14 @@ describe('the aggregator', () => {
     const log = await read<{ rows: readonly StoredRow[] }>(third.url, '/v1/nodes/a/log');
     assert.deepEqual(log.rows, []);
     assert.equal((await read<{ rows: readonly StoredRow[] }>(third.url, '/v1/nodes/b/log')).rows.length, 3);
-    // The chain of a node goes on although its rows have expired.
+    // The chain of a node continues although its rows have expired.
     await kit.append(1);
     const [next] = await sourceOf(kit).rows(21, 1);
     const answer = await post(third.url, requestOf('a', [rowRecord(next!)]));
     assert.equal(answer.headers.get('portcullis-next-row'), '23');
   });
 
-  it('forgets a node on request', async (t) => {
+  it('removes a node on request', async (t) => {
     const data = await temporaryFolder(t);
     const kit = await openKit(t);
     await kit.append(3);
@@ -355,7 +355,7 @@ describe('the aggregator', () => {
     assert.deepEqual((await verdictsAt(url)).verdicts, []);
   });
 
-  it('raises alerts for the state of a node', async (t) => {
+  it('shows alerts for the state of a node', async (t) => {
     let now = Date.parse('2026-06-01T00:00:00Z');
     const { url } = await startFleet(t, { access, clock: () => now });
     const container = { id: 'c', namespace: 'pay', pod: 'web-1', name: 'web' };

@@ -25,7 +25,7 @@ import { createFleetCounts } from './metrics.ts';
 export interface FleetServiceOptions {
   /** `HOST:PORT`. Port 0 is any free port. */
   readonly listen: string;
-  /** Folder of the database; created when absent. */
+  /** Folder of the database; created if it does not exist. */
   readonly data: string;
   /** PEM. Without it the service uses plain HTTP, on loopback only. */
   readonly tls?: {
@@ -34,7 +34,7 @@ export interface FleetServiceOptions {
     /** Authorities whose client certificates name nodes and readers. */
     readonly clientAuthorities?: string;
   };
-  /** Without it, and without client certificates, every local process may write and read. */
+  /** Without tokens and client certificates, every local process may write and read. */
   readonly access?: AccessFile;
   /** Days after which rows are removed. */
   readonly keepDays: number;
@@ -57,7 +57,7 @@ export interface FleetService {
 }
 
 const connectionLimits = { most: 8192, mostOfPeer: 2048 };
-/** In bytes: of a body as sent, of a body decompressed, of all bodies at one time. */
+/** In bytes: of a body as sent, of a decompressed body, and of all bodies at the same time. */
 const bodyLimits = { sent: 4 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
 const bodiesMemory = 128 * 1024 * 1024;
 /** How long requests in flight may take when the service ends, in ms. */
@@ -112,7 +112,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     const connections = limitHttpConnections(server, connectionLimits, tls !== undefined);
     server.on('connect', refuseTunnel);
     const url = await listen(server, options.listen, at, tls === undefined ? 'http' : 'https');
-    // A failed accept, such as EMFILE. Without a listener it would end the process.
+    // A failed accept, for example with EMFILE. Without a listener, this error would end the process.
     server.on('error', (thrown) => onFailure?.(acceptFailure(thrown, options.listen)));
     const removal = openRemoval(store, options, clock);
     return {
@@ -162,7 +162,7 @@ function openRemoval(
   };
 }
 
-/** A listener that other machines reach must encrypt, and know who asks. */
+/** A listener that other machines can reach must use TLS and access control. */
 function requireProtection({ listen, tls, access }: FleetServiceOptions, host: string): void {
   if (isLoopback(host)) return;
   const known = access !== undefined || tls?.clientAuthorities !== undefined;
@@ -174,9 +174,9 @@ function requireProtection({ listen, tls, access }: FleetServiceOptions, host: s
     on: listen,
     why:
       tls === undefined
-        ? 'other machines reach this address, and tokens and records would not be encrypted'
-        : 'other machines reach this address, and every one of them could write and read',
-    fix: 'give --tls-cert and --tls-key, and --tokens or --client-ca; or listen on loopback',
+        ? 'other machines can reach this address, and tokens and records would not be encrypted'
+        : 'other machines can reach this address, and each of them could write and read',
+    fix: 'use --tls-cert and --tls-key, and --tokens or --client-ca; or listen on loopback',
   });
 }
 
@@ -186,7 +186,7 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
     kind: 'unavailable',
     attempted: 'accept a connection on',
     on: address,
-    fix: 'raise the limit of open files (LimitNOFILE) if that is the reason',
+    fix: 'raise the limit of open files (LimitNOFILE) if too many files are open',
   });
 
 function tlsServer(tls: NonNullable<FleetServiceOptions['tls']>, listener: RequestListener): Server {
@@ -209,8 +209,8 @@ function noAddress(listen: string): never {
     kind: 'invalid',
     attempted: 'listen on',
     on: listen,
-    why: 'it is not HOST:PORT',
-    fix: 'name an address such as 127.0.0.1:4319',
+    why: 'it does not have the form HOST:PORT',
+    fix: 'use an address such as 127.0.0.1:4319',
   });
 }
 
@@ -221,7 +221,7 @@ async function listen(server: Server, address: string, at: ListenAddress, scheme
       kind: 'unavailable',
       attempted: 'listen on',
       on: address,
-      fix: 'name another address by --listen',
+      fix: 'use another address with --listen',
     });
   });
   return `${scheme}://${authority}`;

@@ -17,7 +17,7 @@ async function begin(t: TestContext, url: string, headers: string): Promise<void
   await once(socket, 'data');
 }
 
-test('bodies that are announced and not sent take no place of others', async (t) => {
+test('bodies that are announced and not sent do not use the places of others', async (t) => {
   const { url } = await startFleet(t);
   for (let slow = 0; slow < 40; slow += 1)
     await begin(t, url, 'Content-Encoding: gzip\r\nContent-Length: 4000000\r\n');

@@ -10,11 +10,11 @@ import type { Answer } from './answer.ts';
 import { readBody } from '../../base/connections/index.ts';
 import type { BodyLimits } from '../../base/connections/index.ts';
 
-/** What the reception of log records needs. */
+/** The parts of the service that the reception of log records needs. */
 export interface ReceiveContext {
   readonly intake: Intake;
   readonly limits: BodyLimits;
-  /** Nodes whose request is being answered. A node has one at a time. */
+  /** Nodes whose request is being answered. A node can have one request at a time. */
   readonly busy: Set<string>;
   readonly onReceived: (received: Received) => void;
 }
@@ -24,7 +24,7 @@ type Format = 'json' | 'protobuf';
 /** Seconds after which a client should repeat a request. */
 const retryAfter = '5';
 
-/** Status codes of gRPC, which the body of a refused OTLP request has. */
+/** Status codes of gRPC, for the body of a refused OTLP request. */
 const grpcCodes: Readonly<Record<number, number>> = {
   400: 3,
   401: 16,
@@ -38,8 +38,9 @@ const grpcCodes: Readonly<Record<number, number>> = {
 };
 
 /**
- * Answers `POST /v1/logs` (OTLP/HTTP, protobuf or JSON): 200 with partial success for records that were
- * refused, 429 and 503 with Retry-After for what may be repeated, and another status for what may not.
+ * Answers `POST /v1/logs` (OTLP/HTTP, protobuf or JSON): 200 with partial success for refused records, 429
+ * and 503 with Retry-After for requests that may be repeated, and another status for requests that must not
+ * be repeated.
  */
 export async function receiveLogs(
   context: ReceiveContext,
@@ -48,13 +49,14 @@ export async function receiveLogs(
 ): Promise<Answer> {
   const { limits, busy } = context;
   const format = formatOf(request);
-  if (caller === undefined) return refuse(401, 'there is no valid token or certificate', format ?? 'json');
+  if (caller === undefined)
+    return refuse(401, 'the request has no valid token or certificate', format ?? 'json');
   if (caller.role === 'reader') return refuse(403, 'a reader may not write', format ?? 'json');
   if (format === undefined)
     return refuse(415, 'the content type is neither application/x-protobuf nor application/json', 'json');
   const place = caller.role === 'node' ? caller.name : '';
   if (caller.role === 'node') {
-    if (busy.has(place)) return refuse(429, 'a request of this node is being answered', format);
+    if (busy.has(place)) return refuse(429, 'another request of this node is being answered', format);
     busy.add(place);
   }
   try {
@@ -86,9 +88,9 @@ async function store(
   const [name] = names;
   if (names.size === 0) return succeed({ rejected: 0, message: '', next: 0 }, format);
   if (names.size > 1 || typeof name !== 'string' || !namePattern.test(name))
-    return refuse(400, `the resources do not name one node by ${attributeNames.node}`, format);
+    return refuse(400, `the resources do not name exactly one node with ${attributeNames.node}`, format);
   if (caller.role === 'node' && caller.name !== name)
-    return refuse(403, `this token or certificate belongs to ${caller.name}, and not to ${name}`, format);
+    return refuse(403, `this token or certificate belongs to ${caller.name}, not to ${name}`, format);
   try {
     const received = await intake.receive(name, resources);
     onReceived(received);

@@ -10,18 +10,21 @@ export interface FleetVerdict {
   readonly namespace: string;
   readonly verdict: string;
   readonly policyRevision: string;
-  /** What a rule would have decided that an exception of the policy overrode. */
+  /** The outcome of the rule without the exception of the policy that overrode it. */
   readonly would?: string;
 }
 
-/** A release of a policy that some nodes do not have yet, and what it would refuse there. */
+/** A release of a policy that is not in force on some nodes yet, and what it would refuse there. */
 export interface UpcomingRelease {
   readonly release: string;
   readonly revision: string;
-  /** How many nodes have decided by it without putting it in force, and on how many it would refuse. */
+  /**
+   * The number of nodes that have evaluated it without putting it in force, and the number of nodes on which
+   * it would refuse workloads.
+   */
   readonly nodes: number;
   readonly refusing: number;
-  /** How many nodes could not decide by it, and why one of them could not. */
+  /** The number of nodes that could not evaluate it, and the reason of one of them. */
   readonly failed: number;
   readonly problem?: string;
 }

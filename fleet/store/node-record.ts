@@ -1,6 +1,6 @@
 import { genesis } from '../../trust/index.ts';
 
-/** What the store knows about a node, without its rows and its state. */
+/** The facts about a node in the store, without its rows and its state. */
 export interface NodeRecord {
   readonly id: number;
   readonly name: string;
@@ -10,10 +10,13 @@ export interface NodeRecord {
   /** Number and hash of its last row. */
   readonly seq: number;
   readonly hash: string;
-  /** The key that its log names for checkpoints, in the form of a note key; empty when there is none yet. */
+  /**
+   * The key that its log names for checkpoints, in the form of a note key; empty when there is no key yet.
+   */
   readonly key: string;
   /**
-   * Number of rows that its latest checkpoint covers, and that checkpoint; 0 and empty when there is none.
+   * Number of rows that its latest checkpoint covers, and the checkpoint; 0 and empty when there is no
+   * checkpoint.
    */
   readonly signed: number;
   readonly note: string;
@@ -26,19 +29,19 @@ export function newNode(name: string): NodeRecord {
   return { id: 0, name, labels: {}, seen: 0, seq: 0, hash: genesis, key: '', signed: 0, note: '', bytes: 0 };
 }
 
-/** The codes of what is wrong with the log of a node. */
+/** The codes of the problems of a node's log. */
 export const logProblems = {
-  LOG_FORKED: 'The node sent another row than before under the same number: its log was rewritten.',
+  LOG_FORKED: 'The node sent a different row under the number of an earlier row: its log was rewritten.',
   LOG_CHAIN_BROKEN: 'A row does not follow from the row before it.',
   LOG_CUT_OFF: 'A checkpoint covers fewer rows than the node has sent: the end of its log was cut off.',
   LOG_CHECKPOINT_WRONG:
-    'A checkpoint does not match the rows, or has no valid signature of the key of the log.',
-  LOG_KEY_CHANGED: 'The log names another key than the one that is configured for the node.',
+    'A checkpoint does not match the rows, or its signature by the key of the log is not valid.',
+  LOG_KEY_CHANGED: 'The log names another key than the key that is configured for the node.',
 } as const;
 
 export type LogProblemCode = keyof typeof logProblems;
 
-/** Something that is wrong with the log of a node. */
+/** A problem of the log of a node. */
 export interface LogProblem {
   readonly code: LogProblemCode;
   readonly seq: number;
@@ -66,10 +69,10 @@ export interface AcceptedRow {
   };
 }
 
-/** The text of a verdict, whose digest is its id, and what searches need of it. */
+/** The text of a verdict, whose digest is the verdict's id, and the fields that searches need. */
 export interface VerdictText {
   readonly json: string;
   readonly codes: readonly string[];
-  /** What a rule would have decided that an exception of the policy overrode. */
+  /** The outcome of the rule without the exception of the policy that overrode it. */
   readonly would?: string;
 }

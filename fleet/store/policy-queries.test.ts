@@ -46,7 +46,7 @@ async function send(
   assert.equal(rejected, 0, message);
 }
 
-test('revisions in force come first, then earlier ones whose sources are stored', async (t) => {
+test('revisions in force come first, then earlier revisions whose sources are stored', async (t) => {
   const { store, intake } = await openFleet(t);
   const [first, second] = [policyOf('one'), policyOf('two')];
   for (const node of ['a', 'b']) await send(intake, node, first, { policy: { revision: first.revision } });
@@ -65,7 +65,7 @@ test('revisions in force come first, then earlier ones whose sources are stored'
   assert.equal(await textOfPolicy(store.database, first.revision), JSON.stringify({ files, keys }));
 });
 
-test('the latest policies of each node are kept, and none of another node is displaced', async (t) => {
+test('the latest policies of each node are kept, and do not displace the policies of another node', async (t) => {
   const { store, intake } = await openFleet(t);
   const kept = policyOf('of b');
   await send(intake, 'b', kept);

@@ -14,8 +14,8 @@ export interface PolicyRevision {
 }
 
 /**
- * Lists the revisions that are in force on any node, the most frequent first, and then the earlier ones whose
- * sources are stored, the latest first.
+ * Lists the revisions that are in force on any node, the most frequent first, and then the earlier revisions
+ * whose sources are stored, the latest first.
  */
 export async function listRevisions(reader: Reader): Promise<readonly PolicyRevision[]> {
   const stored = await reader.all(
@@ -56,7 +56,7 @@ async function revisionsInForce(reader: Reader): Promise<ReadonlyMap<string, rea
   return revisions;
 }
 
-/** A workload that a policy which is not in force yet would refuse, and on how many nodes. */
+/** A workload that a policy that is not in force yet would refuse, and the number of nodes. */
 export interface RefusedWorkload {
   readonly namespace: string;
   readonly reference: string;
@@ -68,10 +68,10 @@ export interface RefusedWorkload {
 
 const upcoming = "json_extract(iif(node.state = '', '{}', node.state), '$.upcoming')";
 
-/** Lists the releases that nodes have decided by without putting them in force. */
+/** Lists the releases that nodes have evaluated without putting them in force. */
 export async function listUpcoming(reader: Reader): Promise<readonly UpcomingRelease[]> {
-  // One node cannot say what a release is: the revision is the one that most nodes name. States are large, so
-  // each is read once.
+  // One node cannot define a release: the revision that most nodes name counts. States are large, so each is
+  // read once.
   const rows = await reader.all(
     `WITH report AS MATERIALIZED (SELECT ${upcoming} AS one FROM node),
        named AS (SELECT one ->> '$.release' AS release, one ->> '$.revision' AS revision, count(*) AS nodes
@@ -94,7 +94,7 @@ export async function listUpcoming(reader: Reader): Promise<readonly UpcomingRel
   }));
 }
 
-/** Lists the workloads that a release would refuse, those on the most nodes first. */
+/** Lists the workloads that a release would refuse. The workloads on the most nodes come first. */
 export async function listRefused(
   reader: Reader,
   release: string,

@@ -15,13 +15,13 @@ export interface VerdictFilter {
   readonly image?: string;
   /** A code of the reasons. */
   readonly reason?: string;
-  /** What a rule would have decided that an exception of the policy overrode. */
+  /** The outcome of the rule without the exception of the policy that overrode it. */
   readonly would?: string;
   readonly since?: number;
   readonly until?: number;
 }
 
-/** The position after which a list continues: that of the last verdict before. */
+/** The position after which a list continues: the position of the last verdict of the previous page. */
 export interface VerdictPosition {
   readonly time: number;
   readonly node: number;
@@ -39,7 +39,10 @@ const columns = `row.node AS id, node.name AS node, row.seq, row.time, outcome, 
 const tables = `row JOIN node ON node.id = row.node JOIN image ON image.id = row.image
   LEFT JOIN verdict_text ON verdict_text.id = row.verdict`;
 
-/** Lists verdicts, the newest first, by keyset pagination: a page costs the same wherever it begins. */
+/**
+ * Lists verdicts, the newest first, with keyset pagination: the cost of a page does not depend on its
+ * position.
+ */
 export async function listVerdicts(
   reader: Reader,
   filter: VerdictFilter,
@@ -77,8 +80,8 @@ export async function countVerdicts(
 }
 
 /**
- * Where a search finds more images or verdicts than this, rows are tried in the order of time: the page is
- * soon full. Otherwise, the rows of each of them are looked up.
+ * If a search finds more images or verdicts than this, rows are tested in the order of time, because the page
+ * is soon full. Otherwise, the rows of each image or verdict are looked up.
  */
 const mostLookedUp = 64;
 
@@ -108,7 +111,7 @@ async function conditionsOf(
   if (until !== undefined) add('row.time < ?', until);
   for (const { column, select, params: values } of searchesOf(filter)) {
     const found = await reader.all(`SELECT 1 FROM (${select} LIMIT ${mostLookedUp + 1})`, values);
-    // A sign keeps SQLite from using the index of the column.
+    // The sign + prevents SQLite from using the index of the column.
     add(`${found.length > mostLookedUp ? '+' : ''}${column} IN (${select})`, ...values);
   }
   return { conditions: conditions.join(''), params };
@@ -154,7 +157,7 @@ export async function textOfVerdict(reader: Reader, id: string): Promise<string 
   return row === undefined ? undefined : String(row['json']);
 }
 
-/** Returns the newest rows that gave a verdict. */
+/** Returns the newest rows with a verdict. */
 export async function rowsOfVerdict(
   reader: Reader,
   id: string,
@@ -168,7 +171,9 @@ export async function rowsOfVerdict(
   return rows.map(verdictOf);
 }
 
-/** A node as lists show it. The summary is JSON (intake/summary.ts); empty when it has sent no state. */
+/**
+ * A node as lists show it. The summary is JSON (intake/summary.ts); empty when the node has sent no state.
+ */
 export interface ListedNode {
   readonly id: number;
   readonly name: string;
@@ -200,7 +205,7 @@ export async function listNodes(reader: Reader, after = '', most = -1): Promise<
   }));
 }
 
-/** What is wrong with the log of a node. */
+/** A problem of the log of a node. */
 export interface StoredProblem {
   readonly code: string;
   readonly seq: number;
@@ -280,7 +285,8 @@ export interface RunningImage {
 
 /**
  * Lists the images that run on any node, in the order of their names and ids.
- * @param after of the last image before; without an id, all images of that name are before
+ * @param after the position of the last image of the previous page; without an id, the list continues after
+ * all images of that name
  */
 export async function listRunning(
   reader: Reader,

@@ -6,13 +6,13 @@ import { newNode } from './node-record.ts';
 import type { AcceptedRow, LogProblem, NodeRecord } from './node-record.ts';
 import { fleetMigrations } from './schema.ts';
 
-/** What one request of a node changes. */
+/** The changes of one request of a node. */
 export interface NodeUpdate {
-  /** The node after the update. Its `id` is that of the node before it. */
+  /** The node after the update. Its `id` is the `id` of the node before the update. */
   readonly node: NodeRecord;
   readonly rows: readonly AcceptedRow[];
   readonly problems: readonly LogProblem[];
-  /** The state of the node as JSON, and what lists of nodes show of it. Absent: it is unchanged. */
+  /** The state of the node as JSON, and its summary for lists. Absent: it is unchanged. */
   readonly state?: { readonly json: string; readonly summary: string };
   /** A policy that came into force on the node: its revision, and its sources as JSON. */
   readonly policy?: { readonly revision: string; readonly json: string };
@@ -28,24 +28,30 @@ export interface FleetStore {
   keep(update: NodeUpdate): Promise<void>;
   /**
    * Removes rows that came before `before`, and then rows of the nodes with the most bytes, until all rows
-   * have at most `bytes`. Texts and images without rows follow.
+   * have at most `bytes`. Then removes texts and images without rows.
    * @returns the number of removed rows
    */
   expire(limits: { readonly before: number; readonly bytes: number }): Promise<number>;
-  /** Removes a node with all that it sent. @returns false when there is no such node */
+  /** Removes a node with all its data. @returns false when the node does not exist */
   forget(name: string): Promise<boolean>;
   close(): Promise<void>;
 }
 
-/** The most problems of one code that are kept of one node: none of another code is crowded out. */
+/**
+ * The maximum number of problems of one code that are kept of one node, so that problems with other codes are
+ * also kept.
+ */
 const mostProblems = 100;
-/** The most policies that are kept of one node: the latest ones. */
+/** The maximum number of policies that are kept of one node: the latest policies. */
 const mostPolicies = 20;
-/** Rows that one transaction removes: other work waits for it. */
+/**
+ * The number of rows that one transaction removes. It is limited because other work waits for the
+ * transaction.
+ */
 const removedAtOnce = 1000;
 
 /**
- * Opens the database of the aggregator in a folder; creates it when absent.
+ * Opens the database of the aggregator in a folder; creates it if it does not exist.
  * @throws PortcullisError STORAGE_…
  */
 export async function openFleetStore(folder: string): Promise<FleetStore> {
@@ -115,7 +121,10 @@ function recordOf(row: SqlRow): NodeRecord {
   };
 }
 
-/** Writes the node. Its chain grows only from the row that the update was judged by. */
+/**
+ * Writes the node. Its chain grows only if its last row is still the row against which the update was
+ * checked.
+ */
 function nodeStatement({ node, rows, state }: NodeUpdate): Statement {
   const { name, labels, seen, seq, hash, key, signed, note } = node;
   const added = rows.reduce((sum, row) => sum + bytesOf(row), 0);
@@ -171,7 +180,7 @@ function rowStatements(node: string, row: AcceptedRow, at: number): Statement[] 
   ];
 }
 
-/** Removes the policies that are kept of no node. */
+/** Removes the policies that no node refers to. */
 const unnamedPolicies: Statement = {
   sql: 'DELETE FROM policy WHERE NOT EXISTS (SELECT 1 FROM policy_node WHERE revision = policy.revision)',
 };
@@ -200,7 +209,7 @@ function policyStatements({ node, policy }: NodeUpdate): readonly Statement[] {
   ];
 }
 
-/** Removes what no row refers to. */
+/** Removes the texts, reasons and images that no row refers to. */
 const orphans: readonly Statement[] = [
   { sql: 'DELETE FROM verdict_text WHERE NOT EXISTS (SELECT 1 FROM row WHERE verdict = verdict_text.id)' },
   { sql: 'DELETE FROM reason WHERE NOT EXISTS (SELECT 1 FROM verdict_text WHERE id = reason.verdict)' },
@@ -221,7 +230,7 @@ async function expire(
   for (;;) {
     const total = await database.get('SELECT coalesce(sum(bytes), 0) AS bytes FROM node');
     if (Number(total?.['bytes']) <= bytes) break;
-    // The node with the most bytes gives way, so that no node displaces the rows of another.
+    // Rows of the node with the most bytes are removed, so that no node displaces the rows of another node.
     const largest = await database.get('SELECT id FROM node ORDER BY bytes DESC LIMIT 1');
     const count = await removeRows(database, Number(largest?.['id']), Number.MAX_SAFE_INTEGER);
     if (count === 0) break;

@@ -17,11 +17,11 @@ describe('a pod’s cgroup', () => {
       '/kubepods/burstable/pod0a-1b',
       '/kubepods/burstable/pod0a-1b',
     ],
-    ['one that is not clean', 'cgroupfs', 'kubepods//burstable/./pod1/', '/kubepods/burstable/pod1'],
+    ['a path that is not normalized', 'cgroupfs', 'kubepods//burstable/./pod1/', '/kubepods/burstable/pod1'],
     ['the root', 'cgroupfs', '/', '/'],
     ['none under cgroupfs', 'cgroupfs', '', `/portcullis/${id}`],
     ['a kubelet’s path under systemd', 'systemd', kubelet, kubelet],
-    ['a slice by its name alone', 'systemd', 'kubepods-burstable-pod0a_1b.slice', kubelet],
+    ['a slice given only by its name', 'systemd', 'kubepods-burstable-pod0a_1b.slice', kubelet],
     ['a slice without a dash', 'systemd', 'system.slice', '/system.slice'],
     ['none under systemd', 'systemd', '', `/portcullis.slice/portcullis-${id}.slice`],
   ];
@@ -33,12 +33,17 @@ describe('a pod’s cgroup', () => {
     ['a path under systemd', 'systemd', '/kubepods/burstable/pod1', /not a slice.*cgroupDriver: systemd/s],
     ['the root under systemd', 'systemd', '/', /not a slice/],
     ['the root slice', 'systemd', '-.slice', /not a slice/],
-    ['an empty level', 'systemd', 'a--b.slice', /no slice of this name/],
-    ['a dash at the end', 'systemd', 'a-.slice', /no slice of this name/],
-    ['a colon, which ends a part of the runtime’s path', 'systemd', 'a:b.slice', /no slice of this name/],
+    ['an empty level', 'systemd', 'a--b.slice', /not a valid name of a systemd slice/],
+    ['a dash at the end', 'systemd', 'a-.slice', /not a valid name of a systemd slice/],
+    [
+      'a colon, which separates the parts of the runtime’s path',
+      'systemd',
+      'a:b.slice',
+      /not a valid name of a systemd slice/,
+    ],
     ['a name that is too long', 'systemd', `${'a'.repeat(250)}.slice`, /too long/],
-    ['a path that climbs', 'cgroupfs', '/a/../../b', /climbs/],
-    ['a path that climbs to a slice', 'systemd', '/../a.slice', /climbs/],
+    ['a path with ".."', 'cgroupfs', '/a/../../b', /it contains "\.\."/],
+    ['a path with ".." that leads to a slice', 'systemd', '/../a.slice', /it contains "\.\."/],
     ['a line break', 'cgroupfs', '/a\nb', /control characters/],
     ['a folder that is too long', 'cgroupfs', `/${'a'.repeat(256)}`, /too long/],
   ];
@@ -55,7 +60,7 @@ describe('a pod’s cgroup', () => {
 });
 
 describe('a slice’s path', () => {
-  it('has a folder for each dash, each the beginning of the next', () => {
+  it('has a folder for each dash, and each name is a prefix of the next name', () => {
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 6 }), (parts) => {
         const name = `${parts.join('-')}.slice`;
@@ -68,7 +73,7 @@ describe('a slice’s path', () => {
     );
   });
 
-  it('is found for no other string, and never leaves the hierarchy', () => {
+  it('is not found for any other string, and never leaves the hierarchy', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -87,7 +92,7 @@ describe('a slice’s path', () => {
 });
 
 describe('a container’s cgroup', () => {
-  it('is a folder of the pod’s under cgroupfs', () => {
+  it('is a folder in the cgroup of the pod under cgroupfs', () => {
     assert.deepEqual(containerCgroup('/kubepods/pod1', id), {
       path: `/kubepods/pod1/${id}`,
       specPath: `/kubepods/pod1/${id}`,
@@ -96,7 +101,7 @@ describe('a container’s cgroup', () => {
     assert.equal(containerCgroup('/', id).path, `/${id}`);
   });
 
-  it('is a scope of the pod’s slice under systemd', () => {
+  it('is a scope in the slice of the pod under systemd', () => {
     assert.deepEqual(containerCgroup('/kubepods.slice/kubepods-pod1.slice', id), {
       path: `/kubepods.slice/kubepods-pod1.slice/portcullis-${id}.scope`,
       specPath: `kubepods-pod1.slice:portcullis:${id}`,
@@ -104,7 +109,7 @@ describe('a container’s cgroup', () => {
     });
   });
 
-  it('has its processes one folder deeper where crun asks systemd', () => {
+  it('has its processes one folder deeper if crun uses systemd', () => {
     const [scope, folder] = [containerCgroup('/a.slice', id), containerCgroup('/a', id)];
     assert.deepEqual(
       ['crun', 'runc', undefined].map((kind) => processCgroup(scope, kind)),
@@ -113,7 +118,7 @@ describe('a container’s cgroup', () => {
     assert.equal(processCgroup(folder, 'crun'), folder.path);
   });
 
-  it('lies in the pod’s, whatever was asked for', () => {
+  it('is in the cgroup of the pod, whatever was requested', () => {
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 5 }), fc.boolean(), (parts, systemd) => {
         const pod = podCgroup(
@@ -129,7 +134,7 @@ describe('a container’s cgroup', () => {
   });
 });
 
-test('what is configured is used, and `auto` is one of the two', () => {
+test('the configured driver is used, and `auto` selects one of the two', () => {
   assert.equal(cgroupDriver('systemd'), 'systemd');
   assert.equal(cgroupDriver('cgroupfs'), 'cgroupfs');
   assert.match(cgroupDriver('auto'), /^(cgroupfs|systemd)$/);

@@ -63,8 +63,8 @@ export function expandSlice(name: string): string | undefined {
 }
 
 /**
- * Returns the cgroup of a pod, relative to the root of the hierarchy: the requested cgroup, or else one of
- * our own.
+ * Returns the cgroup of a pod, relative to the root of the hierarchy: the requested cgroup, or else a cgroup
+ * of the daemon.
  * @param asked LinuxPodSandboxConfig.cgroup_parent: a path, or for systemd a slice or the path of a slice
  * @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT when it is not such a path, or belongs to the other
  * driver
@@ -77,14 +77,13 @@ export function podCgroup(driver: CgroupDriver, asked: string, sandboxId: string
       ? `/${prefix}${slice}/${prefix}-${sandboxId}${slice}`
       : `/${prefix}/${sandboxId}`;
   // The path is joined to the folder of every hierarchy, and folders are created and removed below it.
-  if (parts.includes('..'))
-    throw badParent(asked, 'it climbs out of where it stands', 'give a path without ".."');
+  if (parts.includes('..')) throw badParent(asked, 'it contains ".."', 'use a path without ".."');
   if (
     /[\0-\x1f\x7f]/.test(asked) ||
     asked.length > 4_000 ||
     parts.some((part) => Buffer.byteLength(part) > longest)
   )
-    throw badParent(asked, 'it holds control characters or is too long', 'give the path of a cgroup');
+    throw badParent(asked, 'it contains control characters or is too long', 'use the path of a cgroup');
   if (driver === 'cgroupfs') {
     if (!last.endsWith(slice)) return `/${parts.join('/')}`;
     throw badParent(
@@ -98,9 +97,9 @@ export function podCgroup(driver: CgroupDriver, asked: string, sandboxId: string
   throw badParent(
     asked,
     last.endsWith(slice) && path === undefined
-      ? 'systemd knows no slice of this name'
+      ? 'this is not a valid name of a systemd slice'
       : 'it is not a slice, and this daemon uses the cgroup driver systemd',
-    'set `cgroupDriver: systemd` in the kubelet (or let it ask: KubeletCgroupDriverFromCRI), or `cgroupDriver: cgroupfs` here; a slice is called like kubepods-burstable.slice',
+    'set `cgroupDriver: systemd` in the kubelet (or let it ask: KubeletCgroupDriverFromCRI), or `cgroupDriver: cgroupfs` here; a slice has a name such as kubepods-burstable.slice',
   );
 }
 

@@ -21,7 +21,7 @@ after(async () => {
 const { major, minor } = kernelRelease();
 const able = major > 6 || (major === 6 && minor >= 18);
 
-test('a kernel that supports favordynmods is set to it, and no mount stays', { skip: !able }, async () => {
+test('favordynmods is set on a kernel that supports it, and no mount stays', { skip: !able }, async () => {
   await favourCgroupMoves(kernel, folder);
   assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(folder));
   assert.ok(!existsSync(join(folder, 'cgroup-moves')));

@@ -52,6 +52,6 @@ export async function tryCgroupMoves(
 ): Promise<void> {
   await favourCgroupMoves(kernel, state).then(
     (moves) => log.debug({ moves }, 'cgroup moves'),
-    (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves are left as they are'),
+    (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves could not be made faster'),
   );
 }

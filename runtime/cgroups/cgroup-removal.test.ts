@@ -52,7 +52,7 @@ after(async () => {
   assert.deepEqual(missingCgroups(mounts, own), [own]);
 });
 
-test('everything in a cgroup and below it is killed, and the tree removed', { skip }, async () => {
+test('every process in a cgroup and below it is killed, and the tree is removed', { skip }, async () => {
   const path = await fill('busy');
   assert.ok((await cgroupProcesses(mounts, path)).length >= 4);
   await emptyCgroup(mounts, path);
@@ -70,34 +70,30 @@ test('processes that were frozen are killed as well', { skip }, async () => {
   await removeCgroupTree(mounts, path);
 });
 
-test(
-  'an empty cgroup that the kernel calls busy for a moment is removed all the same',
-  { skip },
-  async (t) => {
-    const path = `${own}/left`;
-    for (const root of mounts.roots) mkdirSync(join(root, path));
-    const real = fsPromises.rmdir;
-    t.after(() => {
-      fsPromises.rmdir = real;
-      syncBuiltinESMExports();
-    });
-    const refused = new Set<string>();
-    fsPromises.rmdir = async (folder: PathLike): Promise<void> => {
-      if (refused.has(String(folder))) return real(folder);
-      refused.add(String(folder));
-      throw Object.assign(new Error('EBUSY'), { code: 'EBUSY' });
-    };
+test('an empty cgroup for which the kernel briefly reports EBUSY is still removed', { skip }, async (t) => {
+  const path = `${own}/left`;
+  for (const root of mounts.roots) mkdirSync(join(root, path));
+  const real = fsPromises.rmdir;
+  t.after(() => {
+    fsPromises.rmdir = real;
     syncBuiltinESMExports();
-    await removeCgroups(mounts, [path]);
-    assert.deepEqual(
-      mounts.roots.map((root) => existsSync(join(root, path))).filter((is) => is),
-      [],
-    );
-    assert.ok(refused.size >= mounts.roots.length);
-  },
-);
+  });
+  const refused = new Set<string>();
+  fsPromises.rmdir = async (folder: PathLike): Promise<void> => {
+    if (refused.has(String(folder))) return real(folder);
+    refused.add(String(folder));
+    throw Object.assign(new Error('EBUSY'), { code: 'EBUSY' });
+  };
+  syncBuiltinESMExports();
+  await removeCgroups(mounts, [path]);
+  assert.deepEqual(
+    mounts.roots.map((root) => existsSync(join(root, path))).filter((is) => is),
+    [],
+  );
+  assert.ok(refused.size >= mounts.roots.length);
+});
 
-test('a cgroup in use is not removed, nor one that holds another', { skip }, async () => {
+test('a cgroup that is in use or contains another cgroup is not removed', { skip }, async () => {
   const path = await fill('used');
   await removeCgroups(mounts, [path, own]);
   assert.ok(existsSync(join(freezer ?? '', path)));
@@ -107,7 +103,7 @@ test('a cgroup in use is not removed, nor one that holds another', { skip }, asy
   assert.equal(existsSync(join(freezer ?? '', path)), false);
 });
 
-test('without free descriptors a cgroup is not taken for removed', { skip }, async () => {
+test('a cgroup does not count as removed if no descriptor is free', { skip }, async () => {
   const path = `${own}/nested`;
   for (const root of mounts.roots) mkdirSync(join(root, path, 'below'), { recursive: true });
   const descriptors = holdDescriptors();
@@ -121,7 +117,7 @@ test('without free descriptors a cgroup is not taken for removed', { skip }, asy
   assert.deepEqual(missingCgroups(mounts, path), [path]);
 });
 
-test('what crun made in the place of version 2 goes with the cgroup, its parents when they are empty', async (t) => {
+test('the folders that crun made instead of version 2 are removed with the cgroup, and their parents when they are empty', async (t) => {
   const standIn = mkdtempSync(join(tmpdir(), 'portcullis-stand-in-'));
   t.after(() => rmSync(standIn, { recursive: true }));
   for (const name of ['one', 'two']) {

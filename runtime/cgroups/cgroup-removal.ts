@@ -119,7 +119,7 @@ async function freezeAndSignal(mounts: CgroupMounts, path: string): Promise<void
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
-        // The process has ended by itself.
+        // The process has already ended.
       }
     }
   } finally {

@@ -82,7 +82,7 @@ export async function writeCgroupSettings(
         attempted: `set ${file} of cgroup ${path} to`,
         on: value,
         why: reasonOf(thrown),
-        fix: 'set a limit that is not below what is in use',
+        fix: 'set a limit that is not below the current usage',
         cause: thrown,
       });
     }

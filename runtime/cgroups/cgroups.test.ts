@@ -16,7 +16,7 @@ test('version 2 alone', () => {
   });
 });
 
-test('version 1 with version 2 beside it is hybrid, and without it is not', () => {
+test('version 1 is hybrid only if version 2 is mounted beside it', () => {
   const v1 = [line('/sys/fs/cgroup/memory', 'cgroup'), line('/sys/fs/cgroup/pids', 'cgroup')];
   const roots = ['/sys/fs/cgroup/memory', '/sys/fs/cgroup/pids'];
   assert.deepEqual(readCgroupMounts([...v1, line('/sys/fs/cgroup/unified', 'cgroup2')].join('\n')), {
@@ -27,7 +27,7 @@ test('version 1 with version 2 beside it is hybrid, and without it is not', () =
   assert.deepEqual(readCgroupMounts(v1.join('\n')), { version: 1, hybrid: false, roots });
 });
 
-test('a controller of version 1 is found alone and among others', () => {
+test('a controller of version 1 is found if it is mounted alone or with others', () => {
   const roots = ['/sys/fs/cgroup/cpu,cpuacct', '/sys/fs/cgroup/memory'];
   const mounts = { version: 1, hybrid: false, roots } as const;
   assert.deepEqual(

@@ -29,31 +29,31 @@ describe('resources', () => {
   ][] = [
     ['nothing asked', {}, v1, {}],
     [
-      'a memory limit without a word on swap is no swap',
+      'a memory limit without a swap limit means no swap',
       { memoryLimitInBytes: 64 * Mi },
       v1,
       { memorySwapLimitInBytes: 64 * Mi },
     ],
     [
-      'where swap is not counted nothing is said of it',
+      'no swap limit is set if swap is not counted',
       { memoryLimitInBytes: 64 * Mi },
       bare,
       { memorySwapLimitInBytes: 0 },
     ],
     [
-      'equal limits are not swap: nothing is lost',
+      'equal limits mean no swap, so the swap limit may be omitted',
       { memoryLimitInBytes: Mi, memorySwapLimitInBytes: Mi },
       bare,
       { memorySwapLimitInBytes: 0 },
     ],
     [
-      'swap of version 2 by its own file',
+      'swap of version 2 in its own file',
       { memoryLimitInBytes: Mi, unified: { 'memory.swap.max': '0' } },
       v2,
       {},
     ],
     [
-      'swap without a memory limit limits nothing',
+      'a swap limit without a memory limit has no effect',
       { memorySwapLimitInBytes: Mi },
       v1,
       { memorySwapLimitInBytes: 0 },
@@ -64,24 +64,24 @@ describe('resources', () => {
       v1,
       { memoryLimitInBytes: -1, memorySwapLimitInBytes: -1 },
     ],
-    ['shares within what kernels take', { cpuShares: 1 }, v1, { cpuShares: 2 }],
+    ['shares in the range that kernels accept', { cpuShares: 1 }, v1, { cpuShares: 2 }],
     ['shares beyond it', { cpuShares: 10 ** 9 }, v1, { cpuShares: 262_144 }],
     ['no quota', { cpuQuota: -1, cpuPeriod: 100_000 }, v1, {}],
     [
-      'huge pages of nothing, uncounted',
+      'a limit of 0 for huge pages that are not counted',
       { hugepageLimits: [{ pageSize: '2MB', limit: 0 }] },
       bare,
       { hugepageLimits: [] },
     ],
     [
-      'huge pages that nothing counts',
+      'huge pages that no controller counts',
       { hugepageLimits: [{ pageSize: '2MB', limit: Mi }] },
       bare,
       { hugepageLimits: [] },
     ],
     ['huge pages', { hugepageLimits: [{ pageSize: '2MB', limit: 4 * Mi }] }, v1, {}],
     [
-      'huge pages of nothing, of a size that the kernel lacks',
+      'a limit of 0 for huge pages of a size that the kernel does not have',
       { hugepageLimits: [{ pageSize: '64KB', limit: 0 }] },
       v1,
       { hugepageLimits: [] },
@@ -102,34 +102,34 @@ describe('resources', () => {
       'RUNTIME_BAD_RESOURCES',
     ],
     [
-      'swap where nothing counts it',
+      'a swap limit if no controller counts swap',
       { memoryLimitInBytes: Mi, memorySwapLimitInBytes: 2 * Mi },
       bare,
       'RUNTIME_RESOURCES_UNSUPPORTED',
     ],
-    ['a quota below the smallest', { cpuQuota: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
-    ['a quota below none', { cpuQuota: -7 }, v1, 'RUNTIME_BAD_RESOURCES'],
-    ['a period of no kernel', { cpuPeriod: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['a quota below the minimum', { cpuQuota: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['a quota below -1', { cpuQuota: -7 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['a period that no kernel accepts', { cpuPeriod: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['a huge period', { cpuPeriod: 2 ** 53 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['negative shares', { cpuShares: -1 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['an OOM score out of range', { oomScoreAdj: 1001 }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['processors in words', { cpusetCpus: 'all' }, v1, 'RUNTIME_BAD_RESOURCES'],
     ['processors with a line feed', { cpusetCpus: '0\n1' }, v1, 'RUNTIME_BAD_RESOURCES'],
     [
-      'huge pages of a size that there is not',
+      'huge pages of a size that does not exist',
       { hugepageLimits: [{ pageSize: '64KB', limit: Mi }] },
       v1,
       'RUNTIME_RESOURCES_UNSUPPORTED',
     ],
     [
-      'huge pages of a path',
+      'huge pages whose size is a path',
       { hugepageLimits: [{ pageSize: '../2MB', limit: 0 }] },
       v1,
       'RUNTIME_BAD_RESOURCES',
     ],
     ['unified files in version 1', { unified: { 'memory.high': '1' } }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
     ['a file that moves processes', { unified: { 'cgroup.procs': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],
-    ['a file of another folder', { unified: { 'memory./../cgroup.kill': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],
+    ['a file in another folder', { unified: { 'memory./../cgroup.kill': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],
   ];
   for (const [what, part, support, code] of refused)
     it(`${what}: refused`, () => assert.throws(() => checkedResources(resources(part), support), { code }));
@@ -146,7 +146,7 @@ describe('resources', () => {
     assert.match(uncountedHugepages(asked, bare)[0] ?? '', /1048576 bytes of 2MB huge pages is not enforced/);
   });
 
-  it('an update changes what it says and nothing else', () => {
+  it('an update changes only the values that it contains', () => {
     const current = resources({
       cpuShares: 512,
       memoryLimitInBytes: Mi,

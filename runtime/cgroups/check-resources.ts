@@ -15,9 +15,9 @@ const unifiedName = /^(cpu|cpuset|hugetlb|io|memory|misc|pids|rdma|dmem)\.[A-Za-
 
 /**
  * Returns the resources that this host can enforce. Unset values are omitted, and values that this host does
- * not support are refused. The only exception: limits of huge pages are left out and reported where no
- * controller counts huge pages ({@link uncountedHugepages}).
- * Sources: cri-api LinuxContainerResources; Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
+ * not support are refused. The only exception: limits of huge pages are omitted and reported if no controller
+ * counts huge pages ({@link uncountedHugepages}). Sources: cri-api LinuxContainerResources;
+ * Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
  * @throws PortcullisError RUNTIME_BAD_RESOURCES (no kernel accepts it), RUNTIME_RESOURCES_UNSUPPORTED (this
  * kernel does not)
  */
@@ -73,7 +73,7 @@ function swapLimit(asked: LinuxContainerResources, memory: number, support: Reso
       throw unsupported(
         'memory_swap_limit_in_bytes',
         'this kernel does not count swap by cgroup',
-        'start it with swapaccount=1, or leave the limit out',
+        'start the kernel with swapaccount=1, or omit the limit',
       );
     return 0;
   }
@@ -118,7 +118,7 @@ export function uncountedHugepages(
     .filter(({ limit: bytes }) => bytes > 0)
     .map(
       ({ pageSize, limit: bytes }) =>
-        `the limit of ${bytes} bytes of ${pageSize} huge pages is not enforced: no cgroup controller counts them here`,
+        `the limit of ${bytes} bytes of ${pageSize} huge pages is not enforced: no cgroup controller of this node counts them`,
     );
 }
 
@@ -137,8 +137,8 @@ function unified(
   if (entries.length > 0 && support.version === 1)
     throw unsupported(
       `unified ${entries[0]?.[0] ?? ''}`,
-      'this host has cgroups of version 1',
-      'use the other fields, or a host with version 2',
+      'this host uses cgroups version 1',
+      'use the other fields, or a host with cgroups version 2',
     );
   return asked;
 }

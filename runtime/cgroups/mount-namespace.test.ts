@@ -10,7 +10,7 @@ import { readCgroupMounts } from './cgroups.ts';
 const skip =
   readCgroupMounts().hybrid && existsSync('/sys/fs/cgroup/unified')
     ? false
-    : 'no hybrid cgroups here: the daemon does not move';
+    : 'no hybrid cgroups on this host: the daemon stays in its mount namespace';
 const fixture = join(import.meta.dirname, 'mount-namespace.fixture.ts');
 
 /**
@@ -32,7 +32,7 @@ function inPrivate(
 }
 
 test(
-  'a mount of a killed daemon is taken over, not made again, and goes with the stop of a later one',
+  'a mount of a killed daemon is reused, not made again, and is removed when a later daemon stops',
   { skip },
   (t) => {
     const { counts, left } = inPrivate(
@@ -44,7 +44,7 @@ test(
   },
 );
 
-test('a daemon that was killed before it shared its mount leaves one mount all the same', { skip }, (t) => {
+test('a daemon that was killed before it shared its mount leaves only one mount', { skip }, (t) => {
   const { counts } = inPrivate(
     t,
     'daemon stay; mount --make-private "$folder"; daemon stay; count; daemon leave; count',
@@ -139,11 +139,15 @@ test(
     );
     assert.deepEqual(noted('sed s/mnt:./mnt:x/ "$folder/note" > "$folder/own-mount.json"'), [1]);
     assert.deepEqual(noted('echo "{" > "$folder/own-mount.json"'), [1]);
-    assert.deepEqual(noted('cp "$folder/note" "$folder/own-mount.json"'), [0], 'what is ours is not found');
+    assert.deepEqual(
+      noted('cp "$folder/note" "$folder/own-mount.json"'),
+      [0],
+      'the mount of the daemon is not recognized',
+    );
   },
 );
 
-test('a daemon starts on a full disk: its folder is a mount of its own there, too', { skip }, (t) => {
+test('a daemon starts on a full disk, and its folder becomes a separate mount', { skip }, (t) => {
   // The mount that holds the folder is private and has no space for a note. The file of the note can be
   // created, but stays empty.
   const full =

@@ -38,15 +38,15 @@ export const leaveHybrid =
   'mount --make-rprivate /sys/fs/cgroup && { umount -l /sys/fs/cgroup/unified; ' +
   'mount -t tmpfs -o mode=755 portcullis /sys/fs/cgroup/unified; }';
 /**
- * Lies in a folder that was made a mount of its own, and says where and in which boot. It outlives a killed
- * daemon, so that the next one takes the mount over.
+ * The name of a note in a folder that became a separate mount. The note contains the place and the boot. It
+ * outlives a killed daemon, so that the next daemon reuses the mount.
  */
 const ownMountFile = 'own-mount.json';
 
 interface OuterNamespace {
   /** The path by which a tool reaches the namespace that the daemon was started in. */
   readonly path: string;
-  /** Folders that were made mounts of their own there, by this run or by a run that was killed. */
+  /** Folders that became separate mounts there, by this run or by a run that was killed. */
   readonly own: readonly string[];
 }
 
@@ -60,12 +60,12 @@ function outerNamespace(): OuterNamespace | undefined {
 }
 
 /**
- * Moves the daemon into a mount namespace of its own without version 2, with the same pid. crun 1.8 refuses
+ * Moves the daemon into a separate mount namespace without version 2, with the same pid. crun 1.8 refuses
  * hybrid cgroups while version 2 is mounted beside version 1. Mounts below `folders` must still reach the
  * outer namespace, because a pin that ended with the daemon would lose its pod. Therefore each folder on a
- * private mount first becomes a shared mount.
- * If threads run that resolve paths, which would stay behind, the process executes itself again, and this
- * does not return. Does nothing where no move is needed, and after the move.
+ * private mount first becomes a shared mount. If threads run that resolve paths, which would stay behind, the
+ * process executes itself again, and this does not return. Does nothing where no move is needed, and after
+ * the move.
  */
 export function enterMountNamespace(folders: readonly string[]): void {
   if (left === undefined) {

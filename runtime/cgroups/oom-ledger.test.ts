@@ -8,7 +8,7 @@ import type { OomLedger } from './oom-ledger.ts';
 
 const pod = '/p.slice';
 
-describe('out-of-memory kills, where systemd removes scopes as they end', () => {
+describe('out-of-memory kills, if systemd removes scopes as they end', () => {
   let root = '';
   let ledger: OomLedger;
   const count = (path: string, kills: number): void => {
@@ -26,24 +26,24 @@ describe('out-of-memory kills, where systemd removes scopes as they end', () => 
   afterEach(() => rmSync(root, { recursive: true }));
   const ask = (name: string): Promise<boolean> => ledger.wasKilled(pod, `${pod}/${name}.scope`);
 
-  it('are found in the container’s own cgroup while it stands', async () => {
+  it('are found in the container’s own cgroup while it exists', async () => {
     count(`${pod}/a.scope`, 1);
     count(pod, 1);
     assert.deepEqual([await ask('b'), await ask('a')], [false, true]);
   });
 
-  it('are found in the pod’s count when the container’s is gone', async () => {
+  it('are found in the count of the pod when the container’s cgroup no longer exists', async () => {
     count(pod, 1);
     gone(`${pod}/a.scope`);
     gone(`${pod}/b.scope`);
     assert.deepEqual(
       await Promise.all([ask('a'), ask('b')]),
       [true, false],
-      'the same kill is nobody else’s',
+      'the same kill is not attributed to another container',
     );
   });
 
-  it('are not blamed on one that ended by itself beside one that was hit and lives', async () => {
+  it('are not attributed to a container that exited normally beside a container that had a kill and continues', async () => {
     count(`${pod}/b.scope`, 2);
     count(pod, 2);
     gone(`${pod}/a.scope`);
@@ -52,7 +52,7 @@ describe('out-of-memory kills, where systemd removes scopes as they end', () => 
     assert.equal(await ask('b'), true);
   });
 
-  it('are not counted again when a cgroup that was read goes later', async () => {
+  it('are not counted again when a cgroup is removed after its count was read', async () => {
     count(`${pod}/a.scope`, 1);
     count(pod, 1);
     assert.equal(await ask('a'), true);
@@ -77,7 +77,7 @@ describe('out-of-memory kills, where systemd removes scopes as they end', () => 
     assert.equal(await ledger.wasKilled('/q.slice', '/q.slice/c.scope'), false);
   });
 
-  it('are unknown, and not none, while a count cannot be read', async () => {
+  it('are unknown, not zero, while a count cannot be read', async () => {
     count(`${pod}/a.scope`, 1);
     count(pod, 1);
     const file = join(root, pod, 'a.scope/memory.events');

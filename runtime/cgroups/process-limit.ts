@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /**
- * Finds the cgroup whose limit of processes is reached, among the cgroups that hold a process: its own and
- * those above it (cgroups(7), pids.max). Runtimes do not report this limit, because they only see that one of
- * their processes ended.
+ * Finds the cgroup whose limit of processes is reached, among the cgroups that hold a process: its own cgroup
+ * and the cgroups above it (cgroups(7), pids.max). Runtimes do not report this limit, because they only see
+ * that one of their processes ended.
  * @param pid for example the first process of a container
  * @returns a description with its path and numbers; undefined if no limit is reached, or if that cannot be
  * determined

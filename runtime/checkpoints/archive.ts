@@ -8,7 +8,7 @@ import type { Destination } from './destination.ts';
 import { checkpointFailed } from './errors.ts';
 import { reportFile } from './rights-report.ts';
 
-/** The members of an archive, in their order. All but the first three may be missing. */
+/** The members of an archive, in their order. Only the first three are always present. */
 export const members = [
   'config.dump',
   'spec.dump',
@@ -23,7 +23,9 @@ export const members = [
 
 const logBytes = 16 * 1024 * 1024;
 
-/** `$0` is the folder, `$1` the most 512-byte blocks, and all others the members. */
+/**
+ * `$0` is the folder, `$1` the maximum number of 512-byte blocks, and all other arguments are the members.
+ */
 const packScript = String.raw`
 blocks=$1; shift; ulimit -f "$blocks"
 exec tar --create --file - --numeric-owner --owner 0 --group 0 --sparse -- "$@"
@@ -39,7 +41,7 @@ export async function writeArchive(
     readonly startProgram: StartProgram;
     readonly folder: string;
     readonly destination: Destination;
-    /** The most 512-byte blocks of the archive. */
+    /** The maximum number of 512-byte blocks of the archive. */
     readonly blocks: string;
     readonly limit: Limit;
   },
@@ -60,7 +62,7 @@ export async function writeArchive(
         'exhausted',
         destination.partial,
         `the archive could not be written (tar: exit code ${ran.exitCode})`,
-        'see whether it is larger than `checkpoint.maxSize`, and whether the disk has space',
+        'check whether the archive is larger than `checkpoint.maxSize`, and whether the disk has free space',
       );
     await destination.publish(file);
   } finally {
@@ -68,7 +70,7 @@ export async function writeArchive(
   }
 }
 
-/** Where the deleted files of a container are listed, and how much of them. */
+/** The folder where the deleted files of a container are listed, and the limits of the list. */
 export interface DeletedFiles {
   readonly folder: string;
   readonly limit: Limit;
@@ -78,13 +80,13 @@ export interface DeletedFiles {
 
 /** More than 100,000 long paths. */
 const mostNameBytes = 16 * 1024 * 1024;
-/** How many files are examined between two looks at the limits. */
+/** How many files are examined between two checks of the limits. */
 const namesBetween = 1_000;
 
 /**
  * Writes `deleted.files`: the files of the image that the container has deleted, which the overlay shows as
- * devices 0:0 (kernel, Documentation/filesystems/overlayfs.rst). The numbers are those that the script read
- * while the container was frozen. None: no file is written.
+ * devices 0:0 (kernel, Documentation/filesystems/overlayfs.rst). The script read the device numbers while the
+ * container was frozen. If no file was deleted, no list is written.
  * @throws the error of `limited`
  */
 export async function writeDeletedFiles({ folder, limit, limited }: DeletedFiles): Promise<void> {

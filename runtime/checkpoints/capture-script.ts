@@ -2,15 +2,14 @@
 const oomScore = 900;
 
 /**
- * Freezes a container, has runc write its processes, keeps what it changed in its files, and thaws it. One
- * process of its own does all of this, so that the container is thawed whether or not the daemon lives.
- * Whatever fails, the last act thaws it.
+ * Freezes a container, makes runc write its processes, copies its changed files, and thaws it. A separate
+ * process does all of this, so that the container is thawed also if the daemon has ended. Whatever fails, the
+ * last step thaws the container.
  *
- * `$0` is the folder of the checkpoint (by which the process is found), `$1` the OCI runtime, `$2` its state,
- * `$3` the container, `$4` the writable layer or an empty text, `$5` the most 512-byte blocks of its archive.
- * The programs that need much memory do not have the OOM score of the daemon: under pressure the kernel ends
- * them, and the script thaws the container.
- * Exit codes: 10 freezing, 11 criu, 12 the files.
+ * `$0` is the folder of the checkpoint (which identifies the process), `$1` the OCI runtime, `$2` its state,
+ * `$3` the container, `$4` the writable layer or an empty text, `$5` the maximum number of 512-byte blocks of
+ * its archive. The programs that need much memory do not have the OOM score of the daemon: under pressure the
+ * kernel ends them, and the script thaws the container. Exit codes: 10 freezing, 11 criu, 12 the files.
  */
 export const captureScript = String.raw`
 ending() { : > "$0/ending"; "$1" --root "$2" resume "$3" >/dev/null 2>&1; }

@@ -12,7 +12,7 @@ import { processesWithArgument } from '../processes/processes.ts';
 import { endCapture, runScript } from './capture.ts';
 import { captureScript } from './capture-script.ts';
 
-/** A program with runc's commands, which writes down its calls; `checkpoint` does what FOLDER/act says. */
+/** A program with runc's commands, which records its calls; `checkpoint` runs the script FOLDER/act. */
 const program = `#!/bin/sh
 echo "$3 $4" >> "$2/calls"
 [ "$3" != checkpoint ] || . "$2/act"
@@ -57,7 +57,7 @@ describe('the capture of a container', () => {
     assert.deepEqual(calls(), ['pause', 'checkpoint', 'resume']);
   });
 
-  it('gives the programs that need memory an OOM score of their own, and not the script that thaws', async () => {
+  it('gives a separate OOM score to the programs that need memory, but not to the script that thaws', async () => {
     await run('cat /proc/self/oom_score_adj > "$2/score"; cat "/proc/$PPID/oom_score_adj" > "$2/above"');
     assert.equal(readFileSync(join(folder, 'score'), 'utf8').trim(), '900');
     const above = Number(readFileSync(join(folder, 'above'), 'utf8'));

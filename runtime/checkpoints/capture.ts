@@ -8,16 +8,16 @@ import { processesWithArgument, signalProcess } from '../processes/processes.ts'
 
 const SIGKILL = 9;
 const lookMs = 100;
-/** How long a program may need to thaw a container after the others were ended. */
+/** How long a program may take to thaw a container after the other programs were ended. */
 const endMs = 10_000;
 
-/** Reports why a program has to end, or undefined while it may go on. */
+/** Reports why a program has to end, or undefined while it may continue. */
 export type Limit = () => Promise<string | undefined>;
 
-/** What a program did. */
+/** The result of a program. */
 export interface Ran {
   readonly exitCode: number;
-  /** Why it was ended; undefined: it ended by itself. */
+  /** Why the daemon ended it; undefined: it was not ended by the daemon. */
   readonly ended: string | undefined;
 }
 
@@ -64,7 +64,7 @@ export async function runScript(input: {
   }
 }
 
-/** Ends what an earlier daemon left of a checkpoint. Its container may still be frozen. */
+/** Ends the processes of a checkpoint that an earlier daemon left. Its container may still be frozen. */
 export async function endCapture(folder: string): Promise<void> {
   for (let attempt = 0; attempt < endMs / lookMs; attempt += 1) {
     const scripts = processesWithArgument(folder);
@@ -80,8 +80,8 @@ export async function endCapture(folder: string): Promise<void> {
 }
 
 /**
- * Kills criu first: it dumps for a runc that is gone as well. Until the script thaws the container, which
- * nothing may interrupt, also what it runs.
+ * Kills criu first, because it continues its dump even if its runc has ended. Until the script thaws the
+ * container, which must not be interrupted, also kills the programs that the script runs.
  */
 async function endPrograms(folder: string, children: readonly number[]): Promise<void> {
   for (const pid of await criusIn(folder)) signalProcess(processIdentity(pid), SIGKILL);
@@ -90,7 +90,7 @@ async function endPrograms(folder: string, children: readonly number[]): Promise
     () => false,
   );
   if (isEnding) return;
-  // The last first: a runc whose criu was killed reports that.
+  // The last process first: runc reports that its criu was killed.
   for (const pid of children.toReversed()) signalProcess(processIdentity(pid), SIGKILL);
 }
 
@@ -118,7 +118,7 @@ async function processTree(): Promise<{ below(pid: number): number[] }> {
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const stat = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
-    // After the name of the program, which may contain anything: state, parent (proc(5)).
+    // The fields after the name of the program, which may contain any characters: state, parent (proc(5)).
     const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
     children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
   }

@@ -24,7 +24,7 @@ import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { createCheckpoints } from './checkpoints.ts';
 import type { Checkpoints } from './checkpoints.ts';
 
-/** A program with runc's commands, which writes down its calls, and whose checkpoint does not end. */
+/** A program with runc's commands, which records its calls, and whose checkpoint does not end. */
 const program = `#!/bin/sh
 echo "$3" >> "$2/calls"
 [ "$3" != checkpoint ] || exec sleep 602
@@ -113,7 +113,7 @@ describe('checkpoints', () => {
     expectNothingLeft();
   });
 
-  it('that wait for their container do not keep another one from being written', async () => {
+  it('that wait for their container do not block the checkpoint of another container', async () => {
     const held = Promise.withResolvers<undefined>();
     waits = async (key) => {
       if (key.endsWith('d'.repeat(64))) await held.promise;
@@ -141,7 +141,7 @@ describe('checkpoints', () => {
     expectNothingLeft();
   });
 
-  it('end at their time when the clock is set back', async (t) => {
+  it('end after their time limit also if the clock is set back', async (t) => {
     const written = assert.rejects(checkpoints.write(record, join(folder, 'archives/a.tar'), 2), {
       kind: 'deadline',
     });
@@ -152,7 +152,7 @@ describe('checkpoints', () => {
     expectNothingLeft();
   });
 
-  it('that were cut off while their plan was written are removed by the next start', async () => {
+  it('that were interrupted while their plan was written are removed by the next start', async () => {
     for (const [name, plan] of [
       ['empty', ''],
       ['half', '{"id":"c'],
@@ -165,7 +165,7 @@ describe('checkpoints', () => {
   });
 
   it('whose plan cannot be read now are kept for the next start, and reported', async () => {
-    // A read of a folder fails, as one of a damaged disk does.
+    // A read of a folder fails, as on a damaged disk.
     mkdirSync(join(folder, 'checkpoints/a/plan.json'), { recursive: true });
     assert.equal((await checkpoints.recover()).length, 1);
     assert.deepEqual(readdirSync(join(folder, 'checkpoints')), ['a']);

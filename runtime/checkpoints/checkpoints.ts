@@ -41,7 +41,10 @@ export interface Checkpoints {
    * @throws PortcullisError RUNTIME_CHECKPOINT_*
    */
   write(record: ContainerRecord, location: string, seconds: number, signal?: AbortSignal): Promise<void>;
-  /** Ends and removes what an earlier run left, and thaws the containers that it froze. */
+  /**
+   * Ends and removes the checkpoints that an earlier run left unfinished, and thaws the containers that it
+   * froze.
+   */
   recover(): Promise<readonly Unsettled[]>;
 }
 
@@ -63,7 +66,7 @@ export interface CheckpointDeps {
   readonly log: Logger;
 }
 
-/** What the next start needs to undo a checkpoint that was cut off. */
+/** The data that the next start needs to undo an interrupted checkpoint. */
 interface Plan {
   readonly id: string;
   readonly cgroup: string;
@@ -73,7 +76,10 @@ interface Plan {
 const planFile = 'plan.json';
 const blockBytes = 512;
 
-/** Creates the service. It writes one checkpoint at a time, so that the space that it found stays. */
+/**
+ * Creates the service. It writes one checkpoint at a time, so that another checkpoint does not use the free
+ * space that it found.
+ */
 export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
   const work = join(deps.config.root, 'checkpoints');
   const whyNot = createCheckpointProbe(deps.startProgram);
@@ -86,7 +92,7 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
   ): Promise<void> => {
     const { checkpoint } = deps.config;
     if (!Number.isInteger(seconds) || seconds < 0)
-      throw refused(record, 'invalid', 'the timeout is negative', 'send the number of seconds, or 0');
+      throw refused(record, 'invalid', 'the timeout is negative', 'send a number of seconds, or 0');
     const handler = deps.handlers.get(record.runtimeHandler);
     const why = handler === undefined ? 'its runtime handler is no longer configured' : await whyNot(handler);
     if (handler === undefined || why !== undefined)
@@ -98,7 +104,7 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const cgroup = deps.cgroupOf(record);
       const plan: Plan = { id: record.id, cgroup, partial: destination.partial };
-      // Durable before anything that it describes.
+      // The plan is durable before any step that it describes.
       await writeFile(join(folder, planFile), JSON.stringify(plan), { mode: 0o600, flush: true });
       const most = Math.min(seconds === 0 ? checkpoint.timeout : seconds, checkpoint.timeout);
       await capture(deps, {
@@ -134,13 +140,13 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
       refuseSecond();
       // A removal waits; a stop does not.
       await deps.lock(`container ${record.id}`, async () => {
-        // Only now: one that waits for its container must not keep others from being written.
+        // Only now, because a checkpoint that waits for its container must not block other checkpoints.
         refuseSecond();
         busy = true;
         try {
           const current = deps.container(record.id);
           if (current?.phase !== 'running')
-            throw refused(record, 'precondition', 'it does not run', 'start it first');
+            throw refused(record, 'precondition', 'the container is not running', 'start it first');
           signal?.throwIfAborted();
           await write(current, location, seconds, signal);
         } finally {
@@ -169,7 +175,7 @@ interface Capture {
   readonly folder: string;
   readonly destination: Destination;
   readonly cgroup: string;
-  /** As `performance.now()`, which a change of the clock does not move. */
+  /** As `performance.now()`, which a change of the clock does not affect. */
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -180,7 +186,7 @@ async function capture(deps: CheckpointDeps, input: Capture): Promise<void> {
   const keepFree = bytesOf(deps.config.checkpoint.keepFree) ?? 0;
   const memory = await memoryBytes(await cgroupProcesses(deps.cgroups, input.cgroup));
   if (memory > most)
-    throw tooLarge(record, `its processes have ${memory} bytes of memory, and the most is ${most}`);
+    throw tooLarge(record, `its processes have ${memory} bytes of memory, and the maximum is ${most}`);
   if ((await freeBytes(folder)) < memory + keepFree || (await destination.free()) < memory + keepFree)
     throw refused(record, 'exhausted', noSpace, 'free space on the disks of the state and of the archive');
   const limit: Limit = async () => {
@@ -205,7 +211,8 @@ async function capture(deps: CheckpointDeps, input: Capture): Promise<void> {
       startProgram: deps.startProgram,
       script: captureScript,
       folder,
-      // Not the sealed copy, which ends with this process: the container is thawed also after that.
+      // Not the sealed copy, which exists only as long as this process: the container must be thawed also
+      // after the end of the daemon.
       args: [handler.path, handler.stateDir, record.id, hasLayer ? layer : '', blocks],
       output: null,
       limit,
@@ -224,7 +231,10 @@ async function capture(deps: CheckpointDeps, input: Capture): Promise<void> {
   deps.log.info({ container: record.id, bytes, excess: excess.length, beyond }, 'a checkpoint was written');
 }
 
-/** Writes the documents of the archive. Returns what a restore would give beyond the specification. */
+/**
+ * Writes the documents of the archive. Returns the rights that a restore would grant beyond the
+ * specification.
+ */
 async function describe(
   deps: CheckpointDeps,
   { record, handler, folder }: Capture,
@@ -244,7 +254,7 @@ async function describe(
   return writeReport(folder, input.spec);
 }
 
-/** Returns a handler that accepts a missing path. A read that fails otherwise proves nothing. */
+/** Returns a handler that accepts a missing path. Any other failed read is an error. */
 const ifAbsent =
   <Value>(value: Value) =>
   (thrown: unknown): Value => {
@@ -252,7 +262,7 @@ const ifAbsent =
     throw thrown;
   };
 
-/** Undefined: the plan was cut off while it was written, before anything was done. */
+/** Undefined: the plan is incomplete, so no step was done. */
 function readPlan(text: string): Plan | undefined {
   try {
     return parseJson(text) as Plan;
@@ -274,14 +284,14 @@ async function undo({ cgroups }: CheckpointDeps, folder: string): Promise<void> 
 
 const cancelled = 'the request was cancelled';
 const stopped = 'the container is being stopped';
-const overdue = 'the time for a checkpoint is over';
-const noSpace = 'the disk has less free space than a checkpoint has to leave';
+const overdue = 'the time limit of the checkpoint was exceeded';
+const noSpace = 'the disk has less free space than a checkpoint must leave free';
 
 /** Reasons that are not a lack of space. */
 const endings: ReadonlyMap<string, readonly ['cancelled' | 'deadline' | 'precondition', fix: string]> =
   new Map([
     [cancelled, ['cancelled', 'repeat the request if the checkpoint is still needed']],
-    [stopped, ['precondition', 'ask for the checkpoint before the container is stopped']],
+    [stopped, ['precondition', 'request the checkpoint before the container is stopped']],
     [overdue, ['deadline', 'raise `checkpoint.timeout`, or send a longer timeout']],
   ]);
 
@@ -299,7 +309,10 @@ function tooLarge(record: ContainerRecord, why: string): Error {
 }
 
 function ended(record: ContainerRecord, why: string): Error {
-  const [kind, fix] = endings.get(why) ?? ['exhausted', 'see the section `checkpoint` of the configuration'];
+  const [kind, fix] = endings.get(why) ?? [
+    'exhausted',
+    'check the section `checkpoint` of the configuration',
+  ];
   return checkpointFailed('RUNTIME_CHECKPOINT_LIMIT', kind, record.id.slice(0, 13), why, fix);
 }
 
@@ -316,7 +329,7 @@ async function failed(record: ContainerRecord, folder: string, exitCode: number)
     'precondition',
     record.id.slice(0, 13),
     `the node could not ${step}: ${said.trim().slice(0, 500) || 'without a message'}`,
-    'see the reason: criu does not write every kind of process',
+    'read the reason, because criu does not support every kind of process',
   );
 }
 

@@ -54,14 +54,14 @@ describe('openDestination', () => {
     assert.equal(statSync(join(top, 'a.tar')).mode & 0o7777, 0o600);
   });
 
-  it('leaves nothing when it is closed before', async () => {
+  it('leaves no file if it is closed before the archive is complete', async () => {
     const destination = await openDestination(join(top, 'a.tar'), [top], 'token');
     await (await destination.create()).close();
     await destination.close();
     assert.deepEqual(readdirSync(top), []);
   });
 
-  it('keeps a file that has the name, also one that appeared meanwhile', async () => {
+  it('keeps an existing file of the same name, also if it appeared meanwhile', async () => {
     const location = join(top, 'a.tar');
     const destination = await openDestination(location, [top], 'token');
     const file = await destination.create();
@@ -74,19 +74,19 @@ describe('openDestination', () => {
     assert.deepEqual(readdirSync(top), ['a.tar']);
   });
 
-  it('refuses a name of more bytes than a file system allows, and does not say that it exists', async () => {
+  it('refuses a name that is too long for a file system, and does not report that it exists', async () => {
     for (const name of ['a'.repeat(256), 'ä'.repeat(128)])
       await assert.rejects(written(join(top, name)), { code: 'RUNTIME_CHECKPOINT_LOCATION' });
     await written(join(top, 'ä'.repeat(127)));
   });
 
-  it('follows no link that has the name', async () => {
+  it('does not follow a link with the name of the archive', async () => {
     symlinkSync(join(base, 'elsewhere'), join(top, 'a.tar'));
     await assert.rejects(written(join(top, 'a.tar')), { code: 'RUNTIME_CHECKPOINT_EXISTS' });
     assert.ok(!existsSync(join(base, 'elsewhere')));
   });
 
-  it('refuses paths that are not plain', async () => {
+  it('refuses paths that are not absolute and normalized', async () => {
     for (const bad of [
       '',
       'a.tar',
@@ -111,7 +111,7 @@ describe('openDestination', () => {
     assert.deepEqual(readdirSync(join(base, 'other')), []);
   });
 
-  it('refuses a folder that another user can change, or one above it', async () => {
+  it('refuses a folder if another user can change it or a folder above it', async () => {
     mkdirSync(join(top, 'open/below'), { recursive: true });
     chmodSync(join(top, 'open'), 0o777);
     for (const bad of [join(top, 'open/a.tar'), join(top, 'open/below/a.tar')])

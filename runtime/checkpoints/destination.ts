@@ -5,7 +5,7 @@ import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
 import { errnoOf, reasonOf } from '../../base/errors/index.ts';
 import { checkpointFailed } from './errors.ts';
 
-/** How the name of a file begins that is not complete. */
+/** The prefix of the name of an incomplete file. */
 export const partialPrefix = '.portcullis-checkpoint-';
 
 /** The place of one archive: a folder that is held open, and a name in it. */
@@ -17,11 +17,12 @@ export interface Destination {
   /** Creates the partial file, mode 0600, for writing. */
   create(): Promise<FileHandle>;
   /**
-   * Makes the partial file the archive, durably. A file that has its name meanwhile stays.
+   * Renames the partial file to the archive, durably. If a file with this name has appeared meanwhile, it
+   * stays.
    * @throws PortcullisError RUNTIME_CHECKPOINT_EXISTS
    */
   publish(file: FileHandle): Promise<void>;
-  /** Removes the partial file, and ends the use of the folder. */
+  /** Removes the partial file, and closes the folder. */
   close(): Promise<void>;
 }
 
@@ -30,7 +31,7 @@ const maxName = 255;
 
 /**
  * Opens the folder of an archive. The folder must be one of `folders` or below one, and neither it nor a
- * folder above it, up to that folder, may be writable by another user than root: such a user could exchange
+ * folder above it, up to that folder, may be writable by another user than root: such a user could replace
  * the file.
  * @param location absolute path of the archive, as CheckpointContainerRequest.location
  * @param token part of the name of the partial file
@@ -45,18 +46,18 @@ export async function openDestination(
     checkpointFailed('RUNTIME_CHECKPOINT_LOCATION', 'invalid', JSON.stringify(location), why, fix);
   const name = basename(location);
   if (!isAbsolute(location) || normalize(location) !== location || location.includes('\0'))
-    throw refused('the location is not an absolute path without `..`', 'give the path of a new file');
+    throw refused('the location is not an absolute path without `..`', 'use the path of a new file');
   if (name === '' || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
-    throw refused('the location has no usable file name', 'give the path of a new file');
+    throw refused('the location has no usable file name', 'use the path of a new file');
   const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {
     throw refused(reasonOf(cause), 'create the folder, or use a folder of `checkpoint.folders`');
   });
   const held = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
-    // The folder may have been exchanged since it was checked.
+    // The folder may have been replaced since it was checked.
     const [opened, checked] = [await held.stat(), await stat(folder)];
     if (opened.ino !== checked.ino || opened.dev !== checked.dev)
-      throw refused('its folder was exchanged meanwhile', 'repeat the request');
+      throw refused('its folder was replaced meanwhile', 'repeat the request');
     const place = `/proc/self/fd/${held.fd}`;
     if (await exists(join(place, name))) throw alreadyExists(location);
     return destinationIn({ held, place, folder, name, location, partialName: `${partialPrefix}${token}` });
@@ -124,7 +125,7 @@ async function exists(path: string): Promise<boolean> {
     return true;
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return false;
-    // A link, a socket, or anything else that has the name.
+    // A link, a socket, or any other file with this name.
     return true;
   }
 }
@@ -135,6 +136,6 @@ function alreadyExists(location: string): Error {
     'already-exists',
     JSON.stringify(location),
     'a file has this name, and a checkpoint never replaces one',
-    'remove the file, or give another name',
+    'remove the file, or use another name',
   );
 }

@@ -69,21 +69,22 @@ describe('the documents of an archive', () => {
     assert.equal(annotations['io.kubernetes.cri.sandbox-namespace'], 'shop');
   });
 
-  it('list the files of the image that were deleted, and no device', async () => {
-    // As the script wrote it while the container was frozen: what became of the files since does not matter.
+  it('list the deleted files of the image, but no devices', async () => {
+    // The list of the script, from the time when the container was frozen. Later changes of the files do not
+    // matter.
     writeFileSync(join(folder, 'devices'), ['0:0 ./gone\n0:0 x', '1:3 ./null', '0:0 ./d/e', ''].join('\0'));
     await writeDeletedFiles({ folder, limit, limited });
     assert.deepEqual(JSON.parse(readFileSync(join(folder, 'deleted.files'), 'utf8')), ['gone\n0:0 x', 'd/e']);
   });
 
-  it('end at a limit while deleted files are listed, and at a list that is too long', async () => {
+  it('stop at a limit while deleted files are listed, and at a list that is too long', async () => {
     const late = () => Promise.resolve('late');
     await assert.rejects(writeDeletedFiles({ folder, limit: late, limited }), /late/);
     truncateSync(join(folder, 'devices'), 17 * 1024 * 1024);
     await assert.rejects(writeDeletedFiles({ folder, limit, limited }), /larger/);
   });
 
-  it('have no report on images that are too large to be read, and take no memory for them', async () => {
+  it('have no report about images that are too large to be read, and do not load them into memory', async () => {
     const images = join(folder, 'checkpoint');
     mkdirSync(images);
     writeFileSync(join(images, 'files.img'), '');
@@ -94,7 +95,7 @@ describe('the documents of an archive', () => {
     assert.ok(process.resourceUsage().maxRSS - before < 100 * 1024);
   });
 
-  it('have the end of a large log, and follow no link in its place', async () => {
+  it('have the end of a large log, and do not follow a link in the place of the log', async () => {
     const log = join(folder, '0.log');
     writeFileSync(log, '');
     truncateSync(log, 17 * 1024 * 1024);
@@ -107,7 +108,7 @@ describe('the documents of an archive', () => {
     assert.throws(() => statSync(join(folder, 'container.log')), /ENOENT/);
   });
 
-  it('are measured by what they occupy, and processes by their memory', async () => {
+  it('are measured by the disk space that they use, and processes by their memory', async () => {
     const own = join(folder, 'sizes/below');
     mkdirSync(own, { recursive: true });
     writeFileSync(join(own, 'f'), Buffer.alloc(1024 * 1024, 1));

@@ -2,7 +2,7 @@ import { parseJson } from '../../base/json/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
-/** What the documents of an archive say, besides the OCI specification. */
+/** The content of the documents of an archive. */
 export interface DocumentInput {
   readonly record: ContainerRecord;
   readonly sandbox: Pick<SandboxRecord, 'config'> | undefined;
@@ -15,7 +15,7 @@ export interface DocumentInput {
 }
 
 /**
- * Returns `config.dump`, by which checkpointctl and other runtimes know the container
+ * Returns `config.dump`, which identifies the container for checkpointctl and other runtimes
  * (checkpoint-restore/checkpointctl, lib/metadata.go: ContainerConfig).
  */
 export function configDump({ record, runtime, now }: DocumentInput): string {
@@ -37,7 +37,7 @@ export function configDump({ record, runtime, now }: DocumentInput): string {
 
 /**
  * Returns `spec.dump`: the specification of the container with the annotations from which readers of archives
- * take its names. Its environment is in it, as it is in the memory.
+ * take its names. It contains the environment variables, which are also in the memory image.
  */
 export function specDump({ record, sandbox, spec }: DocumentInput): string {
   const document = parseJson(spec) as { annotations?: Readonly<Record<string, string>> };

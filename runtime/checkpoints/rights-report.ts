@@ -9,7 +9,7 @@ import { isRead, readRights } from './images/read-rights.ts';
 
 /** Bounds the time for which the main thread reads images. */
 const mostImages = 2_000;
-/** They are read at about 6 MiB in a second. The image of a thread has less than 2 KiB. */
+/** They are read at about 6 MiB in a second. The image of a thread is smaller than 2 KiB. */
 const mostBytes = 4 * 1024 * 1024;
 const mostShown = 1_000;
 
@@ -17,8 +17,8 @@ const mostShown = 1_000;
 export const reportFile = 'rights.json';
 
 /**
- * Writes into the folder of a checkpoint what a restore would give its processes beyond the specification of
- * the container. A process that has more than its container may have is what an analysis looks for.
+ * Writes a report into the folder of a checkpoint: the rights of its processes that exceed the specification
+ * of the container. An analysis looks for processes with such rights.
  * @param spec the OCI specification, as text
  */
 export async function writeReport(folder: string, spec: string): Promise<readonly Excess[]> {
@@ -52,12 +52,13 @@ async function excessIn(folder: string, spec: OciSpec): Promise<Excess[]> {
       return image;
     },
   });
-  // The runtime compiled the filter, and the first process has it: a thread with fewer has escaped it.
+  // The runtime compiled the filter, and the first process has it: a thread with fewer filters has escaped a
+  // filter.
   const first = rights.threads.find(({ pid, tid }) => pid === 1 && tid === undefined) ?? rights.threads[0];
   const filters = spec.linux.seccomp === undefined ? undefined : first?.filters;
   const unfiltered: Excess[] =
     spec.linux.seccomp !== undefined && filters === undefined
-      ? [{ kind: 'more', what: 'the first process has no filter of system calls' }]
+      ? [{ kind: 'more', what: 'the first process has no seccomp filter' }]
       : [];
   return [...unfiltered, ...excessOf(rights, { spec, filters })];
 }

@@ -15,7 +15,7 @@ export async function memoryBytes(pids: readonly number[]): Promise<number> {
   return kib * 1024;
 }
 
-/** Returns the bytes that the files in a folder and below it occupy. Files that disappear are left out. */
+/** Returns the bytes that the files in a folder and below it occupy. Files that disappear are not counted. */
 export async function folderBytes(folder: string): Promise<number> {
   let bytes = 0;
   for (const entry of await readdir(folder, { withFileTypes: true }).catch(unlessGone)) {

@@ -14,8 +14,8 @@ export type WhyNoCheckpoints = (
 
 /**
  * Creates the probe. runc looks for criu in `PATH` (libcontainer, criu), and `criu check` reports what the
- * kernel lacks. A node that passed is not asked again; one that did not may get another criu or kernel module
- * at any time.
+ * kernel lacks. A node that passed is not checked again. A node that failed is, because it may get another
+ * criu or kernel module at any time.
  */
 export function createCheckpointProbe(
   startProgram: StartProgram,

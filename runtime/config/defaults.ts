@@ -2,8 +2,8 @@ import type { ConfigSchema } from './config-schema.ts';
 
 /**
  * Returns `given` with the schema's defaults for missing values, in the schema's order. A map (an object
- * without fixed properties) replaces the default map, and each entry gets its own defaults: naming one
- * runtime does not bring the default runtimes back.
+ * without fixed properties) replaces the default map, and each entry gets its own defaults: a file that names
+ * one runtime does not get the default runtimes in addition.
  */
 export function withDefaults(schema: ConfigSchema, given: unknown): Record<string, unknown> {
   const from = (given ?? {}) as Readonly<Record<string, unknown>>;

@@ -11,7 +11,7 @@ export const enforcementSchema: ConfigSchema = {
       type: 'string',
       maxLength: 1024,
       description:
-        'Reference of a planted image that is signed as the policy demands. If empty, no pair of images is planted.',
+        'Reference of a planted image that is signed as the policy requires. If empty, no pair of images is planted.',
       default: '',
     },
     refused: {
@@ -24,7 +24,7 @@ export const enforcementSchema: ConfigSchema = {
     namespace: {
       type: 'string',
       maxLength: 253,
-      description: 'Namespace in which both planted images are tried.',
+      description: 'Namespace for the tests of both planted images.',
       default: '',
     },
     interval: {
@@ -32,7 +32,7 @@ export const enforcementSchema: ConfigSchema = {
       minimum: 60,
       maximum: 86_400,
       description:
-        'Seconds between two tries of the pair. The pair is also tried at the start and at each reload of the policy.',
+        'Seconds between two tests of the pair. The pair is also tested at the start and at each reload of the policy.',
       default: 3_600,
     },
     accept: {

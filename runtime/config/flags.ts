@@ -25,7 +25,7 @@ export const configFlags: readonly ConfigFlag[] = [
     value: 'FILE|DIR',
     repeatable: true,
     sets: 'policy',
-    help: 'trust policies and profiles; replaces those of the file',
+    help: 'trust policies and profiles; replaces the list of the file',
   },
   {
     name: '--cni-conf-dir',
@@ -39,7 +39,7 @@ export const configFlags: readonly ConfigFlag[] = [
     value: 'DIR',
     repeatable: true,
     sets: 'cni.binDirs',
-    help: 'CNI plugins; replaces those of the file',
+    help: 'CNI plugins; replaces the list of the file',
   },
   {
     name: '--registry-mirror',
@@ -53,7 +53,7 @@ export const configFlags: readonly ConfigFlag[] = [
     value: 'HOST',
     repeatable: true,
     sets: 'registries.insecure',
-    help: 'registry host that may be asked in plain HTTP',
+    help: 'registry host that may be contacted over plain HTTP',
   },
   {
     name: '--runtime',

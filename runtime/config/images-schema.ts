@@ -9,7 +9,7 @@ export const imagesSchema: ConfigSchema = {
     pinned: {
       type: 'array',
       description:
-        'Images that a kubelet does not remove to free space: a whole reference such as `registry.example.com/app:1`, the beginning of one before `*`, or a part of one between two `*`. Beginnings and parts are compared with full names, such as `docker.io/library/busybox:1`. Read again at SIGHUP. RemoveImage removes a pinned image all the same.',
+        'Images that a kubelet does not remove to free space: a whole reference such as `registry.example.com/app:1`, the beginning of one before `*`, or a part of one between two `*`. Beginnings and parts are compared with full names, such as `docker.io/library/busybox:1`. Read again at SIGHUP. RemoveImage removes pinned images, too.',
       items: {
         type: 'string',
         maxLength: 1024,
@@ -30,7 +30,7 @@ export const imagesSchema: ConfigSchema = {
     lazy: {
       type: 'boolean',
       description:
-        'Whether a container may start before the layers of its image are here, if the publisher has signed a chunk index for the image. Each part is compared with the index before a process reads it. Needs Linux 6.14 and layers that are files. Without such an index, images are pulled as a whole. See docs/lazy-start.md.',
+        'Whether a container may start before the layers of its image are on this node, if the publisher has signed a chunk index for the image. Each part is compared with the index before a process reads it. Needs Linux 6.14 and layers that are files. Without such an index, images are pulled as a whole. See docs/lazy-start.md.',
       default: false,
     },
   },

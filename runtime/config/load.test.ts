@@ -31,7 +31,7 @@ async function problemsOf(input: LoadConfigInput): Promise<string[]> {
   return [];
 }
 
-test('a cluster is followed only if it is written, also without any value', async () => {
+test('a cluster is used only if its section is written, also as an empty object', async () => {
   const { network } = await loadDaemonConfig({ file: await written('# nothing\n') });
   assert.deepEqual([network.kubernetes, network.services.kubernetes, network.pods], Array(3).fill(undefined));
   const text = 'network: { kubernetes: {}, services: { kubernetes: {} } }\n';
@@ -40,7 +40,7 @@ test('a cluster is followed only if it is written, also without any value', asyn
   assert.deepEqual(asked.services.kubernetes, { healthAddress: '0.0.0.0:10256' });
 });
 
-test('the name server of a cluster has an address that pods can ask, however it is written', async () => {
+test('the name server of a cluster must have an address that pods can reach, however the address is written', async () => {
   const odd = [
     ...['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '::', '0:0:0:0:0:0:0:1', '0000::1'],
     ...['::ffff:127.0.0.1', 'FF02::1', 'fe80::1', 'here'],
@@ -65,7 +65,7 @@ test('without a file the defaults apply', async () => {
   assert.equal('$schema' in config, false);
 });
 
-test('flags win over the file and the file over the defaults', async () => {
+test('flags take precedence over the file, and the file over the defaults', async () => {
   const file = await written(
     'socket: /a/file.sock\nroot: /a/root\nregistries: { insecure: [one:5000], mirrors: { docker.io: { url: "https://m" } } }\n',
   );
@@ -176,7 +176,7 @@ const wrong: readonly {
     says: /runtimes\.crun: runtimePath and configPath are options of a shim/,
   },
   { name: 'overlapping root and state', text: 'root: /a\nstate: /a/b\n', says: /overlap/ },
-  { name: 'a socket path that does not fit', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
+  { name: 'a socket path that is too long', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {
     name: 'a mirror without URL',
     flags: { '--registry-mirror': ['docker.io'] },
@@ -203,7 +203,7 @@ for (const row of wrong) {
   });
 }
 
-test('a named file must exist, and flags are checked all the same', async () => {
+test('a named file must exist, and flags are checked even if it does not', async () => {
   const problems = await problemsOf({ file: join(folder, 'absent.yaml'), flags: { '--runtime': ['x'] } });
   assert.equal(problems.length, 2, problems.join('\n'));
   assert.match(problems[0] ?? '', /absent\.yaml: cannot be read: ENOENT/);

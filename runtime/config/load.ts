@@ -55,7 +55,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
         problems.length === 1
           ? String(problems[0])
           : `${problems.length} problems:\n  ${problems.join('\n  ')}\n`,
-      fix: 'correct each; docs/configuration.md lists every option',
+      fix: 'correct each problem; docs/configuration.md lists every option',
       details: { problems },
     });
   }
@@ -69,7 +69,7 @@ function twoPolicies(written: Readonly<Record<string, unknown>>, flags: FlagValu
   const both = named ?? (written['policy'] === undefined ? undefined : 'policy');
   return both === undefined
     ? []
-    : [`policySubscription: ${both} is given too, and a node has one policy; leave one of them out`];
+    : [`policySubscription: ${both} is also set, and a node has only one policy; remove one of them`];
 }
 
 /** More than any configuration has. */
@@ -124,7 +124,7 @@ function checkFlagged(value: Record<string, unknown>): string[] {
 
 /**
  * Makes paths of the file (`format: path` of the schema) absolute: they are relative to its folder. A value
- * of a wrong type is left as it is, because it has been reported.
+ * of a wrong type is not changed, because it has been reported.
  */
 function absolutePaths(schema: ConfigSchema, value: unknown, folder: string): unknown {
   if (typeof value === 'string')

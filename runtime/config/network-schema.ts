@@ -57,7 +57,7 @@ export const networkSchema: ConfigSchema = {
               minLength: 2,
               maxLength: 45,
               description:
-                'Address at which the pods of this node ask, such as `169.254.20.10`: `clusterDNS` of the kubelet. The daemon adds it to the link lo. Use one address for all nodes that nothing else in the cluster has, and not the address of a service.',
+                'Address at which the pods of this node ask, such as `169.254.20.10`: `clusterDNS` of the kubelet. The daemon adds it to the link lo. Use the same address for all nodes. It must not be used by anything else in the cluster, and must not be the address of a service.',
             },
             domain: {
               type: 'string',

@@ -7,7 +7,7 @@ const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } a
 export const nodeNetworkSchema: ConfigSchema = {
   type: 'object',
   description:
-    'Network of the pods of a Kubernetes node whose subnet the cluster assigns. The daemon writes the configuration of the network into `cni.confDir`, and routes to the pods of the other nodes. If omitted, the network is what `cni.confDir` holds.',
+    'Network of the pods of a Kubernetes node whose subnet the cluster assigns. The daemon writes the configuration of the network into `cni.confDir`, and routes to the pods of the other nodes. If omitted, the files in `cni.confDir` define the network.',
   additionalProperties: false,
   required: ['from', 'ranges'],
   properties: {
@@ -34,7 +34,7 @@ export const nodeNetworkSchema: ConfigSchema = {
     routes: {
       type: 'boolean',
       description:
-        'Whether the daemon adds a route to the pod subnet of each other node on the same network segment. The routes in `ranges` then belong to the daemon: it removes others. Turn it off if something else routes between the nodes.',
+        'Whether the daemon adds a route to the pod subnet of each other node on the same network segment. The routes in `ranges` then belong to the daemon: it removes others. Turn it off if another program adds routes between the nodes.',
       default: true,
     },
     name: {

@@ -52,7 +52,7 @@ export const nriSchema: ConfigSchema = {
     required: {
       type: 'array',
       description:
-        'Names of plugins, such as `device-injector` or `10-device-injector`, without which no container is created. If one of them fails, the request fails. Other plugins that fail are left out.',
+        'Names of plugins, such as `device-injector` or `10-device-injector`, without which no container is created. If one of them fails, the request fails. Other plugins that fail are skipped.',
       items: { type: 'string', pattern: '^[A-Za-z0-9_.+-]{1,131}$' },
       uniqueItems: true,
       default: [],

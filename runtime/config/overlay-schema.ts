@@ -94,7 +94,7 @@ export const overlaySchema: ConfigSchema = {
       type: 'string',
       enum: ['wireguard', 'none'],
       description:
-        'Encryption of the packets between hosts. `wireguard` encrypts all of them; this host then sends nothing to a host without encryption, and accepts nothing from it.',
+        'Encryption of the packets between hosts. `wireguard` encrypts all of them; this host then sends nothing to a host without encryption, and accepts no packets from it.',
       default: 'none',
     },
     wireguardPort: {

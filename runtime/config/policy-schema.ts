@@ -21,13 +21,13 @@ export const policySubscriptionSchema: ConfigSchema = {
     root: {
       ...path,
       description:
-        'File with the first root of the collection, which you obtain by another way than the service.',
+        'File with the first root of the collection. Obtain it by another way than from the service.',
     },
     releases: {
       type: 'string',
       pattern: '^(https?|oci)://[^\\s?#]+$',
       maxLength: 2048,
-      description: 'Address of the archives. If omitted, they are beside the metadata.',
+      description: 'Address of the archives. If omitted, the archives are at the address of the metadata.',
     },
     channel: {
       type: 'string',
@@ -41,7 +41,7 @@ export const policySubscriptionSchema: ConfigSchema = {
       minimum: 1,
       maximum: 86_400,
       description:
-        'Seconds between two questions to the service. The time varies by a fifth, and grows while the service does not answer.',
+        'Seconds between two requests to the service. The time varies by a fifth, and grows while the service does not answer.',
       default: 300,
     },
     node: {
@@ -63,7 +63,7 @@ export const policySubscriptionSchema: ConfigSchema = {
       type: 'string',
       enum: ['deny', 'keep', 'previouslyAdmitted'],
       description:
-        'What applies after the metadata have expired without newer ones. `deny`: the node denies everything new. `keep`: the last release stays in force. `previouslyAdmitted`: the last release decides about images that are on the node already, for the time `previouslyAdmittedFor`; nothing else is pulled.',
+        'The behavior when the metadata have expired and newer metadata cannot be fetched. `deny`: the node denies everything new. `keep`: the last release stays in force. `previouslyAdmitted`: the last release decides about images that are on the node already, for the time `previouslyAdmittedFor`; nothing else is pulled.',
       default: 'deny',
     },
     previouslyAdmittedFor: {

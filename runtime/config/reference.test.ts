@@ -10,7 +10,7 @@ test('docs/configuration.md is current', () => {
   assert.equal(written, configurationReference(), 'run `node runtime/config/generate-reference.ts`');
 });
 
-test('the published schema is the one that the configuration is checked by', () => {
+test('the published schema is the schema with which the configuration is checked', () => {
   const written = readFileSync(new URL('../../docs/schemas/configuration.json', import.meta.url), 'utf8');
   assert.deepEqual(
     JSON.parse(written),

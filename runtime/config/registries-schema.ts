@@ -27,7 +27,7 @@ const mirrorOfPrefix: ConfigSchema = {
     tags: {
       type: 'boolean',
       description:
-        'Whether the mirror is asked which digest a tag has. A mirror with `false` only serves content by digest, also content of an image whose tag another source resolved. Default: `true`.',
+        'Whether the mirror may resolve tags. A mirror with `false` only serves content by digest, also content of an image whose tag another source resolved. Default: `true`.',
     },
     authFile: { ...path, description: 'As `registries.mirrors.NAME.authFile`.' },
   },
@@ -81,7 +81,7 @@ export const registriesSchema: ConfigSchema = {
           blocked: {
             type: 'boolean',
             description:
-              'Whether these images are refused. A pull then fails with `DISTRIBUTION_BLOCKED` before any connection, and no mirror is asked for them. A host without a port stands for all its ports. Mirrors at a blocked name are left out. Images that are present, and redirects, are not affected.',
+              'Whether these images are refused. A pull then fails with `DISTRIBUTION_BLOCKED` before any connection, and no mirror is asked for them. A host without a port stands for all its ports. Mirrors at a blocked name are not used. Images that are present, and redirects, are not affected.',
             default: false,
           },
           mirrors: {

@@ -4,7 +4,7 @@ type Registries = Pick<DaemonConfig['registries'], 'mirrors' | 'prefixes'>;
 type Tls = DaemonConfig['registries']['tls'];
 
 /**
- * Returns what applies to images, by the beginning of their normalised names: the entries of
+ * Returns the rules for images, by the beginning of their normalised names: the entries of
  * `registries.mirrors` and `registries.prefixes` together.
  */
 export function registryRulesOf({ mirrors, prefixes }: Registries): ReadonlyMap<string, PrefixConfig> {
@@ -29,7 +29,7 @@ export function registryProblems(registries: Registries & { readonly tls: Tls })
     for (const key of Object.keys(entries)) {
       const at = `registries.${section}.${key}`;
       const before = seen.get(normalPrefix(key));
-      if (before !== undefined) problems.push(`${at}: ${before} is for the same names; keep one of them`);
+      if (before !== undefined) problems.push(`${at}: ${before} applies to the same names; keep one of them`);
       seen.set(normalPrefix(key), at);
     }
   }
@@ -42,13 +42,13 @@ export function registryProblems(registries: Registries & { readonly tls: Tls })
     if (blocked && mirrors.length > 0)
       problems.push(`${at}: a blocked name has no mirrors; remove them, or blocked`);
     if (!blocked && !origin && mirrors.length === 0)
-      problems.push(`${at}: there is no source; name a mirror, or write blocked: true`);
+      problems.push(`${at}: it has no source; name a mirror, or write blocked: true`);
   }
   for (const [host, { ca, cert, key }] of Object.entries(registries.tls)) {
     if ((cert === undefined) !== (key === undefined))
       problems.push(`registries.tls.${host}: cert and key belong together; give both or none`);
     if (ca.length === 0 && cert === undefined)
-      problems.push(`registries.tls.${host}: it names no file; give ca, or cert and key`);
+      problems.push(`registries.tls.${host}: it has no file; set ca, or cert and key`);
   }
   return problems;
 }

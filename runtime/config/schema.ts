@@ -12,7 +12,7 @@ import { streamingSchema } from './streaming-schema.ts';
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
 
-/** The OCI runtimes of a configuration that names none. */
+/** The OCI runtimes of a configuration that does not name any. */
 export const defaultRuntimes = { crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } } as const;
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
@@ -32,7 +32,7 @@ export const configSchema: ConfigSchema = {
   properties: {
     $schema: {
       type: 'string',
-      description: 'URL or path at which an editor finds this schema. The daemon ignores it.',
+      description: 'URL or path of this schema, for editors. The daemon ignores it.',
     },
     socket: {
       ...path,
@@ -134,7 +134,7 @@ export const configSchema: ConfigSchema = {
     defaultRuntime: {
       type: 'string',
       minLength: 1,
-      description: 'Handler of a pod that names none. It must be a key of `runtimes`.',
+      description: 'Handler of a pod that does not name a handler. It must be a key of `runtimes`.',
       default: 'crun',
     },
     cgroupDriver: {
@@ -249,7 +249,7 @@ export const configSchema: ConfigSchema = {
           minimum: 0,
           maximum: 3650,
           description:
-            'Number of days from one check of all stored layers to the next one. The check compares them with what was verified, in the background: at low priority, and at most 32 MiB/s. It leaves out layers that fs-verity protects, because the kernel compares those whenever it reads them. With 0, layers are checked after an unclean stop, and by `portcullis images check`. See docs/image-files.md.',
+            'Number of days from one check of all stored layers to the next one. The check compares them with what was verified, in the background: at low priority, and at most 32 MiB/s. It skips layers that fs-verity protects, because the kernel compares them at each read. With 0, layers are checked after an unclean stop, and by `portcullis images check`. See docs/image-files.md.',
           default: 30,
         },
       },

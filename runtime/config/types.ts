@@ -4,13 +4,13 @@ import type { LogLevel } from '../../base/log/index.ts';
 export interface PrefixMirrorConfig {
   /** As in {@link MirrorConfig}: host and path replace the prefix. */
   readonly url: string;
-  /** False: the mirror serves content by digest, and is never asked what a tag means. Default: true. */
+  /** False: the mirror serves content by digest, and never resolves a tag. Default: true. */
   readonly tags?: boolean;
   /** File with the mirror's own credentials, in the format of `docker login`. */
   readonly authFile?: string;
 }
 
-/** What applies to images whose name begins with a prefix. */
+/** The rules for images whose name begins with a prefix. */
 export interface PrefixConfig {
   readonly blocked: boolean;
   /** In the order in which they are asked. */
@@ -147,12 +147,14 @@ export interface DaemonConfig {
     readonly pinned: readonly string[];
     /** 0: no limit. */
     readonly maxParallelPulls: number;
-    /** Whether images with a signed chunk index are started before their layers are here. */
+    /**
+     * Whether containers of images with a signed chunk index may start before their layers are on this node.
+     */
     readonly lazy: boolean;
   };
   /** OCI runtimes by handler name. */
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
-  /** The handler of a pod that names none. */
+  /** The handler of a pod that does not name a handler. */
   readonly defaultRuntime: string;
   /**
    * Whether the kernel may be set, until the next boot, to lock each process separately while it enters a

@@ -47,10 +47,10 @@ function openRoot(pid: number, container: string): number {
     throw new PortcullisError({
       code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN',
       kind: 'precondition',
-      attempted: 'look at the root of container',
+      attempted: 'inspect the root of container',
       on: container.slice(0, 13),
       why: reasonOf(thrown),
-      fix: 'see whether its first process still runs',
+      fix: 'check whether its first process is still running',
       cause: thrown,
     });
   }

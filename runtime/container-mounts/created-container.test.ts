@@ -35,7 +35,7 @@ const plan = (more: Partial<ContainerPlan>): ContainerPlan => ({
  * with hostile volumes.
  */
 describe('a container that a runtime created', () => {
-  it('is reported as not made where its first process has ended', async (t) => {
+  it('is reported as not created if its first process has ended', async (t) => {
     const pid = await processAfter(t, 'true');
     process.kill(pid, 'SIGKILL');
     while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -45,7 +45,7 @@ describe('a container that a runtime created', () => {
     });
   });
 
-  it('is accepted where mounts, masks and the working directory are as they must be', async (t) => {
+  it('is accepted if mounts, masks and the working directory are correct', async (t) => {
     const pid = await processAfter(
       t,
       'mount -t tmpfs x /mnt && mount --bind /dev/null /proc/keys && cd /mnt',
@@ -70,11 +70,11 @@ describe('a container that a runtime created', () => {
     for (const path of ['/proc/keys', '/proc/interrupts', '/sys/kernel'])
       assert.throws(() => checkMadeContainer('c', pid, plan({ maskedPaths: [path] })), {
         code: 'RUNTIME_MADE_OTHERWISE',
-        message: /is to be masked/,
+        message: /must be masked/,
       });
   });
 
-  it('is refused where the cover of a masked path is itself covered, by a mount on a folder above or at its own place', async (t) => {
+  it('is refused if the cover of a masked path is itself covered, by a mount on a folder above it or at the same place', async (t) => {
     for (const script of [
       'mount --bind /dev/null /proc/keys && mount -t proc x /proc',
       'mount --bind /dev/null /proc/keys && mount --bind /proc/version /proc/keys',
@@ -91,7 +91,7 @@ describe('a container that a runtime created', () => {
     checkMadeContainer('c', twice, plan({ maskedPaths: ['/proc/keys'] }));
   });
 
-  it('is refused where the working directory is another namespace’s, or in procfs', async (t) => {
+  it('is refused if the working directory belongs to another namespace, or is in procfs', async (t) => {
     const outside = await processAfter(t, 'cd /proc/self/fd/5');
     assert.throws(() => checkMadeContainer('c', outside, plan({})), {
       code: 'RUNTIME_MADE_OTHERWISE',

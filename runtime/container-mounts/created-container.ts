@@ -51,11 +51,11 @@ export function checkMadeContainer(
       if (!byTarget.has(destination))
         throw otherwise(
           container,
-          `the mount for ${destination} is not there: a volume was changed meanwhile`,
+          `the mount for ${destination} is missing: a volume was changed during the creation`,
         );
     for (const path of plan.maskedPaths) {
       const found = kernelFileSystemAt(root, path, byTarget);
-      if (found !== undefined) throw otherwise(container, `${path} is to be masked, and shows ${found}`);
+      if (found !== undefined) throw otherwise(container, `${path} must be masked, but shows ${found}`);
     }
     checkCwd(container, init, new Set(mounts.map(({ id }) => id)));
     if (plan.place.launcher !== undefined) checkLauncher(root, plan.place.launcher, container);
@@ -81,7 +81,7 @@ export function mountsOf(container: string, init: number): MountLine[] {
       attempted: 'create container',
       on: container.slice(0, 13),
       why: 'its first process ended before it was started',
-      fix: 'repeat the request; see the kernel log for what killed it, such as a lack of memory',
+      fix: 'repeat the request; the kernel log may show what killed it, such as a lack of memory',
       cause: thrown,
     });
   }
@@ -111,7 +111,7 @@ function checkCwd(container: string, init: number, mounts: ReadonlySet<string>):
   try {
     fd = openFile(`/proc/${init}/cwd`, O_PATH | O_DIRECTORY);
   } catch (thrown) {
-    throw otherwise(container, `its working directory cannot be looked at: ${reasonOf(thrown)}`);
+    throw otherwise(container, `its working directory cannot be inspected: ${reasonOf(thrown)}`);
   }
   try {
     if (!mounts.has(String(fileIdentityOf(fd).mountId)))
@@ -129,6 +129,6 @@ function otherwise(container: string, why: string): PortcullisError {
     attempted: 'check the created container',
     on: container.slice(0, 13),
     why,
-    fix: 'find out which container of the node changes a volume that this one has, or update the runtime (`portcullis doctor` lists its flaws)',
+    fix: 'find the container of the node that changes a volume of this container, or update the runtime (`portcullis doctor` lists its flaws)',
   });
 }

@@ -49,7 +49,7 @@ export function reserveLauncherName(rootfs: string): void {
       kind: 'precondition',
       attempted: 'reserve the name of the program that sets up Landlock',
       on: launcherPath,
-      why: 'the image holds a file of this name, and a container could replace the program through it',
+      why: 'the image contains a file of this name, and a container could replace the program through it',
       fix: `build the image without ${launcherPath}`,
     });
   }
@@ -75,7 +75,7 @@ export function checkLauncher(root: number, launcher: string, container: string)
   try {
     const place = fileIdentityOf(fd);
     if (!place.mountRoot || !place.isFile)
-      throw replaced(container, 'is not the mount that the container was created with');
+      throw replaced(container, 'is not the mount with which the container was created');
     const path = `/proc/self/fd/${fd}`;
     if (isWritable(path)) throw replaced(container, 'is mounted writable');
     if (createHash('sha256').update(readFileSync(path)).digest('hex') !== basename(launcher))
@@ -101,7 +101,7 @@ function replaced(container: string, why: string): PortcullisError {
     kind: 'precondition',
     attempted: 'check the program that sets up Landlock in container',
     on: container.slice(0, 13),
-    why: `${launcherPath} ${why}, so a command would run without the rules on files`,
-    fix: 'delete the pod; find out which process of the node or the pod changed the mounts of this container',
+    why: `${launcherPath} ${why}, so a command would run without the Landlock rules`,
+    fix: 'delete the pod, and find the process of the node or the pod that changed the mounts of this container',
   });
 }

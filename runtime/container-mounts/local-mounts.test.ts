@@ -23,7 +23,7 @@ test('a file system of another host or of a process is not local, and an empty t
   assert.equal(areLocal([]), false);
 });
 
-test('only the table of a process whose root is the container’s own overlay is whole', () => {
+test('only the table of a process whose root is the container’s own overlay is complete', () => {
   assert.equal(isWholeTable(`${root}\n41 40 0:51 / /proc rw - proc proc rw`, 'abc'), true);
   const others = {
     'another container': root.replaceAll('abc', 'abcd'),

@@ -36,7 +36,7 @@ describe('the working directory before a command', () => {
 
   const check = (cwd: string): void => checkWorkingDir({ root, cwd, container: 'c', runtimeChecks: true });
 
-  it('is not refused as one that is not there where no descriptor is left to look', () => {
+  it('is not reported as missing when no file descriptor is left', () => {
     const descriptors = holdDescriptors();
     try {
       descriptors.fill();
@@ -50,7 +50,7 @@ describe('the working directory before a command', () => {
     for (const cwd of ['/', folder, `${folder}/good`, '/dev/pts', '/sys/kernel', '/dev/shm/..']) check(cwd);
   });
 
-  it('is refused where it leads into /proc or nowhere', () => {
+  it('is refused if it leads into /proc or does not exist', () => {
     for (const cwd of [
       '/proc',
       '/proc/sys',
@@ -65,7 +65,7 @@ describe('the working directory before a command', () => {
   });
 
   it(
-    'a volume that does not answer holds no thread of the daemon; commands are refused in time',
+    'a volume that does not answer does not block a thread of the daemon, and commands are refused in time',
     { timeout: 60_000, skip: noDeadServer },
     async () => {
       const server = mountDeadServer();
@@ -99,7 +99,7 @@ describe('the working directory before a command', () => {
     },
   );
 
-  it('below a folder that root may not enter it is the runtime’s to judge, where that is safe', async () => {
+  it('is checked by the runtime below a folder that root may not enter, if that is safe', async () => {
     // A separate file system, so that the lookup crosses a mount.
     const volume = mkdtempSync('/dev/shm/working-dir-');
     try {

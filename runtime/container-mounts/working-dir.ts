@@ -30,7 +30,7 @@ export function checkWorkingDir(input: {
 
 const refusals: Readonly<Record<Exclude<Whereabouts, 'elsewhere'>, string>> = {
   proc: 'it leads into /proc',
-  missing: 'it is not a folder that root can find, or leads into /proc',
+  missing: 'root cannot find this folder, or it leads into /proc',
   hidden:
     'it is below a folder that root may not enter, and this runtime has a flaw by which a link there could lead to the host',
 };
@@ -43,6 +43,6 @@ export function badWorkingDir(container: string, cwd: string, why: string): Port
     attempted: `use working directory ${JSON.stringify(cwd.slice(0, 512))} in container`,
     on: container.slice(0, 13),
     why,
-    fix: 'give a directory of the image or of a volume that is not reached through /proc',
+    fix: 'use a directory of the image or of a volume, not reached through /proc',
   });
 }

@@ -105,14 +105,14 @@ function encodeResponse(rpc: RpcDefinition, response: object): Buffer {
       ? Buffer.from(response.buffer, response.byteOffset, response.length)
       : rpc.response.encode(response);
   if (bytes.length <= largestMessage) return bytes;
-  const why = `the response has ${bytes.length} bytes, more than the ${largestMessage} that a client accepts`;
+  const why = `the response has ${bytes.length} bytes, and a client accepts at most ${largestMessage}`;
   throw new PortcullisError({
     code: 'CRI_RESPONSE_TOO_LARGE',
     kind: 'exhausted',
     attempted: 'answer',
     on: rpc.name,
     why,
-    fix: 'ask for less, with a filter',
+    fix: 'request less data, with a filter',
   });
 }
 
@@ -138,7 +138,9 @@ async function serveNamed(
   const peer = site.connections.peerOf(connection);
   const abort = new AbortController();
   const cancel = (): void =>
-    abort.abort(interrupted('CRI_CANCELLED', 'cancelled', rpc, 'the client cancelled the call or went away'));
+    abort.abort(
+      interrupted('CRI_CANCELLED', 'cancelled', rpc, 'the client cancelled the call or disconnected'),
+    );
   const close = (): void =>
     abort.abort(interrupted('CRI_CLOSING', 'unavailable', rpc, 'the daemon is stopping'));
   const events: EventEmitter = call;
@@ -167,7 +169,7 @@ async function serveNamed(
   let response: object | undefined;
   let code = 0;
   try {
-    if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection is gone');
+    if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection was closed');
     response = await run(
       { signal: abort.signal, peer, requestId, header, ...(deadline === undefined ? {} : { deadline }) },
       observed,

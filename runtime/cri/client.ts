@@ -56,7 +56,7 @@ export function createCriClient(socketPath: string): CriClient {
       attempted: 'connect to',
       on: socketPath,
       why: 'the socket path is not absolute',
-      fix: 'give an absolute path',
+      fix: 'use an absolute path',
     } as const;
     throw new PortcullisError(failure);
   }
@@ -174,7 +174,7 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
       on: socketPath,
       // grpc-js: "No connection established. Last error: Error: connect ENOENT … Resolution note: …"
       why: /Error: (.+?)\.? Resolution note/.exec(error.details)?.[1] ?? error.details,
-      fix: 'start the daemon, or give its socket with --socket, as a user that may connect',
+      fix: 'start the daemon, or set its socket with --socket; the user must be allowed to connect',
     });
   }
   return new PortcullisError({
@@ -183,6 +183,6 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
     attempted: `call ${rpc.name} on`,
     on: socketPath,
     why: error.details,
-    fix: 'see the log of the runtime behind the socket',
+    fix: 'check the log of the runtime behind the socket',
   });
 }

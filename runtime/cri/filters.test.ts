@@ -29,7 +29,7 @@ const podRows: readonly {
   { name: 'a label', filter: { ...none, labelSelector: { app: 'web' } }, ids: ['aaa111', 'aaa222'] },
   { name: 'two labels', filter: { ...none, labelSelector: { app: 'web', tier: 'front' } }, ids: ['aaa111'] },
   {
-    name: 'id and state that contradict',
+    name: 'id and state that do not match the same container',
     filter: { ...none, id: 'aaa222', state: { state: PodSandboxState.SANDBOX_READY } },
     ids: [],
   },
@@ -61,7 +61,7 @@ const containerRows: readonly {
   { name: 'state', filter: { ...all, state: { state: ContainerState.CONTAINER_RUNNING } }, ids: ['c2'] },
   { name: 'a label with an empty value', filter: { ...all, labelSelector: { a: '' } }, ids: ['c1'] },
   {
-    name: 'a sandbox and a container of another',
+    name: 'a sandbox and a container of another sandbox',
     filter: { ...all, id: 'd', podSandboxId: 'aaa111' },
     ids: [],
   },
@@ -98,10 +98,10 @@ const imageRows: readonly {
   { name: 'id', wanted: `sha256:${hex}`, found: [0] },
   { name: 'the beginning of an id', wanted: 'abab', found: [0] },
   { name: 'tag', wanted: 'busybox:1', found: [0] },
-  { name: 'a tag that is not there', wanted: 'busybox:2', found: [] },
+  { name: 'a tag that does not exist', wanted: 'busybox:2', found: [] },
   { name: 'digest', wanted: `busybox@sha256:${hex}`, found: [0] },
   { name: 'repository', wanted: 'localhost:5000/app', found: [1] },
-  { name: 'a name that is none', wanted: 'a b', found: [] },
+  { name: 'a text that is not a name', wanted: 'a b', found: [] },
 ];
 for (const { name, wanted, found } of imageRows) {
   test(`images by ${name}`, () => {
@@ -115,7 +115,7 @@ for (const { name, wanted, found } of imageRows) {
   });
 }
 
-test('an id wins over being the beginning of another', () => {
+test('an exact id has precedence over a prefix of another id', () => {
   assert.equal(resolveId(['a', 'ab'], 'a'), 'a');
   assert.equal(resolveId(['ab', 'ac'], 'a'), undefined);
 });

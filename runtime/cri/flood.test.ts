@@ -71,9 +71,9 @@ const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0';
 
 for (const [what, sends] of [
   ['say nothing', ''],
-  ['speak HTTP/2 and never call', preface],
+  ['use HTTP/2 and never make a call', preface],
 ] as const)
-  test(`processes whose connections ${what} do not shut out other clients, and end no existing connection`, async () => {
+  test(`processes whose connections ${what} do not block other clients, and do not end existing connections`, async () => {
     const kubelet = createCriClient(socketPath);
     await kubelet.runtime.version({});
     const idle = descriptors();
@@ -87,16 +87,16 @@ for (const [what, sends] of [
     assert.equal((await kubelet.runtime.version({}, { timeoutMs: 60_000 })).runtimeName, 'test');
     assert.ok(
       codes.filter((code) => code === 'CRI_TOO_MANY_CONNECTIONS').length <= 1,
-      'one line for all of them',
+      'one log line for all of them',
     );
     for (const child of floods) child.kill('SIGKILL');
     for (let waited = 0; descriptors() > idle && waited < 60_000; waited += 20) await pause(20);
-    assert.ok(descriptors() <= idle, 'descriptors are given back');
+    assert.ok(descriptors() <= idle, 'the descriptors were not released');
     kubelet.close();
     await pause(10);
   });
 
-test('a connection that never begins with HTTP/2 is ended, an idle one of a client stays', async () => {
+test('a connection that never begins with HTTP/2 is ended, and an idle connection of a client stays', async () => {
   const client = createCriClient(socketPath);
   await client.runtime.version({});
   await pause(300);
@@ -105,7 +105,7 @@ test('a connection that never begins with HTTP/2 is ended, an idle one of a clie
   for (let waited = 0; descriptors() < before + 90 && waited < 60_000; waited += 20) await pause(20);
   assert.ok(descriptors() > before + 90, 'they are accepted');
   for (let waited = 0; descriptors() > before + 10 && waited < 60_000; waited += 100) await pause(100);
-  assert.ok(descriptors() <= before + 10, 'they are closed though their process goes on');
+  assert.ok(descriptors() <= before + 10, 'they are closed although their process continues');
   assert.equal((await client.runtime.version({}, { timeoutMs: 60_000 })).runtimeName, 'test');
   client.close();
 });

@@ -26,7 +26,7 @@ async function read(options: FollowLogOptions = {}): Promise<string> {
   return Buffer.concat(parts).toString();
 }
 
-test('all of a log, its partial entries joined, its last one without line end', async () => {
+test('reads a whole log, joins its partial entries, and keeps the last entry without a line end', async () => {
   await writeFile(path, line('F', 'one') + line('P', 'tw') + line('F', 'o') + line('P', 'thr'));
   assert.equal(await read(), 'one\ntwo\nthr');
 });
@@ -48,7 +48,7 @@ for (const { tail, text } of tails) {
   });
 }
 
-test('the last lines of a log of many blocks, with entries that lie across them', async () => {
+test('reads the last lines of a log of many blocks, with entries across block boundaries', async () => {
   const texts = Array.from({ length: 3000 }, (_, index) => `${index} ${'x'.repeat(index % 200)}`);
   const huge = 'y'.repeat(200_000);
   await writeFile(path, texts.map((text) => line('F', text)).join('') + line('F', huge) + line('F', 'end'));
@@ -58,7 +58,7 @@ test('the last lines of a log of many blocks, with entries that lie across them'
   }
 });
 
-test('follows until the container has ended, through a rotation', async () => {
+test('follows a log through a rotation, until the container has ended', async () => {
   await writeFile(path, line('F', 'one'));
   let running = true;
   const all = read({ follow: true, isRunning: () => Promise.resolve(running) });
@@ -83,7 +83,7 @@ test('an aborted follow ends', async () => {
   assert.equal(await all, 'one\n');
 });
 
-test('a line without end is given out in bounded parts', async () => {
+test('a line without a line end is returned in parts of limited size', async () => {
   await writeFile(path, 'z'.repeat(3 * 1024 * 1024));
   let longest = 0;
   for await (const entry of followContainerLog(path)) longest = Math.max(longest, entry.content.length);

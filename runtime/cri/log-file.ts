@@ -134,7 +134,7 @@ async function openLog(path: string): Promise<FileHandle> {
       kind: 'not-found',
       attempted: 'read container log',
       on: path,
-      fix: 'run this on the node of the container, as a user that may read its log folder',
+      fix: 'run the command on the node of the container, as a user that may read its log folder',
     });
   }
 }

@@ -31,7 +31,7 @@ for (const { line, entry } of rows) {
   });
 }
 
-test('content is bytes: bytes that are not UTF-8 stay as they are', () => {
+test('content is bytes, and bytes that are not UTF-8 are not changed', () => {
   const bytes = Buffer.from([0xff, 0x00, 0xc3]);
   assert.deepEqual(parseLogLine(Buffer.concat([Buffer.from(`${time} stdout P `), bytes])).content, bytes);
 });

@@ -29,16 +29,16 @@ export async function findContainer(client: CriClient, nameOrId: string): Promis
       'invalid',
       nameOrId,
       `several running containers have the name: ${running.map(shortId).join(', ')}`,
-      'give one of these ids',
+      'use one of these ids',
     );
   }
   const found = running[0] ?? named[0];
   if (found !== undefined) return found;
   const why =
     containers.filter((container) => nameOrId !== '' && container.id.startsWith(nameOrId)).length > 1
-      ? 'several ids begin so'
+      ? 'several ids have this prefix'
       : 'no container has this id or name';
-  throw failure('CRI_NO_SUCH_CONTAINER', 'not-found', nameOrId, why, 'see `portcullis ps -a`');
+  throw failure('CRI_NO_SUCH_CONTAINER', 'not-found', nameOrId, why, 'run `portcullis ps -a`');
 }
 
 function shortId(container: Container): string {

@@ -70,7 +70,7 @@ async function failureOf(call: Promise<unknown>): Promise<PortcullisError> {
   return thrown;
 }
 
-/** What a client sees that knows nothing about Portcullis. */
+/** The result that a client without any knowledge of Portcullis gets. */
 async function rawCall(path: string, request = Buffer.alloc(0), deadlineMs?: number): Promise<ServiceError> {
   const raw = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
     'grpc.max_send_message_length': -1,
@@ -110,7 +110,7 @@ test('a call reaches its handler with the peer that the kernel reports', async (
   });
 });
 
-test('each RPC without a handler answers UNIMPLEMENTED by its name', async () => {
+test('each RPC without a handler answers UNIMPLEMENTED with its name', async () => {
   const implemented = ['Version', 'ExecSync', 'GetContainerEvents', 'PullImage'];
   const rest = rpcs.filter((rpc) => !implemented.includes(rpc.name));
   assert.equal(rest.length, 39);
@@ -140,7 +140,7 @@ const kinds: readonly (readonly [ErrorKind, grpcStatus])[] = [
   ['internal', grpcStatus.INTERNAL],
 ];
 for (const [kind, code] of kinds) {
-  test(`a failure of kind ${kind} has status ${grpcStatus[code]}, and our client gets it back whole`, async () => {
+  test(`a failure of kind ${kind} has status ${grpcStatus[code]}, and our client receives the complete failure`, async () => {
     const failure = {
       code: 'TRUST_X',
       kind,
@@ -165,7 +165,7 @@ for (const [kind, code] of kinds) {
   });
 }
 
-test('a request has one id, the caller’s own when it is valid, in its context, each of its log lines and its failure', async () => {
+test('a request has one id in its context, its log lines and its failure: the caller’s id if it is valid', async () => {
   const raw = new Client(`unix:${socketPath}`, credentials.createInsecure());
   const same = (bytes: Buffer): Buffer => bytes;
   for (const [given, taken] of [
@@ -207,7 +207,7 @@ test('a request has one id, the caller’s own when it is valid, in its context,
   raw.close();
 });
 
-test('PullImage: a prefix that a kubelet knows comes as UNKNOWN, the only status that it takes the message from', async () => {
+test('PullImage: a message with a prefix for the kubelet has the status UNKNOWN, because a kubelet reads the message only from this status', async () => {
   const failure = {
     code: 'TRUST_X',
     kind: 'denied',
@@ -226,7 +226,7 @@ test('PullImage: a prefix that a kubelet knows comes as UNKNOWN, the only status
   assert.equal((await rawCall(pull)).code, grpcStatus.PERMISSION_DENIED);
 });
 
-test('what a handler throws by accident is INTERNAL with a stable code, logged with its stack, and ends nothing', async () => {
+test('an unexpected error of a handler is INTERNAL with a stable code, is logged with its stack, and does not end the daemon', async () => {
   handlers.version = () => {
     throw new TypeError('oops');
   };
@@ -244,7 +244,7 @@ test('what a handler throws by accident is INTERNAL with a stable code, logged w
   assert.equal((await client.runtime.version()).version, 'v');
 });
 
-test('a failure too long for a trailer arrives shortened', async () => {
+test('a failure that is too long for a trailer is shortened', async () => {
   const why = 'ü'.repeat(100_000);
   handlers.version = () =>
     Promise.reject(
@@ -310,7 +310,7 @@ test('a lost connection aborts the signal of the handler', async () => {
   assert.equal(((await aborted) as PortcullisError).code, 'CRI_CANCELLED');
 });
 
-test('a deadline aborts the signal of the handler and is the answer', async () => {
+test('a deadline aborts the signal of the handler, and the answer is DEADLINE_EXCEEDED', async () => {
   let reason: unknown;
   handlers.version = async (_, { signal }) => {
     await sleep(10_000, undefined, { signal }).catch(() => undefined);
@@ -328,7 +328,7 @@ test('a deadline aborts the signal of the handler and is the answer', async () =
   );
 });
 
-test('streams: responses in order, a failure at the end, a reader that leaves', async () => {
+test('streams deliver responses in order and a failure at the end, and end when the reader leaves', async () => {
   let ended: string | undefined;
   handlers.getContainerEvents = async function* (_, { signal }) {
     try {
@@ -410,7 +410,7 @@ test('messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAU
   assert.equal((await client.runtime.version()).version, 'v');
 });
 
-test('bytes that are not HTTP/2 and interrupted connections do no harm', async () => {
+test('bytes that are not HTTP/2 and interrupted connections do not affect the server', async () => {
   for (const noise of [
     'GET / HTTP/1.1\r\n\r\n',
     'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0',
@@ -426,7 +426,7 @@ test('bytes that are not HTTP/2 and interrupted connections do no harm', async (
   assert.equal((await client.runtime.version()).version, 'v');
 });
 
-test('close aborts what does not end in time, and answers nothing more', async () => {
+test('close aborts calls that do not end in time, and no call is answered afterwards', async () => {
   const path = join(folder, 'd.sock');
   let reason: unknown;
   const version: RuntimeServiceHandlers['version'] = async (_, { signal }) => {
@@ -473,7 +473,7 @@ test('once closed, a call that ignores its signal does not keep the process aliv
   assert.equal(timers(), before);
 });
 
-test('no server: CRI_UNREACHABLE says where and why', async () => {
+test('without a server, CRI_UNREACHABLE contains the socket and the reason', async () => {
   const absent = createCriClient(join(folder, 'absent.sock'));
   const error = await failureOf(absent.runtime.version());
   assert.equal(error.code, 'CRI_UNREACHABLE');

@@ -80,7 +80,7 @@ test('a client that gets past the file mode with a wrong uid is refused and logg
   await chmod(socketPath, 0o660);
 });
 
-test('configured uids and gids are let in', async () => {
+test('configured uids and gids are accepted', async () => {
   await chmod(folder, 0o755);
   const first = socketPath;
   socketPath = join(folder, 'b.sock');
@@ -103,7 +103,7 @@ test('configured uids and gids are let in', async () => {
   }
 });
 
-test('a socket that is served is not taken over; one that is not, is', async () => {
+test('a socket with a listener is not replaced, and a socket without a listener is', async () => {
   const options = { log, imageService: {}, runtimeService: {} };
   assert.equal((await failureOf(createCriServer({ ...options, socketPath }))).code, 'CRI_SOCKET_IN_USE');
   const stale = join(folder, 'stale.sock');
@@ -127,7 +127,7 @@ test('a socket that is served is not taken over; one that is not, is', async () 
   );
 });
 
-test("a successor's socket under the same name survives our close", async () => {
+test("a successor's socket with the same name stays when we close ours", async () => {
   const path = join(folder, 'c.sock');
   const first = await createCriServer({ socketPath: path, log, imageService: {}, runtimeService: {} });
   await rm(path);

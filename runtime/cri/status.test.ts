@@ -19,13 +19,13 @@ for (const [code, expected, kind] of [
   ['EMFILE', 'KERNEL_EMFILE', 'exhausted'],
   ['ENOMEM', 'KERNEL_ENOMEM', 'exhausted'],
 ] as const)
-  test(`a call of a file that fails with ${code} is named as what the node lacks: ${expected}`, () => {
+  test(`a file operation that fails with ${code} is reported as a shortage of the node: ${expected}`, () => {
     const failure = asFailure(fails(code), 'StartContainer');
     assert.deepEqual([failure.code, failure.kind], [expected, kind]);
     assert.match(failure.message, /write.*\/a\/file/);
   });
 
-test('the node itself is asked: a disk that is full', () => {
+test('a real full disk of the node is recognized', () => {
   try {
     writeFileSync('/dev/full', 'x');
     assert.fail('it was written');
@@ -34,7 +34,7 @@ test('the node itself is asked: a disk that is full', () => {
   }
 });
 
-test('a failure unrelated to the request stays an internal error: never an answer that something does not exist', () => {
+test('a failure unrelated to the request stays an internal error, and is never reported as "not found"', () => {
   for (const thrown of [fails('ENOENT'), fails('EINVAL'), new TypeError('x'), 'text'])
     assert.equal(asFailure(thrown, 'StopContainer').code, 'CRI_INTERNAL');
   const ours = new PortcullisError({

@@ -75,7 +75,7 @@ export function asFailure(thrown: unknown, rpc: string): PortcullisError {
     attempted: 'serve',
     on: rpc,
     why: thrown instanceof Error ? thrown.message : String(thrown),
-    fix: 'see the daemon log and report it as a fault of Portcullis',
+    fix: 'read the daemon log, and report this as a bug of Portcullis',
     cause: thrown,
   });
 }

@@ -71,7 +71,7 @@ async function listenAt(
       'invalid',
       path,
       `a socket path must be absolute and at most ${longestPath} bytes long`,
-      'give another path with --socket',
+      'use another path with --socket',
     );
   }
   await clearStale(path);
@@ -88,7 +88,7 @@ async function listenAt(
       'precondition',
       path,
       reasonOf(thrown),
-      'run as root and give a writable folder with --socket',
+      'run as root, and use a writable folder with --socket',
       thrown,
     );
   }
@@ -145,8 +145,8 @@ export async function refuseListener(path: string): Promise<boolean> {
       'CRI_SOCKET_OCCUPIED',
       'precondition',
       path,
-      'a file that is not a socket is there',
-      'move it away or give another path with --socket',
+      'the path is a file that is not a socket',
+      'move the file away, or use another path with --socket',
     );
   }
   const refusal = await probe(path);
@@ -156,8 +156,8 @@ export async function refuseListener(path: string): Promise<boolean> {
     'CRI_SOCKET_IN_USE',
     'already-exists',
     path,
-    'another process listens there',
-    'stop it or give another path with --socket',
+    'another process listens at this socket',
+    'stop that process, or use another path with --socket',
   );
 }
 

@@ -38,7 +38,7 @@ export function openStateDatabase(root: string, log: Logger): Promise<Database> 
   const onLost = ({ code, message }: PortcullisError): void => {
     log.error(
       { code, cause: message },
-      'the database is lost: the daemon ends, and its service manager starts it again',
+      'the database thread ended; the daemon exits, and its service manager starts it again',
     );
     process.exit(exitCode);
   };

@@ -22,12 +22,12 @@ const released = [
 ];
 
 describe('the steps of the schema of state.db', () => {
-  it('are the released ones, with none before or between them', () => {
+  it('are the released steps, without new steps before or between them', () => {
     const digests = stateMigrations.map(({ sql }) => createHash('sha256').update(sql).digest('hex'));
     assert.deepEqual(digests, released);
   });
 
-  it('are as many as the first release of this minor version had: the one before must be able to take over again (docs/decisions/0074)', () => {
+  it('are as many as in the first release of this minor version, so that the previous release can be used again (docs/decisions/0074)', () => {
     const stepsOf: Readonly<Record<string, number>> = { '0.1': 6 };
     assert.equal(
       stepsOf[manifest.version.split('.').slice(0, 2).join('.')],
@@ -36,14 +36,14 @@ describe('the steps of the schema of state.db', () => {
     );
   });
 
-  it('are numbered by their place', () => {
+  it('are numbered by their position', () => {
     assert.deepEqual(
       stateMigrations.map(({ version }) => version),
       stateMigrations.map((_, index) => index + 1),
     );
   });
 
-  it('leave out no step of a room and keep the order of each room', () => {
+  it('contain all steps of each room, in the order of the room', () => {
     const listed = stateMigrations.map(({ sql }) => sql);
     for (const steps of [[recordsSchema], verdictLogMigrations, imageMigrations, [heartbeatSchema]])
       assert.deepEqual(

@@ -24,7 +24,7 @@ export function openDaemonVerdictLog(
     onFailure: (what: string, cause: unknown) =>
       log.error(
         { what, cause: reasonOf(cause) },
-        'the verdict log could not be maintained; this is retried later',
+        'the maintenance of the verdict log failed; it is repeated later',
       ),
   };
   return withRoom(config.root, () => openVerdictLog(options));

@@ -12,7 +12,10 @@ const mostRows = 2_000;
 const mostOfLog = 2_000;
 const mostKept = 4_000;
 
-/** What this node was asked for: the contents of the verdict log, and the references recorded now. */
+/**
+ * The images that were requested on this node: the contents of the verdict log, and the references recorded
+ * now.
+ */
 export interface SeenLog {
   /**
    * Returns what was seen. Compares only rules and references that were not compared before, and lets other

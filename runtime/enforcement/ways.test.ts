@@ -37,7 +37,7 @@ function codesOf(findings: readonly Found[]): readonly WayCode[] {
   return codes;
 }
 
-/** What a node knows after it was asked for one image, in one namespace. */
+/** The requests of a node after one image was requested, in one namespace. */
 function seenBy(policy: TrustPolicy): Promise<Seen> {
   const recorded = { references: ['good.test/app:1', 'Not A Reference'], namespaces: ['shop', ''] };
   return createSeenLog({ all: () => Promise.resolve([]) }, () => recorded).read(policy);
@@ -72,29 +72,29 @@ const inPolicies: readonly (readonly [string, WayCode, string])[] = [
   ['a misspelt registry', 'RULE_NEVER_MATCHED', `${good}  - images: ["god.test/**"]\n    ${need}\n`],
   ['a pattern without a registry', 'RULE_NEVER_MATCHED', `  - images: ["app/**"]\n    ${need}\n`],
   [
-    'a digest where tags are asked for',
+    'a digest although tags are requested',
     'RULE_NEVER_MATCHED',
     `  - images: ["good.test/app@sha256:${'a'.repeat(64)}"]\n    ${need}\n`,
   ],
-  ['a tag that nobody asks for', 'RULE_NEVER_MATCHED', `  - images: ["good.test/app:v*"]\n    ${need}\n`],
+  ['a tag that is never requested', 'RULE_NEVER_MATCHED', `  - images: ["good.test/app:v*"]\n    ${need}\n`],
   [
-    'an exception of everything',
+    'an exception for all images',
     'RULE_EXCEPTS_ITSELF',
     `  - images: ["good.test/**"]\n    except: ["**"]\n    ${need}\n`,
   ],
   [
-    'an allowance below a demand',
+    'an allowance after a requirement',
     'RULE_SHADOWED',
     `${good}  - images: ["good.test/app"]\n    allow: unverified\n`,
   ],
-  ['a demand below a denial', 'RULE_SHADOWED', `${good}  - images: ["*.test/**"]\n    deny: closed\n`],
+  ['a requirement after a denial', 'RULE_SHADOWED', `${good}  - images: ["*.test/**"]\n    deny: closed\n`],
   ['anything unverified', 'RULE_ALLOWS_ANY', '  - images: ["**"]\n    allow: unverified\n'],
   [
-    'anything unverified, by host and path',
+    'all images unverified, by host and path',
     'RULE_ALLOWS_ANY',
     '  - images: ["*/**"]\n    allow: unverified\n',
   ],
-  ['a denial of everything', 'RULE_DENIES_ANY', `${good}  - images: ["**"]\n    deny: closed\n`],
+  ['a denial of all images', 'RULE_DENIES_ANY', `${good}  - images: ["**"]\n    deny: closed\n`],
   [
     'an unknown namespace',
     'NAMESPACE_NEVER_SEEN',
@@ -103,17 +103,17 @@ const inPolicies: readonly (readonly [string, WayCode, string])[] = [
   ['report mode', 'REPORT_MODE', `  - images: ["good.test/**"]\n    mode: report\n    ${need}\n`],
   ['a waiver', 'BREAK_GLASS_OPEN', `${good}    breakGlass: { until: 2026-11-23, reason: r, by: b }\n`],
   [
-    'a waiver without an end',
+    'a waiver without an end date',
     'BREAK_GLASS_WITHOUT_END',
     `${good}    breakGlass: { until: 9999-12-31, reason: r, by: b }\n`,
   ],
   [
-    'a waiver that is over',
+    'a waiver that has ended',
     'BREAK_GLASS_ENDED',
     `${good}    breakGlass: { until: 2026-11-01, reason: r, by: b }\n`,
   ],
   [
-    'anybody at the site',
+    'any account of the site',
     'IDENTITY_ANYONE',
     `  - images: ["good.test/**"]\n    require: { ${keyless('https://github.com/**')} }\n`,
   ],
@@ -123,7 +123,7 @@ const inPolicies: readonly (readonly [string, WayCode, string])[] = [
     `  - images: ["good.test/**"]\n    require: { ${keyless('https://github.com/*/*/.github/workflows/*.yml@refs/**')} }\n`,
   ],
   [
-    'an alternative of anybody',
+    'an alternative that any account meets',
     'ALTERNATIVE_ANYONE',
     `  - images: ["good.test/**"]\n    require: { any: [ { cosign: { key: k.pub } }, { ${keyless('https://github.com/**')} } ] }\n`,
   ],
@@ -141,7 +141,7 @@ for (const [cause, code, rules] of inPolicies)
     assert.match(findings.find((one) => one.code === code)?.on ?? '', /^rule .*p\.yaml:\d+$/);
   });
 
-test('a threshold of named keys and a claim beside a wide subject do not accept any signer', async () => {
+test('a threshold of named keys, and a claim beside a wide subject, do not accept every signer', async () => {
   const claims = ', claims: { sourceRepositoryURI: "https://github.com/example/pay" }';
   for (const require of [
     `{ threshold: { count: 2, of: [ { cosign: { key: k.pub } }, { ${keyless('https://github.com/**')} } ] } }`,
@@ -153,7 +153,7 @@ test('a threshold of named keys and a claim beside a wide subject do not accept 
     );
 });
 
-test('expired certificates refuse every image, and levels that only log admit any signer', async () => {
+test('expired certificates refuse every image, and levels that only log admit every signer', async () => {
   const subject = [
     'req',
     '-x509',
@@ -211,7 +211,7 @@ function rootedKey(expires: string): Requirement {
 }
 
 for (const [code, require] of demands)
-  test(`of a demand: ${code}`, async () => {
+  test(`of a requirement: ${code}`, async () => {
     const ceiling = { rule: 'p.yaml:1', ceiling: 'baseline' };
     const rule: TrustRule = {
       name: 'p.yaml:1',
@@ -275,7 +275,7 @@ test('of the node: each finding is named, and a sound node has none', async () =
     assert.deepEqual(codesOf(nodeFindings({ ...config, ...changed }, { ...sound, ...facts })), [code]);
 });
 
-test('on the disk: an empty folder, a missing one, a state that cannot be written, the kubelet’s own file', async () => {
+test('on the disk: an empty folder, a missing folder, a state that cannot be written, the kubelet’s own file', async () => {
   const [empty, kubeletRoot] = [join(folder, 'empty'), join(folder, 'kubelet')];
   for (const path of [empty, kubeletRoot]) mkdirSync(path);
   writeFileSync(join(empty, '.hidden.yaml'), '');
@@ -297,7 +297,7 @@ test('on the disk: an empty folder, a missing one, a state that cannot be writte
   assert.equal(read.kubeletSocket, '/run/crio/crio.sock');
 });
 
-test('entries of the verdict log count, and a rule that was matched later is no longer unmatched', async () => {
+test('entries of the verdict log count, and a rule that matches later is no longer reported as unmatched', async () => {
   const policy = await policyOf(good);
   const rows = [
     { seq: 7, reference: 'good.test/app:1', namespace: 'shop', time: '2026-11-22T01:00:00.000Z' },
@@ -318,7 +318,7 @@ test('entries of the verdict log count, and a rule that was matched later is no 
   assert.equal(asked[0], 7, 'only newer rows are read');
 });
 
-test('of the clock: behind what was recorded, apart from other clocks, moved by hand', () => {
+test('of the clock: behind recorded times, different from other clocks, changed manually', () => {
   const day = 86_400_000;
   const at = now.getTime();
   const reading = { now: at, uptime: day, kernel: at + 500, hardware: at + 2 * 3_600_000 };
@@ -401,7 +401,7 @@ test('of the pair: two names of one image prove nothing', async () => {
   assert.deepEqual(codesOf(findings), ['PLANTED_SAME_IMAGE']);
 });
 
-test('a failure outweighs what is not known, and what is accepted or noted does not count', () => {
+test('a failure outweighs an unknown result, and accepted findings and notes do not count', () => {
   assert.equal(resultOf([]), 'pass');
   assert.equal(resultOf([found('BREAK_GLASS_ENDED', 'x')]), 'pass');
   assert.equal(resultOf([found('NO_PLANTED_PAIR', 'x')]), 'could not tell');
@@ -411,7 +411,7 @@ test('a failure outweighs what is not known, and what is accepted or noted does 
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet } as never;
 
-test('runs one test at a time, reports a change once, repeats by itself, and aborts a test that hangs', async () => {
+test('runs one test at a time, reports a change once, repeats tests, and aborts a test that hangs', async () => {
   const reported: EnforcementState[] = [];
   const wait = async (wanted: () => boolean): Promise<void> => {
     while (!wanted()) await new Promise((resolve) => setTimeout(resolve, 2));
@@ -439,14 +439,14 @@ test('runs one test at a time, reports a change once, repeats by itself, and abo
     onChange: (state) => void reported.push(state),
   });
   assert.deepEqual(codesOf(enforcement.state().findings), []);
-  assert.equal(enforcement.state().result, 'could not tell', 'before anything was tried');
+  assert.equal(enforcement.state().result, 'could not tell', 'before any test');
   for (let index = 0; index < 5; index += 1) enforcement.request();
   await wait(() => reported.length === 1 && tries >= 2);
   assert.equal(reported[0]?.result, 'pass');
   assert.equal(most, 1);
   const before = looks;
   await wait(() => looks > before + 3);
-  assert.equal(reported.length, 1, 'the same is no news');
+  assert.equal(reported.length, 1, 'an unchanged result is not reported');
   node = [found('REPORT_MODE', 'rule p.yaml:1'), found('PLAIN_HTTP', 'good.test')];
   await wait(() => reported.length === 2);
   assert.equal(reported[1]?.result, 'fail');
@@ -463,7 +463,7 @@ test('runs one test at a time, reports a change once, repeats by itself, and abo
   await enforcement.close();
 });
 
-test('an overdue try is reported', async () => {
+test('an overdue test is reported', async () => {
   const enforcement = openEnforcement({
     tryPair: () => new Promise(() => undefined),
     look: () => Promise.resolve([]),
@@ -475,7 +475,7 @@ test('an overdue try is reported', async () => {
   assert.equal(enforcement.state().result, 'could not tell');
 });
 
-test('each way is proven above, and docs/enforcement.md lists it with its meaning', () => {
+test('each code is tested above, and docs/enforcement.md lists it with its meaning', () => {
   assert.deepEqual([...proven].toSorted(), Object.keys(ways).toSorted());
   const doc = readFileSync(new URL('../../docs/enforcement.md', import.meta.url), 'utf8');
   const rows = doc

@@ -22,8 +22,8 @@ export interface ClientQueue extends AsyncIterable<Uint8Array> {
 }
 
 /**
- * Creates a bounded queue. A client that is too slow loses all waiting events at once: it can only learn the
- * missed changes by listing, and a list says more than old events. Its next read fails with
+ * Creates a bounded queue. A client that is too slow loses all waiting events at once: it can get the missed
+ * changes only from a list, which contains more than old events. Its next read fails with
  * RUNTIME_EVENTS_LOST, which says how many events it missed; until then no events are queued for it
  * (docs/decisions/0012).
  */
@@ -91,7 +91,7 @@ function eventsLost(count: number): PortcullisError {
     attempted: 'send events to',
     on: 'this client',
     why: `it read too slowly and missed ${count} events`,
-    fix: 'list pods and containers to get the current state, and ask for events again',
+    fix: 'list pods and containers to get the current state, and request events again',
     details: { lost: String(count) },
   });
 }

@@ -34,9 +34,14 @@ const containerCases: readonly (readonly [
 ])[] = [
   ['an intent is not a container yet', undefined, container('creating'), ''],
   ['created', container('creating'), container('created'), 'created'],
-  ['a start that is under way has not happened', container('created'), container('starting'), ''],
+  ['a start in progress has no event', container('created'), container('starting'), ''],
   ['started', container('starting'), container('running', '5'), 'started'],
-  ['an answered start, a new limit: nothing', container('running', '5'), container('running', '5'), ''],
+  [
+    'an answered start and a new limit have no event',
+    container('running', '5'),
+    container('running', '5'),
+    '',
+  ],
   ['ended', container('running', '5'), container('exited', '5'), 'stopped'],
   ['ended before its start was recorded', container('starting'), container('exited', '5'), 'started stopped'],
   ['a start that failed', container('starting'), container('exited'), 'stopped'],
@@ -44,7 +49,7 @@ const containerCases: readonly (readonly [
   ['an exit recorded again', container('exited', '5'), container('exited', '5'), ''],
   ['going away', container('exited', '5'), container('removing', '5'), ''],
   ['gone', container('removing', '5'), undefined, 'deleted'],
-  ['a half-made one is taken back unseen', container('creating'), undefined, ''],
+  ['the removal after a failed creation has no event', container('creating'), undefined, ''],
 ];
 for (const [what, before, after, expected] of containerCases) {
   test(`container: ${what}`, () => assert.equal(names(containerEvents({ before, after })), expected));
@@ -61,7 +66,7 @@ const sandboxCases: readonly (readonly [
   ['stopping', sandbox('ready'), sandbox('stopping'), ''],
   ['stopped', sandbox('stopping'), sandbox('stopped'), 'stopped'],
   ['gone', sandbox('stopped'), undefined, 'deleted'],
-  ['a half-made one is taken back unseen', sandbox('creating'), undefined, ''],
+  ['the removal after a failed creation has no event', sandbox('creating'), undefined, ''],
 ];
 for (const [what, before, after, expected] of sandboxCases) {
   test(`sandbox: ${what}`, () => assert.equal(names(sandboxEvents({ before, after })), expected));
@@ -88,7 +93,7 @@ test('a queue gives events in order, and waits for the next', async () => {
   assert.deepEqual((await third).value, Uint8Array.of(3));
 });
 
-test('a full queue, by count or by bytes, says at its next read how many events were lost, and keeps none', async () => {
+test('a full queue, by count or by bytes, reports the number of lost events at its next read, and keeps none', async () => {
   for (const limits of [
     { events: 2, bytes: 100 },
     { events: 100, bytes: 5 },
@@ -223,7 +228,7 @@ test('every client receives all events of a pod, in order, each with the state o
   assert.equal(hub.counts().clients, 0);
 });
 
-test('without clients nothing is encoded; a client sees only what comes after it', async () => {
+test('without clients, no event is encoded; a client gets only events after its connection', async () => {
   const { hub, sandboxes, encoded } = open();
   sandboxes.put(sandbox('ready'));
   assert.equal(encoded(), 0);
@@ -238,7 +243,7 @@ test('without clients nothing is encoded; a client sees only what comes after it
   abort.abort();
 });
 
-test('a client that does not read does not affect others, and learns how many events it missed', async () => {
+test('a client that does not read does not affect others, and gets the number of events that it missed', async () => {
   const { hub, sandboxes } = open({ events: 100, bytes: 1_000_000 });
   const abort = new AbortController();
   const fast = collect(hub, abort.signal);
@@ -265,7 +270,7 @@ test('the close of the hub ends every stream and stops watching the records', as
   assert.deepEqual([sandboxes.listeners.size, containers.listeners.size, hub.counts().clients], [0, 0, 0]);
 });
 
-test('the number of clients is bounded', () => {
+test('the number of clients is limited', () => {
   const { hub } = open();
   const abort = new AbortController();
   for (let count = 0; count < 64; count += 1) hub.subscribe(abort.signal);

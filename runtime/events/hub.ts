@@ -108,7 +108,7 @@ export function createEventHub(parts: {
         // event is missing.
         log.error(
           { id, cause: reasonOf(cause) },
-          'an event could not be encoded; every watcher has to list again',
+          'an event could not be encoded; every client must list again',
         );
         for (const client of receivers) client.end(unencodable(id));
         return;
@@ -181,7 +181,7 @@ function tooMany(): PortcullisError {
     kind: 'exhausted',
     attempted: 'send',
     on: 'events',
-    why: `${mostClients} clients get them already`,
+    why: `${mostClients} clients already get events`,
     fix: 'end one of those calls',
   });
 }
@@ -193,7 +193,7 @@ function closing(): PortcullisError {
     attempted: 'send',
     on: 'events',
     why: 'the daemon is stopping',
-    fix: 'list again and ask for events once it is back',
+    fix: 'list again and request events when the daemon is running again',
   });
 }
 
@@ -204,6 +204,6 @@ function unencodable(id: string): PortcullisError {
     attempted: 'send an event about',
     on: id.slice(0, 13),
     why: 'it could not be encoded',
-    fix: 'list pods and containers, ask for events again, and report this with the log of the daemon',
+    fix: 'list pods and containers, request events again, and report this with the log of the daemon',
   });
 }

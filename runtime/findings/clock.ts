@@ -51,11 +51,17 @@ export function clockFindings({ now, kernel, hardware }: ClockReading, recorded:
   );
   return [
     ...(recorded - now > behindMs
-      ? [found('CLOCK_BEHIND', 'clock', `it is ${iso(now)}, and something was recorded at ${iso(recorded)}`)]
+      ? [
+          found(
+            'CLOCK_BEHIND',
+            'clock',
+            `the time is ${iso(now)}, and the newest recorded time is ${iso(recorded)}`,
+          ),
+        ]
       : []),
     ...(disagreeing.length === 0
       ? []
-      : [found('CLOCK_DISAGREES', 'clock', `it is ${iso(now)}; ${disagreeing.join('; ')}`)]),
+      : [found('CLOCK_DISAGREES', 'clock', `the time is ${iso(now)}; ${disagreeing.join('; ')}`)]),
   ];
 }
 

@@ -17,12 +17,12 @@ export const ways = {
   PLANTED_UNSIGNED_ADMITTED: {
     effect: 'fail',
     text: 'The planted image that is not signed was admitted.',
-    fix: 'see which rule admits it: portcullis policy explain IMAGE --policy PATH',
+    fix: 'find the rule that admits it: portcullis policy explain IMAGE --policy PATH',
   },
   PLANTED_SIGNED_REFUSED: {
     effect: 'fail',
-    text: 'The planted image that is signed as the policy demands was refused.',
-    fix: 'sign it again, or correct the rule: the reasons say which check failed',
+    text: 'The planted image that is signed as the policy requires was refused.',
+    fix: 'sign it again, or correct the rule; the reasons name the failed check',
   },
   PLANTED_SIGNED_UNVERIFIED: {
     effect: 'fail',
@@ -31,8 +31,8 @@ export const ways = {
   },
   VERIFIER_REFUSES_ALL: {
     effect: 'fail',
-    text: 'Both planted images were refused: a verifier that refuses everything looks like one that works.',
-    fix: 'correct keys, roots and the clock of this node: the reasons say which check failed',
+    text: 'Both planted images were refused. A verifier that refuses every image seems to work.',
+    fix: 'correct keys, roots and the clock of this node; the reasons name the failed check',
   },
   MIRROR_LACKS_EVIDENCE: {
     effect: 'fail',
@@ -41,17 +41,17 @@ export const ways = {
   },
   PLANTED_NO_RULE: {
     effect: 'unknown',
-    text: 'No signature of a planted image was judged: no rule that demands one matches it, or a rule denies it outright.',
+    text: 'No signature of a planted image was checked: no rule that requires a signature matches the image, or a rule denies it without a check.',
     fix: 'write the pattern as references are normalised (busybox is docker.io/library/busybox), or plant images that a rule names',
   },
   PLANTED_NOT_DECIDED: {
     effect: 'unknown',
     text: 'No decision about a planted image was possible: its registry or a source of evidence was unreachable.',
-    fix: 'let this node reach the registry; it is tried again by itself',
+    fix: 'make sure that this node can reach the registry; the test is repeated automatically',
   },
   PLANTED_SAME_IMAGE: {
     effect: 'unknown',
-    text: 'Both planted names stand for the same image.',
+    text: 'Both planted names refer to the same image.',
     fix: 'push another image that is not signed, and name it in enforcement.refused',
   },
   NO_PLANTED_PAIR: {
@@ -62,11 +62,11 @@ export const ways = {
   NOT_TRIED: {
     effect: 'unknown',
     text: 'The planted pair was not tested yet, or not for more than two intervals.',
-    fix: 'wait for the first try; if this stays, see the log of the daemon',
+    fix: 'wait for the first test; if the finding stays, check the log of the daemon',
   },
   NO_POLICY: {
     effect: 'fail',
-    text: 'No policy is in force: everything new is denied.',
+    text: 'No policy is in force: all new images and containers are denied.',
     fix: 'portcullis policy check PATH names every problem',
   },
   POLICY_NOT_RELOADED: {
@@ -76,8 +76,8 @@ export const ways = {
   },
   POLICY_FOLDER_EMPTY: {
     effect: 'fail',
-    text: 'A folder of policies holds no policy file: an empty one may be mounted over it.',
-    fix: 'look at the mount and at the files in it',
+    text: 'A folder of policies contains no policy file: an empty folder may be mounted over it.',
+    fix: 'check the mount and the files in it',
   },
   POLICY_PATH_GONE: {
     effect: 'fail',
@@ -86,22 +86,22 @@ export const ways = {
   },
   RULE_NEVER_MATCHED: {
     effect: 'unknown',
-    text: 'A rule has matched no image that this node was asked for.',
-    fix: 'check the pattern (registry, path, tag or digest); where the rule is for other nodes, add the code to enforcement.accept',
+    text: 'A rule has not matched any image that was requested on this node.',
+    fix: 'check the pattern (registry, path, tag or digest); if the rule is for other nodes, add the code to enforcement.accept',
   },
   RULE_EXCEPTS_ITSELF: {
     effect: 'fail',
-    text: 'A rule excepts every image that it names.',
+    text: 'The exceptions of a rule include every image that it names.',
     fix: 'correct `except`',
   },
   RULE_SHADOWED: {
     effect: 'unknown',
-    text: 'A rule has no effect, because another one always decides.',
-    fix: 'remove one of the two, or make the patterns disjoint',
+    text: 'A rule has no effect, because another rule always decides.',
+    fix: 'remove one of the two rules, or change the patterns so that they do not overlap',
   },
   RULE_ALLOWS_ANY: {
     effect: 'fail',
-    text: 'A rule admits images of any registry without proof.',
+    text: 'A rule admits images of every registry without proof.',
     fix: 'name the registries and repositories, or require a signature',
   },
   RULE_DENIES_ANY: {
@@ -111,8 +111,8 @@ export const ways = {
   },
   NAMESPACE_NEVER_SEEN: {
     effect: 'unknown',
-    text: 'A rule is for namespaces that this node has never seen.',
-    fix: 'check the spelling; where the rule is for other nodes, add the code to enforcement.accept',
+    text: 'A rule is for namespaces that were never used on this node.',
+    fix: 'check the spelling; if the rule is for other nodes, add the code to enforcement.accept',
   },
   REPORT_MODE: {
     effect: 'fail',
@@ -136,7 +136,7 @@ export const ways = {
   },
   LOGS_ONLY: {
     effect: 'fail',
-    text: 'A rule only logs who signed: any signer is accepted.',
+    text: 'A rule only logs the signer: every signer is accepted.',
     fix: 'write `level: strict` or `permissive`',
   },
   IDENTITY_ANYONE: {
@@ -146,13 +146,13 @@ export const ways = {
   },
   ALTERNATIVE_ANYONE: {
     effect: 'fail',
-    text: 'One alternative of a rule accepts the signature of any signer.',
+    text: 'One alternative of a rule accepts the signature of every signer.',
     fix: 'remove that alternative from `any` or `threshold`',
   },
   NO_PROVEN_TIME: {
     effect: 'fail',
-    text: 'A rule accepts keyless signatures without a proof of when they were made.',
-    fix: 'demand an entry in a transparency log or a time stamp',
+    text: 'A rule accepts keyless signatures without a proof of the signing time.',
+    fix: 'require an entry in a transparency log or a time stamp',
   },
   CERTIFICATE_ENDED: {
     effect: 'fail',
@@ -161,17 +161,17 @@ export const ways = {
   },
   ROOT_ENDED: {
     effect: 'fail',
-    text: 'A root that a rule depends on has expired: it proves nothing.',
+    text: 'A root that a rule depends on has expired, so no signature can be verified with it.',
     fix: 'portcullis sigstore-root update',
   },
   ROOT_ENDS_SOON: {
     effect: 'note',
     text: 'A root that a rule depends on expires within three days.',
-    fix: 'let this node reach its repository, or: portcullis sigstore-root update',
+    fix: 'make sure that this node can reach its repository, or run: portcullis sigstore-root update',
   },
   STALE_WINDOW_LONG: {
     effect: 'fail',
-    text: 'Without updates from its trust service, a rule keeps admitting images for more than 30 days.',
+    text: 'Without updates from its trust service, a rule continues to admit images for more than 30 days.',
     fix: 'shorten `onStale.previouslyAdmitted.for`',
   },
   TRUST_ON_FIRST_USE: {
@@ -181,8 +181,8 @@ export const ways = {
   },
   CEILING_PRIVILEGED: {
     effect: 'fail',
-    text: 'A rule for any registry lets containers be privileged.',
-    fix: 'give `ceiling: privileged` only to images that need it',
+    text: 'A rule for every registry allows privileged containers.',
+    fix: 'set `ceiling: privileged` only for images that need it',
   },
   OUT_OF_POLICY_RUNS: {
     effect: 'fail',
@@ -191,13 +191,13 @@ export const ways = {
   },
   IMAGES_OUT_OF_POLICY: {
     effect: 'note',
-    text: 'Images of an earlier policy are on this node that the policy in force would not admit; no container gets them.',
+    text: 'This node has images from an earlier policy that the policy in force would not admit. No new container can use them.',
     fix: 'remove them: portcullis images rm',
   },
   PLAIN_HTTP: {
     effect: 'note',
-    text: 'A registry that a rule names is contacted over plain HTTP: signatures cannot be forged, but withheld.',
-    fix: 'give the registry or mirror a certificate',
+    text: 'A registry that a rule names is contacted over plain HTTP: an attacker cannot forge signatures, but can withhold them.',
+    fix: 'configure a certificate for the registry or mirror',
   },
   CLOCK_BEHIND: {
     effect: 'fail',
@@ -211,7 +211,7 @@ export const ways = {
   },
   CLOCK_DISAGREES: {
     effect: 'fail',
-    text: 'The clock that this program sees disagrees with the hardware clock by more than 15 hours, or with the kernel’s by more than five minutes.',
+    text: 'The clock of this program differs from the hardware clock by more than 15 hours, or from the clock of the kernel by more than five minutes.',
     fix: 'set the clock, and run a time service',
   },
   VERDICT_LOG_UNWRITABLE: {

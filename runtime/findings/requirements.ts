@@ -121,9 +121,9 @@ function rootFindings(part: Leaf, rule: string, now: Date): readonly Found[] {
   if (root?.expires === undefined) return [];
   const left = Date.parse(root.expires) - now.getTime();
   // A date that cannot be parsed counts as past.
-  if (!(left > 0)) return [found('ROOT_ENDED', `rule ${rule}`, `${root.name}: ended at ${root.expires}`)];
+  if (!(left > 0)) return [found('ROOT_ENDED', `rule ${rule}`, `${root.name}: expired at ${root.expires}`)];
   return left < soonMs
-    ? [found('ROOT_ENDS_SOON', `rule ${rule}`, `${root.name}: ends at ${root.expires}`)]
+    ? [found('ROOT_ENDS_SOON', `rule ${rule}`, `${root.name}: expires at ${root.expires}`)]
     : [];
 }
 

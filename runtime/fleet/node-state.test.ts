@@ -4,7 +4,7 @@ import { mostStateLength } from '../../fleet/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { nodeState } from './node-state.ts';
 
-test('the state of a node with many containers out of policy is no longer than an aggregator takes', async () => {
+test('the state of a node with many containers out of policy is not longer than an aggregator accepts', async () => {
   const digest = `sha256:${'a'.repeat(64)}`;
   const reference = `registry.example.com/team/${'service-'.repeat(28)}:1.0.0`;
   const container = {

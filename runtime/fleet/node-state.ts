@@ -8,11 +8,11 @@ import type { SandboxRecord } from '../pods/record.ts';
 import type { ReleasePreview } from '../policy-delivery/preview.ts';
 import type { Redecision } from '../redecision/redecision.ts';
 
-/** The parts of the daemon that the state of a node is made of. */
+/** The parts of the daemon from which the state of a node is computed. */
 export interface StateParts {
   readonly version: string;
   readonly policy: { current(): TrustPolicy | undefined; problem(): string | undefined };
-  /** What a newer release of the subscribed policy would refuse here. */
+  /** The workloads that a newer release of the subscribed policy would refuse on this node. */
   readonly upcoming: () => ReleasePreview | undefined;
   readonly enforcement: { state(): EnforcementState };
   readonly redecision: Pick<Redecision, 'of'>;
@@ -22,11 +22,14 @@ export interface StateParts {
 }
 
 const mostText = 2048;
-/** The most refused workloads that a state names: they are the first part that grows with the policy. */
+/** The maximum number of refused workloads in a state, which is the part that grows most with the policy. */
 const mostUpcoming = 100;
 const clipped = (text: string): string => (text.length > mostText ? `${text.slice(0, mostText)}…` : text);
 
-/** Returns the state of this node for an aggregator. Lists are cut at their limit, or until it fits. */
+/**
+ * Returns the state of this node for an aggregator. Lists are shortened to their limit, and further until the
+ * state fits.
+ */
 export async function nodeState(parts: StateParts): Promise<NodeState> {
   for (let most = mostEntries; ; most = Math.floor(most / 2)) {
     const state = await stateWith(parts, most);
@@ -34,7 +37,7 @@ export async function nodeState(parts: StateParts): Promise<NodeState> {
   }
 }
 
-/** @param most the most entries of each list */
+/** @param most the maximum number of entries of each list */
 async function stateWith(parts: StateParts, most: number): Promise<NodeState> {
   const { version, policy, enforcement, redecision, containers, sandbox, networkReady } = parts;
   const upcoming = parts.upcoming();

@@ -75,7 +75,7 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
   };
   createInterface({ input: socket }).on('line', hear);
   void child.exited.then(() => {
-    const gone = new Error('the process that looked it up has ended');
+    const gone = new Error('the process that looked up the path has ended');
     isGone = true;
     opened.reject(gone);
     waiting.reject(gone);
@@ -89,7 +89,7 @@ export async function startHelper(startProgram: StartProgram): Promise<Helper> {
       waiting = Promise.withResolvers();
       try {
         // Its descriptor number may belong to another file by now.
-        if (isGone) throw new Error('the process that looks things up has ended');
+        if (isGone) throw new Error('the look-up process has ended');
         writeFd(questions.write, Buffer.from(`${JSON.stringify(question)}\n`));
       } catch (cause) {
         waiting.reject(new Error(reasonOf(cause)));

@@ -206,10 +206,10 @@ function noAnswer({ path }: Pick<Asked, 'path'>, why: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_PATH_NO_ANSWER',
     kind: 'deadline',
-    attempted: 'look at host path',
+    attempted: 'inspect host path',
     on: path.slice(0, 512),
     why,
-    fix: 'see whether the server of that file system answers (`mount`, `ls` in the folder), or unmount it: `umount --lazy --force`',
+    fix: 'check whether the server of that file system answers (`mount`, `ls` in the folder), or unmount it: `umount --lazy --force`',
   });
 }
 
@@ -217,10 +217,10 @@ function unknown({ path }: Asked, cause: unknown): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_PATH_UNKNOWN',
     kind: 'unavailable',
-    attempted: 'look at host path',
+    attempted: 'inspect host path',
     on: path.slice(0, 512),
     why: reasonOf(cause),
-    fix: 'see whether the machine has memory and processes left; the request can be repeated',
+    fix: 'check whether the machine has free memory and processes, and repeat the request',
     cause,
   });
 }

@@ -41,7 +41,7 @@ before(async () => {
 });
 after(async () => {
   await paths.close();
-  assert.deepEqual(helpers(), [], 'no process is left');
+  assert.deepEqual(helpers(), [], 'no look-up process is left');
   await Promise.all([reactor.close(), kernel.close()]);
   clearInterval(hold);
   rmSync(folder, { recursive: true });
@@ -101,7 +101,7 @@ describe('host paths', () => {
     assert.equal(await codeOf(paths.makeFolder('/proc/none/below', 0o755)), 'STORAGE_NO_ACCESS');
   });
 
-  it('folders and files on the daemon’s own file system are made without a process, although the caches do not know their names', async () => {
+  it('folders and files on the daemon’s own file system are created without a process, even if the caches do not know their names', async () => {
     const own = await openHostPaths(programStarter(reactor, kernel), [folder]);
     try {
       const before = helpers();
@@ -138,7 +138,7 @@ describe('host paths', () => {
   );
 
   it(
-    'dead servers occupy one process each and two at most, every request ends in time, and others are answered',
+    'dead servers occupy one process each and at most two, every request ends in time, and other requests are answered',
     { timeout: 120_000, skip: noDeadServer },
     async () => {
       const servers = [mountDeadServer(), mountDeadServer(), mountDeadServer()];

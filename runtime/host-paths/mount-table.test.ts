@@ -14,7 +14,7 @@ const text = lines([
 ]);
 
 describe('the mount that holds a path', () => {
-  it('is the deepest mount above it, and the last of several with one target', async () => {
+  it('is the deepest mount above it, and the last mount if several have the same target', async () => {
     const { mountOf } = createMountTable(() => Promise.resolve(text));
     for (const [path, target, fstype] of [
       ['/', '/', 'ext4'],
@@ -27,7 +27,7 @@ describe('the mount that holds a path', () => {
       assert.deepEqual(await mountOf(path), { target, fstype }, path);
   });
 
-  it('is found for thousands of paths by one reading of the table', async () => {
+  it('is found for thousands of paths with one read of the table', async () => {
     let readings = 0;
     const { mountOf } = createMountTable(() => {
       readings += 1;
@@ -37,7 +37,7 @@ describe('the mount that holds a path', () => {
     assert.equal(readings, 1);
   });
 
-  it('is read again after a reading that failed', async () => {
+  it('is read again after a failed read', async () => {
     let readings = 0;
     const { mountOf } = createMountTable(() => {
       readings += 1;

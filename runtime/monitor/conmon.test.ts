@@ -27,7 +27,7 @@ const input: MonitorInput = {
   systemdCgroup: false,
 };
 
-test('a monitor that cannot start because processes are exhausted is no reason to install one', async () => {
+test('the error of a monitor that cannot start because no processes are left does not suggest an installation', async () => {
   const startProgram = (): Promise<never> =>
     Promise.reject(kernelError('EAGAIN', 'posix_spawn', '/usr/bin/conmon'));
   await assert.rejects(startMonitor({ ...input, startProgram }), {
@@ -37,7 +37,7 @@ test('a monitor that cannot start because processes are exhausted is no reason t
   await assert.rejects(startMonitor(input), { code: 'RUNTIME_MONITOR_FAILED', kind: 'internal' });
 });
 
-test('a monitor that cannot start because descriptors are exhausted leaves none open', async () => {
+test('a monitor that cannot start because no descriptors are left leaves no descriptor open', async () => {
   const descriptors = holdDescriptors();
   try {
     for (const count of [0, 1, 2, 3]) {
@@ -98,9 +98,9 @@ test(
     await assert.rejects(monitor.create(), {
       code: 'RUNTIME_CREATE_FAILED',
       kind: 'internal',
-      message: /was ended before it had made/,
+      message: /was ended before it created/,
     });
-    assert.deepEqual(processesWithArgument(id), [], 'nothing of it stays');
+    assert.deepEqual(processesWithArgument(id), [], 'no part of it stays');
   },
 );
 
@@ -119,7 +119,7 @@ test(
 );
 
 for (const kind of ['crun', 'runc'] as const)
-  test(`${kind} is asked to use systemd before the command create`, { timeout: 60_000 }, async (t) => {
+  test(`${kind} gets the option for systemd before the command create`, { timeout: 60_000 }, async (t) => {
     const { monitor, bundle } = await monitorOf(
       t,
       'printf %s "$*" > bundle-arguments\necho refused >&2\nexit 1',

@@ -114,7 +114,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       throw monitorFailed(
         id,
         reasonOf(cause),
-        'repeat the request; see whether the node has memory and processes left',
+        'repeat the request; check whether the node has free memory and processes',
         'exhausted',
       );
     throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
@@ -141,7 +141,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
         throw monitorFailed(
           id,
           'conmon ended at once',
-          'see the system log; check conmon with `portcullis doctor`',
+          'read the system log, and check conmon with `portcullis doctor`',
         );
       return { init, monitor };
     },
@@ -230,8 +230,8 @@ async function hear(
     socket.destroy(
       monitorFailed(
         id,
-        `no answer in ${createTimeoutMs / 1000} s`,
-        'see whether the machine is overloaded, then retry',
+        `it did not answer within ${createTimeoutMs / 1000} s`,
+        'check whether the machine is overloaded, then retry',
       ),
     );
   }, createTimeoutMs);
@@ -252,11 +252,11 @@ async function hear(
     }
     await seen.ending;
     if (seen.waiting >= looks)
-      throw createFailed(id, 'internal', `${input.handler.path} was ended before it had made the container`);
+      throw createFailed(id, 'internal', `${input.handler.path} was ended before it created the container`);
     throw monitorFailed(
       id,
       'conmon ended without a report',
-      'see the system log; check conmon with `portcullis doctor`',
+      'read the system log, and check conmon with `portcullis doctor`',
     );
   } finally {
     clearInterval(watch);
@@ -312,8 +312,8 @@ function createFailed(
     why,
     fix:
       kind === 'precondition'
-        ? 'correct what the runtime names'
-        : 'repeat the request; see whether the node has memory, processes and disk left',
+        ? 'correct the cause that the runtime names'
+        : 'repeat the request; check whether the node has free memory, processes and disk space',
   });
 }
 

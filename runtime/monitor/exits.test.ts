@@ -83,7 +83,7 @@ test('an exit is reported once, with the code and the time of the file', async (
   assert.equal(await exits.recorded('a1'), undefined);
 });
 
-test('a code that reached only the file that is written first counts as the monitor’s', async () => {
+test('a code that is only in the file that is written first counts as the code of the monitor', async () => {
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   writeFileSync(join(folder, 'a2-bundle/exit'), '3');
   const exit = await new Promise<Exit>((resolve) =>
@@ -94,7 +94,7 @@ test('a code that reached only the file that is written first counts as the moni
   assert.equal((await exits.recorded('a2'))?.code, 4);
 });
 
-test('the kernel’s code is waited for where process 1 is slow to reap', { skip: !tellsExits }, async () => {
+test('the watch waits for the kernel’s code if process 1 reaps slowly', { skip: !tellsExits }, async () => {
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   // Its parent, which plays process 1, reaps it late.
   const parent = spawn('python3', ['-c', slowParent], { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -116,7 +116,7 @@ test('an exit that happened before the watch is reported as well', async () => {
   assert.equal(exit.code, 0);
 });
 
-test('when the monitor is dead the kernel’s code is used, and 255 when it is unknown', async () => {
+test('if the monitor has died, the kernel’s code is used, or 255 if it is unknown', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   monitor.child.kill('SIGKILL');
   await new Promise((resolve) => monitor.child.once('exit', resolve));
@@ -126,7 +126,7 @@ test('when the monitor is dead the kernel’s code is used, and 255 when it is u
   init.child.kill('SIGTERM');
   const exit = await known;
   assert.equal(exit.fromMonitor, false);
-  assert.ok([143, 255].includes(exit.code), `${exit.code}: 143 where the kernel tells it (6.15), else 255`);
+  assert.ok([143, 255].includes(exit.code), `${exit.code}: 143 if the kernel provides it (6.15), else 255`);
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   const unknown = await new Promise<Exit>((resolve) =>
     exits.watchContainer('d4', { init: gone, monitor: gone }, resolve, ignored),
@@ -134,7 +134,7 @@ test('when the monitor is dead the kernel’s code is used, and 255 when it is u
   assert.deepEqual([unknown.code, unknown.fromMonitor], [255, false]);
 });
 
-test('a live container is not reported as ended because no descriptor is free, and its exit is reported once there is one', async () => {
+test('a running container is not reported as ended if no descriptor is free, and its exit is reported when a descriptor is free again', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   const descriptors = holdDescriptors();
   const reported: Exit[] = [];
@@ -164,7 +164,7 @@ test('a live container is not reported as ended because no descriptor is free, a
   monitor.child.kill('SIGKILL');
 });
 
-test('a code that cannot be read is not taken for one that was never written', async () => {
+test('a code that cannot be read does not count as a missing code', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   for (const { child } of [init, monitor]) {
     child.kill('SIGKILL');
@@ -194,7 +194,7 @@ test('a code that cannot be read is not taken for one that was never written', a
   );
 });
 
-test('a monitor that writes the code late is waited for', async () => {
+test('the watch waits for a monitor that writes the code late', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   const reported = new Promise<Exit>((resolve) =>
     exits.watchContainer('g7', { init: init.identity, monitor: monitor.identity }, resolve, ignored),
@@ -206,7 +206,7 @@ test('a monitor that writes the code late is waited for', async () => {
   monitor.child.kill('SIGKILL');
 });
 
-test('a monitor that ends before the first process is reported at once, and one that ends after it is not', async () => {
+test('a monitor that ends before the first process is reported at once, and a monitor that ends after it is not', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   let lost = 0;
   const noticed = Promise.withResolvers<void>();
@@ -248,7 +248,7 @@ test('the file of a monitor that was killed while writing is removed with the ex
   );
 });
 
-test('without an instance of inotify, exits are noticed by the end of the processes', () => {
+test('without an inotify instance, exits are detected by the end of the processes', () => {
   const fixture = join(import.meta.dirname, 'no-inotify.fixture.ts');
   const command = ['--user', '--map-root-user', process.execPath, fixture];
   const { stdout, stderr, status } = spawnSync('unshare', command, { encoding: 'utf8' });

@@ -210,7 +210,7 @@ function unreadable(file: string, cause: unknown): PortcullisError {
     attempted: 'read the exit code of a container from',
     on: file,
     why: reasonOf(cause),
-    fix: 'free descriptors or repair the disk, as the reason says; the code is then read again',
+    fix: 'free descriptors or repair the disk, according to the reason; the code is then read again',
     cause,
   });
 }

@@ -4,7 +4,7 @@ import { isService } from './monitor-scope.ts';
 
 const cases: readonly [what: string, text: string, answer: boolean][] = [
   ['a service', '0::/system.slice/portcullisd.service\n', true],
-  ['a folder that a service was handed', '0::/system.slice/portcullisd.service/daemon\n', true],
+  ['a folder that was delegated to a service', '0::/system.slice/portcullisd.service/daemon\n', true],
   ['a service in version 1', '5:memory:/\n1:name=systemd:/system.slice/portcullisd.service\n', true],
   ['a shell', '0::/user.slice/user-0.slice/session-1.scope\n', false],
   [

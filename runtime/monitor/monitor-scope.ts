@@ -8,7 +8,7 @@ import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { runsSystemd } from '../cgroups/cgroup-driver.ts';
 import { runCommand } from '../processes/command.ts';
 
-/** All monitors of the machine share this scope. It ends by itself with the last of them. */
+/** All monitors of the machine share this scope. It ends with the last monitor. */
 const scope = 'portcullis-monitors.scope';
 const slice = 'system.slice';
 const busctl = '/usr/bin/busctl';
@@ -80,7 +80,10 @@ export function openMonitorScope(parts: {
     last = last
       .then(() => adopt(pid))
       .catch((cause: unknown) =>
-        log.warn({ pid, cause: reasonOf(cause) }, 'a monitor stays in the cgroup of the daemon’s service'),
+        log.warn(
+          { pid, cause: reasonOf(cause) },
+          'a monitor could not be moved out of the cgroup of the daemon’s service',
+        ),
       );
   };
 }

@@ -6,7 +6,7 @@ import { processIdentity } from '../../base/process/index.ts';
 import { startReactor } from '../../base/reactor/index.ts';
 import { openExitWatch } from './exits.ts';
 
-// Run in a user namespace of its own: the limit applies to it alone. Prints the exit of a container.
+// Run in a separate user namespace: the limit applies only there. Prints the exit of a container.
 writeFileSync('/proc/sys/user/max_inotify_instances', '0');
 const folder = mkdtempSync(join(tmpdir(), 'exits-'));
 const reactor = await startReactor();

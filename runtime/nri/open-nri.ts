@@ -63,9 +63,9 @@ export interface NriDeps extends Pick<
 
 /** Plugins and connections that have not registered yet. */
 const mostConnections = 64;
-/** Before a pre-installed plugin that has ended is started again. */
+/** The pause before a pre-installed plugin that has ended is started again. */
 const [shortestPauseMs, longestPauseMs] = [1_000, 60_000];
-/** How long the plugins may take to shut down. */
+/** How long the plugins may take to shut down, in ms. */
 const shutdownMs = 500;
 
 /** Creates NRI for one daemon. Nothing is started before `open`. */
@@ -204,7 +204,7 @@ function acceptFrom(
   };
 }
 
-/** Applies updates that a plugin sends by itself, and returns those that failed. */
+/** Applies updates that a plugin sends on its own initiative, and returns the updates that failed. */
 async function unsolicited(
   node: NriNode,
   plugin: string,
@@ -216,10 +216,10 @@ async function unsolicited(
     throw badAdjustment(
       { plugin, field: 'update', key: '' },
       `it updates ${request.update.length} containers`,
-      `update ${mostUpdates} at most`,
+      `update at most ${mostUpdates} containers`,
     );
   for (const update of request.update) {
-    // Nobody learns of the rest.
+    // No caller would receive the result of the other updates.
     if (signal.aborted) break;
     try {
       const one = collectUpdates(node);

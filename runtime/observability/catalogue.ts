@@ -15,11 +15,11 @@ export const metricCatalogue = {
   rpcDuration: metric(
     'rpc_duration_seconds',
     'histogram',
-    'How long calls took, streams until their end.',
+    'Duration of calls; for streams, until their end.',
     ['method', 'code'],
     rpcSeconds,
   ),
-  rpcsInFlight: metric('rpcs_in_flight', 'gauge', 'Calls that are being served.', ['method']),
+  rpcsInFlight: metric('rpcs_in_flight', 'gauge', 'Calls in progress.', ['method']),
   pods: metric('pods', 'gauge', 'Pod sandboxes that are listed.', ['state']),
   containers: metric('containers', 'gauge', 'Containers that are listed.', ['state']),
   containersDegraded: metric(
@@ -52,7 +52,7 @@ export const metricCatalogue = {
   images: metric(
     'images',
     'gauge',
-    'Images that are listed; verified=false: a rule with `allow: unverified` let them in.',
+    'Images that are listed; verified=false: admitted by a rule with `allow: unverified`.',
     ['verified'],
   ),
   imageBytes: metric('image_bytes', 'gauge', 'Disk space of all images, compressed and unpacked.'),
@@ -65,7 +65,7 @@ export const metricCatalogue = {
   pullDuration: metric(
     'image_pull_duration_seconds',
     'histogram',
-    'How long pulls took.',
+    'Duration of pulls.',
     ['outcome'],
     pullSeconds,
   ),
@@ -94,11 +94,11 @@ export const metricCatalogue = {
   verifications: metric(
     'signature_verifications_total',
     'counter',
-    'Sigstore bundles verified, each with all of its parts; cached answers are not counted.',
+    'Sigstore bundles that were verified completely; cached answers are not counted.',
   ),
   poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
-  poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
-  networkReady: metric('network_ready', 'gauge', '1 when pods can get a network.'),
+  poolTarget: metric('namespace_pool_target', 'gauge', 'Number of sets that should be ready.'),
+  networkReady: metric('network_ready', 'gauge', '1 if pods can get a network.'),
   networkAttachments: metric(
     'network_attachments',
     'gauge',
@@ -115,7 +115,7 @@ export const metricCatalogue = {
   networkActs: metric(
     'network_act_duration_seconds',
     'histogram',
-    'How long attaching and detaching a pod took; act: attach, detach; outcome: ok, failed.',
+    'Duration of attaching and detaching a pod; act: attach, detach; outcome: ok, failed.',
     ['act', 'outcome'],
     actSeconds,
   ),
@@ -174,13 +174,13 @@ export const metricCatalogue = {
   clusterObjects: metric(
     'network_cluster_objects',
     'gauge',
-    'What is kept of the cluster for NetworkPolicies; kind: pods, namespaces, policies, groups, members.',
+    'Number of objects that are kept of the cluster for NetworkPolicies; kind: pods, namespaces, policies, groups, members.',
     ['kind'],
   ),
   clusterEvents: metric(
     'network_cluster_events_total',
     'counter',
-    'What came from the API server for NetworkPolicies; kind: events, lists, failures.',
+    'Number of answers from the API server for NetworkPolicies; kind: events, lists, failures.',
     ['kind'],
   ),
   clusterLag: metric(
@@ -210,7 +210,7 @@ export const metricCatalogue = {
   serviceRepairs: metric(
     'service_repairs_total',
     'counter',
-    'Virtual servers that another program had changed, and that were recreated.',
+    'Virtual servers that were recreated because another program had changed them.',
   ),
   serviceDenied: metric(
     'service_denied_packets_total',
@@ -292,7 +292,7 @@ export const metricCatalogue = {
   evidenceEnded: metric(
     'evidence_ended',
     'gauge',
-    'Images with expired evidence: not admitted until it is renewed.',
+    'Images with expired evidence, which are not admitted until it is renewed.',
   ),
   rootUpdates: metric(
     'sigstore_root_updates_total',
@@ -309,12 +309,12 @@ export const metricCatalogue = {
   policyInForce: metric(
     'policy_in_force',
     'gauge',
-    '1 when there is a valid policy; without one everything new is denied.',
+    '1 if there is a valid policy; 0 if all new images and containers are denied.',
   ),
   policyReloadFailed: metric(
     'policy_reload_failed',
     'gauge',
-    '1 when the latest load failed; the policy before it stays in force.',
+    '1 if the latest load failed; the previous policy stays in force.',
   ),
   policyInfo: metric('policy_info', 'gauge', 'Always 1; the label is the revision in force.', ['revision']),
   policyRelease: metric(
@@ -326,7 +326,7 @@ export const metricCatalogue = {
   policyReleaseState: metric(
     'policy_release_state',
     'gauge',
-    'Always 1; the label is how the node stands to the releases that it follows: none, current, pending, watching, halted, refused, withdrawn, stale.',
+    'Always 1; the label is the state of the node with respect to the releases that it follows: none, current, pending, watching, halted, refused, withdrawn, stale.',
     ['state'],
   ),
   policyReleaseExpires: metric(
@@ -350,7 +350,7 @@ export const metricCatalogue = {
   enforcement: metric(
     'enforcement',
     'gauge',
-    '1 for the enforcement result, else 0: pass, fail, could-not-tell.',
+    '1 for the current enforcement result, 0 for the others: pass, fail, could-not-tell.',
     ['result'],
   ),
   enforcementFindings: metric(

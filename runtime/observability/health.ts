@@ -39,7 +39,7 @@ async function runAll(checks: readonly HealthCheck[]): Promise<Health> {
 async function run(check: HealthCheck['check']): Promise<string> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<string>(
-    (resolve) => (timer = setTimeout(() => resolve(`no answer within ${patienceMs} ms`), patienceMs)),
+    (resolve) => (timer = setTimeout(() => resolve(`it did not answer within ${patienceMs} ms`), patienceMs)),
   );
   try {
     return await Promise.race([late, check().then(() => 'ok')]);

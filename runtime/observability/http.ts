@@ -61,7 +61,7 @@ export async function listenHttp(
       attempted: 'serve metrics on',
       on: address,
       why: reasonOf(cause),
-      fix: 'choose another metrics.address, or leave it empty',
+      fix: 'use another metrics.address, or an empty one',
       cause,
     });
   });

@@ -15,7 +15,7 @@ const call = (readsOnly: boolean): StartedCall => ({
 });
 const done = { code: 0, milliseconds: 1 };
 
-/** Counts what is given back. */
+/** Counts the returns of memory. */
 function counting() {
   const count = { collected: 0, trimmed: 0, unmapped: 0, rested: 0, fixed: [] as number[][] };
   const sources = {
@@ -28,7 +28,7 @@ function counting() {
   return { count, open: () => openQuietCollection(log, sources, gc) };
 }
 
-test('memory is given back once after a busy time', (t) => {
+test('memory is returned once after a busy time', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { count, open } = counting();
   const collection = open();
@@ -51,7 +51,7 @@ test('memory is given back once after a busy time', (t) => {
   assert.equal(count.rested, 0);
 });
 
-test('what only the start needed is given back two seconds after it', (t) => {
+test('memory that only the start needed is returned two seconds after the start', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { count, open } = counting();
   const collection = open();
@@ -69,7 +69,7 @@ test('what only the start needed is given back two seconds after it', (t) => {
   collection.close();
 });
 
-test('a call that changes something delays what the start gives back', (t) => {
+test('a call that changes something delays the return of memory after the start', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { count, open } = counting();
   const collection = open();
@@ -87,7 +87,7 @@ test('a call that changes something delays what the start gives back', (t) => {
   collection.close();
 });
 
-test('in a busy time memory is given back every five minutes', (t) => {
+test('in a busy time, memory is returned every five minutes', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let now = 1_000;
   t.mock.method(performance, 'now', () => now);
@@ -109,7 +109,7 @@ test('in a busy time memory is given back every five minutes', (t) => {
   collection.close();
 });
 
-test('in a busy time pages of the program are unmapped every two seconds', (t) => {
+test('in a busy time, pages of the program are unmapped every two seconds', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let now = 1_000;
   t.mock.method(performance, 'now', () => now);
@@ -131,7 +131,7 @@ test('in a busy time pages of the program are unmapped every two seconds', (t) =
   collection.close();
 });
 
-test('without the collector nothing is done', () => {
+test('without the garbage collector, no memory is returned', () => {
   const collection = openQuietCollection(log, { rest: () => assert.fail('a Worker ends') }, undefined);
   collection.atStart();
   collection.calls.begin(call(false)).end(done);

@@ -60,7 +60,7 @@ test('a full disk does not count as unhealthy; a closed database does', async (t
 });
 
 test(
-  'unhealthy while all threads wait for a dead file server, healthy while none waits',
+  'unhealthy while all threads wait for a dead file server, healthy while no thread waits',
   { skip: noDeadServer },
   async (t) => {
     const server = mountDeadServer();
@@ -80,6 +80,6 @@ test(
     server.hangUp();
     await Promise.all([...hung, database.close(), reactor.close(), kernel.close()]);
     rmSync(folder, { recursive: true });
-    assert.deepEqual([healthy, checks['files']], [false, 'no answer within 2000 ms']);
+    assert.deepEqual([healthy, checks['files']], [false, 'it did not answer within 2000 ms']);
   },
 );

@@ -160,7 +160,7 @@ test('calls are counted by method and status', async () => {
   metrics.close();
 });
 
-test('a scrape reports current values: twice the same, and no earlier revision', async () => {
+test('a scrape reports current values: two scrapes are equal, and no earlier revision is reported', async () => {
   const metrics = openMetrics(facts);
   await metrics.render();
   const reported = await samplesOf(metrics);
@@ -199,7 +199,7 @@ test('containers are counted as their records change', async () => {
   report(running, running);
   report(running, { ...running, phase: 'exited', reason: 'OOMKilled' });
   report(starting, { ...starting, phase: 'exited', reason: 'StartError' });
-  report(running, { ...running, phase: 'exited', reason: 'a reason of tomorrow' });
+  report(running, { ...running, phase: 'exited', reason: 'a reason of a later version' });
   report({ ...running, phase: 'exited' }, undefined);
   const reported = await samplesOf(metrics);
   assert.deepEqual(
@@ -270,7 +270,7 @@ test('pods and containers are counted as lists show them', () => {
   );
 });
 
-test('health: each check by name; a failure and a timeout are unhealthy; checks run once a second at most', async () => {
+test('health lists each check by name, a failure and a timeout are unhealthy, and checks run at most once a second', async () => {
   let runs = 0;
   const health = createHealth([
     { name: 'good', check: () => Promise.resolve((runs += 1)) },
@@ -280,7 +280,7 @@ test('health: each check by name; a failure and a timeout are unhealthy; checks 
   const [first] = await Promise.all([health(), health()]);
   assert.deepEqual(first, {
     healthy: false,
-    checks: { good: 'ok', bad: 'disk full', silent: 'no answer within 2000 ms' },
+    checks: { good: 'ok', bad: 'disk full', silent: 'it did not answer within 2000 ms' },
   });
   assert.equal(runs, 1);
   assert.deepEqual(await createHealth([{ name: 'good', check: () => Promise.resolve() }])(), {
@@ -289,7 +289,7 @@ test('health: each check by name; a failure and a timeout are unhealthy; checks 
   });
 });
 
-test('the listener answers two paths by GET and HEAD, and survives data that is not HTTP', async () => {
+test('the listener answers GET and HEAD at two paths, and continues after data that is not HTTP', async () => {
   const render = (): Promise<{ contentType: string; text: string }> =>
     Promise.resolve({ contentType: 'text/plain', text: 'metric 1\n' });
   let healthy = true;

@@ -84,7 +84,7 @@ export function tellExceptions<Store extends ImageStore>(
       const { reference, digest, namespace, id } = verdict;
       log.warn(
         { ...exception, act, reference, digest, namespace, verdict: id },
-        'a refusal did not hold: the policy makes an exception',
+        'a refusal was overridden by an exception of the policy',
       );
       observer?.excepted(exception.kind, act);
     }

@@ -55,7 +55,7 @@ export async function activate(
     if (lost.length >= denials) {
       log.warn(
         { release: releasePath(release), denials: lost.length, first: lost[0] },
-        'a policy release is halted: it would refuse what runs here',
+        'a policy release is halted, because it would refuse running workloads of this node',
       );
       return withHalted(state, haltedBy(release, 'before', lost, now()));
     }
@@ -122,7 +122,7 @@ async function stored<T>(release: PolicyRelease, act: () => Promise<T>): Promise
       attempted: 'keep policy release',
       on: releasePath(release),
       why: isPortcullisError(error) ? error.failure.why : reasonOf(error),
-      fix: 'free space on the file system of `root`; the release before stays in force meanwhile',
+      fix: 'free space on the file system of `root`; until then, the previous release stays in force',
       cause: error,
     });
   }
@@ -134,7 +134,7 @@ export function refersOutside(release: PolicyRelease, file: string): PortcullisE
     kind: 'invalid',
     attempted: 'use policy release',
     on: releasePath(release),
-    why: `it refers to ${file}, which is not in it`,
+    why: `it refers to ${file}, which is not in the release`,
     fix: 'put every file that the policy refers to into the folder of the policy, and publish it again',
   });
 }

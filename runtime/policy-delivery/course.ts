@@ -135,7 +135,7 @@ export function createCourse(deps: CourseDeps, initial: DeliveryState): Course {
       await take(previous, { must: true, mayReturn: false }, () => true);
       log.warn(
         { release: releasePath(active), back: previous.number, denials: halted.count },
-        'a policy release is halted: refusals rose, and the release before is in force again',
+        'a policy release is halted: the number of refusals rose, and the previous release is in force again',
       );
     },
     watchedUntil() {

@@ -37,7 +37,7 @@ export interface PolicyDelivery {
 }
 
 const nothingYet =
-  'no release of the subscribed policy has arrived: everything new is denied; see portcullis policy status';
+  'no release of the subscribed policy has arrived: all new images and containers are denied; see portcullis policy status';
 const mostRootBytes = 256 * 1024;
 
 /**
@@ -60,7 +60,10 @@ export async function openPolicyDelivery(
     return follow(subscription, folder, state, source, log);
   } catch (thrown) {
     const why = isPortcullisError(thrown) ? thrown.message : reasonOf(thrown);
-    log.error({ cause: why }, 'the policy cannot be subscribed: everything new is denied');
+    log.error(
+      { cause: why },
+      'the policy subscription could not be opened: all new images and containers are denied',
+    );
     return {
       ...{ source: { paths: [], lacking: why }, begin: () => undefined, check: () => undefined },
       ...{ refused: () => undefined, status: () => undefined, close: () => Promise.resolve() },
@@ -95,11 +98,14 @@ export async function standing(
     const { active } = state;
     const files = active === undefined ? undefined : await storedFiles(folder, active);
     if (active === undefined) return { state, source: { paths: [], lacking: nothingYet } };
-    if (files === undefined) throw new Error(`the archive of release ${active.number} is gone or damaged`);
+    if (files === undefined) throw new Error(`the archive of release ${active.number} is missing or damaged`);
     const path = await folder.unpack(active, files);
     return { state, source: sourceOf(folder, active, path, files) };
   } catch (thrown) {
-    log.error({ cause: reasonOf(thrown) }, 'the policy release of the last run is lost: it is fetched again');
+    log.error(
+      { cause: reasonOf(thrown) },
+      'the policy release of the last run is missing or damaged, and is fetched again',
+    );
     const { active: _, previous: __, ...rest } = state;
     return { state: rest, source: { paths: [], lacking: nothingYet } };
   }

@@ -53,7 +53,7 @@ async function nodeWithFirst(t: TestContext): Promise<{ readonly fleet: Fleet; r
   return { fleet, node };
 }
 
-test('a signed release that is not a policy, or hostile, is refused with its code, and the old one stays', async (t) => {
+test('a signed release that is not a policy, or is hostile, is refused with a code, and the old release stays in force', async (t) => {
   const { fleet, node } = await nodeWithFirst(t);
   const policy = policyText(['**']);
   const outside = policy.replace('keys/build.pub', '/etc/hostname');
@@ -82,13 +82,13 @@ test('a signed release that is not a policy, or hostile, is refused with its cod
   assert.equal(
     node.subscriber.status().release?.number,
     hostile.length + 2,
-    'a good one is taken all the same',
+    'a valid release is still accepted',
   );
 });
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-test('a source that never answers holds up nothing but its own question', async (t) => {
+test('a source that never answers delays only its own request', async (t) => {
   const { fleet, node } = await nodeWithFirst(t);
   const asked = Promise.withResolvers<() => void>();
   fleet.fault = (_, response) => {
@@ -99,7 +99,7 @@ test('a source that never answers holds up nothing but its own question', async 
   const breakOff = await asked.promise;
   await node.holder.reload();
   assert.equal(mayRun(node.holder.current(), shop), true);
-  assert.equal(node.subscriber.poll(), polled, 'no second question begins');
+  assert.equal(node.subscriber.poll(), polled, 'no second request begins');
   breakOff();
   fleet.fault = () => false;
   await polled;
@@ -129,7 +129,7 @@ test('a full disk keeps the old release in force, also after a restart', { timeo
   await node.close();
   const again = await startNode(fleet, 'node');
   t.after(() => again.close());
-  assert.equal(mayRun(again.holder.current(), shop), true, 'a start writes nothing');
+  assert.equal(mayRun(again.holder.current(), shop), true, 'a start does not write');
   rmSync(filler);
   await again.subscriber.poll();
   assert.equal(again.subscriber.status().release?.number, 2);

@@ -23,7 +23,7 @@ const halted = (number: number, when: 'before' | 'after'): HaltedRelease => ({
 });
 const canary = { stages: [{ name: 'canary', labels: { a: 'b' } }] };
 
-test('a node takes the newest release that is for it', () => {
+test('a node uses the newest release that is for it', () => {
   const two = [release(2), release(1)];
   assert.deepEqual(planFor(two, emptyState, node), { do: 'take', release: release(2), must: true });
   assert.deepEqual(planFor(two, having(1), node), { do: 'take', release: release(2), must: false });
@@ -32,24 +32,24 @@ test('a node takes the newest release that is for it', () => {
   assert.deepEqual(planFor([], emptyState, node), { do: 'keep' });
 });
 
-test('a node that lost its label keeps its release, which is newer', () => {
+test('a node that lost its label keeps its newer release', () => {
   assert.deepEqual(planFor([release(2, canary), release(1)], having(2), node), { do: 'keep' });
 });
 
-test('a halted release is tried again only if it never was in force', () => {
+test('a halted release is tried again only if it was never in force', () => {
   const two = [release(2), release(1)];
   assert.equal(planFor(two, having(1, [halted(2, 'before')]), node).do, 'take');
   assert.equal(planFor(two, having(1, [halted(2, 'after')]), node).do, 'keep');
 });
 
-test('releases that were never in force do not make the node forget one that it left', () => {
+test('releases that were never in force do not displace the record of a release that the node left', () => {
   let state = having(1, [halted(2, 'after')]);
   for (let number = 3; number < 15; number += 1) state = withHalted(state, halted(number, 'before'));
   assert.deepEqual(planFor([release(2), release(1)], state, node), { do: 'keep' });
   assert.equal(state.halted[0]?.number, 14);
 });
 
-test('a withdrawn release is left, also for one that was halted, or for none', () => {
+test('a withdrawn release is left, also if the only other release was halted, or if there is none', () => {
   const gone = release(2, { withdrawn: true });
   assert.deepEqual(planFor([gone, release(1)], having(2), node), {
     do: 'take',
@@ -64,11 +64,11 @@ test('a withdrawn release is left, also for one that was halted, or for none', (
   assert.deepEqual(
     planFor([release(1, { sha256: 'x' })], having(1), node).do,
     'take',
-    'other files, same number',
+    'other files with the same number',
   );
 });
 
-test('pauses vary, grow with failures, and honour the server', () => {
+test('pauses vary, grow with failures, and follow the request of the server', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1000, max: 86_400_000 }),
@@ -86,7 +86,7 @@ test('pauses vary, grow with failures, and honour the server', () => {
   assert.equal(firstPause(300_000, true, 0.9), 0);
 });
 
-test('staleness begins at the expiry, and a time that cannot be read has expired', () => {
+test('staleness begins at the expiry, and an unreadable time counts as expired', () => {
   const at = new Date('2026-01-02T00:00:00Z');
   const rule = { onStale: 'deny', previouslyAdmittedFor: 60 } as const;
   assert.equal(stalenessAt(rule, undefined, at).isStale, false);

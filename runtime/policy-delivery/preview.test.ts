@@ -32,7 +32,7 @@ async function waiting(
   return { fleet, node };
 }
 
-test('a node names what a release would refuse that has not reached its stage', async (t) => {
+test('a node lists the workloads that a release that has not reached its stage would refuse', async (t) => {
   const workloads = [shop];
   const { node } = await waiting(t, workloads);
   const { revision } = node.subscriber.status().release ?? {};
@@ -42,10 +42,10 @@ test('a node names what a release would refuse that has not reached its stage', 
   assert.deepEqual([upcoming?.release, upcoming?.count], ['stable/2', 1]);
   assert.deepEqual(upcoming?.denials, [{ namespace: 'shop', reference: shop, outcome: 'deny', rule: '' }]);
   assert.notEqual(upcoming?.revision, revision);
-  assert.equal(node.holder.current()?.revision, revision, 'nothing is in force');
+  assert.equal(node.holder.current()?.revision, revision, 'the release is not put in force');
   workloads.pop();
   await ask(node);
-  assert.equal(node.subscriber.status().upcoming?.count, 0, 'it decides again at each question');
+  assert.equal(node.subscriber.status().upcoming?.count, 0, 'it decides again at each request');
 });
 
 test('a release that reaches the node later is not fetched again, and is no longer upcoming', async (t) => {
@@ -62,7 +62,7 @@ test('a release that reaches the node later is not fetched again, and is no long
   assert.deepEqual([release?.number, upcoming, fetched], [2, undefined, 0]);
 });
 
-test('a release that is withdrawn before it reaches the node leaves nothing', async (t) => {
+test('a release that is withdrawn before it reaches the node leaves no files', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   await ask(node);
   await fleet.asOwner((owner) => withdrawRelease(owner, 'stable', 2));
@@ -72,7 +72,7 @@ test('a release that is withdrawn before it reaches the node leaves nothing', as
     assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
 });
 
-test('a release that is withdrawn while the daemon is down leaves nothing', async (t) => {
+test('a release that is withdrawn while the daemon is down leaves no files', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   await ask(node);
   await node.close();
@@ -84,7 +84,7 @@ test('a release that is withdrawn while the daemon is down leaves nothing', asyn
     assert.equal(readdirSync(join(fleet.folder('node'), place)).length, 1, place);
 });
 
-test('a halted release is upcoming, with what it would refuse', async (t) => {
+test('a halted release is upcoming, with the workloads that it would refuse', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   await fleet.publish(['r.test/another/**']);
   await ask(node);
@@ -92,7 +92,7 @@ test('a halted release is upcoming, with what it would refuse', async (t) => {
   assert.deepEqual([state, upcoming?.release, upcoming?.count], ['halted', 'stable/3', 1]);
 });
 
-test('a release whose archive is altered has a problem, and the node does not', async (t) => {
+test('an altered archive is reported as a problem of the release, not of the node', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   const folder = join(fleet.web, 'targets', 'stable');
   for (const name of readdirSync(folder)) {
@@ -107,7 +107,7 @@ test('a release whose archive is altered has a problem, and the node does not', 
   assert.equal(upcoming?.count, 0);
 });
 
-test('a preview whose archive does not arrive delays no newer release', async (t) => {
+test('a preview whose archive does not arrive does not delay a newer release', async (t) => {
   const { fleet, node } = await waiting(t, [shop]);
   const held: { destroy(): void }[] = [];
   t.after(() => held.forEach((response) => response.destroy()));

@@ -57,7 +57,7 @@ export async function openReleaseFolder(folder: string): Promise<ReleaseFolder> 
       try {
         const state = parseJson(text) as Partial<DeliveryState>;
         if (text.length > mostStateBytes || state.version !== 1 || !Array.isArray(state.halted))
-          throw new Error('it is not of the form of version 1');
+          throw new Error('it does not have the form of version 1');
         return state as DeliveryState;
       } catch (error) {
         throw unreadable(record, error);
@@ -92,8 +92,8 @@ export async function openReleaseFolder(folder: string): Promise<ReleaseFolder> 
         kind: 'data-loss',
         attempted: 'load policy release',
         on: path,
-        why: `${found} is not as it was signed`,
-        fix: 'change no file of a release: publish another one; a restart of portcullisd restores the files',
+        why: `${found} differs from the signed release`,
+        fix: 'do not change files of a release, but publish another release; a restart of portcullisd restores the files',
       });
     },
     async forget(kept) {
@@ -128,7 +128,7 @@ function unreadable(file: string, error: unknown): PortcullisError {
     attempted: 'read the record of policy releases',
     on: file,
     why: reasonOf(error),
-    fix: 'restore the file; without it, remove it, and the node fetches the release again',
+    fix: 'restore the file, or remove it so that the node fetches the release again',
     cause: error,
   });
 }

@@ -56,7 +56,7 @@ async function keepsFirst(node: FleetNode, code: string | RegExp): Promise<void>
   assert.equal(state, problem?.isUnavailable === true ? 'current' : 'refused');
 }
 
-test('a node takes a release, names it, and has it after a restart without the source', async (t) => {
+test('a node uses a release, reports it, and still has it after a restart without the source', async (t) => {
   const { fleet, node } = await fleetWithNode(t);
   assert.equal(mayRun(node.holder.current(), shop), true);
   assert.equal(mayRun(node.holder.current(), other), false);
@@ -91,7 +91,7 @@ test('a rollback, a mix and a freeze are refused, and the release in force stays
   assert.equal(node.holder.current(), undefined, 'onStale: deny');
 });
 
-test('targets signed by a key that was rotated out are refused', async (t) => {
+test('targets that are signed by a replaced key are refused', async (t) => {
   const { fleet, node } = await fleetWithNode(t);
   const thief = fleet.folder('thief');
   cpSync(fleet.folder('owner'), thief, { recursive: true });
@@ -135,7 +135,7 @@ test('an archive that is altered, short or missing is refused', async (t) => {
   assert.equal(node.subscriber.status().release?.number, 2);
 });
 
-test('a source that breaks off, answers errors or asks for patience changes nothing', async (t) => {
+test('a source that aborts, returns errors or requests a later retry changes nothing', async (t) => {
   const { fleet, node } = await fleetWithNode(t);
   fleet.fault = (_, response) => {
     response.writeHead(503, { 'retry-after': '7200' }).end();
@@ -143,7 +143,7 @@ test('a source that breaks off, answers errors or asks for patience changes noth
   };
   await keepsFirst(node, 'TRUST_TUF_UNREACHABLE');
   const wait = Date.parse(node.subscriber.status().next ?? '') - Date.now();
-  assert.ok(wait > 7_000_000, `the next question comes after ${wait} ms`);
+  assert.ok(wait > 7_000_000, `the next request comes after ${wait} ms`);
   fleet.fault = (_, response) => {
     response.writeHead(200, { 'content-length': '1000' }).write('{"signed":');
     response.destroy();
@@ -152,7 +152,7 @@ test('a source that breaks off, answers errors or asks for patience changes noth
   await keepsFirst(node, /^TRUST_TUF_/u);
 });
 
-test('a release that refuses what runs is halted until it would not; withdrawn, it is left', async (t) => {
+test('a release that refuses running workloads is halted while it would refuse them, and is left if it is withdrawn', async (t) => {
   const workloads = [shop];
   const { fleet, node } = await fleetWithNode(t, { workloads });
   await fleet.publish(['r.test/other/**']);
@@ -173,10 +173,14 @@ test('a release that refuses what runs is halted until it would not; withdrawn, 
   workloads.push(other);
   await node.subscriber.poll();
   const left = node.subscriber.status();
-  assert.deepEqual([left.state, left.release?.number], ['current', 1], 'no denial keeps a withdrawn release');
+  assert.deepEqual(
+    [left.state, left.release?.number],
+    ['current', 1],
+    'denials do not keep a withdrawn release in force',
+  );
 });
 
-test('refusals that a release causes bring the release before back; other refusals do not', async (t) => {
+test('refusals that a release causes bring the previous release back, and other refusals do not', async (t) => {
   const { fleet, node } = await fleetWithNode(t);
   await fleet.publish(['r.test/other/**'], { halt: { denials: 2, watch: 600 } });
   await node.subscriber.poll();
@@ -188,7 +192,11 @@ test('refusals that a release causes bring the release before back; other refusa
     });
   for (const reference of ['r.test/bad:1', 'r.test/bad:2', shop, shop]) refuse(reference);
   await pause(50);
-  assert.equal(node.subscriber.status().release?.number, 2, 'one image was admitted before, however often');
+  assert.equal(
+    node.subscriber.status().release?.number,
+    2,
+    'one image was admitted before, and repeated requests count once',
+  );
   refuse('r.test/shop/api:1');
   for (let turns = 0; node.subscriber.status().release?.number === 2 && turns < 500; turns += 1)
     await pause(20);
@@ -196,13 +204,13 @@ test('refusals that a release causes bring the release before back; other refusa
   assert.deepEqual([state, release?.number, halted?.when, halted?.count], ['halted', 1, 'after', 2]);
   assert.equal(mayRun(node.holder.current(), shop), true);
   await node.subscriber.poll();
-  assert.equal(node.subscriber.status().release?.number, 1, 'the release is not taken again');
+  assert.equal(node.subscriber.status().release?.number, 1, 'the release is not used again');
   await fleet.publish(['r.test/**']);
   await node.subscriber.poll();
   assert.equal(node.subscriber.status().release?.number, 3);
 });
 
-test('stale: deny, keep, or decide only about what is here', async (t) => {
+test('a stale release denies, stays in force, or decides only about content of the node', async (t) => {
   const fleet = await beginFleet(t);
   await fleet.publish(['r.test/shop/**']);
   let ahead = 0;
@@ -220,12 +228,12 @@ test('stale: deny, keep, or decide only about what is here', async (t) => {
     if (onStale !== 'previouslyAdmitted') continue;
     ahead += 3600 * 1000;
     await node.subscriber.poll();
-    assert.equal(node.holder.current(), undefined, 'the time for what is here is over');
+    assert.equal(node.holder.current(), undefined, 'the time for the content of the node is over');
     assert.match(node.holder.problem() ?? '', /stale/u);
   }
 });
 
-test('a clock that jumps makes the metadata stale, and current again, within a minute', async (t) => {
+test('a clock that jumps makes the metadata stale or current within a minute', async (t) => {
   let ahead = 0;
   const now = (): Date => new Date(Date.now() + ahead);
   const { fleet, node } = await fleetWithNode(t, { now });
@@ -248,7 +256,7 @@ test('files of a release that were changed on the node are not loaded', async (t
   const file = join(folder, readdirSync(folder)[0] ?? '', 'policy.yaml');
   writeFileSync(file, readFileSync(file, 'utf8').replace('r.test/shop/**', '**'));
   await node.holder.reload();
-  assert.match(node.holder.problem() ?? '', /policy\.yaml is not as it was signed/u);
+  assert.match(node.holder.problem() ?? '', /policy\.yaml differs from the signed release/u);
   assert.equal(node.holder.current()?.revision, revision);
   await node.close();
   const again = await started(t, fleet, 'node');
@@ -256,7 +264,7 @@ test('files of a release that were changed on the node are not loaded', async (t
   assert.equal(again.holder.current()?.revision, revision);
 });
 
-test('a fault at any write of an activation, and a crash there, leaves the old release or the new one', async (t) => {
+test('a fault or a crash at any write of an activation leaves either the old or the new release in force', async (t) => {
   const fleet = await beginFleet(t);
   await fleet.publish(['r.test/shop/**']);
   const first = await started(t, fleet, 'seed');
@@ -298,46 +306,50 @@ test('a fault at any write of an activation, and a crash there, leaves the old r
   }
 });
 
-test('50 nodes reach a good release; a bad one halts at the first stage', { timeout: 120_000 }, async (t) => {
-  const fleet = await beginFleet(t);
-  const stages = [{ name: 'canary', labels: { 'policy-stage': 'canary' } }];
-  await fleet.publish(['r.test/shop/**']);
-  const nodes = await Promise.all(
-    Array.from({ length: 50 }, (_, index) =>
-      started(t, fleet, `node-${index}`, {
-        labels: index < 5 ? { 'policy-stage': 'canary' } : {},
-        workloads: [shop],
-        intervalMs: 1000,
-      }),
-    ),
-  );
-  const numbers = (): number[] => nodes.map(({ subscriber }) => subscriber.status().release?.number ?? 0);
-  const reached = async (want: (numbers: readonly number[]) => boolean): Promise<number> => {
-    const begun = performance.now();
-    while (!want(numbers())) {
-      assert.ok(performance.now() - begun < 60_000, JSON.stringify(nodes[0]?.subscriber.status()));
-      await pause(20);
-    }
-    return performance.now() - begun;
-  };
-  for (const { subscriber } of nodes) subscriber.start();
-  await reached((all) => all.every((number) => number === 1));
-  await fleet.publish(['r.test/shop/**', 'r.test/other/**']);
-  const ms = await reached((all) => all.every((number) => number === 2));
-  t.diagnostic(`50 nodes took a release within ${Math.round(ms)} ms`);
+test(
+  '50 nodes reach a good release, and a bad release halts at the first stage',
+  { timeout: 120_000 },
+  async (t) => {
+    const fleet = await beginFleet(t);
+    const stages = [{ name: 'canary', labels: { 'policy-stage': 'canary' } }];
+    await fleet.publish(['r.test/shop/**']);
+    const nodes = await Promise.all(
+      Array.from({ length: 50 }, (_, index) =>
+        started(t, fleet, `node-${index}`, {
+          labels: index < 5 ? { 'policy-stage': 'canary' } : {},
+          workloads: [shop],
+          intervalMs: 1000,
+        }),
+      ),
+    );
+    const numbers = (): number[] => nodes.map(({ subscriber }) => subscriber.status().release?.number ?? 0);
+    const reached = async (want: (numbers: readonly number[]) => boolean): Promise<number> => {
+      const begun = performance.now();
+      while (!want(numbers())) {
+        assert.ok(performance.now() - begun < 60_000, JSON.stringify(nodes[0]?.subscriber.status()));
+        await pause(20);
+      }
+      return performance.now() - begun;
+    };
+    for (const { subscriber } of nodes) subscriber.start();
+    await reached((all) => all.every((number) => number === 1));
+    await fleet.publish(['r.test/shop/**', 'r.test/other/**']);
+    const ms = await reached((all) => all.every((number) => number === 2));
+    t.diagnostic(`50 nodes put a release in force within ${Math.round(ms)} ms`);
 
-  // Bad: it refuses what every node runs.
-  await fleet.publish(['r.test/other/**'], { stages });
-  await reached(() => nodes.slice(0, 5).every(({ subscriber }) => subscriber.status().state === 'halted'));
-  await reached(() => nodes.slice(5).every(({ subscriber }) => subscriber.status().newest?.number === 3));
-  assert.deepEqual(new Set(numbers()), new Set([2]), 'no node has put it in force');
-  const reports = nodes.map(({ subscriber }) => {
-    const { node, channel, state, release } = subscriber.status();
-    return { ...node, channel, state, release: release?.number };
-  });
-  await assert.rejects(
-    fleet.asOwner((owner) => advanceRelease(owner, 'stable', reports)),
-    { code: 'TRUST_RELEASE_NOT_READY' },
-  );
-  assert.equal(releasePath({ channel: 'stable', number: 3 }), 'stable/3.tar');
-});
+    // Bad: it refuses what every node runs.
+    await fleet.publish(['r.test/other/**'], { stages });
+    await reached(() => nodes.slice(0, 5).every(({ subscriber }) => subscriber.status().state === 'halted'));
+    await reached(() => nodes.slice(5).every(({ subscriber }) => subscriber.status().newest?.number === 3));
+    assert.deepEqual(new Set(numbers()), new Set([2]), 'no node has put it in force');
+    const reports = nodes.map(({ subscriber }) => {
+      const { node, channel, state, release } = subscriber.status();
+      return { ...node, channel, state, release: release?.number };
+    });
+    await assert.rejects(
+      fleet.asOwner((owner) => advanceRelease(owner, 'stable', reports)),
+      { code: 'TRUST_RELEASE_NOT_READY' },
+    );
+    assert.equal(releasePath({ channel: 'stable', number: 3 }), 'stable/3.tar');
+  },
+);

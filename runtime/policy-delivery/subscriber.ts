@@ -68,7 +68,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
     if (closed) return;
     const { limit, changesAt } = staleness();
     const { active } = course.state();
-    const why = `the policy release ${active?.number ?? ''} was withdrawn, and no other one is in force yet`;
+    const why = `the policy release ${active?.number ?? ''} was withdrawn, and no other release is in force yet`;
     holder.limit(course.isLeft() ? { refuses: 'everything', why } : limit);
     if (course.state().expires === undefined) return;
     const wait = Math.min(Math.max((changesAt ?? Infinity) - now().getTime(), 50), longestStaleness);
@@ -92,7 +92,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
       return undefined;
     } catch (thrown) {
       failures += 1;
-      failed(thrown, 'the policy release was not taken: the release before stays in force');
+      failed(thrown, 'the policy release was not accepted: the previous release stays in force');
       const asked = isPortcullisError(thrown) ? thrown.failure.details?.['retryAfterMs'] : undefined;
       return typeof asked === 'number' ? asked : undefined;
     } finally {
@@ -123,7 +123,7 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
       if (closed) return;
       await course
         .goBack(release, lost)
-        .catch((thrown: unknown) => failed(thrown, 'the node could not return to the release before'));
+        .catch((thrown: unknown) => failed(thrown, 'the node could not return to the previous release'));
     }),
   );
 
@@ -215,7 +215,7 @@ function problemOf(thrown: unknown, at: Date): DeliveryProblem {
   if (!isPortcullisError(thrown))
     return {
       ...{ code: 'POLICY_DELIVERY_FAILED', why: reasonOf(thrown), isUnavailable: false },
-      fix: 'see the log of portcullisd',
+      fix: 'check the log of portcullisd',
       at: at.toISOString(),
     };
   const { why, fix, on } = thrown.failure;

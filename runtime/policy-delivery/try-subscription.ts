@@ -47,7 +47,7 @@ export async function trySubscription(input: {
     throw refusal(
       'POLICY_ROOT_OTHER',
       service,
-      root === undefined ? 'it has no first root' : `its first root is sha256:${sha256Of(root)}`,
+      root === undefined ? 'the service has no first root' : `its first root is sha256:${sha256Of(root)}`,
       'check the address, and ask the publisher for the digest of the first root',
     );
   const known = await updateReleases({
@@ -59,8 +59,10 @@ export async function trySubscription(input: {
     throw refusal(
       'POLICY_RELEASE_NONE',
       `${service}, channel ${channel}`,
-      known.releases.length === 0 ? 'it has no release' : 'no release has reached the stage of this node',
-      'publish one (portcullis policy publish), or let one reach this node (portcullis policy rollout)',
+      known.releases.length === 0
+        ? 'the channel has no release'
+        : 'no release has reached the stage of this node',
+      'publish a release (portcullis policy publish), or let a release reach this node (portcullis policy rollout)',
     );
   const files = await unpackRelease(await source.archive(release));
   const folder = await mkdtemp(join(tmpdir(), 'portcullis-policy-'));

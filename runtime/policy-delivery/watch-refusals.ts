@@ -48,7 +48,7 @@ export function createRefusalWatch(
       .catch((thrown: unknown) =>
         log.error(
           { verdict: refusal.verdict, cause: reasonOf(thrown) },
-          'a refusal was not compared with the release before',
+          'a refusal could not be compared with the previous release',
         ),
       )
       .finally(() => (comparing -= 1));

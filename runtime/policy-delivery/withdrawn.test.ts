@@ -7,7 +7,7 @@ import { beginFleet, mayRun, startNode } from './fleet.fixture.ts';
 
 const shop = 'r.test/shop/web:1';
 
-test('a withdrawn release admits nothing while the next one is withheld, also after a restart', async (t) => {
+test('a withdrawn release admits no image while the next release is withheld, also after a restart', async (t) => {
   const fleet = await beginFleet(t);
   await fleet.publish(['r.test/other/**']);
   await fleet.publish(['r.test/shop/**']);
@@ -24,7 +24,7 @@ test('a withdrawn release admits nothing while the next one is withheld, also af
   await node.subscriber.poll();
   const { state, problem } = node.subscriber.status();
   assert.deepEqual([state, problem?.code], ['withdrawn', 'TRUST_TUF_MISSING']);
-  assert.equal(mayRun(node.holder.current(), shop), false, 'the withdrawn release does not decide');
+  assert.equal(mayRun(node.holder.current(), shop), false, 'the withdrawn release is not used for decisions');
   await node.close();
   fleet.fault = (request) => void request.destroy() === undefined;
   const again = await startNode(fleet, 'node');

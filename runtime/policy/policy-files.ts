@@ -22,7 +22,7 @@ export interface PolicyFiles {
   close(): void;
 }
 
-/** What happens when the files cannot be looked at, because their file server does not answer. */
+/** Callbacks for files that cannot be checked, because their file server does not answer. */
 interface FilesSilent {
   readonly afterMs: number;
   /** Called once for each look. When the files answer after all, they count as changed. */
@@ -32,8 +32,8 @@ interface FilesSilent {
 /**
  * Calls `changed` after the files, or the folders themselves, have changed and then stayed unchanged. Follows
  * symbolic links and watches both ends: a mounted ConfigMap swaps one. Never throws: a file that cannot be
- * watched is checked once a minute. One path is looked at a time, and no look begins before the last one has
- * ended: a file server that does not answer holds one of libuv's threads, and no more.
+ * watched is checked once a minute. One path is checked at a time, and no check begins before the last one
+ * has ended: a file server that does not answer blocks only one of libuv's threads.
  */
 export function watchPolicyFiles(
   changed: () => void,

@@ -91,7 +91,7 @@ const cases: Readonly<Record<string, Case>> = {
     },
     problems: [/p\.yaml:6:30: .*no value for `port`/],
   },
-  'a broken profile, which is also the ceiling': {
+  'an invalid profile that is also the ceiling': {
     files: {
       ...key,
       'p.yaml': policy('web'),
@@ -99,15 +99,15 @@ const cases: Readonly<Record<string, Case>> = {
     },
     problems: [/w\.yaml:4:\d+: capabilities\.add\[0\]: there is no capability/],
   },
-  'a broken policy and a broken profile': {
+  'an invalid policy and an invalid profile': {
     files: { ...key, 'p.yaml': policy('baseline', 'gone.pub'), 'w.yaml': profile('web', 'files: 5\n') },
     problems: [/p\.yaml:5:\d+: .*gone\.pub/, /w\.yaml:4:8: files: must be a mapping/],
   },
-  'two profiles of one name': {
+  'two profiles with the same name': {
     files: { ...key, 'p.yaml': policy(), 'v.yaml': exact('web'), 'w.yaml': profile('web') },
     problems: [/v\.yaml:4:9: .*`web` is defined at/],
   },
-  'a profile with the name of a built-in one': {
+  'a profile with the name of a built-in profile': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': profile('baseline') },
     problems: [/w\.yaml:3:\d+: .*built-in/],
   },
@@ -127,15 +127,15 @@ const cases: Readonly<Record<string, Case>> = {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('/dev/zero') },
     problems: [/w\.yaml: .*not a regular file/],
   },
-  'a folder with the name of a file': {
+  'a folder in the place of a file': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': (path) => mkdirSync(path) },
     problems: [/w\.yaml: .*not a regular file/],
   },
-  'a link to nothing': {
+  'a broken link': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('nowhere') },
     problems: [/w\.yaml: .*it does not exist/],
   },
-  'a file above the limit': {
+  'a file that is too large': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': `#${' '.repeat(1024 * 1024)}` },
     problems: [/w\.yaml: .*larger than/],
   },
@@ -187,7 +187,7 @@ describe('policy check and the daemon', () => {
       assert.equal(await isInForce(folder), problems.length === 0);
     });
 
-  it('agree about folders of random parts', async () => {
+  it('agree about folders with random contents', async () => {
     const names = fc.constantFrom('web', 'db', 'baseline', 'Web');
     const part = fc.oneof(
       fc

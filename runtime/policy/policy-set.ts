@@ -53,13 +53,13 @@ function suggester(profiles: ProfileSet): (name: string) => [string, string] {
       near === undefined
         ? `define it in a document of kind EntitlementProfile, or use one of: ${names.slice(0, 20).join(', ')}`
         : `did you mean \`${near}\`?`;
-    return [`there is no profile \`${name.slice(0, 80)}\``, fix];
+    return [`the profile \`${name.slice(0, 80)}\` does not exist`, fix];
   };
 }
 
 function incompleteCeiling(name: string, parameters: readonly string[]): [string, string] {
   return [
     `the profile \`${name}\` has no value for ${parameters.map((one) => `\`${one}\``).join(', ')}`,
-    'name a profile that extends it and gives the values, or give them defaults',
+    'name a profile that extends it and sets the values, or define default values',
   ];
 }

@@ -61,7 +61,7 @@ async function until(what: () => boolean, why: string): Promise<void> {
 const filesAnswer = (): Promise<unknown> => Promise.all(Array.from({ length: 8 }, () => readdir('/')));
 
 describe('a policy whose file server does not answer', { skip: noDeadServer }, () => {
-  it('stays in force, is a problem, and holds up no other file', async (t) => {
+  it('stays in force, is reported as a problem, and does not delay other files', async (t) => {
     const { folder, kill } = policyFolder(t);
     const holder = await opened(t, folder);
     // Under load even the first reading may be late.
@@ -71,23 +71,23 @@ describe('a policy whose file server does not answer', { skip: noDeadServer }, (
     const server = kill();
     // However often it is asked for, one reading waits.
     for (let count = 0; count < 3; count += 1) await holder.reload();
-    assert.match(holder.problem() ?? '', /do not answer/);
+    assert.match(holder.problem() ?? '', /does not answer/);
     assert.equal(holder.current()?.revision, revision);
     assert.equal(holder.loads().failed, failed + 1);
     await filesAnswer();
     server.close();
-    await until(() => !/do not answer/.test(holder.problem() ?? ''), 'the reading ends with the server');
+    await until(() => !/does not answer/.test(holder.problem() ?? ''), 'the read ends when the server ends');
     await holder.reload();
     assert.equal(holder.problem(), undefined);
     assert.equal(holder.current()?.revision, revision);
   });
 
-  it('at the start is a problem, and the daemon starts without a policy', async (t) => {
+  it('is reported as a problem at the start, and the daemon starts without a policy', async (t) => {
     const { folder, kill } = policyFolder(t);
     kill();
     const holder = await opened(t, folder);
     assert.equal(holder.current(), undefined);
-    assert.match(holder.problem() ?? '', /do not answer/);
+    assert.match(holder.problem() ?? '', /does not answer/);
     await filesAnswer();
   });
 });

@@ -60,7 +60,7 @@ export interface PolicyLimit {
 /** Why the daemon reads its policy. */
 type Cause = 'start' | 'signal' | 'change' | 'release';
 
-const noPolicy = 'no policy is configured (--policy FILE|DIR): everything new is denied';
+const noPolicy = 'no policy is configured (--policy FILE|DIR): all new images and containers are denied';
 
 /** The time that the files may take to be read, in ms. */
 const defaultPatienceMs = 10_000;
@@ -115,7 +115,7 @@ export async function openPolicy(
       log.error(
         { problem, revision: policy?.revision ?? null, ...from, cause },
         policy === undefined
-          ? 'no valid policy: everything new is denied'
+          ? 'there is no valid policy: all new images and containers are denied'
           : 'the policy was not reloaded: the old revision stays in force',
       );
     }
@@ -124,14 +124,14 @@ export async function openPolicy(
   let last: Promise<void> = Promise.resolve();
   let reading: Promise<void> | undefined;
   const tellSilent = (): void => {
-    const silence = `the policy files do not answer: ${source.paths.join(', ')}; see whether their file server does (\`mount\`), or unmount it`;
+    const silence = `the file system of the policy files does not answer: ${source.paths.join(', ')}; check their file server (\`mount\`), or unmount it`;
     if (problem === silence) return;
     problem = silence;
     count.failed += 1;
     log.error(
       { problem, revision: policy?.revision ?? null },
       policy === undefined
-        ? 'no valid policy: everything new is denied'
+        ? 'there is no valid policy: all new images and containers are denied'
         : 'the policy cannot be read: the old revision stays in force',
     );
   };
@@ -201,7 +201,7 @@ function tellLoose(policy: TrustPolicy, log: Logger): void {
       facts,
       ended
         ? 'the break-glass exception of this rule has expired: remove it'
-        : `this rule does not refuse (${exception.kind})`,
+        : `this rule does not refuse images (${exception.kind})`,
     );
   }
 }

@@ -22,7 +22,7 @@ test('a command that exceeds its time limit is killed and reported', async () =>
   });
 });
 
-test('a command that ended in its time counts, although a thread without a processor notices it later', async () => {
+test('a command that ended in time succeeds, even if a busy thread notices it later', async () => {
   // The thread blocks from before the end until after the limit, and first notices that its timer is due.
   const standstill = setTimeout(
     () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000),
@@ -35,7 +35,7 @@ test('a command that ended in its time counts, although a thread without a proce
   assert.deepEqual(reported, { exitCode: 3, stdout: 'done\n', stderr: '' });
 });
 
-test('a command that cannot start because descriptors are exhausted leaves none open', async () => {
+test('a command that cannot start because no descriptors are left leaves no descriptor open', async () => {
   await runCommand(start, '/bin/true', []);
   const descriptors = holdDescriptors();
   try {

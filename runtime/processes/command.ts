@@ -52,8 +52,8 @@ export async function runCommand(
         'RUNTIME_COMMAND_TIMEOUT',
         program,
         args,
-        `no answer in ${timeoutMs} ms`,
-        'see whether the machine is overloaded, then retry',
+        `it did not end within ${timeoutMs} ms`,
+        'check whether the machine is overloaded, then retry',
       );
     return { exitCode, stdout: stdout.bytes().toString('utf8'), stderr: stderr.bytes().toString('utf8') };
   } finally {

@@ -16,17 +16,17 @@ function own(): ProcessIdentity {
   return identity;
 }
 
-test('opens the process that it is asked for', () => {
+test('opens the requested process', () => {
   const pidfd = openProcess(own());
   assert.ok(pidfd !== undefined);
   closeFd(pidfd);
 });
 
-test('opens no other process that has the pid now', () => {
+test('does not open another process that has the pid now', () => {
   assert.equal(openProcess({ ...own(), startTime: '1' }), undefined);
 });
 
-test('opens nothing of another boot', () => {
+test('does not open a process of another boot', () => {
   assert.equal(openProcess({ ...own(), bootId: 'earlier' }), undefined);
 });
 
@@ -38,7 +38,7 @@ test('treats a process whose pid now belongs to a thread as ended', () => {
   assert.equal(openProcess({ ...own(), pid: thread, startTime: '1' }), undefined);
 });
 
-test('processes are ended by their argument once there is a descriptor to find them', async () => {
+test('processes are ended by their argument once a descriptor is free to find them', async () => {
   const argument = randomUUID();
   const child = spawn('sh', ['-c', 'while true; do sleep 0.2; done', 'sh', argument], { stdio: 'ignore' });
   const ended = once(child, 'exit');

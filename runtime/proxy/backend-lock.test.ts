@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { connectionsTo } from './backend-lock.ts';
 
-test('connections to a backend count by whichever name it has its socket', async (context) => {
+test('connections to a backend are counted under every name of its socket', async (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-lock-'));
   mkdirSync(join(folder, 'run'));
   symlinkSync('run', join(folder, 'link'));

@@ -27,7 +27,7 @@ export function lockBackend(socket: string, ours: () => number, log: Logger): Ba
       if (others > toldOthers)
         log.warn(
           { socket, connections: others },
-          'other processes of root are connected to the backend: what they do there has no verdict',
+          'other processes of root are connected to the backend: their calls have no verdict',
         );
       toldOthers = others;
     } catch (thrown) {
@@ -42,7 +42,7 @@ export function lockBackend(socket: string, ours: () => number, log: Logger): Ba
 function lockNow(socket: string, log: Logger): void {
   const found = lstatSync(socket, { throwIfNoEntry: false });
   if (found === undefined || !found.isSocket())
-    throw bad(socket, found === undefined ? 'there is no such file' : 'it is not a socket');
+    throw bad(socket, found === undefined ? 'the file does not exist' : 'it is not a socket');
   const mode = found.mode & 0o777;
   if (mode === 0o600 && found.uid === 0 && found.gid === 0) return;
   try {
@@ -89,6 +89,6 @@ function bad(socket: string, why: string): PortcullisError {
     attempted: 'use the backend at',
     on: socket,
     why,
-    fix: 'start the backend first, and give the path of its CRI socket: --backend unix:///run/containerd/containerd.sock',
+    fix: 'start the backend first, and set the path of its CRI socket: --backend unix:///run/containerd/containerd.sock',
   });
 }

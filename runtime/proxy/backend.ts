@@ -131,6 +131,6 @@ export function unreachable(socket: string, why: string): PortcullisError {
     attempted: 'pass the call on to the backend at',
     on: socket,
     why,
-    fix: 'see whether the backend runs and serves the CRI there; the call can be repeated',
+    fix: 'check whether the backend runs and serves the CRI at this socket, and repeat the call',
   });
 }

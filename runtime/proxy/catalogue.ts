@@ -12,7 +12,7 @@ export const proxyCatalogue = {
   backendUp: metric(
     'proxy_backend_up',
     'gauge',
-    '1 when the backend answers a call of Version within 2 s, asked at the scrape.',
+    '1 if the backend answers a Version call within 2 s. The call is made at the scrape.',
   ),
   backendConnections: metric(
     'proxy_backend_connections',

@@ -7,7 +7,7 @@ function documentsOf(manifest: object) {
   return { documents: [{ digest: '', mediaType: '', bytes }] };
 }
 
-test('an image that holds a checkpoint is refused', () => {
+test('an image that contains a checkpoint is refused', () => {
   for (const key of ['org.criu.checkpoint.container.name', 'io.kubernetes.cri-o.annotations.checkpoint.name'])
     for (const name of ['annotations', 'Annotations'])
       assert.throws(() => refuseCheckpoint(documentsOf({ [name]: { [key]: 'app' } }), 'r.example/app:1'), {

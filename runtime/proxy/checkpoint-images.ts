@@ -25,7 +25,7 @@ export function refuseCheckpoint({ documents }: Pick<ResolvedImage, 'documents'>
     kind: 'denied',
     attempted: 'use image',
     on: reference,
-    why: 'it holds a checkpoint: processes, settings and a base image that no verdict is about',
+    why: 'it contains a checkpoint, whose processes, settings and base image have no verdict',
     fix: 'create the container again from its image',
     prefix: 'SignatureValidationFailed',
   });

@@ -14,7 +14,7 @@ import type { ProxyContainer } from './records.ts';
 
 const updates = criCodec<UpdateContainerResourcesRequest>('UpdateContainerResourcesRequest');
 
-test('an update is judged by the limits that the one before it leaves', async () => {
+test('an update is checked against the limits after the previous update', async () => {
   const bounded = {
     limits: { memory: 1000, swap: 0 },
     resources: { ...nothingAsked, memoryLimitInBytes: 1000 },

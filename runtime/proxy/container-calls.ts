@@ -167,11 +167,11 @@ async function verifyPresent(
   if (held === undefined) return;
   const byId = idForm.test(asked) ? undefined : tryImageName(asked)?.text;
   const reference = wanted ?? byId ?? held.repoTags[0] ?? held.repoDigests[0];
-  if (reference === undefined) throw unverified(asked, 'it has no name under which to look for evidence');
+  if (reference === undefined) throw unverified(asked, 'it has no name with which evidence can be found');
   const verified = await images.verify({ reference, namespace, signal: call.signal });
   const id = imageIdOf(verified.resolved);
   if (id !== imageIdFrom(held.id))
-    throw unverified(asked, `the backend has ${held.id}, and ${reference} is ${id} in the registry now`);
+    throw unverified(asked, `the backend has ${held.id}, but ${reference} is now ${id} in the registry`);
   await images.record(verified);
 }
 
@@ -233,7 +233,7 @@ function checkNamespaces(config: ContainerConfig, sandbox: ProxySandbox): void {
       kind: 'invalid',
       attempted: 'create container',
       on: config.metadata?.name ?? '',
-      why: `it asks for the host's ${key} namespace, and its pod does not`,
+      why: `it requests the host's ${key} namespace, but its pod does not`,
       fix: `set namespace_options.${key}: NODE for the pod as well`,
     });
   }
@@ -268,8 +268,8 @@ async function backendId(call: InterceptedCall, asked: string, image: ImageRecor
     on: asked,
     why:
       held === undefined
-        ? 'the backend does not have the verified image any more'
-        : `the backend has ${held.id} in place of the verified image ${image.id}`,
+        ? 'the backend no longer has the verified image'
+        : `the backend has ${held.id} instead of the verified image ${image.id}`,
     fix: 'pull it again through the proxy',
   });
 }
@@ -333,7 +333,7 @@ function notEnforced(why: string): PortcullisError {
     attempted: 'run container within its profile',
     on: '',
     why: `a proxy cannot enforce all of it: ${why}`,
-    fix: 'run the pod with the daemon of Portcullis, take this out of the ceiling, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy',
+    fix: 'run the pod with the daemon of Portcullis, remove this from the ceiling, or set `entitlements: { onDegraded: allow }` in the rule of the trust policy',
   });
 }
 

@@ -49,7 +49,7 @@ export async function readMessage(stream: Http2Stream, rpc: string): Promise<Buf
   if (all[0] !== 0) throw compressed(rpc);
   const announced = all.readUInt32BE(1);
   if (announced !== all.length - prefixLength)
-    throw badFrame(rpc, `it announces ${announced} bytes and has ${all.length - prefixLength}`);
+    throw badFrame(rpc, `it announces ${announced} bytes but has ${all.length - prefixLength}`);
   return all.subarray(prefixLength);
 }
 
@@ -176,8 +176,8 @@ function tooLarge(rpc: string): PortcullisError {
     kind: 'exhausted',
     attempted: 'read message of',
     on: rpc,
-    why: `it has more than the ${largestMessage} bytes that clients of the CRI accept`,
-    fix: 'ask for less, with a filter',
+    why: `it has more than ${largestMessage} bytes, the maximum for clients of the CRI`,
+    fix: 'request less data, with a filter',
   });
 }
 
@@ -187,7 +187,7 @@ function compressed(rpc: string): PortcullisError {
     kind: 'unimplemented',
     attempted: 'read message of',
     on: rpc,
-    why: 'it is compressed, and the proxy reads only plain messages of this call',
+    why: 'it is compressed, and the proxy reads only uncompressed messages of this call',
     fix: 'turn off compression in the client',
   });
 }

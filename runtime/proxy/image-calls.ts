@@ -128,9 +128,9 @@ async function requireSame(call: InterceptedCall, byDigest: string, verified: Ve
     on: byDigest,
     why:
       held === undefined
-        ? 'the backend reports success and does not have the image'
-        : `the backend has the image ${held.id}, and the verified one is ${wanted}`,
-    fix: 'let the backend pull for the platform of this node, from the same registry or mirror, and pull again',
+        ? 'the backend reported success but does not have the image'
+        : `the backend has the image ${held.id}, but the verified image is ${wanted}`,
+    fix: 'configure the backend to pull for the platform of this node, from the same registry or mirror, and pull again',
   });
 }
 

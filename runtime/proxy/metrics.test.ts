@@ -45,7 +45,7 @@ test('every metric of the proxy is reported, and docs/proxy.md lists it', async 
   );
 });
 
-test('a backend that does not answer is reported as down, and totals do not grow by a scrape', async () => {
+test('a backend that does not answer is reported as down, and a scrape does not increase totals', async () => {
   const metrics = openProxyMetrics(facts);
   for (let scrape = 0; scrape < 2; scrape += 1) {
     const lines = await linesOf(metrics);
@@ -72,7 +72,7 @@ test('methods that the CRI does not have share one label', async () => {
   ]);
 });
 
-test('the probe of a backend that accepts and never answers ends, and leaves no connection', async (t) => {
+test('the probe of a backend that accepts a connection and never answers ends, and leaves no connection', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-probe-'));
   const sockets = new Set<Socket>();
   let accepted = 0;
@@ -94,7 +94,7 @@ test('the probe of a backend that accepts and never answers ends, and leaves no 
   assert.equal(probe.connections(), 1);
   assert.deepEqual(await Promise.all(answers), [false, false]);
   assert.equal(probe.connections(), 0);
-  assert.equal(accepted, 1, 'askers at the same time share one probe');
+  assert.equal(accepted, 1, 'concurrent callers share one probe');
   const missing = createBackendProbe(join(folder, 'none.sock'));
   assert.equal(await missing.answers(), false);
   while (sockets.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));

@@ -37,7 +37,7 @@ function narrow(
 }
 
 describe('the request within its settings', () => {
-  it('drops what the settings lack, and adds nothing', () => {
+  it('drops rights that the settings lack, and adds none', () => {
     const { security } = narrow(settingsOf('baseline'), {
       linux: {
         securityContext: { capabilities: { addCapabilities: ['CHOWN'], dropCapabilities: ['KILL'] } },
@@ -56,7 +56,7 @@ describe('the request within its settings', () => {
     assert.deepEqual(Object.keys(edit.into.fields), ['dropCapabilities']);
   });
 
-  it('leaves "drop ALL" as it is, and gives a named profile exactly what it has', () => {
+  it('does not change "drop ALL", and grants a named profile exactly its capabilities', () => {
     const drop = {
       linux: { securityContext: { runAsUser: { value: 1000 }, capabilities: { dropCapabilities: ['all'] } } },
     };
@@ -84,7 +84,7 @@ describe('the request within its settings', () => {
     assert.deepEqual(beyond, []);
   });
 
-  it('says what no field expresses', () => {
+  it('reports settings that no field can express', () => {
     const limits = { NOFILE: { soft: 10n, hard: 10n } };
     const { beyond } = narrow(
       settingsOf('default', { network: 'none', devices: [], limits, resources: { pids: 5n } }),
@@ -95,7 +95,7 @@ describe('the request within its settings', () => {
     );
   });
 
-  it('does not take a privileged container for a narrow one', () => {
+  it('does not treat a privileged container as a restricted container', () => {
     const privileged = { linux: { securityContext: { privileged: true } } };
     assert.deepEqual(narrow(settingsOf('privileged'), privileged), {
       ...{ security: {}, resources: {}, readonlyVolumes: false, beyond: [] },
@@ -104,7 +104,7 @@ describe('the request within its settings', () => {
     assert.match(beyond.join(), /SYS_ADMIN.*filter.*masked/);
   });
 
-  it('takes a user that is given by name and by id for the one that the backend takes', () => {
+  it('uses the same user as the backend if a user is given by name and by id', () => {
     const user = { runAsUser: { value: 1000 } };
     const settings = settingsOf('restricted');
     assert.ok(narrow(settings, { linux: { securityContext: user } }));
@@ -114,7 +114,7 @@ describe('the request within its settings', () => {
     );
   });
 
-  it('takes a pod whose root is the root of the host for one without a user namespace', () => {
+  it('treats a pod whose root is the root of the host as a pod without a user namespace', () => {
     const podOf = (hostId: number) => {
       const ranges = [{ hostId, containerId: 0, length: 65_536 }];
       const usernsOptions = { mode: 0, uids: ranges, gids: ranges } as const;

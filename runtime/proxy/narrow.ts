@@ -141,8 +141,8 @@ function privilegedBeyond(
   return [
     ...(lacking.length === 0
       ? []
-      : [`a privileged container gets every capability, also ${lacking.slice(0, 8).join(', ')}`]),
-    ...(seccomp === undefined ? [] : ['a privileged container has no filter of system calls']),
+      : [`a privileged container gets every capability, including ${lacking.slice(0, 8).join(', ')}`]),
+    ...(seccomp === undefined ? [] : ['a privileged container has no seccomp filter']),
     ...(maskedPaths.length === 0 ? [] : ['a privileged container has no masked paths']),
   ];
 }
@@ -153,13 +153,13 @@ function settingsBeyond(settings: Settings, defaultDevices: Settings['devices'])
   const lacksDevices = !hostDevices && defaultDevices.some((rule) => !has.has(JSON.stringify(rule)));
   return [
     ...(networkClass === 'none' ? ["network.none: the backend's network plugins connect the pod"] : []),
-    ...(peers === undefined ? [] : ["rules of peers: the backend's network plugins do not know them"]),
+    ...(peers === undefined ? [] : ["rules for peers: the backend's network plugins do not support them"]),
     ...(rlimits.length === 0
       ? []
       : [
           `limits of processes (${rlimits.map(({ type }) => type).join(', ')}): the CRI has no field for them`,
         ]),
-    ...(landlock === undefined ? [] : ['rules on files: the backend has no launcher for Landlock']),
+    ...(landlock === undefined ? [] : ['rules for files: the backend has no launcher for Landlock']),
     ...(lacksDevices ? ['fewer devices than the default: the backend adds its own defaults'] : []),
   ];
 }

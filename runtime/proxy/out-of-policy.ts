@@ -33,7 +33,10 @@ export function reportOutOfPolicy(
             'the policy in force would not admit the image of this container',
           );
       } catch (thrown) {
-        log.error({ container: id, cause: reasonOf(thrown) }, 'could not be decided again');
+        log.error(
+          { container: id, cause: reasonOf(thrown) },
+          'the decision about a container could not be repeated',
+        );
       }
       await pause(pauseMs);
     }

@@ -11,7 +11,7 @@ const answers = criCodec<ListContainersResponse>('ListContainersResponse');
 const targeting = (targetId: string): ContainerConfig =>
   configs.decode(configs.encode({ linux: { securityContext: { namespaceOptions: { pid: 3, targetId } } } }));
 
-test('a container joins the PID namespace of a container of its own pod only', async () => {
+test('a container can join only the PID namespace of a container of its own pod', async () => {
   const recorded: Partial<ProxyContainer> = { id: 'other', sandboxId: 'pod-2' };
   const containers = {
     get: (id: string) => (id === 'other' ? (recorded as ProxyContainer) : undefined),

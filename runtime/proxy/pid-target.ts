@@ -12,8 +12,8 @@ import type { InterceptedCall } from './calls.ts';
 import type { ProxyContainer } from './records.ts';
 
 /**
- * Checks that a container joins the PID namespace of a container of its own pod only. Not every backend does:
- * CRI-O takes any container of the node, also one with the PID namespace of the host.
+ * Checks that a container joins only the PID namespace of a container of its own pod. Not every backend
+ * checks this: CRI-O accepts any container of the node, also a container with the PID namespace of the host.
  * @throws PortcullisError RUNTIME_BAD_TARGET; the errors of the backend
  */
 export async function checkPidTarget(
@@ -33,7 +33,7 @@ export async function checkPidTarget(
     attempted: 'join the PID namespace of container',
     on: JSON.stringify(targetId.slice(0, 80)),
     // A container of another pod gives the same error as a missing one.
-    why: 'the pod has no such container',
+    why: 'the pod does not have this container',
     fix: 'set namespace_options.target_id to the complete id of a container of the same pod',
   });
 }

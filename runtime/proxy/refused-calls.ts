@@ -13,7 +13,7 @@ export const refusedCalls: Interceptors['calls'] = {
         kind: 'denied',
         attempted: 'restore pod',
         on: '',
-        why: 'a checkpoint contains processes and files that no verdict is about',
+        why: 'a checkpoint contains processes and files without a verdict',
         fix: 'create the pod again from its images',
       }),
     ),

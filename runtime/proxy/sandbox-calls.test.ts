@@ -31,7 +31,7 @@ async function setUp(context: TestContext, status: Parameters<typeof answers.enc
   return { sandboxes: await openRecords<ProxySandbox>(database, 'sandbox'), call: { ask } };
 }
 
-it('takes the record of the pod that the backend finds by the beginning of an id', async (context) => {
+it('uses the record of the pod that the backend finds by a prefix of an id', async (context) => {
   const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata });
   const config = podOf({});
   for (const id of ['aa1', 'aa2']) await sandboxes.put({ id, name: id, config });
@@ -40,7 +40,7 @@ it('takes the record of the pod that the backend finds by the beginning of an id
   assert.deepEqual(sandboxes.get('aa1')?.config, config);
 });
 
-it('believes no user namespace that the backend does not confirm', async (context) => {
+it('does not accept a user namespace that the backend does not confirm', async (context) => {
   const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata });
   const ranges = [{ hostId: 65_536, containerId: 0, length: 65_536 }];
   const namespaceOptions = { usernsOptions: { mode: 0, uids: ranges, gids: ranges } } as const;

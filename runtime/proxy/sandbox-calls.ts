@@ -24,7 +24,7 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
   /** The answer does not wait: a record of what is gone is removed at the next start. */
   const dropped = (removal: Promise<unknown>): void =>
     void removal.catch((thrown: unknown) =>
-      log.warn({ why: reasonOf(thrown) }, 'a record was not removed; the next start removes it'),
+      log.warn({ why: reasonOf(thrown) }, 'a record could not be removed; the next start removes it'),
     );
   return {
     'RuntimeService/RunPodSandbox': async (call) => {
@@ -81,7 +81,7 @@ export async function sandboxOf(
   // The beginning of an id may mean several pods here, and one for the backend.
   const recorded = sandboxes.get(status.id);
   if (recorded !== undefined) return recorded;
-  if (told?.metadata === undefined) throw unknownPod(id, 'the request does not say what it is');
+  if (told?.metadata === undefined) throw unknownPod(id, 'the request does not describe it');
   const { metadata } = status;
   for (const key of ['name', 'namespace', 'uid'] as const)
     if (told.metadata[key] !== metadata?.[key])
@@ -93,10 +93,10 @@ export async function sandboxOf(
   const asked = told.linux?.securityContext?.namespaceOptions;
   for (const key of ['network', 'pid', 'ipc'] as const)
     if ((options?.[key] === NamespaceMode.NODE) !== (asked?.[key] === NamespaceMode.NODE))
-      throw unknownPod(id, `the backend and the request differ in whose ${key} namespace it has`);
+      throw unknownPod(id, `the backend and the request differ in the owner of its ${key} namespace`);
   const users = asked?.usernsOptions;
   if (users?.mode === NamespaceMode.POD && !isDeepStrictEqual(users, options?.usernsOptions))
-    throw unknownPod(id, 'the backend and the request differ in whose user namespace it has');
+    throw unknownPod(id, 'the backend and the request differ in the owner of its user namespace');
   const sandbox = { id: status.id, name: status.id, config: told };
   await sandboxes.put(sandbox, [], 'process');
   return sandbox;

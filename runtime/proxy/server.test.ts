@@ -137,7 +137,7 @@ async function setUp(context: TestContext, interceptors = none) {
 }
 
 describe('the calls that the proxy passes on', () => {
-  it('passes on a call that it does not know, with headers, deadline and trailers', async (t) => {
+  it('forwards an unknown call with headers, deadline and trailers', async (t) => {
     const { backend, call } = await setUp(t);
     const metadata = new Metadata();
     metadata.set('x-custom', 'value');
@@ -161,14 +161,14 @@ describe('the calls that the proxy passes on', () => {
     assert.ok(deadline > before && deadline < before + 60_000);
   });
 
-  it('passes on large messages in both directions', async (t) => {
+  it('forwards large messages in both directions', async (t) => {
     const { call } = await setUp(t);
     const large = Buffer.alloc(3 * 1024 * 1024, 7);
     const { answer } = await call('/runtime.v1.RuntimeService/Future', large);
     assert.ok(answer?.equals(Buffer.concat([Buffer.from('echo '), large])));
   });
 
-  it('passes on a status with its message and details', async (t) => {
+  it('forwards a status with its message and details', async (t) => {
     const { call } = await setUp(t);
     const { error } = await call('/runtime.v1.RuntimeService/Fails', Buffer.alloc(0));
     assert.equal(error?.code, 9);
@@ -205,7 +205,7 @@ describe('the calls that the proxy passes on', () => {
     assert.deepEqual(found, ['<a>', '<b>', '<c>']);
   });
 
-  it('lets the backend wait for a slow reader, and cancels its call when the reader goes', async (t) => {
+  it('makes the backend wait for a slow reader, and cancels its call when the reader disconnects', async (t) => {
     const { backend, client, call } = await setUp(t);
     const stream = client.makeServerStreamRequest(
       '/runtime.v1.RuntimeService/Endless',
@@ -224,7 +224,7 @@ describe('the calls that the proxy passes on', () => {
     assert.equal(await backend.cancelled, 'Endless');
   });
 
-  it('passes on a cancellation', async (t) => {
+  it('forwards a cancellation', async (t) => {
     const { backend, client } = await setUp(t);
     const call = client.makeUnaryRequest(
       '/runtime.v1.RuntimeService/Hangs',
@@ -246,7 +246,7 @@ describe('the calls that the proxy passes on', () => {
     assert.deepEqual(backend.calls, {});
   });
 
-  it('answers UNAVAILABLE without a backend, and goes on with the next one', async (t) => {
+  it('answers UNAVAILABLE without a backend, and continues with the next backend', async (t) => {
     const { backend, socket, call } = await setUp(t);
     assert.equal((await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'))).error, null);
     backend.stop();
@@ -270,13 +270,13 @@ describe('the calls that the proxy reads', () => {
     streams: {},
   };
 
-  it('sends on what an interceptor made of the request', async (t) => {
+  it('forwards the request as the interceptor changed it', async (t) => {
     const { call } = await setUp(t, forward);
     const { answer } = await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'));
     assert.equal(answer?.toString(), 'echo [x]');
   });
 
-  it("passes on the backend's status, and ends at the deadline", async (t) => {
+  it("forwards the backend's status, and ends at the deadline", async (t) => {
     const { call } = await setUp(t, forward);
     const { error } = await call('/runtime.v1.RuntimeService/Fails', Buffer.alloc(0));
     assert.equal(error?.code, 9);

@@ -204,7 +204,7 @@ async function intercept(
   const stop = (code: string, kind: 'cancelled' | 'deadline' | 'unavailable', why: string) => (): void =>
     abort.abort(interrupted(code, kind, rpc, why));
   const onClosing = stop('CRI_CLOSING', 'unavailable', 'the proxy is stopping');
-  stream.once('close', stop('CRI_CANCELLED', 'cancelled', 'the client cancelled the call or went away'));
+  stream.once('close', stop('CRI_CANCELLED', 'cancelled', 'the client cancelled the call or disconnected'));
   site.closing.addEventListener('abort', onClosing, { once: true });
   const timeout = timeoutOf(headers['grpc-timeout']);
   const expire = stop('CRI_DEADLINE', 'deadline', "the client's deadline has passed");
@@ -217,7 +217,7 @@ async function intercept(
   let code: string | undefined;
   try {
     const peer = site.connections.peerOf(connection);
-    if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection is gone');
+    if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection was closed');
     const request = await readMessage(stream, rpc);
     const intercepted: InterceptedCall = {
       request: request ?? Buffer.alloc(0),
@@ -291,7 +291,7 @@ function otherService(path: string): PortcullisError {
     kind: 'unimplemented',
     attempted: 'pass on a call of',
     on: JSON.stringify(path.slice(0, 200)),
-    why: 'the proxy serves runtime.v1.RuntimeService and runtime.v1.ImageService only: no verdict would precede what other services do',
+    why: 'the proxy serves only runtime.v1.RuntimeService and runtime.v1.ImageService, because calls of other services would not need a verdict',
     fix: 'use a client of the CRI, such as a kubelet or crictl',
   });
 }

@@ -34,7 +34,7 @@ export async function settleRecords(
   } catch (thrown) {
     log.warn(
       { why: reasonOf(thrown) },
-      'the records could not be compared with the backend; the next start does it',
+      'the records could not be compared with the backend; the next start tries again',
     );
   } finally {
     backend.close();

@@ -85,7 +85,7 @@ describe('changes of encoded messages', () => {
     );
   });
 
-  it('changes nothing without edits', () => {
+  it('does not change a message without edits', () => {
     fc.assert(
       fc.property(fc.array(unknownField, { maxLength: 8 }), (fields) => {
         const bytes = Buffer.concat(fields);
@@ -94,7 +94,7 @@ describe('changes of encoded messages', () => {
     );
   });
 
-  it('merges a message that occurs twice before it changes it', () => {
+  it('merges a message that occurs twice before it changes the message', () => {
     const twice = Buffer.concat([
       wrap(2, wrap(15, wrap(2, context.encode({ readonlyRootfs: true })))),
       wrap(2, wrap(15, wrap(2, context.encode({ privileged: true })))),
@@ -129,7 +129,7 @@ describe('changes of encoded messages', () => {
     assert.equal(security.readonlyRootfs, true);
   });
 
-  it('replaces a repeated field as a whole, and changes each message of one', () => {
+  it('replaces a repeated field as a whole, and changes each message of a repeated field', () => {
     const bytes = images.encode({ id: 'i', repoTags: ['a', 'b'], repoDigests: ['d'] });
     const edited = editMessage(bytes, { message: 'Image', fields: { repoTags: { set: ['c'] } } });
     assert.deepEqual(images.decode(edited).repoTags, ['c']);
@@ -153,7 +153,7 @@ describe('changes of encoded messages', () => {
     );
   });
 
-  it('reads no tag for another field than the backend may', () => {
+  it('refuses a tag that the backend could read as another field', () => {
     // privileged: true, and a tag that is the one of `privileged: false` in its lower 32 bits.
     const bytes = Buffer.from('1001908080801000', 'hex');
     assert.throws(() => context.decode(bytes));
@@ -161,7 +161,7 @@ describe('changes of encoded messages', () => {
     assert.throws(() => editMessage(bytes, edits), RangeError);
   });
 
-  it('needs no memory for fields that stay as they are', async () => {
+  it('needs no memory for unchanged fields', async () => {
     const code = `
       const { parentPort, workerData } = require('node:worker_threads');
       import(workerData).then(({ editMessage }) => {

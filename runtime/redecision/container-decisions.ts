@@ -187,7 +187,7 @@ function outOfPolicy(
     verdict: '',
     policyRevision,
     reasons: [
-      `${unknown}: neither the image nor a verdict on it is recorded any more, so that nothing can be decided about it`,
+      `${unknown}: neither the image nor a verdict on it is recorded any more, so no decision is possible`,
     ],
   };
 }

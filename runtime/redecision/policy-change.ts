@@ -10,6 +10,6 @@ export function policyChange(found: OutOfPolicy | undefined): PolicyChange {
   const { rule, reference, verdict } = found;
   return {
     reason: policyReasons.out,
-    message: `${rule === '' ? 'no rule' : `rule ${rule}`}: ${reference} is not admitted any more (verdict ${verdict})`,
+    message: `${rule === '' ? 'no rule' : `rule ${rule}`}: ${reference} is no longer admitted (verdict ${verdict})`,
   };
 }

@@ -105,7 +105,7 @@ test('each container out of policy is reported once, with its rule, and again wh
   assert.deepEqual(all.redecision.counts(), [{ namespace: 'shop', rule: 'p.yaml:4', count: 2 }]);
   all.change();
   await until(() => all.decided.length === 4);
-  assert.equal(all.told.length, 2, 'the same verdict is no news');
+  assert.equal(all.told.length, 2, 'an unchanged verdict is not reported');
   outcome = 'admit';
   all.change();
   await until(() => all.told.length === 4);
@@ -113,7 +113,7 @@ test('each container out of policy is reported once, with its rule, and again wh
   assert.equal(all.redecision.of('a'), undefined);
 });
 
-test('a container whose image has no record is out of policy, but is not stopped because of this', async (t) => {
+test('a container whose image has no record is out of policy, but is not stopped', async (t) => {
   let known = false;
   const all = world(() => (known ? verdictOf('admit') : undefined), 'stop');
   t.after(() => all.redecision.close());
@@ -130,7 +130,7 @@ test('a container whose image has no record is out of policy, but is not stopped
   assert.equal(all.redecision.of('a'), undefined);
 });
 
-test('an expired verdict is decided again, without any other cause', async (t) => {
+test('a decision is repeated when its verdict has expired, without any other cause', async (t) => {
   let first = true;
   const all = world(() => {
     const verdict = first ? verdictOf('admit', new Date(Date.now() + 80).toISOString()) : verdictOf('deny');
@@ -144,7 +144,7 @@ test('an expired verdict is decided again, without any other cause', async (t) =
   assert.equal(all.decided.length, 2);
 });
 
-test('with `stop`, denied containers are stopped, undecided ones are not', async (t) => {
+test('with `stop`, denied containers are stopped, and undecided containers are not', async (t) => {
   const all = world((imageId) => verdictOf(imageId === 'image-a' ? 'deny' : 'undecided'), 'stop');
   t.after(() => all.redecision.close());
   for (const id of ['a', 'b']) all.records.set(id, container(id));
@@ -154,7 +154,7 @@ test('with `stop`, denied containers are stopped, undecided ones are not', async
   assert.equal(all.redecision.of('b')?.outcome, 'undecided');
 });
 
-test('a container that was created while the policy changed is decided about, one that ended is forgotten', async (t) => {
+test('a container that was created while the policy changed is checked, and a container that ended is forgotten', async (t) => {
   const all = world(() => verdictOf('deny'));
   t.after(() => all.redecision.close());
   all.set(container('a', 'creating'));
@@ -165,7 +165,7 @@ test('a container that was created while the policy changed is decided about, on
   assert.equal(all.redecision.of('a'), undefined);
 });
 
-test('without a policy nothing is decided; with many containers, other work gets its turn', async (t) => {
+test('without a policy, no decision is made, and with many containers, other work is not blocked', async (t) => {
   const all = world(() => verdictOf('admit'));
   t.after(() => all.redecision.close());
   for (let index = 0; index < 30; index += 1) all.records.set(String(index), container(String(index)));

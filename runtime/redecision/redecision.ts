@@ -78,7 +78,7 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
       } catch (error) {
         log.error(
           { container, image, cause: reasonOf(error) },
-          'could not be decided again; the next change of the policy tries again',
+          'the decision could not be repeated; the next change of the policy tries again',
         );
       }
       await pause(Math.max(leastPauseMs, (performance.now() - started) * (1 / share - 1)));

@@ -80,7 +80,7 @@ export function createRequests(deps: RequestsDeps): Requests {
           'evidence has expired and cannot be renewed: the image is not admitted until it is',
         );
       else
-        log.warn(reported, 'evidence could not be renewed; the present evidence is valid until it expires');
+        log.warn(reported, 'evidence could not be renewed; the current evidence is valid until it expires');
       return false;
     }
   }

@@ -26,7 +26,7 @@ test('an unreachable repository is tried again later, counted and reported; a re
   });
   try {
     await pause(20);
-    assert.equal(updates.counts().failed, 0, 'nothing is due at once');
+    assert.equal(updates.counts().failed, 0, 'no update is due immediately');
     time += 24 * 3_600_000;
     changed();
     await until(() => updates.counts().failed === 1);
@@ -35,7 +35,7 @@ test('an unreachable repository is tried again later, counted and reported; a re
     assert.ok(failing?.url === 'http://127.0.0.1:1' && failing.why !== '' && failing.until !== undefined);
     changed();
     await pause(20);
-    assert.equal(updates.counts().failed, 1, 'not before its time');
+    assert.equal(updates.counts().failed, 1, 'no update before it is due');
     time += 60_000;
     changed();
     await until(() => updates.counts().failed === 2);

@@ -94,8 +94,8 @@ export function openRootUpdates(parts: Deps): RootUpdates {
       log.error(
         { url, cause: reasonOf(error), until, next: new Date(plan.due).toISOString() },
         ended
-          ? 'a sigstore root could not be updated, and its metadata has expired: nothing is proven by it until it is updated'
-          : 'a sigstore root could not be updated: the present one stays in use',
+          ? 'a sigstore root could not be updated, and its metadata has expired: it proves no signature until it is updated'
+          : 'a sigstore root could not be updated: the current root stays in use',
       );
     }
   }

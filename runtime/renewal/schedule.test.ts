@@ -7,7 +7,7 @@ const hour = 3_600_000;
 const random = double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const time = integer({ min: 0, max: 1000 * hour });
 
-test('the first try lies in the last fifth of an answer, at most an hour before its end, and never in the past', () => {
+test('the first attempt is in the last fifth of the validity of an answer, at most an hour before its end, and never in the past', () => {
   hold(
     property(time, time, random, (gathered, lifetime, chance) => {
       const ends = gathered + lifetime;
@@ -16,10 +16,10 @@ test('the first try lies in the last fifth of an answer, at most an hour before 
     }),
     { seed: 7 },
   );
-  assert.equal(firstTry(5 * hour, 3 * hour, 0, 0.5), 5 * hour, 'what has ended is due now');
+  assert.equal(firstTry(5 * hour, 3 * hour, 0, 0.5), 5 * hour, 'expired evidence is due now');
 });
 
-test('tries after failures come later and later, up to a quarter of an hour', () => {
+test('the pauses after failures grow, up to a quarter of an hour', () => {
   assert.deepEqual(
     [1, 2, 3, 10, 1000].map((failures) => nextTry(0, failures, 0)),
     [7_500, 15_000, 30_000, 450_000, 450_000],

@@ -65,7 +65,7 @@ describe('the service manager is notified', () => {
     });
   }
 
-  it('nothing of its watchdog by a daemon whose parts do not answer', async (t) => {
+  it('not for the watchdog, by a daemon whose parts do not answer', async (t) => {
     const address = join(temporary(t), 'notify');
     const heard = await listen(t, address);
     const healthy = () =>
@@ -85,7 +85,7 @@ describe('the service manager is notified', () => {
     clearInterval(alive);
   });
 
-  it('nothing when there is none, and a warning when it is gone', () => {
+  it('not if there is no service manager, and logs a warning if it is gone', () => {
     const warned: unknown[] = [];
     const open = (NOTIFY_SOCKET?: string) =>
       openServiceManager({

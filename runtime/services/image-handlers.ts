@@ -80,8 +80,8 @@ function unknownHandler(name: string): PortcullisError {
     kind: 'invalid',
     attempted: 'pull image for runtime handler',
     on: name.slice(0, 300),
-    why: 'no such handler is configured',
-    fix: 'name one of the configuration\'s "runtimes", or none',
+    why: 'this handler is not configured',
+    fix: 'use a handler of the configuration\'s "runtimes", or none',
   });
 }
 

@@ -96,7 +96,7 @@ for (const form of [
       assert.equal(evades(user), false, JSON.stringify(user));
   });
 
-test('numbers beyond what an id can be are refused, not shortened', () => {
+test('numbers that are too large for an id are refused, not shortened', () => {
   for (const user of [
     '2147483648',
     '4294967296',

@@ -82,7 +82,7 @@ function cidrs(text: string): string[] {
     kind: 'invalid',
     attempted: 'update runtime configuration with pod_cidr',
     on: JSON.stringify(bad.slice(0, 300)),
-    why: 'that is not a range of addresses',
+    why: 'it is not a range of addresses',
     fix: 'write it as 10.1.0.0/24 or fd00:1::/64',
   });
 }
@@ -104,7 +104,7 @@ function disabled(containerId: string): PortcullisError {
     kind: 'precondition',
     attempted: 'write checkpoint of container',
     on: containerId.slice(0, 300),
-    why: 'this node writes no checkpoints: `checkpoint.enabled` is false in its configuration',
+    why: 'checkpoints are disabled: `checkpoint.enabled` is false in the configuration of the node',
     fix: 'set `checkpoint.enabled`, and protect the folder of the archives, because they contain the memory of containers',
   });
 }
@@ -119,7 +119,7 @@ function noCheckpoints(attempted: string, on: string): PortcullisError {
     kind: 'precondition',
     attempted,
     on,
-    why: 'this version has no checkpoints of pods and restores none: a restored process gets the rights that its archive names',
+    why: 'this version does not write or restore checkpoints of pods, because a restored process gets the rights that its archive names',
     fix: 'start the workload again from its image',
   });
 }

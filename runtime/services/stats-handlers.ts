@@ -104,6 +104,6 @@ function notRunning(id: string, phase: string): PortcullisError {
     attempted: 'read the statistics of pod sandbox',
     on: id.slice(0, 13),
     why: `it is ${phase}`,
-    fix: 'ask while it is ready',
+    fix: 'request statistics while the pod is ready',
   });
 }

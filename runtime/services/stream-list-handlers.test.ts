@@ -32,9 +32,9 @@ test('each item is in exactly one message, in order, and no message is empty', (
     { numRuns: 20 },
   ));
 
-test('an empty list has no message at all', async () => assert.deepEqual(await chunksOf([]), []));
+test('an empty list has no message', async () => assert.deepEqual(await chunksOf([]), []));
 
-test('a list far beyond what one message may hold goes in messages of at most 1 MiB', async () => {
+test('a list that is too large for one message is sent in messages of at most 1 MiB', async () => {
   const labels = { note: 'x'.repeat(200_000) };
   const items = Array.from({ length: 150 }, (_, index) => ({ id: `c${index}`, labels }));
   const chunks = await chunksOf(items);
@@ -42,7 +42,7 @@ test('a list far beyond what one message may hold goes in messages of at most 1 
   assert.equal(chunks.flatMap((chunk) => chunk.ids).length, 150);
 });
 
-test('a single item that is larger goes by itself', async () => {
+test('a single item that is larger is sent in a separate message', async () => {
   const chunks = await chunksOf([
     { id: 'a' },
     { id: 'big', labels: { note: 'x'.repeat(3_000_000) } },

@@ -81,7 +81,7 @@ export function createStreamingHandlers(parts: {
       const wrong = port.find((one) => !Number.isInteger(one) || one < 1 || one > 65_535);
       if (wrong !== undefined) throw badField('port', `${wrong} is not a port`, 'send ports from 1 to 65535');
       if (port.length > mostPorts)
-        throw badField('port', `it names ${port.length} ports`, `send ${mostPorts} at most`);
+        throw badField('port', `it names ${port.length} ports`, `send at most ${mostPorts} ports`);
       const record = sandboxes.require(given(podSandboxId, 'pod_sandbox_id'));
       if (record.phase !== 'ready') throw notReady(record);
       const onHost = record.config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE;
@@ -106,7 +106,7 @@ function askedStreams({ tty, stdin, stdout, stderr }: AskedStreams): AskedStream
     throw badField(
       'stderr',
       'tty and stderr cannot both be true',
-      'a terminal has one output: ask for stdout',
+      'request only stdout, because a terminal has one output',
     );
   if (!stdin && !stdout && !stderr)
     throw badField('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');
@@ -120,7 +120,7 @@ function unknownHandler(name: string): PortcullisError {
     attempted: 'use runtime handler',
     on: name,
     why: 'it is no longer configured',
-    fix: 'put it back under "runtimes" in the configuration',
+    fix: 'add it to "runtimes" in the configuration again',
   });
 }
 

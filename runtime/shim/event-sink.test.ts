@@ -69,7 +69,7 @@ test('the event sink answers every event, on many connections, whatever their si
   assert.deepEqual(readdirSync(folder), ['shims']);
 });
 
-test('a sink whose pods or record cannot be read is neither ended nor started twice', async (t) => {
+test('a sink is neither ended nor started twice if its pods or its record cannot be read', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-sink-'));
   const shims = join(folder, 'shims');
   mkdirSync(shims);

@@ -107,6 +107,6 @@ function unserved(socket: string, why: string): Error {
     'serve the events of shims at',
     socket,
     why,
-    'choose a state folder with a shorter path that is not mounted noexec',
+    'use a state folder with a shorter path that is not mounted noexec',
   );
 }

@@ -55,7 +55,7 @@ export async function startShim(shim: ShimProgram, id: string, bundle: string): 
       'start shim',
       shim.path,
       said === '' ? `it ended with code ${code}` : said,
-      'correct what the shim names; see whether the programs that it starts are installed',
+      'correct the cause that the shim names, and check whether the programs that it starts are installed',
     );
   }
   return parseStartAnswer(stdout, shim.path);
@@ -76,7 +76,7 @@ export async function deleteDeadTask(shim: ShimProgram, id: string, bundle: stri
     'remove the leftovers of a task with',
     shim.path,
     stderr.trim().slice(0, 2_000) || `it ended with code ${code}`,
-    'repeat the removal; see what the shim names',
+    'correct the cause that the shim names, and repeat the removal',
   );
 }
 

@@ -51,7 +51,7 @@ export function parseStartAnswer(answer: Buffer, shim: string): ShimAddress {
   const refuse = (code: string, why: string): Error =>
     failure(code, 'precondition', 'start shim', shim, why, 'use a shim that serves ttrpc on a Unix socket');
   if (protocol !== 'ttrpc')
-    throw refuse('SHIM_UNSUPPORTED', `it speaks ${JSON.stringify(protocol.slice(0, 40))}`);
+    throw refuse('SHIM_UNSUPPORTED', `it uses the protocol ${JSON.stringify(protocol.slice(0, 40))}`);
   if (version < 2 || version > 3) throw refuse('SHIM_UNSUPPORTED', `its version is ${version}`);
   const socket = address.replace(/^unix:\/\//, '');
   if (!socket.startsWith('/') || socket.includes('\0') || Buffer.byteLength(socket) > longestSocketPath)

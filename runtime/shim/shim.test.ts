@@ -42,7 +42,7 @@ for (const [what, answer, code] of [
   ['nothing', '', 'SHIM_BAD_ANSWER'],
   ['a relative path', 'unix://s/x', 'SHIM_BAD_ANSWER'],
   ['a vsock', 'vsock://3:1024', 'SHIM_BAD_ANSWER'],
-  ['a path that no socket can have', `unix:///${'x'.repeat(200)}`, 'SHIM_BAD_ANSWER'],
+  ['a path that is too long for a socket', `unix:///${'x'.repeat(200)}`, 'SHIM_BAD_ANSWER'],
   ['a NUL', 'unix:///run/a\0b', 'SHIM_BAD_ANSWER'],
   ['gRPC', JSON.stringify({ version: 3, address: `unix://${path}`, protocol: 'grpc' }), 'SHIM_UNSUPPORTED'],
   [
@@ -58,7 +58,7 @@ for (const [what, answer, code] of [
     );
   });
 
-test('a record that is missing or cut off is none', async (t) => {
+test('a missing or truncated record counts as no record', async (t) => {
   const folder = folderOf(t);
   assert.equal(await readShimRecord(folder), undefined);
   writeFileSync(join(folder, 'shim.json'), '{"socket":"/run');
@@ -67,7 +67,7 @@ test('a record that is missing or cut off is none', async (t) => {
   assert.deepEqual(await readShimRecord(folder), { socket: path, version: 2 });
 });
 
-test('a shim that is not there is unreachable', async (t) => {
+test('a shim that does not exist is unreachable', async (t) => {
   const socket = join(folderOf(t), 'none.sock');
   await assert.rejects(
     openTaskApi({ socket, version: 3 }),
@@ -100,7 +100,7 @@ test('the stand-in holds the streams until they are released, and ends with the 
   await releaseStreams(join(folder, 'gone'));
 });
 
-test('an exit that was cut off while it was written, or is none, has no time', async (t) => {
+test('a truncated or invalid exit record has no time', async (t) => {
   const folder = folderOf(t);
   assert.equal(await readTaskExit(folder), undefined);
   for (const text of [
@@ -116,7 +116,7 @@ test('an exit that was cut off while it was written, or is none, has no time', a
   }
 });
 
-test('a stand-in is found by its pid as soon as it waits, whatever becomes of the command', async (t) => {
+test('a stand-in is found by its pid as soon as it waits, whatever happens to the command', async (t) => {
   const folder = folderOf(t);
   prepareStandIn(folder);
   const [program, ...args] = standInCommand(folder);

@@ -47,8 +47,8 @@ export async function openTaskApi({ socket, version }: ShimAddress): Promise<Tas
       'unimplemented',
       'connect to the shim at',
       socket,
-      `it speaks version ${version} of the task API`,
-      'use a shim that speaks version 2 or 3',
+      `it uses version ${version} of the task API`,
+      'use a shim that supports version 2 or 3',
     );
   const client = createTtrpcClient(await connection(socket), { name: socket });
   const method = ttrpcMethods(contract);
@@ -69,7 +69,10 @@ function callOf(client: TtrpcClient, method: TtrpcMethod<unknown, unknown>): Tas
 async function connection(path: string): Promise<ReturnType<typeof connect>> {
   const socket = connect(path);
   const opened = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => opened.reject(new Error(`no answer in ${connectMs} ms`)), connectMs);
+  const timer = setTimeout(
+    () => opened.reject(new Error(`it did not answer within ${connectMs} ms`)),
+    connectMs,
+  );
   socket.once('connect', () => opened.resolve(undefined)).once('error', opened.reject);
   try {
     await opened.promise;

@@ -15,7 +15,7 @@ const expected = (cpuNs: number) => ({
   tasks: 3,
 });
 
-test('what a task uses is read from the metrics of both versions of cgroups', () => {
+test('the usage of a task is read from the metrics of both versions of cgroups', () => {
   const value = (hex: string) => Buffer.from(hex.replaceAll(' ', ''), 'hex');
   assert.deepEqual(
     readTaskMetrics({ typeUrl: 'io.containerd.cgroups.v2.Metrics', value: value(version2) }),
@@ -36,7 +36,7 @@ test('what a task uses is read from the metrics of both versions of cgroups', ()
   );
 });
 
-test('metrics of another kind are none, and bytes that are not a message are refused', () => {
+test('metrics of another kind are ignored, and bytes that are not a message are refused', () => {
   assert.equal(readTaskMetrics({ typeUrl: 'example.com/Metrics', value: Buffer.alloc(0) }), undefined);
   assert.throws(() =>
     readTaskMetrics({ typeUrl: 'io.containerd.cgroups.v2.Metrics', value: Buffer.from('ff', 'hex') }),

@@ -75,7 +75,7 @@ interface ShimTasksInput {
 export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const { program, options, log } = input;
   const connections = createConnections((socket) =>
-    log.error({ socket }, 'a shim does not answer any more, and is killed with its tasks'),
+    log.error({ socket }, 'a shim no longer answers, and is killed with its tasks'),
   );
   const { apiOf, required, isDead } = connections;
   const followed = new Set<string>();

@@ -42,7 +42,7 @@ const kill = (api: TaskApi, timeoutMs = 30_000): void =>
   void api.kill({ id: 'x', signal: 9 }, { timeoutMs }).catch(() => undefined);
 
 describe('a shim that does not answer', () => {
-  it('is given up when a call had no answer in its time', async () => {
+  it('is killed if a call got no answer in time', async () => {
     const { api, move, end, given } = stage();
     move(1_000_000);
     kill(api);
@@ -51,7 +51,7 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 1);
   });
 
-  it('is not given up for one call that waits for something else, if it answers a probe', async () => {
+  it('is not killed because one call waits for something else, if it answers a probe', async () => {
     for (const answer of [() => Promise.resolve({}), () => Promise.reject(gone())]) {
       const { api, probe, move, end, given } = stage();
       probe.answer = answer;
@@ -62,7 +62,7 @@ describe('a shim that does not answer', () => {
     }
   });
 
-  it('is given up although it is asked during the probe', async () => {
+  it('is killed even if it gets another call during the probe', async () => {
     const { api, probe, move, end, given } = stage();
     const probed = Promise.withResolvers<unknown>();
     probe.answer = () => probed.promise;
@@ -76,7 +76,7 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 1);
   });
 
-  it('is not given up because its connection ended during the probe', async () => {
+  it('is not killed because its connection ended during the probe', async () => {
     const { api, probe, move, end, given } = stage();
     probe.answer = () =>
       Promise.reject(failure('TTRPC_CLOSED', 'unavailable', 'call', 'it', 'closed', 'try again'));
@@ -86,14 +86,14 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 0);
   });
 
-  it('is not given up because the daemon has no descriptor for a connection', () => {
+  it('is not killed because the daemon has no descriptor for a connection', () => {
     const failed = (why: string): Error =>
       failure('SHIM_UNREACHABLE', 'unavailable', 'connect to', 'it', why, 'try again');
     assert.equal(isOwnShortage(failed('connect EMFILE /run/x.sock')), true);
     assert.equal(isOwnShortage(failed('no answer in 10000 ms')), false);
   });
 
-  it('is not given up for one call, if it answers another, even with an error', async () => {
+  it('is not killed because of one call if it answers another call, even with an error', async () => {
     const { api, move, end, given } = stage();
     kill(api);
     move(10_000);
@@ -112,7 +112,7 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 0);
   });
 
-  it('is given up although it is asked again and again', async () => {
+  it('is killed even if it gets new calls repeatedly', async () => {
     const { api, move, end, given } = stage();
     for (let asked = 0; asked < 15; asked += 1) {
       kill(api);
@@ -122,7 +122,7 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 1);
   });
 
-  it('is not given up within the longer time of a creation, and is afterwards', async () => {
+  it('is not killed within the longer time limit of a creation, but is killed afterwards', async () => {
     const { api, move, end, given } = stage();
     void api.create({ id: 'x' }, { timeoutMs: 110_000 }).catch(() => undefined);
     kill(api);
@@ -138,7 +138,7 @@ describe('a shim that does not answer', () => {
     assert.equal(given(), 1);
   });
 
-  it('may wait for the end of a task without end', async () => {
+  it('may wait for the end of a task without a time limit', async () => {
     const { api, silence, move, given } = stage();
     void api.wait({ id: 'x' }, { timeoutMs: Infinity }).catch(() => undefined);
     move(10_000_000);

@@ -5,7 +5,7 @@ import { createdAfter, now } from './identity.ts';
 const hourMs = 3_600_000;
 const nanoseconds = (ms: number): bigint => BigInt(ms) * 1_000_000n;
 
-test('times follow the clock, forward and back, and no two are equal', (t) => {
+test('times follow the clock forward and back, and are never equal', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 20 * hourMs });
   const reported = [now(), now()];
   assert.ok(BigInt(reported[1] ?? 0) > BigInt(reported[0] ?? 0));
@@ -22,7 +22,7 @@ test('times follow the clock, forward and back, and no two are equal', (t) => {
   assert.equal(new Set(reported).size, reported.length);
 });
 
-test('an attempt is created after each earlier one of the same, whatever the clock says', () => {
+test('an attempt has a later creation time than all earlier attempts, whatever the clock shows', () => {
   const all = [
     { name: 'k8s_main_pod_shop_uid_0', createdAt: '500' },
     { name: 'k8s_main_pod_shop_uid_1', createdAt: '900' },

@@ -50,7 +50,7 @@ async function claimer(t: TestContext, folders: Folders): Promise<Claimer> {
   };
 }
 
-test('of several daemons that start at the same moment one passes', async (t) => {
+test('if several daemons start at the same time, only one of them starts', async (t) => {
   const folders = foldersOf(t);
   for (let round = 0; round < 3; round += 1) {
     const claimers = await Promise.all(Array.from({ length: 4 }, () => claimer(t, folders)));
@@ -70,7 +70,7 @@ test('of several daemons that start at the same moment one passes', async (t) =>
 });
 
 for (const shared of ['root', 'state'] as const)
-  test(`a second daemon on the ${shared} folder of a living one is refused and told its process`, async (t) => {
+  test(`a second daemon on the ${shared} folder of a running daemon is refused, and the error names the process`, async (t) => {
     const folders = foldersOf(t);
     const other = await claimer(t, { ...foldersOf(t), [shared]: folders[shared] });
     assert.equal(await other.claim(), 'mine');
@@ -83,7 +83,7 @@ for (const shared of ['root', 'state'] as const)
     (await claimFolders(folders))();
   });
 
-test('a claim that was given back can be taken again, and writes nothing', async (t) => {
+test('a released claim can be taken again, and does not write a file', async (t) => {
   const folders = foldersOf(t);
   for (let round = 0; round < 2; round += 1) {
     const release = await claimFolders(folders);
@@ -98,7 +98,7 @@ test('root and state may be one folder', async (t) => {
   (await claimFolders({ root, state: root }))();
 });
 
-test('a living daemon of a version that wrote its claim into a file is refused, by name', async (t) => {
+test('a running daemon of a version that wrote its claim into a file is detected, and the error names it', async (t) => {
   const folders = foldersOf(t);
   writeFileSync(join(folders.root, 'daemon.json'), JSON.stringify(processIdentity(1)));
   await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE', message: /process 1 holds it/ });
@@ -109,7 +109,7 @@ for (const [what, text] of [
   ['a process that is gone', JSON.stringify({ ...processIdentity(1), startTime: '1' })],
   ['a machine that lost power while it was written', ''],
 ] as const)
-  test(`the file of ${what} counts for nothing, and nothing is left of it`, async (t) => {
+  test(`the file of ${what} is ignored and removed`, async (t) => {
     const folders = foldersOf(t);
     writeFileSync(join(folders.root, 'daemon.json'), text);
     writeFileSync(join(folders.root, '.daemon.json.0123456789ab.tmp'), '{');

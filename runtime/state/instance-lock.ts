@@ -85,8 +85,8 @@ function inUse(folder: string, pid: number | undefined): PortcullisError {
     kind: 'already-exists',
     attempted: 'start the daemon on',
     on: folder,
-    why: pid === undefined ? 'another process holds it' : `process ${pid} holds it`,
-    fix: 'stop that daemon, or give this one another --root and --state',
+    why: pid === undefined ? 'another process uses it' : `process ${pid} uses it`,
+    fix: 'stop that daemon, or start this daemon with another --root and --state',
   });
 }
 

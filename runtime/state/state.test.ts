@@ -13,7 +13,7 @@ interface Thing extends Keyed {
   readonly bytes: Uint8Array;
 }
 
-test('records come back from disk as they were, in order of creation', async () => {
+test('records are read from disk unchanged, in order of creation', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
   const open = () =>
     openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
@@ -73,7 +73,7 @@ test('a write that failed but took effect does not block its name', async () => 
   }
 });
 
-test('a change is reported once it is visible, with the value before; a write that changes nothing is not', async () => {
+test('a change is reported once it is visible, with the previous value, and a write that changes nothing is not reported', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'records-'));
   const database = await openDatabase({
     path: join(folder, 'db'),
@@ -102,14 +102,14 @@ test('a change is reported once it is visible, with the value before; a write th
   }
 });
 
-test('settleAll waits for the slow part before it fails', async () => {
+test('settleAll waits for the slowest part before it fails', async () => {
   let done = false;
   const slow = new Promise<void>((resolve) => setTimeout(resolve, 20)).then(() => void (done = true));
   await assert.rejects(settleAll([Promise.reject(new Error('fast')), slow]), /fast/);
   assert.equal(done, true);
 });
 
-test('the clock never gives one instant twice', () => {
+test('the clock never returns the same time twice', () => {
   const times = Array.from({ length: 1000 }, now);
   assert.equal(new Set(times).size, 1000);
 });

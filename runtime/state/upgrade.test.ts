@@ -19,7 +19,7 @@ const dump = readDump(
 const rows = [...dump.values()].flat();
 const schema = stateMigrations.map(({ sql }) => sql);
 
-describe('a database of the release before', () => {
+describe('a database of the previous release', () => {
   let folder = '';
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-state-upgrade-'));
@@ -80,7 +80,7 @@ describe('a database of the release before', () => {
       }
     });
 
-  it('has a verdict log that is whole', async () => {
+  it('has a complete verdict log', async () => {
     const path = join(folder, 'log.db');
     makeDatabase(path, schema.slice(0, 6), rows);
     await (await openDatabase({ path, migrations: stateMigrations })).close();

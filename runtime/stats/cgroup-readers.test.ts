@@ -66,7 +66,7 @@ describe('version 2', () => {
     assert.deepEqual(reader.processes('/pods/c'), [136, 141, 167]);
   });
 
-  test('an older kernel and no limits: missing values are left out', () => {
+  test('an older kernel without limits: missing values are omitted', () => {
     const stat = version2['memory.stat']?.replace(/^kernel .*\n/m, '');
     const absent = [
       'memory.peak',
@@ -97,7 +97,7 @@ describe('version 2', () => {
     );
   });
 
-  test('a cgroup that is not there', () => {
+  test('a cgroup that does not exist', () => {
     const reader = cgroupV2Reader(two, reading(version2), []);
     assert.equal(reader.usage('/pods/other'), undefined);
     assert.equal(reader.detail('/pods/other'), undefined);
@@ -107,7 +107,7 @@ describe('version 2', () => {
 });
 
 describe('version 1', () => {
-  test('what is recorded, with the cgroups below counted in', () => {
+  test('the recorded values, including the cgroups below', () => {
     const nested = version1['memory.stat']
       ?.replace(/^pgfault \d+/m, 'pgfault 7')
       .replace(/^total_inactive_file \d+/m, 'total_inactive_file 4096');
@@ -172,7 +172,7 @@ describe('version 1', () => {
     assert.equal(found?.memory?.limitBytes, undefined);
   });
 
-  test('a hierarchy that is not mounted leaves its figures out', () => {
+  test('the values of a hierarchy that is not mounted are omitted', () => {
     const found = cgroupV1Reader({ ...one, roots: ['/sys/fs/cgroup/memory'] }, reading(version1), []).detail(
       '/pods/c',
     );

@@ -50,7 +50,7 @@ describe('figures of a real cgroup', () => {
     }
   });
 
-  test('the first reading has no rate; a second soon after the first has one, from then on the sampler gives it', async () => {
+  test('the first reading has no rate, a second reading soon after it has a rate, and later the sampler provides the rate', async () => {
     sampled = [target()];
     const [first] = await stats.usage([target()]);
     assert.ok(first?.cpu !== undefined, 'the processor is accounted');
@@ -67,7 +67,7 @@ describe('figures of a real cgroup', () => {
     assert.ok((third?.cpu?.nanoCores ?? 0) > 0 && third?.cpu?.nanoCores !== own);
   });
 
-  test('the detail says what the files and /proc say', async (t) => {
+  test('the details are the values of the files and of /proc', async (t) => {
     const [found] = await stats.detail([target()]);
     assert.equal(found?.processes?.processes, 1);
     assert.equal(found?.processes?.descriptors, readdirSync(`/proc/${child.pid ?? 0}/fd`).length);
@@ -79,7 +79,7 @@ describe('figures of a real cgroup', () => {
     assert.ok(Number.isInteger(found.memory.usageBytes) && found.memoryParts !== undefined);
   });
 
-  test('many at once, including cgroups that do not exist, in their order', async () => {
+  test('many cgroups are read at once and in order, including cgroups that do not exist', async () => {
     const targets = Array.from({ length: 200 }, (_, index) =>
       index % 2 === 0 ? target() : { id: `none${index}`, cgroup: '/no/such/cgroup' },
     );
@@ -89,7 +89,7 @@ describe('figures of a real cgroup', () => {
     assert.deepEqual(await stats.usage([]), []);
   });
 
-  test('no request is answered after the end', async () => {
+  test('no request is answered after the close', async () => {
     const own = openCgroupStats({ mounts, targets: () => [] });
     await own.usage([target()]);
     await own.close();

@@ -136,6 +136,6 @@ function lost(why: string): PortcullisError {
     attempted: 'read the statistics of cgroups',
     on: '',
     why,
-    fix: 'ask again; see the log of the daemon',
+    fix: 'repeat the request, and check the log of the daemon',
   });
 }

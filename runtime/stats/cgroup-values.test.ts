@@ -76,8 +76,8 @@ describe('files of cgroups', () => {
     assert.deepEqual(parseProcesses('12\n0\n7\n'), [12, 7]));
 });
 
-describe('whatever a kernel writes', () => {
-  test('keyed values come back', () => {
+describe('any text of a kernel', () => {
+  test('values with keys are read correctly', () => {
     const key = fc.stringMatching(/^[a-z_][a-z0-9_.]{0,30}$/);
     fc.assert(
       fc.property(fc.uniqueArray(fc.tuple(key, fc.nat()), { selector: ([name]) => name }), (pairs) => {
@@ -124,7 +124,7 @@ describe('whatever a kernel writes', () => {
     );
   });
 
-  test('nothing makes a parser throw, and every figure is a whole number', () => {
+  test('no text makes a parser throw, and every value is a whole number', () => {
     const line = fc.oneof(
       fc.string(),
       fc.constantFrom(

@@ -13,16 +13,16 @@ test('the rate of the two latest samples', () => {
   assert.equal(samples.nanoCores('b'), undefined);
 });
 
-test('none until there are two, the second may be the reading itself', () => {
+test('no rate until there are two samples; the second may be the reading itself', () => {
   const samples = createCpuSamples();
   assert.equal(samples.nanoCores('a', { atMs: 0, usageNs: 1 }), undefined);
   samples.add('a', { atMs: 0, usageNs: 0 });
   assert.equal(samples.nanoCores('a'), undefined);
-  assert.equal(samples.nanoCores('a', { atMs: 50, usageNs: 5e7 }), undefined, 'too soon to tell');
+  assert.equal(samples.nanoCores('a', { atMs: 50, usageNs: 5e7 }), undefined, 'too soon for a rate');
   assert.equal(samples.nanoCores('a', { atMs: 200, usageNs: 1e8 }), 5e8);
 });
 
-test('a counter that fell starts again; others are forgotten', () => {
+test('a counter that decreased starts again; old samples are removed', () => {
   const samples = createCpuSamples();
   samples.add('a', { atMs: 0, usageNs: 1e9 });
   samples.add('a', { atMs: 1_000, usageNs: 2e9 });
@@ -34,7 +34,7 @@ test('a counter that fell starts again; others are forgotten', () => {
   assert.deepEqual([samples.has('a'), samples.has('b')], [false, true]);
 });
 
-test('whatever the samples, a rate is a whole number and none is negative', () => {
+test('for any samples, a rate is a whole number and not negative', () => {
   const sample = fc.record({ atMs: fc.double({ min: 0, max: 1e9, noNaN: true }), usageNs: fc.nat() });
   fc.assert(
     fc.property(fc.array(sample), fc.option(sample, { nil: undefined }), (all, now) => {

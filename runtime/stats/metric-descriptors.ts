@@ -98,20 +98,20 @@ export const metricKinds = {
   container_file_descriptors: gauge('Number of open file descriptors for the container.'),
   container_sockets: gauge('Number of open sockets for the container.'),
   container_ulimits_soft: gauge(
-    'Soft ulimit values for the container root process; absent where there is no limit.',
+    'Soft ulimit values for the container root process; absent if there is no limit.',
     'ulimit',
   ),
   container_last_seen: gauge('Last time a container was seen by the exporter.'),
   container_start_time_seconds: gauge('Start time of the container since unix epoch in seconds.'),
   container_spec_cpu_period: gauge('CPU period of the container.'),
-  container_spec_cpu_quota: gauge('CPU quota of the container; absent where there is none.'),
+  container_spec_cpu_quota: gauge('CPU quota of the container; absent if there is no quota.'),
   container_spec_cpu_shares: gauge('CPU share of the container.'),
-  container_spec_memory_limit_bytes: gauge('Memory limit for the container; 0 where there is none.'),
+  container_spec_memory_limit_bytes: gauge('Memory limit for the container; 0 if there is no limit.'),
   container_spec_memory_reservation_limit_bytes: gauge(
-    'Memory reservation limit for the container; 0 where there is none.',
+    'Memory reservation limit for the container; 0 if there is no limit.',
   ),
   container_spec_memory_swap_limit_bytes: gauge(
-    'Memory swap limit for the container, memory included; 0 where there is none.',
+    'Memory swap limit for the container, including memory; 0 if there is no limit.',
   ),
   container_pressure_cpu_waiting_seconds_total: counter(
     'Total time duration tasks in the container have waited due to CPU congestion.',

@@ -99,7 +99,7 @@ describe('metrics', () => {
     );
   });
 
-  test('each has a value for each of its labels, and a type that its name promises', () => {
+  test('each has a value for each of its labels, and a type that matches its name', () => {
     const keys = new Map(described.map(({ name, labelKeys }) => [name, labelKeys]));
     for (const { name = '', labelValues, metricType, value, timestamp } of given) {
       assert.equal(labelValues?.length, keys.get(name)?.length, name);
@@ -158,7 +158,7 @@ describe('metrics', () => {
     test(`${[name, ...labels].join(' ')} is ${value}`, () => assert.equal(valueOf(name, ...labels), value));
   }
 
-  test('limits that are not there are 0, or left out where 0 would be one', () => {
+  test('missing limits are 0, or are omitted if 0 would be a limit', () => {
     const bare = { ...record, config: { ...record.config, linux: undefined } } as unknown as ContainerRecord;
     const { memory, swap, tasksLimit, ...rest } = reading;
     const { limitBytes: _limit, ...unbounded } = memory ?? assert.fail();

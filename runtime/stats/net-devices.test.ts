@@ -39,7 +39,7 @@ net1.7:540 6 0 0 0 0 0 0 0 0 0 0 0 0 0 0
   ]);
 });
 
-test('what this kernel says has every interface it has', () => {
+test('the text of this kernel contains every interface', () => {
   const text = readFileSync('/proc/self/net/dev', 'utf8');
   const lines = text
     .split('\n')
@@ -48,7 +48,7 @@ test('what this kernel says has every interface it has', () => {
   assert.equal(parseNetDevices(text).length, lines.length);
 });
 
-test('nothing makes it throw', () => {
+test('no text makes the parser throw', () => {
   fc.assert(
     fc.property(
       fc.array(fc.oneof(fc.string(), fc.constantFrom('eth0: 1 2 3', 'a:b: 1', ': 1', heading))),

@@ -32,7 +32,7 @@ test('descriptors, sockets and the limit of real processes', async () => {
   }
 });
 
-test('processes that are gone hold nothing', () => {
+test('processes that have ended have no descriptors', () => {
   const none = (): undefined => undefined;
   assert.deepEqual(countOfProcesses([2 ** 22 + 1], 2 ** 22 + 1, none), {
     processes: 1,

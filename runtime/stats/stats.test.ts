@@ -64,7 +64,7 @@ describe('statistics without running containers', () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('a separate file system of the containers is reported as the sum of their layers, a shared one is not', async () => {
+  test('a separate file system of the containers is reported as the sum of their layers, and a shared file system is not', async () => {
     assert.equal(await stats.containerFilesystem(), undefined);
     const apart = make(true);
     const usage = await apart.containerFilesystem();
@@ -74,7 +74,7 @@ describe('statistics without running containers', () => {
     await apart.close();
   });
 
-  test('a pod whose cgroup is not there has used nothing, and one that is stopped is left out', async () => {
+  test('a pod without a cgroup has no usage, and a stopped pod is omitted', async () => {
     const [pod, ...others] = await stats.ofSandboxes(sandboxes);
     assert.deepEqual(others, []);
     assert.equal(pod?.attributes?.id, 'pod');

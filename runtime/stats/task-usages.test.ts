@@ -16,7 +16,7 @@ const usage = (cpuNs: number): TaskUsage => ({
   tasks: 5,
 });
 
-test('a container whose shim measures it has that usage, and a rate after two samples', async () => {
+test('a container that its shim measures has this usage, and a rate after two samples', async () => {
   let cpuNs = 1e9;
   const read = createTaskUsages(({ id }) => (id === 'plain' ? undefined : Promise.resolve(usage(cpuNs))));
   const records = [record('guest'), record('plain')];

@@ -12,7 +12,7 @@ const memory = {
 };
 
 describe('messages of the CRI', () => {
-  test('available memory is what the limit leaves beyond the working set, 0 without a limit', () => {
+  test('available memory is the limit minus the working set, or 0 without a limit', () => {
     const available = (limitBytes?: number): number | undefined =>
       memoryUsage({ at: 1n, memory: { ...memory, ...(limitBytes !== undefined && { limitBytes }) } })
         ?.availableBytes?.value;
@@ -28,7 +28,7 @@ describe('messages of the CRI', () => {
     });
   });
 
-  test('swap, with what is left of a limit', () => {
+  test('swap usage, and the rest of its limit', () => {
     assert.deepEqual(swapUsage({ at: 1n, swap: { usageBytes: 5, limitBytes: 8 } }), {
       timestamp: 1n,
       swapUsageBytes: { value: 5 },
@@ -40,7 +40,7 @@ describe('messages of the CRI', () => {
     });
   });
 
-  test('pressure where it is kept', () => {
+  test('pressure, if the kernel records it', () => {
     const share = { totalNs: 7000, avg10: 0.5, avg60: 1, avg300: 2 };
     const data = { Total: 7000, Avg10: 0.5, Avg60: 1, Avg300: 2 };
     const usage: CgroupUsage = {
@@ -57,12 +57,12 @@ describe('messages of the CRI', () => {
     assert.deepEqual(ioUsage(usage), { timestamp: 1n, psi: { Some: data, Full: data } });
   });
 
-  test('what the kernel does not account is absent', () => {
+  test('values that the kernel does not account are absent', () => {
     for (const message of [cpuUsage, memoryUsage, swapUsage, ioUsage])
       assert.equal(message({ at: 1n }), undefined);
   });
 
-  test('the default interface is eth0, else the first', () => {
+  test('the default interface is eth0, or else the first interface', () => {
     const device = (name: string) => ({
       name,
       rxBytes: 1,

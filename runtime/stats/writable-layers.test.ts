@@ -22,7 +22,7 @@ describe('usage of writable layers', () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('counted at once, then answered from memory until the value is old', async () => {
+  test('is counted at the first request, and then returned from memory until the value is old', async () => {
     const upper = join(folder, 'upper');
     mkdirSync(upper);
     writeFileSync(join(upper, 'a'), Buffer.alloc(1 << 20));
@@ -40,11 +40,7 @@ describe('usage of writable layers', () => {
     now = 9_000;
     assert.deepEqual(await layers.usage([upper]), [first], 'not old yet');
     now = 11_000;
-    assert.deepEqual(
-      await layers.usage([upper]),
-      [first],
-      'the old figure is reported while a new one is counted',
-    );
+    assert.deepEqual(await layers.usage([upper]), [first], 'is the old value while a new value is counted');
     const until = Date.now() + 20_000;
     while ((await layers.usage([upper]))[0]?.inodesUsed === 2 && Date.now() < until)
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -53,7 +49,7 @@ describe('usage of writable layers', () => {
     assert.ok(second.usedBytes >= 2 << 20);
   });
 
-  test('a few are counted at a time, each once, and no caller waits forever', async () => {
+  test('is counted for a few layers at a time, once for each, and no caller waits forever', async () => {
     const waiting: ((usage: DiskUsage) => void)[] = [];
     const slow = { diskUsage: () => new Promise<DiskUsage>((resolve) => waiting.push(resolve)) };
     const layers = createWritableLayers(slow);

@@ -37,7 +37,7 @@ test('an input that cannot be read ends the command with the reason', async (t) 
   );
 });
 
-test('the start is reported once the daemon has accepted the command, and not before', async (t) => {
+test('the start is reported only after the daemon has accepted the command', async (t) => {
   const began: string[] = [];
   const url = await served(t, (socket) => {
     began.push('accepted');
@@ -62,7 +62,7 @@ test('the start is reported once the daemon has accepted the command, and not be
   assert.deepEqual(refused, []);
 });
 
-test('a slow reader gets all output, and one listener is waiting for it', async (t) => {
+test('a slow reader gets all output, and only one listener waits for it', async (t) => {
   const url = await served(t, (socket) => {
     for (let line = 0; line < 200; line += 1) socket.send(message(stdoutChannel, `line ${line}\n`));
     socket.send(message(statusChannel, '{"status":"Success"}'));
@@ -87,7 +87,7 @@ test('a slow reader gets all output, and one listener is waiting for it', async 
 
 for (const [what, status] of [
   ['null', 'null'],
-  ['a cause that is null', '{"status":"Failure","details":{"causes":[null]}}'],
+  ['a null cause', '{"status":"Failure","details":{"causes":[null]}}'],
   [
     'an exit code above 255',
     '{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"999"}]}}',

@@ -120,7 +120,7 @@ function exitCodeOf(text: string, problem: string, url: string): number {
       // The path is a token.
       on: new URL(url).origin,
       why,
-      fix: 'see the log of the daemon, and try again',
+      fix: 'check the log of the daemon, and try again',
     });
   if (text === '') throw fails(problem === '' ? 'the connection ended before the command did' : problem);
   let read: Status;
@@ -134,5 +134,5 @@ function exitCodeOf(text: string, problem: string, url: string): number {
   if (read.status === 'Success') return 0;
   const code = read.details?.causes?.find((cause) => cause?.reason === 'ExitCode')?.message;
   if (typeof code === 'string' && /^\d{1,3}$/u.test(code) && Number(code) <= 255) return Number(code);
-  throw fails(typeof read.message === 'string' ? read.message : 'its status names no exit code');
+  throw fails(typeof read.message === 'string' ? read.message : 'its status does not contain an exit code');
 }

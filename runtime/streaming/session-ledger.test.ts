@@ -11,7 +11,7 @@ const ledgerOf = (maxSessions: number): SessionLedger =>
   createSessionLedger({ maxSessions, maxSessionsPerContainer: 2 }, createLogger({ level: 'silent' }));
 
 describe('the ledger of sessions', () => {
-  it('a session counts from its URL to its end', () => {
+  it('counts a session from the creation of its URL to its end', () => {
     const ledger = ledgerOf(1);
     const sessions = ledger.ofWorker();
     const token = ledger.mint('a', plan);
@@ -27,14 +27,14 @@ describe('the ledger of sessions', () => {
     assert.notEqual(ledger.mint('b', plan), '');
   });
 
-  it('a container has a limit of its own', () => {
+  it('has a separate limit for each container', () => {
     const ledger = ledgerOf(10);
     for (let count = 0; count < 2; count += 1) ledger.mint('a', plan);
     assert.throws(() => ledger.mint('a', plan), /it has 2 sessions open/);
     assert.notEqual(ledger.mint('b', plan), '');
   });
 
-  it('a token is used up by a request of another kind', () => {
+  it('does not accept a token again after a request of another kind', () => {
     const ledger = ledgerOf(1);
     const sessions = ledger.ofWorker();
     const token = ledger.mint('a', plan);
@@ -43,7 +43,7 @@ describe('the ledger of sessions', () => {
     assert.equal(ledger.isEmpty(), true);
   });
 
-  it('the sessions of a Worker end with it', () => {
+  it('ends the sessions of a Worker with the Worker', () => {
     const ledger = ledgerOf(1);
     const sessions = ledger.ofWorker();
     sessions.take({ type: 'take', id: 1, kind: 'portforward', token: ledger.mint('a', plan) });

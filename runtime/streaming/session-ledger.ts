@@ -58,7 +58,7 @@ export function createSessionLedger(
         throw tooMany(
           subject,
           'too many stream URLs wait for their clients',
-          'nothing: they end within a minute',
+          'wait, because these URLs expire within a minute',
         );
       return token;
     },
@@ -93,6 +93,6 @@ function tooMany(subject: string, why: string, limit: string): PortcullisError {
     attempted: 'open a stream to',
     on: subject.slice(0, 13),
     why,
-    fix: `try again when some have ended; the limit is ${limit}`,
+    fix: `try again when some sessions have ended; the limit is ${limit}`,
   });
 }

@@ -55,7 +55,7 @@ describe('the streaming service', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('bounds waiting and running sessions, for each container and in total', async () => {
+  it('limits waiting and running sessions, for each container and in total', async () => {
     const service = await open();
     for (let count = 0; count < 4; count += 1) await service.open('a', plan());
     await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LIMIT' });
@@ -64,36 +64,32 @@ describe('the streaming service', () => {
     await service.close();
   });
 
-  it(
-    'connections that ask for nothing keep no client out, and end no session',
-    { timeout: 60_000 },
-    async () => {
-      const service = await open();
-      const url = await service.open('a', plan());
-      const session = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
-      await once(session, 'open');
-      const { port } = new URL(url);
-      const flood: Socket[] = [];
-      let closed = 0;
-      for (let count = 0; count < 1_300; count += 1) {
-        const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
-        socket.on('close', () => (closed += 1));
-        await once(socket.resume(), 'connect');
-        socket.write(count % 2 === 0 ? 'GET /exec/' : '');
-        flood.push(socket);
-      }
-      for (let round = 0; round < 3; round += 1)
-        assert.match(await page(await service.open('b', plan())), /a page/);
-      for (let waited = 0; closed < 1_300 - 1_034 && waited < 60_000; waited += 20) await pause(20);
-      assert.ok(closed >= 1_300 - 1_034, `${1_300 - closed} connections without a session are open`);
-      assert.equal(session.readyState, WebSocket.OPEN);
-      for (const socket of flood) socket.destroy();
-      session.terminate();
-      await service.close();
-    },
-  );
+  it('idle connections do not block clients, and do not end sessions', { timeout: 60_000 }, async () => {
+    const service = await open();
+    const url = await service.open('a', plan());
+    const session = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
+    await once(session, 'open');
+    const { port } = new URL(url);
+    const flood: Socket[] = [];
+    let closed = 0;
+    for (let count = 0; count < 1_300; count += 1) {
+      const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+      socket.on('close', () => (closed += 1));
+      await once(socket.resume(), 'connect');
+      socket.write(count % 2 === 0 ? 'GET /exec/' : '');
+      flood.push(socket);
+    }
+    for (let round = 0; round < 3; round += 1)
+      assert.match(await page(await service.open('b', plan())), /a page/);
+    for (let waited = 0; closed < 1_300 - 1_034 && waited < 60_000; waited += 20) await pause(20);
+    assert.ok(closed >= 1_300 - 1_034, `${1_300 - closed} connections without a session are open`);
+    assert.equal(session.readyState, WebSocket.OPEN);
+    for (const socket of flood) socket.destroy();
+    session.terminate();
+    await service.close();
+  });
 
-  it('an idle Worker ends and another is started, without a session lost, also on a port of its own', async () => {
+  it('ends an idle Worker and starts another one without losing a session, also on a separate port', async () => {
     const taken = createHttpServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const { port } = taken.address() as AddressInfo;
@@ -110,13 +106,13 @@ describe('the streaming service', () => {
     }
   });
 
-  it('reports at its start that its port is taken', () =>
+  it('reports at its start that its port is in use', () =>
     assert.rejects(open({ port: (web.address() as AddressInfo).port }), {
       code: 'RUNTIME_STREAMING_LISTEN',
       message: /EADDRINUSE/,
     }));
 
-  it('reports that its port was taken since, and listens when it is free again', async () => {
+  it('reports that its port is in use after a pause, and listens when the port is free again', async () => {
     const other = createTcpServer();
     await once(other.listen(0, '127.0.0.1'), 'listening');
     const { port } = other.address() as AddressInfo;

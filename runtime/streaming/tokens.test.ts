@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createTokens } from './tokens.ts';
 
-test('a token is taken once, within its time, and has 128 bits', () => {
+test('a token is accepted once, within its time limit, and has 128 bits', () => {
   let now = 0;
   const tokens = createTokens<string>(() => now);
   const token = tokens.mint('a') ?? assert.fail();
@@ -19,7 +19,7 @@ test('a token is taken once, within its time, and has 128 bits', () => {
   assert.equal(tokens.take(other), 'c');
 });
 
-test('only so many wait at once, and old ones make room', () => {
+test('a limited number of tokens wait, and expired tokens free their places', () => {
   let now = 0;
   const tokens = createTokens<number>(() => now, { most: 3, lifetimeMs: 10 });
   const minted = [1, 2, 3].map((value) => tokens.mint(value));

@@ -44,7 +44,7 @@ const call = (headers: Readonly<Record<string, string>> = {}): StartedCall => ({
 const traceId = '0af7651916cd43dd8448eb211c80319c';
 const sampled = { traceparent: `00-${traceId}-b7ad6b7169203331-01` };
 
-test('a sampled call is one span of its caller’s trace, its parts below it, failures by their code alone', async () => {
+test('a sampled call is one span in the trace of its caller, with its parts as child spans, and failures only as codes', async () => {
   spans.length = 0;
   const tracing = openTracing({ endpoint, samplingRatePerMillion: 0, version: '1' });
   const failure = new PortcullisError({
@@ -91,7 +91,7 @@ test('a sampled call is one span of its caller’s trace, its parts below it, fa
   assert.match(JSON.stringify(root?.attributes), /"portcullis.request_id","value":\{"stringValue":"r1"\}/);
 });
 
-test('the caller decides; without one, the configured share does; a broken header is none', async () => {
+test('the caller decides about sampling, or else the configured share; an invalid header is ignored', async () => {
   const cases = [
     { headers: { traceparent: sampled.traceparent.replace(/01$/, '00') }, share: 1_000_000, expected: 0 },
     { headers: {}, share: 0, expected: 0 },
@@ -111,7 +111,7 @@ test('the caller decides; without one, the configured share does; a broken heade
   }
 });
 
-test('outside of a traced call a part only runs', async () => {
+test('outside of a traced call, a part runs without a span', async () => {
   assert.equal(await traced('part', () => Promise.resolve(7)), 7);
   await assert.rejects(
     traced('part', () => Promise.reject(new Error('no'))),
@@ -119,7 +119,7 @@ test('outside of a traced call a part only runs', async () => {
   );
 });
 
-test('a collector that does not answer delays no call', async () => {
+test('a collector that does not answer does not delay calls', async () => {
   const tracing = openTracing({
     endpoint: 'http://127.0.0.1:9',
     samplingRatePerMillion: 1_000_000,

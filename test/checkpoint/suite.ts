@@ -194,7 +194,7 @@ describe('checkpoints of containers', { skip: criu.skip }, () => {
       await pause(500);
     assert.match(
       (await failureOf(write(at('large.tar'), large))).message,
-      /bytes of memory, and the most is/,
+      /bytes of memory, and the maximum is/,
     );
     await stage.daemon.cri.runtime.stopContainer({ containerId: large, timeout: 0 });
     assert.equal((await failureOf(write(at('large.tar'), large))).kind, 'precondition');

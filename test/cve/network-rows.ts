@@ -49,7 +49,7 @@ export const networkRows: readonly Row[] = [
     id: 'CVE-2026-35469',
     what: 'spdystream: counts and lengths of SETTINGS and header blocks allocate before they are checked',
     held: [
-      [spdy, 'counts and lengths that a frame only claims cost nothing (CVE-2026-35469)'],
+      [spdy, 'false counts and lengths in a frame do not cost memory (CVE-2026-35469)'],
       [spdy, 'a decompression bomb is refused'],
       [spdy, 'of another version, or too large, end the connection'],
     ],

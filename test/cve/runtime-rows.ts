@@ -262,7 +262,7 @@ export const runtimeRows: readonly Row[] = [
       ['test/e2e/streaming.test.ts', 'serves over TLS and enforces its limits, if configured'],
       [
         'runtime/streaming/streaming-service.test.ts',
-        'bounds waiting and running sessions, for each container and in total',
+        'limits waiting and running sessions, for each container and in total',
       ],
     ],
   },

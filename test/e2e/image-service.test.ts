@@ -173,7 +173,7 @@ describe('the image service, as a kubelet uses it', () => {
     };
     await reload('images: { pinned: ["*app/a*"] }\n', /pinned images were read again/);
     assert.deepEqual(await pinned(), [`${registryName}/app/a:1`]);
-    await reload('images: { pinned: ["a*b"] }\n', /pinned images stay as they were/);
+    await reload('images: { pinned: ["a*b"] }\n', /pinned images do not change/);
     assert.deepEqual(await pinned(), [`${registryName}/app/a:1`]);
     await reload(`images: { pinned: ["${registryName}/pinned/*"] }\n`, /pinned images were read again/);
     await cri().removeImage({ image: { image: reference } });

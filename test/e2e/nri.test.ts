@@ -65,7 +65,7 @@ describe('NRI plugins', () => {
         return made;
       } catch (thrown) {
         // The daemon has not yet seen the end of the plugin before it.
-        if (!/a plugin of this name is connected/.test(String(thrown)) || performance.now() > end)
+        if (!/a plugin with this name is already connected/.test(String(thrown)) || performance.now() > end)
           throw thrown;
         await pause(20);
       }
@@ -395,7 +395,7 @@ describe('NRI plugins', () => {
 
   it('with a name in use or an invalid name are refused', async () => {
     const one = await plugin({});
-    await assert.rejects(connectPlugin(socket), /a plugin of this name is connected/);
+    await assert.rejects(connectPlugin(socket), /a plugin with this name is already connected/);
     await assert.rejects(connectPlugin(socket, { index: '1' }), /two digits/);
     await assert.rejects(connectPlugin(socket, { name: '../x' }), /letters, digits/);
     await gone(one);

@@ -246,7 +246,7 @@ describe('the console', { skip }, () => {
       { sql: 'UPDATE node SET note = ?, key = ?', params: [note, key] },
     ]);
     const warned = await visitNode();
-    assert.match(warned, /not the one that this browser has pinned/u);
+    assert.match(warned, /This browser has pinned another key/u);
     assert.ok(warned.includes(digest) && warned.includes(key), warned);
     assert.match(await verify(), /^Not verified: .*The signature of the checkpoint is not valid/u);
     assert.deepEqual(await violations(page), []);
@@ -254,10 +254,10 @@ describe('the console', { skip }, () => {
     assert.match(await verify(), /^Verified: 4 rows/u);
 
     // A link that names the digest counts without a pin, and against one.
-    assert.match(await visitNode(`?key=${digest}`), /not the one that the address of this page names/u);
+    assert.match(await visitNode(`?key=${digest}`), /differs from the key in the address of this page/u);
     assert.match(
       await verify(),
-      /^Not verified: the key is not the one that the address of this page names\.$/u,
+      /^Not verified: the key differs from the key in the address of this page\.$/u,
     );
     await press('Remove the pin');
     await visitNode(`?key=${createHash('sha256').update(`${key}\n`).digest('hex')}`);
@@ -273,7 +273,7 @@ describe('the console', { skip }, () => {
     await visit(page, 'node/a', 'a');
     await page.waitForSelector('#log-key dl');
     await page.click("::-p-xpath(//button[text()='Pin this key in this browser'])");
-    assert.match(await textOf(page, '#log-key'), /This browser keeps no pin: SecurityError: no/u);
+    assert.match(await textOf(page, '#log-key'), /This browser cannot store the pin: SecurityError: no/u);
     assert.deepEqual(problems, []);
   });
 

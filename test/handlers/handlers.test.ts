@@ -304,7 +304,7 @@ describe('pods of every handler in one daemon', () => {
           await runtime().stopContainer({ containerId: id, timeout: 1 }, { timeoutMs: 120_000 });
           assert.ok(performance.now() - started < 60_000);
           assert.equal((await exitOf(stage, id)).exitCode, 137);
-          await stage.daemon.logged(/a shim does not answer any more/);
+          await stage.daemon.logged(/a shim no longer answers/);
           await removePod(stage, pod);
           expectGone(pod);
           assert.deepEqual(processesOf(id), []);

@@ -10,7 +10,7 @@ const bound = counterBound();
 const [first, second] = rights.threads as [ThreadRights, ThreadRights];
 const [shell] = rights.processes as [ProcessRights];
 
-/** The excess when one thread of the container differs. */
+/** The excess rights when one thread of the container differs. */
 const withThread = (change: Partial<ThreadRights>, of = second): string =>
   shown({ ...rights, threads: rights.threads.map((each) => (each === of ? { ...each, ...change } : each)) });
 const withProcess = (change: Partial<ProcessRights>): string =>
@@ -41,7 +41,7 @@ const withSpec = (process: Partial<Bound['spec']['process']>): Bound => ({
 });
 
 describe('excessOf', () => {
-  it('finds nothing in the images of a container that runs by its specification', () => {
+  it('finds no excess in the images of a container that conforms to its specification', () => {
     assert.equal(shown(rights), '');
   });
 
@@ -55,7 +55,7 @@ describe('excessOf', () => {
       );
     });
 
-  it('finds a capability that no kernel has yet', () => {
+  it('finds a capability that does not exist in any kernel yet', () => {
     const changed = { ...second.capabilities, permitted: 1n << 63n };
     assert.match(withThread({ capabilities: changed }), /0x8000000000000000/);
   });
@@ -69,7 +69,7 @@ describe('excessOf', () => {
     assert.doesNotMatch(shown(free, withSpec({ capabilities })), /the user|the group/);
   });
 
-  it('finds root where the specification names another user', () => {
+  it('finds root if the specification names another user', () => {
     assert.match(shown(rights, withSpec({ user: { uid: 1000, gid: 0, additionalGids: [] } })), /the user 0/);
   });
 
@@ -79,17 +79,17 @@ describe('excessOf', () => {
     assert.equal(shown(kept, withSpec({ noNewPrivileges: true })), '');
   });
 
-  it('finds a thread without the filters, with others, or with them in another order', () => {
+  it('finds a thread without the filters, with other filters, or with another order of filters', () => {
     const [filter] = first.filters ?? [];
     assert.ok(filter !== undefined);
     const other = Uint8Array.from(filter);
     other[other.length - 1] = 1;
     for (const filters of [undefined, [], [other], [other, filter]])
-      assert.match(withThread({ filters }), /other filters/);
+      assert.match(withThread({ filters }), /other seccomp filters/);
     assert.equal(withThread({ filters: [filter, other] }), '');
   });
 
-  it('finds a thread of a process that has more than its first thread', () => {
+  it('finds a thread with more rights than the first thread of its process', () => {
     const thread = { ...second, tid: 31, uids: [0, 0, 7, 0] };
     assert.match(
       shown({ ...rights, threads: [...rights.threads, thread] }),
@@ -117,7 +117,7 @@ describe('excessOf', () => {
     assert.match(withProcess({ oomScoreAdj: -900 }), /oom_score_adj -900/);
   });
 
-  it('finds a namespace of the node, and a user namespace of its own', () => {
+  it('finds a namespace of the node, and a separate user namespace', () => {
     for (const [kind, name] of [
       ['mnt', 'mount'],
       ['net', 'network'],
@@ -127,7 +127,7 @@ describe('excessOf', () => {
       assert.match(withProcess({ namespaces }), new RegExp(`the ${name} namespace of the node`));
       assert.match(withProcess({ namespaces: { ...namespaces, [kind]: undefined } }), /of the node/);
     }
-    assert.match(withProcess({ namespaces: { ...shell.namespaces, user: 99 } }), /user namespace of its own/);
+    assert.match(withProcess({ namespaces: { ...shell.namespaces, user: 99 } }), /separate user namespace/);
   });
 
   it('finds descriptors of devices, of the kernel, of files outside, and of unknown kinds', () => {
@@ -140,17 +140,20 @@ describe('excessOf', () => {
     );
     assert.match(withFile({ external: true }), /outside the container/);
     assert.match(withFile({ name: '/a/../../f' }), /not a plain path/);
-    assert.match(shown({ ...rights, files: [{ id: 9, kind: 'type 5000', regular: undefined }] }), /not read/);
+    assert.match(
+      shown({ ...rights, files: [{ id: 9, kind: 'type 5000', regular: undefined }] }),
+      /unsupported kind/,
+    );
   });
 
-  it('finds mounts that come from outside or that became writable', () => {
+  it('finds mounts from outside, and mounts that became writable', () => {
     assert.match(withMount({ mountpoint: '/host', external: '/etc' }), /"\/host" comes from outside/);
     assert.match(withMount({ mountpoint: '/proc', external: '/etc' }), /"\/proc" comes from outside/);
     assert.match(withMount({ mountpoint: '/sys' }), /"\/sys" is writable/);
     assert.equal(withMount({ mountpoint: '/dev/shm', external: '/dev/shm' }), '');
   });
 
-  it('finds images that are not read', () => {
+  it('finds images of unsupported kinds', () => {
     assert.match(shown({ ...rights, unread: ['iptables-9.img'] }), /iptables-9.img/);
   });
 });

@@ -10,22 +10,22 @@ import type {
   ThreadRights,
 } from './rights.ts';
 
-/** A right that a process of a checkpoint has and its specification does not give. */
+/** A right that a process of a checkpoint has, but its specification does not grant. */
 export interface Excess {
-  /** `more`: it is not given. `unknown`: what it grants is not known. */
+  /** `more`: the specification does not grant it. `unknown`: it is not known which rights it grants. */
   readonly kind: 'more' | 'unknown';
   /** One clause, with the process. */
   readonly what: string;
 }
 
-/** What the processes of a container may have. */
+/** The rights that the processes of a container may have. */
 export interface Bound {
   readonly spec: Pick<OciSpec, 'process' | 'mounts' | 'linux'>;
   /** The filters that every thread must have, the oldest first. Undefined: none. */
   readonly filters: readonly Uint8Array[] | undefined;
 }
 
-/** Settings of securebits that take rights away: capabilities(7), SECBIT_NOROOT and its lock. */
+/** Settings of securebits that remove rights: capabilities(7), SECBIT_NOROOT and its lock. */
 const harmlessSecureBits = 0b11;
 /** SCHED_OTHER, SCHED_BATCH and SCHED_IDLE. */
 const plainPolicies = new Set([0, 3, 5]);
@@ -43,12 +43,12 @@ const ociNamespaces: Readonly<Record<NamespaceKind, string>> = {
 };
 
 /**
- * Compares what the images of a checkpoint give to each process and thread with the specification of its
- * container. Pure. An empty list: no process has more.
+ * Compares the rights of each process and thread in the images of a checkpoint with the specification of its
+ * container. Pure. An empty list: no process has more rights.
  */
 export function excessOf(rights: Rights, bound: Bound): Excess[] {
   return [
-    ...rights.unread.map((name) => unknown(`the image ${name} is of a kind that is not read`)),
+    ...rights.unread.map((name) => unknown(`the image ${name} is of an unsupported kind`)),
     ...rights.threads.flatMap((thread) => ofThread(thread, bound)),
     ...rights.processes.flatMap((process) => ofProcess(process, rights, bound)),
     ...rights.files.flatMap((file) => ofFile(file, bound)),
@@ -95,7 +95,7 @@ function ofThread(thread: ThreadRights, { spec, filters }: Bound): Excess[] {
   check(thread.nice >= 0 || may('CAP_SYS_NICE'), `the nice value ${thread.nice}`);
   check(plainPolicies.has(thread.policy) || may('CAP_SYS_NICE'), `the scheduling policy ${thread.policy}`);
   if (filters !== undefined)
-    check(thread.strictCalls || beginsWith(thread.filters ?? [], filters), 'other filters of system calls');
+    check(thread.strictCalls || beginsWith(thread.filters ?? [], filters), 'other seccomp filters');
   return found;
 }
 
@@ -117,16 +117,18 @@ function ofProcess(process: ProcessRights, { ofNode }: Rights, { spec }: Bound):
     const held = process.namespaces[kind];
     if (isOwn && (held === undefined || held === ofNode[kind]))
       found.push(more(`${who} is in the ${ociNamespaces[kind]} namespace of the node`));
-    // Below a namespace of its own, a process has every capability.
+    // In a separate user namespace, a process has every capability.
     if (!isOwn && kind === 'user' && held !== ofNode[kind])
-      found.push(more(`${who} is in a user namespace of its own`));
+      found.push(more(`${who} is in a separate user namespace`));
   }
   return found;
 }
 
 function ofFile({ id, kind, regular }: FileRights, { spec }: Bound): Excess[] {
   if (regular === undefined)
-    return kind.startsWith('type ') ? [unknown(`the descriptor ${id} is of ${kind}, which is not read`)] : [];
+    return kind.startsWith('type ')
+      ? [unknown(`the descriptor ${id} is of the unsupported kind ${kind}`)]
+      : [];
   const { name, mode, writable, external } = regular;
   const shown = JSON.stringify(name.slice(0, 200));
   if (external) return [unknown(`the file ${shown} is outside the container`)];

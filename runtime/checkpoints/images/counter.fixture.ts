@@ -11,7 +11,10 @@ import type { Rights } from './rights.ts';
 const folder = join(import.meta.dirname, 'fixtures');
 const all = new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))]));
 
-/** What criu 3.17.1 wrote of a container with a shell and a `sleep`, without memory; some images replaced. */
+/**
+ * The images that criu 3.17.1 wrote for a container with a shell and a `sleep`, without memory; some images
+ * are replaced.
+ */
 export function counterImages(changed: Readonly<Record<string, Uint8Array | undefined>> = {}): Images {
   const images = new Map<string, Uint8Array | undefined>([...all, ...Object.entries(changed)]);
   return {
@@ -74,7 +77,7 @@ export function counterRights(): Rights {
   return readRights(counterImages());
 }
 
-/** Another reader, which takes what it does not know, as criu's does. */
+/** Another reader, which accepts unknown fields, as the reader of criu does. */
 const lenient = createCodecs(
   parseDeclaration({
     package: 'criu',
@@ -112,7 +115,7 @@ const lenient = createCodecs(
 
 const allowed = 536_871_968;
 
-/** Whether the core of the second process gives what its container has, or less. */
+/** Whether the core of the second process grants at most the rights of its container. */
 export function isBounded(core: Uint8Array): boolean {
   const length = Buffer.from(core).readUInt32LE(8);
   const { tc, thread } = lenient.decode(core.subarray(12, 12 + length));

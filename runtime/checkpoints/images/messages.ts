@@ -2,7 +2,7 @@ import { createStrictReader } from './strict-message.ts';
 
 /**
  * The messages of criu's images that decide what a process may do (criu 3.17 to 4.2, images/*.proto). `bytes`
- * also holds messages whose content gives no right: registers, signals, timers.
+ * is also used for messages whose content grants no right: registers, signals, timers.
  */
 export const readMessage = createStrictReader(
   {

@@ -30,7 +30,7 @@ describe('readRights', () => {
     assert.ok(passes({}) && isBounded(core));
   });
 
-  it('refuses images that are cut off, at every length', () => {
+  it('refuses images that are truncated at any length', () => {
     for (const name of ['core-30.img', 'ids-30.img', 'seccomp.img', 'inventory.img', 'fs-30.img']) {
       const bytes = counterImages().read(name);
       for (let length = 0; length < bytes.length; length += 1)
@@ -38,7 +38,7 @@ describe('readRights', () => {
     }
   });
 
-  it('refuses an unknown magic, an image that is missing and one that it does not know', () => {
+  it('refuses an unknown magic number, a missing image and an unknown image', () => {
     assert.ok(!passes({ 'core-30.img': replaced(core, [0x47, 0x38, 0x05, 0x55], [0x48, 0x38, 0x05, 0x55]) }));
     for (const name of counterImages().names)
       assert.ok(!passes({ [name]: undefined }) || /^mount/.test(name), name);
@@ -52,7 +52,7 @@ describe('readRights', () => {
     assert.ok(!passes({ 'core-30.img': Buffer.concat([core, core.subarray(8)]) }));
   });
 
-  it('never lets a core pass that gives more, whatever is changed in it', () => {
+  it('never accepts a core that grants more rights, whatever is changed in it', () => {
     let passed = 0;
     fc.assert(
       fc.property(
@@ -67,10 +67,10 @@ describe('readRights', () => {
       ),
       { numRuns: 3_000, seed: Number(process.env['FUZZ_SEED'] ?? 11) },
     );
-    assert.ok(passed > 100, `only ${passed} changed cores pass: the property says nothing`);
+    assert.ok(passed > 100, `only ${passed} changed cores pass, so the test proves nothing`);
   });
 
-  it('never lets the same core pass with one byte of its rights changed to any other', () => {
+  it('never accepts the same core after any change of one byte of its rights', () => {
     const creds = core.length - 400;
     for (let at = creds; at < core.length; at += 1)
       for (const bit of [1, 2, 4, 8, 16, 32, 64, 128]) {

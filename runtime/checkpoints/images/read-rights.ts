@@ -21,12 +21,12 @@ export interface Images {
 
 const mostTasks = 4_096;
 const mostEntries = 65_536;
-/** Images that hold memory, or figures that grant nothing. */
+/** Images that contain memory, or numbers that grant no rights. */
 const harmless =
   /^(?:pages-\d+|pagemap-\d+|pagemap-shmem-\d+|pages-shmem-\d+|mm-\d+|utsns-\d+|timens-\d+|ipcns-var-\d+|pipes-data)\.img$|^descriptors\.json$/;
 /** TSYNC, LOG and SPEC_ALLOW of seccomp(2). A filter with a listener needs its listener. */
 const knownFilterFlags = 0b111n;
-/** fd_types of fdinfo.proto whose objects reach nothing outside the container. */
+/** fd_types of fdinfo.proto whose objects do not give access to anything outside the container. */
 const plainKinds: Readonly<Record<number, string>> = { 2: 'pipe', 5: 'efd', 6: 'epfd', 9: 'sgfd', 17: 'tfd' };
 const subjects = [
   'reg',
@@ -52,12 +52,12 @@ const subjects = [
 ];
 /** task_state (criu, include/pid.h): running and stopped processes. */
 const liveStates = new Set([1, 3]);
-/** Processes of which only an exit code is left. */
+/** Processes that have ended, and only have an exit code. */
 const deadStates = new Set([2, 6]);
 
 /**
- * Reads what the processes in the images of a checkpoint may do. Everything that criu would read otherwise
- * than this reader is refused.
+ * Reads the rights of the processes in the images of a checkpoint. Refuses everything that criu might read
+ * differently.
  * @throws BadImage
  */
 export function readRights(images: Images): Rights {

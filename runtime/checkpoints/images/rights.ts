@@ -1,4 +1,4 @@
-/** What one thread of a checkpoint may do after a restore, as its images say. */
+/** The rights of one thread of a checkpoint after a restore, according to its images. */
 export interface ThreadRights {
   readonly pid: number;
   /** Undefined: the first thread of its process. */
@@ -14,7 +14,7 @@ export interface ThreadRights {
   readonly secureBits: number;
   /** The label of AppArmor or SELinux. Undefined: none. */
   readonly label: string | undefined;
-  /** Filters of system calls, the oldest first. Undefined: none is in force. */
+  /** Seccomp filters, the oldest first. Undefined: no filter is in force. */
   readonly filters: readonly Uint8Array[] | undefined;
   /** Whether the thread runs in the strict mode of seccomp. */
   readonly strictCalls: boolean;
@@ -24,7 +24,7 @@ export interface ThreadRights {
   readonly policy: number;
 }
 
-/** What one process may do, beside its threads. */
+/** The rights of one process, besides the rights of its threads. */
 export interface ProcessRights {
   readonly pid: number;
   readonly comm: string;
@@ -40,7 +40,7 @@ export interface ProcessRights {
 /** A file, pipe or other object that a descriptor refers to. */
 export interface FileRights {
   readonly id: number;
-  /** Undefined: a kind of file that is not read, which `kind` names. */
+  /** Undefined: a kind of file that is not supported; `kind` names it. */
   readonly regular:
     | { readonly name: string; readonly mode: number; readonly writable: boolean; readonly external: boolean }
     | undefined;
@@ -54,15 +54,15 @@ export interface MountRights {
   readonly readOnly: boolean;
 }
 
-/** Everything that the images of a checkpoint say about rights. */
+/** All rights in the images of a checkpoint. */
 export interface Rights {
   readonly threads: readonly ThreadRights[];
   readonly processes: readonly ProcessRights[];
   readonly files: readonly FileRights[];
   readonly mounts: readonly MountRights[];
-  /** The namespaces of criu itself: those of the node. */
+  /** The namespaces of criu itself, which are the namespaces of the node. */
   readonly ofNode: Readonly<Record<NamespaceKind, number | undefined>>;
-  /** Images of kinds that are not read: what they grant is not known. */
+  /** Images of unsupported kinds. It is not known which rights they grant. */
   readonly unread: readonly string[];
 }
 

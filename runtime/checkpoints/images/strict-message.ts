@@ -1,5 +1,5 @@
 /**
- * A value of a message: integers are bigints, lists are arrays, and messages objects of their own fields.
+ * A value of a message: integers are bigints, lists are arrays, and messages are objects with their fields.
  */
 export type Value = bigint | string | Uint8Array | Message | readonly Value[];
 export interface Message {
@@ -29,7 +29,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true });
  * Creates a reader of proto2 messages for hostile bytes that another program will read as well, so that both
  * see the same: a field that is unknown, occurs twice, is missing, has another wire type or a number that is
  * longer than its type is refused (protobuf.dev, "Encoding").
- * @param mostFields the most fields of a message with those of the messages in it
+ * @param mostFields the maximum number of fields of a message, including the messages in it
  */
 export function createStrictReader(
   messages: Messages,
@@ -104,7 +104,7 @@ function add(
 function valueOf(reading: Reading, slot: Slot, at: string, chunk: Uint8Array, depth: number): Value {
   if (slot.type === 'bytes') return chunk;
   if (slot.type !== 'string') return readMessage(reading, slot.type, chunk, depth + 1);
-  // A reader in C ends at the zero.
+  // A reader in C stops at the zero byte.
   if (chunk.includes(0)) throw new BadImage(`${at}: a text with a zero`);
   try {
     return decoder.decode(chunk);

@@ -4,7 +4,7 @@ export interface Finding {
   readonly key: string;
   readonly outcome: 'taken' | 'inherent' | 'left';
   /**
-   * `taken`: our setting. `inherent`: how it applies without a setting. `left`: why it was left out, and what
+   * `taken`: our setting. `inherent`: how it applies without a setting. `left`: why it was omitted, and what
    * to do instead.
    */
   readonly note: string;
@@ -15,7 +15,9 @@ export type Table = Readonly<Record<string, unknown>>;
 /** Settings of config.yaml, nested as there. */
 export type Settings = Record<string, unknown>;
 
-/** The result of a rule for a key's value: the settings to import, or why there are none. */
+/**
+ * The result of a rule for a key's value: the settings to import, or the reason why there are no settings.
+ */
 export type Mapped =
   | { readonly set: Readonly<Record<string, unknown>> }
   | { readonly inherent: string }

@@ -15,12 +15,12 @@ const cases: readonly {
   readonly left?: Readonly<Record<string, RegExp>>;
 }[] = [
   {
-    what: 'one host that resolves and serves is a mirror',
+    what: 'one host that resolves tags and serves content is a mirror',
     text: '[host."http://mirror.test:5000/v2"]\ncapabilities = ["pull", "resolve"]\n',
     settings: { mirrors: { 'a.test': { url: 'http://mirror.test:5000', origin: true } } },
   },
   {
-    what: 'hosts are taken in their order, and one without resolve for digests only',
+    what: 'hosts are imported in their order, and a host without "resolve" only for digests',
     text: 'server = "https://a.test"\n[host."https://z.test"]\ncapabilities = ["pull"]\n[host."https://b.test"]\n',
     settings: {
       prefixes: {
@@ -32,7 +32,7 @@ const cases: readonly {
     },
   },
   {
-    what: 'hosts that serve no content, or whose capabilities are not known, are left out',
+    what: 'hosts that serve no content, or whose capabilities are unknown, are omitted',
     text: '[host."https://push.test"]\ncapabilities = ["push"]\n[host."https://odd.test"]\ncapabilities = ["fly"]\n',
     settings: {},
     left: { 'host.https://push.test': /no content/u, 'host.https://odd.test.capabilities': /pull, resolve/u },
@@ -52,10 +52,10 @@ const cases: readonly {
     settings: { mirrors: { 'a.test': { url: 'https://m.test', origin: false } } },
   },
   {
-    what: 'a server that cannot be taken over leaves the registry blocked',
+    what: 'a server that cannot be imported leaves the registry blocked',
     text: 'server = "https://inside.test/api"\n',
     settings: { prefixes: { 'a.test': { blocked: true } } },
-    left: { server: /no source can be taken over/u },
+    left: { server: /no source can be imported/u },
   },
   {
     what: 'a server over plain HTTP is the registry itself',
@@ -69,27 +69,27 @@ const cases: readonly {
     settings: {},
   },
   {
-    what: 'a path is the beginning of the repository if override_path says so, and left out otherwise',
+    what: 'a path is the beginning of the repository if override_path is set, and is omitted otherwise',
     text: '[host."https://m.test/v2/cache"]\noverride_path = true\n[host."https://n.test/cache"]\n[host."https://o.test/api"]\noverride_path = true\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test/cache', origin: true } } },
     left: {
-      'host.https://n.test/cache': /another path than \/v2/u,
-      'host.https://o.test/api': /another path than \/v2/u,
+      'host.https://n.test/cache': /does not begin with \/v2/u,
+      'host.https://o.test/api': /does not begin with \/v2/u,
     },
   },
   {
-    what: 'headers, proxies and unverified certificates are left out with the place for them, and no value is repeated',
+    what: 'headers, proxies and unverified certificates are omitted, the finding names the setting to use, and no value is repeated',
     text: '[host."https://m.test:5000"]\nskip_verify = true\nproxy = "http://user:geheim@p"\ndial_timeout = "1s"\nmystery = 1\n[host."https://m.test:5000".header]\nauthorization = "geheim"\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test:5000', origin: true } } },
     left: {
       'host.https://m.test:5000.skip_verify': /always verified: .*registries\.tls\.m\.test:5000\.ca/u,
       'host.https://m.test:5000.proxy': /HTTPS_PROXY/u,
       'host.https://m.test:5000.header': /authFile/u,
-      'host.https://m.test:5000.mystery': /means nothing/u,
+      'host.https://m.test:5000.mystery': /has no meaning/u,
     },
   },
   {
-    what: 'authorities and client certificates are taken, relative to the folder of the file',
+    what: 'authorities and client certificates are imported, relative to the folder of the file',
     host: 'docker.io',
     text: 'ca = ["a.pem", "/etc/b.pem"]\nclient = "both.pem"\nskip_verify = false\n[host."https://m.test:5000"]\nca = "m.pem"\nclient = [["c.pem", "k.pem"]]\n',
     settings: {
@@ -105,7 +105,7 @@ const cases: readonly {
     },
   },
   {
-    what: 'certificates in a form that is not known, several of a client, and those of a host over plain HTTP are left out',
+    what: 'certificates in an unknown form, several client certificates, and certificates of a host over plain HTTP are omitted',
     text: 'ca = 5\nclient = ["a.pem", "b.pem"]\n[host."http://m.test"]\nca = "m.pem"\n[host."https://n.test"]\nclient = [["a", "b", "c"]]\nca = []\n',
     settings: {
       prefixes: {
@@ -121,13 +121,13 @@ const cases: readonly {
     },
   },
   {
-    what: 'an address that is not one of a registry is left out',
+    what: 'an address that is not the address of a registry is omitted',
     text: '[host."ftp://m.test"]\n[host."https://m.test?x"]\n',
     settings: {},
     left: { 'host.ftp://m.test': /HOST/u, 'host."https://m.test?x"': /HOST/u },
   },
   {
-    what: 'the hosts of all registries are left out',
+    what: 'the hosts for all registries are omitted',
     host: '_default',
     text: '[host."https://m.test"]\n',
     settings: {},
@@ -159,7 +159,7 @@ describe('hosts.toml', () => {
 
   it('is recognised', () => assert.equal(kindOfToml(cases[0]?.text ?? '', 'hosts.toml'), 'hosts'));
 
-  it('gives way to a registries.conf that blocks the registry', () => {
+  it('is replaced by a registries.conf that blocks the registry', () => {
     const hosts: ImportSource = {
       kind: 'hosts',
       file: 'hosts.toml',
@@ -189,7 +189,7 @@ describe('hosts.toml', () => {
   });
 });
 
-it('the deprecated mirrors of a config.toml are taken in their order', () => {
+it('the deprecated mirrors of a config.toml are imported in their order', () => {
   const text =
     '[plugins.cri.registry.mirrors."a.test"]\nendpoint = ["https://m.test", "https://n.test/v2"]\n[plugins.cri.registry.mirrors."*"]\nendpoint = ["https://m.test"]\n[plugins.cri.registry.mirrors."b.test"]\nendpoint = ["https://m.test/cache"]\n';
   const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text }]);

@@ -40,7 +40,7 @@ const known = [
 ];
 const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
 const otherRoot =
-  'its API is below another path than /v2, which no mirror has here: a path of registries.prefixes begins the name of the repository';
+  'the path of its API does not begin with /v2, which Portcullis does not support for mirrors: a path in registries.prefixes is the beginning of the repository name';
 
 /**
  * Converts the `hosts.toml` of one registry. Its hosts are asked in their order, then `server`, as there: a
@@ -74,8 +74,8 @@ export function importHosts({ host, folder, table }: HostsFile): {
   const before = read.mirrors.length;
   if (own === 'other') readHost('server', String(server), rest, read, '');
   else readFields('', name === 'docker.io' ? 'registry-1.docker.io' : name, rest, read);
-  // The server is the last source, also where it could not be taken over: the registry itself is not asked in
-  // its place.
+  // The server is the last source, also if it could not be imported: the registry itself is not asked
+  // instead.
   const origin = own !== 'other';
   if (own === 'plain') read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
   else if (own !== 'other' && server !== undefined)
@@ -92,7 +92,7 @@ export function importHosts({ host, folder, table }: HostsFile): {
   const mirrors = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
   if (mirrors.length === 0 && !origin) {
     const note =
-      'no source can be taken over; the registry is blocked, because the file does not name it as a source';
+      'no source can be imported; the registry is blocked, because the file does not name it as a source';
     const findings = [...read.findings, { key: 'server', outcome: 'left', note } as const];
     return { settings: { registries: { prefixes: { [name]: { blocked: true } } } }, findings };
   }
@@ -157,7 +157,7 @@ function readFields(
   const left = (name: string, note: string): void =>
     void findings.push({ key: `${at}${name}`, outcome: 'left', note });
   for (const [name, value] of Object.entries(entry)) {
-    if (!known.includes(name)) left(quoted(name), 'it means nothing here');
+    if (!known.includes(name)) left(quoted(name), 'this key has no meaning in this place');
     else if (name === 'ca' || name === 'client') {
       const files = isPlain
         ? plainTls
@@ -170,9 +170,13 @@ function readFields(
         findings.push({ key: `${at}${name}`, outcome: 'taken', note: `registries.tls.${host}` });
       }
     } else if (name === 'header')
-      left(name, 'requests carry no headers of an operator; a mirror’s credentials are in its authFile');
+      left(name, 'additional HTTP headers are not supported; a mirror’s credentials are in its authFile');
     else if (name === 'dial_timeout')
-      findings.push({ key: `${at}${name}`, outcome: 'inherent', note: 'a connection is given up after 5 s' });
+      findings.push({
+        key: `${at}${name}`,
+        outcome: 'inherent',
+        note: 'a connection attempt ends after 5 s',
+      });
     else if (name === 'proxy')
       left(name, 'proxies are set in the environment of the daemon: HTTPS_PROXY, HTTP_PROXY, NO_PROXY');
     else if (name === 'skip_verify' && value === true)
@@ -185,7 +189,7 @@ function readFields(
 
 const plainTls = 'the host is asked over plain HTTP: write https:// in its URL';
 
-/** Returns the files, or why there are none. */
+/** Returns the files, or the reason why there are no files. */
 function authorities(value: unknown, folder: string): ImportedTls | string {
   const paths: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (paths.length === 0 || !paths.every((path) => typeof path === 'string' && path !== ''))
@@ -193,7 +197,7 @@ function authorities(value: unknown, folder: string): ImportedTls | string {
   return { ca: paths.map((path) => resolve(folder, String(path))) };
 }
 
-/** A path, a list of paths, or a list of pairs; a file without a key of its own holds both. */
+/** A path, a list of paths, or a list of pairs; a single file contains both the certificate and the key. */
 function clientCertificate(value: unknown, folder: string): ImportedTls | string {
   const listed: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (listed.length > 1) return 'a host has one client certificate: registries.tls.NAME.cert and .key';
@@ -244,7 +248,7 @@ function leftAll(table: Table, note: string): Finding[] {
   return Object.keys(table).map((key) => ({ key: quoted(key), outcome: 'left', note }));
 }
 
-/** Names of the file can contain anything, and become part of a line. */
+/** Names in the file can contain any characters, and become part of a line. */
 function quoted(text: string): string {
   return /^[A-Za-z0-9_.:/*@-]+$/.test(text) ? text : JSON.stringify(text);
 }

@@ -124,7 +124,7 @@ describe('the configuration of another runtime', () => {
       ['crun', 'systemd', '127.0.0.1:9537', ['localhost:5000']],
     );
     const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
-    assert.equal(policy?.outcome, 'left', 'a policy is never taken over unseen');
+    assert.equal(policy?.outcome, 'left', 'a policy is never imported without review');
   });
 
   it('of containerd and CRI-O: shims, plugins of the node, and certificates of registries', async () => {
@@ -185,7 +185,7 @@ runtime_type = "vm"
     assert.equal((await load(fromCrio.settings)).runtimes['kata']?.path, '/opt/kata/shim');
   });
 
-  it('with values that are not valid here: they are left out and reported, and the rest loads', async () => {
+  it('with values that are not valid in Portcullis: they are omitted and reported, and the rest loads', async () => {
     const text =
       '[plugins.cri]\nstream_server_port = "many"\nstream_server_address = "127.0.0.1"\n[metrics]\naddress = 7\n';
     const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'c', text }]);
@@ -216,21 +216,21 @@ runtime_type = "vm"
 
   for (const [what, kind, text, runtimes, defaultRuntime] of [
     [
-      'containerd’s own default, which is not said',
+      'the default of containerd, which the file does not contain',
       'containerd',
       table('runc', 'BinaryName = "/opt/runc"'),
       ['runc'],
       'runc',
     ],
     [
-      'the same beside another',
+      'the default of containerd beside another handler',
       'containerd',
       table('crun', '') + table('runc', ''),
       ['crun', 'runc'],
       'runc',
     ],
     [
-      'one that was not taken over',
+      'a handler that was not imported',
       'containerd',
       'plugins.x.containerd.default_runtime_name = "kata"\n' + table('one', ''),
       ['one'],
@@ -244,7 +244,7 @@ runtime_type = "vm"
       'crun',
     ],
     [
-      'CRI-O’s, which is ours',
+      'the default of CRI-O, which is also our default',
       'crio',
       '[crio.runtime.runtimes.crun]\nruntime_path = "/opt/crun"\n',
       ['crun'],

@@ -64,7 +64,7 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
 }
 
-/** Adds the insecure hosts of other files: a list would otherwise replace the other one. */
+/** Adds the insecure hosts of other files: otherwise one list would replace the other list. */
 function withInsecureOf(settings: Settings, others: Settings): Settings {
   const hostsOf = (of: Settings): readonly unknown[] => {
     const { insecure } = isTable(of['registries']) ? of['registries'] : {};
@@ -82,11 +82,11 @@ function withInsecureOf(settings: Settings, others: Settings): Settings {
 function withDefaultRuntime({ settings, findings }: Imported, usual: string): Imported {
   const { runtimes, defaultRuntime: asked, ...others } = settings;
   if (runtimes === undefined && asked === undefined) return { settings, findings };
-  // Without imported handlers the daemon has its default ones (../schema.ts).
+  // Without imported handlers, the daemon has its default handlers (../schema.ts).
   const names = isTable(runtimes) ? Object.keys(runtimes) : ['crun', 'runc'];
   if (typeof asked === 'string' && names.includes(asked)) return { settings, findings };
   const chosen = names.includes(usual) ? usual : names[0];
-  const note = `no handler ${String(asked)} was taken over`;
+  const note = `the handler ${String(asked)} was not imported`;
   return {
     settings: runtimes === undefined ? others : { ...others, runtimes, defaultRuntime: chosen },
     findings:
@@ -97,7 +97,7 @@ function withDefaultRuntime({ settings, findings }: Imported, usual: string): Im
 }
 
 /**
- * Leaves out values that were valid there but are not valid here, and reports them. Otherwise the result
+ * Omits and reports values that are valid in the imported file but not in config.yaml. Otherwise the result
  * would be a file that does not load.
  */
 function withoutUnfit(

@@ -29,12 +29,12 @@ const cases: readonly {
     settings: { insecure: ['a.test:5000'] },
   },
   {
-    what: 'one mirror of a registry is taken, with its path',
+    what: 'one mirror of a registry is imported, with its path',
     text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\npull-from-mirror = "all"\n',
     settings: { mirrors: { 'docker.io': { url: 'https://m.test/hub', origin: true } } },
   },
   {
-    what: 'mirrors are taken in their order',
+    what: 'mirrors are imported in their order',
     text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\n[[registry.mirror]]\nlocation = "n.test:5000"\ninsecure = true\n',
     settings: {
       prefixes: {
@@ -56,7 +56,7 @@ const cases: readonly {
     settings: { mirrors: { 'a.test': { url: 'https://inside.test/a', origin: false } } },
   },
   {
-    what: 'another location is the last source, behind the mirrors',
+    what: 'another location is the last source, after the mirrors',
     text: '[[registry]]\nprefix = "a.test/team"\nlocation = "inside.test/a"\ninsecure = true\n[[registry.mirror]]\nlocation = "m.test"\n',
     settings: {
       prefixes: {
@@ -68,13 +68,13 @@ const cases: readonly {
     },
   },
   {
-    what: 'a location that is none blocks the names: the registry itself is not asked in its place',
+    what: 'an invalid location blocks the names: the registry itself is not asked instead',
     text: '[[registry]]\nprefix = "a.test"\nlocation = "https://inside.test"\n',
     settings: { prefixes: { 'a.test': { blocked: true } } },
     left: { 'registry[a.test].location': /HOST/u },
   },
   {
-    what: 'mirrors for digests alone are taken as such, and a mirror for tags alone is left out',
+    what: 'mirrors for digests only are imported as such, and a mirror for tags only is omitted',
     text: '[[registry]]\nlocation = "a.test"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry.mirror]]\nlocation = "t.test"\npull-from-mirror = "all"\n[[registry]]\nlocation = "b.test"\n[[registry.mirror]]\nlocation = "m.test"\npull-from-mirror = "digest-only"\n[[registry.mirror]]\nlocation = "t.test"\npull-from-mirror = "tag-only"\n[[registry.mirror]]\nlocation = "u.test"\npull-from-mirror = "never"\n',
     settings: {
       prefixes: {
@@ -89,7 +89,7 @@ const cases: readonly {
     },
   },
   {
-    what: 'keys with a wrong type are left out, and never only ignored',
+    what: 'keys with a wrong type are omitted and reported, never ignored',
     text: '[[registry]]\nlocation = "a.test"\nblocked = "true"\ninsecure = "true"\n[[registry]]\nlocation = "b.test"\n[registry.mirror]\nlocation = "m.test"\n',
     settings: {},
     left: {
@@ -99,17 +99,17 @@ const cases: readonly {
     },
   },
   {
-    what: 'lists of the deprecated format with a wrong type are left out',
+    what: 'lists of the deprecated format with a wrong type are omitted',
     text: '[registries.block]\nregistries = "docker.io"\n[registries.insecure]\nregistries = ["a.test", 5]\n[registries.other]\nregistries = []\n',
     settings: { insecure: ['a.test'] },
     left: {
-      'registries.block.registries': /not a list of names/u,
-      'registries.insecure.registries[1]': /not a list of names/u,
-      'registries.other': /means nothing/u,
+      'registries.block.registries': /not a list of registry names/u,
+      'registries.insecure.registries[1]': /not a list of registry names/u,
+      'registries.other': /has no meaning/u,
     },
   },
   {
-    what: 'blocked registries, parts of them and domains are blocked, with nothing else of them',
+    what: 'blocked registries, parts of registries and domains are blocked, and have no other settings',
     text: '[[registry]]\nlocation = "A.test"\nblocked = true\ninsecure = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry]]\nprefix = "b.test:5000/team"\nblocked = true\n[[registry]]\nprefix = "*.c.test"\nblocked = true\n',
     settings: {
       prefixes: {
@@ -120,25 +120,25 @@ const cases: readonly {
     },
   },
   {
-    what: 'plain HTTP for a part of a registry or a domain, and tables without a prefix, are left out',
+    what: 'plain HTTP for a part of a registry or a domain, and tables without a prefix, are omitted',
     text: '[[registry]]\nlocation = "a.test/team"\ninsecure = true\n[[registry]]\nprefix = "*.b.test"\ninsecure = true\n[[registry]]\ninsecure = true\n[[registry]]\nprefix = "a.test/app:1"\nblocked = true\n[[registry]]\nprefix = "*.b.test/team"\nblocked = true\n',
     settings: {},
     left: {
       'registry[a.test/team].insecure': /whole registry/u,
       'registry[*.b.test].insecure': /whole registry/u,
-      'registry[2]': /names no registry/u,
+      'registry[2]': /does not name a registry/u,
       'registry[a.test/app:1]': /tag or digest/u,
       'registry[*.b.test/team]': /DOMAIN/u,
     },
   },
   {
-    what: 'a mirror that is not a location is left out',
+    what: 'a mirror without a valid location is omitted',
     text: '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "https://user:geheim@m.test"\n[[registry.mirror]]\n',
     settings: {},
     left: { 'registry[a.test].mirror[0]': /HOST/u, 'registry[a.test].mirror[1]': /HOST/u },
   },
   {
-    what: 'short names of other registries are left out, each by its alias',
+    what: 'short names of other registries are omitted, with a finding for each alias',
     text: 'unqualified-search-registries = ["a.test", "docker.io"]\ncredential-helpers = ["pass"]\n[aliases]\nalpine = "docker.io/library/alpine"\nubi9 = "a.test/ubi9"\n',
     settings: {},
     left: {
@@ -148,7 +148,7 @@ const cases: readonly {
     },
   },
   {
-    what: 'docker.io alone is what a short name means',
+    what: 'docker.io as the only search registry is the meaning of a short name',
     text: 'unqualified-search-registries = ["docker.io"]\n',
     settings: {},
   },
@@ -189,7 +189,7 @@ describe('registries.conf', () => {
     assert.deepEqual(left(imported), {});
   });
 
-  it('adds its insecure registries to those of CRI-O', () => {
+  it('adds its insecure registries to the insecure registries of CRI-O', () => {
     const crio = {
       kind: 'crio',
       file: 'crio.conf',
@@ -216,7 +216,7 @@ describe('config import', () => {
       { encoding: 'utf8' },
     );
 
-  it('exits with 0 where nothing is left out, and reads the drop-ins beside a registries.conf once', (t) => {
+  it('exits with 0 if nothing is omitted, and reads the drop-ins beside a registries.conf once', (t) => {
     const folder = folderFor(t);
     mkdirSync(join(folder, 'registries.conf.d'));
     writeFileSync(join(folder, 'registries.conf'), '[[registry]]\nlocation = "a.test"\n');
@@ -234,7 +234,7 @@ describe('config import', () => {
     assert.ok(!stdout.includes('replaces it'), stdout);
   });
 
-  it('exits with 1 where something is left out, of containerd too', (t) => {
+  it('exits with 1 if something is omitted, also for containerd', (t) => {
     const folder = folderFor(t);
     writeFileSync(join(folder, 'config.toml'), 'version = 3\nroot = "/var/lib/containerd"\n');
     const { status, stdout } = run(join(folder, 'config.toml'));
@@ -242,7 +242,7 @@ describe('config import', () => {
     assert.match(stdout, /# Left out:\n# {3}.*config\.toml: root: /u);
   });
 
-  it('writes no line of the configuration from a name with a line break', (t) => {
+  it('does not write an additional line for a name with a line break', (t) => {
     const folder = folderFor(t);
     const file = join(folder, 'a\nroot: b.conf');
     writeFileSync(file, '[[registry]]\nlocation = "a.test\\nroot: x"\n');
@@ -253,13 +253,13 @@ describe('config import', () => {
     );
   });
 
-  it('refuses a device without an end', () => {
+  it('refuses a device that has no end', () => {
     const { status, stderr } = run('/dev/zero');
     assert.deepEqual([status, /it is not a regular file/u.test(stderr)], [2, true], stderr);
   });
 });
 
-it('a drop-in that is a link is read like any other, and a link to nothing is an error', (t: TestContext) => {
+it('a drop-in that is a link is read like any other, and a broken link is an error', (t: TestContext) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-registries-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   mkdirSync(join(folder, 'registries.conf.d'));

@@ -13,20 +13,20 @@ export interface RegistriesFile {
 
 type Found = Finding & { readonly file: string };
 
-/** One `[[registry]]` table, or what the deprecated format says about a registry. */
+/** One `[[registry]]` table, or the settings of a registry in the deprecated format. */
 interface Entry {
   readonly file: string;
-  /** How findings call it: `registry[docker.io]`. */
+  /** Its name in findings: `registry[docker.io]`. */
   readonly key: string;
   readonly table: Table;
 }
 
 const noCredentials =
-  'no credentials are kept in a configuration: a kubelet hands them on, and a mirror has registries.mirrors.NAME.authFile';
-const shortNames = 'a short name is of docker.io: write full names';
+  'the configuration contains no credentials: a kubelet passes them on, and a mirror has registries.mirrors.NAME.authFile';
+const shortNames = 'a short name is a name at docker.io: write full names';
 const ofPart = 'plain HTTP is set for a whole registry, HOST[:PORT]';
 const noPrefix = 'it is not HOST[:PORT][/PATH] or *.DOMAIN: a prefix ends before the tag or digest';
-const meansNothing = 'it means nothing here';
+const meansNothing = 'this key has no meaning in this place';
 const tagsOnly =
   'a mirror that is asked for tags also serves content by digest: write registries.prefixes yourself if the mirror may serve tags';
 const bothSettings = 'it contradicts mirror-by-digest-only';
@@ -57,7 +57,13 @@ export function importRegistries(files: readonly RegistriesFile[]): {
           const prefix = isTable(entry) ? textOf(entry['prefix']) || textOf(entry['location']) : '';
           if (isTable(entry) && prefix !== '')
             addEntry(prefix, { file, key: `registry[${quoted(prefix)}]`, table: entry });
-          else findings.push({ file, key: `registry[${at}]`, outcome: 'left', note: 'it names no registry' });
+          else
+            findings.push({
+              file,
+              key: `registry[${at}]`,
+              outcome: 'left',
+              note: 'it does not name a registry',
+            });
         }
       } else if (name === 'registries' && isTable(value)) {
         for (const { prefix, key, entry } of deprecated(value)) addEntry(prefix, { file, key, table: entry });
@@ -118,26 +124,26 @@ function globalFinding(key: string, value: unknown): Outcome {
   if (key === 'unqualified-search-registries' || key === 'registries.search.registries') {
     const ours = Array.isArray(value) && value.every((one) => one === 'docker.io');
     return ours
-      ? { outcome: 'inherent', note: 'a short name is of docker.io' }
+      ? { outcome: 'inherent', note: 'a short name is a name at docker.io' }
       : { outcome: 'left', note: shortNames };
   }
   if (key.startsWith('aliases.')) {
     // An empty value of a drop-in removes the alias.
-    if (value === '') return { outcome: 'inherent', note: 'there are no aliases' };
+    if (value === '') return { outcome: 'inherent', note: 'aliases are not supported' };
     const full = typeof value === 'string' ? value : JSON.stringify(value);
     const name = /^aliases\.([a-z0-9._-]+)$/.exec(key)?.[1];
     return full === `docker.io/library/${name ?? ''}`
-      ? { outcome: 'inherent', note: 'a short name is of docker.io' }
-      : { outcome: 'left', note: `there are no aliases: write ${quoted(full)}` };
+      ? { outcome: 'inherent', note: 'a short name is a name at docker.io' }
+      : { outcome: 'left', note: `aliases are not supported: write ${quoted(full)}` };
   }
   if (key === 'short-name-mode')
-    return { outcome: 'inherent', note: 'a short name has one meaning, so that there is nothing to choose' };
+    return { outcome: 'inherent', note: 'a short name has only one meaning, so there is no choice' };
   if (key === 'credential-helpers' || key === 'additional-layer-store-auth-helper')
     return { outcome: 'left', note: noCredentials };
   return { outcome: 'left', note: meansNothing };
 }
 
-/** Returns what the deprecated format says, as tables of the current one. */
+/** Returns the settings of the deprecated format as tables of the current format. */
 function deprecated(
   value: Table,
 ): { readonly prefix: string; readonly key: string; readonly entry: Table }[] {
@@ -159,9 +165,11 @@ function deprecated(
   });
 }
 
-const notNames = 'it is not a list of names of registries';
+const notNames = 'it is not a list of registry names';
 
-/** Returns what {@link deprecated} cannot read: a restriction with a wrong type must not vanish. */
+/**
+ * Returns the parts that {@link deprecated} cannot read: a restriction with a wrong type must not be ignored.
+ */
 function unreadDeprecated(value: Table): { readonly key: string; readonly note: string }[] {
   return Object.entries(value).flatMap(([kind, table]) => {
     const key = `registries.${quoted(kind)}`;
@@ -199,7 +207,7 @@ function wrongTypes(
   });
 }
 
-/** The settings that were taken over. */
+/** The imported settings. */
 interface Taken {
   readonly insecure: Set<string>;
   /** Adds entries of `registries.mirrors` or `registries.prefixes`. */
@@ -229,7 +237,7 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
       .map((one): Finding => ({
         key: `${key}.${one}`,
         outcome: 'inherent',
-        note: 'a blocked name has no source',
+        note: 'a blocked name has no sources',
       }));
     return [{ key: `${key}.blocked`, outcome: 'taken', note: setting }, ...unused, ...unknown];
   }
@@ -252,7 +260,7 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
     if (mirror !== undefined) mirrors.push(mirror);
   }
   if (moved) {
-    // The last source is the other place, and not the registry itself.
+    // The last source is the other location, not the registry itself.
     const url = endpointOf(location, isPlain);
     if (url === undefined) findings.push(left('location', 'it is not HOST[:PORT][/PATH]'));
     else mirrors.push({ url });
@@ -271,7 +279,7 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
         findings.push({ key: `${key}.${from}.insecure`, outcome: 'inherent', note: plainHttp(setting) });
     }
   } else if (moved) {
-    // Without its location the registry itself would be asked, which the file does not say.
+    // Without its location, the registry itself would be asked, although the file does not request this.
     const { settings, setting } = blockedSettings(name);
     into.add(settings);
     findings.push({
@@ -285,7 +293,7 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
   return [...findings, ...unknown];
 }
 
-/** Returns the mirror of one `[[registry.mirror]]` table, or why it is left out. */
+/** Returns the mirror of one `[[registry.mirror]]` table, or the reason why it is omitted. */
 function mirrorEntry(
   entry: unknown,
   byDigest: boolean,
@@ -307,7 +315,7 @@ function mirrorEntry(
 }
 
 const plainHttp = (setting: string): string =>
-  `it is asked over plain HTTP; if it speaks TLS, correct ${setting}, and put its authority into a folder of registries.certificates`;
+  `it is asked over plain HTTP; if it supports TLS, correct ${setting}, and put its authority into a folder of registries.certificates`;
 
 function endpointOf(location: unknown, plain: boolean): string | undefined {
   // A location is not a URL: a scheme in it would be part of the name.
@@ -323,7 +331,7 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-/** Names of the file can contain anything, and become part of a line. */
+/** Names in the file can contain any characters, and become part of a line. */
 function quoted(text: string): string {
   return /^[A-Za-z0-9_.:/*@-]+$/.test(text) ? text : JSON.stringify(text);
 }

@@ -2,7 +2,7 @@ import type { PrefixMirrorConfig } from '../types.ts';
 import { isTable } from './findings.ts';
 import type { Finding, Settings } from './findings.ts';
 
-/** Where the images with one prefix come from, as another runtime's configuration says. */
+/** The sources of the images with one prefix, according to the configuration of another runtime. */
 export interface ImportedRule {
   readonly mirrors: readonly PrefixMirrorConfig[];
   /** False: the registry itself is not asked. */
@@ -40,7 +40,7 @@ export function blockedSettings(prefix: string): RuleSettings {
 
 /**
  * Resolves what several files say about one prefix: a blocked prefix has nothing else, and an entry of
- * `prefixes` replaces one of `mirrors`. Reports what is left out.
+ * `prefixes` replaces one of `mirrors`. Reports the omitted settings.
  */
 export function withoutContradictions(
   settings: Settings,
@@ -60,7 +60,7 @@ export function withoutContradictions(
   const plain = Object.entries(prefixes).map(([prefix, rule]): [string, unknown] => {
     if (!isTable(rule) || rule['blocked'] !== true) return [prefix, rule];
     if (Object.keys(rule).length > 1)
-      left(`registries.prefixes.${prefix}`, 'another file blocks it, so that it has no mirrors');
+      left(`registries.prefixes.${prefix}`, 'another file blocks it, so it has no mirrors');
     return [prefix, { blocked: true }];
   });
   if (plain.length === 0) return settings;

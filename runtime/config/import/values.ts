@@ -36,7 +36,7 @@ export function levelOf(value: unknown): Mapped {
     panic: 'error',
   };
   const level = typeof value === 'string' && Object.hasOwn(known, value) ? known[value] : undefined;
-  return level === undefined ? { left: 'there is no such log level' } : { set: { logLevel: level } };
+  return level === undefined ? { left: 'this log level does not exist' } : { set: { logLevel: level } };
 }
 
 /** Returns a text that is not empty. */
@@ -67,7 +67,7 @@ export function shimHandler(
   return { type: 'shim', path, ...(runtimePath && { runtimePath }), ...(configPath && { configPath }) };
 }
 
-/** Converts the setting of an NRI server that refuses plugins which connect by themselves. */
+/** Converts the setting of an NRI server that refuses connections of external plugins. */
 export function nriConnections(value: unknown): Mapped {
   return value === true ? { set: { 'nri.socket': '' } } : { inherent: 'plugins may connect to `nri.socket`' };
 }

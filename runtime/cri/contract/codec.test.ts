@@ -127,7 +127,7 @@ const sampled = [
   'LinuxContainerUser',
 ];
 for (const name of sampled) {
-  test(`${name}: what we encode, protobufjs decodes to the same`, () => {
+  test(`${name}: protobufjs decodes our encoding to the same value`, () => {
     fc.assert(
       fc.property(messageOf(name), (message) => {
         const codec = criCodec<Record<string, unknown>>(name);
@@ -148,7 +148,7 @@ test('every message of the contract decodes from nothing to its defaults, as in 
   }
 });
 
-test('times keep every nanosecond', () => {
+test('times keep their nanoseconds', () => {
   const codec = criCodec<ContainerStatus>('ContainerStatus');
   const createdAt = 1_795_163_535_123_456_789n;
   assert.equal(codec.decode(codec.encode({ createdAt })).createdAt, createdAt);
@@ -156,14 +156,14 @@ test('times keep every nanosecond', () => {
   assert.equal(codec.decode(codec.encode({ createdAt: 5 })).createdAt, 5n);
 });
 
-test('"no limit" (2^63 - 1) survives being read and written', () => {
+test('"no limit" (2^63 - 1) is unchanged after reading and writing', () => {
   const codec = criCodec<LinuxContainerResources>('LinuxContainerResources');
   const bytes = codec.encode({ memoryLimitInBytes: 2 ** 63, cpuQuota: -1 });
   assert.equal(reference('LinuxContainerResources', bytes).memoryLimitInBytes, '9223372036854775807');
   assert.deepEqual(codec.encode(codec.decode(bytes)), bytes);
 });
 
-test('repeated integers are read packed and one by one', () => {
+test('repeated integers are read both packed and unpacked', () => {
   const codec = criCodec<LinuxContainerUser>('LinuxContainerUser');
   assert.deepEqual(codec.decode(Buffer.from('1a0305ac02', 'hex')).supplementalGroups, [5, 300]);
   assert.deepEqual(codec.decode(Buffer.from('180518ac02', 'hex')).supplementalGroups, [5, 300]);

@@ -60,11 +60,11 @@ describe('an adjusted request', () => {
     );
     assert.deepEqual(beyond.removedEnv, ['GONE', 'OF_IMAGE']);
     assert.deepEqual(beyond.annotations, { b: '2', c: '3' });
-    assert.deepEqual(config.annotations, { a: '1', b: '2' }, 'those of the kubelet stay');
+    assert.deepEqual(config.annotations, { a: '1', b: '2' }, 'the annotations of the kubelet stay');
     assert.doesNotMatch(JSON.stringify(recorded), /secret/);
   });
 
-  it('has mounts in place of those at the same path, however it is written', () => {
+  it('has the mount of the plugin in place of a mount at the same path, also if the path is written differently', () => {
     const { config } = applied({
       mounts: [
         {
@@ -86,7 +86,7 @@ describe('an adjusted request', () => {
     assert.deepEqual(applied({ mounts: [{ destination: '-/data' }] }).config.mounts, []);
   });
 
-  it('has devices by their numbers, in place of requested ones', () => {
+  it('has devices by their numbers, in place of requested devices', () => {
     const { config, beyond } = applied({
       linux: { devices: [{ path: '/dev/x', type: 'b', major: 8, minor: 1, fileMode: { value: 0o4600 } }] },
     });
@@ -97,7 +97,7 @@ describe('an adjusted request', () => {
     assert.deepEqual(applied({ linux: { devices: [{ path: '-/dev/x' }] } }).config.devices, []);
   });
 
-  it('has resources, and keeps those that the plugin does not set', () => {
+  it('has the resources of the plugin, and keeps the values that the plugin does not set', () => {
     const resources = { cpuShares: 100, memoryLimitInBytes: 5, unified: { 'memory.high': '1' } };
     const { config } = applied(
       {
@@ -126,7 +126,7 @@ describe('an adjusted request', () => {
     assert.deepEqual(limit, { type: 'RLIMIT_CORE', soft: '1', hard: '18446744073709551615' });
   });
 
-  it('has hooks that are allowed, always with a timeout', () => {
+  it('has allowed hooks, always with a timeout', () => {
     const hooks = { createRuntime: [{ path: '/bin/hook', args: ['a'] }] };
     assert.deepEqual(applied({ hooks }, { hooks: ['/bin/hook'] }).beyond.hooks, [
       { hookName: 'createRuntime', path: '/bin/hook', args: ['a'], timeout: 300 },
@@ -140,13 +140,13 @@ describe('an adjusted request', () => {
       { mounts: [{ destination: '/x', type: 'proc', source: '/proc', options: ['bind'] }] },
       'NRI_UNSUPPORTED',
     ],
-    'an option that permits': [
+    'a mount option that gives permissions': [
       { mounts: [{ destination: '/x', type: 'bind', source: '/x', options: ['suid'] }] },
       'NRI_UNSUPPORTED',
     ],
     'the removal of /proc': [{ mounts: [{ destination: '-/proc/.' }] }, 'NRI_UNSUPPORTED'],
     'the removal of /dev/null': [{ linux: { devices: [{ path: '-/dev/null' }] } }, 'NRI_UNSUPPORTED'],
-    'a device path that climbs': [
+    'a device path with ".."': [
       { linux: { devices: [{ path: '/dev/../x', type: 'c', major: 1, minor: 3 }] } },
       'NRI_BAD_ADJUSTMENT',
     ],
@@ -155,7 +155,7 @@ describe('an adjusted request', () => {
       'NRI_BAD_ADJUSTMENT',
     ],
     'an unknown limit': [{ rlimits: [{ type: 'NOFILE', soft: 1, hard: 1 }] }, 'NRI_BAD_ADJUSTMENT'],
-    'a soft limit above the hard one': [
+    'a soft limit above the hard limit': [
       { rlimits: [{ type: 'RLIMIT_CORE', soft: 2, hard: 1 }] },
       'NRI_BAD_ADJUSTMENT',
     ],
@@ -166,11 +166,11 @@ describe('an adjusted request', () => {
       'NRI_UNSUPPORTED',
     ],
     'a class of RDT': [{ linux: { resources: { rdtClass: { value: 'x' } } } }, 'NRI_UNSUPPORTED'],
-    'a rule of devices': [
+    'a device rule': [
       { linux: { resources: { devices: [{ allow: true, access: 'rwm' }] } } },
       'NRI_UNSUPPORTED',
     ],
-    'a listener of system calls': [
+    'a seccomp listener': [
       { linux: { seccompPolicy: { defaultAction: 'SCMP_ACT_NOTIFY', listenerPath: '/x' } } },
       'NRI_UNSUPPORTED',
     ],
@@ -189,7 +189,7 @@ describe('an adjusted request', () => {
     assert.throws(() => applied({ mounts: [mount] }, { config }), { code: 'NRI_UNSUPPORTED' });
   });
 
-  it('is shown to validating plugins as it was merged, with its owners', () => {
+  it('is shown to validating plugins after the merge, with its owners', () => {
     const adjust: Init<ContainerAdjustment> = {
       annotations: { a: '1', '-b': '' },
       env: [

@@ -97,26 +97,29 @@ const reasons: Readonly<Record<string, readonly [string, string]>> = {
   ],
   namespace: ['the namespaces of a container follow from its pod', 'set them in the pod'],
   'cgroups-path': ['the cgroup of a container follows from its pod', 'set the parent of the pod'],
-  'net-device': ['no device is moved into the network of a pod here', 'attach it by a CNI configuration'],
+  'net-device': [
+    'Portcullis does not move devices into the network of a pod',
+    'attach it with a CNI configuration',
+  ],
 };
 
 function requireSupport(culprit: OwnedChange | OwnedRemoval): void {
   const { field } = culprit;
   if (supported.has(field) || isResource(field)) return;
   const [why, fix] = reasons[field] ?? [
-    'this runtime does not set it',
-    'take it out of the configuration of the plugin',
+    'Portcullis does not support this field',
+    'remove it from the configuration of the plugin',
   ];
   throw unsupported(culprit, why, fix);
 }
 
 function commandOf(change: OwnedChange): readonly string[] {
   const args = change.value as readonly string[];
-  if (args.length === 0) throw badAdjustment(change, 'it names no program', 'name one');
+  if (args.length === 0) throw badAdjustment(change, 'the command is empty', 'name a program');
   return args;
 }
 
-/** A removed variable is also taken from the image, unless it is set again. */
+/** A removed variable is also removed from the variables of the image, unless it is set again. */
 function environment(
   { envs }: Pick<ContainerConfig, 'envs'>,
   set: readonly OwnedChange[],
@@ -143,7 +146,7 @@ function mounts(
       throw unsupported(culprit, 'an image volume is mounted there', 'choose another path');
   }
   const [own] = removals.filter(({ key }) => isRuntimesMount(cleanContainerPath(key)));
-  if (own !== undefined) throw unsupported(own, 'every container has this mount', 'leave it there');
+  if (own !== undefined) throw unsupported(own, 'every container has this mount', 'do not remove it');
   return [
     ...asked.filter((mount) => !gone.has(cleanContainerPath(mount.containerPath))),
     ...set.map(addedMount),
@@ -153,14 +156,17 @@ function mounts(
 /** Devices that every container has (runtime-spec config-linux.md, Default Devices). */
 const ofRuntime = /^\/dev\/(null|zero|full|random|urandom|tty|console|ptmx)$/;
 
-/** Nodes of plugins come by their numbers, apart from the requested ones, which are paths of the host. */
+/**
+ * Devices of plugins are given by their numbers, and are kept apart from the requested devices, which are
+ * paths of the host.
+ */
 function devices(
   asked: ContainerConfig['devices'],
   set: readonly OwnedChange[],
   removals: readonly OwnedRemoval[],
 ): ContainerConfig['devices'] {
   const own = removals.find(({ key }) => ofRuntime.test(key));
-  if (own !== undefined) throw unsupported(own, 'every container has this device', 'leave it there');
+  if (own !== undefined) throw unsupported(own, 'every container has this device', 'do not remove it');
   const gone = new Set([...removals, ...set].map(({ key }) => cleanContainerPath(key)));
   return asked.filter(({ containerPath }) => !gone.has(cleanContainerPath(containerPath)));
 }

@@ -7,11 +7,11 @@ import type {
   LinuxResources,
 } from '../protocol/contract.types.ts';
 
-/** One entry of an adjustment: a field, which one of several, and its new value. */
+/** One entry of an adjustment: a field, the key of the entry in this field, and the new value. */
 export interface Change {
   /** Such as `mount`, `env` or `memory.limit`. */
   readonly field: string;
-  /** Such as the path in the container; empty for a field that exists once. */
+  /** Such as the path in the container; empty for a field with a single value. */
   readonly key: string;
   readonly value: unknown;
 }
@@ -42,8 +42,8 @@ export interface KindedHook {
 }
 
 /**
- * Takes an adjustment apart. Pure. Nothing is left out: what this runtime does not support becomes an entry
- * too, so that it can be refused.
+ * Splits an adjustment into entries. Pure. Nothing is omitted: a part that Portcullis does not support also
+ * becomes an entry, so that it can be refused.
  * Source: nri, pkg/api/adjustment.go and helpers.go (marks of removal).
  */
 export function changesOf(adjust: ContainerAdjustment): Changes {
@@ -57,7 +57,7 @@ export function changesOf(adjust: ContainerAdjustment): Changes {
   for (const mount of adjust.mounts) entry('mount', mount.destination, mount);
   for (const { key, value } of adjust.env) entry('env', key, value);
   const [first, ...rest] = adjust.args;
-  // An empty first argument takes the command of an earlier plugin back (UpdateArgs).
+  // An empty first argument removes the command that an earlier plugin set (UpdateArgs).
   if (first === '') removed.push({ field: 'args', key: '' });
   if (first !== undefined) set.push({ field: 'args', key: '', value: first === '' ? rest : adjust.args });
   for (const kind of hookKinds)
@@ -92,7 +92,7 @@ function linuxChanges(
     if (value !== undefined) set.push({ field, key: '', value });
 }
 
-/** Takes the resources of an adjustment or update apart. Pure. */
+/** Splits the resources of an adjustment or update into entries. Pure. */
 export function resourceChanges({ memory, cpu, ...other }: LinuxResources): Change[] {
   const once: Readonly<Record<string, unknown>> = {
     'memory.limit': memory?.limit?.value,

@@ -5,7 +5,7 @@ import type { OwnedChange, OwnedRemoval } from './merge.ts';
 
 const longestValue = 200;
 
-/** Returns an entry for the record of a container. Pure. Values of variables and arguments are left out. */
+/** Returns an entry for the record of a container. Pure. Values of variables and arguments are omitted. */
 export function describeChange(change: OwnedChange | OwnedRemoval): Adjustment {
   const { plugin, field, key } = change;
   const shared = { plugin, field, key: key.slice(0, 1024) };

@@ -8,14 +8,18 @@ import { badAdjustment } from './refusal.ts';
 const [mostMajor, mostMinor] = [2 ** 12 - 1, 2 ** 20 - 1];
 
 /**
- * Returns the device node that a plugin adds. Pure. Its numbers are checked, because they and not the path
- * say which device it is.
+ * Returns the device node that a plugin adds. Pure. Its numbers are checked, because the numbers, not the
+ * path, identify the device.
  * @throws PortcullisError NRI_BAD_ADJUSTMENT
  */
 export function addedDevice(change: OwnedChange): BeyondCri['devices'][number] {
   const { path, type, major, minor, fileMode, uid, gid } = change.value as LinuxDevice;
   if (!path.startsWith('/') || cleanContainerPath(path) !== path)
-    throw badAdjustment(change, 'its path is not absolute and clean', 'give an absolute path without ".."');
+    throw badAdjustment(
+      change,
+      'its path is not absolute and normalized',
+      'give an absolute path without ".."',
+    );
   if (!['b', 'c', 'u'].includes(type))
     throw badAdjustment(change, `its type is ${JSON.stringify(type.slice(0, 64))}`, 'use b or c');
   if (!(major > 0 && major <= mostMajor && minor >= 0 && minor <= mostMinor))

@@ -17,8 +17,8 @@ export function addedHook(change: OwnedChange, allowed: readonly string[]): Adju
   if (!allowed.includes(path))
     throw notAllowed(
       change,
-      'a hook is a program that runs on the host, and the configuration does not allow this one',
-      'add its path to nri.allowHooks of the configuration',
+      'a hook is a program that runs on the host, and the configuration does not allow this program',
+      'add its path to nri.allowHooks in the configuration',
     );
   if (timeout !== undefined && !(timeout.value > 0 && timeout.value <= longestHook))
     throw badAdjustment(change, `its timeout is ${timeout.value} s`, `use 1 to ${longestHook} seconds`);
@@ -27,7 +27,7 @@ export function addedHook(change: OwnedChange, allowed: readonly string[]): Adju
     path,
     ...(args.length > 0 && { args }),
     ...(env.length > 0 && { env }),
-    // A hook without a timeout could keep a container from ever starting.
+    // A hook without a timeout could prevent the start of a container forever.
     timeout: timeout?.value ?? longestHook,
   };
 }

@@ -5,7 +5,7 @@ import type { Changes } from './change.ts';
 import { createMerge } from './merge.ts';
 import type { Merged } from './merge.ts';
 
-/** What one plugin does to a few keys of one field. */
+/** The changes of one plugin to a few keys of one field. */
 interface Step {
   readonly plugin: string;
   readonly removed: readonly string[];
@@ -49,7 +49,7 @@ describe('merged adjustments', () => {
     );
   });
 
-  it('let a plugin remove what another set, and set it again; then no third one may', () => {
+  it('let a plugin remove a value of another plugin and set it again, but no third plugin may set it then', () => {
     const first = { plugin: 'a', removed: [], set: ['x'] };
     const second = { plugin: 'b', removed: ['x'], set: ['x'] };
     const { set, removed } = mergeOf([first, second]);
@@ -64,7 +64,7 @@ describe('merged adjustments', () => {
     assert.deepEqual(mergeOf([first, cleared]).set, []);
   });
 
-  it('add hooks up, also of the same program', () => {
+  it('collect the hooks of all plugins, also of the same program', () => {
     const merge = createMerge('c');
     for (const plugin of ['a', 'b'])
       merge.add(plugin, { removed: [], set: [{ field: 'hook', key: '/bin/x', value: plugin }] });
@@ -79,7 +79,7 @@ describe('merged adjustments', () => {
     assert.throws(() => mergeOf([{ plugin: 'a', removed: [], set }]), { code: 'NRI_TOO_LARGE' });
   });
 
-  it('obey the rules of owners for any sequence of plugins', () => {
+  it('follow the rules of owners for any sequence of plugins', () => {
     const keys = fc.uniqueArray(fc.constantFrom('x', 'y', 'z'));
     const steps = fc
       .array(fc.record({ removed: keys, set: keys }), { maxLength: 6 })

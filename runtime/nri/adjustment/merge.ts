@@ -20,20 +20,21 @@ export interface Merged {
 
 export interface Merge {
   /**
-   * Adds what one plugin asks for. Call it in the order of the plugins.
+   * Adds the changes of one plugin. Call it in the order of the plugins.
    * @throws PortcullisError NRI_CONFLICT, which names both plugins. The merge must not be used afterwards
    */
   add(plugin: string, changes: Changes): void;
   merged(): Merged;
 }
 
-/** Entries of one response, beyond which it is refused: more than any container has. */
+/** The maximum number of entries of one response: more than any container has. */
 const mostEntries = 4096;
 
 /**
- * Merges the adjustments of several plugins. Two plugins that set the same entry contradict each other. A
- * plugin may first remove what an earlier one set, and then set its own; nobody else may set that entry then.
- * Hooks add up. Removals of a response come before what it sets.
+ * Merges the adjustments of several plugins. Two plugins that set the same entry are in conflict. A plugin
+ * may first remove an entry of an earlier plugin, and then set it; no other plugin may set this entry then.
+ * Hooks do not conflict: all of them run. The removals of a response are applied before the entries that it
+ * sets.
  * Source: nri, pkg/adaptation/result.go and pkg/api/owners.go.
  * @param on names the container in errors
  */
@@ -51,7 +52,7 @@ export function createMerge(on: string): Merge {
           attempted: 'adjust container',
           on,
           why: `the NRI plugin ${plugin} changes ${changes.set.length + changes.removed.length} entries`,
-          fix: `change ${mostEntries} at most`,
+          fix: `change at most ${mostEntries} entries`,
         });
       for (const { field, key } of changes.removed) {
         const id = identity(field, key);
@@ -87,7 +88,7 @@ function conflict(on: string, plugin: string, other: string, { field, key }: Cha
       plugin === other
         ? `the NRI plugin ${plugin} sets ${what} twice`
         : `the NRI plugins ${other} and ${plugin} both set ${what}`,
-    fix: 'configure the plugins so that one of them sets it',
+    fix: 'configure the plugins so that only one of them sets it',
     details: { plugins: [...new Set([other, plugin])], field, key: key.slice(0, 300) },
   });
 }

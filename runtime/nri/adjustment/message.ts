@@ -48,7 +48,7 @@ const compound: ReadonlySet<string> = new Set([
   'rlimit',
 ]);
 
-/** Returns what was merged as one adjustment, for plugins that validate. Pure. */
+/** Returns the merged changes as one adjustment, for plugins that validate. Pure. */
 export function adjustmentMessage(merged: Merged): Init<ContainerAdjustment> {
   const of = (field: string): readonly OwnedChange[] => merged.set.filter((change) => change.field === field);
   const marked = (field: string): readonly string[] =>

@@ -7,7 +7,7 @@ import { badAdjustment } from './refusal.ts';
 const known =
   /^RLIMIT_(AS|CORE|CPU|DATA|FSIZE|LOCKS|MEMLOCK|MSGQUEUE|NICE|NOFILE|NPROC|RSS|RTPRIO|RTTIME|SIGPENDING|STACK)$/;
 
-/** RLIM_INFINITY. A number on the way here is rounded up to 2^64. */
+/** RLIM_INFINITY. As a JavaScript number, it is rounded up to 2^64. */
 const unlimited = 2n ** 64n - 1n;
 
 /**
@@ -16,8 +16,10 @@ const unlimited = 2n ** 64n - 1n;
  */
 export function addedLimit(change: OwnedChange): BeyondCri['rlimits'][number] {
   const { type, soft, hard } = change.value as POSIXRlimit;
-  if (!known.test(type)) throw badAdjustment(change, 'there is no such limit', 'use a name of getrlimit(2)');
-  if (soft > hard) throw badAdjustment(change, `its soft limit ${soft} is above ${hard}`, 'lower it');
+  if (!known.test(type))
+    throw badAdjustment(change, 'this limit does not exist', 'use a name from getrlimit(2)');
+  if (soft > hard)
+    throw badAdjustment(change, `its soft limit ${soft} is above its hard limit ${hard}`, 'lower it');
   return { type, soft: exact(soft), hard: exact(hard) };
 }
 

@@ -4,7 +4,7 @@ import type { Change } from './change.ts';
 /** An entry that cannot be applied, and the plugin that asks for it. */
 export type Culprit = Pick<Change, 'field' | 'key'> & { readonly plugin: string };
 
-/** An entry that this runtime does not support. It is refused, never ignored. */
+/** An entry that Portcullis does not support. It is refused, never ignored. */
 export function unsupported(culprit: Culprit, why: string, fix: string): PortcullisError {
   return refusal('NRI_UNSUPPORTED', 'unimplemented', culprit, why, fix);
 }

@@ -2,7 +2,7 @@ import type { LinuxContainerResources } from '../../cri/contract/contract.types.
 import type { OwnedChange } from './merge.ts';
 import { badAdjustment, unsupported } from './refusal.ts';
 
-/** Fields of CRI by those of an adjustment. */
+/** Fields of CRI by the fields of an adjustment. */
 const numbers: Readonly<Record<string, NumericField>> = {
   'memory.limit': 'memoryLimitInBytes',
   'memory.swap': 'memorySwapLimitInBytes',
@@ -26,8 +26,8 @@ export function isResource(field: string): boolean {
 }
 
 /**
- * Returns the resources with changes of plugins. Pure. Whether this host supports the values is checked
- * later, with every other request.
+ * Returns the resources with the changes of plugins. Pure. A later check, as for every request, decides
+ * whether this host supports the values.
  * @throws PortcullisError NRI_UNSUPPORTED, NRI_BAD_ADJUSTMENT
  */
 export function withResources(
@@ -43,8 +43,9 @@ function resource(current: LinuxContainerResources, change: OwnedChange): Partia
   const { field, key, value } = change;
   const number = numbers[field];
   if (number !== undefined && typeof value === 'number') {
-    // In CRI, 0 means that nothing is requested: the change would be lost without a word.
-    if (value === 0) throw badAdjustment(change, 'it is 0, which requests nothing', 'set another value');
+    // In CRI, 0 means that nothing is requested: the change would be ignored without a message.
+    if (value === 0)
+      throw badAdjustment(change, 'its value is 0, which requests nothing', 'set another value');
     return { [number]: value };
   }
   const text = texts[field];
@@ -55,5 +56,9 @@ function resource(current: LinuxContainerResources, change: OwnedChange): Partia
     const others = current.hugepageLimits.filter(({ pageSize }) => pageSize !== key);
     return { hugepageLimits: [...others, { pageSize: key, limit: value }] };
   }
-  throw unsupported(change, 'no container of this runtime has this resource', 'take it out of the plugin');
+  throw unsupported(
+    change,
+    'Portcullis does not support this resource',
+    'configure the plugin so that it does not set it',
+  );
 }

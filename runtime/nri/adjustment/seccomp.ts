@@ -11,12 +11,16 @@ import { badAdjustment, unsupported } from './refusal.ts';
 export function seccompObject(change: OwnedChange, config: Pick<ContainerConfig, 'linux'>): object {
   const policy = change.value as LinuxSeccomp;
   if (policy.listenerPath !== '' || policy.listenerMetadata !== '')
-    throw unsupported(change, 'it names a listener', 'use a policy that decides by itself');
+    throw unsupported(change, 'it names a listener', 'use a policy without a listener');
   if (config.linux?.securityContext?.privileged === true)
-    throw unsupported(change, 'a privileged container has no filter', 'leave privileged containers out');
+    throw unsupported(
+      change,
+      'a privileged container has no seccomp filter',
+      'do not adjust privileged containers',
+    );
   const values = policy.syscalls.flatMap(({ args }) => args.flatMap((arg) => [arg.value, arg.valueTwo]));
   if (!values.every(Number.isSafeInteger))
-    throw badAdjustment(change, 'an argument is compared with a value above 2^53', 'compare 32 bits');
+    throw badAdjustment(change, 'an argument is compared with a value above 2^53', 'compare only 32 bits');
   return {
     defaultAction: policy.defaultAction,
     ...(policy.defaultErrno !== undefined && { defaultErrnoRet: policy.defaultErrno.value }),

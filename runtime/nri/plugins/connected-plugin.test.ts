@@ -51,7 +51,7 @@ describe('a plugin', () => {
     synchronize: (plugin) => plugin.call(pluginMethods.synchronize, {}),
   };
   for (const [method, call] of Object.entries(calls))
-    it(`that answers ${method} with a field of a newer NRI is refused`, async () => {
+    it(`that answers ${method} with a field of a newer NRI version is refused`, async () => {
       const { plugin } = await connected(Buffer.from([0x78, 1]));
       await assert.rejects(call(plugin), (thrown) => {
         assert.ok(code('NRI_UNSUPPORTED')(thrown), String(thrown));
@@ -61,7 +61,7 @@ describe('a plugin', () => {
       plugin.close();
     });
 
-  it('that sends an update with a field of a newer NRI is refused', async () => {
+  it('that sends an update with a field of a newer NRI version is refused', async () => {
     const { plugin, client } = await connected(Buffer.alloc(0));
     const raw = {
       ...runtimeMethods.updateContainers,
@@ -71,7 +71,7 @@ describe('a plugin', () => {
     plugin.close();
   });
 
-  it('has a limit on its updates that hang, even if it waits for none of them', async () => {
+  it('has a limited number of updates that do not end, even if it does not wait for them', async () => {
     let running = 0;
     const more = Promise.withResolvers<never>();
     const { plugin, client } = await connected(Buffer.alloc(0), {
@@ -90,14 +90,14 @@ describe('a plugin', () => {
   });
 
   for (const [what, ms, request, expected, outcome] of [
-    ['at the end of its time', 60, 40, 'NRI_PLUGIN_LOST', 'timeout'],
-    ['before it', 0, 60_000, 'NRI_PLUGIN_REFUSED', 'refused'],
+    ['after the timeout', 60, 40, 'NRI_PLUGIN_LOST', 'timeout'],
+    ['before the timeout', 0, 60_000, 'NRI_PLUGIN_REFUSED', 'refused'],
   ] as const)
-    it(`that reports an exceeded deadline ${what} ${outcome === 'timeout' ? 'did not answer' : 'has refused'}`, async () => {
+    it(`that reports an exceeded deadline ${what} ${outcome === 'timeout' ? 'is lost' : 'has refused the request'}`, async () => {
       const outcomes: string[] = [];
       const { plugin } = await connected(
         async () => {
-          // This thread has no turn in which the caller's own timer could end the call.
+          // This blocks the thread, so that the timer of the caller cannot end the call.
           Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
           return Promise.reject(
             failure('P_DEADLINE', 'deadline', 'change', 'it', 'its deadline is exceeded', 'try again'),

@@ -35,12 +35,12 @@ export interface ConnectedPlugin extends PluginName {
   /** Whether the plugin subscribed to an event. */
   subscribes(event: Event): boolean;
   /**
-   * Calls the plugin. The calls of one plugin follow each other, in the order of this function's calls.
+   * Calls the plugin. The plugin gets one call at a time, in the order in which this function is called.
    * @throws PortcullisError NRI_PLUGIN_REFUSED with the plugin's own reason; NRI_PLUGIN_LOST when it did not
-   * answer in time, or not by the protocol: it is disconnected then
+   * answer in time, or violated the protocol: it is disconnected then
    */
   readonly call: PluginCall;
-  /** Keeps the other calls of the plugin waiting until `body`, which makes its own calls, has ended. */
+  /** Makes the other calls of the plugin wait until `body`, which makes its own calls, has ended. */
   exclusively(body: (call: PluginCall) => Promise<void>): Promise<void>;
   /** Resolves when the plugin is gone. Never rejects. */
   readonly closed: Promise<void>;
@@ -51,13 +51,13 @@ export interface ConnectedPlugin extends PluginName {
 export interface PluginOptions {
   /** Undefined: the plugin names itself when it registers. */
   readonly launched?: PluginName & { readonly config: string };
-  /** Returns the configuration of a plugin that connects by itself. */
+  /** Returns the configuration of a plugin that the daemon did not start. */
   readonly configFor: (plugin: PluginName) => Promise<string>;
   readonly runtimeVersion: string;
   readonly timeouts: PluginTimeouts;
   /** @throws PortcullisError when no plugin of this name may register now */
   readonly admit: (plugin: PluginName) => void;
-  /** Answers unsolicited updates. */
+  /** Applies unsolicited updates. */
   readonly update: (
     plugin: string,
     request: UpdateContainersRequest,
@@ -67,25 +67,25 @@ export interface PluginOptions {
   readonly called: (method: string, outcome: CallOutcome) => void;
 }
 
-/** Calls that may wait for a plugin. At this number it is disconnected. */
+/** Calls that may wait for a plugin. A plugin that reaches this number is disconnected. */
 const mostWaiting = 1024;
 /** How long a call may wait for its turn, in request timeouts. */
 const mostTurns = 10;
 
 /**
- * Requests for updates of one plugin at a time. One that hangs counts until it ends, even if its answer is no
- * longer awaited.
+ * Unfinished requests for updates of one plugin. A request that hangs counts until it ends, even if nothing
+ * waits for its answer any more.
  */
 const mostUpdates = 8;
 
-/** All events of the contract, each by its bit. */
+/** The bits of all events of the contract. */
 const allEvents = (1 << (Event.LAST - 1)) - 1;
 
 /**
  * Talks to a plugin on an open connection: waits until it registers, and configures it.
  * Source: nri, pkg/adaptation/plugin.go and pkg/stub/stub.go.
  * @param trunk belongs to the plugin from now on
- * @throws PortcullisError NRI_REGISTRATION when it does not register in time or by the protocol; the
+ * @throws PortcullisError NRI_REGISTRATION when it does not register in time or violates the protocol; the
  * connection is closed then
  */
 export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise<ConnectedPlugin> {
@@ -100,7 +100,7 @@ export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise
     mux.runtime,
     [
       ttrpcHandler(runtimeMethods.registerPlugin, (request) => {
-        if (name !== undefined) throw badName(name, 'it has registered already');
+        if (name !== undefined) throw badName(name, 'it has already registered');
         const identity = launched ?? nameOf(request);
         options.admit(identity);
         name = indexedName(identity);
@@ -125,7 +125,8 @@ export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise
     registered.reject(registrationFailure(shown, reason?.failure.why ?? 'the connection was closed'));
   });
   const timer = setTimeout(
-    () => registered.reject(registrationFailure(shown, `it did not register in ${timeouts.registration} ms`)),
+    () =>
+      registered.reject(registrationFailure(shown, `it did not register within ${timeouts.registration} ms`)),
     timeouts.registration,
   );
   try {
@@ -143,7 +144,7 @@ export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise
     const { events } = await client
       .call(pluginMethods.configure, request, { timeoutMs: timeouts.request })
       .catch((thrown: unknown) => {
-        throw registrationFailure(indexedName(identity), `it was not configured: ${whyOf(thrown)}`);
+        throw registrationFailure(indexedName(identity), `it could not be configured: ${whyOf(thrown)}`);
       });
     if ((events & ~allEvents) !== 0)
       throw registrationFailure(
@@ -169,13 +170,16 @@ export async function openPlugin(trunk: Duplex, options: PluginOptions): Promise
 }
 
 function nameOf({ pluginName, pluginIdx }: RegisterPluginRequest): PluginName {
-  if (!/^[0-9]{2}$/.test(pluginIdx)) throw badName(pluginIdx, 'the index of a plugin is two digits');
+  if (!/^[0-9]{2}$/.test(pluginIdx)) throw badName(pluginIdx, 'the index of a plugin must be two digits');
   if (!/^[A-Za-z0-9_.+-]{1,128}$/.test(pluginName))
-    throw badName(pluginName, 'the name of a plugin is up to 128 letters, digits and _ . + -');
+    throw badName(
+      pluginName,
+      'the name of a plugin must be 1 to 128 letters, digits or the characters _ . + -',
+    );
   return { index: pluginIdx, base: pluginName };
 }
 
-/** Returns the functions that make the calls of one plugin, one after another. */
+/** Returns the functions that call one plugin, one call at a time. */
 function callsOf(
   plugin: string,
   client: ReturnType<typeof createTtrpcClient>,
@@ -213,13 +217,13 @@ function callsOf(
   return {
     exclusively: (body) => queue(() => body(now)),
     call: async (method, request) => {
-      if (waiting >= mostWaiting) throw end(method.name, 'timeout', `${waiting} calls wait for it`);
+      if (waiting >= mostWaiting) throw end(method.name, 'timeout', `${waiting} calls are waiting for it`);
       waiting += 1;
       const since = performance.now();
       try {
         return await queue(() => {
           if (performance.now() - since > mostTurns * timeouts.request)
-            throw end(method.name, 'timeout', 'it is slower than its calls come');
+            throw end(method.name, 'timeout', 'a call waited too long for the answers to earlier calls');
           return now(method, request);
         });
       } finally {
@@ -229,27 +233,27 @@ function callsOf(
   };
 }
 
-/** A timer may fire this much too early. */
+/** A timer may fire up to this many ms too early. */
 const timerSlackMs = 1;
 
 /**
- * Returns whether the plugin did not answer in time. The plugin knows the time limit of the call: what serves
- * it may report the exceeded deadline before the timer of this process fires. An earlier report is a refusal:
- * the plugin waited for something else.
+ * Returns whether the plugin did not answer in time. The plugin knows the time limit of the call, and may
+ * report the exceeded deadline before the timer of this process fires. A deadline error that arrives before
+ * the time limit is a refusal: a deadline of the plugin's own work was exceeded.
  */
 function isTimeout(thrown: unknown, isOver: boolean): boolean {
   if (!isPortcullisError(thrown)) return false;
   return thrown.code === 'TTRPC_TIMEOUT' || (isOver && thrown.code === 'TTRPC_DEADLINE_EXCEEDED');
 }
 
-/** The connection is of no use after these. Any other error is the plugin's own. */
+/** After these errors, the connection cannot be used. Any other error comes from the plugin. */
 const lossCodes: ReadonlySet<string> = new Set(['TTRPC_CLOSED', 'TTRPC_PROTOCOL', 'TTRPC_BUSY']);
 
 const longestReason = 1024;
 
 function whyOf(thrown: unknown): string {
   const text = isPortcullisError(thrown) ? thrown.failure.why : String(thrown);
-  // What a plugin says reaches logs and terminals.
+  // The text of a plugin reaches logs and terminals.
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, longestReason);
 }
 
@@ -260,7 +264,7 @@ function refused(plugin: string, method: string, cause: PortcullisError): Portcu
     attempted: `pass ${method} to NRI plugin`,
     on: plugin,
     why: `it refused: ${whyOf(cause)}`,
-    fix: 'see what the plugin demands',
+    fix: 'check the log and the configuration of the plugin',
     details: { plugin },
     cause,
   });
@@ -273,7 +277,7 @@ function lost(plugin: string, method: string, why: string): PortcullisError {
     attempted: `pass ${method} to NRI plugin`,
     on: plugin,
     why: `${why}, and the plugin was disconnected`,
-    fix: 'see its log, and start it again',
+    fix: 'check its log, and start it again',
     details: { plugin },
   });
 }
@@ -284,13 +288,13 @@ function newerField(plugin: string, method: string, field: string): PortcullisEr
     kind: 'unimplemented',
     attempted: `read field ${JSON.stringify(field)} in ${method} of NRI plugin`,
     on: plugin,
-    why: 'this version does not know it',
+    why: 'this version of Portcullis does not support this field',
     fix: 'use a plugin that is built with NRI 0.12 or earlier',
     details: { plugin, field: 'field', key: field },
   });
 }
 
-/** Returns the limit on what runs at a time. Beyond it nothing is queued. */
+/** Returns a limit on concurrent calls. A call beyond it is refused, not queued. */
 function createLimit(most: number): {
   /** @throws PortcullisError NRI_BUSY */
   run<Result>(act: () => Promise<Result>, plugin: string): Promise<Result>;
@@ -328,6 +332,6 @@ function registrationFailure(plugin: string, why: string): PortcullisError {
     attempted: 'register NRI plugin',
     on: plugin,
     why,
-    fix: 'see the log of the plugin',
+    fix: 'check the log of the plugin',
   });
 }

@@ -34,7 +34,7 @@ const longestText = 1024;
 
 /**
  * Returns the plugins in a folder, in the order of their names. A folder that does not exist has none. A file
- * that another user than root can change is refused, because it would run as root.
+ * that a user other than root can change is refused, because it would run as root.
  * @throws PortcullisError NRI_PLUGIN_FOLDER, for any file that cannot be a plugin
  */
 export async function installedPlugins(folder: string): Promise<readonly InstalledPlugin[]> {
@@ -47,15 +47,15 @@ export async function installedPlugins(folder: string): Promise<readonly Install
     const { uid, mode } = await lstat(path);
     return uid !== 0 || (mode & 0o022) !== 0;
   };
-  if (await isOpen(folder)) throw badFolder(folder, 'others than root can change it');
+  if (await isOpen(folder)) throw badFolder(folder, 'users other than root can change it');
   const found: InstalledPlugin[] = [];
   for (const file of names.sort()) {
     const path = join(folder, file);
     const facts = await lstat(path);
     if (!facts.isFile() || (facts.mode & 0o111) === 0) continue;
     const name = parsePluginName(file);
-    if (name === undefined) throw badFolder(path, 'a plugin is named NN-NAME');
-    if (await isOpen(path)) throw badFolder(path, 'others than root can change it');
+    if (name === undefined) throw badFolder(path, 'its name does not have the form NN-NAME');
+    if (await isOpen(path)) throw badFolder(path, 'users other than root can change it');
     found.push({ ...name, path });
   }
   return found;
@@ -63,7 +63,7 @@ export async function installedPlugins(folder: string): Promise<readonly Install
 
 /**
  * Starts plugins, and ends those that an earlier run of the daemon left.
- * @param stateFile where the processes are noted, so that the next run finds them
+ * @param stateFile the list of the processes, so that the next run finds them
  */
 export function createLauncher(stateFile: string, log: Logger): PluginLauncher {
   endLeftovers(stateFile, log);
@@ -94,7 +94,7 @@ export function createLauncher(stateFile: string, log: Logger): PluginLauncher {
         note();
         log.warn({ plugin: name, code, signal }, 'an NRI plugin has ended');
       });
-      // Not by lines: a line without an end would be kept whole.
+      // Not line by line: a line without an end would be kept in memory as a whole.
       child.stderr?.on('data', (chunk: Buffer) =>
         log.debug({ plugin: name, text: chunk.toString('utf8', 0, longestText) }, 'an NRI plugin wrote'),
       );
@@ -106,7 +106,10 @@ export function createLauncher(stateFile: string, log: Logger): PluginLauncher {
   };
 }
 
-/** A plugin usually ends with its connection. One that did not would meet its successor. */
+/**
+ * A plugin usually ends with its connection. A plugin that did not end would run at the same time as its
+ * successor.
+ */
 function endLeftovers(stateFile: string, log: Logger): void {
   try {
     const noted = parseJson(readFileSync(stateFile, 'utf8')) as readonly ProcessIdentity[];
@@ -116,7 +119,7 @@ function endLeftovers(stateFile: string, log: Logger): void {
     if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       log.warn(
         { file: stateFile, why: fileReason(thrown, stateFile) },
-        'NRI plugins of an earlier run may be left',
+        'NRI plugins of an earlier run may still be running',
       );
   }
 }
@@ -125,7 +128,7 @@ function badFolder(on: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NRI_PLUGIN_FOLDER',
     kind: 'precondition',
-    attempted: 'read NRI plugins of',
+    attempted: 'read NRI plugins in',
     on,
     why,
     fix: 'correct the folder nri.pluginPath, and start the daemon again',

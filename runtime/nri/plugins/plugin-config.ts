@@ -4,7 +4,7 @@ import { readGivenFile } from '../../../base/files/index.ts';
 import { indexedName } from './plugin-name.ts';
 import type { PluginName } from './plugin-name.ts';
 
-/** Part of one message. */
+/** A configuration is a part of one message. */
 const mostBytes = 1024 * 1024;
 
 /**

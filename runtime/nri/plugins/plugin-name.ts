@@ -13,14 +13,17 @@ export function indexedName({ index, base }: PluginName): string {
   return `${index}-${base}`;
 }
 
-/** Returns the name in the name of a plugin's file; undefined if it is no such name. */
+/**
+ * Returns the index and name from the file name of a plugin; undefined if the file name does not have this
+ * form.
+ */
 export function parsePluginName(file: string): PluginName | undefined {
   const match = /^([0-9]{2})-([A-Za-z0-9_.+-]{1,128})$/.exec(file);
   const [, index = '', base = ''] = match ?? [];
   return match === null ? undefined : { index, base };
 }
 
-/** A registration that is not accepted. The plugin gets it as its answer. */
+/** A registration that is not accepted. The plugin gets this error as its answer. */
 export function badName(on: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NRI_BAD_REGISTRATION',

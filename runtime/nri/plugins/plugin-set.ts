@@ -13,17 +13,17 @@ export interface EventCall<Request, Response> {
   readonly event: Event;
   readonly method: TtrpcMethod<Request, Response>;
   readonly request: Init<Request>;
-  /** Whether a plugin that does not answer makes the request fail, even if it is not required. */
+  /** Whether the request fails if a plugin does not answer, even if the plugin is not required. */
   readonly failClosed?: boolean;
   /**
-   * What StateChange reports to a plugin that does not have the method: NRI before 0.12 has none for most
-   * events. Absent: the event needs its method.
+   * What StateChange reports to a plugin that does not have the method: before NRI 0.12, most events had no
+   * method. Absent: the event needs its method.
    */
   readonly state?: { readonly pod: Init<PodSandbox>; readonly container?: Init<Container> };
 }
 
 export interface PluginSet {
-  /** @throws PortcullisError NRI_BAD_REGISTRATION when a plugin of this name is connected */
+  /** @throws PortcullisError NRI_BAD_REGISTRATION when a plugin with this name is connected */
   admit(plugin: PluginName): void;
   add(plugin: ConnectedPlugin): void;
   /** In the order of their calls. */
@@ -31,13 +31,13 @@ export interface PluginSet {
   /** @throws PortcullisError NRI_REQUIRED_PLUGIN_MISSING */
   requirePresent(on: string, required: readonly string[]): void;
   /**
-   * Calls every plugin that subscribed to the event, one after another. A plugin that is lost is left out,
+   * Calls every plugin that subscribed to the event, one after another. A plugin that is lost is skipped,
    * unless it is required.
    * @param answered gets each response before the next plugin is called
    * @param more.required further names that are required for this request
-   * @param more.among the plugins of the whole request, which has several steps. One that is gone meanwhile
-   * is asked all the same, which fails where its answer counts; one that connects meanwhile is not asked,
-   * because it may wait for the end of this request
+   * @param more.among the plugins of the whole request, which has several steps. A plugin that is lost
+   * meanwhile is still asked, so that the request fails if the plugin is required; a plugin that connects
+   * meanwhile is not asked, because it may wait for the end of this request
    * @throws PortcullisError NRI_PLUGIN_REFUSED, NRI_PLUGIN_LOST of a required plugin, and what `answered`
    * throws
    */
@@ -47,7 +47,7 @@ export interface PluginSet {
     answered?: (plugin: string, response: Response) => void,
     more?: { readonly required?: readonly string[]; readonly among?: readonly ConnectedPlugin[] },
   ): Promise<void>;
-  /** Reports an event. Does not wait, and what plugins answer is logged. */
+  /** Reports an event. Does not wait for the answers of the plugins; an error is logged. */
   tell<Request, Response>(
     call: EventCall<Request, Response>,
     answered?: (plugin: string, response: Response) => void,
@@ -92,13 +92,13 @@ export function createPluginSet({
     admit: ({ index, base }) => {
       const name = `${index}-${base}`;
       if (present().some((plugin) => plugin.name === name))
-        throw badName(name, 'a plugin of this name is connected');
+        throw badName(name, 'a plugin with this name is already connected');
     },
     add: (plugin) => {
       plugins = [...present(), plugin].sort((a, b) => (a.name < b.name ? -1 : 1));
       void plugin.closed.then(() => {
         plugins = plugins.filter((one) => one !== plugin);
-        log.warn({ plugin: plugin.name }, 'an NRI plugin is gone');
+        log.warn({ plugin: plugin.name }, 'an NRI plugin was disconnected');
       });
     },
     list: present,
@@ -120,7 +120,7 @@ export function createPluginSet({
           const isLost = isPortcullisError(thrown) && thrown.code === 'NRI_PLUGIN_LOST';
           const counts = asked.failClosed === true || counting.some((wanted) => matches(plugin, wanted));
           if (!isLost || counts) throw thrown;
-          log.warn({ plugin: plugin.name, on, why: reasonOf(thrown) }, 'an NRI plugin was left out');
+          log.warn({ plugin: plugin.name, on, why: reasonOf(thrown) }, 'an NRI plugin was skipped');
         }
       }
     },
@@ -130,7 +130,10 @@ export function createPluginSet({
           callOne(plugin, call).then(
             (response) => (response === undefined ? undefined : answered?.(plugin.name, response)),
             (thrown: unknown) =>
-              log.warn({ plugin: plugin.name, why: reasonOf(thrown) }, 'an NRI plugin did not take an event'),
+              log.warn(
+                { plugin: plugin.name, why: reasonOf(thrown) },
+                'an NRI plugin did not accept an event',
+              ),
           );
     },
     close: () => {
@@ -147,7 +150,7 @@ function requiredMissing(on: string, missing: readonly string[]): PortcullisErro
     attempted: 'create container',
     on,
     why: `the NRI ${missing.length === 1 ? 'plugin' : 'plugins'} ${names} must adjust it, and ${missing.length === 1 ? 'is' : 'are'} not connected`,
-    fix: 'start the plugin; the container can be created then',
+    fix: 'start the plugin, and create the container again',
     details: { missing: missing.slice(0, 100) },
   });
 }

@@ -21,8 +21,8 @@ type Methods<Service extends Record<keyof Service, { request: unknown; response:
 const unknown = new WeakMap<object, readonly string[]>();
 
 /**
- * Returns the fields of a message of a plugin that this contract does not have, as paths: a newer NRI has
- * fields that this one does not know, and what they ask for must not be lost without a word.
+ * Returns the fields of a plugin's message that this contract does not have, as paths. A plugin with a newer
+ * version of NRI may set such fields, and they must not be ignored without a message.
  */
 export function unknownFieldsOf(message: object): readonly string[] {
   return unknown.get(message) ?? [];
@@ -34,7 +34,7 @@ export const pluginMethods = methodsOf('Plugin', 'response') as Methods<Plugin>;
 /** The service that the runtime serves. */
 export const runtimeMethods = methodsOf('Runtime', 'request') as Methods<Runtime>;
 
-/** @param heard the message of each method that comes from a plugin */
+/** @param heard the message that a plugin sends, of each method */
 function methodsOf(service: string, heard: 'request' | 'response'): object {
   const method = ttrpcMethods(nriContract);
   const all = (nriContract.services.get(service) ?? []).map((each) => {

@@ -15,7 +15,7 @@ const longestFrame = 10 + 4 * 1024 * 1024;
 /** bufio's default size in Go. */
 const firstPayload = 4096;
 
-/** How much is passed on at once, in bytes: as much as a socket reads. */
+/** How much is passed on in one piece, in bytes: as much as a socket reads. */
 const mostPassed = 64 * 1024;
 
 const nothing = Buffer.alloc(0);
@@ -24,9 +24,9 @@ const nothing = Buffer.alloc(0);
 const mostWaiting = 2 * longestFrame;
 
 export interface Multiplexer {
-  /** The logical connection on which this side calls the plugin. */
+  /** The logical connection on which the runtime calls the plugin. */
   readonly plugin: Duplex;
-  /** The logical connection on which the plugin calls this side. */
+  /** The logical connection on which the plugin calls the runtime. */
   readonly runtime: Duplex;
   /** Resolves when the trunk has ended, with the reason unless this side ended it. Never rejects. */
   readonly closed: Promise<PortcullisError | undefined>;
@@ -36,10 +36,10 @@ export interface Multiplexer {
 
 /**
  * Carries two logical connections over one stream. A frame is the number of its connection and the length of
- * its payload, both 32 bits in network order, and the payload. A frame for a connection that nobody opened is
- * dropped, as in NRI. A frame that is longer than the protocol allows, and a connection whose bytes pile up
- * because this side waits for something else, and a frame that is begun and not finished in time end
- * everything.
+ * its payload, both 32 bits in network order, and the payload. A frame for a connection that was not opened
+ * is dropped, as in NRI. Each of these ends the trunk and both connections: a frame that is longer than the
+ * protocol allows, too many bytes of a connection that nothing reads, and a frame that is not finished in
+ * time.
  * Source: containerd/nri, pkg/net/multiplex/mux.go.
  * @param trunk an open connection; it belongs to the multiplexer from now on
  * @param name names the peer in errors
@@ -90,12 +90,13 @@ export function multiplex(trunk: Duplex, name: string, frameTimeoutMs = 10_000):
 
 interface LogicalConnection {
   readonly stream: Duplex;
-  /** @throws Error when more waits than this side reads */
+  /** @throws Error when too many bytes wait until they are read */
   receive(payload: Buffer): void;
 }
 
 function logicalConnection(trunk: Duplex, id: number, isOpen: () => boolean): LogicalConnection {
-  // What waits until it is read is one buffer: a payload of one byte by itself would cost a hundred.
+  // All bytes that wait are in one buffer: a separate buffer for a payload of one byte would cost a hundred
+  // bytes.
   let held = nothing;
   let start = 0;
   let end = 0;
@@ -109,7 +110,7 @@ function logicalConnection(trunk: Duplex, id: number, isOpen: () => boolean): Lo
     stream.push(piece);
   };
   const stream = new Duplex({
-    // The trunk is always read: the other connection must not wait for this one.
+    // The trunk is always read: the other connection must not wait for this connection.
     read: () => {
       isWanted = true;
       pass();
@@ -130,9 +131,9 @@ function logicalConnection(trunk: Duplex, id: number, isOpen: () => boolean): Lo
   const receive = (payload: Buffer): void => {
     const size = end - start;
     if (stream.readableLength + size + payload.length > mostWaiting)
-      throw new Error('it sends more than is read');
+      throw new Error('it sent data faster than the daemon reads it');
     if (held.length - end < payload.length) {
-      // Pieces of the old one were passed on.
+      // A new buffer is needed: pieces of the old buffer were passed on.
       const larger = Buffer.allocUnsafeSlow(Math.max(2 * size, size + payload.length, firstPayload));
       held.copy(larger, 0, start, end);
       [held, start, end] = [larger, 0, size];

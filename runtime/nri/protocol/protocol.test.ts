@@ -34,7 +34,7 @@ describe('fields of a newer NRI', () => {
     },
   });
 
-  it('are found at any depth, and known ones are not', () => {
+  it('are found at any depth, and known fields are not reported', () => {
     assert.deepEqual(unknownIn(known), []);
     assert.deepEqual(unknownIn(Buffer.concat([known, Buffer.from([0x78, 1])])), ['15']);
     // adjust (1) { linux (6) { 13: "x" } }
@@ -59,7 +59,7 @@ describe('multiplexed connections', () => {
   };
   const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
-  it('carry the bytes of both, however they are cut', async () => {
+  it('carry the bytes of both connections, however the stream is split', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.tuple(fc.constantFrom(1, 2, 7), fc.uint8Array({ maxLength: 50 })), { maxLength: 20 }),
@@ -97,7 +97,7 @@ describe('multiplexed connections', () => {
     mux.close();
   });
 
-  it('end with a frame that is too long, before its bytes are there', async () => {
+  it('end with a frame that is too long, before its bytes arrive', async () => {
     const trunk = new PassThrough();
     const mux = multiplex(trunk, 'p');
     trunk.write(Buffer.from([0, 0, 0, 1, 0, 0x50, 0, 0]));
@@ -106,14 +106,14 @@ describe('multiplexed connections', () => {
     assert.match(reason.message, /5242880 bytes/);
   });
 
-  it('end when more arrives than is read', async () => {
+  it('end when more bytes arrive than are read', async () => {
     const trunk = new PassThrough();
     const mux = multiplex(trunk, 'p');
     for (let sent = 0; sent < 12; sent += 1) trunk.write(frame(1, Buffer.alloc(2 ** 20)));
-    assert.match((await mux.closed)?.message ?? '', /sends more than is read/);
+    assert.match((await mux.closed)?.message ?? '', /sent data faster than the daemon reads it/);
   });
 
-  it('take memory for the bytes that wait, not for their frames', async () => {
+  it('use memory for the bytes that wait, not for each frame', async () => {
     const trunk = new PassThrough();
     const mux = multiplex(trunk, 'p');
     const bytes = Buffer.concat(Array.from({ length: 7_000 }, () => frame(1, Buffer.alloc(1))));
@@ -129,7 +129,7 @@ describe('multiplexed connections', () => {
     await mux.closed;
   });
 
-  it('end with a frame that is not finished in time, however its bytes come', async () => {
+  it('end with a frame that is not finished in time, however its bytes arrive', async () => {
     const trunk = new PassThrough();
     const mux = multiplex(trunk, 'p', 150);
     let ended = false;

@@ -21,7 +21,7 @@ const requiredAnnotation = 'required-plugins.noderesource.dev';
 /** Lets the plugins of the node adjust each container that is created. */
 export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjuster {
   const { plugins } = node;
-  /** Containers with changes that the ceilings have not let pass yet. */
+  /** Containers with changes that have not passed the ceilings yet. */
   const unrecorded = new Set<string>();
   return {
     adjust: async ({ id, config, sandbox, imageId, verdictId, createdAt }) => {
@@ -73,14 +73,14 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
             if (reject)
               throw notAllowed(
                 { plugin, field: 'validation', key: name },
-                `the plugin rejects the adjustments of other plugins: ${printable(reason)}`,
-                'change what the plugins adjust',
+                `the plugin rejected the adjustments of other plugins: ${printable(reason)}`,
+                'change the adjustments of the other plugins',
               );
           },
           { required, among: consulted },
         );
         await updates.apply();
-        // One may have been lost after its own answer, with what it would have said to a later question.
+        // A required plugin may have been lost after its answer to the first question.
         plugins.requirePresent(name, required);
         const { adjustments, beyond } = current;
         if (adjustments === undefined || beyond === undefined) return undefined;
@@ -110,7 +110,7 @@ function printable(text: string): string {
   return JSON.stringify(text.slice(0, 1024));
 }
 
-/** An annotation of the container wins over one of the pod. */
+/** An annotation for the container has precedence over an annotation for the pod. */
 function requiredByPod({ config }: Pick<SandboxRecord, 'config'>, container: string): readonly string[] {
   const keys = ['/container.' + container, '/pod', ''].map((suffix) => `${requiredAnnotation}${suffix}`);
   const key = keys.find((each) => Object.hasOwn(config.annotations, each));
@@ -120,7 +120,7 @@ function requiredByPod({ config }: Pick<SandboxRecord, 'config'>, container: str
   if (problems.length > 0 || !Array.isArray(value) || !value.every((one) => typeof one === 'string'))
     throw badAdjustment(
       { plugin: '(none)', field: 'annotation', key },
-      'it is not a list of names of plugins',
+      'it is not a list of plugin names',
       'write it as a YAML list',
     );
   return value;

@@ -10,7 +10,7 @@ import type { Ongoing } from './ongoing.ts';
 import { collectUpdates } from './updates.ts';
 
 /**
- * Reports to the plugins what has happened to pods and containers, whoever asked for it: from their durable
+ * Reports the changes of pods and containers to the plugins, whoever requested them: from their durable
  * records, after the change.
  * @returns a function that stops it
  */
@@ -28,7 +28,8 @@ export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () =
       const told = { request: { pod }, state: { pod } };
       if (before.phase !== 'stopped' && after?.phase === 'stopped')
         plugins.tell({ event: Event.STOP_POD_SANDBOX, method: pluginMethods.stopPodSandbox, ...told });
-      // A pod whose creation failed was never reported.
+      // A pod that is still in the phase creating is not reported. If plugins refused it, podApproval reports
+      // its end.
       if (after === undefined && before.phase !== 'creating')
         plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method: pluginMethods.removePodSandbox, ...told });
     }),

@@ -7,7 +7,7 @@ import type { SandboxRecord } from '../../pods/record.ts';
 import type { WatchedRecords } from '../../state/records.ts';
 import type { PluginSet } from '../plugins/plugin-set.ts';
 
-/** What the plugins of a node work on. */
+/** The parts of a node that plugins work with. */
 export interface NriNode {
   readonly plugins: PluginSet;
   readonly containerRecords: WatchedRecords<ContainerRecord>;

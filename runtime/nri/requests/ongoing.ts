@@ -1,17 +1,18 @@
-/** Pods and containers that plugins were asked about and that are not recorded as created yet. */
+/** Pods and containers about which plugins were asked, and which are not recorded as created yet. */
 export interface Ongoing {
   begin(id: string): void;
   end(id: string): void;
-  /** Resolves when those that are ongoing now have ended, or after a time in ms. */
+  /** Resolves when all creations that are ongoing now have ended, or after a time in ms. */
   settled(timeoutMs: number): Promise<void>;
 }
 
-/** How long a creation counts as ongoing, if nothing reports its end. */
+/** How long a creation counts as ongoing if nothing reports its end. */
 const longestMs = 60_000;
 
 /**
- * A plugin that connects learns of every pod and container once: those that other plugins were asked about
- * before it connected are awaited, so that they are among those that it is synchronized with.
+ * A plugin that connects gets each pod and container once. If other plugins were asked about a pod or
+ * container before it connected, the synchronization waits until this creation has ended, and then includes
+ * the result.
  */
 export function createOngoing(): Ongoing {
   const all = new Map<string, { readonly ended: Promise<void>; readonly end: () => void }>();

@@ -15,8 +15,8 @@ import type { Ongoing } from './ongoing.ts';
 import { collectUpdates } from './updates.ts';
 
 /**
- * Returns the function that asks the plugins about a pod that exists and is not recorded as ready yet.
- * Those that were asked learn of a refusal, as of the removal of any pod.
+ * Returns the function that asks the plugins about a pod that exists and is not recorded as ready yet. If the
+ * pod is refused, the plugins get the events of a removed pod.
  */
 export function podApproval(node: NriNode, ongoing: Ongoing): (record: SandboxRecord) => Promise<void> {
   const { plugins } = node;

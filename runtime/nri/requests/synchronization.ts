@@ -10,13 +10,16 @@ import type { NriNode } from './node.ts';
 import type { Ongoing } from './ongoing.ts';
 import { collectUpdates } from './updates.ts';
 
-/** Bytes of one message: a quarter of the maximum, because objects are counted before they are encoded. */
+/**
+ * Bytes of one message: a quarter of the maximum, because the objects are measured one by one, before the
+ * message is encoded.
+ */
 const mostBytes = 1024 * 1024;
 
 /**
- * Tells a plugin of all pods and containers that exist, before it gets any event, and applies its updates.
- * A plugin that does not take several messages is disconnected if one is not enough.
- * @param waitMs how long containers that were adjusted without this plugin are awaited
+ * Tells a plugin of all pods and containers that exist, before it gets any event, and applies its updates. A
+ * plugin that does not accept several messages is disconnected if one message is not enough.
+ * @param waitMs how long to wait for creations that began without this plugin
  * @throws PortcullisError NRI_PLUGIN_LOST, NRI_PLUGIN_REFUSED, NRI_SYNCHRONIZATION, and the errors of updates
  */
 export async function synchronize(
@@ -78,7 +81,7 @@ function notSplit(plugin: string, parts: number): PortcullisError {
     kind: 'precondition',
     attempted: 'synchronize NRI plugin',
     on: plugin,
-    why: `the pods and containers of the node need ${parts} messages, and it takes only one`,
-    fix: 'build the plugin with a newer version of NRI',
+    why: `the pods and containers of the node need ${parts} messages, and it accepts only one`,
+    fix: 'build the plugin with a newer NRI version',
   });
 }

@@ -9,7 +9,7 @@ import { withResources } from '../adjustment/resources.ts';
 import type { ContainerEviction, ContainerUpdate } from '../protocol/contract.types.ts';
 import type { NriNode } from './node.ts';
 
-/** Updates of containers that plugins ask for while one request is served. */
+/** Updates of containers that plugins request while one request is served. */
 export interface CollectedUpdates {
   /**
    * Adds the updates of one plugin. @throws PortcullisError NRI_CONFLICT, NRI_UNSUPPORTED for evictions,
@@ -17,8 +17,8 @@ export interface CollectedUpdates {
    */
   add(plugin: string, updates: readonly ContainerUpdate[], evictions?: readonly ContainerEviction[]): void;
   /**
-   * Applies them, one container after another. A failure of an update that may fail is logged.
-   * @throws the error of the first other failure
+   * Applies the updates, one container after another. If an update that may fail fails, this is logged.
+   * @throws the error of the first update that must not fail
    */
   apply(): Promise<void>;
 }
@@ -35,16 +35,20 @@ export function collectUpdates(node: NriNode, forbidden?: string): CollectedUpda
       if (evicted !== undefined)
         throw unsupported(
           { plugin, field: 'eviction', key: evicted.containerId },
-          'a plugin cannot evict containers here',
+          'Portcullis does not let plugins evict containers',
           'ask the kubelet to evict the pod',
         );
       for (const { containerId, linux, ignoreFailure } of updates) {
         const culprit = { plugin, field: 'update', key: containerId };
         if (containerId === forbidden)
-          throw badAdjustment(culprit, 'this container is being created', 'adjust it instead');
+          throw badAdjustment(culprit, 'this container is being created', 'adjust it instead of updating it');
         const known = byContainer.get(containerId);
         if (known === undefined && byContainer.size >= mostUpdates)
-          throw badAdjustment(culprit, `it is one of more than ${mostUpdates}`, 'update fewer containers');
+          throw badAdjustment(
+            culprit,
+            `the plugins update more than ${mostUpdates} containers`,
+            'update fewer containers',
+          );
         const entry = known ?? { merge: createMerge(containerId), mayFail: true, plugin };
         entry.mayFail &&= ignoreFailure;
         byContainer.set(containerId, entry);
@@ -73,8 +77,8 @@ async function updateOne(node: NriNode, plugin: string, id: string, merge: Merge
   if (record === undefined || record.phase === 'creating' || record.phase === 'removing')
     throw badAdjustment(
       { plugin, field: 'update', key: id },
-      'there is no such container',
-      'update a container that runs',
+      'this container does not exist',
+      'update an existing container',
     );
   const { set } = merge.merged();
   if (set.length === 0) return;

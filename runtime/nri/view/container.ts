@@ -15,7 +15,7 @@ import { hookKinds } from '../adjustment/change.ts';
 import { ContainerState } from '../protocol/contract.types.ts';
 import type { Container, Hooks, LinuxResources, Mount } from '../protocol/contract.types.ts';
 
-/** A container as plugins see it: its request, and what is known of its process. */
+/** A container as plugins see it: its request, and the known facts about its process. */
 export interface ContainerFacts {
   readonly id: string;
   readonly config: ContainerConfig;
@@ -90,7 +90,7 @@ function stateOf(record: ContainerRecord | undefined): ContainerState {
   }
 }
 
-/** A request without a program, or with a bad variable, is refused after the plugins have seen it. */
+/** A request without a program, or with an invalid variable, is refused after the plugins have seen it. */
 function processOf({
   config,
   imageConfig,

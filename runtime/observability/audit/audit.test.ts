@@ -57,7 +57,7 @@ async function lines(path: string): Promise<Record<string, unknown>[]> {
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
-test('a change is one line: who, what, about what, what became of it', async () => {
+test('a change is logged as one line: the caller, the call, the subject and the outcome', async () => {
   const { audit, path } = open();
   await serve(audit, call('StopContainer'), { containerId: 'c1', timeout: 5 });
   const failure = new PortcullisError({
@@ -116,7 +116,7 @@ test('a change is one line: who, what, about what, what became of it', async () 
   assert.equal(audit.failures(), 0);
 });
 
-test('reads are logged when asked for', async () => {
+test('reads are logged if this is configured', async () => {
   const { audit, path } = open({ reads: true });
   await serve(audit, call('ListContainers', true), {});
   await audit.close();
@@ -185,14 +185,14 @@ test('no secret of a request is in its subject', () => {
   assert.equal(String(auditSubject({ containerId: 'x'.repeat(10_000) }).containerId).length, 512);
 });
 
-test('a line is one line, whatever a caller sends', async () => {
+test('an entry is one line, whatever a caller sends', async () => {
   const { audit, path } = open();
   await serve(audit, call('RemoveContainer'), { containerId: 'a\n{"forged":true}\u2028\u0000' });
   await audit.close();
   assert.equal((await lines(path)).length, 1);
 });
 
-test('after a rotation it goes on in the new file', async () => {
+test('after a rotation, the log continues in the new file', async () => {
   const { audit, path } = open();
   await serve(audit, call('A'), {});
   await new Promise((resolve) => setTimeout(resolve, 20));
@@ -206,7 +206,7 @@ test('after a rotation it goes on in the new file', async () => {
   );
 });
 
-test('lines keep their order, however many at once', async () => {
+test('lines keep their order, however many are written at the same time', async () => {
   const { audit, path } = open();
   await Promise.all(Array.from({ length: 500 }, (_, index) => serve(audit, call(`m${index}`), {})));
   await audit.close();
@@ -238,7 +238,7 @@ test('a log that cannot be written is counted, is reported once per period of fa
   );
   assert.match(String(logged.at(-1)?.msg), /can be written again/);
   assert.equal(logged.at(-1)?.lost, 2);
-  // A second period counts its own lines only.
+  // A second period counts only its own lines.
   await rm(path);
   await mkdir(path);
   await serve(audit, call('D'), {});
@@ -249,7 +249,7 @@ test('a log that cannot be written is counted, is reported once per period of fa
   assert.deepEqual([logged.at(-1)?.lost, audit.failures()], [1, 3]);
 });
 
-test('required: a change is refused while the log cannot be written, a read never', async () => {
+test('with `required`, a change is refused while the log cannot be written, and a read is never refused', async () => {
   const path = join(folder, 'blocked');
   await mkdir(path);
   const { audit } = open({ path, required: true, reads: true });
@@ -273,7 +273,7 @@ test('required: a change is refused while the log cannot be written, a read neve
   );
 });
 
-test('it follows no link, and takes the reading of an existing file from others', async () => {
+test('the log does not follow a link, and makes an existing file unreadable for others', async () => {
   const target = join(folder, 'target');
   await writeFile(target, '');
   await chmod(target, 0o644);

@@ -40,7 +40,7 @@ export function openAudit(options: {
       if (failingSince !== undefined)
         log.warn(
           { path, lost: failures - failingSince },
-          'the audit log can be written again; lines in between are lost',
+          'the audit log can be written again; the lines in between are lost',
         );
       failingSince = undefined;
     } catch (cause) {

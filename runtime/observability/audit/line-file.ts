@@ -77,7 +77,7 @@ export function createLineFile(path: string): LineFile {
       new Promise((resolve, reject) => {
         const data = Buffer.from(`${line}\n`);
         if (bytes + data.length > mostWaiting) {
-          reject(new Error(`${bytes} bytes wait for the disk already`));
+          reject(new Error(`${bytes} bytes are already waiting for the disk`));
           return;
         }
         waiting.push({ bytes: data, resolve, reject });

@@ -17,7 +17,7 @@ function inPiecesOfOne(bytes: Buffer): number {
   return found;
 }
 
-test('a control frame in pieces of one byte costs in proportion to its length', async () => {
+test('the cost of a control frame in pieces of one byte is proportional to its length', async () => {
   const frames = new Map<number, Buffer>();
   await assertNearLinear(
     'a control frame, byte by byte',
@@ -29,7 +29,7 @@ test('a control frame in pieces of one byte costs in proportion to its length', 
   );
 });
 
-test('a data frame in pieces of one byte costs in proportion to its length', async () => {
+test('the cost of a data frame in pieces of one byte is proportional to its length', async () => {
   const frames = new Map<number, Buffer>();
   await assertNearLinear(
     'a data frame, byte by byte',

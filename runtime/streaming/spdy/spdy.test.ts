@@ -14,7 +14,7 @@ import { createHeaderReader, createHeaderWriter, formatHeaders, parseHeaders } f
 import type { SpdyStream } from './stream.ts';
 
 describe('name/value blocks', () => {
-  it('the dictionary is that of SPDY/3', () => {
+  it('the dictionary is the dictionary of SPDY/3', () => {
     assert.equal(headerDictionary.length, 1423);
     const digest = createHash('sha256').update(headerDictionary).digest('hex');
     assert.equal(digest, '51d27341373f923f3cd88e1eb7162aeaa3723d7585ff2399201dc06498407f02');
@@ -38,7 +38,7 @@ describe('name/value blocks', () => {
     reader.close();
   });
 
-  it('stored blocks are read like compressed ones', async () => {
+  it('stored blocks are read like compressed blocks', async () => {
     const [write, reader] = [createHeaderWriter(), createHeaderReader()];
     for (let round = 0; round < 3; round += 1) {
       const all = new Map([['round', String(round)]]);
@@ -83,7 +83,7 @@ describe('frames', () => {
     Buffer.from('ab'),
   ]);
 
-  it('are found whatever pieces they come in', () => {
+  it('are found in pieces of any size', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(whole.length), { maxLength: 12 }), (cuts) => {
         const parse = createFrameParser();
@@ -194,7 +194,7 @@ describe('a connection', () => {
     client.destroy();
   });
 
-  it('refuses what it must: even and old ids, too many, streams that the handler refuses', async () => {
+  it('refuses even and old ids, too many streams, and streams that the handler refuses', async () => {
     const { client, frames, until, write } = await connect((stream) => stream.headers.has('good'), 1);
     client.write(syn(2, { good: '' }, write));
     client.write(syn(3, { bad: '' }, write));
@@ -227,7 +227,7 @@ describe('a connection', () => {
     client.destroy();
   });
 
-  it('is over when the client is: every stream is destroyed', async () => {
+  it('ends with the client, and destroys every stream', async () => {
     const { client, streams, connection, until, write } = await connect();
     client.write(syn(1, {}, write));
     client.write(syn(3, {}, write));
@@ -237,7 +237,7 @@ describe('a connection', () => {
     assert.ok(streams.every(({ duplex }) => duplex.destroyed));
   });
 
-  it('GOAWAY ends it after the last stream', async () => {
+  it('ends after the last stream following a GOAWAY', async () => {
     const { client, streams, connection, until, write } = await connect();
     client.write(syn(1, {}, write));
     client.write(controlFrame(frameTypes.goAway, 0, 0, 0));
@@ -247,7 +247,7 @@ describe('a connection', () => {
     await until(() => connection.closed.aborted);
   });
 
-  it('a stream that nobody reads holds the sender back, and lets it go on when it is read', async () => {
+  it('a stream that is not read stops the sender, which continues when it is read', async () => {
     const { client, streams, until, write } = await connect();
     client.write(syn(1, {}, write));
     await until(() => streams.length === 1);
@@ -271,7 +271,7 @@ describe('a connection', () => {
     client.destroy();
   });
 
-  it('counts and lengths that a frame only claims cost nothing (CVE-2026-35469)', async () => {
+  it('false counts and lengths in a frame do not cost memory (CVE-2026-35469)', async () => {
     const claims = (...numbers: number[]): Buffer =>
       Buffer.concat(
         numbers.map((number) => {

@@ -53,7 +53,7 @@ export function openStream(
     readableHighWaterMark: readAhead,
     read: wake,
     write: (chunk: Buffer, _encoding, done) => {
-      if (connection.isClosed() || !socket.writable) return done(new Error('the connection is over'));
+      if (connection.isClosed() || !socket.writable) return done(new Error('the connection has ended'));
       socket.cork();
       socket.write(dataHeader(id, chunk.length, false));
       socket.write(chunk, (reason) => done(reason ?? null));
