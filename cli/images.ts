@@ -168,7 +168,7 @@ function unknown(name: string, attempted: string): PortcullisError {
     attempted,
     on: name,
     why: 'the daemon has no such image',
-    fix: 'portcullis images ls lists the images of the daemon',
+    fix: 'list the images of the daemon with portcullis images ls',
   });
 }
 

@@ -8,7 +8,7 @@ import type { ListedNode, Reader } from '../store/queries.ts';
 export const alertCodes = {
   ...logProblems,
   NODE_SILENT: 'The node has sent nothing for five minutes.',
-  POLICY_MISSING: 'No policy is in force on the node, so it admits no new images.',
+  POLICY_MISSING: 'No policy is in force on the node, so it admits no new images and no new containers.',
   POLICY_NOT_LOADED: 'The latest load of the policy failed. The earlier policy is in force.',
   ENFORCEMENT_FAILS: 'The node did not prove that its policy refuses images.',
   CONTAINERS_OUT_OF_POLICY: 'Containers run that the policy in force would not admit.',

@@ -218,7 +218,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'containerd: /etc/group is read without a bound',
     held: [
       [images, '/etc/passwd leads out of the image, and /etc/group is too large (CVE-2026-47262)'],
-      [user, 'user: the files are the image’s own, never the host’s, and bounded'],
+      [user, 'user: only files of the image are read, never files of the host, and their size is limited'],
     ],
   },
   {

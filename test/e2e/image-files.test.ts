@@ -152,7 +152,7 @@ describe('images in files and in the store', () => {
       /1 restored, 0 not restored/u,
     );
     assert.deepEqual(readFileSync(damaged), whole);
-    assert.match((await succeeds('images', 'check', reference, ...admin())).stdout, /all are whole/u);
+    assert.match((await succeeds('images', 'check', reference, ...admin())).stdout, /all are intact/u);
     // An image that a container uses is not removed.
     const pod = await runPod(stage, 'user');
     await createContainer(stage, pod, {

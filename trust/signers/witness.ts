@@ -108,7 +108,7 @@ async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
     throw new PortcullisError({
       code: 'TRUST_WITNESS_FAILED',
       kind: 'unavailable',
-      attempted: 'submit a signature to logs and time stamp authorities',
+      attempted: 'send a signature to logs and time stamp authorities',
       on: url,
       why: `${reasonOf(error)}${cause}`.slice(0, 500),
       fix: 'check the services that the signing configuration names, and sign again',
