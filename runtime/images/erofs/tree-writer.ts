@@ -3,7 +3,8 @@ import type { LayerBudget } from '../unpack/layer-budget.ts';
 import { createEntryPlaces } from '../unpack/entry-paths.ts';
 import { layerError } from '../unpack/layer-error.ts';
 import { fileTime } from '../unpack/layer-files.ts';
-import { readWhiteout, splitName } from '../unpack/layer-tree.ts';
+import { splitName } from '../unpack/layer-tree.ts';
+import { isWhiteout, readWhiteout } from '../unpack/whiteouts.ts';
 import { printable } from '../unpack/printable.ts';
 import { fileSize } from '../unpack/tar-metadata.ts';
 import type { TarEntry } from '../unpack/tar-metadata.ts';
@@ -82,7 +83,7 @@ function addEntry(nodes: NodesDeps, entry: TarEntry): TreeFile | undefined {
     return undefined;
   }
   budget.entry(pathOf(place.folder, place.name));
-  if (place.name.startsWith('.wh.')) {
+  if (isWhiteout(place)) {
     addWhiteout(place, entry.name);
     return undefined;
   }

@@ -2,7 +2,7 @@ import { chmodSync, linkSync, symlinkSync } from 'node:fs';
 import { asBytes, makeNode, setLinkAttributes } from './layer-files.ts';
 import type { LayerFolders } from './layer-folders.ts';
 import { layerError } from './layer-error.ts';
-import { join, readWhiteout, resolvePlace, splitName } from './layer-tree.ts';
+import { join, resolvePlace, splitName } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { File, Folder, Node, PendingLink, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
@@ -13,29 +13,12 @@ const S_IFIFO = 0o010000;
 const S_IFCHR = 0o020000;
 const S_IFBLK = 0o060000;
 
-/** What entries without content (whiteouts, symlinks, hard links and devices) need. */
+/** The parts that entries without content (whiteouts, symlinks, hard links and devices) need. */
 export interface LayerNodesDeps {
   readonly folders: LayerFolders;
   /** A free path on the same file system, beside the layer's folder. */
   readonly scratch: string;
   readonly budget: LayerBudget;
-}
-
-/**
- * `.wh.NAME` hides NAME of the layers below, never of this one, whichever comes first.
- * @throws IMAGES_LAYER_BAD_NAME
- */
-export function addWhiteout({ folders, scratch }: LayerNodesDeps, place: Place, name: string): void {
-  const whiteout = readWhiteout(place, name);
-  if (whiteout?.hides === 'all') folders.makeOpaque(place.folder);
-  if (whiteout?.hides !== 'one') return;
-  const { target } = whiteout;
-  const existing = place.folder.children.get(target);
-  if (existing?.kind === 'folder') folders.makeOpaque(existing);
-  if (existing !== undefined) return;
-  const hidden: Place = { folder: place.folder, name: target };
-  makeNode(folders.at(hidden), scratch, { mode: S_IFCHR, major: 0, minor: 0 });
-  place.folder.children.set(target, { kind: 'whiteout' });
 }
 
 /** Creates a symlink. @throws IMAGES_LAYER_BAD_LINK, IMAGES_LAYER_TOO_LARGE */

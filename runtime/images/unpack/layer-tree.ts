@@ -70,7 +70,8 @@ const maxSymlinks = 40;
 const maxDepth = 1024;
 /** Linux's NAME_MAX. The prefix of a whiteout precedes a complete name. */
 export const maxNameLength = 255;
-const whiteoutMark = '.wh.';
+/** The prefix of a whiteout. Source: OCI image-spec, layer.md, Whiteouts. */
+export const whiteoutMark = '.wh.';
 
 /** The attributes of a folder until an entry describes it. */
 export const undescribedFolder = {
@@ -96,25 +97,6 @@ export function newFolder(parent: Folder | undefined, name: string): Folder {
 
 export function join(folder: Folder, name: string): string {
   return folder.path === '' ? name : `${folder.path}/${name}`;
-}
-
-/**
- * Reads the last part of a name that begins with `.wh.`: it hides what the layers below have in the folder,
- * or one name there. Undefined: the mark is internal to AUFS and carries no file.
- * @param name the whole name, for the error
- * @throws IMAGES_LAYER_BAD_NAME
- * Source: OCI image-spec, layer.md, Whiteouts.
- */
-export function readWhiteout(
-  place: { readonly name: string },
-  name: string,
-): { readonly hides: 'all' } | { readonly hides: 'one'; readonly target: string } | undefined {
-  if (place.name === '.wh..wh..opq') return { hides: 'all' };
-  if (place.name.startsWith('.wh..wh.')) return undefined;
-  const target = place.name.slice(whiteoutMark.length);
-  if (target === '' || target === '.' || target === '..')
-    throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout has no name');
-  return { hides: 'one', target };
 }
 
 /** Splits an entry's name. Refuses `..`; ignores a leading `/`, `.` and repeated slashes. The root is []. */

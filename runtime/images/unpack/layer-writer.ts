@@ -1,7 +1,8 @@
 import { createLayerContent } from './layer-content.ts';
 import { layerError, unwritable } from './layer-error.ts';
 import { createLayerFolders, describe, keepXattrs } from './layer-folders.ts';
-import { addDevice, addHardLink, addSymlink, addWhiteout, refuseSelfLink } from './layer-nodes.ts';
+import { addDevice, addHardLink, addSymlink, refuseSelfLink } from './layer-nodes.ts';
+import { addWhiteout, isWhiteout } from './whiteouts.ts';
 import type { LayerNodesDeps } from './layer-nodes.ts';
 import { join } from './layer-tree.ts';
 import { printable } from './printable.ts';
@@ -63,7 +64,7 @@ export function createLayerWriter(folder: string, scratch: string, budget: Layer
       return;
     }
     budget.entry(join(place.folder, place.name));
-    if (place.name.startsWith('.wh.')) {
+    if (isWhiteout(place)) {
       addWhiteout(nodes, place, entry.name);
       return;
     }
