@@ -55,7 +55,13 @@ export function registerArchive(trust: Command): void {
     .command('archive')
     .description('one file with an image, its evidence and signed metadata, to carry over an air gap');
   archive.addHelpText('after', examples);
+  registerCreate(archive);
+  registerVerify(archive);
+  registerPolicy(archive);
+  registerLoad(archive);
+}
 
+function registerCreate(archive: Command): void {
   const create = archive
     .command('create')
     .description('write an image, its evidence and its signed metadata into one file')
@@ -101,7 +107,9 @@ export function registerArchive(trust: Command): void {
       return exitCodes.yes;
     });
   });
+}
 
+function registerVerify(archive: Command): void {
   const verify = archive
     .command('verify')
     .description(
@@ -136,7 +144,9 @@ export function registerArchive(trust: Command): void {
       return { admit: exitCodes.yes, deny: exitCodes.no, undecided: exitCodes.undecided }[verdict.outcome];
     }),
   );
+}
 
+function registerPolicy(archive: Command): void {
   const policy = archive
     .command('policy')
     .description('write the policy that a signed archive carries to a new folder')
@@ -152,7 +162,9 @@ export function registerArchive(trust: Command): void {
       return exitCodes.yes;
     }),
   );
+}
 
+function registerLoad(archive: Command): void {
   const load = archive
     .command('load')
     .description('push the image and the evidence of an archive to a registry')

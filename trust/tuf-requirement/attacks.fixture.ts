@@ -39,7 +39,7 @@ const rollbacks = everyRole.map((role, index): Attack => ({
 const expiries = everyRole.map((role): Attack => ({
   name: role === 'timestamp' ? 'a freeze: a timestamp that has expired' : `${role} metadata that has expired`,
   code: 'TRUST_TUF_EXPIRED',
-  says: new RegExp(`^${role}: version \\d has expired at 2020-01-01`, 'u'),
+  says: new RegExp(`^${role}: version \\d expired at 2020-01-01`, 'u'),
   act: (here) =>
     serveOnce(here, (repository) => {
       raise(repository, ...everyRole);
@@ -119,7 +119,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'delegated metadata that has expired',
     code: 'TRUST_TUF_EXPIRED',
-    says: /^targets\/releases: version 1 has expired at 2020-01-01/u,
+    says: /^targets\/releases: version 1 expired at 2020-01-01/u,
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, ...everyRole);
