@@ -29,7 +29,11 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
   ['an empty list', '{"default":[]}', /policy\.json:1:12.*not a list/],
   ['an unknown field', '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}', /policy\.json:3:10.*`more`/],
   ['an unknown type', '{"default":[{"type":"signedbyMe"}]}', /policy\.json:1:21/],
-  ['a field of another type', '{"default":[{"type":"reject","keyPath":"x"}]}', /`keyPath` is not a known field/],
+  [
+    'a field of another type',
+    '{"default":[{"type":"reject","keyPath":"x"}]}',
+    /`keyPath` is not a known field/,
+  ],
   [
     'two kinds of keys',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}',
