@@ -51,7 +51,7 @@ export interface Ownership {
 
 export function createOwnership(keys: Keys): Ownership {
   const facts = createFacts();
-  const refusals = createRefusals();
+  const refusals = createRefusals(keys);
   const quotas = createHostQuotas(refusals);
   const records = createHostRecords({ keys, facts, refusals });
   const subnets = createSubnetClaims({ keys, facts, refusals });
