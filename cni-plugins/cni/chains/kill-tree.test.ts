@@ -24,7 +24,7 @@ const marked = (mark: string): number[] =>
 
 /** Returns the processes that are left after those that were killed have ended, and kills them. */
 async function leftOf(mark: string): Promise<readonly number[]> {
-  for (const late = performance.now() + 2000; performance.now() < late && marked(mark).length > 0; )
+  for (const late = performance.now() + 2000; performance.now() < late && marked(mark).length > 0;)
     await new Promise((resolve) => setTimeout(resolve, 20));
   const left = marked(mark);
   for (const pid of left) process.kill(pid, 'SIGKILL');
