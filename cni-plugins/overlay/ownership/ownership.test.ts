@@ -244,6 +244,17 @@ test('keys of the former version count as long as their hosts have no other', ()
   assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
 });
 
+test('a listing refuses the same keys over quota as their arrival one by one', () => {
+  const written = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0].map((index) =>
+    put(a.subnet(`10.128.2${index}.0/24`), { id: 'id-1' }),
+  );
+  const seen = opened([]);
+  for (const each of written) change(seen, each);
+  const listed = opened(written.toSorted((one, other) => (one.key < other.key ? -1 : 1)));
+  assert.deepEqual([...listed.keysOf('host-a')].toSorted(), [...seen.keysOf('host-a')].toSorted());
+  assert.equal(listed.subnetHolder('10.128.29.0/24'), 'host-a');
+});
+
 test('the refused keys of one host do not hide those of others', () => {
   const view = opened(two());
   for (let index = 0; index < 2000; index += 1) change(view, put(a.holder(`s${index}`), 'x'));
