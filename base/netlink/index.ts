@@ -105,7 +105,7 @@ export type { DataType, Element, NamedSet } from './netfilter/nft-sets.ts';
 export { isRefusal, kernelRefused } from './protocol/kernel-failure.ts';
 export type { Attempt } from './protocol/kernel-failure.ts';
 export { acknowledged, openNetlink } from './protocol/socket.ts';
-export type { NetlinkSocket, Outcome, Request } from './protocol/socket.ts';
+export type { NetlinkSocket, Outcome, Refusal, Request } from './protocol/socket.ts';
 export {
   NLM_F_CREATE,
   NLM_F_REPLACE,

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, leavesUnknown, meansGone } from '../../base/errors/index.ts';
 import { ipBytes, parseIp } from '../../base/addresses/index.ts';
 import type { PortMapping } from '../types.ts';
 
@@ -18,6 +18,7 @@ export interface HostEnd {
  * docker's own driver refuses it as well. Local ports of outgoing connections count as free, because replies
  * to them are not new connections. Synchronous: the check is a bind that is closed at once. The kernel's list
  * of sockets is read only if the bind fails.
+ * @throws KERNEL_… or the error of the file system if it is unknown, such as without a free descriptor
  */
 export function isListenedAt({ protocol, port, hostIp }: HostEnd): boolean {
   if (protocol === 'sctp') return sctpPorts().has(port);
@@ -46,8 +47,9 @@ function bindFailure(protocol: 'tcp' | 'udp', port: number, text: string): strin
     closeFd(protocol === 'tcp' ? bindTcp(end) : bindUdp(end, 0));
     return undefined;
   } catch (thrown) {
-    if (isPortcullisError(thrown)) return thrown.code;
-    throw thrown;
+    // Without a descriptor or memory nothing is known about the port.
+    if (!isPortcullisError(thrown) || leavesUnknown(thrown)) throw thrown;
+    return thrown.code;
   }
 }
 
@@ -95,7 +97,8 @@ function* linesOf(path: string): Generator<string> {
   let fd: number;
   try {
     fd = openSync(path, 'r');
-  } catch {
+  } catch (thrown) {
+    if (!meansGone(thrown)) throw thrown;
     return;
   }
   try {
@@ -118,7 +121,8 @@ function* linesOf(path: string): Generator<string> {
 function sctpPorts(): ReadonlySet<number> {
   try {
     return sctpPortsIn(readFileSync('/proc/thread-self/net/sctp/eps', 'utf8'));
-  } catch {
+  } catch (thrown) {
+    if (!meansGone(thrown)) throw thrown;
     return new Set();
   }
 }

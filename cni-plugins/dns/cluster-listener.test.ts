@@ -6,6 +6,7 @@ import packet from 'dns-packet';
 import { parseIp } from '../../base/addresses/index.ts';
 import { createClusterNames } from '../cluster-names/table.ts';
 import { createLogger } from '../../base/log/index.ts';
+import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { openNetworkDatabase } from '../database/database.ts';
 import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
@@ -62,6 +63,35 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     await new Promise((resolve) => setTimeout(resolve, 300));
     const { queries } = counts.figures({ gates: 1, closedGates: 0 });
     assert.ok(queries.ignored > 1000, `${queries.ignored} questions of unknown senders are ignored`);
+  });
+
+  test('a lasting failure to restore the address is logged once', (t) => {
+    const database = openNetworkDatabase(fixture.databasePath);
+    const address = parseIp('169.254.20.11');
+    assert.ok(address !== undefined);
+    const warned: string[] = [];
+    const listener = openClusterListener({
+      ...{ address, port: 53, zone: { domain: 'cluster.local', podNames: false, ttl: 5 } },
+      names: createClusterNames(),
+      table: createNameTable(database),
+      upstreams: () => [],
+      limits: { most: 10, mostOfAsker: 10 },
+      figures: createNameCounts(),
+      log: { info: () => undefined, warn: (_fields: object, message: string) => void warned.push(message) },
+    });
+    t.after(() => {
+      listener.close();
+      database.close();
+    });
+    const descriptors = holdDescriptors();
+    t.after(() => descriptors.release());
+    for (const times of [1, 2]) {
+      descriptors.fill();
+      for (let call = 0; call < 3; call += 1) listener.rest();
+      assert.equal(warned.length, times, warned.join('\n'));
+      descriptors.free(20);
+      listener.rest();
+    }
   });
 
   /** Records an attachment with this address in the host network namespace of the test. */

@@ -63,6 +63,8 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
   let hostAddressesAt = -Infinity;
   let listener: DnsListener | undefined;
   let problem: string | undefined;
+  /** Why the address could not be restored at the last attempt. */
+  let lost: string | undefined;
 
   const isHost = (asker: string): boolean => {
     if (asker === own) return true;
@@ -145,16 +147,18 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
         try {
           // Another program may have flushed the link's addresses.
           putNodeAddress(address);
+          lost = undefined;
         } catch (thrown) {
           // The host now has the address on a link of its own, and its services at this address are not ours.
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_DNS_ADDRESS_TAKEN') {
             listener.close();
             listener = undefined;
           }
-          log.warn(
-            { ...fields, why: reasonOf(thrown) },
-            'the address of the name server could not be restored',
-          );
+          const why = reasonOf(thrown);
+          if (why !== lost)
+            log.warn({ ...fields, why }, 'the address of the name server could not be restored; retrying');
+          // A listener that is closed reports its own problem.
+          lost = listener === undefined ? undefined : why;
         }
     },
     counts: () => ({ gates: listener === undefined ? 0 : 1, closedGates: listener === undefined ? 1 : 0 }),

@@ -13,7 +13,7 @@ import {
   replaceRoute,
   routeScopes,
 } from '../../base/netlink/index.ts';
-import type { NetlinkSocket, Request, TableRoute } from '../../base/netlink/index.ts';
+import type { NetlinkSocket, Refusal, Request, TableRoute } from '../../base/netlink/index.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, networkOf } from '../../base/addresses/index.ts';
 import type { IpPrefix } from '../../base/addresses/index.ts';
 import type { HostAddress, NodeRoute } from './routes.ts';
@@ -26,10 +26,10 @@ export interface NodeKernel {
   /** Addresses of this host's links, without the bridge of its pods and loopback. @throws NETWORK_KERNEL_… */
   hostAddresses(): readonly HostAddress[];
   /**
-   * Brings the routes into the ranges to exactly these. Routes of the bridge of the pods stay.
-   * @returns the differences that it found. @throws NETWORK_KERNEL_…
+   * Brings the routes into the ranges to exactly these. Routes of the bridge of the pods stay. A refused
+   * route does not prevent the other routes. @throws NETWORK_KERNEL_… if the routes cannot be read
    */
-  reconcile(wanted: ReadonlyMap<string, NodeRoute>, ranges: readonly IpPrefix[]): readonly string[];
+  reconcile(wanted: ReadonlyMap<string, NodeRoute>, ranges: readonly IpPrefix[]): Reconciled;
   /** The MTU of the link by which packets leave by default; 1500 without one. @throws NETWORK_KERNEL_… */
   mtu(): number;
   /** How many pods have a link to the bridge. @throws NETWORK_KERNEL_… */
@@ -44,6 +44,14 @@ export interface NodeKernel {
   close(): void;
 }
 
+export interface Reconciled {
+  /** The differences that were corrected. */
+  readonly corrected: readonly string[];
+  readonly refused: readonly PortcullisError[];
+  /** How many of the wanted routes exist. */
+  readonly count: number;
+}
+
 export function openNodeKernel(bridge: string): NodeKernel {
   const route = openNetlink(NETLINK_ROUTE);
   const bridgeIndex = (): number => findLink(route, { name: bridge })?.index ?? 0;
@@ -56,7 +64,6 @@ export function openNodeKernel(bridge: string): NodeKernel {
         .map(({ index, address, length }) => ({ linkIndex: index, address: ipFromBytes(address), length }));
     },
     reconcile(wanted, ranges) {
-      const found: string[] = [];
       const own = bridgeIndex();
       const missing = new Map(wanted);
       const wrong: TableRoute[] = [];
@@ -67,15 +74,19 @@ export function openNodeKernel(bridge: string): NodeKernel {
         if (right !== undefined && leadsTo(existing, right)) missing.delete(text);
         else wrong.push(existing);
       }
-      const failed = [
-        ...send(route, wrong.map(deleteRoute), gone),
-        ...send(route, [...missing.values()].map(tableRouteOf).map(replaceRoute), []),
+      const put = [...missing.values()].map(tableRouteOf);
+      const [left, unmade] = [
+        send(route, wrong.map(deleteRoute), gone),
+        send(route, put.map(replaceRoute), []),
       ];
-      for (const existing of wrong) found.push(`there was an unwanted route to ${textOf(existing)}`);
-      for (const text of missing.keys()) found.push(`the route to ${text} was missing or different`);
-      // Only now, so that a refused route does not prevent the other routes.
-      for (const error of failed) throw error;
-      return found;
+      return {
+        corrected: [
+          ...without(wrong, left).map((existing) => `there was an unwanted route to ${textOf(existing)}`),
+          ...without(put, unmade).map((made) => `the route to ${textOf(made)} was missing or different`),
+        ],
+        refused: [...left, ...unmade].map(({ error }) => error),
+        count: wanted.size - unmade.length,
+      };
     },
     mtu() {
       const links = listSettings(route);
@@ -114,16 +125,17 @@ const gone = ['NETWORK_KERNEL_ESRCH', 'NETWORK_KERNEL_ENOENT', 'NETWORK_KERNEL_E
 const atOnce = 500;
 
 /** Returns the refusals, except those with one of the codes. */
-function send(
-  socket: NetlinkSocket,
-  requests: readonly Request[],
-  except: readonly string[],
-): PortcullisError[] {
-  const failed: PortcullisError[] = [];
+function send(socket: NetlinkSocket, requests: readonly Request[], except: readonly string[]): Refusal[] {
+  const failed: Refusal[] = [];
   for (let at = 0; at < requests.length; at += atOnce)
-    for (const { error } of socket.send(requests.slice(at, at + atOnce)))
-      if (!except.includes(error.code)) failed.push(error);
+    for (const { index, error } of socket.send(requests.slice(at, at + atOnce)))
+      if (!except.includes(error.code)) failed.push({ index: at + index, error });
   return failed;
+}
+
+function without(routes: readonly TableRoute[], refused: readonly Refusal[]): readonly TableRoute[] {
+  const indexes = new Set(refused.map(({ index }) => index));
+  return routes.filter((_route, index) => !indexes.has(index));
 }
 
 const isWithin = ({ destination, length }: TableRoute, ranges: readonly IpPrefix[]): boolean =>

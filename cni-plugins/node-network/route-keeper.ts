@@ -10,11 +10,13 @@ import type { HostAddress, PlannedRoutes } from './routes.ts';
 import { prefixText } from './settings.ts';
 import type { NodeNetworkSettings } from './settings.ts';
 
+type FollowedNodes = Pick<NodeObjects, 'all' | 'came' | 'revision'>;
+
 /** Keeps the routes to the pods of the other nodes. */
 export interface RouteKeeper {
   /** Brings the kernel to the routes. A refusal by the kernel is logged, and retried at the next call. */
-  keep(nodes: NodeObjects, host: readonly HostAddress[]): void;
-  /** The number of routes. */
+  keep(nodes: FollowedNodes, host: readonly HostAddress[]): void;
+  /** The number of routes that exist, as of the last look at the kernel. */
   readonly count: number;
   readonly refused: readonly RefusedNode[];
 }
@@ -28,7 +30,7 @@ export function createRouteKeeper({
 }: {
   readonly settings: Pick<NodeNetworkSettings, 'nodeName' | 'routes'>;
   readonly ranges: readonly IpPrefix[];
-  readonly held: HeldSubnets;
+  readonly held: Pick<HeldSubnets, 'current'>;
   readonly kernel: Pick<NodeKernel, 'reconcile'>;
   readonly log: {
     info(fields: object, message: string): void;
@@ -39,8 +41,9 @@ export function createRouteKeeper({
   /** What the plan was made from. */
   let basis = '';
   let trouble = '';
+  let existing = 0;
 
-  const plan = (nodes: NodeObjects, host: readonly HostAddress[]): void => {
+  const plan = (nodes: FollowedNodes, host: readonly HostAddress[]): void => {
     const texts = host.map(({ linkIndex, ...prefix }) => `${linkIndex} ${prefixText(prefix)}`);
     const next = [String(nodes.revision()), ...held.current.map(prefixText), '', ...texts].join('\n');
     if (next === basis) return;
@@ -61,20 +64,21 @@ export function createRouteKeeper({
       if (!routes || !nodes.came()) return;
       try {
         plan(nodes, host);
-        const found = kernel.reconcile(planned.routes, ranges);
-        if (found.length > 0)
+        const { corrected, refused, count } = kernel.reconcile(planned.routes, ranges);
+        existing = count;
+        if (corrected.length > 0)
           log.info(
-            { found: found.slice(0, 10), count: found.length },
+            { found: corrected.slice(0, 10), count: corrected.length },
             'routes to other nodes were corrected',
           );
-        report('');
+        report(refused[0] === undefined ? '' : reasonOf(refused[0]));
       } catch (thrown) {
         // Pods of this node still reach each other, and whatever the other routes lead to.
         report(reasonOf(thrown));
       }
     },
     get count() {
-      return planned.routes.size;
+      return existing;
     },
     get refused() {
       return planned.refused;

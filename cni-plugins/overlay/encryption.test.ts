@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -139,5 +139,14 @@ describe('the keys of this host', () => {
     assert.notEqual((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);
     keys.remove();
     assert.throws(() => statSync(path), /ENOENT/u);
+  });
+
+  test('are not replaced while their file cannot be read', async (context) => {
+    const own = mkdtempSync(join(tmpdir(), 'portcullis-keys-'));
+    context.after(() => rmSync(own, { recursive: true, force: true }));
+    // A read of this file fails with EIO: nothing is mapped at the address 0.
+    symlinkSync('/proc/self/mem', join(own, 'wireguard-keys.json'));
+    await assert.rejects(openHostKeys(own), { code: 'STORAGE_IO' });
+    assert.ok(lstatSync(join(own, 'wireguard-keys.json')).isSymbolicLink());
   });
 });

@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseJson } from '../../base/json/index.ts';
-import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
+import { meansGone } from '../../base/errors/index.ts';
+import { dropAbandonedWrites, storageFailure, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Peer } from './ownership/peers.ts';
+import { encode, objectOf, readHost, readSubnet } from './records/records.ts';
 
 /** The state that this host has without etcd: its identity, its subnets, and the last known other hosts. */
 export interface Remembered {
@@ -56,18 +57,38 @@ export async function openMemory(folder: string, network: string): Promise<Memor
 }
 
 /**
- * Parses the file. A crash leaves it whole, because writes are atomic. Only the types of its fields are
- * checked: another program may have written it.
+ * Parses the file. A crash leaves it whole, because writes are atomic. Another program may have written it:
+ * subnets and hosts that cannot be read are dropped. Returns undefined if the file does not exist or contains
+ * no identity. A file that exists and cannot be read is not replaced.
+ * @throws STORAGE_…
  */
 function readRemembered(path: string): Remembered | undefined {
+  let bytes: Buffer;
   try {
-    const value = parseJson(readFileSync(path, 'utf8')) as Partial<Remembered> | null;
-    if (typeof value?.id !== 'string' || !Array.isArray(value.subnets) || !Array.isArray(value.peers))
-      return undefined;
-    return value as Remembered;
-  } catch {
-    return undefined;
+    bytes = readFileSync(path);
+  } catch (thrown) {
+    if (meansGone(thrown)) return undefined;
+    throw storageFailure(thrown, 'read the identity of this host', path);
   }
+  const { network, id, subnets, peers } = objectOf(bytes) ?? {};
+  if (typeof id !== 'string' || !Array.isArray(subnets) || !Array.isArray(peers)) return undefined;
+  return {
+    network: typeof network === 'string' ? network : '',
+    id,
+    subnets: readSubnets(subnets),
+    peers: peers.flatMap((each) => readPeer(each) ?? []),
+  };
+}
+
+const readSubnets = (given: readonly unknown[]): string[] =>
+  given.flatMap((each) => (typeof each === 'string' ? (readSubnet(each) ?? []) : []));
+
+function readPeer(given: unknown): Peer | undefined {
+  const { host, record, subnets } = (given ?? {}) as Readonly<Record<string, unknown>>;
+  const read = typeof record === 'object' && record !== null ? readHost(encode(record)) : undefined;
+  return typeof host === 'string' && read !== undefined && Array.isArray(subnets)
+    ? { host, record: read, subnets: readSubnets(subnets) }
+    : undefined;
 }
 
 /** Returns the MAC address of a host's end of the VXLAN: unique and locally administered. */

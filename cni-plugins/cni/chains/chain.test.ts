@@ -360,6 +360,9 @@ test('unclaimed attachments are deleted with their cached configuration, then GC
   await chains.collect(network, [kept]);
   assert.deepEqual(noted(), []);
   assert.ok(existsSync(join(folder, 'cni/results/net-theirs-eth0')));
+  writeFileSync(join(folder, 'cni/results/net-theirs-eth0'), 'null');
+  await chains.collect(network, [kept]);
+  assert.deepEqual(noted(), []);
   rmSync(join(folder, 'cni/results/net-theirs-eth0'));
   await chains.collect({ ...network, list: { ...network.list, disableGC: true } }, [kept]);
   assert.deepEqual(noted(), []);

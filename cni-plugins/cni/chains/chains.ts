@@ -10,7 +10,7 @@ import { execStep, versionsOf } from './exec-step.ts';
 import type { ExecOptions } from './exec-step.ts';
 import { inProcessCheck, inProcessStep } from './in-process-step.ts';
 import { openResultCache } from './result-cache.ts';
-import type { CacheOwner } from './result-cache.ts';
+import type { CacheOwner, CachedAttachment } from './result-cache.ts';
 import { findProgram } from './run-program.ts';
 import type { RunStep, RunSteps } from './step.ts';
 
@@ -126,7 +126,17 @@ export function createChains(options: ChainOptions): Chains {
         held.some(
           ({ containerId, interface: name }) => containerId === entry.containerId && name === entry.interface,
         );
-      const cached = await cache.list(list.name);
+      let cached: readonly CachedAttachment[];
+      try {
+        cached = await cache.list(list.name);
+      } catch (thrown) {
+        // GC would also remove the attachments that are not known now.
+        log.warn(
+          { network: list.name, why: reasonOf(thrown) },
+          'the cached attachments of the network cannot be listed; unclaimed ones stay until the next start',
+        );
+        return;
+      }
       for (const { containerId, link, interface: name } of cached.filter(
         (entry) => entry.ours && !isHeld(entry),
       )) {
@@ -149,7 +159,7 @@ export function createChains(options: ChainOptions): Chains {
       if (others.length > 0) {
         log.info(
           { network: list.name, others: others.length },
-          'GC is not called for its plugins: another runtime attaches to this network too',
+          'GC is not called for its plugins: another runtime or `portcullis connect` attaches to this network too',
         );
         return;
       }

@@ -1,5 +1,6 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { meansGone, meansShortage } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import { dropOldAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
 import { readPluginList } from '../../spec/plugin-list.ts';
@@ -15,7 +16,10 @@ import { argumentsOf } from './step.ts';
 export interface ResultCache {
   put(link: ChainLink, pod: ChainPod): Promise<void>;
   remove(link: Pick<ChainLink, 'network' | 'interface'>, pod: Pick<ChainPod, 'id'>): Promise<void>;
-  /** Lists the attachments of a network. `link` is absent for a file that cannot be read any more. */
+  /**
+   * Lists the attachments of a network. `link` is absent for a file that cannot be read any more.
+   * @throws the errors of the file system if it is unknown what exists
+   */
   list(network: string): Promise<readonly CachedAttachment[]>;
 }
 
@@ -62,7 +66,11 @@ export function openResultCache(folder: string, owner: CacheOwner = 'portcullis'
     remove: (link, pod) => rm(fileOf(link.network, pod.id, link.interface), { force: true }),
     async list(network) {
       await dropOldAbandonedWrites(results);
-      const names = await readdir(results).catch(() => [] as string[]);
+      const names = await readdir(results).catch((thrown: unknown) => {
+        // An empty list would permit GC, which removes the attachments of other runtimes.
+        if (!meansGone(thrown)) throw thrown;
+        return [] as string[];
+      });
       const own = names.filter((name) => name.startsWith(`${network}-`));
       return (
         await Promise.all(own.map((name) => readEntry(join(results, name), name, network, owner)))
@@ -87,7 +95,10 @@ interface Content {
   readonly netns?: unknown;
 }
 
-/** If a crash of another program truncated a file, only its name says what it belongs to. */
+/**
+ * If a crash of another program truncated a file, or its content is no object, only its name says what it
+ * belongs to.
+ */
 async function readEntry(
   path: string,
   name: string,
@@ -97,14 +108,11 @@ async function readEntry(
   const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(
     name.slice(network.length + 1),
   )?.groups;
-  let content: Content;
-  try {
-    content = parseJson(await readFile(path, 'utf8')) as Content;
-  } catch {
+  const content = await readContent(path);
+  if (content === undefined)
     return named === undefined
       ? undefined
       : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
-  }
   // The file names of a network `a-b` begin like those of a network `a`.
   if (
     content.kind !== kind ||
@@ -129,4 +137,15 @@ async function readEntry(
     ...entry,
     link: { network, interface: entry.interface, way: 'exec', list: read.list, capabilityArgs },
   };
+}
+
+/** Returns undefined if the file is damaged or gone. Any program may have written it. */
+async function readContent(path: string): Promise<Content | undefined> {
+  try {
+    const value: unknown = parseJson(await readFile(path, 'utf8'));
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch (thrown) {
+    if (meansShortage(thrown)) throw thrown;
+    return undefined;
+  }
 }

@@ -13,42 +13,69 @@ export interface NetworkLocks {
   holding<T>(network: string, body: () => Promise<T>): Promise<T>;
 }
 
-/** Longer than a driver that does not answer makes its callers wait. */
-const patienceMs = 120_000;
+/**
+ * A driver that does not answer can hold up one caller for longer. The others then try again later instead of
+ * waiting for several times its time limit.
+ */
+const defaultPatienceMs = 120_000;
 
-/** @param folder created when it is needed */
-export function openNetworkLocks(folder: string): NetworkLocks {
-  /** Callers in this process wait in order; only the first one polls the file. */
+/**
+ * @param folder created when it is needed
+ * @param patienceMs how long one caller waits at most for all earlier ones
+ */
+export function openNetworkLocks(folder: string, patienceMs = defaultPatienceMs): NetworkLocks {
+  /**
+   * Callers in this process wait in order; only the first one polls the file. Ends when the last one and all
+   * earlier ones have ended.
+   */
   const last = new Map<string, Promise<unknown>>();
   return {
     async holding(network, body) {
       const before = last.get(network);
+      const until = performance.now() + patienceMs;
       const turn = (async () => {
-        await before?.catch(() => undefined);
-        const fd = await take(folder, network);
+        if (before !== undefined && !(await endsBefore(before, until))) throw busy(network, patienceMs);
+        const fd = await take(folder, network, until);
+        if (fd === undefined) throw busy(network, patienceMs);
         try {
           return await body();
         } finally {
           closeSync(fd);
         }
       })();
-      last.set(network, turn);
-      try {
-        return await turn;
-      } finally {
-        if (last.get(network) === turn) last.delete(network);
-      }
+      // The next caller waits for the earlier ones even if this one gives up.
+      const all = Promise.allSettled([before, turn]);
+      last.set(network, all);
+      void all.then(() => {
+        if (last.get(network) === all) last.delete(network);
+      });
+      return turn;
     },
   };
 }
 
-async function take(folder: string, network: string): Promise<number> {
+async function endsBefore(earlier: Promise<unknown>, until: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, until - performance.now(), false);
+  });
+  try {
+    return await Promise.race([earlier.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Returns undefined if another process holds the lock for all this time. */
+async function take(folder: string, network: string, until: number): Promise<number | undefined> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const fd = openSync(join(folder, `${network}.lock`), 'a', 0o600);
   try {
-    const until = performance.now() + patienceMs;
     for (let pauseMs = 2; !tryLockFile(fd); pauseMs = Math.min(2 * pauseMs, 100)) {
-      if (performance.now() > until) throw busy(network);
+      if (performance.now() > until) {
+        closeSync(fd);
+        return undefined;
+      }
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
     return fd;
@@ -58,7 +85,7 @@ async function take(folder: string, network: string): Promise<number> {
   }
 }
 
-function busy(network: string): PortcullisError {
+function busy(network: string, patienceMs: number): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_BUSY',
     kind: 'unavailable',

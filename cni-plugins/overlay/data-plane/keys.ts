@@ -1,8 +1,9 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { meansGone } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
-import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
+import { dropAbandonedWrites, storageFailure, writeFileAtomic } from '../../../base/storage/index.ts';
 
 /**
  * The keys of this host (X25519, RFC 7748), as base64. The next pair is generated and announced in advance,
@@ -69,11 +70,19 @@ function makePair(): KeyPair {
 
 /**
  * Returns undefined if the file does not exist or does not contain two valid pairs. Then new keys are
- * generated, and other hosts learn them from etcd.
+ * generated, and other hosts learn them from etcd. A file that exists and cannot be read is not replaced.
+ * @throws STORAGE_…
  */
 function readStored(path: string): Stored | undefined {
+  let text: string;
   try {
-    const value = parseJson(readFileSync(path, 'utf8')) as Partial<Stored> | null;
+    text = readFileSync(path, 'utf8');
+  } catch (thrown) {
+    if (meansGone(thrown)) return undefined;
+    throw storageFailure(thrown, 'read the keys of this host', path);
+  }
+  try {
+    const value = parseJson(text) as Partial<Stored> | null;
     return isPair(value?.current) && isPair(value.next) ? (value as Stored) : undefined;
   } catch {
     return undefined;

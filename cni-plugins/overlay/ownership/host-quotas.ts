@@ -5,7 +5,8 @@ import type { Refusals } from './refusals.ts';
 /** The keys that each host wrote, within limits on their number and size. Pure. */
 export interface HostQuotas {
   /**
-   * Adds the key as it was written, or refuses it.
+   * Adds the key as it was written, or refuses it. A refused key is considered again only when it is written
+   * again, or etcd is listed.
    * @returns whether the host may have this key
    */
   admit(own: OwnKey, written: Written): boolean;

@@ -244,6 +244,29 @@ test('keys of the former version count as long as their hosts have no other', ()
   assert.equal(view.subnetHolder('10.128.5.0/24'), 'host-o');
 });
 
+test('a listing refuses the same keys over quota as their arrival one by one', () => {
+  const written = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0].map((index) =>
+    put(a.subnet(`10.128.2${index}.0/24`), { id: 'id-1' }),
+  );
+  const seen = opened([]);
+  for (const each of written) change(seen, each);
+  const listed = opened(written.toSorted((one, other) => (one.key < other.key ? -1 : 1)));
+  assert.deepEqual([...listed.keysOf('host-a')].toSorted(), [...seen.keysOf('host-a')].toSorted());
+  assert.equal(listed.subnetHolder('10.128.29.0/24'), 'host-a');
+});
+
+test('the refused keys of one host do not hide those of others', () => {
+  const view = opened(two());
+  for (let index = 0; index < 2000; index += 1) change(view, put(a.holder(`s${index}`), 'x'));
+  change(view, put(b.holder('web'), 'x'));
+  assert.match(refusals(view), /^hosts\/host-b\/holders\/web: it cannot be read$/mu);
+  assert.ok(view.refused.size < 100, 'the status shows 100');
+  for (let index = 0; index < 2000; index += 1) change(view, gone(a.holder(`s${index}`)));
+  assert.equal(refusals(view), 'hosts/host-b/holders/web: it cannot be read');
+  change(view, put(a.holder('web'), 'x'));
+  assert.match(refusals(view), /^hosts\/host-a\/holders\/web: it cannot be read$/mu);
+});
+
 test('keys or bytes beyond the limit of a host are ignored, and other hosts continue', () => {
   const view = opened(two());
   for (let index = 0; index < 40; index += 1)

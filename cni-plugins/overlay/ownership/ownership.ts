@@ -51,7 +51,7 @@ export interface Ownership {
 
 export function createOwnership(keys: Keys): Ownership {
   const facts = createFacts();
-  const refusals = createRefusals();
+  const refusals = createRefusals(keys);
   const quotas = createHostQuotas(refusals);
   const records = createHostRecords({ keys, facts, refusals });
   const subnets = createSubnetClaims({ keys, facts, refusals });
@@ -76,7 +76,10 @@ export function createOwnership(keys: Keys): Ownership {
       for (const each of [facts, refusals, quotas, records, subnets, ...Object.values(services)])
         each.clear();
       // Own records are applied before those of the former version: a host that has both is of this version.
-      for (const each of written) if (keys.readOwn(each.key) !== undefined) apply(each);
+      // In the order of their creation: a host that saw them arrive refused the same keys over quota.
+      const own = written.filter(({ key }) => keys.readOwn(key) !== undefined);
+      const age = ({ createRevision = 0 }: Written): number => createRevision;
+      for (const each of own.toSorted((one, other) => age(one) - age(other))) apply(each);
       for (const each of written) if (keys.readOwn(each.key) === undefined) apply(each);
       facts.taken();
       seen.reach(revision);

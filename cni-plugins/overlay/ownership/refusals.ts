@@ -1,3 +1,5 @@
+import type { Keys } from '../records/records.ts';
+
 /** Why keys of etcd are ignored, by key. */
 export interface Refusals {
   readonly all: ReadonlyMap<string, string>;
@@ -7,17 +9,35 @@ export interface Refusals {
   clear(): void;
 }
 
-/** Limit, so that one host cannot make this one hold unbounded data. */
-const mostRefused = 1000;
+/** Limits, so that one host can neither make this one hold unbounded data nor hide the keys of others. */
+const most = { ofHost: 20, all: 10_000 } as const;
 
-export function createRefusals(): Refusals {
+export function createRefusals({ readOwn }: Pick<Keys, 'readOwn'>): Refusals {
   const refused = new Map<string, string>();
+  /** Number of refused keys. The keys that no host wrote under its own name count together. */
+  const counts = new Map<string, number>();
+  const hostOf = (key: string): string => readOwn(key)?.host ?? '';
+  const add = (host: string, number: 1 | -1): void => {
+    const count = (counts.get(host) ?? 0) + number;
+    if (count === 0) counts.delete(host);
+    else counts.set(host, count);
+  };
   return {
     all: refused,
     refuse(key, why) {
-      if (refused.size < mostRefused) refused.set(key, why);
+      const host = hostOf(key);
+      if (!refused.has(key)) {
+        if (refused.size >= most.all || (counts.get(host) ?? 0) >= most.ofHost) return;
+        add(host, 1);
+      }
+      refused.set(key, why);
     },
-    lift: (key) => void refused.delete(key),
-    clear: () => refused.clear(),
+    lift(key) {
+      if (refused.delete(key)) add(hostOf(key), -1);
+    },
+    clear() {
+      refused.clear();
+      counts.clear();
+    },
   };
 }
