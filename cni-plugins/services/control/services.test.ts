@@ -115,7 +115,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('fd96::1'), { b1: 12, b2: 12 });
     await assert.rejects(
       drain(['10.2.0.2:8080'], true),
-      /has no backend 10\.2\.0\.2:8080; name addresses .* without a port/u,
+      /has no backend 10\.2\.0\.2:8080; use addresses .* without a port/u,
     );
   });
 
