@@ -48,7 +48,7 @@ export async function replay(
   return equal ? exitCodes.yes : exitCodes.no;
 }
 
-/** A verdict whose texts are missing is a failure, unless the log says that the retention has dropped them. */
+/** Fails if a verdict's texts are missing, unless the log says that the retention has dropped them. */
 async function replayAll(
   log: LogSource,
   flags: ReplayFlags,

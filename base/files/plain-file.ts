@@ -50,8 +50,8 @@ export async function readPlainFile(path: string, limit: number): Promise<Buffer
 }
 
 /**
- * Reads a file like {@link readPlainFile}, with the mode of the file that was read. A check of the path before
- * would be about another file if the path changes.
+ * Reads a file like {@link readPlainFile}, with the mode of the file that was read. A check of the path could
+ * see another file.
  * @throws as {@link readPlainFile}
  */
 export async function readPlainFileWithMode(
