@@ -159,7 +159,7 @@ function generatePair(
     throw new PortcullisError({
       code: 'TRUST_KEY_NOT_WRITTEN',
       kind: 'invalid',
-      attempted: 'generate key',
+      attempted: 'make key',
       on,
       why: `Node ${process.versions.node} cannot make a key of type ${type}: ${reasonOf(error)}`,
       fix: 'use Node 24.7 or newer, or another type',
