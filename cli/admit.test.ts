@@ -205,6 +205,25 @@ test(
   },
 );
 
+test('two reports that lead to one file by a symbolic link are refused', { skip }, async () => {
+  await mkdir(join(folder, 'reports'));
+  await symlink('reports', join(folder, 'same'));
+  const twice = ['--report', 'json=reports/gate', '--report', 'sarif=same/gate'];
+  const { status, stderr } = admit([signed, ...policy, ...twice]);
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /another report of this run has the same file.*CLI_REPORT_UNWRITABLE/);
+  assert.deepEqual(await readdir(join(folder, 'reports')), []);
+});
+
+test('a report that cannot be written does not hide that an image is undecided', { skip }, async () => {
+  // The name is valid, and the name of a temporary file beside it is too long.
+  const report = ['--report', `json=${'r'.repeat(250)}`];
+  const down = admit(['127.0.0.1:9/down:1', ...policy, ...report]);
+  assert.match(down.stderr, /ENAMETOOLONG/);
+  assert.equal(down.status, 3, down.stderr);
+  assert.equal(admit([signed, ...policy, ...report]).status, 4);
+});
+
 test('images are read from standard input, and JSON output contains the whole result', { skip }, () => {
   const ran = admit(
     ['--images-from', '-', ...policy, '--output', 'json'],

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import {
@@ -28,7 +27,7 @@ import type {
 } from '../trust/index.ts';
 import manifest from '../package.json' with { type: 'json' };
 import { readInputFile, readStandardInput } from './files/input-file.ts';
-import { prepareReport, writeReport } from './files/report-file.ts';
+import { prepareReports, writeReport } from './files/report-file.ts';
 import { openDecider, readPlatform, withDecision } from './options/decision-options.ts';
 import type { DecisionFlags } from './options/decision-options.ts';
 import { collect } from './options/registry-options.ts';
@@ -160,8 +159,6 @@ function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefi
     return 'standard input can be read once: name --images-from - once';
   if (toOutput > 1 || (toOutput === 1 && flags.output === 'json'))
     return 'standard output can contain only one result: name a file for each other report';
-  const files = flags.report.map(({ file }) => resolve(file));
-  if (new Set(files).size < files.length) return 'each report needs a different file';
   if (flags.platform.includes('all') && flags.platform.length > 1)
     return '--platform all cannot be combined with another platform';
   return undefined;
@@ -191,9 +188,7 @@ function signingProblem(flags: AdmitFlags): string | undefined {
 async function admit(images: readonly string[], flags: AdmitFlags): Promise<number> {
   const { policy, files } = await policyFrom(flags);
   const asked = await questionsFrom(images, flags);
-  const reports: (Report & { readonly path: string })[] = [];
-  for (const report of flags.report)
-    reports.push({ ...report, path: report.file === '-' ? '-' : await prepareReport(report.file) });
+  const reports = await prepareReports(flags.report);
   const { result, signed } = await decideAll(asked, policy, flags);
   const context = { version: manifest.version, policyFiles: files, folder: process.cwd() };
   let code = codeOf(result, signed);
@@ -210,7 +205,7 @@ async function admit(images: readonly string[], flags: AdmitFlags): Promise<numb
     } catch (error) {
       // A report that cannot be written does not change the decision: a denial stays a denial.
       await fail(flags.output, error);
-      if (code !== exitCodes.no) code = exitCodes.failed;
+      if (code === exitCodes.yes) code = exitCodes.failed;
     }
   }
   if (flags.output === 'json') process.stdout.write(gateReport('json', result, context));

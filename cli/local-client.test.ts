@@ -34,6 +34,7 @@ const containers = [
   { id: `c1${'0'.repeat(62)}`, name: 'app', pod: 0, state: ContainerState.CONTAINER_RUNNING },
   { id: `c2${'0'.repeat(62)}`, name: 'side', pod: 0, state: ContainerState.CONTAINER_RUNNING },
   { id: `d3${'0'.repeat(62)}`, name: 'app', pod: 1, state: ContainerState.CONTAINER_EXITED },
+  { id: `e4${'0'.repeat(62)}`, name: 'mixed', pod: 1, state: ContainerState.CONTAINER_EXITED },
 ].map(({ id, name, pod, state }) => ({
   id,
   podSandboxId: pods[pod]?.id ?? '',
@@ -51,6 +52,11 @@ before(async () => {
   await writeFile(
     log,
     `${time} stdout F one\n${time} stderr F two\n${time} stdout P th\n${time} stdout F ree\n`,
+  );
+  const mixed = join(folder, 'mixed.log');
+  await writeFile(
+    mixed,
+    `${time} stdout P o\n${time} stderr F two\n${time} stdout F ne\n${time} stderr F four\n`,
   );
   server = await createCriServer({
     socketPath: join(folder, 'cri.sock'),
@@ -71,7 +77,7 @@ before(async () => {
         Promise.resolve({
           status: {
             id: containerId,
-            logPath: containerId.startsWith('c2') ? '' : log,
+            logPath: containerId.startsWith('c2') ? '' : containerId.startsWith('e4') ? mixed : log,
             state: ContainerState.CONTAINER_EXITED,
           },
         }),
@@ -156,7 +162,16 @@ test('ps lists the running containers with their pods, and with -a all container
     string,
     unknown
   >[];
-  assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'running', 'running']);
+  assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'exited', 'running', 'running']);
+});
+
+test('logs prints the time of a line after a partial line of the other stream', async () => {
+  const time = '2026-11-20T08:00:00.000000000Z';
+  assert.deepEqual(await portcullis('logs', '-t', 'e4'), {
+    code: 0,
+    stdout: `${time} one\n`,
+    stderr: `${time} two\n${time} four\n`,
+  });
 });
 
 test('logs writes each stream to its own output, and joins partial lines', async () => {

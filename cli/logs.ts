@@ -56,7 +56,8 @@ function printLog(container: string, options: Options): Promise<number> {
       return state === ContainerState.CONTAINER_RUNNING || state === ContainerState.CONTAINER_CREATED;
     };
     const follow = options.follow === true;
-    let lineStarts = true;
+    /** The streams whose last line is not complete. */
+    const unfinished = new Set<string>();
     for await (const entry of followContainerLog(path, {
       follow,
       isRunning,
@@ -70,9 +71,10 @@ function printLog(container: string, options: Options): Promise<number> {
         );
       else {
         const out = stream === 'stderr' ? process.stderr : process.stdout;
-        if (options.timestamps === true && lineStarts) await write(out, `${time} `);
+        if (options.timestamps === true && !unfinished.has(stream)) await write(out, `${time} `);
         await write(out, entryBytes(entry));
-        lineStarts = !partial;
+        if (partial) unfinished.add(stream);
+        else unfinished.delete(stream);
       }
     }
     return 0;

@@ -1,7 +1,14 @@
 import { parseJson } from '../base/json/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
-import { explainVerdict, findVerdictRow, findVerdicts, loadPolicy, replayLogged } from '../trust/index.ts';
-import type { LogSource } from '../trust/index.ts';
+import {
+  droppedThrough,
+  explainVerdict,
+  findVerdictRow,
+  findVerdicts,
+  loadPolicy,
+  replayLogged,
+} from '../trust/index.ts';
+import type { LogSource, TrustPolicy } from '../trust/index.ts';
 import { printable } from './output/printable.ts';
 import { exitCodes, print } from './output/output.ts';
 import { tree } from './output/terminal.ts';
@@ -18,7 +25,7 @@ export async function replay(
   flags: ReplayFlags,
 ): Promise<number> {
   const policy = flags.policy === undefined ? undefined : (await loadPolicy({ paths: flags.policy })).policy;
-  if (flags.all === true) return replayAll(log, flags);
+  if (flags.all === true) return replayAll(log, flags, policy);
   const found = findVerdicts(log, {}, 2);
   const [only] = found;
   const logged =
@@ -41,24 +48,32 @@ export async function replay(
   return equal ? exitCodes.yes : exitCodes.no;
 }
 
-async function replayAll(log: LogSource, flags: ReplayFlags): Promise<number> {
-  const counts = { equal: 0, different: 0, incomplete: 0 };
+/** Fails if a verdict's texts are missing, unless the log says that the retention has dropped them. */
+async function replayAll(
+  log: LogSource,
+  flags: ReplayFlags,
+  policy: TrustPolicy | undefined,
+): Promise<number> {
+  const counts = { equal: 0, different: 0, incomplete: 0, dropped: 0 };
   const different: string[] = [];
+  const through = droppedThrough(log);
   for (const logged of findVerdicts(log, {})) {
     try {
-      const { equal } = await replayLogged(log, logged);
+      const { equal } = await replayLogged(log, logged, policy);
       counts[equal ? 'equal' : 'different'] += 1;
       if (!equal) different.push(logged.entry.verdict);
     } catch (error) {
       if (!(error instanceof PortcullisError) || error.code !== 'TRUST_REPLAY_INCOMPLETE') throw error;
-      counts.incomplete += 1;
+      counts[logged.row.seq <= through ? 'dropped' : 'incomplete'] += 1;
     }
   }
   const lines = different.map((id) => `different: ${id}\n`).join('');
+  const dropped = counts.dropped === 0 ? '' : `, ${counts.dropped} dropped by the retention`;
   print(
     flags.output,
     { ...counts, verdicts: different },
-    `${lines}${counts.equal} identical, ${counts.different} different, ${counts.incomplete} cannot be replayed\n`,
+    `${lines}${counts.equal} identical, ${counts.different} different, ${counts.incomplete} cannot be replayed${dropped}\n`,
   );
-  return counts.different === 0 ? exitCodes.yes : exitCodes.no;
+  if (counts.different > 0) return exitCodes.no;
+  return counts.incomplete > 0 ? exitCodes.failed : exitCodes.yes;
 }

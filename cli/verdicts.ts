@@ -84,7 +84,7 @@ export function register(program: Command): void {
       .description('decide again from the stored evidence, offline, and compare byte for byte')
       .argument('[verdict]', 'id, abbreviated id, or row number; default: the only verdict of the file'),
   )
-    .option('--all', 'every verdict of the log that can be replayed')
+    .option('--all', 'every verdict of the log, except those that the retention has dropped')
     .option(
       '--policy <path>',
       'policy for a verdict recorded by a version that stored no policy; may be repeated',

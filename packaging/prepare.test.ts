@@ -15,9 +15,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { describeBundle } from './build.ts';
 
 const repository = join(import.meta.dirname, '..');
 const nobody = 65_534;
@@ -357,6 +358,46 @@ describe('the launchers', () => {
       }
     });
 
+  it('keep compiled code only in a folder that no other user can write to', () => {
+    const at = mkdtempSync(join(tmpdir(), 'portcullis-compiled-'));
+    try {
+      chmodSync(at, 0o755);
+      const command = install(at, join(at, 'node_modules'));
+      const node = join(at, `node_modules/node-linux-${process.arch}/bin/node`);
+      rmSync(node);
+      writeFileSync(node, '#!/bin/sh\nprintf %s "${NODE_COMPILE_CACHE:-none}"\n', { mode: 0o755 });
+      const kept = (name: string, prepare: (compiled: string) => void): string => {
+        const home = join(at, name);
+        mkdirSync(join(home, '.cache/portcullis'), { recursive: true });
+        const compiled = join(home, '.cache/portcullis/compiled');
+        prepare(compiled);
+        spawnSync('chown', ['-hR', `${nobody}:${nobody}`, home]);
+        const env = { PATH: '/usr/bin:/bin', HOME: home };
+        const run = spawnSync(command, [], { encoding: 'utf8', uid: nobody, gid: nobody, cwd: '/', env });
+        return run.stdout === compiled ? 'used' : `${run.stdout}${run.stderr}`;
+      };
+      const folderOf = (mode: number) => (compiled: string) => {
+        mkdirSync(compiled);
+        chmodSync(compiled, mode);
+      };
+      assert.deepEqual(
+        {
+          absent: kept('absent', () => undefined),
+          own: kept('own', folderOf(0o755)),
+          ofGroup: kept('group', folderOf(0o720)),
+          ofAll: kept('all', folderOf(0o702)),
+          link: kept('link', (compiled) => {
+            mkdirSync(`${compiled}.there`);
+            symlinkSync(`${compiled}.there`, compiled);
+          }),
+        },
+        { absent: 'used', own: 'used', ofGroup: 'none', ofAll: 'none', link: 'none' },
+      );
+    } finally {
+      rmSync(at, { recursive: true });
+    }
+  });
+
   it('run the sources of a checkout while they are newer than the bundle', () => {
     const at = join(folder, 'checkout');
     const command = install(at, join(at, 'node_modules'));
@@ -380,6 +421,28 @@ describe('the launchers', () => {
     assert.equal(launch(command, []).main, join(at, 'cli/main.ts'));
     bundleIsFrom(Date.now() / 1000 + 60);
     assert.equal(launch(command, []).main, join(at, 'dist/portcullis.js'));
+  });
+
+  it('run the sources while any file that the bundle contains is newer', async () => {
+    const { inputs } = await describeBundle();
+    const bundled = Object.keys(inputs)
+      .filter((input) => !input.startsWith('node_modules/') && !input.includes(':'))
+      .map((input) => input.split('/')[0] ?? '');
+    const at = join(folder, 'rooms');
+    install(at, join(at, 'node_modules'));
+    const age = (file: string, seconds: number): void => {
+      writeFileSync(join(at, file), '');
+      utimesSync(join(at, file), Date.now() / 1000 + seconds, Date.now() / 1000 + seconds);
+    };
+    const missed = [...new Set(bundled)].filter((top) => {
+      const file = top.includes('.') ? top : join(top, 'source.ts');
+      mkdirSync(join(at, dirname(file)), { recursive: true });
+      age(file, 60);
+      const { stdout } = spawnSync(join(at, 'packaging/bin/newer-sources'), { encoding: 'utf8' });
+      age(file, -60);
+      return stdout !== `${file}\n`;
+    });
+    assert.deepEqual(missed, []);
   });
 
   // prepare refuses such a package, so `npm test` and `npm start` would fail there on every fresh machine.

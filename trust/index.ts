@@ -87,7 +87,7 @@ export type { VerdictLog } from './verdict-log/keeper.ts';
 export { openDatabaseLog } from './verdict-log/database-source.ts';
 export { exportHead } from './verdict-log/export-head.ts';
 export { exportLog, readExport } from './verdict-log/export-file.ts';
-export { findVerdictRow, findVerdicts } from './verdict-log/find.ts';
+export { droppedThrough, findVerdictRow, findVerdicts } from './verdict-log/find.ts';
 export type { LoggedVerdict, VerdictFilter } from './verdict-log/find.ts';
 export { replayLogged } from './verdict-log/replay.ts';
 export { noteSignedBy, parseNoteKey } from './verdict-log/signed-note.ts';

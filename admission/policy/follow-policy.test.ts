@@ -238,6 +238,18 @@ test('a problem is reported with its place, the last valid policy stays, and a c
   await eventually(5000, async () => assert.equal(await Promise.resolve(policy.current()), undefined));
 });
 
+test('the status of an invalid document does not claim that another policy is in force', async (t) => {
+  const cluster = openCluster();
+  cluster.apply('trustpolicies', 'base', { rules: [{ images: ['a b'], deny: 'x' }] });
+  const { policy } = start(t, cluster);
+  await eventually(5000, async () => {
+    await Promise.resolve();
+    const said = cluster.status('base')?.conditions.find(({ type }) => type === 'InForce')?.message;
+    assert.match(said ?? '', /the last valid policy stays in force, if there was one/);
+  });
+  assert.equal(policy.current(), undefined);
+});
+
 test('policies refer to keys in the folder of referenced files, and to profiles of the cluster', async (t) => {
   const keys = mkdtempSync(join(tmpdir(), 'portcullis-follow-keys-'));
   t.after(() => rmSync(keys, { recursive: true }));

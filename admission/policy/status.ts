@@ -81,7 +81,7 @@ export function statusOfDocument(
               'InForce',
               false,
               'Invalid',
-              'the document has problems, and the last valid policy stays in force',
+              'the document has problems; the last valid policy stays in force, if there was one',
             ),
     ],
     problems: own.slice(0, mostProblems).map(({ position, path, message, fix }) => ({

@@ -5,6 +5,7 @@ export {
   readGivenFileSync,
   readPlainFile,
   readPlainFileSync,
+  readPlainFileWithMode,
   tryPlainFile,
 } from './plain-file.ts';
 export type { FilePart, PlainFile } from './plain-file.ts';

@@ -4,7 +4,14 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { readFilePart, readGivenFile, readGivenFileSync, readPlainFile, readPlainFileSync } from './index.ts';
+import {
+  readFilePart,
+  readGivenFile,
+  readGivenFileSync,
+  readPlainFile,
+  readPlainFileSync,
+  readPlainFileWithMode,
+} from './index.ts';
 
 type Read = (path: string, limit: number) => Promise<string>;
 
@@ -99,4 +106,13 @@ describe('a part of a regular file', () => {
     for (const other of [folder, fifo])
       assert.deepEqual(await readFilePart(other, 0, 1), { refused: 'not a plain file' });
   });
+});
+
+it('a file is read with its own mode, also through a link', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-plain-'));
+  after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'file'), 'x', { mode: 0o640 });
+  symlinkSync('file', join(folder, 'link'));
+  const { bytes, mode } = await readPlainFileWithMode(join(folder, 'link'), 10);
+  assert.deepEqual([bytes.toString(), mode & 0o777], ['x', 0o640]);
 });

@@ -1,8 +1,9 @@
 import { closeSync, constants, createReadStream, fstatSync, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-/** The bytes of a regular file, or why they were not read. */
-export type PlainFile = { readonly bytes: Buffer } | { readonly refused: 'not a plain file' | 'too large' };
+/** The bytes of a regular file and its mode, which belong to the same file, or why they were not read. */
+export type PlainFile =
+  { readonly bytes: Buffer; readonly mode: number } | { readonly refused: 'not a plain file' | 'too large' };
 
 /**
  * O_NONBLOCK: opening a FIFO that nobody writes would wait forever. O_NOCTTY: no terminal becomes the
@@ -29,7 +30,7 @@ export async function tryPlainFile(path: string, limit: number): Promise<PlainFi
       // The file has grown, or reports no size, like a file of /proc.
       if (size === bytes.length) bytes = Buffer.concat([bytes], Math.min(bytes.length * 2 + 4096, limit + 1));
     }
-    return size > limit ? { refused: 'too large' } : { bytes: bytes.subarray(0, size) };
+    return size > limit ? { refused: 'too large' } : { bytes: bytes.subarray(0, size), mode: stats.mode };
   } finally {
     await file.close();
   }
@@ -45,8 +46,20 @@ const tooLarge = (limit: number): Error => new Error(`it is larger than ${limit}
  * it cannot be read
  */
 export async function readPlainFile(path: string, limit: number): Promise<Buffer> {
+  return (await readPlainFileWithMode(path, limit)).bytes;
+}
+
+/**
+ * Reads a file like {@link readPlainFile}, with the mode of the file that was read. A check of the path could
+ * see another file.
+ * @throws as {@link readPlainFile}
+ */
+export async function readPlainFileWithMode(
+  path: string,
+  limit: number,
+): Promise<{ readonly bytes: Buffer; readonly mode: number }> {
   const read = await tryPlainFile(path, limit);
-  if ('bytes' in read) return read.bytes;
+  if ('bytes' in read) return read;
   throw read.refused === 'too large' ? tooLarge(limit) : notRegular();
 }
 

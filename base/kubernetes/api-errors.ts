@@ -18,7 +18,7 @@ export function unreachableServer(
     attempted: `ask the API server for ${path}`,
     on,
     why: reasonOf(thrown),
-    fix: `check that the API server runs and can be reached; Portcullis retries, and meanwhile ${meanwhile}`,
+    fix: `check that the API server runs and can be reached; until then, ${meanwhile}`,
     cause: thrown,
   });
 }
@@ -49,7 +49,7 @@ export async function refusal(
 const adviceFor = (status: number, rights?: string): string => {
   if (status === 401) return 'renew the credentials that the kubeconfig names';
   if (status === 403 && rights !== undefined) return `let the user of the kubeconfig ${rights}`;
-  return 'check the API server if this continues; Portcullis retries';
+  return 'check the API server if this continues';
 };
 
 /** Also used for a stream event that says why the stream ends. */

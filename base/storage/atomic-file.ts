@@ -10,7 +10,8 @@ import { storageFailure } from './failure.ts';
  * @param options `mode`: default 0600, regardless of the umask; `durable: false` omits both fsyncs (still
  * atomic for readers, but not across a power failure)
  * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; the old file
- * is then unchanged
+ * is then unchanged, unless only the fsync of the folder failed: then the new file has its name, and the old
+ * one may return after a power failure
  */
 export async function writeFileAtomic(
   path: string,
@@ -26,7 +27,8 @@ export async function writeFileAtomic(
  * link in place of rename. A link with that name also counts as an existing file.
  * @returns false if a file of that name exists, which is then unchanged
  * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; nothing is
- * then left
+ * then left, unless only the fsync of the folder failed: then the file exists, and may be gone after a power
+ * failure
  */
 export async function createFileAtomic(
   path: string,

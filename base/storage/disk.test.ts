@@ -40,7 +40,7 @@ async function withSmallDisk(body: string, fileSystem: 'tmpfs' | 'ext4' = 'tmpfs
     import { execFileSync } from 'node:child_process';
     import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
     import { setTimeout as pause } from 'node:timers/promises';
-    import { openDatabase, writeFileAtomic } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
+    import { lockFolder, openDatabase, writeFileAtomic } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
     const disk = ${JSON.stringify(disk)};
     const migrations = ${JSON.stringify(migrations)};
     if (${fileSystem === 'tmpfs'}) execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'none', disk]);
@@ -106,6 +106,43 @@ describe('a full disk', () => {
     });
   });
 });
+
+for (const fileSystem of ['tmpfs', 'ext4'] as const)
+  describe(`the lock of a folder on a full ${fileSystem}`, () => {
+    /** Locks the folder in this process, and tries it in others. */
+    const tried = `
+      const { spawn, spawnSync } = await import('node:child_process');
+      const { once } = await import('node:events');
+      const from = (body) => [process.execPath, ['--input-type=module', '-e', 'import { lockFolder } from ${import.meta.resolve('./index.ts').replace(/^/, '"')}";' + body]];
+      const inFolder = 'await lockFolder(' + JSON.stringify(disk) + ')';
+      const another = () => spawnSync(...from(inFolder + '.then(() => console.log("ok"), (error) => console.log(error.code + ": " + error.failure.why))')).stdout.toString().trim();
+      const lock = await lockFolder(disk);
+      const meanwhile = another();
+      lock.release();
+      const holder = spawn(...from(inFolder + '; console.log("mine"); setInterval(() => undefined, 1000)'));
+      await once(holder.stdout, 'data');
+      const own = await codeOf(lockFolder(disk));
+      holder.kill('SIGKILL');
+      await once(holder, 'exit');
+      const last = another();
+      process.stdout.write(JSON.stringify({ meanwhile, own, last }));`;
+    const exclusive = {
+      meanwhile: 'STORAGE_IN_USE: another process uses it',
+      own: 'STORAGE_IN_USE',
+      last: 'ok',
+    };
+
+    it('is taken by one process at a time, until that process dies', async () => {
+      assert.deepEqual(await withSmallDisk(`fill();${tried}`, fileSystem), exclusive);
+    });
+
+    it('is taken in place of an earlier holder, which the error does not name', async () => {
+      const before = `
+        execFileSync(process.execPath, ['--input-type=module', '-e', 'import { lockFolder } from ${import.meta.resolve('./index.ts').replace(/^/, '"')}"; await lockFolder(' + JSON.stringify(disk) + ')']);
+        fill();`;
+      assert.deepEqual(await withSmallDisk(`${before}${tried}`, fileSystem), exclusive);
+    });
+  });
 
 for (const fileSystem of ['tmpfs', 'ext4'] as const)
   describe(`a ballast on a full ${fileSystem}`, () => {

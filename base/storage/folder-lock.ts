@@ -18,7 +18,7 @@ const askEveryMs = 50;
 /**
  * Locks a folder for this process alone. The kernel releases the lock with the process, so no stale lock can
  * exist. It is SQLite's RESERVED lock of the file `lock` in the folder (sqlite.org/lockingv3.html), which
- * lets other processes read the holder's pid.
+ * lets other processes read the holder's pid. On a full disk the lock is taken without the pid.
  * @param folder created (0700) if absent
  * @param waitMs how long to wait for the current holder, in milliseconds. Default: not at all
  * @throws STORAGE_IN_USE naming the process that holds it · STORAGE_NO_ACCESS, STORAGE_READ_ONLY,
@@ -45,8 +45,17 @@ export async function lockFolder(folder: string, waitMs = 0): Promise<FolderLock
 
 function took(db: DatabaseSync): boolean {
   try {
-    // The pid is committed so that others can read it. Then the lock is taken again, and kept.
-    db.exec(`BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
+    return begins(db, `BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
+  } catch {
+    // A full disk has no space for the pid. The lock itself writes nothing, with a journal in memory.
+    return begins(db, 'PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE');
+  }
+}
+
+/** Returns whether the statements took the lock. It is still free if they failed. */
+function begins(db: DatabaseSync, statements: string): boolean {
+  try {
+    db.exec(statements);
     return true;
   } catch (error) {
     if (db.isTransaction) db.exec('ROLLBACK');
@@ -65,11 +74,22 @@ function holding(db: DatabaseSync): FolderLock {
   };
 }
 
+/** Returns undefined if the recorded process has ended: on a full disk, the pid is of an earlier holder. */
 function holderOf(db: DatabaseSync): number | undefined {
   try {
-    return Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
+    const pid = Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
+    return pid > 0 && exists(pid) ? pid : undefined;
   } catch {
     return undefined;
+  }
+}
+
+function exists(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // EPERM: it is the process of another user.
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 

@@ -140,7 +140,8 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   const filters = seccompFilters(pid);
   const subject = `the filter of container ${named}`;
   if (flags.profile !== undefined) {
-    const runtime = runtimeHandler?.includes('runc') === true ? 'runc' : 'crun';
+    const { runtimeKinds = {} } = await configOf(client);
+    const runtime = runtimeKinds[runtimeHandler ?? ''] ?? 'crun';
     return {
       subject,
       against: flags.profile,
@@ -156,13 +157,24 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   };
 }
 
+/** What the daemon says about itself. */
+interface DaemonConfig {
+  readonly state?: string;
+  /** The type of each handler's program, whatever the name of the handler: `crun`, `runc` or `other`. */
+  readonly runtimeKinds?: Readonly<Record<string, string>>;
+}
+
+async function configOf(client: CriClient): Promise<DaemonConfig> {
+  const { info } = await client.runtime.status({ verbose: true });
+  return parseJson(info['config'] ?? '{}') as DaemonConfig;
+}
+
 /**
  * Reads the OCI seccomp object in the container's bundle. It was proved equal to the container's profile at
  * creation.
  */
 async function compiledFor(client: CriClient, id: string): Promise<Expected> {
-  const { info } = await client.runtime.status({ verbose: true });
-  const { state = '/run/portcullis' } = parseJson(info['config'] ?? '{}') as { state?: string };
+  const { state = '/run/portcullis' } = await configOf(client);
   const file = join(state, 'containers', id, 'config.json');
   try {
     const spec = parseSeccompJson(await readFile(file, 'utf8')) as {

@@ -1,5 +1,5 @@
 import { access, constants, realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 
@@ -9,27 +9,45 @@ import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
  * @returns the path to write to
  * @throws PortcullisError `CLI_REPORT_UNWRITABLE`
  */
-export async function prepareReport(file: string): Promise<string> {
-  const unwritable = (why: string): PortcullisError =>
-    new PortcullisError({
-      code: 'CLI_REPORT_UNWRITABLE',
-      kind: 'invalid',
-      attempted: 'write report',
-      on: file,
-      why,
-      fix: 'name a file in a folder that this user may write to, or - for standard output',
-    });
+async function prepareReport(file: string): Promise<string> {
+  const fix = 'name a file in a folder that this user may write to, or - for standard output';
   const path = await realpath(file).catch(() => resolve(file));
   const found = await stat(path).catch(() => undefined);
   // The file is replaced. A device or a pipe must not be.
-  if (found?.isFile() === false) throw unwritable('it is not a regular file');
+  if (found?.isFile() === false) throw unwritable(file, 'it is not a regular file', fix);
   try {
     await makeFolder(dirname(path), 0o755);
     await access(dirname(path), constants.W_OK);
+    return join(await realpath(dirname(path)), basename(path));
   } catch (error) {
-    throw unwritable(fileReason(error, dirname(path)));
+    throw unwritable(file, fileReason(error, dirname(path)), fix);
   }
-  return path;
+}
+
+/**
+ * Prepares each report as {@link prepareReport} does; `-` stays itself.
+ * @throws PortcullisError `CLI_REPORT_UNWRITABLE`, also if two reports would be written to one file
+ */
+export async function prepareReports<T extends { readonly file: string }>(
+  reports: readonly T[],
+): Promise<readonly (T & { readonly path: string })[]> {
+  const prepared = new Map<string, T & { readonly path: string }>();
+  for (const report of reports) {
+    const path = report.file === '-' ? '-' : await prepareReport(report.file);
+    if (prepared.has(path))
+      throw unwritable(
+        report.file,
+        'another report of this run has the same file',
+        'name a different file for each report',
+      );
+    prepared.set(path, { ...report, path });
+  }
+  return [...prepared.values()];
+}
+
+function unwritable(on: string, why: string, fix: string): PortcullisError {
+  const failure = { code: 'CLI_REPORT_UNWRITABLE', kind: 'invalid', attempted: 'write report' } as const;
+  return new PortcullisError({ ...failure, on, why, fix });
 }
 
 /**

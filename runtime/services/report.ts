@@ -85,7 +85,12 @@ export function createReport(parts: {
             ...(nodeNetwork !== undefined && { nodeNetwork: JSON.stringify(nodeNetwork) }),
             enforcement: JSON.stringify(parts.enforcement()),
             config: JSON.stringify(
-              { ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime },
+              {
+                ...parts.details(),
+                policyRevision: policy?.revision,
+                defaultRuntime: parts.defaultRuntime,
+                runtimeKinds: Object.fromEntries(parts.handlers.map(({ name, kind }) => [name, kind])),
+              },
               // Limits of the kernel have 64 bits.
               (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value),
             ),

@@ -213,35 +213,60 @@ describe('a policy that admits nothing admits nothing in any configuration', () 
     assert.ok(options.every(({ values }) => values.length > 0));
   });
 
+  /**
+   * Tries pulls, and creations if this configuration can run a pod.
+   * @returns whether it tried creations
+   */
+  async function admitsNothing(choice: Choice, pod: string): Promise<boolean> {
+    const refused = async (call: Promise<unknown>): Promise<void> => {
+      const { code } = await failureOf(call);
+      assert.ok(refusals.includes(code), `${code} under ${JSON.stringify(documentOf(choice))}`);
+    };
+    for (const namespace of [podNamespace, 'other', '']) await refused(stage.pull(reference, namespace));
+    const { runtime } = stage.daemon.cri;
+    const sandbox = podConfig(stage, pod);
+    const podSandboxId = await runtime.runPodSandbox({ config: sandbox, runtimeHandler: '' }).then(
+      (answer) => answer.podSandboxId,
+      (thrown: unknown) => void assert.ok(isPortcullisError(thrown)),
+    );
+    if (podSandboxId === undefined) return false;
+    const volume = { more: { mounts: [{ containerPath: '/v', image: { image: reference } }] } };
+    for (const ask of [{ image }, { image, reference }, { image: reference }, { image, ...volume }])
+      await refused(
+        runtime.createContainer({ podSandboxId, config: containerConfig(ask), sandboxConfig: sandbox }),
+      );
+    assert.deepEqual((await runtime.listContainers({})).containers, []);
+    await runtime.removePodSandbox({ podSandboxId });
+    return true;
+  }
+
   for (const [index, choice] of rows.entries()) {
     it(`configuration ${index + 1}: ${String(choice.get('the policy'))}`, async () => {
       await stage.restart({
         meanwhile: () => Promise.resolve(configure(choice)),
         flags: ['--config', config],
       });
-      const refused = async (call: Promise<unknown>): Promise<void> => {
-        const { code } = await failureOf(call);
-        assert.ok(refusals.includes(code), `${code} under ${JSON.stringify(documentOf(choice))}`);
-      };
-      for (const namespace of [podNamespace, 'other', '']) await refused(stage.pull(reference, namespace));
-      // Only if this configuration can run a pod.
-      const { runtime } = stage.daemon.cri;
-      const sandbox = podConfig(stage, `p${index}`);
-      const podSandboxId = await runtime.runPodSandbox({ config: sandbox, runtimeHandler: '' }).then(
-        (answer) => answer.podSandboxId,
-        (thrown: unknown) => void assert.ok(isPortcullisError(thrown)),
-      );
-      if (podSandboxId === undefined) return;
-      pods += 1;
-      const volume = { more: { mounts: [{ containerPath: '/v', image: { image: reference } }] } };
-      for (const ask of [{ image }, { image, reference }, { image: reference }, { image, ...volume }])
-        await refused(
-          runtime.createContainer({ podSandboxId, config: containerConfig(ask), sandboxConfig: sandbox }),
-        );
-      assert.deepEqual((await runtime.listContainers({})).containers, []);
-      await runtime.removePodSandbox({ podSandboxId });
+      if (await admitsNothing(choice, `p${index}`)) pods += 1;
     });
   }
+
+  it('strict, with a runtime that has no known flaw', async () => {
+    const path = join(stage.folders.folder, 'flawless');
+    writeFileSync(path, '#!/bin/sh\n[ "$1" != --version ] || { echo flawless 1; exit; }\nexec crun "$@"\n', {
+      mode: 0o755,
+    });
+    const choice: Choice = new Map<string, unknown>([
+      ['the policy', 'no rule'],
+      ['strict', true],
+      ['runtimes', { flawless: { path } }],
+      ['defaultRuntime', 'flawless'],
+    ]);
+    await stage.restart({
+      meanwhile: () => Promise.resolve(configure(choice)),
+      flags: ['--config', config],
+    });
+    assert.ok(await admitsNothing(choice, 'strict'), 'a container was requested');
+  });
 
   it('strict: the daemon does not start, or it refuses the image', async () => {
     const choice: Choice = new Map<string, unknown>([

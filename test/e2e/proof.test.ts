@@ -28,17 +28,28 @@ describe('proof', () => {
     let stage: Stage;
     let image = '';
     let free = '';
+    let profiles = '';
     before(async () => {
-      stage = await openStage({ policy });
+      stage = await openStage({ policy, flags: ['--runtime', 'secondary=/usr/sbin/runc'] });
       image = await stage.pull((await stage.publish('baseline/a:1')).reference);
       free = await stage.pull((await stage.publish('privileged/a:1')).reference);
     });
     after(() => stage.close());
+    before(() => {
+      // runc lists a folder between loading the filter and starting the program, and crun does not.
+      profiles = mkdtempSync(join(tmpdir(), 'pc-profiles-'));
+      writeFileSync(
+        join(profiles, 'list.yaml'),
+        'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: list }\nextends: [default]\nsyscalls: { drop: [getdents64] }\n',
+      );
+    });
+    after(() => rmSync(profiles, { recursive: true }));
 
     const prove = (...words: string[]) =>
       portcullis(['entitlements', 'prove', '--socket', stage.folders.socket, ...words]);
 
-    for (const handler of ['crun', 'runc']) {
+    // The name of a handler need not contain the name of its program.
+    for (const handler of ['crun', 'secondary']) {
       describe(`under ${handler}`, () => {
         let pod: Pod;
         let id = '';
@@ -69,6 +80,11 @@ describe('proof', () => {
           assert.equal(code, 0, stderr + stdout);
           // libseccomp knows fewer system calls than we do, and runc returns ENOSYS for unknown ones.
           assert.match(stdout, handler === 'crun' ? /^equal: / : /^(equal|narrower): /);
+        });
+
+        it('the calls that the runtime itself needs are granted, and not those of another runtime', async () => {
+          const { code, stdout } = await prove('--container', id, '--profile', 'list', '--policy', profiles);
+          assert.equal(code, handler === 'crun' ? 1 : 0, stdout);
         });
 
         it('a filter looser than a profile is reported with a system call that shows it', async () => {

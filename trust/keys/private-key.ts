@@ -156,12 +156,14 @@ function generatePair(
       ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
       : generateKeyPairSync(type);
   } catch (error) {
-    throw notWritten(
-      'TRUST_KEY_NOT_WRITTEN',
+    throw new PortcullisError({
+      code: 'TRUST_KEY_NOT_WRITTEN',
+      kind: 'invalid',
+      attempted: 'make key',
       on,
-      `Node ${process.versions.node} cannot make a key of type ${type}: ${reasonOf(error)}`,
-      'use Node 24.7 or newer, or another type',
-    );
+      why: `Node ${process.versions.node} cannot make a key of type ${type}: ${reasonOf(error)}`,
+      fix: 'use Node 24.7 or newer, or another type',
+    });
   }
 }
 

@@ -1,7 +1,6 @@
 import { createCipheriv, createDecipheriv, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/files/index.ts';
+import { readPlainFileWithMode } from '../../base/files/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { onlineKey } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
@@ -134,17 +133,18 @@ function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string): Buff
 }
 
 async function sealingKey(file: string): Promise<Buffer> {
-  const facts = await stat(file).catch((thrown: unknown) => {
+  const read = await readPlainFileWithMode(file, 4096).catch((thrown: unknown) => {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw keyFailure(file, reasonOf(thrown), 'make it readable by the service');
+    throw keyFailure(
+      file,
+      reasonOf(thrown),
+      'name a file of 64 hexadecimal digits that the service may read',
+    );
   });
-  if (facts === undefined) return makeSealingKey(file);
-  if ((facts.mode & 0o077) !== 0)
+  if (read === undefined) return makeSealingKey(file);
+  if ((read.mode & 0o077) !== 0)
     throw keyFailure(file, 'users other than its owner can read it', `run chmod 600 ${file}`);
-  const read = await readPlainFile(file, 4096).catch((thrown: unknown) => {
-    throw keyFailure(file, reasonOf(thrown), 'name a file of 64 hexadecimal digits');
-  });
-  const text = read.toString('utf8').trim();
+  const text = read.bytes.toString('utf8').trim();
   if (!/^[0-9a-f]{64}$/iu.test(text))
     throw keyFailure(file, 'it is not 32 bytes in hexadecimal', 'make one: openssl rand -hex 32');
   return Buffer.from(text, 'hex');

@@ -41,6 +41,18 @@ export function findVerdicts(
   return found.reverse().slice(0, limit);
 }
 
+/** Returns the last row whose texts the retention may have dropped, as the log says; 0 if none. */
+export function droppedThrough(source: LogSource): number {
+  let through = 0;
+  for (const row of source.rows()) {
+    if ('problem' in row) continue;
+    const entry = parseEntry(row.entry);
+    if ('problem' in entry || entry.kind !== 'retention' || entry.through >= row.seq) continue;
+    through = Math.max(through, entry.through);
+  }
+  return through;
+}
+
 /**
  * Finds the latest row that `wanted` names: the number of a row, or an id or the start of one.
  * @throws PortcullisError `TRUST_VERDICT_UNKNOWN`, `TRUST_VERDICT_AMBIGUOUS`

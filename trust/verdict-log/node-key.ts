@@ -1,9 +1,9 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/files/index.ts';
+import { readPlainFileWithMode } from '../../base/files/index.ts';
 import { writePem } from '../../base/pem/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import { noteKey } from './signed-note.ts';
@@ -45,9 +45,9 @@ export async function readNodeKey(path: string): Promise<NodeKey | undefined> {
 
 async function readKeyText(path: string): Promise<string | undefined> {
   try {
-    const facts = await stat(path);
-    if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'users other than its owner can read it');
-    return (await readPlainFile(path, 4096)).toString('utf8');
+    const { bytes, mode } = await readPlainFileWithMode(path, 4096);
+    if ((mode & 0o077) !== 0) throw unreadable(path, 'users other than its owner can read it');
+    return bytes.toString('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error instanceof PortcullisError ? error : unreadable(path, reasonOf(error));
