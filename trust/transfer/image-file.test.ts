@@ -120,7 +120,7 @@ test('an image is chosen by its tag or digest if there are several', async () =>
   assert.deepEqual([await digestIn(folder, '2'), await digestIn(folder, first)], [second, first]);
   await assert.rejects(digestIn(folder), {
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
-    message: /it holds 2 images: 1, 2/u,
+    message: /it contains 2 images: 1, 2/u,
   });
   await assert.rejects(digestIn(folder, '3'), {
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
@@ -131,7 +131,7 @@ test('an image is chosen by its tag or digest if there are several', async () =>
 test('a name in an archive cannot forge a line of a message', async () => {
   const { folder } = await layoutWith(['1', '\u001b]0;owned\u0007\nforged']);
   await assert.rejects(digestIn(folder), {
-    message: /it holds 2 images: 1, "\\u001b\]0;owned\\u0007\\nforged"; name one/u,
+    message: /it contains 2 images: 1, "\\u001b\]0;owned\\u0007\\nforged"; name one/u,
   });
 });
 
@@ -190,8 +190,8 @@ test('an archive of docker 25 is read by its layout, so that its digests stay', 
 });
 
 for (const [what, members, why] of [
-  ['a path outside', [{ name: '../evil', body: 'x' }], /outside itself/u],
-  ['an absolute path', [{ name: '/evil', body: 'x' }], /outside itself/u],
+  ['a path outside', [{ name: '../evil', body: 'x' }], /outside the archive/u],
+  ['an absolute path', [{ name: '/evil', body: 'x' }], /outside the archive/u],
   ['a device', [{ name: 'disk', type: 'block-device' }], /neither a file nor a link/u],
   ['a FIFO', [{ name: 'index.json', type: 'fifo' }], /neither a file nor a link/u],
   [
@@ -225,7 +225,7 @@ for (const [what, members, why] of [
   [
     'a layer that is missing',
     dockerMembers().filter(({ name }) => name !== 'aa/layer.tar'),
-    /does not hold "aa\/layer\.tar"/u,
+    /does not contain "aa\/layer\.tar"/u,
   ],
 ] satisfies [string, readonly Member[], RegExp][])
   test(`an archive with ${what} is refused`, async () => {

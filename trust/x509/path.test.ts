@@ -92,7 +92,7 @@ test('a version 1 certificate can be a trusted root, but neither an intermediate
     [Date.now()],
     codeSigning,
   );
-  assert.match('problem' in found ? found.problem : '', /not of an authority/);
+  assert.match('problem' in found ? found.problem : '', /not belong to an authority/);
   // Version 3 can state it.
   const silent = authority.issue('silent-root', { extensions: ['subjectKeyIdentifier=hash'] });
   const belowSilent = authority.issue('below-silent', { extensions: [...signerExtensions], by: silent });

@@ -129,8 +129,8 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: ["fe80::1"]\nports: [80]', '4:13', /of one link only/],
   ['addresses: ["::ffff:10.0.0.1"]\nports: [80]', '4:13', /is not an address/],
   ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /is not an address/],
-  ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /there twice/],
-  ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /there twice/],
+  ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /occurs twice/],
+  ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /occurs twice/],
   [
     'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/33]\nports: [80]',
     '5:28',
@@ -149,27 +149,27 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   [
     'loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/8, 10.9.9.9/8]\nports: [80]',
     '5:40',
-    /there twice/,
+    /occurs twice/,
   ],
   [
     'addresses: [10.96.0.1]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
     '5:27',
-    /nothing is restricted/,
+    /no effect without loadBalancerAddresses/,
   ],
   [
     'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
     '4:36',
     /no range says who may connect by IPv6 to 2001:db8::1/,
   ],
-  ['externalAddresses: [192.0.2.1]\nloadBalancerAddresses: [192.0.2.1]\nports: [80]', '5:25', /there twice/],
+  ['externalAddresses: [192.0.2.1]\nloadBalancerAddresses: [192.0.2.1]\nports: [80]', '5:25', /occurs twice/],
   ['addresses: [10.96.0.1]\nports: [0]', '5:9', /must be >= 1/],
   ['addresses: [10.96.0.1]\nports: [80:70000]', '5:9', /70000 is not a port/],
   ['addresses: [10.96.0.1]\nports: ["70000"]', '5:9', /70000 is not a port/],
   ['addresses: [10.96.0.1]\nports: [80/icmp]', '5:9', /PORT:TARGET\/PROTOCOL/],
-  ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp is there twice/],
+  ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp occurs twice/],
   ['addresses: [10.96.0.1]\nports: []', '5:8', /must not be an empty list/],
   ['ports: [80]', '4:8', /no client can connect/],
-  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /there twice/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /occurs twice/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: ["fd00::2"]', '4:13', /no backend has an IPv4 address/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]', '6:22', /families do not mix/],
   [
@@ -185,7 +185,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   [
     'addresses: [10.96.0.1]\nports: [80]\nscheduler: rr\nbackends: [{ address: 10.0.0.2, weight: 2 }]',
     '6:12',
-    /rr takes no weights/,
+    /rr does not support weights/,
   ],
   ['addresses: [10.96.0.1]\nports: [80:81]\nforwarding: dsr', '5:9', /the same port/],
   ['addresses: [10.96.0.1]\nports: [80]\npersistence: 0s', '6:14', /one second or more/],
@@ -257,7 +257,7 @@ test('the second service of a name is refused, over files too', () => {
   assert.equal(described.length, 1);
   assert.match(
     linesOf(problems).join('\n'),
-    /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u,
+    /^b\.yaml:3:19: metadata\.name: the service web occurs twice, first at a\.yaml:3/u,
   );
 });
 
@@ -350,7 +350,7 @@ test('a file is read as a whole or not at all: a file that is empty, cut off or 
     /^x\.yaml:\d+:\d+: addresses\[0\]/u,
   );
   assert.match(found(`${good}---\n${other.slice(0, other.indexOf('metadata'))}`), /metadata/u);
-  assert.match(found(`${good}---\n${good}`), /is there twice/u);
+  assert.match(found(`${good}---\n${good}`), /occurs twice/u);
 });
 
 test('the published schema is the one that services are checked by', () => {

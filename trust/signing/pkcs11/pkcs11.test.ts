@@ -153,7 +153,7 @@ for (const [uri, says] of [
   ['pkcs11:object=k', /names no module/],
   ['pkcs11:object=k?module-path=relative.so', /names no module/],
   ['pkcs11:token=t?module-path=/m.so', /names no key/],
-  ['pkcs11:object=k?module-path=/m.so&pin-value=secret', /it holds a PIN/],
+  ['pkcs11:object=k?module-path=/m.so&pin-value=secret', /it contains a PIN/],
   ['pkcs11:object=k;object=l?module-path=/m.so', /object twice/],
   ['pkcs11:object=%zz?module-path=/m.so', /percent-encoded/],
   ['pkcs11:object=k;type=public?module-path=/m.so', /type is not "private"/],
