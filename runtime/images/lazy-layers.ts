@@ -3,6 +3,7 @@ import type { RegistryClientOptions } from '../../base/distribution/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import { hexOf, lazyBlobName } from './folders.ts';
+import { chunksSha256 } from './lazy/chunk-index.ts';
 import type { ChunkIndex } from './lazy/chunk-index.ts';
 import { findFiller, startFiller } from './lazy/filler-client.ts';
 import type { FillerClient } from './lazy/filler-client.ts';
@@ -117,7 +118,7 @@ export async function openLazyLayers(
         { pendingMove: () => move, published: () => undefined, begun: sync.era() },
       ]);
       if (own !== undefined) await putInPlace(deps, row, own);
-      const { lazy: _complete, ...whole } = row;
+      const { lazy: _complete, chunksSha256: _filled, ...whole } = row;
       const { staging: _place, ...recorded } = own ?? { staging: undefined };
       await records.replaceLayer({ ...whole, ...recorded });
       await rm(from, { force: true });
@@ -286,14 +287,19 @@ async function addAll(
 }
 
 /**
- * Whether a layer with holes has the blob, the diff id and the metadata of this index. Does not compare the
- * chunks.
+ * Whether a layer with holes has the blob, the diff id, the metadata and the chunks of this index. False when
+ * an earlier release recorded the layer without its chunks.
  */
 export function isIndexOf(
-  { blob, diffId, metadataSha256 }: ChunkIndex['layers'][number],
-  row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256'>,
+  layer: ChunkIndex['layers'][number],
+  row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256' | 'chunksSha256'>,
 ): boolean {
-  return diffId === row.diffId && blob.digest === row.blobDigest && metadataSha256 === row.manifestSha256;
+  return (
+    layer.diffId === row.diffId &&
+    layer.blob.digest === row.blobDigest &&
+    layer.metadataSha256 === row.manifestSha256 &&
+    chunksSha256(layer) === row.chunksSha256
+  );
 }
 
 function unguarded(on: string, why: string): Error {

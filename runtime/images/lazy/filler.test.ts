@@ -134,4 +134,13 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     const chunks = { ...layer.chunks, metadataSha256: '1'.repeat(64) };
     await assert.rejects(filler.add({ ...layer, chunks }), /another index/);
   });
+
+  it('refuses an index with other chunks for a layer that it fills', async () => {
+    const layer = layerIn('chunks');
+    const [chunk] = layer.chunks.chunks;
+    assert.ok(chunk);
+    const forged = { ...layer.chunks, chunks: [{ ...chunk, sha256: '1'.repeat(64) }] };
+    await filler.add({ ...layer, chunks: forged });
+    await assert.rejects(filler.add(layer), /another index/);
+  });
 });

@@ -5,6 +5,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { markPreContent, unmarkPreContent } from '../../../base/kernel/index.ts';
 import { headBytes } from '../erofs/format.ts';
+import { chunksSha256 } from './chunk-index.ts';
 import type { ChunkPlace } from './chunk-index.ts';
 import type { FetchSlots } from './fetch-slots.ts';
 import { createLayerFill } from './layer-fill.ts';
@@ -38,7 +39,7 @@ export interface GuardedLayer {
   complete(): Promise<void>;
   /** Whether the file has no name any more. */
   isRemoved(): Promise<boolean>;
-  /** Whether it is filled from the same blob and has the same metadata. Does not compare the chunks. */
+  /** Whether it is filled from the same blob with the same chunks, and has the same metadata. */
   isFilledBy(chunks: LazyLayer['chunks']): boolean;
   /** Adds a repository after the others; a known repository gets new credentials. */
   addSource(source: LayerSource): void;
@@ -77,6 +78,7 @@ export async function guardLayer(
   }
   const stats = await file.stat({ bigint: true });
   const target = blob;
+  const ownChunks = chunksSha256(chunks);
   let state: LayerState = 'filling';
   let why = '';
   let isClosed = false;
@@ -148,8 +150,11 @@ export async function guardLayer(
       if (state === 'refused') log('error', { layer: folder, why }, 'a fetched layer could not be verified');
     },
     isRemoved: async () => (await file.stat()).nlink === 0,
-    isFilledBy: ({ blob: { digest }, metadataSha256 }) =>
-      digest === chunks.blob.digest && metadataSha256 === chunks.metadataSha256,
+    isFilledBy: (other) =>
+      other.blob.digest === chunks.blob.digest &&
+      other.diffId === chunks.diffId &&
+      other.metadataSha256 === chunks.metadataSha256 &&
+      chunksSha256(other) === ownChunks,
     addSource({ name, parts }) {
       const [, second] = sources.keys();
       if (!sources.has(name) && sources.size === mostSources) sources.delete(second ?? '');
