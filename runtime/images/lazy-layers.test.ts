@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { lstatSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { chunksSha256 } from './lazy/chunk-index.ts';
 import type { LayerChunks } from './lazy/chunk-index.ts';
-import { isIndexOf } from './lazy-layers.ts';
+import { isIndexOf, openLazyLayers } from './lazy-layers.ts';
+import type { LazyLayersDeps } from './lazy-layers.ts';
 
 const hex = (digit: string): string => digit.repeat(64);
 const layer: LayerChunks = {
@@ -38,5 +40,25 @@ describe('the index of a layer with holes', () => {
   it('is unknown when an earlier release recorded the layer without its chunks', () => {
     const { chunksSha256: _unknown, ...earlier } = row;
     assert.equal(isIndexOf(layer, earlier), false);
+  });
+});
+
+describe('a filler that cannot be reached', () => {
+  it('keeps its socket and its layers: nothing says that they are lost', async (t) => {
+    const folder = mkdtempSync('/var/tmp/portcullis-lazy-');
+    t.after(() => {
+      rmSync(folder, { recursive: true });
+    });
+    const socket = `${folder}/filler.sock`;
+    symlinkSync('filler.sock', socket);
+    const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+    const deps = { log, records: { layers: () => [] } } as unknown as LazyLayersDeps;
+    const lazy = await openLazyLayers(deps, { isOn: false, socket });
+    await assert.rejects(lazy.reach(), { code: 'ELOOP' });
+    await assert.rejects(lazy.guard([], { manifest: '', layers: [] }, {} as never), {
+      code: 'IMAGES_LAYER_UNGUARDED',
+    });
+    assert.ok(lstatSync(socket).isSymbolicLink());
+    await lazy.close();
   });
 });

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import type { RegistryClientOptions } from '../../base/distribution/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { errnoOf, reasonOf } from '../../base/errors/index.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import { hexOf, lazyBlobName } from './folders.ts';
 import { chunksSha256 } from './lazy/chunk-index.ts';
@@ -40,7 +40,12 @@ export interface LazyLayers {
    * @throws IMAGES_LAYER_UNGUARDED
    */
   guard(rows: readonly LayerRow[], index: ChunkIndex, origin: BlobOrigin): Promise<void>;
-  /** The state of a layer in the filler; undefined: the filler does not guard it. */
+  /**
+   * Connects to the filler of an earlier run, if one may exist and is not connected: it may guard layers.
+   * @throws when it cannot be reached now
+   */
+  reach(): Promise<void>;
+  /** The state of a layer in the filler; undefined: the connected filler does not guard it. */
   state(folder: string): LayerState | undefined;
   /** @throws IMAGES_LAYER_UNGUARDED */
   requireGuarded(folder: string): void;
@@ -101,6 +106,7 @@ export async function openLazyLayers(
         throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
       }
     },
+    reach: async () => void (await filler.found()),
     state: (folder) => filler.client()?.layers.get(folder),
     requireGuarded(folder) {
       const state = filler.client()?.layers.get(folder);
@@ -168,6 +174,9 @@ async function connectFiller(
 ) {
   let client: FillerClient | undefined;
   let starting: Promise<FillerClient> | undefined;
+  let finding: Promise<FillerClient | undefined> | undefined;
+  /** Whether the filler of an earlier run may exist: its socket must stay. */
+  let mayExist = options !== undefined;
   let isClosed = false;
 
   const clientDeps = {
@@ -193,19 +202,38 @@ async function connectFiller(
     },
   };
 
+  async function find(): Promise<FillerClient | undefined> {
+    try {
+      client = await findFiller(clientDeps);
+    } catch (thrown) {
+      if (errnoOf(thrown) !== undefined) throw thrown;
+      log.warn({ why: reasonOf(thrown) }, 'the filler of an earlier run is not used');
+    }
+    mayExist = false;
+    return client;
+  }
+
+  /** @throws when the filler of an earlier run cannot be reached now */
+  async function found(): Promise<FillerClient | undefined> {
+    if (!mayExist) return client;
+    finding ??= find().finally(() => (finding = undefined));
+    return finding;
+  }
+
   function start(): Promise<FillerClient> {
-    starting ??= startFiller(clientDeps)
+    starting ??= found()
+      .then((earlier) => earlier ?? startFiller(clientDeps))
       .then((started) => (client = started))
       .finally(() => (starting = undefined));
     return starting;
   }
 
-  if (options !== undefined) {
-    client = await findFiller(clientDeps).catch((thrown: unknown) => {
-      log.warn({ why: reasonOf(thrown) }, 'the filler of an earlier run is not used');
-      return undefined;
-    });
-  }
+  await found().catch((thrown: unknown) => {
+    log.warn(
+      { why: reasonOf(thrown) },
+      'the filler of an earlier run cannot be reached: its layers are not used until it can',
+    );
+  });
   if (options?.isOn === true && why !== undefined)
     log.warn({ why }, 'images are not started lazily on this machine');
   let hasFailed = false;
@@ -226,6 +254,7 @@ async function connectFiller(
 
   return {
     client: () => client,
+    found,
     started: async (): Promise<FillerClient> => client ?? (await start()),
     /** Whether a filler runs, or will probably run soon. */
     isExpected(): boolean {
