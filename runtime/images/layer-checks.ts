@@ -190,7 +190,7 @@ async function finishLazy(
   try {
     await deps.lazy.finish(row, own);
   } finally {
-    // Absent after it was moved to its place.
+    // Empty after its file was moved to its place.
     if (own !== undefined) await deps.trash.discard(own.staging);
   }
 }

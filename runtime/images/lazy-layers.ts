@@ -274,8 +274,12 @@ async function connectFiller(
   };
 }
 
+/**
+ * Puts the file that the node wrote itself in place of the filled file, in one step. The blob stays beside
+ * it, so that another attempt can write the file again until the layer is recorded as complete.
+ */
 async function putInPlace(
-  { folders, log, publishDeps, sync }: LazyLayersDeps,
+  { folders, log, publishDeps }: LazyLayersDeps,
   row: LayerRow,
   { staging }: OwnEncoding,
 ): Promise<void> {
@@ -283,8 +287,14 @@ async function putInPlace(
     { layer: row.folder },
     'the signed index of a complete layer differs from its archive: containers that start later get the metadata of the archive',
   );
-  const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
-  await publish(publishDeps(), [{ pendingMove: () => move, published: () => undefined, begun: sync.era() }]);
+  const { places, pool, publishing, sync } = publishDeps();
+  const place = `${folders.layers}/${row.folder}`;
+  const [from, to] = [`${staging}/${layerFileName}`, `${place}/${layerFileName}`];
+  await publishing(async () => {
+    await sync.flush();
+    await pool.publish({ root: folders.root, moves: [{ kind: 'rename', from, to }], folders: [place] });
+    places.forget(row.folder);
+  });
 }
 
 /** Hands the layers that have holes to the filler. */
