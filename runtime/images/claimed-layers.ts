@@ -206,11 +206,11 @@ function recordedLayer(row: LayerRow, path: string, begun: ClaimedLayer['begun']
 
 /**
  * A row must never say that a file with holes is whole, nor the other way round. Files from two indexes may
- * differ in the metadata that their publishers signed.
+ * differ in the metadata and the chunks that their publishers signed.
  */
-function requireSameForm(existing: LayerRow, { folder, lazy, manifestSha256 }: LayerRow): void {
-  if (existing.lazy !== lazy || (lazy === true && existing.manifestSha256 !== manifestSha256))
-    throw otherForm(folder);
+function requireSameForm(existing: LayerRow, { folder, lazy, manifestSha256, chunksSha256 }: LayerRow): void {
+  const isSameIndex = existing.manifestSha256 === manifestSha256 && existing.chunksSha256 === chunksSha256;
+  if (existing.lazy !== lazy || (lazy === true && !isSameIndex)) throw otherForm(folder);
 }
 
 function lostLayer({ folder }: LayerRow): Error {

@@ -33,7 +33,7 @@ export interface LayerChecks {
 export interface LayerChecksDeps extends Omit<LayerRestoreDeps, 'ensure'> {
   /** Removes layers and blobs without an owner. */
   readonly sweep: () => Promise<void>;
-  readonly lazy: Pick<LazyLayers, 'state' | 'isComplete' | 'finish'>;
+  readonly lazy: Pick<LazyLayers, 'reach' | 'state' | 'isComplete' | 'finish'>;
 }
 
 /** @param found layer folders that may be damaged */
@@ -156,6 +156,8 @@ async function compare(
 /** An incomplete layer cannot be restored, because it has no blob yet. Its images are pulled again. */
 async function checkLazy(deps: LayerChecksDeps, row: LayerRow, closing: AbortSignal): Promise<void> {
   const { lazy } = deps;
+  // An unknown state is no reason to remove an image.
+  await lazy.reach();
   const state = lazy.state(row.folder);
   if (state === 'filling') return;
   // The keeper of a killed filler refuses reads with EIO: this proves no damage, but nothing fills the layer.
@@ -188,7 +190,7 @@ async function finishLazy(
   try {
     await deps.lazy.finish(row, own);
   } finally {
-    // Absent after it was moved to its place.
+    // Empty after its file was moved to its place.
     if (own !== undefined) await deps.trash.discard(own.staging);
   }
 }

@@ -15,6 +15,8 @@ export interface LayerPlaces {
    * removed. Empty place: success.
    */
   vacate(folder: string): Promise<void>;
+  /** Lets later uses of a layer mount the file that is at its place now. */
+  forget(folder: string): void;
   /** Removes the files that were kept for containers that are now gone. */
   tidy(): Promise<void>;
 }
@@ -50,6 +52,7 @@ export function createLayerPlaces(input: {
         if (errnoOf(thrown) !== 'ENOENT') throw thrown;
       });
     },
+    forget: roots.forget,
     async tidy() {
       if (!mayHaveReplaced) return;
       mayHaveReplaced = false;

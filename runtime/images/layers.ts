@@ -12,6 +12,7 @@ import type { LayerRoots, OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
 import { orAborted } from './serial.ts';
 import type { Trash } from './trash.ts';
+import type { StagedLayer } from './lazy/stage-layer.ts';
 import type { UnpackedLayer } from './unpack/unpack-layer.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
 
@@ -42,7 +43,7 @@ export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdra
  * Makes the folder of a layer at a path, with a file that has holes. An abort leaves the files that it has
  * written.
  */
-export type StageLayer = (staging: string, signal: AbortSignal) => Promise<UnpackedLayer>;
+export type StageLayer = (staging: string, signal: AbortSignal) => Promise<StagedLayer>;
 
 /** The compressed archive of a layer. */
 interface LayerBlob {
@@ -146,7 +147,7 @@ function beginUnpacking(
     for (const lower of lowers) opened.push(await (await lower).openRoot());
     return opened.map(({ path }) => path);
   };
-  const written =
+  const written: Promise<UnpackedLayer & Partial<StagedLayer>> =
     stage === undefined
       ? pool.unpack(request, roots, { form, signal: layer.abort.signal, group })
       : stage(layer.path, layer.abort.signal);
@@ -165,6 +166,7 @@ function beginUnpacking(
           inodes: unpacked.inodes,
           ...(unpacked.verity !== undefined && { verity: unpacked.verity }),
           ...(stage !== undefined && { lazy: true }),
+          ...(unpacked.chunksSha256 !== undefined && { chunksSha256: unpacked.chunksSha256 }),
         };
         layer.state = 'staged';
       },

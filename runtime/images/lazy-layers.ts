@@ -1,8 +1,9 @@
 import { rm } from 'node:fs/promises';
 import type { RegistryClientOptions } from '../../base/distribution/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { errnoOf, reasonOf } from '../../base/errors/index.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import { hexOf, lazyBlobName } from './folders.ts';
+import { chunksSha256 } from './lazy/chunk-index.ts';
 import type { ChunkIndex } from './lazy/chunk-index.ts';
 import { findFiller, startFiller } from './lazy/filler-client.ts';
 import type { FillerClient } from './lazy/filler-client.ts';
@@ -39,7 +40,12 @@ export interface LazyLayers {
    * @throws IMAGES_LAYER_UNGUARDED
    */
   guard(rows: readonly LayerRow[], index: ChunkIndex, origin: BlobOrigin): Promise<void>;
-  /** The state of a layer in the filler; undefined: the filler does not guard it. */
+  /**
+   * Connects to the filler of an earlier run, if one may exist and is not connected: it may guard layers.
+   * @throws when it cannot be reached now
+   */
+  reach(): Promise<void>;
+  /** The state of a layer in the filler; undefined: the connected filler does not guard it. */
   state(folder: string): LayerState | undefined;
   /** @throws IMAGES_LAYER_UNGUARDED */
   requireGuarded(folder: string): void;
@@ -100,6 +106,7 @@ export async function openLazyLayers(
         throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
       }
     },
+    reach: async () => void (await filler.found()),
     state: (folder) => filler.client()?.layers.get(folder),
     requireGuarded(folder) {
       const state = filler.client()?.layers.get(folder);
@@ -117,7 +124,7 @@ export async function openLazyLayers(
         { pendingMove: () => move, published: () => undefined, begun: sync.era() },
       ]);
       if (own !== undefined) await putInPlace(deps, row, own);
-      const { lazy: _complete, ...whole } = row;
+      const { lazy: _complete, chunksSha256: _filled, ...whole } = row;
       const { staging: _place, ...recorded } = own ?? { staging: undefined };
       await records.replaceLayer({ ...whole, ...recorded });
       await rm(from, { force: true });
@@ -167,6 +174,9 @@ async function connectFiller(
 ) {
   let client: FillerClient | undefined;
   let starting: Promise<FillerClient> | undefined;
+  let finding: Promise<FillerClient | undefined> | undefined;
+  /** Whether the filler of an earlier run may exist: its socket must stay. */
+  let mayExist = options !== undefined;
   let isClosed = false;
 
   const clientDeps = {
@@ -192,19 +202,38 @@ async function connectFiller(
     },
   };
 
+  async function find(): Promise<FillerClient | undefined> {
+    try {
+      client = await findFiller(clientDeps);
+    } catch (thrown) {
+      if (errnoOf(thrown) !== undefined) throw thrown;
+      log.warn({ why: reasonOf(thrown) }, 'the filler of an earlier run is not used');
+    }
+    mayExist = false;
+    return client;
+  }
+
+  /** @throws when the filler of an earlier run cannot be reached now */
+  async function found(): Promise<FillerClient | undefined> {
+    if (!mayExist) return client;
+    finding ??= find().finally(() => (finding = undefined));
+    return finding;
+  }
+
   function start(): Promise<FillerClient> {
-    starting ??= startFiller(clientDeps)
+    starting ??= found()
+      .then((earlier) => earlier ?? startFiller(clientDeps))
       .then((started) => (client = started))
       .finally(() => (starting = undefined));
     return starting;
   }
 
-  if (options !== undefined) {
-    client = await findFiller(clientDeps).catch((thrown: unknown) => {
-      log.warn({ why: reasonOf(thrown) }, 'the filler of an earlier run is not used');
-      return undefined;
-    });
-  }
+  await found().catch((thrown: unknown) => {
+    log.warn(
+      { why: reasonOf(thrown) },
+      'the filler of an earlier run cannot be reached: its layers are not used until it can',
+    );
+  });
   if (options?.isOn === true && why !== undefined)
     log.warn({ why }, 'images are not started lazily on this machine');
   let hasFailed = false;
@@ -225,6 +254,7 @@ async function connectFiller(
 
   return {
     client: () => client,
+    found,
     started: async (): Promise<FillerClient> => client ?? (await start()),
     /** Whether a filler runs, or will probably run soon. */
     isExpected(): boolean {
@@ -244,8 +274,12 @@ async function connectFiller(
   };
 }
 
+/**
+ * Puts the file that the node wrote itself in place of the filled file, in one step. The blob stays beside
+ * it, so that another attempt can write the file again until the layer is recorded as complete.
+ */
 async function putInPlace(
-  { folders, log, publishDeps, sync }: LazyLayersDeps,
+  { folders, log, publishDeps }: LazyLayersDeps,
   row: LayerRow,
   { staging }: OwnEncoding,
 ): Promise<void> {
@@ -253,8 +287,14 @@ async function putInPlace(
     { layer: row.folder },
     'the signed index of a complete layer differs from its archive: containers that start later get the metadata of the archive',
   );
-  const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
-  await publish(publishDeps(), [{ pendingMove: () => move, published: () => undefined, begun: sync.era() }]);
+  const { places, pool, publishing, sync } = publishDeps();
+  const place = `${folders.layers}/${row.folder}`;
+  const [from, to] = [`${staging}/${layerFileName}`, `${place}/${layerFileName}`];
+  await publishing(async () => {
+    await sync.flush();
+    await pool.publish({ root: folders.root, moves: [{ kind: 'rename', from, to }], folders: [place] });
+    places.forget(row.folder);
+  });
 }
 
 /** Hands the layers that have holes to the filler. */
@@ -286,14 +326,19 @@ async function addAll(
 }
 
 /**
- * Whether a layer with holes has the blob, the diff id and the metadata of this index. Does not compare the
- * chunks.
+ * Whether a layer with holes has the blob, the diff id, the metadata and the chunks of this index. False when
+ * an earlier release recorded the layer without its chunks.
  */
 export function isIndexOf(
-  { blob, diffId, metadataSha256 }: ChunkIndex['layers'][number],
-  row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256'>,
+  layer: ChunkIndex['layers'][number],
+  row: Pick<LayerRow, 'blobDigest' | 'diffId' | 'manifestSha256' | 'chunksSha256'>,
 ): boolean {
-  return diffId === row.diffId && blob.digest === row.blobDigest && metadataSha256 === row.manifestSha256;
+  return (
+    layer.diffId === row.diffId &&
+    layer.blob.digest === row.blobDigest &&
+    layer.metadataSha256 === row.manifestSha256 &&
+    chunksSha256(layer) === row.chunksSha256
+  );
 }
 
 function unguarded(on: string, why: string): Error {

@@ -91,22 +91,32 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
  */
 const erofsPrefix = 'erofs:';
 const verityMark = ':verity:';
-/** Follows the digest of a layer whose file is not complete. */
+/** Precedes the digest of the chunks that fill a layer whose file is not complete. */
+const chunksMark = ':chunks:';
+/** Follows the digests of a layer whose file is not complete. */
 const lazyMark = ':lazy';
 
 /** Returns the value of the column `manifest_sha256`. */
-export function manifestColumn({ form, manifestSha256, verity, lazy }: RecordedForm): string {
+export function manifestColumn({ form, manifestSha256, verity, lazy, chunksSha256 }: RecordedForm): string {
   if (form === 'folder') return manifestSha256;
-  if (lazy === true) return `${erofsPrefix}${manifestSha256}${lazyMark}`;
+  if (lazy === true) {
+    const chunks = chunksSha256 === undefined ? '' : `${chunksMark}${chunksSha256}`;
+    return `${erofsPrefix}${manifestSha256}${chunks}${lazyMark}`;
+  }
   return `${erofsPrefix}${manifestSha256}${verity === undefined ? '' : `${verityMark}${verity}`}`;
 }
 
-type RecordedForm = Pick<LayerRow, 'form' | 'manifestSha256' | 'verity' | 'lazy'>;
+type RecordedForm = Pick<LayerRow, 'form' | 'manifestSha256' | 'verity' | 'lazy' | 'chunksSha256'>;
 
-function recordedForm(column: string): RecordedForm {
+/** Returns the form that a value of the column `manifest_sha256` describes. */
+export function recordedForm(column: string): RecordedForm {
   if (!column.startsWith(erofsPrefix)) return { form: 'folder', manifestSha256: column };
-  if (column.endsWith(lazyMark))
-    return { form: 'erofs', manifestSha256: column.slice(erofsPrefix.length, -lazyMark.length), lazy: true };
+  if (column.endsWith(lazyMark)) {
+    const digests = column.slice(erofsPrefix.length, -lazyMark.length);
+    const [manifestSha256 = '', chunksSha256] = digests.split(chunksMark);
+    const known = chunksSha256 !== undefined && { chunksSha256 };
+    return { form: 'erofs', manifestSha256, lazy: true, ...known };
+  }
   const [manifestSha256 = '', verity] = column.slice(erofsPrefix.length).split(verityMark);
   return { form: 'erofs', manifestSha256, ...(verity !== undefined && { verity }) };
 }

@@ -14,6 +14,11 @@ export interface LayerRow extends LayerRecord {
   readonly blobDigest: string;
   readonly blobSize: number;
   readonly inodes: number;
+  /**
+   * The digest, in hex, of the chunks with which the holes of the file are filled. Undefined for a layer
+   * without holes, and if an earlier release recorded the layer: then the chunks are unknown.
+   */
+  readonly chunksSha256?: string;
 }
 
 /** A name of an image, with the evidence that was found under it. */

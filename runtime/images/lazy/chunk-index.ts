@@ -231,6 +231,16 @@ export function chunkTable(layer: Pick<LayerChunks, 'chunks'>): ChunkTable {
   };
 }
 
+/**
+ * Returns the sha256, in hex, of the list of chunks of a layer. Two indexes may agree in everything else and
+ * have other chunks: a fill with one of them stores bytes that only its publisher has signed.
+ */
+export function chunksSha256({ chunks }: Pick<LayerChunks, 'chunks'>): string {
+  const hash = createHash('sha256');
+  for (const { bytes, blobBytes, sha256 } of chunks) hash.update(`${bytes} ${blobBytes} ${sha256}\n`);
+  return hash.digest('hex');
+}
+
 export const sha256Hex = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 export function badChunkIndex(

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { reasonOf } from '../../../base/errors/index.ts';
+import { errnoOf, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { workerFile } from '../../../base/process/index.ts';
 import { fillerVersion, hearMessages, sendMessage } from './protocol.ts';
@@ -38,7 +38,8 @@ export interface FillerClientDeps {
 /**
  * Connects to the filler that an earlier run of the daemon has left.
  * @returns undefined when no filler runs
- * @throws Error when it does not answer, or belongs to another release
+ * @throws the error of connect(2), with its errno, when a filler may run and cannot be reached now; an Error
+ * without errno when it does not answer, or belongs to another release
  */
 export async function findFiller(deps: FillerClientDeps): Promise<FillerClient | undefined> {
   const socket = await dial(deps.socket);
@@ -95,12 +96,22 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
     }
   }
 
-  const hello = await ask({ kind: 'hello' });
-  if (hello.kind !== 'hello' || hello.version !== fillerVersion) {
+  function close(): void {
     isClosed = true;
     socket.destroy();
+  }
+
+  async function greet(): Promise<Extract<FillerMessage, { readonly kind: 'hello' }>> {
+    const hello = await ask({ kind: 'hello' });
+    if (hello.kind === 'hello' && hello.version === fillerVersion) return hello;
     throw new Error('the running filler belongs to another release, and ends with its last layer');
   }
+
+  const hello = await greet().catch((thrown: unknown) => {
+    // A filler with a connection does not end.
+    close();
+    throw thrown;
+  });
   for (const pid of hello.pids) deps.onStarted?.(pid);
   for (const layer of hello.layers) layers.set(layer.folder, layer.state);
   // The connection does not keep the process of the daemon alive.
@@ -112,24 +123,29 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
       layers.set(layer.folder, (reply.kind === 'done' ? reply.state : undefined) ?? 'filling');
     },
     async forget(folder) {
-      layers.delete(folder);
       if (!socket.destroyed) await ask({ kind: 'forget', folder });
+      // After a failure, the layer stays in the list, so that the request is repeated.
+      layers.delete(folder);
     },
-    close() {
-      isClosed = true;
-      socket.destroy();
-    },
+    close,
   };
 }
 
+/**
+ * Connects to a socket.
+ * @returns undefined when no process listens at the path
+ * @throws any other error: a shortage, for example, says nothing about the process
+ */
 function dial(path: string): Promise<Socket | undefined> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const socket = connect(path);
     socket.once('connect', () => {
       resolve(socket);
     });
-    socket.once('error', () => {
-      resolve(undefined);
+    socket.once('error', (error) => {
+      const errno = errnoOf(error);
+      if (errno === 'ENOENT' || errno === 'ECONNREFUSED') resolve(undefined);
+      else reject(error);
     });
   });
 }
@@ -151,12 +167,16 @@ async function startAt({ socket: path }: FillerClientDeps): Promise<Socket> {
     ),
   });
   let ended: string | undefined;
+  let refusal = '';
   child.once('error', (error) => (ended = reasonOf(error)));
   child.once('exit', (code, signal) => (ended = `it ended with ${signal ?? `code ${code}`}`));
   child.unref();
   const until = performance.now() + startMs;
   while (performance.now() < until) {
-    const socket = await dial(path);
+    const socket = await dial(path).catch((thrown: unknown) => {
+      refusal = `: ${reasonOf(thrown)}`;
+      return undefined;
+    });
     if (socket !== undefined) {
       return socket;
     }
@@ -164,5 +184,5 @@ async function startAt({ socket: path }: FillerClientDeps): Promise<Socket> {
     await pause(10);
   }
   child.kill('SIGKILL');
-  throw new Error(`the filler of layers did not start within ${startMs / 1000} s`);
+  throw new Error(`the filler of layers did not start within ${startMs / 1000} s${refusal}`);
 }

@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import type { LayerChunks } from './chunk-index.ts';
-import { startFiller } from './filler-client.ts';
+import { findFiller, startFiller } from './filler-client.ts';
 import type { FillerClient } from './filler-client.ts';
 import { whyNoPreContentEvents } from './probe.ts';
 import type { LazyLayer } from './protocol.ts';
@@ -111,6 +111,47 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     rmSync(other, { recursive: true });
   });
 
+  it('accepts no daemon any more while its keeper ends', async () => {
+    const other = mkdtempSync('/var/tmp/portcullis-filler-');
+    const started: number[] = [];
+    const deps = {
+      socket: `${other}/filler.sock`,
+      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      onState: () => undefined,
+      onLost: () => undefined,
+      onStarted: (pid: number) => void started.push(pid),
+    };
+    (await startFiller(deps)).close();
+    const [, keeper = 0] = started;
+    process.kill(keeper, 'SIGSTOP');
+    const find = (): Promise<FillerClient | undefined> => findFiller(deps).catch(() => undefined);
+    let waited = 0;
+    for (let found = await find(); found !== undefined && waited < 25_000; found = await find()) {
+      found.close();
+      await pause(500);
+      waited += 500;
+    }
+    process.kill(keeper, 'SIGCONT');
+    rmSync(other, { recursive: true });
+    assert.ok(waited < 25_000, 'a daemon could add a layer that nothing guards');
+  });
+
+  it('answers another daemon while files of layers cannot be guarded', async () => {
+    const layer = layerIn('unguardable');
+    const adds = Array.from({ length: 100 }, (_, index) =>
+      filler.add({ ...layer, folder: `missing${index}`, path: `${folder}/missing/layer.erofs` }),
+    );
+    const ends = Promise.allSettled(adds);
+    const other = await findFiller({
+      socket: `${folder}/filler.sock`,
+      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      onState: () => undefined,
+      onLost: () => undefined,
+    });
+    other?.close();
+    assert.ok((await ends).every(({ status }) => status === 'rejected'));
+  });
+
   it('guards the file of a layer that was removed and pulled again before it was forgotten', async () => {
     const before = layerIn('replaced');
     await filler.add(before);
@@ -133,5 +174,14 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
     await filler.add(layer);
     const chunks = { ...layer.chunks, metadataSha256: '1'.repeat(64) };
     await assert.rejects(filler.add({ ...layer, chunks }), /another index/);
+  });
+
+  it('refuses an index with other chunks for a layer that it fills', async () => {
+    const layer = layerIn('chunks');
+    const [chunk] = layer.chunks.chunks;
+    assert.ok(chunk);
+    const forged = { ...layer.chunks, chunks: [{ ...chunk, sha256: '1'.repeat(64) }] };
+    await filler.add({ ...layer, chunks: forged });
+    await assert.rejects(filler.add(layer), /another index/);
   });
 });

@@ -8,6 +8,7 @@ import { meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { answerPreContent, createPreContentGroup } from '../../../base/kernel/index.ts';
 import type { PreContentEvent } from '../../../base/kernel/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
+import { createSerialQueue } from '../../../base/queues/index.ts';
 import { createFetchSlots } from './fetch-slots.ts';
 import type { FetchSlots } from './fetch-slots.ts';
 import { guardLayer } from './guarded-layer.ts';
@@ -62,7 +63,13 @@ export async function runFiller(socket: string): Promise<void> {
     () => leave(),
   );
   const filler = createFiller({ group, keeper, say, log });
+  let isEnding = false;
   const server = createServer((connection) => {
+    // Nothing would guard the layers of this daemon. It starts another filler.
+    if (isEnding) {
+      connection.destroy();
+      return;
+    }
     connections.add(connection);
     for (const message of kept.splice(0)) sendMessage(connection, message);
     connection.on('error', () => undefined);
@@ -74,9 +81,10 @@ export async function runFiller(socket: string): Promise<void> {
     });
   });
   const endIfIdle = async (): Promise<void> => {
-    if (connections.size > 0) return;
+    if (connections.size > 0 || isEnding) return;
     await filler.forgetRemoved();
     if (connections.size > 0 || filler.isNeeded()) return;
+    isEnding = true;
     await keeper.end(!hasMarks(group));
     // A daemon of another release starts another filler at the same path. The server is not closed, because
     // that would remove the socket of the other filler.
@@ -123,7 +131,10 @@ interface Filler {
   perform(request: FillerRequest): Promise<FillerMessage>;
   /** Whether a layer is guarded. */
   isNeeded(): boolean;
-  /** Forgets the layers whose files have no name any more: their store was removed. */
+  /**
+   * Forgets the layers whose files have no name any more: their store was removed. Resolves when all requests
+   * that change layers have ended.
+   */
   forgetRemoved(): Promise<void>;
 }
 
@@ -134,11 +145,10 @@ function createFiller(deps: {
   readonly log: (level: LogMessage['level'], fields: LogMessage['fields'], text: string) => void;
 }): Filler {
   const { group, keeper, say, log } = deps;
-  const byFolder = new Map<string, Promise<GuardedLayer>>();
+  const byFolder = new Map<string, GuardedLayer>();
   const byKey = new Map<string, GuardedLayer>();
   const slots = new Map<string, FetchSlots>();
   const registries = openRegistries();
-  let turn: Promise<unknown> = Promise.resolve();
   const waiting = new SharedArrayBuffer(4);
   const count = new Int32Array(waiting);
   const gate = startWorker(import.meta.url, './fanotify.worker.ts', {
@@ -168,11 +178,7 @@ function createFiller(deps: {
   }
 
   /** Requests change layers one after another: none is forgotten while it is added again. */
-  function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const done = turn.then(act);
-    turn = done.catch(() => undefined);
-    return done;
-  }
+  const inTurn = createSerialQueue();
 
   async function add(layer: LazyLayer): Promise<LayerState> {
     const { folder, origin } = layer;
@@ -181,7 +187,7 @@ function createFiller(deps: {
       name: `${host}/${origin.reference.repository}`,
       parts: registries.sourcesOf(origin, layer),
     };
-    const known = await byFolder.get(folder);
+    const known = byFolder.get(folder);
     if (known !== undefined) {
       if (known.key === (await keyOf(layer.path))) {
         if (!known.isFilledBy(layer.chunks))
@@ -194,15 +200,8 @@ function createFiller(deps: {
     }
     const own = slots.get(host) ?? createFetchSlots(slotLimits);
     slots.set(host, own);
-    const guarding = guardLayer(layer, { group, source, slots: own, log });
-    byFolder.set(folder, guarding);
-    let guarded: GuardedLayer;
-    try {
-      guarded = await guarding;
-    } catch (thrown) {
-      byFolder.delete(folder);
-      throw thrown;
-    }
+    const guarded = await guardLayer(layer, { group, source, slots: own, log });
+    byFolder.set(folder, guarded);
     byKey.set(guarded.key, guarded);
     void guarded.complete().then(() => {
       if (byKey.get(guarded.key) === guarded)
@@ -212,7 +211,7 @@ function createFiller(deps: {
   }
 
   async function forget(folder: string): Promise<void> {
-    const layer = await byFolder.get(folder);
+    const layer = byFolder.get(folder);
     if (layer === undefined) return;
     byFolder.delete(folder);
     byKey.delete(layer.key);
@@ -225,10 +224,7 @@ function createFiller(deps: {
     const { id } = request;
     try {
       if (request.kind === 'hello') {
-        const layers = (await Promise.all(byFolder.values())).map(({ folder, state }) => ({
-          folder,
-          state: state(),
-        }));
+        const layers = [...byFolder.values()].map(({ folder, state }) => ({ folder, state: state() }));
         return { kind: 'hello', id, version: fillerVersion, pids: [process.pid, keeper.pid()], layers };
       }
       if (request.kind === 'add') return { kind: 'done', id, state: await inTurn(() => add(request.layer)) };
@@ -243,8 +239,13 @@ function createFiller(deps: {
     perform,
     isNeeded: () => byFolder.size > 0,
     async forgetRemoved() {
-      for (const [folder, guarding] of [...byFolder])
-        if (await (await guarding).isRemoved()) await inTurn(() => forget(folder));
+      for (const [folder, layer] of [...byFolder])
+        await inTurn(async () => {
+          if (byFolder.get(folder) === layer && (await layer.isRemoved())) await forget(folder);
+        }).catch((thrown: unknown) => {
+          log('warn', { layer: folder, why: reasonOf(thrown) }, 'a layer without a daemon is still guarded');
+        });
+      await inTurn(() => Promise.resolve());
     },
   };
 }

@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { markPreContent, unmarkPreContent } from '../../../base/kernel/index.ts';
 import { headBytes } from '../erofs/format.ts';
+import { chunksSha256 } from './chunk-index.ts';
 import type { ChunkPlace } from './chunk-index.ts';
 import type { FetchSlots } from './fetch-slots.ts';
 import { createLayerFill } from './layer-fill.ts';
@@ -15,6 +17,9 @@ import { writeAll } from './write-all.ts';
 const partBytes = 1024 * 1024;
 /** Maximum number of log entries for one layer per second. */
 const mostReasons = 5;
+
+/** How long a layer waits after its check failed because of the disk: the first time, and at most. */
+const recheckMs = [1_000, 600_000] as const;
 
 /** Maximum number of repositories that are asked for the parts of one layer. */
 const mostSources = 4;
@@ -38,7 +43,7 @@ export interface GuardedLayer {
   complete(): Promise<void>;
   /** Whether the file has no name any more. */
   isRemoved(): Promise<boolean>;
-  /** Whether it is filled from the same blob and has the same metadata. Does not compare the chunks. */
+  /** Whether it is filled from the same blob with the same chunks, and has the same metadata. */
   isFilledBy(chunks: LazyLayer['chunks']): boolean;
   /** Adds a repository after the others; a known repository gets new credentials. */
   addSource(source: LayerSource): void;
@@ -77,6 +82,7 @@ export async function guardLayer(
   }
   const stats = await file.stat({ bigint: true });
   const target = blob;
+  const ownChunks = chunksSha256(chunks);
   let state: LayerState = 'filling';
   let why = '';
   let isClosed = false;
@@ -105,17 +111,6 @@ export async function guardLayer(
     },
   });
 
-  async function check(): Promise<string | undefined> {
-    await file.datasync();
-    await target.datasync();
-    const archive = await digestOf(file, headBytes, chunks.archiveBytes);
-    if (archive !== chunks.diffId) return `its archive has the digest ${archive}, which is not its diff id`;
-    const whole = await digestOf(target, 0, chunks.blob.size);
-    return whole === chunks.blob.digest
-      ? undefined
-      : `its blob has the digest ${whole}, which is not the recorded one`;
-  }
-
   return {
     folder,
     key: `${stats.dev}:${stats.ino}`,
@@ -135,8 +130,14 @@ export async function guardLayer(
     },
     async complete() {
       try {
-        await fill.fillRest();
-        const bad = await check();
+        const bad = await fillAndCheck({
+          ...{ fill, isClosed: () => isClosed, retryMs: recheckMs },
+          check: () => contentFault(file, target, chunks),
+          failed(reason) {
+            const fields = { layer: folder, why: reason };
+            log('error', fields, 'the disk failed while a layer was checked: its parts are fetched again');
+          },
+        });
         if (isClosed) return;
         state = bad === undefined ? 'complete' : 'refused';
         why = bad ?? '';
@@ -148,8 +149,11 @@ export async function guardLayer(
       if (state === 'refused') log('error', { layer: folder, why }, 'a fetched layer could not be verified');
     },
     isRemoved: async () => (await file.stat()).nlink === 0,
-    isFilledBy: ({ blob: { digest }, metadataSha256 }) =>
-      digest === chunks.blob.digest && metadataSha256 === chunks.metadataSha256,
+    isFilledBy: (other) =>
+      other.blob.digest === chunks.blob.digest &&
+      other.diffId === chunks.diffId &&
+      other.metadataSha256 === chunks.metadataSha256 &&
+      chunksSha256(other) === ownChunks,
     addSource({ name, parts }) {
       const [, second] = sources.keys();
       if (!sources.has(name) && sources.size === mostSources) sources.delete(second ?? '');
@@ -166,6 +170,52 @@ export async function guardLayer(
       await target.close();
     },
   };
+}
+
+/**
+ * Fills a layer and checks it. A failed check is no verdict: after a lost write, the kernel reports the next
+ * one as durable. So all chunks are written again, and the check is repeated.
+ * @returns what is wrong with the content; undefined: nothing is, or the layer was closed
+ * @throws the errors of the fill
+ */
+export async function fillAndCheck(deps: {
+  readonly fill: Pick<LayerFill, 'fillRest' | 'lose'>;
+  readonly check: () => Promise<string | undefined>;
+  readonly isClosed: () => boolean;
+  readonly failed: (why: string) => void;
+  readonly retryMs: readonly [first: number, most: number];
+}): Promise<string | undefined> {
+  const { fill, check, isClosed, failed, retryMs } = deps;
+  let [wait] = retryMs;
+  while (!isClosed()) {
+    await fill.fillRest();
+    try {
+      return await check();
+    } catch (thrown) {
+      if (isClosed()) return undefined;
+      failed(reasonOf(thrown));
+    }
+    fill.lose();
+    await pause(wait);
+    wait = Math.min(2 * wait, retryMs[1]);
+  }
+  return undefined;
+}
+
+/** Returns what is wrong with a filled layer; undefined: the disk has the signed content. */
+async function contentFault(
+  file: FileHandle,
+  blob: FileHandle,
+  chunks: LazyLayer['chunks'],
+): Promise<string | undefined> {
+  await file.datasync();
+  await blob.datasync();
+  const archive = await digestOf(file, headBytes, chunks.archiveBytes);
+  if (archive !== chunks.diffId) return `its archive has the digest ${archive}, which is not its diff id`;
+  const whole = await digestOf(blob, 0, chunks.blob.size);
+  return whole === chunks.blob.digest
+    ? undefined
+    : `its blob has the digest ${whole}, which is not the recorded one`;
 }
 
 async function digestOf(file: FileHandle, from: number, length: number): Promise<string> {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { preContentRefusal, sealedFile } from '../../../base/kernel/index.ts';
 import { keeperProgram } from './keeper-program.ts';
 
@@ -11,6 +12,8 @@ import { keeperProgram } from './keeper-program.ts';
 const fillerFiles = 65_536;
 /** How many events may wait in the filler: more than one container with many threads can make. */
 export const mostWaiting = 32_768;
+/** A keeper that ended sooner is started again after a pause: the filler is alone until then. */
+const [shortLifeMs, pauseMs] = [1000, 100];
 
 /** The process that refuses all reads when the filler is gone. */
 export interface Keeper {
@@ -35,7 +38,14 @@ export async function startKeeper(
   const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
   const program = sealedFile('portcullis-gate', keeperProgram(fillerFiles, preContentRefusal, machine));
   let isEnding = false;
+  /** Resolves when no start is under way. */
+  let starting: Promise<void> = Promise.resolve();
   let child = await start();
+
+  async function startAgain(livedMs: number): Promise<void> {
+    if (livedMs < shortLifeMs) await pause(pauseMs);
+    if (!isEnding) child = await start();
+  }
 
   async function start(): Promise<ChildProcess> {
     const started = spawn(`/proc/self/fd/${program}`, [], {
@@ -51,15 +61,13 @@ export async function startKeeper(
     // A failed read of the pipe can be ignored, because the end of the process is handled.
     started.stdout?.on('error', () => undefined);
     started.unref();
+    const begun = performance.now();
     started.once('exit', (code, signal) => {
       if (isEnding) return;
       restarted(signal ?? `code ${code}`);
-      start().then(
-        (next) => (child = next),
-        (thrown: unknown) => {
-          lost(String(thrown));
-        },
-      );
+      starting = startAgain(performance.now() - begun).catch((thrown: unknown) => {
+        lost(String(thrown));
+      });
     });
     return started;
   }
@@ -68,6 +76,11 @@ export async function startKeeper(
     pid: () => child.pid ?? 0,
     async end(allComplete) {
       isEnding = true;
+      await starting;
+      if (child.exitCode !== null || child.signalCode !== null) {
+        if (allComplete) return;
+        child = await start();
+      }
       const ended = new Promise((resolve) => child.once('exit', resolve));
       const pipe = child.stdout as Socket | null;
       if (!allComplete) {

@@ -158,6 +158,55 @@ describe('the fill of a layer', () => {
   });
 });
 
+describe('the fill of a layer with a defect', () => {
+  const content = randomBytes(chunkBytes);
+  const part = gzipSync(content);
+
+  /** A layer of one chunk, with two sources that serve it. */
+  function layerOfPart(part: Uint8Array, bytes: number, store: () => Promise<void>) {
+    let asked = 0;
+    const source: ChunkSource = () => {
+      asked += 1;
+      return Promise.resolve(part);
+    };
+    const fill = createLayerFill({
+      layer: { chunks: [{ bytes, blobBytes: part.length, sha256: sha256Hex(part) }] },
+      ...{ sources: () => [source, source], store, times },
+      slots: createFetchSlots({ demanded: 4, background: 2 }),
+      failed: () => undefined,
+    });
+    return { fill, asked: () => asked };
+  }
+
+  it('does not fetch a chunk again for a read if the disk is full', async () => {
+    const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+    const { fill, asked } = layerOfPart(part, chunkBytes, () => Promise.reject(full));
+    await assert.rejects(fill.need(4096, 1), /ENOSPC/);
+    assert.equal(asked(), 1);
+  });
+
+  for (const [what, signed, bytes] of [
+    ['inflates to more than the signed length', part, chunkBytes - 1],
+    ['inflates to less than the signed length', part, chunkBytes + 1],
+    ['is not gzip', content, chunkBytes],
+    ['is only the beginning of a gzip member', part.subarray(0, 100), chunkBytes],
+  ] as const)
+    it(`ends if a signed chunk ${what}: no source can serve another one`, { timeout: 5000 }, async () => {
+      const { fill, asked } = layerOfPart(signed, bytes, () => Promise.resolve());
+      await assert.rejects(fill.fillRest(), /the signed chunk does not inflate to the signed length/);
+      assert.equal(asked(), 1);
+    });
+
+  it('fetches all chunks again after they were lost', async () => {
+    const { fill, asked } = layerOfPart(part, chunkBytes, () => Promise.resolve());
+    await fill.fillRest();
+    fill.lose();
+    assert.equal(fill.filled(), 0);
+    await fill.fillRest();
+    assert.deepEqual([fill.filled(), asked()], [1, 2]);
+  });
+});
+
 describe('fetch slots', () => {
   it('serve demanded fetches first', async () => {
     const slots = createFetchSlots({ demanded: 1, background: 1 });

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
-import { reasonOf } from '../../../base/errors/index.ts';
+import { errnoOf, reasonOf } from '../../../base/errors/index.ts';
 import { chunkTable, sha256Hex } from './chunk-index.ts';
 import type { ChunkPlace, LayerChunks } from './chunk-index.ts';
 import type { FetchSlots } from './fetch-slots.ts';
@@ -49,8 +49,13 @@ export interface LayerFillDeps {
 export interface LayerFill {
   /** Resolves when a range of the file is filled. @throws the reason, after `demandMs` at most */
   need(offset: number, length: number): Promise<void>;
-  /** Fetches all missing chunks, and tries again until the layer is complete or the fill is closed. */
+  /**
+   * Fetches all missing chunks, and tries again until the layer is complete.
+   * @throws when the fill is closed, and when the index is wrong: no source can serve a signed chunk
+   */
   fillRest(): Promise<void>;
+  /** Forgets that chunks are filled, because the disk has lost them. */
+  lose(): void;
   /** The number of filled chunks. */
   filled(): number;
   /** Ends all fetches; waiting reads are refused. */
@@ -60,13 +65,28 @@ export interface LayerFill {
 /** The source would serve the same bytes again. */
 class WrongBytes extends Error {}
 
+/** The signed bytes are not a chunk of the signed length: every source would have to serve them. */
+class WrongIndex extends Error {}
+
+/** The chunk was fetched, and the disk did not take it: another source does not help. */
+class NotStored extends Error {}
+
+/** Errors of zlib that depend only on its input, unlike a lack of memory. */
+const badInput = new Set(['ERR_BUFFER_TOO_LARGE', 'Z_BUF_ERROR', 'Z_DATA_ERROR', 'Z_NEED_DICT']);
+
+/** Whether another fetch from the same source would have the same result. */
+const isLasting = (thrown: unknown): boolean =>
+  thrown instanceof WrongBytes || thrown instanceof WrongIndex || thrown instanceof NotStored;
+
 /** Returns the content of a chunk. Only bytes that the publisher has signed are inflated. */
 async function signedContent(place: ChunkPlace, part: Uint8Array): Promise<Buffer> {
   if (part.length !== place.blobBytes || sha256Hex(part) !== place.sha256)
     throw new WrongBytes('the bytes from the registry differ from the bytes that the publisher has signed');
-  const content = await inflate(part, { maxOutputLength: place.bytes });
-  if (content.length !== place.bytes)
-    throw new WrongBytes('the signed chunk does not inflate to the signed length');
+  const wrong = 'the signed chunk does not inflate to the signed length';
+  const content = await inflate(part, { maxOutputLength: place.bytes }).catch((thrown: unknown) => {
+    throw badInput.has(errnoOf(thrown) ?? '') ? new WrongIndex(wrong, { cause: thrown }) : thrown;
+  });
+  if (content.length !== place.bytes) throw new WrongIndex(wrong);
   return content;
 }
 
@@ -103,34 +123,58 @@ async function settledWithin(fetch: Promise<unknown>, ms: number): Promise<void>
   enough.catch(() => undefined);
 }
 
+/** Fetches a chunk from one source and stores it. @throws the reason; see {@link isLasting} */
+async function fetchAndStore(
+  source: ChunkSource,
+  place: ChunkPlace,
+  store: LayerFillDeps['store'],
+  signal: AbortSignal,
+): Promise<void> {
+  const part = await source(place, signal);
+  const content = await signedContent(place, part);
+  await store(place, content, part).catch((thrown: unknown) => {
+    throw new NotStored(reasonOf(thrown), { cause: thrown });
+  });
+}
+
+/** The chunks whose fetch failed a moment ago. */
+function createRefusals(ms: number) {
+  const refused = new Map<number, { readonly until: number; readonly reason: unknown }>();
+  return {
+    add(chunk: number, reason: unknown): void {
+      refused.set(chunk, { until: performance.now() + ms, reason });
+    },
+    /** @throws the reason of the failure */
+    throwIfRecent(chunk: number): void {
+      const recent = refused.get(chunk);
+      if (recent !== undefined && recent.until > performance.now()) throw recent.reason;
+    },
+    delete(chunk: number): void {
+      refused.delete(chunk);
+    },
+  };
+}
+
 export function createLayerFill(deps: LayerFillDeps): LayerFill {
   const { layer, sources, store, slots, times = defaultFillTimes, failed } = deps;
   const table = chunkTable(layer);
   const isThere = new Uint8Array(table.count);
   const demanded = new Map<number, Promise<void>>();
   const inBackground = new Map<number, Promise<void>>();
-  /** Chunks whose fetch failed a moment ago. */
-  const refused = new Map<number, { readonly until: number; readonly reason: unknown }>();
+  const refused = createRefusals(times.refuseMs);
   const ended = new AbortController();
   let there = 0;
-
-  async function fetchFrom(source: ChunkSource, place: ChunkPlace): Promise<void> {
-    ended.signal.throwIfAborted();
-    const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(times.fetchMs)]);
-    const part = await source(place, signal);
-    const content = await signedContent(place, part);
-    await store(place, content, part);
-  }
-
-  const refuse = (chunk: number, reason: unknown): void =>
-    void refused.set(chunk, { until: performance.now() + times.refuseMs, reason });
+  /** Ends the fill of the rest. */
+  let wrong: WrongIndex | undefined;
 
   async function fetchChunk(chunk: number): Promise<void> {
     const place = table.place(chunk);
     let reason: unknown = new Error('the image has no source');
     for (const source of sources()) {
       try {
-        await fetchFrom(source, place);
+        ended.signal.throwIfAborted();
+        const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(times.fetchMs)]);
+        await fetchAndStore(source, place, store, signal);
         // A second fetch may have been faster.
         if (isThere[chunk] !== 1) there += 1;
         isThere[chunk] = 1;
@@ -139,17 +183,18 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
       } catch (thrown) {
         ended.signal.throwIfAborted();
         reason = thrown;
+        if (thrown instanceof WrongIndex) wrong = thrown;
+        if (thrown instanceof WrongIndex || thrown instanceof NotStored) break;
       }
     }
-    // The source serves the same bytes again, whoever asks.
-    if (reason instanceof WrongBytes) refuse(chunk, reason);
+    // Another fetch would have the same result, whoever asks.
+    if (isLasting(reason)) refused.add(chunk, reason);
     failed(chunk, place, reasonOf(reason));
     throw reason;
   }
 
   async function demand(chunk: number): Promise<void> {
-    const recent = refused.get(chunk);
-    if (recent !== undefined && recent.until > performance.now()) throw recent.reason;
+    refused.throwIfRecent(chunk);
     const begun = inBackground.get(chunk);
     if (begun !== undefined) {
       // It may hang until the time limit of a fetch, and another fetch may succeed meanwhile.
@@ -159,10 +204,10 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     const fetch = (): Promise<void> => slots.run('demanded', () => fetchChunk(chunk), ended.signal, layer);
     await fetch().catch((thrown: unknown) => {
       // A process may give up permanently after an error, although only a connection broke.
-      if (thrown instanceof WrongBytes || ended.signal.aborted) throw thrown;
+      if (isLasting(thrown) || ended.signal.aborted) throw thrown;
       return fetch().catch((again: unknown) => {
         // A failed background fetch refuses no read: only a read that failed twice does.
-        refuse(chunk, again);
+        refused.add(chunk, again);
         throw again;
       });
     });
@@ -201,6 +246,7 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         const run = async (): Promise<void> => {
           for (let chunk = next++; chunk < table.count; chunk = next++) {
             ended.signal.throwIfAborted();
+            if (wrong !== undefined) throw wrong;
             if (isThere[chunk] === 1) continue;
             await fetchInBackground(chunk).catch(() => (failures += 1));
             // If the registry is down, not every chunk is requested.
@@ -209,11 +255,16 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         };
         await Promise.all([run(), run(), run()]);
         ended.signal.throwIfAborted();
+        if (wrong !== undefined) throw wrong;
         if (there === table.count) return;
         if (there > before) wait = first;
         await pause(wait, undefined, { signal: ended.signal });
         wait = Math.min(2 * wait, most);
       }
+    },
+    lose() {
+      isThere.fill(0);
+      there = 0;
     },
     filled: () => there,
     close(why) {

@@ -6,11 +6,17 @@ import { layerFileName } from '../erofs/layer-folder.ts';
 import { headBytes, pageBytes, roundUp } from '../erofs/format.ts';
 import { wrapImageError } from '../limits/failures.ts';
 import type { UnpackedLayer } from '../unpack/unpack-layer.ts';
+import { chunksSha256 } from './chunk-index.ts';
 import type { LayerChunks } from './chunk-index.ts';
 import { writeAll } from './write-all.ts';
 
 /** The folder and the file. */
 const inodesOnDisk = 2;
+
+/** A layer whose file has holes, and the digest of the chunks that fill them. */
+export interface StagedLayer extends UnpackedLayer {
+  readonly chunksSha256: string;
+}
 
 /** Checks the metadata of an open layer file, as before each mount. @throws IMAGES_STORE_FAILED */
 export type CheckLayer = (
@@ -36,7 +42,7 @@ export async function stageLayer(
   fetch: (blob: LayerChunks['metadata'], signal: AbortSignal) => ReturnType<RegistryRepository['blob']>,
   check: CheckLayer,
   signal: AbortSignal,
-): Promise<UnpackedLayer> {
+): Promise<StagedLayer> {
   const path = `${staging}/${layerFileName}`;
   const { diffId, fileBytes, metadataSha256 } = layer;
   try {
@@ -65,6 +71,7 @@ export async function stageLayer(
     manifestSha256: metadataSha256,
     bytes: fileBytes,
     inodes: inodesOnDisk,
+    chunksSha256: chunksSha256(layer),
   };
 }
 
