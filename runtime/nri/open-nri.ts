@@ -119,7 +119,7 @@ export function createNri(deps: NriDeps): Nri {
     podResources: (resources) => watchedPodResources(node, resources),
     open: async () => {
       stop = reportEvents(node, ongoing);
-      const started = createLauncher(join(deps.stateDir, 'nri-plugins.json'), log);
+      const started = await createLauncher(join(deps.stateDir, 'nri-plugins.json'), log);
       launcher = started;
       const installed = await installedPlugins(config.pluginPath);
       await Promise.all(installed.map((plugin) => keepPlugin(plugin, { started, connect, isOver, log })));
