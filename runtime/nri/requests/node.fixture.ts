@@ -10,10 +10,10 @@ import { openRecords } from '../../state/records.ts';
 import { createPluginSet } from '../plugins/plugin-set.ts';
 import type { NriNode } from './node.ts';
 
-export const log = createLogger({ level: 'silent' });
+const log = createLogger({ level: 'silent' });
 
 /** What the plugin answers, by the name of the method. A method without an entry answers with nothing. */
-export type Answers = Readonly<Record<string, (request: unknown) => object>>;
+type Answers = Readonly<Record<string, (request: unknown) => object>>;
 
 const podConfigs = criCodec<PodSandboxConfig>('PodSandboxConfig');
 const configs = criCodec<ContainerConfig>('ContainerConfig');
