@@ -156,7 +156,9 @@ export function blamePlugins(thrown: unknown, adjusted: Adjusted | undefined): u
   const plugins = [...new Set(blamed.map(({ plugin }) => plugin))];
   if (plugins.length === 0) return thrown;
   const named = plugins.length === 1 ? 'the NRI plugin' : 'the NRI plugins';
-  const what = [...new Set(blamed.map(({ field, key }) => (key === '' ? field : `${field} ${key}`)))];
+  const nameOf = ({ field, key }: Adjustment): string =>
+    key === '' ? field : `${field} ${JSON.stringify(key.slice(0, 300))}`;
+  const what = [...new Set(blamed.map(nameOf))];
   const shown = what.length > 4 ? [...what.slice(0, 4), `${what.length - 4} more`] : what;
   return new PortcullisError({
     ...failure,

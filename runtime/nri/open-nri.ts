@@ -10,7 +10,6 @@ import { credentialsOf } from '../cri/peer.ts';
 import { listenUnix } from '../cri/unix-listener.ts';
 import type { PodResources } from '../pods/resources.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import { badAdjustment } from './adjustment/refusal.ts';
 import { openPlugin } from './plugins/connected-plugin.ts';
 import type { CallOutcome, ConnectedPlugin, PluginOptions } from './plugins/connected-plugin.ts';
 import { createLauncher, installedPlugins } from './plugins/launch.ts';
@@ -18,7 +17,6 @@ import type { InstalledPlugin, PluginLauncher } from './plugins/launch.ts';
 import { readPluginConfig } from './plugins/plugin-config.ts';
 import { indexedName } from './plugins/plugin-name.ts';
 import { createPluginSet } from './plugins/plugin-set.ts';
-import type { ContainerUpdate } from './protocol/contract.types.ts';
 import { pluginMethods } from './protocol/methods.ts';
 import { createAdjuster } from './requests/creation.ts';
 import { reportEvents } from './requests/events.ts';
@@ -26,14 +24,17 @@ import type { NriNode } from './requests/node.ts';
 import { createOngoing } from './requests/ongoing.ts';
 import { podApproval, watchedContainers, watchedPodResources } from './requests/services.ts';
 import { synchronize } from './requests/synchronization.ts';
-import { collectUpdates, mostUpdates } from './requests/updates.ts';
+import { unsolicited } from './requests/unsolicited.ts';
 
 /** NRI (containerd/nri) for the plugins of the node. */
 export interface Nri {
   readonly adjuster: ContainerAdjuster;
   containers(service: ContainerService): ContainerService;
-  /** Asks the plugins about a pod before it is recorded as ready. */
-  approvePod(pod: SandboxRecord): Promise<void>;
+  /**
+   * Asks the plugins about a pod before it is recorded as ready. The function with which it resolves tells
+   * them that the pod never became ready.
+   */
+  approvePod(pod: SandboxRecord): Promise<(() => void) | undefined>;
   podResources(resources: PodResources): PodResources;
   /**
    * Starts the pre-installed plugins, waits until each is ready or has failed, and accepts connections of
@@ -119,7 +120,7 @@ export function createNri(deps: NriDeps): Nri {
     podResources: (resources) => watchedPodResources(node, resources),
     open: async () => {
       stop = reportEvents(node, ongoing);
-      const started = createLauncher(join(deps.stateDir, 'nri-plugins.json'), log);
+      const started = await createLauncher(join(deps.stateDir, 'nri-plugins.json'), log);
       launcher = started;
       const installed = await installedPlugins(config.pluginPath);
       await Promise.all(installed.map((plugin) => keepPlugin(plugin, { started, connect, isOver, log })));
@@ -202,37 +203,4 @@ function acceptFrom(
       log.warn({ peer, why: reasonOf(thrown) }, 'an NRI plugin was not accepted');
     });
   };
-}
-
-/** Applies updates that a plugin sends on its own initiative, and returns the updates that failed. */
-async function unsolicited(
-  node: NriNode,
-  plugin: string,
-  request: Parameters<PluginOptions['update']>[1],
-  signal: AbortSignal,
-): Promise<readonly ContainerUpdate[]> {
-  const failed: ContainerUpdate[] = [];
-  if (request.update.length > mostUpdates)
-    throw badAdjustment(
-      { plugin, field: 'update', key: '' },
-      `it updates ${request.update.length} containers`,
-      `update at most ${mostUpdates} containers`,
-    );
-  for (const update of request.update) {
-    // No caller would receive the result of the other updates.
-    if (signal.aborted) break;
-    try {
-      const one = collectUpdates(node);
-      one.add(plugin, [{ ...update, ignoreFailure: false }]);
-      await one.apply();
-    } catch (thrown) {
-      node.log.warn(
-        { plugin, container: update.containerId.slice(0, 128), why: reasonOf(thrown) },
-        'an update of an NRI plugin failed',
-      );
-      if (!update.ignoreFailure) failed.push(update);
-    }
-  }
-  if (request.evict.length > 0) collectUpdates(node).add(plugin, [], request.evict);
-  return failed;
 }

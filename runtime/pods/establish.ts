@@ -22,9 +22,9 @@ export interface EstablishDeps extends ReleaseDeps {
   /**
    * Asks the plugins of the node. Rejects if a plugin refuses the pod. At that time, the pod exists and is
    * not yet recorded as ready, so that a refusal is not lost when the daemon is killed. Absent: there are no
-   * plugins.
+   * plugins. The function with which it resolves tells the plugins that the pod never became ready.
    */
-  readonly approve?: ((pod: SandboxRecord) => Promise<void>) | undefined;
+  readonly approve?: ((pod: SandboxRecord) => Promise<(() => void) | undefined>) | undefined;
   readonly log: Logger;
 }
 
@@ -47,6 +47,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
   const { config, plan } = request;
   const intent = await intended(deps, request);
   let mayBeReady = false;
+  let withdraw: (() => void) | undefined;
   try {
     await records.put(intent);
     const attaching = plan.hostNetwork ? undefined : effects.network.attach(attachRequest(effects, intent));
@@ -69,7 +70,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
       ...(attachment !== undefined && { attachment }),
       ...(infra !== undefined && { infra }),
     };
-    await deps.approve?.(ready);
+    withdraw = await deps.approve?.(ready);
     mayBeReady = true;
     await records.put(ready);
     sharing.watch(ready);
@@ -81,6 +82,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
         'a partly created sandbox remains until the next start removes it',
       ),
     );
+    withdraw?.();
     throw cause;
   }
 }

@@ -91,7 +91,7 @@ describe('NRI plugins', () => {
   };
 
   it('that are pre-installed and do not register delay the start by their timeout', async () => {
-    await stage.daemon.logged(/10-silent.*did not register in 3000 ms/);
+    await stage.daemon.logged(/10-silent.*did not register within 3000 ms/);
   });
 
   it('are configured, and receive the existing pods and containers', async () => {
@@ -335,7 +335,7 @@ describe('NRI plugins', () => {
       create: () => ({ update: [update('f'.repeat(64))] }),
     });
     const failure = await failureOf(createContainer(stage, pod, ask(low)));
-    assert.match(failure.message, /10-double.*no such container/);
+    assert.match(failure.message, /10-double.*this container does not exist/);
     await gone(lying);
     await removePod(stage, other);
   });

@@ -43,6 +43,14 @@ function applied(
 }
 
 describe('an adjusted request', () => {
+  for (const path of ['/dev/null', '/dev//null', '/dev/./null', '/dev/x/../null'])
+    it(`is refused if it removes a device that every container has: ${path}`, () => {
+      assert.throws(() => applied({ linux: { devices: [{ path: `-${path}` }] } }), {
+        code: 'NRI_UNSUPPORTED',
+        message: /every container has this device/,
+      });
+    });
+
   it('has the command, the variables and the annotations of the plugin', () => {
     const {
       config,

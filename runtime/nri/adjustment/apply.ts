@@ -165,7 +165,7 @@ function devices(
   set: readonly OwnedChange[],
   removals: readonly OwnedRemoval[],
 ): ContainerConfig['devices'] {
-  const own = removals.find(({ key }) => ofRuntime.test(key));
+  const own = removals.find(({ key }) => ofRuntime.test(cleanContainerPath(key)));
   if (own !== undefined) throw unsupported(own, 'every container has this device', 'do not remove it');
   const gone = new Set([...removals, ...set].map(({ key }) => cleanContainerPath(key)));
   return asked.filter(({ containerPath }) => !gone.has(cleanContainerPath(containerPath)));

@@ -45,8 +45,13 @@ describe('merged adjustments', () => {
           { plugin: 'a', removed: [], set: ['x'] },
           { plugin: 'b', removed: [], set: ['x'] },
         ]),
-      { code: 'NRI_CONFLICT', message: /plugins a and b both set env x/ },
+      { code: 'NRI_CONFLICT', message: /plugins a and b both set env "x"/ },
     );
+  });
+
+  it('do not put control characters of a key into the error', () => {
+    const steps = ['a', 'b'].map((plugin) => ({ plugin, removed: [], set: ['x\u001b[2J\n'] }));
+    assert.throws(() => mergeOf(steps), { code: 'NRI_CONFLICT', message: /^[^\u0000-\u001f]*$/ });
   });
 
   it('let a plugin remove a value of another plugin and set it again, but no third plugin may set it then', () => {

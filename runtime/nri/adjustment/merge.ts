@@ -78,7 +78,7 @@ function identity(field: string, key: string): string {
 }
 
 function conflict(on: string, plugin: string, other: string, { field, key }: Change): PortcullisError {
-  const what = key === '' ? field : `${field} ${key.slice(0, 300)}`;
+  const what = key === '' ? field : `${field} ${JSON.stringify(key.slice(0, 300))}`;
   return new PortcullisError({
     code: 'NRI_CONFLICT',
     kind: 'precondition',

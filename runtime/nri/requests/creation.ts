@@ -1,3 +1,4 @@
+import type { Init } from '../../../base/protobuf/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import type { ContainerAdjuster } from '../../containers/adjusted.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
@@ -7,10 +8,12 @@ import { changesOf } from '../adjustment/change.ts';
 import { createMerge } from '../adjustment/merge.ts';
 import { adjustmentMessage, ownersMessage } from '../adjustment/message.ts';
 import { badAdjustment, notAllowed } from '../adjustment/refusal.ts';
+import type { Container, PodSandbox } from '../protocol/contract.types.ts';
 import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { containerMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
+import { tellContainerRemoved, tellContainerStopped } from './ends.ts';
 import type { Ongoing } from './ongoing.ts';
 import type { NriNode } from './node.ts';
 import { collectUpdates } from './updates.ts';
@@ -18,11 +21,17 @@ import { collectUpdates } from './updates.ts';
 /** Plugins that must adjust the containers of a pod (nri, pkg/plugin/annotations.go). */
 const requiredAnnotation = 'required-plugins.noderesource.dev';
 
-/** Lets the plugins of the node adjust each container that is created. */
+/**
+ * Lets the plugins of the node adjust each container that is created. If it is not created after all, they
+ * get the events of a removed container, like the plugins of containerd (UndoCreateContainer). What they
+ * changed in other containers stays, as in containerd.
+ */
 export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjuster {
   const { plugins } = node;
   /** Containers with changes that have not passed the ceilings yet. */
   const unrecorded = new Set<string>();
+  /** How the plugins last saw the containers about which they were asked. */
+  const asked = new Map<string, { readonly pod: Init<PodSandbox>; readonly container: Init<Container> }>();
   return {
     adjust: async ({ id, config, sandbox, imageId, verdictId, createdAt }) => {
       const name = config.metadata?.name ?? '';
@@ -31,6 +40,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
       const consulted = plugins.list();
       if (consulted.length === 0) return undefined;
       ongoing.begin(id);
+      let isCounted = false;
       try {
         const facts = { id, sandbox, createdAt, imageConfig: node.imageConfig(imageId) };
         const pod = sandboxMessage(sandbox);
@@ -39,11 +49,11 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
         let current: Pick<AppliedRequest, 'config'> & Partial<AppliedRequest> = { config };
         await plugins.ask(
           name,
-          () => ({
-            event: Event.CREATE_CONTAINER,
-            method: pluginMethods.createContainer,
-            request: { pod, container: containerMessage({ ...facts, ...current }) },
-          }),
+          () => {
+            const request = { pod, container: containerMessage({ ...facts, ...current }) };
+            asked.set(id, request);
+            return { event: Event.CREATE_CONTAINER, method: pluginMethods.createContainer, request };
+          },
           (plugin, { adjust, update, evict }) => {
             updates.add(plugin, update, evict);
             if (adjust === undefined) return;
@@ -79,7 +89,11 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
           },
           { required, among: consulted },
         );
-        await updates.apply();
+        asked.set(id, { pod, container: containerMessage({ ...facts, ...current }) });
+        await updates.apply().catch((thrown: unknown) => {
+          isCounted = true;
+          throw thrown;
+        });
         // A required plugin may have been lost after its answer to the first question.
         plugins.requirePresent(name, required);
         const { adjustments, beyond } = current;
@@ -95,13 +109,19 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
           },
         };
       } catch (thrown) {
-        node.adjusted('refused');
+        if (!isCounted) node.adjusted('refused');
         throw thrown;
       }
     },
     ended: (id) => {
       if (unrecorded.delete(id)) node.adjusted('refused');
       ongoing.end(id);
+      const messages = asked.get(id);
+      asked.delete(id);
+      const phase = node.containerRecords.get(id)?.phase;
+      if (messages === undefined || (phase !== undefined && phase !== 'creating')) return;
+      tellContainerStopped(node, messages);
+      tellContainerRemoved(node, messages);
     },
   };
 }

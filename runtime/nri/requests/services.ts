@@ -9,6 +9,7 @@ import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { resourcesMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
+import { tellPodRemoved, tellPodStopped } from './ends.ts';
 import { recordMessages } from './messages.ts';
 import type { NriNode } from './node.ts';
 import type { Ongoing } from './ongoing.ts';
@@ -16,25 +17,32 @@ import { collectUpdates } from './updates.ts';
 
 /**
  * Returns the function that asks the plugins about a pod that exists and is not recorded as ready yet. If the
- * pod is refused, the plugins get the events of a removed pod.
+ * pod is refused, the plugins get the events of a removed pod. The function with which it resolves reports
+ * these events too: call it if the pod never becomes ready. Undefined: no plugin was asked.
  */
-export function podApproval(node: NriNode, ongoing: Ongoing): (record: SandboxRecord) => Promise<void> {
+export function podApproval(
+  node: NriNode,
+  ongoing: Ongoing,
+): (record: SandboxRecord) => Promise<(() => void) | undefined> {
   const { plugins } = node;
   return async (record) => {
-    if (plugins.list().length === 0) return;
+    if (plugins.list().length === 0) return undefined;
     ongoing.begin(record.id);
     const pod = sandboxMessage(record);
-    const told = { request: { pod }, state: { pod } };
+    const withdraw = (): void => {
+      ongoing.end(record.id);
+      tellPodStopped(node, pod);
+      tellPodRemoved(node, pod);
+    };
     try {
       await plugins.ask(record.name, () => ({
         event: Event.RUN_POD_SANDBOX,
         method: pluginMethods.runPodSandbox,
-        ...told,
+        ...{ request: { pod }, state: { pod } },
       }));
+      return withdraw;
     } catch (thrown) {
-      ongoing.end(record.id);
-      plugins.tell({ event: Event.STOP_POD_SANDBOX, method: pluginMethods.stopPodSandbox, ...told });
-      plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method: pluginMethods.removePodSandbox, ...told });
+      withdraw();
       throw thrown;
     }
   };
@@ -88,13 +96,14 @@ export function watchedContainers(node: NriNode, service: ContainerService): Con
       );
       const { set } = merge.merged();
       const adjustments = set.map(describeChange);
+      // First the others: if one of them fails, the limits of this container are as before.
+      await others.apply();
       await service.updateAdjusted(record.id, {
         ...{ resources: withResources(resources, set), adjustments },
         ...(adjustments.length > 0 && {
           record: () => node.logged(record.id, record.verdictId, adjustments),
         }),
       });
-      await others.apply();
       const after = recordMessages(node, service.require(record.id));
       if (after === undefined) return;
       plugins.tell({

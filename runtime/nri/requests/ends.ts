@@ -1,0 +1,50 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Init } from '../../../base/protobuf/index.ts';
+import type { Container, PodSandbox } from '../protocol/contract.types.ts';
+import { Event } from '../protocol/contract.types.ts';
+import { pluginMethods } from '../protocol/methods.ts';
+import type { NriNode } from './node.ts';
+import { collectUpdates } from './updates.ts';
+
+/** A container and its pod. */
+interface ContainerMessages {
+  readonly pod: Init<PodSandbox>;
+  readonly container: Init<Container>;
+}
+
+/** Reports a container that does not run any more, and applies the updates with which the plugins answer. */
+export function tellContainerStopped(node: NriNode, messages: ContainerMessages): void {
+  node.plugins.tell(
+    { event: Event.STOP_CONTAINER, method: pluginMethods.stopContainer, request: messages },
+    (plugin, { update }) => {
+      const updates = collectUpdates(node);
+      const failed = (thrown: unknown): void =>
+        node.log.warn({ plugin, why: reasonOf(thrown) }, 'an update of an NRI plugin failed');
+      try {
+        updates.add(plugin, update);
+      } catch (thrown) {
+        failed(thrown);
+        return;
+      }
+      updates.apply().catch(failed);
+    },
+  );
+}
+
+/** Reports a container that does not exist any more. Plugins release what they reserved for it. */
+export function tellContainerRemoved({ plugins }: Pick<NriNode, 'plugins'>, told: ContainerMessages): void {
+  const { removeContainer: method } = pluginMethods;
+  plugins.tell({ event: Event.REMOVE_CONTAINER, method, request: told, state: told });
+}
+
+/** Reports a pod that was stopped. */
+export function tellPodStopped({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
+  const { stopPodSandbox: method } = pluginMethods;
+  plugins.tell({ event: Event.STOP_POD_SANDBOX, method, request: { pod }, state: { pod } });
+}
+
+/** Reports a pod that does not exist any more. */
+export function tellPodRemoved({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
+  const { removePodSandbox: method } = pluginMethods;
+  plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method, request: { pod }, state: { pod } });
+}
