@@ -186,7 +186,7 @@ test('the reason says which digest was signed, and the policy says which counts'
   assert.match(outcome([bundle(ours, platformDigest)], {}), /^admit [^]*names the platform's manifest/);
   assert.match(
     outcome([bundle(ours, platformDigest)], { signs: 'index' }),
-    /^deny [^]*signs: index\) and it names the manifest/,
+    /^deny [^]*signs: index\) and the signature names the manifest/,
   );
   assert.match(outcome([bundle(ours)], { signs: 'manifest' }), /^deny /);
   assert.match(outcome([bundle(ours), bundle(ours, platformDigest)], { signs: 'manifest' }), /^admit /);

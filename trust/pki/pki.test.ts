@@ -140,7 +140,7 @@ const rows: readonly (readonly [
     'deny',
     /not for the host other\.example\.com/,
   ],
-  ['a changed payload', email, () => ({ ...simple(), ...changed(simple()) }), 'deny', /does not fit/],
+  ['a changed payload', email, () => ({ ...simple(), ...changed(simple()) }), 'deny', /does not match/],
   ['a damaged certificate', email, () => damaged(simple()), 'deny', /certificate cannot be used/],
 ];
 function changed({ annotations }: EvidenceItem): EvidenceItem {

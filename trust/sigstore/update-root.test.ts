@@ -67,7 +67,7 @@ test('an unknown repository and an unreachable repository are reported', async (
   await assert.rejects(updateTrustedRoot({ url: empty.url, cache, tufRoot: empty.root }), {
     code: 'TRUST_ROOT_UPDATE_FAILED',
     kind: 'unavailable',
-    message: /timestamp.json is not there/,
+    message: /timestamp.json is missing/,
   });
 });
 

@@ -52,7 +52,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'a rollback of the root',
     code: 'TRUST_TUF_ROLLBACK',
-    says: /^root: version 1 was served where version 2 must follow/u,
+    says: /^root: version 1 was served instead of version 2/u,
     act(here) {
       here.service.files.set(
         `${baseOf(here)}/2.root.json`,
@@ -106,7 +106,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'a root that has expired',
     code: 'TRUST_TUF_EXPIRED',
-    says: /^root: version 2 has expired/u,
+    says: /^root: version 2 expired/u,
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, 'root', ...everyRole);
@@ -176,7 +176,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'a file of another length',
     code: 'TRUST_TUF_WRONG_LENGTH',
-    says: /^targets: it has \d+ bytes, and \d+ were signed/u,
+    says: /^targets: it has \d+ bytes, but the signed length is \d+/u,
     act: (here) => spoilTargets(here, (bytes) => bytes.subarray(1)),
   },
   {
@@ -189,7 +189,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'the key of another role',
     code: 'TRUST_TUF_UNSIGNED',
-    says: /^timestamp: 0 of the 1 signatures that the root demands count; 1 of another key/u,
+    says: /^timestamp: 0 of the 1 signatures that the root requires count; 1 of another key/u,
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, ...everyRole);
@@ -228,7 +228,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'two roots of one version: a second one that others follow',
     code: 'TRUST_TUF_UNSIGNED',
-    says: /^root: 0 of the 1 signatures that the root of version 2 demands count/u,
+    says: /^root: 0 of the 1 signatures that the root of version 2 requires count/u,
     async act(here) {
       const { repository } = here;
       const first = repository.keys.root;
@@ -246,7 +246,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'a delegated role signed by a key that its delegator does not name',
     code: 'TRUST_TUF_UNSIGNED',
-    says: /^targets\/releases: 0 of the 1 signatures that targets demands count/u,
+    says: /^targets\/releases: 0 of the 1 signatures that targets requires count/u,
     act: (here) =>
       serveOnce(here, (repository) => {
         raise(repository, ...everyRole);
@@ -303,7 +303,7 @@ export const attacks: readonly Attack[] = [
   {
     name: 'metadata that is removed',
     code: 'TRUST_TUF_MISSING',
-    says: /^timestamp: timestamp\.json is not there/u,
+    says: /^timestamp: timestamp\.json is missing/u,
     act({ service }) {
       for (const path of service.files.keys())
         if (path.endsWith('/timestamp.json')) service.files.delete(path);

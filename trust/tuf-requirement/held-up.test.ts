@@ -89,7 +89,7 @@ describe('metadata that takes long to evaluate', () => {
         stuck?.answers.map(({ refused, known }) => [refused, known]),
         [['TRUST_TUF_TOO_SLOW', false]],
       );
-      assert.match(stuck.items[0]?.problem ?? '', /could not be judged: there was no answer within 5 s/u);
+      assert.match(stuck.items[0]?.problem ?? '', /could not be evaluated: there was no answer within 5 s/u);
     } finally {
       await services.close();
     }

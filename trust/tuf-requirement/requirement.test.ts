@@ -16,7 +16,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
           await judge(`${image}:1.0`, digestOf(two)),
           'deny',
           'TRUST_TUF_OTHER_DIGEST',
-          /and this image is/u,
+          /but this image is/u,
         );
         says(
           await judge(`${image}:3.0`),

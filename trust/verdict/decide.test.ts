@@ -184,7 +184,7 @@ const table: readonly (readonly [
         now,
       }),
     'deny',
-    /asks for sha256:c/,
+    /names sha256:c/,
   ],
   [
     'a reference of the platform digest',
