@@ -3,8 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { portcullis } from '../test/fixtures/command.ts';
 import { now } from '../trust/evidence/fixtures/fixture-image.ts';
-import { openKit } from '../trust/verdict-log/log.fixture.ts';
-import { dropOldTexts } from '../trust/verdict-log/retention.ts';
+import { dropOldTexts, openKit } from '../trust/verdict-log/log.fixture.ts';
 
 const replayAll = (path: string) => portcullis(['verdicts', 'replay', '--all', '--database', path]);
 

@@ -133,7 +133,7 @@ describe('a release', () => {
   it('reports a tag that somebody else has written or deleted in the meantime', async () => {
     const other = `sha256:${'0'.repeat(64)}`;
     await assert.rejects(requireTag(reference('1.0.0'), other, 'written'), /at the same time/u);
-    await assert.rejects(requireTag(reference('none'), other, 'written'), /means nothing after/u);
+    await assert.rejects(requireTag(reference('none'), other, 'written'), /points to nothing after/u);
     await requireTag(reference('none'), other, 'free');
   });
 

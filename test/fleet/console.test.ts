@@ -220,10 +220,7 @@ describe('the console', { skip }, () => {
       );
     };
     assert.ok((await visitNode()).includes(digest), 'the digest that sha256sum prints on the node');
-    assert.match(
-      await verify(),
-      /^Verified: .*Compare it with the key of the node, and pin it\.$/u,
-    );
+    assert.match(await verify(), /^Verified: .*Compare it with the key of the node, and pin it\.$/u);
     await press('Pin this key in this browser');
     assert.match(await textOf(page, '#log-key'), /This browser has pinned the key of this node/u);
     assert.match(await verify(), /^Verified: 4 rows\. .* matches the chain\.$/u);

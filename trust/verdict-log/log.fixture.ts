@@ -12,6 +12,9 @@ import { openVerdictLog } from './keeper.ts';
 import type { VerdictLog, VerdictLogOptions } from './keeper.ts';
 import { verdictLogMigrations } from './schema.ts';
 
+/** For tests of other rooms. */
+export { dropOldTexts } from './retention.ts';
+
 /** For a log that signs something else than its rows. */
 export { signCheckpoint } from './checkpoint.ts';
 

@@ -26,7 +26,7 @@ describe('the gate keeper', () => {
     assert.ok(restarts > 0 && restarts <= 20, `${restarts} restarts in a second`);
   });
 
-  it('can be told to end after it has ended', { timeout: 10_000 }, async () => {
+  it('can be ended after it has ended by itself', { timeout: 10_000 }, async () => {
     const group = openSync('/dev/null', 'r');
     const ended = Promise.withResolvers<undefined>();
     const keeper = await startKeeper(

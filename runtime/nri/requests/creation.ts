@@ -40,7 +40,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
       const consulted = plugins.list();
       if (consulted.length === 0) return undefined;
       ongoing.begin(id);
-      let isCounted = false;
+      const counted = new Set<unknown>();
       try {
         const facts = { id, sandbox, createdAt, imageConfig: node.imageConfig(imageId) };
         const pod = sandboxMessage(sandbox);
@@ -91,7 +91,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
         );
         asked.set(id, { pod, container: containerMessage({ ...facts, ...current }) });
         await updates.apply().catch((thrown: unknown) => {
-          isCounted = true;
+          counted.add(thrown);
           throw thrown;
         });
         // A required plugin may have been lost after its answer to the first question.
@@ -109,7 +109,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
           },
         };
       } catch (thrown) {
-        if (!isCounted) node.adjusted('refused');
+        if (!counted.has(thrown)) node.adjusted('refused');
         throw thrown;
       }
     },
