@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -50,6 +50,24 @@ test('a process does not get a folder twice, and gets it again after it has rele
   lock.release();
   lock.release();
   (await lockFolder(folder)).release();
+});
+
+test('a user who may only read the lock does not get it', async (t) => {
+  const own = join(folder, 'readable');
+  mkdirSync(own);
+  (await lockFolder(own)).release();
+  for (const [path, mode] of [
+    [folder, 0o755],
+    [own, 0o555],
+    [join(own, 'lock'), 0o444],
+  ] as const)
+    chmodSync(path, mode);
+  // Root may write to every file.
+  if (process.geteuid?.() === 0) {
+    process.seteuid?.(65_534);
+    t.after(() => process.seteuid?.(0));
+  }
+  await assert.rejects(lockFolder(own), { code: 'STORAGE_READ_ONLY' });
 });
 
 test('a path that is not a folder is reported', async () => {

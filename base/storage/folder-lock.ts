@@ -47,8 +47,9 @@ function took(db: DatabaseSync): boolean {
   try {
     return begins(db, `BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
   } catch {
-    // A full disk has no space for the pid. The lock itself writes nothing, with a journal in memory.
-    return begins(db, 'PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE');
+    // A full disk has no space for the pid. With a journal in memory, nothing is written before a commit. The
+    // change fails if the file cannot be written: BEGIN IMMEDIATE locks such a file only for reading.
+    return begins(db, `PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}`);
   }
 }
 
