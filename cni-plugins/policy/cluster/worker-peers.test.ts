@@ -29,6 +29,18 @@ test('a group that was sent in advance is available at once when it is wanted', 
   assert.deepEqual(peers.take(), [all('10.0.0.2')]);
 });
 
+test('a group that was sent in advance and lacks members is not complete when it is wanted', () => {
+  const peers = createWorkerPeers(() => undefined);
+  peers.take(changes([{ ...all(), lacking: true }]));
+  peers.want(group);
+  assert.deepEqual(peers.take(), [{ ...all(), lacking: true }]);
+  peers.drop(group.key);
+  peers.take(changes([{ ...all(), lacking: true }]));
+  peers.take(changes([all('10.0.0.1')]));
+  peers.want(group);
+  assert.deepEqual(peers.take(), [all('10.0.0.1')]);
+});
+
 test('when the Worker begins again, groups that it sent in advance are discarded', () => {
   const peers = createWorkerPeers(() => undefined);
   peers.take(changes([all('10.0.0.1')]));

@@ -6,7 +6,11 @@ export interface WorkerPeers extends PeerSource {
   take(changes?: ClusterChanges): readonly GroupChange[];
   state(): OwnersState;
   /** Groups that nothing wants yet, with their members. */
-  readonly ready: Map<string, Set<string>>;
+  readonly ready: Map<string, ReadyGroup>;
+}
+
+interface ReadyGroup extends Pick<GroupChange, 'lacking'> {
+  readonly members: Set<string>;
 }
 
 type Tell = <Name extends keyof ClusterCalls>(call: Name, ...values: Parameters<ClusterCalls[Name]>) => void;
@@ -18,17 +22,17 @@ type Tell = <Name extends keyof ClusterCalls>(call: Name, ...values: Parameters<
 export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'>): WorkerPeers {
   const wanted = new Map<string, GroupDefinition>();
   const own = new Map<string, OwnersState['pods'][number]>();
-  const ready = before?.ready ?? new Map<string, Set<string>>();
+  const ready = before?.ready ?? new Map<string, ReadyGroup>();
   let namespaces: OwnersState['namespaces'] = [];
   let waiting: GroupChange[] = [];
 
-  const keep = ({ key, whole, add, remove }: GroupChange): void => {
-    const members = whole === true ? new Set<string>() : ready.get(key);
+  const keep = ({ key, whole, lacking, add, remove }: GroupChange): void => {
+    const members = whole === true ? new Set<string>() : ready.get(key)?.members;
     // The group was wanted before, and is delivered as a whole if it is wanted again.
     if (members === undefined) return;
     for (const member of remove) members.delete(member);
     for (const member of add) members.add(member);
-    ready.set(key, members);
+    ready.set(key, { members, ...(lacking === true && { lacking }) });
   };
 
   return {
@@ -36,8 +40,12 @@ export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'
     want(definition) {
       const { key } = definition;
       wanted.set(key, definition);
-      const members = ready.get(key);
-      if (members !== undefined) waiting.push({ key, whole: true, add: [...members], remove: [] });
+      const known = ready.get(key);
+      if (known !== undefined) {
+        const { members, ...whetherLacking } = known;
+        // A rule that denies must not count members that are not known yet as absent.
+        waiting.push({ key, whole: true, ...whetherLacking, add: [...members], remove: [] });
+      }
       ready.delete(key);
       tell('want', definition);
     },
