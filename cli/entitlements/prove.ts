@@ -141,7 +141,9 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   const subject = `the filter of container ${named}`;
   if (flags.profile !== undefined) {
     const { runtimeKinds = {} } = await configOf(client);
-    const runtime = runtimeKinds[runtimeHandler ?? ''] ?? 'crun';
+    // A daemon of an earlier version does not report the kinds.
+    const assumed = runtimeHandler?.includes('runc') === true ? 'runc' : 'crun';
+    const runtime = runtimeKinds[runtimeHandler ?? ''] ?? assumed;
     return {
       subject,
       against: flags.profile,

@@ -44,7 +44,7 @@ export function openNetworkLocks(folder: string, patienceMs = defaultPatienceMs)
         }
       })();
       // The next caller waits for the earlier ones even if this one gives up.
-      const all = Promise.allSettled([before, turn]);
+      const all = Promise.allSettled([before, turn]).then(() => undefined);
       last.set(network, all);
       void all.then(() => {
         if (last.get(network) === all) last.delete(network);
