@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { link, rename, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { createSerialQueue } from '../../base/queues/index.ts';
 import { chunksSha256 } from './lazy/chunk-index.ts';
 import type { LayerChunks } from './lazy/chunk-index.ts';
+import { fillerVersion, hearMessages, sendMessage } from './lazy/protocol.ts';
+import type { FillerRequest } from './lazy/protocol.ts';
 import { isIndexOf, openLazyLayers } from './lazy-layers.ts';
 import type { LazyLayersDeps } from './lazy-layers.ts';
 import type { Publication } from './layer-workers/protocol.ts';
@@ -65,6 +68,37 @@ describe('a filler that cannot be reached', () => {
       code: 'IMAGES_LAYER_UNGUARDED',
     });
     assert.ok(lstatSync(socket).isSymbolicLink());
+    await lazy.close();
+  });
+});
+
+describe('a layer that is complete before', () => {
+  it('the store is open or the layer is recorded is checked afterwards', { timeout: 10_000 }, async (t) => {
+    const root = mkdtempSync('/var/tmp/portcullis-lazy-');
+    const server = createServer((connection) => {
+      hearMessages(connection, (request) => {
+        const { id } = request as FillerRequest;
+        const layers = [{ folder: 'a', state: 'filling' }] as const;
+        connection.cork();
+        sendMessage(connection, { kind: 'hello', id, version: fillerVersion, pids: [], layers });
+        sendMessage(connection, { kind: 'state', folder: 'a', state: 'complete', why: '' });
+        connection.uncork();
+      });
+    });
+    t.after(() => {
+      server.close();
+      rmSync(root, { recursive: true });
+    });
+    const socket = `${root}/filler.sock`;
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+    const looked: string[] = [];
+    const records = { layers: () => [], layer: () => ({ ...row, lazy: true }) };
+    const deps = { log, records, look: (folder: string) => looked.push(folder) };
+    const lazy = await openLazyLayers(deps as unknown as LazyLayersDeps, { isOn: false, socket });
+    assert.deepEqual([lazy.state('a'), looked], ['complete', []]);
+    lazy.recorded(['a']);
+    assert.deepEqual(looked, ['a']);
     await lazy.close();
   });
 });

@@ -41,6 +41,11 @@ export interface LazyLayers {
    */
   guard(rows: readonly LayerRow[], index: ChunkIndex, origin: BlobOrigin): Promise<void>;
   /**
+   * Checks those of these recorded layers whose state became final before they were recorded: no further
+   * message of the filler follows.
+   */
+  recorded(folders: readonly string[]): void;
+  /**
    * Connects to the filler of an earlier run, if one may exist and is not connected: it may guard layers.
    * @throws when it cannot be reached now
    */
@@ -105,6 +110,11 @@ export async function openLazyLayers(
       } catch (thrown) {
         throw unguarded(rows[0]?.folder ?? '', reasonOf(thrown));
       }
+    },
+    recorded(wanted) {
+      for (const folder of wanted)
+        if (records.layer(folder)?.lazy === true && filler.client()?.layers.get(folder) !== 'filling')
+          deps.look(folder);
     },
     reach: async () => void (await filler.found()),
     state: (folder) => filler.client()?.layers.get(folder),
@@ -178,6 +188,8 @@ async function connectFiller(
   /** Whether the filler of an earlier run may exist: its socket must stay. */
   let mayExist = options !== undefined;
   let isClosed = false;
+  /** Until then, the caller cannot look at a layer. It asks for all states afterwards. */
+  let isOpen = false;
 
   const clientDeps = {
     socket: options?.socket ?? '',
@@ -189,7 +201,7 @@ async function connectFiller(
           { layer: folder, why: reason },
           'a layer is refused: its content differs from the signed content',
         );
-      look(folder);
+      if (isOpen) look(folder);
     },
     onLost() {
       client = undefined;
@@ -198,7 +210,7 @@ async function connectFiller(
         {},
         'the filler of layers has ended: reads of its incomplete layers fail, and the images of these layers must be pulled again',
       );
-      for (const { folder, lazy } of records.layers()) if (lazy === true) look(folder);
+      if (isOpen) for (const { folder, lazy } of records.layers()) if (lazy === true) look(folder);
     },
   };
 
@@ -252,6 +264,7 @@ async function connectFiller(
   }
   if (why === undefined && client === undefined) warm();
 
+  isOpen = true;
   return {
     client: () => client,
     found,

@@ -354,6 +354,7 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
       for (const layer of course.layers) layer.requirePresent();
     },
   );
+  deps.lazy.recorded(rows.map(({ folder }) => folder));
   deps.decisions.logged(verdict);
   deps.log.info(
     {

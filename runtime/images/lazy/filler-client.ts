@@ -57,31 +57,44 @@ export async function startFiller(deps: FillerClientDeps): Promise<FillerClient>
 async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerClient> {
   const { log, onState, onLost } = deps;
   const layers = new Map<string, LayerState>();
-  const waiting = new Map<number, PromiseWithResolvers<FillerMessage>>();
-  let [id, isClosed] = [0, false];
+  const waiting = new Map<
+    number,
+    PromiseWithResolvers<FillerMessage> & { readonly heard: (reply: FillerMessage) => void }
+  >();
+  let [id, isClosed, isGreeted] = [0, false, false];
   socket.on('error', () => undefined);
   socket.once('close', () => {
     for (const { reject } of waiting.values()) reject(new Error('the filler of layers has ended'));
     waiting.clear();
     layers.clear();
-    if (!isClosed) onLost();
+    if (isGreeted && !isClosed) onLost();
   });
   hearMessages(socket, (received) => {
     const message = received as FillerMessage;
     if (message.kind === 'log') log[message.level](message.fields, message.text);
     else if (message.kind === 'state') {
+      // The answer to the greeting has it too.
+      if (!isGreeted) return;
       layers.set(message.folder, message.state);
       onState(message.folder, message.state, message.why);
-    } else waiting.get(message.id)?.resolve(message);
+    } else {
+      const asked = waiting.get(message.id);
+      // At once: a later message may have arrived already, with the final state of the same layer.
+      asked?.heard(message);
+      asked?.resolve(message);
+    }
   });
 
   type Asked<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never;
-  async function ask(request: Asked<FillerRequest>): Promise<FillerMessage> {
+  async function ask(
+    request: Asked<FillerRequest>,
+    heard: (reply: FillerMessage) => void = () => undefined,
+  ): Promise<FillerMessage> {
     if (socket.destroyed) throw new Error('the filler of layers has ended');
     id += 1;
     const own = id;
     const answer = Promise.withResolvers<FillerMessage>();
-    waiting.set(own, answer);
+    waiting.set(own, { ...answer, heard });
     const late = setTimeout(() => {
       answer.reject(new Error(`the filler of layers did not answer within ${answerMs / 1000} s`));
     }, answerMs);
@@ -102,7 +115,11 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
   }
 
   async function greet(): Promise<Extract<FillerMessage, { readonly kind: 'hello' }>> {
-    const hello = await ask({ kind: 'hello' });
+    const hello = await ask({ kind: 'hello' }, (reply) => {
+      if (reply.kind !== 'hello' || reply.version !== fillerVersion) return;
+      isGreeted = true;
+      for (const { folder, state } of reply.layers) layers.set(folder, state);
+    });
     if (hello.kind === 'hello' && hello.version === fillerVersion) return hello;
     throw new Error('the running filler belongs to another release, and ends with its last layer');
   }
@@ -113,14 +130,14 @@ async function attend(deps: FillerClientDeps, socket: Socket): Promise<FillerCli
     throw thrown;
   });
   for (const pid of hello.pids) deps.onStarted?.(pid);
-  for (const layer of hello.layers) layers.set(layer.folder, layer.state);
   // The connection does not keep the process of the daemon alive.
   socket.unref();
   return {
     layers,
     async add(layer) {
-      const reply = await ask({ kind: 'add', layer });
-      layers.set(layer.folder, (reply.kind === 'done' ? reply.state : undefined) ?? 'filling');
+      await ask({ kind: 'add', layer }, (reply) => {
+        if (reply.kind === 'done') layers.set(layer.folder, reply.state ?? 'filling');
+      });
     },
     async forget(folder) {
       if (!socket.destroyed) await ask({ kind: 'forget', folder });

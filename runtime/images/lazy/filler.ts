@@ -60,7 +60,10 @@ export async function runFiller(socket: string): Promise<void> {
         'the gate keeper, which refuses reads of incomplete layers, has ended and is started again',
       );
     },
-    () => leave(),
+    (why) => {
+      const text = 'the gate keeper cannot be started: until it is, only the filler stops reads of holes';
+      log('error', { why }, text);
+    },
   );
   const filler = createFiller({ group, keeper, say, log });
   let isEnding = false;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { holdDescriptors } from '../../../base/process/descriptors.fixture.ts';
 import { startKeeper } from './keeper.ts';
 
 describe('the gate keeper', () => {
@@ -24,6 +25,23 @@ describe('the gate keeper', () => {
     await keeper.end(true);
     closeSync(group);
     assert.ok(restarts > 0 && restarts <= 20, `${restarts} restarts in a second`);
+  });
+
+  it('is started as soon as there are descriptors again', { timeout: 20_000 }, async () => {
+    const group = openSync('/dev/null', 'r');
+    const failure = Promise.withResolvers<string>();
+    const keeper = await startKeeper(group, () => undefined, failure.resolve);
+    const before = keeper.pid();
+    const held = holdDescriptors();
+    held.fill();
+    process.kill(before, 'SIGKILL');
+    const why = await failure.promise;
+    held.release();
+    assert.match(why, /EMFILE/);
+    while (keeper.pid() === before) await pause(20);
+    process.kill(keeper.pid(), 0);
+    await keeper.end(true);
+    closeSync(group);
   });
 
   it('can be ended after it has ended by itself', { timeout: 10_000 }, async () => {

@@ -12,6 +12,8 @@ import { keeperProgram } from './keeper-program.ts';
 const fillerFiles = 65_536;
 /** How many events may wait in the filler: more than one container with many threads can make. */
 export const mostWaiting = 32_768;
+/** How long the filler waits after a keeper could not be started. */
+const retryMs = 1000;
 /** A keeper that ended sooner is started again after a pause: the filler is alone until then. */
 const [shortLifeMs, pauseMs] = [1000, 100];
 
@@ -27,13 +29,14 @@ export interface Keeper {
 /**
  * Starts the keeper, and starts it again when it ended. Resolves when it runs.
  * @param group descriptor of the fanotify group; the keeper gets a copy
- * @param lost called when it cannot be started again: the filler must not be the only holder of the group
- * @throws Error when it cannot be started
+ * @param failed called when it cannot be started again. The attempt is repeated: if the filler, now the only
+ * holder of the group, ended too, the kernel would allow every read
+ * @throws Error when it cannot be started the first time
  */
 export async function startKeeper(
   group: number,
   restarted: (why: string) => void,
-  lost: (why: string) => void,
+  failed: (why: string) => void,
 ): Promise<Keeper> {
   const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
   const program = sealedFile('portcullis-gate', keeperProgram(fillerFiles, preContentRefusal, machine));
@@ -44,7 +47,19 @@ export async function startKeeper(
 
   async function startAgain(livedMs: number): Promise<void> {
     if (livedMs < shortLifeMs) await pause(pauseMs);
-    if (!isEnding) child = await start();
+    await replace(() => !isEnding);
+  }
+
+  async function replace(isNeeded: () => boolean): Promise<void> {
+    while (isNeeded()) {
+      try {
+        child = await start();
+        return;
+      } catch (thrown) {
+        failed(String(thrown));
+        await pause(retryMs);
+      }
+    }
   }
 
   async function start(): Promise<ChildProcess> {
@@ -65,9 +80,7 @@ export async function startKeeper(
     started.once('exit', (code, signal) => {
       if (isEnding) return;
       restarted(signal ?? `code ${code}`);
-      starting = startAgain(performance.now() - begun).catch((thrown: unknown) => {
-        lost(String(thrown));
-      });
+      starting = startAgain(performance.now() - begun);
     });
     return started;
   }
@@ -79,7 +92,7 @@ export async function startKeeper(
       await starting;
       if (child.exitCode !== null || child.signalCode !== null) {
         if (allComplete) return;
-        child = await start();
+        await replace(() => true);
       }
       const ended = new Promise((resolve) => child.once('exit', resolve));
       const pipe = child.stdout as Socket | null;
