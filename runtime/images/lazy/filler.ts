@@ -216,10 +216,11 @@ function createFiller(deps: {
   async function forget(folder: string): Promise<void> {
     const layer = byFolder.get(folder);
     if (layer === undefined) return;
+    // The mark of an incomplete file stays: a process that still has the file open must never read its holes.
+    // First, because a failure leaves the layer to the next attempt: its reads must still be answered.
+    if (layer.state() === 'complete') layer.unguard();
     byFolder.delete(folder);
     byKey.delete(layer.key);
-    // The mark of an incomplete file stays: a process that still has the file open must never read its holes.
-    if (layer.state() === 'complete') layer.unguard();
     await layer.close();
   }
 

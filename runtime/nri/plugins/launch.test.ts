@@ -97,6 +97,14 @@ describe('plugins of a folder', () => {
     assert.deepEqual(noted(), [other], 'the next run tries again');
   });
 
+  for (const content of ['{}', 'null', '"x"', '[null, 1]', '[{"pid":'])
+    it(`can be started although the list of an earlier run is not valid: ${content}`, async () => {
+      writeFileSync(stateFile, content);
+      launcher = await createLauncher(stateFile, log);
+      await launcher.launch(plugin('a'));
+      assert.equal(noted().length, 1);
+    });
+
   it('are found by their names', async () => {
     const { path } = plugin('a');
     assert.deepEqual(await installedPlugins(folder), [{ index: '10', base: 'a', path }]);

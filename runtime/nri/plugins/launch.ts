@@ -147,7 +147,9 @@ export async function createLauncher(stateFile: string, log: Logger): Promise<Pl
 function endLeftovers(stateFile: string, log: Logger): readonly ProcessIdentity[] {
   let noted: readonly ProcessIdentity[];
   try {
-    noted = parseJson(readFileSync(stateFile, 'utf8')) as readonly ProcessIdentity[];
+    const content = parseJson(readFileSync(stateFile, 'utf8'));
+    if (!Array.isArray(content)) throw new Error('it is not a list');
+    noted = content.filter((one) => typeof one === 'object' && one !== null) as readonly ProcessIdentity[];
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       log.warn(
