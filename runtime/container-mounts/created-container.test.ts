@@ -61,7 +61,7 @@ describe('a container that a runtime created', () => {
     const pid = await processAfter(t, 'mount -t tmpfs x /mnt');
     assert.throws(() => checkMadeContainer('c', pid, plan({ throughVolumes: ['/mnt', '/srv'] })), {
       code: 'RUNTIME_MADE_OTHERWISE',
-      message: /the mount for \/srv is not there/,
+      message: /the mount for \/srv is missing/,
     });
   });
 
@@ -81,7 +81,7 @@ describe('a container that a runtime created', () => {
     ]) {
       const pid = await processAfter(t, script);
       assert.throws(() => checkMadeContainer('c', pid, plan({ maskedPaths: ['/proc/keys'] })), {
-        message: /is to be masked, and shows proc/,
+        message: /must be masked, but shows proc/,
       });
     }
     const twice = await processAfter(
