@@ -95,7 +95,7 @@ async function manyMounts({ stage, image }: Scene, count: number) {
   const asking = (async () => {
     while (!over) {
       const said = await ask();
-      if (!said.includes(`asks for ${count} mounts`))
+      if (!said.includes(`requests ${count} mounts`))
         failures.push(`an unexpected answer: ${said.slice(0, 300)}`);
       asked += 1;
     }

@@ -164,7 +164,7 @@ ${more}`,
     await until('the rollout is halted', ({ state }) => state === 'halted');
     const { halted, nodes } = await status();
     assert.equal(halted?.node, 'host-3');
-    assert.match(halted.why, /not healthy within 6 s: networks extra: it is there already/u);
+    assert.match(halted.why, /not healthy within 6 s: networks extra: it already exists/u);
     await sleep(5000);
     assert.deepEqual((await status()).nodes, nodes, 'no further node changes');
     const waiting = nodes.filter(({ phase }) => phase === 'waiting');

@@ -255,7 +255,7 @@ describe('services across hosts in a real etcd', { skip: tool.skip }, () => {
       asking('other', '192.0.2.7'),
     ];
     await up(one);
-    assert.match(refusals(one), /second: 10\.128\.2\.7 is the service web's/u);
+    assert.match(refusals(one), /second: 10\.128\.2\.7 belongs to the service web/u);
     assert.match(refusals(one), /hosts: 10\.128\.1\.7: it is in the subnet of the host host-9/u);
     assert.match(refusals(one), /edge: 10\.128\.2\.0: it is the first or last address of its subnet/u);
     assert.match(refusals(one), /other: 192\.0\.2\.7: it is in no network of the overlay/u);
