@@ -80,7 +80,7 @@ const cases: Readonly<Record<string, Case>> = {
   'a ceiling that no document defines': {
     files: { ...key, 'p.yaml': policy('weh'), 'w.yaml': profile('web') },
     problems: [
-      /p\.yaml:6:30: rules\[0\]\.entitlements\.ceiling: there is no profile `weh`; did you mean `web`\?/,
+      /p\.yaml:6:30: rules\[0\]\.entitlements\.ceiling: the profile `weh` does not exist; did you mean `web`\?/,
     ],
   },
   'a ceiling with a parameter that has no value': {

@@ -76,7 +76,7 @@ for (const shared of ['root', 'state'] as const)
     assert.equal(await other.claim(), 'mine');
     await assert.rejects(claimFolders(folders), {
       code: 'RUNTIME_ROOT_IN_USE',
-      message: new RegExp(`process ${other.child.pid} holds it`),
+      message: new RegExp(`process ${other.child.pid} uses it`),
     });
     other.child.kill('SIGKILL');
     await once(other.child, 'exit');
@@ -101,7 +101,7 @@ test('root and state may be one folder', async (t) => {
 test('a running daemon of a version that wrote its claim into a file is detected, and the error names it', async (t) => {
   const folders = foldersOf(t);
   writeFileSync(join(folders.root, 'daemon.json'), JSON.stringify(processIdentity(1)));
-  await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE', message: /process 1 holds it/ });
+  await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE', message: /process 1 uses it/ });
   assert.deepEqual(readdirSync(folders.root), ['daemon.json']);
 });
 

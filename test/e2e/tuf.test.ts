@@ -131,7 +131,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
       );
       assert.match(
         failure.message,
-        /"1" is signed as sha256:[0-9a-f]+ by targets.* and this image is sha256:/,
+        /"1" is signed as sha256:[0-9a-f]+ by targets.* but this image is sha256:/,
       );
       await stage.pull(fresh);
       await removePod(stage, pod);

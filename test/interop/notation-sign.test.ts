@@ -253,7 +253,7 @@ for (const referrers of [false, true]) {
         );
         assert.match(
           (await sign(target, 'p-384', key, '--format', 'notation-cose')).output,
-          /of another key.*TRUST_CERTIFICATE_CHAIN/s,
+          /belongs to another key.*TRUST_CERTIFICATE_CHAIN/s,
         );
         assert.match(
           (await sign(target, 'p-256', key, '--expiry', '1h')).output,
