@@ -31,7 +31,7 @@ export interface AdminServer {
 const limits = { most: 64, mostOfPeer: 32 };
 /** A client that does not finish its request is disconnected after this time, in ms. */
 const requestMs = 10_000;
-/** A client that reads none of its answer is disconnected after this time, in ms. */
+/** A client that does not read its response is disconnected after this time, in ms. */
 const sendMs = 10_000;
 /**
  * The longest request, in bytes. `portcullis service apply` splits requests that are longer than a quarter of

@@ -95,7 +95,7 @@ describe('the documents of an archive', () => {
     assert.ok(process.resourceUsage().maxRSS - before < 100 * 1024);
   });
 
-  it('have the end of a large log, and do not follow a link in the place of the log', async () => {
+  it('have the end of a large log, and do not follow a symbolic link that replaces the log', async () => {
     const log = join(folder, '0.log');
     writeFileSync(log, '');
     truncateSync(log, 17 * 1024 * 1024);

@@ -127,7 +127,7 @@ const cases: Readonly<Record<string, Case>> = {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('/dev/zero') },
     problems: [/w\.yaml: .*not a regular file/],
   },
-  'a folder in the place of a file': {
+  'a folder where a file is expected': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': (path) => mkdirSync(path) },
     problems: [/w\.yaml: .*not a regular file/],
   },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { neverExercised } from './exercised.ts';
 
-test('a kind is reported if none of its many tries hit anything', () => {
+test('a kind is reported if each of its many tries misses', () => {
   const kinds = [
     { kind: 'faults', tries: 75, hits: 0 },
     { kind: 'kills of monitor', tries: 42, hits: 1 },

@@ -213,7 +213,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     await leaveNetwork({ ...two, id: record(51).id });
   });
 
-  test('a host beside hosts of the former version takes none of their subnets, and they see it until all have this version', async () => {
+  test('a host does not take subnets of hosts with the former version, and they see it until all have this version', async () => {
     const one = member('newer', { endpoints: [plain.endpoint] }, 'id-host-60');
     const { client } = one;
     const write = (key: string, value: object): Promise<boolean> =>

@@ -82,7 +82,7 @@ export function killProcess(): never {
   for (;;) sleepHere(1_000);
 }
 
-/** Ends this Worker at once; none of its code runs afterwards. */
+/** Ends this Worker at once, so that it runs no more code. */
 export function endThread(): never {
   process.exit(1);
 }
