@@ -60,6 +60,13 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
   };
 }
 
+/**
+ * Returns the file that Node starts as the Worker `name`. It imports the Worker's module dynamically. V8 ends
+ * the whole process if a Worker is terminated between the end of a module with a top-level await and the
+ * evaluation of a module that imports it statically (nodejs/node#62114).
+ */
+export const workerEntry = (name: string): string => `void import('../${name}.js');\n`;
+
 /** Returns what {@link bundle} would write, and writes nothing. */
 export async function describeBundle(): Promise<Metafile> {
   const { metafile } = await build({ ...optionsFor('dist', workerSources()), write: false });
@@ -83,7 +90,7 @@ export async function bundle(folder: string): Promise<Metafile> {
   mkdirSync(join(outdir, 'workers'));
   for (const worker of workers) {
     const name = basename(worker, '.ts');
-    writeFileSync(join(outdir, 'workers', `${name}.js`), `import '../${name}.js';\n`);
+    writeFileSync(join(outdir, 'workers', `${name}.js`), workerEntry(name));
   }
   writeFileSync(
     join(outdir, 'portcullisd.js'),

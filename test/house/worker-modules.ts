@@ -3,11 +3,13 @@
  * keeps all of them in its own heap. The committed list (`worker-modules.golden`) makes an import that
  * reaches a Worker visible in review. `node test/house/worker-modules.ts --update` writes it.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import type { Metafile } from 'esbuild';
+import ts from 'typescript';
 import { describeBundle, workerSources } from '../../packaging/build.ts';
 
+const root = join(import.meta.dirname, '../..');
 const goldenFile = new URL('worker-modules.golden', import.meta.url);
 
 /** Returns the folder of a source, at most two levels deep, or the name of a package. */
@@ -32,19 +34,50 @@ function loadedWith(outputs: Metafile['outputs'], file: string, found = new Set<
   return found;
 }
 
+/** Returns the sources that a Worker loads at its start. */
+function sourcesOf(outputs: Metafile['outputs'], worker: string): string[] {
+  const file = Object.keys(outputs).find((name) => outputs[name]?.entryPoint === worker);
+  return [...loadedWith(outputs, file ?? '')].flatMap((name) =>
+    Object.entries(outputs[name]?.inputs ?? {})
+      .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
+      .map(([input]) => input),
+  );
+}
+
 /** Returns the list as text, one paragraph for each Worker. */
 export async function listWorkerModules(): Promise<string> {
   const { outputs } = await describeBundle();
   const paragraphs = workerSources().map((source) => {
-    const file = Object.keys(outputs).find((name) => outputs[name]?.entryPoint === source);
-    const parts = [...loadedWith(outputs, file ?? '')].flatMap((name) =>
-      Object.entries(outputs[name]?.inputs ?? {})
-        .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
-        .map(([input]) => partOf(input)),
-    );
+    const parts = sourcesOf(outputs, source).map(partOf);
     return [basename(source, '.ts'), ...[...new Set(parts)].sort().map((part) => `  ${part}`)].join('\n');
   });
   return `${paragraphs.join('\n')}\n`;
+}
+
+/** Returns whether a module has an await outside its functions. */
+export function awaitsAtTopLevel(text: string): boolean {
+  if (!text.includes('await')) return false;
+  const awaits = (node: ts.Node): boolean => {
+    if (ts.isFunctionLike(node)) return false;
+    if (ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined))
+      return true;
+    return ts.forEachChild(node, (child) => awaits(child) || undefined) ?? false;
+  };
+  return awaits(ts.createSourceFile('module.ts', text, ts.ScriptTarget.Latest));
+}
+
+/**
+ * Returns the modules with a top-level await that a module of a Worker imports statically
+ * (`workerEntry` of packaging/build.ts says why there may be none). The Worker's own module may have one.
+ */
+export async function listAwaitedImports(): Promise<string[]> {
+  const { outputs } = await describeBundle();
+  const imported = workerSources().flatMap((worker) =>
+    sourcesOf(outputs, worker).filter((source) => source !== worker),
+  );
+  // Generated validators have no file.
+  const files = [...new Set(imported)].filter((source) => existsSync(join(root, source)));
+  return files.filter((source) => awaitsAtTopLevel(readFileSync(join(root, source), 'utf8')));
 }
 
 /** Returns the committed list. */
