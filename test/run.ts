@@ -82,7 +82,7 @@ const beside = await runTests(out, {
   title: 'tests',
   files: interleave(filesOf(acrossRooms, paths), filesOf(besideTheCode, paths)),
   concurrency: 3,
-  mostWhileIdle: 6,
+  mostWhileIdle: 8,
 });
 const gatesFailed = await gatesRun;
 const alone = await runTests(out, {

@@ -1,7 +1,9 @@
 import {
   destinationIsLocal,
+  destinationTranslated,
   mapped,
   meta,
+  originalPort,
   payload,
   register,
   translateDestination,
@@ -42,5 +44,22 @@ export function hostPortRules(
       mapped(maps.any, register(0), register(0)),
       translate,
     ],
+  ];
+}
+
+/**
+ * Returns the expressions of a rule in `postrouting` that match a connection to a host port, and write its
+ * protocol, host port, and the address and port of the pod into the registers from 0 on. The reply to the
+ * host itself, or to a pod on the same bridge or in the same subnet, must come back through this host to be
+ * translated again. Pure.
+ */
+export function forwardedConnection(family: 'ip' | 'ip6'): readonly Buffer[] {
+  const [offset, width] = family === 'ip' ? [16, 4] : [24, 16];
+  return [
+    ...destinationTranslated(register(0)),
+    meta('l4proto', register(0)),
+    originalPort(register(1)),
+    payload('network', offset, width, register(2)),
+    payload('transport', 2, 2, register(2 + width / 4)),
   ];
 }

@@ -11,8 +11,8 @@ interface Lanes {
   readonly everyMs?: number;
 }
 
-/** Less than one processor: a program that is limited by one processor leaves some of it idle. */
-const idleEnough = 0.5;
+/** In processors. A program that is limited by one processor leaves some of it idle. */
+const idleEnough = 0.3;
 
 /**
  * Works on all items in their order, `least` at a time. While processors are idle, because the items in work

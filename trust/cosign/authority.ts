@@ -1,4 +1,6 @@
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
+import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 import { describePki, verifyByPki } from '../pki/verify.ts';
 import { describeKey, keyObjectOf, signerOfKey } from '../keys/public-key.ts';
 import type { Requirement } from '../requirements/types.ts';
@@ -14,6 +16,15 @@ import { signaturesOnly } from '../sigstore/verify.ts';
  * certificate of a private authority.
  */
 export type SigstoreAuthority = Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' | 'pki' }>;
+
+/** Checks the bytes of an item for one authority. They have the digest of the item. */
+export type SignatureCheck = (
+  item: EvidenceItem,
+  bytes: Uint8Array,
+  authority: SigstoreAuthority,
+  subject: Subject,
+  now: Date,
+) => SignatureFinding;
 
 /** Verifies a bundle for one authority. Pure; never throws. */
 export function verifyForAuthority(

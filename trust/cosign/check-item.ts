@@ -5,9 +5,8 @@ import type { EvidenceItem } from '../findings/types.ts';
 import type { CheckedSignature } from '../findings/authority.ts';
 import { checkBundle } from './cosign-bundle.ts';
 import { checkSimpleSigning } from './simple-signing.ts';
-import { malformed } from '../findings/signature-finding.ts';
+import { bytesOf } from '../findings/item-bytes.ts';
 import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
-import { decodeBase64 } from '../json/strict-json.ts';
 
 /**
  * Checks whether an item of the dossier is the authority's signature of this image, and gives the reason.
@@ -21,7 +20,7 @@ export function checkItem(
 ): CheckedSignature {
   return {
     place: describeItem(item, subject),
-    finding: usable(item) ?? check(item, authority, subject, now),
+    finding: check(item, authority, subject, now),
   };
 }
 
@@ -31,25 +30,10 @@ function check(
   subject: Subject,
   now: Date,
 ): SignatureFinding {
-  const bytes = decodeBase64(item.bytes);
-  if (bytes === undefined) return malformed('its bytes are missing');
-  // The dossier may have been stored for a long time: bytes are trusted because of their digest, not because
-  // of their source.
-  if (sha256Digest(bytes) !== item.blobDigest) {
-    return {
-      counted: false,
-      code: 'TRUST_EVIDENCE_ALTERED',
-      says: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
-    };
-  }
+  const { bytes, refused } = bytesOf(item, sha256Digest);
+  if (refused !== undefined) return refused;
   const read = item.mediaType === simpleSigningMediaType ? checkSimpleSigning : checkBundle;
   return read(item, bytes, authority, subject, now);
-}
-
-function usable(item: EvidenceItem): SignatureFinding | undefined {
-  if (item.problem !== undefined)
-    return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
-  return undefined;
 }
 
 function describeItem(item: EvidenceItem, subject: Subject): string {

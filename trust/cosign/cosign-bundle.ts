@@ -2,7 +2,7 @@ import { sha256Digest } from '../json/canonical-json.ts';
 import { cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
 import { verifyForAuthority } from './authority.ts';
-import type { SigstoreAuthority } from './authority.ts';
+import type { SignatureCheck, SigstoreAuthority } from './authority.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
@@ -17,13 +17,7 @@ import type { SignatureFinding, Subject } from '../findings/signature-finding.ts
  * transparency log is needed only when the policy requires it. Sources: sigstore/protobuf-specs
  * sigstore_bundle.proto; DSSE protocol.md; in-toto Statement v1.
  */
-export function checkBundle(
-  item: EvidenceItem,
-  bytes: Uint8Array,
-  authority: SigstoreAuthority,
-  subject: Subject,
-  now: Date,
-): SignatureFinding {
+export const checkBundle: SignatureCheck = (item, bytes, authority, subject, now) => {
   let bundle: Bundle;
   try {
     bundle = readBundle(bytes);
@@ -34,7 +28,7 @@ export function checkBundle(
   return content.kind === 'dsse'
     ? checkEnvelope(bundle, content, authority, subject, now)
     : checkMessage(bundle, content, item, authority, subject, now);
-}
+};
 
 function checkEnvelope(
   bundle: Bundle,

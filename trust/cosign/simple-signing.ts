@@ -1,11 +1,10 @@
 import { signatureAnnotation, simpleSigningType } from '../evidence/cosign-names.ts';
 import { verifyForAuthority } from './authority.ts';
-import type { SigstoreAuthority } from './authority.ts';
+import type { SignatureCheck, SigstoreAuthority } from './authority.ts';
 import type { Bundle } from '../sigstore/bundle.ts';
 import { legacyBundle, signerAnnotations } from '../sigstore/legacy-bundle.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 import { judgeDigests, malformed, otherClaim, untilOf } from '../findings/signature-finding.ts';
-import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 
 /**
@@ -13,13 +12,7 @@ import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict
  * The payload's docker-reference is shown but never decides (docs/decisions/0003-cosign-docker-reference.md).
  * Source: cosign specs/SIGNATURE_SPEC.md; containers-signature(5).
  */
-export function checkSimpleSigning(
-  item: EvidenceItem,
-  bytes: Uint8Array,
-  authority: SigstoreAuthority,
-  subject: Subject,
-  now: Date,
-): SignatureFinding {
+export const checkSimpleSigning: SignatureCheck = (item, bytes, authority, subject, now) => {
   const signature = decodeBase64(item.annotations[signatureAnnotation]);
   if (signature === undefined)
     return malformed(`its annotation ${signatureAnnotation} is missing or not base64`);
@@ -51,7 +44,7 @@ export function checkSimpleSigning(
   const { annotations } = payload;
   const name = payload.identity === undefined ? {} : { claimedReference: payload.identity };
   return { ...finding, ...untilOf(result), proven: { ...result.proven, annotations, ...name } };
-}
+};
 
 /**
  * Returns the annotations to evaluate. Where only the key or the certificate is trusted, no other data beside

@@ -1,7 +1,7 @@
 import { smallest } from '../../base/lists/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import type { EvidenceItem } from '../findings/types.ts';
-import { decodeBase64 } from '../json/strict-json.ts';
+import { bytesOf } from '../findings/item-bytes.ts';
 import { judgeDigests, malformed } from '../findings/signature-finding.ts';
 import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 import { isWeakHash } from './algorithms.ts';
@@ -30,16 +30,8 @@ export function checkGpgSignature(
   subject: Subject,
   now: Date,
 ): SignatureFinding {
-  if (item.problem !== undefined)
-    return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
-  const bytes = decodeBase64(item.bytes);
-  if (bytes === undefined) return malformed('its bytes are missing');
-  if (sha256Digest(bytes) !== item.blobDigest)
-    return {
-      counted: false,
-      code: 'TRUST_EVIDENCE_ALTERED',
-      says: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
-    };
+  const { bytes, refused } = bytesOf(item, sha256Digest);
+  if (refused !== undefined) return refused;
   try {
     return judge(
       readSignedMessage(withoutFormat(bytes), contentLimit),

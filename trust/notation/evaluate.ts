@@ -4,6 +4,7 @@ import { parseStrictJson, decodeBase64, recordOf } from '../json/strict-json.ts'
 import type { EvidenceItem, Reason } from '../findings/types.ts';
 import { evaluateAuthority } from '../findings/authority.ts';
 import type { Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
+import { bytesOf } from '../findings/item-bytes.ts';
 import { judgeDigests, malformed } from '../findings/signature-finding.ts';
 import type { SignatureFinding } from '../findings/signature-finding.ts';
 import { describeCertificate } from '../x509/certificate.ts';
@@ -46,17 +47,8 @@ function checkSignature(
   evidence: Evidence,
   now: Date,
 ): SignatureFinding {
-  if (item.problem !== undefined)
-    return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
-  const bytes = decodeBase64(item.bytes);
-  if (bytes === undefined) return malformed('its bytes are missing');
-  const digest = digestLike(item.blobDigest, bytes);
-  if (digest !== item.blobDigest)
-    return {
-      counted: false,
-      code: 'TRUST_EVIDENCE_ALTERED',
-      says: `its bytes have the digest ${digest}, not ${item.blobDigest}`,
-    };
+  const { bytes, refused } = bytesOf(item, (read) => digestLike(item.blobDigest, read));
+  if (refused !== undefined) return refused;
   let envelope: Envelope;
   try {
     envelope = openEnvelope(item.mediaType, bytes);

@@ -226,16 +226,23 @@ export function addEncodedElements(table: Table, set: string, elements: Uint8Arr
   );
 }
 
+function setRequest(
+  what: string,
+  message: number,
+  table: Table,
+  set: string,
+  ...attributes: readonly Buffer[]
+): Request {
+  return request(what, table, set, message, 0, namesOf(table.name, set), ...attributes);
+}
+
 /** Refused (ENOENT) if the element does not exist. Only the key counts. */
 export function getElement(table: Table, set: string, { key }: Element): Request {
-  return request(
+  return setRequest(
     'look up an element of the set',
+    NFT_MSG_GETSETELEM,
     table,
     set,
-    NFT_MSG_GETSETELEM,
-    0,
-    attribute(1, text(table.name)),
-    attribute(2, text(set)),
     nested(3, element({ key })),
   );
 }
@@ -247,26 +254,10 @@ export function deleteElements(table: Table, set: string, entries: readonly Elem
 
 /** Refused (EBUSY) while a rule looks up the set. */
 export function deleteSet(table: Table, set: string): Request {
-  return request(
-    'delete the set',
-    table,
-    set,
-    NFT_MSG_DELSET,
-    0,
-    attribute(1, text(table.name)),
-    attribute(2, text(set)),
-  );
+  return setRequest('delete the set', NFT_MSG_DELSET, table, set);
 }
 
 /** For a dump: all elements of the set. Read by `readElements`. */
 export function listElements(table: Table, set: string): Request {
-  return request(
-    'list the elements of the set',
-    table,
-    set,
-    NFT_MSG_GETSETELEM,
-    0,
-    attribute(1, text(table.name)),
-    attribute(2, text(set)),
-  );
+  return setRequest('list the elements of the set', NFT_MSG_GETSETELEM, table, set);
 }

@@ -35,17 +35,20 @@ export function setPortUp(
     ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
     ...(onlyKnown ? [attribute(IFLA_BRPORT_UNICAST_FLOOD, u8(0))] : []),
   ];
+  return portRequest(link, [
+    ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
+    ...(settings.length === 0 ? [] : [portAttributes(settings)]),
+    ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
+  ]);
+}
+
+function portRequest(link: LinkName, attributes: readonly Buffer[]): Request {
   return {
     what: 'set up the bridge port',
     on: nameOf(link),
     type: RTM_NEWLINK,
     flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
-      ...(settings.length === 0 ? [] : [portAttributes(settings)]),
-      ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
-    ]),
+    body: Buffer.concat([...target(link), ...attributes]),
   };
 }
 
@@ -54,19 +57,12 @@ export function setPort(
   link: LinkName,
   port: { readonly hairpin: boolean; readonly isolated: boolean },
 ): Request {
-  return {
-    what: 'set up the bridge port',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      portAttributes([
-        attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
-        attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
-      ]),
+  return portRequest(link, [
+    portAttributes([
+      attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
+      attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
     ]),
-  };
+  ]);
 }
 
 function portAttributes(settings: readonly Buffer[]): Buffer {

@@ -1,6 +1,5 @@
 import {
   counter,
-  destinationTranslated,
   differs,
   equals,
   inSet,
@@ -8,7 +7,6 @@ import {
   masquerade,
   meta,
   notInSet,
-  originalPort,
   payload,
   register,
   verdict,
@@ -18,7 +16,7 @@ import {
 import type { Chain, Family, NamedSet, Table } from '../../../base/netlink/index.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
-import { hostPortRules } from '../../constant-rules/host-port-rules.ts';
+import { forwardedConnection, hostPortRules } from '../../constant-rules/host-port-rules.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
 import type { Rules } from './class-rules.ts';
 import { linkGroups } from '../../database/record.ts';
@@ -187,7 +185,6 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
     family === 'ip' ? payload('network', 12, 4, to) : payload('network', 8, 16, to);
   const destination = (to: number): Buffer =>
     family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to);
-  const port = (to: number): Buffer => payload('transport', 2, 2, to);
   const after = (index: number): number => register(index + width / 4);
   const multicast =
     family === 'ip'
@@ -232,15 +229,9 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
         verdict('drop'),
       ],
       ...hostPortRules(family, { exact: 'host_ports', any: 'any_host_ports' }),
-      // The reply to the host itself, or to a pod on the same bridge, must come back this way to be
-      // translated again.
       [
         'postrouting',
-        ...destinationTranslated(register(0)),
-        meta('l4proto', register(0)),
-        originalPort(register(1)),
-        destination(register(2)),
-        port(after(2)),
+        ...forwardedConnection(family),
         inSet('forwarded', register(0)),
         source(register(0)),
         inSet('hairpin', register(0)),

@@ -1,12 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import {
-  destinationTranslated,
   differs,
   equals,
   masked,
   masquerade,
   meta,
-  originalPort,
   payload,
   register,
   verdict,
@@ -22,7 +20,7 @@ import { ipBytes, networkOf } from '../../../base/addresses/index.ts';
 import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
-import { hostPortRules } from '../../constant-rules/host-port-rules.ts';
+import { forwardedConnection, hostPortRules } from '../../constant-rules/host-port-rules.ts';
 
 /**
  * Address translation for attachments of CNI plugins: constant rules in their own tables, one map element per
@@ -49,21 +47,9 @@ function rulesOf(family: IpFamily): Rules {
   const [ip, width] = family === 4 ? (['ip', 4] as const) : (['ip6', 16] as const);
   const source = (to: number): Buffer => payload('network', family === 4 ? 12 : 8, width, to);
   const destination = (to: number): Buffer => payload('network', family === 4 ? 16 : 24, width, to);
-  const port = (to: number): Buffer => payload('transport', 2, 2, to);
-  const after = (index: number): number => register(index + width / 4);
   return [
     ...hostPortRules(ip, { exact: maps.hostPorts, any: maps.anyHostPorts }),
-    // The answer to the host itself, or to a pod of the same subnet, must return through this host to be
-    // translated back.
-    [
-      'postrouting',
-      ...destinationTranslated(register(0)),
-      meta('l4proto', register(0)),
-      originalPort(register(1)),
-      destination(register(2)),
-      port(after(2)),
-      verdictOf(maps.forwarded, register(0)),
-    ],
+    ['postrouting', ...forwardedConnection(ip), verdictOf(maps.forwarded, register(0))],
     ['postrouting', source(register(0)), verdictOf(maps.masquerade, register(0))],
     ['masquerade_all', masquerade()],
     // route_localnet is on for host ports on 127.0.0.1: no outside host may reach the host's loopback through

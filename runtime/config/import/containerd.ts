@@ -4,7 +4,7 @@ import { importHosts } from './hosts.ts';
 import {
   durationOf,
   levelOf,
-  millisecondsOf,
+  milliseconds,
   nriConnections,
   nriSocket,
   shimHandler,
@@ -190,11 +190,11 @@ export const containerdRules: readonly Rule[] = [
   { path: ['io.containerd.nri.v1.nri', 'plugin_config_path'], map: set('nri.pluginConfigPath') },
   {
     path: ['io.containerd.nri.v1.nri', 'plugin_registration_timeout'],
-    map: (value) => millisecondsOf('nri.registrationTimeout', value),
+    map: milliseconds('nri.registrationTimeout'),
   },
   {
     path: ['io.containerd.nri.v1.nri', 'plugin_request_timeout'],
-    map: (value) => millisecondsOf('nri.requestTimeout', value),
+    map: milliseconds('nri.requestTimeout'),
   },
   { path: ['io.containerd.nri.v1.nri', 'disable_connections'], map: nriConnections },
   { path: ['imports'], map: left('import each of these files, too: Portcullis has one configuration file') },

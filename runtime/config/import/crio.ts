@@ -3,7 +3,7 @@ import { inherent, isTable, left, set } from './findings.ts';
 import {
   durationOf,
   levelOf,
-  millisecondsOf,
+  milliseconds,
   nriConnections,
   nriSocket,
   shimHandler,
@@ -248,11 +248,11 @@ export const crioRules: readonly Rule[] = [
   { path: ['nri', 'nri_plugin_config_dir'], map: set('nri.pluginConfigPath') },
   {
     path: ['nri', 'nri_plugin_registration_timeout'],
-    map: (value) => millisecondsOf('nri.registrationTimeout', value),
+    map: milliseconds('nri.registrationTimeout'),
   },
   {
     path: ['nri', 'nri_plugin_request_timeout'],
-    map: (value) => millisecondsOf('nri.requestTimeout', value),
+    map: milliseconds('nri.requestTimeout'),
   },
   { path: ['nri', 'nri_disable_connections'], map: nriConnections },
 ];

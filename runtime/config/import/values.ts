@@ -84,10 +84,12 @@ export function nriSocket(unless: string): Rule['map'] {
   };
 }
 
-/** Converts a Go duration to a setting in milliseconds. */
-export function millisecondsOf(setting: string, value: unknown): Mapped {
-  const ms = durationMs(value);
-  return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: ms } };
+/** Returns a function that converts a Go duration to a setting in milliseconds. */
+export function milliseconds(setting: string): (value: unknown) => Mapped {
+  return (value) => {
+    const ms = durationMs(value);
+    return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: ms } };
+  };
 }
 
 /** Converts a Go duration to a setting in seconds. */
