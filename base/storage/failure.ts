@@ -15,6 +15,7 @@ export type StorageCode =
   | 'STORAGE_IO'
   | 'STORAGE_NEWER_SCHEMA'
   | 'STORAGE_NO_ACCESS'
+  | 'STORAGE_NO_DESCRIPTORS'
   | 'STORAGE_NO_MEMORY'
   | 'STORAGE_READ_ONLY'
   | 'STORAGE_WRITER_LOST';
@@ -39,7 +40,7 @@ const noAccess: Explanation = {
 const io: Explanation = {
   code: 'STORAGE_IO',
   kind: 'unavailable',
-  fix: 'check the disk and the kernel log; the call changed nothing',
+  fix: 'check the disk and the kernel log, and try again',
 };
 const damaged: Explanation = {
   code: 'STORAGE_DAMAGED',
@@ -60,6 +61,11 @@ const noMemory: Explanation = {
   code: 'STORAGE_NO_MEMORY',
   kind: 'exhausted',
   fix: 'check whether the machine and the cgroup of the daemon (`MemoryMax`) have memory left, and try again; the call changed nothing',
+};
+const noDescriptors: Explanation = {
+  code: 'STORAGE_NO_DESCRIPTORS',
+  kind: 'exhausted',
+  fix: 'check the limit of open files (`LimitNOFILE`, `fs.file-max`), and try again; the call changed nothing',
 };
 const badStatement: Explanation = {
   code: 'STORAGE_BAD_STATEMENT',
@@ -91,7 +97,7 @@ function byErrno(errno: string): Explanation | undefined {
     case 'no-answer':
       return io;
     case 'shortage':
-      return errno === 'ENOMEM' ? noMemory : undefined;
+      return errno === 'EMFILE' || errno === 'ENFILE' ? noDescriptors : noMemory;
     case 'gone':
     case 'interrupted':
     case undefined:

@@ -118,6 +118,7 @@ export const reasonCodes: Readonly<Record<string, string>> = {
     'A role of the service makes statements that the role above it has not delegated to it.',
   TRUST_TUF_MISSING: 'The service lacks metadata that it must have.',
   TRUST_TUF_UNREACHABLE: 'The service could not be reached.',
+  TRUST_TUF_ROOT_LOST: 'The root that was trusted on first use is missing on this node.',
   TRUST_TUF_TOO_MANY_ROOTS: 'The service serves more new roots at once than the limit.',
   TRUST_ENTITLEMENTS_SEEN: 'The publisher has signed which entitlements the image needs.',
   TRUST_ENTITLEMENTS_UNSIGNED: 'Signed entitlements are required, but no accepted signer has signed any.',

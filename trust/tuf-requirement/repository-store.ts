@@ -59,7 +59,7 @@ interface StoreRecord {
 /**
  * Opens the state of a repository. A repository that is trusted on first use is asked for its root once, and
  * the first use is recorded.
- * @throws the errors of the source and of the root
+ * @throws the errors of the source and of the root; TRUST_TUF_ROOT_LOST
  */
 export async function openRepositoryStore(
   folder: string,
@@ -92,6 +92,14 @@ export async function openRepositoryStore(
       : Buffer.from(repository.root.content, 'base64');
   let first = pinned ?? (await kept.load('first.root'));
   if (first === undefined) {
+    const { firstUse, checkedAt } = await readRecord();
+    // Without `checkedAt`, the first use did not end. With it, another root would be trusted silently.
+    if (firstUse !== undefined && checkedAt !== undefined)
+      throw tufFailure(
+        'TRUST_TUF_ROOT_LOST',
+        join(folder, 'first.root.json'),
+        `the root that was trusted on first use at ${firstUse} is missing`,
+      );
     first = await firstRoot(source, dialect);
     // The record is written first, so that trust on first use is never without it.
     await writeRecord({ firstUse: now.toISOString() });

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { dossierId } from '../evidence/dossier.ts';
 import { fileOf, testKey } from '../tuf/fixtures/repository.fixture.ts';
@@ -124,6 +126,27 @@ for (const dialect of ['tuf', 'notary'] as const) {
       }));
   });
 }
+
+test('a lost root that was trusted on first use is not replaced silently', () =>
+  scene('tuf', { extra: 'trustOnFirstUse: true' }, async (here) => {
+    says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
+    const [kept = ''] = globSync(join(here.folder, '**/first.root.json'));
+    rmSync(kept);
+    await here.reopen();
+    says(await here.judge(`${image}:1.0`), 'deny', 'TRUST_TUF_ROOT_LOST', /trusted on first use at \d{4}-/u);
+  }));
+
+test('a first use that did not end is repeated', () =>
+  scene('tuf', { extra: 'trustOnFirstUse: true' }, async (here) => {
+    says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
+    const [kept = ''] = globSync(join(here.folder, '**/first.root.json'));
+    const record = join(dirname(kept), 'record.json');
+    const { checkedAt: _, ...started } = JSON.parse(readFileSync(record, 'utf8')) as Record<string, unknown>;
+    rmSync(kept);
+    writeFileSync(record, JSON.stringify(started));
+    await here.reopen();
+    says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
+  }));
 
 test('a root applies only to the images that the policy names', () =>
   scene('tuf', { extra: `root: { 'r.example/other': ROOT }` }, async ({ judge }) => {

@@ -36,6 +36,8 @@ export interface Scene {
   readonly service: TestService;
   readonly repository: TestRepository;
   readonly policy: TrustPolicy;
+  /** The folder of the stored metadata. */
+  readonly folder: string;
   services: TrustServices;
   /** Another instance that stores metadata in the same folder. */
   readonly other: TrustServices;
@@ -85,6 +87,7 @@ export async function scene(
     service,
     repository,
     policy,
+    folder,
     services: open(),
     other: inProcess(opened),
     async reopen() {

@@ -15,6 +15,7 @@ export type TufCode =
   | 'TRUST_TUF_NOT_DELEGATED'
   | 'TRUST_TUF_NO_TARGET'
   | 'TRUST_TUF_MISSING'
+  | 'TRUST_TUF_ROOT_LOST'
   | 'TRUST_TUF_UNREACHABLE'
   | 'TRUST_TUF_UNAUTHORIZED'
   | 'TRUST_TUF_TOO_MANY_ROOTS';
@@ -44,6 +45,8 @@ const fixes: Readonly<Record<TufCode, string>> = {
   TRUST_TUF_NO_TARGET: 'check the name; the repository has signed no such target',
   TRUST_TUF_MISSING:
     'the repository names a file that it does not serve: try again, then report this to the repository',
+  TRUST_TUF_ROOT_LOST:
+    'restore the file from a backup, name the root in the policy (`root`), or remove the folder to trust the service again on first use',
   TRUST_TUF_UNREACHABLE: 'check the address and the network, then try again',
   TRUST_TUF_UNAUTHORIZED:
     'give credentials that may read the image’s metadata: those of the pull, or docker login HOST of the service',

@@ -16,3 +16,14 @@ test('a lack of memory is not reported as a defect of the program', () => {
     assert.deepEqual([code, kind], ['STORAGE_NO_MEMORY', 'exhausted'], String(errcode));
   }
 });
+
+test('a lack of descriptors is not reported as a lack of access', () => {
+  for (const errno of ['EMFILE', 'ENFILE']) {
+    const thrown = Object.assign(new Error(`${errno}: too many open files`), {
+      code: errno,
+      syscall: 'open',
+    });
+    const { code, kind } = storageFailure(thrown, 'write file', 'state.json');
+    assert.deepEqual([code, kind], ['STORAGE_NO_DESCRIPTORS', 'exhausted']);
+  }
+});
