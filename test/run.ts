@@ -68,15 +68,11 @@ else if (whole)
     stdio: ['ignore', 'inherit', 'inherit'],
   });
 if (whole && !measured) process.env['PORTCULLIS_BUNDLE'] = '1';
+const gatesNow = gates.filter(({ isTests, isLate }) => isTests !== true && isLate !== true);
+const gatesLater = gates.filter(({ isLate }) => isLate === true);
 // The gates only compute, and many tests only wait: the gates take the processor time that the tests leave.
 // They begin when dist/ is complete: a folder that is renamed would disturb those that list all files.
-const gatesRun = whole
-  ? runGates(
-      out,
-      gates.filter(({ isTests }) => isTests !== true),
-      10,
-    )
-  : Promise.resolve([]);
+const gatesRun = whole ? runGates(out, gatesNow, 10) : Promise.resolve([]);
 // Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
 const beside = await runTests(out, {
   title: 'tests',
@@ -84,7 +80,7 @@ const beside = await runTests(out, {
   concurrency: 3,
   mostWhileIdle: 8,
 });
-const gatesFailed = await gatesRun;
+const failedNow = await gatesRun;
 const alone = await runTests(out, {
   title: 'tests by themselves',
   files: filesOf(byThemselves, paths),
@@ -93,10 +89,11 @@ const alone = await runTests(out, {
 delete process.env['NODE_V8_COVERAGE'];
 const { counts, failures, flaky, reasons } = await runAgain(out, [beside, alone], whole);
 const coverage = measured ? coverageOf(coverageFolder) : Promise.resolve('');
-// The conformance suite mostly waits; the fuzzing has nothing to wait for.
-const [fuzzing, conformance] = whole
-  ? await Promise.all([runFuzzing(out), runConformance(out)])
-  : [nothing, nothing];
+// The conformance suite mostly waits; the fuzzing and the gates have nothing to wait for.
+const [fuzzing, conformance, failedLater] = whole
+  ? await Promise.all([runFuzzing(out), runConformance(out), runGates(out, gatesLater, 19)])
+  : [nothing, nothing, []];
+const gatesFailed = [...failedNow, ...failedLater];
 out.write(await coverage);
 rmSync(coverageFolder, { recursive: true, force: true });
 python.remove();
