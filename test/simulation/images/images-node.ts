@@ -48,13 +48,13 @@ export const storeRoot = '/images';
 const log = createLogger({ level: 'silent' });
 
 /**
- * Transient errors, after which no recorded data may be lost. The sync reports data that the disk has lost
- * permanently (EIO).
+ * Errors after which no recorded data may be lost: each of them says nothing about the content. EIO of a sync
+ * also reports data that the disk has lost (stand-ins/kernel.ts).
  */
 const errnos: Errnos = {
-  write: ['ENOSPC', 'EMFILE', 'ENOMEM'],
-  removal: ['ENOMEM', 'ENOSPC'],
-  read: ['EMFILE', 'ENOMEM'],
+  write: ['ENOSPC', 'EMFILE', 'ENOMEM', 'EIO'],
+  removal: ['ENOMEM', 'ENOSPC', 'EIO'],
+  read: ['EMFILE', 'ENOMEM', 'EIO'],
   spawn: ['EAGAIN', 'ENOMEM'],
   kernel: ['ENOMEM'],
 };
