@@ -20,7 +20,8 @@ export function currentBootId(): string {
 }
 
 /**
- * Returns the identity of a live process (a zombie does not count as live), or undefined. Source:
+ * Returns the identity of a live process, or undefined. A zombie does not count as live. A process whose
+ * first thread has ended looks like a zombie, but lives as long as another of its threads. Source:
  * proc_pid_stat(5).
  * @throws PortcullisError PROCESS_UNREADABLE when it cannot be determined whether the process lives
  */
@@ -36,7 +37,8 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const state = fields[0];
   const startTime = fields[19];
-  if (state === undefined || startTime === undefined || state === 'Z' || state === 'X') return undefined;
+  if (state === undefined || startTime === undefined || state === 'X') return undefined;
+  if (state === 'Z' && Number(fields[17]) <= 1) return undefined;
   return { pid, startTime, bootId: currentBootId() };
 }
 

@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { holdDescriptors } from './descriptors.fixture.ts';
+import { withoutFirstThread } from './first-thread.fixture.ts';
 import { currentBootId, processIdentity, sameProcess, startWorker } from './index.ts';
 
 describe('the identity of a process', () => {
@@ -59,6 +60,16 @@ describe('the identity of a process', () => {
     assert.ok(!sameProcess(child));
     shell.kill('SIGKILL');
     await once(shell, 'exit');
+  });
+
+  it('lasts until the last thread of the process has ended, although its first thread ended before', async () => {
+    using started = await withoutFirstThread();
+    const { child, identity } = started;
+    assert.deepEqual(processIdentity(identity.pid), identity);
+    assert.ok(sameProcess(identity));
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    assert.ok(!sameProcess(identity));
   });
 
   it('is read correctly if the command name has blanks and parentheses', async () => {

@@ -8,9 +8,11 @@ import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { kernelRelease } from '../../base/kernel/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
+import { withoutFirstThread } from '../../base/process/first-thread.fixture.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { startReactor } from '../../base/reactor/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
+import { signalProcess } from '../processes/processes.ts';
 import { openExitWatch } from './exits.ts';
 import type { Exit, ExitWatch } from './exits.ts';
 
@@ -162,6 +164,30 @@ test('a running container is not reported as ended if no descriptor is free, and
     [7],
   );
   monitor.child.kill('SIGKILL');
+});
+
+test('a container whose first thread has ended is not reported as ended while another of its threads runs', async () => {
+  const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
+  using started = await withoutFirstThread();
+  const { child, identity: init } = started;
+  const reported: Exit[] = [];
+  const exit = new Promise<void>((resolve) =>
+    exits.watchContainer(
+      'thread',
+      { init, monitor: gone },
+      (one) => {
+        reported.push(one);
+        resolve();
+      },
+      ignored,
+    ),
+  );
+  await pause(500);
+  assert.equal(reported.length, 0, JSON.stringify(reported));
+  signalProcess(init, 9);
+  await exit;
+  assert.equal(child.killed, false, 'the signal of the product has ended it');
+  assert.ok([137, 255].includes(reported[0]?.code ?? 0), '137 if the kernel provides it (6.15), else 255');
 });
 
 test('a code that cannot be read does not count as a missing code', async () => {
