@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
+import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
 import { openDestination } from './destination.ts';
 
 describe('openDestination', () => {
@@ -96,6 +97,21 @@ describe('openDestination', () => {
       `${top}/.portcullis-checkpoint-a`,
     ])
       await assert.rejects(written(bad), { code: 'RUNTIME_CHECKPOINT_LOCATION' }, JSON.stringify(bad));
+  });
+
+  it('does not ask a file server about a folder that is not allowed', { skip: noDeadServer }, async () => {
+    const dead = mountDeadServer();
+    const hangUp = setTimeout(() => dead.hangUp(), 2000);
+    const started = performance.now();
+    try {
+      await assert.rejects(written(join(dead.folder, 'folder/a.tar')), {
+        code: 'RUNTIME_CHECKPOINT_LOCATION',
+      });
+      assert.ok(performance.now() - started < 1900, 'the request waited for the file server');
+    } finally {
+      clearTimeout(hangUp);
+      dead.close();
+    }
   });
 
   it('refuses folders that are not allowed, also behind a link', async () => {

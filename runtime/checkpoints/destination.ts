@@ -104,10 +104,18 @@ export async function freeBytes(folder: string): Promise<number> {
 }
 
 async function allowedFolder(folder: string, folders: readonly string[]): Promise<string> {
-  const real = await realpath(folder);
+  const outside = (path: string): Error =>
+    new Error(`the folder ${path} is not below a folder of \`checkpoint.folders\``);
+  const tops: string[] = [];
   for (const allowed of folders) {
     const top = await realpath(allowed).catch(() => undefined);
-    if (top === undefined || (real !== top && !real.startsWith(top === sep ? sep : top + sep))) continue;
+    if (top !== undefined) tops.push(top);
+  }
+  // A path elsewhere may be on a file server that does not answer, and would block a thread of libuv's pool.
+  if (![...folders, ...tops].some((top) => isWithin(folder, top))) throw outside(folder);
+  const real = await realpath(folder);
+  for (const top of tops) {
+    if (!isWithin(real, top)) continue;
     for (let at = real; ; at = dirname(at)) {
       const { uid, mode } = await stat(at);
       if (uid !== 0 || (mode & 0o022) !== 0)
@@ -115,8 +123,11 @@ async function allowedFolder(folder: string, folders: readonly string[]): Promis
       if (at === top) return real;
     }
   }
-  throw new Error(`the folder ${real} is not below a folder of \`checkpoint.folders\``);
+  throw outside(real);
 }
+
+const isWithin = (path: string, top: string): boolean =>
+  path === top || path.startsWith(top === sep ? sep : top + sep);
 
 async function exists(path: string): Promise<boolean> {
   try {
