@@ -309,10 +309,8 @@ function tooLarge(record: ContainerRecord, why: string): Error {
 }
 
 function ended(record: ContainerRecord, why: string): Error {
-  const [kind, fix] = endings.get(why) ?? [
-    'exhausted',
-    'check the section `checkpoint` of the configuration',
-  ];
+  const [kind, fix = 'check the section `checkpoint` of the configuration'] =
+    endings.get(why) ?? (['exhausted'] as const);
   return checkpointFailed('RUNTIME_CHECKPOINT_LIMIT', kind, record.id.slice(0, 13), why, fix);
 }
 

@@ -307,7 +307,7 @@ export function unexplainedCodes(codes: ReadonlyMap<string, Declared>): string[]
 export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
   return groups.map(({ name, title, prefixes }) => {
     const own = [...codes]
-      .filter(([code]) => prefixes.includes(code.split('_')[0] ?? ''))
+      .filter(([code]) => prefixes.some((prefix) => code.startsWith(`${prefix}_`)))
       .sort(([a], [b]) => (a < b ? -1 : 1));
     const intro =
       'A failure ends with its code in brackets. Codes are stable. `…` stands for a value that is known only when the failure occurs. ' +
@@ -334,6 +334,8 @@ const meanings: Readonly<Record<string, string>> = {
   TRUST_LOG_TEXT_MISSING:
     'A text that the verdict log names is not stored, although its retention has not ended.',
   TRUST_LOG_VERDICT_UNLOGGED: 'A stored verdict is in no row of the verdict log.',
+  RUNTIME_CHECKPOINT_LIMIT:
+    'The checkpoint exceeded its time, its size or the free space that it must leave, or the container was stopped or the request was cancelled meanwhile.',
   NETWORK_SERVICE_UNSUPPORTED:
     'The service asks for something that the balancer of this node cannot do. The message names the field.',
   CRI_PEER_REFUSED:

@@ -3,7 +3,17 @@ import { join, relative } from 'node:path';
 import ts from 'typescript';
 
 export const root = join(import.meta.dirname, '../..');
-const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'fleet', 'runtime', 'node', 'cli'];
+const rooms = [
+  'base',
+  'trust',
+  'entitlements',
+  'cni-plugins',
+  'fleet',
+  'admission',
+  'runtime',
+  'node',
+  'cli',
+];
 
 /**
  * Parses the sources of the product, without tests and fixtures. Types are not checked: symbols are enough.

@@ -4,13 +4,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import ts from 'typescript';
+import { errorCodes, errorPages, unexplainedCodes } from '../../site/reference/errors.ts';
 import { openProgram, sourcesOf } from '../../site/reference/program.ts';
 import { errorTexts, findingCodes, problemsOf } from './error-messages.ts';
 import { replacedWords } from './prose-words.ts';
 
 describe('the message of a coded error', () => {
+  const program = openProgram();
+
+  it('has a cause, a remedy or a meaning on the pages of error codes', () => {
+    // Without them, `npm run docs` builds no site.
+    const codes = errorCodes(program);
+    assert.ok(codes.size > 500, `${codes.size} codes`);
+    assert.deepEqual(unexplainedCodes(codes), []);
+    for (const { name, text } of errorPages(codes)) assert.match(text, /^## [A-Z]/mu, name);
+  });
+
   it('says what was attempted, why it failed, and what to do, everywhere', () => {
-    const program = openProgram();
     const texts = errorTexts(program, sourcesOf(program));
     // The check reads the messages: fewer of them mean that it has lost its way.
     assert.ok(texts.length > 3500, `${texts.length} texts`);

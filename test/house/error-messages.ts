@@ -26,7 +26,7 @@ const verbs: ReadonlySet<string> = new Set(
   measure mount move name open pass pick place plan play prepare prove publish pull push put query raise read rebuild
   reconcile record reduce register release remount remove rename renew reopen repair repeat replace replay report request
   require reserve resolve restart restore retry route run save say see select send serve set share shorten show
-  sign split start stay stop switch synchronize take trust try turn type unload unpack update upgrade use verify wait write
+  sign split start stay stop store switch synchronize take trust try turn type unload unpack update upgrade use verify wait write
   `
     .trim()
     .split(/\s+/),
