@@ -23,19 +23,19 @@ import { openStreamingService } from './streaming/streaming-service.ts';
 import type { StreamingService } from './streaming/streaming-service.ts';
 
 /** What the CRI calls need besides pods and images. */
-export interface CriParts {
+export interface CriServices {
   readonly events: EventHub;
   readonly stats: Stats;
   readonly streaming: StreamingService;
 }
 
 /** @throws the errors of {@link openStreamingService} */
-export async function openCriParts(
+export async function openCriServices(
   config: DaemonConfig,
   { kernel, handlers, folders, log }: Pick<OpenNode, 'kernel' | 'handlers' | 'folders' | 'log'>,
   { sandboxRecords, containerRecords }: DaemonRecords,
   { cgroups, execScopes, containers, sandboxes }: PodSide,
-): Promise<CriParts> {
+): Promise<CriServices> {
   const events = createEventHub({
     sandboxes: sandboxRecords,
     containers: containerRecords,
@@ -63,7 +63,7 @@ export async function openCriParts(
   return { events, stats, streaming };
 }
 
-export interface CriSideDeps extends CriParts {
+export interface CriSideDeps extends CriServices {
   readonly node: OpenNode;
   readonly records: DaemonRecords;
   readonly pods: PodSide;

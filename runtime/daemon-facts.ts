@@ -12,7 +12,7 @@ import type { DaemonRecords } from './daemon-records.ts';
 import { runtimeVersion } from './version.ts';
 
 /** The parts of the daemon that are opened after its metrics. */
-export interface LaterParts {
+export interface LaterDeps {
   readonly images: Pick<ImageSide['images'], 'list' | 'usage' | 'pulls'>;
   readonly pods: Pick<PodSide, 'containers' | 'pool'>;
   readonly policySide: Pick<PolicySide, 'redecision' | 'enforcement' | 'renewals'>;
@@ -28,7 +28,7 @@ export function daemonFacts(
   { policy, policyDelivery, network }: Pick<OpenNode, 'policy' | 'policyDelivery' | 'network'>,
   { sandboxRecords, containerRecords }: DaemonRecords,
   { serviceFigures }: Pick<NetworkSide, 'serviceFigures'>,
-  later: () => LaterParts,
+  later: () => LaterDeps,
 ): Omit<DaemonFacts, 'auditFailures'> {
   return {
     version: runtimeVersion,

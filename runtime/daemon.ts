@@ -5,7 +5,7 @@ import type { DaemonConfig } from './config/types.ts';
 import { bundleIn } from './containers/effects/effects.ts';
 import { proverIn } from './containers/confinement/confinement.ts';
 import { createLogRotation } from './containers/logs/log-rotation.ts';
-import { openCriParts, serveCri } from './cri-side.ts';
+import { openCriServices, serveCri } from './cri-side.ts';
 import { daemonFacts } from './daemon-facts.ts';
 import { openDaemonRecords } from './daemon-records.ts';
 import type { DaemonRecords } from './daemon-records.ts';
@@ -94,7 +94,7 @@ export async function startDaemon(
   const leftovers = await cleanUp(config, node, records, pods, images);
   // The plugins know every pod before the first request.
   await pods.nri?.open();
-  const { events, stats, streaming } = await openCriParts(config, node, records, pods);
+  const { events, stats, streaming } = await openCriServices(config, node, records, pods);
   const policySide = openPolicySide(config, {
     ...{ policy, store, database, containers, containerRecords, sandboxRecords, events, log },
     ...{ policyDelivery, registryOptions },

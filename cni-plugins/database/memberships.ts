@@ -65,7 +65,7 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     'INSERT INTO service_member (attachment, realm, network, service, document, owner) VALUES (?, ?, ?, ?, ?, ?)',
   );
   const selectOwn = db.prepare('SELECT document FROM service_member WHERE attachment = ?');
-  const selectStranger = db.prepare(
+  const selectOtherOwner = db.prepare(
     `SELECT owner FROM service_member WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '') AND attachment <> ?5
      UNION ALL SELECT owner FROM network_service WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '')
      UNION ALL SELECT json_extract(document, '$.owner') FROM spanned_service JOIN spanned_network USING (network)
@@ -111,7 +111,7 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
         const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === name);
         const foreign = isShared
           ? undefined
-          : (selectStranger.get(namespaceId, network, name, owner, attachment) as
+          : (selectOtherOwner.get(namespaceId, network, name, owner, attachment) as
               { owner: string } | undefined);
         if (foreign !== undefined) throw otherNamespace(network, name, owner, foreign.owner);
         const { count } = countOwned.get(namespaceId, network, owner, name) as { count: number };

@@ -51,15 +51,15 @@ export function createNamespaceListeners(
   const forwarder = createForwarder(place, limits, figures.forward);
   const gates = new Map<string, ListeningGateway>();
 
-  let desk: ReturnType<typeof createQueryHandler> | undefined;
-  const deskOf = (): ReturnType<typeof createQueryHandler> => {
+  let handler: ReturnType<typeof createQueryHandler> | undefined;
+  const handlerInUse = (): ReturnType<typeof createQueryHandler> => {
     const isOwn = (address: IpAddress): boolean => limits.port === undefined && gates.has(formatIp(address));
-    desk ??= createQueryHandler({ table, settings, upstreams, forwarder, isOwn, tell: figures.query });
-    return desk;
+    handler ??= createQueryHandler({ table, settings, upstreams, forwarder, isOwn, tell: figures.query });
+    return handler;
   };
 
   const open = (text: string, address: IpAddress, existing: ListeningGateway): void => {
-    const desk = deskOf();
+    const handler = handlerInUse();
     const fields = { address: text, networks: existing.networks.map(({ name }) => name) };
     try {
       existing.gate = openDnsListener({
@@ -68,7 +68,7 @@ export function createNamespaceListeners(
         port,
         // Changes that were committed before a question arrived are in its answer.
         onArrivals: () => void table.changed(),
-        onArrival: (arrival) => desk(arrival, existing.networks),
+        onArrival: (arrival) => handler(arrival, existing.networks),
         onFailure(why) {
           delete existing.gate;
           log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; retrying');

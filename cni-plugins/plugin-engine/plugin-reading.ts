@@ -59,14 +59,14 @@ export function readConfiguration(call: PluginCall): Reading {
   const args = readArgs.map((name) => call.args[name] ?? '').join('\0');
   const remembered = readings.get(text)?.get(type);
   if (remembered?.args === args) return remembered.reading;
-  const reading = readAnew(type, call);
+  const reading = readCall(type, call);
   if (reading.problems.length > 0) return reading;
   const byType = readings.get(text) ?? new Map<string, Remembered>();
   readings.set(text, byType.set(type, { args, reading }));
   return reading;
 }
 
-function readAnew(type: string, call: PluginCall): Reading {
+function readCall(type: string, call: PluginCall): Reading {
   const plugin = plugins.find((candidate) => candidate.type === type);
   const isAddressPlugin =
     leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);

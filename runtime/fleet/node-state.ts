@@ -9,7 +9,7 @@ import type { ReleasePreview } from '../policy-delivery/preview.ts';
 import type { Redecision } from '../redecision/redecision.ts';
 
 /** The parts of the daemon from which the state of a node is computed. */
-export interface StateParts {
+export interface NodeStateDeps {
   readonly version: string;
   readonly policy: { current(): TrustPolicy | undefined; problem(): string | undefined };
   /** The workloads that a newer release of the subscribed policy would refuse on this node. */
@@ -30,17 +30,17 @@ const clipped = (text: string): string => (text.length > mostText ? `${text.slic
  * Returns the state of this node for an aggregator. Lists are shortened to their limit, and further until the
  * state fits.
  */
-export async function nodeState(parts: StateParts): Promise<NodeState> {
+export async function nodeState(deps: NodeStateDeps): Promise<NodeState> {
   for (let most = mostEntries; ; most = Math.floor(most / 2)) {
-    const state = await stateWith(parts, most);
+    const state = await stateWith(deps, most);
     if (most === 0 || JSON.stringify(state).length <= mostStateLength) return state;
   }
 }
 
 /** @param most the maximum number of entries of each list */
-async function stateWith(parts: StateParts, most: number): Promise<NodeState> {
-  const { version, policy, enforcement, redecision, containers, sandbox, networkReady } = parts;
-  const upcoming = parts.upcoming();
+async function stateWith(deps: NodeStateDeps, most: number): Promise<NodeState> {
+  const { version, policy, enforcement, redecision, containers, sandbox, networkReady } = deps;
+  const upcoming = deps.upcoming();
   let omitted = 0;
   const cut = <Entry>(entries: readonly Entry[]): readonly Entry[] => {
     omitted += Math.max(0, entries.length - most);

@@ -11,7 +11,7 @@ import type { PolicySources, TrustPolicy } from '../../trust/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import { nodeState } from './node-state.ts';
-import type { StateParts } from './node-state.ts';
+import type { NodeStateDeps } from './node-state.ts';
 
 const mostFileBytes = 1024 * 1024;
 
@@ -23,7 +23,7 @@ const mostFileBytes = 1024 * 1024;
 export async function openFleet(
   { fleet }: Pick<DaemonConfig, 'fleet'>,
   database: Pick<Database, 'all' | 'get'>,
-  parts: StateParts & { readonly policy: PolicyInForce },
+  deps: NodeStateDeps & { readonly policy: PolicyInForce },
   log: Logger,
 ): Promise<{ close(): Promise<void> }> {
   const { endpoint, tokenFile, node, labels } = fleet;
@@ -33,7 +33,7 @@ export async function openFleet(
     endpoint,
     node: node === '' ? hostname() : node,
     labels,
-    version: parts.version,
+    version: deps.version,
     http,
     tls,
     // It is read for each request, because it may be replaced.
@@ -47,8 +47,8 @@ export async function openFleet(
         database.get<{ size: number; note: string }>(
           'SELECT size, note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1',
         ),
-      state: () => nodeState(parts),
-      policy: () => policyText(parts.policy),
+      state: () => nodeState(deps),
+      policy: () => policyText(deps.policy),
     },
     log: log.child({ room: 'fleet' }),
   });

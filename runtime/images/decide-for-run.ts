@@ -75,7 +75,7 @@ async function decideAgain(
   return answers.map(({ verdict }) => verdict);
 }
 
-interface AgainParts {
+interface JudgeDeps {
   readonly records: ImageRecords;
   readonly decisions: Decisions;
   readonly platform: Platform;
@@ -86,10 +86,10 @@ interface AgainParts {
  * Decides as {@link decideForRun}, about an image that was admitted before: a name that has moved to another
  * image, or an image that was removed, is judged by the evidence that was recorded then.
  */
-export async function judge(parts: AgainParts, input: JudgedImage): Promise<readonly Verdict[]> {
-  const policy = parts.decisions.policy('decide again about', input.imageId);
-  const { questions, lost } = await questionsAbout(parts, input);
-  return lost === undefined ? decideAgain(parts.records, parts.decisions, policy, questions) : [lost];
+export async function judge(deps: JudgeDeps, input: JudgedImage): Promise<readonly Verdict[]> {
+  const policy = deps.decisions.policy('decide again about', input.imageId);
+  const { questions, lost } = await questionsAbout(deps, input);
+  return lost === undefined ? decideAgain(deps.records, deps.decisions, policy, questions) : [lost];
 }
 
 /**
@@ -97,20 +97,20 @@ export async function judge(parts: AgainParts, input: JudgedImage): Promise<read
  * used.
  */
 export async function foresee(
-  parts: AgainParts,
+  deps: JudgeDeps,
   policy: TrustPolicy,
   input: JudgedImage,
 ): Promise<readonly Verdict[]> {
-  const { questions, lost } = await questionsAbout(parts, input);
+  const { questions, lost } = await questionsAbout(deps, input);
   if (lost !== undefined) return [lost];
   const verdicts: Verdict[] = [];
-  for (const question of questions) verdicts.push(await parts.decisions.foresee(policy, question));
+  for (const question of questions) verdicts.push(await deps.decisions.foresee(policy, question));
   return verdicts;
 }
 
 /** @returns `lost`: the verdict that admitted the image, when its evidence is no longer stored */
 async function questionsAbout(
-  { records, platform: own, database }: AgainParts,
+  { records, platform: own, database }: JudgeDeps,
   input: JudgedImage,
 ): Promise<{ readonly questions: readonly Question[]; readonly lost?: Verdict }> {
   const admission = input.verdictId === '' ? undefined : await findVerdict(database, input.verdictId);

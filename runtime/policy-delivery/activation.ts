@@ -14,7 +14,7 @@ export interface Outlook {
   foresee(policy: TrustPolicy): Promise<readonly LostAdmission[]>;
 }
 
-export interface ActivationParts {
+export interface ActivationDeps {
   readonly folder: ReleaseFolder;
   readonly holder: Pick<PolicyHolder, 'current' | 'problem' | 'use'>;
   readonly source: Pick<ReleaseSource, 'archive'>;
@@ -37,13 +37,13 @@ export const mostNamed = 100;
  * kept
  */
 export async function activate(
-  parts: ActivationParts,
+  deps: ActivationDeps,
   release: PolicyRelease,
   state: DeliveryState,
   options: { readonly must: boolean; readonly mayReturn: boolean },
 ): Promise<DeliveryState> {
-  const { folder, holder, outlook, log, now } = parts;
-  const archive = (await folder.archive(release)) ?? (await parts.source.archive(release));
+  const { folder, holder, outlook, log, now } = deps;
+  const archive = (await folder.archive(release)) ?? (await deps.source.archive(release));
   const files = await unpackRelease(archive);
   const path = await stored(release, () => folder.unpack(release, files));
   const set = await loadPolicySet({ paths: [path] });

@@ -9,14 +9,14 @@ import type {
 } from '../../trust/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import { activate, haltedBy, sourceOf } from './activation.ts';
-import type { ActivationParts } from './activation.ts';
+import type { ActivationDeps } from './activation.ts';
 import { isListed, planFor } from './plan.ts';
 import { notYetFor } from './preview.ts';
 import { storedFiles } from './release-folder.ts';
 import { isSame, withHalted } from './state.ts';
 import type { DeliveryState, LostAdmission } from './state.ts';
 
-export interface CourseDeps extends ActivationParts {
+export interface CourseDeps extends ActivationDeps {
   readonly source: ReleaseSource;
   readonly channel: string;
   readonly node: StagedNode;

@@ -3,7 +3,7 @@ import { filesOutside, isFor, unpackRelease } from '../../trust/index.ts';
 import type { PolicyRelease, StagedNode, TrustPolicy } from '../../trust/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import { mostNamed, refersOutside } from './activation.ts';
-import type { ActivationParts } from './activation.ts';
+import type { ActivationDeps } from './activation.ts';
 import { isSame } from './state.ts';
 import type { DeliveryState, LostAdmission } from './state.ts';
 
@@ -34,11 +34,11 @@ export interface Preview {
  * stays in memory: workloads change, and each look decides about them again.
  */
 export function createPreview(
-  parts: Pick<ActivationParts, 'folder' | 'outlook'> & {
-    readonly source: Pick<ActivationParts['source'], 'archive'>;
+  deps: Pick<ActivationDeps, 'folder' | 'outlook'> & {
+    readonly source: Pick<ActivationDeps['source'], 'archive'>;
   },
 ): Preview {
-  const { folder, source, outlook } = parts;
+  const { folder, source, outlook } = deps;
   let loaded: { readonly release: PolicyRelease; readonly policy: TrustPolicy } | undefined;
   let found: ReleasePreview | undefined;
 

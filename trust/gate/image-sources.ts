@@ -44,7 +44,7 @@ export function readImageSources(
 ): NamedImages {
   const found: GateQuestion[] = [];
   const problems: Problem[] = [];
-  const parts: FoundParts = { unread: [], objects: new Set() };
+  const parts: FoundInManifests = { unread: [], objects: new Set() };
   for (const source of sources) {
     append(
       found,
@@ -69,7 +69,7 @@ export function readImageSources(
   return { questions: found, unread: unread.map(({ place, why, fix }) => ({ place, why, fix })) };
 }
 
-interface FoundParts {
+interface FoundInManifests {
   readonly unread: (UnreadPart & Pick<GateUnread, 'place'>)[];
   /** Names of the objects that were read. */
   readonly objects: Set<string>;
@@ -115,7 +115,7 @@ function readManifests(
   { file, text }: ImageSource,
   namespace: string,
   problems: Problem[],
-  parts: FoundParts,
+  parts: FoundInManifests,
 ): GateQuestion[] {
   const otherEnd = otherLineEnd.exec(text);
   if (otherEnd !== null) {

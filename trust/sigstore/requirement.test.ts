@@ -72,7 +72,7 @@ async function bundleItem(options: SignOptions, of = digest): Promise<EvidenceIt
  */
 async function legacyItem(options: SignOptions, drop?: string): Promise<EvidenceItem> {
   const payload = makeSimpleSigningPayload(digest, 'registry.example.com/pay/app');
-  const bundle = (await services.sign(payload, { claims, ...options })) as unknown as LegacyParts;
+  const bundle = (await services.sign(payload, { claims, ...options })) as unknown as LegacyBundleFields;
   const { certificate, tlogEntries, timestampVerificationData } = bundle.verificationMaterial;
   const [entry] = tlogEntries;
   const [stamp] = timestampVerificationData?.rfc3161Timestamps ?? [];
@@ -101,7 +101,7 @@ async function legacyItem(options: SignOptions, drop?: string): Promise<Evidence
   return item('cosign-simple-signing', payload, { annotations });
 }
 
-interface LegacyParts {
+interface LegacyBundleFields {
   readonly messageSignature: { readonly signature: string };
   readonly verificationMaterial: {
     readonly certificate: { readonly rawBytes: string };

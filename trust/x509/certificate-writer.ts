@@ -19,7 +19,7 @@ import {
 import { extensionOid } from './extensions.ts';
 
 /** The parts of a TBSCertificate, in DER where they are bytes (RFC 5280 section 4.1). */
-export interface CertificateParts {
+export interface CertificateFields {
   readonly algorithm: Buffer;
   readonly issuer: Buffer;
   readonly subject: Buffer;
@@ -35,7 +35,7 @@ export function commonNameOnly(commonName: string): Buffer {
 }
 
 /** Returns the part of a certificate that is signed, version 3, with a random serial number. */
-export function certificateBody(parts: CertificateParts): Buffer {
+export function certificateBody(parts: CertificateFields): Buffer {
   const serial = randomBytes(16);
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
   return sequence(

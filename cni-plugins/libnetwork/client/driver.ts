@@ -60,7 +60,7 @@ export async function openDriver(
       try {
         return await attempt(verb, request);
       } catch (thrown) {
-        if (!isAbsence(thrown) || performance.now() + pauseMs > until) throw thrown;
+        if (!wasNotReceived(thrown) || performance.now() + pauseMs > until) throw thrown;
       }
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
@@ -114,7 +114,7 @@ const elsewhere = {
 } as const;
 
 /** Returns whether no process received the request. */
-export const isAbsence = (thrown: unknown): boolean =>
+export const wasNotReceived = (thrown: unknown): boolean =>
   isPortcullisError(thrown) &&
   (thrown.code === 'NETWORK_CNM_DRIVER_UNKNOWN' ||
     (thrown.code === 'NETWORK_CNM_DRIVER_UNREACHABLE' && thrown.failure.details?.['sent'] === false));

@@ -3,7 +3,7 @@ import { bootOf } from '../../namespaces/namespace-id.ts';
 import type { DriverVerb } from '../protocol/protocol.ts';
 import { mostRefusals } from './documents.ts';
 import type { EndpointDocument, NetworkDocument, PoolDocument } from './documents.ts';
-import { isAbsence } from './driver.ts';
+import { wasNotReceived } from './driver.ts';
 import type { RemoteDriver } from './driver.ts';
 import { hasCode, isRefused } from './session.ts';
 import type { Endpoint, Session } from './session.ts';
@@ -90,7 +90,7 @@ async function deleted<Document extends Pick<EndpointDocument, 'deleting'>>(
     return undefined;
   } catch (thrown) {
     if (thrown instanceof Error && isRefused(thrown)) return thrown;
-    if (isAbsence(thrown)) await put(document);
+    if (wasNotReceived(thrown)) await put(document);
     throw thrown;
   }
 }

@@ -76,7 +76,7 @@ export function openSpannedServices({
     addressHolder: (address) => merged.addressHolder(address),
     subnetsChanged: () => peers.claimsChanged,
   };
-  const strangers = createClaimFilter(networks, holders, member.host);
+  const claimFilter = createClaimFilter(networks, holders, member.host);
   let subnetsChanged = peers.claimsChanged;
   const publisher = openPublisher({ member, networks, merged, readLocal, rules, log });
   let version: unknown;
@@ -97,7 +97,7 @@ export function openSpannedServices({
 
   const seen = (name: string): MergedService | undefined => {
     const service = merged.service(name);
-    return service && strangers.without(name, service);
+    return service && claimFilter.without(name, service);
   };
   const write = (): void => {
     const taken = merged.taken();
@@ -149,7 +149,7 @@ export function openSpannedServices({
         ...[...publisher.refused].flatMap(([service, lines]) =>
           lines.map((line) => `${settings.name}/${service}: ${line}`),
         ),
-        ...strangers.found.values(),
+        ...claimFilter.found.values(),
       ];
     },
     close() {

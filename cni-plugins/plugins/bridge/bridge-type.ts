@@ -99,8 +99,8 @@ export function observeBridge(route: NetlinkSocket, name: string): ObservedBridg
 function standingAsSeen(route: NetlinkSocket, name: string): BridgeAsFound | undefined {
   const { index, group } = known.get(route)?.get(name) ?? {};
   if (index === undefined || group === undefined) return undefined;
-  const glance = quickLinkStat(route, { name, index });
-  return glance === undefined ? undefined : { name, index, kind: 'bridge', group, ...glance };
+  const found = quickLinkStat(route, { name, index });
+  return found === undefined ? undefined : { name, index, kind: 'bridge', group, ...found };
 }
 
 /** Observations for resources that are created next, so that they are not looked up again. */

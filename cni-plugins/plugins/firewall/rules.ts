@@ -125,7 +125,7 @@ export function constantRules(table: Table, admin: string): ConstantRules {
   return countRules(table === confined ? confinedRules : [...routedRules, ...adminRules(admin)]);
 }
 
-const anew = (table: Table, chains: readonly string[], rules: Rules): Request[] => [
+const replaceChains = (table: Table, chains: readonly string[], rules: Rules): Request[] => [
   ...chains.map((chain) => flushChain(table, chain)),
   ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
 ];
@@ -144,20 +144,20 @@ export const createRouted = (): Request[] => [
   addSet(routed, { name: sets.to4, key: ['ipv4_addr'], data: 'verdict' }, 4),
   addSet(routed, { name: sets.from6, key: ['ipv6_addr'], data: 'verdict' }, 5),
   addSet(routed, { name: sets.to6, key: ['ipv6_addr'], data: 'verdict' }, 6),
-  ...anew(routed, ['forward', acceptedChain], routedRules),
+  ...replaceChains(routed, ['forward', acceptedChain], routedRules),
 ];
 
 /** The administrator's chain, whose rules are kept, and the two chains that pods' addresses lead to. */
 export const adminChains = (admin: string): Request[] => [
   ...[admin, fromChain(admin), toChain(admin)].map((name) => addChain(routed, { name })),
-  ...anew(routed, [fromChain(admin), toChain(admin)], adminRules(admin)),
+  ...replaceChains(routed, [fromChain(admin), toChain(admin)], adminRules(admin)),
 ];
 
 export const createBridged = (): Request[] => [
   addTable(bridged),
   addChain(bridged, { name: 'forward', hook: { type: 'filter', number: forwardHook, priority: 0 } }),
   addSet(bridged, { name: sets.ports, key: ['ifname'] }, 1),
-  ...anew(bridged, ['forward'], bridgedRules),
+  ...replaceChains(bridged, ['forward'], bridgedRules),
 ];
 
 export const createConfined = (): Request[] => [
@@ -166,5 +166,5 @@ export const createConfined = (): Request[] => [
   addChain(confined, { name: 'forward', hook: { type: 'filter', number: forwardHook, priority: 0 } }),
   addSet(confined, { name: sets.internal, key: ['ifname'] }, 1),
   addSet(confined, { name: sets.internalPairs, key: ['ifname', 'ifname'], data: 'verdict' }, 2),
-  ...anew(confined, ['forward'], confinedRules),
+  ...replaceChains(confined, ['forward'], confinedRules),
 ];

@@ -22,7 +22,7 @@ export function accessReader(
   };
 }
 
-export interface FollowerParts {
+export interface FollowerDeps {
   readonly name: Versioned;
   readonly collection: ListedCollection;
   readonly figures: { events: number; lists: number; failures: number };
@@ -45,7 +45,7 @@ export function createFollower({
   poke,
   tellFigures,
   reached,
-}: FollowerParts): Follower {
+}: FollowerDeps): Follower {
   return {
     begin: () => collection.begin(),
     listed: collection.listed,

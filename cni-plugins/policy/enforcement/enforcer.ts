@@ -142,7 +142,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   const advance = (
     pods: ReadonlyMap<string, OpenPod>,
     isStale: (pod: OpenPod) => boolean,
-    anew = false,
+    isFull = false,
   ): RuleRequests => {
     const [before, now] = [neighboursOf(open), neighboursOf(pods)];
     const isOtherLimit = policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size);
@@ -154,7 +154,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     };
     let next = linksOf(pods, { before: image, inForce: image }, isEvaluated, evaluate);
     replaceOpen(pods);
-    const isWhole = anew || unsettled;
+    const isWhole = isFull || unsettled;
     // Members are taken once: when something fails from here on, only a new image has them.
     unsettled = true;
     const { changes, turned } = groups.take();

@@ -91,7 +91,7 @@ function examine(
       continue;
     }
     if (before !== undefined) next.drained = before.drained;
-    next.unwell = unhealthyThatRemain(before, service);
+    next.unhealthy = unhealthyThatRemain(before, service);
     const refusal = refusalOf(balancer, serversOf(next, service));
     if (refusal === undefined) fit.push({ next, service });
     else refuse('NETWORK_SERVICE_UNSUPPORTED', refusal.field, `${refusal.why} (${balancer.kind})`);

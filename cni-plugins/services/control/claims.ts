@@ -57,7 +57,7 @@ export interface Lost {
  */
 export const contends = (source: string): boolean => source === 'kubernetes' || source === 'networks';
 
-const alive = { drained: false, unwell: false };
+const alive = { drained: false, unhealthy: false };
 
 /**
  * Returns the keys of the service's virtual servers, each with the field that describes it. They do not

@@ -80,10 +80,10 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     const note = (each: ServiceInForce | undefined): void => keysOf(each).forEach((key) => keys.add(key));
     for (const name of removed) note(held.get(name));
     for (const { service } of admitted) note(held.get(service.name));
-    const forgotten = admitted.flatMap(({ service: { name }, next: { unwell: unhealthy } }) =>
-      [...(held.get(name)?.unwell ?? [])]
+    const forgotten = admitted.flatMap(({ service: { name }, next: { unhealthy } }) =>
+      [...(held.get(name)?.unhealthy ?? [])]
         .filter((backend) => !unhealthy.has(backend))
-        .map((backend) => ({ service: name, backend, state: 'unwell' as const, is: false })),
+        .map((backend) => ({ service: name, backend, state: 'unhealthy' as const, is: false })),
     );
     for (const name of removed) held.delete(name);
     for (const { next, service } of admitted) held.set(service.name, next);
@@ -154,12 +154,19 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     },
     judged(name, backend, isWell) {
       const each = held.get(name);
-      if (each === undefined || each.unwell.has(backend) !== isWell) return;
-      each.mark('unwell', backend, !isWell);
-      const counts = { service: name, backend, unwell: each.unwell.size, of: each.service.backends.length };
+      if (each === undefined || each.unhealthy.has(backend) !== isWell) return;
+      each.mark('unhealthy', backend, !isWell);
+      const counts = {
+        service: name,
+        backend,
+        unhealthy: each.unhealthy.size,
+        of: each.service.backends.length,
+      };
       if (isWell) log.info(counts, 'a backend is healthy again');
       else log.warn(counts, 'a backend is unhealthy');
-      servers.resettle(keysOf(each), { states: [{ service: name, backend, state: 'unwell', is: !isWell }] });
+      servers.resettle(keysOf(each), {
+        states: [{ service: name, backend, state: 'unhealthy', is: !isWell }],
+      });
     },
     judgeFor(next) {
       balancer = next;

@@ -22,7 +22,7 @@ const service = (more: Partial<Service> = {}): Service => ({
   backends: [{ address: '10.0.0.2' }, { address: 'fd00::2' }],
   ...more,
 });
-const alive = (): { drained: boolean; unwell: boolean } => ({ drained: false, unwell: false });
+const alive = (): { drained: boolean; unhealthy: boolean } => ({ drained: false, unhealthy: false });
 
 test('source ranges apply to load balancer addresses only, each family separately', () => {
   const rangesOf = (more: Partial<Service>): string[] =>

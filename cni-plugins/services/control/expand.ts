@@ -7,7 +7,7 @@ export interface BackendStanding {
   /** An operator drained the backend. */
   readonly drained: boolean;
   /** The health checks of the backend failed. */
-  readonly unwell: boolean;
+  readonly unhealthy: boolean;
 }
 
 /** A destination as the service has it now. */
@@ -44,9 +44,9 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
         backend.weight !== 0 &&
         backend.quiescentPorts?.includes(port.name) !== true,
     );
-    const allUnwell = takes.every(({ unwell: unhealthy }) => unhealthy);
-    return own.map(({ backend, drained, unwell: unhealthy }) => {
-      const ending = drained || backend.draining === true || (unhealthy && !allUnwell);
+    const allUnhealthy = takes.every(({ unhealthy }) => unhealthy);
+    return own.map(({ backend, drained, unhealthy }) => {
+      const ending = drained || backend.draining === true || (unhealthy && !allUnhealthy);
       return {
         address: backend.address,
         port: portAt(backend, port),

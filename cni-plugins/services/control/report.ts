@@ -209,7 +209,7 @@ function stateOf(
   );
   if (own === undefined || backend === undefined) return { state: 'removed', health: 'not checked' };
   const { service, held } = own;
-  const { unwell: unhealthy } = held;
+  const { unhealthy } = held;
   const id = healthIdOf(backend, checkedPortOf(service));
   const isUnhealthy = unhealthy.has(id);
   const why = checks.why(service.name, id);

@@ -54,7 +54,7 @@ async function start(
   const checks = createHealthChecks({
     probe,
     random: Math.random,
-    isWell: (name, backend) => core.held.get(name)?.unwell.has(backend) !== true,
+    isWell: (name, backend) => core.held.get(name)?.unhealthy.has(backend) !== true,
     onJudged(name, backend, isWell) {
       guarded(() => core.judged(name, backend, isWell));
     },

@@ -15,7 +15,7 @@ export interface ServiceStore {
   states(): Iterable<{
     readonly service: string;
     readonly backend: string;
-    readonly state: 'drained' | 'unwell';
+    readonly state: 'drained' | 'unhealthy';
   }>;
   standings(): Iterable<readonly [ServerKey, Standing]>;
   /** Writes the whole change atomically. It is on disk when the call returns, unless it is `isRelisted`. */
@@ -39,7 +39,7 @@ export interface StoredChange {
   readonly states?: readonly {
     readonly service: string;
     readonly backend: string;
-    readonly state: 'drained' | 'unwell';
+    readonly state: 'drained' | 'unhealthy';
     readonly is: boolean;
   }[];
   /** Virtual servers with a drain. Undefined: nothing is ending any more. */
@@ -47,6 +47,9 @@ export interface StoredChange {
   /** Virtual servers in force, with their services. Undefined: no longer in force. */
   readonly servers?: readonly (readonly [ServerKey, string | undefined])[];
 }
+
+/** The value of the column `state` that the schema of the database defines for an unhealthy backend. */
+const storedUnhealthy = 'unwell';
 
 export function createServiceStore(database: NetworkDatabase): ServiceStore {
   const { db } = database;
@@ -81,7 +84,7 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
         yield {
           service: String(row['service']),
           backend: String(row['backend']),
-          state: row['state'] as 'drained' | 'unwell',
+          state: row['state'] === storedUnhealthy ? 'unhealthy' : 'drained',
         };
     },
     *standings() {
@@ -94,7 +97,7 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
         for (const name of change.remove ?? []) remove.run(name);
         for (const { name, source, document } of change.put ?? []) put.run(name, source, document);
         for (const { service, backend, state, is } of change.states ?? [])
-          (is ? set : unset).run(service, backend, state);
+          (is ? set : unset).run(service, backend, state === 'unhealthy' ? storedUnhealthy : state);
         for (const [key, existing] of change.standings ?? []) {
           if (existing === undefined) drainEnds.run(key);
           else drain.run(key, JSON.stringify(existing));

@@ -15,7 +15,7 @@ export interface ServiceInForce {
   /** Addresses of drained backends. */
   readonly drained: ReadonlySet<string>;
   /** Backends by `healthIdOf`. */
-  readonly unwell: ReadonlySet<string>;
+  readonly unhealthy: ReadonlySet<string>;
   /** Why the current balancer does not serve it. */
   readonly refusal?: Refusal;
 }
@@ -37,7 +37,7 @@ export class StoredService implements ServiceInForce {
   readonly source: string;
   readonly document: string;
   drained = nothing;
-  unwell = nothing;
+  unhealthy = nothing;
   refusal?: Refusal;
 
   /** @param service what the document says, if it is known */
@@ -51,7 +51,7 @@ export class StoredService implements ServiceInForce {
     return recent.get(this) ?? (parseJson(this.document) as Service);
   }
 
-  mark(state: 'drained' | 'unwell', entry: string, is: boolean): void {
+  mark(state: 'drained' | 'unhealthy', entry: string, is: boolean): void {
     const set = new Set(this[state]);
     if (is) set.add(entry);
     else set.delete(entry);
@@ -64,9 +64,10 @@ export function unhealthyThatRemain(
   before: ServiceInForce | undefined,
   service: Service,
 ): ReadonlySet<string> {
-  if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
+  if (before === undefined || before.unhealthy.size === 0 || service.healthCheck === undefined)
+    return nothing;
   const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
-  return new Set([...before.unwell].filter((id) => ids.has(id)));
+  return new Set([...before.unhealthy].filter((id) => ids.has(id)));
 }
 
 const noDrains: readonly Drain[] = Object.freeze([]);

@@ -20,23 +20,23 @@ export interface WantedServer {
 /** A service that is admitted is asked for its servers twice. */
 const known = new WeakMap<
   Service,
-  Pick<ServiceInForce, 'drained' | 'unwell'> & { readonly servers: Expanded[] }
+  Pick<ServiceInForce, 'drained' | 'unhealthy'> & { readonly servers: Expanded[] }
 >();
 
 /** Returns the virtual servers of a service, with the drained and unhealthy backends of `standing`. Pure. */
 export function serversOf(
-  existing: Pick<ServiceInForce, 'drained' | 'unwell'>,
+  existing: Pick<ServiceInForce, 'drained' | 'unhealthy'>,
   service: Service,
 ): Expanded[] {
-  const { drained, unwell: unhealthy } = existing;
+  const { drained, unhealthy } = existing;
   const before = known.get(service);
   // A set is replaced when it changes.
-  if (before?.drained === drained && before.unwell === unhealthy) return before.servers;
+  if (before?.drained === drained && before.unhealthy === unhealthy) return before.servers;
   const servers = expand(service, (backend: Backend): BackendStanding => ({
     drained: drained.has(backend.address),
-    unwell: unhealthy.has(healthIdOf(backend, checkedPortOf(service))),
+    unhealthy: unhealthy.has(healthIdOf(backend, checkedPortOf(service))),
   }));
-  known.set(service, { drained, unwell: unhealthy, servers });
+  known.set(service, { drained, unhealthy, servers });
   return servers;
 }
 

@@ -86,7 +86,7 @@ export function createDelivery(
     if (busy || closed || !table.complete()) return;
     busy = true;
     try {
-      if (!retained) await retain(table.tellAnew());
+      if (!retained) await retain(table.markAllUndelivered());
       for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
         const changes = table.changes(portion);
         logNotes(changes, log);

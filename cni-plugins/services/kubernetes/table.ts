@@ -21,7 +21,7 @@ export interface ServiceTable {
   /** Whether both lists have arrived at least once. */
   complete(): boolean;
   /** Marks everything as not delivered. Returns the names of all services that exist. */
-  tellAnew(): readonly string[];
+  markAllUndelivered(): readonly string[];
   /**
    * The place has changed: every service is translated again. Services without a difference are not
    * delivered.
@@ -123,7 +123,7 @@ export function createServiceTable(place: Place): ServiceTable {
     services: ofServices,
     slices: ofSlices,
     complete: () => ofServices.came() && ofSlices.came(),
-    tellAnew() {
+    markAllUndelivered() {
       delivered.clear();
       dirty.clear();
       const names: string[] = [];

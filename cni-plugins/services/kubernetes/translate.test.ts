@@ -181,7 +181,7 @@ test('nf_tables supports the servers of a Service with each scheduler and any nu
       const { services } = translated({ annotations: { 'portcullis.dev/scheduler': scheduler } }, [
         slice(many),
       ]);
-      const alive = { drained: false, unwell: false };
+      const alive = { drained: false, unhealthy: false };
       for (const server of services.flatMap((each) => expand(each, () => alive)))
         assert.equal(refusalOf(server), undefined, `${scheduler} ${count}`);
     }

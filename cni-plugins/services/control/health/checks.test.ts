@@ -42,7 +42,7 @@ function scripted(context: TestContext): {
     random: () => 0,
     isWell: (_, id) => !unhealthy.has(id),
     onJudged(name, id, isWell) {
-      judged.push(`${name} ${id} ${isWell ? 'well' : 'unwell'} after ${taken.get(id)}`);
+      judged.push(`${name} ${id} ${isWell ? 'well' : 'unhealthy'} after ${taken.get(id)}`);
       if (isWell) unhealthy.delete(id);
       else unhealthy.add(id);
     },
@@ -72,14 +72,14 @@ test('a backend is unhealthy after the configured consecutive failures, and heal
   assert.ok(checks.isChecked('web', idOfOne));
   said.set(idOfTwo, false);
   await next(idOfTwo, 6);
-  assert.match(judged.join(), /^web 10\.0\.0\.3 9090 unwell after \d+$/u);
+  assert.match(judged.join(), /^web 10\.0\.0\.3 9090 unhealthy after \d+$/u);
   assert.equal(checks.why('web', idOfTwo), 'nobody there');
   said.set(idOfTwo, true);
   await next(idOfTwo, 5);
   assert.match(judged.slice(1).join(), /^web 10\.0\.0\.3 9090 well after \d+$/u);
   assert.equal(checks.why('web', idOfTwo), undefined);
-  const [unwellAt = 0, wellAt = 0] = judged.map((line) => Number(line.split(' ').at(-1)));
-  assert.ok(unwellAt >= 3 && wellAt >= unwellAt + 2, judged.join());
+  const [unhealthyAt = 0, wellAt = 0] = judged.map((line) => Number(line.split(' ').at(-1)));
+  assert.ok(unhealthyAt >= 3 && wellAt >= unhealthyAt + 2, judged.join());
 });
 
 test('failures that are not consecutive do not add up', async (context) => {
