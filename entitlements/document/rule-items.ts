@@ -1,6 +1,7 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { blockWithin, formatAddress, parseCidr } from '../profile/cidr.ts';
-import type { Block } from '../profile/cidr.ts';
+import { formatIp } from '../../base/addresses/index.ts';
+import type { IpPrefix } from '../../base/addresses/index.ts';
+import { blockWithin, halvesOf, parseCidr } from '../profile/cidr.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { FileRule, MountRule } from '../profile/model.ts';
 import type { FileAccess, NetworkRule } from '../types.ts';
@@ -105,17 +106,15 @@ function within(inner: string, outer: string): boolean {
 /** Returns the block without other blocks, as blocks. */
 function without(cidr: string, except: readonly string[]): string[] {
   const holes = except.flatMap((text) => parseCidr(text) ?? []);
-  const split = (block: Block): Block[] => {
+  const split = (block: IpPrefix): IpPrefix[] => {
     if (holes.some((hole) => blockWithin(block, hole))) return [];
     if (!holes.some((hole) => blockWithin(hole, block))) return [block];
-    const prefix = block.prefix + 1;
-    const half = 1n << BigInt((block.family === 4 ? 32 : 128) - prefix);
-    return [...split({ ...block, prefix }), ...split({ ...block, prefix, address: block.address | half })];
+    return halvesOf(block).flatMap(split);
   };
   const block = parseCidr(cidr);
   return block === undefined
     ? []
-    : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
+    : split(block).map(({ address, length }) => `${formatIp(address)}/${length}`);
 }
 
 /** Returns the values that can be read, and reports the others. */
