@@ -2,16 +2,34 @@
 const rooms = 'base|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli';
 const fixtures = '/fixtures/|\\.fixture\\.ts$';
 /** Writes manual pages and completions from the commands and the schema of the configuration. */
-const describing = '^packaging/(man|release)/';
+const describing = '^packaging/(man|artifacts)/';
 /** Generates validators from the schemas that rooms use inside. */
 const generating = '^packaging/validators(\\.test)?\\.ts$';
 const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node)/';
 
 /** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
 const layers = require('./test/house/layers.json');
+/** The layers of the folders that are no rooms. Folders without TypeScript have none. */
+const layersOutside = {
+  packaging: [
+    [
+      'packaging/<root>',
+      'packaging/archives',
+      'packaging/editors',
+      'packaging/kubernetes',
+      'packaging/man',
+      'packaging/systemd',
+    ],
+    ['packaging/deb', 'packaging/editors/vscode', 'packaging/oci/installer', 'packaging/sbom'],
+    ['packaging/artifacts'],
+    ['packaging/oci'],
+    ['packaging/release'],
+  ],
+  site: [['site/reference'], ['site/<root>']],
+};
 const testCode = '(\\.test|\\.fixture)\\.ts$|/fixtures/';
 const filesOf = (folders) => `^(${folders.map((folder) => folder.replace('/<root>', '')).join('|')})/[^/]+$`;
-const layerRules = Object.entries(layers).flatMap(([room, ofRoom]) =>
+const layerRules = Object.entries({ ...layers, ...layersOutside }).flatMap(([room, ofRoom]) =>
   ofRoom.map((folders, index) => ({
     name: `layer-${index + 1}-of-${room}`,
     comment: `A folder of this layer imports its own files and the layers below it; the entry point is above all layers.`,

@@ -11,7 +11,7 @@ import { signRelease } from '../deb/sign-release.ts';
 import { vsixOf } from '../editors/vscode/vsix.ts';
 import { buildImages } from '../oci/images.ts';
 import { gpgFiles } from './apt-signatures.ts';
-import { buildArtifacts, releaseTime } from './artifacts.ts';
+import { buildArtifacts, releaseTime } from '../artifacts/artifacts.ts';
 import { requireCleanCheckout } from './clean-checkout.ts';
 import { clusterFiles } from './cluster-files.ts';
 import { historyNotes } from './history.ts';

@@ -6,7 +6,7 @@ import { architectures } from '../deb/control.ts';
 import { lockedPackages } from '../archives/npm-package.ts';
 import { debianLock } from '../oci/debian-packages.ts';
 import { debPurl, npmPurl } from '../sbom/components.ts';
-import { platformPackages } from './platform.ts';
+import { platformPackages } from '../artifacts/platform.ts';
 
 const root = join(import.meta.dirname, '../..');
 

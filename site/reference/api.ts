@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import ts from 'typescript';
-import { block } from '../markdown.ts';
+import { block } from './markdown.ts';
 import { fileName, root } from './program.ts';
 
 export interface ApiPage {

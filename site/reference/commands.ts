@@ -1,6 +1,6 @@
 import { commands } from '../../cli/commands.ts';
 import { commandTree, helpOf, withSubcommands } from '../../cli/completion/tree.ts';
-import { block } from '../markdown.ts';
+import { block } from './markdown.ts';
 
 export interface CommandPage {
   readonly name: string;

@@ -1,6 +1,6 @@
 import ts from 'typescript';
 import { reasonCodes } from '../../trust/policy/reason-codes.ts';
-import { cell, code as codeSpan } from '../markdown.ts';
+import { cell, code as codeSpan } from './markdown.ts';
 import { declarationOf, fileName, sourcesOf } from './program.ts';
 
 /** The pages, and the first words of the codes on each. */

@@ -1,6 +1,6 @@
 import { metricCatalogue } from '../../runtime/observability/catalogue.ts';
 import { createServiceMetrics } from '../../trust/notary/metrics.ts';
-import { cell, code, table } from '../markdown.ts';
+import { cell, code, table } from './markdown.ts';
 
 /**
  * Returns the page of all metrics: those of the daemon by its catalogue, those of the trust service by what

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { block, cell, code, table } from '../markdown.ts';
+import { block, cell, code, table } from './markdown.ts';
 
 export interface SchemaPage {
   readonly name: string;

@@ -8,7 +8,7 @@ import { createRegistryClient } from '../../base/distribution/index.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import { aptRepository } from '../../packaging/deb/apt-repository.ts';
 import { signRelease } from '../../packaging/deb/sign-release.ts';
-import { buildArtifacts, releaseTime } from '../../packaging/release/artifacts.ts';
+import { buildArtifacts, releaseTime } from '../../packaging/artifacts/artifacts.ts';
 import { portcullis } from '../fixtures/command.ts';
 import { buildImage, pushImage } from '../fixtures/image.ts';
 import { startRegistry } from '../fixtures/registry.ts';

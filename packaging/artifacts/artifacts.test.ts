@@ -40,7 +40,7 @@ describe('the packages of a release', { skip }, () => {
   function buildElsewhere(): void {
     const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false });`;
     const copy = join(folder, 'a/longer path/to the/copy');
-    runElsewhere(copy, program, [join(copy, 'packaging/release/artifacts.ts'), join(folder, 'second')]);
+    runElsewhere(copy, program, [join(copy, 'packaging/artifacts/artifacts.ts'), join(folder, 'second')]);
   }
 
   it('have the same bytes from another checkout, path, umask, time zone, locale and host', () => {

@@ -5,9 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { publishRelease } from './release/sign.ts';
+import { publishRelease } from './sign.ts';
 
-const folder = join(import.meta.dirname, '../dist/release');
+const folder = join(import.meta.dirname, '../../dist/release');
 const { values } = parseArgs({ options: { policy: { type: 'string' }, registry: { type: 'string' } } });
 
 /** The registry that the chart of the release names. */

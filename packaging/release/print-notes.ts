@@ -1,13 +1,13 @@
 /**
- * `sh packaging/node packaging/release-notes.ts FROM [TO]`: prints the notes of a release in Markdown, from
+ * `sh packaging/node packaging/release/print-notes.ts FROM [TO]`: prints the notes of a release in Markdown, from
  * the subjects of the commits between two tags. Without TO, up to HEAD.
  */
-import { commitsBetween } from './release/history.ts';
-import { releaseNotes } from './release/notes.ts';
+import { commitsBetween } from './history.ts';
+import { releaseNotes } from './notes.ts';
 
 const [from, to = 'HEAD'] = process.argv.slice(2);
 if (from === undefined) {
-  process.stderr.write('release-notes: name the tag of the last release: release-notes.ts FROM [TO]\n');
+  process.stderr.write('print-notes: name the tag of the last release: print-notes.ts FROM [TO]\n');
   process.exit(2);
 }
 let commits;

@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { buildRelease } from './release/build.ts';
-import { exampleRegistry } from './release/cluster-files.ts';
+import { buildRelease } from './build.ts';
+import { exampleRegistry } from './cluster-files.ts';
 
 const { values } = parseArgs({
   options: {
@@ -18,7 +18,7 @@ const { values } = parseArgs({
   },
 });
 const { registry, source, builder, previous, 'gpg-key': gpgKey } = values;
-const paths = await buildRelease(join(import.meta.dirname, '../dist/release'), {
+const paths = await buildRelease(join(import.meta.dirname, '../../dist/release'), {
   ...{ registry, source, builder, images: !values['without-images'] },
   ...(previous === undefined ? {} : { previous }),
   ...(gpgKey === undefined ? {} : { gpgKey }),
