@@ -33,8 +33,8 @@ export {
   describeProfile,
   entitlementsGiving,
   explainQuestion,
-} from './explain/explain.ts';
-export type { Explained } from './explain/explain.ts';
+} from './explain/explain-question.ts';
+export type { Explained } from './explain/explain-question.ts';
 export type { Answer } from './explain/answer.ts';
 export type { DecidingPart, Provenance } from './explain/provenance.ts';
 export { questionGrammar } from './explain/question.ts';

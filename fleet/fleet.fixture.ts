@@ -8,7 +8,7 @@ import { createLogger } from '../base/log/index.ts';
 import type { LogKit } from '../trust/verdict-log/log.fixture.ts';
 import { openExporter } from './exporter/exporter.ts';
 import type { Exporter, ExporterOptions, ExportSource } from './exporter/exporter.ts';
-import { attributeNames, eventNames } from './records/names.ts';
+import { attributeNames, eventNames } from './records/record-names.ts';
 import type { LogRecord } from './records/log-record.ts';
 import { encodeLogs } from './records/protobuf.ts';
 import type { PolicyText } from './records/policy.ts';

@@ -1,6 +1,6 @@
 import type { ErrorObject } from 'ajv';
 import { compile } from './compile.ts';
-import { explain } from './explain.ts';
+import { explain } from './explain-error.ts';
 import { pointerSegments } from './path.ts';
 import { problemAt, sortProblems } from './problems.ts';
 import type { Document, JsonSchema, PathSegment, Problem } from './types.ts';

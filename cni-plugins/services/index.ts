@@ -5,7 +5,7 @@ export type { AppliedServices, SwitchedBalancer } from './control/questions.ts';
 export type { ReportPage } from './control/report.ts';
 export { startServices } from './control/services.ts';
 export type { Services } from './control/services.ts';
-export { fieldText } from './description/parts.ts';
+export { fieldText } from './description/short-forms.ts';
 export { linesOf, positionIn, readServices } from './description/read.ts';
 export type { Described } from './description/read.ts';
 export { readText } from './description/source-text.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createIntake } from '../intake/intake.ts';
 import { goodState, temporaryFolder } from '../fleet.fixture.ts';
-import { eventNames } from '../records/names.ts';
+import { eventNames } from '../records/record-names.ts';
 import { openFleetStore } from '../store/store.ts';
 import { answerApi } from './answer-api.ts';
 

@@ -8,7 +8,7 @@ import { gunzipSync } from 'node:zlib';
 import { createHttpServer } from '../../base/connections/index.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 import { exportTo, goodState, sourceOf, tokens, until } from '../fleet.fixture.ts';
-import { attributeNames, eventNames } from '../records/names.ts';
+import { attributeNames, eventNames } from '../records/record-names.ts';
 import type { ResourceRecords } from '../records/log-record.ts';
 import { mostPolicyLength } from '../records/policy.ts';
 import { decodeLogs } from '../records/protobuf.ts';

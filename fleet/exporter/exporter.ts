@@ -4,7 +4,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { HttpAnswer, HttpClient, TlsIdentity } from '../../base/http/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { LogRecord } from '../records/log-record.ts';
-import { attributeNames, eventNames, nextRowHeader } from '../records/names.ts';
+import { attributeNames, eventNames, nextRowHeader } from '../records/record-names.ts';
 import { decodeLogsResponse, encodeLogs } from '../records/protobuf.ts';
 import { mostPolicyLength } from '../records/policy.ts';
 import type { PolicyText } from '../records/policy.ts';

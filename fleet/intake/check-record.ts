@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { parseJson } from '../../base/json/index.ts';
 import { noteSignedBy, parseCheckpoint, parseEntry, parseNoteKey, rowHash } from '../../trust/index.ts';
-import { attributeNames } from '../records/names.ts';
+import { attributeNames } from '../records/record-names.ts';
 import type { LogRecord } from '../records/log-record.ts';
 import type {
   AcceptedRow,

@@ -9,7 +9,7 @@ import { openKit, signCheckpoint } from '../../trust/verdict-log/log.fixture.ts'
 import type { LogKit } from '../../trust/verdict-log/log.fixture.ts';
 import { rowRecord, sourceOf, temporaryFolder } from '../fleet.fixture.ts';
 import type { LogRecord, ResourceRecords } from '../records/log-record.ts';
-import { eventNames } from '../records/names.ts';
+import { eventNames } from '../records/record-names.ts';
 import { readNode } from '../store/queries.ts';
 import { openFleetStore } from '../store/store.ts';
 import type { FleetStore } from '../store/store.ts';

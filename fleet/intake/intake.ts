@@ -1,5 +1,5 @@
 import { createKeyedQueue } from '../../base/queues/index.ts';
-import { attributeNames, eventNames } from '../records/names.ts';
+import { attributeNames, eventNames } from '../records/record-names.ts';
 import type { AttributeValue, LogRecord, ResourceRecords } from '../records/log-record.ts';
 import type { AcceptedRow, LogProblem, NodeRecord } from '../store/node-record.ts';
 import type { FleetStore, NodeUpdate } from '../store/store.ts';

@@ -7,7 +7,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems, parseDocuments, validate } from '../../base/schema/index.ts';
 import type { JsonSchema } from '../../base/schema/index.ts';
 import { parseNoteKey } from '../../trust/index.ts';
-import { namePattern } from '../records/names.ts';
+import { namePattern } from '../records/record-names.ts';
 
 /** The sender of a request. `anyone`: the service has no access control, and listens on loopback only. */
 export type Caller =

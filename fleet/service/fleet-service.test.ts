@@ -26,7 +26,7 @@ import {
   until,
 } from '../fleet.fixture.ts';
 import type { Alert } from '../api/alerts.ts';
-import { eventNames } from '../records/names.ts';
+import { eventNames } from '../records/record-names.ts';
 import type { FleetVerdict } from '../store/api.types.ts';
 import type { StoredRow } from '../store/queries.ts';
 import { startFleetService } from './fleet-service.ts';

@@ -3,7 +3,7 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Intake, Received } from '../intake/intake.ts';
 import { decodeJsonLogs } from '../records/json.ts';
 import type { ResourceRecords } from '../records/log-record.ts';
-import { attributeNames, namePattern, nextRowHeader } from '../records/names.ts';
+import { attributeNames, namePattern, nextRowHeader } from '../records/record-names.ts';
 import { decodeLogs, encodeLogsResponse, encodeStatus } from '../records/protobuf.ts';
 import type { Caller } from './access.ts';
 import type { Answer } from './answer.ts';

@@ -5,7 +5,7 @@ import { policyRevision } from '../../trust/index.ts';
 import { goodState, temporaryFolder } from '../fleet.fixture.ts';
 import { createIntake } from '../intake/intake.ts';
 import type { Intake } from '../intake/intake.ts';
-import { eventNames } from '../records/names.ts';
+import { eventNames } from '../records/record-names.ts';
 import type { NodeState } from '../records/state.ts';
 import { listRefused, listRevisions, listUpcoming, textOfPolicy } from './policy-queries.ts';
 import { openFleetStore } from './store.ts';

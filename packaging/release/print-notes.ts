@@ -1,6 +1,6 @@
 /**
- * `sh packaging/node packaging/release/print-notes.ts FROM [TO]`: prints the notes of a release in Markdown, from
- * the subjects of the commits between two tags. Without TO, up to HEAD.
+ * `sh packaging/node packaging/release/print-notes.ts FROM [TO]`: prints the notes of a release in Markdown,
+ * from the subjects of the commits between two tags. Without TO, up to HEAD.
  */
 import { commitsBetween } from './history.ts';
 import { releaseNotes } from './notes.ts';

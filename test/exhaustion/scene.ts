@@ -15,8 +15,8 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 import type { CommandClient } from '../fixtures/stream-client.ts';
-import { startService } from '../trust-requests/service.ts';
-import type { StartedService } from '../trust-requests/service.ts';
+import { startService } from '../trust-requests/started-service.ts';
+import type { StartedService } from '../trust-requests/started-service.ts';
 
 /** The daemon with all its sockets, a trust service, and a pod whose response times are measured. */
 export interface Scene {

@@ -18,7 +18,7 @@ import {
   temporaryFolder,
   tokens,
 } from '../../fleet/fleet.fixture.ts';
-import { eventNames } from '../../fleet/records/names.ts';
+import { eventNames } from '../../fleet/records/record-names.ts';
 import { fleetMigrations } from '../../fleet/store/schema.ts';
 import { openFleetStore } from '../../fleet/store/store.ts';
 import { openDatabase } from '../../base/storage/index.ts';

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { eventNames } from '../../fleet/records/names.ts';
+import { eventNames } from '../../fleet/records/record-names.ts';
 import { goodState, post, requestOf, startFleet, temporaryFolder, until } from '../../fleet/fleet.fixture.ts';
 import { fleetMetrics } from '../../fleet/service/catalogue.ts';
 import { metricCatalogue } from '../../runtime/observability/catalogue.ts';

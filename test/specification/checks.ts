@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readRun } from './events.ts';
 import type { Run } from './events.ts';
-import { explain } from './explain.ts';
+import { explain } from './explain-run.ts';
 import { runTlc } from './tlc.ts';
 
 /** An error that is put into the specification, to show that the checker finds it. */

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { registerStandIns } from '../simulation/stand-ins.ts';
 import { checkTraces } from './checks.ts';
 import type { Run } from './events.ts';
-import { explain } from './explain.ts';
+import { explain } from './explain-run.ts';
 import { withoutTlc } from './tlc.ts';
 
 registerStandIns();

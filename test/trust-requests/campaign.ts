@@ -3,7 +3,7 @@ import { multipart, multipartType, publisher } from '../../trust/notary/publishe
 import { askRaw, statusOf } from './ask.ts';
 import { generateRequest } from './requests.ts';
 import type { RequestSources } from './requests.ts';
-import { startService } from './service.ts';
+import { startService } from './started-service.ts';
 
 export interface CampaignOptions {
   readonly requests: number;

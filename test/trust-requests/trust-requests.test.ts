@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { runCampaign } from './campaign.ts';
-import { startService } from './service.ts';
+import { startService } from './started-service.ts';
 
 /** `npm run test:trust-requests -- --requests 100000` is the long form. */
 const requests = Number(process.env['PORTCULLIS_TRUST_REQUESTS'] ?? 1500);

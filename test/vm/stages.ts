@@ -243,7 +243,14 @@ export const stages: readonly Stage[] = [
     what: 'the shipped systemd unit: readiness, reload, watchdog',
     command: [
       ...['env', 'TMPDIR=/dev/shm', 'bash', 'test/vm/under-systemd'],
-      ...['sh', 'packaging/node', '--test', '--test-force-exit', '--test-reporter=tap', 'test/vm/service.ts'],
+      ...[
+        'sh',
+        'packaging/node',
+        '--test',
+        '--test-force-exit',
+        '--test-reporter=tap',
+        'test/vm/systemd-service.ts',
+      ],
     ],
     memoryMiB: 2048,
     limitMinutes: 30,

@@ -15,7 +15,7 @@ import { enforcementFindings } from './enforcement.ts';
 import { flagsOf, readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
 import { nodeChapters } from './node.ts';
-import { serviceFindings } from './service.ts';
+import { serviceFindings } from './service-unit.ts';
 import { readDirectives, readUnit } from './unit-file.ts';
 
 const socket = '/run/portcullis/portcullis.sock';

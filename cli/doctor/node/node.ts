@@ -11,7 +11,7 @@ import type { Answers } from './daemon.ts';
 import { enforcementFindings } from './enforcement.ts';
 import { readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
-import { serviceFindings } from './service.ts';
+import { serviceFindings } from './service-unit.ts';
 import { mirrorFindings } from './mirrors.ts';
 import { readUnit } from './unit-file.ts';
 

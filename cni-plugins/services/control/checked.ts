@@ -1,4 +1,4 @@
-import { canonical, wrongAddress } from '../description/parts.ts';
+import { canonical, wrongAddress } from '../description/short-forms.ts';
 import { maxBackends, serviceNamePattern } from '../description/schema.ts';
 import type { RefusedService, Service } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';

@@ -2,7 +2,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { openServiceFolder } from '../description/folder.ts';
 import type { FolderServices, ServiceFolderOptions } from '../description/folder.ts';
-import { fieldText } from '../description/parts.ts';
+import { fieldText } from '../description/short-forms.ts';
 import type { RefusedService, Service } from '../model/model.ts';
 
 /** The source `files`: a folder of descriptions that is followed. */

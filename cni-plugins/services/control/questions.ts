@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { canonical } from '../description/parts.ts';
+import { canonical } from '../description/short-forms.ts';
 import type { Balancer, RefusedService } from '../model/model.ts';
 import type { SwitchableBalancer } from '../switch/switch.ts';
 import { chooseBalancer } from './choose.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { fieldText } from './parts.ts';
+import { fieldText } from './short-forms.ts';
 import { linesOf, positionIn, readServiceFile, readServices } from './read.ts';
 import { maxBackends, serviceSchema } from './schema.ts';
 

@@ -6,7 +6,7 @@ import type { FileResult, SourceText } from '../../followed-files/messages.ts';
 import { isBlankText } from '../../followed-files/blank-text.ts';
 import { documentsOf, parseDocument } from './documents.ts';
 import type { DocumentText } from './documents.ts';
-import { writtenField } from './parts.ts';
+import { writtenField } from './short-forms.ts';
 import { serviceSchema } from './schema.ts';
 import { serviceOf } from './service-fields.ts';
 import type { Path, Report, WrittenService } from './service-fields.ts';

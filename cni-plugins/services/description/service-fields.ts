@@ -1,7 +1,7 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';
-import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './parts.ts';
+import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './short-forms.ts';
 
 /** Converts a document that matches the schema to a service. Pure. */
 

@@ -2,7 +2,7 @@ import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
 import type { Backend, Scheduler, ServicePort } from '../model/model.ts';
 import { mostMaglevSlots } from '../slots/maglev.ts';
-import { inOwnOrder } from '../slots/part.ts';
+import { inOwnOrder } from '../slots/own-order.ts';
 import { mostSlots, usualSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
 

@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
-import { wrongAddress } from '../description/parts.ts';
+import { wrongAddress } from '../description/short-forms.ts';
 import { serviceLink } from '../model/model.ts';
 
 /** At which addresses of this host node ports are served (kube-proxy's `nodePortAddresses`). */

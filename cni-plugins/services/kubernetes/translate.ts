@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { smallest } from '../../../base/lists/index.ts';
 import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
-import { wrongAddress } from '../description/parts.ts';
+import { wrongAddress } from '../description/short-forms.ts';
 import { maxSourceRanges } from '../description/schema.ts';
 import type { Scheduler, Service, ServicePort } from '../model/model.ts';
 import { backendsOf, mostTakingOf, withinReach } from './endpoints.ts';

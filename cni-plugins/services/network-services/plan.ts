@@ -4,7 +4,7 @@ import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules, whyClosed } from '../../spec/service-rules.ts';
 import { maxBackends } from '../description/schema.ts';
 import type { Backend, Service, ServicePort } from '../model/model.ts';
-import { inOwnOrder } from '../slots/part.ts';
+import { inOwnOrder } from '../slots/own-order.ts';
 import { memberNames } from '../../database/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
 

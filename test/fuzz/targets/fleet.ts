@@ -1,4 +1,4 @@
-import { attributeNames, eventNames } from '../../../fleet/records/names.ts';
+import { attributeNames, eventNames } from '../../../fleet/records/record-names.ts';
 import { decodeJsonLogs } from '../../../fleet/records/json.ts';
 import {
   decodeLogs,

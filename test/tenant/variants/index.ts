@@ -1,6 +1,6 @@
 import { annotationVariants } from './annotations.ts';
 import { containerFieldVariants } from './container-fields.ts';
-import { nameVariants } from './names.ts';
+import { nameVariants } from './pod-names.ts';
 import { podFieldVariants } from './pod-fields.ts';
 import type { Variant } from './variant.ts';
 

@@ -1,6 +1,6 @@
 /**
  * Tests the shipped unit on a machine where systemd is process 1: `vm/run vm/under-systemd node --test
- * test/vm/service.ts`. The file is not called x.test.ts, because `npm test` has no such machine.
+ * test/vm/systemd-service.ts`. The file is not called x.test.ts, because `npm test` has no such machine.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
