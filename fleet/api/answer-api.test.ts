@@ -45,3 +45,47 @@ test('the next page of a list of images omits no image with the same name', asyn
   }
   assert.deepEqual(ids, ['sha256:1', 'sha256:2', 'sha256:3', 'sha256:4', 'sha256:5']);
 });
+
+test('the containers of an image are listed with their nodes, page by page', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
+  const one = { reference: 'r.test/a:1', imageId: 'sha256:1' };
+  const container = (id: string, image: object) => ({
+    ...{ id, namespace: 'shop', pod: `web-${id}`, name: 'main', verdict: 'sha256:v' },
+    ...image,
+  });
+  for (const [node, running] of [
+    ['b', [container('c4', one)]],
+    ['a', [container('c2', one), container('c1', one), container('c3', { ...one, imageId: 'sha256:2' })]],
+  ] as const) {
+    const body = JSON.stringify({ ...goodState, running });
+    await intake.receive(node, [
+      { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
+    ]);
+  }
+  const list = async (query: Readonly<Record<string, string>>): Promise<readonly string[]> => {
+    const found: string[] = [];
+    let more: Readonly<Record<string, string>> | undefined = {};
+    while (more !== undefined) {
+      const page = (await answerApi(
+        store.database,
+        '/v1/images/containers',
+        new URLSearchParams({ ...query, ...more }),
+        0,
+      )) as {
+        containers: readonly Readonly<Record<'node' | 'id' | 'namespace' | 'pod' | 'name', string>>[];
+        next?: Record<string, string>;
+      };
+      for (const { node, id, namespace, pod, name } of page.containers)
+        found.push(`${node} ${id} ${namespace}/${pod}/${name}`);
+      more = page.next;
+    }
+    return found;
+  };
+  const expected = ['a c1 shop/web-c1/main', 'a c2 shop/web-c2/main', 'b c4 shop/web-c4/main'];
+  for (const most of ['1', '2', '3', '100'])
+    assert.deepEqual(await list({ reference: 'r.test/a:1', imageId: 'sha256:1', most }), expected, most);
+  assert.equal((await list({ reference: 'r.test/a:1' })).length, 4);
+  assert.deepEqual(await list({ reference: 'r.test/a' }), []);
+});

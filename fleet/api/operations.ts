@@ -4,13 +4,13 @@ import {
   countVerdicts,
   listNodes,
   listRows,
-  listRunning,
   listVerdicts,
   readNode,
   rowsOfVerdict,
   textOfVerdict,
 } from '../store/queries.ts';
 import type { Reader, VerdictFilter } from '../store/queries.ts';
+import { listContainersOf, listRunning } from '../store/running-queries.ts';
 import { listRefused, listRevisions, listUpcoming, textOfPolicy } from '../store/policy-queries.ts';
 import { alertsOf, listAlerts, summaryOf } from './alerts.ts';
 import { positionOf, writePosition } from './position.ts';
@@ -223,6 +223,34 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
         images: found.slice(0, most),
         ...(found.length > most &&
           last !== undefined && { next: { after: last.reference, afterId: last.imageId } }),
+      };
+    },
+  },
+  'images/containers': {
+    summary:
+      'Lists the containers that run from an image, with their nodes. `next` is set if there are more, and contains the fields of the next request.',
+    request: request(
+      {
+        reference: { ...text, maxLength: 4096, description: 'a reference of `images`' },
+        imageId: { type: 'string', maxLength: 4096, description: 'only the image with this id' },
+        after: { ...name, description: 'only containers of this node and of the nodes that come after it' },
+        afterId: {
+          type: 'string',
+          maxLength: 4096,
+          description: 'on the node `after`: only containers whose ids come after this id',
+        },
+        most: mostField(1000),
+      },
+      ['reference'],
+    ),
+    answer: async (reader, query) => {
+      const { reference = '', imageId, after, afterId = '' } = query;
+      const image = { reference, ...(imageId !== undefined && { imageId }) };
+      const begin = after === undefined ? undefined : { node: after, id: afterId };
+      const { entries, next } = await listContainersOf(reader, image, begin, mostOf(query));
+      return {
+        containers: entries,
+        ...(next !== undefined && { next: { after: next.node, afterId: next.id } }),
       };
     },
   },

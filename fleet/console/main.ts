@@ -3,7 +3,7 @@ import { element, title } from './dom.ts';
 import type { Child } from './dom.ts';
 import { createGrid } from './grid.ts';
 import { compareView, policiesView, policyView, upcomingView } from './policies.ts';
-import { alertsView, imagesView, nodesView, nodeView, verdictView } from './views.ts';
+import { alertsView, imagesView, imageView, nodesView, nodeView, verdictView } from './views.ts';
 
 const main = document.querySelector('main') ?? document.body;
 const status = document.getElementById('status') ?? document.body;
@@ -15,6 +15,7 @@ const views: Readonly<Record<string, View>> = {
   node: nodeView,
   nodes: nodesView,
   images: imagesView,
+  image: imageView,
   policies: policiesView,
   policy: policyView,
   compare: compareView,

@@ -1,4 +1,4 @@
-import { ask } from './api.ts';
+import { ask, queryOf } from './api.ts';
 import type { Verdict } from './api.ts';
 import { element, facts, link, table, timeText, title } from './dom.ts';
 import type { Child } from './dom.ts';
@@ -89,13 +89,17 @@ interface ListedNode {
   readonly running?: number;
 }
 
+/** Says how many entries a table has, and whether there are more that it does not have. */
+const countText = (count: number, what: string, next: unknown): string =>
+  `${next === undefined ? '' : 'The first '}${count} ${what}${count === 1 ? '' : 's'}`;
+
 /** Lists nodes. */
 export async function nodesView(): Promise<readonly Child[]> {
-  const { nodes } = await ask<{ nodes: readonly ListedNode[] }>('nodes?most=1000');
+  const { nodes, next } = await ask<{ nodes: readonly ListedNode[]; next?: string }>('nodes?most=1000');
   return [
     title('Nodes'),
     table(
-      `${nodes.length} nodes`,
+      countText(nodes.length, 'node', next),
       ['Node', 'Labels', 'Seen', 'Enforcement', 'Running', 'Rows', 'Alerts'],
       nodes.map(({ name, labels, seen, rows, alerts, enforcement = 'unknown', running = 0 }) => [
         link(`node/${encodeURIComponent(name)}`, name),
@@ -211,7 +215,7 @@ function upcomingText({ release, count, problem }: NonNullable<State['upcoming']
 
 /** Lists the images that run. */
 export async function imagesView(): Promise<readonly Child[]> {
-  const { images } = await ask<{
+  const { images, next } = await ask<{
     images: readonly {
       reference: string;
       imageId: string;
@@ -219,17 +223,44 @@ export async function imagesView(): Promise<readonly Child[]> {
       containers: number;
       nodes: number;
     }[];
+    next?: object;
   }>('images?most=1000');
   return [
     title('Images that run'),
     table(
-      `${images.length} images`,
-      ['Image', 'Id', 'Containers', 'Nodes'],
+      countText(images.length, 'image', next),
+      ['Image', 'Id', 'Containers', 'Nodes', 'Verdict'],
       images.map(({ reference, imageId, verdict, containers, nodes }) => [
-        verdictLink(verdict, reference),
+        link(`image/${encodeURIComponent(reference)}?${queryOf({ id: imageId })}`, reference),
         imageId.slice(0, 19),
         String(containers),
         String(nodes),
+        verdictLink(verdict, verdict.slice(0, 19)),
+      ]),
+    ),
+  ];
+}
+
+/**
+ * Shows an image that runs: its containers and their nodes.
+ * @param query `id`: the id of the image
+ */
+export async function imageView(reference: string, query: URLSearchParams): Promise<readonly Child[]> {
+  const imageId = query.get('id') ?? '';
+  const { containers, next } = await ask<{
+    containers: readonly (Container & { readonly node: string; readonly verdict: string })[];
+    next?: object;
+  }>(`images/containers?${queryOf({ reference, imageId, most: '1000' })}`);
+  return [
+    title(`Image ${reference}`),
+    ...(imageId === '' ? [] : [facts([['Id', imageId]])]),
+    table(
+      countText(containers.length, 'container', next),
+      ['Node', 'Container', 'Verdict'],
+      containers.map((one) => [
+        link(`node/${encodeURIComponent(one.node)}`, one.node),
+        containerText(one),
+        verdictLink(one.verdict, one.verdict.slice(0, 19)),
       ]),
     ),
   ];

@@ -153,6 +153,12 @@ describe('the console', { skip }, () => {
     }
     await visit(page, 'images', 'Images');
     assert.ok((await textOf(page, 'main')).includes(hostile));
+    // From an image to the containers that run from it, by the keyboard.
+    await page.focus('td a');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction("document.querySelector('h1')?.textContent.startsWith('Image ')");
+    assert.ok((await textOf(page, 'main')).includes(`apay/web-1/${hostile}`), await textOf(page, 'main'));
+    assert.deepEqual(await violations(page), []);
     assert.equal(await page.evaluate('window.hacked'), undefined);
     await visit(page, 'node/nobody', 'Not available');
     assert.deepEqual(

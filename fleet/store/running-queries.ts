@@ -1,0 +1,97 @@
+import type { SqlRow } from '../../base/storage/index.ts';
+import type { FleetContainer } from '../records/state.ts';
+import type { Page, Reader } from './queries.ts';
+
+/** An image that runs, and where. */
+export interface RunningImage {
+  readonly reference: string;
+  readonly imageId: string;
+  readonly verdict: string;
+  readonly containers: number;
+  readonly nodes: number;
+}
+
+/**
+ * Lists the images that run on any node, in the order of their names and ids.
+ * @param after the position of the last image of the previous page; without an id, the list continues after
+ * all images of that name
+ */
+export async function listRunning(
+  reader: Reader,
+  image: string,
+  after: { readonly reference: string; readonly imageId?: string },
+  most: number,
+): Promise<readonly RunningImage[]> {
+  const rows = await reader.all(
+    `SELECT one.value ->> '$.reference' AS reference, one.value ->> '$.imageId' AS image,
+       max(one.value ->> '$.verdict') AS verdict, count(*) AS containers, count(DISTINCT node.id) AS nodes
+     FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one
+     WHERE instr(one.value ->> '$.reference', ?) > 0
+       AND (one.value ->> '$.reference' > ?
+         OR (one.value ->> '$.reference' = ? AND one.value ->> '$.imageId' > ?))
+     GROUP BY 1, 2 ORDER BY 1, 2 LIMIT ?`,
+    [image, after.reference, after.reference, after.imageId ?? null, most],
+  );
+  return rows.map((row) => ({
+    reference: String(row['reference']),
+    imageId: String(row['image']),
+    verdict: String(row['verdict']),
+    containers: Number(row['containers']),
+    nodes: Number(row['nodes']),
+  }));
+}
+
+/** A container that runs from an image, and its node. */
+export interface ContainerOfImage extends FleetContainer {
+  readonly node: string;
+  readonly imageId: string;
+  readonly verdict: string;
+}
+
+/** The position after which a list of containers continues. */
+export interface ContainerPosition {
+  readonly node: string;
+  readonly id: string;
+}
+
+/**
+ * Lists the containers that run from an image, in the order of the names of their nodes.
+ * @param image without an id: all images of that reference
+ */
+export async function listContainersOf(
+  reader: Reader,
+  image: { readonly reference: string; readonly imageId?: string },
+  after: ContainerPosition | undefined,
+  most: number,
+): Promise<Page<ContainerOfImage, ContainerPosition>> {
+  const { reference, imageId } = image;
+  const rows = await reader.all(
+    `SELECT node.name AS node, one.value ->> '$.id' AS id, one.value ->> '$.namespace' AS namespace,
+       one.value ->> '$.pod' AS pod, one.value ->> '$.name' AS name, one.value ->> '$.imageId' AS image,
+       one.value ->> '$.verdict' AS verdict
+     FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one
+     WHERE one.value ->> '$.reference' = ?${imageId === undefined ? '' : " AND one.value ->> '$.imageId' = ?"}
+       ${after === undefined ? '' : "AND (node.name, one.value ->> '$.id') > (?, ?)"}
+     ORDER BY 1, 2 LIMIT ?`,
+    [
+      reference,
+      ...(imageId === undefined ? [] : [imageId]),
+      ...(after === undefined ? [] : [after.node, after.id]),
+      most + 1,
+    ],
+  );
+  const entries = rows.slice(0, most).map(containerOf);
+  const last = entries.at(-1);
+  return {
+    entries,
+    ...(rows.length > most && last !== undefined && { next: { node: last.node, id: last.id } }),
+  };
+}
+
+function containerOf(row: SqlRow): ContainerOfImage {
+  const text = (column: string): string => String(row[column]);
+  return {
+    ...{ node: text('node'), id: text('id'), namespace: text('namespace'), pod: text('pod') },
+    ...{ name: text('name'), imageId: text('image'), verdict: text('verdict') },
+  };
+}
