@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import draft4 from 'ajv-draft-04';
 import fc from 'fast-check';
+import { findTool } from '../../test/fixtures/tools.ts';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
 import { by, decided, foreign, bundle, ours, unreachable } from '../evidence/fixtures/sample-evidence.ts';
 import { policyOf } from '../evidence/fixtures/fixture-image.ts';
@@ -153,6 +155,35 @@ test('the SARIF report is valid by the schema of OASIS, with rules, places and s
   );
   assert.deepEqual(sarif(resultOf([])).runs[0]?.results, []);
 });
+
+const viewer = findTool('sarif');
+
+test(
+  'a viewer shows each result of the SARIF report with its place and its reason',
+  { skip: viewer.skip },
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'gate-sarif-'));
+    try {
+      const view = (...words: readonly string[]): string => {
+        const out = join(folder, 'out');
+        const ended = spawnSync(viewer.path, [...words, '--output', out, join(folder, 'gate.sarif')]);
+        assert.equal(ended.status, 0, String(ended.stderr));
+        return readFileSync(out, 'utf8');
+      };
+      writeFileSync(join(folder, 'gate.sarif'), gateReport('sarif', mixed, context));
+      const [, ...rows] = view('csv')
+        .trim()
+        .split(/\r?\n(?=portcullis)/iu);
+      assert.equal(rows.length, 4);
+      const page = view('html');
+      for (const part of ['deploy/app%20one.yaml:12', 'policies/policy.yaml:7', 'TRUST_REQUIREMENT_UNMET'])
+        assert.ok(page.includes(part), part);
+      assert.doesNotMatch(page, /<script>alert/u);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);
 
 /** Judges by a parser of the system: Python's expat reads XML 1.0 and refuses what is not well-formed. */
 const python =
