@@ -1,6 +1,7 @@
 /**
  * Copies an image with evidence in every form by tools that people use, and compares what arrives with what
- * `portcullis images evidence` reports. Run by `npm run test:mirrors`.
+ * `portcullis images evidence` reports. Decides about each copy, also from an archive of the copy where no
+ * network is. Run by `npm run test:mirrors`.
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -13,7 +14,9 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { attestImage, openRegistries, signImage } from '../../trust/index.ts';
 import type { EvidencePiece, ImageInventory, LostInCopy, RegistryAccess } from '../../trust/index.ts';
-import { portcullis, runProgram } from '../fixtures/command.ts';
+import { openAirGap } from '../fixtures/air-gap.ts';
+import type { AirGap } from '../fixtures/air-gap.ts';
+import { portcullis, portcullisCommand, runProgram } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
 import { findDocker, startDocker } from '../fixtures/dockerd.ts';
 import type { Docker } from '../fixtures/dockerd.ts';
@@ -42,7 +45,10 @@ interface Expected {
   readonly platforms: number;
   readonly referrers: number;
   readonly tags: number;
-  /** What `portcullis verify` says for the rule that the referrers fulfil. */
+  /**
+   * What `portcullis verify` says for the rule that the referrers fulfil, and what `trust archive verify`
+   * says about an archive of the copy where no network is.
+   */
   readonly verdict: 'admitted' | 'denied';
 }
 
@@ -126,10 +132,12 @@ type Kind = (typeof kinds)[number];
 
 const servers: Server[] = [];
 let registry: RegistryAccess;
+let gap: AirGap;
 let docker: Docker | undefined;
 const table: string[] = [];
 
 before(async () => {
+  gap = await openAirGap();
   registry = await openRegistries({ mirrors: [], insecureHosts: [] });
   if (findDocker().skip === false) {
     mkdirSync(join(home, 'docker'));
@@ -141,6 +149,7 @@ before(async () => {
 });
 after(async () => {
   await docker?.end();
+  await gap.close();
   await registry.close();
   await Promise.all(servers.map((server) => server.close()));
   rmSync(home, { recursive: true, force: true });
@@ -171,7 +180,8 @@ async function publish(host: string): Promise<void> {
   }
   const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests: platforms }));
   const { digest } = await repository.pushManifest(index, indexType, { tag: '1' });
-  const key = await makeKey(join(home, 'k.key'), join(home, 'k.pub'));
+  mkdirSync(join(home, 'policy'), { recursive: true });
+  const key = await makeKey(join(home, 'k.key'), join(home, 'policy/k.pub'));
   const now = new Date();
   for (const format of ['bundle', 'legacy'] as const) {
     await signImage({ repository, digest, key, format, now });
@@ -179,7 +189,7 @@ async function publish(host: string): Promise<void> {
     await attestImage({ repository, digest, key, type, predicate: { builder: 'b' }, format, now });
   }
   writeFileSync(
-    join(home, 'policy.yaml'),
+    join(home, 'policy/policy.yaml'),
     [
       'apiVersion: portcullis.dev/v1alpha1',
       'kind: TrustPolicy',
@@ -205,14 +215,16 @@ async function compare(from: string, to: string): Promise<Expected> {
   const of = (form: EvidencePiece['form']): number =>
     lost.pieces.filter((piece) => piece.form === form).length;
   const verified = await portcullis([
-    ...['verify', `${to}/app:1`, '--policy', join(home, 'policy.yaml'), '--platform', 'linux/amd64'],
+    ...['verify', `${to}/app:1`, '--policy', join(home, 'policy/policy.yaml'), '--platform', 'linux/amd64'],
   ]);
+  const verdict = verified.code === 0 ? 'admitted' : 'denied';
+  assert.equal(await verdictInGap(to), verdict, 'from an archive of the copy, without a network');
   return {
     ...(lost.otherDigest === undefined ? {} : { image: 'another image' as const }),
     platforms: lost.manifests.length,
     referrers: of('referrer'),
     tags: of('tag'),
-    verdict: verified.code === 0 ? 'admitted' : 'denied',
+    verdict,
   };
 }
 
@@ -250,6 +262,22 @@ async function pullThrough(from: Server): Promise<Server> {
   };
   servers.push(server);
   return server;
+}
+
+/** Writes an archive of a copy with the policy, and decides about it where no network is. */
+async function verdictInGap(host: string): Promise<Expected['verdict']> {
+  const file = join(home, `${host.replace(':', '-')}.tar`);
+  const run = (within: readonly string[], ...words: readonly string[]): Promise<Ended> => {
+    const [program = '', ...rest] = [...within, ...portcullisCommand, 'trust', 'archive', ...words];
+    return runProgram(program, rest, { ...clean, COSIGN_PASSWORD: '' }, home);
+  };
+  const create = ['create', `${host}/app:1`, file, '--policy', 'policy', '--key', 'k.key'];
+  const created = await run([], ...create);
+  assert.equal(created.code, 0, created.output);
+  const key = ['--archive-key', 'policy/k.pub', '--trust-state', 'archives'];
+  const { code, output } = await run(gap.within, 'verify', file, ...key);
+  assert.ok(code === 0 || code === 1, output);
+  return code === 0 ? 'admitted' : 'denied';
 }
 
 function check(kind: Kind, name: string, found: Expected): void {
