@@ -63,7 +63,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: ['ps', '--output', 'xml'], code: 2, says: /Allowed choices are text, json/ },
   { args: ['help', 'exec'], code: 0, says: /Usage: portcullis exec/ },
   { args: ['exec', '--help'], code: 0, says: /Usage: portcullis exec/ },
-  { args: ['pods', '--socket', '/nonexistent/x.sock'], code: 4, says: /ENOENT .*\[CRI_UNREACHABLE\]/ },
+  {
+    args: ['pods', '--socket', '/nonexistent/x.sock'],
+    code: 4,
+    says: /: the socket does not exist; start the daemon.*\[CRI_UNREACHABLE\]/,
+  },
   {
     args: ['daemon', '--config', '/nonexistent/c.yaml', '--log-level', 'loud'],
     code: 2,

@@ -32,6 +32,13 @@ describe('a failure', () => {
     );
   });
 
+  it('has its fix on a line of its own after a list of problems', () => {
+    assert.equal(
+      new PortcullisError({ ...failure, why: '2 problems:\na\nb\n' }).message,
+      'write to database /var/lib/state.db: 2 problems:\na\nb\ntry again [STORAGE_BUSY]',
+    );
+  });
+
   it('keeps its code, kind and cause', () => {
     const cause = new Error('EIO');
     const error = new PortcullisError({ ...failure, cause });

@@ -61,7 +61,9 @@ export class PortcullisError<Code extends string = string> extends Error {
 function sentence(failure: Failure): string {
   const prefix = failure.prefix === undefined ? '' : `${failure.prefix}: `;
   const subject = failure.on === '' ? '' : ` ${failure.on}`;
-  return `${prefix}${failure.attempted}${subject}: ${failure.why}; ${failure.fix} [${failure.code}]`;
+  // A reason that lists problems ends with a line feed.
+  const separator = failure.why.endsWith('\n') ? '' : '; ';
+  return `${prefix}${failure.attempted}${subject}: ${failure.why}${separator}${failure.fix} [${failure.code}]`;
 }
 
 /** Returns true also for an error that another bundle's copy of this class created. */

@@ -1,25 +1,29 @@
+import { painter, textWidth } from '../output/terminal.ts';
 import type { Chapter, Finding } from './finding.ts';
 
-const marks = { fine: ['✓', 32], degraded: ['!', 33], missing: ['✗', 31] } as const;
+const marks = { fine: ['✓', 'green'], degraded: ['!', 'yellow'], missing: ['✗', 'red'] } as const;
 
 /** Formats the findings, one line each, with explanations below those that are not fine. */
 export function formatFindings(chapters: readonly Chapter[], colour: boolean): string {
-  const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const paint = painter(colour);
   const line = (finding: Finding): string => {
-    const [mark, code] = marks[finding.state];
+    const [mark, style] = marks[finding.state];
     const below = [
       ...(finding.meaning ?? []),
       ...(finding.fix !== undefined && finding.state !== 'fine' ? [`→ ${finding.fix}`] : []),
     ];
     return [
-      `  ${paint(code, mark)} ${finding.topic.padEnd(20)} ${finding.found}`,
-      ...below.map((text) => paint(2, `      ${text}`)),
+      `  ${paint(style, mark)} ${padded(finding.topic, 20)} ${finding.found}`,
+      ...below.map((text) => paint('dim', `      ${text}`)),
     ].join('\n');
   };
   return chapters
-    .map((chapter) => `${paint(1, chapter.title)}\n${chapter.findings.map(line).join('\n')}\n`)
+    .map((chapter) => `${paint('bold', chapter.title)}\n${chapter.findings.map(line).join('\n')}\n`)
     .join('\n');
 }
+
+const padded = (text: string, columns: number): string =>
+  text + ' '.repeat(Math.max(0, columns - textWidth(text)));
 
 /** Returns the closing line: whether pods can start, and what prevents it. */
 export function verdictOf(findings: readonly Finding[]): string {

@@ -71,9 +71,9 @@ describe('a tree of reasons', () => {
   it('is wrapped, shortened and coloured on a terminal', () => {
     const lines = tree(text, { width: 60, colour: true }).split('\n');
     assert.deepEqual(lines, [
-      '\u001b[31m-\u001b[0m rule policy.yaml:3 (registry.example.com/**) is not',
+      '\u001b[31m-\u001b[39m rule policy.yaml:3 (registry.example.com/**) is not',
       '    satisfied: one two three four five',
-      '  \u001b[32m+\u001b[0m sha256:aaaaaaaaaaaa…',
+      '  \u001b[32m+\u001b[39m sha256:aaaaaaaaaaaa…',
       '',
     ]);
   });

@@ -1,5 +1,6 @@
-import { stripVTControlCharacters } from 'node:util';
+import { styleText } from 'node:util';
 import type { Command } from 'commander';
+import stringWidth from 'string-width';
 
 export interface Paper {
   readonly write: (text: string) => void;
@@ -38,6 +39,13 @@ export function withWide(command: Command): Command {
   });
 }
 
+export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow';
+
+/** Returns a function that styles text if `colour` is true, and otherwise returns the text unchanged. */
+export function painter(colour: boolean): (style: Style, text: string) => string {
+  return (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text);
+}
+
 /** How a result is fitted to its reader. */
 export interface Fit {
   /** Columns of a line; infinite where the reader is a program. */
@@ -55,22 +63,11 @@ export function outputFit(): Fit {
   return { width: Math.max(leastWidth, columns), colour: paperFor(process.stdout, process.env).colour };
 }
 
-/** Characters that take two columns (Unicode UAX #11: W and F, and emoji). */
-const doubled =
-  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
-/** Characters that take no column of their own. */
-const joined = /[\p{Mn}\p{Me}\p{Cf}]/u;
-
-const columnsOf = (character: string): number =>
-  joined.test(character) ? 0 : doubled.test(character) ? 2 : 1;
-
 /** Returns the number of terminal columns that a line takes. Colours take none. */
 export function textWidth(text: string): number {
   // Most texts are ASCII.
   if (/^[\x20-\x7e]*$/u.test(text)) return text.length;
-  let width = 0;
-  for (const character of stripVTControlCharacters(text)) width += columnsOf(character);
-  return width;
+  return stringWidth(text);
 }
 
 /**
@@ -82,7 +79,7 @@ export function pieces(text: string, width: number): readonly string[] {
   let piece = '';
   let columns = 0;
   for (const character of text) {
-    const more = columnsOf(character);
+    const more = textWidth(character);
     if (columns + more > width && piece !== '') {
       const [, kept = piece, rest = ''] = /^(.*[ ,/:@])([^ ,/:@]*)$/su.exec(piece) ?? [];
       const split = rest.length < piece.length / 2;
@@ -124,15 +121,15 @@ export function wrap(text: string, width: number): string[] {
  */
 export function tree(text: string, { width, colour }: Fit = outputFit()): string {
   if (width === Number.POSITIVE_INFINITY) return text;
-  const paint = (line: string, mark: string | undefined): string =>
-    colour && mark !== undefined
-      ? line.replace(mark, `\u001b[${mark === '+' ? 32 : 31}m${mark}\u001b[0m`)
-      : line;
+  const paint = painter(colour);
   return text
     .split('\n')
     .flatMap((line) => {
       const mark = /^ *([+-]) /u.exec(line)?.[1];
-      return wrap(shortenDigests(line), width).map((part, index) => (index === 0 ? paint(part, mark) : part));
+      const parts = wrap(shortenDigests(line), width);
+      if (mark === undefined) return parts;
+      const [first = '', ...rest] = parts;
+      return [first.replace(mark, paint(mark === '+' ? 'green' : 'red', mark)), ...rest];
     })
     .join('\n');
 }

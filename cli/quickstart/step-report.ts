@@ -1,6 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { shortenDigests, wrap } from '../output/terminal.ts';
-import type { Paper } from '../output/terminal.ts';
+import { painter, shortenDigests, textWidth, wrap } from '../output/terminal.ts';
+import type { Paper, Style } from '../output/terminal.ts';
 
 /** Output of the quickstart: chapters of steps, each with its findings and duration. */
 export interface StepReport {
@@ -32,42 +32,41 @@ export interface Step {
 }
 
 export function createStepReport(paper: Paper, clock: () => number = () => performance.now()): StepReport {
-  const paint = (code: number, text: string): string =>
-    paper.colour ? `\u001b[${code}m${text}\u001b[0m` : text;
+  const paint = painter(paper.colour);
   const [good, bad, running] = paper.unicode ? ['✓', '✗', '…'] : ['ok', 'NO', '..'];
   const began = clock();
   const steps: Step[] = [];
   let chapterTitle = '';
 
   const line = (mark: string, title: string, time: string): string => {
-    const gap = Math.max(1, paper.width - 4 - mark.length - title.length - time.length);
+    const gap = Math.max(1, paper.width - 4 - textWidth(mark) - textWidth(title) - textWidth(time));
     return `  ${mark} ${title}${' '.repeat(gap)}${time}`.trimEnd();
   };
-  const show = (mark: string, code: number, title: string, ms: number | undefined): void => {
+  const show = (mark: string, style: Style, title: string, ms: number | undefined): void => {
     const time = ms === undefined ? '' : duration(ms);
-    const text = line(mark, title, time).replace(mark, paint(code, mark));
+    const text = line(mark, title, time).replace(mark, paint(style, mark));
     paper.write(
-      `${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint(2, time)}`,
+      `${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint('dim', time)}`,
     );
   };
   const details = (lines: string | readonly string[]): void => {
     const reported = (typeof lines === 'string' ? [lines] : lines).flatMap((text) =>
       wrap(shortenDigests(text), paper.width - 6),
     );
-    for (const text of reported) paper.write(`${paint(2, `      ${text}`)}\n`);
+    for (const text of reported) paper.write(`${paint('dim', `      ${text}`)}\n`);
   };
 
   return {
     steps,
     chapter: (title) => {
       chapterTitle = title;
-      paper.write(`\n${paint(1, title)}\n`);
+      paper.write(`\n${paint('bold', title)}\n`);
     },
     say: (...lines) => paper.write(lines.map((text) => `${text}\n`).join('')),
     async step(title, body, report) {
-      if (paper.live) show(running, 33, title, undefined);
+      if (paper.live) show(running, 'yellow', title, undefined);
       const started = clock();
-      const end = (mark: string, code: number, found: string | readonly string[]): void => {
+      const end = (mark: string, style: Style, found: string | readonly string[]): void => {
         const ms = clock() - started;
         steps.push({
           chapter: chapterTitle,
@@ -76,13 +75,13 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
           ms,
           found: typeof found === 'string' ? [found] : found,
         });
-        show(mark, code, title, ms);
+        show(mark, style, title, ms);
         paper.write('\n');
         details(found);
       };
       try {
         const value = await body();
-        end(good, 32, report?.(value) ?? []);
+        end(good, 'green', report?.(value) ?? []);
         return value;
       } catch (thrown) {
         const reported = isPortcullisError(thrown)
@@ -90,7 +89,7 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
           : [reasonOf(thrown)];
         end(
           bad,
-          31,
+          'red',
           reported.flatMap((text) => text.split('\n')),
         );
         throw thrown;
@@ -103,7 +102,7 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
       const verdict = whole
         ? `${good} all ${held} steps succeeded`
         : `${bad} ${steps.length - held} of ${steps.length} steps failed`;
-      paper.write(`\n${paint(whole ? 32 : 31, verdict)} in ${seconds} s\n`);
+      paper.write(`\n${paint(whole ? 'green' : 'red', verdict)} in ${seconds} s\n`);
       return whole;
     },
   };

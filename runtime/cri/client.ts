@@ -162,6 +162,23 @@ function deadline(options: CallOptions): { deadline?: number } {
   return options.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs };
 }
 
+/** Reasons of connect(2) for a Unix socket. */
+const connectReasons: Readonly<Record<string, string>> = {
+  ENOENT: 'the socket does not exist',
+  ECONNREFUSED: 'no process listens at the socket',
+  EACCES: 'this user may not connect to the socket',
+  ENOTSOCK: 'it is not a socket',
+};
+
+/**
+ * Returns the reason in words.
+ * @param details "No connection established. Last error: Error: connect ENOENT … Resolution note: …"
+ */
+function unreachable(details: string): string {
+  const said = /Error: (.+?)\.? Resolution note/.exec(details)?.[1] ?? details;
+  return connectReasons[/^connect ([A-Z]+)/.exec(said)?.[1] ?? ''] ?? said;
+}
+
 function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string): PortcullisError {
   const [details] = error.metadata.get(detailsKey);
   const reported = details instanceof Uint8Array ? decodeDetails(details) : undefined;
@@ -172,8 +189,7 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
       kind: 'unavailable',
       attempted: `call ${rpc.name} on`,
       on: socketPath,
-      // grpc-js: "No connection established. Last error: Error: connect ENOENT … Resolution note: …"
-      why: /Error: (.+?)\.? Resolution note/.exec(error.details)?.[1] ?? error.details,
+      why: unreachable(error.details),
       fix: 'start the daemon, or set its socket with --socket; the user must be allowed to connect',
     });
   }

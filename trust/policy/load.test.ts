@@ -303,6 +303,10 @@ test('the starter policy is valid once its key is there, and its schema is not p
     writeStarterPolicy(join(home, 'policy.yaml')),
     /it exists already.*TRUST_POLICY_NOT_WRITTEN/,
   );
+  await assert.rejects(
+    writeStarterPolicy(join(home, 'none/policy.yaml')),
+    /: its folder does not exist; .*TRUST_POLICY_NOT_WRITTEN/,
+  );
 });
 
 test('the starter policy names the given images, and an invalid pattern is refused', async () => {

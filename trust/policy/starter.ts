@@ -1,5 +1,11 @@
 import { dirname, join } from 'node:path';
-import { fileReason, isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import {
+  errnoOf,
+  fileReason,
+  isPortcullisError,
+  PortcullisError,
+  reasonOf,
+} from '../../base/errors/index.ts';
 import { createFileAtomic, writeFileAtomic } from '../../base/storage/index.ts';
 import { parseImagePattern } from '../requirements/image-pattern.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
@@ -92,11 +98,16 @@ export async function writeStarterPolicy(
       kind: 'invalid',
       attempted: 'write starter policy',
       on: file,
-      why: isPortcullisError(error) ? error.failure.why : fileReason(error, file),
+      why: whyNotWritten(error, file),
       fix: 'name a new file in a writable folder',
     });
   }
   return { file, schemaFile: schema.file };
+}
+
+function whyNotWritten(error: unknown, file: string): string {
+  if (errnoOf(error) === 'ENOENT') return 'its folder does not exist';
+  return isPortcullisError(error) ? error.failure.why : fileReason(error, file);
 }
 
 function checkPattern(pattern: string): void {
