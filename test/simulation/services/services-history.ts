@@ -17,7 +17,7 @@ import type { Play } from './steps.ts';
 
 /** Failures that faults explain: of the disk, of the kernel, and of a lost thread. */
 const passing =
-  /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_MEMORY)|NETWORK_KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_SERVICES_FAILED|SIMULATED_FAULT)$/;
+  /^(STORAGE_(DISK_FULL|IO|NO_ACCESS|NO_DESCRIPTORS|NO_MEMORY)|NETWORK_KERNEL_(ENOMEM|ENOBUFS|EMFILE)|NETWORK_SERVICES_FAILED|SIMULATED_FAULT)$/;
 
 /** Checks that each answered request is in the kernel, unless another program has changed it. */
 function check({ world, declared, meddling }: Play, mayEnd = true): void {
