@@ -54,7 +54,7 @@ const [dot, zero] = [0x2e, 0x30];
 export function parsePrefix(text: string): IpPrefix | undefined {
   const slash = text.indexOf('/');
   const digits = text.slice(slash + 1);
-  if (slash === -1 || !/^(?:0|[1-9]\d{0,2})$/u.test(digits)) return undefined;
+  if (slash === -1 || !/^\d{1,3}$/u.test(digits)) return undefined;
   const address = parseIp(text.slice(0, slash));
   const length = Number(digits);
   if (address === undefined || length > bitsOf(address.family)) return undefined;

@@ -1,8 +1,7 @@
 import { entitlementsError } from '../errors.ts';
 import type { NetworkProtocol, NetworkRule } from '../types.ts';
-import { formatIp } from '../../base/addresses/index.ts';
-import type { IpPrefix } from '../../base/addresses/index.ts';
-import { blockWithin, parseCidr, uncovered } from '../profile/cidr.ts';
+import { blockWithin, formatAddress, parseCidr, uncovered } from '../profile/cidr.ts';
+import type { Block } from '../profile/cidr.ts';
 
 /** Absent: all peers. */
 type Rules = readonly NetworkRule[] | undefined;
@@ -10,7 +9,7 @@ type Rules = readonly NetworkRule[] | undefined;
 /** A rule as a box: addresses times ports, for one protocol. */
 interface Box {
   readonly rule: NetworkRule;
-  readonly block: IpPrefix;
+  readonly block: Block;
 }
 
 const PROTOCOLS: readonly NetworkProtocol[] = ['icmp', 'sctp', 'tcp', 'udp'];
@@ -121,8 +120,8 @@ export function networkExcess(outer: Rules, inner: Rules): NetworkExcess | undef
         .map((cover) => cover.block);
       const found = uncovered(block, over);
       if (found === undefined) continue;
-      const address = formatIp(found);
-      const named = found.family === 6 && protocol !== 'icmp' ? `[${address}]` : address;
+      const address = formatAddress(block.family, found);
+      const named = block.family === 6 && protocol !== 'icmp' ? `[${address}]` : address;
       return { protocol, address, port, peer: protocol === 'icmp' ? address : `${named}:${port}` };
     }
   }

@@ -1,7 +1,6 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { formatIp } from '../../base/addresses/index.ts';
-import type { IpPrefix } from '../../base/addresses/index.ts';
-import { blockWithin, halvesOf, parseCidr } from '../profile/cidr.ts';
+import { blockWithin, formatAddress, parseCidr } from '../profile/cidr.ts';
+import type { Block } from '../profile/cidr.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { FileRule, MountRule } from '../profile/model.ts';
 import type { FileAccess, NetworkRule } from '../types.ts';
@@ -106,15 +105,17 @@ function within(inner: string, outer: string): boolean {
 /** Returns the block without other blocks, as blocks. */
 function without(cidr: string, except: readonly string[]): string[] {
   const holes = except.flatMap((text) => parseCidr(text) ?? []);
-  const split = (block: IpPrefix): IpPrefix[] => {
+  const split = (block: Block): Block[] => {
     if (holes.some((hole) => blockWithin(block, hole))) return [];
     if (!holes.some((hole) => blockWithin(hole, block))) return [block];
-    return halvesOf(block).flatMap(split);
+    const prefix = block.prefix + 1;
+    const half = 1n << BigInt((block.family === 4 ? 32 : 128) - prefix);
+    return [...split({ ...block, prefix }), ...split({ ...block, prefix, address: block.address | half })];
   };
   const block = parseCidr(cidr);
   return block === undefined
     ? []
-    : split(block).map(({ address, length }) => `${formatIp(address)}/${length}`);
+    : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
 }
 
 /** Returns the values that can be read, and reports the others. */

@@ -1,34 +1,84 @@
-import { bitsOf, contains, networkOf, parsePrefix } from '../../base/addresses/index.ts';
-import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
+/**
+ * A block of addresses: the first `prefix` bits of `address` are fixed. `base/addresses` is not used,
+ * because it needs `node:net`, and the code of profiles also runs in browsers.
+ */
+export interface Block {
+  readonly family: 4 | 6;
+  readonly address: bigint;
+  readonly prefix: number;
+}
+
+const bitsOf = (family: 4 | 6): number => (family === 4 ? 32 : 128);
 
 /** Parses canonical CIDR text: host bits zero. Undefined for any other text. */
-export function parseCidr(text: string): IpPrefix | undefined {
-  const block = parsePrefix(text);
-  return block !== undefined && networkOf(block).value === block.address.value ? block : undefined;
+export function parseCidr(text: string): Block | undefined {
+  const [host = '', length = '', ...more] = text.split('/');
+  const address = parseAddress(host);
+  if (address === undefined || more.length > 0 || !/^(0|[1-9]\d{0,2})$/.test(length)) return undefined;
+  const prefix = Number(length);
+  const bits = bitsOf(address.family);
+  if (prefix > bits || (address.value & ((1n << BigInt(bits - prefix)) - 1n)) !== 0n) return undefined;
+  return { family: address.family, address: address.value, prefix };
+}
+
+function parseAddress(text: string): { readonly family: 4 | 6; readonly value: bigint } | undefined {
+  if (!text.includes(':')) {
+    const parts = text.split('.');
+    if (parts.length !== 4 || !parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256))
+      return undefined;
+    return { family: 4, value: parts.reduce((value, part) => (value << 8n) | BigInt(part), 0n) };
+  }
+  const halves = text.split('::');
+  const words = (half: string | undefined): string[] =>
+    half === undefined || half === '' ? [] : half.split(':');
+  const [head, tail] = [words(halves[0]), words(halves[1])];
+  const missing = 8 - head.length - tail.length;
+  if (halves.length > 2 || (halves.length === 1 ? missing !== 0 : missing < 1)) return undefined;
+  const all = [...head, ...Array<string>(missing).fill('0'), ...tail];
+  if (!all.every((word) => /^[0-9a-f]{1,4}$/i.test(word))) return undefined;
+  return { family: 6, value: all.reduce((value, word) => (value << 16n) | BigInt(`0x${word}`), 0n) };
+}
+
+/** Formats an address for people; IPv6 according to RFC 5952. */
+export function formatAddress(family: 4 | 6, address: bigint): string {
+  if (family === 4)
+    return [24n, 16n, 8n, 0n].map((shift) => ((address >> shift) & 255n).toString()).join('.');
+  const words = [112n, 96n, 80n, 64n, 48n, 32n, 16n, 0n].map((shift) =>
+    ((address >> shift) & 0xffffn).toString(16),
+  );
+  const text = words.join(':');
+  // The first of the longest runs of two or more zeros.
+  const runs = [...text.matchAll(/(?<![0-9a-f])0(?::0)+(?![0-9a-f])/g)].sort(
+    (a, b) => b[0].length - a[0].length,
+  );
+  const run = runs[0];
+  if (run === undefined) return text;
+  const [before, after] = [
+    text.slice(0, run.index).replace(/:$/, ''),
+    text.slice(run.index + run[0].length).replace(/^:/, ''),
+  ];
+  return `${before}::${after}`;
 }
 
 /** Returns true if every address of `inner` is one of `outer`. */
-export function blockWithin(inner: IpPrefix, outer: IpPrefix): boolean {
-  return inner.length >= outer.length && contains(outer, inner.address);
-}
-
-/** Returns the two halves of a block, which must have more than one address. */
-export function halvesOf({ address, length }: IpPrefix): readonly [IpPrefix, IpPrefix] {
-  const half = 1n << BigInt(bitsOf(address.family) - length - 1);
-  return [
-    { address, length: length + 1 },
-    { address: { ...address, value: address.value | half }, length: length + 1 },
-  ];
+export function blockWithin(inner: Block, outer: Block): boolean {
+  if (inner.family !== outer.family || inner.prefix < outer.prefix) return false;
+  const shift = BigInt(bitsOf(outer.family) - outer.prefix);
+  return inner.address >> shift === outer.address >> shift;
 }
 
 /**
  * Returns an address of `block` that is in none of `covers`. Exact: a block is halved while a part of it is
  * covered.
  */
-export function uncovered(block: IpPrefix, covers: readonly IpPrefix[]): IpAddress | undefined {
+export function uncovered(block: Block, covers: readonly Block[]): bigint | undefined {
   const touching = covers.filter((cover) => blockWithin(block, cover) || blockWithin(cover, block));
   if (touching.length === 0) return block.address;
   if (touching.some((cover) => blockWithin(block, cover))) return undefined;
-  const [lower, upper] = halvesOf(block);
-  return uncovered(lower, touching) ?? uncovered(upper, touching);
+  const prefix = block.prefix + 1;
+  const half = 1n << BigInt(bitsOf(block.family) - prefix);
+  return (
+    uncovered({ ...block, prefix }, touching) ??
+    uncovered({ ...block, prefix, address: block.address | half }, touching)
+  );
 }

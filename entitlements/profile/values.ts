@@ -1,4 +1,4 @@
-import { formatIp, networkOf, parsePrefix } from '../../base/addresses/index.ts';
+import { formatAddress, parseCidr } from './cidr.ts';
 import type { NetworkProtocol, NetworkRule } from '../types.ts';
 
 /** A value, or why the text is not a valid one: `problem` says what is wrong, `fix` what to write. */
@@ -78,13 +78,15 @@ export const EVERYWHERE: readonly string[] = ['0.0.0.0/0', '::/0'];
 export function readCidr(written: unknown): Read<string> {
   const text = typeof written === 'string' ? written : '';
   const full = text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`;
-  const block = parsePrefix(full);
-  if (block !== undefined) {
-    const first = networkOf(block);
-    const value = `${formatIp(first)}/${block.length}`;
-    return first.value === block.address.value
-      ? { value }
-      : { problem: `${text} has bits set beyond its first ${block.length}`, fix: `write ${value}` };
+  const block = parseCidr(full);
+  if (block !== undefined) return { value: `${formatAddress(block.family, block.address)}/${block.prefix}` };
+  const [host = '', prefix = ''] = full.split('/');
+  const bits = host.includes(':') ? 128 : 32;
+  const single = parseCidr(`${host}/${bits}`);
+  if (single !== undefined && /^\d{1,3}$/.test(prefix) && Number(prefix) < bits) {
+    const kept = BigInt(bits - Number(prefix));
+    const first = formatAddress(single.family, (single.address >> kept) << kept);
+    return { problem: `${text} has bits set beyond its first ${prefix}`, fix: `write ${first}/${prefix}` };
   }
   return bad(written, 'a block of addresses', 'write an IPv4 or IPv6 address, or CIDR such as 10.0.0.0/8');
 }

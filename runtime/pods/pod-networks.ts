@@ -1,4 +1,4 @@
-import { parseIp, parsePrefix } from '../../base/addresses/index.ts';
+import { isIP } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { FurtherNetwork } from '../../cni-plugins/index.ts';
@@ -115,7 +115,13 @@ const macForm = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/iu;
  * remove the half-created attachment.
  */
 function isAddress(text: string): boolean {
-  return (parseIp(text) ?? parsePrefix(text)) !== undefined;
+  const [address = '', length, ...more] = text.split('/');
+  const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0;
+  return (
+    bits > 0 &&
+    more.length === 0 &&
+    (length === undefined || (/^\d{1,3}$/u.test(length) && Number(length) <= bits))
+  );
 }
 
 function badNetworks(why: string): PortcullisError {

@@ -1,4 +1,4 @@
-import { parsePrefix } from '../../base/addresses/index.ts';
+import { isIP } from 'node:net';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Checkpoints } from '../checkpoints/checkpoints.ts';
@@ -75,7 +75,7 @@ function cidrs(text: string): string[] {
     .split(',')
     .map((part) => part.trim())
     .filter((part) => part !== '');
-  const bad = all.length > 16 ? `${all.length} ranges` : all.find((part) => parsePrefix(part) === undefined);
+  const bad = all.length > 16 ? `${all.length} ranges` : all.find((part) => !isCidr(part));
   if (bad === undefined) return all;
   throw new PortcullisError({
     code: 'RUNTIME_BAD_POD_CIDR',
@@ -85,6 +85,17 @@ function cidrs(text: string): string[] {
     why: 'it is not a range of addresses',
     fix: 'write it as 10.1.0.0/24 or fd00:1::/64',
   });
+}
+
+function isCidr(text: string): boolean {
+  const [address = '', length, ...rest] = text.split('/');
+  const family = isIP(address);
+  return (
+    family !== 0 &&
+    rest.length === 0 &&
+    /^\d{1,3}$/.test(length ?? '') &&
+    Number(length) <= (family === 4 ? 32 : 128)
+  );
 }
 
 function disabled(containerId: string): PortcullisError {
