@@ -24,6 +24,6 @@ test('a lack of descriptors is not reported as a lack of access', () => {
       syscall: 'open',
     });
     const { code, kind } = storageFailure(thrown, 'write file', 'state.json');
-    assert.deepEqual([code, kind], ['STORAGE_NO_DESCRIPTORS', 'exhausted']);
+    assert.deepEqual([code, kind], ['STORAGE_NO_DESCRIPTORS', 'unavailable']);
   }
 });

@@ -64,7 +64,7 @@ const noMemory: Explanation = {
 };
 const noDescriptors: Explanation = {
   code: 'STORAGE_NO_DESCRIPTORS',
-  kind: 'exhausted',
+  kind: 'unavailable',
   fix: 'check the limit of open files (`LimitNOFILE`, `fs.file-max`), and try again; the call changed nothing',
 };
 const badStatement: Explanation = {

@@ -1,6 +1,6 @@
-import { styleText } from 'node:util';
+import { stripVTControlCharacters, styleText } from 'node:util';
 import type { Command } from 'commander';
-import stringWidth from 'string-width';
+import { eastAsianWidth } from 'get-east-asian-width';
 
 export interface Paper {
   readonly write: (text: string) => void;
@@ -63,11 +63,23 @@ export function outputFit(): Fit {
   return { width: Math.max(leastWidth, columns), colour: paperFor(process.stdout, process.env).colour };
 }
 
+/** Characters that take no column of their own. */
+const joined = /[\p{Mn}\p{Me}\p{Cf}]/u;
+/** Terminals show these as pictures of two columns (Unicode UTS #51). */
+const pictures = /\p{Emoji_Presentation}/u;
+
+function columnsOf(character: string): number {
+  if (joined.test(character)) return 0;
+  return pictures.test(character) ? 2 : eastAsianWidth(character.codePointAt(0) ?? 0);
+}
+
 /** Returns the number of terminal columns that a line takes. Colours take none. */
 export function textWidth(text: string): number {
   // Most texts are ASCII.
   if (/^[\x20-\x7e]*$/u.test(text)) return text.length;
-  return stringWidth(text);
+  let width = 0;
+  for (const character of stripVTControlCharacters(text)) width += columnsOf(character);
+  return width;
 }
 
 /**
@@ -79,7 +91,7 @@ export function pieces(text: string, width: number): readonly string[] {
   let piece = '';
   let columns = 0;
   for (const character of text) {
-    const more = textWidth(character);
+    const more = columnsOf(character);
     if (columns + more > width && piece !== '') {
       const [, kept = piece, rest = ''] = /^(.*[ ,/:@])([^ ,/:@]*)$/su.exec(piece) ?? [];
       const split = rest.length < piece.length / 2;

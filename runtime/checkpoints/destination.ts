@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, link, realpath, rm, stat, statfs } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
+import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import { errnoOf, reasonOf } from '../../base/errors/index.ts';
 import { checkpointFailed } from './errors.ts';
 
@@ -30,7 +30,8 @@ export interface Destination {
 const maxName = 255;
 
 /**
- * Opens the folder of an archive. The folder must be one of `folders` or below one, and neither it nor a
+ * Opens the folder of an archive. The folder must be one of `folders` or below one, by its path and by its
+ * real path, and neither it nor a
  * folder above it, up to that folder, may be writable by another user than root: such a user could replace
  * the file.
  * @param location absolute path of the archive, as CheckpointContainerRequest.location
@@ -50,7 +51,10 @@ export async function openDestination(
   if (name === '' || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
     throw refused('the location has no usable file name', 'use the path of a new file');
   const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {
-    throw refused(reasonOf(cause), 'create the folder, or use a folder of `checkpoint.folders`');
+    throw refused(
+      reasonOf(cause),
+      'create the folder, or use a folder of `checkpoint.folders`, with the path that is written there',
+    );
   });
   const held = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
@@ -106,16 +110,13 @@ export async function freeBytes(folder: string): Promise<number> {
 async function allowedFolder(folder: string, folders: readonly string[]): Promise<string> {
   const outside = (path: string): Error =>
     new Error(`the folder ${path} is not below a folder of \`checkpoint.folders\``);
-  const tops: string[] = [];
-  for (const allowed of folders) {
-    const top = await realpath(allowed).catch(() => undefined);
-    if (top !== undefined) tops.push(top);
-  }
-  // A path elsewhere may be on a file server that does not answer, and would block a thread of libuv's pool.
-  if (![...folders, ...tops].some((top) => isWithin(folder, top))) throw outside(folder);
+  // Another path may be on a file server that does not answer, and would block a thread of libuv's pool.
+  const named = folders.filter((allowed) => isWithin(folder, resolve(allowed)));
+  if (named.length === 0) throw outside(folder);
   const real = await realpath(folder);
-  for (const top of tops) {
-    if (!isWithin(real, top)) continue;
+  for (const allowed of named) {
+    const top = await realpath(allowed).catch(() => undefined);
+    if (top === undefined || !isWithin(real, top)) continue;
     for (let at = real; ; at = dirname(at)) {
       const { uid, mode } = await stat(at);
       if (uid !== 0 || (mode & 0o022) !== 0)

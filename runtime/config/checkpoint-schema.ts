@@ -14,7 +14,7 @@ export const checkpointSchema: ConfigSchema = {
     folders: {
       type: 'array',
       description:
-        'Folders in which a client may have archives written. The client must name such a folder as it is written here, or by its real path. Only root may be able to change them. A kubelet uses `checkpoints` in its root folder.',
+        'Folders in which a client may have archives written. The client must name such a folder as it is written here. Only root may be able to change them. A kubelet uses `checkpoints` in its root folder.',
       items: { type: 'string', format: 'path', minLength: 1, maxLength: 4096 },
       minItems: 1,
       uniqueItems: true,

@@ -17,6 +17,8 @@ test('no Worker imports a module with a top-level await statically', async () =>
 test('an await outside all functions is a top-level await', () => {
   assert.equal(awaitsAtTopLevel('const a = [await b];'), true);
   assert.equal(awaitsAtTopLevel('for await (const a of b) c(a);'), true);
+  assert.equal(awaitsAtTopLevel('await using a = b;'), true);
+  assert.equal(awaitsAtTopLevel('const a = "await"; using b = c;'), false);
   assert.equal(awaitsAtTopLevel('const a = async () => { await b; };'), false);
   assert.equal(awaitsAtTopLevel('class A { async b() { await c; } }'), false);
 });

@@ -61,6 +61,11 @@ export function awaitsAtTopLevel(text: string): boolean {
     if (ts.isFunctionLike(node)) return false;
     if (ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined))
       return true;
+    if (
+      ts.isVariableDeclarationList(node) &&
+      (node.flags & ts.NodeFlags.AwaitUsing) === ts.NodeFlags.AwaitUsing
+    )
+      return true;
     return ts.forEachChild(node, (child) => awaits(child) || undefined) ?? false;
   };
   return awaits(ts.createSourceFile('module.ts', text, ts.ScriptTarget.Latest));

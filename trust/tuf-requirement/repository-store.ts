@@ -86,15 +86,18 @@ export async function openRepositoryStore(
       `${JSON.stringify({ url: repository.url, image: repository.image, ...(await readRecord()), ...change })}\n`,
     );
 
+  const trustedFiles = async (): Promise<string[]> =>
+    (await readdir(folder)).filter((name) => name.endsWith('.json') && name !== `${recordName}.json`);
+
   const pinned =
     repository.root === 'first-use' || repository.root === undefined
       ? undefined
       : Buffer.from(repository.root.content, 'base64');
   let first = pinned ?? (await kept.load('first.root'));
   if (first === undefined) {
-    const { firstUse, checkedAt } = await readRecord();
-    // Without `checkedAt`, the first use did not end. With it, another root would be trusted silently.
-    if (firstUse !== undefined && checkedAt !== undefined)
+    const { firstUse = 'an unknown time', checkedAt } = await readRecord();
+    // A first use that did not end has left neither. After another one, a new root would be trusted silently.
+    if (checkedAt !== undefined || (await trustedFiles()).length > 0)
       throw tufFailure(
         'TRUST_TUF_ROOT_LOST',
         join(folder, 'first.root.json'),

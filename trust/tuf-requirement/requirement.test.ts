@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { dossierId } from '../evidence/dossier.ts';
@@ -127,23 +127,38 @@ for (const dialect of ['tuf', 'notary'] as const) {
   });
 }
 
-test('a lost root that was trusted on first use is not replaced silently', () =>
-  scene('tuf', { extra: 'trustOnFirstUse: true' }, async (here) => {
-    says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
-    const [kept = ''] = globSync(join(here.folder, '**/first.root.json'));
-    rmSync(kept);
-    await here.reopen();
-    says(await here.judge(`${image}:1.0`), 'deny', 'TRUST_TUF_ROOT_LOST', /trusted on first use at \d{4}-/u);
-  }));
+const lostRoots: readonly [what: string, damage: (folder: string) => void][] = [
+  ['alone', () => undefined],
+  ['with the record', (folder) => rmSync(join(folder, 'record.json'))],
+  ['with the content of the record', (folder) => writeFileSync(join(folder, 'record.json'), 'null')],
+  [
+    'with all other metadata',
+    (folder) => {
+      for (const name of readdirSync(folder)) if (name !== 'record.json') rmSync(join(folder, name));
+    },
+  ],
+];
+
+for (const [what, damage] of lostRoots)
+  test(`a root that was trusted on first use and is lost ${what} is not replaced silently`, () =>
+    scene('tuf', { extra: 'trustOnFirstUse: true' }, async (here) => {
+      says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
+      const [kept = ''] = globSync(join(here.folder, '**/first.root.json'));
+      rmSync(kept);
+      damage(dirname(kept));
+      await here.reopen();
+      says(await here.judge(`${image}:1.0`), 'deny', 'TRUST_TUF_ROOT_LOST', /trusted on first use at /u);
+    }));
 
 test('a first use that did not end is repeated', () =>
   scene('tuf', { extra: 'trustOnFirstUse: true' }, async (here) => {
     says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
-    const [kept = ''] = globSync(join(here.folder, '**/first.root.json'));
-    const record = join(dirname(kept), 'record.json');
-    const { checkedAt: _, ...started } = JSON.parse(readFileSync(record, 'utf8')) as Record<string, unknown>;
-    rmSync(kept);
-    writeFileSync(record, JSON.stringify(started));
+    const folder = dirname(globSync(join(here.folder, '**/first.root.json'))[0] ?? '');
+    const { checkedAt: _, ...started } = JSON.parse(
+      readFileSync(join(folder, 'record.json'), 'utf8'),
+    ) as Record<string, unknown>;
+    for (const name of readdirSync(folder)) rmSync(join(folder, name));
+    writeFileSync(join(folder, 'record.json'), JSON.stringify(started));
     await here.reopen();
     says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
   }));
