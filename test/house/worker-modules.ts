@@ -54,6 +54,8 @@ export async function listWorkerModules(): Promise<string> {
   return `${paragraphs.join('\n')}\n`;
 }
 
+const awaitUsing: number = ts.NodeFlags.AwaitUsing;
+
 /** Returns whether a module has an await outside its functions. */
 export function awaitsAtTopLevel(text: string): boolean {
   if (!text.includes('await')) return false;
@@ -61,11 +63,7 @@ export function awaitsAtTopLevel(text: string): boolean {
     if (ts.isFunctionLike(node)) return false;
     if (ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined))
       return true;
-    if (
-      ts.isVariableDeclarationList(node) &&
-      (node.flags & ts.NodeFlags.AwaitUsing) === ts.NodeFlags.AwaitUsing
-    )
-      return true;
+    if (ts.isVariableDeclarationList(node) && (node.flags & awaitUsing) === awaitUsing) return true;
     return ts.forEachChild(node, (child) => awaits(child) || undefined) ?? false;
   };
   return awaits(ts.createSourceFile('module.ts', text, ts.ScriptTarget.Latest));
