@@ -1,6 +1,6 @@
 /**
- * `npm test`: builds the peers that tests are compared with, runs every test beside the gates, then the
- * conformance suite. The last line is the count: `N passed, N failed, N skipped`.
+ * `npm test`: builds the peers that tests are compared with, runs every test beside the quicker gates, then
+ * the conformance suite beside the other gates. The last line is the count: `N passed, N failed, N skipped`.
  * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
  * (retry-failed.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they
  * do not fail the run.

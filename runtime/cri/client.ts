@@ -167,7 +167,6 @@ const connectReasons: Readonly<Record<string, string>> = {
   ENOENT: 'the socket does not exist',
   ECONNREFUSED: 'no process listens at the socket',
   EACCES: 'this user may not connect to the socket',
-  ENOTSOCK: 'it is not a socket',
 };
 
 /**
