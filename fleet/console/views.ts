@@ -4,6 +4,8 @@ import { element, facts, link, table, timeText, title } from './dom.ts';
 import type { Child } from './dom.ts';
 import { logSection } from './log-view.ts';
 import type { NodeLog } from './log-view.ts';
+import { pageCaption, pageLinks, pageQuery } from './pages.ts';
+import type { Fields } from './pages.ts';
 
 interface Reason {
   readonly counted: boolean;
@@ -89,17 +91,19 @@ interface ListedNode {
   readonly running?: number;
 }
 
-/** Says how many entries a table has, and whether there are more that it does not have. */
-const countText = (count: number, what: string, next: unknown): string =>
-  `${next === undefined ? '' : 'The first '}${count} ${what}${count === 1 ? '' : 's'}`;
-
-/** Lists nodes. */
-export async function nodesView(): Promise<readonly Child[]> {
-  const { nodes, next } = await ask<{ nodes: readonly ListedNode[]; next?: string }>('nodes?most=1000');
+/**
+ * Lists nodes.
+ * @param address `after`: only nodes whose names come after this name
+ */
+export async function nodesView(_argument: string, address: URLSearchParams): Promise<readonly Child[]> {
+  const { nodes, next: last } = await ask<{ nodes: readonly ListedNode[]; next?: string }>(
+    `nodes?${pageQuery(address)}`,
+  );
+  const next = last === undefined ? undefined : { after: last };
   return [
     title('Nodes'),
     table(
-      countText(nodes.length, 'node', next),
+      pageCaption(nodes.length, 'node', next, address),
       ['Node', 'Labels', 'Seen', 'Enforcement', 'Running', 'Rows', 'Alerts'],
       nodes.map(({ name, labels, seen, rows, alerts, enforcement = 'unknown', running = 0 }) => [
         link(`node/${encodeURIComponent(name)}`, name),
@@ -113,6 +117,7 @@ export async function nodesView(): Promise<readonly Child[]> {
         alerts.join(' '),
       ]),
     ),
+    ...pageLinks('nodes', next, address),
   ];
 }
 
@@ -213,8 +218,11 @@ function upcomingText({ release, count, problem }: NonNullable<State['upcoming']
   return link(`upcoming/${encodeURIComponent(release)}`, `release ${release}: ${what}`);
 }
 
-/** Lists the images that run. */
-export async function imagesView(): Promise<readonly Child[]> {
+/**
+ * Lists the images that run.
+ * @param address `image`: a part of the reference; `after`, `afterId`: where the page begins
+ */
+export async function imagesView(_argument: string, address: URLSearchParams): Promise<readonly Child[]> {
   const { images, next } = await ask<{
     images: readonly {
       reference: string;
@@ -223,39 +231,54 @@ export async function imagesView(): Promise<readonly Child[]> {
       containers: number;
       nodes: number;
     }[];
-    next?: object;
-  }>('images?most=1000');
+    next?: Fields;
+  }>(`images?${pageQuery(address)}`);
+  const part = element('input', { id: 'image', name: 'image', type: 'search', autocomplete: 'off' });
+  part.value = address.get('image') ?? '';
   return [
     title('Images that run'),
+    element(
+      'form',
+      {
+        ...{ class: 'filters', role: 'search', 'aria-label': 'Filter images' },
+        onsubmit: (event) => {
+          event.preventDefault();
+          location.hash = `#/images?${queryOf({ most: address.get('most') ?? '', image: part.value })}`;
+        },
+      },
+      element('p', {}, element('label', { for: 'image' }, 'Part of the reference'), part),
+      element('button', { type: 'submit' }, 'Search'),
+    ),
     table(
-      countText(images.length, 'image', next),
+      pageCaption(images.length, 'image', next, address),
       ['Image', 'Id', 'Containers', 'Nodes', 'Verdict'],
       images.map(({ reference, imageId, verdict, containers, nodes }) => [
-        link(`image/${encodeURIComponent(reference)}?${queryOf({ id: imageId })}`, reference),
+        link(`image/${encodeURIComponent(reference)}?${queryOf({ imageId })}`, reference),
         imageId.slice(0, 19),
         String(containers),
         String(nodes),
         verdictLink(verdict, verdict.slice(0, 19)),
       ]),
     ),
+    ...pageLinks('images', next, address),
   ];
 }
 
 /**
  * Shows an image that runs: its containers and their nodes.
- * @param query `id`: the id of the image
+ * @param address `imageId`: the id of the image; `after`, `afterId`: where the page begins
  */
-export async function imageView(reference: string, query: URLSearchParams): Promise<readonly Child[]> {
-  const imageId = query.get('id') ?? '';
+export async function imageView(reference: string, address: URLSearchParams): Promise<readonly Child[]> {
+  const imageId = address.get('imageId') ?? '';
   const { containers, next } = await ask<{
     containers: readonly (Container & { readonly node: string; readonly verdict: string })[];
-    next?: object;
-  }>(`images/containers?${queryOf({ reference, imageId, most: '1000' })}`);
+    next?: Fields;
+  }>(`images/containers?${pageQuery(address, { reference })}`);
   return [
     title(`Image ${reference}`),
     ...(imageId === '' ? [] : [facts([['Id', imageId]])]),
     table(
-      countText(containers.length, 'container', next),
+      pageCaption(containers.length, 'container', next, address),
       ['Node', 'Container', 'Verdict'],
       containers.map((one) => [
         link(`node/${encodeURIComponent(one.node)}`, one.node),
@@ -263,20 +286,25 @@ export async function imageView(reference: string, query: URLSearchParams): Prom
         verdictLink(one.verdict, one.verdict.slice(0, 19)),
       ]),
     ),
+    ...pageLinks(`image/${encodeURIComponent(reference)}`, next, address),
   ];
 }
+
+/** The browser stays quick with this many rows of a table. */
+const mostAlerts = 1000;
 
 /** Lists alerts. */
 export async function alertsView(): Promise<readonly Child[]> {
   const { alerts } = await ask<{ alerts: readonly { code: string; node: string; text: string }[] }>('alerts');
+  const shown = alerts.slice(0, mostAlerts);
   return [
     title('Alerts'),
     table(
-      `${alerts.length} alerts`,
+      shown.length < alerts.length
+        ? `The first ${shown.length} of ${alerts.length} alerts`
+        : `${alerts.length} alert${alerts.length === 1 ? '' : 's'}`,
       ['Code', 'Node', 'Detail'],
-      alerts
-        .slice(0, 1000)
-        .map(({ code, node, text }) => [code, link(`node/${encodeURIComponent(node)}`, node), text]),
+      shown.map(({ code, node, text }) => [code, link(`node/${encodeURIComponent(node)}`, node), text]),
     ),
   ];
 }

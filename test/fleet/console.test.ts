@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { launch } from 'puppeteer-core';
-import type { Browser, Page } from 'puppeteer-core';
+import type { TestContext } from 'node:test';
+import type { Browser } from 'puppeteer-core';
 import {
   access,
   goodState,
@@ -15,7 +14,6 @@ import {
   rowRecord,
   sourceOf,
   startFleet,
-  temporaryFolder,
   tokens,
 } from '../../fleet/fleet.fixture.ts';
 import { eventNames } from '../../fleet/records/record-names.ts';
@@ -26,101 +24,24 @@ import { buildConsole } from '../../packaging/console.ts';
 import { findChromium } from '../../site/screenshots.ts';
 import { policyRevision } from '../../trust/index.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
+import { hostile, launchChromium, openConsole, textOf, violations, visit } from './console.fixture.ts';
 
 const chromium = findChromium();
 const skip = chromium === undefined ? 'no chromium: apt-get install chromium' : false;
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const hostile = '<img src=x onerror="window.hacked=1">"&\u202e';
-
-interface Violation {
-  readonly id: string;
-  readonly nodes: readonly { readonly html: string }[];
-}
 
 describe('the console', { skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-console-'));
   let browser: Browser;
   before(async () => {
     await buildConsole(join(folder, 'console'));
-    browser = await launch({
-      executablePath: chromium ?? '',
-      userDataDir: join(folder, 'profile'),
-      // The pages are our own, and the sandbox of Chromium does not run as root.
-      args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking'],
-    });
+    browser = await launchChromium(chromium ?? '', join(folder, 'profile'));
   });
   after(async () => {
     await browser.close();
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   });
 
-  /** Opens the console on an aggregator with the log of one node, and a hostile state. */
-  async function open(t: Parameters<typeof startFleet>[0], verdicts: number) {
-    const data = await temporaryFolder(t);
-    const kit = await openKit(t);
-    await kit.append(verdicts);
-    await kit.log.checkpoint();
-    const service = await startFleet(t, { data, access, console: join(folder, 'console') });
-    const source = sourceOf(kit);
-    const rows = await source.rows(0, 10_000);
-    const event = (name: string, body: string) => ({ event: name, time: 0, attributes: new Map(), body });
-    const container = { id: 'c', namespace: 'pay', pod: 'web-1', name: hostile };
-    const state = {
-      ...goodState,
-      running: [{ ...container, reference: hostile, imageId: 'sha256:1', verdict: '' }],
-      degraded: [{ ...container, reasons: [hostile] }],
-    };
-    const checkpoint = await source.checkpoint();
-    await post(service.url, requestOf('a', rows.map(rowRecord)));
-    await post(
-      service.url,
-      requestOf('a', [
-        event(eventNames.checkpoint, checkpoint?.note ?? ''),
-        event(eventNames.state, JSON.stringify(state)),
-      ]),
-    );
-    const page = await browser.newPage();
-    t.after(() => page.close());
-    const problems: string[] = [];
-    page.on('pageerror', (thrown) => problems.push(String(thrown)));
-    page.on('console', (message) => {
-      // The first request has no token.
-      if (message.type() === 'error' && !message.text().includes('401')) problems.push(message.text());
-    });
-    page.on('request', (request) => {
-      if (new URL(request.url()).origin !== service.url) problems.push(request.url());
-    });
-    await page.setViewport({ width: 1280, height: 800 });
-    await page.goto(`${service.url}/`);
-    await page.waitForSelector('#token');
-    await page.type('#token', tokens.r);
-    await page.keyboard.press('Enter');
-    await page.waitForSelector('#row-0');
-    return { page, problems, data, service, rows, kit };
-  }
-
-  const textOf = (page: Page, selector: string): Promise<string> =>
-    page.$eval(selector, (found) => (found as unknown as { textContent: string }).textContent);
-  const visit = async (page: Page, view: string, heading: string): Promise<void> => {
-    await page.evaluate(`location.hash = ${JSON.stringify(`#/${view}`)}`);
-    await page.waitForFunction(
-      `document.querySelector('h1')?.textContent.includes(${JSON.stringify(heading)})`,
-    );
-  };
-  /** Returns what violates WCAG 2.2, levels A and AA, in the light and in the dark theme. */
-  async function violations(page: Page): Promise<string[]> {
-    const found: string[] = [];
-    for (const theme of ['light', 'dark']) {
-      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
-      // DevTools evaluates it in the page, whose policy allows no script of others.
-      const result = (await page.evaluate(
-        `${axe}; axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })`,
-      )) as { violations: readonly Violation[]; passes: readonly unknown[] };
-      assert.ok(result.passes.length > 10);
-      for (const { id, nodes } of result.violations) found.push(`${theme} ${id}: ${nodes[0]?.html}`);
-    }
-    return found;
-  }
+  const open = (t: TestContext, verdicts: number) => openConsole(t, browser, folder, verdicts);
 
   it('shows verdicts, reasons, nodes and images, works by keyboard, and meets WCAG AA in both themes', async (t) => {
     const { page, problems } = await open(t, 30);
@@ -266,6 +187,54 @@ describe('the console', { skip }, () => {
     await visitNode(`?key=${createHash('sha256').update(`${key}\n`).digest('hex')}`);
     assert.match(await verify(), /^Verified: 4 rows\. .* matches the chain\.$/u);
     assert.deepEqual(problems, [], service.url);
+  });
+
+  it('shows lists page by page, and searches images by a part of the reference', async (t) => {
+    const { page, problems, service } = await open(t, 2);
+    const running = ['r.example/a:1', 'r.example/b:1', 'r.example/c:1'].map((reference, index) => ({
+      ...{ id: `c${index}`, namespace: 'pay', pod: 'web-1', name: `c${index}` },
+      ...{ reference, imageId: `sha256:${index}`, verdict: '' },
+    }));
+    for (const node of ['a', 'b'] as const) {
+      const body = JSON.stringify({ ...goodState, running });
+      await post(
+        service.url,
+        requestOf(node, [{ event: eventNames.state, time: 0, attributes: new Map(), body }]),
+        { token: tokens[node] },
+      );
+    }
+    const cells = async (): Promise<string> =>
+      (await page.evaluate(
+        "[...document.querySelectorAll('td:first-child')].map((one) => one.textContent).join()",
+      )) as string;
+    const follow = async (label: string, expected: string): Promise<void> => {
+      await page.click(`::-p-xpath(//a[text()='${label}'])`);
+      await page.waitForFunction(
+        `[...document.querySelectorAll('td:first-child')].map((one) => one.textContent).join() === '${expected}'`,
+      );
+    };
+    await visit(page, 'nodes?most=1', 'Nodes');
+    assert.equal(await textOf(page, 'caption'), 'The first 1 node');
+    assert.equal(await cells(), 'a');
+    assert.deepEqual(await violations(page), []);
+    await follow('Next page', 'b');
+    assert.equal(await textOf(page, 'caption'), 'The last 1 node');
+    await follow('First page', 'a');
+
+    await visit(page, 'images?most=1', 'Images');
+    assert.equal(await cells(), 'r.example/a:1');
+    await follow('Next page', 'r.example/b:1');
+    await follow('Next page', 'r.example/c:1');
+    await page.type('#image', 'le/b:');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction("document.querySelector('caption')?.textContent === '1 image'");
+    assert.equal(await cells(), 'r.example/b:1');
+    assert.deepEqual(await violations(page), []);
+
+    await visit(page, `image/${encodeURIComponent('r.example/b:1')}?most=1`, 'Image r.example/b:1');
+    assert.equal(await cells(), 'a');
+    await follow('Next page', 'b');
+    assert.deepEqual(problems, []);
   });
 
   it('shows a node, and its log, in a browser that stores nothing for the page', async (t) => {
