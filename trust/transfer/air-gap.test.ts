@@ -256,6 +256,10 @@ const v1 = { rekor: 1 } as const;
 const v2 = { rekor: 2 } as const;
 const stamped = { rekor: 1, timeStamp: true } as const;
 const rootOf = (): Root => earlier.trustedRoot();
+const stampedAndSigned: Sign = async (image) => {
+  await sign('ml-dsa-44')(image);
+  await keyless(early, stamped)(image);
+};
 
 const admitted: readonly (readonly [name: string, Sign, require: string, root?: () => Root])[] = [
   ['a sigstore bundle by an ECDSA key', sign('ecdsa'), cosign('ecdsa')],
@@ -272,6 +276,12 @@ const admitted: readonly (readonly [name: string, Sign, require: string, root?: 
     'a time stamp of an authority that was rotated out since',
     keyless(early, stamped),
     sigstore(', timestamp: true'),
+    () => rotatedRoot('both'),
+  ],
+  [
+    'a time stamp of a rotated authority beside an ML-DSA-44 signature',
+    stampedAndSigned,
+    `{ all: [${cosign('ml-dsa-44')}, ${sigstore(', timestamp: true')}] }`,
     () => rotatedRoot('both'),
   ],
   [
@@ -338,6 +348,12 @@ const denied: readonly (readonly [name: string, Sign, require: string, root?: ()
     'a time stamp of an authority that the root does not name',
     keyless(early, stamped),
     sigstore(', timestamp: true'),
+    () => rotatedRoot('later'),
+  ],
+  [
+    'an ML-DSA-44 signature beside a time stamp of an authority that the root does not name',
+    stampedAndSigned,
+    `{ all: [${cosign('ml-dsa-44')}, ${sigstore(', timestamp: true')}] }`,
     () => rotatedRoot('later'),
   ],
   [
