@@ -82,7 +82,7 @@ test(
       [[signed], 0, /^1 image: 1 admitted$/m],
       [[down, unsigned], 1, /^2 images: 0 admitted, 1 denied, 1 undecided$/m],
       [[signed, down, gone], 3, /^3 images: 1 admitted, 1 undecided, 1 failed$/m],
-      [[gone], 4, /DISTRIBUTION_|is failed: /],
+      [[gone], 4, /DISTRIBUTION_|could not be checked: /],
     ] as const) {
       const ran = admit([...images, ...policy]);
       assert.equal(ran.status, status, ran.stdout + ran.stderr);

@@ -1,4 +1,4 @@
-import { asPortcullisError } from '../../base/errors/index.ts';
+import { asPortcullisError, reasonAndFix } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { parseReference } from '../../base/distribution/index.ts';
 import { explainReason } from '../../trust/index.ts';
@@ -182,7 +182,7 @@ function describe({ image, decision }: Decided): string {
       const { verdict, error, platform, advice } = one;
       const where = decision.length > 1 && platform !== undefined ? ` for ${platform}` : '';
       if (verdict === undefined)
-        return `${head}: ${one.decision}${where}: ${error === undefined ? one.code : `${error.attempted} ${error.on}: ${error.why}; ${error.fix} [${error.code}]`}`;
+        return `${head}: ${one.decision}${where}: ${error === undefined ? one.code : `${error.attempted} ${error.on}: ${reasonAndFix(error)} [${error.code}]`}`;
       const tree = explainReason(verdict.reasons).trimEnd();
       const next = advice === undefined ? '' : `\n  ${advice}`;
       return `${head}: ${one.decision}${where} [${one.code}]\n${tree}${next}\n  verdict ${verdict.id}`;

@@ -3,6 +3,7 @@ export {
   asPortcullisError,
   isPortcullisError,
   reasonOf,
+  reasonAndFix,
   fileReason,
   errorToJson,
   errorFromJson,

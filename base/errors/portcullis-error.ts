@@ -61,9 +61,13 @@ export class PortcullisError<Code extends string = string> extends Error {
 function sentence(failure: Failure): string {
   const prefix = failure.prefix === undefined ? '' : `${failure.prefix}: `;
   const subject = failure.on === '' ? '' : ` ${failure.on}`;
+  return `${prefix}${failure.attempted}${subject}: ${reasonAndFix(failure)} [${failure.code}]`;
+}
+
+/** Returns why something failed and what to do, as a part of a longer text. */
+export function reasonAndFix({ why, fix }: Pick<Failure, 'why' | 'fix'>): string {
   // A reason that lists problems ends with a line feed.
-  const separator = failure.why.endsWith('\n') ? '' : '; ';
-  return `${prefix}${failure.attempted}${subject}: ${failure.why}${separator}${failure.fix} [${failure.code}]`;
+  return `${why}${why.endsWith('\n') ? '' : '; '}${fix}`;
 }
 
 /** Returns true also for an error that another bundle's copy of this class created. */

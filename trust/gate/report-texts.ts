@@ -1,3 +1,4 @@
+import { reasonAndFix } from '../../base/errors/index.ts';
 import { reasonCodes } from '../policy/reason-codes.ts';
 import type { GateDecision, GateImage, GateResult, WaiverNote } from './types.ts';
 
@@ -27,13 +28,15 @@ export function sentenceOf(image: GateImage): string {
     error === undefined
       ? meaningOf(image.code)
       : `${error.attempted}${error.on === '' ? '' : ` ${error.on}`}: ${error.why}.`;
+  const todo = image.advice ?? error?.fix;
   const advice =
     decision === 'waived'
       ? ` ${waiverClauses(image).join('. ')}.`
-      : image.advice === undefined
+      : todo === undefined
         ? ''
-        : ` To do: ${image.advice}.`;
-  return `${reference}${where === '' ? '' : ` ${where}`} is ${decision}: ${why}${advice}`;
+        : ` To do: ${todo}.`;
+  const decided = decision === 'failed' ? 'could not be checked' : `is ${decision}`;
+  return `${reference}${where === '' ? '' : ` ${where}`} ${decided}: ${why}${advice}`;
 }
 
 /** Returns the waivers of an image: who waives what, until when and why. */
@@ -76,7 +79,7 @@ export function summaryClause({ summary, decision }: GateImage): string | undefi
   if (summary === undefined || (summary.status === 'not-signed' && decision !== 'admitted')) return undefined;
   if (summary.status === 'not-signed') return `no verification summary: ${summary.why}`;
   if (summary.status === 'failed')
-    return `the verification summary failed: ${summary.error.attempted}: ${summary.error.why}; ${summary.error.fix} [${summary.error.code}]`;
+    return `the verification summary failed: ${summary.error.attempted}: ${reasonAndFix(summary.error)} [${summary.error.code}]`;
   const places = [
     ...(summary.manifestDigest === undefined ? [] : [`attached as ${summary.manifestDigest}`]),
     ...(summary.file === undefined ? [] : [`written to ${summary.file}`]),

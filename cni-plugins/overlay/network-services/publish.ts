@@ -1,4 +1,4 @@
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { isPortcullisError, reasonAndFix, reasonOf } from '../../../base/errors/index.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { Member as HostMember } from '../ownership/membership.ts';
@@ -115,9 +115,7 @@ export function openPublisher({
         said.set(service, { text, ...(joined && { joined }) });
       } catch (thrown) {
         if (!isPortcullisError(thrown) || thrown.code === 'OVERLAY_ETCD_UNREACHABLE') throw thrown;
-        refuse(service, [
-          `${thrown.code}: ${thrown.failure.on}: ${thrown.failure.why}; ${thrown.failure.fix}`,
-        ]);
+        refuse(service, [`${thrown.code}: ${thrown.failure.on}: ${reasonAndFix(thrown.failure)}`]);
       }
     }
   };
