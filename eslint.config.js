@@ -107,6 +107,10 @@ export default defineConfig(
       ],
       'jsdoc/require-description': ['error', { contexts: exported }],
       'jsdoc/require-throws': ['error', { contexts: exported }],
+      'jsdoc/check-param-names': ['error', { checkDestructured: false, disableMissingParamChecks: true }],
+      'jsdoc/require-param-description': 'error',
+      'jsdoc/require-returns-description': 'error',
+      'jsdoc/check-tag-names': 'error',
     },
   },
   {

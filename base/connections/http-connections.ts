@@ -77,18 +77,26 @@ export const smallRequestLimits = {
   connectionsCheckingInterval,
 };
 
+/** Identity of a server, in PEM. */
+export interface ServerIdentity {
+  readonly certificate: string;
+  readonly key: string;
+  /**
+   * Authorities of clients that may identify themselves by certificates. A client without a certificate is
+   * not refused, because it may have a token.
+   */
+  readonly clientAuthorities?: string;
+}
+
 /**
  * Creates a server that speaks HTTPS, from TLS 1.2 on.
- * @param tls PEM. With `clientAuthorities`, clients may identify themselves by certificates; one without a
- * certificate is not refused, because it may have a token
  * @throws if the certificate, the key or an authority is not valid
  */
 export function createHttpsServer(
   timeLimits: typeof smallRequestLimits,
-  tls: { readonly certificate: string; readonly key: string; readonly clientAuthorities?: string },
+  { certificate, key, clientAuthorities }: ServerIdentity,
   listener: RequestListener,
 ): HttpsServer {
-  const { certificate, key, clientAuthorities } = tls;
   return createServer(
     {
       ...timeLimits,

@@ -115,6 +115,12 @@ export interface FetchedManifest {
   readonly etag?: string;
 }
 
+/** A range of a blob, in bytes. */
+export interface BlobRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** A manifest under one tag whose list several writers extend: a fallback index, cosign's `.sig`. */
 export interface SharedList {
   readonly mediaType: string;
@@ -177,11 +183,11 @@ export interface RegistryRepository {
    * Fetches a part of a blob by one request with Range (RFC 9110, section 14). Nothing can be checked here
    * but its length: the caller has a digest of the part. A server without ranges is an error, because it
    * would send the whole blob.
-   * @param part `offset` and `length` in bytes, within the blob; the whole part is in memory
+   * @param part a range within the blob; the whole part is in memory
    */
   blobPart(
     descriptor: Pick<Descriptor, 'digest' | 'size'>,
-    part: { readonly offset: number; readonly length: number },
+    part: BlobRange,
     signal?: AbortSignal,
   ): Promise<Uint8Array>;
   /** Fetches a blob. Refuses a descriptor of more than `limit` bytes before it sends a request. */

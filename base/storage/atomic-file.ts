@@ -4,11 +4,17 @@ import { link, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { storageFailure } from './failure.ts';
 
+/** Options of {@link writeFileAtomic}. */
+export interface AtomicWriteOptions {
+  /** Default 0600, regardless of the umask. */
+  readonly mode?: number;
+  /** False omits both fsyncs: the file is still atomic for readers, but not across a power failure. */
+  readonly durable?: boolean;
+}
+
 /**
  * Replaces a file completely or not at all: it writes a temporary file beside it, then fsync, rename, fsync
  * of the folder. A reader sees either the old or the new bytes.
- * @param options `mode`: default 0600, regardless of the umask; `durable: false` omits both fsyncs (still
- * atomic for readers, but not across a power failure)
  * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; the old file
  * is then unchanged, unless only the fsync of the folder failed: then the new file has its name, and the old
  * one may return after a power failure
@@ -16,9 +22,8 @@ import { storageFailure } from './failure.ts';
 export async function writeFileAtomic(
   path: string,
   data: string | Uint8Array,
-  options: { readonly mode?: number; readonly durable?: boolean } = {},
+  { mode = 0o600, durable = true }: AtomicWriteOptions = {},
 ): Promise<void> {
-  const { mode = 0o600, durable = true } = options;
   await place(path, data, { mode, durable, publish: (temporary) => rename(temporary, path) });
 }
 

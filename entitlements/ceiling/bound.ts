@@ -20,6 +20,7 @@ export const PUBLISHER = "the publisher's signed statement";
 interface BoundInput {
   readonly asked: Profile;
   readonly explicit: readonly Demand[];
+  /** The publisher's signed entitlements. Absent: no limit. */
   readonly requested?: Profile;
   readonly ceilings: readonly Ceiling[];
 }
@@ -28,7 +29,6 @@ interface BoundInput {
  * Returns what a container gets: asked ∩ requested ∩ every ceiling. A request that is not named explicitly is
  * lowered silently. A named demand that a ceiling (or the publisher's signed statement) lacks is refused,
  * with all such demands in one error.
- * @param requested the publisher's signed entitlements; undefined: no limit
  * @throws ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_TOO_COMPLEX
  */
 export function bound(input: BoundInput): { effective: Profile } {

@@ -47,10 +47,6 @@ const PATIENCE_MS = 30_000;
 
 /**
  * Creates a prover: a Worker that compiles profiles, and proves that the settings are those of the profile.
- * @param cacheFolder where proved settings are kept for the next start, by content (settings-store.ts). If
- * absent, or if the program runs from sources, nothing is kept
- * @param generate creates settings instead of the compiler in this folder, on the caller's thread: the proof
- * does not depend on the compiler
  */
 export function createProver({
   cacheFolder,
@@ -58,7 +54,15 @@ export function createProver({
   patienceMs = PATIENCE_MS,
   idleMs = IDLE_MS,
 }: {
+  /**
+   * Keeps proved settings for the next start, by content (settings-store.ts). If it is absent, or if the
+   * program runs from sources, nothing is kept.
+   */
   readonly cacheFolder?: string;
+  /**
+   * Creates settings instead of the compiler in this folder, on the caller's thread: the proof does not
+   * depend on the compiler.
+   */
   readonly generate?: (profile: Profile, target: Target) => Settings;
   readonly patienceMs?: number;
   readonly idleMs?: number;

@@ -44,12 +44,14 @@ export interface Outcome {
 export interface EtcdClient {
   /**
    * Lists all keys with this prefix, of one revision.
-   * @param keysOnly without values @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED, as each of these
+   * With `keysOnly`, the values are left out.
+   * @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED, as each of these
    */
   list(prefix: string, options?: { readonly keysOnly?: boolean }): Promise<Listing>;
   get(key: string): Promise<KeyValue | undefined>;
   /**
-   * Returns the revision that etcd has agreed on by now, and its cluster. @param key any key that may be read
+   * Returns the revision that etcd has agreed on by now, and its cluster.
+   * @param key any key that may be read
    */
   agreed(key: string): Promise<{ readonly revision: number; readonly cluster: number }>;
   /** Returns whether the comparisons were true and the steps were applied. */
