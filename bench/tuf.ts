@@ -7,16 +7,11 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
-import {
-  createDecider,
-  createTrustServices,
-  gather,
-  loadPolicy,
-  openOwner,
-  openRegistries,
-} from '../trust/index.ts';
+import { createTrustServices, gather, loadPolicy, openRegistries } from '../trust/index.ts';
+import { openOwner } from '../trust/tuf-author/index.ts';
 import { testRepository } from '../trust/tuf/fixtures/repository.fixture.ts';
 import { testService } from '../trust/tuf/fixtures/served-repository.fixture.ts';
+import { createDecider } from '../trust/verdict/index.ts';
 
 /**
  * `npm run bench:tuf`: a service with 50,000 targets is read, verified, searched and used for decisions. Also

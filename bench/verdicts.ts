@@ -9,9 +9,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDecisions } from '../runtime/images/decisions.ts';
-import { mockIssuer, mockSubject, startMockSigstore } from '../trust/sigstore/fixtures/mock-sigstore.ts';
-import { canonicalJson, loadPolicy, sealDossier } from '../trust/index.ts';
+import { canonicalJson, sealDossier } from '../trust/evidence/index.ts';
+import { loadPolicy } from '../trust/index.ts';
 import type { Dossier, EvidenceItem } from '../trust/index.ts';
+import { mockIssuer, mockSubject, startMockSigstore } from '../trust/sigstore/fixtures/mock-sigstore.ts';
 
 const platform = { os: 'linux', architecture: 'amd64' };
 const cosign = '/var/cache/portcullis-peers/bin/cosign';

@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { makeServerCertificate } from '../trust/index.ts';
 import { fixtureContent, serveFixtures } from '../trust/evidence/fixtures/fixture-registry.ts';
+import { makeServerCertificate } from '../trust/x509/index.ts';
 import { fixtureKeys, startReplica } from '../test/webhook/stand.ts';
 
 const { values } = parseArgs({

@@ -6,25 +6,22 @@ import {
   gateText,
   isIncomplete,
   largestSource,
-  loadPolicy,
   loadWaivers,
-  policyOfKey,
   readImageSources,
   reportFormats,
   signSummaries,
   standardInput,
-} from '../trust/index.ts';
+} from '../trust/gate/index.ts';
 import type {
   AdmitInput,
   GateQuestion,
-  Signer,
   SummariesInput,
   GateResult,
   ImageSource,
-  Platform,
   ReportFormat,
-  TrustPolicy,
-} from '../trust/index.ts';
+} from '../trust/gate/index.ts';
+import { loadPolicy, policyOfKey } from '../trust/index.ts';
+import type { Signer, Platform, TrustPolicy } from '../trust/index.ts';
 import manifest from '../package.json' with { type: 'json' };
 import { readInputFile, readStandardInput } from './files/input-file.ts';
 import { prepareReports, writeReport } from './files/report-file.ts';

@@ -7,7 +7,7 @@ import { nodeChapters } from './doctor/node/node.ts';
 import { formatFindings, verdictOf } from './doctor/print.ts';
 import { programFindings } from './doctor/programs.ts';
 import { seedFindings } from './doctor/seeds.ts';
-import { sigstoreSeeds } from '../trust/index.ts';
+import { sigstoreSeeds } from '../trust/sigstore/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { packageRoot } from './environment/package-root.ts';

@@ -1,13 +1,7 @@
 import type { Command } from 'commander';
-import {
-  describePolicy,
-  explainPolicy,
-  explainReason,
-  loadPolicy,
-  starterPolicy,
-  writeStarterPolicy,
-} from '../trust/index.ts';
+import { describePolicy, explainPolicy, explainReason, loadPolicy } from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
+import { starterPolicy, writeStarterPolicy } from '../trust/policy/index.ts';
 import { policyCheckAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

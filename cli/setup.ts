@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import { freeSubnet } from '../cni-plugins/index.ts';
-import { defaultImages, processPassphrase } from '../trust/index.ts';
+import { processPassphrase } from '../trust/index.ts';
+import { defaultImages } from '../trust/policy/index.ts';
 import { daemonFlagsOf, withDaemonFlags } from './options/daemon-flags.ts';
 import { tellDropped } from './network/dropped.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';

@@ -4,12 +4,12 @@ import {
   generateKeyPair,
   generatedKeyTypes,
   openRegistries,
-  parseDuration,
   processPassphrase,
   signReference,
   signatureFormats,
 } from '../trust/index.ts';
 import type { GeneratedKeyType, SignatureFormat } from '../trust/index.ts';
+import { parseDuration } from '../trust/policy/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { withRegistries } from './options/registry-options.ts';

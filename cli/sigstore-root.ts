@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { updateTrustedRoot } from '../trust/index.ts';
+import { updateTrustedRoot } from '../trust/sigstore/index.ts';
 import { readInputFile } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

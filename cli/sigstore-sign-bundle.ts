@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { signArtifact, signingConfigOfInstance } from '../trust/index.ts';
+import { signArtifact } from '../trust/index.ts';
+import { signingConfigOfInstance } from '../trust/sigstore/index.ts';
 import { readInputFile } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

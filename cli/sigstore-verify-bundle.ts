@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { trustedRootOfInstance, verifyArtifact } from '../trust/index.ts';
+import { verifyArtifact } from '../trust/index.ts';
 import type { Artifact } from '../trust/index.ts';
+import { trustedRootOfInstance } from '../trust/sigstore/index.ts';
 import { readInputFile } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { downloadTargets, initialiseTuf, refreshTuf } from '../trust/index.ts';
+import { downloadTargets, initialiseTuf, refreshTuf } from '../trust/tuf-client/index.ts';
 import { readInputFile } from './files/input-file.ts';
 import { protocolAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';

@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import { join } from 'node:path';
 import { PortcullisError, fileReason } from '../base/errors/index.ts';
 import { readGivenFile } from '../base/files/index.ts';
-import { openDatabaseLog, readExport } from '../trust/index.ts';
-import type { LogSource } from '../trust/index.ts';
+import { openDatabaseLog, readExport } from '../trust/verdict-log/index.ts';
+import type { LogSource } from '../trust/verdict-log/index.ts';
 import { withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 

@@ -1,14 +1,9 @@
 import { parseJson } from '../base/json/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
-import {
-  droppedThrough,
-  explainVerdict,
-  findVerdictRow,
-  findVerdicts,
-  loadPolicy,
-  replayLogged,
-} from '../trust/index.ts';
-import type { LogSource, TrustPolicy } from '../trust/index.ts';
+import { explainVerdict, loadPolicy } from '../trust/index.ts';
+import type { TrustPolicy } from '../trust/index.ts';
+import { droppedThrough, findVerdictRow, findVerdicts, replayLogged } from '../trust/verdict-log/index.ts';
+import type { LogSource } from '../trust/verdict-log/index.ts';
 import { printable } from './output/printable.ts';
 import { exitCodes, print } from './output/output.ts';
 import { tree } from './output/terminal.ts';

@@ -3,23 +3,23 @@ import type { Command } from 'commander';
 import { dirname, join } from 'node:path';
 import { parseJson } from '../base/json/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
+import { explainVerdict } from '../trust/index.ts';
+import type { Verdict } from '../trust/index.ts';
 import {
-  explainVerdict,
   exportHead,
   exportLog,
   findVerdictRow,
   findVerdicts,
   parseNoteKey,
   verifyLog,
-} from '../trust/index.ts';
+} from '../trust/verdict-log/index.ts';
 import type {
   LogSource,
   LogVerification,
   LoggedVerdict,
   NoteKey,
-  Verdict,
   VerdictFilter,
-} from '../trust/index.ts';
+} from '../trust/verdict-log/index.ts';
 import { writeNewFile } from './files/output-file.ts';
 import { printable } from './output/printable.ts';
 import { logAnswers } from './output/exit-codes.ts';

@@ -10,16 +10,15 @@ import {
   decide,
   explainVerdict,
   loadPolicy,
-  mirrorLosses,
   openRegistries,
   policyOfKey,
   prepareDecision,
-  readRecording,
-  saveRecording,
   verifyFiles,
   verifyImage,
 } from '../trust/index.ts';
 import type { Dossier, FileDigest, FileFinding, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
+import { readRecording, saveRecording } from '../trust/policy/testing/index.ts';
+import { mirrorLosses } from '../trust/transfer/index.ts';
 import { readInputFile } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';

@@ -8,7 +8,7 @@ import { clientOf, patchOf, podOf, reviewOf, serviceName } from '../admission/we
 import { portcullis } from '../test/fixtures/command.ts';
 import { eventually, fixtureKeys, startReplica } from '../test/webhook/stand.ts';
 import { fixtureContent, serveFixtures } from '../trust/evidence/fixtures/fixture-registry.ts';
-import { makeServerCertificate } from '../trust/index.ts';
+import { makeServerCertificate } from '../trust/x509/index.ts';
 
 const rules = (text: string): string =>
   `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["127.0.0.1:*/**"]\n    ${text}\n`;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { findVerdict } from '../trust/index.ts';
+import { findVerdict } from '../trust/verdict-log/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCriHandlers } from './cri-handlers.ts';
 import { createCriServer } from './cri/server.ts';

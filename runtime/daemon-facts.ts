@@ -1,4 +1,4 @@
-import { bundleVerifications } from '../trust/index.ts';
+import { bundleVerifications } from '../trust/verdict/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { EventHub } from './events/hub.ts';
 import type { ImageSide } from './image-side.ts';

@@ -5,7 +5,7 @@ import type { Kernel } from '../base/kernel/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Database } from '../base/storage/index.ts';
 import { hostPlatform } from '../trust/index.ts';
-import type { VerdictLog } from '../trust/index.ts';
+import type { VerdictLog } from '../trust/verdict-log/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import {
   createImageStore,

@@ -22,7 +22,7 @@ import type { ImageStore } from './images/index.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import type { ExitWatch } from './monitor/exits.ts';
-import type { VerdictLog } from '../trust/index.ts';
+import type { VerdictLog } from '../trust/verdict-log/index.ts';
 import type { Nri } from './nri/open-nri.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { runtimeVersion } from './version.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
-import { makeServerCertificate } from '../../trust/index.ts';
+import { makeServerCertificate } from '../../trust/x509/index.ts';
 import { openCertificateFiles } from './certificate-files.ts';
 
 test('a pair that the server refuses is offered again', async (t) => {

@@ -5,7 +5,7 @@ import { fieldsOf, statusOf, textOf } from '../../base/kubernetes/index.ts';
 import type { ApiClient, ObjectFields } from '../../base/kubernetes/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
-import { makeServerCertificate } from '../../trust/index.ts';
+import { makeServerCertificate } from '../../trust/x509/index.ts';
 import { tellConfigurations } from './authority-bundle.ts';
 import { readPair } from './serving-pair.ts';
 import type { ServingPair } from './serving-pair.ts';

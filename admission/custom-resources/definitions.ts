@@ -1,5 +1,5 @@
 import { profileSchema } from '../../entitlements/index.ts';
-import { trustPolicySchema } from '../../trust/index.ts';
+import { trustPolicySchema } from '../../trust/policy/index.ts';
 import { structuralSchema } from './structural-schema.ts';
 import type { StructuralSchema } from './structural-schema.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sealDossier } from '../../trust/index.ts';
+import { sealDossier } from '../../trust/evidence/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import { createAnswerCache, usualLimits } from './answer-cache.ts';
 

@@ -2,8 +2,10 @@ import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import type { LimitFunction } from 'p-limit';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { createHostWatch } from '../../trust/index.ts';
-import type { Decider, Dossier, GateCache, HostWatch } from '../../trust/index.ts';
+import { createHostWatch } from '../../trust/gate/index.ts';
+import type { GateCache, HostWatch } from '../../trust/gate/index.ts';
+import type { Dossier } from '../../trust/index.ts';
+import type { Decider } from '../../trust/verdict/index.ts';
 
 /** How long answers are kept, and how many questions are asked at the same time. Times in ms. */
 export interface CacheLimits {

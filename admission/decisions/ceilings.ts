@@ -9,7 +9,7 @@ import {
 } from '../../entitlements/index.ts';
 import type { Ceiling, Demand, ProfileSet } from '../../entitlements/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { podSpecPath } from '../../trust/index.ts';
+import { podSpecPath } from '../../trust/gate/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 
 /** The verdicts on the images of a pod, by the reference as the pod names it. */

@@ -9,7 +9,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { ApiChange, ApiClient } from '../../base/kubernetes/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { checkProfiles, checkedSet } from '../../entitlements/index.ts';
-import { policyInvalid, readPolicy } from '../../trust/index.ts';
+import { policyInvalid, readPolicy } from '../../trust/policy/index.ts';
 import { eventually } from '../../test/webhook/stand.ts';
 import type { DocumentStatus } from './status.ts';
 import { documentOf } from './documents.ts';

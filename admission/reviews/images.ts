@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { readWorkload } from '../../trust/index.ts';
-import type { UnreadPart, WorkloadImage } from '../../trust/index.ts';
+import { readWorkload } from '../../trust/gate/index.ts';
+import type { UnreadPart, WorkloadImage } from '../../trust/gate/index.ts';
 import type { Review } from './read-review.ts';
 
 /** The images of a review. */

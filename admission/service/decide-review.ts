@@ -1,8 +1,9 @@
 import { asPortcullisError, reasonAndFix } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { parseReference } from '../../base/distribution/index.ts';
+import type { GateImage, WorkloadImage } from '../../trust/gate/index.ts';
 import { explainReason } from '../../trust/index.ts';
-import type { GateImage, TrustPolicy, WorkloadImage } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
 import { ceilingWarnings } from '../decisions/ceilings.ts';
 import type { DecisionSource, ImageDecision, ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { GateImage } from '../../trust/index.ts';
+import type { GateImage } from '../../trust/gate/index.ts';
 import type { DecisionSource } from '../decisions/image-decisions.ts';
 import { durationBuckets, webhookMetrics } from './catalogue.ts';
 import type { WebhookMetric } from './catalogue.ts';

@@ -6,10 +6,11 @@ import type { TestContext } from 'node:test';
 import { connect } from 'node:tls';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { keyRequirement, policyOf } from '../../trust/evidence/fixtures/fixture-image.ts';
 import { fixtureContent, serveFixtures } from '../../trust/evidence/fixtures/fixture-registry.ts';
 import type { FixtureContent, FixtureRegistry } from '../../trust/evidence/fixtures/fixture-registry.ts';
-import { keyRequirement, policyOf } from '../../trust/evidence/fixtures/fixture-image.ts';
-import { explainReason, makeServerCertificate, verifyImage } from '../../trust/index.ts';
+import { explainReason, verifyImage } from '../../trust/index.ts';
+import { makeServerCertificate } from '../../trust/x509/index.ts';
 import { createRegistryClient } from '../../base/distribution/index.ts';
 import { readPair } from '../certificates/serving-pair.ts';
 import {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sigstoreSeeds } from '../../trust/index.ts';
+import { sigstoreSeeds } from '../../trust/sigstore/index.ts';
 import { seedFindings } from './seeds.ts';
 
 const day = 24 * 3600 * 1000;

@@ -1,4 +1,4 @@
-import type { SigstoreSeed } from '../../trust/index.ts';
+import type { SigstoreSeed } from '../../trust/sigstore/index.ts';
 import type { Finding } from './finding.ts';
 
 const day = 24 * 3600 * 1000;

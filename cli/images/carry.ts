@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { exportReference, pushImageFile } from '../../trust/index.ts';
+import { exportReference, pushImageFile } from '../../trust/transfer/index.ts';
 import { exitCodes, print, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { copyReference, openRegistries } from '../../trust/index.ts';
+import { openRegistries } from '../../trust/index.ts';
+import { copyReference } from '../../trust/transfer/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { evidenceOfReference, isComplete, lostInCopy } from '../../trust/index.ts';
-import type { EvidencePiece, ImageInventory, LostInCopy } from '../../trust/index.ts';
+import { evidenceOfReference, isComplete, lostInCopy } from '../../trust/transfer/index.ts';
+import type { EvidencePiece, ImageInventory, LostInCopy } from '../../trust/transfer/index.ts';
 import { withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { exitCodes, print, withOutput } from '../output/output.ts';

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { useImageFile } from '../../trust/index.ts';
+import { useImageFile } from '../../trust/transfer/index.ts';
 import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';

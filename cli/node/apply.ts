@@ -10,7 +10,7 @@ import {
   previewState,
 } from '../../node/index.ts';
 import type { Preview } from '../../node/index.ts';
-import { parseDuration } from '../../trust/index.ts';
+import { parseDuration } from '../../trust/policy/index.ts';
 import { requireRoot } from '../environment/require-root.ts';
 import { exitCodes, print, run } from '../output/output.ts';
 import { printableText } from '../output/printable.ts';

@@ -14,7 +14,7 @@ import {
 } from '../../node/index.ts';
 import type { Controller, Member, NodeAgent } from '../../node/index.ts';
 import type { CriClient } from '../../runtime/client.ts';
-import { parseDuration } from '../../trust/index.ts';
+import { parseDuration } from '../../trust/policy/index.ts';
 import { requireRoot } from '../environment/require-root.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print, run } from '../output/output.ts';

@@ -1,8 +1,11 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { openOwner, openRegistries, parseDuration, processPassphrase } from '../../trust/index.ts';
-import type { Owner, RegistryAccess } from '../../trust/index.ts';
+import { openRegistries, processPassphrase } from '../../trust/index.ts';
+import type { RegistryAccess } from '../../trust/index.ts';
+import { parseDuration } from '../../trust/policy/index.ts';
+import { openOwner } from '../../trust/tuf-author/index.ts';
+import type { Owner } from '../../trust/tuf-author/index.ts';
 import { exitCodes, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { collect, withRegistries } from './registry-options.ts';

@@ -9,8 +9,8 @@ import {
   importPolicy,
   importedText,
   writeImported,
-} from '../../trust/index.ts';
-import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/index.ts';
+} from '../../trust/import/index.ts';
+import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/import/index.ts';
 import { writeNewFile } from '../files/output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';

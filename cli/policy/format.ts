@@ -3,7 +3,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { describeProblems } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
-import { formatPolicy } from '../../trust/index.ts';
+import { formatPolicy } from '../../trust/policy/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { collectRelease, publishRelease, stageName } from '../../trust/index.ts';
-import type { ReleaseStage } from '../../trust/index.ts';
+import { collectRelease, publishRelease, stageName } from '../../trust/policy-release/index.ts';
+import type { ReleaseStage } from '../../trust/policy-release/index.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';

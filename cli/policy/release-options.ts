@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
-import { channelPattern, mostStages, parseDuration } from '../../trust/index.ts';
-import type { PolicyRelease, PublishedRelease, ReleaseStage } from '../../trust/index.ts';
+import { channelPattern, mostStages } from '../../trust/policy-release/index.ts';
+import type { PolicyRelease, PublishedRelease, ReleaseStage } from '../../trust/policy-release/index.ts';
+import { parseDuration } from '../../trust/policy/index.ts';
 
 /** Adds `--channel`. */
 export function withChannel(command: Command): Command {

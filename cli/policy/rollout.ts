@@ -1,8 +1,14 @@
 import type { Command } from 'commander';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { advanceRelease, listReleases, stageName, withdrawRelease } from '../../trust/index.ts';
-import type { NodeReport, Owner, PolicyRelease } from '../../trust/index.ts';
+import {
+  advanceRelease,
+  listReleases,
+  stageName,
+  withdrawRelease,
+} from '../../trust/policy-release/index.ts';
+import type { NodeReport, PolicyRelease } from '../../trust/policy-release/index.ts';
+import type { Owner } from '../../trust/tuf-author/index.ts';
 import type { AdminPolicyStatus } from '../../cni-plugins/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { collect } from '../options/registry-options.ts';

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { explainVerdict, loadPolicy, simulatePolicy, testPolicy } from '../../trust/index.ts';
-import type { CaseResult, Simulation } from '../../trust/index.ts';
+import { explainVerdict, loadPolicy } from '../../trust/index.ts';
+import { simulatePolicy, testPolicy } from '../../trust/policy/testing/index.ts';
+import type { CaseResult, Simulation } from '../../trust/policy/testing/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';

@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { freeSubnet, planNetwork, requireFreeSubnet } from '../../cni-plugins/index.ts';
 import { formatFlags } from '../../runtime/index.ts';
-import { starterPolicyFiles } from '../../trust/index.ts';
+import { starterPolicyFiles } from '../../trust/policy/index.ts';
 import { exists } from './found.ts';
 import type { Found } from './found.ts';
 

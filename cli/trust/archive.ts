@@ -2,18 +2,10 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { readPlainFileSync } from '../../base/files/index.ts';
-import {
-  archiveReference,
-  explainVerdict,
-  extractPolicy,
-  loadArchive,
-  loadPolicy,
-  parseDuration,
-  parsePublicKey,
-  processPassphrase,
-  verifyArchive,
-} from '../../trust/index.ts';
+import { explainVerdict, loadPolicy, parsePublicKey, processPassphrase } from '../../trust/index.ts';
 import type { PolicyKey } from '../../trust/index.ts';
+import { parseDuration } from '../../trust/policy/index.ts';
+import { archiveReference, extractPolicy, loadArchive, verifyArchive } from '../../trust/transfer/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';

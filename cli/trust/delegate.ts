@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { DelegationScope } from '../../trust/index.ts';
+import type { DelegationScope } from '../../trust/tuf-author/index.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';
 import { ownerHelp, performOwner, thresholdOf, withOwner } from '../options/owner-options.ts';

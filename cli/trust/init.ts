@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import type { KeysNamed, TufDialect } from '../../trust/index.ts';
+import type { KeysNamed, TufDialect } from '../../trust/tuf-author/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';

@@ -1,8 +1,8 @@
 import { parseJson } from '../../base/json/index.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { startTrustService } from '../../trust/index.ts';
-import type { TrustServiceOptions } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
+import type { TrustServiceOptions } from '../../trust/notary/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { readPem } from '../../base/pem/index.ts';
 import { readInputFile } from '../files/input-file.ts';

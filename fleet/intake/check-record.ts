@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 import { parseJson } from '../../base/json/index.ts';
-import { noteSignedBy, parseCheckpoint, parseEntry, parseNoteKey, rowHash } from '../../trust/index.ts';
+import {
+  noteSignedBy,
+  parseCheckpoint,
+  parseEntry,
+  parseNoteKey,
+  rowHash,
+} from '../../trust/verdict-log/index.ts';
 import { attributeNames } from '../records/record-names.ts';
 import type { LogRecord } from '../records/log-record.ts';
 import type {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { parseNoteKey } from '../../trust/index.ts';
+import { parseNoteKey } from '../../trust/verdict-log/index.ts';
 import { openKit, signCheckpoint } from '../../trust/verdict-log/log.fixture.ts';
 import type { LogKit } from '../../trust/verdict-log/log.fixture.ts';
 import { rowRecord, sourceOf, temporaryFolder } from '../fleet.fixture.ts';

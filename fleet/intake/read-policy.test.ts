@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { policyRevision, readPolicy } from '../../trust/index.ts';
+import { policyRevision, readPolicy } from '../../trust/policy/index.ts';
 import { mostPolicyLength } from '../records/policy.ts';
 import { readPolicyText } from './read-policy.ts';
 

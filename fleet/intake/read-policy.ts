@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
-import { policyRevision } from '../../trust/index.ts';
+import { policyRevision } from '../../trust/policy/index.ts';
 import { mostPolicyLength, policyTextSchema } from '../records/policy.ts';
 import type { PolicyText } from '../records/policy.ts';
 

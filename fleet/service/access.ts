@@ -6,7 +6,7 @@ import { isLoopback } from '../../base/http/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems, parseDocuments, validate } from '../../base/schema/index.ts';
 import type { JsonSchema } from '../../base/schema/index.ts';
-import { parseNoteKey } from '../../trust/index.ts';
+import { parseNoteKey } from '../../trust/verdict-log/index.ts';
 import { namePattern } from '../records/record-names.ts';
 
 /** The sender of a request. `anyone`: the service has no access control, and listens on loopback only. */

@@ -1,4 +1,4 @@
-import { genesis } from '../../trust/index.ts';
+import { genesis } from '../../trust/verdict-log/index.ts';
 
 /** The facts about a node in the store, without its rows and its state. */
 export interface NodeRecord {

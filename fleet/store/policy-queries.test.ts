@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { policyRevision } from '../../trust/index.ts';
+import { policyRevision } from '../../trust/policy/index.ts';
 import { goodState, temporaryFolder } from '../fleet.fixture.ts';
 import { createIntake } from '../intake/intake.ts';
 import type { Intake } from '../intake/intake.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import manifest from '../../package.json' with { type: 'json' };
-import { verdictLogMigrations } from '../../trust/index.ts';
+import { verdictLogMigrations } from '../../trust/verdict-log/index.ts';
 import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
 import { recordsSchema } from '../state/records.ts';

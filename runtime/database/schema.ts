@@ -1,5 +1,5 @@
 import type { Migration } from '../../base/storage/index.ts';
-import { verdictLogMigrations } from '../../trust/index.ts';
+import { verdictLogMigrations } from '../../trust/verdict-log/index.ts';
 import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
 import { recordsSchema } from '../state/records.ts';

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { openVerdictLog } from '../../trust/index.ts';
-import type { VerdictLog } from '../../trust/index.ts';
+import { openVerdictLog } from '../../trust/verdict-log/index.ts';
+import type { VerdictLog } from '../../trust/verdict-log/index.ts';
 import { withRoom } from './open-database.ts';
 
 /**

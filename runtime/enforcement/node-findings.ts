@@ -1,5 +1,5 @@
-import { ruleMatchesReference } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
+import { ruleMatchesReference } from '../../trust/policy/index.ts';
 import { registryRulesOf } from '../config/registry-rules.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import { found } from '../findings/finding-codes.ts';

@@ -1,6 +1,6 @@
 import type { Database } from '../../base/storage/index.ts';
-import { ruleMatchesReference, shadowOf } from '../../trust/index.ts';
 import type { TrustPolicy, TrustRule } from '../../trust/index.ts';
+import { ruleMatchesReference, shadowOf } from '../../trust/policy/index.ts';
 import type { Seen } from '../findings/policy-findings.ts';
 
 /** How many of the newest unread rows of the verdict log are read at each inspection. */

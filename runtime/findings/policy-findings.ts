@@ -1,10 +1,11 @@
+import type { TrustPolicy, TrustRule } from '../../trust/index.ts';
 import {
   exceptsItself,
   matchesAnyRegistry,
   ruleMatchesNamespace,
   standingExceptions,
-} from '../../trust/index.ts';
-import type { StandingException, TrustPolicy, TrustRule } from '../../trust/index.ts';
+} from '../../trust/policy/index.ts';
+import type { StandingException } from '../../trust/policy/index.ts';
 import { longestMs, requirementFindings } from './requirements.ts';
 import { found } from './finding-codes.ts';
 import type { Found } from './finding-codes.ts';

@@ -1,5 +1,5 @@
-import { certificateValidity } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
+import { certificateValidity } from '../../trust/x509/index.ts';
 import { certificateGroups, leaves, rootOf } from './requirements.ts';
 
 /** A root or a group of certificates that a rule depends on, and when it ends (ISO 8601). */

@@ -1,5 +1,5 @@
-import { certificateValidity } from '../../trust/index.ts';
 import type { Requirement, TrustRule } from '../../trust/index.ts';
+import { certificateValidity } from '../../trust/x509/index.ts';
 import { found } from './finding-codes.ts';
 import type { Found } from './finding-codes.ts';
 

@@ -1,7 +1,7 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { findVerdict } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import { findVerdict } from '../../trust/verdict-log/index.ts';
 import { refusal } from './decisions.ts';
 import type { Decided, Decisions, Question } from './decisions.ts';
 import { imageError } from './limits/failures.ts';

@@ -1,27 +1,13 @@
 import { LRUCache } from 'lru-cache';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import {
-  adviceOf,
-  createDecider,
-  decide,
-  decideUnseen,
-  explainReason,
-  lackingParts,
-  unseenDossier,
-  verdictCacheKey,
-  verdictLogStatements,
-  withParts,
-} from '../../trust/index.ts';
-import type {
-  Decider,
-  Dossier,
-  Platform,
-  Reason,
-  TrustPolicy,
-  Verdict,
-  VerdictLog,
-} from '../../trust/index.ts';
+import { lackingParts, withParts } from '../../trust/evidence/index.ts';
+import { adviceOf, decide, explainReason } from '../../trust/index.ts';
+import type { Dossier, Platform, Reason, TrustPolicy, Verdict } from '../../trust/index.ts';
+import { verdictLogStatements } from '../../trust/verdict-log/index.ts';
+import type { VerdictLog } from '../../trust/verdict-log/index.ts';
+import { createDecider, decideUnseen, unseenDossier, verdictCacheKey } from '../../trust/verdict/index.ts';
+import type { Decider } from '../../trust/verdict/index.ts';
 import { imageError } from './limits/failures.ts';
 
 /** One question to the policy. */

@@ -3,8 +3,11 @@ import type { RegistryClient, RegistryClientOptions } from '../../base/distribut
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { createNegativeCache, createTrustServices, hostPlatform } from '../../trust/index.ts';
-import type { Dossier, LayoutFiles, Platform, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
+import { createNegativeCache } from '../../trust/evidence/index.ts';
+import { createTrustServices, hostPlatform } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { LayoutFiles } from '../../trust/transfer/index.ts';
+import type { VerdictLog } from '../../trust/verdict-log/index.ts';
 import { startBackgroundChecks } from './background-checks.ts';
 import type { BackgroundChecks } from './background-checks.ts';
 import { createBlobStore } from './blobs.ts';

@@ -1,6 +1,8 @@
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
-import { createNegativeCache, openLayout } from '../../trust/index.ts';
-import type { LayoutFiles, Verdict } from '../../trust/index.ts';
+import { createNegativeCache } from '../../trust/evidence/index.ts';
+import type { Verdict } from '../../trust/index.ts';
+import { openLayout } from '../../trust/transfer/index.ts';
+import type { LayoutFiles } from '../../trust/transfer/index.ts';
 import { imageError } from './limits/failures.ts';
 import { parseImageName } from './image-name.ts';
 import { pullImage } from './pull.ts';

@@ -1,6 +1,6 @@
 import type { HostTls, Mirror, RegistryClientOptions, RegistryRule } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { credentialsIn } from '../../trust/index.ts';
+import { credentialsIn } from '../../trust/credentials/index.ts';
 import { registryRulesOf } from '../config/registry-rules.ts';
 import type { DaemonConfig, PrefixMirrorConfig } from '../config/types.ts';
 

@@ -1,5 +1,6 @@
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
-import type { NegativeCache, Dossier, Platform, TrustServices } from '../../trust/index.ts';
+import type { NegativeCache } from '../../trust/evidence/index.ts';
+import type { Dossier, Platform, TrustServices } from '../../trust/index.ts';
 import { createBlobFetches } from './blob-fetches.ts';
 import type { BlobFetches } from './blob-fetches.ts';
 import type { BlobOrigin } from './blob-sources.ts';

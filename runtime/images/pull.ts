@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryRepository } from '../../base/distribution/index.ts';
-import { canonicalJson, createNegativeCache, gather, previousAnswer } from '../../trust/index.ts';
-import type { Dossier, Platform, SignedReference, TrustPolicy, Verdict } from '../../trust/index.ts';
+import { canonicalJson, createNegativeCache, previousAnswer } from '../../trust/evidence/index.ts';
+import type { SignedReference } from '../../trust/evidence/index.ts';
+import { gather } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { absentBlobs, claimArtifactLayer, imageIdOf } from './artifact-layer.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import { chainIds } from './chain-ids.ts';

@@ -1,5 +1,5 @@
 import type { Statement } from '../../base/storage/index.ts';
-import { withoutParts } from '../../trust/index.ts';
+import { withoutParts } from '../../trust/evidence/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import { manifestColumn } from './record-rows.ts';
 import type { Admission, LayerRow, NameRow, StoredImage } from './stored-image.ts';

@@ -1,6 +1,6 @@
 import { largest } from '../../base/lists/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
-import { withoutParts } from '../../trust/index.ts';
+import { withoutParts } from '../../trust/evidence/index.ts';
 import { createDoubtfulAdmissions } from './doubtful-admissions.ts';
 import { loadRecords } from './record-rows.ts';
 import {

@@ -1,6 +1,6 @@
 import type { Database } from '../../base/storage/index.ts';
-import { findVerdict } from '../../trust/index.ts';
 import type { Dossier, Platform, Verdict } from '../../trust/index.ts';
+import { findVerdict } from '../../trust/verdict-log/index.ts';
 import type { Decisions, Question } from './decisions.ts';
 import type { ImageRecords } from './records.ts';
 import type { RenewedName } from './stored-image.ts';

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { chunkIndexPredicateType, signedStatements } from '../../trust/index.ts';
+import { chunkIndexPredicateType, signedStatements } from '../../trust/evidence/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import {
   artifactOf,

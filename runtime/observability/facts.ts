@@ -1,4 +1,4 @@
-import { standingExceptions } from '../../trust/index.ts';
+import { standingExceptions } from '../../trust/policy/index.ts';
 import type {
   Denial,
   NameFigures,

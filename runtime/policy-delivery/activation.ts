@@ -1,7 +1,8 @@
 import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { filesOutside, releasePath, unpackRelease } from '../../trust/index.ts';
-import type { PolicyRelease, ReleaseFiles, ReleaseSource, TrustPolicy } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
+import { filesOutside, releasePath, unpackRelease } from '../../trust/policy-release/index.ts';
+import type { PolicyRelease, ReleaseFiles, ReleaseSource } from '../../trust/policy-release/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import type { PolicyHolder, PolicySource } from '../policy/policy-watch.ts';
 import type { ReleaseFolder } from './release-folder.ts';

@@ -1,12 +1,12 @@
 import type { Logger } from '../../base/log/index.ts';
-import { releasePath, stageName, updateReleases } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
+import { releasePath, stageName, updateReleases } from '../../trust/policy-release/index.ts';
 import type {
   KnownReleases,
   PolicyRelease,
   ReleaseSource,
   StagedNode,
-  TrustPolicy,
-} from '../../trust/index.ts';
+} from '../../trust/policy-release/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import { activate, haltedBy, sourceOf } from './activation.ts';
 import type { ActivationDeps } from './activation.ts';

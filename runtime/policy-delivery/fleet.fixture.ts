@@ -8,22 +8,13 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { createHttpServer } from '../../base/connections/index.ts';
 import { createLogger } from '../../base/log/index.ts';
-import {
-  collectRelease,
-  decideUnseen,
-  hostPlatform,
-  openOwner,
-  openRegistries,
-  openReleases,
-  publishRelease,
-} from '../../trust/index.ts';
-import type {
-  Owner,
-  PublishedRelease,
-  RegistryAccess,
-  ReleaseStage,
-  TrustPolicy,
-} from '../../trust/index.ts';
+import { hostPlatform, openRegistries } from '../../trust/index.ts';
+import type { RegistryAccess, TrustPolicy } from '../../trust/index.ts';
+import { collectRelease, openReleases, publishRelease } from '../../trust/policy-release/index.ts';
+import type { PublishedRelease, ReleaseStage } from '../../trust/policy-release/index.ts';
+import { openOwner } from '../../trust/tuf-author/index.ts';
+import type { Owner } from '../../trust/tuf-author/index.ts';
+import { decideUnseen } from '../../trust/verdict/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import { openPolicy } from '../policy/policy-watch.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';

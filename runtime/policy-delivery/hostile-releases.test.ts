@@ -7,7 +7,7 @@ import { buffer } from 'node:stream/consumers';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { pack } from 'tar-stream';
-import { sha256Of } from '../../trust/index.ts';
+import { sha256Of } from '../../trust/policy-release/index.ts';
 import { beginFleet, mayRun, policyText, startNode } from './fleet.fixture.ts';
 import type { Fleet, FleetNode } from './fleet.fixture.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { PolicyRelease } from '../../trust/index.ts';
+import type { PolicyRelease } from '../../trust/policy-release/index.ts';
 import { planFor } from './plan.ts';
 import { firstPause, pauseBefore } from './schedule.ts';
 import { stalenessAt } from './staleness.ts';

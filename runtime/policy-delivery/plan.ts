@@ -1,5 +1,5 @@
-import { isFor } from '../../trust/index.ts';
-import type { PolicyRelease, StagedNode } from '../../trust/index.ts';
+import { isFor } from '../../trust/policy-release/index.ts';
+import type { PolicyRelease, StagedNode } from '../../trust/policy-release/index.ts';
 import { isSame } from './state.ts';
 import type { DeliveryState } from './state.ts';
 

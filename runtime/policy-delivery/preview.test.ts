@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { advanceRelease, withdrawRelease } from '../../trust/index.ts';
+import { advanceRelease, withdrawRelease } from '../../trust/policy-release/index.ts';
 import { beginFleet, startNode } from './fleet.fixture.ts';
 import type { Fleet, FleetNode } from './fleet.fixture.ts';
 

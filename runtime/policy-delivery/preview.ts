@@ -1,6 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { filesOutside, isFor, unpackRelease } from '../../trust/index.ts';
-import type { PolicyRelease, StagedNode, TrustPolicy } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
+import { filesOutside, isFor, unpackRelease } from '../../trust/policy-release/index.ts';
+import type { PolicyRelease, StagedNode } from '../../trust/policy-release/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import { mostNamed, refersOutside } from './activation.ts';
 import type { ActivationDeps } from './activation.ts';

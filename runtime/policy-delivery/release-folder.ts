@@ -4,8 +4,10 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { tryPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
-import { folderStore, sha256Of, unpackRelease } from '../../trust/index.ts';
-import type { PolicyRelease, ReleaseFiles, TufStore } from '../../trust/index.ts';
+import { sha256Of, unpackRelease } from '../../trust/policy-release/index.ts';
+import type { PolicyRelease, ReleaseFiles } from '../../trust/policy-release/index.ts';
+import { folderStore } from '../../trust/tuf-client/index.ts';
+import type { TufStore } from '../../trust/tuf-client/index.ts';
 import { emptyState } from './state.ts';
 import type { DeliveryState } from './state.ts';
 

@@ -1,4 +1,4 @@
-import type { PolicyRelease } from '../../trust/index.ts';
+import type { PolicyRelease } from '../../trust/policy-release/index.ts';
 
 /** A release that was put in force on this node. */
 export interface ActiveRelease extends PolicyRelease {

@@ -1,4 +1,4 @@
-import type { StagedNode } from '../../trust/index.ts';
+import type { StagedNode } from '../../trust/policy-release/index.ts';
 import type { ReleasePreview } from './preview.ts';
 import type { DeliveryState, HaltedRelease } from './state.ts';
 

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { advanceRelease, releasePath, withdrawRelease } from '../../trust/index.ts';
+import { advanceRelease, releasePath, withdrawRelease } from '../../trust/policy-release/index.ts';
 import { beginFleet, mayRun, startNode } from './fleet.fixture.ts';
 import type { Fleet, FleetNode, NodeOptions } from './fleet.fixture.ts';
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
+import type { RegistryAccess } from '../../trust/index.ts';
 import {
   filesOutside,
   openReleases,
@@ -9,8 +10,9 @@ import {
   sha256Of,
   unpackRelease,
   updateReleases,
-} from '../../trust/index.ts';
-import type { PolicyRelease, RegistryAccess, TufStore } from '../../trust/index.ts';
+} from '../../trust/policy-release/index.ts';
+import type { PolicyRelease } from '../../trust/policy-release/index.ts';
+import type { TufStore } from '../../trust/tuf-client/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import { openReleaseFolder } from './release-folder.ts';
 import { refersOutside } from './activation.ts';

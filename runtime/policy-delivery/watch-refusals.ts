@@ -1,6 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { PolicyRelease, TrustPolicy } from '../../trust/index.ts';
+import type { TrustPolicy } from '../../trust/index.ts';
+import type { PolicyRelease } from '../../trust/policy-release/index.ts';
 import type { Course } from './course.ts';
 import { isSame } from './state.ts';
 import type { LostAdmission } from './state.ts';

@@ -2,7 +2,7 @@ import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 
 import { test } from 'node:test';
-import { withdrawRelease } from '../../trust/index.ts';
+import { withdrawRelease } from '../../trust/policy-release/index.ts';
 import { beginFleet, mayRun, startNode } from './fleet.fixture.ts';
 
 const shop = 'r.test/shop/web:1';

@@ -3,8 +3,8 @@ import type { ProfileSet } from '../../entitlements/index.ts';
 import { closest } from '../../base/lists/index.ts';
 import { sortProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
-import { policyInvalid, readPolicy } from '../../trust/index.ts';
 import type { LoadedPolicy } from '../../trust/index.ts';
+import { policyInvalid, readPolicy } from '../../trust/policy/index.ts';
 
 /** A policy with the profiles of its files: what a daemon puts in force. */
 interface PolicySet extends LoadedPolicy {

@@ -2,8 +2,9 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { loadProfiles } from '../../entitlements/index.ts';
 import type { ProfileSet } from '../../entitlements/index.ts';
-import { standingExceptions } from '../../trust/index.ts';
-import type { PolicySources, TrustPolicy, TufRoot } from '../../trust/index.ts';
+import type { TrustPolicy, TufRoot } from '../../trust/index.ts';
+import { standingExceptions } from '../../trust/policy/index.ts';
+import type { PolicySources } from '../../trust/policy/index.ts';
 import { watchPolicyFiles } from './policy-files.ts';
 import { loadPolicySet } from './policy-set.ts';
 

@@ -2,8 +2,10 @@ import { formatReference } from '../../base/distribution/index.ts';
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 
 import type { Database } from '../../base/storage/index.ts';
-import { createNegativeCache, createTrustServices, hostPlatform } from '../../trust/index.ts';
-import type { Dossier, TrustPolicy, VerdictLog } from '../../trust/index.ts';
+import { createNegativeCache } from '../../trust/evidence/index.ts';
+import { createTrustServices, hostPlatform } from '../../trust/index.ts';
+import type { Dossier, TrustPolicy } from '../../trust/index.ts';
+import type { VerdictLog } from '../../trust/verdict-log/index.ts';
 import { imageIdOf } from '../images/artifact-layer.ts';
 import { createDecisions } from '../images/decisions.ts';
 import { decideForRun, judge } from '../images/decide-for-run.ts';

@@ -1,6 +1,7 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { decideUnseen, findVerdict } from '../../trust/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
+import { findVerdict } from '../../trust/verdict-log/index.ts';
+import { decideUnseen } from '../../trust/verdict/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { refusingRule } from '../images/index.ts';

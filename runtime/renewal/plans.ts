@@ -1,5 +1,5 @@
 import { smallest } from '../../base/lists/index.ts';
-import { evidenceStanding } from '../../trust/index.ts';
+import { evidenceStanding } from '../../trust/evidence/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { EvidenceInUse } from '../images/types.ts';
 import { firstTry } from './schedule.ts';

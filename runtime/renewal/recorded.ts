@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
-import { evidenceStanding } from '../../trust/index.ts';
+import { evidenceStanding } from '../../trust/evidence/index.ts';
 import type { Dossier, TrustPolicy } from '../../trust/index.ts';
 
 /**

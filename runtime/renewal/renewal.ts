@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { evidenceStanding } from '../../trust/index.ts';
+import { evidenceStanding } from '../../trust/evidence/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
 import type { EvidenceInUse, ImageStore } from '../images/types.ts';
 import { createPlans } from './plans.ts';

@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { keepAnswers, renewEvidence } from '../../trust/index.ts';
+import { keepAnswers, renewEvidence } from '../../trust/evidence/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
 import type { EvidenceInUse, ImageStore } from '../images/types.ts';
 import { keyOf } from './plans.ts';

@@ -1,8 +1,8 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { updateTrustedRoot } from '../../trust/index.ts';
 import type { TufRoot } from '../../trust/index.ts';
+import { updateTrustedRoot } from '../../trust/sigstore/index.ts';
 import { nextRootUpdate, nextTry } from './schedule.ts';
 
 export interface RootUpdates {

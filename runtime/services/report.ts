@@ -1,6 +1,6 @@
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
-import { standingExceptions } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
+import { standingExceptions } from '../../trust/policy/index.ts';
 import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
 import type { Init } from '../../base/protobuf/index.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { openDatabase } from '../../base/storage/index.ts';
 import { makeDatabase, readDump } from '../../test/fixtures/dump-rows.ts';
-import { openDatabaseLog, verifyLog } from '../../trust/index.ts';
+import { openDatabaseLog, verifyLog } from '../../trust/verdict-log/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { openImageRecords } from '../images/records.ts';
 import type { SandboxRecord } from '../pods/record.ts';

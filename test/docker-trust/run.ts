@@ -8,7 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startTrustService } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
 import { makeCertificate } from '../fixtures/certificate.ts';
 import { findDocker, startDocker } from '../fixtures/dockerd.ts';
 import { startRegistry } from '../fixtures/registry.ts';

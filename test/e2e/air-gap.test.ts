@@ -3,14 +3,10 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import {
-  archiveReference,
-  attestImage,
-  copyReference,
-  openRegistries,
-  startTrustService,
-} from '../../trust/index.ts';
-import type { TrustService } from '../../trust/index.ts';
+import { attestImage, openRegistries } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
+import type { TrustService } from '../../trust/notary/index.ts';
+import { archiveReference, copyReference } from '../../trust/transfer/index.ts';
 import { openAirGap } from '../fixtures/air-gap.ts';
 import type { AirGap } from '../fixtures/air-gap.ts';
 import { beginCollection } from '../fixtures/collection.ts';

@@ -8,7 +8,7 @@ import { commandFile, runProgram } from '../fixtures/command.ts';
 import { buildImage, pushImage } from '../fixtures/image.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import type { TestRegistry } from '../fixtures/registry.ts';
-import { startTrustService } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
 
 const root = join(import.meta.dirname, '../..');
 const passphrase = 'correct horse';

@@ -5,7 +5,8 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { makeNotationSignature } from '../../trust/notation/sign.ts';
+import { loadPolicy } from '../../trust/index.ts';
+import { policyKey } from '../../trust/keys/public-key.ts';
 import {
   chainOf,
   createAuthority,
@@ -13,12 +14,11 @@ import {
   signerExtensions,
 } from '../../trust/notation/fixtures/authority.ts';
 import type { Authority, Issued } from '../../trust/notation/fixtures/authority.ts';
-import { policyKey } from '../../trust/keys/public-key.ts';
+import { makeNotationSignature } from '../../trust/notation/sign.ts';
+import { keySigner } from '../../trust/signers/signer.ts';
 import { serveTufRepository } from '../../trust/sigstore/fixtures/tuf-repository.ts';
 import { embeddedTrustedRoot } from '../../trust/sigstore/seeds.ts';
 import { updateTrustedRoot } from '../../trust/sigstore/update-root.ts';
-import { keySigner } from '../../trust/signers/signer.ts';
-import { loadPolicy } from '../../trust/index.ts';
 import { endedInDatabase } from '../../runtime/index.ts';
 import { patience } from '../fixtures/daemon.ts';
 import { attachEnvelope, serveFiles } from '../fixtures/notation.ts';

@@ -5,8 +5,8 @@ import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { attestImage, openSigner, signImage } from '../../trust/index.ts';
 import { createTestKey } from '../../trust/gpg/fixtures/openpgp-signer.ts';
+import { attestImage, openSigner, signImage } from '../../trust/index.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
 import {
   chainOf,

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { migrations } from '../../cni-plugins/database/migrations.ts';
 import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { stateMigrations } from '../../runtime/database/schema.ts';
-import { openDatabaseLog, verifyLog } from '../../trust/index.ts';
+import { openDatabaseLog, verifyLog } from '../../trust/verdict-log/index.ts';
 import { makeDatabase, readDump } from '../fixtures/dump-rows.ts';
 import { expectServing } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';

@@ -22,7 +22,7 @@ import { openFleetStore } from '../../fleet/store/store.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import { buildConsole } from '../../packaging/console.ts';
 import { findChromium } from '../../site/screenshots.ts';
-import { policyRevision } from '../../trust/index.ts';
+import { policyRevision } from '../../trust/policy/index.ts';
 import { openKit } from '../../trust/verdict-log/log.fixture.ts';
 import { hostile, launchChromium, openConsole, textOf, violations, visit } from './console.fixture.ts';
 

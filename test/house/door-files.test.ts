@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { ESLint } from 'eslint';
 import { doorFiles, doors } from './door-files.ts';
+
+const root = join(import.meta.dirname, '../..');
 
 describe('the files of the doors', () => {
   it('are those that declare the exports of a door, also through other doors and under other names', (t) => {
@@ -37,9 +39,26 @@ describe('the files of the doors', () => {
     assert.ok(files.length > 250, `${files.length}`);
   });
 
+  it('export each name of trust once', () => {
+    const places = new Map<string, string>();
+    const twice: string[] = [];
+    for (const door of doors.filter((path) => path.startsWith('trust/')))
+      for (const [, list = ''] of readFileSync(join(root, door), 'utf8').matchAll(
+        /^export [^{]*\{([^}]*)\}/gmu,
+      ))
+        for (const name of list.split(',').map((part) => part.trim().replace(/^.* as /u, ''))) {
+          if (name === '') continue;
+          const first = places.get(name);
+          if (first === undefined) places.set(name, door);
+          else twice.push(`${name}: ${first} and ${door}`);
+        }
+    assert.deepEqual(twice, []);
+    assert.ok(places.size > 200, `${places.size}`);
+  });
+
   it('must have comments that say what a function does and what it throws', async () => {
     const eslint = new ESLint({
-      cwd: join(import.meta.dirname, '../..'),
+      cwd: root,
       // These rules need no types.
       overrideConfig: { languageOptions: { parserOptions: { project: null } } },
       ruleFilter: ({ ruleId }) => ruleId.startsWith('jsdoc/'),

@@ -1,16 +1,13 @@
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
+import { readDoors } from './doors.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** The entry points of the rooms, and of the folders of base. */
+/** The entry points of the rooms (`doors.json`), and of the folders of base. */
 export const doors: readonly string[] = [
-  ...['trust', 'entitlements', 'cni-plugins', 'fleet', 'admission', 'runtime', 'node'].map(
-    (room) => `${room}/index.ts`,
-  ),
-  'runtime/client.ts',
-  'runtime/launch.ts',
+  ...readDoors(),
   ...globSync('base/*/index.ts', { cwd: root }).sort(),
 ];
 

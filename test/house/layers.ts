@@ -8,6 +8,7 @@ import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { cruise } from 'dependency-cruiser';
 import type { ICruiseResult } from 'dependency-cruiser';
+import { readDoors } from './doors.ts';
 import { importOptions, roomsOfProduct, testCode } from './imports.ts';
 
 /**
@@ -21,14 +22,14 @@ export const layersFile = new URL('layers.json', import.meta.url);
 /** Returns the layers that are written down. */
 export const readLayers = (): Layers => JSON.parse(readFileSync(layersFile, 'utf8')) as Layers;
 
-const isEntryPoint = (path: string): boolean => roomsOfProduct.some((room) => path === `${room}/index.ts`);
+const entryPoints = new Set(readDoors().filter((door) => door.endsWith('/index.ts')));
 
 /**
- * Returns the folder that a file belongs to, or undefined for the entry point of a room, which is above all
- * layers.
+ * Returns the folder that a file belongs to, or undefined for an `index.ts` that is an entry point of a room:
+ * it is above all layers.
  */
 export function folderOf(path: string): string | undefined {
-  if (isEntryPoint(path)) return undefined;
+  if (entryPoints.has(path)) return undefined;
   const folder = dirname(path);
   return roomsOfProduct.includes(folder) ? `${folder}/<root>` : folder;
 }

@@ -30,12 +30,17 @@ const violations: { rule: string; file: string; imports: string }[] = [
     imports: '../../base/errors/inner.ts',
   },
   { rule: 'only-by-the-entry-point', file: 'cli/planted.ts', imports: '../runtime/inner.ts' },
+  { rule: 'only-by-the-entry-point', file: 'admission/planted.ts', imports: '../trust/gate/admit.ts' },
+  { rule: 'only-by-the-entry-point', file: 'fleet/planted.ts', imports: '../trust/json/index.ts' },
   { rule: 'only-by-the-entry-point', file: 'base/log/planted.ts', imports: '../errors/inner.ts' },
   { rule: 'only-by-the-entry-point', file: 'trust/policy/planted.ts', imports: '../../base/errors/inner.ts' },
   { rule: 'cli-is-outermost', file: 'bench/planted.ts', imports: '../cli/inner.ts' },
   { rule: 'no-test-code-in-the-product', file: 'trust/planted.ts', imports: '../test/inner.ts' },
   { rule: 'no-test-code-in-the-product', file: 'runtime/planted.ts', imports: '../trust/fixtures/inner.ts' },
   { rule: 'entry-point-on-top', file: 'trust/policy/planted.ts', imports: '../index.ts' },
+  { rule: 'entry-point-on-top', file: 'trust/planted.ts', imports: './gate/index.ts' },
+  { rule: 'entry-point-on-top', file: 'trust/gate/planted.ts', imports: './index.ts' },
+  { rule: 'entry-point-on-top', file: 'trust/transfer/index.ts', imports: '../gate/index.ts' },
   { rule: 'no-cycles', file: 'base/errors/inner.ts', imports: './index.ts' },
   { rule: 'no-unresolvable', file: 'cli/planted.ts', imports: './nowhere.ts' },
   { rule: 'koffi-in-one-place', file: 'runtime/planted.ts', imports: 'koffi' },
@@ -47,6 +52,8 @@ const allowed: { file: string; imports: string }[] = [
   { file: 'trust/fine.ts', imports: '../base/errors/index.ts' },
   { file: 'base/process/koffi.ts', imports: 'koffi' },
   { file: 'fleet/fine.ts', imports: '../trust/index.ts' },
+  { file: 'admission/fine.ts', imports: '../trust/gate/index.ts' },
+  { file: 'trust/gate/index.ts', imports: './admit.ts' },
   { file: 'runtime/fine.ts', imports: '../cni-plugins/index.ts' },
   { file: 'runtime/images/fine.ts', imports: './inner.ts' },
   { file: 'cli/fine.ts', imports: '../runtime/index.ts' },
@@ -63,6 +70,8 @@ const folders = [
   'base/errors',
   'base/log',
   'trust/policy',
+  'trust/gate',
+  'trust/json',
   'trust/fixtures',
   'entitlements',
   'cni-plugins',
@@ -80,6 +89,8 @@ const entered = [
   'base/errors',
   'base/log',
   'trust',
+  'trust/gate',
+  'trust/json',
   'entitlements',
   'cni-plugins',
   'fleet',
@@ -125,10 +136,14 @@ function rulesBroken(files: Readonly<Record<string, string>>): readonly Broken[]
     writeFileSync(join(house, file), text);
   };
   try {
-    for (const name of ['.dependency-cruiser.cjs', 'package.json', 'tsconfig.json', 'test/house/layers.json'])
+    for (const name of [
+      ...['.dependency-cruiser.cjs', 'package.json', 'tsconfig.json'],
+      ...['test/house/layers.json', 'test/house/doors.json'],
+    ])
       cpSync(join(root, name), join(house, name));
     symlinkSync(join(root, 'node_modules'), join(house, 'node_modules'));
     for (const folder of [...folders, ...entered]) plant(`${folder}/inner.ts`, inner);
+    plant('trust/gate/admit.ts', inner);
     for (const room of entered) plant(`${room}/index.ts`, "export { inner } from './inner.ts';\n");
     for (const [file, text] of Object.entries(files)) plant(file, text);
     const run = spawnSync(

@@ -8,7 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { it } from 'node:test';
-import { startTrustService } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
 import { runProgram } from '../fixtures/command.ts';
 import {
   notary,

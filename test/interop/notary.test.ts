@@ -9,7 +9,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { startTrustService } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
 import { makeCertificate } from '../fixtures/certificate.ts';
 import { notary, notaryCommand, notaryServer, startNotaryServer } from '../fixtures/notary.ts';
 

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createRegistryClient, mediaTypes } from '../../base/distribution/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { explainVerdict, loadPolicy, openRegistries, verifyImage } from '../../trust/index.ts';
-import type { Verdict } from '../../trust/index.ts';
 import { exportNotation } from '../../trust/import/notation/export.ts';
 import { importNotation } from '../../trust/import/notation/import.ts';
+import { explainVerdict, loadPolicy, openRegistries, verifyImage } from '../../trust/index.ts';
+import type { Verdict } from '../../trust/index.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
 import {
   chainOf,

@@ -11,10 +11,11 @@ import {
   explainVerdict,
   gather,
   openRegistries,
-  startTrustService,
   verifyImage,
 } from '../../trust/index.ts';
-import type { RegistryAccess, TrustPolicy, TrustService, TrustServices, Verdict } from '../../trust/index.ts';
+import type { RegistryAccess, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
+import { startTrustService } from '../../trust/notary/index.ts';
+import type { TrustService } from '../../trust/notary/index.ts';
 import { beginCollection } from '../fixtures/collection.ts';
 import { findTool } from '../fixtures/tools.ts';
 import type { OpenTool, Tool } from './matrix/cells.ts';

@@ -68,7 +68,7 @@ function serve(folder: string, tokens: TokenAuthority | undefined): ChildProcess
     uploadBytes: 1024 * 1024,
     ...(tokens === undefined ? {} : { tokens }),
   };
-  const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('../../trust/index.ts'))};
+  const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('../../trust/notary/index.ts'))};
     const { url } = await startTrustService({ ...${JSON.stringify(options)}, onFailure: (error) => process.stderr.write(error.stack + '\\n') });
     process.stdout.write(new URL(url).port + '\\n');`;
   return spawn(process.execPath, ['--input-type=module', '-e', source], {

@@ -11,8 +11,9 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openOwner, openRegistries } from '../../trust/index.ts';
-import type { Owner } from '../../trust/index.ts';
+import { openRegistries } from '../../trust/index.ts';
+import { openOwner } from '../../trust/tuf-author/index.ts';
+import type { Owner } from '../../trust/tuf-author/index.ts';
 import { openReaders } from './readers.ts';
 import type { Reader } from './readers.ts';
 

@@ -6,8 +6,9 @@ import { networksIn } from '../../../cni-plugins/index.ts';
 import type { NetworkFigures } from '../../../cni-plugins/index.ts';
 import { createCriClient, endedInDatabase, loadPolicySet } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
-import { standingExceptions } from '../../../trust/index.ts';
-import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
+import type { TrustPolicy } from '../../../trust/index.ts';
+import { standingExceptions } from '../../../trust/policy/index.ts';
+import type { StandingException } from '../../../trust/policy/index.ts';
 import type { Finding } from '../finding.ts';
 import { lostLinkFindings } from './lost-links.ts';
 

@@ -3,8 +3,8 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import { createCriClient, registryOptionsOf, registryRulesOf } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig } from '../../../runtime/index.ts';
-import { lackingAtMirror } from '../../../trust/index.ts';
-import type { FoundEvidence } from '../../../trust/index.ts';
+import { lackingAtMirror } from '../../../trust/transfer/index.ts';
+import type { FoundEvidence } from '../../../trust/transfer/index.ts';
 import type { Finding } from '../finding.ts';
 
 /** An image of the daemon, with the evidence that admitted it. */

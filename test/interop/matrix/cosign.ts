@@ -3,12 +3,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { loadSigningKey, openSigner } from '../../../trust/index.ts';
+import { signImage } from '../../../trust/signing/sign-image.ts';
 import {
   mockIssuer,
   mockSubject,
   startMockSigstore,
 } from '../../../trust/sigstore/fixtures/mock-sigstore.ts';
-import { signImage } from '../../../trust/signing/sign-image.ts';
 import { findTool } from '../../fixtures/tools.ts';
 import { carryReferrers, carryTag, flip } from './artifacts.ts';
 import type { Change } from './artifacts.ts';
