@@ -18,6 +18,7 @@ import { pathToFileURL } from 'node:url';
 import { createFaultControl, folderVariable, readFault } from '../test/chaos/faults/orders.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { serveTufRepository } from '../trust/sigstore/fixtures/tuf-repository.ts';
+import { readLibraries } from './libraries.ts';
 import { linkedFiles } from './links.ts';
 import { layOut, pack } from './package.ts';
 
@@ -120,9 +121,9 @@ describe('the package', () => {
     );
   });
 
-  for (const library of ['trust', 'entitlements', 'network', 'runtime']) {
-    it(`portcullis/${library} can be imported`, () => {
-      const url = pathToFileURL(join(folder, `package/dist/${library}.js`)).href;
+  for (const { name, out } of readLibraries()) {
+    it(`portcullis/${name} can be imported`, () => {
+      const url = pathToFileURL(join(folder, `package/dist/${out}.js`)).href;
       const run = spawnSync(
         process.execPath,
         [

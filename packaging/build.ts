@@ -1,7 +1,8 @@
 /**
- * `npm run build`: builds dist/ with one ES module each for the command, the daemon, every room's library and
- * every Worker. Shared code is in chunks next to them, and declarations are in dist/types. Native code stays
- * outside: base/process loads it, when it is first called, from its package for the platform.
+ * `npm run build`: builds dist/ with one ES module each for the command, the daemon, every library that
+ * package.json exports and every Worker. Shared code is in chunks next to them, and declarations are in
+ * dist/types. Native code stays outside: base/process loads it, when it is first called, from its package
+ * for the platform.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,17 +10,14 @@ import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions, Metafile } from 'esbuild';
 import { buildConsole } from './console.ts';
+import { readLibraries } from './libraries.ts';
 import { generatedValidators, writeValidators } from './validators.ts';
 
 const root = join(import.meta.dirname, '..');
 
 const entries = {
   portcullis: 'cli/main.ts',
-  trust: 'trust/index.ts',
-  entitlements: 'entitlements/index.ts',
-  network: 'cni-plugins/index.ts',
   'cni-plugin': 'cni-plugins/bin/cni-plugin.ts',
-  runtime: 'runtime/index.ts',
 };
 
 /** CommonJS packages call `require` for Node's own modules. */
@@ -38,6 +36,7 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
     absWorkingDir: root,
     entryPoints: [
       ...Object.entries(entries).map(([out, source]) => ({ out, in: source })),
+      ...readLibraries().map(({ out, source }) => ({ out, in: source })),
       ...workers.map((source) => ({ out: basename(source, '.ts'), in: source })),
     ],
     outdir,
@@ -104,7 +103,7 @@ export async function bundle(folder: string): Promise<Metafile> {
   };
 }
 
-/** Writes the declarations of the four library entry points into `outdir`/types. */
+/** Writes the declarations of the libraries into `outdir`/types. */
 export function declarations(outdir: string): void {
   const tsc = join(root, 'node_modules/.bin/tsc');
   const run = spawnSync(

@@ -7,12 +7,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import ts from 'typescript';
+import { readLibraries } from './libraries.ts';
 
 const root = join(import.meta.dirname, '..');
 
 const program = `
 import { decide, loadPolicy, openRegistries, parsePublicKey, signatureFormats, verifyImage } from './types/trust/index.js';
 import type { Dossier, PolicyKey, SignatureFormat, SignatureScheme, Signer, TrustPolicy, Verdict } from './types/trust/index.js';
+import { gateText } from './types/trust/gate/index.js';
+import type { GateResult } from './types/trust/gate/index.js';
 
 export async function judge(reference: string, paths: readonly string[]): Promise<Verdict['outcome']> {
   const { policy } = await loadPolicy({ paths });
@@ -26,6 +29,7 @@ export function signerElsewhere(key: PolicyKey, ask: (bytes: Uint8Array, scheme?
   return { public: key, certificates: [], witnesses: { logs: [], timestamps: [] }, sign: ask, close: () => Promise.resolve() };
 }
 
+export const report = (result: GateResult): string => gateText(result);
 export const formats: readonly SignatureFormat[] = signatureFormats;
 export const key: PolicyKey | { readonly problem: string } = parsePublicKey('k.pub', '');
 export const later = (dossier: Dossier, policy: TrustPolicy): Verdict =>
@@ -34,7 +38,7 @@ export const later = (dossier: Dossier, policy: TrustPolicy): Verdict =>
 export const wrong: Verdict['outcome'] = 'maybe';
 `;
 
-test('the types of portcullis/trust need no package that is not installed', () => {
+test('the types of portcullis/trust and of its parts need no package that is not installed', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-types-'));
   try {
     const common: ts.CompilerOptions = {
@@ -51,7 +55,10 @@ test('the types of portcullis/trust need no package that is not installed', () =
       ts.sys.readFile(path),
     ) as { config: object };
     const { options } = ts.parseJsonConfigFileContent(config, ts.sys, join(root, 'packaging'));
-    ts.createProgram([join(root, 'trust/index.ts')], { ...options, outDir: types }).emit();
+    const sources = readLibraries().flatMap(({ name, source }) =>
+      name.startsWith('trust') ? [join(root, source)] : [],
+    );
+    ts.createProgram(sources, { ...options, outDir: types }).emit();
     const file = join(folder, 'program.mts');
     writeFileSync(file, program);
     const compiled = ts.createProgram([file], {

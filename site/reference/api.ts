@@ -1,20 +1,16 @@
 import { join } from 'node:path';
 import ts from 'typescript';
+import { readLibraries } from '../../packaging/libraries.ts';
 import { block } from './markdown.ts';
 import { fileName, root } from './program.ts';
 
 export interface ApiPage {
+  /** The name of the page. */
   readonly name: string;
+  /** The name of the library. */
+  readonly title: string;
   readonly text: string;
 }
-
-/** The doors that package.json exports, and the folder of each. */
-const doors = [
-  ['trust', 'trust'],
-  ['entitlements', 'entitlements'],
-  ['network', 'cni-plugins'],
-  ['runtime', 'runtime'],
-] as const;
 
 const kinds = new Map<ts.SyntaxKind, string>([
   [ts.SyntaxKind.FunctionDeclaration, 'Functions'],
@@ -24,13 +20,16 @@ const kinds = new Map<ts.SyntaxKind, string>([
   [ts.SyntaxKind.TypeAliasDeclaration, 'Types'],
 ]);
 
-/** Returns a page for each library: every exported name with its docstring and its declaration. */
+/**
+ * Returns a page for each library: what it is for, and every exported name with its docstring and its
+ * declaration.
+ */
 export function apiPages(program: ts.Program): ApiPage[] {
   const checker = program.getTypeChecker();
-  return doors.map(([name, folder]) => {
-    const door = program.getSourceFile(join(root, folder, 'index.ts'));
+  return readLibraries().map(({ name, source, out }) => {
+    const door = program.getSourceFile(join(root, source));
     const symbol = door === undefined ? undefined : checker.getSymbolAtLocation(door);
-    if (symbol === undefined) throw new Error(`${folder}/index.ts exports nothing`);
+    if (door === undefined || symbol === undefined) throw new Error(`${source} exports nothing`);
     const sections = new Map<string, string[]>(
       ['Functions', 'Classes', 'Values', 'Types'].map((title) => [title, []]),
     );
@@ -42,15 +41,25 @@ export function apiPages(program: ts.Program): ApiPage[] {
       const declarations = (target.declarations ?? []).filter((one) => kinds.has(one.kind));
       const [first] = declarations;
       if (first === undefined)
-        throw new Error(
-          `${folder}/index.ts exports ${exported.name}, of a kind that the reference does not know`,
-        );
+        throw new Error(`${source} exports ${exported.name}, of a kind that the reference does not know`);
       sections.get(kinds.get(first.kind) ?? '')?.push(entry(exported.name, declarations));
     }
-    const parts = [`# portcullis/${name}`, `\`import { … } from 'portcullis/${name}'\``];
+    const parts = [`# portcullis/${name}`, `\`import { … } from 'portcullis/${name}'\``, purposeOf(door)];
     for (const [title, entries] of sections) if (entries.length > 0) parts.push(`## ${title}`, ...entries);
-    return { name, text: `${parts.join('\n\n')}\n` };
+    return { name: out, title: name, text: `${parts.filter((part) => part !== '').join('\n\n')}\n` };
   });
+}
+
+/** Returns what the comment at the head of an entry point says about it, or nothing without one. */
+function purposeOf(door: ts.SourceFile): string {
+  const [first] = door.statements;
+  return first === undefined
+    ? ''
+    : ts
+        .getJSDocCommentsAndTags(first)
+        .filter(ts.isJSDoc)
+        .map(({ comment }) => plain(comment))
+        .join('\n\n');
 }
 
 function entry(name: string, declarations: readonly ts.Declaration[]): string {
