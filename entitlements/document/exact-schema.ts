@@ -11,6 +11,11 @@ const amount = {
     { type: 'string', pattern: '^[0-9]{1,20}$', description: 'write a number' },
   ],
 } as const;
+const profileName = {
+  type: 'string',
+  pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$',
+  description: 'write 1 to 63 lower-case letters, digits, dots and dashes',
+} as const;
 const access = { type: 'array', minItems: 1, items: { enum: ['execute', 'read', 'write'] } } as const;
 const fileRules = {
   type: 'array',
@@ -90,11 +95,7 @@ export const exactProfileSchema = {
       additionalProperties: false,
       required: ['name'],
       properties: {
-        name: {
-          type: 'string',
-          pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$',
-          description: 'write 1 to 63 lower-case letters, digits, dots and dashes',
-        },
+        name: profileName,
         description: { type: 'string', maxLength: 4096 },
       },
     },

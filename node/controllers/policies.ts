@@ -16,6 +16,11 @@ export type LoadPolicy = (paths: readonly string[]) => Promise<{ readonly policy
 /** Maximum size of all files of a folder together. */
 const mostBytes = 1024 * 1024;
 const itemName = 'policy';
+const fileName = {
+  type: 'string',
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$',
+  description: 'Name of the file in the folder.',
+};
 
 /**
  * The policy of the daemon: all files together are one item. Each revision is a separate folder, and the
@@ -41,11 +46,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
         additionalProperties: false,
         required: ['name'],
         properties: {
-          name: {
-            type: 'string',
-            pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$',
-            description: 'Name of the file in the folder.',
-          },
+          name: fileName,
           content: { type: 'string', maxLength: mostBytes, description: 'Its text.' },
           from: {
             type: 'string',

@@ -1,5 +1,5 @@
-import { PortcullisError } from '../../base/errors/index.ts';
-import type { ErrorKind } from '../../base/errors/index.ts';
+import { failure } from '../../base/errors/index.ts';
+import type { ErrorKind, PortcullisError } from '../../base/errors/index.ts';
 
 /** Returns the error of a checkpoint that was not written. */
 export function checkpointFailed(
@@ -9,12 +9,6 @@ export function checkpointFailed(
   why: string,
   fix: string,
 ): PortcullisError {
-  return new PortcullisError({
-    code,
-    kind,
-    attempted: 'write checkpoint of container',
-    on: on.slice(0, 300),
-    why: why.replaceAll(';', ','),
-    fix,
-  });
+  const where = on.slice(0, 300);
+  return failure(code, kind, 'write checkpoint of container', where, why.replaceAll(';', ','), fix);
 }

@@ -2,6 +2,14 @@ import type { ConfigSchema } from './config-schema.ts';
 
 const address = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$';
 
+/** The URL of a server to which the daemon sends. If it is empty, nothing is sent. */
+const collectorUrl = (description: string): ConfigSchema => ({
+  type: 'string',
+  pattern: '^$|^https?://[^\\s?#@]+$',
+  description,
+  default: '',
+});
+
 /** The key `metrics` of `config.yaml`. */
 export const metricsSchema: ConfigSchema = {
   type: 'object',
@@ -25,13 +33,9 @@ export const tracingSchema: ConfigSchema = {
   description: 'OpenTelemetry traces of calls. They continue the traces of the caller.',
   additionalProperties: false,
   properties: {
-    endpoint: {
-      type: 'string',
-      pattern: '^$|^https?://[^\\s?#@]+$',
-      description:
-        'URL of a collector that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`. The daemon appends `/v1/traces`. If empty, no traces are exported.',
-      default: '',
-    },
+    endpoint: collectorUrl(
+      'URL of a collector that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`. The daemon appends `/v1/traces`. If empty, no traces are exported.',
+    ),
     samplingRatePerMillion: {
       type: 'integer',
       minimum: 0,
@@ -51,13 +55,9 @@ export const fleetSchema: ConfigSchema = {
   description: 'The aggregator that receives the verdict log and the state of this node. See docs/fleet.md.',
   additionalProperties: false,
   properties: {
-    endpoint: {
-      type: 'string',
-      pattern: '^$|^https?://[^\\s?#@]+$',
-      description:
-        'URL of the aggregator, such as `https://fleet.example.com:4319`. The daemon appends `/v1/logs`. If empty, nothing is sent.',
-      default: '',
-    },
+    endpoint: collectorUrl(
+      'URL of the aggregator, such as `https://fleet.example.com:4319`. The daemon appends `/v1/logs`. If empty, nothing is sent.',
+    ),
     tokenFile: { ...file, description: 'File with the token of this node. It is read for each request.' },
     caFile: {
       ...file,

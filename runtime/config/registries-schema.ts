@@ -11,7 +11,12 @@ export const hostPattern = `^${host}$`;
 /** The beginning of a name: HOST[:PORT][/PATH], or *.DOMAIN. */
 export const prefixPattern = `^(\\*\\.${name}|${host}(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)$`;
 
-const mirrorUrl = { type: 'string', pattern: '^https?://[^\\s?#@]+$', maxLength: 1024 } as const;
+const mirrorUrl = (description: string): ConfigSchema => ({
+  type: 'string',
+  pattern: '^https?://[^\\s?#@]+$',
+  maxLength: 1024,
+  description,
+});
 
 const mirrorOfPrefix: ConfigSchema = {
   type: 'object',
@@ -19,11 +24,9 @@ const mirrorOfPrefix: ConfigSchema = {
   additionalProperties: false,
   required: ['url'],
   properties: {
-    url: {
-      ...mirrorUrl,
-      description:
-        'URL of the mirror, with the path that replaces the prefix: with `https://mirror.example.com/cache` for the prefix `quay.io/team`, the mirror has `quay.io/team/app` as `cache/app`. With `http://`, the mirror is reached over plain HTTP.',
-    },
+    url: mirrorUrl(
+      'URL of the mirror, with the path that replaces the prefix: with `https://mirror.example.com/cache` for the prefix `quay.io/team`, the mirror has `quay.io/team/app` as `cache/app`. With `http://`, the mirror is reached over plain HTTP.',
+    ),
     tags: {
       type: 'boolean',
       description:
@@ -50,11 +53,9 @@ export const registriesSchema: ConfigSchema = {
         additionalProperties: false,
         required: ['url'],
         properties: {
-          url: {
-            ...mirrorUrl,
-            description:
-              'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
-          },
+          url: mirrorUrl(
+            'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
+          ),
           origin: {
             type: 'boolean',
             description: 'Whether content that the mirror lacks is requested from the registry itself.',

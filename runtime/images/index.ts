@@ -6,7 +6,7 @@ export { refusingRule } from './decisions.ts';
 export { createPins, withPins } from './pins.ts';
 export type { Pins } from './pins.ts';
 export { sumOf, withProgress } from './pull-progress.ts';
-export type { ProgressSource, PullProgress } from './pull-progress.ts';
+export type { ProgressSource } from './pull-progress.ts';
 export { withHeldPulls } from './stale-policy-pulls.ts';
 export { withPullTurns } from './pull-turns.ts';
 export type { ImageLimits } from './limits/limits.ts';

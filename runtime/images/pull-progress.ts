@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import type { Logger } from '../../base/log/index.ts';
+import type { AdminPull } from '../../cni-plugins/index.ts';
 import { hexOf, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
@@ -8,21 +9,10 @@ import type { ImportRequest } from './import-image.ts';
 import type { ImageStore, PullRequest } from './types.ts';
 import { sizeIfPresent } from './layer-workers/download.ts';
 
-/** How far a pull has come. Sizes in bytes, as in the manifest: compressed. */
-export interface PullProgress {
-  /** As the caller wrote it. */
-  readonly reference: string;
-  readonly seconds: number;
-  readonly bytes: number;
-  readonly bytesReceived: number;
-  readonly layers: number;
-  readonly layersReceived: number;
-}
-
 /** The image store, with the progress of its pulls and imports. */
 export interface ProgressSource {
   /** Returns the pulls and imports that know their manifest, the oldest first. */
-  pulls(): Promise<readonly PullProgress[]>;
+  pulls(): Promise<readonly AdminPull[]>;
 }
 
 /** A store that also imports images, or not. */
@@ -61,9 +51,9 @@ export function withProgress<Store extends ImageStore & Importing>(
   const { log } = options;
   const active = new Set<Pull>();
   let timer: NodeJS.Timeout | undefined;
-  let reading: Promise<readonly PullProgress[]> | undefined;
+  let reading: Promise<readonly AdminPull[]> | undefined;
   // One at a time: on a disk that hangs, further reads would occupy all threads of the process.
-  const read = (): Promise<readonly PullProgress[]> =>
+  const read = (): Promise<readonly AdminPull[]> =>
     (reading ??= progressOf(folders, active).finally(() => {
       reading = undefined;
     }));
@@ -116,8 +106,8 @@ export function withProgress<Store extends ImageStore & Importing>(
 }
 
 /** Returns the sum over all pulls. */
-export function sumOf(pulls: readonly PullProgress[]): Pick<PullProgress, 'bytes' | 'bytesReceived'> {
-  const sum = (part: (pull: PullProgress) => number): number =>
+export function sumOf(pulls: readonly AdminPull[]): Pick<AdminPull, 'bytes' | 'bytesReceived'> {
+  const sum = (part: (pull: AdminPull) => number): number =>
     pulls.reduce((total, pull) => total + part(pull), 0);
   return { bytes: sum(({ bytes }) => bytes), bytesReceived: sum(({ bytesReceived }) => bytesReceived) };
 }
@@ -126,7 +116,7 @@ function sizesOf(blobs: readonly Pick<BlobDescriptor, 'digest' | 'size'>[]): Rea
   return new Map(blobs.map(({ digest, size }) => [digest, size]));
 }
 
-async function progressOf(folders: StoreFolders, pulls: Iterable<Pull>): Promise<readonly PullProgress[]> {
+async function progressOf(folders: StoreFolders, pulls: Iterable<Pull>): Promise<readonly AdminPull[]> {
   const asked = [...pulls];
   if (asked.length === 0) return [];
   const received = await receivedBytes(folders, new Set(asked.flatMap(({ sizes }) => [...sizes.keys()])));

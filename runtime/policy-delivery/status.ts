@@ -1,3 +1,4 @@
+import type { AdminPolicySubscription } from '../../cni-plugins/index.ts';
 import type { StagedNode } from '../../trust/policy-release/index.ts';
 import type { ReleasePreview } from './preview.ts';
 import type { DeliveryState, HaltedRelease } from './state.ts';
@@ -24,20 +25,12 @@ export interface DeliveryProblem {
 }
 
 /** All times are ISO 8601. */
-export interface DeliveryStatus {
-  readonly service: string;
-  readonly channel: string;
+export interface DeliveryStatus extends Pick<
+  AdminPolicySubscription,
+  'service' | 'channel' | 'release' | 'newest'
+> {
   readonly node: StagedNode;
   readonly state: DeliveryStanding;
-  /** The release in force. */
-  readonly release?: {
-    readonly number: number;
-    readonly sha256: string;
-    readonly revision: string;
-    readonly since: string;
-  };
-  /** The newest release of the channel, and the stage that it has reached. */
-  readonly newest?: { readonly number: number; readonly stage: string };
   readonly halted?: HaltedRelease;
   /** What a newer release would refuse here. It has not reached the stage of this node, or is halted. */
   readonly upcoming?: ReleasePreview;

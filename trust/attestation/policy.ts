@@ -56,13 +56,13 @@ export const attestationSchema = {
   },
 } as const;
 
-/** Reads `attestation:`. `readRequirement` reads the authority below `by`. */
-export async function readAttestation(
-  value: unknown,
-  path: readonly PathSegment[],
-  building: Building,
-  readRequirement: RequirementReader,
-): Promise<AttestationRequirement | undefined> {
+/** Reads a requirement of attestations. `readRequirement` reads the authority below `by`. */
+export type AttestationReader = (
+  ...parameters: [...Parameters<RequirementReader>, readRequirement: RequirementReader]
+) => Promise<AttestationRequirement | undefined>;
+
+/** Reads `attestation:`. */
+export const readAttestation: AttestationReader = async (value, path, building, readRequirement) => {
   const record = recordOf(value);
   if (record === undefined) return undefined;
   const predicateType = readType(record['type'], [...path, 'type'], building);
@@ -81,7 +81,7 @@ export async function readAttestation(
     ...(maxSize === undefined ? {} : { maxSize }),
     ...(constraints === undefined ? {} : { constraints }),
   };
-}
+};
 
 const keyAge = {
   why: 'nothing proves when the key signed the attestation',

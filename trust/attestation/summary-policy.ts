@@ -2,11 +2,11 @@ import type { PathSegment } from '../../base/schema/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 import { report } from '../requirements/building.ts';
-import type { Building, RequirementReader } from '../requirements/building.ts';
+import type { Building } from '../requirements/building.ts';
 import { durationPattern, parseDuration } from '../requirements/duration.ts';
 import { parseImagePattern } from '../requirements/image-pattern.ts';
-import type { AttestationRequirement } from '../requirements/types.ts';
 import { attestationSchema, readAuthority } from './policy.ts';
+import type { AttestationReader } from './policy.ts';
 import { summaryPredicateType } from './predicate-types.ts';
 
 /** A summary of our own has a few kilobytes. That of another verifier may list many dependencies. */
@@ -60,13 +60,8 @@ export const summarySchema = {
   },
 } as const;
 
-/** Reads `vsa:`. `readRequirement` reads the authority below `by`. */
-export async function readSummary(
-  value: unknown,
-  path: readonly PathSegment[],
-  building: Building,
-  readRequirement: RequirementReader,
-): Promise<AttestationRequirement | undefined> {
+/** Reads `vsa:`. */
+export const readSummary: AttestationReader = async (value, path, building, readRequirement) => {
   const record = recordOf(value);
   if (record === undefined) return undefined;
   const by = await readAuthority(record['by'], path, building, readRequirement);
@@ -89,7 +84,7 @@ export async function readSummary(
       ...(Array.isArray(levels) ? { levels: levels.map(String) } : {}),
     },
   };
-}
+};
 
 function checked(pattern: string, path: readonly PathSegment[], building: Building): string | undefined {
   try {

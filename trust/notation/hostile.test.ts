@@ -304,22 +304,27 @@ describe('hostile Notary Project signatures', () => {
       ),
       seeded,
     );
-    const good = judgeCrl(list, () => undefined, leaf, root, Date.now());
+    const good = judgeCrl(list, () => undefined, { certificate: leaf, issuer: root, now: Date.now() });
     assert.equal(good.status, 'good', good.says);
-    assert.equal(judgeOcsp(answer, leaf, root, Date.now()).status, 'good');
+    assert.equal(judgeOcsp(answer, { certificate: leaf, issuer: root, now: Date.now() }).status, 'good');
     fc.assert(
       fc.property(
         damaged(() => list),
         damaged(() => answer),
         (crl, ocsp) => {
           assert.equal(
-            within(() => judgeCrl(crl, () => undefined, leaf, root, Date.now())),
+            within(() =>
+              judgeCrl(crl, () => undefined, { certificate: leaf, issuer: root, now: Date.now() }),
+            ),
             undefined,
           );
           if (!crl.equals(list))
-            assert.notEqual(judgeCrl(crl, () => undefined, leaf, root, Date.now()).status, 'good');
+            assert.notEqual(
+              judgeCrl(crl, () => undefined, { certificate: leaf, issuer: root, now: Date.now() }).status,
+              'good',
+            );
           assert.equal(
-            within(() => judgeOcsp(ocsp, leaf, root, Date.now())),
+            within(() => judgeOcsp(ocsp, { certificate: leaf, issuer: root, now: Date.now() })),
             undefined,
           );
         },

@@ -112,17 +112,10 @@ export function createNetworkCore({
   const teardown = createTeardown({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);
   const { reap } = teardown;
-  const { attach, make, release } = createAttacher({
-    store,
-    kernel,
-    networks,
-    rules,
-    teardown,
-    chained,
-    log,
-  });
-  const { joined, leave, left, jobs, claimMade } = createChainSteps({ store, kernel, rules, release });
-  const setClass = createClassChange({ store, rules, teardown, log });
+  const shared = { store, kernel, rules, teardown, log };
+  const { attach, make, release } = createAttacher({ ...shared, networks, chained });
+  const { joined, leave, left, jobs, claimMade } = createChainSteps({ ...shared, release });
+  const setClass = createClassChange(shared);
   let repairs = 0;
 
   const lostLinks = createLostLinks({ store, kernel, make, log });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { failure } from '../../../base/errors/index.ts';
+import type { ErrorKind, PortcullisError } from '../../../base/errors/index.ts';
 import {
   bitsOf,
   contains,
@@ -122,7 +123,7 @@ const subnetsOfServices = (network: OverlayNetwork, { subnets }: Taken): IpPrefi
 function requireRoom(network: OverlayNetwork, service: string, taken: Taken): void {
   const most = Math.max(1, Math.floor(subnetCount(network) / shareOfSubnets));
   if (subnetsOfServices(network, taken).length < most) return;
-  throw failure(
+  throw addressFailure(
     'NETWORK_ADDRESSES_EXHAUSTED',
     'exhausted',
     service,
@@ -196,25 +197,18 @@ function hostWith(subnet: IpPrefix, taken: Taken): string | undefined {
   return holder === addressHolder ? undefined : holder;
 }
 
-function failure(
+function addressFailure(
   code: string,
-  kind: PortcullisError['kind'],
+  kind: ErrorKind,
   service: string,
   why: string,
   fix: string,
 ): PortcullisError {
-  return new PortcullisError({
-    code,
-    kind,
-    attempted: 'give a virtual address to the service',
-    on: service,
-    why,
-    fix,
-  });
+  return failure(code, kind, 'give a virtual address to the service', service, why, fix);
 }
 
 function outOfRange(service: string, address: string, why: string): PortcullisError {
-  return failure(
+  return addressFailure(
     'NETWORK_ADDRESS_OUT_OF_RANGE',
     'invalid',
     service,
@@ -224,7 +218,7 @@ function outOfRange(service: string, address: string, why: string): PortcullisEr
 }
 
 function addressTaken(service: string, address: string, holder: string): PortcullisError {
-  return failure(
+  return addressFailure(
     'NETWORK_ADDRESS_TAKEN',
     'already-exists',
     service,
@@ -234,7 +228,7 @@ function addressTaken(service: string, address: string, holder: string): Portcul
 }
 
 function exhausted(service: string, { prefix, hostLength }: OverlayNetwork): PortcullisError {
-  return failure(
+  return addressFailure(
     'NETWORK_ADDRESSES_EXHAUSTED',
     'exhausted',
     service,

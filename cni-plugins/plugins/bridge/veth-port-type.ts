@@ -17,29 +17,21 @@ import {
 } from '../../../base/netlink/index.ts';
 import type { Link, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { deleteLink, deletePair } from '../interface/child-link.ts';
+import type { VethPair } from '../interface/child-link.ts';
 import { rememberIndex } from '../interface/pod-index.ts';
-import type { Completion, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
+import type { Completion, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { bridgeSeen } from './bridge-type.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
 
 /** A veth pair: one end is a port of the bridge, the other one the pod's interface. */
-export interface VethPort extends Resource, PortVlans {
+export interface VethPort extends VethPair, PortVlans {
   readonly kind: 'veth-port';
   readonly bridge: string;
-  readonly hostInterface: string;
-  readonly hostMac: string;
-  readonly interface: string;
-  readonly mac: string;
-  readonly mtu: number;
-  /** MTU of the pod's end, where a later plugin of the chain changed it. */
-  readonly podMtu?: number;
   /** False: the pod's end stays down. */
   readonly enabled: boolean;
   readonly hairpin: boolean;
   readonly isolated: boolean;
-  /** Whether its host's end is in the group by which the link rules recognize a bridge port. */
-  readonly bound?: boolean;
 }
 
 /**

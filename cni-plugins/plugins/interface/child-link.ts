@@ -30,6 +30,20 @@ export interface ChildLink extends Resource {
   readonly mtu?: number;
 }
 
+/** A veth pair between the host and a pod. */
+export interface VethPair extends Resource {
+  readonly hostInterface: string;
+  readonly hostMac: string;
+  /** The pod's end. */
+  readonly interface: string;
+  readonly mac: string;
+  readonly mtu: number;
+  /** MTU of the pod's end, where a later plugin of the chain changed it. */
+  readonly podMtu?: number;
+  /** Whether the host's end is in the group by which the link rules recognize the links of its kind. */
+  readonly bound?: boolean;
+}
+
 const socketOf = (masterIn: 'host' | 'pod', kernel: ResourceKernel, name: string): NetlinkSocket =>
   masterIn === 'host' ? kernel.host.route : podOf(kernel, name).route;
 

@@ -18,8 +18,9 @@ import {
   routeScopes,
 } from '../../../base/netlink/index.ts';
 import type { LinkSettings, NetlinkSocket, TableRoute } from '../../../base/netlink/index.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
+import type { ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
+import type { VethPair } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
 
@@ -27,19 +28,8 @@ import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
  * A veth pair. The host's end has the gateways' addresses and the routes to the pod's. It ends with either
  * end.
  */
-export interface RoutedPair extends Resource {
+export interface RoutedPair extends VethPair {
   readonly kind: 'routed-pair';
-  readonly hostInterface: string;
-  readonly hostMac: string;
-  readonly interface: string;
-  readonly mac: string;
-  readonly mtu: number;
-  /** MTU of the pod's end, where a later plugin changed it. */
-  readonly podMtu?: number;
-  /**
-   * Whether its host's end is in the group by which the link rules recognize a link that the host routes to.
-   */
-  readonly bound?: boolean;
   readonly ends: readonly { readonly gateway: string; readonly pod: string }[];
 }
 

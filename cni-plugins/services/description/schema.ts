@@ -36,6 +36,13 @@ const printable = {
 export const serviceNamePattern =
   '^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$';
 
+const serviceName = {
+  type: 'string',
+  maxLength: 253,
+  pattern: serviceNamePattern,
+  description: 'write letters, digits, dashes and dots, optionally after a group and a slash: shop/web',
+} as const;
+
 /** JSON Schema (draft 2020-12) of a `kind: Service` document. */
 export const serviceSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -55,13 +62,7 @@ export const serviceSchema = {
       additionalProperties: false,
       required: ['name'],
       properties: {
-        name: {
-          type: 'string',
-          maxLength: 253,
-          pattern: serviceNamePattern,
-          description:
-            'write letters, digits, dashes and dots, optionally after a group and a slash: shop/web',
-        },
+        name: serviceName,
       },
     },
     addresses: {

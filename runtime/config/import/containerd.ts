@@ -1,16 +1,7 @@
 import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
 import { importHosts } from './hosts.ts';
-import {
-  durationOf,
-  levelOf,
-  milliseconds,
-  nriConnections,
-  nriSocket,
-  shimHandler,
-  shimOf,
-  textOf,
-} from './values.ts';
+import { durationOf, levelOf, nriRules, shimHandler, shimOf, textOf } from './values.ts';
 
 const folders =
   (setting: string) =>
@@ -185,18 +176,15 @@ export const containerdRules: readonly Rule[] = [
     path: ['io.containerd.nri.v1.nri', 'disable'],
     map: (value) => ({ set: { 'nri.enabled': value !== true } }),
   },
-  { path: ['io.containerd.nri.v1.nri', 'socket_path'], map: nriSocket('disable_connections') },
-  { path: ['io.containerd.nri.v1.nri', 'plugin_path'], map: set('nri.pluginPath') },
-  { path: ['io.containerd.nri.v1.nri', 'plugin_config_path'], map: set('nri.pluginConfigPath') },
-  {
-    path: ['io.containerd.nri.v1.nri', 'plugin_registration_timeout'],
-    map: milliseconds('nri.registrationTimeout'),
-  },
-  {
-    path: ['io.containerd.nri.v1.nri', 'plugin_request_timeout'],
-    map: milliseconds('nri.requestTimeout'),
-  },
-  { path: ['io.containerd.nri.v1.nri', 'disable_connections'], map: nriConnections },
+  ...nriRules({
+    table: 'io.containerd.nri.v1.nri',
+    socket: 'socket_path',
+    plugins: 'plugin_path',
+    pluginConfigs: 'plugin_config_path',
+    registrationTimeout: 'plugin_registration_timeout',
+    requestTimeout: 'plugin_request_timeout',
+    closed: 'disable_connections',
+  }),
   { path: ['imports'], map: left('import each of these files, too: Portcullis has one configuration file') },
   { path: ['disabled_plugins'], map: inherent('Portcullis has no plugins of containerd') },
   { path: ['required_plugins'], map: inherent('Portcullis has no plugins of containerd') },

@@ -1,14 +1,6 @@
 import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
-import {
-  durationOf,
-  levelOf,
-  milliseconds,
-  nriConnections,
-  nriSocket,
-  shimHandler,
-  textOf,
-} from './values.ts';
+import { durationOf, levelOf, nriRules, shimHandler, textOf } from './values.ts';
 
 const policy =
   'write a TrustPolicy (`portcullis policy init`), or convert the policy.json with `portcullis policy import`';
@@ -243,16 +235,13 @@ export const crioRules: readonly Rule[] = [
   { path: ['metrics', 'metrics_cert'], map: left('metrics are served over plain HTTP: `metrics.address`') },
   { path: ['metrics', 'metrics_key'], map: left('metrics are served over plain HTTP: `metrics.address`') },
   { path: ['nri', 'enable_nri'], map: set('nri.enabled') },
-  { path: ['nri', 'nri_listen'], map: nriSocket('nri_disable_connections') },
-  { path: ['nri', 'nri_plugin_dir'], map: set('nri.pluginPath') },
-  { path: ['nri', 'nri_plugin_config_dir'], map: set('nri.pluginConfigPath') },
-  {
-    path: ['nri', 'nri_plugin_registration_timeout'],
-    map: milliseconds('nri.registrationTimeout'),
-  },
-  {
-    path: ['nri', 'nri_plugin_request_timeout'],
-    map: milliseconds('nri.requestTimeout'),
-  },
-  { path: ['nri', 'nri_disable_connections'], map: nriConnections },
+  ...nriRules({
+    table: 'nri',
+    socket: 'nri_listen',
+    plugins: 'nri_plugin_dir',
+    pluginConfigs: 'nri_plugin_config_dir',
+    registrationTimeout: 'nri_plugin_registration_timeout',
+    requestTimeout: 'nri_plugin_request_timeout',
+    closed: 'nri_disable_connections',
+  }),
 ];

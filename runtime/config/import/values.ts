@@ -1,4 +1,4 @@
-import { isTable } from './findings.ts';
+import { isTable, set } from './findings.ts';
 import type { Mapped, Rule } from './findings.ts';
 
 /** Returns the milliseconds of a Go duration (`4h0m0s`) or of a number of seconds; otherwise undefined. */
@@ -68,12 +68,12 @@ export function shimHandler(
 }
 
 /** Converts the setting of an NRI server that refuses connections of external plugins. */
-export function nriConnections(value: unknown): Mapped {
+function nriConnections(value: unknown): Mapped {
   return value === true ? { set: { 'nri.socket': '' } } : { inherent: 'plugins may connect to `nri.socket`' };
 }
 
 /** Converts the socket of an NRI server, unless the setting `unless` beside it says that it has none. */
-export function nriSocket(unless: string): Rule['map'] {
+function nriSocket(unless: string): Rule['map'] {
   return (value, path, whole) => {
     const beside = path
       .slice(0, -1)
@@ -85,7 +85,7 @@ export function nriSocket(unless: string): Rule['map'] {
 }
 
 /** Returns a function that converts a Go duration to a setting in milliseconds. */
-export function milliseconds(setting: string): (value: unknown) => Mapped {
+function milliseconds(setting: string): (value: unknown) => Mapped {
   return (value) => {
     const ms = durationMs(value);
     return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: ms } };
@@ -96,4 +96,28 @@ export function milliseconds(setting: string): (value: unknown) => Mapped {
 export function durationOf(setting: string, value: unknown): Mapped {
   const ms = durationMs(value);
   return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: Math.ceil(ms / 1000) } };
+}
+
+/** The keys of NRI in the configuration of a runtime, all of them in one table. */
+interface NriKeys {
+  readonly table: string;
+  readonly socket: string;
+  readonly plugins: string;
+  readonly pluginConfigs: string;
+  readonly registrationTimeout: string;
+  readonly requestTimeout: string;
+  /** Whether plugins may not connect. */
+  readonly closed: string;
+}
+
+/** Returns the rules for the keys of NRI, without the one that enables it. */
+export function nriRules(keys: NriKeys): readonly Rule[] {
+  return [
+    { path: [keys.table, keys.socket], map: nriSocket(keys.closed) },
+    { path: [keys.table, keys.plugins], map: set('nri.pluginPath') },
+    { path: [keys.table, keys.pluginConfigs], map: set('nri.pluginConfigPath') },
+    { path: [keys.table, keys.registrationTimeout], map: milliseconds('nri.registrationTimeout') },
+    { path: [keys.table, keys.requestTimeout], map: milliseconds('nri.requestTimeout') },
+    { path: [keys.table, keys.closed], map: nriConnections },
+  ];
 }

@@ -98,7 +98,7 @@ describe('revocation lists', () => {
       entries,
     );
   const judged = (bytes: Buffer, changes?: Buffer): string =>
-    judgeCrl(bytes, () => changes, leaf, root, Date.now()).status;
+    judgeCrl(bytes, () => changes, { certificate: leaf, issuer: root, now: Date.now() }).status;
 
   for (const [name, judge, status] of [
     ['nothing revoked', () => judged(base(), delta(6, 5)), 'good'],

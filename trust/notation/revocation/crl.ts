@@ -18,7 +18,7 @@ import { readPointUrls } from '../../x509/revocation-urls.ts';
 import { isSignatureBy, readSignatureAlgorithm } from '../../x509/signature-algorithm.ts';
 import type { SignatureAlgorithm } from '../../x509/signature-algorithm.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
-import type { RevocationStatus } from './status.ts';
+import type { JudgedCertificate, RevocationStatus } from './status.ts';
 
 /** A certificate revocation list (RFC 5280 section 5), read but not verified. */
 interface RevocationList {
@@ -47,23 +47,20 @@ export function deltaUrls(bytes: Uint8Array): readonly string[] {
 }
 
 /**
- * Returns the status of a certificate at `now` in a revocation list, and in its delta, if the list names one.
+ * Returns the status of a certificate in a revocation list, and in its delta, if the list names one.
  * Never throws: an unreadable list yields unknown.
  * @param delta returns the bytes for a URL of {@link deltaUrls}
- * @param signingTime only for signing authorities, as in OCSP
  */
 export function judgeCrl(
   bytes: Uint8Array,
   delta: (url: string) => Uint8Array | undefined,
-  certificate: Certificate,
-  issuer: Certificate,
-  now: number,
-  signingTime?: number,
+  judged: JudgedCertificate,
 ): RevocationStatus {
+  const { certificate, now, signingTime } = judged;
   try {
     const base = readList(bytes);
     const lists = [base];
-    const problem = listProblem(base, certificate, issuer, now);
+    const problem = listProblem(base, judged);
     if (problem !== undefined) return unknown(`its revocation list ${problem}`);
     if (base.extensions.has(extensionOid.deltaCrlIndicator))
       return unknown('its revocation list contains only changes');
@@ -75,7 +72,7 @@ export function judgeCrl(
       if (changes === undefined)
         return unknown(`the delta of its revocation list, at ${url}, is not available`);
       const list = readList(changes);
-      const wrong = listProblem(list, certificate, issuer, now) ?? deltaProblem(list, base);
+      const wrong = listProblem(list, judged) ?? deltaProblem(list, base);
       if (wrong !== undefined) return unknown(`the delta of its revocation list ${wrong}`);
       lists.push(list);
     }
@@ -133,9 +130,7 @@ const understood: readonly string[] = [extensionOid.issuingDistributionPoint, ex
 
 function listProblem(
   list: RevocationList,
-  certificate: Certificate,
-  issuer: Certificate,
-  now: number,
+  { certificate, issuer, now }: JudgedCertificate,
 ): string | undefined {
   if (!list.issuer.equals(issuer.subject)) return 'is not from its issuer';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.crlSign) === 0)

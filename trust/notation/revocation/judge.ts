@@ -5,7 +5,7 @@ import type { Certificate } from '../../x509/certificate.ts';
 import { judgeCrl } from './crl.ts';
 import { judgeOcsp } from './ocsp.ts';
 import { unknown } from './status.ts';
-import type { RevocationStatus } from './status.ts';
+import type { JudgedCertificate, RevocationStatus } from './status.ts';
 
 /**
  * Annotations of revocation items: the URL of the answer, and the certificate's thumbprint for an OCSP
@@ -63,7 +63,7 @@ function judgeCertificate(
   let status: RevocationStatus | undefined;
   // Every list is evaluated: lists may be partial (RFC 5280 section 4.2.1.13).
   for (const url of certificate.crlUrls) {
-    const answer = crlStatus(url, certificate, issuer, items, now, signingTime);
+    const answer = crlStatus(url, items, { certificate, issuer, now, signingTime });
     if (answer.status === 'revoked') return answer;
     status =
       status === undefined ||
@@ -94,7 +94,7 @@ export function ocspStatus(
     const bytes = bytesOf(item);
     const answer =
       bytes instanceof Uint8Array
-        ? judgeOcsp(bytes, certificate, issuer, now, signingTime)
+        ? judgeOcsp(bytes, { certificate, issuer, now, signingTime })
         : unknown(`${url}: ${bytes}`);
     if (answer.status !== 'unknown') return answer;
     status ??= answer;
@@ -104,11 +104,8 @@ export function ocspStatus(
 
 function crlStatus(
   url: string,
-  certificate: Certificate,
-  issuer: Certificate,
   items: readonly RevocationItem[],
-  now: number,
-  signingTime: number | undefined,
+  judged: JudgedCertificate,
 ): RevocationStatus {
   const at = (wanted: string): Uint8Array | string =>
     bytesOf(items.find(({ kind, annotations }) => kind === 'crl' && annotations[urlAnnotation] === wanted));
@@ -118,7 +115,7 @@ function crlStatus(
     const found = at(wanted);
     return typeof found === 'string' ? undefined : found;
   };
-  return judgeCrl(bytes, delta, certificate, issuer, now, signingTime);
+  return judgeCrl(bytes, delta, judged);
 }
 
 /** Returns the bytes of an item, or why there are none. */

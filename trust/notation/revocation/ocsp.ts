@@ -23,7 +23,7 @@ import {
 } from '../../x509/signature-algorithm.ts';
 import { oids } from '../../x509/oids.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
-import type { RevocationStatus } from './status.ts';
+import type { JudgedCertificate, RevocationStatus } from './status.ts';
 
 /**
  * Returns an OCSP request for one certificate (RFC 6960 section 4.1.1), without a nonce, because responders
@@ -49,21 +49,13 @@ const failures: Readonly<Record<number, string>> = {
 };
 
 /**
- * Returns the status of a certificate at `now` in an OCSP response (RFC 6960 section 4.2). The response must
+ * Returns the status of a certificate in an OCSP response (RFC 6960 section 4.2). The response must
  * be signed by the issuer or by a responder that it has delegated, be for this certificate, and be fresh.
  * Never throws: an unreadable response yields unknown.
- * @param signingTime only for signing authorities: a revocation whose invalidity begins later does not apply
- * (milliseconds)
  */
-export function judgeOcsp(
-  bytes: Uint8Array,
-  certificate: Certificate,
-  issuer: Certificate,
-  now: number,
-  signingTime?: number,
-): RevocationStatus {
+export function judgeOcsp(bytes: Uint8Array, judged: JudgedCertificate): RevocationStatus {
   try {
-    return judge(bytes, certificate, issuer, now, signingTime);
+    return judge(bytes, judged);
   } catch (error) {
     return unknown(`its OCSP answer cannot be used: ${(error as Error).message}`);
   }
@@ -71,10 +63,7 @@ export function judgeOcsp(
 
 function judge(
   bytes: Uint8Array,
-  certificate: Certificate,
-  issuer: Certificate,
-  now: number,
-  signingTime: number | undefined,
+  { certificate, issuer, now, signingTime }: JudgedCertificate,
 ): RevocationStatus {
   const [status, wrapped] = childrenOf(expectTag(readStrict(bytes), derTag.sequence, 'the response'), 2);
   const code = readSmallInteger(status, 'the status', derTag.enumerated);

@@ -1,3 +1,14 @@
+import type { Certificate } from '../../x509/certificate.ts';
+
+/** The certificate that revocation evidence is judged for, and the times that matter, in milliseconds. */
+export interface JudgedCertificate {
+  readonly certificate: Certificate;
+  readonly issuer: Certificate;
+  readonly now: number;
+  /** Only for signing authorities: a revocation whose invalidity begins later does not apply. */
+  readonly signingTime?: number | undefined;
+}
+
 /** The result of revocation evidence for one certificate at one time. */
 export interface RevocationStatus {
   readonly status: 'good' | 'revoked' | 'unknown';
