@@ -13,6 +13,23 @@ import type { Balancer, VirtualServer } from './model/model.ts';
  * reach, because rules apply to the backend.
  */
 export function testPodRules(open: () => Balancer, options: TestOptions = {}): void {
+  const stage = openStage(open, options);
+  testClasses(stage, options);
+  testPolicies(stage, options);
+}
+
+/** A balancer and an engine that are open while the tests run. */
+interface Stage {
+  readonly fixture: Fixture;
+  readonly engine: NetworkEngine;
+  /** Absent while the tests are skipped. */
+  readonly balancer: Balancer | undefined;
+  addressOf(pod: Pod, family: 4 | 6): string;
+  /** Returns a virtual server at port 80 in front of one pod. */
+  serverFor(family: 4 | 6, number: number, backend: Pod): VirtualServer;
+}
+
+function openStage(open: () => Balancer, options: TestOptions): Stage {
   let fixture: Fixture;
   let engine: NetworkEngine;
   let balancer: Balancer | undefined;
@@ -30,8 +47,6 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
 
   const addressOf = (pod: Pod, family: 4 | 6): string =>
     engine.get(pod.request.id)?.ips[family === 4 ? 0 : 1]?.address.split('/')[0] ?? '';
-  const fetch = (pod: Pod, host: string): string | undefined =>
-    pod.run(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
   const serverFor = (family: 4 | 6, number: number, backend: Pod): VirtualServer => ({
     service: `service-${number}`,
     portName: 'main',
@@ -46,24 +61,43 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
     sourceAddress: 'keep',
     destinations: [{ address: addressOf(backend, family), port: 80, weight: 1 }],
   });
-  const all = (cidr: string): LinkRule => ({ cidr, protocol: 'tcp', ports: { low: 0, high: 65535 } });
+  return {
+    get fixture() {
+      return fixture;
+    },
+    get engine() {
+      return engine;
+    },
+    get balancer() {
+      return balancer;
+    },
+    addressOf,
+    serverFor,
+  };
+}
 
+const all = (cidr: string): LinkRule => ({ cidr, protocol: 'tcp', ports: { low: 0, high: 65535 } });
+const fetch = (pod: Pod, host: string): string | undefined =>
+  pod.run(`timeout 2 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
+
+function testClasses(stage: Stage, options: TestOptions): void {
+  const { addressOf, serverFor } = stage;
   test(
     'egress rules, ingress rules and classes apply to the backend behind a virtual address, in both families',
     options,
     async () => {
-      const [web, other, client] = ['web', 'other', 'client'].map((name) => fixture.pod(name)) as [
+      const [web, other, client] = ['web', 'other', 'client'].map((name) => stage.fixture.pod(name)) as [
         Pod,
         Pod,
         Pod,
       ];
-      for (const pod of [web, other, client]) await engine.attach(pod.request);
-      for (const pod of [web, other, client]) await engine.setClass(pod.request.id, 'user');
+      for (const pod of [web, other, client]) await stage.engine.attach(pod.request);
+      for (const pod of [web, other, client]) await stage.engine.setClass(pod.request.id, 'user');
       for (const pod of [web, other]) {
-        const root = join(fixture.folder, pod.request.pod.name);
+        const root = join(stage.fixture.folder, pod.request.pod.name);
         mkdirSync(root, { recursive: true });
         writeFileSync(join(root, 'index.html'), pod.request.pod.name);
-        fixture.start(
+        stage.fixture.start(
           'nsenter',
           `--net=${pod.request.netns}`,
           'busybox',
@@ -75,7 +109,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
           root,
         );
       }
-      balancer?.reconcile(
+      stage.balancer?.reconcile(
         ([4, 6] as const).flatMap((family) => [serverFor(family, 1, web), serverFor(family, 2, other)]),
       );
       shell('sysctl -qw net.ipv6.conf.all.forwarding=1');
@@ -97,29 +131,33 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
           await reaches(web, two, 'other');
         }
         const bits = family === 4 ? 32 : 128;
-        await engine.setClass(client.request.id, 'user', {
+        await stage.engine.setClass(client.request.id, 'user', {
           egress: [all(`${addressOf(web, family)}/${bits}`)],
         });
         await reaches(client, one, 'web');
         assert.equal(fetch(client, two), undefined, 'no egress rule allows this backend');
         // A rule for the virtual address alone allows nothing, because the packet's destination is the
         // backend.
-        await engine.setClass(client.request.id, 'user', { egress: [all(`${one}/${bits}`)] });
+        await stage.engine.setClass(client.request.id, 'user', { egress: [all(`${one}/${bits}`)] });
         assert.equal(fetch(client, one), undefined);
-        await engine.setClass(client.request.id, 'user');
-        await engine.setClass(other.request.id, 'user', {
+        await stage.engine.setClass(client.request.id, 'user');
+        await stage.engine.setClass(other.request.id, 'user', {
           ingress: [all(`${addressOf(web, family)}/${bits}`)],
         });
         assert.equal(fetch(client, two), undefined, 'the ingress rules of this backend deny it');
         await reaches(web, two, 'other');
-        await engine.setClass(other.request.id, 'user');
-        await engine.setClass(client.request.id, 'none');
+        await stage.engine.setClass(other.request.id, 'user');
+        await stage.engine.setClass(client.request.id, 'none');
         assert.equal(fetch(client, one), undefined, 'its link is closed');
-        await engine.setClass(client.request.id, 'user');
+        await stage.engine.setClass(client.request.id, 'user');
         await reaches(client, two, 'other');
       }
     },
   );
+}
+
+function testPolicies(stage: Stage, options: TestOptions): void {
+  const { addressOf, serverFor } = stage;
   test(
     'NetworkPolicies apply to traffic through a virtual address and a node port, from the first datagram on',
     options,
@@ -128,16 +166,16 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
         pod: { name: app, namespace: 'default', uid: app, labels: { app } },
       });
       const [db, api, foreign] = ['db', 'api', 'stranger'].map((name) =>
-        fixture.pod(name, labelled(name)),
+        stage.fixture.pod(name, labelled(name)),
       ) as [Pod, Pod, Pod];
       for (const pod of [db, api, foreign]) {
-        await engine.attach(pod.request);
-        await engine.setClass(pod.request.id, 'user');
+        await stage.engine.attach(pod.request);
+        await stage.engine.setClass(pod.request.id, 'user');
       }
-      const log = join(fixture.folder, 'heard');
+      const log = join(stage.fixture.folder, 'heard');
       const program = `import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(("::", 53)); f = open("${log}", "w", 1)
 while True: f.write(s.recv(99).decode() + "\\n")`;
-      fixture.start('nsenter', `--net=${db.request.netns}`, 'python3', '-c', program);
+      stage.fixture.start('nsenter', `--net=${db.request.netns}`, 'python3', '-c', program);
       const heard = (): string[] => (tried(`cat ${log}`) ?? '').split('\n').filter((line) => line !== '');
       const nodePort = 30_053;
       const place = {
@@ -156,7 +194,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
         port: 53,
         destinations: [{ address: addressOf(db, 6), port: 53, weight: 1 }],
       } as const;
-      balancer?.reconcile([{ ...serverFor(4, 3, db), ...place, port: 53 }, six, node]);
+      stage.balancer?.reconcile([{ ...serverFor(4, 3, db), ...place, port: 53 }, six, node]);
       type Way = readonly [host: string, port: number];
       const ways: readonly Way[] = [
         ['10.96.0.3', 53],
@@ -173,7 +211,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
         eventually(() => (send(pod, word, way), heard().includes(`${word} ${way[0]}`) || undefined), 20_000);
       for (const way of ways)
         for (const pod of [api, foreign]) await comes(pod, `${pod.request.pod.name} first`, way);
-      mkdirSync(join(fixture.folder, 'policies'), { recursive: true });
+      mkdirSync(join(stage.fixture.folder, 'policies'), { recursive: true });
       const guard = {
         apiVersion: 'networking.k8s.io/v1',
         kind: 'NetworkPolicy',
@@ -183,7 +221,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
           ingress: [{ from: [{ podSelector: { matchLabels: { app: 'api' } } }] }],
         },
       };
-      writeFileSync(join(fixture.folder, 'policies', 'guard.json'), JSON.stringify(guard));
+      writeFileSync(join(stage.fixture.folder, 'policies', 'guard.json'), JSON.stringify(guard));
       const direct = [addressOf(db, 4), 53] as const;
       const passes = async (look: number): Promise<boolean> => {
         send(foreign, `stranger ${look}`, direct);

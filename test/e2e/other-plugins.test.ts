@@ -83,7 +83,26 @@ for (const supplier of suppliers) {
   describe(`CNI plugins of ${supplier.whose}`, { skip: missing }, () => judge(supplier));
 }
 
-function judge({ programs, version }: Supplier): void {
+function judge(supplier: Supplier): void {
+  const network = openNetwork(supplier);
+  testLifeOfPods(network);
+  testFailures(network);
+  testClasses(network);
+}
+
+const links = (): string[] =>
+  (JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[]).map(
+    ({ ifname }) => ifname,
+  );
+const rules = (): string => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
+const settles = async (what: () => unknown, expected: unknown): Promise<void> => {
+  for (let waited = 0; waited < 60_000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50)
+    await pause(50);
+  assert.deepEqual(what(), expected);
+};
+
+/** A daemon whose network has the plugins of a supplier. */
+function openNetwork({ programs, version }: Supplier) {
   const folder = mkdtempSync(join(tmpdir(), 'pct-others-'));
   const bin = join(folder, 'bin');
   const stores = join(folder, 'leases');
@@ -122,17 +141,7 @@ function judge({ programs, version }: Supplier): void {
     existsSync(join(stores, 'debian'))
       ? readdirSync(join(stores, 'debian')).filter((name) => /\d/.test(name) && !name.startsWith('last'))
       : [];
-  const links = (): string[] =>
-    (JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[]).map(
-      ({ ifname }) => ifname,
-    );
   const cached = (): string[] => readdirSync(join(folder, 'cni/results'), { encoding: 'utf8' });
-  const rules = (): string => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
-  const settles = async (what: () => unknown, expected: unknown): Promise<void> => {
-    for (let waited = 0; waited < 60_000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50)
-      await pause(50);
-    assert.deepEqual(what(), expected);
-  };
   const addressOf = async (id: string): Promise<string> =>
     (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: id })).status?.network?.ip ?? '';
   before(async () => {
@@ -156,23 +165,41 @@ function judge({ programs, version }: Supplier): void {
     rmSync(folder, { recursive: true, force: true });
   });
 
+  return {
+    get stage() {
+      return stage;
+    },
+    get image() {
+      return image;
+    },
+    ...{ version, folder, stores, conflist, script, leased, cached, addressOf },
+  };
+}
+
+type Network = ReturnType<typeof openNetwork>;
+
+function testLifeOfPods(network: Network): void {
+  const { version, folder, conflist, script, leased, cached } = network;
+
   it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; its class restricts the link, and teardown removes everything', async () => {
-    const { status } = await stage.daemon.cri.runtime.status({});
+    const { status } = await network.stage.daemon.cri.runtime.status({});
     assert.deepEqual(
       status?.conditions.find(({ type }) => type === 'NetworkReady')?.status,
       true,
       JSON.stringify(status),
     );
-    const pod = await runPod(stage, 'web', {
+    const pod = await runPod(network.stage, 'web', {
       portMappings: [{ protocol: 0, containerPort: 8080, hostPort: 18090, hostIp: '' }],
       annotations: { 'kubernetes.io/ingress-bandwidth': '50M', 'kubernetes.io/egress-bandwidth': '40M' },
     });
-    const { status: reported } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id });
+    const { status: reported } = await network.stage.daemon.cri.runtime.podSandboxStatus({
+      podSandboxId: pod.id,
+    });
     assert.match(reported?.network?.ip ?? '', /^10\.212\.0\.\d+$/u);
     assert.match(reported?.network?.additionalIps[0]?.ip ?? '', /^fd00:212::/u);
-    const id = await createContainer(stage, pod, { image, command: server });
+    const id = await createContainer(network.stage, pod, { image: network.image, command: server });
     assert.match(rules(), /table bridge portcullis/u);
-    await stage.daemon.cri.runtime.startContainer({ containerId: id });
+    await network.stage.daemon.cri.runtime.startContainer({ containerId: id });
     assert.equal(await answers(reported?.network?.ip ?? '', 8080), 'a page');
     assert.equal(
       await answers(
@@ -181,12 +208,15 @@ function judge({ programs, version }: Supplier): void {
       ),
       'a page',
     );
-    assert.match((await execute(stage, id, 'ip', 'link', 'show', 'lo')).stdout, /UP/u);
-    assert.equal((await execute(stage, id, 'cat', '/proc/sys/net/core/somaxconn')).stdout.trim(), '511');
+    assert.match((await execute(network.stage, id, 'ip', 'link', 'show', 'lo')).stdout, /UP/u);
+    assert.equal(
+      (await execute(network.stage, id, 'cat', '/proc/sys/net/core/somaxconn')).stdout.trim(),
+      '511',
+    );
     assert.match(execFileSync('tc', ['qdisc'], { encoding: 'utf8' }), /tbf .*rate 50Mbit/u);
     assert.equal(leased().length, 2);
     assert.equal(cached().length, 1);
-    const { root, state, cniConf } = stage.folders;
+    const { root, state, cniConf } = network.stage.folders;
     const command = (...words: string[]): string =>
       execFileSync(
         process.execPath,
@@ -211,7 +241,7 @@ function judge({ programs, version }: Supplier): void {
     );
     assert.equal(command('gc'), '0 removed, 1 kept\n');
     assert.throws(() => command('rm', 'debian'), /NETWORK_IN_USE/u);
-    await removePod(stage, pod);
+    await removePod(network.stage, pod);
     assert.deepEqual(leased(), []);
     assert.deepEqual(cached(), []);
     await settles(() => links().filter((name) => name !== 'lo' && name !== 'deb0'), []);
@@ -219,11 +249,11 @@ function judge({ programs, version }: Supplier): void {
   });
 
   it('receive DEL with the configuration with which the pod was created, whatever the folder contains by then', async () => {
-    const pod = await runPod(stage, 'changed');
-    stage.writeConflist(conflist().replace('deb0', 'deb1').replaceAll('212', '213'));
-    await removePod(stage, pod);
+    const pod = await runPod(network.stage, 'changed');
+    network.stage.writeConflist(conflist().replace('deb0', 'deb1').replaceAll('212', '213'));
+    await removePod(network.stage, pod);
     assert.deepEqual(leased(), []);
-    stage.writeConflist(conflist());
+    network.stage.writeConflist(conflist());
   });
 
   it('leave nothing when the daemon is killed in the middle of ADD, and in the middle of DEL', async () => {
@@ -235,24 +265,28 @@ function judge({ programs, version }: Supplier): void {
 if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; sleep 1; exit 1; fi
 [ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"${version}","ips":[{"address":"10.212.0.2/28"}]}'; exit 0`,
       );
-      stage.writeConflist(conflist([{ type: 'slow' }]));
-      const config = podConfig(stage, `killed-${when}`);
+      network.stage.writeConflist(conflist([{ type: 'slow' }]));
+      const config = podConfig(network.stage, `killed-${when}`);
       const acting = (async () => {
-        const { podSandboxId } = await stage.daemon.cri.runtime.runPodSandbox({ config });
-        await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId });
+        const { podSandboxId } = await network.stage.daemon.cri.runtime.runPodSandbox({ config });
+        await network.stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId });
       })().catch(() => undefined);
       for (let waited = 0; !existsSync(reached) && waited < 60_000; waited += 20) await pause(20);
       assert.ok(existsSync(reached), when);
-      await stage.restart({ kill: true });
+      await network.stage.restart({ kill: true });
       await acting;
-      for (const { id } of (await stage.daemon.cri.runtime.listPodSandbox({})).items)
-        await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: id });
+      for (const { id } of (await network.stage.daemon.cri.runtime.listPodSandbox({})).items)
+        await network.stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: id });
       await settles(leased, []);
       await settles(() => links().filter((name) => name !== 'lo' && name !== 'deb0'), []);
       assert.deepEqual(cached(), []);
     }
-    stage.writeConflist(conflist());
+    network.stage.writeConflist(conflist());
   });
+}
+
+function testFailures(network: Network): void {
+  const { version, conflist, script, leased } = network;
 
   const bad: readonly [what: string, body: string, code: string, why: RegExp][] = [
     ['hangs', 'sleep 600', 'NETWORK_PLUGIN_TIMEOUT', /did not end within 2 s/u],
@@ -271,37 +305,46 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
         'bad',
         `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["${version}"]}'; exit; fi; [ "$CNI_COMMAND" = ADD ] || exit 0; ${body}`,
       );
-      stage.writeConflist(conflist([{ type: 'bad' }]));
-      const failure = await failureOf(runPod(stage, 'unlucky'));
+      network.stage.writeConflist(conflist([{ type: 'bad' }]));
+      const failure = await failureOf(runPod(network.stage, 'unlucky'));
       assert.equal(failure.code, code);
       assert.match(failure.message, why);
       assert.deepEqual(leased(), []);
-      assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
-      stage.writeConflist(conflist());
+      assert.deepEqual((await network.stage.daemon.cri.runtime.listPodSandbox({})).items, []);
+      network.stage.writeConflist(conflist());
     });
   }
 
   it('a missing plugin makes the network unready, and is reported', async () => {
-    stage.writeConflist(conflist([{ type: 'nowhere' }]));
-    const { status } = await stage.daemon.cri.runtime.status({});
+    network.stage.writeConflist(conflist([{ type: 'nowhere' }]));
+    const { status } = await network.stage.daemon.cri.runtime.status({});
     const condition = status?.conditions.find(({ type }) => type === 'NetworkReady');
     assert.deepEqual([condition?.status, condition?.reason], [false, 'NetworkPluginMissing']);
-    assert.equal((await failureOf(runPod(stage, 'unlucky'))).code, 'NETWORK_PLUGIN_MISSING');
+    assert.equal((await failureOf(runPod(network.stage, 'unlucky'))).code, 'NETWORK_PLUGIN_MISSING');
     assert.deepEqual(leased(), []);
-    stage.writeConflist(conflist());
+    network.stage.writeConflist(conflist());
   });
+}
+
+function testClasses(network: Network): void {
+  const { stores, leased, addressOf } = network;
 
   it('network.none is enforced on their bridge and on a routed link, and is refused if the link has no end on the host', async () => {
-    const closed = await runPod(stage, 'closed', { annotations: { 'portcullis.dev/profile': 'alone' } });
-    const narrow = await runPod(stage, 'narrow', { annotations: { 'portcullis.dev/profile': 'narrow' } });
-    const open = await runPod(stage, 'open');
-    for (const pod of [closed, narrow, open]) await runContainer(stage, pod, { image, command: server });
+    const closed = await runPod(network.stage, 'closed', {
+      annotations: { 'portcullis.dev/profile': 'alone' },
+    });
+    const narrow = await runPod(network.stage, 'narrow', {
+      annotations: { 'portcullis.dev/profile': 'narrow' },
+    });
+    const open = await runPod(network.stage, 'open');
+    for (const pod of [closed, narrow, open])
+      await runContainer(network.stage, pod, { image: network.image, command: server });
     assert.equal(await answers(await addressOf(open.id), 8080), 'a page');
     for (const pod of [closed, narrow]) assert.equal(await answers(await addressOf(pod.id), 8080, 800), '');
-    await stage.restart({ kill: true });
+    await network.stage.restart({ kill: true });
     assert.equal(await answers(await addressOf(open.id), 8080), 'a page');
     for (const pod of [closed, narrow]) assert.equal(await answers(await addressOf(pod.id), 8080, 800), '');
-    for (const pod of [closed, narrow, open]) await removePod(stage, pod);
+    for (const pod of [closed, narrow, open]) await removePod(network.stage, pod);
     const ipam = {
       type: 'host-local',
       dataDir: stores,
@@ -309,36 +352,38 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
       routes: [{ dst: '0.0.0.0/0' }],
     };
     const alone = (plugin: object): void =>
-      stage.writeConflist(
+      network.stage.writeConflist(
         JSON.stringify({ cniVersion: '1.0.0', name: 'debian', plugins: [{ ...plugin, ipam }] }),
       );
     alone({ type: 'ptp' });
-    const routed = await runPod(stage, 'routed', { annotations: { 'portcullis.dev/profile.main': 'alone' } });
-    await runContainer(stage, routed, { image, command: ['sleep', '600'] });
+    const routed = await runPod(network.stage, 'routed', {
+      annotations: { 'portcullis.dev/profile.main': 'alone' },
+    });
+    await runContainer(network.stage, routed, { image: network.image, command: ['sleep', '600'] });
     const hears = async (): Promise<boolean> =>
       spawnSync('busybox', ['ping', '-c', '1', '-W', '1', await addressOf(routed.id)]).status === 0;
     assert.equal(await hears(), false);
-    await runContainer(stage, routed, { name: 'open', image, command: server });
+    await runContainer(network.stage, routed, { name: 'open', image: network.image, command: server });
     assert.equal(await hears(), true);
     assert.equal(await answers(await addressOf(routed.id), 8080), 'a page');
-    await removePod(stage, routed);
+    await removePod(network.stage, routed);
     assert.deepEqual(leased(), []);
     execFileSync('sh', [
       '-c',
       'ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up',
     ]);
     alone({ type: 'macvlan', master: 'parent0' });
-    const endless = await runPod(stage, 'endless', {
+    const endless = await runPod(network.stage, 'endless', {
       annotations: { 'portcullis.dev/profile.main': 'alone' },
     });
-    const id = await createContainer(stage, endless, { image, command: server });
-    const failure = await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: id }));
+    const id = await createContainer(network.stage, endless, { image: network.image, command: server });
+    const failure = await failureOf(network.stage.daemon.cri.runtime.startContainer({ containerId: id }));
     assert.equal(failure.code, 'NETWORK_RULES_UNSUPPORTED');
     assert.match(
       failure.message,
       /network debian created no interface on the host.*use a network of the plugin bridge or ptp/u,
     );
-    await removePod(stage, endless);
+    await removePod(network.stage, endless);
     execFileSync('ip', ['link', 'del', 'parent0']);
     assert.deepEqual(leased(), []);
     assert.equal(readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim(), '1');

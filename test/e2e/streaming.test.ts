@@ -206,7 +206,13 @@ for (const runtimeHandler of ['crun', 'runc'])
       });
     });
 
-    if (runtimeHandler === 'crun') describeCarriers();
+    if (runtimeHandler === 'crun') {
+      describeLoad();
+      describeAttach();
+      describePortForward();
+      describeUrls();
+      describeDropped();
+    }
 
     it('sessions end with the daemon and leave nothing', async () => {
       for (const kill of [false, true]) {
@@ -226,7 +232,7 @@ for (const runtimeHandler of ['crun', 'runc'])
       }
     });
 
-    function describeCarriers(): void {
+    function describeLoad(): void {
       it('a slow reader slows the command, and does not fill the daemon’s memory', async () => {
         const client = await exec(['sh', '-c', 'head -c 200000000 /dev/zero']);
         client.socket.pause();
@@ -254,7 +260,9 @@ for (const runtimeHandler of ['crun', 'runc'])
           Array.from({ length: 30 }, (_, index) => `in ${index}\n${index}\n`),
         );
       });
+    }
 
+    function describeAttach(): void {
       describe('attach', () => {
         const attach = async (id: string, streams: object): Promise<string> =>
           (await runtime().attach({ containerId: id, ...plain, ...streams })).url;
@@ -355,7 +363,9 @@ for (const runtimeHandler of ['crun', 'runc'])
           quick.drop();
         });
       });
+    }
 
+    function describePortForward(): void {
       describe('port-forward', () => {
         const web = [
           'sh',
@@ -477,7 +487,9 @@ for (const runtimeHandler of ['crun', 'runc'])
           await removePod(stage, host);
         });
       });
+    }
 
+    function describeUrls(): void {
       describe('URLs', () => {
         it('are valid for one use and one method, and cannot be guessed', async () => {
           const url = await execUrl(['true']);
@@ -560,7 +572,9 @@ for (const runtimeHandler of ['crun', 'runc'])
           );
         });
       });
+    }
 
+    function describeDropped(): void {
       it('dropped sessions leave nothing', async () => {
         const children = () =>
           readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid)

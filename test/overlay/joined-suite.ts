@@ -31,8 +31,20 @@ const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 15);
 const folders = ['virtual', 'holders', 'members', 'ports', 'addresses'] as const;
 
 export function testJoinedServices(five: () => FiveHosts): void {
+  const scene = createScene(five);
+  testMembers(scene);
+  testLossOfEtcd(scene);
+  testKilledDaemons(scene);
+  testCutOffHosts(scene);
+  testChurn(scene);
+  testLastMember(scene);
+}
+
+/** The service `web` on five hosts, and how it is looked at. */
+function createScene(five: () => FiveHosts) {
   const members = new Map<Host, Pod>();
-  let virtual: string[] = [];
+  /** The addresses of `web`, once it has a member. */
+  const virtual: string[] = [];
   const hosts = (): readonly Host[] => five().hosts.hosts;
   const host = (number: number): Host => hosts()[number - 1]!;
   const names = (): string[] => [...members.values()].map(({ name }) => name);
@@ -68,12 +80,17 @@ export function testJoinedServices(five: () => FiveHosts): void {
     for (const each of hosts()) each.start(more);
     await five().everybody();
   };
+  return { five, members, virtual, hosts, host, names, addresses, standsOn, inEtcd, restart };
+}
 
+type Scene = ReturnType<typeof createScene>;
+
+function testMembers({ five, members, virtual, hosts, host, standsOn }: Scene): void {
   test('members on five hosts that create their service at the same moment have one address on all of them', async () => {
     const began = performance.now();
     const made = await Promise.all(hosts().map((each) => each.attach(`web-${each.name}`, [web])));
     made.forEach((pod, index) => members.set(host(index + 1), pod));
-    virtual = await virtualOf(five().pods[0]!, 'web');
+    virtual.push(...(await virtualOf(five().pods[0]!, 'web')));
     await standsOn(hosts());
     five().figures.push(
       `five members join one service: seen from all five hosts ${((performance.now() - began) / 1000).toFixed(1)} s later`,
@@ -94,7 +111,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
     members.set(third, await third.attach(`web-${third.name}`, [web]));
     await standsOn(hosts());
   });
+}
 
+function testLossOfEtcd({ five, members, virtual, hosts, host, standsOn, inEtcd }: Scene): void {
   test('etcd is killed: the service continues; a leaving member leaves its own host at once, and the others when etcd is back', async () => {
     await five().hosts.killEtcd();
     for (const each of hosts())
@@ -136,7 +155,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
         `${stream}: ${ended ?? `silent for ${longestSilenceMs.toFixed(0)} ms`}`,
       );
   });
+}
 
+function testKilledDaemons({ five, members, virtual, hosts, host, names, standsOn }: Scene): void {
   test('daemons are killed: the kernel continues; they come back, and find which members joined and left', async () => {
     const [first, second] = [host(1), host(2)];
     for (const each of hosts()) await each.kill();
@@ -150,7 +171,19 @@ export function testJoinedServices(five: () => FiveHosts): void {
     members.set(first, await first.attach(`web-${first.name}`, [web]));
     await standsOn([first, second]);
   });
+}
 
+function testCutOffHosts({
+  five,
+  members,
+  virtual,
+  hosts,
+  host,
+  names,
+  addresses,
+  standsOn,
+  inEtcd,
+}: Scene): void {
   test('a host is cut off: the others remove its member after the hold time, and it continues with its own state; later they merge', async () => {
     const cut = host(5);
     shell('ip link set port-5 down');
@@ -240,7 +273,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn(hosts());
     await lone.detach();
   });
+}
 
+function testChurn({ five, hosts, host, standsOn, inEtcd }: Scene): void {
   test(`${kills} kills while members join and leave: exactly the joined members exist at the end`, async () => {
     let seed = 7;
     const random = (below: number): number => {
@@ -286,7 +321,9 @@ export function testJoinedServices(five: () => FiveHosts): void {
     );
     await standsOn(hosts());
   });
+}
 
+function testLastMember({ five, members, virtual, hosts, inEtcd, restart }: Scene): void {
   test('the last member removes the whole service', async () => {
     for (const pod of members.values()) await pod.detach();
     for (const pod of five().pods) for (const name of ['web', 'tasks.web']) await namedAs(pod, name, []);

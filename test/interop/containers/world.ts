@@ -40,10 +40,62 @@ function cosignKey(): CosignKey {
 }
 
 export async function createWorld(folder: string): Promise<World> {
+  const stand = createStand(folder);
+  addRedHat(stand);
+  addHosts(stand);
+  addUniversalBlue(stand);
+  addLogged(stand);
+  addKeyless(stand);
+  addOwnAuthority(stand);
+  addByRealCosign(stand);
+  addIndexes(stand);
+  const { keys, lookaside, images } = stand;
+  const registry = await serveFixtures(stand.content, {
+    before(path, response) {
+      if (path !== '/v2/') return false;
+      response.writeHead(200, { 'docker-distribution-api-version': 'registry/2.0' }).end('{}');
+      return true;
+    },
+  });
+  return { keys, lookaside, host: registry.host, images, close: () => registry.close() };
+}
+
+/** The content of the registries, and how images and signatures are added to it. */
+function createStand(folder: string) {
   const keys = join(folder, 'keys');
   const lookaside = join(folder, 'lookaside');
   const content: FixtureContent = fixtureContent();
   const images: string[] = [];
+  const written = new Set<string>();
+  const image = (name: string, tag = 'latest'): string => {
+    const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
+    const digest = addManifest(repositoryOf(content, repository), { config: name, tag });
+    repositoryOf(content, repository).tags.set(tag, digest);
+    images.push(`${name}:${tag}`, `${name}@${digest}`);
+    return digest;
+  };
+  const bySimpleSigning = (
+    name: string,
+    digest: string,
+    key: TestKey,
+    reference = `${name}:latest`,
+    text?: string,
+  ): void => {
+    const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
+    const store = join(lookaside, `${repository}@${digest.replace(':', '=')}`);
+    mkdirSync(store, { recursive: true });
+    let index = 1;
+    while (written.has(`${store}/${index}`)) index += 1;
+    written.add(`${store}/${index}`);
+    writeFileSync(join(store, `signature-${index}`), key.sign(text ?? gpgPayload(digest, reference)));
+  };
+  return { folder, keys, lookaside, content, images, image, bySimpleSigning, ...createKeys(folder, keys) };
+}
+
+type Stand = ReturnType<typeof createStand>;
+
+/** Creates the keys and authorities that policies name, and writes them into a folder. */
+function createKeys(folder: string, keys: string) {
   const write = (name: string, bytes: string | Buffer): void => {
     mkdirSync(dirname(join(keys, name)), { recursive: true });
     writeFileSync(join(keys, name), bytes);
@@ -69,33 +121,13 @@ export async function createWorld(folder: string): Promise<World> {
   const fulcio = createFulcio(join(folder, 'fulcio'), 'fulcio');
   write('fulcio.pem', fulcio.pem);
   write('other-fulcio.pem', createFulcio(join(folder, 'other-fulcio'), 'other').pem);
+  return { write, gpg, cosign, rekor, otherRekor, fulcio };
+}
 
-  const image = (name: string, tag = 'latest'): string => {
-    const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
-    const digest = addManifest(repositoryOf(content, repository), { config: name, tag });
-    repositoryOf(content, repository).tags.set(tag, digest);
-    images.push(`${name}:${tag}`, `${name}@${digest}`);
-    return digest;
-  };
-  const bySimpleSigning = (
-    name: string,
-    digest: string,
-    key: TestKey,
-    reference = `${name}:latest`,
-    text?: string,
-  ): void => {
-    const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
-    const store = join(lookaside, `${repository}@${digest.replace(':', '=')}`);
-    mkdirSync(store, { recursive: true });
-    let index = 1;
-    while (written.has(`${store}/${index}`)) index += 1;
-    written.add(`${store}/${index}`);
-    writeFileSync(join(store, `signature-${index}`), key.sign(text ?? gpgPayload(digest, reference)));
-  };
-  const written = new Set<string>();
+const redhat = 'registry.access.redhat.com';
 
-  // Red Hat's, with a lookaside store: valid, by the beta key, for another name, unsigned, by others.
-  const redhat = 'registry.access.redhat.com';
+/** Adds Red Hat's images, with a lookaside store: valid, by other keys, for another name, and unsigned. */
+function addRedHat({ gpg, image, bySimpleSigning }: Stand): void {
   for (const [name, key] of [
     ['ubi9/ubi', gpg.redhat],
     ['rhel-beta', gpg.beta],
@@ -136,8 +168,10 @@ export async function createWorld(folder: string): Promise<World> {
   const several = image(`${redhat}/ubi9/several`);
   for (const key of [gpg.foreign, gpg.expired, gpg.redhat])
     bySimpleSigning(`${redhat}/ubi9/several`, several, key);
+}
 
-  // The registry of a team, its mirror, and other hosts.
+/** Adds the registry of a team, its mirror, and other hosts. */
+function addHosts({ content, gpg, cosign, image, bySimpleSigning }: Stand): void {
   for (const name of [
     'registry.example.com:5000/team/app',
     'registry.example.com:5000/team/sub/app',
@@ -157,8 +191,10 @@ export async function createWorld(folder: string): Promise<World> {
   image('registry.example.com:5000/team/app', 'v2');
   const mirrored = image('mirror.example.net/redhat/ubi9/ubi');
   bySimpleSigning('mirror.example.net/redhat/ubi9/ubi', mirrored, gpg.redhat, `${redhat}/ubi9/ubi:latest`);
+}
 
-  // Like universal-blue: signatures of cosign in the registry.
+/** Adds images like those of universal-blue: signatures of cosign in the registry. */
+function addUniversalBlue({ content, cosign, image }: Stand): void {
   const blue = 'ghcr.io/ublue-os';
   for (const [name, key, claimed] of [
     ['bluefin', cosign.blue, `${blue}/bluefin`],
@@ -176,7 +212,10 @@ export async function createWorld(folder: string): Promise<World> {
     { key: cosign.blue, damage: true },
     `${blue}/damaged`,
   );
-  // With a transparency log, and by identities.
+}
+
+/** Adds images with a transparency log, and one without. */
+function addLogged({ content, cosign, rekor, otherRekor, image }: Stand): void {
   for (const [name, log] of [
     ['logged', rekor],
     ['otherlog', otherRekor],
@@ -195,6 +234,10 @@ export async function createWorld(folder: string): Promise<World> {
     { key: cosign.blue },
     'quay.io/fed/unlogged:latest',
   );
+}
+
+/** Adds images that identities signed. */
+function addKeyless({ content, rekor, fulcio, image }: Stand): void {
   for (const [name, email, issuer] of [
     ['keyless', 'mitr@redhat.example', 'https://github.com/login/oauth'],
     ['otheruser', 'other@redhat.example', 'https://github.com/login/oauth'],
@@ -209,7 +252,10 @@ export async function createWorld(folder: string): Promise<World> {
       `quay.io/keyless/${name}:latest`,
     );
   }
-  // With certificates of a private authority, with an intermediate: valid ones, and each way to be invalid.
+}
+
+/** Adds images with certificates of a private authority with an intermediate: valid and invalid ones. */
+function addOwnAuthority({ content, image, write, folder }: Stand): void {
   const own = createOwnAuthority(join(folder, 'own'));
   write('own-roots.pem', own.roots);
   write('own-intermediates.pem', own.intermediates);
@@ -224,12 +270,17 @@ export async function createWorld(folder: string): Promise<World> {
       `${whole}:latest`,
     );
   }
-  // By real cosign 3 (trust/evidence/fixtures).
+}
+
+/** Adds images by real cosign 3 (trust/evidence/fixtures). */
+function addByRealCosign({ content, images }: Stand): void {
   for (const name of ['ecdsa-p256', 'rsa-2048', 'index', 'platform', 'unsigned'])
     if (content.has(`legacy/${name}`)) images.push(`127.0.0.1:15987/legacy/${name}:1`);
   images.push('127.0.0.1:15987/unsigned:1');
+}
 
-  // An index: only the index signed, and also the manifest of its platform.
+/** Adds indexes: only the index signed, and also the manifest of its platform. */
+function addIndexes({ content, images, gpg, bySimpleSigning }: Stand): void {
   for (const part of ['index', 'platform'] as const) {
     const name = `${redhat}/multi/${part}`;
     const repository = repositoryOf(content, `multi/${part}`);
@@ -249,15 +300,6 @@ export async function createWorld(folder: string): Promise<World> {
     images.push(`${name}:latest`);
     bySimpleSigning(name, part === 'index' ? digest : manifest, gpg.redhat);
   }
-
-  const registry = await serveFixtures(content, {
-    before(path, response) {
-      if (path !== '/v2/') return false;
-      response.writeHead(200, { 'docker-distribution-api-version': 'registry/2.0' }).end('{}');
-      return true;
-    },
-  });
-  return { keys, lookaside, host: registry.host, images, close: () => registry.close() };
 }
 
 function repositoryOf(content: FixtureContent, name: string): FixtureRepository {

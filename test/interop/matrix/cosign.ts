@@ -9,6 +9,7 @@ import {
   mockSubject,
   startMockSigstore,
 } from '../../../trust/sigstore/fixtures/mock-sigstore.ts';
+import type { MockSigstore } from '../../../trust/sigstore/fixtures/mock-sigstore.ts';
 import { findTool } from '../../fixtures/tools.ts';
 import { carryReferrers, carryTag, flip } from './artifacts.ts';
 import type { Change } from './artifacts.ts';
@@ -41,8 +42,64 @@ interface Form {
  * stamp authority on loopback.
  */
 export const openCosign: OpenTool = async (ground) => {
+  const bench = await openBench(ground);
+  const forms = [
+    keyed(bench, 'legacy'),
+    keyed(bench, 'bundle'),
+    keyless(bench, 1, 'bundle'),
+    keyless(bench, 2, 'bundle'),
+    keyless(bench, 1, 'legacy'),
+  ];
+  return {
+    rows: forms.map((form) => rowOf(form, ground)),
+    async close() {
+      await bench.services.close();
+      await bench.past.close();
+    },
+  };
+};
+
+/** The tool, keys and services with which the forms are signed and verified. */
+interface Bench {
+  readonly ground: Ground;
+  /** Returns the path of a file of the tool. */
+  at(name: string): string;
+  cosign(...args: readonly string[]): Promise<unknown>;
+  /** Returns whether cosign verifies. */
+  judged(...args: readonly string[]): Promise<boolean>;
+  readonly builder: Awaited<ReturnType<typeof loadSigningKey>>;
+  readonly services: MockSigstore;
+  /** Its certificates expired two hours ago and are not valid for signing now. */
+  readonly past: MockSigstore;
+  /** Signs with an identity by our own code. */
+  ourIdentity(
+    image: Published,
+    rekor: 1 | 2,
+    format: 'bundle' | 'legacy',
+    fulcioUrl?: string,
+  ): Promise<undefined>;
+}
+
+const plain = ['--allow-insecure-registry', '--yes'];
+
+const service = (url: string, majorApiVersion = 1): object[] => [
+  { url, majorApiVersion, validFor: { start: '2020-01-01T00:00:00Z' }, operator: 'example' },
+];
+
+/**
+ * A token as an issuer creates it, except for the signature, which neither cosign nor this Fulcio verifies.
+ */
+const token = (subject: string): string => {
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { iss: mockIssuer, sub: subject, aud: 'sigstore', iat: now, exp: now + 3600 };
+  return ['{"alg":"RS256"}', JSON.stringify(claims), 'signature']
+    .map((part) => Buffer.from(part).toString('base64url'))
+    .join('.');
+};
+
+async function openBench(ground: Ground): Promise<Bench> {
   const { path } = findTool('cosign');
-  const { folder, host } = ground;
+  const { folder } = ground;
   const at = (name: string): string => join(folder, name);
   const env = { ...process.env, HOME: folder, TUF_ROOT: at('tuf'), COSIGN_PASSWORD: 'secret' };
   const cosign = (...args: readonly string[]): Promise<unknown> => run(path, args, { env, timeout: 60_000 });
@@ -51,8 +108,6 @@ export const openCosign: OpenTool = async (ground) => {
       () => true,
       () => false,
     );
-  const plain = ['--allow-insecure-registry', '--yes'];
-
   for (const name of ['builder', 'stranger'])
     await cosign('generate-key-pair', '--output-key-prefix', at(name));
   const builder = await loadSigningKey(at('builder.key'), {
@@ -60,7 +115,6 @@ export const openCosign: OpenTool = async (ground) => {
   });
 
   const services = await startMockSigstore();
-  // Its certificates expired two hours ago and are not valid for signing now.
   const past = await startMockSigstore(new Date(Date.now() - 2 * 3_600_000));
   const root = services.trustedRoot() as unknown as Root;
   const pastRoot = past.trustedRoot() as unknown as Root;
@@ -72,32 +126,6 @@ export const openCosign: OpenTool = async (ground) => {
       ctlogs: [...root.ctlogs, ...pastRoot.ctlogs],
     }),
   );
-  const service = (url: string, majorApiVersion = 1): object[] => [
-    { url, majorApiVersion, validFor: { start: '2020-01-01T00:00:00Z' }, operator: 'example' },
-  ];
-  for (const rekor of [1, 2] as const)
-    writeFileSync(
-      at(`signing-${rekor}.json`),
-      JSON.stringify({
-        mediaType: 'application/vnd.dev.sigstore.signingconfig.v0.2+json',
-        caUrls: service(services.url),
-        rekorTlogUrls: service(services.url, rekor),
-        rekorTlogConfig: { selector: 'ANY' },
-        ...(rekor === 2
-          ? { tsaUrls: service(`${services.url}/api/v1/timestamp`), tsaConfig: { selector: 'ANY' } }
-          : {}),
-      }),
-    );
-  /**
-   * A token as an issuer creates it, except for the signature, which neither cosign nor this Fulcio verifies.
-   */
-  const token = (subject: string): string => {
-    const now = Math.floor(Date.now() / 1000);
-    const claims = { iss: mockIssuer, sub: subject, aud: 'sigstore', iat: now, exp: now + 3600 };
-    return ['{"alg":"RS256"}', JSON.stringify(claims), 'signature']
-      .map((part) => Buffer.from(part).toString('base64url'))
-      .join('.');
-  };
 
   const ourIdentity = async (
     image: Published,
@@ -119,129 +147,133 @@ export const openCosign: OpenTool = async (ground) => {
     return undefined;
   };
 
-  const keyed = (format: 'bundle' | 'legacy'): Form => {
-    const slug = `key-${format}`;
-    const name = format === 'legacy' ? ', signedIdentity: { type: matchRepository }' : '';
-    const offline = ['--insecure-ignore-tlog=true', '--private-infrastructure'];
-    const sign: Form['sign'] = ({ target }, by) =>
-      cosign(
-        ...[
-          'sign',
-          '--key',
-          at(`${by}.key`),
-          `--new-bundle-format=${format === 'bundle'}`,
-          '--tlog-upload=false',
-        ],
-        ...['--use-signing-config=false', ...plain, target],
-      );
-    return {
-      name: `cosign 3 ${format}`,
-      folder: slug,
-      rules:
-        `  - images: ["${host}/${slug}/in/**"]\n    require: { cosign: { key: builder.pub${name} } }\n` +
-        `  - images: ["${host}/${slug}/logged/**"]\n    require: { cosign: { key: builder.pub, log: { root: root.json } } }\n`,
-      legacy: format === 'legacy',
-      sign,
-      judge: ({ target }) => judged('--key', at('builder.pub'), ...offline, target),
-      ours: ({ repository, digest }) =>
-        signImage({ repository, digest, key: builder, format, now: new Date() }),
-      expired: 'a key does not expire, and without a log or a time stamp the time of a signature is unknown',
-      missing: {
-        outcome: 'deny',
-        codes: ['TRUST_SIGSTORE_LOG'],
-        folder: 'logged',
-        async arrange(image) {
-          await sign(image, 'builder');
-          return undefined;
-        },
-        judge: ({ target }) => judged('--key', at('builder.pub'), '--trusted-root', at('root.json'), target),
-      },
-      flips: format === 'legacy' ? legacyFlips.slice(0, 2) : bundleFlips.slice(0, 2),
-    };
-  };
+  for (const rekor of [1, 2] as const)
+    writeFileSync(
+      at(`signing-${rekor}.json`),
+      JSON.stringify({
+        mediaType: 'application/vnd.dev.sigstore.signingconfig.v0.2+json',
+        caUrls: service(services.url),
+        rekorTlogUrls: service(services.url, rekor),
+        rekorTlogConfig: { selector: 'ANY' },
+        ...(rekor === 2
+          ? { tsaUrls: service(`${services.url}/api/v1/timestamp`), tsaConfig: { selector: 'ANY' } }
+          : {}),
+      }),
+    );
+  return { ground, at, cosign, judged, builder, services, past, ourIdentity };
+}
 
-  const keyless = (rekor: 1 | 2, format: 'bundle' | 'legacy'): Form => {
-    const slug = `keyless-${rekor}-${format}`;
-    const name = format === 'legacy' ? ', signedIdentity: { type: matchRepository }' : '';
-    const form = format === 'legacy' ? ['--new-bundle-format=false'] : [];
-    const more = rekor === 2 ? ['--use-signed-timestamps'] : [];
-    const config =
-      format === 'legacy'
-        ? ['--use-signing-config=false', '--fulcio-url', services.url, '--rekor-url', services.url]
-        : ['--signing-config', at(`signing-${rekor}.json`)];
-    const judge: Form['judge'] = ({ target }) =>
-      judged(
-        ...[
-          '--trusted-root',
-          at('root.json'),
-          '--certificate-identity',
-          mockSubject,
-          '--certificate-oidc-issuer',
-          mockIssuer,
-        ],
-        ...more,
-        target,
-      );
-    const sign: Form['sign'] = ({ target }, by) =>
-      cosign(
-        ...['sign', ...form, ...config, '--trusted-root', at('root.json')],
-        ...['--identity-token', token(by === 'builder' ? mockSubject : foreign), ...plain, target],
-      );
-    return {
-      name: `cosign 3 keyless ${format}, Rekor v${rekor}${rekor === 2 ? ', TSA' : ''}`,
-      folder: slug,
-      rules: `  - images: ["${host}/${slug}/in/**"]\n    require: { sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json${name} } }\n`,
-      legacy: format === 'legacy',
-      sign,
-      judge,
-      ours: (image) => ourIdentity(image, rekor, format),
-      // cosign refuses to create one.
-      expired: {
-        outcome: 'deny',
-        codes: ['TRUST_SIGSTORE_CERTIFICATE'],
-        arrange: (image) => ourIdentity(image, rekor, format, past.url),
-        judge,
-      },
-      missing: {
-        outcome: 'deny',
-        codes: ['TRUST_SIGSTORE_LOG', 'TRUST_SIGSTORE_TIME'],
-        async arrange(image) {
-          await sign(image, 'builder');
-          const copy = await ground.copy(image, image.repository.repository.replace('/in/', '/in/bare-'));
-          await (format === 'legacy' ? carryTag : carryReferrers)(
-            image,
-            copy,
-            format === 'legacy' ? withoutEntry : withoutEntries,
-          );
-          return copy;
-        },
-        judge,
-      },
-      flips: format === 'legacy' ? legacyFlips : bundleFlips,
-      ...(rekor === 2
-        ? {
-            flipsUnjudged:
-              'if a time stamp proves the time, cosign 3.1.3 ignores a log entry whose body was changed',
-          }
-        : {}),
-    };
-  };
-
-  const forms = [
-    keyed('legacy'),
-    keyed('bundle'),
-    keyless(1, 'bundle'),
-    keyless(2, 'bundle'),
-    keyless(1, 'legacy'),
-  ];
+function keyed({ ground, at, cosign, judged, builder }: Bench, format: 'bundle' | 'legacy'): Form {
+  const slug = `key-${format}`;
+  const name = format === 'legacy' ? ', signedIdentity: { type: matchRepository }' : '';
+  const offline = ['--insecure-ignore-tlog=true', '--private-infrastructure'];
+  const sign: Form['sign'] = ({ target }, by) =>
+    cosign(
+      ...[
+        'sign',
+        '--key',
+        at(`${by}.key`),
+        `--new-bundle-format=${format === 'bundle'}`,
+        '--tlog-upload=false',
+      ],
+      ...['--use-signing-config=false', ...plain, target],
+    );
   return {
-    rows: forms.map((form) => rowOf(form, ground)),
-    async close() {
-      await services.close();
-      await past.close();
+    name: `cosign 3 ${format}`,
+    folder: slug,
+    rules:
+      `  - images: ["${ground.host}/${slug}/in/**"]\n    require: { cosign: { key: builder.pub${name} } }\n` +
+      `  - images: ["${ground.host}/${slug}/logged/**"]\n    require: { cosign: { key: builder.pub, log: { root: root.json } } }\n`,
+    legacy: format === 'legacy',
+    sign,
+    judge: ({ target }) => judged('--key', at('builder.pub'), ...offline, target),
+    ours: ({ repository, digest }) =>
+      signImage({ repository, digest, key: builder, format, now: new Date() }),
+    expired: 'a key does not expire, and without a log or a time stamp the time of a signature is unknown',
+    missing: {
+      outcome: 'deny',
+      codes: ['TRUST_SIGSTORE_LOG'],
+      folder: 'logged',
+      async arrange(image) {
+        await sign(image, 'builder');
+        return undefined;
+      },
+      judge: ({ target }) => judged('--key', at('builder.pub'), '--trusted-root', at('root.json'), target),
     },
+    flips: format === 'legacy' ? legacyFlips.slice(0, 2) : bundleFlips.slice(0, 2),
   };
-};
+}
+
+function keyless(
+  { ground, at, cosign, judged, services, past, ourIdentity }: Bench,
+  rekor: 1 | 2,
+  format: 'bundle' | 'legacy',
+): Form {
+  const slug = `keyless-${rekor}-${format}`;
+  const name = format === 'legacy' ? ', signedIdentity: { type: matchRepository }' : '';
+  const form = format === 'legacy' ? ['--new-bundle-format=false'] : [];
+  const more = rekor === 2 ? ['--use-signed-timestamps'] : [];
+  const config =
+    format === 'legacy'
+      ? ['--use-signing-config=false', '--fulcio-url', services.url, '--rekor-url', services.url]
+      : ['--signing-config', at(`signing-${rekor}.json`)];
+  const judge: Form['judge'] = ({ target }) =>
+    judged(
+      ...[
+        '--trusted-root',
+        at('root.json'),
+        '--certificate-identity',
+        mockSubject,
+        '--certificate-oidc-issuer',
+        mockIssuer,
+      ],
+      ...more,
+      target,
+    );
+  const sign: Form['sign'] = ({ target }, by) =>
+    cosign(
+      ...['sign', ...form, ...config, '--trusted-root', at('root.json')],
+      ...['--identity-token', token(by === 'builder' ? mockSubject : foreign), ...plain, target],
+    );
+  return {
+    name: `cosign 3 keyless ${format}, Rekor v${rekor}${rekor === 2 ? ', TSA' : ''}`,
+    folder: slug,
+    rules: `  - images: ["${ground.host}/${slug}/in/**"]\n    require: { sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json${name} } }\n`,
+    legacy: format === 'legacy',
+    sign,
+    judge,
+    ours: (image) => ourIdentity(image, rekor, format),
+    // cosign refuses to create one.
+    expired: {
+      outcome: 'deny',
+      codes: ['TRUST_SIGSTORE_CERTIFICATE'],
+      arrange: (image) => ourIdentity(image, rekor, format, past.url),
+      judge,
+    },
+    missing: {
+      outcome: 'deny',
+      codes: ['TRUST_SIGSTORE_LOG', 'TRUST_SIGSTORE_TIME'],
+      async arrange(image) {
+        await sign(image, 'builder');
+        const copy = await ground.copy(image, image.repository.repository.replace('/in/', '/in/bare-'));
+        await (format === 'legacy' ? carryTag : carryReferrers)(
+          image,
+          copy,
+          format === 'legacy' ? withoutEntry : withoutEntries,
+        );
+        return copy;
+      },
+      judge,
+    },
+    flips: format === 'legacy' ? legacyFlips : bundleFlips,
+    ...(rekor === 2
+      ? {
+          flipsUnjudged:
+            'if a time stamp proves the time, cosign 3.1.3 ignores a log entry whose body was changed',
+        }
+      : {}),
+  };
+}
 
 interface Root {
   readonly certificateAuthorities: readonly object[];

@@ -13,39 +13,42 @@ const day = 86_400_000;
 const people = ['builder', 'stranger', 'revoked', 'expired'] as const;
 type Person = (typeof people)[number];
 
-/**
- * GPG simple signing by skopeo. Signatures are in a lookaside store, so that the registry serves only the
- * image.
- */
-export const openGpg: OpenTool = async (ground) => {
-  const { host, folder } = ground;
-  const skopeo = findTool('skopeo').path;
+const at = (home: string) => ({ env: { ...process.env, GNUPGHOME: home } });
+const quiet = [
+  '--batch',
+  '--quiet',
+  '--passphrase',
+  '',
+  '--pinentry-mode',
+  'loopback',
+  '--trust-model',
+  'always',
+];
+const gpg = (home: string, ...args: readonly string[]): Promise<unknown> =>
+  run('gpg', [...quiet, ...args], at(home));
+const past = (days: number): string[] => [
+  '--faked-system-time',
+  new Date(Date.now() - days * day).toISOString().replace(/[-:]|\.\d+Z/g, ''),
+];
+const stop = (home: string): Promise<unknown> =>
+  run('gpgconf', ['--kill', 'all'], at(home)).catch(() => undefined);
+
+interface Keys {
+  /** The keyring of those who sign. */
+  readonly signers: string;
+  /** The keyring of those who verify: it knows which key is revoked, and which has expired. */
+  readonly verifiers: string;
+  fingerprint(person: Person): string;
+}
+
+/** Creates a key of each person, and exports it into the folder. */
+async function createKeys(folder: string): Promise<Keys> {
   // These folders contain sockets, whose paths must be short. Signers use the first one, verifiers use the
   // keys in the second one.
   const [signers, verifiers] = [
     mkdtempSync(join(tmpdir(), 'pc-gpg-')),
     mkdtempSync(join(tmpdir(), 'pc-gpg-')),
   ];
-  const at = (home: string) => ({ env: { ...process.env, GNUPGHOME: home } });
-  const quiet = [
-    '--batch',
-    '--quiet',
-    '--passphrase',
-    '',
-    '--pinentry-mode',
-    'loopback',
-    '--trust-model',
-    'always',
-  ];
-  const gpg = (home: string, ...args: readonly string[]): Promise<unknown> =>
-    run('gpg', [...quiet, ...args], at(home));
-  const past = (days: number): string[] => [
-    '--faked-system-time',
-    new Date(Date.now() - days * day).toISOString().replace(/[-:]|\.\d+Z/g, ''),
-  ];
-  const stop = (home: string): Promise<unknown> =>
-    run('gpgconf', ['--kill', 'all'], at(home)).catch(() => undefined);
-
   const fingerprints: Partial<Record<Person, string>> = {};
   const fingerprint = (person: Person): string => fingerprints[person] ?? '';
   for (const person of people) {
@@ -84,7 +87,17 @@ export const openGpg: OpenTool = async (ground) => {
         })
       ).stdout,
     );
+  return { signers, verifiers, fingerprint };
+}
 
+/**
+ * GPG simple signing by skopeo. Signatures are in a lookaside store, so that the registry serves only the
+ * image.
+ */
+export const openGpg: OpenTool = async (ground) => {
+  const { host, folder } = ground;
+  const skopeo = findTool('skopeo').path;
+  const { signers, verifiers, fingerprint } = await createKeys(folder);
   const scratch = join(folder, 'scratch');
   mkdirSync(scratch, { recursive: true });
   let files = 0;

@@ -69,12 +69,65 @@ function newFolder(): Folder {
   return { kind: 'folder', entries: new Map(), kept: new Map() };
 }
 
+const names = (path: string): string[] => path.split('/').filter((name) => name !== '');
+
+const keep = (changes: readonly EntryChange[]): void => {
+  for (const { folder: above, name, inode } of changes)
+    if (inode === undefined) above.kept.delete(name);
+    else above.kept.set(name, inode);
+};
+
+const list = (at: Inode, path: string): string[] =>
+  at.kind === 'file'
+    ? [path]
+    : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
+
+/** Decides which content a loss of power leaves of a file that was not synced. */
+const settle = (file: File, decisions: Decisions): void => {
+  const { text } = file;
+  const outcomes = [file.kept ?? '', text.slice(0, Math.floor(text.length / 2)), '', text];
+  const which = file.isLost
+    ? decisions.choose('bytes left of what the disk refused', 3)
+    : (decisions.choose('bytes left', 4) + 3) % 4;
+  file.text = outcomes[which] ?? '';
+  [file.kept, file.isDirty, file.isLost] = [file.text, false, false];
+};
+
+const settleAll = (at: Inode, decisions: Decisions): void => {
+  if (at.kind === 'file') {
+    if (at.isDirty || at.isLost) settle(at, decisions);
+    return;
+  }
+  at.entries.clear();
+  for (const [name, below] of at.kept) {
+    at.entries.set(name, below);
+    settleAll(below, decisions);
+  }
+};
+
+/** Keeps the changes of folders that a loss of power leaves: it may undo some of the latest, in any order. */
+function keepSome(pending: readonly (readonly EntryChange[])[], decisions: Decisions): void {
+  const certain =
+    pending.length - decisions.choose('changes of folders that may be lost', pending.length + 1);
+  const broken = new Set<string>();
+  const keys = new Map<Folder, number>();
+  const keyOf = ({ folder: above, name }: EntryChange): string => {
+    const key = keys.get(above) ?? keys.size;
+    keys.set(above, key);
+    return `${key}/${name}`;
+  };
+  for (const [index, changes] of pending.entries()) {
+    const follows = changes.some((one) => broken.has(keyOf(one)));
+    if (!follows && (index < certain || decisions.weigh('a later change is kept', [0.3]) > 0)) keep(changes);
+    else for (const one of changes) broken.add(keyOf(one));
+  }
+}
+
 export function createDisk(): Disk {
   const root = newFolder();
   let pending: (readonly EntryChange[])[] = [];
   const dirty = new Set<File>();
 
-  const names = (path: string): string[] => path.split('/').filter((name) => name !== '');
   const find = (path: string): Inode | undefined => {
     let at: Inode | undefined = root;
     for (const name of names(path)) at = at?.kind === 'folder' ? at.entries.get(name) : undefined;
@@ -97,38 +150,6 @@ export function createDisk(): Disk {
       else above.entries.set(name, inode);
     pending.push(changes);
   };
-  const keep = (changes: readonly EntryChange[]): void => {
-    for (const { folder: above, name, inode } of changes)
-      if (inode === undefined) above.kept.delete(name);
-      else above.kept.set(name, inode);
-  };
-  const list = (at: Inode, path: string): string[] =>
-    at.kind === 'file'
-      ? [path]
-      : [`${path}/`, ...[...at.entries].flatMap(([name, below]) => list(below, `${path}/${name}`))];
-
-  /** Decides which content a loss of power leaves of a file that was not synced. */
-  const settle = (file: File, decisions: Decisions): void => {
-    const { text } = file;
-    const outcomes = [file.kept ?? '', text.slice(0, Math.floor(text.length / 2)), '', text];
-    const which = file.isLost
-      ? decisions.choose('bytes left of what the disk refused', 3)
-      : (decisions.choose('bytes left', 4) + 3) % 4;
-    file.text = outcomes[which] ?? '';
-    [file.kept, file.isDirty, file.isLost] = [file.text, false, false];
-  };
-  const settleAll = (at: Inode, decisions: Decisions): void => {
-    if (at.kind === 'file') {
-      if (at.isDirty || at.isLost) settle(at, decisions);
-      return;
-    }
-    at.entries.clear();
-    for (const [name, below] of at.kept) {
-      at.entries.set(name, below);
-      settleAll(below, decisions);
-    }
-  };
-
   return {
     root,
     find,
@@ -226,21 +247,7 @@ export function createDisk(): Disk {
       dirty.clear();
     },
     losePower: (decisions) => {
-      const certain =
-        pending.length - decisions.choose('changes of folders that may be lost', pending.length + 1);
-      const broken = new Set<string>();
-      const keys = new Map<Folder, number>();
-      const keyOf = ({ folder: above, name }: EntryChange): string => {
-        const key = keys.get(above) ?? keys.size;
-        keys.set(above, key);
-        return `${key}/${name}`;
-      };
-      for (const [index, changes] of pending.entries()) {
-        const follows = changes.some((one) => broken.has(keyOf(one)));
-        if (!follows && (index < certain || decisions.weigh('a later change is kept', [0.3]) > 0))
-          keep(changes);
-        else for (const one of changes) broken.add(keyOf(one));
-      }
+      keepSome(pending, decisions);
       pending = [];
       dirty.clear();
       settleAll(root, decisions);

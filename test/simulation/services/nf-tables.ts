@@ -143,17 +143,68 @@ const draftOf = ({ handle, chains, sets }: Table): Draft => ({
   sets: new Map([...sets].map(([name, set]) => [name, new Map(set)])),
 });
 
+const required = <T>(found: T | undefined): T => {
+  if (found === undefined) throw new Refusal('ENOENT');
+  return found;
+};
+const keyOf = (body: Uint8Array): string =>
+  `${body[0] ?? 0} ${textOf(attributesOf(Buffer.from(body), headerLength).get(1))}`;
+
+const answered = (request: Message, ...bodies: readonly Buffer[]): Received[] =>
+  bodies.map((body) => ({
+    ...{ type: (subsystem << 8) | (request.type & 0xff), flags: 0, sequence: 0 },
+    body: Buffer.concat([Buffer.from(request.body.subarray(0, headerLength)), body]),
+  }));
+
+/** Answers a question about the tables of one generation. @throws Refusal */
+function answersTo(
+  tables: ReadonlyMap<string, Table>,
+  generation: number,
+  request: Message,
+): readonly Received[] {
+  const body = Buffer.from(request.body);
+  const fields = attributesOf(body, headerLength);
+  const name = (number: number): string => textOf(fields.get(number));
+  const kind = request.type & 0xff;
+  if (kind === messages.getGeneration) return answered(request, attribute(1, be32(generation)));
+  const table = required(tables.get(keyOf(body)));
+  const { chains, sets } = table;
+  if (kind === messages.getTable)
+    return answered(
+      request,
+      Buffer.concat([attribute(3, be32(chains.size + sets.size)), attribute(4, be32(table.handle))]),
+    );
+  if (kind === messages.getChain) {
+    const chain = required(chains.get(name(3)));
+    const use = chain.rules.length + leadTo(table, name(3));
+    return answered(request, Buffer.concat([attribute(2, be32(chain.handle)), attribute(6, be32(use))]));
+  }
+  if (kind === messages.getRule)
+    return [...chains.values()].flatMap(({ rules }) =>
+      answered(request, ...rules.map((rule) => rule.subarray(headerLength))),
+    );
+  if (kind !== messages.getElements) throw new Error(`the simulated kernel does not know message ${kind}`);
+  const set = required(sets.get(name(2)));
+  const wanted = fields.has(3) ? elementsOf(fields.get(3)).map(readElement) : undefined;
+  const found =
+    wanted === undefined ? [...set.values()] : wanted.map(({ place }) => required(set.get(place)));
+  const listed = nested(3, ...found.map(({ raw }) => nested(1, raw)));
+  return answered(request, Buffer.concat([attribute(1, text('')), attribute(2, text(name(2))), listed]));
+}
+
+const attempt = <T>(body: () => T): T | Refusal => {
+  try {
+    return body();
+  } catch (thrown) {
+    if (thrown instanceof Refusal) return thrown;
+    throw thrown;
+  }
+};
+
 export function createNfTables(): NfTables {
   let tables: ReadonlyMap<string, Table> = new Map();
   let generation = 1;
   let handles = 0;
-
-  const required = <T>(found: T | undefined): T => {
-    if (found === undefined) throw new Refusal('ENOENT');
-    return found;
-  };
-  const keyOf = (body: Uint8Array): string =>
-    `${body[0] ?? 0} ${textOf(attributesOf(Buffer.from(body), headerLength).get(1))}`;
 
   const apply = (drafts: Map<string, Draft>, request: Message): void => {
     const body = Buffer.from(request.body);
@@ -228,52 +279,6 @@ export function createNfTables(): NfTables {
     }
   };
 
-  const answered = (request: Message, ...bodies: readonly Buffer[]): Received[] =>
-    bodies.map((body) => ({
-      ...{ type: (subsystem << 8) | (request.type & 0xff), flags: 0, sequence: 0 },
-      body: Buffer.concat([Buffer.from(request.body.subarray(0, headerLength)), body]),
-    }));
-
-  const answersTo = (request: Message): readonly Received[] => {
-    const body = Buffer.from(request.body);
-    const fields = attributesOf(body, headerLength);
-    const name = (number: number): string => textOf(fields.get(number));
-    const kind = request.type & 0xff;
-    if (kind === messages.getGeneration) return answered(request, attribute(1, be32(generation)));
-    const table = required(tables.get(keyOf(body)));
-    const { chains, sets } = table;
-    if (kind === messages.getTable)
-      return answered(
-        request,
-        Buffer.concat([attribute(3, be32(chains.size + sets.size)), attribute(4, be32(table.handle))]),
-      );
-    if (kind === messages.getChain) {
-      const chain = required(chains.get(name(3)));
-      const use = chain.rules.length + leadTo(table, name(3));
-      return answered(request, Buffer.concat([attribute(2, be32(chain.handle)), attribute(6, be32(use))]));
-    }
-    if (kind === messages.getRule)
-      return [...chains.values()].flatMap(({ rules }) =>
-        answered(request, ...rules.map((rule) => rule.subarray(headerLength))),
-      );
-    if (kind !== messages.getElements) throw new Error(`the simulated kernel does not know message ${kind}`);
-    const set = required(sets.get(name(2)));
-    const wanted = fields.has(3) ? elementsOf(fields.get(3)).map(readElement) : undefined;
-    const found =
-      wanted === undefined ? [...set.values()] : wanted.map(({ place }) => required(set.get(place)));
-    const listed = nested(3, ...found.map(({ raw }) => nested(1, raw)));
-    return answered(request, Buffer.concat([attribute(1, text('')), attribute(2, text(name(2))), listed]));
-  };
-
-  const attempt = <T>(body: () => T): T | Refusal => {
-    try {
-      return body();
-    } catch (thrown) {
-      if (thrown instanceof Refusal) return thrown;
-      throw thrown;
-    }
-  };
-
   return {
     get tables() {
       return tables;
@@ -293,7 +298,7 @@ export function createNfTables(): NfTables {
       return undefined;
     },
     ask: (request) => {
-      const answers = attempt(() => answersTo(request));
+      const answers = attempt(() => answersTo(tables, generation, request));
       return answers instanceof Refusal ? { index: 0, errno: answers.errno } : answers;
     },
   };
