@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { peers } from '../test/conformance/endpoint.ts';
 import { summarise } from '../test/conformance/report.ts';
-import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
+import { requirePeers, run, runPeer } from '../test/peers/runtimes.ts';
+import { runInside } from './run-inside.ts';
 
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '3' }, focus: { type: 'string' } },

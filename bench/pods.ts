@@ -9,7 +9,8 @@ import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { PodFigures } from './pods-figures.ts';
-import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
+import { requirePeers, run, runPeer } from '../test/peers/runtimes.ts';
+import { runInside } from './run-inside.ts';
 import { percentile } from './samples.ts';
 
 const { values } = parseArgs({ options: { only: { type: 'string' } } });

@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { requirePeers, run, runPeer } from './runtimes.ts';
+import { requirePeers, run, runPeer } from '../test/peers/runtimes.ts';
 
 requirePeers(['critimages', 'crictl', 'containerd', 'runc']);
 process.env['REFERRERS'] = '1';

@@ -14,7 +14,7 @@ import { createCriClient } from '../runtime/client.ts';
 import { peers } from '../test/conformance/endpoint.ts';
 import { openStage, registryName } from '../test/fixtures/stage.ts';
 import { pulledImages } from './pull-images.ts';
-import { requirePeers } from './runtimes.ts';
+import { requirePeers } from '../test/peers/runtimes.ts';
 import { percentile } from './samples.ts';
 
 const { values } = parseArgs({

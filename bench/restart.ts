@@ -7,7 +7,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RestartFigures } from './restart-figures.ts';
-import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
+import { requirePeers, run, runPeer } from '../test/peers/runtimes.ts';
+import { runInside } from './run-inside.ts';
 import { percentile } from './samples.ts';
 
 const names = (['portcullis', 'containerd'] as const).filter(

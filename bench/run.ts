@@ -8,7 +8,8 @@ import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { peers, repository } from '../test/conformance/endpoint.ts';
-import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
+import { requirePeers, run, runPeer } from '../test/peers/runtimes.ts';
+import { runInside } from './run-inside.ts';
 import { percentile, readSamples, summed } from './samples.ts';
 import type { Samples } from './samples.ts';
 

@@ -22,7 +22,7 @@ import type { Scene } from './kills.ts';
 import { limitDuringActs } from './limits.ts';
 import { killOthers, victims } from './other-processes.ts';
 import { openObserver } from './outside.ts';
-import { createRandom } from './random.ts';
+import { createRandom } from '../fixtures/random.ts';
 import { setStage } from './stage.ts';
 import { killDuringStops } from './stops.ts';
 

@@ -8,14 +8,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { lasting, leftovers } from '../house/leftovers.ts';
-import type { Context } from './check.ts';
+import type { Context } from './checks/check.ts';
 import { faultChecks } from './checks/faults.ts';
 import { podChecks } from './checks/pods.ts';
 import { routeChecks } from './checks/routes.ts';
 import { serviceChecks } from './checks/services.ts';
-import { keepLogs, openCluster, until, untilNodesReady } from './cluster.ts';
+import { keepLogs, openCluster, until, untilNodesReady } from './nodes/cluster.ts';
 import { buildPrograms } from './programs.ts';
-import { namespace } from './workload.ts';
+import { namespace } from './checks/workload.ts';
 
 const { values } = parseArgs({
   options: {

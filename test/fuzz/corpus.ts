@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FuzzTarget } from './target.ts';
+import type { FuzzTarget } from './targets/target.ts';
 
 const folderOf = (target: string): string => join(import.meta.dirname, 'corpus', target);
 

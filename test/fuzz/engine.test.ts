@@ -4,7 +4,7 @@ import { openCoverage } from './coverage.ts';
 import { readOnce } from './judge.ts';
 import { mutate, largestInput } from './mutate.ts';
 import { createRandom } from './random.ts';
-import type { FuzzTarget } from './target.ts';
+import type { FuzzTarget } from './targets/target.ts';
 
 const target = (read: (bytes: Buffer) => unknown): FuzzTarget => ({
   name: 'images-x',

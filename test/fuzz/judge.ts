@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 import { getHeapStatistics } from 'node:v8';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import type { FuzzTarget } from './target.ts';
+import type { FuzzTarget } from './targets/target.ts';
 
 /** Why an input is a finding. */
 export interface Flaw {

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { createRandom } from '../chaos/random.ts';
+import { createRandom } from '../fixtures/random.ts';
 import { publishArtifact } from '../fixtures/artifact.ts';
 import { layerOf } from '../fixtures/image.ts';
 import { createContainer, execute, removePod, runPod } from '../fixtures/pod.ts';

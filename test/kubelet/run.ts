@@ -15,7 +15,7 @@ import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { writeRun } from '../specification/events.ts';
 import { beginJournal, readJournal } from '../specification/journal.ts';
-import type { Check, Features, Images, Node } from './check.ts';
+import type { Check, Features, Images, Node } from './checks/check.ts';
 import { aloneChecks } from './checks/serial.ts';
 import { lifeChecks } from './checks/life.ts';
 import { networkChecks } from './checks/network.ts';
@@ -26,9 +26,9 @@ import { streamChecks } from './checks/streams.ts';
 import { volumeChecks } from './checks/volumes.ts';
 import { findings } from '../fixtures/kubelet/findings.ts';
 import { makeCgroupRoot } from '../fixtures/kubelet/cgroup-root.ts';
-import { prepareNode, startKubelet } from './node.ts';
+import { prepareNode, startKubelet } from './node/node.ts';
 import { patience } from '../fixtures/kubelet/patience.ts';
-import { staticPods } from './pods.ts';
+import { staticPods } from './node/pods.ts';
 import { added, idsIn, remainsOfPods, standing, untilNothingRemains } from './leftovers.ts';
 
 const { values } = parseArgs({

@@ -13,11 +13,14 @@ export interface Mutant {
   readonly pattern?: string;
 }
 
+/** One text of the product, and its replacement. */
+export type SourceChange = Pick<Mutant, 'file' | 'from' | 'to'>;
+
 /**
  * Returns the changed text. White space in `from` matches any white space.
  * @throws Error unless `from` occurs exactly once in `text`
  */
-export function mutated(text: string, { file, from, to }: Pick<Mutant, 'file' | 'from' | 'to'>): string {
+export function mutated(text: string, { file, from, to }: SourceChange): string {
   const escaped = from.replaceAll(/[.*+?^${}()|[\]\\]/gu, String.raw`\$&`);
   const pattern = escaped.replaceAll(/\s+/gu, String.raw`\s+`);
   const [found, second] = text.matchAll(new RegExp(pattern, 'gu'));

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { createRandom } from '../chaos/random.ts';
+import { createRandom } from '../fixtures/random.ts';
 import { portcullis } from '../fixtures/command.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';

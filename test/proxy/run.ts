@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { requirePeers, runPeer } from '../../bench/runtimes.ts';
+import { requirePeers, runPeer } from '../peers/runtimes.ts';
 
 const { values } = parseArgs({ options: { focus: { type: 'string' } } });
 requirePeers(['critest', 'critimages', 'crictl', 'containerd', 'ctr', 'runc']);

@@ -1,6 +1,6 @@
 import { kindOf, playSeed, report } from './search.ts';
-import type { Kind } from './kinds.ts';
-import { kinds } from './kinds.ts';
+import type { Kind } from './engine/history.ts';
+import { kinds } from './engine/history.ts';
 import { planted } from './planted/list.ts';
 import { registerStandIns } from './stand-ins.ts';
 

@@ -1,11 +1,12 @@
-import { drawnFrom, replayOf } from './decisions.ts';
-import type { Decision } from './decisions.ts';
-import type { HistoryResult } from './history.ts';
-import { Broken } from './invariants.ts';
-import { kinds, playerOf } from './kinds.ts';
-import type { Kind } from './kinds.ts';
+import { drawnFrom, replayOf } from './engine/decisions.ts';
+import type { Decision } from './engine/decisions.ts';
+import type { HistoryResult } from './engine/history.ts';
+import { Broken } from './engine/invariants.ts';
+import { kinds } from './engine/history.ts';
+import { playerOf } from './players.ts';
+import type { Kind } from './engine/history.ts';
 import { shrink } from './shrink.ts';
-import { untold } from './history-events.ts';
+import { untold } from './engine/history-events.ts';
 
 /** Kinds alternate, also for a process that plays every other seed. */
 export function kindOf(seed: number, of: readonly Kind[] = kinds): Kind {

@@ -1,9 +1,9 @@
-import type { Decision } from './decisions.ts';
-import { replayOf } from './decisions.ts';
-import type { PlayHistory } from './history.ts';
-import { Broken } from './invariants.ts';
-import type { InvariantName } from './invariants.ts';
-import { untold } from './history-events.ts';
+import type { Decision } from './engine/decisions.ts';
+import { replayOf } from './engine/decisions.ts';
+import type { PlayHistory } from './engine/history.ts';
+import { Broken } from './engine/invariants.ts';
+import type { InvariantName } from './engine/invariants.ts';
+import { untold } from './engine/history-events.ts';
 
 export interface Shrunk {
   readonly decisions: readonly Decision[];

@@ -1,12 +1,6 @@
 import { registerHooks } from 'node:module';
 import { mutated } from '../mutants/mutant.ts';
-
-/** One line of the product, changed: see `planted/`. */
-export interface SourceChange {
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
-}
+import type { SourceChange } from '../mutants/mutant.ts';
 
 export interface StandIn {
   /** The importing module, matched by the end of its path. */

@@ -1,5 +1,5 @@
 import type { ImagesWorld } from './images/images-node.ts';
-import type { World } from './world.ts';
+import type { World } from './pods/world.ts';
 
 /** Observes a world before anything happens in it: for traces (test/specification/simulated.ts). */
 export interface Watch {

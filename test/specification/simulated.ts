@@ -1,10 +1,10 @@
-import { drawnFrom } from '../simulation/decisions.ts';
+import { drawnFrom } from '../simulation/engine/decisions.ts';
 import type { ImagesWorld } from '../simulation/images/images-node.ts';
-import { Broken } from '../simulation/invariants.ts';
-import { playerOf } from '../simulation/kinds.ts';
-import { daemonDies } from '../simulation/life.ts';
-import type { DatabaseFollower } from '../simulation/database.ts';
-import type { World } from '../simulation/world.ts';
+import { Broken } from '../simulation/engine/invariants.ts';
+import { playerOf } from '../simulation/players.ts';
+import { daemonDies } from '../simulation/engine/life.ts';
+import type { DatabaseFollower } from '../simulation/engine/database.ts';
+import type { World } from '../simulation/pods/world.ts';
 import type { Run, TraceEvent } from './events.ts';
 import { beginStateJournal, commit, eventsOf, journalRows } from './journal.ts';
 import type { Row } from './journal.ts';

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { callAdmin } from '../../cni-plugins/index.ts';
-import type { Question } from './probes.ts';
-import { clusterAddress, gateway, hostAddress, ports } from './scene.ts';
-import type { Scene } from './scene.ts';
+import type { Question } from './scene/probes.ts';
+import { clusterAddress, gateway, hostAddress, ports } from './scene/scene.ts';
+import type { Scene } from './scene/scene.ts';
 
 /** Names of the victim, of the host, of the cluster and of other places; some do not exist. */
 function names({ victim }: Scene): string[] {

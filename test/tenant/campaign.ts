@@ -11,8 +11,8 @@ import { changesSince, look } from './observer.ts';
 import type { Difference, Snapshot } from './observer.ts';
 import { allowed, mayOutlast } from './own.ts';
 import type { Own } from './own.ts';
-import { hostAddress, secret, tenantNamespace } from './scene.ts';
-import type { Scene } from './scene.ts';
+import { hostAddress, secret, tenantNamespace } from './scene/scene.ts';
+import type { Scene } from './scene/scene.ts';
 import type { Variant } from './variants/index.ts';
 
 const exec = promisify(execFile);

@@ -4,8 +4,8 @@ import { createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { runContainer, runPod } from '../fixtures/pod.ts';
-import type { Scene } from './scene.ts';
-import { hostAddress, victimNamespace } from './scene.ts';
+import type { Scene } from './scene/scene.ts';
+import { hostAddress, victimNamespace } from './scene/scene.ts';
 
 /** A change that an attacker might make, and the lines that must show it. */
 export interface Deliberate {

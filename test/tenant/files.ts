@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Scene } from './scene.ts';
+import type { Scene } from './scene/scene.ts';
 
 /**
  * Databases are compared through their effects (names, services, statuses); logs of the daemon and of

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { askAround, services, statuses } from './answers.ts';
 import { lookAtFiles } from './files.ts';
 import { lookAtKernel } from './kernel.ts';
-import type { Scene } from './scene.ts';
+import type { Scene } from './scene/scene.ts';
 
 export type Snapshot = readonly string[];
 

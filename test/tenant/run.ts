@@ -7,8 +7,8 @@ import '../fixtures/private-namespaces.ts';
 import { parseArgs } from 'node:util';
 import { runCampaign, tableOf } from './campaign.ts';
 import type { Result } from './campaign.ts';
-import { openScene } from './scene.ts';
-import type { Ceiling } from './scene.ts';
+import { openScene } from './scene/scene.ts';
+import type { Ceiling } from './scene/scene.ts';
 import { someOfEach, variants } from './variants/index.ts';
 
 const { values } = parseArgs({

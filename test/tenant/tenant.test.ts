@@ -6,8 +6,8 @@ import { restingLook, runVariant } from './campaign.ts';
 import { deliberate } from './deliberate.ts';
 import { changesSince, differences, look } from './observer.ts';
 import type { Snapshot } from './observer.ts';
-import { openScene } from './scene.ts';
-import type { Scene } from './scene.ts';
+import { openScene } from './scene/scene.ts';
+import type { Scene } from './scene/scene.ts';
 import { someOfEach, variants } from './variants/index.ts';
 
 /** `npm run test:tenant` is the long form: every variant, under both ceilings. */

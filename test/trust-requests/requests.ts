@@ -1,4 +1,4 @@
-import { createRandom } from '../chaos/random.ts';
+import { createRandom } from '../fixtures/random.ts';
 
 /** One request as it is sent, and the expected answer. */
 export interface GeneratedRequest {

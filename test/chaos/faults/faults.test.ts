@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createRandom } from '../random.ts';
+import { createRandom } from '../../fixtures/random.ts';
 import { drawFault, errorsOf } from './kinds.ts';
 import { createFaultControl, readFault, writeFault } from './orders.ts';
 import type { Fault, FaultControl } from './orders.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { web } from '../check.ts';
-import type { Check, Context } from '../check.ts';
-import { until, untilNodesReady } from '../cluster.ts';
-import type { Cluster } from '../cluster.ts';
+import { web } from './check.ts';
+import type { Check, Context } from './check.ts';
+import { until, untilNodesReady } from '../nodes/cluster.ts';
+import type { Cluster } from '../nodes/cluster.ts';
 import {
   askFrom,
   changeDeployment,
@@ -14,8 +14,8 @@ import {
   namespace,
   podsOf,
   untilReady,
-} from '../workload.ts';
-import type { Pod, ServiceObject } from '../workload.ts';
+} from './workload.ts';
+import type { Pod, ServiceObject } from './workload.ts';
 
 /** A pod that asks the service all the time, and writes a line for each failure. */
 const client = { name: 'client', replicas: 1 } as const;

@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createHttpServer } from '../../../base/connections/index.ts';
 import { contains, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
-import { outsideAddress } from '../addresses.ts';
-import { web } from '../check.ts';
-import type { Check } from '../check.ts';
-import { itemsOf, until, untilNodesReady } from '../cluster.ts';
-import type { Cluster } from '../cluster.ts';
+import { outsideAddress } from '../nodes/addresses.ts';
+import { web } from './check.ts';
+import type { Check } from './check.ts';
+import { itemsOf, until, untilNodesReady } from '../nodes/cluster.ts';
+import type { Cluster } from '../nodes/cluster.ts';
 import {
   askFrom,
   createDeployment,
@@ -17,7 +17,7 @@ import {
   namespace,
   podsOf,
   untilReady,
-} from '../workload.ts';
+} from './workload.ts';
 
 interface Event {
   readonly message: string;

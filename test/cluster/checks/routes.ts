@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { nodeAddress, podRanges, switchAddress } from '../addresses.ts';
-import { web } from '../check.ts';
-import type { Check } from '../check.ts';
-import { until, untilNodesReady } from '../cluster.ts';
-import type { Cluster } from '../cluster.ts';
-import type { ClusterNode } from '../node.ts';
-import { askFrom, podsOf } from '../workload.ts';
+import { nodeAddress, podRanges, switchAddress } from '../nodes/addresses.ts';
+import { web } from './check.ts';
+import type { Check } from './check.ts';
+import { until, untilNodesReady } from '../nodes/cluster.ts';
+import type { Cluster } from '../nodes/cluster.ts';
+import type { ClusterNode } from '../nodes/node.ts';
+import { askFrom, podsOf } from './workload.ts';
 
 interface KernelRoute {
   readonly dst: string;

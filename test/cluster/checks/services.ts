@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { serviceRange } from '../addresses.ts';
-import { web } from '../check.ts';
-import type { Check } from '../check.ts';
-import { itemsOf, until } from '../cluster.ts';
-import type { Cluster } from '../cluster.ts';
-import { askFrom, createService, execIn, namespace, podsOf } from '../workload.ts';
-import type { Pod } from '../workload.ts';
+import { serviceRange } from '../nodes/addresses.ts';
+import { web } from './check.ts';
+import type { Check } from './check.ts';
+import { itemsOf, until } from '../nodes/cluster.ts';
+import type { Cluster } from '../nodes/cluster.ts';
+import { askFrom, createService, execIn, namespace, podsOf } from './workload.ts';
+import type { Pod } from './workload.ts';
 
 /** Asks a service from one pod until every backend has answered. */
 async function untilAllAnswer(cluster: Cluster, asker: Pod, address: string, port: number): Promise<void> {

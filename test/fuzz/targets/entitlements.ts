@@ -6,8 +6,8 @@ import { checkProfiles } from '../../../entitlements/document/check.ts';
 import { lintProfiles } from '../../../entitlements/lint/lint.ts';
 import { parseSeccompJson } from '../../../entitlements/seccomp/oci-shape.ts';
 import { starterProfile } from '../../../entitlements/document/starter.ts';
-import { yamlLimits } from '../target.ts';
-import type { FuzzTarget } from '../target.ts';
+import { yamlLimits } from './target.ts';
+import type { FuzzTarget } from './target.ts';
 
 const profile = `apiVersion: portcullis.dev/v1alpha1
 kind: EntitlementProfile

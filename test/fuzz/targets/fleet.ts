@@ -7,7 +7,7 @@ import {
   encodeLogsResponse,
 } from '../../../fleet/records/protobuf.ts';
 import type { LogRecord, ResourceRecords } from '../../../fleet/records/log-record.ts';
-import type { FuzzTarget } from '../target.ts';
+import type { FuzzTarget } from './target.ts';
 
 const record: LogRecord = {
   event: eventNames.checkpoint,

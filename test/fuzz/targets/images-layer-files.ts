@@ -15,7 +15,7 @@ import { blockSize } from '../../../runtime/images/unpack/tar-header.ts';
 import { oldSparse, sparseByPax } from '../../../runtime/images/unpack/sparse.fixture.ts';
 import { endOfArchive, rawTar } from '../../../runtime/images/unpack/tar.fixture.ts';
 import { findTool } from '../../fixtures/tools.ts';
-import type { FuzzTarget } from '../target.ts';
+import type { FuzzTarget } from './target.ts';
 
 /** fsck.erofs and the kernel judge one accepted file of this many: they take some milliseconds each. */
 const judgedOneOf = 16;

@@ -13,7 +13,7 @@ import { defaultLimits } from '../../../runtime/images/limits/limits.ts';
 import { createPaxReader } from '../../../runtime/images/unpack/pax.ts';
 import { createTarReader } from '../../../runtime/images/unpack/tar-reader.ts';
 import type { TarEntry } from '../../../runtime/images/unpack/tar-metadata.ts';
-import type { FuzzTarget } from '../target.ts';
+import type { FuzzTarget } from './target.ts';
 import { layerFileTargets, sparseArchive } from './images-layer-files.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;

@@ -1,4 +1,4 @@
-import type { FuzzGroup, FuzzTarget } from '../target.ts';
+import type { FuzzGroup, FuzzTarget } from './target.ts';
 
 type Targets = () => Promise<{ readonly targets: readonly FuzzTarget[] }>;
 

@@ -30,8 +30,8 @@ import { readCall } from '../../../cni-plugins/spec/call.ts';
 import { readCniArgs } from '../../../cni-plugins/spec/cni-args.ts';
 import { readConflist } from '../../../cni-plugins/spec/conflist.ts';
 import { parseMemberships } from '../../../cni-plugins/spec/memberships.ts';
-import { yamlLimits } from '../target.ts';
-import type { FuzzTarget } from '../target.ts';
+import { yamlLimits } from './target.ts';
+import type { FuzzTarget } from './target.ts';
 
 const ipam = {
   type: 'portcullis-ipam',

@@ -34,8 +34,8 @@ import {
 } from '../../../runtime/streaming/spdy/frames.ts';
 import { decode } from '../../../runtime/streaming/websocket-command.ts';
 import { editMessage } from '../../../runtime/proxy/wire.ts';
-import { yamlLimits } from '../target.ts';
-import type { FuzzTarget } from '../target.ts';
+import { yamlLimits } from './target.ts';
+import type { FuzzTarget } from './target.ts';
 
 /**
  * The codec throws a RangeError for bytes that are not a message; the server answers it as INVALID_ARGUMENT

@@ -25,8 +25,8 @@ import { readMetadata } from '../../../trust/tuf-metadata/read.ts';
 import { testRepository, written } from '../../../trust/tuf/fixtures/repository.fixture.ts';
 import { readCertificate } from '../../../trust/x509/certificate.ts';
 import { readTimeStamp } from '../../../trust/x509/time-stamp.ts';
-import { yamlLimits } from '../target.ts';
-import type { FuzzTarget } from '../target.ts';
+import { yamlLimits } from './target.ts';
+import type { FuzzTarget } from './target.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 const evidence = (path: string): Buffer => readFileSync(join(root, 'trust/evidence/fixtures', path));

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { shell, simplePod } from '../check.ts';
-import type { Check } from '../check.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check } from './check.ts';
 import { patience } from '../../fixtures/kubelet/patience.ts';
-import { container, isReady, stateOf } from '../pods.ts';
+import { container, isReady, stateOf } from '../node/pods.ts';
 
 const never = { restartPolicy: 'Never' };
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { httpGet } from '../../../base/connections/index.ts';
-import { shell, simplePod } from '../check.ts';
-import type { Check } from '../check.ts';
-import { factsOf, telling } from '../facts.ts';
-import { isReady } from '../pods.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check } from './check.ts';
+import { factsOf, telling } from './facts.ts';
+import { isReady } from '../node/pods.ts';
 
 const nodeAddress = '10.212.0.2';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { shell, simplePod } from '../check.ts';
-import type { Check } from '../check.ts';
-import { container, isReady, stateOf } from '../pods.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check } from './check.ts';
+import { container, isReady, stateOf } from '../node/pods.ts';
 
 /** Sufficient on any machine, so that a failed probe fails because of its result. */
 const often = { periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 30 };

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { shell, simplePod } from '../check.ts';
-import type { Check } from '../check.ts';
-import { factsOf, telling } from '../facts.ts';
-import { isReady, stateOf } from '../pods.ts';
-import type { PodStatus } from '../pods.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check } from './check.ts';
+import { factsOf, telling } from './facts.ts';
+import { isReady, stateOf } from '../node/pods.ts';
+import type { PodStatus } from '../node/pods.ts';
 
 const field = (name: string): string => `awk '/^${name}:/ {print $2}' /proc/self/status`;
 

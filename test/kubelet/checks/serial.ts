@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { shell, simplePod } from '../check.ts';
-import type { Check, Node } from '../check.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check, Node } from './check.ts';
 import { patience } from '../../fixtures/kubelet/patience.ts';
-import { container, isReady, stateOf } from '../pods.ts';
+import { container, isReady, stateOf } from '../node/pods.ts';
 
 /** State that must not change while a kubelet or the daemon is stopped. */
 async function identities(node: Node, names: readonly string[]): Promise<readonly string[]> {

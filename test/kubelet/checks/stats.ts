@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { shell, simplePod } from '../check.ts';
-import type { Check, Node } from '../check.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check, Node } from './check.ts';
 import { patience } from '../../fixtures/kubelet/patience.ts';
-import { container, isReady } from '../pods.ts';
+import { container, isReady } from '../node/pods.ts';
 
 /** The fields of stats/v1alpha1.Summary that the checks read. */
 interface Summary {

@@ -3,13 +3,13 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
-import { shell, simplePod } from '../check.ts';
-import type { Check } from '../check.ts';
-import { logOf } from '../facts.ts';
+import { shell, simplePod } from './check.ts';
+import type { Check } from './check.ts';
+import { logOf } from './facts.ts';
 import { patience } from '../../fixtures/kubelet/patience.ts';
-import { isReady, stateOf } from '../pods.ts';
-import { throughPortForward } from '../port-forward.ts';
-import { execQuery, exitCodeOf, openStreams } from '../streams.ts';
+import { isReady, stateOf } from '../node/pods.ts';
+import { throughPortForward } from './port-forward.ts';
+import { execQuery, exitCodeOf, openStreams } from './stream-clients.ts';
 
 const target = '/shop/streams-node/main';
 /** Number of lines: about 300 KiB, several times the size limit of a log (node.ts, containerLogMaxSize). */

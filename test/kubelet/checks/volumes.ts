@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { shell } from '../check.ts';
-import type { Check } from '../check.ts';
-import { factsOf, logOf, telling } from '../facts.ts';
-import { isReady } from '../pods.ts';
+import { shell } from './check.ts';
+import type { Check } from './check.ts';
+import { factsOf, logOf, telling } from './facts.ts';
+import { isReady } from '../node/pods.ts';
 
 /** Volumes that need no API server. */
 export const volumeChecks: readonly Check[] = [

@@ -1,11 +1,11 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { createClient } from '../client.ts';
-import { createTroubles } from '../faults.ts';
-import type { HistoryResult, PlayHistory } from '../history.ts';
-import { hold } from '../invariants.ts';
-import { choicesOf, playSteps } from '../play-steps.ts';
-import { createScheduler } from '../scheduler.ts';
-import { withClocksOf } from '../timers.ts';
+import { createClient } from '../engine/client.ts';
+import { createTroubles } from '../engine/faults.ts';
+import type { HistoryResult, PlayHistory } from '../engine/history.ts';
+import { hold } from '../engine/invariants.ts';
+import { choicesOf, playSteps } from '../engine/play-steps.ts';
+import { createScheduler } from '../engine/scheduler.ts';
+import { withClocksOf } from '../engine/timers.ts';
 import { bootAttachments } from './attachments-node.ts';
 import type { AttachmentsWorld } from './attachments-node.ts';
 import { check, checkNothingLeft, checkNothingStands, checkRules } from './check.ts';
@@ -59,7 +59,7 @@ async function finish(play: Play): Promise<void> {
 }
 
 /** Plays one history of attachments. */
-export const playAttachments: PlayHistory = async (decisions, report): Promise<HistoryResult> => {
+export const playAttachments: PlayHistory<unknown> = async (decisions, report): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [

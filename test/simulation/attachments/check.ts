@@ -1,6 +1,6 @@
 import { linkGroups } from '../../../cni-plugins/database/record.ts';
 import type { LinkRule, LinkRules } from '../../../cni-plugins/types.ts';
-import { hold } from '../invariants.ts';
+import { hold } from '../engine/invariants.ts';
 import { bridgeName, isOpen } from './pods.ts';
 import type { AttachedPod, Play } from './pods.ts';
 

@@ -2,7 +2,7 @@ import { listElements, readListedElements, textOf } from '../../../base/netlink/
 import type { Drained, Message } from '../../../base/netlink/index.ts';
 import { hostInterfacePrefix, linkGroups } from '../../../cni-plugins/database/record.ts';
 import { bridgeTable } from '../../../cni-plugins/links/rules/rules.ts';
-import type { Scheduler } from '../scheduler.ts';
+import type { Scheduler } from '../engine/scheduler.ts';
 import { createNfTables } from '../services/nf-tables.ts';
 import type { NfTables, Refused } from '../services/nf-tables.ts';
 

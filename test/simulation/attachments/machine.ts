@@ -1,10 +1,10 @@
 import { constants } from 'node:os';
 import { kernelRefused } from '../../../base/netlink/index.ts';
 import type { Attempt } from '../../../base/netlink/index.ts';
-import { blocking } from '../blocking.ts';
-import type { EffectKind } from '../faults.ts';
-import type { Incarnation } from '../incarnation.ts';
-import type { Tell } from '../history-events.ts';
+import { blocking } from '../engine/blocking.ts';
+import type { EffectKind } from '../engine/faults.ts';
+import type { Incarnation } from '../engine/incarnation.ts';
+import type { Tell } from '../engine/history-events.ts';
 import type { StoredRows } from './stored-rows.ts';
 import type { Host } from './host.ts';
 

@@ -1,7 +1,7 @@
 import { hostInterfaceOf } from '../../../cni-plugins/database/record.ts';
 import type { AttachRequest, LinkClass, LinkRules } from '../../../cni-plugins/types.ts';
-import type { Client } from '../client.ts';
-import type { Choices } from '../play-steps.ts';
+import type { Client } from '../engine/client.ts';
+import type { Choices } from '../engine/play-steps.ts';
 import type { AttachmentsNode, AttachmentsWorld } from './attachments-node.ts';
 
 /** A pod whose attachment was requested and whose detachment was not requested since. */

@@ -1,8 +1,8 @@
 import type { WorkerSettings } from '../../../cni-plugins/engine/thread/protocol.ts';
-import { createWorkers } from '../workers.ts';
-import type { SimulatedWorker } from '../workers.ts';
+import { createWorkers } from '../engine/workers.ts';
+import type { SimulatedWorker } from '../engine/workers.ts';
 import { attachmentsMachine } from './machine.ts';
-import { setWorker } from './stand-ins/worker-threads.ts';
+import { setWorker } from './started-worker.ts';
 
 /** `network.worker.ts` as a function: the code that runs when a Worker loads it (see `../stand-ins.ts`). */
 let networkThread: (() => Promise<void>) | undefined;

@@ -1,4 +1,4 @@
-import type { Decisions } from '../decisions.ts';
+import type { Decisions } from '../engine/decisions.ts';
 
 /** A file system as programs see it, and the part of it that is on the disk. */
 export interface File {

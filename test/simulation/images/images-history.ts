@@ -1,10 +1,10 @@
-import { createClient } from '../client.ts';
-import { createStoredDatabase } from '../database.ts';
-import { createTroubles } from '../faults.ts';
-import type { HistoryResult, PlayHistory } from '../history.ts';
-import { Broken, hold } from '../invariants.ts';
-import { choicesOf, playSteps } from '../play-steps.ts';
-import { createScheduler } from '../scheduler.ts';
+import { createClient } from '../engine/client.ts';
+import { createStoredDatabase } from '../engine/database.ts';
+import { createTroubles } from '../engine/faults.ts';
+import type { HistoryResult, PlayHistory } from '../engine/history.ts';
+import { Broken, hold } from '../engine/invariants.ts';
+import { choicesOf, playSteps } from '../engine/play-steps.ts';
+import { createScheduler } from '../engine/scheduler.ts';
 import { createDisk } from './disk.ts';
 import type { Inode } from './disk.ts';
 import { bootImages, isWhole, storeRoot } from './images-node.ts';
@@ -14,7 +14,7 @@ import { answered, checkLayer, openPolicy, passes } from './play.ts';
 import type { Play } from './play.ts';
 import { images, layersByFolder } from './registry.ts';
 import { changePolicy, ordinary, rare } from './steps.ts';
-import { withTimersOf } from '../timers.ts';
+import { withTimersOf } from '../engine/timers.ts';
 
 /** Returns the folders that have a name outside of the trash. */
 function named(at: Inode | undefined, found: Set<Inode>): Set<Inode> {
@@ -129,8 +129,11 @@ async function finish(play: Play): Promise<void> {
   );
 }
 
+/** Observes the world of a history before anything happens in it. */
+type Watch = { readonly images?: (world: ImagesWorld) => void };
+
 /** Plays one history of images. */
-export const playImages: PlayHistory = async (decisions, report, watch): Promise<HistoryResult> => {
+export const playImages: PlayHistory<Watch> = async (decisions, report, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [

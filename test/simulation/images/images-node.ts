@@ -5,20 +5,20 @@ import type { OpenImageStore } from '../../../runtime/images/index.ts';
 import type { LayerMapping } from '../../../runtime/images/types.ts';
 import '../../../runtime/images/layer-workers/layer.worker.ts';
 import type { TrustPolicy } from '../../../trust/index.ts';
-import { beginLife } from '../life.ts';
-import type { Life } from '../client.ts';
-import type { StoredDatabase } from '../database.ts';
-import type { Errnos, Odds, Troubles } from '../faults.ts';
-import { hold } from '../invariants.ts';
-import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../history-events.ts';
+import { beginLife } from '../engine/life.ts';
+import type { Life } from '../engine/client.ts';
+import type { StoredDatabase } from '../engine/database.ts';
+import type { Errnos, Odds, Troubles } from '../engine/faults.ts';
+import { hold } from '../engine/invariants.ts';
+import type { Scheduler } from '../engine/scheduler.ts';
+import type { Tell } from '../engine/history-events.ts';
 import { systemError } from './disk.ts';
 import type { Disk, Inode } from './disk.ts';
 import { call, shown, useMachine } from './machine.ts';
 import type { Mount } from './machine.ts';
 import { layersByFolder, simulatedRegistry } from './registry.ts';
 import type { LayerContent } from './registry.ts';
-import { closeAll } from './stand-ins/descriptors.ts';
+import { closeAll } from './descriptors.ts';
 import { forgetWorkers } from './worker.ts';
 
 /** Everything outside the daemon that concerns images. */

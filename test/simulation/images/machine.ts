@@ -1,10 +1,10 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import type { EffectKind } from '../faults.ts';
-import { Gone, never } from '../incarnation.ts';
-import type { Incarnation } from '../incarnation.ts';
-import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../history-events.ts';
-import { thread } from '../thread.ts';
+import type { EffectKind } from '../engine/faults.ts';
+import { Gone, never } from '../engine/incarnation.ts';
+import type { Incarnation } from '../engine/incarnation.ts';
+import type { Scheduler } from '../engine/scheduler.ts';
+import type { Tell } from '../engine/history-events.ts';
+import { thread } from '../engine/thread.ts';
 import { systemError } from './disk.ts';
 import type { Disk, File, Inode } from './disk.ts';
 

@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { loadPolicy } from '../../../trust/index.ts';
-import type { Client } from '../client.ts';
-import { hold } from '../invariants.ts';
-import type { Choices } from '../play-steps.ts';
+import type { Client } from '../engine/client.ts';
+import { hold } from '../engine/invariants.ts';
+import type { Choices } from '../engine/play-steps.ts';
 import { isWhole, storeRoot } from './images-node.ts';
 import type { ImagesNode, ImagesWorld } from './images-node.ts';
 import { shown } from './machine.ts';

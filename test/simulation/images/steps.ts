@@ -1,9 +1,9 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { LayerMapping } from '../../../runtime/images/types.ts';
-import { slowRenames } from '../faults.ts';
-import { jumpByHours, troubleAmong } from '../node-steps.ts';
-import { Broken, hold } from '../invariants.ts';
-import type { Step } from '../play-steps.ts';
+import { slowRenames } from '../engine/faults.ts';
+import { jumpByHours, troubleAmong } from '../engine/node-steps.ts';
+import { Broken, hold } from '../engine/invariants.ts';
+import type { Step } from '../engine/play-steps.ts';
 import { storeRoot } from './images-node.ts';
 import type { ImagesNode, ImagesWorld } from './images-node.ts';
 import { shown } from './machine.ts';

@@ -1,5 +1,5 @@
 import type { LayerAnswer, LayerCommand } from '../../../runtime/images/layer-workers/protocol.ts';
-import { thread } from '../thread.ts';
+import { thread } from '../engine/thread.ts';
 import { machine } from './machine.ts';
 
 /**

@@ -1,5 +1,5 @@
-import type { Kind } from '../kinds.ts';
-import type { SourceChange } from '../stand-ins.ts';
+import type { SourceChange } from '../../mutants/mutant.ts';
+import type { Kind } from '../engine/history.ts';
 
 /** A defect that the simulator must find: one place of the product, changed while it is loaded. */
 export interface PlantedBug extends SourceChange {

@@ -1,5 +1,5 @@
 import type { Backend, Protocol, Scheduler, Service } from '../../../cni-plugins/services/model/model.ts';
-import type { Choices } from '../play-steps.ts';
+import type { Choices } from '../engine/play-steps.ts';
 
 /** A service that was declared and not removed since. */
 export interface Declared {

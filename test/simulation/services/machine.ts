@@ -1,8 +1,8 @@
-import { blocking } from '../blocking.ts';
-import type { EffectKind } from '../faults.ts';
-import type { Incarnation } from '../incarnation.ts';
-import type { Scheduler } from '../scheduler.ts';
-import type { Tell } from '../history-events.ts';
+import { blocking } from '../engine/blocking.ts';
+import type { EffectKind } from '../engine/faults.ts';
+import type { Incarnation } from '../engine/incarnation.ts';
+import type { Scheduler } from '../engine/scheduler.ts';
+import type { Tell } from '../engine/history-events.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
 

@@ -3,7 +3,7 @@ import { storageFailure } from '../../../base/storage/index.ts';
 import type { SqlRow } from '../../../base/storage/index.ts';
 import type { NetworkDatabase } from '../../../cni-plugins/database/database.ts';
 import { migrations } from '../../../cni-plugins/database/migrations.ts';
-import type { Decisions } from '../decisions.ts';
+import type { Decisions } from '../engine/decisions.ts';
 
 /**
  * The network's database on the simulated disk: SQLite itself, in memory. It keeps exactly SQLite's promises:

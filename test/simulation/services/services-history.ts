@@ -1,11 +1,11 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { createClient } from '../client.ts';
-import { createTroubles } from '../faults.ts';
-import type { HistoryResult, PlayHistory } from '../history.ts';
-import { hold } from '../invariants.ts';
-import { choicesOf, playSteps } from '../play-steps.ts';
-import { createScheduler } from '../scheduler.ts';
-import { withClocksOf } from '../timers.ts';
+import { createClient } from '../engine/client.ts';
+import { createTroubles } from '../engine/faults.ts';
+import type { HistoryResult, PlayHistory } from '../engine/history.ts';
+import { hold } from '../engine/invariants.ts';
+import { choicesOf, playSteps } from '../engine/play-steps.ts';
+import { createScheduler } from '../engine/scheduler.ts';
+import { withClocksOf } from '../engine/timers.ts';
 import { wrongServices } from './kernel-check.ts';
 import { useServicesMachine } from './machine.ts';
 import { createStoredNetwork } from './network-database.ts';
@@ -54,7 +54,7 @@ async function finish(play: Play): Promise<void> {
 }
 
 /** Plays one history of services. */
-export const playServices: PlayHistory = async (decisions, report): Promise<HistoryResult> => {
+export const playServices: PlayHistory<unknown> = async (decisions, report): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [

@@ -1,9 +1,9 @@
 import { serveThread } from '../../../base/process/index.ts';
 import type { Blame } from '../../../base/process/index.ts';
-import { createWorkers } from '../workers.ts';
-import type { SimulatedWorker } from '../workers.ts';
+import { createWorkers } from '../engine/workers.ts';
+import type { SimulatedWorker } from '../engine/workers.ts';
 import { servicesMachine } from './machine.ts';
-import { setPort } from './stand-ins/worker-threads.ts';
+import { setPort } from './started-worker.ts';
 
 /** The arguments with which `services.worker.ts` serves: each Worker starts with them again. */
 let served: Parameters<typeof serveThread> | undefined;

@@ -1,5 +1,5 @@
-import { clusterAddress, gateway, hostAddress, ports } from '../scene.ts';
-import type { Scene } from '../scene.ts';
+import { clusterAddress, gateway, hostAddress, ports } from '../scene/scene.ts';
+import type { Scene } from '../scene/scene.ts';
 import { annotations, long, never, table } from './variant.ts';
 import type { Variant } from './variant.ts';
 

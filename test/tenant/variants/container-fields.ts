@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ContainerConfig } from '../../fixtures/pod.ts';
-import type { Scene } from '../scene.ts';
+import type { Scene } from '../scene/scene.ts';
 import { containerPart, long, never, resources, security, table } from './variant.ts';
 import type { Variant } from './variant.ts';
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { clusterAddress, gateway, hostAddress, ports } from '../scene.ts';
-import type { Scene } from '../scene.ts';
+import { clusterAddress, gateway, hostAddress, ports } from '../scene/scene.ts';
+import type { Scene } from '../scene/scene.ts';
 import { long, never, podLinux, podPart, podSecurity, table } from './variant.ts';
 import type { Variant } from './variant.ts';
 

@@ -1,5 +1,5 @@
-import { victimNamespace } from '../scene.ts';
-import type { Scene } from '../scene.ts';
+import { victimNamespace } from '../scene/scene.ts';
+import type { Scene } from '../scene/scene.ts';
 import { long, metadata, podPart, table } from './variant.ts';
 import type { Variant } from './variant.ts';
 

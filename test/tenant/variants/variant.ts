@@ -1,5 +1,5 @@
 import type { ContainerConfig, PodConfig, SecurityContext } from '../../fixtures/pod.ts';
-import type { Scene } from '../scene.ts';
+import type { Scene } from '../scene/scene.ts';
 
 /** One set of values of a tenant's pod. Unset fields have the values of an ordinary pod. */
 export interface Variant {

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import type { Disk, File, Inode } from '../disk.ts';
 import { systemError } from '../disk.ts';
 import { call, machine, writeWhole } from '../machine.ts';
-import { close, inodeOf, opened } from './descriptors.ts';
+import { close, inodeOf, opened } from '../descriptors.ts';
 
 /** Replaces `node:fs/promises` in the image store: only the calls that it uses, on the simulated disk. */
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { systemError } from '../disk.ts';
 import type { Disk, Inode } from '../disk.ts';
 import { call, callSync, machine } from '../machine.ts';
-import { close, inodeOf, opened, readOn } from './descriptors.ts';
+import { close, inodeOf, opened, readOn } from '../descriptors.ts';
 
 /**
  * Replaces `node:fs` in the image store and its Workers: only the calls that they use, on the simulated disk.

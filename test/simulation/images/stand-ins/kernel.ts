@@ -1,6 +1,6 @@
 import { systemError } from '../disk.ts';
 import { callSync, machine } from '../machine.ts';
-import { inodeOf } from './descriptors.ts';
+import { inodeOf } from '../descriptors.ts';
 
 /**
  * Replaces `base/kernel` in the image store and its Workers: the kernel calls that they make without their

@@ -3,7 +3,7 @@ import { imageError } from '../../../../runtime/images/limits/failures.ts';
 import type { UnpackRequest, UnpackedLayer } from '../../../../runtime/images/unpack/unpack-layer.ts';
 import { call, machine, writeWhole } from '../machine.ts';
 import { readLayer } from '../registry.ts';
-import { throughDescriptor } from './descriptors.ts';
+import { throughDescriptor } from '../descriptors.ts';
 
 /**
  * Replaces `unpack-layer.ts`: the simulated layers are not archives. It reads their blobs and writes their
