@@ -177,7 +177,7 @@ function connectionText(found: Explained): string {
 
 const indented = (text: string): string => `${text.replaceAll(/^/gmu, '  ')}\n`;
 
-/** What each rule means (docs/networking.md, "Denied traffic"). */
+/** The meaning of each rule (docs/networking.md, "Denied traffic"). */
 const meanings: Readonly<Record<string, string>> = {
   'network.none':
     'the class of the link: the profiles of its containers have no network, or no container was started',

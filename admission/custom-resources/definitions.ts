@@ -30,7 +30,7 @@ export const collectionPath = ({ plural }: CustomResource): string =>
 
 const text = { type: 'string' };
 const count = { type: 'integer', format: 'int64' };
-/** What the webhook writes about an object. */
+/** The schema of the status that the webhook writes about an object. */
 const statusSchema = {
   type: 'object',
   properties: {

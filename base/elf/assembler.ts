@@ -215,7 +215,7 @@ export function assemblerForArm64(): Assembler {
 interface Targets {
   /** Gives a name to an offset in the code. */
   readonly define: (name: string, at: number) => void;
-  /** What to do with the code when the offset of a label is known. */
+  /** Corrections of the code, each applied when the offset of its label is known. */
   readonly fixes: [label: string, Fix][];
   readonly resolve: (code: Buffer) => Buffer;
 }

@@ -1,7 +1,7 @@
 import { isPortcullisError } from './portcullis-error.ts';
 
 /**
- * What an errno says about the object of a failed call, and about the machine:
+ * The meaning of an errno for the object of a failed call, and for the machine:
  *
  * - `gone`: the object does not exist. Nothing else means that.
  * - `shortage`: this process or the machine lacks descriptors, memory, threads or buffers.

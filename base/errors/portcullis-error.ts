@@ -22,7 +22,7 @@ export interface Failure<Code extends string = string> {
   /** A stable upper-case code, prefixed with the name of the folder: `TRUST_POLICY_UNREADABLE`. */
   readonly code: Code;
   readonly kind: ErrorKind;
-  /** What was attempted, such as "pull image". */
+  /** The attempted operation, such as "pull image". */
   readonly attempted: string;
   /** The object of the attempt: a reference, path or id. Never a secret. */
   readonly on: string;

@@ -1,4 +1,4 @@
-/** What one step of an engine did. */
+/** The result of one step of an engine. */
 export interface Step {
   readonly produced: number;
   /** Where the next step begins in the input. */

@@ -3,7 +3,7 @@ import { createIsalEngine } from './isal-engine.ts';
 import { findIsal } from './isal-library.ts';
 import { findNodeEngines } from './node-engine.ts';
 
-/** What inflates gzip on this machine. */
+/** The implementation that inflates gzip on this machine. */
 export interface GzipInflater {
   /** The file of libisal; undefined: Node. */
   readonly library: string | undefined;

@@ -3,9 +3,9 @@ import { Refused } from './engine.ts';
 import type { Engine, Step } from './engine.ts';
 
 /**
- * What Node's streams of `node:zlib` use below their surface. The streams allocate each chunk of output; this
- * takes a buffer, which halves the processor time of what comes after it. It is not a documented interface:
- * see {@link findNodeEngines}.
+ * The native object that Node's streams of `node:zlib` use internally. The streams allocate each chunk of
+ * output; this takes a buffer, which halves the processor time of what comes after it. It is not a documented
+ * interface: see {@link findNodeEngines}.
  */
 interface Handle {
   onerror: (message: string, errno: number, code: string) => void;
@@ -92,7 +92,7 @@ function handleClassOf(stream: { destroy(): unknown }): HandleClass | undefined 
   return typeof handle.constructor === 'function' ? (handle.constructor as HandleClass) : undefined;
 }
 
-/** What running native code uses. V8 does not see that use, and would free it. */
+/** Objects that running native code uses. V8 does not see that use, and would free them. */
 const running = new Set<readonly unknown[]>();
 
 function createNodeEngine(

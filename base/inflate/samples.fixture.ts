@@ -13,7 +13,7 @@ export function gzipEngines(): Readonly<Record<'libisal' | 'Node', (() => Engine
   };
 }
 
-/** What a header may contain; see RFC 1952, section 2.3. */
+/** The optional fields of a header; see RFC 1952, section 2.3. */
 export interface HeaderFields {
   readonly extra?: Buffer;
   readonly name?: string;

@@ -55,11 +55,9 @@ export interface ApiChange {
 
 export interface ApiClientOptions {
   readonly userAgent: string;
-  /**
-   * What the user of the kubeconfig must be allowed to do, for the advice after 403: `list and watch pods`.
-   */
+  /** Permissions that the user of the kubeconfig needs, for the advice after 403: `list and watch pods`. */
   readonly rights: string;
-  /** What is true while the server cannot be reached, for messages: `services stay as they are`. */
+  /** The situation while the server cannot be reached, for messages: `services stay as they are`. */
   readonly meanwhile: string;
 }
 

@@ -15,7 +15,7 @@ export interface Problem {
   readonly message: string;
   /** The file could not be read: no line applies, and the position is its beginning. */
   readonly unread?: true;
-  /** What to do, as a complete clause, such as: did you mean `images`? */
+  /** The advice, as a complete clause, such as: did you mean `images`? */
   readonly fix?: string;
   /** The part with this problem was not checked further, so that it can have other problems. */
   readonly hidesOthers?: true;

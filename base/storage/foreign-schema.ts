@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-/** What to do about a file that another program wrote. */
+/** The advice about a file that another program wrote. */
 export const foreignSchemaFix =
   'nothing was changed: move the file (and its -wal and -shm) aside, and restore it from a backup, or start without it';
 

@@ -34,9 +34,9 @@ export interface Migration {
 }
 
 /**
- * What a write survives once it resolves: a power failure (default), or only the end of this process. The
- * second does not wait for the disk: after a power failure the write may be lost, together with all later
- * writes of the same type, but never partially.
+ * The event that a write survives once it resolves: a power failure (default), or only the end of this
+ * process. The second does not wait for the disk: after a power failure the write may be lost, together with
+ * all later writes of the same type, but never partially.
  */
 export type Outlives = 'power-loss' | 'process';
 

@@ -169,7 +169,10 @@ function decode<Response>(
   }
 }
 
-/** What a peer says reaches logs, terminals and the headers of answers. */
+/**
+ * Returns a peer's text, shortened and without control characters, because it reaches logs, terminals and the
+ * headers of answers.
+ */
 function shown(text: string): string {
   const plain = text.slice(0, 2 * longestReason).replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
   return plain.length > longestReason ? `${plain.slice(0, longestReason)}…` : plain;

@@ -6,11 +6,11 @@
 export interface Finding {
   readonly topic: string;
   readonly state: 'fine' | 'degraded' | 'missing';
-  /** What was found: a version, a mode. */
+  /** The detected value: a version, a mode. */
   readonly found: string;
   /** The consequences of the finding. */
   readonly meaning?: readonly string[];
-  /** What to do, where the user can do something. */
+  /** The advice, where the user can do something. */
   readonly fix?: string;
   /** For `missing`: whether only some pods cannot start without it. */
   readonly partial?: boolean;

@@ -3,8 +3,8 @@ import type { PeerRules } from '../../entitlements/index.ts';
 import type { LiveFinding } from './live-state.ts';
 
 /**
- * What the daemon requested for the pod's link, and what it read back from nf_tables: `info.link` of a
- * verbose PodSandboxStatus.
+ * The class and the peer rules that the daemon requested for the pod's link, and those that it read back from
+ * nf_tables: `info.link` of a verbose PodSandboxStatus.
  */
 export interface LinkAnswer {
   readonly told: PeerRules & { readonly class: string };

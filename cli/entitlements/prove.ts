@@ -72,7 +72,7 @@ export function registerProve(entitlements: Command): void {
     .action((flags: Flags) => run(flags.output, () => prove(flags), proofAnswers));
 }
 
-/** What is to be proved: the filters, oldest first, and what they should be. */
+/** The subject of a proof: the filters, oldest first, and the expected system calls. */
 interface Question {
   readonly subject: string;
   readonly against: string;
@@ -159,7 +159,7 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
   };
 }
 
-/** What the daemon says about itself. */
+/** The configuration that the daemon reports. */
 interface DaemonConfig {
   readonly state?: string;
   /** The type of each handler's program, whatever the name of the handler: `crun`, `runc` or `other`. */

@@ -79,7 +79,7 @@ const withDaemon = (command: Command): Command =>
     new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'),
   );
 
-/** What the etcd role of this host's credentials may write. */
+/** The keys that the etcd role of this host's credentials may write. */
 const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {
   'this-host': 'this host alone',
   'every-host':

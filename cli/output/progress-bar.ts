@@ -13,7 +13,7 @@ export interface Advance {
   readonly rate: number;
   /** Undefined while the rate is unknown. */
   readonly secondsLeft: number | undefined;
-  /** What is in progress, such as a name. */
+  /** The object in progress, such as a name. */
   readonly note: string | undefined;
 }
 

@@ -27,7 +27,7 @@ export interface Step {
   readonly title: string;
   readonly held: boolean;
   readonly ms: number;
-  /** What the step found, or why it failed. */
+  /** The findings of the step, or the reasons of its failure. */
   readonly found: readonly string[];
 }
 

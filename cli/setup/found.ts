@@ -8,7 +8,7 @@ import { defaultConfigFile, loadDaemonConfig, loadPolicySet } from '../../runtim
 import type { DaemonConfig } from '../../runtime/index.ts';
 import type { DaemonFlags } from '../options/daemon-flags.ts';
 
-/** What the machine has already, as the daemon would read it. */
+/** The existing configuration, policy and network of the machine, as the daemon would read them. */
 export interface Found {
   readonly configFile: string;
   readonly configExists: boolean;

@@ -7,7 +7,7 @@ import { starterPolicyFiles } from '../../trust/policy/index.ts';
 import { exists } from './found.ts';
 import type { Found } from './found.ts';
 
-/** What the user chose, by flags or by answers. */
+/** The choices of the user, by flags or by answers. */
 export interface Choices {
   /** Patterns of the images that the policy admits once they are signed. */
   readonly images: readonly string[];
@@ -36,7 +36,7 @@ export interface Plan {
   readonly key?: { readonly prefix: string; readonly policyKey: string };
   /** Bridges of the new network. */
   readonly bridges: readonly string[];
-  /** What the user still has to do. */
+  /** Steps that the user still has to take. */
   readonly next: readonly string[];
 }
 

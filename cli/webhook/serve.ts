@@ -137,7 +137,7 @@ function wrongUse(flags: ServeFlags): string | undefined {
   const lifetime = msOf(flags.certificateLifetime);
   if (lifetime < 60_000 || lifetime > 100 * 365 * 86_400_000)
     return '--certificate-lifetime is not between 60s and 36500d';
-  // What follows the drain has its own time; a timer cannot wait longer than 24 days.
+  // The steps after the drain have their own time; a timer cannot wait longer than 24 days.
   if (msOf(flags.drain) > 3_600_000) return '--drain is longer than 1h';
   return undefined;
 }

@@ -24,7 +24,7 @@ const RESOLVE_CACHED = 0x20;
 const AT_STATX_DONT_SYNC = 0x4000;
 const STATX_BASIC_STATS = 0x7ff;
 
-/** What the kernel has cached about a file. */
+/** The path and attributes of a file that the kernel has cached. */
 export interface CachedFile {
   /** The path without symbolic links, as in the mount table of this process. */
   readonly path: string;

@@ -2,7 +2,7 @@ import { UDATA_RULE_COMMENT } from './nftables.ts';
 import { attributesOf, elementsOf, textOf } from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 
-/** What the kernel answers about sets and rules of nf_tables. Source: linux/netfilter/nf_tables.h. */
+/** Reads the kernel's answers about sets and rules of nf_tables. Source: linux/netfilter/nf_tables.h. */
 
 const nfgenmsgLength = 4;
 

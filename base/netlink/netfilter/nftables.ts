@@ -26,7 +26,7 @@ export const NFT_MSG_DELSETELEM = 14;
 export type Family = 'inet' | 'ip' | 'arp' | 'bridge' | 'ip6';
 const familyNumbers: Readonly<Record<Family, number>> = { inet: 1, ip: 2, arp: 3, bridge: 7, ip6: 10 };
 
-/** What a verdict does with the packet. */
+/** The effect of a verdict on the packet. */
 export type Verdict = 'accept' | 'drop' | 'return' | { readonly goto: string } | { readonly jump: string };
 const NF_DROP = 0;
 const NF_ACCEPT = 1;

@@ -112,7 +112,7 @@ type TheirLink = rt.LinkMessage & {
   readonly attrs: { readonly linkinfo?: ifla.Info & { slaveData?: ifla.BridgePort } };
 };
 
-/** What netlink lists, as our `Link`. */
+/** Returns a link that netlink lists, as our `Link`. */
 function asLink({ data, attrs }: TheirLink): links.Link {
   const port = attrs.linkinfo?.slaveKind === 'bridge' ? attrs.linkinfo.slaveData : undefined;
   return {

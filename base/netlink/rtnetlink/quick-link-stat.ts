@@ -11,7 +11,7 @@ import type { NetlinkSocket } from '../protocol/socket.ts';
 /** A link that was seen before. */
 export type NamedLink = Pick<Link, 'index' | 'name'>;
 
-/** What may have changed since then. */
+/** Properties of the link that may have changed since then. */
 export type LinkFacts = Pick<Link, 'up' | 'mac'>;
 
 const IFF_RUNNING = 0x40;
