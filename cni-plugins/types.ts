@@ -116,7 +116,7 @@ export interface ExplainedStep {
   readonly why: string;
   /** The rule that allows the connection, if it has a name. */
   readonly by?: string;
-  /** What to do or to configure to allow the connection. */
+  /** An action or a setting that allows the connection. */
   readonly allow?: string;
 }
 
@@ -285,7 +285,7 @@ export interface ClusterInForce {
   readonly failures: number;
   /** Why the API server is not watched. Absent: it is. */
   readonly away?: string;
-  /** What to do about `away`. */
+  /** Advice about `away`. */
   readonly awayFix?: string;
   /** From the arrival of the last change until the kernel had it. Absent: none yet. */
   readonly lagSeconds?: number;

@@ -25,7 +25,7 @@ export const adminVersion = 'v1';
 /** Without fields: the operation needs nothing. */
 export type NoFields = Readonly<Record<string, never>>;
 
-/** What `links/collect` removed and repaired. */
+/** Attachments that `links/collect` removed, and its repairs. */
 export interface CollectedLinks extends LinkRepairs {
   /** Ids of attachments that were removed because their pod is gone. */
   readonly removed: readonly string[];
@@ -142,7 +142,7 @@ export type AsJson<Value> = Value extends bigint
       ? { readonly [Key in keyof Value]: AsJson<Value[Key]> }
       : Value;
 
-/** What a client receives for an operation. */
+/** The response that a client receives for an operation. */
 export type AdminResponse<Name extends AdminOperation> = AsJson<AdminApi[Name]['response']>;
 
 /** One request: an operation with its fields, checked by the schema of the operation. */

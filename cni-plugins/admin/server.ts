@@ -167,7 +167,7 @@ async function respond(
       on: request.url ?? '',
       fix: 'see the log of the daemon',
     });
-    // What is left of a request that was not read completely cannot be distinguished from the next request.
+    // The rest of a request that was not read completely cannot be distinguished from the next request.
     if (!request.complete) response.setHeader('Connection', 'close');
     send(response, statusOfKind[failure.kind], JSON.stringify({ error: errorToJson(failure) }, plain));
   }

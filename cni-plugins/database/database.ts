@@ -207,8 +207,8 @@ function migrate(db: DatabaseSync): void {
 
 /** A reboot removes every namespace, link and rule, so their addresses and ports are free. */
 function forgetFormerBoots(db: DatabaseSync, boot: string): void {
-  // What third-party plugins hold is in their own stores, which survive a reboot, so the engine has to make
-  // them release it. The engine treats a row without a host network namespace as its own.
+  // Third-party plugins record their resources in their own stores, which survive a reboot, so the engine has
+  // to make them release these. The engine treats a row without a host network namespace as its own.
   const others = "json_extract(spec, '$.chains') IS NOT NULL";
   const former = "WHERE realm <> '' AND substr(realm, 1, ?1) <> ?2";
   const boots = [boot.length + 1, `${boot}/`] as const;

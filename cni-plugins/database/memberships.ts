@@ -42,7 +42,7 @@ export type MemberHolder = Required<Omit<NameHolder, 'owner'>> & Pick<NameHolder
 
 /** The services that one attachment joins. */
 export interface Joined {
-  /** What the network's own file allows its members. Absent: nothing. */
+  /** Rules of the network's own file for its members. Absent: nothing is allowed. */
   readonly rules?: ServiceRules;
   readonly memberships: readonly Membership[];
   /** The addresses of the member, without prefix lengths. */

@@ -148,8 +148,8 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (realm, network, container_id, interface)
    ) STRICT, WITHOUT ROWID;`,
 
-  // What container engines of libnetwork's model created through our remote driver. Networks and address
-  // pools survive a reboot, as the engine's own records do. `cnm_endpoint.realm`: as in `attachment`.
+  // Objects that container engines of libnetwork's model created through our remote driver. Networks and
+  // address pools survive a reboot, as the engine's own records do. `cnm_endpoint.realm`: as in `attachment`.
   `CREATE TABLE cnm_network (
      id TEXT PRIMARY KEY,
      spec TEXT NOT NULL

@@ -5,8 +5,8 @@ import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /**
- * What CNI plugins created, in the database: an attachment of the origin `plugin`, with one plugin attachment
- * (`part`) for each plugin of its chain.
+ * Attachments that CNI plugins created, in the database: each has the origin `plugin`, and one plugin
+ * attachment (`part`) for each plugin of its chain.
  */
 export interface PluginAttachmentStore {
   part(namespaceId: string, key: AttachmentKey, type: string): PluginAttachment | undefined;

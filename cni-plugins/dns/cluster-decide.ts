@@ -66,7 +66,7 @@ const replyOf = ({ domain, ttl }: ClusterZone, code: number, answers: readonly A
   ...(answers.length === 0 && { zoneLabels: domain.split('.').length }),
 });
 
-/** What a name has. Undefined: it does not exist. */
+/** The records of a name. Undefined: the name does not exist. */
 interface Found {
   readonly records: readonly Answer[];
   readonly additionals?: readonly Answer[];

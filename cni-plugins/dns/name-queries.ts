@@ -3,7 +3,7 @@ import type { IpAddress } from '../../base/addresses/index.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { Endpoint } from './decide.ts';
 
-/** What the database knows of names, attachments and their addresses. Reads only. */
+/** Queries of the database for names, attachments and their addresses. Reads only. */
 export interface NameQueries {
   /** Returns a value that differs after any commit of another connection. */
   version(): unknown;

@@ -31,7 +31,7 @@ export interface NameTable {
   isRemembered(asker: IpAddress, namespaceId: string): boolean;
 }
 
-/** What one asker sees: the network that it asks first, then the others that it is on. */
+/** The networks that one asker sees: the network that it asks first, then the others that it is on. */
 export interface Seen {
   /** Whether an attachment is known for the asker's address. */
   readonly isAttached: boolean;

@@ -2,7 +2,7 @@ import { formatIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { Health } from './upstreams.ts';
 
-/** What is known of the name servers that failed. A server without a record is healthy. */
+/** A record of the name servers that failed. A server without a record is healthy. */
 export interface ServerHealth {
   of(server: IpAddress): Health | undefined;
   failed(server: IpAddress): void;

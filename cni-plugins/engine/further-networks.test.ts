@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.match(a.run('ip -o link show net1') ?? '', /02:00:00:00:85:77/u);
     assert.match(a.run('ip -o addr show open0') ?? '', /10\.86\.0\.2\/24/u);
     assert.ok(b.run('busybox ping -c1 -W5 10.85.0.77') !== undefined);
-    // What applies to the pod applies to each of its interfaces, with its own addresses.
+    // The rules of the pod apply to each of its interfaces, with its own addresses.
     const peer = { direction: 'egress', peer: '10.85.0.77', protocol: 'tcp', port: 80 } as const;
     const outcome = async (): Promise<unknown> =>
       (await engine?.explain({ pod: b.request.id, connection: peer }))?.outcome;

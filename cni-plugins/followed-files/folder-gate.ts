@@ -13,8 +13,8 @@ export interface GatedFolder {
   /** The folder into which the files are copied. */
   readonly copy: string;
   /**
-   * What the main thread, which maintains the copy, knows: `noAnswer`, `copied` or `direct`, then the
-   * device's major and minor number.
+   * The state of the folder, as known to the main thread, which maintains the copy: `noAnswer`, `copied` or
+   * `direct`, then the device's major and minor number.
    */
   readonly state: Int32Array;
 }

@@ -44,7 +44,7 @@ export interface SetStoreOptions {
   readonly path: string;
   /** Changes with the meaning of a reading. A set of another format counts as damaged. */
   readonly format: string;
-  /** What is stored, for the log. */
+  /** The name of the stored content, for the log. */
   readonly what: string;
   readonly log: { error(fields: object, message: string): void };
 }

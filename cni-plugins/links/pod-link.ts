@@ -26,7 +26,7 @@ import { linkLocalOf } from './rules/ruleset.ts';
 const forwarding = 3;
 const forwardingDeadlineMs = 2000;
 
-/** What is the same for every pair. */
+/** Parameters that are the same for every pair. */
 export interface PairMaker {
   readonly route: NetlinkSocket;
   readonly bridges: PodBridges;

@@ -15,7 +15,7 @@ export interface TargetSource {
   readonly dockerSocket?: string;
 }
 
-/** What is connected: a container as the plugins see it. */
+/** The target of a connection: a container as the plugins see it. */
 interface Target {
   readonly pod: ChainPod;
   /** Why the target must not get an interface on which our rules are not in force. */

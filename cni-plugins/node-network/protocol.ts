@@ -18,7 +18,7 @@ export interface NodeNetworkStatus {
 
 /** Calls of the owner to the thread. */
 export type NodeNetworkCalls = {
-  /** What the kubelet sent by UpdateRuntimeConfig, in CIDR form. */
+  /** Passes on the pod subnets that the kubelet sent by UpdateRuntimeConfig, in CIDR form. */
   readonly runtimeConfig: (podCidrs: readonly string[]) => Promise<void>;
   readonly status: () => NodeNetworkStatus;
 };

@@ -38,7 +38,7 @@ export function createRouteKeeper({
   };
 }): RouteKeeper {
   let planned: PlannedRoutes = { routes: new Map(), refused: [] };
-  /** What the plan was made from. */
+  /** The input from which the plan was made, as text. */
   let basis = '';
   let trouble = '';
   let existing = 0;

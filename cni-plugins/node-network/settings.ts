@@ -10,7 +10,7 @@ export interface NodeNetworkSettings {
   readonly ranges: readonly string[];
   /** Read again for each request, with the files that it names. Absent: no Node object is read. */
   readonly kubeconfig?: string;
-  /** What the kubelet sent before this thread started. Absent: nothing yet. */
+  /** Pod subnets that the kubelet sent before this thread started. Absent: none yet. */
   readonly sent?: readonly string[];
   /** The name of this node in the cluster. */
   readonly nodeName: string;

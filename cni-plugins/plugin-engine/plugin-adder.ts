@@ -53,7 +53,7 @@ export function createPluginAdder({
     try {
       yield { type, command: 'DEL' };
     } catch (thrown) {
-      // What this call created must be removed nevertheless.
+      // Objects that this call created must be removed nevertheless.
       log.warn(
         { ...key, type, why: reasonOf(thrown) },
         'an address plugin did not release the addresses that it gave',

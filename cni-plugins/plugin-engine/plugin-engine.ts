@@ -73,8 +73,8 @@ export function createPluginCore({ database, hosts, namespaceIds, log }: PluginC
     try {
       if (source.from === 'program') yield { type: source.type, command: 'DEL' };
     } finally {
-      // What we created is removed in any case. The error is reported to the caller, which calls again (CNI
-      // specification 1.1, section 4).
+      // Objects that we created are removed in any case. The error is reported to the caller, which calls
+      // again (CNI specification 1.1, section 4).
       act(host, () => {
         const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
         if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);

@@ -6,7 +6,7 @@ import { cniCodes, cniErrorOf, writeCniError } from '../../spec/cni-error.ts';
 import { versionAnswer } from '../../spec/cni-version.ts';
 import { resultAs } from '../../spec/result-versions.ts';
 
-/** What a plugin's process returns to its caller. */
+/** The exit code and the output that a plugin's process returns to its caller. */
 export interface PluginAnswer {
   readonly exitCode: number;
   readonly stdout: string;

@@ -29,7 +29,7 @@ import type { Claim, NetworkStore } from '../../database/store.ts';
 export interface Attacher {
   /**
    * Attaches a pod. If plugins attach it, a job is returned, and the pod is only recorded until the job is
-   * done. What an earlier attempt of the plugins left is returned as `stale`.
+   * done. Resources that an earlier attempt of the plugins left are returned as `stale`.
    */
   attach(request: AttachRequest): Begun;
   /** Creates the link of a record and connects it to the pod. */

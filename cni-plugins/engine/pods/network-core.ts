@@ -44,7 +44,7 @@ export interface NetworkCore extends Pick<ChainSteps, 'joined' | 'leave' | 'left
   reconcile(): void;
   /**
    * Attaches a pod. If plugins attach it, a job is returned, and the pod is only recorded until `joined`.
-   * What an earlier attempt of the plugins left is returned as `stale`.
+   * Resources that an earlier attempt of the plugins left are returned as `stale`.
    */
   attach(request: AttachRequest): Begun;
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;

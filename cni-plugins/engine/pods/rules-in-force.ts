@@ -14,7 +14,7 @@ import { constantRules, ip6Table, routedTables, tables } from '../../links/rules
 import { copyNames } from '../../table-copies/table-copies.ts';
 import type { NetworkStore } from '../../database/store.ts';
 
-/** What the kernel's tables contain of the attachments, and the changes from one state to the next. */
+/** The content of the kernel's tables for the attachments, and the changes from one state to the next. */
 export interface RulesInForce {
   readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'keep' | 'rulesOf' | 'tables'>;
   /** Recreates all tables from the records. */

@@ -26,7 +26,7 @@ import type { NetworkChoice } from '../../networks/networks.ts';
 import type { Caller, PluginCall } from '../../calls/plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from '../../database/remote-store.ts';
 
-/** What the Worker starts with. Then the engine and the Worker exchange messages. */
+/** Data with which the Worker starts. Then the engine and the Worker exchange messages. */
 export interface EngineWorkerData {
   /**
    * The thread records its descriptors here, so that its owner can close them if the thread is terminated
@@ -37,7 +37,7 @@ export interface EngineWorkerData {
   readonly settings: MessagePort;
 }
 
-/** What the Worker needs before its first call. */
+/** Data that the Worker needs before its first call. */
 export interface WorkerSettings {
   readonly databasePath: string;
   /** Space that detaching and collecting may use on a full disk. */
@@ -100,7 +100,7 @@ export interface Answer {
   readonly removed?: string;
   /** For `gc`. */
   readonly repairs?: LinkRepairs;
-  /** What plugins must do next: add for `attach`, remove for `leave`. */
+  /** The next job of the plugins: add for `attach`, remove for `leave`. */
   readonly job?: ChainJob;
   /** For `attach`: what an earlier attempt left, and plugins must remove first. */
   readonly stale?: ChainJob;

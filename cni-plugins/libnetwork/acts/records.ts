@@ -40,7 +40,7 @@ export interface CnmEndpoint {
 }
 
 export interface EndpointSpec {
-  /** What the engine chose. */
+  /** The addresses that the engine chose. */
   readonly wanted: EndpointInterface;
   /** The MAC address that the plugins have to assign. Empty: they choose. */
   readonly mac: string;

@@ -15,7 +15,7 @@ export interface EngineOrder {
   readonly networks: readonly EngineNetwork[];
   /** One container for each. */
   readonly sandboxes: readonly string[];
-  /** What an earlier engine recorded. */
+  /** Endpoints that an earlier engine recorded. */
   readonly known: readonly KnownEndpoint[];
 }
 

@@ -114,12 +114,12 @@ export interface EndpointInterface {
 export interface CreateEndpointRequest {
   readonly NetworkID: string;
   readonly EndpointID: string;
-  /** What is chosen already. A driver that answers with such a field is refused. */
+  /** Addresses that are chosen already. A driver that answers with such a field is refused. */
   readonly Interface?: Partial<EndpointInterface>;
   readonly Options?: DriverOptions;
 }
 export interface CreateEndpointReply {
-  /** What the driver chose. */
+  /** The addresses that the driver chose. */
   readonly Interface?: Partial<EndpointInterface>;
 }
 

@@ -5,7 +5,7 @@ import type { HostRecord } from '../records/records.ts';
 import { familyOf, hostAddressOf } from '../records/settings.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 
-/** What the kernel needs in order to reach one other host. Pure. */
+/** Entries that the kernel needs in order to reach one other host. Pure. */
 
 export type Entry =
   /** Frames for a MAC address go to that host. */

@@ -17,7 +17,7 @@ export interface Holders {
 export interface ClaimFilter {
   /** An unchanged service is returned as the same object. */
   without(name: string, service: MergedService): MergedService;
-  /** What was dropped, by service and host. */
+  /** Messages about dropped addresses, by service and host. */
   readonly found: ReadonlyMap<string, string>;
 }
 

@@ -37,13 +37,13 @@ export interface PublisherDeps {
   readonly networks: readonly OverlayNetwork[];
   readonly merged: Merged;
   readonly readLocal: () => readonly LocalMember[];
-  /** What this host's settings let services use; absent: nothing of the host. */
+  /** Rules of this host's settings for services; absent: services use nothing of the host. */
   readonly rules?: ServiceRules;
   /** Each refusal is logged once. */
   readonly log: { warn(fields: object, message: string): void };
 }
 
-/** What this host wrote about a service, and which service it joined: absent when none. */
+/** The text that this host wrote about a service, and the service that it joined: absent when none. */
 interface Saying {
   readonly text: string;
   readonly joined?: Joined;
@@ -66,7 +66,7 @@ export function openPublisher({
 }: PublisherDeps): Publisher {
   const { view } = member;
   let lease: number | undefined;
-  /** What this host wrote to etcd, by service. */
+  /** Texts that this host wrote to etcd, by service. */
   const said = new Map<string, Saying>();
   const { refused, refuse } = createServiceRefusals(log);
   const acts = createSerialActs();

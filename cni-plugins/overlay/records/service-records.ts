@@ -4,8 +4,8 @@ import { objectOf, readClaim } from './records.ts';
 import type { Claim } from './records.ts';
 
 /**
- * What hosts say in etcd of services that pods join: `../records.ts` names the keys, and values are JSON.
- * Pure.
+ * Records of hosts in etcd about services that pods join: `../records.ts` names the keys, and values are
+ * JSON. Pure.
  *
  * | fact                    | says                                                            | until                                        |
  * | ----------------------- | --------------------------------------------------------------- | -------------------------------------------- |

@@ -11,7 +11,7 @@ import type { PortMapping } from '../../types.ts';
  * them for CHECK, removes them for DEL and recreates them after a crash. A plugin has no effects of its own.
  */
 
-/** What a plugin knows when it plans. */
+/** The input from which a plugin plans. */
 export interface PlanInput {
   readonly key: AttachmentKey;
   /** CNI_NETNS as the caller wrote it: the `sandbox` of interfaces in the pod. */

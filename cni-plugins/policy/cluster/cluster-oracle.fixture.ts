@@ -2,9 +2,9 @@ import { isSelected, isWithin, isolates, isAllowed, podsAt } from './oracle.fixt
 import type { ApiCluster, ApiPod, ApiSelector, Flow } from './oracle.fixture.ts';
 
 /**
- * What ClusterNetworkPolicies and NetworkPolicies allow together, written from the documentation of the API
- * (sigs.k8s.io/network-policy-api, v1alpha2) over its own objects, as naively as possible. It shares no code
- * with what it judges.
+ * An oracle for the traffic that ClusterNetworkPolicies and NetworkPolicies allow together, written from the
+ * documentation of the API (sigs.k8s.io/network-policy-api, v1alpha2) over its own objects, as naively as
+ * possible. It shares no code with what it judges.
  */
 
 export interface ApiNode {

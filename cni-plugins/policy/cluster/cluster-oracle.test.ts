@@ -24,7 +24,9 @@ const firstAction = (
 ): Tier['steps'][number]['action'] =>
   tier?.steps.find((step) => grants(step, other, connection))?.action ?? 'pass';
 
-/** What the chains of pod-chains.ts do with a connection. kernel-verdicts.test.ts asks the kernel. */
+/**
+ * Returns whether the chains of pod-chains.ts allow a connection. kernel-verdicts.test.ts asks the kernel.
+ */
 function lets(
   rules: PodRules | undefined,
   direction: Direction,

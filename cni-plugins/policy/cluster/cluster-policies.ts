@@ -17,7 +17,7 @@ import { createWorkerPeers } from './worker-peers.ts';
 
 export type { PolicyCluster };
 
-/** What a node knows of its cluster's policies. */
+/** The figures of a node about its cluster's policies. */
 export interface ClusterReport extends ClusterFigures {
   /** From the arrival of the last change until the kernel had it, in seconds. Absent: none yet. */
   readonly lagSeconds?: number;

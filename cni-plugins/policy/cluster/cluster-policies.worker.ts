@@ -107,7 +107,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   const ticking = setInterval(() => {
     tellFigures();
     store.keepPods(table);
-    // What the disk refused is stored later, without another change.
+    // Policies that the disk refused are stored later, without another change.
     if (!store.isKept()) delivering = (delivering ?? Promise.resolve()).then(() => store.keepPolicies(table));
     giveMemoryBack();
   }, figuresMs);

@@ -43,7 +43,7 @@ export interface ClusterChanges {
 export interface ClusterFigures extends Omit<ClusterInForce, 'lagSeconds'> {
   /** Policies of both kinds are not known, so every pod of the node is isolated. */
   readonly isolated: boolean;
-  /** What to do about `away`. */
+  /** Advice about `away`. */
   readonly awayFix?: string;
   readonly problems: readonly string[];
 }

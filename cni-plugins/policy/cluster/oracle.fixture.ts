@@ -1,6 +1,7 @@
 /**
- * What NetworkPolicies allow, written from their specification (Kubernetes API reference, NetworkPolicy v1)
- * over the API's own objects, as naively as possible. It shares no code with what it judges.
+ * An oracle for the traffic that NetworkPolicies allow, written from their specification (Kubernetes API
+ * reference, NetworkPolicy v1) over the API's own objects, as naively as possible. It shares no code with
+ * what it judges.
  */
 
 export interface ApiSelector {

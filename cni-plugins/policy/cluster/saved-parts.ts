@@ -3,8 +3,8 @@ import type { Labels, NetworkPolicy } from '../kubernetes/network-policy.ts';
 import type { ClusterNode, ClusterPod } from './objects.ts';
 
 /**
- * What is stored of a cluster. A version is that of the collection when it had these objects: a later start
- * asks for objects that are not older.
+ * The stored objects of a cluster. A version is that of the collection when it had these objects: a later
+ * start asks for objects that are not older.
  */
 export interface SavedParts {
   readonly policies: SavedPolicies;

@@ -13,7 +13,7 @@ export interface ClusterNetworkPolicy {
   readonly subject: ClusterSubject;
   readonly ingress: readonly ClusterRule[];
   readonly egress: readonly ClusterRule[];
-  /** What is not in force as it is written. */
+  /** Parts that are not in force as they are written. */
   readonly unreadable?: string;
 }
 

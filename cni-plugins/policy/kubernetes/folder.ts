@@ -21,7 +21,7 @@ export interface PolicyFolder {
 export interface PolicyReport {
   /** Number of policies in force. */
   readonly policies: number;
-  /** What is not in force as written, each with its place and what applies instead. */
+  /** Parts that are not in force as written, each with its place and what applies instead. */
   readonly problems: readonly string[];
 }
 

@@ -4,7 +4,7 @@ import type { Peers } from '../rules/grants.ts';
 import { union } from '../rules/intervals.ts';
 import type { Peer } from './network-policy.ts';
 
-/** What the grants of both kinds of policies are made of. Pure. */
+/** Parts from which the grants of both kinds of policies are made. Pure. */
 
 export type PeerBlock = Extract<Peer, { readonly cidr: string }>;
 

@@ -17,7 +17,10 @@ export interface PolicyChange {
   readonly pods?: PodDescriptions;
 }
 
-/** What the API says of pods of this node, by their UID. It wins over what a pod was created with. */
+/**
+ * Descriptions of pods of this node in the API, by their UID. They win over those that pods were created
+ * with.
+ */
 export type PodDescriptions = ReadonlyMap<string, PodDescription>;
 
 export interface PodDescription {

@@ -15,10 +15,10 @@ import { selectorSchema } from './schema.ts';
 /**
  * Reads ClusterNetworkPolicies as the API sends them (v1alpha2, sigs.k8s.io/network-policy-api). Pure.
  *
- * What cannot be understood fails closed, as the API demands: a rule that accepts matches nothing, and one
- * that denies or passes denies everything. A subject that cannot be understood is every pod, and a tier is
- * Admin; then nothing is accepted, and what would be passed on is denied, because the policy may be for other
- * pods, or come in another place.
+ * Parts that cannot be understood fail closed, as the API demands: a rule that accepts matches nothing, and
+ * one that denies or passes denies everything. A subject that cannot be understood is every pod, and a tier
+ * is Admin; then nothing is accepted, and what would be passed on is denied, because the policy may be for
+ * other pods, or come in another place.
  */
 
 /** Limits of the API for each list: rules, peers, protocols, blocks and domain names. */

@@ -5,7 +5,7 @@ import { otherChain, isPortChain, portMap } from './layer-chains.ts';
 
 /** Reads the chains of a layer from the kernel's listing: the inverse of layer-chains.ts. Pure. */
 
-/** What the kernel lists of the judgement's table. */
+/** The rules and set elements that the kernel lists for the policy table. */
 export interface ListedTable {
   readonly rules: readonly ListedRule[];
   readonly elements: (set: string) => readonly ListedElement[];

@@ -12,9 +12,7 @@ import type { PeerGroup } from './peer-group.ts';
 import { frameTable, judgeTable } from './tables.ts';
 import type { PolicyRule } from './tables.ts';
 
-/**
- * What one pod with rules adds to the constant tables: its own chains, and elements that lead to them. Pure.
- */
+/** Chains that one pod with rules adds to the constant tables, and elements that lead to them. Pure. */
 
 export type { Direction, Layer };
 

@@ -14,7 +14,7 @@ export interface Admitted {
   readonly service: Service;
 }
 
-/** What a source asks for: these services in force, and others of its services removed. */
+/** The request of a source: these services in force, and others of its services removed. */
 export interface AskedChange {
   readonly source: string;
   readonly services: readonly Service[];

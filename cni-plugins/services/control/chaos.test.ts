@@ -41,7 +41,7 @@ const random = (): number => {
   return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
 };
 
-/** What the process printed: the last completed state, and the state that was begun after it. */
+/** The output of the process: the last completed state, and the state that was begun after it. */
 interface Told {
   readonly stands: readonly string[];
   readonly begun?: readonly string[];

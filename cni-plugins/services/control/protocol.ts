@@ -21,7 +21,7 @@ export interface ServicesSettings {
   readonly ended?: readonly string[];
 }
 
-/** What a command may ask. Each answer is JSON. */
+/** A request of a command. Each answer is JSON. */
 export type ServiceQuestion =
   | ({ readonly do: 'list' } & ReportPage)
   | { readonly do: 'apply'; readonly services: readonly Service[] }
@@ -70,7 +70,7 @@ export interface ServiceFigures {
   }[];
 }
 
-/** What the thread does for the daemon. */
+/** Calls of the daemon to the thread. */
 export type ServiceCalls = {
   readonly put: ServiceControl['put'];
   readonly replace: ServiceControl['replace'];
@@ -80,7 +80,7 @@ export type ServiceCalls = {
   readonly ask: (question: string) => string;
 };
 
-/** What the daemon does for the thread. */
+/** Calls of the thread to the daemon. */
 export type ServiceOwner = {
   readonly log: (level: Exclude<LogLevel, 'silent'>, fields: object, message: string) => void;
   /** The balancer was switched. If this thread is lost, the next one uses this balancer. */

@@ -110,7 +110,8 @@ async function start(
   }, tickMs);
   const repairing = setInterval(() => upkeep.look(), repairMs);
 
-  // What another program removed is recreated before a change, so that the repair is logged and counted.
+  // Objects that another program removed are recreated before a change, so that the repair is logged and
+  // counted.
   const control = controlOf(core, () => upkeep.look());
   const portions: PortionControl = {
     ...control,

@@ -53,7 +53,8 @@ const storedUnhealthy = 'unwell';
 
 export function createServiceStore(database: NetworkDatabase): ServiceStore {
   const { db } = database;
-  // What an operator applied survives a power cut. The network's other rows end with the machine anyway.
+  // Services that an operator applied survive a power cut. The network's other rows end with the machine
+  // anyway.
   let waits = false;
   const waitForDisk = (is: boolean): void => {
     if (is !== waits) db.exec(`PRAGMA synchronous = ${is ? 'FULL' : 'NORMAL'}`);

@@ -4,9 +4,9 @@ import { openServiceLink } from './link.ts';
 import { removeTable, tableFamilies, tableOf } from './tables.ts';
 
 /**
- * What the balancer has besides IPVS itself, in the namespace of the calling thread: its link and its tables.
- * It makes no request to IPVS, so it also works after the module was removed from the kernel, which removed
- * everything that IPVS held.
+ * Finds and removes the objects of the balancer besides IPVS itself, in the namespace of the calling thread:
+ * its link and its tables. It makes no request to IPVS, so it also works after the module was removed from
+ * the kernel, which removed everything that IPVS held.
  */
 export interface IpvsLeftovers {
   /** Whether this run or an earlier one has left any of it here. */

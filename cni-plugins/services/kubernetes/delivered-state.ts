@@ -18,7 +18,7 @@ export interface CollectedChanges extends Changes {
   readonly notes: Map<string, readonly string[]>;
 }
 
-/** What was delivered of each Kubernetes service. */
+/** The delivered state of each Kubernetes service. */
 export interface DeliveredState {
   /**
    * Adds to `changes` what differs from the delivered state, and counts it as delivered.

@@ -741,8 +741,8 @@ test('external addresses are served if the node allows them; an address that can
 });
 
 /**
- * What the author of one Service may write: the API accepts an object of 1.5 MiB, and limits neither ports
- * nor addresses.
+ * Long lists that the author of one Service may write: the API accepts an object of 1.5 MiB, and limits
+ * neither ports nor addresses.
  */
 const manyPorts = (count: number): object[] =>
   Array.from({ length: count }, (_, index) => ({ name: `p${index}`, port: index + 1, protocol: 'TCP' }));

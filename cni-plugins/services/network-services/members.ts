@@ -26,7 +26,7 @@ export interface Member extends Pick<
   readonly addresses: readonly string[];
   /** Whether clients may connect to it: its link exists and does not deny everything. */
   readonly isReady: boolean;
-  /** What the network's file allowed services when the member joined. Absent: nothing. */
+  /** Rules of the network's file for services when the member joined. Absent: nothing was allowed. */
   readonly rules?: ServiceRules;
   /** The network's IPAM plugin, as configured. */
   readonly ipam: unknown;
@@ -45,7 +45,7 @@ export interface NetworkService {
 export interface Spanned extends SpannedService {
   /** The link that is the gateway of this host's pods. */
   readonly link: string;
-  /** What this host's own settings allow services of the network. */
+  /** Rules of this host's own settings for services of the network. */
   readonly rules: ServiceRules;
   /**
    * Members on this host in the other mode or of another Kubernetes namespace. They are not members of the

@@ -16,7 +16,7 @@ export interface ServiceProblems {
 }
 
 export function createServiceProblems(log: Pick<Logger, 'warn'>): ServiceProblems {
-  /** What was logged, by problem. */
+  /** Reasons that were logged, by problem. */
   const reported = new Map<string, string>();
   /** Problems that this look found. */
   const failing = new Set<string>();

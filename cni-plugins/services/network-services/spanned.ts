@@ -34,7 +34,7 @@ export interface SpannedMember extends Pick<Membership, 'aliases' | 'ports' | 'i
 export interface SpannedNetwork {
   /** The link that is the gateway of this host's pods. It may not exist yet. */
   readonly link: string;
-  /** What this host's own settings allow services of the network. Absent: nothing. */
+  /** Rules of this host's own settings for services of the network. Absent: nothing is allowed. */
   readonly rules?: ServiceRules;
   /** By name. A service that etcd has not reported yet is missing. */
   readonly services: ReadonlyMap<

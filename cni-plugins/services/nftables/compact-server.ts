@@ -9,7 +9,7 @@ import type { Modes } from './modes.ts';
 import { planOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 
-/** What is kept of a server in force: what cannot be derived from the rest. Pure. */
+/** The kept data of a server in force, which cannot be derived from the rest. Pure. */
 export interface CompactServer {
   readonly packed: PackedServer;
   /** The number of its mode. */

@@ -26,7 +26,7 @@ import { nameOf, planOf } from './plan.ts';
 import { makeMode, readSlots } from './readout.ts';
 import { chainsOf, tableOf } from './rules.ts';
 
-/** What the table of one family holds, and how it changes. */
+/** The content of the table of one family, and how it changes. */
 export interface TableContent {
   readonly family: Family;
   readonly standing: Map<ServerKey, CompactServer>;

@@ -11,9 +11,7 @@ import { webServer } from '../virtual-server.fixture.ts';
 import { openSwitchableBalancer } from './open.ts';
 import { openSwitch } from './switch.ts';
 
-/**
- * What a killed process that balanced by IPVS has left behind, also where the kernel has no IPVS any more.
- */
+/** Remains of a killed process that balanced by IPVS, also where the kernel has no IPVS any more. */
 if (inPrivateNetns(import.meta.filename)) {
   shell('ip link set lo up');
   const link =

@@ -9,12 +9,12 @@ export interface FormerBalancerDeps {
   /** @throws NETWORK_IPVS_MISSING and others: this kernel does not support IPVS */
   readonly openIpvs: () => IpvsBalancer;
   readonly openNftables: () => Balancer;
-  /** What the IPVS balancer of this process, or of an earlier one, has left here. */
+  /** Objects that the IPVS balancer of this process, or of an earlier one, has left here. */
   readonly ipvsRemains: IpvsLeftovers;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** What the balancer that is not active has left in the kernel. */
+/** Objects that the balancer that is not active has left in the kernel. */
 export interface FormerBalancer {
   /** Leaves the former balancer after the other one has taken over. The next look retries a failure. */
   leave(former: Balancer | IpvsBalancer): void;

@@ -74,7 +74,7 @@ function probeHttp(
   });
 }
 
-/** What these exit statuses mean for timeout(1) and shells. */
+/** The meanings of these exit statuses for timeout(1) and shells. */
 const meanings: Readonly<Record<number, string>> = {
   126: ': it cannot be executed',
   127: ': it was not found',
