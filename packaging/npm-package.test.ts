@@ -164,7 +164,7 @@ describe('the npm package in a pipeline', () => {
       assert.doesNotMatch(installed.output, /warn|deprecated|script/iu);
       const isPinned = name === 'the pinned Node';
       if (isPinned) {
-        // What npm installs of the optional packages, without a registry.
+        // Copies the optional packages that npm would install from a registry.
         for (const module of [`node-linux-${process.arch}`, `@koromix/koffi-linux-${process.arch}`])
           cpSync(join(repository, 'node_modules', module), join(at, 'node_modules', module), {
             recursive: true,

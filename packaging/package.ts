@@ -27,7 +27,10 @@ const shipped = [
 /** Platforms of the pinned Node, in the words of npm. */
 const platforms = ['linux-x64', 'linux-arm64'];
 
-/** What runs the commands that do not need the kernel (packaging/bin/portcullis checks it too). */
+/**
+ * Versions of Node that run the commands that do not need the kernel (packaging/bin/portcullis checks them
+ * too).
+ */
 const enginesWithoutPinned = '^22.19.0 || >=24.0.0';
 
 /**

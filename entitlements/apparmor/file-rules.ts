@@ -7,8 +7,8 @@ import type { FileRules } from '../profile/model.ts';
 import type { FileAccess } from '../types.ts';
 
 /**
- * What is granted: reading includes mapping as code, as in Landlock; an executed program stays under the same
- * profile.
+ * Permissions that are granted: reading includes mapping as code, as in Landlock; an executed program stays
+ * under the same profile.
  */
 const GRANTED: Readonly<Record<FileAccess, string>> = { read: 'rm', write: 'wlk', execute: 'ix' };
 const DENIED: Readonly<Record<FileAccess, string>> = { read: 'r', write: 'wlk', execute: 'x' };

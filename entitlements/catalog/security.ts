@@ -11,7 +11,7 @@ const INSPECTION = [
   'process_madvise',
 ];
 
-/** What changes identity, reads other processes or administers the kernel. */
+/** Capabilities that change identity, read other processes or administer the kernel. */
 const IDENTITY_AND_ADMINISTRATION: readonly string[] = [
   'DAC_OVERRIDE',
   'FSETID',

@@ -12,6 +12,6 @@ export interface Target {
    * reported.
    */
   readonly heldCapabilities?: readonly Capability[];
-  /** What cannot be enforced exactly is allowed, and reported. */
+  /** Accepts restrictions that cannot be enforced exactly, and reports them. */
   readonly allowDegraded?: boolean;
 }

@@ -48,7 +48,7 @@ export interface Resolution {
   readonly problems: readonly Problem[];
 }
 
-/** What is known about documents that a check before has found to be broken. */
+/** Facts about documents that a check before has found to be broken. */
 interface Broken {
   /**
    * Whether a broken document may define the profile: a parent with that name is not a problem of its own.

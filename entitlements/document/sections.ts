@@ -37,7 +37,7 @@ export interface Sections {
 
 /** The profile's own statements, without parents and entitlements. */
 export interface Own {
-  /** What it adds and removes. Nothing is in both. */
+  /** Its additions and removals. Nothing is in both. */
   readonly part: Part;
   /** Limits that it sets or lifts: those of parents and entitlements do not count. */
   readonly limits: ReadonlySet<LimitName>;

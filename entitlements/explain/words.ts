@@ -62,7 +62,7 @@ function testText(name: string, test: ArgumentTest, family: bigint | undefined):
   return parts.join(' and ');
 }
 
-/** What an rlimit counts (getrlimit(2)). */
+/** The unit of each rlimit (getrlimit(2)). */
 const LIMIT_UNITS: Readonly<Record<LimitName, string>> = {
   AS: 'bytes',
   CORE: 'bytes',

@@ -33,9 +33,9 @@ export type ExportFormat = (typeof exportFormats)[number];
 export interface Exported {
   /** The first file is the one that refers to the others. */
   readonly files: readonly { readonly name: string; readonly text: string }[];
-  /** What the profile restricts and the other format cannot express. */
+  /** Restrictions of the profile that the other format cannot express. */
   readonly unmapped: readonly Remark[];
-  /** What the other format restricts further, or expresses with another file. */
+  /** Further restrictions of the other format, and restrictions that it expresses with another file. */
   readonly notes: readonly Remark[];
 }
 

@@ -12,7 +12,7 @@ export type PatternNode =
 
 export type PatternSequence = readonly PatternNode[];
 
-/** What is wrong with a pattern, and where: `at` counts UTF-16 units of its text from 0. */
+/** An error in a pattern, and its position: `at` counts UTF-16 units of its text from 0. */
 export interface PatternProblem {
   readonly at: number;
   readonly message: string;

@@ -137,7 +137,7 @@ describe(
   'an AppArmor text, imported and written out again',
   { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' },
   () => {
-    /** What a profile always has, and what it does not distinguish (see the import's notes). */
+    /** Rules that a profile always has, and those that it does not distinguish (see the import's notes). */
     const always =
       'capability,\nnetwork,\nsignal,\nptrace,\numount,\npivot_root,\n/dev/ rwmkl,\n/dev/** rwmkl,';
     for (const body of [

@@ -18,7 +18,7 @@ export interface CheckedFiles {
   readonly profiles: readonly { readonly name: string; readonly entitlements: readonly string[] }[];
   /** Errors that make the files unusable, by file, line and column. */
   readonly problems: readonly Problem[];
-  /** What is allowed and probably not intended. */
+  /** Permissions that are probably not intended. */
   readonly findings: readonly Finding[];
 }
 

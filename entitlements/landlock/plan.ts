@@ -12,7 +12,7 @@ import type { FileAccess } from '../types.ts';
 export interface LandlockPlan {
   /** Sorted by path. Together they grant everything that the file rules grant. */
   readonly rules: readonly LandlockRule[];
-  /** What they grant in addition: empty if Landlock can enforce the rules exactly. */
+  /** Access that they grant in addition: empty if Landlock can enforce the rules exactly. */
   readonly beyond: readonly {
     readonly access: FileAccess;
     readonly pattern: string;

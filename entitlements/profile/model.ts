@@ -90,7 +90,7 @@ export interface MountRule {
 }
 
 /**
- * What a workload may do: one point of a lattice, which is a product of the dimensions below. `a` grants no
+ * The rights of a workload: one point of a lattice, which is a product of the dimensions below. `a` grants no
  * more than `b` if it grants no more in each dimension. An absent optional dimension restricts nothing.
  */
 export interface Profile {

@@ -16,8 +16,8 @@ import { diagramOfProgram } from './program-diagram.ts';
 const ALLOW = 0x7fff0000;
 
 /**
- * What filters are compared with: a profile's system calls, or the OCI seccomp object that a runtime was
- * given.
+ * The reference with which filters are compared: a profile's system calls, or the OCI seccomp object that a
+ * runtime was given.
  */
 export type Expected =
   | { readonly policy: SyscallPolicy; readonly base?: FilteredPolicy }

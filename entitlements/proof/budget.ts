@@ -17,7 +17,7 @@ export interface Budget {
   readonly clock?: () => number;
 }
 
-/** What is left of the budget of one proof. */
+/** The remaining budget of one proof. */
 export interface Meter {
   /** Counts one step of work. @throws ENTITLEMENTS_TOO_COMPLEX when the time is over */
   readonly tick: () => void;

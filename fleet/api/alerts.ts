@@ -4,7 +4,7 @@ import { logProblems } from '../store/node-record.ts';
 import { listNodes } from '../store/queries.ts';
 import type { ListedNode, Reader } from '../store/queries.ts';
 
-/** What an operator should look at. */
+/** Conditions that an operator should look at. */
 export const alertCodes = {
   ...logProblems,
   NODE_SILENT: 'The node has sent nothing for five minutes.',

@@ -205,7 +205,7 @@ function policyToSend(
   return { revision: policy.revision, ...(body.length <= mostPolicyLength && { body }) };
 }
 
-/** What a request contains besides rows. */
+/** The content of a request besides rows. */
 interface Sent {
   readonly size?: number;
   readonly state?: string;

@@ -4,7 +4,7 @@ import { planChanges } from '../model/plan.ts';
 import type { Change, Controller, NodeState, Owned, Section } from '../model/types.ts';
 import type { OwnedItems } from '../store/node-files.ts';
 
-/** What reaching a state would change on this node now. */
+/** The changes that reaching a state would make on this node now. */
 export interface Preview {
   readonly changes: readonly Change[];
   /** Items that were not made for the state, and sections that could not be read. */

@@ -39,7 +39,7 @@ export interface NodeGroup {
   readonly state: NodeState;
 }
 
-/** What was read, or everything that is wrong with it. */
+/** The value that was read, or all problems of the document. */
 export type ReadDocument<Value> = { readonly value: Value } | { readonly problems: readonly Problem[] };
 
 /** Reads documents of the kinds NodeState and NodeGroup. */

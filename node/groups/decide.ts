@@ -1,7 +1,7 @@
 import type { NodeSelector } from '../document/read.ts';
 import type { GroupSpec, NodeRecord } from './records.ts';
 
-/** What is known about a group at one revision of etcd. */
+/** The state of a group at one revision of etcd. */
 export interface GroupView {
   readonly spec: GroupSpec;
   readonly nodes: ReadonlyMap<string, NodeRecord>;
@@ -9,7 +9,7 @@ export interface GroupView {
   readonly places: ReadonlySet<string>;
 }
 
-/** What a node knows about itself. */
+/** The state of a node, as the node knows it. */
 export interface OwnView {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -19,7 +19,7 @@ export interface OwnView {
   readonly healthyMs?: number;
   /** Undefined: ready, or not required. */
   readonly daemonProblem?: string;
-  /** What the reconciler could not do, for the reason of a failure. */
+  /** The problem of the reconciler, for the reason of a failure. */
   readonly problem?: string;
   /** How long ago this node began to change, in ms. */
   readonly changingMs: number;
@@ -27,7 +27,7 @@ export interface OwnView {
   readonly quietMs: number;
 }
 
-/** What a node does next. */
+/** The next action of a node. */
 export type Decision =
   | { readonly do: 'wait'; readonly why: string }
   /** Makes itself known to the group. */

@@ -9,7 +9,7 @@ import type { MemberWrites } from './member-writes.ts';
 interface NameOptions {
   readonly client: EtcdClient;
   readonly name: string;
-  /** What distinguishes this agent from another one with this name. */
+  /** A value that distinguishes this agent from another one with this name. */
   readonly identity: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly leaseSeconds: number;

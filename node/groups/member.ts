@@ -14,12 +14,12 @@ import type { GroupSpec } from './records.ts';
 import { createGroupViews } from './view.ts';
 import type { KnownGroup } from './view.ts';
 
-/** What a member needs of its node. */
+/** Functions of its node that a member needs. */
 export interface MemberNode {
   desired(): DesiredState | undefined;
   /** Since when the desired state is reached, in ms of `performance.now()`. */
   convergedSince(): number | undefined;
-  /** What differs from the desired state. */
+  /** Returns the difference from the desired state. */
   problem(): string | undefined;
   /** Why the daemon is not ready; undefined: it is. */
   daemonProblem(): Promise<string | undefined>;
@@ -32,7 +32,7 @@ export interface MemberNode {
 interface MemberOptions {
   readonly client: EtcdClient;
   readonly name: string;
-  /** What distinguishes this agent from another one with this name ({@link agentIdentity}). */
+  /** A value that distinguishes this agent from another one with this name ({@link agentIdentity}). */
   readonly identity: string;
   readonly labels: Readonly<Record<string, string>>;
   /** After this time without a sign, a node that changes is lost. In seconds. */

@@ -7,7 +7,7 @@ import type { NodeSelector, Rollout } from '../document/read.ts';
 export const groupsPrefix = '/portcullis/node-groups/';
 const revisionsPrefix = '/portcullis/node-revisions/';
 
-/** What the commands request from a group. */
+/** The specification of a group, as the commands request it. */
 export interface GroupSpec {
   /** Fingerprint of the state. */
   readonly revision: string;
@@ -21,7 +21,7 @@ export interface GroupSpec {
   readonly rollout: Rollout;
 }
 
-/** What a node says about itself. */
+/** The record of a node about itself. */
 export interface NodeRecord {
   readonly generation: number;
   readonly attempt: number;

@@ -57,7 +57,10 @@ export interface WantedPod {
   readonly containers: readonly WantedContainer[];
 }
 
-/** What a node should have. Every section is complete: what it does not list is removed if we made it. */
+/**
+ * The desired state of a node. Every section is complete: an item that it does not list is removed if we made
+ * it.
+ */
 export interface NodeState {
   readonly images: readonly WantedImage[];
   readonly kernelModules: readonly string[];
@@ -72,7 +75,7 @@ export interface NodeState {
 export interface Item {
   /** Hash of everything that was asked for. */
   readonly fingerprint: string;
-  /** What the node shows when the item is as it should be, to compare with {@link Observed}. */
+  /** The visible state when the item is as it should be, to compare with {@link Observed}. */
   readonly visible: string;
   /** For a reader of the plan. */
   readonly shown: string;
@@ -86,7 +89,7 @@ export interface Observed {
   readonly ours?: true;
 }
 
-/** What is recorded about an item, before the node is changed. */
+/** The record of an item, written before the node is changed. */
 export interface Owned {
   /** False between the decision to create the item and its creation. */
   readonly made: boolean;
@@ -126,7 +129,7 @@ export interface Controller {
   /** The schema of the section in a document. */
   readonly schema: JsonSchema;
   /**
-   * What happens to an existing item that this controller did not make. `exclusive`: it is a conflict, and
+   * The treatment of an existing item that this controller did not make. `exclusive`: it is a conflict, and
    * the item does not change. `shared`: the item is used, and never removed. `restores`: it is changed, and
    * the original value is recorded and restored.
    */

@@ -4,7 +4,7 @@ import type { Attempts } from '../model/backoff.ts';
 import type { Section } from '../model/types.ts';
 import type { StatusFailure } from '../store/node-files.ts';
 
-/** What is wrong with a section, and when what failed may be tried again. */
+/** The problems of a section, and the times at which failed changes may be tried again. */
 export interface FailureNotes {
   /** Notes what is wrong with an item, or with the section, and logs it once for each reason. */
   note(item: string | undefined, why: string): void;

@@ -2,7 +2,7 @@ import { createSerialQueue } from '../../base/queues/index.ts';
 import type { Owned, Section } from '../model/types.ts';
 import type { NodeFiles, OwnedItems } from '../store/node-files.ts';
 
-/** What we made on this node. A change is recorded on disk before it takes effect. */
+/** Records of the items that we made on this node. A change is recorded on disk before it takes effect. */
 export interface Records {
   of(section: Section): ReadonlyMap<string, Owned>;
   /** Returns when the record is on disk. Undefined drops it. @throws STORAGE_… */

@@ -21,7 +21,7 @@ export interface DesiredState {
   readonly state: NodeState;
 }
 
-/** What we made, by section and name. */
+/** Records of the items that we made, by section and name. */
 export type OwnedItems = Readonly<Partial<Record<Section, Readonly<Record<string, Owned>>>>>;
 
 /** A change or an observation that failed. */
@@ -54,7 +54,7 @@ export interface SectionStatus {
   readonly recent: readonly { readonly at: string; readonly change: string; readonly drift: boolean }[];
 }
 
-/** What the reconciler last saw. */
+/** The status that the reconciler saw last. */
 export interface NodeStatus {
   readonly pid: number;
   /** RFC 3339. Written at least every ten seconds. */

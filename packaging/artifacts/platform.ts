@@ -1,6 +1,6 @@
 import type { Architecture } from '../deb/control.ts';
 
-/** What Node and npm call an architecture of Debian. */
+/** The names of Node and npm for the architectures of Debian. */
 const npmArchitectures: Readonly<Record<Architecture, string>> = { amd64: 'x64', arm64: 'arm64' };
 
 /** Returns the packages that an architecture needs beside the bundle: Node, and koffi's native part. */

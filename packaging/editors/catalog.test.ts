@@ -6,7 +6,7 @@ import { Ajv } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { catalogEntries } from './catalog.ts';
 
-/** What SchemaStore requires of an entry (schema-catalog.json). */
+/** Requirements of SchemaStore for an entry (schema-catalog.json). */
 const entrySchema = {
   type: 'object',
   additionalProperties: false,

@@ -9,7 +9,10 @@ import { contentOf, fetchDebs, fieldsOf } from './debian-packages.ts';
 /** No user of a node has this number by default. It is the one that images without a shell commonly use. */
 export const user = 65532;
 
-/** What is taken from the packages: libraries, the name of the system, licences. No program is taken. */
+/**
+ * Files that are taken from the packages: libraries, the name of the system, licences, CA certificates. No
+ * program is taken.
+ */
 const needed = [
   /^usr\/lib(?:64)?\/(?:[a-z0-9_]+-linux-gnu\/)?[^/]+\.so(?:\.[0-9.]+)?$/u,
   /^usr\/lib\/os-release$|^etc\/(?:os-release|debian_version)$/u,

@@ -27,7 +27,7 @@ export interface DebianLock {
   readonly packages: Readonly<Record<Architecture, readonly LockedDeb[]>>;
 }
 
-/** What each package is for, and its licence as an SPDX expression (the copyright file is in the image). */
+/** The licence of each package as an SPDX expression (the copyright file is in the image). */
 export const basePackages: Readonly<Record<string, string>> = {
   'base-files': 'GPL-2.0-or-later',
   'ca-certificates': 'MPL-2.0 AND GPL-2.0-or-later',

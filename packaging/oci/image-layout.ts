@@ -16,7 +16,7 @@ export interface Descriptor {
 
 export interface Layer extends Descriptor {
   readonly diffId: string;
-  /** What the layer contains, for the history. */
+  /** The content of the layer in words, for the history. */
   readonly content: string;
 }
 

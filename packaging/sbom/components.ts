@@ -16,7 +16,7 @@ export interface Component {
   readonly cpe?: string;
 }
 
-/** What one SBOM is about. */
+/** The subject of one SBOM. */
 export interface Subject {
   readonly name: string;
   readonly version: string;

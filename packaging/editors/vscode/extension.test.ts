@@ -31,8 +31,8 @@ interface Extension {
 }
 
 /**
- * What the extension uses of the editor. VS Code itself needs a display and a download, so it does not run
- * here; the types of the real API check the sources, and at run time this object replaces it.
+ * Returns the parts of the editor that the extension uses. VS Code itself needs a display and a download, so
+ * it does not run here; the types of the real API check the sources, and at run time this object replaces it.
  */
 function editor(settings: { path: string; isTrusted: boolean }) {
   const events = new EventEmitter();
