@@ -39,7 +39,7 @@ export interface CriHandlerDeps {
   readonly events: EventHub;
   readonly streaming: StreamingService;
   readonly verbose: VerboseInfo;
-  /** What the start could not clean up. */
+  /** Clean-up actions of the start that failed. */
   readonly leftovers: readonly Unsettled[];
   /** Folder of the sockets for attach. */
   readonly attachFolder: string;

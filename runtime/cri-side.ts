@@ -22,7 +22,7 @@ import type { Stats } from './stats/stats.ts';
 import { openStreamingService } from './streaming/streaming-service.ts';
 import type { StreamingService } from './streaming/streaming-service.ts';
 
-/** What the CRI calls need besides pods and images. */
+/** Services that the CRI calls need besides pods and images. */
 export interface CriServices {
   readonly events: EventHub;
   readonly stats: Stats;
@@ -70,7 +70,7 @@ export interface CriSideDeps extends CriServices {
   readonly images: ImageSide['images'];
   readonly policySide: PolicySide;
   readonly observability: Pick<Observability, 'calls'>;
-  /** What the start could not clean up. */
+  /** Clean-up actions of the start that failed. */
   readonly leftovers: readonly Unsettled[];
 }
 

@@ -16,7 +16,7 @@ import type { OpenedFirst } from './open-first.ts';
 import type { Undo } from './undo.ts';
 import { collectWorkersEarly, unmapLoader } from './worker-memory.ts';
 
-/** What the daemon opens before any service: folders, threads, the database, the network. */
+/** Resources that the daemon opens before any service: folders, threads, the database, the network. */
 export interface OpenNode extends OpenedFirst, ClaimedNode {
   readonly log: Logger;
   readonly reactor: Reactor;

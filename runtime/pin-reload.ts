@@ -4,7 +4,7 @@ import { createSerialQueue } from '../base/queues/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { Pins } from './images/index.ts';
 
-/** What the reload of pinned images needs. */
+/** Dependencies of the reload of pinned images. */
 export interface PinReloadDeps {
   readonly pins: Pick<Pins, 'replace'>;
   /** Reads the configuration again; absent: it does not change. */

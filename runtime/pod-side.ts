@@ -64,7 +64,7 @@ export interface PodSide {
   readonly exits: ExitWatch & { readonly folder: string };
   readonly pool: NamespacePool;
   readonly probe: FeatureProbe;
-  /** What the kernel can enforce, as far as this daemon can use it. */
+  /** Restrictions that the kernel can enforce, as far as this daemon can use them. */
   readonly features: KernelFeatures;
   /** The path of conmon. */
   readonly conmon: string;
@@ -260,7 +260,7 @@ async function nriOf(
   });
 }
 
-/** What a node offers to containers. */
+/** Services and features that a node offers to containers. */
 interface ContainerSurroundings {
   readonly conmon: string;
   readonly exits: PodSide['exits'];

@@ -22,7 +22,7 @@ import type { Renewals } from './renewal/open-renewals.ts';
 import type { WatchedRecords } from './state/records.ts';
 
 /**
- * What follows from the policy for content that is here already: new decisions, checks of the node, renewals.
+ * Consequences of the policy for content that is here already: new decisions, checks of the node, renewals.
  */
 export interface PolicySide {
   readonly redecision: Redecision;

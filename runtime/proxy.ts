@@ -193,8 +193,8 @@ async function openThreads() {
 }
 
 /**
- * What the fields of the CRI can express: the backend applies its own AppArmor profile and SELinux labels,
- * and has no launcher for rules of Landlock.
+ * Returns the confinement that the fields of the CRI can express: the backend applies its own AppArmor
+ * profile and SELinux labels, and has no launcher for rules of Landlock.
  */
 function confinementFor(
   profiles: Parameters<typeof createConfinement>[0]['profiles'],

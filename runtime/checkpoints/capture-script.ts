@@ -29,7 +29,7 @@ find . -xdev ! -type c ! -type b -print0 > "$0/names" || exit 12
     --no-recursion --null --files-from "$0/names" ) || exit 12
 `;
 
-/** What the script was doing when it failed, by its exit code. */
+/** The step at which the script failed, by its exit code. */
 export const captureSteps: Readonly<Record<number, string>> = {
   10: 'freeze the container',
   11: 'write its processes',

@@ -235,7 +235,9 @@ export interface DaemonConfig {
     /** Seconds. */
     readonly timeout: number;
   };
-  /** What happens to running containers that the policy denies, and for how long verdicts stay replayable. */
+  /**
+   * The action on running containers that the policy denies, and the time for which verdicts stay replayable.
+   */
   readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
   /** The planted pair, and the findings that do not count. Empty references: there is no pair. */
   readonly enforcement: {

@@ -6,7 +6,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 export interface Adjustment {
   /** Index and name, such as `10-device-injector`. */
   readonly plugin: string;
-  /** What it changed, such as `mount`, `env` or `memory.limit`. */
+  /** The changed field, such as `mount`, `env` or `memory.limit`. */
   readonly field: string;
   /** The key, such as a path in the container; empty for a field that exists only once. */
   readonly key: string;

@@ -19,7 +19,7 @@ import type { CallObserver, ObservedCall } from './observe.ts';
 import { requestIdHeader, requestIdOf } from './request-id.ts';
 import { asFailure, toStatus } from './status.ts';
 
-/** What all calls of one server share. */
+/** The context that all calls of one server share. */
 export interface CallSite {
   readonly log: Logger;
   readonly connections: ConnectionBook;

@@ -2,7 +2,7 @@ import type { PeerCredentials } from './peer.ts';
 import type { ImageService, RuntimeService } from './contract/contract.types.ts';
 import type { Init } from '../../base/protobuf/index.ts';
 
-/** What a handler knows about its call besides the request. */
+/** Data of a call that its handler gets besides the request. */
 export interface CallContext {
   /**
    * Aborted when the client cancels, its connection is lost, its deadline passes or the server closes. The

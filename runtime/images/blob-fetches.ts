@@ -7,7 +7,7 @@ import { forEachLimited, orAborted } from './serial.ts';
 import type { RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
 
-/** What the fetches of one pull need. */
+/** Dependencies of the fetches of one pull. */
 export interface BlobFetchesDeps {
   readonly blobs: Pick<BlobStore, 'claim'>;
   readonly pool: LayerPool;

@@ -44,7 +44,7 @@ export interface ClaimedLayer {
   ready: Promise<void>;
 }
 
-/** What the claims on layers need. */
+/** Dependencies of the claims on layers. */
 export interface ClaimedLayersDeps {
   readonly folders: StoreFolders;
   readonly trash: Trash;

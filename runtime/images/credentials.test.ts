@@ -10,8 +10,9 @@ import type { Kit } from './test-kit.ts';
 import type { PullCredentials } from './types.ts';
 
 /**
- * What a kubelet relies on when it verifies that a pod may use an image that is present (KEP-2535): a pull
- * asks the registry with the credentials of this pull, and the id of the image stays the same.
+ * Behaviour on which a kubelet relies when it verifies that a pod may use an image that is present
+ * (KEP-2535): a pull asks the registry with the credentials of this pull, and the id of the image stays the
+ * same.
  */
 describe(
   'a pull of an image that is present',

@@ -118,7 +118,7 @@ export interface OpenImageStore extends ImageStore {
   close(): Promise<void>;
 }
 
-/** What the operations of the store share. */
+/** Dependencies that the operations of the store share. */
 interface StoreDeps extends ImportDeps, SweepDeps {
   readonly checks: LayerChecks;
   readonly marker: ShutdownMarker;

@@ -15,7 +15,7 @@ import type { LayerRow, StoredImage } from './stored-image.ts';
 import type { Trash } from './trash.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
 
-/** What the restoring of layers needs. */
+/** Dependencies of the restoring of layers. */
 export interface LayerRestoreDeps extends PublishDeps {
   readonly records: ImageRecords;
   readonly layers: Pick<LayerStore, 'claimFolder' | 'lose' | 'withdraw' | 'withdrawing'>;

@@ -147,7 +147,7 @@ function placeIn(folder: string): string {
 }
 
 function noneIfAbsent(thrown: unknown): readonly string[] {
-  // What an earlier run left may be a file in place of the folder.
+  // An earlier run may have left a file in place of the folder.
   if (errnoOf(thrown) !== 'ENOTDIR') ignoreAbsent(thrown);
   return [];
 }

@@ -27,7 +27,7 @@ import { beginCourse, endCourse, releaseCourse } from './pull-course.ts';
 import type { Admitted, Course, PullDeps } from './pull-course.ts';
 import { unpackLayers } from './unpack-layers.ts';
 
-/** What a decision about a reference needs of a pull. */
+/** Dependencies of a pull that a decision about a reference needs. */
 export type VerifyDeps = Pick<
   PullDeps,
   'platform' | 'limits' | 'decisions' | 'registryClient' | 'now' | 'gathering' | 'absences' | 'services'

@@ -51,7 +51,7 @@ export interface RootfsStore {
 const plainFolders = ['dev', 'proc', 'sys', 'etc'];
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
-/** What the mounts of containers need. */
+/** Dependencies of the mounts of containers. */
 interface RootfsDeps {
   readonly folders: StoreFolders;
   readonly mappedRoots: MappedRoots;

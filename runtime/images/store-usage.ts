@@ -4,7 +4,10 @@ import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { ImageRecords } from './records.ts';
 
-/** What the images use on the disk: layers with the lists of their files, and compressed blobs. */
+/**
+ * The space and inodes that the images use on the disk: layers with the lists of their files, and compressed
+ * blobs.
+ */
 export interface StoreUsage {
   readonly usedBytes: number;
   readonly inodesUsed: number;

@@ -19,7 +19,7 @@ export interface QuietCollection {
   close(): void;
 }
 
-/** What gives memory back beside V8's collector. */
+/** Functions that give memory back beside V8's collector. */
 interface MemorySources {
   readonly fixThresholds: (mapFrom: number, trimFrom: number) => void;
   /** Returns free memory of the C library. */

@@ -3,7 +3,7 @@ import type { PolicyRelease, StagedNode } from '../../trust/policy-release/index
 import { isSame } from './state.ts';
 import type { DeliveryState } from './state.ts';
 
-/** What the signed list of releases means for this node. */
+/** The meaning of the signed list of releases for this node. */
 export type Plan =
   /** The release in force stays, or there is none for this node and none in force. */
   | { readonly do: 'keep' }

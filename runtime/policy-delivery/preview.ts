@@ -8,7 +8,7 @@ import type { ActivationDeps } from './activation.ts';
 import { isSame } from './state.ts';
 import type { DeliveryState, LostAdmission } from './state.ts';
 
-/** What a release that is not in force here would refuse. */
+/** The expected refusals of a release that is not in force here. */
 export interface ReleasePreview {
   /** `CHANNEL/NUMBER`. */
   readonly release: string;

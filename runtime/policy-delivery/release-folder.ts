@@ -13,7 +13,7 @@ import type { DeliveryState } from './state.ts';
 
 type Named = Pick<PolicyRelease, 'number' | 'sha256'>;
 
-/** What the node keeps of a subscription. */
+/** The files that the node keeps of a subscription. */
 export interface ReleaseFolder {
   /** Trusted metadata. */
   readonly metadata: TufStore;

@@ -3,7 +3,7 @@ const longestMs = 3_600_000;
 /** The longest pause that a server may ask for, in ms. */
 const mostAskedMs = 24 * 3_600_000;
 
-/** What the time of the next question depends on. */
+/** Values on which the time of the next question depends. */
 export interface LastQuestion {
   readonly intervalMs: number;
   /** How many questions in a row had no answer. */

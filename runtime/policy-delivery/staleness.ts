@@ -1,6 +1,6 @@
 import type { PolicyLimit } from '../policy/policy-watch.ts';
 
-/** What applies after the metadata of the releases have expired. */
+/** The rule that applies after the metadata of the releases have expired. */
 export interface OnStale {
   readonly onStale: 'deny' | 'keep' | 'previouslyAdmitted';
   /** Seconds, for `previouslyAdmitted`. */

@@ -31,7 +31,7 @@ export interface HaltedRelease {
   readonly count: number;
 }
 
-/** What the node remembers between its runs. */
+/** The state that the node keeps between its runs. */
 export interface DeliveryState {
   readonly version: 1;
   readonly active?: ActiveRelease;

@@ -32,7 +32,10 @@ export interface DeliveryStatus extends Pick<
   readonly node: StagedNode;
   readonly state: DeliveryStanding;
   readonly halted?: HaltedRelease;
-  /** What a newer release would refuse here. It has not reached the stage of this node, or is halted. */
+  /**
+   * The expected refusals of a newer release here. The release has not reached the stage of this node, or is
+   * halted.
+   */
   readonly upcoming?: ReleasePreview;
   readonly problem?: DeliveryProblem;
   readonly contact?: string;

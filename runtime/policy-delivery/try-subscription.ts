@@ -17,7 +17,7 @@ import { loadPolicySet } from '../policy/policy-set.ts';
 import { openReleaseFolder } from './release-folder.ts';
 import { refersOutside } from './activation.ts';
 
-/** What a node would follow. */
+/** The root and the release that a node would follow. */
 export interface TriedSubscription {
   /** The first root of the collection. */
   readonly root: Buffer;

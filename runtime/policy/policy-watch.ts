@@ -180,7 +180,7 @@ export async function openPolicy(
       const had = current();
       limited = next;
       const now = current();
-      // What could not be decided meanwhile is decided now.
+      // Decisions that could not be made meanwhile are made now.
       if (had === undefined && now !== undefined) for (const listener of listeners) listener(now);
     },
     refusesNew: () => limited?.why,

@@ -5,7 +5,7 @@ import type { MetricDefinition } from '../observability/metric-definition.ts';
 import type { CountDecision } from '../observability/watch-runtime.ts';
 import { proxyCatalogue } from './catalogue.ts';
 
-/** What is read at a scrape. */
+/** Values that are read at a scrape. */
 export interface ProxyFacts {
   readonly version: string;
   policy(): {

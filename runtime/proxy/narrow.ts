@@ -26,11 +26,11 @@ export interface Narrowed {
 export interface NarrowInput {
   readonly config: ContainerConfig;
   readonly sandbox: PodSandboxConfig;
-  /** What the container gets: asked ∩ requested ∩ every ceiling. */
+  /** Settings that the container gets: asked ∩ requested ∩ every ceiling. */
   readonly settings: Settings;
   /** The device rules of the default profile. */
   readonly defaultDevices: Settings['devices'];
-  /** What a privileged container gets: every capability that this node gives. */
+  /** Capabilities that a privileged container gets: all that this node gives. */
   readonly heldCapabilities: readonly string[];
   /** The file with the filter of the settings, for the backend. */
   readonly seccompFile: string | undefined;

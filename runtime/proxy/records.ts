@@ -24,7 +24,7 @@ export interface ProxyContainer extends Keyed {
   };
 }
 
-/** What the proxy must know about pods and containers of the backend. */
+/** Records that the proxy needs about pods and containers of the backend. */
 export interface ProxyRecords {
   readonly sandboxes: Records<ProxySandbox>;
   readonly containers: Records<ProxyContainer>;

@@ -47,7 +47,7 @@ export interface ProxyServer {
 /** The package and the services of the CRI. A socket of containerd serves other interfaces, too. */
 const criPath = /^\/runtime\.v1\.((?:RuntimeService|ImageService)\/([A-Za-z0-9]{1,100}))$/;
 
-/** What the calls of one server share. */
+/** The context that the calls of one server share. */
 interface Site extends ProxyServerOptions {
   readonly connections: ConnectionBook;
   readonly closing: AbortSignal;

@@ -1,7 +1,7 @@
 import protobuf from 'protobufjs/minimal.js';
 import { criCodec, criContract } from '../cri/contract/services.ts';
 
-/** What happens to one field of a message. */
+/** A change of one field of a message. */
 export type FieldEdit =
   /** Replaces the field by this value, in the form of the codec; a default value removes it. */
   | { readonly set: string | boolean | number | object | undefined }

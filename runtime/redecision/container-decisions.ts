@@ -46,7 +46,7 @@ export interface ContainerDecisions {
   readonly ends: ReadonlyMap<string, string>;
 }
 
-/** What decisions about containers need. */
+/** Dependencies of decisions about containers. */
 export interface ContainerDecisionsDeps {
   readonly policy: { current(): TrustPolicy | undefined };
   readonly images: Pick<ImageStore, 'judge'>;

@@ -35,7 +35,7 @@ export function createOutlook({ policy, images, containers, sandbox }: OutlookDe
         for (const image of imagesOf(record)) {
           const input = { ...image, namespace };
           const refused = firstRefused(await images.foresee(next, input));
-          // What the policy in force does not admit either is not lost.
+          // An image that the policy in force does not admit either is not lost.
           if (refused === undefined || firstRefused(await images.foresee(current, input)) !== undefined)
             continue;
           lost.push(lostBy(refused));

@@ -4,7 +4,7 @@ import type { TrustPolicy } from '../../trust/index.ts';
 import type { EvidenceInUse } from '../images/types.ts';
 import { firstTry } from './schedule.ts';
 
-/** What is known about one image's evidence under one policy. */
+/** The plan for one image's evidence under one policy. */
 export interface Plan {
   readonly revision: string;
   readonly names: readonly string[];

@@ -10,7 +10,7 @@ import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 
 const firstLookMs = 2_000;
 
-/** What the daemon reports about itself. */
+/** The report of the daemon about itself. */
 export interface RuntimeReport {
   status(verbose: boolean): Promise<Init<StatusResponse>>;
 }

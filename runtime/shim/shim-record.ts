@@ -14,7 +14,7 @@ export interface ShimAddress {
   readonly version: number;
 }
 
-/** What a later daemon needs to reach a shim again. Kept in the folder of the pod's shim. */
+/** The record by which a later daemon reaches a shim again. Kept in the folder of the pod's shim. */
 export interface ShimRecord extends ShimAddress {
   readonly process: ProcessIdentity;
 }

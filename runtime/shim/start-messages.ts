@@ -1,6 +1,6 @@
 import { createCodecs, parseDeclaration } from '../../base/protobuf/index.ts';
 
-/** What a shim answers when it was started. */
+/** The answer of a shim after its start. */
 export interface StartResult {
   readonly version: number;
   readonly address: string;
@@ -24,7 +24,9 @@ const codec = createCodecs(
   }),
 );
 
-/** What a shim reads from its standard input (containerd 2.3 and newer, api/runtime/bootstrap/v1). */
+/**
+ * Parameters that a shim reads from its standard input (containerd 2.3 and newer, api/runtime/bootstrap/v1).
+ */
 export const startParameters = codec<{
   readonly instanceId: string;
   readonly namespace: string;

@@ -1,7 +1,10 @@
 import { createCodecs, parseDeclaration } from '../../base/protobuf/index.ts';
 import type { Any } from './contract.types.ts';
 
-/** What a task uses, as its shim measures it. In a sandbox, the cgroups of the node do not show it. */
+/**
+ * The resource usage of a task, as its shim measures it. In a sandbox, the cgroups of the node do not show
+ * it.
+ */
 export interface TaskUsage {
   /** Nanoseconds of all processors since the task was created. */
   readonly cpuNs: number;

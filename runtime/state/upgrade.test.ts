@@ -12,7 +12,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { openRecords } from './records.ts';
 import { stateMigrations } from '../database/schema.ts';
 
-/** What the previous release wrote: test/fixtures/upgrade. */
+/** The database that the previous release wrote: test/fixtures/upgrade. */
 const dump = readDump(
   readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/state.sql'), 'utf8'),
 );

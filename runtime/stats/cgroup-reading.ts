@@ -74,7 +74,7 @@ export interface NamedBlockIo extends BlockIo {
   readonly name: string;
 }
 
-/** What the processes of a container hold, from /proc. */
+/** Resources that the processes of a container hold, from /proc. */
 export interface ProcessCounts {
   readonly processes: number;
   readonly descriptors: number;

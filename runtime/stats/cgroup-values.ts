@@ -66,7 +66,7 @@ export function parsePressure(text: string | undefined): Pressure | undefined {
   return { ...(some !== undefined && { some }), ...(full !== undefined && { full }) };
 }
 
-/** What a cgroup has read from and written to one block device since it was created. */
+/** The input and output of a cgroup on one block device since the cgroup was created. */
 export interface BlockIo {
   /** `MAJOR:MINOR` */
   readonly device: string;

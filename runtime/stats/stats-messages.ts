@@ -17,7 +17,7 @@ import type { LayerUsage } from './writable-layers.ts';
 
 /** Messages of the CRI from the records of pods and containers and what was read for them. Pure. */
 
-/** What was read for containers and pods, by their ids. */
+/** Readings of containers and pods, by their ids. */
 export interface Readings<Reading> {
   readonly cgroups: ReadonlyMap<string, Reading | undefined>;
   readonly layers: ReadonlyMap<string, LayerUsage | undefined>;

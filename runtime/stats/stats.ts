@@ -26,7 +26,9 @@ import type { ReadTaskUsage } from './task-usages.ts';
 import { createWritableLayers } from './writable-layers.ts';
 import type { LayerUsage } from './writable-layers.ts';
 
-/** What containers and pods use, as messages of the CRI: one per item, in the order of the items. */
+/**
+ * The resource usage of containers and pods, as messages of the CRI: one per item, in the order of the items.
+ */
 export interface Stats {
   /** A container that does not run only has its attributes and its writable layer. */
   ofContainers(records: readonly ContainerRecord[]): Promise<Init<ContainerStats>[]>;

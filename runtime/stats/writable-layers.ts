@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import type { Kernel } from '../../base/kernel/index.ts';
 
-/** What a container has written, and how much space its file system has. */
+/** The space that a container has written, and the space of its file system. */
 export interface LayerUsage {
   /** When it was counted: nanoseconds since 1970. */
   readonly at: bigint;

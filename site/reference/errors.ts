@@ -61,7 +61,7 @@ export interface Declared {
   readonly cases: Case[];
 }
 
-/** What the names in an expression stand for. */
+/** The context in which the names of an expression are resolved. */
 interface Scope {
   readonly checker: ts.TypeChecker;
   /** The code of the error. */

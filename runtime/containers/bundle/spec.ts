@@ -14,7 +14,7 @@ import type { DeviceNode } from '../host-devices.ts';
 import type { ContainerUser } from './user.ts';
 import type { CheckedRequest } from './request.ts';
 
-/** What was found and created on the host for one container. */
+/** Objects that were found and created on the host for one container. */
 export interface BundleContents {
   /** The path of the root file system. */
   readonly rootfs: string;

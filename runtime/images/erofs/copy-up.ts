@@ -17,7 +17,7 @@ export interface ContentWriter {
   write(part: Buffer): void;
 }
 
-/** What a copy needs of the layer that it becomes part of. */
+/** Parts of the target layer that a copy needs. */
 export interface CopyUpDeps {
   readonly content: ContentWriter;
   readonly xattrs: XattrPool;

@@ -23,7 +23,7 @@ export interface EncodeRequest extends Omit<UnpackRequest, 'staging'> {
   readonly path: string;
 }
 
-/** What the store records of a layer file, and compares before each mount. */
+/** The record that the store keeps of a layer file, and compares before each mount. */
 export interface LayerFileRecord {
   readonly diffId: string;
   /** sha256, in hex, of everything in the file that is not the archive. */

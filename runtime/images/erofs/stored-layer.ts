@@ -11,7 +11,7 @@ import { protectFile } from './protect-file.ts';
 /** The folder and the file. */
 const inodesOnDisk = 2;
 
-/** What the store records of such a layer. */
+/** The record that the store keeps of a layer in one file. */
 export interface StoredLayerRecord {
   readonly diffId: string;
   /** sha256, in hex, of everything in the file that is not the archive. */

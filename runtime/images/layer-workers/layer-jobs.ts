@@ -5,7 +5,7 @@ import type { LayerAnswer, LayerCommand, LayerTask } from './protocol.ts';
 import type { Member, LayerWorkers } from './layer-workers.ts';
 import { stopJob } from '../unpack/work-clock.ts';
 
-/** What the jobs of the layer pool need. */
+/** Dependencies of the jobs of the layer pool. */
 export interface LayerJobsDeps {
   readonly workers: Pick<LayerWorkers, 'members' | 'free'>;
   /**
@@ -23,7 +23,7 @@ export interface LayerJobsDeps {
 /** The answer to a task of one kind. */
 type AnswerOf<Kind extends LayerAnswer['kind']> = LayerAnswer & { readonly kind: Kind };
 
-/** What a task needs in addition to its description. */
+/** Options of a task in addition to its description. */
 export interface JobOptions {
   readonly lowers?: Pending['lowers'];
   readonly signal?: AbortSignal | undefined;

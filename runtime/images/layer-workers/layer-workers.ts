@@ -25,7 +25,7 @@ export interface Member {
   hasServed: boolean;
 }
 
-/** What the Workers of the layer pool need. */
+/** Dependencies of the Workers of the layer pool. */
 export interface LayerWorkersDeps {
   readonly start: () => Worker;
   /** Maximum number of Workers, without those that were ended and still exist. */

@@ -37,7 +37,7 @@ export interface BlobFetch {
 /** The form of a layer on disk: a folder with its files, or one EROFS file. */
 export type LayerForm = 'folder' | 'erofs';
 
-/** What the store records of a layer on disk, and compares with it. */
+/** The record that the store keeps of a layer on disk, and compares with it. */
 export interface LayerRecord {
   readonly form: LayerForm;
   readonly diffId: string;

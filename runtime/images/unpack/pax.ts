@@ -15,7 +15,7 @@ export interface PaxOverrides {
   gid?: number;
   /** Nanoseconds since the epoch. */
   mtime?: bigint;
-  /** What the header says about a sparse file. */
+  /** The records of the header about a sparse file. */
   sparse?: SparseRecords;
   /** Only names on the allowlist; values are bytes. */
   xattrs?: Map<string, Uint8Array>;

@@ -16,8 +16,8 @@ export interface EventCall<Request, Response> {
   /** Whether the request fails if a plugin does not answer, even if the plugin is not required. */
   readonly failClosed?: boolean;
   /**
-   * What StateChange reports to a plugin that does not have the method: before NRI 0.12, most events had no
-   * method. Absent: the event needs its method.
+   * The pod and the container that StateChange reports to a plugin that does not have the method: before NRI
+   * 0.12, most events had no method. Absent: the event needs its method.
    */
   readonly state?: { readonly pod: Init<PodSandbox>; readonly container?: Init<Container> };
 }

@@ -12,7 +12,7 @@ import type { NriNode } from './node.ts';
 
 const log = createLogger({ level: 'silent' });
 
-/** What the plugin answers, by the name of the method. A method without an entry answers with nothing. */
+/** The answers of the plugin, by the name of the method. A method without an entry answers with nothing. */
 type Answers = Readonly<Record<string, (request: unknown) => object>>;
 
 const podConfigs = criCodec<PodSandboxConfig>('PodSandboxConfig');
