@@ -19,7 +19,7 @@ export interface VerifyFilesInput {
   readonly signal?: AbortSignal;
 }
 
-/** What was found about one file. */
+/** The result of the comparison of one file. */
 export interface FileFinding extends FileDigest {
   /**
    * Whether a layer of the artifact has exactly these bytes, and the name of the file as the last part of its

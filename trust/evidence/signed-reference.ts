@@ -1,6 +1,6 @@
 import type { EvidenceItem } from '../findings/types.ts';
 
-/** What trust services say about a reference at one time: evidence, and the digest to pull. */
+/** The answers of trust services about a reference at one time: evidence, and the digest to pull. */
 export interface SignedReference {
   /**
    * The digest that is currently signed for the reference. Undefined when no digest is signed or known; the

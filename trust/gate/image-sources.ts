@@ -15,7 +15,7 @@ export interface ImageSource {
   readonly text: string;
 }
 
-/** What sources name. */
+/** Images that sources name. */
 interface NamedImages {
   readonly questions: readonly GateQuestion[];
   /** Parts of custom objects that may lead to images, which nobody has read. */

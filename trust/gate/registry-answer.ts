@@ -8,7 +8,7 @@ import type { PlatformImage } from '../registries/resolve-image.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import type { TrustServices } from '../tuf-requirement/trust-services.ts';
 
-/** What a registry, and the trust services that the policy asks, say about a reference. */
+/** The answers of a registry, and of the trust services that the policy asks, about a reference. */
 export interface RegistryAnswer {
   readonly repositories: readonly RegistryRepository[];
   readonly signed: SignedReference | undefined;

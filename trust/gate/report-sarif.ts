@@ -6,7 +6,7 @@ import { explainReason } from '../verdict/explain-verdict.ts';
 import { isIncomplete, meaningOf, sentenceOf, unreadClauses, waiverWarnings } from './report-texts.ts';
 import type { GateImage, GateResult } from './types.ts';
 
-/** What a report says besides the decisions. */
+/** Data of a report besides the decisions. */
 export interface ReportContext {
   /** The version of this program. */
   readonly version: string;

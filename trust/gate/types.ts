@@ -85,7 +85,7 @@ export interface GateImage {
   readonly places: readonly ImagePlace[];
 }
 
-/** What is reported about waivers that did not apply. */
+/** The report of a waiver that did not apply. */
 export interface WaiverNote {
   readonly id: string;
   readonly owner: string;

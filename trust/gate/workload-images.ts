@@ -44,8 +44,8 @@ const podSpecs: Readonly<Record<string, readonly string[]>> = {
 const builtInGroups = /^((apps|batch|extensions)\/.*|v1|)$/;
 const containerLists = ['initContainers', 'containers', 'ephemeralContainers'] as const;
 /**
- * What controllers turn into containers: templates of Argo Workflows (`container`, `script`, `sidecars`), and
- * tasks of Tekton (`steps`, `sidecars`, `stepTemplate`). Built-in kinds have no such fields.
+ * Fields that controllers turn into containers: templates of Argo Workflows (`container`, `script`,
+ * `sidecars`), and tasks of Tekton (`steps`, `sidecars`, `stepTemplate`). Built-in kinds have no such fields.
  */
 const customLists = ['steps', 'sidecars'] as const;
 const customSingles = ['container', 'script', 'stepTemplate'] as const;
@@ -54,7 +54,7 @@ const customRefs = ['taskRef', 'pipelineRef'] as const;
 /** A text that may name an image, also by an escape, a tag or a parameter. Go ignores the case of names. */
 const mayNameImage = /image|[\\!]|\{\{/iu;
 
-/** What to do about a reference that cannot be parsed. */
+/** The advice about a reference that cannot be parsed. */
 export const correctReference = 'write it like registry.example.com/team/app:1';
 
 /** Returns why a text is not an image reference; undefined if it is one. */

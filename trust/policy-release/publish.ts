@@ -131,7 +131,7 @@ async function publishNext(
   return { release, isNew, root: first === undefined ? undefined : sha256Of(first), published };
 }
 
-/** What a node says about itself (`portcullis policy status`). */
+/** The report of a node about itself (`portcullis policy status`). */
 export interface NodeReport extends StagedNode {
   readonly channel: string;
   /** The release in force; undefined: none. */

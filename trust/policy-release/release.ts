@@ -20,7 +20,7 @@ export interface HaltRule {
   readonly watch: number;
 }
 
-/** What the signed metadata say about a release. */
+/** The description of a release in the signed metadata. */
 export interface PolicyRelease {
   readonly channel: string;
   readonly number: number;

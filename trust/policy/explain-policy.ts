@@ -18,7 +18,7 @@ import {
 } from './matching.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
 
-/** What the policy says about one reference, without asking any registry. */
+/** The answer of the policy for one reference, without a request to any registry. */
 export interface PolicyExplanation {
   readonly reference: string;
   readonly namespace: string;

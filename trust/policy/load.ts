@@ -55,7 +55,7 @@ interface NamedCeiling {
   readonly path: string;
 }
 
-/** What the files of a policy hold, whether it is valid or not. */
+/** The content of the files of a policy, whether it is valid or not. */
 interface ReadPolicy extends Omit<LoadedPolicy, 'policy' | 'sources'> {
   /** Absent when there is a problem, as are the sources. */
   readonly policy?: TrustPolicy;

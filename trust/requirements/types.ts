@@ -128,7 +128,7 @@ export interface AttestationRequirement {
   readonly optional?: true;
 }
 
-/** What a verification summary (SLSA VSA) must say. */
+/** The required content of a verification summary (SLSA VSA). */
 export interface SummaryDemand {
   /** URI of the verifier, compared as an exact text. */
   readonly verifier: string;
@@ -158,7 +158,7 @@ export interface SigstoreIdentity {
   readonly claims?: Readonly<Record<string, string>>;
 }
 
-/** What sigstore's services must have confirmed about a signature. */
+/** The confirmations of sigstore's services that a signature needs. */
 export interface SigstoreProof {
   readonly root: PolicyRoot;
   /** Number of distinct transparency logs that must contain the signature. */

@@ -55,8 +55,8 @@ export interface Bundle {
   /** DER of RFC 3161 timestamps. */
   readonly timeStamps: readonly Buffer[];
   /**
-   * What the timestamps may cover instead of the signature: in cosign's older attestations, they cover the
-   * whole envelope.
+   * Bytes that the timestamps may cover instead of the signature: in cosign's older attestations, they cover
+   * the whole envelope.
    */
   readonly stamped?: Buffer;
 }

@@ -4,7 +4,7 @@ import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { rootOfProof } from './merkle.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
-/** What a log proves: that it contains the entry, and since when. */
+/** The proof of a log: that it contains the entry, and since when. */
 export interface LogFinding {
   readonly log: TransparencyLog;
   /** Milliseconds since 1970, when the log has signed a time. */

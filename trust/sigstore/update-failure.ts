@@ -20,7 +20,8 @@ const failure = (
   });
 
 /**
- * What the repository serves is not valid: it is expired, wrongly signed, rolled back, or not a trusted root.
+ * The content that the repository serves is not valid: it is expired, wrongly signed, rolled back, or not a
+ * trusted root.
  */
 export function rootRefused(url: string, why: string, cause?: unknown): PortcullisError {
   const advice = isPortcullisError(cause) ? cause.failure.fix : 'report this to the repository';

@@ -1,6 +1,6 @@
 /**
- * What crosses an air gap in one file: images with every form of evidence, and the policy with its keys and
- * roots. The command verifies each file in a network namespace without links.
+ * The content that crosses an air gap in one file: images with every form of evidence, and the policy with
+ * its keys and roots. The command verifies each file in a network namespace without links.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -149,7 +149,7 @@ test('signatures and the manifests of an index are not listed as images', async 
   await push(layout, 'signature', `${top.digest.replace(':', '-')}.sig`);
   await layout.finish({ children: false });
   assert.equal(await digestIn(folder), top.digest);
-  // What an index lists is found by its descriptor.
+  // A manifest that an index lists is found by its descriptor.
   const again = await openLayout(folder);
   assert.equal((await again.manifest({ mediaType: manifestType, digest: child, size })).digest, child);
 });

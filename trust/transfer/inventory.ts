@@ -21,11 +21,13 @@ export interface EvidencePiece {
   readonly name: string;
   /** The digest of its manifest. */
   readonly digest: string;
-  /** What it is, in words: `signature (sigstore bundle)`, or its artifact type. */
+  /** Its kind, in words: `signature (sigstore bundle)`, or its artifact type. */
   readonly what: string;
 }
 
-/** What a repository holds of an image, and about it. Nothing is verified here. */
+/**
+ * The content of a repository that belongs to an image, and the evidence about it. Nothing is verified here.
+ */
 export interface ImageInventory {
   /** `HOST/REPOSITORY`. */
   readonly repository: string;
@@ -40,7 +42,7 @@ export interface ImageInventory {
   readonly metadata?: string;
 }
 
-/** What a copy of an image lacks. */
+/** Content that a copy of an image lacks. */
 export interface LostInCopy {
   /** The copy is another image: no evidence about the original applies to it. */
   readonly otherDigest?: string;

@@ -97,7 +97,7 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
   const manifest = async (
     wanted: Parameters<RegistryRepository['manifest']>[0],
   ): Promise<FetchedManifest> => {
-    // What an index lists need not be listed in index.json: its descriptor is in the index.
+    // A manifest that an index lists need not be listed in index.json: its descriptor is in the index.
     const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : wanted;
     const bytes = await readBlob(digest, mostManifestBytes);
     return {

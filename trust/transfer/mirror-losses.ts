@@ -27,7 +27,7 @@ export function mirrorLosses(
   hosts: readonly string[],
 ): readonly MirrorLoss[] {
   return hosts.flatMap((mirror, at) => {
-    // What did not answer did not lose anything.
+    // A mirror that did not answer did not lose anything.
     if (unreachable.some(({ source }) => source.startsWith(`${mirror}/`))) return [];
     const later = hosts.slice(at + 1);
     const lacking = items.filter(({ servedBy }) => later.includes(servedBy)).length;

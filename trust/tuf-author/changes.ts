@@ -16,8 +16,8 @@ export interface Addition {
   readonly path: string;
   readonly file: TargetFile;
   /**
-   * What the path has now: another publisher may have changed it meanwhile. Absent: whatever it has is
-   * replaced.
+   * The file that the path has now: another publisher may have changed it meanwhile. Absent: whatever it has
+   * is replaced.
    */
   readonly instead?: TargetFile | 'nothing';
 }

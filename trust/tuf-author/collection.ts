@@ -3,8 +3,8 @@ import { readMetadata } from '../tuf-metadata/read.ts';
 import type { ListedKey } from '../tuf-metadata/listed-key.ts';
 
 /**
- * What an owner intends to sign, in one dialect: which keys may sign for which role, and which files are
- * signed. Values only: issue.ts adds versions, expiries and signatures.
+ * The content that an owner intends to sign, in one dialect: which keys may sign for which role, and which
+ * files are signed. Values only: issue.ts adds versions, expiries and signatures.
  */
 export interface Collection {
   readonly dialect: Dialect;

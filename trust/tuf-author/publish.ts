@@ -12,7 +12,7 @@ import type { Standing } from './collection.ts';
 import type { Publication, PublishedFile } from './destination.ts';
 
 /**
- * What a place holds of a collection, verified from the first root on. Expiry is ignored, because the owner
+ * The files of a collection at a place, verified from the first root on. Expiry is ignored, because the owner
  * is about to renew the files.
  */
 export interface Remote {

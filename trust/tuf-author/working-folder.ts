@@ -93,7 +93,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
   };
   const readFiles = async (sub: string): Promise<Map<string, Buffer>> => {
     const listed = await readdir(at(sub)).catch((error: unknown) => {
-      // What cannot be listed must not be begun again.
+      // A folder that cannot be listed must not be begun again.
       if (meansNoSuchPath(error)) return [];
       throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', at(sub), reasonOf(error), error);
     });

@@ -46,7 +46,7 @@ export interface RoleKeys {
   readonly threshold: number;
 }
 
-/** What one file states about another. Notary's snapshot and timestamp state no version. */
+/** The facts that one file states about another. Notary's snapshot and timestamp state no version. */
 export interface FileMeta {
   readonly version: number | undefined;
   readonly length: number | undefined;

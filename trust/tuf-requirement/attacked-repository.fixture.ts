@@ -34,8 +34,8 @@ export interface Attack {
   /** Serves bad metadata after a good refresh. */
   readonly act: (here: AttackedImage) => void | Promise<void>;
   /**
-   * What the repository must contain from then on, in addition to its earlier content: a new root, or a role
-   * that a snapshot has listed, cannot be removed again.
+   * Adds content that the repository must contain from then on, besides its earlier content: a new root, or a
+   * role that a snapshot has listed, cannot be removed again.
    */
   readonly recover?: (repository: TestRepository) => void;
 }

@@ -15,7 +15,7 @@ export interface MetadataFile {
   readonly packed?: 'zstd';
 }
 
-/** What the service's repository says about an image, as just verified. */
+/** The answer of the service's repository about an image, as just verified. */
 export interface ServiceAnswer {
   readonly files: readonly MetadataFile[];
   /** ISO 8601: when the service was last asked successfully; empty when it never was. */

@@ -1,4 +1,4 @@
-/** What is wrong with a log. */
+/** A problem of a log. */
 export interface LogProblem {
   readonly code: LogProblemCode;
   /** The row, when the problem is about one. */

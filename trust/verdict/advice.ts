@@ -1,7 +1,7 @@
 import type { Reason, Verdict } from '../findings/types.ts';
 
 /**
- * What to do about a refusal, by the codes of its reasons. The first row with a code that occurs applies: a
+ * The advice about a refusal, by the codes of its reasons. The first row with a code that occurs applies: a
  * signature that almost counted says more than one that an unknown signer made.
  */
 const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [

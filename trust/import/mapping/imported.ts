@@ -27,6 +27,6 @@ export interface Unmapped {
   /** For example `spec.authorities[0].ctlog`. */
   readonly path: string;
   readonly why: string;
-  /** What applies instead, such as "its images are denied". */
+  /** The effect instead, such as "its images are denied". */
   readonly became: string;
 }

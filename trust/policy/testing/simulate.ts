@@ -16,7 +16,7 @@ import { withParts } from '../../evidence/evidence-parts.ts';
 import { dossierOf, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
-/** What another policy would have decided with the evidence that is available. */
+/** The decisions that another policy would have made with the evidence that is available. */
 export interface Simulation {
   /** The number of recorded images that were decided again. */
   readonly decided: number;
