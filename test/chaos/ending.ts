@@ -4,9 +4,9 @@ import { difference } from './outside.ts';
 import type { Observer } from './outside.ts';
 
 /**
- * What a stopped daemon may leave in its root and state folders: the folders themselves, databases with their
- * reserved space, the capabilities of handlers, the mark of the last run, results of proofs, the program of
- * shared PID namespaces.
+ * Files and folders that a stopped daemon may leave in its root and state folders: the folders themselves,
+ * databases with their reserved space, the capabilities of handlers, the mark of the last run, results of
+ * proofs, the program of shared PID namespaces.
  */
 const plain =
   /^file (?:d \/(?:root|state)|d \/root\/(?:entitlements|exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|mounts|rootfs|staging|trash|volumes))?)|d \/state\/(?:a|containers|ns|pods|u|oci(?:\/[a-z]+)?|infra(?:\/(?:dev|proc))?)|f \/state\/infra\/pause|f \/root\/(?:state|network)\.db(?:-reserve(?:-index)?)?|f \/root\/entitlements\/[0-9a-f]{64}|f \/root\/handler-features\.json|f \/root\/images\/last-run\.json)$/;

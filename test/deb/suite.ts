@@ -184,7 +184,7 @@ describe('the Debian package on a clean Debian 12', { skip: whyNoMachine() || cr
     apt('purge', 'portcullis');
     assert.equal(sleeping(), '');
     assert.equal(machine.try('pgrep', '-x', 'conmon').output, '');
-    // What it depends on, without what it left.
+    // Removes its dependencies, but not the files that it left.
     apt('purge', ...[...packages()].filter((name) => !installed.has(name)));
     const left = snapshot(machine, ofTheSystem);
     assert.deepEqual(

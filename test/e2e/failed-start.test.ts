@@ -63,7 +63,7 @@ describe('a daemon that cannot start', () => {
     return { code, signal, output };
   };
 
-  /** What the daemon left of its network, and of the namespaces that it created in advance. */
+  /** Checks that the daemon left nothing of its network, and of the namespaces that it created in advance. */
   const nothingIsLeft = (): void => {
     assert.deepEqual(mountsBelow(folders.folder), []);
     assert.deepEqual(readdirSync(join(folders.state, 'ns')), []);

@@ -33,7 +33,7 @@ const policy =
 const kernel = detectKernel();
 const enforcer = kernel.apparmor ? 'AppArmor' : (kernel.landlock ?? 0) >= 3 ? 'Landlock' : undefined;
 
-/** What each command does under the profile `kept`. */
+/** The result of each command under the profile `kept`. */
 const tries: readonly (readonly [command: string, works: boolean])[] = [
   ['cat /app/data.txt', true],
   ['cat /app/deep/er', true],

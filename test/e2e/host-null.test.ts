@@ -26,7 +26,7 @@ const facts = (): string => {
   return `${uid}:${gid} ${(mode & 0o7777).toString(8)} ${rdev}`;
 };
 const untouched = facts();
-/** What the user of a container tries with each standard stream. */
+/** A command by which the user of a container tries to change the file of each standard stream. */
 const grab = 'for n in 0 1 2; do chmod 0 /proc/self/fd/$n; done 2>/dev/null; true';
 
 describe('the null device of the host', () => {

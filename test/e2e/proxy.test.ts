@@ -15,7 +15,7 @@ import type { ContainerConfig, PodConfig } from '../fixtures/pod.ts';
 import { failureOf, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** What the backend admits: everything. The proxy alone decides. */
+/** The policy of the backend, which admits everything. The proxy alone decides. */
 const anything = policyOf(
   '  - images: ["**"]\n    allow: unverified\n    entitlements: { ceiling: privileged }\n',
 );

@@ -3,7 +3,7 @@ const mostLines = 40;
 const mostLinesEach = 8;
 const longestLine = 160;
 
-/** What the closing lines of a run report. */
+/** The results that the closing lines of a run report. */
 export interface Closing {
   /** Tests that failed only the first time. */
   readonly flaky: readonly string[];

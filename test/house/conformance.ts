@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { hasGo } from './peers.ts';
 import type { Counts } from './tests.ts';
 
-/** What runs as the conformance suite, and how long it may take. */
+/** The script of the conformance suite, and how long it may take. */
 interface ConformanceSuite {
   readonly script: string;
   readonly limitMs: number;
@@ -64,7 +64,7 @@ export async function runLimited(
   } finally {
     clearTimeout(timer);
     clearTimeout(last);
-    // What the suite started and left behind.
+    // Ends processes that the suite started and left behind.
     end('SIGKILL');
     for (const signal of signals) process.off(signal, pass);
   }

@@ -5,7 +5,7 @@ import { closest } from '../../base/lists/index.ts';
 
 export interface Gate {
   readonly name: string;
-  /** What the gate checks, for `npm run check -- --list`. */
+  /** The purpose of the gate, for `npm run check -- --list`. */
   readonly checks: string;
   /** Arguments of Node: a script in node_modules/.bin, or Node's own test runner. */
   readonly command: () => readonly string[];

@@ -15,7 +15,7 @@ import type { Stage } from '../fixtures/stage.ts';
 interface Subject {
   readonly reference: string;
   readonly isArtifact: boolean;
-  /** What `cat` prints of the files of a container that has it. */
+  /** The output of `cat` for the files of a container that has it. */
   readonly content: string;
   readonly files: readonly string[];
   readonly isPinned: boolean;

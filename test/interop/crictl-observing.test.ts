@@ -32,7 +32,7 @@ interface Stats {
   readonly writableLayer: { readonly usedBytes: Value; readonly fsId: { readonly mountpoint: string } };
 }
 
-/** What an administrator observes on a node: statistics, metrics, events, limits, and a growing log. */
+/** Data that an administrator observes on a node: statistics, metrics, events, limits, and a growing log. */
 describe('crictl', { skip: tool.skip }, () => {
   let stage: Stage;
   let reference = '';

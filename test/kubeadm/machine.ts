@@ -44,7 +44,7 @@ export async function openMachine(options: {
   const namespaces = await openNodeNamespaces({ ...options, name });
   const { folder, folders, address, within, run } = namespaces;
   const etc = mountOver('/etc', folder, run);
-  // What kubeadm requires of a host.
+  // Settings that kubeadm requires of a host.
   run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
   writeFileSync(join(etc, 'hosts'), `127.0.0.1 localhost\n${address[4]} ${name}\n`);
   // kubeadm lets the controller manager and the kubelet write their plugins there.

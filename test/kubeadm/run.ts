@@ -49,7 +49,7 @@ writeFileSync(
   ),
 );
 const machines: Machine[] = [];
-/** What namespaces on a shared machine cannot pass: the configuration of the kernel, swap, memory. */
+/** Checks that namespaces on a shared machine cannot pass: the configuration of the kernel, swap, memory. */
 const preflight =
   '--ignore-preflight-errors=SystemVerification,Swap,NumCPU,Mem,FileExisting-crictl,FileExisting-conntrack';
 const pods = '/api/v1/namespaces/default/pods';

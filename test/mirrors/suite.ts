@@ -40,15 +40,15 @@ interface Server {
   close(): Promise<void>;
 }
 
-/** What one copy lacks, as text for a table. */
+/** The losses of one copy, as text for a table. */
 interface Expected {
   readonly image?: 'another image';
   readonly platforms: number;
   readonly referrers: number;
   readonly tags: number;
   /**
-   * What `portcullis verify` says for the rule that the referrers fulfil, and what `trust archive verify`
-   * says about an archive of the copy where no network is.
+   * The verdict of `portcullis verify` for the rule that the referrers fulfil, and of `trust archive verify`
+   * for an archive of the copy where no network is.
    */
   readonly verdict: 'admitted' | 'denied';
 }
@@ -116,7 +116,7 @@ function regctl(...options: readonly string[]): Tool['copy'] {
 const nothingLost: Expected = { platforms: 0, referrers: 0, tags: 0, verdict: 'admitted' };
 const evidenceLost: Expected = { platforms: 0, referrers: 2, tags: 2, verdict: 'denied' };
 
-/** What arrives, as measured with the pinned versions of `test/peers/get`. */
+/** Expected results of the copies, as measured with the pinned versions of `test/peers/get`. */
 const expected: Readonly<Record<string, Expected>> = {
   'portcullis images copy': nothingLost,
   'skopeo copy --all': evidenceLost,

@@ -38,7 +38,7 @@ export const revision = '3c0b1f0a1b2c3d4e5f60718293a4b5c6d7e8f901';
 
 const identity = `sigstore: { issuer: "${mockIssuer}", subject: "${mockSubject}", root: root.json }`;
 
-/** What the gate requires: signed by the identity, built from the source, listed today, confined. */
+/** The policy of the gate: signed by the identity, built from the source, listed today, confined. */
 export const policyText = `apiVersion: portcullis.dev/v1alpha1
 kind: TrustPolicy
 default: deny

@@ -186,7 +186,7 @@ describe('a pipeline that was tampered with stops', () => {
       const at = workspace();
       const built = await stand.build(at);
       const { steps: chosen = steps, image = built.image, env = {} } = await how(at, built);
-      // What an earlier run admitted.
+      // The result of an earlier run that admitted an image.
       const { run } = stand;
       await run(at, 'sh', ['-c', 'mkdir -p reports && echo old > reports/admitted']);
       const ended = await runShell(stand, at, image, chosen, env);

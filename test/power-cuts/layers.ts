@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-/** What a layer must contain: the sum of each file, or the target of each link, by path. */
+/** The required content of a layer: the sum of each file, or the target of each link, by path. */
 export type LayerTree = ReadonlyMap<string, string>;
 
 /** Returns the entries below a folder. Folders count by their names. */

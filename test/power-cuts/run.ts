@@ -31,7 +31,7 @@ const { values } = parseArgs({
 const lanes = 4;
 const random = createRandom(Number(values.seed));
 
-/** What each layer must contain, by its folder. */
+/** The required content of each layer, by its folder. */
 const wanted = new Map<string, LayerTree>();
 const counts = { pulls: 0, removals: 0, survived: 0, files: 0 };
 

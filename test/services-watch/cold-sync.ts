@@ -98,7 +98,7 @@ console.log(
 );
 
 // Changes, one at a time. The wait in which changes are gathered is not counted.
-// What the sync left to do is done meanwhile.
+// The work that the sync left is done meanwhile.
 await sleep(5000);
 const events = openKernelEvents();
 const lags: number[] = [];

@@ -33,7 +33,7 @@ export interface Run {
   readonly source: string;
   /** Whether it shows processes as well as records. */
   readonly machine: boolean;
-  /** What it must show; absent: pods. */
+  /** The objects that it must show; absent: pods. */
   readonly of?: 'pods' | 'images';
   readonly events: readonly TraceEvent[];
 }

@@ -1,4 +1,4 @@
-/** What belongs to a pod, as the kernel has it: nothing here is derived from a name alone. */
+/** The objects that belong to a pod, as the kernel has them: nothing here is derived from a name alone. */
 export interface Own {
   /** Its sandbox and its containers: 64 hexadecimal digits, which no client chooses. */
   readonly ids: readonly string[];

@@ -78,7 +78,7 @@ users: [{ name: webhook, user: { token: "${status.token}" } }]
 export interface Replica {
   readonly process: ChildProcess;
   readonly url: string;
-  /** What it has written to standard error. */
+  /** Returns the text that it has written to standard error. */
   log(): string;
   end(signal: NodeJS.Signals): Promise<number | null>;
 }

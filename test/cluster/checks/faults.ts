@@ -52,14 +52,14 @@ async function requireAnswers(cluster: Cluster, pod: string, from: number): Prom
 const answersOf = async (cluster: Cluster, pod: string): Promise<number> =>
   (await logOf(cluster, pod)).trim().split('\n').length;
 
-/** What must survive: each container, with its id and its number of starts. */
+/** Returns the containers that must survive, each with its id and its number of starts. */
 const containersOf = (pods: readonly Pod[]): readonly string[] =>
   pods
     .flatMap(({ status }) => status.containerStatuses ?? [])
     .map(({ containerID = '', restartCount }) => `${containerID} ${restartCount}`)
     .toSorted();
 
-/** What a cluster promises after something was killed: nothing restarted, everything reachable. */
+/** Requires a healthy cluster after something was killed: nothing restarted, everything reachable. */
 async function requireUnharmed(cluster: Cluster, before: readonly string[]): Promise<void> {
   for (const { name } of cluster.nodes)
     await until(

@@ -66,7 +66,7 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
     },
     async close() {
       await kubelet.end('SIGTERM');
-      // What a failed check left.
+      // Removes pods that a failed check left.
       const { runtime } = daemon.cri;
       for (const { id } of (await runtime.listPodSandbox({})).items)
         await runtime.removePodSandbox({ podSandboxId: id });

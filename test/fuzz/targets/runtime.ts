@@ -323,7 +323,7 @@ export const targets: readonly FuzzTarget[] = [
     },
   },
   {
-    // What another reader sees in a core that passes must be within the bound of its container.
+    // The rights that another reader sees in a core that passes must be within the bound of its container.
     name: 'runtime-checkpoint-core',
     group: 'runtime',
     seeds: () => [counterImages().read('core-30.img')],

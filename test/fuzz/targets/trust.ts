@@ -189,7 +189,7 @@ export const targets: readonly FuzzTarget[] = [
       ...['ecdsa-p256.pub', 'rsa-2048.pub'].map((name) => evidence(`keys/${name}`)),
       writePem('ENCRYPTED PRIVATE KEY', Buffer.from('hello'), { role: 'root', gun: 'registry.example/a' }),
     ],
-    // What is read is written in one way, and reads the same.
+    // Blocks that were read are written in one way, and read the same.
     read: (bytes) => {
       const blocks = pemBlocks(bytes);
       for (const block of blocks) {

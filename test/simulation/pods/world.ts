@@ -15,7 +15,7 @@ interface Process {
   readonly identity: ProcessIdentity;
   /** Whether its monitor lives. */
   monitored: boolean;
-  /** What is known of its end, from the moment that its monitor has written it or is gone without writing. */
+  /** Its exit, known from the moment that its monitor has written it or is gone without writing. */
   exit?: Exit;
   /** Called with the exit; gone with the daemon. */
   watcher: ((exit: Exit) => void) | undefined;
