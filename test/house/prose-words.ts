@@ -2,17 +2,17 @@
 export interface ReplacedWord {
   /** A regular expression. A space in it matches any white space. */
   readonly pattern: string;
-  /** What to write instead. */
+  /** The advice: words to write instead. */
   readonly write: string;
   /** A text that the linter must report. */
   readonly reported: string;
   /** A similar text that is fine. */
   readonly fine?: string;
   /**
-   * The pattern is looked for only where a sentence begins, with its upper and lower case. Without it, a
-   * pattern is looked for everywhere and without regard to case.
+   * The pattern is looked for only where a sentence begins, or only where a comment of a source begins, with
+   * its upper and lower case. Without it, a pattern is looked for everywhere and without regard to case.
    */
-  readonly isOpening?: true;
+  readonly opens?: 'sentence' | 'comment';
 }
 
 /** The words of prose.ts. Each row is tested with its own texts (prose.test.ts). */
@@ -98,13 +98,20 @@ export const replacedWords: readonly ReplacedWord[] = [
     write: 'a subject and a verb first',
     reported: 'Of two requests, the first counts',
     fine: 'the first of two requests counts',
-    isOpening: true,
+    opens: 'sentence',
   },
   {
     pattern: String.raw`What [^.;:?!]{1,120} (?:is|are|was|were) what\b`,
     write: 'a subject and a verb first',
     reported: 'What is stored is what was signed',
     fine: 'What was signed: the digest of the index',
-    isOpening: true,
+    opens: 'sentence',
+  },
+  {
+    pattern: String.raw`What\b`,
+    write: 'a noun or a verb first, such as "The address that …" or "Returns …"',
+    reported: '/** What the driver chose. */',
+    fine: "/** The address that the driver chose. What it refused is logged. */ print('What is this?');",
+    opens: 'comment',
   },
 ];

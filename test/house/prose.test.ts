@@ -12,11 +12,12 @@ const messagesIn = async (path: string, text: string): Promise<string[]> =>
   (await lintProse(path, text)).map(({ message }) => message);
 
 describe('the prose linter', () => {
-  for (const { pattern, write, reported, fine } of replacedWords)
+  for (const { pattern, write, reported, fine, opens } of replacedWords)
     it(`reports /${pattern}/: write ${write}`, async () => {
-      const [message, ...others] = await messagesIn('a.md', reported);
+      const path = opens === 'comment' ? 'a.ts' : 'a.md';
+      const [message, ...others] = await messagesIn(path, reported);
       assert.deepEqual([message?.endsWith(`: write ${write}`), others], [true, []]);
-      if (fine !== undefined) assert.deepEqual(await messagesIn('a.md', fine), []);
+      if (fine !== undefined) assert.deepEqual(await messagesIn(path, fine), []);
     });
 
   it('finds a phrase in each text of a source, with its place', async () => {
@@ -31,6 +32,10 @@ describe('the prose linter', () => {
       "const b = { 'why': 'it stands at the door' /* at hand */ };",
       '// Of two,',
       '// the second.',
+      '/*',
+      ' * What follows',
+      ' * What is left.',
+      ' */ // What it is.',
     ].join('\n');
     assert.deepEqual(
       (await lintProse('x/a.ts', source)).map(
@@ -45,6 +50,8 @@ describe('the prose linter', () => {
         'x/a.ts:8:24 "stands at',
         'x/a.ts:8:47 "at hand',
         'x/a.ts:9:4 "Of',
+        'x/a.ts:12:4 "What',
+        'x/a.ts:14:8 "What',
       ],
     );
   });

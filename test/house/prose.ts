@@ -19,13 +19,20 @@ export interface Finding {
   readonly message: string;
 }
 
-/** A phrase may go over two lines. A sentence begins where the text begins, and after the end of another. */
-const expressions = replacedWords.map(({ pattern, write, isOpening }) => ({
+/** A sentence begins where the text begins, and after the end of another. */
+const before = {
+  sentence: String.raw`(?<=^\s*|[.:!?]\s+)`,
+  comment: String.raw`(?<=^\s*)`,
+};
+
+/** A phrase may go over two lines. */
+const expressions = replacedWords.map(({ pattern, write, opens }) => ({
   words: new RegExp(
-    `${isOpening === true ? String.raw`(?<=^\s*|[.:!?]\s+)` : ''}(?:${pattern.replaceAll(' ', String.raw`\s+`)})`,
-    isOpening === true ? 'gu' : 'giu',
+    `${opens === undefined ? '' : before[opens]}(?:${pattern.replaceAll(' ', String.raw`\s+`)})`,
+    opens === undefined ? 'giu' : 'gu',
   ),
   write,
+  isOfComments: opens === 'comment',
 }));
 /** Most texts have none of the words. */
 const any = new RegExp(expressions.map(({ words }) => words.source).join('|'), 'iu');
@@ -36,12 +43,17 @@ interface Replaced {
   readonly write: string;
 }
 
-function wordsIn(text: string): Replaced[] {
+function wordsIn(text: string, ofComment = false): Replaced[] {
   if (!any.test(text)) return [];
-  return expressions.flatMap(({ words, write }) =>
-    [...text.matchAll(words)].map(({ 0: found, index }) => ({ index, text: found, write })),
-  );
+  return expressions
+    .filter(({ isOfComments }) => ofComment || !isOfComments)
+    .flatMap(({ words, write }) =>
+      [...text.matchAll(words)].map(({ 0: found, index }) => ({ index, text: found, write })),
+    );
 }
+
+/** Whether a text begins with the mark of a comment. The mark is in `raw`, and not in `value`. */
+const isComment = (raw: string): boolean => /^\/[/*]/.test(raw);
 
 const messageOf = ({ text, write }: Replaced): string =>
   `"${text.trim().replaceAll(/\s+/g, ' ')}": write ${write}`;
@@ -53,7 +65,7 @@ export function replacedIn(text: string): string[] {
 
 const rule: TextlintRuleModule = ({ Syntax, RuleError, report, locator }) => ({
   [Syntax.Str](node) {
-    for (const found of wordsIn(node.value)) {
+    for (const found of wordsIn(node.value, isComment(node.raw))) {
       const padding = locator.range([found.index, found.index + found.text.length]);
       report(node, new RuleError(messageOf(found), { padding }));
     }
