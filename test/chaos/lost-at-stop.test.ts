@@ -39,22 +39,27 @@ describe('a daemon that loses a thread while it stops', () => {
       async () => {
         await pause(seconds * 1000);
         await stage.pull((await stage.publish(`app/${thread}:1`)).reference);
-        control.give({
-          mode: 'fault',
-          fault: { thread, point: 'message', nth: 1, kind: 'end', error: '', delayMs: 0 },
-        });
-        const ended = await stage.daemon.stop();
-        assert.ok(control.hasFired());
-        control.give({ mode: 'off' });
-        const lastRun = JSON.parse(
-          readFileSync(join(stage.folders.root, 'images/last-run.json'), 'utf8'),
-        ) as object;
-        const mounted = readFileSync('/proc/self/mountinfo', 'utf8')
-          .split('\n')
-          .filter((line) => line.includes(`${stage.folders.state}/ns/`));
-        assert.deepEqual([ended, mounted], [code, []]);
-        assert.partialDeepStrictEqual(lastRun, { clean: true, unchecked: [] });
-        await stage.restart({ kill: true });
+        // On a slow machine, the pull may last longer than the first Worker serves calls. A stop right after
+        // a restart finds it.
+        for (let hasFired = false; !hasFired;) {
+          control.give({
+            mode: 'fault',
+            fault: { thread, point: 'message', nth: 1, kind: 'end', error: '', delayMs: 0 },
+          });
+          const ended = await stage.daemon.stop();
+          hasFired = control.hasFired();
+          control.give({ mode: 'off' });
+          const lastRun = JSON.parse(
+            readFileSync(join(stage.folders.root, 'images/last-run.json'), 'utf8'),
+          ) as object;
+          const mounted = readFileSync('/proc/self/mountinfo', 'utf8')
+            .split('\n')
+            .filter((line) => line.includes(`${stage.folders.state}/ns/`));
+          assert.deepEqual([ended, mounted], [hasFired ? code : 0, []]);
+          assert.partialDeepStrictEqual(lastRun, { clean: true, unchecked: [] });
+          assert.ok(hasFired || thread === 'kernel-first.worker');
+          await stage.restart({ kill: true });
+        }
       },
     );
 });
