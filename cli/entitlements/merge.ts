@@ -56,7 +56,7 @@ async function merge(texts: readonly string[], flags: Flags): Promise<number> {
   const profile = operands.map((one) => one.profile).reduce(flags.meet === true ? meet : join);
   const labels = operands.map(({ label }) => label).join(', ');
   const description =
-    `What ${flags.meet === true ? 'all' : 'any'} of these grant${flags.meet === true ? '' : 's'}: ${labels}`.slice(
+    `Permissions that ${flags.meet === true ? 'all' : 'any'} of these grant${flags.meet === true ? '' : 's'}: ${labels}`.slice(
       0,
       4096,
     );

@@ -27,7 +27,7 @@ export function compareToSarif(comparison: Comparison): SarifLog {
   ];
   return sarif(
     results,
-    (rule) => `What ${first} and ${second} grant differently: ${rule.replace('difference/', '')}`,
+    (rule) => `${first} and ${second} grant different permissions: ${rule.replace('difference/', '')}`,
   );
 }
 

@@ -30,7 +30,7 @@ export function nodeStateSchema(controllers: readonly Controller[]): JsonSchema 
     $id: 'https://portcullis.dev/schemas/v1alpha1/node-state.json',
     title: 'Portcullis NodeState',
     description:
-      'What a node should have. A section that is absent is empty: what was made for an earlier state is removed.',
+      'The desired state of a node. An absent section is empty: objects that were created for an earlier state are removed.',
     type: 'object',
     additionalProperties: false,
     required: ['apiVersion', 'kind'],
@@ -117,7 +117,7 @@ export function nodeGroupSchema(controllers: readonly Controller[]): JsonSchema 
           ),
           gate: {
             type: 'object',
-            description: 'What a node must show before the next one changes.',
+            description: 'The conditions that a node must meet before the next node changes.',
             additionalProperties: false,
             properties: {
               healthySeconds: seconds(

@@ -116,7 +116,7 @@ export const configSchema: ConfigSchema = {
             type: 'string',
             enum: ['oci', 'shim'],
             description:
-              'What the program is: an OCI runtime with its command line (`oci`, if omitted), or a shim of containerd’s runtime v2 (`shim`), such as `containerd-shim-runsc-v1`.',
+              'The type of the program: an OCI runtime with its command line (`oci`, if omitted), or a shim of containerd’s runtime v2 (`shim`), such as `containerd-shim-runsc-v1`.',
           },
           runtimePath: {
             ...path,
@@ -289,7 +289,7 @@ export const configSchema: ConfigSchema = {
           type: 'string',
           enum: ['report', 'stop'],
           description:
-            'What happens to a running container whose image the policy in force denies. `report` reports it by an event, a metric and a log line. `stop` also stops it, with a grace period of 30 seconds.',
+            'The action on a running container whose image the policy in force denies. `report` reports it by an event, a metric and a log line. `stop` also stops it, with a grace period of 30 seconds.',
           default: 'report',
         },
         retentionDays: {

@@ -33,7 +33,7 @@ const mode = {
 
 const onStale = {
   description:
-    'What happens if the service of `tuf` cannot be reached. With deny, images are denied. With previouslyAdmitted, images that were admitted before stay admitted for the given time. Default: deny.',
+    'The decision while the service of `tuf` cannot be reached. With deny, images are denied. With previouslyAdmitted, images that were admitted before stay admitted for the given time. Default: deny.',
   anyOf: [
     { const: 'deny' },
     {
@@ -95,7 +95,7 @@ export const trustPolicySchema = {
     breakGlass,
     default: {
       const: 'deny',
-      description: 'What happens to an image that no rule matches. The only value is deny.',
+      description: 'The decision about an image that no rule matches. The only value is deny.',
     },
     rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
   },
@@ -158,7 +158,7 @@ export const trustPolicySchema = {
             onDegraded: {
               enum: ['refuse', 'allow'],
               description:
-                'What happens if a node cannot enforce the rules on files exactly. With allow, the node enforces the closest rules that it can, and reports the difference. Default: refuse.',
+                'The behaviour of a node that cannot enforce the rules on files exactly. With allow, the node enforces the closest rules that it can, and reports the difference. Default: refuse.',
             },
           },
         },

@@ -9,7 +9,7 @@ const annotations = {
 } as const;
 const over = {
   enum: ['index', 'manifest', 'other'],
-  description: "What was signed: the index, the platform's manifest (default), or another image.",
+  description: "The signed manifest: the index, the platform's manifest (default), or another image.",
 } as const;
 
 /** JSON Schema (draft 2020-12) of a `kind: PolicyTest` document. */
