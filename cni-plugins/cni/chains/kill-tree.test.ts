@@ -56,5 +56,6 @@ test('a process is stopped while its children are listed, so that it starts no m
   killTree(parent.pid ?? 0, folder);
   notes.kill();
   assert.deepEqual(await leftOf('stopped'), []);
-  assert.match(readFileSync(states, 'utf8'), /^(?:T\n)+$/u);
+  // The loop may open the file once more before its last reader closes it: the process is being killed then.
+  assert.match(readFileSync(states, 'utf8'), /^(?:T\n)+(?:[RXZ]\n)*$/u);
 });
