@@ -71,7 +71,7 @@ export function readAutomaton(padded: Buffer): KernelAutomaton {
     next: (from, byte) => {
       let state = from;
       for (let steps = 0; steps <= base.length; steps++) {
-        const entry = base[state] ?? 0;
+        const entry: number = base[state] ?? 0;
         const place = (entry & 0xff_ffff) + classOf(byte);
         if (check[place] === state) return next[place] ?? 0;
         state = fallback[state] ?? 0;

@@ -39,7 +39,7 @@ describe('npm run check', () => {
   it('lists all gates if none is similar, and refuses an unknown option', () => {
     assert.match(
       check('x').stderr,
-      /write one of lint, typed, format, types, console, layers, prose, unused, house/,
+      /write one of lint, types, format, console, layers, prose, unused, house/,
     );
     assert.equal(check('--fast').status, 2);
   });
@@ -124,24 +124,35 @@ describe('npm run check', () => {
     }
   });
 
-  it('finds a promise that is not awaited, by rules that need types', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'portcullis-typed-'));
-    try {
-      writeFileSync(join(folder, 'tsconfig.json'), '{ "compilerOptions": { "strict": true } }');
-      const source = join(folder, 'a.ts');
-      writeFileSync(source, 'async function later(): Promise<void> {}\nlater();\n');
-      const typed = gates.find(({ name }) => name === 'typed');
-      const { status, stdout } = spawnSync(
-        process.execPath,
-        [...(typed?.command() ?? []), '--config', '.oxlintrc.json', source],
-        { cwd: join(import.meta.dirname, '../..'), encoding: 'utf8' },
-      );
-      assert.equal(status, 1);
-      assert.match(stdout, /no-floating-promises/u);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  });
+  for (const [mistake, text, found] of [
+    ['a value of a wrong type', "export const one: number = 'one';\n", /TS2322/u],
+    [
+      'a promise that is not awaited, by rules that need types',
+      'async function later(): Promise<void> {}\nlater();\n',
+      /no-floating-promises/u,
+    ],
+  ] as const)
+    it(`finds ${mistake}`, () => {
+      const folder = mkdtempSync(join(tmpdir(), 'portcullis-types-'));
+      try {
+        writeFileSync(
+          join(folder, 'tsconfig.json'),
+          '{ "compilerOptions": { "strict": true, "types": [] } }',
+        );
+        const source = join(folder, 'a.ts');
+        writeFileSync(source, text);
+        const types = gates.find(({ name }) => name === 'types');
+        const { status, stdout } = spawnSync(
+          process.execPath,
+          [...(types?.command() ?? []), '--config', '.oxlintrc.json', source],
+          { cwd: join(import.meta.dirname, '../..'), encoding: 'utf8' },
+        );
+        assert.equal(status, 1, stdout);
+        assert.match(stdout, found);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    });
 
   it('chooses all gates if none is named', () => {
     assert.deepEqual(chooseGates(['lint']), [gates[0]]);

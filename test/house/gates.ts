@@ -43,9 +43,9 @@ export const gates: readonly Gate[] = [
     isLate: true,
   },
   {
-    name: 'typed',
-    checks: 'mistakes that types reveal: the rules of .oxlintrc.json (oxlint)',
-    command: tool('oxlint', '--type-aware', '--deny-warnings'),
+    name: 'types',
+    checks: 'the types (TypeScript), and mistakes that types reveal: the rules of .oxlintrc.json (oxlint)',
+    command: tool('oxlint', '--type-aware', '--type-check', '--deny-warnings'),
   },
   {
     name: 'format',
@@ -53,7 +53,6 @@ export const gates: readonly Gate[] = [
     command: tool('prettier', '--check', '--log-level', 'warn', '.'),
     isLate: true,
   },
-  { name: 'types', checks: 'the types (tsc)', command: tool('tsc', '--project', '.') },
   {
     name: 'console',
     checks: 'the types of the console, which runs in a browser (tsc)',
