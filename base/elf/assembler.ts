@@ -7,7 +7,19 @@ import { append } from '../lists/index.ts';
  * stores.
  */
 export type Register =
-  's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
+  | 's0'
+  | 's1'
+  | 's2'
+  | 's3'
+  | 's4'
+  | 'a0'
+  | 'a1'
+  | 'a2'
+  | 'a3'
+  | 'a4'
+  | 'result'
+  | 't'
+  | 'sp';
 
 /**
  * Emits one instruction per call. Both assemblers take the operands that both machines can encode.

@@ -3,7 +3,8 @@ import { open } from 'node:fs/promises';
 
 /** The bytes of a regular file and its mode, which belong to the same file, or why they were not read. */
 export type PlainFile =
-  { readonly bytes: Buffer; readonly mode: number } | { readonly refused: 'not a plain file' | 'too large' };
+  | { readonly bytes: Buffer; readonly mode: number }
+  | { readonly refused: 'not a plain file' | 'too large' };
 
 /**
  * O_NONBLOCK: opening a FIFO that nobody writes would wait forever. O_NOCTTY: no terminal becomes the
@@ -142,7 +143,8 @@ function readThroughSignals(descriptor: number, into: Buffer): number {
 
 /** A part of a regular file, with the size of the whole file, or why it was not read. */
 export type FilePart =
-  { readonly bytes: Uint8Array; readonly size: number } | { readonly refused: 'not a plain file' };
+  | { readonly bytes: Uint8Array; readonly size: number }
+  | { readonly refused: 'not a plain file' };
 
 /**
  * Reads at most `most` bytes of a regular file from `start` on; fewer only at its end. Refuses everything

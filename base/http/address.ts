@@ -6,7 +6,14 @@ import ipaddr from 'ipaddr.js';
  * private networks. `name` must be resolved first. `unreadable` is not an address.
  */
 export type AddressClass =
-  'loopback' | 'unspecified' | 'link-local' | 'metadata' | 'multicast' | 'elsewhere' | 'name' | 'unreadable';
+  | 'loopback'
+  | 'unspecified'
+  | 'link-local'
+  | 'metadata'
+  | 'multicast'
+  | 'elsewhere'
+  | 'name'
+  | 'unreadable';
 
 /** Cloud services that a machine can reach and that give out its credentials. */
 const metadataServices: ReadonlySet<string> = new Set([

@@ -1,4 +1,3 @@
-/* eslint-disable no-restricted-syntax -- these modules have default exports only */
 /** The types of the modules of undici that {@link ./undici.ts} imports. */
 declare module 'undici/lib/dispatcher/dispatcher.js' {
   export { Dispatcher as default } from 'undici';

@@ -17,7 +17,8 @@ interface Request {
   readonly values: readonly unknown[];
 }
 type Reply =
-  { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: SerialisedError };
 
 /** A call that every Worker answers. */
 const PING = '.ping';

@@ -26,7 +26,8 @@ interface Request {
   readonly id?: number;
 }
 type Reply =
-  { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: SerialisedError };
 
 /** A message between the two sides. */
 export type ExchangeMessage = Request | Reply;

@@ -74,7 +74,8 @@ export function keepRoom(db: DatabaseSync, path: string, bytes: number, isBound 
   const reuseLog = (): boolean => {
     try {
       const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as
-        { log: number; checkpointed: number } | undefined;
+        | { log: number; checkpointed: number }
+        | undefined;
       return result !== undefined && result.log === result.checkpointed;
     } catch {
       // The caller is the thread of the database, which an exception would end. The log is as it was.

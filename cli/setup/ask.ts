@@ -21,7 +21,8 @@ export function openQuestions(): Questions {
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: true });
   const early: string[] = [];
   let waiting:
-    { readonly resolve: (line: string) => void; readonly reject: (error: Error) => void } | undefined;
+    | { readonly resolve: (line: string) => void; readonly reject: (error: Error) => void }
+    | undefined;
   let isOpen = true;
   lines.on('line', (text) => {
     if (waiting === undefined) early.push(text);

@@ -7,7 +7,8 @@ import type { AdminApi, AdminOperation, AdminResponse } from './operation-types.
 
 /** `failure`: the daemon answered with this error. */
 export type AdminAnswer<Value> =
-  { readonly value: Value } | { readonly why: string; readonly failure?: PortcullisError };
+  | { readonly value: Value }
+  | { readonly why: string; readonly failure?: PortcullisError };
 
 /** Thousands of denials fit. */
 const mostBytes = 256 * 1024 * 1024;

@@ -138,7 +138,8 @@ export function createLeases({ db }: NetworkDatabase): Leases {
       const range = rangeOf(set, wanted);
       if (range === undefined) throw reserved(network, wanted);
       const holder = holderOf.get(namespaceId, scope, keyOf(wanted.family, wanted.value)) as
-        { container_id: string } | undefined;
+        | { container_id: string }
+        | undefined;
       if (holder !== undefined || taken?.has(formatIp(wanted)) === true)
         throw addressTaken(network, wanted, holder?.container_id);
       return { address: wanted, range };
@@ -184,7 +185,8 @@ export function createLeases({ db }: NetworkDatabase): Leases {
       for (const mapping of mappings) {
         const hostIp = hostIpOf(mapping);
         const holder = portHolder.get(namespaceId, mapping.protocol, mapping.hostPort, hostIp) as
-          HostPortHolder | undefined;
+          | HostPortHolder
+          | undefined;
         if (holder !== undefined)
           throw portTaken(
             mapping,

@@ -112,13 +112,15 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
         const foreign = isShared
           ? undefined
           : (selectOtherOwner.get(namespaceId, network, name, owner, attachment) as
-              { owner: string } | undefined);
+              | { owner: string }
+              | undefined);
         if (foreign !== undefined) throw otherNamespace(network, name, owner, foreign.owner);
         const { count } = countOwned.get(namespaceId, network, owner, name) as { count: number };
         if (count >= rules.servicesPerNamespace)
           throw servicesExhausted(network, name, owner, rules.servicesPerNamespace);
         const other = selectOther.get(namespaceId, network, name, attachment, mode) as
-          { container_id: string } | undefined;
+          | { container_id: string }
+          | undefined;
         if (other !== undefined)
           throw modeDiffers(network, membership, `its member ${other.container_id.slice(0, 64)} has`);
         const spanned = selectSpanned.get(namespaceId, network, name, mode) as { host: string } | undefined;

@@ -134,7 +134,8 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
   return {
     part(namespaceId, key, type) {
       const row = selectOne.get(namespaceId, key.network, key.containerId, key.interface, type) as
-        Row | undefined;
+        | Row
+        | undefined;
       return row === undefined ? undefined : partOf(row);
     },
     chain: (namespaceId, key) =>

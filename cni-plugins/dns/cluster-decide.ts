@@ -24,7 +24,9 @@ export interface ClusterZone {
 
 /** `alias`: the name is an alias of a name elsewhere, which other servers are asked for. */
 export type ClusterDecision =
-  Reply | { readonly alias: string; readonly chain: readonly Answer[] } | undefined;
+  | Reply
+  | { readonly alias: string; readonly chain: readonly Answer[] }
+  | undefined;
 
 /** Version of the schema (section 2.2). */
 const schemaVersion = '1.1.0';

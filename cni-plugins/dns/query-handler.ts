@@ -17,7 +17,13 @@ import type { ServedNetwork } from './served-networks.ts';
 
 /** The result of a question, for metrics. */
 export type QueryResult =
-  'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
+  | 'answered'
+  | 'denied'
+  | 'forwarded'
+  | 'failed'
+  | 'refused'
+  | 'malformed'
+  | 'ignored';
 
 interface CommonOptions {
   readonly settings: ZoneSettings;

@@ -80,7 +80,8 @@ export function readProfile(
   // Assigned in a callback, which the compiler does not see.
   // oxlint-disable-next-line typescript/no-unnecessary-type-assertion -- likewise
   const found = header as
-    { readonly name: string; readonly flags: string; readonly line: number } | undefined;
+    | { readonly name: string; readonly flags: string; readonly line: number }
+    | undefined;
   if (found === undefined) throw bad(`${file}:1:1`, 'there is no profile in it');
   if (pending.length > 0)
     throw bad(

@@ -3,7 +3,13 @@ import type { NewNetwork } from '../../cni-plugins/index.ts';
 
 /** A section of a NodeState document. Each one has a controller. */
 export type Section =
-  'images' | 'kernelModules' | 'networks' | 'policies' | 'services' | 'staticPods' | 'sysctls';
+  | 'images'
+  | 'kernelModules'
+  | 'networks'
+  | 'policies'
+  | 'services'
+  | 'staticPods'
+  | 'sysctls';
 
 /** A file of the policy folder: a policy, a profile, or a key that a policy refers to. */
 export interface PolicyFile {

@@ -6,7 +6,8 @@ export interface PackageFile {
   /** Relative to the root of the package, such as `usr/bin/portcullis`. */
   readonly path: string;
   readonly content:
-    { readonly bytes: Uint8Array; readonly executable: boolean } | { readonly target: string };
+    | { readonly bytes: Uint8Array; readonly executable: boolean }
+    | { readonly target: string };
 }
 
 /** Returns a file with this text. */

@@ -44,7 +44,12 @@ export interface BeyondCri {
 
 export interface AdjustedHook {
   readonly hookName:
-    'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop';
+    | 'prestart'
+    | 'createRuntime'
+    | 'createContainer'
+    | 'startContainer'
+    | 'poststart'
+    | 'poststop';
   readonly path: string;
   readonly args?: readonly string[];
   readonly env?: readonly string[];

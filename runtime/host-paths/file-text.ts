@@ -6,7 +6,8 @@ export type FileText = { readonly text: string } | Extract<PlainFile, { refused:
 
 /** A {@link FilePart} as it crosses a process. */
 export type FilePartText =
-  { readonly base64: string; readonly size: number } | Extract<FilePart, { refused: unknown }>;
+  | { readonly base64: string; readonly size: number }
+  | Extract<FilePart, { refused: unknown }>;
 
 /** Reads a part of a regular file. */
 export async function readPartText(path: string, start: number, most: number): Promise<FilePartText> {

@@ -11,7 +11,14 @@ import type { DeliveryState, HaltedRelease } from './state.ts';
  * release was withdrawn, and no other one is in force yet. `stale`: the metadata have expired.
  */
 export type DeliveryStanding =
-  'none' | 'current' | 'pending' | 'watching' | 'halted' | 'refused' | 'withdrawn' | 'stale';
+  | 'none'
+  | 'current'
+  | 'pending'
+  | 'watching'
+  | 'halted'
+  | 'refused'
+  | 'withdrawn'
+  | 'stale';
 
 /** Why the last question brought nothing. */
 export interface DeliveryProblem {

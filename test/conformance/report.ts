@@ -4,7 +4,14 @@ interface SpecReport {
   readonly LeafNodeText: string;
   readonly LeafNodeType: string;
   readonly State:
-    'passed' | 'failed' | 'skipped' | 'pending' | 'timedout' | 'panicked' | 'interrupted' | 'aborted';
+    | 'passed'
+    | 'failed'
+    | 'skipped'
+    | 'pending'
+    | 'timedout'
+    | 'panicked'
+    | 'interrupted'
+    | 'aborted';
   readonly NumAttempts: number;
   readonly Failure?: { readonly Message: string };
 }

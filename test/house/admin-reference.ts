@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { format, resolveConfig } from 'prettier';
 import { adminOperations } from '../../cni-plugins/admin/operations.ts';
 import type { JsonSchema } from '../../base/schema/index.ts';
+import { formatted } from './format.ts';
 
 /**
  * Writes the reference of the admin API: `sh packaging/node test/house/admin-reference.ts`. The text before
@@ -47,13 +47,13 @@ function sectionOf(name: string, summary: string, request: JsonSchema): string {
 }
 
 /** Returns the complete text of the page, from its hand-written head and the description. */
-export async function renderAdminReference(): Promise<string> {
+export function renderAdminReference(): string {
   const [head = ''] = readFileSync(adminReference, 'utf8').split(marker);
   const sections = Object.entries(adminOperations).map(([name, { summary, request }]) =>
     sectionOf(name, summary, request),
   );
   const text = `${head}${marker}\n${sections.join('\n')}`;
-  return format(text, { ...(await resolveConfig(adminReference)), parser: 'markdown' });
+  return formatted(adminReference, text);
 }
 
-if (process.argv[1] === import.meta.filename) writeFileSync(adminReference, await renderAdminReference());
+if (process.argv[1] === import.meta.filename) writeFileSync(adminReference, renderAdminReference());

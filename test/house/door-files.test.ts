@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
-import { ESLint } from 'eslint';
+import { fileURLToPath } from 'node:url';
 import { doorFiles, doors } from './door-files.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -56,13 +57,17 @@ describe('the files of the doors', () => {
     assert.ok(places.size > 200, `${places.size}`);
   });
 
-  it('must have comments that say what a function does and what it throws', async () => {
-    const eslint = new ESLint({
-      cwd: root,
-      // These rules need no types.
-      overrideConfig: { languageOptions: { parserOptions: { project: null } } },
-      ruleFilter: ({ ruleId }) => ruleId.startsWith('jsdoc/'),
-    });
+  it('must have comments that say what a function does and what it throws', (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-lint-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const config = [
+      `import { documented } from ${JSON.stringify(join(root, 'oxlint.config.ts'))};`,
+      `const specifier = ${JSON.stringify(fileURLToPath(import.meta.resolve('eslint-plugin-jsdoc')))};`,
+      "const jsPlugins = [{ name: 'jsdoc-js', specifier }];",
+      "const settings = { jsdoc: { mode: 'typescript' } };",
+      "export default { jsPlugins, settings, categories: { correctness: 'off' }, rules: documented };",
+    ].join('\n');
+    writeFileSync(join(folder, 'oxlint.config.ts'), config);
     const source = [
       'export function a(): void {}',
       '/** @throws PortcullisError A_B */',
@@ -79,15 +84,21 @@ describe('the files of the doors', () => {
       'function inside(): void { throw new Error(); }',
       'inside();',
     ].join('\n');
-    const [result] = await eslint.lintText(source, { filePath: 'base/errors/portcullis-error.ts' });
-    assert.deepEqual(
-      result?.messages.map(({ ruleId, line }) => `${line} ${ruleId ?? ''}`),
-      [
-        '1 jsdoc/require-jsdoc',
-        '2 jsdoc/require-description',
-        '4 jsdoc/require-throws',
-        '6 jsdoc/require-throws',
-      ],
+    writeFileSync(join(folder, 'a.ts'), source);
+    const oxlint = join(root, 'node_modules/.bin/oxlint');
+    const { stdout } = spawnSync(
+      process.execPath,
+      [oxlint, '--config', join(folder, 'oxlint.config.ts'), '--format', 'json', '--no-ignore', 'a.ts'],
+      { cwd: folder, encoding: 'utf8' },
     );
+    const { diagnostics } = JSON.parse(stdout) as {
+      diagnostics: { code: string; labels: { span: { line: number } }[] }[];
+    };
+    assert.deepEqual(diagnostics.map(({ code, labels }) => `${labels[0]?.span.line} ${code}`).sort(), [
+      '1 jsdoc-js(require-jsdoc)',
+      '2 jsdoc-js(require-description)',
+      '4 jsdoc-js(require-throws)',
+      '6 jsdoc-js(require-throws)',
+    ]);
   });
 });

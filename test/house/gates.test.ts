@@ -37,10 +37,7 @@ describe('npm run check', () => {
   });
 
   it('lists all gates if none is similar, and refuses an unknown option', () => {
-    assert.match(
-      check('x').stderr,
-      /write one of lint, types, format, console, layers, prose, unused, house/,
-    );
+    assert.match(check('x').stderr, /write one of lint, format, console, layers, prose, unused, house/);
     assert.equal(check('--fast').status, 2);
   });
 
@@ -131,6 +128,10 @@ describe('npm run check', () => {
       'async function later(): Promise<void> {}\nlater();\n',
       /no-floating-promises/u,
     ],
+    ['a default export', 'export default 1;\n', /no-restricted-syntax/u],
+    ['a line that is too long', `// ${'word '.repeat(30)}\n`, /max-len/u],
+    ['JSON.parse, which bounds no nesting', "JSON.parse('1');\n", /no-restricted-properties/u],
+    ['a disabled rule that finds nothing', '// oxlint-disable-next-line eqeqeq\nexport {};\n', /Unused/u],
   ] as const)
     it(`finds ${mistake}`, () => {
       const folder = mkdtempSync(join(tmpdir(), 'portcullis-types-'));
@@ -141,10 +142,10 @@ describe('npm run check', () => {
         );
         const source = join(folder, 'a.ts');
         writeFileSync(source, text);
-        const types = gates.find(({ name }) => name === 'types');
+        const lint = gates.find(({ name }) => name === 'lint');
         const { status, stdout } = spawnSync(
           process.execPath,
-          [...(types?.command() ?? []), '--config', '.oxlintrc.json', source],
+          [...(lint?.command() ?? []), '--config', 'oxlint.config.ts', source],
           { cwd: join(import.meta.dirname, '../..'), encoding: 'utf8' },
         );
         assert.equal(status, 1, stdout);

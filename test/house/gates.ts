@@ -38,20 +38,14 @@ const rooms = [
 export const gates: readonly Gate[] = [
   {
     name: 'lint',
-    checks: 'the rules of eslint.config.js (eslint)',
-    command: tool('eslint', '.'),
+    checks: 'the types (TypeScript) and the rules of oxlint.config.ts (oxlint)',
+    command: tool('oxlint'),
     isLate: true,
-  },
-  {
-    name: 'types',
-    checks: 'the types (TypeScript), and mistakes that types reveal: the rules of .oxlintrc.json (oxlint)',
-    command: tool('oxlint', '--type-aware', '--type-check', '--deny-warnings'),
   },
   {
     name: 'format',
-    checks: 'the code format (prettier)',
-    command: tool('prettier', '--check', '--log-level', 'warn', '.'),
-    isLate: true,
+    checks: 'the code format (oxfmt)',
+    command: tool('oxfmt', '--list-different', '.'),
   },
   {
     name: 'console',

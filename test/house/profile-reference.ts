@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { format, resolveConfig } from 'prettier';
 import { CATALOG, LINT_CODES, profileSchema } from '../../entitlements/index.ts';
+import { formatted } from './format.ts';
 
 /**
  * Writes the schema of profiles and the tables of docs/profiles.md: `sh packaging/node
@@ -8,9 +8,8 @@ import { CATALOG, LINT_CODES, profileSchema } from '../../entitlements/index.ts'
  */
 const docs = new URL('../../docs/', import.meta.url);
 const file = new URL('profiles.md', docs);
-const options = (await resolveConfig(file)) ?? {};
-const schema = await format(JSON.stringify(profileSchema), { ...options, parser: 'json' });
-writeFileSync(new URL('schemas/entitlement-profile.json', docs), schema);
+const schemaFile = new URL('schemas/entitlement-profile.json', docs);
+writeFileSync(schemaFile, formatted(schemaFile, JSON.stringify(profileSchema)));
 
 const catalog = [...CATALOG.values()].map(({ name, title, risk, argument }) => {
   const written = argument === undefined ? name : `${name}=${argument.example}`;
@@ -27,4 +26,4 @@ for (const [name, rows] of Object.entries(tables)) {
   const [before, after] = [text.indexOf(start) + start.length, text.indexOf(end)];
   text = `${text.slice(0, before)}\n\n${rows.join('\n')}\n\n${text.slice(after)}`;
 }
-writeFileSync(file, await format(text, { ...options, parser: 'markdown' }));
+writeFileSync(file, formatted(file, text));

@@ -7,7 +7,8 @@ import type { Session } from './z3-session.ts';
 
 export type Question = Parameters<Session['difference']>;
 export type Answer =
-  { readonly model: Awaited<ReturnType<Session['difference']>> } | { readonly failed: string };
+  | { readonly model: Awaited<ReturnType<Session['difference']>> }
+  | { readonly failed: string };
 
 const session = openSession();
 let before: Promise<unknown> = session;

@@ -5,7 +5,15 @@ export interface TraceEvent {
   /** Orders events of two databases: milliseconds, or any count that grows. */
   readonly at: number;
   readonly kind:
-    'pod' | 'link' | 'container' | 'process' | 'exit' | 'image' | 'verdict' | 'machine' | 'daemon';
+    | 'pod'
+    | 'link'
+    | 'container'
+    | 'process'
+    | 'exit'
+    | 'image'
+    | 'verdict'
+    | 'machine'
+    | 'daemon';
   /** For a link: the id of its pod. */
   readonly id: string;
   readonly to: string;

@@ -24,7 +24,11 @@ export type RefusalCode = keyof typeof known;
 
 /** The reasons for an invalid update, by Notary's names (tuf/validation/errors.go). */
 export type UpdateFault =
-  'ErrBadRoot' | 'ErrBadTargets' | 'ErrBadSnapshot' | 'ErrBadHierarchy' | 'ErrValidation';
+  | 'ErrBadRoot'
+  | 'ErrBadTargets'
+  | 'ErrBadSnapshot'
+  | 'ErrBadHierarchy'
+  | 'ErrValidation';
 
 /** The answer to a refused request. Plain data, so that Workers can pass it. */
 export interface Refusal {

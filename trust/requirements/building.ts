@@ -42,7 +42,8 @@ export interface CarriedRoot {
 
 /** The content of a file, or the reason why it could not be read. */
 export type ReferencedFile =
-  { readonly bytes: Buffer; readonly digest: string } | { readonly problem: string };
+  | { readonly bytes: Buffer; readonly digest: string }
+  | { readonly problem: string };
 
 /** A TUF repository whose trusted root is kept in a cache. */
 export interface TufRoot {

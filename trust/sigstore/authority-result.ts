@@ -9,7 +9,10 @@ export type AuthorityResult =
     }
   | {
       readonly code:
-        SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY' | 'TRUST_CERTIFICATE_CHAIN';
+        | SigstoreCode
+        | 'TRUST_SIGSTORE_IDENTITY'
+        | 'TRUST_SIGNATURE_OTHER_KEY'
+        | 'TRUST_CERTIFICATE_CHAIN';
       readonly problem: string;
       readonly validUntil?: string;
     };

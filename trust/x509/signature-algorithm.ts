@@ -12,7 +12,8 @@ type MlDsa = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 
 /** How a certificate, revocation list, OCSP response or CMS message is signed. */
 export type SignatureAlgorithm =
-  { readonly kind: 'pkcs1' | 'pss' | 'ecdsa'; readonly hash: Digest } | { readonly kind: 'ed25519' | MlDsa };
+  | { readonly kind: 'pkcs1' | 'pss' | 'ecdsa'; readonly hash: Digest }
+  | { readonly kind: 'ed25519' | MlDsa };
 
 const digests: Readonly<Record<string, Digest>> = {
   '2.16.840.1.101.3.4.2.1': 'sha256',

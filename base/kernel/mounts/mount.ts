@@ -31,7 +31,14 @@ const c = {
 
 /** How mounts propagate: mount_namespaces(7). The `r` forms also apply to every mount below. */
 export type Propagation =
-  'private' | 'rprivate' | 'shared' | 'rshared' | 'slave' | 'rslave' | 'unbindable' | 'runbindable';
+  | 'private'
+  | 'rprivate'
+  | 'shared'
+  | 'rshared'
+  | 'slave'
+  | 'rslave'
+  | 'unbindable'
+  | 'runbindable';
 
 const propagationFlags: Readonly<Record<Propagation, number>> = {
   private: MS_PRIVATE,

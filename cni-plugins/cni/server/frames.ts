@@ -42,7 +42,8 @@ export const headSize = 24;
 export const lengthSize = 8;
 
 export type Head =
-  { readonly version: Version; readonly argumentCount: number; readonly length: number } | 'wrong';
+  | { readonly version: Version; readonly argumentCount: number; readonly length: number }
+  | 'wrong';
 
 /** Reads the first 24 bytes from a client. */
 export function readHead(bytes: Buffer): Head {

@@ -50,7 +50,8 @@ export function createEndpointNames(
       if (!network.list.plugins.some(({ capabilities }) => capabilities.includes('aliases'))) return;
       const { namespaceId } = endpoint;
       const row = selectAttachment.get(namespaceId, network.name, id, interfaceName) as
-        { number: number } | undefined;
+        | { number: number }
+        | undefined;
       if (row === undefined) return;
       const addresses = (endpoint.spec.result?.ips ?? []).map(({ address }) =>
         address.replace(/\/\d+$/u, ''),

@@ -13,7 +13,8 @@ export interface DriverPlace {
   /** The file that was found. */
   readonly found: string;
   readonly at:
-    { readonly socket: string } | { readonly host: string; readonly port: number; readonly tls?: DriverTls };
+    | { readonly socket: string }
+    | { readonly host: string; readonly port: number; readonly tls?: DriverTls };
 }
 
 export interface DriverTls {

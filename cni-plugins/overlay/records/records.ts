@@ -108,7 +108,15 @@ export interface OwnKeys {
 export interface OwnKey {
   readonly host: string;
   readonly kind:
-    'record' | 'identity' | 'subnets' | 'shared' | 'virtual' | 'addresses' | 'ports' | 'holders' | 'members';
+    | 'record'
+    | 'identity'
+    | 'subnets'
+    | 'shared'
+    | 'virtual'
+    | 'addresses'
+    | 'ports'
+    | 'holders'
+    | 'members';
   /** The part after the kind; empty for `record`. */
   readonly name: string;
   /** The part after the name; empty where there is none. */

@@ -138,7 +138,7 @@ test(
       const answer = await fetch(`http://127.0.0.1:${healthCheckNodePort}/`);
       return `${answer.status} ${answer.headers.get('x-load-balancing-endpoint-weight') ?? ''} ${await answer.text()}`;
     };
-    await until(() => ask().then(() => true, () => false)); // prettier-ignore
+    await until(() => ask().then(() => true, () => false)); // oxfmt-ignore
     assert.equal(
       await ask(),
       '200 1 {"service":{"namespace":"shop","name":"local"},"localEndpoints":1,"serviceProxyHealthy":true}',
@@ -160,7 +160,7 @@ test(
     api.send(services, 'DELETED', service('local'));
     await until(() => reported.length === 4);
     assert.equal(reported[3], 'remove shop/local,shop/local.external');
-    await until(() => ask().then(() => false, () => true)); // prettier-ignore
+    await until(() => ask().then(() => false, () => true)); // oxfmt-ignore
     assert.deepEqual(
       { ...watch.figures(), failures: 0 },
       { synced: true, services: 1, slices: 2, refused: 0, events: 2, lists: 3, failures: 0 },

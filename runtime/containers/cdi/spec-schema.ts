@@ -31,7 +31,12 @@ export interface CdiMount {
 }
 
 export type HookName =
-  'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop';
+  | 'prestart'
+  | 'createRuntime'
+  | 'createContainer'
+  | 'startContainer'
+  | 'poststart'
+  | 'poststop';
 
 export interface CdiHook {
   readonly hookName: HookName;

@@ -3,7 +3,8 @@ import type { LinuxContainerSecurityContext } from '../../cri/contract/contract.
 import { askedProfile, withoutLocalhost } from './asked-profile.ts';
 
 export type AppArmorRequest =
-  { readonly type: 'RuntimeDefault' | 'Unconfined' } | { readonly type: 'Localhost'; readonly name: string };
+  | { readonly type: 'RuntimeDefault' | 'Unconfined' }
+  | { readonly type: 'Localhost'; readonly name: string };
 
 /**
  * Returns the requested AppArmor profile: from the message, else from the deprecated string

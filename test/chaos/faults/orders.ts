@@ -21,7 +21,9 @@ export interface Fault {
 
 /** `record` lists each call of a point; `fault` makes one of them fail. */
 export type Orders =
-  { readonly mode: 'off' } | { readonly mode: 'record' } | { readonly mode: 'fault'; readonly fault: Fault };
+  | { readonly mode: 'off' }
+  | { readonly mode: 'record' }
+  | { readonly mode: 'fault'; readonly fault: Fault };
 
 /** A call of a point, in the order of the calls. */
 export interface Hit {
