@@ -78,7 +78,7 @@ const beside = await runTests(out, {
   title: 'tests',
   files: interleave(filesOf(acrossRooms, paths), filesOf(besideTheCode, paths)),
   concurrency: 3,
-  mostWhileIdle: 8,
+  mostWhileIdle: 10,
 });
 const failedNow = await gatesRun;
 const alone = await runTests(out, {

@@ -28,11 +28,11 @@ const inOrder = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 describe('lanes', () => {
   it('work on the least number at a time while no processor is idle', async () => {
-    assert.deepEqual(await work({ least: 2, most: 5, idle: () => 0.2 }), { order: inOrder, largest: 2 });
+    assert.deepEqual(await work({ least: 2, most: 5, idle: () => 0.1 }), { order: inOrder, largest: 2 });
   });
 
   it('work on the largest number at a time while a processor is idle', async () => {
-    assert.deepEqual(await work({ least: 2, most: 5, idle: () => 0.4 }), { order: inOrder, largest: 5 });
+    assert.deepEqual(await work({ least: 2, most: 5, idle: () => 0.3 }), { order: inOrder, largest: 5 });
   });
 
   it('never exceed the least number without a largest number', async () => {

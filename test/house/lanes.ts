@@ -12,7 +12,7 @@ interface Lanes {
 }
 
 /** In processors. A program that is limited by one processor leaves some of it idle. */
-const idleEnough = 0.3;
+const idleEnough = 0.2;
 
 /**
  * Works on all items in their order, `least` at a time. While processors are idle, because the items in work
@@ -23,7 +23,7 @@ const idleEnough = 0.3;
 export async function inLanes<T>(
   items: readonly T[],
   work: (item: T) => Promise<void>,
-  { least, most = least, idle = idleProcessors(), everyMs = 500 }: Lanes,
+  { least, most = least, idle = idleProcessors(), everyMs = 250 }: Lanes,
 ): Promise<void> {
   const waiting = [...items];
   const inWork = new Set<Promise<void>>();
