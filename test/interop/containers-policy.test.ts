@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
@@ -18,6 +18,7 @@ import { importContainersPolicy } from '../../trust/import/containers/import.ts'
 import { writeImported } from '../../trust/import/write-imported.ts';
 import { loadPolicy, openRegistries, verifyImage } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
+import { buildPeers } from '../fixtures/build-peers.ts';
 import { serveHttp } from '../fixtures/registry.ts';
 import type { TestServer } from '../fixtures/registry.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -35,7 +36,7 @@ const names = readdirSync(join(here, 'policies')).map((name) => name.replace(/\.
 function buildJudge(): ReturnType<typeof findTool> {
   const found = findTool('containers-judge');
   if (found.skip === false || findTool('go').skip !== false) return found;
-  spawnSync('bash', [join(import.meta.dirname, '../peers/get'), 'containers-judge'], { stdio: 'inherit' });
+  buildPeers(['containers-judge']);
   return findTool('containers-judge');
 }
 

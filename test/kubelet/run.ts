@@ -9,6 +9,7 @@ import type { StdioOptions } from 'node:child_process';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { buildPeers } from '../fixtures/build-peers.ts';
 import { layerOf } from '../fixtures/image.ts';
 import { openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -55,11 +56,7 @@ const width = process.env['IN_VM'] === undefined ? Infinity : 3;
 /** The garbage collector of the kubelet runs once a minute. */
 const removalPatienceMs = patience(150_000);
 
-if (findTool('kubelet').skip !== false) {
-  console.log('building the kubelet (ten minutes on two cores)');
-  const build = spawnSync('bash', [join(repository, 'test/peers/get'), 'kubelet'], { stdio: 'inherit' });
-  if (build.status !== 0) process.exit(4);
-}
+if (!buildPeers(['kubelet'])) process.exit(4);
 
 // In an emulated machine the caller has built before, because a build is slow there.
 if (process.env['IN_VM'] === undefined) {

@@ -5,7 +5,7 @@
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { execFileSync, fork, spawnSync } from 'node:child_process';
+import { execFileSync, fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { ServiceList } from '../../cni-plugins/services/control/protocol.ts';
-import { findTool } from '../fixtures/tools.ts';
+import { buildPeers } from '../fixtures/build-peers.ts';
 import { bundleWatcher } from './bundled.ts';
 import { startCluster } from './cluster.ts';
 import { openKernelEvents } from './kernel-events.ts';
@@ -45,12 +45,7 @@ const [count, seconds, rate] = [Number(values.services), Number(values.seconds),
 const mostMegabytes = 150;
 const mostMs = 1000;
 
-for (const tool of ['etcd', 'kube-apiserver'])
-  if (findTool(tool).skip !== false) {
-    console.log(`building ${tool} (ten minutes on two cores)`);
-    const build = spawnSync('bash', [join(import.meta.dirname, '../peers/get'), tool], { stdio: 'inherit' });
-    if (build.status !== 0) process.exit(4);
-  }
+if (!buildPeers(['etcd', 'kube-apiserver'])) process.exit(4);
 
 const folder = values.keep ?? mkdtempSync(join(tmpdir(), 'portcullis-services-watch-'));
 mkdirSync(folder, { recursive: true });
