@@ -48,11 +48,6 @@ export const gates: readonly Gate[] = [
     command: tool('oxfmt', '--list-different', '.'),
   },
   {
-    name: 'console',
-    checks: 'the types of the console, which runs in a browser (tsc)',
-    command: tool('tsc', '--project', 'fleet/console'),
-  },
-  {
     name: 'layers',
     checks: 'the imports between rooms (dependency-cruiser)',
     command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...rooms),
