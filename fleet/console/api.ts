@@ -33,8 +33,22 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
   });
   if (answer.status === 401 || answer.status === 403) throw new TokenMissing();
   if (answer.status === 404) throw new Error('The aggregator does not know this.');
-  if (!answer.ok) throw new Error(`The aggregator answered ${answer.status}.`);
+  if (!answer.ok) throw new Error(await refusalOf(answer));
   return (await answer.json()) as T;
+}
+
+/** Returns the reason that the aggregator gives, and its status if it gives none. */
+async function refusalOf(answer: Response): Promise<string> {
+  const status = `The aggregator answered ${answer.status}`;
+  try {
+    const { error } = (await answer.json()) as {
+      readonly error?: { readonly why?: string; readonly fix?: string };
+    };
+    if (error?.why === undefined) return `${status}.`;
+    return `${status}: ${error.why}${error.fix === undefined ? '' : `; ${error.fix}`}.`;
+  } catch {
+    return `${status}.`;
+  }
 }
 
 /** Writes a query. Empty values are left out. */
