@@ -46,6 +46,8 @@ export interface NamedAddress {
   readonly kind: Endpoint['kind'];
   readonly owner: string;
   readonly since: number;
+  /** 1: a member of the service that has this name; 0: any other endpoint, also by an alias of a service. */
+  readonly isMember: 0 | 1;
 }
 
 /** The form of addresses in the database: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
@@ -75,7 +77,10 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
      WHERE realm = ?1 AND network = ?2 AND origin = 'plugin'`,
   );
   const selectEndpoints = db.prepare(
-    'SELECT address, kind, owner, min(since) AS since FROM name WHERE realm = ? AND network = ? AND name = ? GROUP BY address, kind, owner',
+    `SELECT address, kind, owner, min(since) AS since,
+       max(kind = 'service' AND EXISTS (SELECT 1 FROM service_member AS member
+         WHERE member.attachment = name.attachment AND ?3 IN (member.service, 'tasks.' || member.service))) AS isMember
+     FROM name WHERE realm = ?1 AND network = ?2 AND name = ?3 GROUP BY address, kind, owner`,
   );
   const selectOwner = db.prepare("SELECT owner FROM name WHERE attachment = ? AND owner <> '' LIMIT 1");
   const selectName = db.prepare(

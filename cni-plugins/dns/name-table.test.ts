@@ -240,3 +240,42 @@ test('an attachment of a third-party plugin is found by the address in its resul
   assert.ok(table.seenOnHost(asker, namespaceId)?.isAttached);
   assert.equal(table.seenOnHost(asker, `${namespaceId}1`), undefined, 'in another host network namespace');
 });
+
+test('every asker gets all members of a service that several namespaces share, and no alias of another service', () => {
+  const table = createNameTable(reading);
+  const insert = writing.db.prepare(
+    "INSERT INTO service_member (attachment, realm, network, service, document, owner) VALUES (?, ?, 'plaza', ?, '{}', ?)",
+  );
+  const join = (containerId: string, owner: string, address: string, service: string, ...more: string[]) => {
+    const key = { network: 'plaza', containerId, interface: 'eth0' };
+    const attachment = pluginAttachments.attachment(namespaceId, key, `pe${containerId.slice(0, 8)}`);
+    insert.run(attachment, namespaceId, service, owner);
+    names.put({ namespaceId, network: 'plaza', holder: `${containerId}/eth0`, attachment, owner }, [
+      ...namesAt([address], 'container', [containerId]),
+      ...namesAt([address], 'service', [`tasks.${service}`, service, ...more]),
+    ]);
+  };
+  join('first', 'one', '10.4.0.2', 'db');
+  const late = Date.now() + 2;
+  while (Date.now() < late);
+  join('second', 'two', '10.4.0.3', 'db');
+  join('thief', 'evil', '10.4.0.4', 'other', 'db');
+  join('asks', 'three', '10.4.0.5', 'mine');
+  const seen = (asker: string, name: string, asked?: 'whole'): string[] => {
+    table.changed();
+    const from = parseIp(asker);
+    assert.ok(from);
+    const served = { namespaceId, name: 'plaza', gateways: [], subnets: [] };
+    const found = table.seenBy(from, served).networks[0]?.endpoints(name, asked) ?? [];
+    return found.map(({ address }) => address.join('.')).toSorted();
+  };
+  const members = ['10.4.0.2', '10.4.0.3'];
+  for (const asker of ['10.4.0.2', '10.4.0.3']) {
+    assert.deepEqual(seen(asker, 'tasks.db', 'whole'), members, asker);
+    assert.deepEqual(seen(asker, 'db', 'whole'), members, asker);
+  }
+  assert.deepEqual(seen('10.4.0.5', 'tasks.db'), members, 'for another namespace');
+  assert.deepEqual(seen('10.4.0.5', 'db'), members, 'for another namespace, by the service’s name');
+  assert.deepEqual(seen('10.4.0.5', 'tasks.db', 'whole'), [], 'for others, it is an outside domain');
+  assert.deepEqual(seen('10.4.0.4', 'db'), ['10.4.0.4'], 'the owner of an alias gets its own');
+});

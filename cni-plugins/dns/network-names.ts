@@ -38,7 +38,7 @@ export function createNetworkNames(
       const found = queries.addresses(namespaceId, name, host);
       const isOwn = ({ kind, owner }: NamedAddress): boolean =>
         kind === 'service' && (owner === '' || owner === asker);
-      const rows = ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker);
+      const rows = withFellows(ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker), found);
       // A tenant also chooses a bare name. For all other askers, the answer of the host's own name servers
       // stays the same.
       const isOfOthers = (owner: string): boolean => asked === 'whole' && owner !== '' && owner !== asker;
@@ -67,6 +67,15 @@ export function createNetworkNames(
       reverse.clear();
     },
   };
+}
+
+/**
+ * Adds the other members of a service. Members of several Kubernetes namespaces are admitted only if the
+ * network's file shares the service between them.
+ */
+function withFellows(rows: readonly NamedAddress[], all: readonly NamedAddress[]): readonly NamedAddress[] {
+  if (!rows.some(({ isMember }) => isMember === 1)) return rows;
+  return all.filter((row) => row.isMember === 1 || rows.includes(row));
 }
 
 /**

@@ -99,7 +99,7 @@ describe('the first example of docs/docker.md', { skip }, () => {
     await typed('docker network create -d portcullis --ipam-driver null -o conflist=mine mine');
     await typed('docker run -d --name web --network mine nginx');
     assert.match(await typed('docker run --rm --network mine busybox wget -qO- http://web/'), /a page/u);
-    assert.match(await portcullis('doctor'), /forwarding +dropped by ip filter FORWARD/u);
+    assert.match(await portcullis('doctor'), /forwarding +ip filter FORWARD drops forwarded packets/u);
     await typed('docker rm -f web && docker network rm mine');
   });
 });

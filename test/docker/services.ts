@@ -185,9 +185,9 @@ describe('services that containers of docker join', { skip }, () => {
       ipv4(await backends(`shop/${service}`)).join() === expected.join();
     await eventually(`members of ${service} are ${expected.join()}`, is, () => backends(`shop/${service}`));
     await eventually(
-      `tasks.${service} are ${expected.join()}`,
-      async () => (await resolved(host, `tasks.${service}`)).join() === expected.join(),
-      () => resolved(host, `tasks.${service}`),
+      `tasks.${service}.shop are ${expected.join()}`,
+      async () => (await resolved(host, `tasks.${service}.shop`)).join() === expected.join(),
+      () => resolved(host, `tasks.${service}.shop`),
     );
   };
   const meets = async (
@@ -276,7 +276,7 @@ describe('services that containers of docker join', { skip }, () => {
   it('with `dnsrr` the name resolves to all members, without a virtual address', async () => {
     for (const name of ['first', 'second']) await container(name, ...labelled(cache));
     const expected = [await addressOf('first'), await addressOf('second')].toSorted();
-    for (const name of ['cache', 'tasks.cache'])
+    for (const name of ['cache', 'tasks.cache.shop'])
       await eventually(
         `${name} are both`,
         async () => (await resolved(host, name)).join() === expected.join(),
