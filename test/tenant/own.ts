@@ -142,20 +142,27 @@ const table: readonly Allowed[] = [
 ];
 
 /**
+ * A process of the daemon that resolves paths of the host. It ends half a minute after the last path, and a
+ * pod with a path may start it.
+ */
+const isLookUp = (line: string): boolean => /^process \d+ in \S+: portcullis-look-up /u.test(line);
+
+/**
  * Lines that may outlast a pod for a while: the kernel forgets by itself that an address of the pod was at a
  * MAC address, and no interface has either any more. (The kernel learns about an IPv6 link from more than the
  * pod's packets, so that removing the entry at the link's end does not keep it away.)
  */
 export function mayOutlast(line: string, own: Own): boolean {
   return (
-    about(line, /^neighbour (\S+) dev net23\d lladdr \S+$/u, own.addresses) &&
-    has(
-      line,
-      own.addresses.filter((address) => /^([0-9a-f]{2}:){5}/u.test(address)),
-    )
+    isLookUp(line) ||
+    (about(line, /^neighbour (\S+) dev net23\d lladdr \S+$/u, own.addresses) &&
+      has(
+        line,
+        own.addresses.filter((address) => /^([0-9a-f]{2}:){5}/u.test(address)),
+      ))
   );
 }
 
 export function allowed(line: string, own: Own): boolean {
-  return table.some((row) => row.holds(line, own));
+  return isLookUp(line) || table.some((row) => row.holds(line, own));
 }
