@@ -49,25 +49,37 @@ export function createListSplitter(mostBytes: number): ListSplitter {
   return {
     take(chunk) {
       const items: string[] = [];
+      const words = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
       let from = 0;
       const endItem = (end: number): void => {
-        const last = Buffer.from(chunk.buffer, chunk.byteOffset + from, end - from);
+        const last = words.subarray(from, end);
         const whole = item.length === 0 ? last : Buffer.concat([...item, last]);
-        const words = whole.toString('utf8').trim();
-        if (words !== '') items.push(words);
+        const text = whole.toString('utf8').trim();
+        if (text !== '') items.push(text);
         item = [];
         itemBytes = 0;
         from = end + 1;
       };
+      /** One character for each byte, because a search in a text is faster than one in bytes. */
+      let searched: string | undefined;
       // The state is local here, because each byte of tens of MB needs it.
       let [text, escaped, level] = [inText, isEscaped, depth];
       for (let at = 0; at < chunk.length; at++) {
+        if (text && (inItems || level !== 1)) {
+          searched ??= words.toString('latin1');
+          const end = escaped ? findQuote(searched, at + 1) : findQuote(searched, at);
+          text = end === -1;
+          escaped = text && endsEscaped(searched, escaped ? at + 1 : at);
+          if (text) break;
+          at = end;
+          continue;
+        }
         const byte = chunk[at] ?? 0;
         if (text) {
           if (escaped) escaped = false;
           else if (byte === backslash) escaped = true;
           else if (byte === quote) text = false;
-          if (!inItems && level === 1 && !isBlank(byte)) noteTail(byte);
+          if (!isBlank(byte)) noteTail(byte);
           continue;
         }
         if (byte === quote) text = true;
@@ -106,4 +118,24 @@ export function createListSplitter(mostBytes: number): ListSplitter {
       return text;
     },
   };
+}
+
+/**
+ * Returns the index of the quote that ends a text, or -1 if none does.
+ * @param from within the text, after a character that escapes nothing
+ */
+function findQuote(words: string, from: number): number {
+  for (let at = words.indexOf('"', from); at !== -1; at = words.indexOf('"', at + 1))
+    if (!isEscapedAt(words, at, from)) return at;
+  return -1;
+}
+
+/** Whether the character after these words is escaped. @param from as in {@link findQuote} */
+const endsEscaped = (words: string, from: number): boolean => isEscapedAt(words, words.length, from);
+
+/** Whether an odd number of backslashes comes before `at`. An even number escape only one another. */
+function isEscapedAt(words: string, at: number, from: number): boolean {
+  let before = at;
+  while (before > from && words.charCodeAt(before - 1) === backslash) before -= 1;
+  return (at - before) % 2 === 1;
 }
