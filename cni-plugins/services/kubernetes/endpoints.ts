@@ -143,6 +143,10 @@ function rowsFor(
   place: Place,
   selection: Selection,
 ): readonly Backend[] {
+  if (!selection.local && areUsual(candidates) && haveUsualPorts(candidates, mapped))
+    return candidates
+      .map(({ address }) => ({ address }))
+      .toSorted((a, b) => (a.address < b.address ? -1 : 1));
   /** By address, then by port. */
   const found = new Map<string, Map<string, PortPlace[]>>();
   for (const { inSlices, port } of mapped) {
@@ -196,7 +200,7 @@ function served(
   place: Place,
   { local, most, crowded }: Selection,
 ): Iterable<readonly [Offer, boolean]> {
-  if (!local && offers.length <= fewOffers && offers.every(isUsual))
+  if (!local && areUsual(offers.map(({ candidate }) => candidate)))
     return offers.map((offer) => [offer, true]);
   const own = offers.filter(({ candidate }) => !local || candidate.node === place.nodeName);
   const ready = own.filter(({ candidate }) => candidate.ready);
@@ -222,19 +226,29 @@ function served(
   return found.values();
 }
 
-/** Ready, meant for all clients, and no other offer of the same address comes before it. */
-const isUsual = (
-  { candidate: { address, ready, forNodes, forZones } }: Offer,
-  at: number,
-  offers: readonly Offer[],
-): boolean =>
-  ready &&
-  forNodes === undefined &&
-  forZones === undefined &&
-  offers.findIndex((other) => other.candidate.address === address) === at;
-
 /** A comparison of each with each is cheap for this many. */
-const fewOffers = 8;
+const few = 8;
+
+/** Few, and each is ready, meant for all clients, and differs from the others by its address. */
+const areUsual = (candidates: readonly Candidate[]): boolean =>
+  candidates.length <= few &&
+  candidates.every(
+    ({ address, ready, forNodes, forZones }, at) =>
+      ready &&
+      forNodes === undefined &&
+      forZones === undefined &&
+      candidates.findIndex((other) => other.address === address) === at,
+  );
+
+/** Whether the ports are few and differ, and each endpoint serves each of them, at its usual number. */
+const haveUsualPorts = (candidates: readonly Candidate[], mapped: readonly MappedPort[]): boolean =>
+  mapped.length > 0 &&
+  mapped.length <= few &&
+  mapped.every(
+    ({ inSlices, port: { name, targetPort } }, at) =>
+      candidates.every(({ ports }) => ports[inSlices] === targetPort) &&
+      mapped.findIndex(({ port }) => port.name === name) === at,
+  );
 
 const idOf = ({ candidate: { address }, number }: Offer): string => `${address} ${number}`;
 

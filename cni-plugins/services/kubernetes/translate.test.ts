@@ -904,3 +904,11 @@ test('a service costs in proportion to its ports and to its endpoints', async ()
       { n },
     );
 });
+
+test('an endpoint that serves two ports of one name is a backend for each of them', () => {
+  const ports = [80, 81].map((port) => ({ name: 'web', port, targetPort: 8080, protocol: 'TCP' }));
+  const { services } = translated({ spec: { ports } }, [
+    slice([endpoint('10.0.0.1')], { ports: [{ name: 'web', port: 8080, protocol: 'TCP' }] }),
+  ]);
+  assert.equal(services[0]?.backends.length, 2);
+});

@@ -1,5 +1,4 @@
 import { isIP } from 'node:net';
-import { smallest } from '../../../base/lists/index.ts';
 import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { wrongAddress } from '../description/short-forms.ts';
 import { maxSourceRanges } from '../description/schema.ts';
@@ -240,17 +239,25 @@ function portOf(
   candidates: readonly Candidate[],
 ): MappedPort {
   const inSlices = slicePort(name, protocol);
-  const said = candidates.flatMap(({ ports }) => ports[inSlices] ?? []);
   return {
     inSlices,
     port: {
       name: name === '' ? `${protocol}-${port}` : name,
       protocol,
       port,
-      targetPort: targetPort ?? (said.length === 0 ? port : smallest(new Set(said))),
+      targetPort: targetPort ?? leastOf(inSlices, candidates) ?? port,
       ...(nodePort !== undefined && { nodePort }),
     },
   };
+}
+
+function leastOf(inSlices: string, candidates: readonly Candidate[]): number | undefined {
+  let least: number | undefined;
+  for (const { ports } of candidates) {
+    const number = ports[inSlices];
+    if (number !== undefined && (least === undefined || number < least)) least = number;
+  }
+  return least;
 }
 
 function schedulerOf({ annotations }: KubernetesService, notes: string[]): Scheduler {
