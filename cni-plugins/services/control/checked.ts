@@ -40,9 +40,10 @@ export function checked(source: string, service: Service): Service | RefusedServ
       if (!isPort(number)) return wrong(`ports.${index}`, `${number} is not a port`);
     const own = [`the name ${port.name}`, `${port.port}/${port.protocol}`];
     if (port.nodePort !== undefined) own.push(`the node port ${port.nodePort}/${port.protocol}`);
-    const twice = own.find((each) => seen.has(each));
+    // The texts of one port differ.
+    const twice = ports.length === 1 ? undefined : own.find((each) => seen.has(each));
     if (twice !== undefined) return wrong(`ports.${index}`, `${twice} occurs twice`);
-    for (const each of own) seen.add(each);
+    if (ports.length > 1) for (const each of own) seen.add(each);
   }
   if (backends.length > maxBackends)
     return wrong('backends', `the service has ${backends.length} backends, more than ${maxBackends}`);
@@ -58,11 +59,27 @@ export function checked(source: string, service: Service): Service | RefusedServ
     const why = `only services that are described on this host may run programs as checks, not services from ${source}; use a tcp or http check`;
     return { name: service.name, code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'healthCheck.exec', why };
   }
+  if (isCanonical(service)) return service;
   return {
     ...service,
     ...addressesOf(service),
     backends: backends.map((backend) => ({ ...backend, address: canonical(backend.address) })),
   };
+}
+
+/** A comparison of each with each is cheap for this many. */
+const fewAddresses = 8;
+
+/** Whether the service has no source ranges, and few addresses, which differ and are in canonical form. */
+function isCanonical(service: Service): boolean {
+  const { addresses, externalAddresses, loadBalancerAddresses = [], loadBalancerSourceRanges } = service;
+  const own = [...addresses, ...externalAddresses, ...loadBalancerAddresses];
+  return (
+    loadBalancerSourceRanges === undefined &&
+    own.length <= fewAddresses &&
+    own.every((text, at) => own.indexOf(text) === at && canonical(text) === text) &&
+    service.backends.every(({ address }) => canonical(address) === address)
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 import { keyOf } from '../model/model.ts';
 import type { ServerKey, Service, VirtualServer } from '../model/model.ts';
-import { expand } from './expand.ts';
+import { placesOf } from './expand.ts';
 import { compared, createWaitingClaims } from './waiting-claims.ts';
 import type { Claimant } from './waiting-claims.ts';
 
@@ -57,8 +57,6 @@ export interface Lost {
  */
 export const contends = (source: string): boolean => source === 'kubernetes' || source === 'networks';
 
-const alive = { drained: false, unhealthy: false };
-
 /**
  * Returns the keys of the service's virtual servers, each with the field that describes it. They do not
  * depend on its backends: a node port of a service without addresses is claimed in both families, so that no
@@ -67,13 +65,16 @@ const alive = { drained: false, unhealthy: false };
 export function claimsOf(service: Service): readonly ServiceClaim[] {
   const known = knownClaims.get(service);
   if (known !== undefined) return known;
-  const claims = expand({ ...service, backends: [] }, () => alive).map((server) => ({
-    key: keyOf(server),
-    field:
-      server.address === undefined || isNodePort(service, server)
-        ? 'ports'
-        : addressField(service, server.address),
-  }));
+  const claimed = { ...service, backends: [] };
+  const claims = service.ports
+    .flatMap((port) => placesOf(claimed, port))
+    .map((place) => ({
+      key: keyOf(place),
+      field:
+        place.address === undefined || isNodePort(service, place)
+          ? 'ports'
+          : addressField(service, place.address),
+    }));
   knownClaims.set(service, claims);
   return claims;
 }

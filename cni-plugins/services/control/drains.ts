@@ -1,5 +1,5 @@
 import type { Destination, ServerKey, VirtualServer } from '../model/model.ts';
-import type { Expanded } from './expand.ts';
+import type { Expanded, Placed } from './expand.ts';
 
 /**
  * A destination whose connections end because it drains, was removed or is unhealthy. Its established
@@ -40,6 +40,8 @@ export function settle(
   now: number,
   graceSeconds: number = before?.graceSeconds ?? 0,
 ): Standing | undefined {
+  if (before === undefined && wanted !== undefined && isPlain(wanted.destinations))
+    return { server: { ...wanted, destinations: wanted.destinations.map(bare) }, drains: [], graceSeconds };
   const longest = now + graceSeconds * 1000;
   const earlier = new Map((before?.drains ?? []).map((drain) => [idOf(drain), drain]));
   const drainOf = (place: Place): Drain => {
@@ -63,13 +65,27 @@ export function settle(
   if (base === undefined || (wanted === undefined && gone.length === 0)) return undefined;
   const over = new Set(ending.filter((each) => each.over).map(idOf));
   const destinations: Destination[] = [
-    ...[...described.values()]
-      .filter((each) => !over.has(idOf(each)))
-      .map(({ address, port, weight }) => ({ address, port, weight })),
+    ...[...described.values()].filter((each) => !over.has(idOf(each))).map(bare),
     ...gone.map(({ address, port }) => ({ address, port, weight: 0 })),
   ];
   return { server: { ...base, destinations }, drains: [...ending, ...gone], graceSeconds };
 }
+
+const bare = ({ address, port, weight }: Placed): Destination => ({ address, port, weight });
+
+/** A comparison of each with each is cheap for this many. */
+const fewPlaces = 8;
+
+/**
+ * Whether none of the destinations ends, and they are few and differ, as in nearly every server that is new.
+ * Names of all places would take most of the time of {@link settle} there.
+ */
+const isPlain = (all: readonly Placed[]): boolean =>
+  all.length <= fewPlaces &&
+  all.every(
+    ({ address, port, ending }, at) =>
+      !ending && all.findIndex((other) => other.address === address && other.port === port) === at,
+  );
 
 /** Returns the drains that are due now, by virtual server. */
 export function dueOf(

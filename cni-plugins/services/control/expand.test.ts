@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import type { Service } from '../model/model.ts';
 import { checked } from './checked.ts';
 import { claimsOf } from './claims.ts';
-import { expand } from './expand.ts';
+import { settle } from './drains.ts';
+import { expand, placesOf } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 
 const service = (more: Partial<Service> = {}): Service => ({
@@ -134,4 +135,47 @@ test('node ports are served only at the given addresses of the host, in the fami
   assert.deepEqual(servers(['10.96.0.1'], []), []);
   const fields = claimsOf(service({ addresses: ['10.96.0.1'], nodeAddresses: ['192.0.2.9'] }));
   assert.equal(fields.find(({ key }) => key === '4 tcp 192.0.2.9 30080')?.field, 'ports');
+});
+
+test('a service is served at each of its addresses, and its node ports in each family', () => {
+  const all = service({
+    addresses: ['10.96.0.1'],
+    externalAddresses: ['192.0.2.1'],
+    loadBalancerAddresses: ['2001:db8::8'],
+  });
+  const placesIn = (one: Service): string[] =>
+    one.ports.flatMap((port) =>
+      placesOf(one, port).map(
+        (place) =>
+          `${place.kind} ${place.family} ${place.address ?? '*'} ${place.port}/${place.protocol}${place.isBalanced === true ? ' balanced' : ''}`,
+      ),
+    );
+  assert.deepEqual(placesIn(all), [
+    'virtual 4 10.96.0.1 80/tcp',
+    'external 4 192.0.2.1 80/tcp',
+    'external 6 2001:db8::8 80/tcp balanced',
+    'node 4 * 30080/tcp',
+    'virtual 4 10.96.0.1 53/udp',
+    'external 4 192.0.2.1 53/udp',
+    'external 6 2001:db8::8 53/udp balanced',
+  ]);
+  assert.deepEqual(placesIn(service({ nodeAddresses: ['192.0.2.9'] })), ['external 4 192.0.2.9 30080/tcp']);
+});
+
+test('a service in canonical form is admitted as it is', () => {
+  const own = service({ addresses: ['10.96.0.1', 'fd00::1'] });
+  assert.equal(checked('kubernetes', own), own);
+});
+
+test('a place that a new server has twice counts once', () => {
+  const [server] = expand(
+    service({
+      addresses: ['10.96.0.1'],
+      backends: [{ address: '10.0.0.2' }, { address: '10.0.0.2', weight: 3 }],
+    }),
+    alive,
+  );
+  assert.deepEqual(settle(undefined, server, 0)?.server.destinations, [
+    { address: '10.0.0.2', port: 8080, weight: 3 },
+  ]);
 });

@@ -72,44 +72,54 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
     places.set(key, found);
     return found;
   };
-  const server = (
-    port: ServicePort,
-    kind: VirtualServer['kind'],
-    family: Family,
-    address?: string,
-    at = port.port,
-  ): Expanded => ({
-    ...common,
-    portName: port.name,
+  return service.ports.flatMap((described) =>
+    placesOf(service, described).map(({ kind, family, address, protocol, port, isBalanced }): Expanded => {
+      const sourceRanges =
+        isBalanced === true ? rangesOfFamily(service.loadBalancerSourceRanges, family) : undefined;
+      return {
+        ...common,
+        portName: described.name,
+        kind,
+        family,
+        ...(address !== undefined && { address }),
+        protocol,
+        port,
+        destinations: placed(described, family),
+        ...(sourceRanges !== undefined && { sourceRanges }),
+      };
+    }),
+  );
+}
+
+/** The place of a virtual server. `isBalanced`: at a load balancer address, which has source ranges. */
+export interface ServerPlace extends Pick<
+  VirtualServer,
+  'address' | 'family' | 'kind' | 'port' | 'protocol'
+> {
+  readonly isBalanced?: true;
+}
+
+/** Returns where a service is served for one of its ports: one virtual server for each place. Pure. */
+export function placesOf(service: Service, { protocol, port, nodePort }: ServicePort): ServerPlace[] {
+  const at = (kind: VirtualServer['kind'], address: string, number = port): ServerPlace => ({
     kind,
-    family,
-    ...(address !== undefined && { address }),
-    protocol: port.protocol,
-    port: (kind === 'node' ? port.nodePort : undefined) ?? at,
-    destinations: placed(port, family),
+    family: familyOf(address),
+    address,
+    protocol,
+    port: number,
   });
+  const places = service.addresses.map((address) => at('virtual', address));
+  for (const address of service.externalAddresses) places.push(at('external', address));
+  for (const address of service.loadBalancerAddresses ?? [])
+    places.push({ ...at('external', address), isBalanced: true });
+  if (nodePort === undefined) return places;
   const families = nodeFamiliesOf(service);
-  const balanced = (port: ServicePort, address: string): Expanded => {
-    const sourceRanges = rangesOfFamily(service.loadBalancerSourceRanges, familyOf(address));
-    return {
-      ...server(port, 'external', familyOf(address), address),
-      ...(sourceRanges !== undefined && { sourceRanges }),
-    };
-  };
-  const nodeServers = (port: ServicePort): Expanded[] => {
-    const { nodePort } = port;
-    if (nodePort === undefined) return [];
-    if (service.nodeAddresses === undefined) return families.map((family) => server(port, 'node', family));
-    return service.nodeAddresses
-      .filter((address) => families.includes(familyOf(address)))
-      .map((address) => server(port, 'external', familyOf(address), address, nodePort));
-  };
-  return service.ports.flatMap((port) => [
-    ...service.addresses.map((address) => server(port, 'virtual', familyOf(address), address)),
-    ...service.externalAddresses.map((address) => server(port, 'external', familyOf(address), address)),
-    ...(service.loadBalancerAddresses ?? []).map((address) => balanced(port, address)),
-    ...nodeServers(port),
-  ]);
+  if (service.nodeAddresses === undefined)
+    for (const family of families) places.push({ kind: 'node', family, protocol, port: nodePort });
+  else
+    for (const address of service.nodeAddresses)
+      if (families.includes(familyOf(address))) places.push(at('external', address, nodePort));
+  return places;
 }
 
 /**
