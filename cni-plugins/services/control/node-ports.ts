@@ -27,8 +27,10 @@ export interface NodePorts {
 }
 
 const portOf = (key: ServerKey): { readonly protocol: string; readonly port: number } | undefined => {
-  const [, protocol = '', address, port] = key.split(' ');
-  return address === '*' ? { protocol, port: Number(port) } : undefined;
+  // Nearly every key has an address, and is not split.
+  if (!key.includes(' * ')) return undefined;
+  const [, protocol = '', , port] = key.split(' ');
+  return { protocol, port: Number(port) };
 };
 
 /** Returns `tcp 30080` for either family, or undefined if the key is not a node port. Pure. */

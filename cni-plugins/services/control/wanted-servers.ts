@@ -32,9 +32,10 @@ export function serversOf(
   const before = known.get(service);
   // A set is replaced when it changes.
   if (before?.drained === drained && before.unhealthy === unhealthy) return before.servers;
+  // The search of an empty set would first look up the text among all texts of the thread.
   const servers = expand(service, (backend: Backend): BackendStanding => ({
-    drained: drained.has(backend.address),
-    unhealthy: unhealthy.has(healthIdOf(backend, checkedPortOf(service))),
+    drained: drained.size > 0 && drained.has(backend.address),
+    unhealthy: unhealthy.size > 0 && unhealthy.has(healthIdOf(backend, checkedPortOf(service))),
   }));
   known.set(service, { drained, unhealthy, servers });
   return servers;

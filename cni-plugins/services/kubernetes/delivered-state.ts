@@ -38,6 +38,8 @@ export function createDeliveredState(): DeliveredState {
   /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
   const reported = new Map<string, number>();
   const noted = new Map<string, string>();
+  /** Kubernetes names of services with addresses for outside clients, which few have. */
+  const outward = new Set<string>();
   return {
     advance(key, now, { put, remove, notes }) {
       for (const one of now?.services ?? []) {
@@ -45,9 +47,11 @@ export function createDeliveredState(): DeliveredState {
         if (reported.get(one.name) !== digest) put.push(one);
         reported.set(one.name, digest);
       }
-      for (const name of namesOf(key))
-        if (now?.services.some((one) => one.name === name) !== true && reported.delete(name))
-          remove.push(name);
+      const [inside, outside] = namesOf(key);
+      const has = (name: string): boolean => now?.services.some((one) => one.name === name) === true;
+      if (!has(inside) && reported.delete(inside)) remove.push(inside);
+      if (has(outside)) outward.add(key);
+      else if (outward.delete(key) && reported.delete(outside)) remove.push(outside);
       const said = now?.notes.join('; ') ?? '';
       if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
       if (said === '') noted.delete(key);
@@ -56,6 +60,7 @@ export function createDeliveredState(): DeliveredState {
     clear() {
       reported.clear();
       noted.clear();
+      outward.clear();
     },
   };
 }

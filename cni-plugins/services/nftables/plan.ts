@@ -1,6 +1,6 @@
 import type { Refusal, VirtualServer } from '../model/model.ts';
 import { maglevSizesFor, maglevTable, mostMaglevSlots } from '../slots/maglev.ts';
-import { inTurn, keepingOwners } from '../slots/orders.ts';
+import { inTurn, keepingOwners, onceEach } from '../slots/orders.ts';
 import { mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor, usualSlots } from '../slots/sizes.ts';
 import type { SlotSize, Weighted } from '../slots/sizes.ts';
 import type { Mode } from './rules.ts';
@@ -98,5 +98,6 @@ export function planOf(
     return { ...common, size: kept, draw: hashes ? 'client' : 'turn', slots };
   }
   const drawn = weights === undefined ? turnSizeFor(all) : size();
-  return { ...common, size: drawn, draw: 'turn', slots: inTurn(sharesOf(all, drawn)) };
+  const slots = (drawn === all.length ? onceEach(all) : undefined) ?? inTurn(sharesOf(all, drawn));
+  return { ...common, size: drawn, draw: 'turn', slots };
 }

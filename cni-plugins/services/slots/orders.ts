@@ -1,4 +1,15 @@
+import type { Weighted } from './sizes.ts';
+
 /** Assigns slots to owners. */
+
+/**
+ * Returns the order of {@link inTurn} for destinations with one slot each, as nearly every server has.
+ * Undefined: two of them have the same name.
+ */
+export function onceEach(all: readonly Pick<Weighted, 'name'>[]): string[] | undefined {
+  const names = all.map(({ name }) => name).toSorted((a, b) => (a < b ? -1 : 1));
+  return names.some((name, at) => name === names[at + 1]) ? undefined : names;
+}
 
 /**
  * Returns the shares in an order in which each returns as evenly as possible: smooth weighted round robin, as

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { towardsLeast } from './least-connections.ts';
 import { maglevSizesFor, maglevSlots, maglevTable, mostMaglevSlots } from './maglev.ts';
-import { inTurn, keepingOwners } from './orders.ts';
+import { inTurn, keepingOwners, onceEach } from './orders.ts';
 import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor, usualSlots } from './sizes.ts';
 import type { Weighted } from './sizes.ts';
 
@@ -218,4 +218,18 @@ test('lc: the destination with the fewest connections gets the most new connecti
     ),
     seed,
   );
+});
+
+test('destinations with one slot each have the order of inTurn', () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.string(), { minLength: 1 }), (names) => {
+      const all = names.map((name) => ({ name, weight: 1 }));
+      assert.deepEqual(onceEach(all), inTurn(sharesOf(all, all.length)));
+    }),
+    seed,
+  );
+});
+
+test('destinations of one name are not ordered as if each had a slot', () => {
+  assert.equal(onceEach([{ name: 'b' }, { name: 'a' }, { name: 'b' }]), undefined);
 });
