@@ -43,6 +43,15 @@ describe('parseJson', () => {
       assert.deepEqual(parseJson(JSON.stringify({ value })), { value });
   });
 
+  test('more than 128 objects and arrays beside one another are read, and one that is nested deeper is found', () => {
+    const flat = Array.from({ length: 200 }, () => ({ a: [] }));
+    assert.deepEqual(parseJson(JSON.stringify(flat)), flat);
+    assert.throws(
+      () => parseJson(`[${JSON.stringify(flat)},${nested(128)}]`),
+      /nested deeper than 128 levels/,
+    );
+  });
+
   test('closing brackets that close nothing do not hide the text after them', () => {
     assert.throws(() => parseJson(`${']'.repeat(9000)}${'['.repeat(9000)}`), SyntaxError);
   });

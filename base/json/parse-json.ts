@@ -34,7 +34,7 @@ const [colon, openBracket, closeBracket, openBrace, closeBrace] = [0x3a, 0x5b, 0
 function look(text: string): { readonly isDeep: boolean; readonly hasEscapedKey: boolean } {
   const hasEscape = text.includes('\\');
   let [depth, hasEscapedKey] = [0, false];
-  if (!hasEscape && text.length <= maxJsonDepth) return { isDeep: false, hasEscapedKey };
+  if (!hasEscape && hasFewBrackets(text)) return { isDeep: false, hasEscapedKey };
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
     if (code === quote) {
@@ -47,6 +47,19 @@ function look(text: string): { readonly isDeep: boolean; readonly hasEscapedKey:
     } else if (code === closeBracket || code === closeBrace) depth -= 1;
   }
   return { isDeep: false, hasEscapedKey };
+}
+
+/** Whether the text has too few opening brackets, also those in strings, to be nested too deep. */
+function hasFewBrackets(text: string): boolean {
+  if (text.length <= maxJsonDepth) return true;
+  let left = maxJsonDepth;
+  for (const bracket of ['{', '[']) {
+    for (let at = text.indexOf(bracket); at !== -1; at = text.indexOf(bracket, at + 1)) {
+      if (left === 0) return false;
+      left -= 1;
+    }
+  }
+  return true;
 }
 
 function isKey(text: string, end: number): boolean {
