@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
-import { giveMemoryBack } from '../model/memory.ts';
+import { giveAllMemoryBack, giveMemoryBack } from '../model/memory.ts';
 import type { PortionControl } from '../model/model.ts';
 import type { Changes } from './delivered-state.ts';
 import { createRefusedServices } from './refused-services.ts';
@@ -87,6 +87,7 @@ export function createDelivery(
     busy = true;
     try {
       if (!retained) await retain(table.markAllUndelivered());
+      const isLarge = table.pending() > portion;
       for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
         const changes = table.changes(portion);
         logNotes(changes, log);
@@ -99,6 +100,7 @@ export function createDelivery(
       waiting = table.pending() > 0 ? performance.now() : undefined;
       if (table.pending() > 0) schedule(timing.gather);
       else if (refused.size() > 0) schedule(timing.retryRefused);
+      if (isLarge) setImmediate(giveAllMemoryBack);
     } catch (thrown) {
       // It is unknown which part of the call was done, so everything is delivered again.
       retained = false;

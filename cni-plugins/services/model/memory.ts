@@ -20,7 +20,15 @@ let kept = 0;
  * large job.
  */
 export function giveMemoryBack(): void {
-  if (collectGarbage === undefined || usedBytes() < kept * growth + slackBytes) return;
+  if (usedBytes() >= kept * growth + slackBytes) giveAllMemoryBack();
+}
+
+/**
+ * Collects garbage and returns free memory to the kernel, however little it is. Call it after a large job:
+ * V8 would otherwise collect its garbage in steps, and so delay the small jobs that follow.
+ */
+export function giveAllMemoryBack(): void {
+  if (collectGarbage === undefined) return;
   collectGarbage();
   try {
     trimHeap();
