@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { isIPv6 } from 'node:net';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from './address.ts';
+import { formatIp, ipBytes, ipFromBytes, ipTextBytes, parseIp, parsePrefix } from './address.ts';
 
 test('an address is unchanged after conversion to text or bytes and back', () => {
   fc.assert(
@@ -15,6 +15,7 @@ test('an address is unchanged after conversion to text or bytes and back', () =>
         const address = parseIp(text) ?? assert.fail(text);
         assert.deepEqual(parseIp(formatIp(address)), address);
         assert.deepEqual(ipFromBytes(ipBytes(address)), address);
+        assert.deepEqual(ipTextBytes(text), ipBytes(address));
         if (address.family === 6) assert.ok(isIPv6(formatIp(address)));
       },
     ),
@@ -48,7 +49,7 @@ test('refuses text that is not an address or prefix', () => {
     'g::',
     '1::2::3',
   ])
-    assert.equal(parseIp(text), undefined, text);
+    assert.deepEqual([parseIp(text), ipTextBytes(text)], [undefined, undefined], text);
   for (const text of ['1.2.3.4', '1.2.3.4/33', '::/129', '1.2.3.4/', '/8', '1.2.3.4/-1'])
     assert.equal(parsePrefix(text), undefined, text);
 });

@@ -91,6 +91,17 @@ export function ipBytes(address: IpAddress): Buffer {
   return bytes;
 }
 
+/** Returns the 4 or 16 bytes of an address that is a text, in network order. Undefined: it is not one. */
+export function ipTextBytes(text: string): Buffer | undefined {
+  if (!isIPv4(text)) {
+    const address = parseIp(text);
+    return address && ipBytes(address);
+  }
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(ipv4Number(text));
+  return bytes;
+}
+
 const lowHalf = (1n << 64n) - 1n;
 
 /** Returns the address of 4 or 16 bytes in network order. */

@@ -4,6 +4,7 @@ export {
   formatIp,
   ipBytes,
   ipFromBytes,
+  ipTextBytes,
   lastOf,
   networkOf,
   parseIp,

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
-import { addElements, concatenated, deleteElements, be16 } from '../../../base/netlink/index.ts';
+import { addElements, deleteElements } from '../../../base/netlink/index.ts';
 import type { Element, Table, Request } from '../../../base/netlink/index.ts';
-import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
+import { ipTextBytes } from '../../../base/addresses/index.ts';
 import type { Family, VirtualServer } from '../model/model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
 import { nameOf } from './plan.ts';
@@ -54,19 +54,33 @@ export function digestOf(server: VirtualServer): string {
 const unspecified: Readonly<Record<Family, Buffer>> = { 4: Buffer.alloc(4), 6: Buffer.alloc(16) };
 
 export function addressBytes(address: string): Buffer {
-  const parsed = parseIp(address);
-  if (parsed === undefined) throw new TypeError(`no address: ${address}`);
-  return ipBytes(parsed);
+  const bytes = ipTextBytes(address);
+  if (bytes === undefined) throw new TypeError(`no address: ${address}`);
+  return bytes;
 }
 
 export function keyBytes({ family, address, protocol, port }: VirtualServer): Buffer {
   const at = address === undefined ? unspecified[family] : addressBytes(address);
-  return concatenated(at, Buffer.of(protocolNumbers[protocol]), be16(port));
+  const bytes = Buffer.allocUnsafe(at.length + 8);
+  bytes.set(at);
+  bytes.writeUInt32LE(protocolNumbers[protocol], at.length);
+  writePort(bytes, at.length + 4, port);
+  return bytes;
+}
+
+/** The port in network order, padded like each part of a concatenated key or value. */
+function writePort(bytes: Buffer, at: number, port: number): void {
+  bytes.writeUInt16BE(port, at);
+  bytes.writeUInt16BE(0, at + 2);
 }
 
 export function destinationBytes(name: string): Buffer {
   const space = name.indexOf(' ');
-  return concatenated(addressBytes(name.slice(0, space)), be16(Number(name.slice(space + 1))));
+  const address = addressBytes(name.slice(0, space));
+  const bytes = Buffer.allocUnsafe(address.length + 4);
+  bytes.set(address);
+  writePort(bytes, address.length, Number(name.slice(space + 1)));
+  return bytes;
 }
 
 const host32 = (value: number): Buffer => {
