@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { getPriority, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
@@ -121,39 +121,46 @@ describe('npm run check', () => {
     }
   });
 
-  for (const [mistake, text, found] of [
-    ['a value of a wrong type', "export const one: number = 'one';\n", /TS2322/u],
-    [
-      'a promise that is not awaited, by rules that need types',
-      'async function later(): Promise<void> {}\nlater();\n',
-      /no-floating-promises/u,
-    ],
-    ['a default export', 'export default 1;\n', /no-restricted-syntax/u],
-    ['a line that is too long', `// ${'word '.repeat(30)}\n`, /max-len/u],
-    ['JSON.parse, which bounds no nesting', "JSON.parse('1');\n", /no-restricted-properties/u],
-    ['a disabled rule that finds nothing', '// oxlint-disable-next-line eqeqeq\nexport {};\n', /Unused/u],
-  ] as const)
-    it(`finds ${mistake}`, () => {
-      const folder = mkdtempSync(join(tmpdir(), 'portcullis-types-'));
-      try {
-        writeFileSync(
-          join(folder, 'tsconfig.json'),
-          '{ "compilerOptions": { "strict": true, "types": [] } }',
-        );
-        const source = join(folder, 'a.ts');
-        writeFileSync(source, text);
-        const lint = gates.find(({ name }) => name === 'lint');
-        const { status, stdout } = spawnSync(
-          process.execPath,
-          [...(lint?.command() ?? []), '--config', 'oxlint.config.ts', source],
-          { cwd: join(import.meta.dirname, '../..'), encoding: 'utf8' },
-        );
-        assert.equal(status, 1, stdout);
-        assert.match(stdout, found);
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
-    });
+  it('lint finds wrong types, broken rules and disabled rules that find nothing', () => {
+    const mistakes: Readonly<Record<string, readonly [text: string, found: string]>> = {
+      'wrong-type.ts': ["export const one: number = 'one';\n", 'typescript(TS2322)'],
+      // A rule that needs types.
+      'not-awaited.ts': [
+        'async function later(): Promise<void> {}\nlater();\n',
+        'typescript(no-floating-promises)',
+      ],
+      'default-export.ts': ['export default 1;\n', 'eslint-js(no-restricted-syntax)'],
+      'long-line.ts': [`// ${'word '.repeat(30)}\n`, 'eslint-js(max-len)'],
+      'json-parse.ts': ["JSON.parse('1');\n", 'eslint(no-restricted-properties)'],
+    };
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-lint-'));
+    try {
+      writeFileSync(join(folder, 'tsconfig.json'), '{ "compilerOptions": { "strict": true, "types": [] } }');
+      for (const [name, [text]] of Object.entries(mistakes)) writeFileSync(join(folder, name), text);
+      writeFileSync(
+        join(folder, 'disabled.ts'),
+        '// oxlint-disable-next-line eqeqeq\nexport const one = 1;\n',
+      );
+      const lint = gates.find(({ name }) => name === 'lint');
+      const { status, stdout } = spawnSync(
+        process.execPath,
+        [...(lint?.command() ?? []), '--config', 'oxlint.config.ts', '--format', 'json', folder],
+        { cwd: join(import.meta.dirname, '../..'), encoding: 'utf8' },
+      );
+      assert.equal(status, 1, stdout);
+      const { diagnostics } = JSON.parse(stdout) as {
+        diagnostics: { filename: string; code?: string; message: string }[];
+      };
+      const found = diagnostics.map(({ filename, code = '', message }) =>
+        code === '' ? `${basename(filename)} ${message}` : `${basename(filename)} ${code}`,
+      );
+      const expected = Object.entries(mistakes).map(([name, [, code]]) => `${name} ${code}`);
+      expected.push('disabled.ts Unused oxlint-disable directive (no problems were reported).');
+      assert.deepEqual(found.sort(), expected.sort());
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 
   it('chooses all gates if none is named', () => {
     assert.deepEqual(chooseGates(['lint']), [gates[0]]);
