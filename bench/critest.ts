@@ -17,7 +17,7 @@ const { values } = parseArgs({
 });
 requirePeers(['critest', 'critimages', 'containerd', 'runc']);
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
-run(process.execPath, ['packaging/build.ts']);
+run(process.execPath, ['packaging/build.ts', '--bundle-only']);
 
 const critest = (socket: string, reports: string): string[] => [
   ...[

@@ -20,7 +20,7 @@ import {
 import { createCriClient } from '../runtime/client.ts';
 
 if (process.env['PORTCULLIS_PROBE_FILE'] === undefined) {
-  spawnSync(process.execPath, ['packaging/build.ts'], {
+  spawnSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
     cwd: repository,
     stdio: ['ignore', 'ignore', 'inherit'],
   });

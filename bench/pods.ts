@@ -24,7 +24,7 @@ requirePeers([
   ...(names.includes('crio') ? ['crio', 'pinns'] : []),
 ]);
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
-run(process.execPath, ['packaging/build.ts']);
+run(process.execPath, ['packaging/build.ts', '--bundle-only']);
 
 const results = new Map<string, PodFigures>();
 for (const name of names) {

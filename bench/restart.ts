@@ -16,7 +16,7 @@ const names = (['portcullis', 'containerd'] as const).filter(
 );
 requirePeers(['critimages', 'crictl', 'containerd', 'runc']);
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
-run(process.execPath, ['packaging/build.ts']);
+run(process.execPath, ['packaging/build.ts', '--bundle-only']);
 const results = new Map<string, RestartFigures>();
 for (const name of names) {
   console.log(`${name} (load ${loadavg()[0]?.toFixed(1) ?? '?'})`);

@@ -23,7 +23,7 @@ const { values } = parseArgs({
 requirePeers(['critest', 'critimages', 'containerd', 'runc']);
 const parameters = values.parameters ?? join(repository, 'test/peers/bench-params.yaml');
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
-run(process.execPath, ['packaging/build.ts']);
+run(process.execPath, ['packaging/build.ts', '--bundle-only']);
 
 const critest = (reports: string): string[] => [
   // One seed: the order of the benchmarks decides which layers are present when images are pulled.

@@ -36,6 +36,9 @@ const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
 const isWide = process.env['PORTCULLIS_WIDE'] === '1';
 const sbom = JSON.stringify({ bomFormat: 'CycloneDX', specVersion: '1.6', version: 1, components: [] });
 
+/** Otherwise npm installs into the nearest folder above that has a package.json. */
+const here = ['--prefix', '.'];
+
 /** npm's own script, because the Node under test must run it. */
 function findNpm(): string | undefined {
   const { status, stdout } = spawnSync('npm', ['root', '--global'], { encoding: 'utf8' });
@@ -159,7 +162,7 @@ describe('the npm package in a pipeline', () => {
       ] as const)
         symlinkSync(join(npm ?? '', '..', script), join(bin, program));
       const { at, run } = placeOf(name.replaceAll(' ', '-'), `${bin}:/usr/bin:/bin`);
-      const installed = await run('npm', 'install', '--omit=optional', file);
+      const installed = await run('npm', 'install', ...here, '--omit=optional', file);
       assert.equal(installed.code, 0, installed.output);
       assert.doesNotMatch(installed.output, /warn|deprecated|script/iu);
       const isPinned = name === 'the pinned Node';
@@ -198,10 +201,14 @@ describe('the npm package in a pipeline', () => {
     () => {
       const at = join(folder, 'whole');
       mkdirSync(at);
-      const run = spawnSync(process.execPath, [npm ?? '', 'install', '--no-audit', '--no-fund', file], {
-        cwd: at,
-        encoding: 'utf8',
-      });
+      const run = spawnSync(
+        process.execPath,
+        [npm ?? '', 'install', ...here, '--no-audit', '--no-fund', file],
+        {
+          cwd: at,
+          encoding: 'utf8',
+        },
+      );
       assert.equal(run.status, 0, run.stdout + run.stderr);
       assert.doesNotMatch(run.stdout + run.stderr, /warn|deprecated/iu);
       assert.ok(existsSync(join(at, `node_modules/node-linux-${process.arch}/bin/node`)));

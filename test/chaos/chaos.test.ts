@@ -22,24 +22,24 @@ const runs: Run[] = [];
 for (const [title, args] of [
   [
     'killed once during each request: the daemon starts again, the request succeeds, and nothing is left',
-    ['--only', 'kills', '--kills', '10', '--shared'],
+    ['--only', 'kills', '--kills', '6', '--shared'],
   ],
   [
     'monitor, OCI runtime and first process killed: exits are reported correctly, and the next attempt runs',
-    ['--only', 'others', '--kills', '6', '--seed', '1'],
+    ['--only', 'others', '--kills', '4', '--seed', '1'],
   ],
   [
     'faults during requests and the start: an answer with a reason, and the request succeeds',
-    ['--only', 'faults', '--kills', '11', '--seed', '1'],
+    ['--only', 'faults', '--kills', '7', '--seed', '1'],
   ],
   [
     'few descriptors and little memory during requests: an answer with a reason, and the request succeeds',
-    ['--only', 'limits', '--kills', '4', '--seed', '1'],
+    ['--only', 'limits', '--kills', '3', '--seed', '1'],
   ],
-  ['reads that fail: no object is reported as missing', ['--only', 'reads', '--kills', '4', '--seed', '1']],
+  ['reads that fail: no object is reported as missing', ['--only', 'reads', '--kills', '3', '--seed', '1']],
   [
     'Workers ended during requests: the daemon continues, or ends and starts again',
-    ['--only', 'workers', '--kills', '6', '--seed', '1'],
+    ['--only', 'workers', '--kills', '4', '--seed', '1'],
   ],
   [
     'killed and stopped at rest: pods continue, logs have no gap, and exits are reported correctly',

@@ -57,7 +57,7 @@ const { values } = parseArgs({
 if (!isApart()) {
   if (!values['no-build']) {
     const root = join(import.meta.dirname, '../..');
-    const build = spawnSync(process.execPath, ['packaging/build.ts'], {
+    const build = spawnSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
       cwd: root,
       stdio: ['ignore', 'ignore', 'inherit'],
     });

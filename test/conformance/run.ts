@@ -14,7 +14,7 @@ if (missing.length > 0) {
   );
   process.exit(4);
 }
-const build = spawnSync(process.execPath, ['packaging/build.ts'], {
+const build = spawnSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
   cwd: repository,
   stdio: ['ignore', 'ignore', 'inherit'],
 });

@@ -61,7 +61,11 @@ if (!buildPeers(['kubelet'])) process.exit(4);
 // In an emulated machine the caller has built before, because a build is slow there.
 if (process.env['IN_VM'] === undefined) {
   const options = { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] satisfies StdioOptions };
-  const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts')], options);
+  const built = spawnSync(
+    process.execPath,
+    [join(repository, 'packaging/build.ts'), '--bundle-only'],
+    options,
+  );
   if (built.status !== 0) process.exit(built.status ?? 4);
 }
 

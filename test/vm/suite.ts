@@ -42,7 +42,7 @@ if (missing.length > 0) {
 }
 
 /** Builds once, outside the machine, which is slow and sees the same files. */
-const build = spawnSync(process.execPath, ['packaging/build.ts'], {
+const build = spawnSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
   cwd: repository,
   stdio: ['ignore', 'ignore', 'inherit'],
 });

@@ -114,7 +114,8 @@ test('n keys that the service holds for a role of n keys', async () => {
   const held = (n: number): void => {
     assert.equal(heldKeys({ keyids: [...listed(n).keys()], threshold: 1 }, listed(n), keys(n)).length, n);
   };
-  await assertNearLinear('held keys', held, { n: 500 });
+  // More keys exceed the caches of a processor that other tests share.
+  await assertNearLinear('held keys', held, { n: 250 });
 });
 
 const entryOf = (raw: Buffer): object => ({
