@@ -11,8 +11,9 @@ import { programOf } from '../../fixtures/kubernetes/processes.ts';
 
 /** The node name. The name of a static pod ends with it. */
 export const nodeName = 'node';
-/** The link and address of the node. A kubelet needs a default route. */
-const link = { name: 'kub0', peer: 'kub1', address: '10.212.0.2', gateway: '10.212.0.1' } as const;
+export const nodeAddress = '10.212.0.2';
+/** The link of the node. A kubelet needs a default route. */
+const link = { name: 'kub0', peer: 'kub1', gateway: '10.212.0.1' } as const;
 
 export interface Kubelet {
   readonly server: KubeletServer;
@@ -43,7 +44,7 @@ export interface KubeletOptions {
 export function prepareNode(folder: string): { close(): void } {
   const ip = (...args: string[]): void => void execFileSync('ip', args);
   ip('link', 'add', link.name, 'type', 'veth', 'peer', 'name', link.peer);
-  ip('addr', 'add', `${link.address}/24`, 'dev', link.name);
+  ip('addr', 'add', `${nodeAddress}/24`, 'dev', link.name);
   for (const name of [link.name, link.peer]) ip('link', 'set', name, 'up');
   ip('route', 'add', 'default', 'via', link.gateway);
   const unmount = mountKubeletFolders(folder);
@@ -66,7 +67,7 @@ export async function startKubelet(options: KubeletOptions): Promise<Kubelet> {
     [
       ...['--config', inside('config.json'), '--cert-dir', inside('certificates')],
       // Without an address it looks up its own name in DNS repeatedly, and waits.
-      ...['--hostname-override', nodeName, '--node-ip', link.address, '--v', '2'],
+      ...['--hostname-override', nodeName, '--node-ip', nodeAddress, '--v', '2'],
     ],
     folder,
   );
