@@ -23,6 +23,7 @@ export const testGroups = {
     'test/house',
     'test/fixtures',
     'test/mutants',
+    'test/node-conformance',
     'test/trust-requests',
     'site',
   ],

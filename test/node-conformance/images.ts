@@ -12,15 +12,26 @@ const group = 'root:x:0:\nnobody:x:65534:\n';
 const path = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'];
 
 /** Answers on port 80 under the name nginx. Its process id is where nginx has it. */
-const webServer = `#!/bin/sh
+const webServer = `#!/bin/bash
 trap 'kill $!; exit 0' TERM INT QUIT
 echo $$ > /var/run/nginx.pid
 /bin/busybox httpd -f -p 80 -h /www &
 wait $!
 `;
 
+/**
+ * A spec expects the messages of BusyBox's shell, and another that the shell keeps variables whose names are
+ * not names of shell variables. Debian's build drops such variables, so bash takes its place for them.
+ */
+const shell = `#!/bin/bash-static
+while IFS= read -rd '' variable; do
+  case \${variable%%=*} in *[!A-Za-z0-9_]*) exec -a "$0" /bin/bash-static "$@" ;; esac
+done </proc/self/environ
+exec -a "$0" /bin/ash "$@"
+`;
+
 /** BusyBox has a command that prints the time with milliseconds. Debian's build of BusyBox lacks it. */
-const nmeter = `#!/bin/sh
+const nmeter = `#!/bin/bash-static
 now=$EPOCHREALTIME
 TZ=UTC printf '%(%T)T.%s\\n' "\${now%.*}" "\${now:(-6):3}"
 `;
@@ -69,10 +80,7 @@ export async function publishImages({ publish }: Publisher, folder: string): Pro
   return Object.keys(images).length + 1;
 }
 
-/**
- * Debian's bash, curl, dig, nc, ss, ipcs and hostname. The shell is bash, because Debian's busybox runs its own
- * commands instead of those in PATH, and drops variables whose names are not names of shell variables.
- */
+/** Debian's bash, curl, dig, nc, ss, ipcs and hostname, with their libraries. */
 function toolsLayer(): Layer {
   const tar = execFileSync(findTool('agnhost-tools').path, { maxBuffer: 2 ** 28 });
   return { blob: gzipSync(tar, { level: 1 }), diffId: sha256(tar) };
@@ -82,7 +90,9 @@ function systemLayer(): Promise<Layer> {
   const folders = ['home', 'mnt', 'usr/local', 'usr/local/bin', 'uploads', 'var', 'var/log', 'var/run'];
   return layerOf([
     ...folders.map((name): Entry => ({ name: `${name}/`, type: 'directory' })),
-    { name: 'bin/sh', type: 'symlink', linkname: 'bash-static' },
+    { name: 'bin/sh', mode: 0o755, body: shell },
+    // The shell of busybox-static runs its own commands instead of those in PATH.
+    { name: 'bin/ash', mode: 0o755, body: readFileSync(findTool('busybox-sh').path) },
     { name: 'bin/bash', type: 'symlink', linkname: 'bash-static' },
     { name: 'usr/bin/nmeter', mode: 0o755, body: nmeter },
     { name: 'etc/passwd', body: user },

@@ -68,6 +68,8 @@ async function runSpecs(): Promise<Spec[]> {
     ...kubeletConfiguration({ folder, socket: runtime.socket, cgroupRoot: '/' }),
     // The test program writes the configuration again, and loses an empty list.
     enforceNodeAllocatable: ['none'],
+    // No name server is there: a question is refused at once.
+    resolvConf: '/etc/resolv.conf',
     fileCheckFrequency: '10s',
     volumeStatsAggPeriod: '10s',
     serializeImagePulls: false,

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { nodeAddress } from '../kubelet/node/node.ts';
 
 const cgroups = '/sys/fs/cgroup';
 /** The test program starts the kubelet by systemd if it finds these programs. */
@@ -16,9 +17,9 @@ export function prepareNamespaces(folder: string): void {
   for (const name of hidden)
     for (const path of [`/usr/bin/${name}`, `/bin/${name}`])
       if (existsSync(path)) run('mount', '--bind', '/dev/null', path);
-  // No name server: a name of a registry that does not exist is refused at once.
+  // No name server is there: a question is refused at once.
   const resolver = join(folder, 'resolv.conf');
-  writeFileSync(resolver, 'nameserver 127.0.0.1\n');
+  writeFileSync(resolver, `nameserver ${nodeAddress}\n`);
   run('mount', '--bind', resolver, '/etc/resolv.conf');
 }
 

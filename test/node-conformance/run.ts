@@ -27,7 +27,7 @@ if (!isRuntimeName(values.runtime)) {
   process.exit(2);
 }
 buildPrograms([
-  ...['e2e-node', 'ginkgo', 'kubelet', 'agnhost', 'agnhost-tools', 'nonewprivs', 'pause'],
+  ...['e2e-node', 'ginkgo', 'kubelet', 'agnhost', 'agnhost-tools', 'nonewprivs', 'pause', 'busybox-sh'],
   ...(values.runtime === 'containerd' ? ['containerd', 'runc'] : []),
 ]);
 
@@ -35,6 +35,9 @@ const atFirst = leftovers();
 const folder = mkdtempSync(join(tmpdir(), 'pc-node-conformance-'));
 // The root user of a pod with a user namespace must be able to pass through.
 chmodSync(folder, 0o711);
+// What a run leaves there after a signal is removed with the folder.
+const temporary = join(folder, 'tmp');
+mkdirSync(temporary, { mode: 0o1777 });
 const cgroup = makeCgroupRoot('cgroupfs', `portcullis-node-conformance-${process.pid}`);
 // A shell is the first process, because it removes processes that have ended and whose parents have ended.
 const inside = ['sh', '-c', '"$@"; exit $?', 'sh', process.execPath, join(import.meta.dirname, 'inside.ts')];
@@ -48,7 +51,11 @@ const child = spawn(
     ...[folder, values.runtime, values.processes, values.focus],
   ],
   // A signal of the terminal ends this process only, which ends the others.
-  { stdio: ['ignore', 'inherit', 'inherit'], detached: true },
+  {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    detached: true,
+    env: { ...process.env, TMPDIR: temporary },
+  },
 );
 let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
