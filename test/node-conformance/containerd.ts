@@ -7,7 +7,14 @@ import { createCriClient } from '../../runtime/client.ts';
 import { peers } from '../conformance/endpoint.ts';
 import { accepts } from '../fixtures/accepts.ts';
 import { handlerName, mirroredHost } from './names.ts';
-import type { NodeRuntime } from './runtimes.ts';
+
+/** A runtime whose CRI endpoint the kubelet uses. */
+export interface NodeRuntime {
+  readonly socket: string;
+  isAlive(): boolean;
+  /** Stops the runtime. Throws if it does not stop cleanly. */
+  close(): Promise<void>;
+}
 
 /** Starts containerd with runc, and waits until it answers. Its files are below `folder`. */
 export async function startContainerd(
@@ -32,11 +39,12 @@ export async function startContainerd(
   const isAlive = (): boolean => child.exitCode === null && child.signalCode === null;
   const client = createCriClient(socket);
   const until = performance.now() + 60_000;
-  // The network is ready when the plugins have read their configuration.
+  // The network is ready when the plugins have read their configuration. Other conditions are warnings.
   const answers = async (): Promise<boolean> => {
     if (!(await accepts(socket))) return false;
     const { status } = await client.runtime.status({});
-    return status?.conditions.every((condition) => condition.status) ?? false;
+    const ready = status?.conditions.filter(({ type }) => type.endsWith('Ready')) ?? [];
+    return ready.length > 0 && ready.every((condition) => condition.status);
   };
   while (!(await answers().catch(() => false))) {
     if (!isAlive() || performance.now() > until) throw new Error('containerd does not answer');

@@ -1,15 +1,7 @@
 /** Runs in its own namespaces and cgroups (run.ts): registry, images, runtime, kubelet and specs. */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { kubeletConfiguration, writeKubeletFiles } from '../fixtures/kubelet/configuration.ts';
 import { makeKey, openPublisher } from '../fixtures/publisher.ts';

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeAddress } from '../kubelet/node/node.ts';
 
@@ -17,6 +17,10 @@ export function prepareNamespaces(folder: string): void {
   for (const name of hidden)
     for (const path of [`/usr/bin/${name}`, `/bin/${name}`])
       if (existsSync(path)) run('mount', '--bind', '/dev/null', path);
+  const temporary = join(folder, 'tmp');
+  mkdirSync(temporary);
+  chmodSync(temporary, 0o1777);
+  run('mount', '--bind', temporary, '/tmp');
   // No name server is there: a question is refused at once.
   const resolver = join(folder, 'resolv.conf');
   writeFileSync(resolver, `nameserver ${nodeAddress}\n`);

@@ -27,7 +27,7 @@ export interface Exclusion {
 }
 
 /** The failures of a run, compared with those that are expected. */
-export interface Verdict {
+interface Verdict {
   readonly unexplained: readonly Spec[];
   readonly explained: readonly (Spec & { readonly reason: string })[];
   /** Specs that passed although they are expected to fail. */
@@ -42,7 +42,10 @@ export function readSpecs(report: unknown): Spec[] {
     .map((one) => ({ one, outcome: outcomeOf(one.State) }))
     .filter(({ one, outcome }) => (one.LeafNodeType === 'It' ? one.NumAttempts > 0 : outcome === 'failed'))
     .map(({ one, outcome }) => ({
-      name: [...(one.ContainerHierarchyTexts ?? []), one.LeafNodeText || one.LeafNodeType].join(' '),
+      name: [
+        ...(one.ContainerHierarchyTexts ?? []),
+        one.LeafNodeType === 'It' ? one.LeafNodeText : one.LeafNodeType,
+      ].join(' '),
       outcome,
       why: (one.Failure?.Message ?? '').split('\n').slice(0, 3).join(' ').slice(0, 300),
     }))

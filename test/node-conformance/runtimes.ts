@@ -4,16 +4,9 @@ import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
 import { policyOf, mountsBelow } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { startContainerd } from './containerd.ts';
+import type { NodeRuntime } from './containerd.ts';
 import { handlerName, mirroredHost } from './names.ts';
 import type { RuntimeName } from './names.ts';
-
-/** A runtime whose CRI endpoint the kubelet uses. */
-export interface NodeRuntime {
-  readonly socket: string;
-  isAlive(): boolean;
-  /** Stops the runtime. Throws if it does not stop cleanly. */
-  close(): Promise<void>;
-}
 
 /** Every image needs a signature, also one of a registry that does not exist. */
 const policy = policyOf(
