@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { assertNearLinear } from '../../test/fixtures/cost.ts';
 import { createListSplitter } from './list-stream.ts';
 
 const most = 100_000;
@@ -57,4 +58,15 @@ test('an incomplete answer or an item without an end is an error', () => {
   const part = Buffer.alloc(600, 'x');
   splitter.take(part);
   assert.throws(() => splitter.take(part), /larger than 1000 bytes/u);
+});
+
+test('a text of escapes costs in proportion to its length, in one piece or in many', async () => {
+  const hostile = (n: number): string =>
+    `{"items":[{"a":"${'\\"'.repeat(n)}${'\\\\'.repeat(n)}${'\\\\\\"'.repeat(n)}"}]}`;
+  for (const size of [Infinity, 100])
+    await assertNearLinear(
+      `pieces of ${size}`,
+      (n) => assert.equal(split(hostile(n), [size]).items.length, 1),
+      { n: 2000 },
+    );
 });

@@ -75,7 +75,8 @@ export function createNetworkNames(
  */
 function withFellows(rows: readonly NamedAddress[], all: readonly NamedAddress[]): readonly NamedAddress[] {
   if (!rows.some(({ isMember }) => isMember === 1)) return rows;
-  return all.filter((row) => row.isMember === 1 || rows.includes(row));
+  const chosen = new Set(rows);
+  return all.filter((row) => row.isMember === 1 || chosen.has(row));
 }
 
 /**

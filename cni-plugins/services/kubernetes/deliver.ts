@@ -27,6 +27,12 @@ export interface DeliverTiming {
  */
 const portion = 200;
 
+/**
+ * After this many services, garbage is collected at once. A collection stops the thread for up to a tenth of
+ * a second, which the usual changes of a busy cluster must not cause each time.
+ */
+const many = 10 * portion;
+
 export const usualDelivery: DeliverTiming = { gather: 20, retryRefused: 10_000, retryFailed: 1000 };
 
 /**
@@ -87,7 +93,7 @@ export function createDelivery(
     busy = true;
     try {
       if (!retained) await retain(table.markAllUndelivered());
-      const isLarge = table.pending() > portion;
+      const isLarge = table.pending() > many;
       for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
         const changes = table.changes(portion);
         logNotes(changes, log);
