@@ -31,7 +31,8 @@ export function createCollection<T>(
   const changed = (object: unknown): void => {
     const key = nameOf(object);
     if (key === undefined) return;
-    missing.delete(key);
+    // The search of an empty set would first look up the text among all texts of the thread.
+    if (missing.size > 0) missing.delete(key);
     put(key, read(object));
   };
   return {

@@ -1,3 +1,5 @@
+import { isAscii } from 'node:buffer';
+
 /**
  * Splits the answer of a list into its items as it arrives, so that a list of any length needs the memory of
  * one item. JSON text (RFC 8259) in UTF-8: no byte of a multibyte character is one of the delimiters. Pure.
@@ -51,17 +53,19 @@ export function createListSplitter(mostBytes: number): ListSplitter {
       const items: string[] = [];
       const words = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
       let from = 0;
+      /** One character for each byte, because a search in a text is faster than one in bytes. */
+      let searched: string | undefined;
+      /** Whether these characters are those of the text. */
+      let isSame: boolean | undefined;
       const endItem = (end: number): void => {
-        const last = words.subarray(from, end);
-        const whole = item.length === 0 ? last : Buffer.concat([...item, last]);
-        const text = whole.toString('utf8').trim();
+        isSame ??= isAscii(words);
+        const whole = item.length === 0 && isSame ? searched?.slice(from, end) : undefined;
+        const text = (whole ?? Buffer.concat([...item, words.subarray(from, end)]).toString('utf8')).trim();
         if (text !== '') items.push(text);
         item = [];
         itemBytes = 0;
         from = end + 1;
       };
-      /** One character for each byte, because a search in a text is faster than one in bytes. */
-      let searched: string | undefined;
       // The state is local here, because each byte of tens of MB needs it.
       let [text, escaped, level] = [inText, isEscaped, depth];
       for (let at = 0; at < chunk.length; at++) {
