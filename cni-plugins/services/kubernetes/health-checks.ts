@@ -92,8 +92,11 @@ export function openHealthChecks(
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
 
+  let served: readonly HealthCheckPort[] = [];
   return {
     serve(checks) {
+      if (checks === served) return;
+      served = checks;
       const wanted = new Map(checks.map((check) => [check.port, check]));
       for (const port of current.keys()) {
         if (wanted.has(port)) continue;

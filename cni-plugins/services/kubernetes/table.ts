@@ -37,7 +37,7 @@ export interface ServiceTable {
    * difference.
    */
   pending(): number;
-  /** Returns the ports at which load balancers ask, and the answer for each. */
+  /** Returns the ports at which load balancers ask, and the answer for each. The same list if none differs. */
   healthChecks(): readonly HealthCheckPort[];
   size(): { readonly services: number; readonly slices: number };
 }
@@ -63,6 +63,8 @@ export function createServiceTable(place: Place): ServiceTable {
   /** The endpoints of this node by the key of their service, since it last changed. */
   const localEndpoints = new Map<string, number>();
   const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
+  /** Undefined: an answer may have changed. */
+  let healthChecks: readonly HealthCheckPort[] | undefined;
   const dirty = new Set<string>();
   const delivered = createDeliveredState();
 
@@ -71,20 +73,21 @@ export function createServiceTable(place: Place): ServiceTable {
     else services.set(key, JSON.stringify(service));
     if (service !== undefined && isOutward(service)) outward.add(key);
     else outward.delete(key);
-    if (service?.healthCheckNodePort === undefined) checked.delete(key);
-    else
+    if (service?.healthCheckNodePort !== undefined) {
       checked.set(key, {
         port: service.healthCheckNodePort,
         namespace: service.namespace,
         name: service.name,
       });
+      healthChecks = undefined;
+    } else if (checked.delete(key)) healthChecks = undefined;
     touch(key);
   }
 
   /** Every event is a change, so the endpoints that were counted before it are no longer valid. */
   function touch(key: string): void {
     dirty.add(key);
-    localEndpoints.delete(key);
+    if (localEndpoints.delete(key)) healthChecks = undefined;
   }
 
   const serviceAt = (key: string): KubernetesService | undefined => {
@@ -156,7 +159,10 @@ export function createServiceTable(place: Place): ServiceTable {
     },
     pending: () => dirty.size,
     healthChecks: () =>
-      [...checked].map(([key, port]) => ({ ...port, localEndpoints: localEndpointsOf(key) })),
+      (healthChecks ??= [...checked].map(([key, port]) => ({
+        ...port,
+        localEndpoints: localEndpointsOf(key),
+      }))),
     size: () => ({ services: services.size, slices: slices.size }),
   };
 }
