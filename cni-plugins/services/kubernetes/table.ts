@@ -1,4 +1,3 @@
-import { parseJson } from '../../../base/json/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { createCollection } from '../../../base/kubernetes/index.ts';
@@ -9,6 +8,8 @@ import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
+import { packService, packSlice, unpackService, unpackSlice } from './packed-objects.ts';
+import type { PackedService, PackedSlice } from './packed-objects.ts';
 import { namesOf, translate } from './translate.ts';
 
 /**
@@ -53,9 +54,8 @@ const isOutward = ({ externalIPs, ingressIPs, ports }: KubernetesService): boole
   externalIPs.length > 0 || ingressIPs.length > 0 || ports.some(({ nodePort }) => nodePort !== undefined);
 
 export function createServiceTable(place: Place): ServiceTable {
-  // As JSON: there are thousands of objects, and few change. As objects they would take five times as much.
-  const services = new Map<string, string>();
-  const slices = new Map<string, string>();
+  const services = new Map<string, PackedService>();
+  const slices = new Map<string, PackedSlice>();
   /** Keys of slices by the key of their service. */
   const slicesOf = new Map<string, readonly string[]>();
   /** Services that may have an address for clients outside the cluster. The others have one name. */
@@ -70,7 +70,7 @@ export function createServiceTable(place: Place): ServiceTable {
 
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
-    else services.set(key, JSON.stringify(service));
+    else services.set(key, packService(service));
     if (service !== undefined && isOutward(service)) outward.add(key);
     else outward.delete(key);
     if (service?.healthCheckNodePort !== undefined) {
@@ -92,10 +92,10 @@ export function createServiceTable(place: Place): ServiceTable {
 
   const serviceAt = (key: string): KubernetesService | undefined => {
     const text = services.get(key);
-    return text === undefined ? undefined : (parseJson(text) as KubernetesService);
+    return text === undefined ? undefined : unpackService(text);
   };
   const slicesAt = (key: string): EndpointSlice[] =>
-    (slicesOf.get(key) ?? []).map((each) => parseJson(slices.get(each) ?? '') as EndpointSlice);
+    (slicesOf.get(key) ?? []).map((each) => unpackSlice(slices.get(each) ?? ''));
   const localEndpointsOf = (key: string): number => {
     const count = localEndpoints.get(key) ?? localReady(slicesAt(key), place.nodeName);
     localEndpoints.set(key, count);
@@ -105,10 +105,10 @@ export function createServiceTable(place: Place): ServiceTable {
 
   function putSlice(key: string, slice: EndpointSlice | undefined): void {
     const former = slices.get(key);
-    const before = former && ownerOf(parseJson(former) as EndpointSlice);
+    const before = former && ownerOf(unpackSlice(former));
     const now = slice && ownerOf(slice);
     if (slice === undefined) slices.delete(key);
-    else slices.set(key, JSON.stringify(slice));
+    else slices.set(key, packSlice(slice));
     for (const owner of [before, now]) if (owner !== undefined) touch(owner);
     if (before === now) return;
     if (before !== undefined) {
