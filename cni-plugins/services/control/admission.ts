@@ -1,5 +1,6 @@
 import { append } from '../../../base/lists/index.ts';
 import type { Balancer, RefusedService, Service } from '../model/model.ts';
+import { serializeService } from '../model/serialized-service.ts';
 import { checked } from './checked.ts';
 import { contends } from './claims.ts';
 import type { Lost } from './claims.ts';
@@ -77,7 +78,7 @@ function examine(
       );
       continue;
     }
-    const next = new StoredService(source, JSON.stringify(service), service);
+    const next = new StoredService(source, serializeService(service), service);
     if (
       before !== undefined &&
       before.refusal === undefined &&

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Service } from '../model/model.ts';
+import { serializeService } from '../model/serialized-service.ts';
 import { namesOf } from './translate.ts';
 import type { Translation } from './translate.ts';
 
@@ -32,7 +33,7 @@ export interface DeliveredState {
 
 /** 48 bits of SHA-1: a digest that changes with the service's content. */
 const digestOf = (service: Service): number =>
-  hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
+  Number.parseInt(hash('sha1', serializeService(service), 'hex').slice(0, 12), 16);
 
 export function createDeliveredState(): DeliveredState {
   /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
@@ -53,6 +54,7 @@ export function createDeliveredState(): DeliveredState {
       if (has(outside)) outward.add(key);
       else if (outward.delete(key) && reported.delete(outside)) remove.push(outside);
       const said = now?.notes.join('; ') ?? '';
+      if (said === '' && noted.size === 0) return;
       if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
       if (said === '') noted.delete(key);
       else noted.set(key, said);
