@@ -122,7 +122,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     end: (ended) =>
       servers.resettle(
         ended.map(({ key }) => key),
-        {},
+        { isRelisted: true },
         new Map(ended.map(({ key, drains }) => [key, drains])),
       ),
     apply(source, asked, whole) {
