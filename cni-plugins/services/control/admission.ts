@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import type { Balancer, RefusedService, Service } from '../model/model.ts';
+import type { Balancer, RefusedService, ServerKey, Service } from '../model/model.ts';
 import { serializeService } from '../model/serialized-service.ts';
 import { checked } from './checked.ts';
 import { contends } from './claims.ts';
@@ -7,12 +7,17 @@ import type { Lost } from './claims.ts';
 import type { HeldServices } from './services-in-force.ts';
 import { placeTextOf } from './node-ports.ts';
 import { StoredService, unhealthyThatRemain } from './stored-service.ts';
-import { refusalOf, serversOf } from './wanted-servers.ts';
+import { keysOf, refusalOf, serversOf } from './wanted-servers.ts';
 
 /** A service that may be in force, with its stored form. */
-export interface Admitted {
+interface Fit {
   readonly next: StoredService;
   readonly service: Service;
+}
+
+export interface Admitted extends Fit {
+  /** The keys of the virtual servers that its name had until now. */
+  readonly formerKeys: readonly ServerKey[];
 }
 
 /** The request of a source: these services in force, and others of its services removed. */
@@ -51,10 +56,10 @@ function examine(
   services: readonly Service[],
   inForce: HeldServices,
   balancer: Balancer,
-): { fit: Admitted[]; refused: RefusedService[] } {
+): { fit: Fit[]; refused: RefusedService[] } {
   const { held, claims } = inForce;
   const refused: RefusedService[] = [];
-  const fit: Admitted[] = [];
+  const fit: Fit[] = [];
   const names = new Set<string>();
   for (const given of services) {
     const service = checked(source, given);
@@ -103,7 +108,7 @@ function examine(
 /** Releases the addresses that the source gives up, and claims those of its next services. */
 function claimAddresses(
   source: string,
-  fit: readonly Admitted[],
+  fit: readonly Fit[],
   gone: readonly string[],
   inForce: HeldServices,
 ): Admission {
@@ -112,14 +117,17 @@ function claimAddresses(
   // Free for all services of this source at once, and for no other service before all of these have
   // claimed.
   const free = gone.flatMap((name) => claims.release((held.get(name) as StoredService).service));
-  for (const { service } of fit) {
+  const claiming = fit.map(({ next, service }): Admitted => {
     const before = held.get(service.name);
-    if (before !== undefined) append(free, claims.release(before.service, service));
-  }
+    // It is read from its text once.
+    const former = before?.service;
+    if (former !== undefined) append(free, claims.release(former, service));
+    return { next, service, formerKeys: keysOf(before, former) };
+  });
   const admitted: Admitted[] = [];
   const late: Service[] = [];
   for (const { service } of fit) admitting.set(service.name, source);
-  for (const each of fit) {
+  for (const each of claiming) {
     if (contends(source)) {
       claims.contend(each.service);
       admitted.push(each);

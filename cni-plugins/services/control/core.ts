@@ -77,17 +77,17 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
       (each) => each?.source === 'kubernetes',
     );
     const keys = new Set<ServerKey>();
-    const note = (each: ServiceInForce | undefined): void => keysOf(each).forEach((key) => keys.add(key));
-    for (const name of removed) note(held.get(name));
-    for (const { service } of admitted) note(held.get(service.name));
-    const forgotten = admitted.flatMap(({ service: { name }, next: { unhealthy } }) =>
-      [...(held.get(name)?.unhealthy ?? [])]
-        .filter((backend) => !unhealthy.has(backend))
-        .map((backend) => ({ service: name, backend, state: 'unhealthy' as const, is: false })),
-    );
+    const note = (some: readonly ServerKey[]): void => some.forEach((key) => keys.add(key));
+    for (const name of removed) note(keysOf(held.get(name)));
+    for (const { formerKeys } of admitted) note(formerKeys);
+    const forgotten: { service: string; backend: string; state: 'unhealthy'; is: false }[] = [];
+    for (const { service, next } of admitted)
+      for (const backend of held.get(service.name)?.unhealthy ?? [])
+        if (!next.unhealthy.has(backend))
+          forgotten.push({ service: service.name, backend, state: 'unhealthy', is: false });
     for (const name of removed) held.delete(name);
     for (const { next, service } of admitted) held.set(service.name, next);
-    for (const { next } of admitted) note(next);
+    for (const { next, service } of admitted) note(keysOf(next, service));
     for (const name of removed) checks.forget(name);
     for (const { service } of admitted) checks.follow(service);
     const put = admitted.map(({ service: { name }, next: { source, document } }) => ({
@@ -138,7 +138,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
       return refused;
     },
     remove: (source, names) => removeAll(names.filter((name) => held.get(name)?.source === source)),
-    retain: (source, names) => removeAll(othersOf(source, new Set(names))),
+    retain: (source, names) => removeAll(held.size === 0 ? [] : othersOf(source, new Set(names))),
     drain(name, addresses, is) {
       const each = held.get(name);
       if (each === undefined) return addresses;

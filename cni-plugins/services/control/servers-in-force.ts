@@ -108,8 +108,7 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
       for (const key of keys) {
         const before = standings.get(key);
         const { server, graceSeconds } = wanted.get(key) ?? {};
-        const ended = before === undefined ? undefined : withOver(before, over.get(key) ?? []);
-        const after = settled(ended, server, graceSeconds);
+        const after = settled(unpacked(before, over.get(key)), server, graceSeconds);
         changed.push([key, after]);
         if ((after?.drains.length ?? 0) > 0) durable.push([key, after]);
         else if ((before?.drains.length ?? 0) > 0) durable.push([key, undefined]);
@@ -152,6 +151,17 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
     isBehind: () => behind,
     caughtUp: () => (behind = false),
   };
+}
+
+/** Returns a state whose server is read once, with these drains over. */
+function unpacked(
+  existing: PackedStanding | undefined,
+  over: readonly Drain[] | undefined,
+): Standing | undefined {
+  if (existing === undefined) return undefined;
+  const { server, drains, graceSeconds } = existing;
+  const read: Standing = { server, drains, graceSeconds };
+  return over === undefined ? read : withOver(read, over);
 }
 
 function* nodePortsIn(standings: ReadonlyMap<ServerKey, Standing>): Generator<[ServerKey, VirtualServer]> {

@@ -50,9 +50,14 @@ export function refusalOf(balancer: Balancer, servers: readonly Expanded[]): Ref
   return undefined;
 }
 
-/** Returns the keys of the service's virtual servers. A service that the balancer refused has none. */
-export const keysOf = (each: ServiceInForce | undefined): ServerKey[] =>
-  each === undefined || each.refusal !== undefined ? [] : claimsOf(each.service).map(({ key }) => key);
+/**
+ * Returns the keys of the service's virtual servers. A service that the balancer refused has none.
+ * @param service the service itself, if it was read already
+ */
+export const keysOf = (each: ServiceInForce | undefined, service?: Service): ServerKey[] =>
+  each === undefined || each.refusal !== undefined
+    ? []
+    : claimsOf(service ?? each.service).map(({ key }) => key);
 
 /** Returns the virtual servers that the current holders of these keys want. */
 export function wantedOf(
