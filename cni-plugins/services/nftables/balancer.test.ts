@@ -104,6 +104,29 @@ if (inPrivateNetns(import.meta.filename)) {
   };
   const flush = (): void => assert.equal(spawnSync('nft', ['flush', 'ruleset']).status, 0);
 
+  test('the end of a backend that has drained changes nothing in the kernel', () => {
+    opened((balancer) => {
+      const drained = backends(4, 1, 9).map((each) => ({ ...each, weight: 0 }));
+      const draining = server(1, { destinations: [...backends(4, 2), ...drained] });
+      balancer.reconcile([draining, server(2, { destinations: drained })]);
+      const filter = openNetlink(NETLINK_NETFILTER);
+      try {
+        const [before, generation] = [elements(), generationOf(filter)];
+        balancer.change([server(1), server(2, { destinations: [] })], []);
+        assert.equal(generationOf(filter), generation);
+        assert.equal(balancer.reconcile([server(1), server(2, { destinations: [] })]), 0);
+        assert.deepEqual(elements(), before);
+      } finally {
+        filter.close();
+      }
+      const [counted] = balancer.counts(new Set([keyOf(server(1))]));
+      assert.deepEqual(
+        counted?.destinations.map(({ address }) => address),
+        backends(4, 2).map(({ address }) => address),
+      );
+    });
+  });
+
   test('tables that another program flushed are restored from memory, with the same elements', () => {
     opened((balancer) => {
       balancer.reconcile(kinds);
