@@ -18,6 +18,8 @@ export type EncodedServer = string;
 /** The longest elements are those of IPv6: a lead of 108 bytes, and 1024 slots of 68 bytes. */
 const scratch = Buffer.allocUnsafeSlow(72 * 1024);
 
+const fewSlots = 8;
+
 export function encodedServer(existing: Standing): EncodedServer {
   const { key, plan } = existing;
   const lead = leadOf(existing);
@@ -26,13 +28,18 @@ export function encodedServer(existing: Standing): EncodedServer {
   const width = key.length;
   const slotKey = Buffer.allocUnsafe(width + 4);
   slotKey.set(key);
-  const values = new Map<string, Buffer>();
-  for (const [slot, name] of plan.slots.entries()) {
+  const { slots } = plan;
+  // The slots of few owners: nearly every server has one for each, and they are not looked up.
+  const values = slots.length > fewSlots ? new Map<string, Buffer>() : undefined;
+  slots.forEach((name, slot) => {
     slotKey.writeUInt32LE(slot, width);
-    let value = values.get(name);
-    if (value === undefined) values.set(name, (value = destinationBytes(name)));
+    let value = values?.get(name);
+    if (value === undefined) {
+      value = destinationBytes(name);
+      values?.set(name, value);
+    }
     end = writePlainElement(scratch, end, slotKey, value);
-  }
+  });
   return scratch.toString('latin1', 0, end);
 }
 

@@ -35,8 +35,9 @@ export function refusalOf({
       field: 'forwarding',
       why: 'nf_tables translates addresses in both directions and cannot let a backend answer the client directly (dsr): use IPVS',
     };
-  const weighted = destinations.filter(({ weight }) => weight > 0).length;
   const most = scheduler === 'maglev' ? mostMaglevSlots : mostSlots;
+  const weighted =
+    destinations.length > most ? destinations.filter(({ weight }) => weight > 0).length : destinations.length;
   if (weighted > most)
     return {
       field: 'backends',

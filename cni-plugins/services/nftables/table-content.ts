@@ -132,6 +132,14 @@ function addressChanges(holding: TableContent, server: VirtualServer, more: 1 | 
   return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
 }
 
+/** The state of a server after a change. */
+interface Held {
+  /** Absent: it is gone. */
+  readonly existing?: Standing;
+  /** Its elements, if they are encoded already. */
+  readonly encoded?: EncodedServer;
+}
+
 /**
  * @returns whether modes are new
  * @throws NETWORK_KERNEL_…; the holding is useless then
@@ -145,12 +153,12 @@ export function applyChange(
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
   const stale: VirtualServer[] = [];
-  const after = new Map<ServerKey, Standing | undefined>();
+  const after = new Map<ServerKey, Held>();
   const table = tableOf(holding.family);
   const added = createElementMessages(table);
-  const encodedOf = new Map<ServerKey, EncodedServer>();
   const nowOf = (key: ServerKey): Standing | undefined => {
-    if (after.has(key)) return after.get(key);
+    const changed = after.size === 0 ? undefined : after.get(key);
+    if (changed !== undefined) return changed.existing;
     const kept = holding.standing.get(key);
     return kept && withSlots(filter, holding.family, standingOf(kept, holding.modes));
   };
@@ -161,31 +169,31 @@ export function applyChange(
     append(changes, [...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1)]);
     append(changes, rangeChanges(rangesOf(before, holding.own), []));
     stale.push({ ...before.server, destinations: [] });
-    after.set(key, undefined);
+    after.set(key, {});
   }
   for (const server of put) {
     const key = keyOf(server);
     const before = nowOf(key);
     const [existing, made] = settle(holding, server, before);
     append(requests, made);
-    encodedOf.delete(key);
+    let encoded: EncodedServer | undefined;
     if (before === undefined && !holding.standing.has(key)) {
-      const encoded = encodedServer(existing);
-      encodedOf.set(key, encoded);
+      encoded = encodedServer(existing);
       added.add(encoded, server.kind === 'node' ? 'nodes' : 'servers', existing.plan?.size);
     } else append(changes, elementChanges(before, existing));
     const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(existing, holding.own));
     append(changes, ranges);
-    if (before === undefined) append(changes, addressChanges(holding, server, 1));
+    if (before === undefined && countAddress(holding, server, 1) === 1)
+      added.addKey('addresses', addressBytes(server.address ?? ''));
     if (before !== undefined && before.server.kind !== server.kind)
       append(changes, [...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1)]);
     if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server))
       stale.push(server);
-    after.set(key, existing);
+    after.set(key, { existing, ...(encoded !== undefined && { encoded }) });
   }
   const reshaped = requests.length > 0;
   transact(filter, [...requests, ...elementRequests(table, changes), ...added.take()]);
-  for (const [key, existing] of after) hold(holding, key, existing, encodedOf.get(key));
+  after.forEach(({ existing, encoded }, key) => hold(holding, key, existing, encoded));
   forgetStale(filter, holding.family, stale, holding.own);
   return reshaped;
 }

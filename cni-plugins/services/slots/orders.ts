@@ -7,7 +7,10 @@ import type { Weighted } from './sizes.ts';
  * Undefined: two of them have the same name.
  */
 export function onceEach(all: readonly Pick<Weighted, 'name'>[]): string[] | undefined {
-  const names = all.map(({ name }) => name).toSorted((a, b) => (a < b ? -1 : 1));
+  const names = all.map(({ name }) => name);
+  // Usually they are in this order already, and a sort makes copies.
+  if (names.every((name, at) => at === 0 || (names[at - 1] ?? '') < name)) return names;
+  names.sort((a, b) => (a < b ? -1 : 1));
   return names.some((name, at) => name === names[at + 1]) ? undefined : names;
 }
 
