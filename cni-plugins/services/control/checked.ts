@@ -1,6 +1,6 @@
 import { canonical, wrongAddress } from '../description/short-forms.ts';
 import { maxBackends, serviceNamePattern } from '../description/schema.ts';
-import type { RefusedService, Service } from '../model/model.ts';
+import type { Backend, RefusedService, Service, ServicePort } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';
 
 const name = new RegExp(serviceNamePattern, 'u');
@@ -11,6 +11,35 @@ const isPort = (number: number): boolean => Number.isInteger(number) && number >
  * check to run any program of the host.
  */
 const ownSources: ReadonlySet<string> = new Set(['command', 'files']);
+
+/** Shared by all services that lack a list. */
+const none: readonly string[] = Object.freeze([]);
+const addressFields = ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const;
+
+/** @param seen texts of the service's earlier ports, to which those of this one are added; absent: no others */
+function problemOfPort(described: ServicePort, seen: Set<string> | undefined): string | undefined {
+  const { name: own, port, targetPort, nodePort, protocol } = described;
+  const numbers = nodePort === undefined ? [port, targetPort] : [port, targetPort, nodePort];
+  const number = numbers.find((each) => !isPort(each));
+  if (number !== undefined) return `${number} is not a port`;
+  if (seen === undefined) return undefined;
+  const texts = [`the name ${own}`, `${port}/${protocol}`];
+  if (nodePort !== undefined) texts.push(`the node port ${nodePort}/${protocol}`);
+  const twice = texts.find((each) => seen.has(each));
+  if (twice !== undefined) return `${twice} occurs twice`;
+  for (const each of texts) seen.add(each);
+  return undefined;
+}
+
+function problemOfBackend({ address, ports, weight = 1 }: Backend): string | undefined {
+  const why = wrongAddress(address, 'backend');
+  if (why !== undefined) return why;
+  const port = ports && Object.values(ports).find((each) => !isPort(each));
+  if (port !== undefined) return `${port} is not a port`;
+  return Number.isInteger(weight) && weight >= 0 && weight <= 65_535
+    ? undefined
+    : `${weight} is not a weight from 0 to 65535`;
+}
 
 /**
  * Returns the service, from any source, with its addresses in canonical form, or what is wrong with it. Pure.
@@ -24,37 +53,25 @@ export function checked(source: string, service: Service): Service | RefusedServ
   });
   if (service.name.length > 253 || !name.test(service.name))
     return wrong('name', 'it is not a valid service name');
-  for (const field of ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const)
-    for (const [index, text] of (service[field] ?? []).entries()) {
-      const why = wrongAddress(text, 'virtual');
-      if (why !== undefined) return wrong(`${field}.${index}`, why);
-    }
-  for (const [index, text] of (service.loadBalancerSourceRanges ?? []).entries())
-    if (canonicalRange(text) === undefined)
-      return wrong(`loadBalancerSourceRanges.${index}`, `${JSON.stringify(text)} is not a prefix`);
-  const { ports, backends } = service;
-  if (ports.length === 0) return wrong('ports', 'the service has no port');
-  const seen = new Set<string>();
-  for (const [index, port] of ports.entries()) {
-    for (const number of [port.port, port.targetPort, port.nodePort ?? 1])
-      if (!isPort(number)) return wrong(`ports.${index}`, `${number} is not a port`);
-    const own = [`the name ${port.name}`, `${port.port}/${port.protocol}`];
-    if (port.nodePort !== undefined) own.push(`the node port ${port.nodePort}/${port.protocol}`);
-    // The texts of one port differ.
-    const twice = ports.length === 1 ? undefined : own.find((each) => seen.has(each));
-    if (twice !== undefined) return wrong(`ports.${index}`, `${twice} occurs twice`);
-    if (ports.length > 1) for (const each of own) seen.add(each);
+  for (const field of addressFields) {
+    const at = (service[field] ?? none).findIndex((text) => wrongAddress(text, 'virtual') !== undefined);
+    const text = service[field]?.[at];
+    if (text !== undefined) return wrong(`${field}.${at}`, wrongAddress(text, 'virtual') ?? '');
   }
+  const { ports, backends, loadBalancerSourceRanges: ranges = none } = service;
+  const atRange = ranges.findIndex((text) => canonicalRange(text) === undefined);
+  if (atRange !== -1)
+    return wrong(`loadBalancerSourceRanges.${atRange}`, `${JSON.stringify(ranges[atRange])} is not a prefix`);
+  if (ports.length === 0) return wrong('ports', 'the service has no port');
+  // The texts of one port differ.
+  const seen = ports.length === 1 ? undefined : new Set<string>();
+  let why: string | undefined;
+  const atPort = ports.findIndex((port) => (why = problemOfPort(port, seen)) !== undefined);
+  if (why !== undefined) return wrong(`ports.${atPort}`, why);
   if (backends.length > maxBackends)
     return wrong('backends', `the service has ${backends.length} backends, more than ${maxBackends}`);
-  for (const [index, { address, ports: own = {}, weight = 1 }] of backends.entries()) {
-    const why = wrongAddress(address, 'backend');
-    if (why !== undefined) return wrong(`backends.${index}`, why);
-    const port = Object.values(own).find((each) => !isPort(each));
-    if (port !== undefined) return wrong(`backends.${index}`, `${port} is not a port`);
-    if (!Number.isInteger(weight) || weight < 0 || weight > 65_535)
-      return wrong(`backends.${index}`, `${weight} is not a weight from 0 to 65535`);
-  }
+  const atBackend = backends.findIndex((backend) => (why = problemOfBackend(backend)) !== undefined);
+  if (why !== undefined) return wrong(`backends.${atBackend}`, why);
   if (service.healthCheck?.kind === 'exec' && !ownSources.has(source)) {
     const why = `only services that are described on this host may run programs as checks, not services from ${source}; use a tcp or http check`;
     return { name: service.name, code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'healthCheck.exec', why };

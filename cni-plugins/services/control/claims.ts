@@ -65,16 +65,19 @@ export const contends = (source: string): boolean => source === 'kubernetes' || 
 export function claimsOf(service: Service): readonly ServiceClaim[] {
   const known = knownClaims.get(service);
   if (known !== undefined) return known;
-  const claimed = { ...service, backends: [] };
-  const claims = service.ports
-    .flatMap((port) => placesOf(claimed, port))
-    .map((place) => ({
-      key: keyOf(place),
-      field:
-        place.address === undefined || isNodePort(service, place)
-          ? 'ports'
-          : addressField(service, place.address),
-    }));
+  // Only the places of node ports depend on the backends.
+  const hasNodePorts = service.ports.some(({ nodePort }) => nodePort !== undefined);
+  const claimed = hasNodePorts ? { ...service, backends: [] } : service;
+  const claims: ServiceClaim[] = [];
+  for (const port of service.ports)
+    for (const place of placesOf(claimed, port))
+      claims.push({
+        key: keyOf(place),
+        field:
+          place.address === undefined || isNodePort(service, place)
+            ? 'ports'
+            : addressField(service, place.address),
+      });
   knownClaims.set(service, claims);
   return claims;
 }

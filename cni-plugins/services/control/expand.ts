@@ -22,18 +22,37 @@ export type Expanded = Omit<VirtualServer, 'destinations'> & { readonly destinat
 /** The addresses of an admitted service are valid. Parsing them again would take a fifth of the time here. */
 const familyOf = (address: string): Family => (address.includes(':') ? 6 : 4);
 
+/** Whether the backend serves each port of its service at its usual number, with the usual weight. */
+const isUsual = ({ ports, without, quiescentPorts, weight, draining }: Backend): boolean =>
+  ports === undefined &&
+  without === undefined &&
+  quiescentPorts === undefined &&
+  weight === undefined &&
+  draining !== true;
+
 /**
  * Returns one virtual server for each address, protocol and port of a service, of either family. If all
  * backends of a virtual server that could take connections are unhealthy, all of them take connections, so
  * that a faulty check does not stop a working service. Pure.
  */
 export function expand(service: Service, existing: (backend: Backend) => BackendStanding): Expanded[] {
-  const backends = service.backends.map((backend) => ({
-    backend,
-    family: familyOf(backend.address),
-    ...existing(backend),
-  }));
+  const backends = service.backends.map((backend) => {
+    const { drained, unhealthy } = existing(backend);
+    return { backend, family: familyOf(backend.address), drained, unhealthy };
+  });
+  const areUsual = backends.every(
+    ({ backend, drained, unhealthy }) => !drained && !unhealthy && isUsual(backend),
+  );
   const place = (port: ServicePort, family: Family): Placed[] => {
+    if (areUsual) {
+      const own = backends.filter((each) => each.family === family);
+      return own.map(({ backend: { address } }) => ({
+        address,
+        port: port.targetPort,
+        weight: 1,
+        ending: false,
+      }));
+    }
     const own = backends.filter(
       (each) => each.family === family && each.backend.without?.includes(port.name) !== true,
     );
@@ -64,19 +83,14 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
     forwarding,
     sourceAddress,
   };
-  const places = new Map<string, Placed[]>();
-  /** Addresses of one family share the destinations of a port. */
-  const placed = (port: ServicePort, family: Family): Placed[] => {
-    const key = `${family} ${port.name}`;
-    const found = places.get(key) ?? place(port, family);
-    places.set(key, found);
-    return found;
-  };
-  return service.ports.flatMap((described) =>
-    placesOf(service, described).map(({ kind, family, address, protocol, port, isBalanced }): Expanded => {
+  const servers: Expanded[] = [];
+  for (const described of service.ports) {
+    /** Addresses of one family share the destinations of a port. */
+    const placed: Partial<Record<Family, Placed[]>> = {};
+    for (const { kind, family, address, protocol, port, isBalanced } of placesOf(service, described)) {
       const sourceRanges =
         isBalanced === true ? rangesOfFamily(service.loadBalancerSourceRanges, family) : undefined;
-      return {
+      servers.push({
         ...common,
         portName: described.name,
         kind,
@@ -84,11 +98,12 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
         ...(address !== undefined && { address }),
         protocol,
         port,
-        destinations: placed(described, family),
+        destinations: (placed[family] ??= place(described, family)),
         ...(sourceRanges !== undefined && { sourceRanges }),
-      };
-    }),
-  );
+      });
+    }
+  }
+  return servers;
 }
 
 /** The place of a virtual server. `isBalanced`: at a load balancer address, which has source ranges. */

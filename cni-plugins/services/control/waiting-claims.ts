@@ -37,10 +37,12 @@ export function createWaitingClaims(): WaitingClaims {
       waiting.set(key, others.set(claimant.name, claimant));
     },
     delete(key, name) {
+      if (waiting.size === 0) return;
       const others = waiting.get(key);
       if (others?.delete(name) === true && others.size === 0) waiting.delete(key);
     },
     best(key, mayHave = () => true) {
+      if (waiting.size === 0) return undefined;
       let best: Claimant | undefined;
       for (const each of waiting.get(key)?.values() ?? [])
         if ((best === undefined || compared(each, best) < 0) && mayHave(each.name)) best = each;

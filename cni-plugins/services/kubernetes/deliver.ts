@@ -119,7 +119,7 @@ export function createDelivery(
 
   async function retain(names: readonly string[]): Promise<void> {
     await control.retain(source, names);
-    refused.retain(new Set(names));
+    if (refused.size() > 0) refused.retain(new Set(names));
     retained = true;
   }
 

@@ -143,10 +143,11 @@ function rowsFor(
   place: Place,
   selection: Selection,
 ): readonly Backend[] {
-  if (!selection.local && areUsual(candidates) && haveUsualPorts(candidates, mapped))
-    return candidates
-      .map(({ address }) => ({ address }))
-      .toSorted((a, b) => (a.address < b.address ? -1 : 1));
+  if (!selection.local && areUsual(candidates) && haveUsualPorts(candidates, mapped)) {
+    const rows = candidates.map(({ address }) => ({ address }));
+    const isSorted = rows.every(({ address }, at) => at === 0 || (rows[at - 1]?.address ?? '') < address);
+    return isSorted ? rows : rows.sort((a, b) => (a.address < b.address ? -1 : 1));
+  }
   /** By address, then by port. */
   const found = new Map<string, Map<string, PortPlace[]>>();
   for (const { inSlices, port } of mapped) {

@@ -185,7 +185,7 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
 function readEndpoint(fields: ObjectFields, family: number): Endpoint | undefined {
   // All addresses mean the same endpoint, and only the first may be used (discovery.k8s.io/v1,
   // Endpoint.addresses).
-  const [address] = textsOf(fields['addresses']);
+  const address = listOf(fields['addresses']).find((entry) => typeof entry === 'string');
   if (address === undefined || isIP(address) !== family) return undefined;
   const conditions = fieldsOf(fields['conditions']);
   const ready = conditions['ready'] !== false;

@@ -33,6 +33,7 @@ export function createRefusedServices(log: RefusedServicesLog): RefusedServices 
     names: () => [...refused.keys()],
     services: () => [...refused.values()].map(({ service }) => service),
     settle(asked, answers) {
+      if (answers.length === 0 && refused.size === 0) return;
       const answerOf = new Map(answers.map((answer) => [answer.name, answer]));
       for (const service of asked) {
         const answer = answerOf.get(service.name);

@@ -196,6 +196,7 @@ function servedOf(
   { reserved = [] }: Place,
   notes: string[],
 ): string[] {
+  if (texts.length === 0) return [];
   const isReserved = (text: string): boolean =>
     reserved.some((each) => canonicalOf(each) === canonicalOf(text));
   return [...new Set(texts)].filter((text) => {
@@ -316,8 +317,8 @@ function loadBalancerOf(
   { nodeAddresses = [] }: Place,
   notes: string[],
 ): Pick<Service, 'loadBalancerAddresses' | 'loadBalancerSourceRanges'> {
+  if (ingressIPs.length === 0) return {};
   const loadBalancerAddresses = [...new Set(ingressIPs)];
-  if (loadBalancerAddresses.length === 0) return {};
   const [prefixes, unread] = [
     sourceRanges.filter((range) => parsePrefix(range)),
     sourceRanges.filter((range) => !parsePrefix(range)),
