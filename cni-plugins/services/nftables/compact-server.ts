@@ -47,9 +47,15 @@ export function compactServer(existing: Standing, known?: EncodedServer): Compac
   return plan !== undefined && slotsHaveHistory(server) ? { ...own, slots: packSlots(plan.slots) } : own;
 }
 
-/** @param modes the modes that include the server's mode */
-export function standingOf(kept: CompactServer, modes: Modes): Standing {
-  const server = unpackServer(kept.packed);
+/**
+ * @param modes the modes that include the server's mode
+ * @param server the server, if it was unpacked already
+ */
+export function standingOf(
+  kept: CompactServer,
+  modes: Modes,
+  server: VirtualServer = unpackServer(kept.packed),
+): Standing {
   const plan = planOfMode(modes, kept.mode);
   const own = { server, mode: kept.mode, key: keyBytes(server), digest: digestOf(server) };
   if (plan === undefined) return own;

@@ -38,6 +38,8 @@ export interface Modes {
   /** Records a mode that exists in the kernel. */
   adopt(number: number, mode: Mode): void;
   modeOf(number: number): Mode | undefined;
+  /** Whether a server of this mode would get it again. Random draws give way to a counter that is free. */
+  isKept(number: number): boolean;
   /** Returns the numbers and modes that no server uses, and forgets them. */
   takeUnused(): readonly (readonly [number: number, mode: Mode])[];
   all(): readonly (readonly [number: number, mode: Mode])[];
@@ -94,6 +96,10 @@ export function createModes(): Modes {
       if (holders.get(entry.mode.draw) === number) holders.delete(entry.mode.draw);
     },
     modeOf: (number) => existing.get(number)?.mode,
+    isKept(number) {
+      const mode = existing.get(number)?.mode;
+      return mode?.draw !== 'random' || mode.size > usualSlots || holders.size >= counters;
+    },
     takeUnused() {
       const unused = [...existing]
         .filter(([, { users }]) => users === 0)

@@ -3,6 +3,7 @@ import { deleteChain, deleteElements, flushChain, transact } from '../../../base
 import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
+import { packServer, unpackServer } from '../model/serialized-server.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
 import {
@@ -132,6 +133,31 @@ function addressChanges(holding: TableContent, server: VirtualServer, more: 1 | 
   return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
 }
 
+/**
+ * Whether the elements of a server are those of another one at its place, because at most destinations that
+ * get no connections differ: a backend that drained is gone.
+ */
+function areElementsOf(former: VirtualServer, server: VirtualServer): boolean {
+  const [had, has] = [former, server].map(({ destinations }) =>
+    destinations.filter(({ weight }) => weight > 0),
+  );
+  return (
+    former.kind === server.kind &&
+    former.scheduler === server.scheduler &&
+    !weighsConnections(server) &&
+    former.clientAffinity === server.clientAffinity &&
+    former.persistenceSeconds === server.persistenceSeconds &&
+    former.sourceAddress === server.sourceAddress &&
+    former.sourceRanges === undefined &&
+    server.sourceRanges === undefined &&
+    had?.length === has?.length &&
+    had?.every((each, at) => {
+      const other = has?.[at];
+      return other !== undefined && nameOf(each) === nameOf(other) && each.weight === other.weight;
+    }) === true
+  );
+}
+
 /** The state of a server after a change. */
 interface Held {
   /** Absent: it is gone. */
@@ -156,11 +182,11 @@ export function applyChange(
   const after = new Map<ServerKey, Held>();
   const table = tableOf(holding.family);
   const added = createElementMessages(table);
-  const nowOf = (key: ServerKey): Standing | undefined => {
+  const nowOf = (key: ServerKey, read?: VirtualServer): Standing | undefined => {
     const changed = after.size === 0 ? undefined : after.get(key);
     if (changed !== undefined) return changed.existing;
     const kept = holding.standing.get(key);
-    return kept && withSlots(filter, holding.family, standingOf(kept, holding.modes));
+    return kept && withSlots(filter, holding.family, standingOf(kept, holding.modes, read));
   };
   for (const key of remove) {
     const before = nowOf(key);
@@ -173,7 +199,14 @@ export function applyChange(
   }
   for (const server of put) {
     const key = keyOf(server);
-    const before = nowOf(key);
+    const kept = after.has(key) ? undefined : holding.standing.get(key);
+    const former = kept && unpackServer(kept.packed);
+    if (former !== undefined && areElementsOf(former, server) && kept && holding.modes.isKept(kept.mode)) {
+      holding.standing.set(key, { ...kept, packed: packServer(server) });
+      if (losesDestinations(former, server)) stale.push(server);
+      continue;
+    }
+    const before = nowOf(key, former);
     const [existing, made] = settle(holding, server, before);
     append(requests, made);
     let encoded: EncodedServer | undefined;
