@@ -182,15 +182,12 @@ export function applyChange(
   const after = new Map<ServerKey, Held>();
   const table = tableOf(holding.family);
   const added = createElementMessages(table);
-  const nowOf = (key: ServerKey, read?: VirtualServer): Standing | undefined => {
-    const changed = after.size === 0 ? undefined : after.get(key);
-    if (changed !== undefined) return changed.existing;
-    const kept = holding.standing.get(key);
-    return kept && withSlots(filter, holding.family, standingOf(kept, holding.modes, read));
-  };
+  const standingAs = (kept: CompactServer, server?: VirtualServer): Standing =>
+    withSlots(filter, holding.family, standingOf(kept, holding.modes, server));
   for (const key of remove) {
-    const before = nowOf(key);
-    if (before === undefined) continue;
+    const kept = after.has(key) ? undefined : holding.standing.get(key);
+    if (kept === undefined) continue;
+    const before = standingAs(kept);
     holding.modes.release(before.mode);
     append(changes, [...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1)]);
     append(changes, rangeChanges(rangesOf(before, holding.own), []));
@@ -199,18 +196,19 @@ export function applyChange(
   }
   for (const server of put) {
     const key = keyOf(server);
-    const kept = after.has(key) ? undefined : holding.standing.get(key);
+    const changed = after.get(key);
+    const kept = changed === undefined ? holding.standing.get(key) : undefined;
     const former = kept && unpackServer(kept.packed);
     if (former !== undefined && areElementsOf(former, server) && kept && holding.modes.isKept(kept.mode)) {
       holding.standing.set(key, { ...kept, packed: packServer(server) });
       if (losesDestinations(former, server)) stale.push(server);
       continue;
     }
-    const before = nowOf(key, former);
+    const before = kept === undefined ? changed?.existing : standingAs(kept, former);
     const [existing, made] = settle(holding, server, before);
     append(requests, made);
     let encoded: EncodedServer | undefined;
-    if (before === undefined && !holding.standing.has(key)) {
+    if (kept === undefined && changed === undefined) {
       encoded = encodedServer(existing);
       added.add(encoded, server.kind === 'node' ? 'nodes' : 'servers', existing.plan?.size);
     } else append(changes, elementChanges(before, existing));
