@@ -16,7 +16,18 @@ const ownSources: ReadonlySet<string> = new Set(['command', 'files']);
 const none: readonly string[] = Object.freeze([]);
 const addressFields = ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const;
 
-/** @param seen texts of the service's earlier ports, to which those of this one are added; absent: no others */
+/** Returns the first entry with a problem. Nothing is created for the others: there may be thousands. */
+function firstProblem<T>(
+  all: readonly T[],
+  problemOf: (one: T) => string | undefined,
+): { readonly at: number; readonly why: string } | undefined {
+  const at = all.findIndex((one) => problemOf(one) !== undefined);
+  const found = all[at];
+  const why = found === undefined ? undefined : problemOf(found);
+  return why === undefined ? undefined : { at, why };
+}
+
+/** @param seen the texts of earlier ports, to which those of this one are added; absent: the only port */
 function problemOfPort(described: ServicePort, seen: Set<string> | undefined): string | undefined {
   const { name: own, port, targetPort, nodePort, protocol } = described;
   const numbers = nodePort === undefined ? [port, targetPort] : [port, targetPort, nodePort];
@@ -54,9 +65,8 @@ export function checked(source: string, service: Service): Service | RefusedServ
   if (service.name.length > 253 || !name.test(service.name))
     return wrong('name', 'it is not a valid service name');
   for (const field of addressFields) {
-    const at = (service[field] ?? none).findIndex((text) => wrongAddress(text, 'virtual') !== undefined);
-    const text = service[field]?.[at];
-    if (text !== undefined) return wrong(`${field}.${at}`, wrongAddress(text, 'virtual') ?? '');
+    const found = firstProblem(service[field] ?? none, (text) => wrongAddress(text, 'virtual'));
+    if (found !== undefined) return wrong(`${field}.${found.at}`, found.why);
   }
   const { ports, backends, loadBalancerSourceRanges: ranges = none } = service;
   const atRange = ranges.findIndex((text) => canonicalRange(text) === undefined);
@@ -65,13 +75,12 @@ export function checked(source: string, service: Service): Service | RefusedServ
   if (ports.length === 0) return wrong('ports', 'the service has no port');
   // The texts of one port differ.
   const seen = ports.length === 1 ? undefined : new Set<string>();
-  let why: string | undefined;
-  const atPort = ports.findIndex((port) => (why = problemOfPort(port, seen)) !== undefined);
-  if (why !== undefined) return wrong(`ports.${atPort}`, why);
+  const ofPorts = firstProblem(ports, (port) => problemOfPort(port, seen));
+  if (ofPorts !== undefined) return wrong(`ports.${ofPorts.at}`, ofPorts.why);
   if (backends.length > maxBackends)
     return wrong('backends', `the service has ${backends.length} backends, more than ${maxBackends}`);
-  const atBackend = backends.findIndex((backend) => (why = problemOfBackend(backend)) !== undefined);
-  if (why !== undefined) return wrong(`backends.${atBackend}`, why);
+  const ofBackends = firstProblem(backends, problemOfBackend);
+  if (ofBackends !== undefined) return wrong(`backends.${ofBackends.at}`, ofBackends.why);
   if (service.healthCheck?.kind === 'exec' && !ownSources.has(source)) {
     const why = `only services that are described on this host may run programs as checks, not services from ${source}; use a tcp or http check`;
     return { name: service.name, code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'healthCheck.exec', why };

@@ -26,8 +26,8 @@ export interface ServiceStore {
 
 export interface StoredChange {
   /**
-   * The change is made again after a power cut, so the call does not wait for the disk: an API server sends it
-   * again, or a drain ends again. If only the process is lost, nothing is lost.
+   * The change is made again after a power cut, so the call does not wait for the disk: an API server sends
+   * it again, or a drain ends again. If only the process is lost, nothing is lost.
    */
   readonly isRelisted?: boolean;
   readonly put?: readonly {

@@ -38,7 +38,10 @@ export interface ServiceTable {
    * difference.
    */
   pending(): number;
-  /** Returns the ports at which load balancers ask, and the answer for each. The same list if none differs. */
+  /**
+   * Returns the ports at which load balancers ask, and the answer for each. If none differs, it is the same
+   * list.
+   */
   healthChecks(): readonly HealthCheckPort[];
   size(): { readonly services: number; readonly slices: number };
 }
