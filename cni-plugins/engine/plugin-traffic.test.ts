@@ -125,6 +125,52 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('ip link del out0');
   });
 
+  test('conditions of portmap decide which clients a host port leads to the pod', async () => {
+    const client = fixture.pin('conditional');
+    shell(
+      `ip link add out0 type veth peer name eth0 netns ${client}; ip addr add 198.51.100.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad; ip link set out0 up
+       nsenter --net=${client} sh -c 'ip link set lo up; ip addr add 198.51.100.2/24 dev eth0; ip addr add 198.51.100.3/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up'`,
+    );
+    const asking =
+      "const [localAddress,host]=process.argv.slice(1);require('net').connect({host,localAddress,port:8095}).on('error',()=>0).pipe(process.stdout)";
+    const from = (source: string, target: string): boolean =>
+      fixture.inside(client, `timeout 1 ${process.execPath} -e "${asking}" ${source} ${target}`) === 'here';
+    const other = { id: 'unconditional', netns: fixture.pin('unconditional') };
+    await fixture.add([bridgeConf(), portmapConf({ hostPort: 8096, containerPort: 9000 })], other);
+    for (const [index, [conditions, two, three, six]] of [
+      [{ conditionsV4: ['-s', '198.51.100.2'] }, true, false, true],
+      [{ conditionsV4: ['!', '-s', '198.51.100.2/32', '-d', '198.51.100.0/24'] }, false, true, true],
+      [{ conditionsV4: ['ip', 'saddr', '{', '198.51.100.2,', '192.0.2.0/24', '}'] }, true, false, true],
+      [{ conditionsV4: ['iifname != "out0"'], conditionsV6: ['ip6 saddr 2001:db8::2'] }, false, false, true],
+      [{ conditionsV4: ['-i', 'out0'], conditionsV6: ['ip6 daddr != 2001:db8::/64'] }, true, true, false],
+    ].entries() as Iterable<[number, [object, boolean, boolean, boolean]]>) {
+      const pod = { id: `conditional-${index}`, netns: fixture.pin(`conditional-${index}`) };
+      const chain = [
+        bridgeConf(),
+        { ...portmapConf({ hostPort: 8095, containerPort: 9000 }), ...conditions },
+      ];
+      const result = await fixture.add(chain, pod);
+      const answering = "require('net').createServer(s=>s.on('error',()=>0).end('here')).listen(9000,'::')";
+      start(`nsenter --net=${pod.netns} ${process.execPath} -e "${answering}"`);
+      const seen = (): readonly boolean[] => [
+        from('198.51.100.2', '198.51.100.1'),
+        from('198.51.100.3', '198.51.100.1'),
+        from('2001:db8::2', '2001:db8::1'),
+      ];
+      const wanted = [two, three, six];
+      await eventually(() => (seen().join() === wanted.join() ? true : undefined), 20_000);
+      await fixture.check(chain, pod, result);
+      shell(`nft flush chain ip portcullis_plugins host_ports_of`);
+      await assert.rejects(fixture.check(chain, pod, result), /lacks rules of host_ports_of/u);
+      await fixture.call('status', chain[0] ?? bridgeConf(), pod);
+      assert.deepEqual(seen(), wanted);
+      await fixture.del(chain, pod);
+      assert.doesNotMatch(shell('nft list ruleset'), /guard_/u);
+    }
+    await fixture.del([bridgeConf(), portmapConf({ hostPort: 8096, containerPort: 9000 })], other);
+    shell('ip link del out0');
+  });
+
   test('a network with IPv6 only works, and gets the MTU of the default route', async () => {
     shell(
       'ip link add up0 mtu 1380 type bridge; ip addr add 2001:db8:1::1/64 dev up0 nodad; ip link set up0 up; ip -6 route add default via 2001:db8:1::2',

@@ -218,7 +218,7 @@ const leasedOf = (set: RangeSet, leased: readonly IpAddress[]): LeasedRange => (
 });
 
 /** Plugins whose links have no end on the host, our own and upstream's. */
-const endless: ReadonlySet<string> = new Set(['host-device', 'ipvlan', 'macvlan', 'vlan']);
+const endless: ReadonlySet<string> = new Set(['dummy', 'host-device', 'ipvlan', 'macvlan', 'tap', 'vlan']);
 
 function classesOf({ way, list }: LoadedNetwork): NonNullable<ReportedNetwork['classes']> {
   const first = bareType(list.plugins[0]?.type ?? '');

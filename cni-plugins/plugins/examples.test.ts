@@ -30,7 +30,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .toSorted()
       .join('\n');
 
-  test('each plugin has an example', () => assert.equal(examples.length, 12));
+  test('each plugin has an example', () => assert.equal(examples.length, 15));
   test('dhcp is refused, and the message names the alternative', async () => {
     const of = { id: 'dhcp', netns: fixture.pin('dhcp') };
     await assert.rejects(
@@ -58,6 +58,8 @@ if (inPrivateNetns(import.meta.filename)) {
         await fixture.del(plugins, of);
       } catch (thrown) {
         if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_LINK_TYPE_MISSING') throw thrown;
+        // Earlier plugins of the chain may have created their part.
+        await fixture.del(plugins, of);
         context.skip(thrown.message);
       }
       // A link is taken from the host at once; the kernel ends it a moment later.

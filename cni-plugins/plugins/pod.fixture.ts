@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -39,6 +39,13 @@ interface Options {
   readonly interface?: string;
 }
 
+/** The folder of the upstream plugins that `test/peers/get cniplugins` builds: newer than Debian's. */
+export const newPlugins = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'bin/cni');
+
+/** The skip message of tests that need one of them; false when it is there. */
+export const withoutNew = (type: string): string | false =>
+  existsSync(join(newPlugins, type)) ? false : `no plugin ${type} of upstream: test/peers/get cniplugins`;
+
 export interface TestPod {
   readonly netns: string;
   /** Runs a shell command in the pod's namespace. */
@@ -51,6 +58,8 @@ export interface TestPod {
   delDead(config: Config, options?: Options): Promise<void>;
   /** Runs Debian's upstream plugin with the same configuration. */
   debian(command: 'ADD' | 'DEL' | 'CHECK', config: Config, options?: Options): CniResult | undefined;
+  /** Does the same with the plugin in {@link newPlugins}. */
+  upstream(command: 'ADD' | 'DEL' | 'CHECK', config: Config, options?: Options): CniResult | undefined;
   /** Ends the pod's namespace. */
   die(): void;
 }
@@ -66,6 +75,41 @@ export const shell = (command: string): string =>
 /** Parses the output of a command that answers in JSON (`ip -j`, `tc -j`). */
 export const json = (text: string): Record<string, unknown>[] =>
   JSON.parse(text.trim() === '' ? '[]' : text) as Record<string, unknown>[];
+
+/** Runs a program of the upstream plugins. ADD returns its result. */
+function runUpstream(
+  folder: string,
+  command: 'ADD' | 'DEL' | 'CHECK',
+  config: Config,
+  { name, netns, args = {}, ...options }: Options & { readonly name: string; readonly netns: string },
+): CniResult | undefined {
+  const run = spawnSync(join(folder, config.type), {
+    input: JSON.stringify({
+      cniVersion: '1.0.0',
+      name: 'net',
+      ...config,
+      ...(options.prevResult === undefined
+        ? {}
+        : { prevResult: { cniVersion: '1.0.0', ...options.prevResult } }),
+    }),
+    encoding: 'utf8',
+    env: {
+      PATH: process.env['PATH'],
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: name,
+      CNI_NETNS: netns,
+      CNI_IFNAME: options.interface ?? 'eth0',
+      CNI_PATH: `${folder}:/usr/lib/cni`,
+      CNI_ARGS: Object.entries(args)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(';'),
+    },
+  });
+  assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
+  if (command !== 'ADD') return undefined;
+  const { interfaces = [], ips = [], routes = [], dns = {} } = JSON.parse(run.stdout) as Partial<CniResult>;
+  return { interfaces, ips, routes, dns };
+}
 
 export function openPods(): Pods {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-plugins-'));
@@ -125,39 +169,10 @@ export function openPods(): Pods {
       repair: async (config, options = {}) => void (await call(actOf('repair', config, options))),
       del: async (config, options = {}) => void (await call(actOf('del', config, options))),
       delDead: async (config, options = {}) => void (await call(actOf('del', config, options, ''))),
-      debian(command, config, options = {}) {
-        const run = spawnSync(`/usr/lib/cni/${config.type}`, {
-          input: JSON.stringify({
-            cniVersion: '1.0.0',
-            name: 'net',
-            ...config,
-            ...(options.prevResult === undefined
-              ? {}
-              : { prevResult: { cniVersion: '1.0.0', ...options.prevResult } }),
-          }),
-          encoding: 'utf8',
-          env: {
-            PATH: process.env['PATH'],
-            CNI_COMMAND: command,
-            CNI_CONTAINERID: name,
-            CNI_NETNS: netns,
-            CNI_IFNAME: options.interface ?? 'eth0',
-            CNI_PATH: '/usr/lib/cni',
-            CNI_ARGS: Object.entries(options.args ?? {})
-              .map(([key, value]) => `${key}=${value}`)
-              .join(';'),
-          },
-        });
-        assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
-        if (command !== 'ADD') return undefined;
-        const {
-          interfaces = [],
-          ips = [],
-          routes = [],
-          dns = {},
-        } = JSON.parse(run.stdout) as Partial<CniResult>;
-        return { interfaces, ips, routes, dns };
-      },
+      debian: (command, config, options = {}) =>
+        runUpstream('/usr/lib/cni', command, config, { name, netns, ...options }),
+      upstream: (command, config, options = {}) =>
+        runUpstream(newPlugins, command, config, { name, netns, ...options }),
       die: () => void shell(`umount ${netns}`),
     };
   };

@@ -40,7 +40,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await fixture.check(plugins, of, await fixture.add(plugins, of));
       return true;
     } catch (thrown) {
-      if (isPortcullisError(thrown) && thrown.code === 'NETWORK_LINK_TYPE_MISSING') return false;
+      if (isPortcullisError(thrown) && thrown.code === 'NETWORK_LINK_TYPE_MISSING') {
+        await fixture.del(plugins, of);
+        return false;
+      }
       throw thrown;
     }
   };

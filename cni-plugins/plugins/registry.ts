@@ -19,6 +19,8 @@ import { hostPortsType } from './nat/host-ports-type.ts';
 import { portmap } from './portmap/plugin.ts';
 import { bandwidth } from './bandwidth/plugin.ts';
 import { trafficLimitType } from './bandwidth/traffic-limit.ts';
+import { dummyLinkType } from './dummy/dummy-link.ts';
+import { dummy } from './dummy/plugin.ts';
 import { forwardPolicyType } from './firewall/forward-policy.ts';
 import { firewall } from './firewall/plugin.ts';
 import { movedDeviceType } from './host-device/moved-device.ts';
@@ -31,9 +33,13 @@ import { routedPairType } from './ptp/routed-pair.ts';
 import { sbr } from './sbr/plugin.ts';
 import { sourceRoutingType } from './sbr/source-routing.ts';
 import { staticAddresses } from './static/plugin.ts';
+import { tap } from './tap/plugin.ts';
+import { tapDeviceType } from './tap/tap-device.ts';
 import { linkTuningType } from './tuning/link-tuning.ts';
 import { tuning } from './tuning/plugin.ts';
 import { vlan } from './vlan/plugin.ts';
+import { vrf } from './vrf/plugin.ts';
+import { vrfMembershipType } from './vrf/vrf-membership.ts';
 import { overlayLinkType } from './vxlan/overlay-link.ts';
 import { vxlan } from './vxlan/plugin.ts';
 
@@ -45,6 +51,7 @@ export const plugins: readonly Plugin[] = [
   bandwidth,
   bridge,
   cnm,
+  dummy,
   firewall,
   hostDevice,
   ipvlan,
@@ -53,8 +60,10 @@ export const plugins: readonly Plugin[] = [
   portmap,
   ptp,
   sbr,
+  tap,
   tuning,
   vlan,
+  vrf,
   vxlan,
 ];
 
@@ -65,6 +74,7 @@ export const addressPlugins: readonly AddressPlugin[] = [staticAddresses];
 const resourceKinds: readonly ResourceType[] = [
   bridgeType,
   childLinkType,
+  dummyLinkType,
   forwardPolicyType,
   hostPortsType,
   linkTuningType,
@@ -76,8 +86,10 @@ const resourceKinds: readonly ResourceType[] = [
   podAddressesType,
   routedPairType,
   sourceRoutingType,
+  tapDeviceType,
   trafficLimitType,
   vethPortType,
+  vrfMembershipType,
 ];
 
 const byKind = new Map(resourceKinds.map((kind) => [kind.kind, kind]));

@@ -107,6 +107,12 @@ const broken: [what: string, text: string, outcome: string, problem: RegExp][] =
     /"dhcp" is not supported/u,
   ],
   ['no bridge', listOf({ type: 'loopback' }), 'unsupported', /exactly one bridge/u],
+  [
+    'a condition of portmap',
+    listOf(bridge(), { type: 'portmap', conditionsV4: ['-s', '10.0.0.0/8'] }),
+    'unsupported',
+    /conditionsV4 is not supported/u,
+  ],
   ['a VLAN', listOf(bridge({ vlan: 5 })), 'unsupported', /VLANs are not supported/u],
   [
     'a newer version',

@@ -67,6 +67,7 @@ export function readConflist(text: string, file: string): ReadConflist {
     );
   }
   for (const entry of bridges) refuseUnsupportedFields(entry);
+  for (const entry of plugins) if (typeOf(entry) === 'portmap') refusePortmapFields(entry);
   if (problems.length > 0 || plugin === undefined || ipam === undefined)
     return { outcome: 'unsupported', name, problems };
 
@@ -140,6 +141,12 @@ function refuseUnsupportedFields(plugin: Fields): void {
   if (plugin.flag('disableContainerInterface', false))
     plugin.problem('disableContainerInterface', 'disableContainerInterface is not supported');
   if (plugin.flag('portIsolation', false)) plugin.problem('portIsolation', 'portIsolation is not supported');
+}
+
+/** Refuses fields of portmap that only the plugin itself supports: the list is then run as a chain. */
+function refusePortmapFields(plugin: Fields): void {
+  for (const name of ['backend', 'conditionsV4', 'conditionsV6', 'externalSetMarkChain', 'masqAll'])
+    if (plugin.has(name)) plugin.problem(name, `${name} is not supported`);
 }
 
 function readBridge(plugin: Fields): BridgeConfig {

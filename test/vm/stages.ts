@@ -72,11 +72,13 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'links',
-    what: 'the CNI plugins vlan and ipvlan and VLANs of bridges, which many kernels lack',
+    what: 'the CNI plugins dummy, ipvlan, tap, vlan and vrf and VLANs of bridges, which many kernels lack',
     command: [
-      ...['sh', '-c', 'modprobe -a 8021q ipvlan; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', '-c', 'modprobe -a 8021q ipvlan dummy tun vrf; exec env TMPDIR=/dev/shm "$@"', 'sh'],
       ...['sh', 'packaging/node', '--test', '--test-concurrency=1', '--test-reporter=tap'],
-      ...['vlan', 'ipvlan', 'bridge'].map((name) => `cni-plugins/plugins/${name}/${name}.test.ts`),
+      ...['bridge', 'dummy', 'ipvlan', 'tap', 'vlan', 'vrf'].map(
+        (name) => `cni-plugins/plugins/${name}/${name}.test.ts`,
+      ),
     ],
     memoryMiB: 2048,
     limitMinutes: 15,

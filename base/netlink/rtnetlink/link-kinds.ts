@@ -39,6 +39,8 @@ export type LinkKind =
   | { readonly kind: 'ifb' }
   /** Delivers nothing: it only holds addresses. */
   | { readonly kind: 'dummy' }
+  /** Routes the traffic of its members by a table of their own. */
+  | { readonly kind: 'vrf'; readonly table: number }
   /** Its key, port and peers are set over generic netlink: wireguard.ts. */
   | { readonly kind: 'wireguard' }
   | {
@@ -65,6 +67,8 @@ function dataOf(kind: LinkKind): Buffer[] {
       return [attribute(1, u16(ipvlanModes[kind.mode]))];
     case 'vlan':
       return [attribute(1, u16(kind.id))];
+    case 'vrf':
+      return [attribute(1, u32(kind.table))];
     case 'ifb':
     case 'dummy':
     case 'wireguard':

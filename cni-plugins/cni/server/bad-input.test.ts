@@ -38,6 +38,7 @@ const configurations = (sockets: string): Readonly<Record<string, Readonly<Recor
     },
     ipam: { type: 'portcullis-cnm', pools: [{ pool: '10.67.0.0/24' }] },
   },
+  dummy: { ipam },
   firewall: { ingressPolicy: 'same-bridge', prevResult: previous },
   'host-device': { device: 'nodevice0' },
   ipam: { ipam },
@@ -52,6 +53,7 @@ const configurations = (sockets: string): Readonly<Record<string, Readonly<Recor
   ptp: { ipMasq: true, mtu: 1400, ipam },
   sbr: { prevResult: previous },
   static: { ipam: { type: 'static', addresses: [{ address: '10.66.0.7/24' }] } },
+  tap: { multiQueue: true, owner: 1000, group: 1000, mtu: 1400, bridge: 'nobridge0', ipam },
   tuning: {
     sysctl: { 'net.ipv4.conf.IFNAME.forwarding': '1' },
     mtu: 1300,
@@ -59,6 +61,7 @@ const configurations = (sockets: string): Readonly<Record<string, Readonly<Recor
     prevResult: previous,
   },
   vlan: { master: 'nodevice0', vlanId: 5, ipam },
+  vrf: { vrfname: 'blue', table: 7, prevResult: previous },
   vxlan: { vni: 5, remotes: ['192.0.2.7'], learning: true, prevResult: previous },
 });
 

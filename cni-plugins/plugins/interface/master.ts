@@ -6,8 +6,8 @@ import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract
 import type { ChildLink } from './child-link.ts';
 import { podOf, requireFree } from './child-link.ts';
 import { masterMissing, mtuTooLarge } from './failures.ts';
-import type { PodAddresses } from './pod-addresses.ts';
-import { ipsOf, readDns, readInterfaceName, readMtu, routesVia } from './settings.ts';
+import { planInterface } from './plan-interface.ts';
+import { readDns, readInterfaceName, readMtu } from './settings.ts';
 
 /** Shared by macvlan, ipvlan and vlan: a link in the pod on top of a master. */
 
@@ -91,35 +91,23 @@ export interface ChildPlan {
 }
 
 export function planChild(input: PlanInput, child: ChildPlan): Plan {
-  const name = input.key.interface;
   const { config, of, master } = child;
   const link: ChildLink = {
     kind: 'child-link',
-    interface: name,
+    interface: input.key.interface,
     of,
     master: master.name,
     masterIn: config.masterIn,
     ...(child.mac === undefined ? {} : { mac: child.mac }),
     ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
   };
-  const ips = ipsOf(child.addresses, 0);
-  const addresses: PodAddresses = {
-    kind: 'pod-addresses',
-    interface: name,
-    addresses: ips.map(({ address }) => address),
-    routes: routesVia(child.routes, child.addresses),
-    prefixRoutes: true,
-    announces: child.announces && ips.length > 0,
-  };
-  return {
-    resources: [link, addresses],
-    result: {
-      interfaces: [
-        { name, mac: child.mac ?? master.mac, mtu: config.mtu ?? master.mtu, sandbox: input.netns },
-      ],
-      ips,
-      routes: child.routes,
-      dns: config.dns ?? input.dns,
-    },
-  };
+  return planInterface(input, {
+    link,
+    mac: child.mac ?? master.mac,
+    mtu: config.mtu ?? master.mtu,
+    addresses: child.addresses,
+    routes: child.routes,
+    announces: child.announces,
+    ...(config.dns === undefined ? {} : { dns: config.dns }),
+  });
 }

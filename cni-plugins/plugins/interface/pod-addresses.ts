@@ -159,6 +159,19 @@ export function tableRouteOf(entry: PodRoute, index: number): TableRoute {
   };
 }
 
+/** Returns the kernel's route as a route of a pod, without its table. */
+export function podRouteOf(route: TableRoute): PodRoute {
+  return {
+    dst: `${formatIp(ipFromBytes(route.destination))}/${route.length}`,
+    ...(route.gateway === undefined ? {} : { gw: formatIp(ipFromBytes(route.gateway)) }),
+    ...(route.source === undefined ? {} : { src: formatIp(ipFromBytes(route.source)) }),
+    ...(route.scope === 0 ? {} : { scope: route.scope }),
+    ...(route.priority === undefined ? {} : { priority: route.priority }),
+    ...(route.mtu === undefined ? {} : { mtu: route.mtu }),
+    ...(route.advmss === undefined ? {} : { advmss: route.advmss }),
+  };
+}
+
 const sameBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : Buffer.from(a).equals(b);
 

@@ -12,8 +12,9 @@ import {
 import type { Element, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { IpFamily } from '../../../base/addresses/index.ts';
 import { lackedRules, missingRules } from '../../constant-rules/constant-rules.ts';
-import { constantRules, createTable, tableOf } from './rules.ts';
-import type { SubnetChain } from './rules.ts';
+import { constantRules, createTable } from './rules.ts';
+import { tableOf } from './tables.ts';
+import type { SharedChain } from './tables.ts';
 
 /** Adds, looks up and removes elements of the plugins' tables. */
 export interface MapElement {
@@ -32,7 +33,7 @@ export function putElements(
   filter: NetlinkSocket,
   family: IpFamily,
   elements: readonly MapElement[],
-  chains: readonly SubnetChain[],
+  chains: readonly SharedChain[],
 ): boolean {
   if (elements.length === 0) return false;
   const table = tableOf(family);
@@ -52,9 +53,11 @@ export function putElements(
     transact(filter, transaction);
     return missing;
   } catch (thrown) {
-    if (isRefusal(thrown, 'ENOENT') && !missing && !stands(filter, family)) {
+    if (isRefusal(thrown, 'ENOENT') && !missing) {
+      const isGone = !stands(filter, family);
+      // A table that an older version created lacks maps.
       transact(filter, [...createTable(family), ...chains.flatMap(({ requests }) => requests), ...wanted]);
-      return true;
+      return isGone;
     }
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     // The key has another value. The database has assigned the key to us, so the value is left from a former
@@ -83,7 +86,7 @@ export function takeElements(
   filter: NetlinkSocket,
   family: IpFamily,
   elements: readonly MapElement[],
-  chains: readonly SubnetChain[],
+  chains: readonly SharedChain[],
 ): void {
   const table = tableOf(family);
   const gone = (elements.length === 0 ? [] : [elements]).concat(elements.map((each) => [each]));
@@ -117,7 +120,7 @@ export function missingElements(
   filter: NetlinkSocket,
   family: IpFamily,
   elements: readonly MapElement[],
-  chains: readonly SubnetChain[],
+  chains: readonly SharedChain[],
 ): string[] {
   if (elements.length === 0) return [];
   const constant = new Map([

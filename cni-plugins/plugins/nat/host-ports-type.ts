@@ -16,8 +16,10 @@ import type { PortMapping } from '../../types.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';
+import { guardChain } from './guards.ts';
+import type { Condition } from './guards.ts';
+import type { SharedChain } from './tables.ts';
 import { maps, masqueradeAll, returningChain } from './rules.ts';
-import type { SubnetChain } from './rules.ts';
 
 /** Ports of the host that lead into the pod. */
 export interface HostPorts extends Resource {
@@ -32,6 +34,8 @@ export interface HostPorts extends Resource {
    * none.
    */
   readonly masquerade: 'near' | 'all' | 'none';
+  /** Which packets are led to the pod, by family. Absent or empty: all. */
+  readonly conditions?: Readonly<Partial<Record<IpFamily, readonly Condition[]>>>;
 }
 
 const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
@@ -39,7 +43,7 @@ const families: readonly IpFamily[] = [4, 6];
 
 interface Deps {
   readonly elements: readonly MapElement[];
-  readonly chains: readonly SubnetChain[];
+  readonly chains: readonly SharedChain[];
 }
 
 function prefixesOf({ addresses }: HostPorts, family: IpFamily): IpPrefix[] {
@@ -53,17 +57,23 @@ function partsOf(resource: HostPorts, family: IpFamily): Deps {
   const prefix = prefixesOf(resource, family)[0];
   if (prefix === undefined) return { elements: [], chains: [] };
   const chain = returningChain(prefix);
+  const conditions = resource.conditions?.[family] ?? [];
+  const guard = conditions.length === 0 ? undefined : guardChain(family, conditions);
   const elements = resource.mappings.flatMap((mapping) =>
-    elementsOf(mapping, prefix, resource.masquerade, chain),
+    elementsOf(mapping, prefix, resource.masquerade, { returning: chain.name, guard: guard?.name }),
   );
-  return { elements, chains: resource.masquerade === 'near' && elements.length > 0 ? [chain] : [] };
+  if (elements.length === 0) return { elements, chains: [] };
+  return {
+    elements,
+    chains: [...(guard === undefined ? [] : [guard]), ...(resource.masquerade === 'near' ? [chain] : [])],
+  };
 }
 
 function elementsOf(
   mapping: PortMapping,
   pod: IpPrefix,
   masquerade: HostPorts['masquerade'],
-  chain: SubnetChain,
+  chains: { readonly returning: string; readonly guard: string | undefined },
 ): MapElement[] {
   const { family } = pod.address;
   const hostIp = mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIp(mapping.hostIp);
@@ -77,17 +87,29 @@ function elementsOf(
   const lead: MapElement = everywhere
     ? { family, map: maps.anyHostPorts, element: { key: port, value }, what }
     : { family, map: maps.hostPorts, element: { key: concatenated(ipBytes(hostIp), port), value }, what };
-  if (masquerade === 'none') return [lead];
+  const guards: MapElement[] =
+    chains.guard === undefined
+      ? []
+      : [
+          {
+            family,
+            map: everywhere ? maps.anyGuards : maps.guards,
+            element: { key: lead.element.key, value: { jump: chains.guard } },
+            what: `conditions of ${what}`,
+          },
+        ];
+  // Elements that are removed one at a time go in this order: without the guard the port is open to all.
+  if (masquerade === 'none') return [lead, ...guards];
   const answer: MapElement = {
     family,
     map: maps.forwarded,
     element: {
       key: concatenated(port, value),
-      value: { jump: masquerade === 'all' ? masqueradeAll : chain.name },
+      value: { jump: masquerade === 'all' ? masqueradeAll : chains.returning },
     },
     what: `masquerade for ${what}`,
   };
-  return [lead, answer];
+  return [lead, ...guards, answer];
 }
 
 /**

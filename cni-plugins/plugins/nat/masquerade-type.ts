@@ -4,7 +4,7 @@ import type { LeasedAddress, Resource, ResourceType } from '../contract/contract
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';
 import { leavingChain, maps } from './rules.ts';
-import type { SubnetChain } from './rules.ts';
+import type { SharedChain } from './tables.ts';
 
 /** Packets of the pod that leave its subnet get the host's address. */
 export interface Masquerade extends Resource {
@@ -20,7 +20,7 @@ export const masqueradeOf = (addresses: readonly LeasedAddress[]): Masquerade[] 
     address: `${formatIp(address.address)}/${subnet.length}`,
   }));
 
-function partsOf({ address }: Masquerade): { prefix: IpPrefix; chain: SubnetChain; element: MapElement } {
+function partsOf({ address }: Masquerade): { prefix: IpPrefix; chain: SharedChain; element: MapElement } {
   const prefix = parsePrefix(address);
   if (prefix === undefined) throw new Error(`${address} is recorded as an address and is none`);
   const chain = leavingChain(prefix);

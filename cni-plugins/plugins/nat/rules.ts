@@ -15,11 +15,13 @@ import {
   addTable,
   flushChain,
 } from '../../../base/netlink/index.ts';
-import type { Table, Request } from '../../../base/netlink/index.ts';
+import type { Request, Table } from '../../../base/netlink/index.ts';
 import { ipBytes, networkOf } from '../../../base/addresses/index.ts';
 import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
+import { tableOf } from './tables.ts';
+import type { SharedChain } from './tables.ts';
 import { forwardedConnection, hostPortRules } from '../../constant-rules/host-port-rules.ts';
 
 /**
@@ -28,16 +30,14 @@ import { forwardedConnection, hostPortRules } from '../../constant-rules/host-po
  * separate: those are replaced as a whole. Pure.
  */
 
-export const tableOf = (family: IpFamily): Table => ({
-  family: family === 4 ? 'ip' : 'ip6',
-  name: 'portcullis_plugins',
-});
-
 /** Maps of each table. */
 export const maps = {
   masquerade: 'masquerade',
   hostPorts: 'host_ports',
   anyHostPorts: 'any_host_ports',
+  /** Conditions of host ports: by address, protocol and port, or by protocol and port. */
+  guards: 'guards',
+  anyGuards: 'any_guards',
   forwarded: 'forwarded',
 } as const;
 
@@ -47,7 +47,22 @@ function rulesOf(family: IpFamily): Rules {
   const [ip, width] = family === 4 ? (['ip', 4] as const) : (['ip6', 16] as const);
   const source = (to: number): Buffer => payload('network', family === 4 ? 12 : 8, width, to);
   const destination = (to: number): Buffer => payload('network', family === 4 ? 16 : 24, width, to);
+  const after = (index: number): number => register(index + width / 4);
+  const port = (to: number): Buffer => payload('transport', 2, 2, to);
   return [
+    [
+      'host_ports_of',
+      destination(register(0)),
+      meta('l4proto', after(0)),
+      port(after(1)),
+      verdictOf(maps.guards, register(0)),
+    ],
+    [
+      'host_ports_of',
+      meta('l4proto', register(0)),
+      port(register(1)),
+      verdictOf(maps.anyGuards, register(0)),
+    ],
     ...hostPortRules(ip, { exact: maps.hostPorts, any: maps.anyHostPorts }),
     ['postrouting', ...forwardedConnection(ip), verdictOf(maps.forwarded, register(0))],
     ['postrouting', source(register(0)), verdictOf(maps.masquerade, register(0))],
@@ -84,6 +99,8 @@ export function createTable(family: IpFamily): Request[] {
     { name: maps.masquerade, key: [address], data: 'verdict' },
     { name: maps.hostPorts, key: [address, 'inet_proto', 'inet_service'], data: [address, 'inet_service'] },
     { name: maps.anyHostPorts, key: ['inet_proto', 'inet_service'], data: [address, 'inet_service'] },
+    { name: maps.guards, key: [address, 'inet_proto', 'inet_service'], data: 'verdict' },
+    { name: maps.anyGuards, key: ['inet_proto', 'inet_service'], data: 'verdict' },
     { name: maps.forwarded, key: ['inet_proto', 'inet_service', address, 'inet_service'], data: 'verdict' },
   ] as const;
   return [
@@ -111,18 +128,10 @@ function maskOf(subnet: IpPrefix): Buffer {
   return ipBytes({ family: subnet.address.family, value: ((1n << bits) - 1n) & ~((1n << host) - 1n) });
 }
 
-/** A chain for all pods of a subnet, and the requests that create it, whether or not it exists. */
-export interface SubnetChain {
-  readonly name: string;
-  /** Number of its rules. */
-  readonly rules: number;
-  readonly requests: readonly Request[];
-}
-
 /** The chains of the subnets that were requested last: each pod asks for its own. */
-const chains = new LRUCache<string, SubnetChain>({ max: 256 });
+const chains = new LRUCache<string, SharedChain>({ max: 256 });
 
-function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly Buffer[])[]): SubnetChain {
+function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly Buffer[])[]): SharedChain {
   const remembered = chains.get(`${table.family} ${name}`);
   if (remembered !== undefined) return remembered;
   const rules = rulesOf();
@@ -137,7 +146,7 @@ function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly B
 }
 
 /** Masquerades packets that leave the subnet, except multicast. */
-export function leavingChain(subnet: IpPrefix): SubnetChain {
+export function leavingChain(subnet: IpPrefix): SharedChain {
   const { family } = subnet.address;
   return chainOf(tableOf(family), nameOf('leaving', subnet), () => {
     const r0 = register(0);
@@ -160,7 +169,7 @@ export function leavingChain(subnet: IpPrefix): SubnetChain {
 }
 
 /** Masquerades connections to a host port from the subnet itself or from the host's loopback. */
-export function returningChain(subnet: IpPrefix): SubnetChain {
+export function returningChain(subnet: IpPrefix): SharedChain {
   const { family } = subnet.address;
   return chainOf(tableOf(family), nameOf('returning', subnet), () => {
     const r0 = register(0);

@@ -4,6 +4,7 @@ import type { PortMapping } from '../../types.ts';
 import type { Plan, Plugin } from '../contract/contract.ts';
 import { hostInterfaces } from '../interface/previous.ts';
 import type { HostPorts } from '../nat/host-ports-type.ts';
+import { readConditions } from './conditions.ts';
 
 /**
  * Ports of the host that lead into the pod: `portmap` of the upstream plugins, on nf_tables. It needs only
@@ -13,6 +14,7 @@ import type { HostPorts } from '../nat/host-ports-type.ts';
 interface PortmapConfig {
   readonly mappings: readonly PortMapping[];
   readonly masquerade: HostPorts['masquerade'];
+  readonly conditions?: NonNullable<HostPorts['conditions']>;
 }
 
 const protocols: readonly string[] = ['tcp', 'udp', 'sctp'];
@@ -70,9 +72,6 @@ function refuse(config: Fields): void {
   if (backend !== '' && backend !== 'nftables') config.unsupported('backend', 'nftables is');
   const mark = config.text('externalSetMarkChain') ?? '';
   if (mark !== '') config.unsupported('externalSetMarkChain', 'there is no iptables chain to call');
-  for (const name of ['conditionsV4', 'conditionsV6'])
-    if (config.has(name) && config.texts(name).length > 0)
-      config.unsupported(name, 'these are matches of iptables');
   const bit = config.whole('markMasqBit') ?? 0;
   if (bit < 0 || bit > 31) config.problem('markMasqBit', `${bit} is not a bit of a mark: 0 to 31`);
 }
@@ -86,9 +85,15 @@ export const portmap: Plugin<PortmapConfig> = {
     const mappings = readMappings(config);
     const snat = config.flag('snat', true);
     const all = config.flag('masqAll', false);
-    return { mappings, masquerade: snat ? (all ? 'all' : 'near') : 'none' };
+    const four = readConditions(config, 'conditionsV4', 4);
+    const six = readConditions(config, 'conditionsV6', 6);
+    return {
+      mappings,
+      masquerade: snat ? (all ? 'all' : 'near') : 'none',
+      ...(four.length + six.length > 0 && { conditions: { 4: four, 6: six } }),
+    };
   },
-  plan({ mappings, masquerade }, { prevResult }): Plan {
+  plan({ mappings, masquerade, conditions }, { prevResult }): Plan {
     const result = prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
     const inPod = result.ips.filter(
       ({ interface: index }) => index === undefined || (result.interfaces[index]?.sandbox ?? '') !== '',
@@ -100,6 +105,7 @@ export const portmap: Plugin<PortmapConfig> = {
       addresses,
       hostInterfaces: hostInterfaces(result),
       masquerade,
+      ...(conditions === undefined ? {} : { conditions }),
     };
     return { resources: mappings.length === 0 || addresses.length === 0 ? [] : [resource], result };
   },

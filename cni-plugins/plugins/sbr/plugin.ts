@@ -14,6 +14,7 @@ import type { TableRoute } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceMissing } from '../interface/failures.ts';
+import { podRouteOf } from '../interface/pod-addresses.ts';
 import type { PodRoute } from '../interface/pod-addresses.ts';
 import { previousOf } from '../interface/previous.ts';
 import type { SourceRouting } from './source-routing.ts';
@@ -169,18 +170,6 @@ const isLinkLocal = (route: TableRoute): boolean => {
   const { family, value } = ipFromBytes(route.destination);
   return family === 6 && route.length > 0 && (value >> 118n === 0x3fan || value >> 120n === 0xffn);
 };
-
-function podRouteOf(route: TableRoute): PodRoute {
-  return {
-    dst: `${formatIp(ipFromBytes(route.destination))}/${route.length}`,
-    ...(route.gateway === undefined ? {} : { gw: formatIp(ipFromBytes(route.gateway)) }),
-    ...(route.source === undefined ? {} : { src: formatIp(ipFromBytes(route.source)) }),
-    ...(route.scope === 0 ? {} : { scope: route.scope }),
-    ...(route.priority === undefined ? {} : { priority: route.priority }),
-    ...(route.mtu === undefined ? {} : { mtu: route.mtu }),
-    ...(route.advmss === undefined ? {} : { advmss: route.advmss }),
-  };
-}
 
 function sourceRouting(
   name: string,
