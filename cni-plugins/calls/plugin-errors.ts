@@ -89,6 +89,18 @@ export function previousResultMissing(type: string): PortcullisError {
   });
 }
 
+/** @param pod NAMESPACE/NAME */
+export function policiesNotEnforced(pod: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_POLICIES_NOT_ENFORCED',
+    kind: 'unavailable',
+    attempted: 'attach the pod',
+    on: pod,
+    why: 'the daemon applies the NetworkPolicies of this node, and it does not answer',
+    fix: 'start the daemon; the runtime tries again',
+  });
+}
+
 export function notAvailable(type: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_NOT_AVAILABLE',

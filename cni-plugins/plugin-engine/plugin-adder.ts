@@ -13,6 +13,7 @@ import type { PluginCall } from '../calls/plugin-call.ts';
 import { alreadyAttached, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
+import type { PodPolicies } from './pod-policies.ts';
 
 /**
  * Executes ADD of a plugin: first the intent in the database, then the kernel, then the record. What cannot
@@ -31,6 +32,7 @@ export interface PluginAdderDeps {
   readonly parts: PluginAttachmentStore;
   readonly addressing: Addressing;
   readonly removal: PluginRemoval;
+  readonly policies: PodPolicies;
   /** Checks existing attachments after a namespace was found to be gone. */
   readonly repair: (host: Host) => void;
   readonly log: Pick<Logger, 'warn'>;
@@ -42,12 +44,13 @@ export function createPluginAdder({
   parts: pluginAttachments,
   addressing,
   removal,
+  policies,
   repair,
   log,
 }: PluginAdderDeps): PluginAdder {
   const { act } = removal;
-  const plans = createPartPlans({ database, parts: pluginAttachments, addressing });
-  const creation = createPartCreation({ database, parts: pluginAttachments, removal });
+  const plans = createPartPlans({ database, parts: pluginAttachments, addressing, policies });
+  const creation = createPartCreation({ database, parts: pluginAttachments, removal, policies });
 
   const letGo = function* (type: string, { key }: PluginCall): Steps<void> {
     try {

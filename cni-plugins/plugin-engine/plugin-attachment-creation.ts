@@ -18,6 +18,7 @@ import { memberHolder } from './plugin-call-values.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { notAttached } from '../calls/plugin-errors.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
+import type { PodPolicies } from './pod-policies.ts';
 
 /**
  * Creates in the kernel what was planned, and records it as ready. What cannot be created completely is
@@ -36,6 +37,7 @@ export interface PartCreationDeps {
   readonly database: NetworkDatabase;
   readonly parts: PluginAttachmentStore;
   readonly removal: PluginRemoval;
+  readonly policies: PodPolicies;
 }
 
 /** The result of an act that created something. */
@@ -53,6 +55,7 @@ export function createPartCreation({
   database,
   parts: pluginAttachments,
   removal,
+  policies,
 }: PartCreationDeps): PartCreation {
   const { act, remove, removeAnyhow, undo } = removal;
   const names = createNameStore(database);
@@ -65,9 +68,10 @@ export function createPartCreation({
     joins: ReturnType<typeof membershipsOfCall>,
     call: PluginCall,
     host: Host,
-  ): void =>
+  ): void => {
     database.transaction(() => {
       pluginAttachments.setState(planned, 'ready');
+      policies.settle(planned);
       const joined = {
         ...joins,
         addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')),
@@ -78,12 +82,15 @@ export function createPartCreation({
       if (joined.memberships.length > 0)
         memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
     });
+    policies.open(planned);
+  };
 
   return {
     create(planned, kernel, call, host) {
       const { result } = planned;
       try {
         const joins = membershipsOfCall(call);
+        policies.expect(planned);
         for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
         if (completion(planned.resources, kernel, 0) === 'pending') {
           // During the wait others have the lock, and would remove a half-created attachment. So it is marked

@@ -8,6 +8,7 @@ import { ownerOfCall } from '../database/memberships.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-values.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
+import type { PodPolicies } from './pod-policies.ts';
 import type { Reading } from './plugin-reading.ts';
 import { createTakenMacs } from './mac-conflicts.ts';
 
@@ -45,6 +46,7 @@ export interface PartPlansDeps {
   readonly database: NetworkDatabase;
   readonly parts: PluginAttachmentStore;
   readonly addressing: Addressing;
+  readonly policies: PodPolicies;
 }
 
 /** Returns the operations; they run in an act that holds the lock. */
@@ -52,6 +54,7 @@ export function createPartPlans({
   database,
   parts: pluginAttachments,
   addressing,
+  policies,
 }: PartPlansDeps): PartPlans {
   const takenMacs = createTakenMacs(database);
 
@@ -88,7 +91,11 @@ export function createPartPlans({
       return database.transaction(() => {
         const { attachment, given: leased } = lease(reading, call, host, hostInterface);
         const given = delegated === undefined ? leased : addressing.delegated(delegated);
-        const input = planInput(call, host, given, hostInterface);
+        const pod = given.addresses.length === 0 ? undefined : policies.podOf(call, host);
+        const input = {
+          ...planInput(call, host, given, hostInterface),
+          ...(pod !== undefined && { bound: true }),
+        };
         // `observe` only reads the kernel, and only what no other act can change meanwhile, because the lock
         // is held.
         const observed = plugin.observe?.(reading.config, kernel, input);
@@ -106,7 +113,7 @@ export function createPartPlans({
             result,
           });
         addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
-        return pluginAttachments.begin({
+        const begun = pluginAttachments.begin({
           attachment,
           key: call.key,
           type: reading.type,
@@ -114,6 +121,8 @@ export function createPartPlans({
           resources,
           result,
         });
+        if (pod !== undefined) policies.begin(begun, pod);
+        return begun;
       });
     },
     planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {

@@ -13,6 +13,7 @@ import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
+import type { PodPolicies } from './pod-policies.ts';
 import { createPluginRepair } from './plugin-repair.ts';
 import { notAvailable, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
@@ -48,24 +49,31 @@ export interface PluginCoreDeps {
   readonly namespaceIds: Pick<EndedNamespaces, 'watch'>;
   readonly database: NetworkDatabase;
   readonly hosts: Hosts;
+  readonly policies: PodPolicies;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
 /** Changes nothing before the first call. */
-export function createPluginCore({ database, hosts, namespaceIds, log }: PluginCoreDeps): PluginCore {
+export function createPluginCore({
+  database,
+  hosts,
+  namespaceIds,
+  policies,
+  log,
+}: PluginCoreDeps): PluginCore {
   const pluginAttachments = createPluginAttachmentStore(database);
   const addressing: Addressing = createAddressing(database);
-  const removal = createPluginRemoval({ database, parts: pluginAttachments, log });
+  const shared = { parts: pluginAttachments, policies, log };
+  const removal = createPluginRemoval({ database, ...shared });
   const { act, removeAnyhow, release } = removal;
   const { add, finish, isAwaited } = createPluginAdder({
     database,
-    parts: pluginAttachments,
+    ...shared,
     addressing,
     removal,
     repair: (host) => repair(host),
-    log,
   });
-  const { repair, repairInTime } = createPluginRepair({ parts: pluginAttachments, act, isAwaited, log });
+  const { repair, repairInTime } = createPluginRepair({ ...shared, act, isAwaited });
 
   const del = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = read(call);

@@ -5,6 +5,7 @@ import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PodPolicies } from './pod-policies.ts';
 
 /** Removes plugin attachments, and what crashed processes left half-created. */
 export interface PluginRemoval {
@@ -26,12 +27,14 @@ export interface PluginRemoval {
 export interface PluginRemovalDeps {
   readonly database: NetworkDatabase;
   readonly parts: PluginAttachmentStore;
+  readonly policies: Pick<PodPolicies, 'close'>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
 export function createPluginRemoval({
   database,
   parts: pluginAttachments,
+  policies,
   log,
 }: PluginRemovalDeps): PluginRemoval {
   const remove = (
@@ -41,6 +44,7 @@ export function createPluginRemoval({
     isUndone = false,
   ): void => {
     pluginAttachments.setState(pluginAttachment, 'removing');
+    policies.close(pluginAttachment);
     const attached: Attached = {
       has: (hostInterface, type) => pluginAttachments.has(namespaceId, hostInterface, type),
       isUndone,

@@ -6,6 +6,7 @@ import type { Host } from '../namespaces/caller.ts';
 import { amendedPart } from './comparison.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
+import type { PodPolicies } from './pod-policies.ts';
 
 /** Compares the attachments of plugins with their records, and recreates what other programs removed. */
 export interface PluginRepair {
@@ -20,6 +21,7 @@ export interface PluginRepair {
 export interface PluginRepairDeps {
   readonly parts: PluginAttachmentStore;
   readonly act: PluginRemoval['act'];
+  readonly policies: Pick<PodPolicies, 'reopen'>;
   /** Returns whether the ADD that created this attachment still waits for the kernel. */
   readonly isAwaited: (attachment: number) => boolean;
   readonly log: Pick<Logger, 'warn'>;
@@ -32,6 +34,7 @@ const fewParts = 32;
 export function createPluginRepair({
   parts: pluginAttachments,
   act,
+  policies,
   isAwaited,
   log,
 }: PluginRepairDeps): PluginRepair {
@@ -51,6 +54,7 @@ export function createPluginRepair({
       // The next check finds and completes what is pending.
       kind.complete?.(resource, kernel, 0);
     }
+    policies.reopen(pluginAttachment);
   };
 
   /** @returns how many plugin attachments were compared */

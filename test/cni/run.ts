@@ -2,8 +2,9 @@
  * `npm run test:cni [-- --under NAME,…] [--focus REGEX] [--keep DIR]`: our CNI plugins alone, under other
  * runtimes: containerd and CRI-O (critest's networking, port mapping and streaming groups), podman, and
  * cnitool (every example of docs/cni-plugins.md); each first with our daemon, which runs in other namespaces,
- * then with the daemon stopped. Needs `test/peers/get containerd crio runc crictl critest images podman
- * cnitool` (Go), and a free port 5000 in the namespaces of the runtimes.
+ * then with the daemon stopped. `policies`: NetworkPolicies on pods of containerd, with the daemon in its
+ * network namespace, which is killed meanwhile. Needs `test/peers/get containerd crio runc crictl critest
+ * images podman cnitool` (Go), and a free port 5000 in the namespaces of the runtimes.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -13,6 +14,7 @@ import { peers, repository } from '../conformance/endpoint.ts';
 import { byCnitool } from './by-cnitool.ts';
 import { byCritest } from './by-critest.ts';
 import { byPodman } from './by-podman.ts';
+import { byPolicies } from './by-policies.ts';
 import type { Judged } from './judged.ts';
 import { openStage } from './stage.ts';
 
@@ -22,6 +24,7 @@ const needs: Readonly<Record<string, readonly string[]>> = {
   crio: ['crio', 'pinns', 'runc', 'crictl', 'critest', 'critimages'],
   podman: ['podman'],
   cnitool: ['cnitool'],
+  policies: ['containerd', 'runc', 'crictl', 'critimages'],
 };
 const { values } = parseArgs({
   options: {
@@ -56,6 +59,18 @@ const outcomes: string[] = [];
 let failed = false;
 for (const name of chosen) {
   const stage = openStage(values.keep === undefined ? undefined : join(values.keep, name));
+  if (name === 'policies') {
+    const policies = await byPolicies(stage);
+    try {
+      const wrong = await policies.judge();
+      failed ||= wrong.length > 0;
+      outcomes.push(`policies: ${wrong.length === 0 ? 'passed' : `FAILED (${wrong.join('; ')})`}`);
+    } finally {
+      await policies.stop();
+      await stage.end(values.keep !== undefined || failed);
+    }
+    continue;
+  }
   const runtime: Judged =
     name === 'podman'
       ? byPodman(stage)

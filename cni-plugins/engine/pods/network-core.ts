@@ -30,6 +30,7 @@ import type { NetworkFolder } from '../../networks/networks.ts';
 import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { claimedLinks, isByChain, isHeld } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
+import type { PolicedPods } from './policed-pods.ts';
 import { createRulesInForce } from './rules-in-force.ts';
 import type { NetworkStore } from '../../database/store.ts';
 
@@ -94,6 +95,8 @@ export interface CoreDeps {
   readonly policies: PolicyFollower;
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
+  /** Pods of other runtimes, whose links have rules too. */
+  readonly policed: Pick<PolicedPods, 'applyBy' | 'records'>;
   /** For the plugins of a conflist that follow the bridge. */
   readonly plugins: Pick<PluginCore, 'call'>;
   readonly networks: NetworkFolder;
@@ -107,8 +110,12 @@ export function createNetworkCore({
   networks,
   log,
   policies,
+  policed,
 }: CoreDeps): NetworkCore {
-  const rules = createRulesInForce({ store, kernel, policies, log });
+  /** Records of all pods whose links have rules. */
+  const ruled = (): readonly AttachmentRecord[] => [...store.records(), ...policed.records()];
+  const rules = createRulesInForce({ store: { records: ruled }, kernel, policies, log });
+  policed.applyBy(rules);
   const teardown = createTeardown({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);
   const { reap } = teardown;
@@ -120,7 +127,7 @@ export function createNetworkCore({
 
   const lostLinks = createLostLinks({ store, kernel, make, log });
 
-  const denials = (): Denial[] => denialsOf(store.records(), rules.policy, kernel);
+  const denials = (): Denial[] => denialsOf(ruled(), rules.policy, kernel);
 
   const perform = (operation: Operation): void => {
     const record = 'id' in operation ? store.record(operation.id) : undefined;
@@ -138,7 +145,7 @@ export function createNetworkCore({
     return found;
   };
 
-  const claimed = (): ReadonlySet<string> => new Set(store.records().flatMap(claimedLinks));
+  const claimed = (): ReadonlySet<string> => new Set(ruled().flatMap(claimedLinks));
 
   return {
     refuseOthers() {
@@ -149,7 +156,8 @@ export function createNetworkCore({
       rules.followPolicies();
       for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
       markLinks(store, kernel);
-      const { operations, isKept } = reconciliationOf(store, kernel);
+      const { operations, isKept: isOwnKept } = reconciliationOf(store, kernel);
+      const isKept = isOwnKept || policed.records().length > 0;
       // The rules come first, so that they apply to everything that is created or kept afterwards. If nothing
       // is kept, they are removed last, because they deny the remaining links.
       if (isKept) rules.rebuild();
@@ -175,7 +183,7 @@ export function createNetworkCore({
     linksLost: lostLinks.lost,
     denials,
     explain(question) {
-      const records = store.records().filter(({ state }) => state === 'ready');
+      const records = ruled().filter(({ state }) => state === 'ready');
       return explainDenial(question, { records, policy: rules.policy, kernel, denials: denials() });
     },
     linkState(id) {
@@ -200,7 +208,7 @@ export function createNetworkCore({
     reap,
     removeAll() {
       reap(true);
-      if (store.records().length > 0) return;
+      if (ruled().length > 0) return;
       rules.remove();
       for (const operation of unusedBridges(new Set(), { links: kernel.links(), tag: kernel.tag }))
         perform(operation);

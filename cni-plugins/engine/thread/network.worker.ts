@@ -14,9 +14,12 @@ import { openHostKernel } from '../../links/host-kernel.ts';
 import { createLinkReaper } from './link-reaper.ts';
 import { openLinkWatch } from './link-watch.ts';
 import type { LinkWatch } from './link-watch.ts';
+import { createPolicedPods } from '../pods/policed-pods.ts';
 import { createNetworkCore } from '../pods/network-core.ts';
 import type { NetworkCore } from '../pods/network-core.ts';
 import { createPluginCore } from '../../plugin-engine/plugin-engine.ts';
+import { refusingPolicies } from '../../plugin-engine/pod-policies.ts';
+import { createFollowedPolicies } from '../../database/followed-policies.ts';
 import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { figuresOf } from '../../database/figures.ts';
 import type { LinkCounts } from '../../database/figures.ts';
@@ -98,12 +101,18 @@ function open(isStart = false): Deps {
     const { confDir } = settings;
     const { namespaceId } = hosts.own;
     const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
-    const plugins = createPluginCore({ database, hosts, namespaceIds, log });
     const remote = createRemoteStore(database);
-    if (confDir === undefined || policies === undefined)
+    const others = { database, hosts, namespaceIds, log };
+    if (confDir === undefined || policies === undefined) {
+      const plugins = createPluginCore({ ...others, policies: refusingPolicies(database) });
       return (parts = { database, hosts, remote, plugins, namespaceId, close });
+    }
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
+    const areFollowed = settings.policyCluster !== undefined;
+    createFollowedPolicies(database).set(areFollowed);
+    const policed = createPolicedPods({ database, namespaceId, areFollowed, kernel });
+    const plugins = createPluginCore({ ...others, policies: policed });
     const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was skipped');
     const networks = openNetworkFolder(
       readableAt(confDir, settings.gates),
@@ -118,6 +127,7 @@ function open(isStart = false): Deps {
       networks,
       log,
       policies: policies.follow(),
+      policed,
     });
     const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
     opened.push(links);

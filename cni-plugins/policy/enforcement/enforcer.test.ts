@@ -141,3 +141,43 @@ test('a rule that denies a group denies everything while the members of the grou
   enforcer.follow({});
   assert.deepEqual(denied(), [['deny', 'everything']]);
 });
+
+test('a pod whose labels are not known is isolated while a policy may select it, and is no peer', () => {
+  const peers = new Map<string, readonly string[]>();
+  const enforcer = createEnforcer({
+    want: () => undefined,
+    drop: () => undefined,
+    putNamespaces: () => undefined,
+    take: (): readonly GroupChange[] => [],
+    putPod: (id, pod) => void (pod === undefined ? peers.delete(id) : peers.set(id, pod.addresses)),
+  });
+  const pod: OpenPod = { ...podOf('one'), uid: 'u', rules: {}, labelsUnknown: true };
+  const policy = { name: 'p', podSelector: [], ingress: [{}] };
+  const follow = (change: Parameters<typeof enforcer.follow>[0]): void => {
+    enforcer.follow(change);
+    enforcer.settled();
+  };
+  const namespaces = new Map();
+  enforcer.open(pod);
+  enforcer.settled();
+  assert.deepEqual(enforcer.rulesOf('one')?.policies, {});
+  assert.equal(enforcer.isolates(pod), false);
+  follow({ set: { namespaces, policies: [{ ...policy, namespace: 'elsewhere' }] } });
+  assert.deepEqual(enforcer.rulesOf('one')?.policies, {});
+  follow({ set: { namespaces, policies: [{ ...policy, namespace: 'default' }] } });
+  const { egress, ingress } = enforcer.rulesOf('one')?.policies ?? {};
+  for (const layer of [egress, ingress])
+    assert.deepEqual(
+      [layer?.grants.map(({ name }) => name), layer?.denies],
+      [['itself'], 'labels of the pod (not known yet)'],
+    );
+  assert.equal(enforcer.isolates(pod), true);
+  assert.equal(peers.size, 0);
+  follow({ pods: new Map([['u', { labels: { app: 'web' }, namedPorts: [] }]]) });
+  assert.deepEqual(Object.keys(enforcer.rulesOf('one')?.policies ?? {}), ['ingress']);
+  assert.deepEqual(
+    enforcer.rulesOf('one')?.policies.ingress?.grants.map(({ name }) => name),
+    ['default/p', 'itself'],
+  );
+  assert.equal(peers.size, 1);
+});

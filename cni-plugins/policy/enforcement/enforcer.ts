@@ -69,6 +69,8 @@ export interface OpenPod {
   readonly uid?: string;
   readonly namespace: string;
   readonly labels: Labels;
+  /** Nobody told the labels: they are those of the API, once they are known. */
+  readonly labelsUnknown?: true;
   /** The pod's links that the rules know. The same rules apply to each. */
   readonly links: readonly OpenLink[];
   readonly rules: LinkRules;
@@ -118,12 +120,17 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     return {
       namespace: pod.namespace,
       labels: described?.labels ?? pod.labels,
+      ...(described === undefined && pod.labelsUnknown === true && { labelsUnknown: true as const }),
       addresses,
       namedPorts: described?.namedPorts ?? pod.rules.namedPorts ?? [],
     };
   };
   const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
-  const tell = (pod: OpenPod): void => source.putPod(pod.id, policyPod(pod, addressesOf(pod)), pod.uid);
+  const tell = (pod: OpenPod): void => {
+    const seen = policyPod(pod, addressesOf(pod));
+    // A selector may require the absence of a label, so a pod without known labels is nobody's peer.
+    source.putPod(pod.id, seen.labelsUnknown === true ? undefined : seen, pod.uid);
+  };
   const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
     for (const id of open.keys()) if (!pods.has(id)) source.putPod(id, undefined);
     for (const [id, pod] of pods) if (open.get(id) !== pod) tell(pod);

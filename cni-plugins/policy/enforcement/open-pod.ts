@@ -40,7 +40,13 @@ export function policyPodOf(
   rules: LinkRules,
 ): Parameters<Enforcer['isolates']>[0] {
   const { namespace, uid, labels = {} } = spec.pod;
-  return { namespace, labels, rules, ...(uid !== '' && { uid }) };
+  return {
+    namespace,
+    labels,
+    rules,
+    ...(spec.ofOtherRuntime === true && { labelsUnknown: true as const }),
+    ...(uid !== '' && { uid }),
+  };
 }
 
 function noGateway(id: string, network: string): PortcullisError {

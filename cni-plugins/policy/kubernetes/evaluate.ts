@@ -28,6 +28,20 @@ export function selecting(
   return those.filter(({ podSelector }) => selects(podSelector, labels));
 }
 
+/**
+ * Returns why the pod is isolated although no policy is known to select it: its labels are not known, and a
+ * policy may select it by them. A rule that denies the pod's connections at another pod does not know the pod
+ * either.
+ */
+function awaitedLabels(
+  { byNamespace, tiers }: IndexedPolicies,
+  { namespace, labelsUnknown }: Pick<PolicyPod, 'namespace' | 'labelsUnknown'>,
+): string | undefined {
+  if (labelsUnknown !== true) return undefined;
+  const mayBeSelected = tiers !== undefined || byNamespace.has(namespace) || byNamespace.has(undefined);
+  return mayBeSelected ? 'labels of the pod (not known yet)' : undefined;
+}
+
 /** Computes the rules of one pod. They depend on no other pod: peers that selectors choose are groups. */
 export interface Evaluator {
   /** @param neighbours number of pods of the namespace on the node, which share a limit */
@@ -60,11 +74,13 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
   const tiers = createTierEvaluator(groupFor);
 
   return {
-    tiersOf: tiers.tiersOf,
+    tiersOf: (policies, pod, pods) =>
+      awaitedLabels(policies, pod) === undefined ? tiers.tiersOf(policies, pod, pods) : {},
     rulesOf(policies, pod, neighbours) {
-      const { isolated } = policies;
+      const awaited = awaitedLabels(policies, pod);
+      const isolated = policies.isolated ?? awaited;
       const most = mostGrantsOf(neighbours);
-      const those = selecting(policies, pod);
+      const those = awaited === undefined ? selecting(policies, pod) : [];
       const layer = (direction: Direction): Layer | undefined => {
         const holding = those.filter((policy) => policy[direction] !== undefined);
         if (holding.length === 0 && isolated === undefined) return undefined;
@@ -113,9 +129,13 @@ export function groupsOf(policies: IndexedPolicies, pod: PolicyPod): readonly Gr
 }
 
 /** Returns whether any policy says something about the pod's connections. */
-export function isSelected(policies: IndexedPolicies, pod: Pick<PolicyPod, 'namespace' | 'labels'>): boolean {
+export function isSelected(
+  policies: IndexedPolicies,
+  pod: Pick<PolicyPod, 'namespace' | 'labels' | 'labelsUnknown'>,
+): boolean {
   return (
     policies.isolated !== undefined ||
+    awaitedLabels(policies, pod) !== undefined ||
     selectsTiers(policies, pod) ||
     selecting(policies, pod).some(({ egress, ingress }) => egress !== undefined || ingress !== undefined)
   );

@@ -8,6 +8,8 @@ import type { Labels, NetworkPolicy, PolicySet } from './network-policy.ts';
 export interface PolicyPod {
   readonly namespace: string;
   readonly labels: Labels;
+  /** The labels have not arrived yet, and `labels` is empty. */
+  readonly labelsUnknown?: true;
   readonly addresses: readonly string[];
   readonly namedPorts: readonly NamedPort[];
 }

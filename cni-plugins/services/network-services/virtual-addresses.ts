@@ -5,6 +5,7 @@ import { openHosts } from '../../namespaces/caller.ts';
 import { createEndedNamespaces } from '../../database/ended-namespaces.ts';
 import { virtualHolder } from '../../database/memberships.ts';
 import { createPluginAttachmentStore } from '../../database/plugin-attachments.ts';
+import { refusingPolicies } from '../../plugin-engine/pod-policies.ts';
 import { createPluginCore } from '../../plugin-engine/plugin-engine.ts';
 import type { PluginCall } from '../../calls/plugin-call.ts';
 import { bareType } from '../../calls/plugin-type.ts';
@@ -62,6 +63,7 @@ export function openVirtualAddresses(
     database,
     hosts,
     namespaceIds: createEndedNamespaces(database, hosts.own.route, namespaceId),
+    policies: refusingPolicies(database),
     log,
   });
   const pluginAttachments = createPluginAttachmentStore(database);
