@@ -7,10 +7,10 @@ import { repository } from '../conformance/endpoint.ts';
 import type { Stage } from './stage.ts';
 
 /**
- * NetworkPolicies on pods of containerd: a daemon in its network namespace follows an API server there, and
- * is killed and started again while the pods run.
+ * NetworkPolicies on pods of containerd or CRI-O: a daemon in the network namespace of the runtime follows an
+ * API server there, and is killed and started again while the pods run.
  */
-export interface PoliciesUnderContainerd {
+export interface JudgedPolicies {
   /** Returns what is wrong; empty: nothing. */
   judge(): Promise<readonly string[]>;
   stop(): Promise<void>;
@@ -19,25 +19,27 @@ export interface PoliciesUnderContainerd {
 const launcher = join(repository, 'packaging/bin/portcullis');
 const patienceMs = 20_000;
 
-interface ContainerdPod {
+const scripts = { containerd: 'run-containerd', crio: 'run-crio' } as const;
+
+interface OtherPod {
   readonly name: string;
   readonly id: string;
-  readonly pid: number;
+  readonly netns: string;
   readonly address: string;
 }
 
-/** Starts containerd with our plugins, the API server and the daemon. */
-export async function byPolicies(stage: Stage): Promise<PoliciesUnderContainerd> {
-  const home = stage.at('containerd');
+/** Starts the runtime with our plugins, and the API server. */
+export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): Promise<JudgedPolicies> {
+  const home = stage.at(runtime);
   const conflist = stage.network('policed', 'cni0', '10.88.0.0/16');
   const run = (args: readonly string[], timeout = 120_000) =>
-    spawnSync(join(repository, 'test/peers/run-containerd'), args, {
+    spawnSync(join(repository, 'test/peers', scripts[runtime]), args, {
       env: { ...process.env, CNI_BIN: stage.binDir, CNI_CONFLIST: conflist, D: home },
       encoding: 'utf8',
       timeout,
     });
   const started = run(['start']);
-  if (started.status !== 0) throw new Error(`containerd does not start: ${started.stderr}`);
+  if (started.status !== 0) throw new Error(`${runtime} does not start: ${started.stderr}`);
   const namespace = readFileSync(join(home, 'pid'), 'utf8').trim();
   const children: ChildProcess[] = [];
   const inside = (command: readonly string[], log: string): ChildProcess => {
@@ -80,31 +82,48 @@ export async function byPolicies(stage: Stage): Promise<PoliciesUnderContainerd>
     writeFileSync(file, JSON.stringify({ metadata, log_directory: stage.at('logs'), linux: {} }));
     return file;
   };
-  const runPod = (name: string): ContainerdPod => {
+  const runPod = (name: string): OtherPod => {
     const { passed, out: id, all } = crictl('runp', config(name));
     if (!passed) throw new Error(`the pod ${name} does not run: ${all}`);
     const shown = JSON.parse(crictl('inspectp', id).out) as {
-      readonly info: { readonly pid: number };
+      readonly info: {
+        readonly runtimeSpec: {
+          readonly linux: {
+            readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
+          };
+        };
+      };
       readonly status: { readonly network: { readonly ip: string } };
     };
-    return { name, id, pid: shown.info.pid, address: shown.status.network.ip };
+    const { namespaces } = shown.info.runtimeSpec.linux;
+    const netns = namespaces.find(({ type }) => type === 'network')?.path;
+    if (netns === undefined) throw new Error(`the pod ${name} has no network namespace`);
+    return { name, id, netns, address: shown.status.network.ip };
   };
-  const announce = ({ name, address }: ContainerdPod): void =>
+  const announce = ({ name, address }: OtherPod): void =>
     tell('put', 'pods', {
       metadata: { namespace: 'default', name, uid: `uid-${name}`, labels: { app: name } },
       spec: { nodeName: 'here', containers: [] },
       status: { phase: 'Running', podIPs: [{ ip: address }] },
     });
-  const serve = (pod: ContainerdPod): void => {
+  /** The pin of the pod's namespace is in the mount namespace of the runtime. */
+  const inPod = ({ netns }: OtherPod): readonly string[] => [
+    '-t',
+    namespace,
+    '-m',
+    'nsenter',
+    `--net=${netns}`,
+  ];
+  const serve = (pod: OtherPod): void => {
     const root = stage.at('www');
     mkdirSync(root, { recursive: true });
     writeFileSync(join(root, 'index.html'), 'here');
-    const command = ['-t', String(pod.pid), '-n', 'busybox', 'httpd', '-f', '-p', '80', '-h', root];
+    const command = [...inPod(pod), 'busybox', 'httpd', '-f', '-p', '80', '-h', root];
     children.push(spawn('nsenter', command, { stdio: 'ignore' }));
   };
-  const reaches = (pod: ContainerdPod, { address }: ContainerdPod): boolean =>
+  const reaches = (pod: OtherPod, { address }: OtherPod): boolean =>
     spawnSync('nsenter', [
-      ...['-t', String(pod.pid), '-n', 'timeout', '1'],
+      ...[...inPod(pod), 'timeout', '1'],
       ...['busybox', 'wget', '-q', '-O', '-', `http://${address}/`],
     ]).status === 0;
   const policy = {

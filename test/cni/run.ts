@@ -2,9 +2,10 @@
  * `npm run test:cni [-- --under NAME,…] [--focus REGEX] [--keep DIR]`: our CNI plugins alone, under other
  * runtimes: containerd and CRI-O (critest's networking, port mapping and streaming groups), podman, and
  * cnitool (every example of docs/cni-plugins.md); each first with our daemon, which runs in other namespaces,
- * then with the daemon stopped. `policies`: NetworkPolicies on pods of containerd, with the daemon in its
- * network namespace, which is killed meanwhile. Needs `test/peers/get containerd crio runc crictl critest
- * images podman cnitool` (Go), and a free port 5000 in the namespaces of the runtimes.
+ * then with the daemon stopped. `policies` and `policies-crio`: NetworkPolicies on pods of containerd and
+ * CRI-O, with the daemon in their network namespace, which is killed meanwhile. Needs `test/peers/get
+ * containerd crio runc crictl critest images podman cnitool` (Go), and a free port 5000 in the namespaces of
+ * the runtimes.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -25,6 +26,7 @@ const needs: Readonly<Record<string, readonly string[]>> = {
   podman: ['podman'],
   cnitool: ['cnitool'],
   policies: ['containerd', 'runc', 'crictl', 'critimages'],
+  'policies-crio': ['crio', 'pinns', 'runc', 'crictl', 'critimages'],
 };
 const { values } = parseArgs({
   options: {
@@ -59,12 +61,12 @@ const outcomes: string[] = [];
 let failed = false;
 for (const name of chosen) {
   const stage = openStage(values.keep === undefined ? undefined : join(values.keep, name));
-  if (name === 'policies') {
-    const policies = await byPolicies(stage);
+  if (name === 'policies' || name === 'policies-crio') {
+    const policies = await byPolicies(name === 'policies' ? 'containerd' : 'crio', stage);
     try {
       const wrong = await policies.judge();
       failed ||= wrong.length > 0;
-      outcomes.push(`policies: ${wrong.length === 0 ? 'passed' : `FAILED (${wrong.join('; ')})`}`);
+      outcomes.push(`${name}: ${wrong.length === 0 ? 'passed' : `FAILED (${wrong.join('; ')})`}`);
     } finally {
       await policies.stop();
       await stage.end(values.keep !== undefined || failed);
