@@ -156,10 +156,12 @@ const isServed = (index: number): boolean => {
 };
 const samples = [1, Math.ceil(count / 2), count];
 assert.ok(samples.every(isServed), 'the services are served before the flush');
+// The repair may begin before nft has ended, so its end shows in the log.
+const isRepaired = (): boolean => logged('they were recreated') && samples.every(isServed);
+assert.ok(!isRepaired(), 'nothing was repaired before the flush');
 execFileSync('nft', ['flush', 'ruleset']);
 begun = performance.now();
-assert.ok(!samples.some(isServed), 'nothing is served after the flush');
-while (!samples.every(isServed)) {
+while (!isRepaired()) {
   assert.ok(performance.now() - begun < 60_000, 'the services did not come back');
   await sleep(10);
 }
