@@ -1,9 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { repository } from '../conformance/endpoint.ts';
+import { openRuntimePods } from './runtime-pods.ts';
+import type { OtherPod } from './runtime-pods.ts';
 import type { Stage } from './stage.ts';
 
 /**
@@ -20,13 +22,6 @@ const launcher = join(repository, 'packaging/bin/portcullis');
 const patienceMs = 20_000;
 
 const scripts = { containerd: 'run-containerd', crio: 'run-crio' } as const;
-
-interface OtherPod {
-  readonly name: string;
-  readonly id: string;
-  readonly netns: string;
-  readonly address: string;
-}
 
 /** Starts the runtime with our plugins, and the API server. */
 export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): Promise<JudgedPolicies> {
@@ -70,62 +65,13 @@ export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): P
     return daemon;
   };
 
-  const crictl = (
-    ...args: readonly string[]
-  ): { readonly passed: boolean; readonly out: string; readonly all: string } => {
-    const { status, stdout, stderr } = run(['exec', 'crictl', '--timeout', '60s', ...args]);
-    return { passed: status === 0, out: stdout.trim(), all: `${stdout}${stderr}`.trim() };
-  };
-  const config = (name: string): string => {
-    const file = stage.at(`${name}.json`);
-    const metadata = { name, namespace: 'default', uid: `uid-${name}`, attempt: 0 };
-    writeFileSync(file, JSON.stringify({ metadata, log_directory: stage.at('logs'), linux: {} }));
-    return file;
-  };
-  const runPod = (name: string): OtherPod => {
-    const { passed, out: id, all } = crictl('runp', config(name));
-    if (!passed) throw new Error(`the pod ${name} does not run: ${all}`);
-    const shown = JSON.parse(crictl('inspectp', id).out) as {
-      readonly info: {
-        readonly runtimeSpec: {
-          readonly linux: {
-            readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
-          };
-        };
-      };
-      readonly status: { readonly network: { readonly ip: string } };
-    };
-    const { namespaces } = shown.info.runtimeSpec.linux;
-    const netns = namespaces.find(({ type }) => type === 'network')?.path;
-    if (netns === undefined) throw new Error(`the pod ${name} has no network namespace`);
-    return { name, id, netns, address: shown.status.network.ip };
-  };
+  const pods = openRuntimePods({ stage, namespace, run, children });
   const announce = ({ name, address }: OtherPod): void =>
     tell('put', 'pods', {
       metadata: { namespace: 'default', name, uid: `uid-${name}`, labels: { app: name } },
       spec: { nodeName: 'here', containers: [] },
       status: { phase: 'Running', podIPs: [{ ip: address }] },
     });
-  /** The pin of the pod's namespace is in the mount namespace of the runtime. */
-  const inPod = ({ netns }: OtherPod): readonly string[] => [
-    '-t',
-    namespace,
-    '-m',
-    'nsenter',
-    `--net=${netns}`,
-  ];
-  const serve = (pod: OtherPod): void => {
-    const root = stage.at('www');
-    mkdirSync(root, { recursive: true });
-    writeFileSync(join(root, 'index.html'), 'here');
-    const command = [...inPod(pod), 'busybox', 'httpd', '-f', '-p', '80', '-h', root];
-    children.push(spawn('nsenter', command, { stdio: 'ignore' }));
-  };
-  const reaches = (pod: OtherPod, { address }: OtherPod): boolean =>
-    spawnSync('nsenter', [
-      ...[...inPod(pod), 'timeout', '1'],
-      ...['busybox', 'wget', '-q', '-O', '-', `http://${address}/`],
-    ]).status === 0;
   const policy = {
     metadata: { namespace: 'default', name: 'to-web' },
     spec: {
@@ -147,31 +93,32 @@ export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): P
       };
       tell('put', 'namespaces', { metadata: { name: 'default', labels: {} } });
       const daemon = await startDaemon();
-      const [web, client, other] = [runPod('web'), runPod('client'), runPod('other')];
+      const [web, client, other] = [pods.run('web'), pods.run('client'), pods.run('other')];
       for (const pod of [web, client, other]) announce(pod);
-      serve(web);
-      await expect('without a policy every pod reaches the server', () => reaches(other, web));
+      pods.serve(web);
+      await expect('without a policy every pod reaches the server', () => pods.reaches(other, web));
       tell('put', 'networkpolicies', policy);
-      await expect('a pod that the policy does not name is denied', () => !reaches(other, web));
-      await expect('a pod that the policy names is allowed', () => reaches(client, web));
+      await expect('a pod that the policy does not name is denied', () => !pods.reaches(other, web));
+      await expect('a pod that the policy names is allowed', () => pods.reaches(client, web));
 
       const ended = new Promise((resolve) => daemon.once('exit', resolve));
       killTree(daemon);
       await ended;
-      if (reaches(other, web)) wrong.push('the policy ends with the daemon');
-      if (!reaches(client, web)) wrong.push('an allowed connection is denied without the daemon');
-      const refused = crictl('runp', config('late'));
+      if (pods.reaches(other, web)) wrong.push('the policy ends with the daemon');
+      await expect('a connection is allowed without the daemon', () => pods.reaches(client, web));
+      const refused = pods.tryToRun('late');
       if (refused.passed || !refused.all.includes('NetworkPolicies'))
         wrong.push(`a pod starts without the daemon: ${refused.all}`);
       await startDaemon();
-      if (reaches(other, web)) wrong.push('the policy ends with the start of the daemon');
-      const late = runPod('late');
-      if (reaches(late, web)) wrong.push('a pod without known labels reaches a pod that a policy selects');
+      if (pods.reaches(other, web)) wrong.push('the policy ends with the start of the daemon');
+      const late = pods.run('late');
+      if (pods.reaches(late, web))
+        wrong.push('a pod without known labels reaches a pod that a policy selects');
       announce(late);
-      await expect('a pod that started after the kill is denied', () => !reaches(late, web));
+      await expect('a pod that started after the kill is denied', () => !pods.reaches(late, web));
       tell('remove', 'networkpolicies', policy);
-      await expect('without the policy the pods reach each other again', () => reaches(late, web));
-      for (const { id } of [web, client, other, late]) crictl('rmp', '-f', id);
+      await expect('without the policy the pods reach each other again', () => pods.reaches(late, web));
+      for (const { id } of [web, client, other, late]) pods.remove(id);
       const left = spawnSync(
         'nsenter',
         [

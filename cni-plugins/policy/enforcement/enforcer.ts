@@ -128,7 +128,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
   const tell = (pod: OpenPod): void => {
     const seen = policyPod(pod, addressesOf(pod));
-    // A selector may require the absence of a label, so a pod without known labels is nobody's peer.
+    // A selector may require the absence of a label, so a pod without known labels is no peer.
     source.putPod(pod.id, seen.labelsUnknown === true ? undefined : seen, pod.uid);
   };
   const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
