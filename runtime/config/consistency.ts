@@ -67,12 +67,15 @@ const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/u;
 
 function servicesProblems({ kubernetes }: DaemonConfig['network']['services']): string[] {
   const problems: string[] = [];
-  const { nodePortAddresses = [], healthAddress = '' } = kubernetes ?? {};
+  const { nodePortAddresses = [], podRanges = [], healthAddress = '' } = kubernetes ?? {};
   if (nodePortAddresses.includes('primary') && nodePortAddresses.length > 1)
     problems.push('network.services.kubernetes.nodePortAddresses: primary applies alone; remove the others');
   for (const text of nodePortAddresses)
     if (text !== 'primary' && parsePrefix(text) === undefined)
       problems.push(`network.services.kubernetes.nodePortAddresses: ${text} is neither primary nor a prefix`);
+  for (const text of podRanges)
+    if (parsePrefix(text) === undefined)
+      problems.push(`network.services.kubernetes.podRanges: ${text} is not a prefix`);
   const host = healthAddress.slice(0, healthAddress.lastIndexOf(':')).replace(/^\[(.*)\]$/u, '$1');
   if (healthAddress !== '' && (isIP(host) === 0 || Number(healthAddress.split(':').at(-1)) > 65_535))
     problems.push(

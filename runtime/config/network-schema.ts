@@ -194,6 +194,13 @@ export const networkSchema: ConfigSchema = {
               description:
                 'Zone of this node. If omitted, the label topology.kubernetes.io/zone of its Node object is used.',
             },
+            podRanges: {
+              type: 'array',
+              items: { type: 'string', minLength: 1, maxLength: 49 },
+              maxItems: 16,
+              description:
+                'Prefixes of the addresses of the pods of this node. At an external address of a Service with `externalTrafficPolicy: Local`, these pods get any endpoint, as kube-proxy does it. If omitted, `spec.podCIDRs` of the Node object is used.',
+            },
             externalIPs: {
               type: 'array',
               items: { type: 'string', minLength: 1, maxLength: 49 },

@@ -119,6 +119,8 @@ export interface DaemonConfig {
         readonly externalIPs?: readonly string[];
         /** `primary` alone, or prefixes. Absent: every address of the host. */
         readonly nodePortAddresses?: readonly string[];
+        /** Prefixes. Absent: those of the Node object. */
+        readonly podRanges?: readonly string[];
         /** `HOST:PORT`; empty: nowhere. */
         readonly healthAddress: string;
       };

@@ -15,7 +15,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
 import { isRefusal, openNetlink } from '../../base/netlink/index.ts';
-import type { VirtualServer } from '../../cni-plugins/services/model/model.ts';
 import { keyBytes } from '../../cni-plugins/services/nftables/elements.ts';
 import { readSlots } from '../../cni-plugins/services/nftables/readout.ts';
 import { slotSizes } from '../../cni-plugins/services/slots/sizes.ts';
@@ -146,7 +145,7 @@ console.log(
 const addressOf = (index: number): string => `10.${96 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`;
 const filter = openNetlink(NETLINK_NETFILTER);
 const isServed = (index: number): boolean => {
-  const key = keyBytes({ family: 4, address: addressOf(index), protocol: 'tcp', port: 80 } as VirtualServer);
+  const key = keyBytes({ family: 4, address: addressOf(index), protocol: 'tcp', port: 80 });
   try {
     return slotSizes.some((size) => readSlots(filter, 4, key, size).length > 0);
   } catch (thrown) {

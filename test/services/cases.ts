@@ -5,6 +5,8 @@ import { keyOf } from '../../cni-plugins/services/model/model.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { at, backendOf, both, counted, equal, eventually, fromHost, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';
+import { affinityCases } from './affinity-cases.ts';
+import { localCases } from './local-cases.ts';
 import { moreCases } from './more-cases.ts';
 import { rangeCases } from './range-cases.ts';
 import { tcpPort } from './stage.ts';
@@ -344,4 +346,6 @@ export const cases: readonly Case[] = [
   ...direct,
   ...rangeCases,
   ...moreCases,
+  ...localCases,
+  ...affinityCases,
 ];

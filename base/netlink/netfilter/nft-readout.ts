@@ -23,6 +23,8 @@ const verdicts: ReadonlyMap<number, Verdict | 'jump' | 'goto'> = new Map<number,
 export interface ListedElement {
   readonly key: Buffer;
   readonly verdict?: Verdict;
+  /** The value of an element of a map without verdicts. */
+  readonly value?: Buffer;
   readonly end: boolean;
 }
 
@@ -40,10 +42,12 @@ export function readListedElements(message: Received): ListedElement[] {
     const fields = attributesOf(element);
     const key = inner(fields.get(1)).get(1);
     const verdict = readVerdict(inner(fields.get(2)).get(2));
+    const value = inner(fields.get(2)).get(1);
     const flags = fields.get(3)?.readUInt32BE(0) ?? 0;
+    const end = (flags & NFTA_SET_ELEM_INTERVAL_END) !== 0;
     return key === undefined
       ? []
-      : [{ key, ...(verdict !== undefined && { verdict }), end: (flags & NFTA_SET_ELEM_INTERVAL_END) !== 0 }];
+      : [{ key, ...(verdict !== undefined && { verdict }), ...(value !== undefined && { value }), end }];
   });
 }
 

@@ -71,7 +71,8 @@ export function settle(
   return { server: { ...base, destinations }, drains: [...ending, ...gone], graceSeconds };
 }
 
-const bare = ({ address, port, weight }: Placed): Destination => ({ address, port, weight });
+const bare = ({ address, port, weight, insideWeight }: Placed): Destination =>
+  insideWeight === undefined ? { address, port, weight } : { address, port, weight, insideWeight };
 
 /** A comparison of each with each is cheap for this many. */
 const fewPlaces = 8;

@@ -63,6 +63,43 @@ test('a backend may take new connections at one port and not at another', () => 
   assert.deepEqual(weights, ['a: 10.0.0.2=1', 'b: 10.0.0.2=0 10.0.0.3=1']);
 });
 
+test('connections from inside the node have weights of their own, which a drain keeps', () => {
+  const described = service({
+    loadBalancerAddresses: ['192.0.2.8'],
+    insideSources: ['10.9.0.0/24', 'fd09::/64'],
+    ports: [
+      { name: 'a', protocol: 'tcp', port: 80, targetPort: 8080, elsewhere: [4] },
+      { name: 'b', protocol: 'tcp', port: 81, targetPort: 8081 },
+    ],
+    backends: [
+      { address: '10.0.0.2', quiescentPorts: ['a', 'b'], insidePorts: ['a', 'b'] },
+      { address: '10.0.0.3', quiescentPorts: ['a'], insidePorts: [] },
+      { address: '10.0.0.4', quiescentPorts: ['a'] },
+      { address: '10.0.0.5', draining: true, insidePorts: ['a'] },
+    ],
+  });
+  const servers = expand(described, alive);
+  const said = servers.map(
+    ({ portName, insideSources, drops, destinations }) =>
+      `${portName} ${insideSources?.join()} ${drops === true ? 'drops' : 'refuses'} ${destinations
+        .map(({ address, weight, insideWeight }) => `${address}=${weight}/${insideWeight ?? '-'}`)
+        .join(' ')}`,
+  );
+  assert.deepEqual(said, [
+    'a 10.9.0.0/24 drops 10.0.0.2=0/1 10.0.0.3=0/- 10.0.0.4=0/- 10.0.0.5=0/-',
+    'b 10.9.0.0/24 refuses 10.0.0.2=0/1 10.0.0.3=1/0 10.0.0.4=1/- 10.0.0.5=0/-',
+  ]);
+  const before = settle(undefined, servers[0], 0, 30);
+  assert.equal(before?.server.destinations[0]?.insideWeight, 1);
+  const gone = settle(before, { ...servers[0]!, destinations: [] }, 0, 30);
+  assert.deepEqual(gone?.server.destinations[0], { address: '10.0.0.2', port: 8080, weight: 0 });
+  const { insideSources: _, ...open } = described;
+  for (const { insideSources, destinations } of expand(open, alive)) {
+    assert.equal(insideSources, undefined);
+    assert.ok(destinations.every(({ insideWeight }) => insideWeight === undefined));
+  }
+});
+
 test('a port with the name of a property that every object has is served at its number', () => {
   const ports = [
     { name: 'constructor', protocol: 'tcp', port: 80, targetPort: 8080 },

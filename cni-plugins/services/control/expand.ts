@@ -23,12 +23,16 @@ export type Expanded = Omit<VirtualServer, 'destinations'> & { readonly destinat
 const familyOf = (address: string): Family => (address.includes(':') ? 6 : 4);
 
 /** Whether the backend serves each port of its service at its usual number, with the usual weight. */
-const isUsual = ({ ports, without, quiescentPorts, weight, draining }: Backend): boolean =>
+const isUsual = ({ ports, without, quiescentPorts, insidePorts, weight, draining }: Backend): boolean =>
   ports === undefined &&
   without === undefined &&
   quiescentPorts === undefined &&
+  insidePorts === undefined &&
   weight === undefined &&
   draining !== true;
+
+const ofFamily = (family: Family, texts: readonly string[] = []): readonly string[] =>
+  texts.filter((text) => familyOf(text) === family);
 
 /**
  * Returns one virtual server for each address, protocol and port of a service, of either family. If all
@@ -43,6 +47,7 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
   const areUsual = backends.every(
     ({ backend, drained, unhealthy }) => !drained && !unhealthy && isUsual(backend),
   );
+  const isSplit = service.insideSources !== undefined;
   const place = (port: ServicePort, family: Family): Placed[] => {
     if (areUsual) {
       const own = backends.filter((each) => each.family === family);
@@ -61,15 +66,21 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
         !drained &&
         backend.draining !== true &&
         backend.weight !== 0 &&
-        backend.quiescentPorts?.includes(port.name) !== true,
+        (backend.quiescentPorts?.includes(port.name) !== true ||
+          backend.insidePorts?.includes(port.name) === true),
     );
     const allUnhealthy = takes.every(({ unhealthy }) => unhealthy);
     return own.map(({ backend, drained, unhealthy }) => {
       const ending = drained || backend.draining === true || (unhealthy && !allUnhealthy);
+      const described = ending ? 0 : (backend.weight ?? 1);
+      const weight = backend.quiescentPorts?.includes(port.name) === true ? 0 : described;
+      const insideWeight =
+        backend.insidePorts === undefined ? weight : backend.insidePorts.includes(port.name) ? described : 0;
       return {
         address: backend.address,
         port: portAt(backend, port),
-        weight: ending || backend.quiescentPorts?.includes(port.name) === true ? 0 : (backend.weight ?? 1),
+        weight,
+        ...(isSplit && insideWeight !== weight && { insideWeight }),
         ending,
       };
     });
@@ -99,11 +110,28 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
         protocol,
         port,
         destinations: (placed[family] ??= place(described, family)),
+        ...(service.rememberedAt !== undefined && memoryOf(service, described, family)),
         ...(sourceRanges !== undefined && { sourceRanges }),
+        ...(isSplit && { insideSources: ofFamily(family, service.insideSources) }),
+        ...(described.elsewhere?.includes(family) === true && { drops: true as const }),
       });
     }
   }
   return servers;
+}
+
+/** Returns with which servers a server shares the clients that it remembers. */
+function memoryOf(
+  { rememberedAt, insideRememberedAt }: Service,
+  { port }: ServicePort,
+  family: Family,
+): Pick<VirtualServer, 'insideRemembersAs' | 'remembersAs'> {
+  const [address] = ofFamily(family, rememberedAt);
+  const [inside] = ofFamily(family, insideRememberedAt);
+  return {
+    ...(address !== undefined && { remembersAs: { address, port } }),
+    ...(inside !== undefined && { insideRemembersAs: { address: inside, port } }),
+  };
 }
 
 /** The place of a virtual server. `isBalanced`: at a load balancer address, which has source ranges. */

@@ -1,5 +1,6 @@
 import { keyOf } from '../model/model.ts';
 import type { Balancer, ServerCounts, ServerKey, Service, VirtualServer } from '../model/model.ts';
+import { insideWeightOf } from '../model/planes.ts';
 import { claimsOf } from './claims.ts';
 import type { ServiceCore } from './core.ts';
 import { portAt } from '../model/port-at.ts';
@@ -13,7 +14,7 @@ export interface ReportedBackend {
   readonly portName: string;
   readonly address: string;
   readonly port: number;
-  /** The weight in force. */
+  /** The weight in force, for the clients for which it is larger. */
   readonly weight: number;
   /**
    * `removed`: no longer described; connections may go on until `until`. `over`: the grace period is over.
@@ -172,8 +173,9 @@ function backendsOf(
     );
     for (const [place, { address, port }] of places) {
       const id = `${server.portName} ${place}`;
+      const destination = server.destinations.find((each) => each.address === address && each.port === port);
       const weight =
-        server.destinations.find((each) => each.address === address && each.port === port)?.weight ?? 0;
+        destination === undefined ? 0 : Math.max(destination.weight, insideWeightOf(destination));
       const drain = drains.find((each) => each.address === address && each.port === port);
       const before = reported.get(id);
       const connections = sum(before?.connections, countOf(counted, address, port)?.connections);

@@ -3,16 +3,21 @@ import { openNetlink } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket, IpvsService } from '../../../base/netlink/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { keyOf } from '../model/model.ts';
-import type { Balancer, VirtualServer } from '../model/model.ts';
+import type { Balancer, ServerKey } from '../model/model.ts';
+import { insideKeyOf, isInsideKey, planeKeyOf } from '../model/planes.ts';
+import type { PlaneKey } from '../model/planes.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
+import { createInsideMarks } from './inside-marks.ts';
 import { openKernelTables } from './kernel-tables.ts';
 import { openIpvsKernel, ourServices } from './kernel.ts';
 import type { IpvsKernel } from './kernel.ts';
 import { createKnownServers } from './known-servers.ts';
+import type { KnownServers } from './known-servers.ts';
 import { openServiceLink } from './link.ts';
 import type { ServiceLink } from './link.ts';
 import { destinationsOf, readKey, refuse, serviceId, serviceKey, serviceOf } from './plan.ts';
+import type { IpvsPlane } from './plan.ts';
 import { createServedConnections } from './served-connections.ts';
 import type { ServedConnections } from './served-connections.ts';
 import { openIpvs, settle } from './settings.ts';
@@ -70,6 +75,7 @@ const looksBetweenListings = 30;
 
 function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps): IpvsBalancer {
   const known = createKnownServers();
+  const marks = createInsideMarks();
   const tables = openKernelTables({ own, link, netfilter });
   const connections = createServedConnections({ kernel, link, netfilter, known });
   let looks = 0;
@@ -85,17 +91,20 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
     reconcile(servers) {
       link.make();
       const existing = ours();
+      marks.adopt(tables.insideMarks());
       known.clear();
       tables.reset();
-      for (const server of givingMemoryBack(servers)) {
-        known.set(server);
-        tables.step([], [server]);
-      }
+      for (const server of givingMemoryBack(servers))
+        for (const plane of marks.planesOf([server])) {
+          known.set(plane);
+          tables.step([], [plane]);
+        }
+      marks.settle();
       // The virtual addresses come first: they mark a service as ours, also for the next process if this one
       // is killed here.
       const held = new Set(link.addresses().map((address) => address.toString('hex')));
       const wanted = new Map(tables.addresses().map((address) => [address.toString('hex'), address]));
-      tables.rebuild();
+      tables.rebuild(known.insides.values());
       link.add([...wanted].filter(([hex]) => !held.has(hex)).map(([, address]) => address));
       const differed = bringServices(known.servers(), existing, kernel);
       const stale = [...held].filter((hex) => !wanted.has(hex));
@@ -111,19 +120,22 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
     },
 
     change(put, remove) {
-      const gone = known.of(remove);
-      const step = tables.step([...gone, ...known.of(put.map(keyOf))], put);
+      const planes = marks.planesOf(put);
+      const gone = known.of([...remove, ...insidesWithout(known, planes, [...remove, ...put.map(keyOf)])]);
+      const step = tables.step([...gone, ...known.of(planes.map(planeKeyOf))], planes);
       // The sources that may connect are set before there is anything to connect to.
       tables.add(step);
       link.add(step.newAddresses);
-      for (const server of put) {
-        kernel.put(serviceOf(server), destinationsOf(server));
-        known.set(server);
+      for (const plane of planes) {
+        kernel.put(serviceOf(plane), destinationsOf(plane));
+        known.set(plane);
       }
-      for (const server of gone) {
-        kernel.deleteService(serviceKey(server));
-        known.delete(keyOf(server));
+      for (const plane of gone) {
+        kernel.deleteService(serviceKey(plane));
+        known.delete(planeKeyOf(plane));
+        marks.release(plane);
       }
+      tables.setInsides(known.insides.values());
       link.remove(step.oldAddresses);
       tables.take(step);
     },
@@ -140,7 +152,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       const existing = new Set(ours().map(({ key }) => serviceId(key)));
       return (
         existing.size !== known.size ||
-        [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(readKey(key)))))
+        [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(planeAt(known, key)))))
       );
     },
 
@@ -175,12 +187,27 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
   };
 }
 
+/** The key of a server is enough for its IPVS service. The key of an inside plane does not have the mark. */
+const planeAt = (known: KnownServers, key: PlaneKey): Parameters<typeof serviceKey>[0] =>
+  (isInsideKey(key) ? known.get(key) : undefined) ?? readKey(key);
+
+/** Returns the keys of inside planes of these servers that are not among `planes`. */
+function insidesWithout(
+  { insides }: KnownServers,
+  planes: readonly IpvsPlane[],
+  servers: readonly ServerKey[],
+): PlaneKey[] {
+  if (insides.size === 0) return [];
+  const stay = new Set(planes.map(planeKeyOf));
+  return servers.map(insideKeyOf).filter((key) => !stay.has(key));
+}
+
 /**
  * Brings IPVS to exactly these servers, one service at a time. Returns how many services differed.
  * @param standing our services as IPVS has them
  */
 function bringServices(
-  servers: Iterable<VirtualServer>,
+  servers: Iterable<IpvsPlane>,
   existing: readonly IpvsService[],
   kernel: IpvsKernel,
 ): number {

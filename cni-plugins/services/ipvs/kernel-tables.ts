@@ -6,17 +6,20 @@ import {
   transact,
 } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
-import type { VirtualServer } from '../model/model.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
+import { insideChanges, insideElements, insideSourcesSet } from '../source-ranges/inside-sources.ts';
 import { restrictedMap } from '../source-ranges/rules.ts';
 import { readBackends } from '../unknown-segments/backends.ts';
+import { insideIdOf } from './inside-marks.ts';
 import { openLedger } from './ledger.ts';
 import type { HostAddresses, LedgerStep } from './ledger.ts';
 import type { ServiceLink } from './link.ts';
+import type { IpvsPlane } from './plan.ts';
 import {
   addTo,
   hostElements,
+  insideServers,
   linkElements,
   rebuild,
   removeTable,
@@ -33,14 +36,19 @@ export interface KernelTables {
   /** Starts with no virtual server again. The kernel is not touched. */
   reset(): void;
   /** Computes what a change of virtual servers adds and removes. The kernel is not touched. */
-  step(gone: readonly VirtualServer[], come: readonly VirtualServer[]): LedgerStep;
+  step(gone: readonly IpvsPlane[], come: readonly IpvsPlane[]): LedgerStep;
   /** Returns the addresses of all virtual servers. */
   addresses(): Buffer[];
   /**
    * Replaces any existing tables by those of all virtual servers. Counts of denied packets and remembered
    * backends go on.
+   * @param insides the sources of connections from inside
    */
-  rebuild(): void;
+  rebuild(insides: Iterable<string>): void;
+  /** Returns the marks of inside planes at addresses in the kernel, by {@link insideIdOf}. */
+  insideMarks(): ReadonlyMap<string, number>;
+  /** Programs the sources of connections from inside, if they differ. */
+  setInsides(insides: Iterable<string>): void;
   /** Programs what a step adds. Call it before the link has the new addresses. */
   add(step: LedgerStep): void;
   /** Removes what a step takes. Call it when nothing serves the old addresses any more. */
@@ -49,7 +57,7 @@ export interface KernelTables {
    * Recomputes whether the host itself may connect, if its addresses changed.
    * @param restricted returns the virtual servers with source ranges
    */
-  relocate(restricted: () => readonly VirtualServer[]): void;
+  relocate(restricted: () => readonly IpvsPlane[]): void;
   /** Programs which links came and went. */
   followLinks(): void;
   /** Lets every client connect to the virtual servers, whatever their source ranges. */
@@ -72,6 +80,9 @@ const take = (elements: ReadonlyMap<TableFamily, Elements>): Request[] =>
 const add = (elements: ReadonlyMap<TableFamily, Elements>): Request[] =>
   [...elements].flatMap(([family, each]) => addTo(family, each));
 
+const numberOf = (family: TableFamily): 4 | 6 => (family === 'ip' ? 4 : 6);
+const distinct = (sources: Iterable<string>): readonly string[] => [...new Set(sources)].toSorted();
+
 /** Tables of an earlier run stay in force until `rebuild`. */
 export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): KernelTables {
   let ledger = openLedger(ownNow());
@@ -81,6 +92,7 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
    * them again.
    */
   let ofHost = new Set<string>();
+  let insides: readonly string[] = [];
 
   function ownNow(): HostAddresses {
     return { 4: own.of(4), 6: own.of(6) };
@@ -94,7 +106,8 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
     },
     step: (gone, come) => ledger.change(gone, come),
     addresses: () => ledger.addresses(),
-    rebuild() {
+    rebuild(sources) {
+      insides = distinct(sources);
       links = link.onLink();
       const elsewhere = link.elsewhere();
       ofHost = new Set(
@@ -106,10 +119,36 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
           new Map([
             ...ledger.elements(family),
             ['links', linkElements(links)],
+            [insideSourcesSet, insideElements(insides, numberOf(family))],
             ...hostElementsOf(family, [...ofHost]),
           ]),
           ifPresent(() => readDenied(netfilter, tableOf(family))),
           ifPresent(() => readBackends(netfilter, tableOf(family))),
+        ),
+      );
+      transact(netfilter, requests);
+    },
+    insideMarks: () =>
+      new Map(
+        tableFamilies.flatMap((family) =>
+          (
+            ifPresent(() =>
+              netfilter.dump(listElements(tableOf(family), insideServers)).flatMap(readListedElements),
+            ) ?? []
+          ).map(
+            ({ key, value }) => [insideIdOf(numberOf(family), key), value?.readUInt32LE(0) ?? 0] as const,
+          ),
+        ),
+      ),
+    setInsides(sources) {
+      const before = insides;
+      insides = distinct(sources);
+      if (insides.join() === before.join()) return;
+      const requests = tableFamilies.flatMap((family) =>
+        insideChanges(
+          tableOf(family),
+          insideElements(before, numberOf(family)),
+          insideElements(insides, numberOf(family)),
         ),
       );
       transact(netfilter, requests);

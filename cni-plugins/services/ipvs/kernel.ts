@@ -10,7 +10,7 @@ import type {
   Request,
 } from '../../../base/netlink/index.ts';
 import type { ServiceLink } from './link.ts';
-import { destinationChanges, destinationId, isNodePortMark, sameService } from './plan.ts';
+import { destinationChanges, destinationId, isOurMark, sameService } from './plan.ts';
 
 /** IPVS in this namespace: reads it, and brings it to the wanted state one service at a time. */
 export interface IpvsKernel {
@@ -84,7 +84,7 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
   };
 }
 
-/** Returns our services: those at an address of our link, and those for a mark of node ports. */
+/** Returns our services: those at an address of our link, and those for a mark of ours. */
 export function ourServices(
   kernel: Pick<IpvsKernel, 'services'>,
   link: Pick<ServiceLink, 'addresses'>,
@@ -93,7 +93,7 @@ export function ourServices(
   return kernel
     .services()
     .filter(({ key }) =>
-      'mark' in key ? isNodePortMark(key.mark) : held.has(Buffer.from(key.address).toString('hex')),
+      'mark' in key ? isOurMark(key.mark) : held.has(Buffer.from(key.address).toString('hex')),
     );
 }
 

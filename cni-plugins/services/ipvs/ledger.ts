@@ -1,6 +1,6 @@
 import type { Element } from '../../../base/netlink/index.ts';
-import type { VirtualServer } from '../model/model.ts';
 import { addressBytes } from './plan.ts';
+import type { IpvsPlane } from './plan.ts';
 import { elementsOf } from './tables.ts';
 import type { Elements, TableFamily } from './tables.ts';
 
@@ -24,7 +24,7 @@ export interface Ledger {
    * @param own the current addresses of the host, if they changed and with them the elements of all
    * restricted servers; absent: unchanged
    */
-  change(gone: readonly VirtualServer[], come: readonly VirtualServer[], own?: HostAddresses): LedgerStep;
+  change(gone: readonly IpvsPlane[], come: readonly IpvsPlane[], own?: HostAddresses): LedgerStep;
   /** Returns the addresses last passed to {@link elementsOf}. */
   own(): HostAddresses;
   /** Returns all current elements. */
@@ -35,9 +35,9 @@ export interface Ledger {
 /** The host's source address towards others, by family. */
 export type HostAddresses = Readonly<Record<4 | 6, Uint8Array | undefined>>;
 
-const familyOf = (server: VirtualServer): TableFamily => (server.family === 4 ? 'ip' : 'ip6');
+const familyOf = (server: IpvsPlane): TableFamily => (server.family === 4 ? 'ip' : 'ip6');
 
-function ownElements(server: VirtualServer, own: HostAddresses): (readonly [string, Element])[] {
+function ownElements(server: IpvsPlane, own: HostAddresses): (readonly [string, Element])[] {
   if (server.address === undefined) return elementsOf(server);
   return [['addresses', { key: addressBytes(server.address) }], ...elementsOf(server, own[server.family])];
 }
@@ -84,7 +84,7 @@ export function openLedger(first: HostAddresses): Ledger {
   const uses = new Map<Entry, number>();
 
   const count = (
-    servers: readonly VirtualServer[],
+    servers: readonly IpvsPlane[],
     own: HostAddresses,
     by: 1 | -1,
     touched: Map<Entry, boolean>,

@@ -7,6 +7,7 @@ import type {
 } from '../../../base/netlink/index.ts';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { Destination, Protocol, Refusal, ServerKey, VirtualServer } from '../model/model.ts';
+import type { PlaneServer } from '../model/planes.ts';
 
 /** Translates a virtual server to IPVS, and finds what IPVS refuses. Pure. */
 
@@ -29,8 +30,15 @@ export const nodePortMarks = { first: 0x08440000, mask: 0xfffc0000 } as const;
 export const nodePortMark = (protocol: Protocol, port: number): number =>
   nodePortMarks.first + protocols[protocol].order * 0x10000 + port;
 
-export const isNodePortMark = (mark: number): boolean =>
-  (mark & nodePortMarks.mask) >>> 0 === nodePortMarks.first;
+/**
+ * The marks of inside planes. The rules set them by the source of a packet. First come those of node ports,
+ * in the order of {@link nodePortMarks}, then those of addresses, which `inside-marks.ts` assigns.
+ */
+export const insideMarks = { first: 0x08480000, mask: 0xfff80000, ofAddresses: 0x084b0000 } as const;
+
+/** Whether a mark is one of ours: of a node port, or of an inside plane. */
+export const isOurMark = (mark: number): boolean =>
+  [nodePortMarks, insideMarks].some((marks) => (mark & marks.mask) >>> 0 === marks.first);
 
 export const familyNumber = (server: Pick<VirtualServer, 'family'>): 2 | 10 => (server.family === 4 ? 2 : 10);
 
@@ -44,10 +52,17 @@ export function addressBytes(text: string): Buffer {
   return ipBytes(parsed);
 }
 
+/** A plane of a virtual server, as IPVS has a service for it. */
+export interface IpvsPlane extends PlaneServer {
+  /** The mark of packets for an inside plane. */
+  readonly mark?: number;
+}
+
 export function serviceKey(
-  server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>,
+  server: Pick<IpvsPlane, 'address' | 'family' | 'mark' | 'port' | 'protocol'>,
 ): IpvsServiceKey {
   const family = familyNumber(server);
+  if (server.mark !== undefined) return { family, mark: server.mark };
   return server.address === undefined
     ? { family, mark: nodePortMark(server.protocol, server.port) }
     : {
@@ -86,7 +101,7 @@ export function schedulerOf({
   return { name: scheduler === 'lc' ? 'wlc' : scheduler, flags: 0 };
 }
 
-export function serviceOf(server: VirtualServer): IpvsService {
+export function serviceOf(server: IpvsPlane): IpvsService {
   const { name, flags } = schedulerOf(server);
   const persistence = server.persistenceSeconds ?? 0;
   return {

@@ -1,7 +1,8 @@
 import { forget, listConnections } from '../../../base/netlink/index.ts';
-import type { TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
+import type { IpvsServiceKey, TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model/model.ts';
+import { insideKeyOf, insideWeightOf, isInsideKey } from '../model/planes.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { ourServices } from './kernel.ts';
 import type { IpvsKernel } from './kernel.ts';
@@ -23,7 +24,7 @@ export interface ServedConnectionsDeps {
   readonly kernel: IpvsKernel;
   readonly link: Pick<ServiceLink, 'addresses'>;
   readonly netfilter: NetlinkSocket;
-  readonly known: Pick<KnownServers, 'get' | 'keys' | 'restricted'>;
+  readonly known: Pick<KnownServers, 'get' | 'insides' | 'keys' | 'restricted'>;
 }
 
 export function createServedConnections({
@@ -65,20 +66,32 @@ export function createServedConnections({
     };
   };
 
-  const countedDestinations = (server: VirtualServer): ServerCounts['destinations'] => {
-    const listed = new Map(
-      kernel.destinations(serviceKey(server)).map((each) => [destinationId(each), each]),
+  /** Returns the keys of the server's IPVS services: its own, and that of its inside plane. */
+  const servicesOf = (key: ServerKey): IpvsServiceKey[] => {
+    const inside = known.insides.size === 0 ? undefined : known.get(insideKeyOf(key));
+    return [serviceKey(readKey(key)), ...(inside === undefined ? [] : [serviceKey(inside)])];
+  };
+
+  const countedDestinations = (key: ServerKey, server: VirtualServer): ServerCounts['destinations'] => {
+    const listed = Map.groupBy(
+      servicesOf(key).flatMap((each) => kernel.destinations(each)),
+      destinationId,
     );
-    return server.destinations.map(({ address, port, weight }) => {
+    return server.destinations.map((destination) => {
+      const { address, port } = destination;
       const id = destinationId({ address: addressBytes(address), port });
-      const found = listed.get(id);
+      const found = listed.get(id) ?? [];
       // IPVS counts every UDP connection as inactive.
-      const carried =
-        found === undefined ? 0 : server.protocol === 'udp' ? found.active + found.inactive : found.active;
+      const carried = found.reduce(
+        (sum, { active, inactive }) => sum + active + (server.protocol === 'udp' ? inactive : 0),
+        0,
+      );
+      const takes = Math.max(destination.weight, insideWeightOf(destination)) > 0;
       // A draining destination may have connections from before a switch, which IPVS does not know.
       const active =
-        carried > 0 || weight > 0 ? carried : trackedTo(server, id).filter(({ ending }) => !ending).length;
-      return { address, port, connections: found?.connections ?? 0n, active };
+        carried > 0 || takes ? carried : trackedTo(server, id).filter(({ ending }) => !ending).length;
+      const connections = found.reduce((sum, each) => sum + each.connections, 0n);
+      return { address, port, connections, active };
     });
   };
 
@@ -87,27 +100,32 @@ export function createServedConnections({
       const server = readKey(key);
       const wanted = { address: addressBytes(destination.address), port: destination.port };
       const id = destinationId(wanted);
-      const carried = kernel.destinations(serviceKey(server)).find((each) => destinationId(each) === id);
-      // The destination has the weight 0, so removing it costs no new connection. IPVS ends its connections
-      // with it, and the host's own stack refuses their further packets.
-      if (carried !== undefined) kernel.deleteDestination(serviceKey(server), wanted);
+      let carried = 0;
+      for (const service of servicesOf(key)) {
+        const found = kernel.destinations(service).find((each) => destinationId(each) === id);
+        if (found === undefined) continue;
+        carried += found.active + found.inactive;
+        // The destination has the weight 0, so removing it costs no new connection. IPVS ends its connections
+        // with it, and the host's own stack refuses their further packets.
+        kernel.deleteDestination(service, wanted);
+      }
       // Connections that another balancer began are known only to connection tracking.
       const tracked = trackedTo(server, id);
       forget(netfilter, familyNumber(server), tracked);
-      return Math.max(tracked.length, carried === undefined ? 0 : carried.active + carried.inactive);
+      return Math.max(tracked.length, carried);
     },
 
     counts(of) {
       const denied = deniedNow(of);
       const counts: ServerCounts[] = [];
       for (const key of givingMemoryBack(of ?? known.keys())) {
-        const server = known.get(key);
+        const server = isInsideKey(key) ? undefined : known.get(key);
         if (server === undefined) continue;
         const dropped = denied(key, server);
         counts.push({
           key,
           ...(dropped !== undefined && { denied: dropped }),
-          destinations: countedDestinations(server),
+          destinations: countedDestinations(key, server),
         });
       }
       return counts;

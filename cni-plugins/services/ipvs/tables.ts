@@ -44,11 +44,14 @@ import {
   backendsSet,
   backendsSetOf,
   dropOfBackend,
+  isTcpWithoutSyn,
   rememberBackend,
   toUnknownSegments,
   unknownSegmentsChain,
 } from '../unknown-segments/rules.ts';
-import { addressBytes, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
+import { insideSourcesOfFamily, insideSourcesSet } from '../source-ranges/inside-sources.ts';
+import { addressBytes, insideMarks, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
+import type { IpvsPlane } from './plan.ts';
 
 /**
  * The nf_tables rules beside IPVS, as values. They mark packets to a node port, and masquerade connections
@@ -72,6 +75,11 @@ const [TCP, UDP, SCTP] = [6, 17, 132];
  */
 const afterIpvs = 110;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
+const insideMask = u32((insideMarks.mask & ~othersBits) >>> 0);
+const isInside = [meta('mark', r0), masked(r0, insideMask), equals(r0, u32(insideMarks.first))];
+
+/** The marks of inside planes at addresses. */
+export const insideServers = 'inside_servers';
 
 const chains: Chain[] = [
   { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -150 } },
@@ -81,6 +89,8 @@ const chains: Chain[] = [
   { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
   { name: 'unmark', hook: { type: 'filter', number: 4, priority: 150 } },
   { name: 'unserved' },
+  { name: 'inside' },
+  { name: 'lost' },
   { name: 'balanced' },
   { name: sourcesChain },
   { name: unknownSegmentsChain },
@@ -99,7 +109,41 @@ function setsOf(family: TableFamily): NamedSet[] {
     { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
     { name: 'masqueraded', key: [address, 'inet_proto', 'inet_service'] },
     { name: 'masqueraded_node_ports', key: ['inet_proto', 'inet_service'] },
+    insideSourcesOfFamily(number),
+    { name: insideServers, key: [address, 'inet_proto', 'inet_service'], data: ['mark'] },
+    { name: 'inside_node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
+    { name: 'dropped', key: [address, 'inet_proto', 'inet_service'] },
+    { name: 'dropped_node_ports', key: ['inet_proto', 'inet_service'] },
     backendsSetOf(number),
+  ];
+}
+
+/** Returns the rules that mark packets to node ports and to inside planes, and that drop. */
+function markingRules(
+  family: TableFamily,
+  toNodePort: readonly Buffer[],
+  isNew: readonly Buffer[],
+): (readonly [string, ...Buffer[]])[] {
+  const number = family === 'ip' ? 4 : 6;
+  return [
+    // Connections from inside the node have destinations of their own: see `../model/planes.ts`.
+    [
+      'prerouting',
+      payload('network', family === 'ip' ? 12 : 8, family === 'ip' ? 4 : 16, r0),
+      inSet(insideSourcesSet, r0),
+      verdict({ jump: 'inside' }),
+    ],
+    ['output', verdict({ jump: 'inside' })],
+    ['inside', ...serverOf(number), mapped(insideServers, r0, r0), setMeta('mark', r0), verdict('accept')],
+    ['inside', ...toNodePort, mapped('inside_node_ports', r0, r0), setMeta('mark', r0), verdict('accept')],
+    ...['prerouting', 'output'].flatMap((chain): (readonly [string, ...Buffer[]])[] => [
+      [chain, ...isNew, ...serverOf(number), inSet('dropped', r0), verdict({ jump: 'lost' })],
+      [chain, ...isNew, ...toNodePort, inSet('dropped_node_ports', r0), verdict({ jump: 'lost' })],
+      [chain, ...toNodePort, mapped('node_ports', r0, r0), setMeta('mark', r0)],
+    ]),
+    // The host refuses a later segment of a connection that has lost its destination.
+    ['lost', ...isTcpWithoutSyn, verdict('return')],
+    ['lost', verdict('drop')],
   ];
 }
 
@@ -119,7 +163,7 @@ function definition(family: TableFamily): {
     family === 'ip'
       ? [payload('network', 16, 1, r0), differs(r0, Buffer.of(127))]
       : [destination(r0), differs(r0, addressBytes('::1'))];
-  const mark = [
+  const toNodePort = [
     // A packet that another balancer translated to an address of the host is not for a node port.
     ...destinationAsSent(r0),
     ...loopback,
@@ -128,8 +172,6 @@ function definition(family: TableFamily): {
     ...destinationIsLocal(r0),
     meta('l4proto', r0),
     payload('transport', 2, 2, r1),
-    mapped('node_ports', r0, r0),
-    setMeta('mark', r0),
   ];
   const isNew = [connection('state', undefined, r0), masked(r0, u32(CT_NEW)), differs(r0, u32(0))];
   // Only for a connection without any answer yet: an established one goes on, whichever clients may connect
@@ -147,8 +189,7 @@ function definition(family: TableFamily): {
       ['prerouting', ...restricted],
       ['output', ...restricted],
       ...sourceRulesOf(number).map((rule): readonly [string, ...Buffer[]] => [sourcesChain, ...rule]),
-      ['prerouting', ...mark],
-      ['output', ...mark],
+      ...markingRules(family, toNodePort, isNew),
       // The addresses are the host's own now, and IPVS leaves packets that it does not serve to the host:
       // they would reach any program that listens at all addresses.
       [
@@ -190,6 +231,7 @@ function definition(family: TableFamily): {
         masquerade(),
       ],
       ['postrouting', ...isNodePort, verdict({ jump: 'balanced' })],
+      ['postrouting', ...isInside, verdict({ jump: 'balanced' })],
       ['balanced', ...rememberBackend(number)],
       // The packet leaves by the link that it came in by: the backend would answer the client, or itself,
       // past this host.
@@ -205,7 +247,13 @@ function definition(family: TableFamily): {
         masquerade(),
       ],
       // No other program must interpret the mark. Bits that a pod's rules have set are read later.
-      ['unmark', ...isNodePort, meta('mark', r0), masked(r0, u32(othersBits)), setMeta('mark', r0)],
+      ...[isNodePort, isInside].map((ours): readonly [string, ...Buffer[]] => [
+        'unmark',
+        ...ours,
+        meta('mark', r0),
+        masked(r0, u32(othersBits)),
+        setMeta('mark', r0),
+      ]),
     ],
   };
 }
@@ -227,17 +275,26 @@ export const serverKeyBytes = (server: VirtualServer & { readonly address: strin
  * @param own the host's address of the server's family
  */
 export function elementsOf(
-  server: VirtualServer,
+  server: IpvsPlane,
   own?: Uint8Array,
 ): (readonly [set: string, element: Element])[] {
+  const dropping = server.drops === true && server.destinations.every(({ weight }) => weight === 0);
   if (server.address === undefined) {
     const key = concatenated(...protocolKey(server));
+    if (server.mark !== undefined) return [['inside_node_ports', { key, value: u32(server.mark) }]];
+    const dropped: (readonly [string, Element])[] = dropping ? [['dropped_node_ports', { key }]] : [];
     const masquerading: (readonly [string, Element])[] =
       server.sourceAddress === 'masquerade' ? [['masqueraded_node_ports', { key }]] : [];
-    return [['node_ports', { key, value: u32(nodePortMark(server.protocol, server.port)) }], ...masquerading];
+    return [
+      ['node_ports', { key, value: u32(nodePortMark(server.protocol, server.port)) }],
+      ...masquerading,
+      ...dropped,
+    ];
   }
   const key = serverKeyBytes({ ...server, address: server.address });
+  if (server.mark !== undefined) return [[insideServers, { key, value: u32(server.mark) }]];
   return [
+    ...(dropping ? [['dropped', { key }] as const] : []),
     ...rangeElementsOf(server, key, own),
     ...(server.sourceAddress === 'masquerade' ? [['masqueraded', { key }] as const] : []),
     // A backend that is the host itself gets the packet unchanged.

@@ -22,6 +22,11 @@ export interface Place {
   readonly nodePortAddresses?: readonly string[] | undefined;
   /** The addresses of the Node object. */
   readonly nodeAddresses?: readonly string[];
+  /**
+   * Prefixes of the pods of this node. They reach an external address of a Service with
+   * `externalTrafficPolicy: Local` as they reach its cluster address.
+   */
+  readonly podRanges?: readonly string[];
   /** Addresses at which no Service is served: those of the API server and of the node's name server. */
   readonly reserved?: readonly string[];
 }
@@ -81,15 +86,19 @@ interface Offer {
   readonly number: number;
 }
 
-/**
- * An address that serves a port. `isNew`: it gets new connections. If false, it only keeps those that it has.
- */
-interface PortPlace {
-  readonly number: number;
+/** Whether an endpoint gets new connections. If it gets none, it only keeps those that it has. */
+interface Use {
   readonly isNew: boolean;
+  /** From pods of this node, and from the node itself. */
+  readonly isInside: boolean;
 }
 
-const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.includes(':');
+/** An address that serves a port. */
+interface PortPlace extends Use {
+  readonly number: number;
+}
+
+export const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.includes(':');
 
 /** Slots of all virtual servers of a service together: each takes a hundred bytes of kernel memory. */
 const slotsOfService = 1_048_576;
@@ -105,8 +114,11 @@ export function mostTakingOf(servers: number, scheduler: Scheduler): number {
 }
 
 export interface Selection {
-  /** Only endpoints of this node count, for a `Local` traffic policy. */
-  readonly local: boolean;
+  /**
+   * Only endpoints of this node count, for a `Local` traffic policy. `outside`: only for connections that
+   * come from outside the node.
+   */
+  readonly local: boolean | 'outside';
   /** See {@link mostTakingOf}. */
   readonly most: number;
   /** Called for each port that has more endpoints than `most`. */
@@ -143,7 +155,7 @@ function rowsFor(
   place: Place,
   selection: Selection,
 ): readonly Backend[] {
-  if (!selection.local && areUsual(candidates) && haveUsualPorts(candidates, mapped)) {
+  if (selection.local === false && areUsual(candidates) && haveUsualPorts(candidates, mapped)) {
     const rows = candidates.map(({ address }) => ({ address }));
     const isSorted = rows.every(({ address }, at) => at === 0 || (rows[at - 1]?.address ?? '') < address);
     return isSorted ? rows : rows.sort((a, b) => (a.address < b.address ? -1 : 1));
@@ -158,11 +170,11 @@ function rowsFor(
     const six = offers.filter(({ candidate }) => isIpv6(candidate));
     const four = six.length === 0 ? offers : offers.filter(({ candidate }) => !isIpv6(candidate));
     for (const own of [four, six])
-      for (const [{ candidate, number }, isNew] of served(own, port, place, selection)) {
+      for (const [{ candidate, number }, use] of usedBy(own, port, place, selection)) {
         const ports = found.get(candidate.address) ?? new Map<string, PortPlace[]>();
         found.set(candidate.address, ports);
         const places = ports.get(port.name) ?? [];
-        places.push({ number, isNew });
+        places.push({ number, ...use });
         ports.set(port.name, places);
       }
   }
@@ -192,6 +204,33 @@ function first(rows: readonly Backend[], place: Place): readonly Backend[] {
 const takes = ({ weight }: Backend): boolean => weight !== 0;
 
 /**
+ * Returns the offers that serve a port, and the use of each. Connections from inside the node get any
+ * endpoint, whichever policy applies to the others (kube-proxy 1.36, pkg/proxy/nftables/proxier.go,
+ * `short-circuit`).
+ */
+function* usedBy(
+  offers: readonly Offer[],
+  port: ServicePort,
+  place: Place,
+  { local, most, crowded }: Selection,
+): Iterable<readonly [Offer, Use]> {
+  const others = served(offers, port, place, { local: local !== false, most, crowded });
+  if (local !== 'outside') {
+    for (const [offer, isNew] of others) yield [offer, { isNew, isInside: isNew }];
+    return;
+  }
+  const ofInside = [...served(offers, port, place, { local: false, most, crowded })];
+  const isInside = new Set(ofInside.flatMap(([offer, isNew]) => (isNew ? [idOf(offer)] : [])));
+  const ofOthers = new Set<string>();
+  for (const [offer, isNew] of others) {
+    ofOthers.add(idOf(offer));
+    yield [offer, { isNew, isInside: isInside.has(idOf(offer)) }];
+  }
+  for (const [offer] of ofInside)
+    if (!ofOthers.has(idOf(offer))) yield [offer, { isNew: false, isInside: isInside.has(idOf(offer)) }];
+}
+
+/**
  * Returns the offers that serve a port, and whether each gets new connections. Each address and number
  * appears once: an endpoint that moves is in two slices for a while.
  */
@@ -201,11 +240,11 @@ function served(
   place: Place,
   { local, most, crowded }: Selection,
 ): Iterable<readonly [Offer, boolean]> {
-  if (!local && areUsual(offers.map(({ candidate }) => candidate)))
+  if (local === false && areUsual(offers.map(({ candidate }) => candidate)))
     return offers.map((offer) => [offer, true]);
-  const own = offers.filter(({ candidate }) => !local || candidate.node === place.nodeName);
+  const own = offers.filter(({ candidate }) => local === false || candidate.node === place.nodeName);
   const ready = own.filter(({ candidate }) => candidate.ready);
-  const isNear = local ? () => true : nearnessOf(ready, place);
+  const isNear = local === false ? nearnessOf(ready, place) : () => true;
   const all = new Set(
     ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell),
   );
@@ -265,8 +304,9 @@ function ownPart(all: readonly Offer[], place: Place, most: number, crowded: () 
   return new Set(all.filter((offer) => part.has(idOf(offer))));
 }
 
-const isEndingWell = ({ candidate: { ready, serving, terminating } }: Offer): boolean =>
-  !ready && serving && terminating;
+export const isEndingWell = ({
+  candidate: { ready, serving, terminating },
+}: Pick<Offer, 'candidate'>): boolean => !ready && serving && terminating;
 
 /**
  * Returns the filter for endpoints that the cluster intends for clients of this node, or of its zone. The
@@ -289,7 +329,7 @@ function nearnessOf(ready: readonly Offer[], { nodeName, zone }: Place): (candid
 const isPlain = (ports: ReadonlyMap<string, readonly PortPlace[]>, mapped: readonly MappedPort[]): boolean =>
   mapped.every(({ port: { name, targetPort } }) => {
     const [place, another] = ports.get(name) ?? [];
-    return place?.isNew === true && place.number === targetPort && another === undefined;
+    return place?.isNew === true && place.isInside && place.number === targetPort && another === undefined;
   });
 
 /**
@@ -314,13 +354,16 @@ function rowsOf(
     const has = new Set(at.map(({ port }) => port.name));
     const without = mapped.filter(({ port }) => !has.has(port.name)).map(({ port }) => port.name);
     const quiescent = at.filter(({ isNew }) => !isNew).map(({ port }) => port.name);
+    const inside = at.filter(({ isInside }) => isInside).map(({ port }) => port.name);
+    const differ = at.some(({ isNew, isInside }) => isNew !== isInside);
     return {
       address,
       ...(differing.length > 0 && { ports: Object.fromEntries(differing) }),
       ...(without.length > 0 && { without }),
-      ...(quiescent.length === at.length
+      ...(quiescent.length === at.length && !differ
         ? { weight: 0 }
         : quiescent.length > 0 && { quiescentPorts: quiescent }),
+      ...(differ && { insidePorts: inside }),
     };
   });
 }

@@ -10,6 +10,8 @@ export interface NodePlace {
   zone(): string | undefined;
   /** The addresses of the Node object, at most one of a family. */
   addresses(): readonly string[];
+  /** The prefixes of the pods of this node. */
+  podRanges(): readonly string[];
   /** Undefined: node ports are served at every address of the host. */
   nodePortAddresses(): readonly string[] | undefined;
   /** Whether load balancers may send the node connections. */
@@ -39,11 +41,13 @@ export function createNodePlace({ nodeName, asked, changed }: NodePlaceOptions):
   const addresses = (): readonly string[] | undefined =>
     asked && nodePortAddresses(asked, node?.addresses ?? [], hostAddresses());
   let places = addresses();
-  let seen = JSON.stringify([places, undefined, []]);
+  const factsOf = (now: NodeFacts | undefined): string =>
+    JSON.stringify([places, now?.zone, now?.addresses ?? [], now?.podRanges ?? []]);
+  let seen = factsOf(undefined);
 
   const look = (): void => {
     places = addresses();
-    const now = JSON.stringify([places, node?.zone, node?.addresses ?? []]);
+    const now = factsOf(node);
     if (now === seen) return;
     seen = now;
     changed(true);
@@ -67,6 +71,7 @@ export function createNodePlace({ nodeName, asked, changed }: NodePlaceOptions):
   return {
     zone: () => node?.zone,
     addresses: () => node?.addresses ?? [],
+    podRanges: () => node?.podRanges ?? [],
     nodePortAddresses: () => places,
     isEligible: () => node?.isLeaving !== true,
     isSettled: () => isSettled,

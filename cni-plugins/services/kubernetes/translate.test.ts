@@ -72,12 +72,13 @@ const outside = ({ services }: Translation): Service =>
 const reported = ({ backends }: Service): string =>
   backends
     .map(
-      ({ address, weight, ports, without, quiescentPorts }) =>
+      ({ address, weight, ports, without, quiescentPorts, insidePorts }) =>
         address +
         (weight === undefined ? '' : `:${weight}`) +
         (ports === undefined ? '' : ` ${JSON.stringify(ports)}`) +
         (without === undefined ? '' : ` -${without.join()}`) +
-        (quiescentPorts === undefined ? '' : ` 0:${quiescentPorts.join()}`),
+        (quiescentPorts === undefined ? '' : ` 0:${quiescentPorts.join()}`) +
+        (insidePorts === undefined ? '' : ` inside:${insidePorts.join()}`),
     )
     .join(' | ');
 
@@ -297,9 +298,9 @@ test('Local policies use the endpoints of this node, and terminating endpoints i
       'external Local',
       { ...external, externalTrafficPolicy: 'Local' },
       '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
-      '10.0.0.1 | 10.0.0.3:0',
+      '10.0.0.1 | 10.0.0.2 0:tcp-80 inside:tcp-80 | 10.0.0.3:0',
       'keep',
-      '10.0.0.3',
+      '10.0.0.2 0:tcp-80 inside:tcp-80 | 10.0.0.3 inside:',
     ],
     [
       'internal Local',
@@ -323,6 +324,83 @@ test('Local policies use the endpoints of this node, and terminating endpoints i
   }
   assert.equal(localReady(slicesOf(slices), 'here'), 1);
   assert.equal(localReady(slicesOf(lastOnes), 'here'), 0);
+});
+
+test('connections from inside the node get any endpoint of a service with an external Local policy', () => {
+  const place: Place = { nodeName: 'here', zone: 'a', podRanges: ['10.9.0.0/24', 'fd09::/64'] };
+  const spec = {
+    type: 'LoadBalancer',
+    externalIPs: ['192.0.2.1'],
+    externalTrafficPolicy: 'Local',
+    ports: [
+      { name: 'http', port: 80, targetPort: 8080, protocol: 'TCP' },
+      { name: 'admin', port: 81, targetPort: 8081, protocol: 'TCP' },
+    ],
+  };
+  const both = {
+    ports: [
+      { name: 'http', port: 8080 },
+      { name: 'admin', port: 8081 },
+    ],
+  };
+  const one = {
+    ports: [{ name: 'http', port: 8080 }],
+    metadata: { namespace: 'shop', name: 'web-2', labels: { 'kubernetes.io/service-name': 'web' } },
+  };
+  const zone = (name: string): object => ({ forZones: [{ name }] });
+  const rows: readonly (readonly [
+    what: string,
+    slices: readonly object[],
+    backends: string,
+    elsewhere: string,
+  ])[] = [
+    [
+      'only http has an endpoint here',
+      [
+        slice([endpoint('10.0.0.2', { node: 'there' })], both),
+        slice([endpoint('10.0.0.1', { node: 'here' })], one),
+      ],
+      '10.0.0.1 -admin | 10.0.0.2 0:http,admin inside:http,admin',
+      'admin 4',
+    ],
+    [
+      'a hint leads pods of this node away from its endpoint',
+      [
+        slice(
+          [
+            endpoint('10.0.0.1', { node: 'here', hints: zone('b') }),
+            endpoint('10.0.0.2', { node: 'there', hints: zone('a') }),
+          ],
+          both,
+        ),
+      ],
+      '10.0.0.1 inside: | 10.0.0.2 0:http,admin inside:http,admin',
+      '',
+    ],
+    ['no endpoint', [slice([], both)], '', ''],
+    [
+      'an endpoint that is not ready elsewhere',
+      [slice([endpoint('10.0.0.2', { node: 'there', ready: false, serving: false })], both)],
+      '10.0.0.2:0',
+      '',
+    ],
+    ['all endpoints here', [slice([endpoint('10.0.0.1', { node: 'here' })], both)], '10.0.0.1', ''],
+  ];
+  for (const [what, slices, expected, elsewhere] of rows) {
+    const found = outside(translated({ spec }, slices, place));
+    assert.equal(reported(found), expected, what);
+    assert.deepEqual(found.insideSources, place.podRanges);
+    const said = found.ports.flatMap((port) =>
+      port.elsewhere ? [`${port.name} ${port.elsewhere.join()}`] : [],
+    );
+    assert.equal(said.join(' | '), elsewhere, what);
+  }
+  const cluster = translated({ spec: { ...spec, externalTrafficPolicy: 'Cluster' } }, rows[0]![1], place);
+  assert.equal(outside(cluster).insideSources, undefined);
+  assert.deepEqual(
+    outside(cluster).ports.map(({ elsewhere }) => elsewhere),
+    [undefined, undefined],
+  );
 });
 
 test('addresses of each kind are served: both families, external addresses, load balancer addresses, node ports', () => {

@@ -3,6 +3,7 @@ import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresse
 import { wrongAddress } from '../description/short-forms.ts';
 import { maxSourceRanges } from '../description/schema.ts';
 import type { Scheduler, Service, ServicePort } from '../model/model.ts';
+import { withElsewhere } from './elsewhere.ts';
 import { backendsOf, mostTakingOf, withinReach } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { slicePort } from './objects.ts';
@@ -117,6 +118,9 @@ function translated(
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
   const ports = mapped.map(({ port }) => port);
+  const isLocal = service.internalLocal || service.externalLocal;
+  /** With the families in which a `Local` policy finds endpoints only on other nodes. */
+  const localPorts = isLocal ? mapped.map((each) => withElsewhere(each, candidates, place)) : ports;
   const crowded = ({ port, protocol }: ServicePort, most: number): void => {
     const note = `more than ${most} endpoints of port ${port}/${protocol} are ready: ${most} of them get connections from this node, others from other nodes`;
     if (!notes.includes(note)) notes.push(note);
@@ -134,7 +138,7 @@ function translated(
     name,
     addresses: service.clusterIPs,
     externalAddresses: [],
-    ports: ports.map(({ nodePort: _nodePort, ...port }) => port),
+    ports: (service.internalLocal ? localPorts : ports).map(({ nodePort: _nodePort, ...port }) => port),
     sourceAddress: 'keep',
     backends: backendsOf(mapped, candidates, place, {
       local: service.internalLocal,
@@ -171,19 +175,45 @@ function translated(
     externalAddresses,
     ...balanced,
     ...(nodeAddresses !== undefined && { nodeAddresses }),
-    ports,
+    ports: service.externalLocal ? localPorts : ports,
+    ...(service.externalLocal && { insideSources: place.podRanges ?? [] }),
+    ...memoryOf(service, [...restricted, ...externalAddresses]),
     // A backend on another node would answer the client directly unless it sees this node as its client.
     sourceAddress: service.externalLocal ? 'keep' : 'masquerade',
     backends: backendsOf(mapped, candidates, place, {
-      local: service.externalLocal,
+      local: service.externalLocal && 'outside',
       most: mostTakingOf(
-        ports.length * (externalAddresses.length + restricted.size + nodePlaces),
+        ports.length *
+          (externalAddresses.length + restricted.size + nodePlaces) *
+          (service.externalLocal ? 2 : 1),
         common.scheduler,
       ),
       crowded,
     }),
   };
-  return { services: [inside, outside], notes };
+  const isTogether =
+    outside.rememberedAt === service.clusterIPs || outside.insideRememberedAt === service.clusterIPs;
+  return {
+    services: [isTogether ? { ...inside, rememberedAt: service.clusterIPs } : inside, outside],
+    notes,
+  };
+}
+
+/**
+ * Returns where the clients of the external addresses are remembered. With kube-proxy, a client keeps its
+ * endpoint at every address of a port (kube-proxy 1.36, pkg/proxy/nftables/proxier.go, `affinitySetName`).
+ * Here it does wherever the same endpoints serve it: at the cluster address if its policy is the same, and at
+ * the first external address otherwise.
+ */
+function memoryOf(
+  { affinitySeconds, clusterIPs, internalLocal, externalLocal }: KubernetesService,
+  external: readonly string[],
+): Pick<Service, 'insideRememberedAt' | 'rememberedAt'> {
+  if (affinitySeconds === undefined) return {};
+  return {
+    rememberedAt: internalLocal === externalLocal ? clusterIPs : external,
+    ...(externalLocal && !internalLocal && { insideRememberedAt: clusterIPs }),
+  };
 }
 
 /**

@@ -222,7 +222,10 @@ test(
       more: { readonly address?: string; readonly taints?: object[] } = {},
     ): object => ({
       metadata: { name: 'here', resourceVersion: '2', labels: { 'topology.kubernetes.io/zone': zone } },
-      spec: { taints: more.taints ?? [] },
+      spec: {
+        taints: more.taints ?? [],
+        ...(more.address === undefined && { podCIDRs: ['10.244.3.0/24', 'fd00:244:3::/64'] }),
+      },
       status: {
         addresses: [
           { type: 'Hostname', address: 'here' },
@@ -238,7 +241,11 @@ test(
     const api = await startApi({
       [nodes]: [node('east')],
       [services]: [
-        service('web', { type: 'NodePort', ports: [{ port: 80, targetPort: 8080, nodePort: 30_080 }] }),
+        service('web', {
+          type: 'NodePort',
+          externalTrafficPolicy: 'Local',
+          ports: [{ port: 80, targetPort: 8080, nodePort: 30_080 }],
+        }),
       ],
       [slices]: [
         { ...slice('web', 'there'), endpoints: [hinted('10.0.0.1', 'east'), hinted('10.0.0.2', 'west')] },
@@ -267,6 +274,7 @@ test(
     await watch.synced;
     const backends = (): string[] => applied.get('shop/web')?.backends.map(({ address }) => address) ?? [];
     const nodeAddresses = (): readonly string[] => applied.get('shop/web.external')?.nodeAddresses ?? [];
+    const podRanges = (): readonly string[] => applied.get('shop/web.external')?.insideSources ?? [];
     const health = async (path: string): Promise<readonly [number, unknown]> => {
       const answer = await fetch(`http://127.0.0.1:${port}${path}`);
       const text = await answer.text();
@@ -276,6 +284,7 @@ test(
       ];
     };
     assert.deepEqual([backends(), nodeAddresses()], [['10.0.0.1'], ['192.0.2.9']]);
+    assert.deepEqual(podRanges(), ['10.244.3.0/24', 'fd00:244:3::/64']);
     assert.deepEqual(await health('/healthz'), [200, true]);
     assert.deepEqual(await health('/livez'), [200, undefined]);
     assert.deepEqual(await health('/metrics'), [404, undefined]);
@@ -283,6 +292,7 @@ test(
     await until(() => api.streams.length === 3);
     api.send(nodes, 'MODIFIED', node('west', { address: '192.0.2.10' }));
     await until(() => backends().join() === '10.0.0.2' && nodeAddresses().join() === '192.0.2.10');
+    assert.deepEqual(podRanges(), []);
     api.send(
       nodes,
       'MODIFIED',

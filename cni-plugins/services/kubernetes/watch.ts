@@ -45,6 +45,8 @@ export interface KubernetesPlace {
   readonly externalIPs?: readonly string[];
   /** `primary` alone, or prefixes: the addresses of this host at which node ports are served. Absent: all. */
   readonly nodePortAddresses?: readonly string[];
+  /** The prefixes of the pods of this node. Absent: `spec.podCIDRs` of the Node object. */
+  readonly podRanges?: readonly string[];
   /**
    * The address at which this node answers names. No Service is served at it, because its author could then
    * answer names.
@@ -127,6 +129,9 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     },
     get nodeAddresses() {
       return node.addresses();
+    },
+    get podRanges() {
+      return options.podRanges ?? node.podRanges();
     },
     ...(externalIPs !== undefined && { externalRanges: externalIPs }),
     get reserved() {

@@ -38,6 +38,11 @@ export interface Backend {
   readonly without?: readonly string[];
   /** Names of the service's ports at which this backend has the weight 0. */
   readonly quiescentPorts?: readonly string[];
+  /**
+   * Names of the service's ports at which this backend gets new connections from inside the node
+   * ({@link Service.insideSources}). Absent: those at which it gets connections from outside.
+   */
+  readonly insidePorts?: readonly string[];
   /** 0 to 65535. With 0 the backend gets no new connections and keeps the established ones. Absent: 1. */
   readonly weight?: number;
   /**
@@ -56,6 +61,11 @@ export interface ServicePort {
   readonly targetPort: number;
   /** The port is also served at addresses of the host: see {@link Service.nodeAddresses}. */
   readonly nodePort?: number;
+  /**
+   * The families in which only other nodes have a backend for clients from outside. In these, connections
+   * from outside are dropped. In the others, connections are refused while there is no backend.
+   */
+  readonly elsewhere?: readonly Family[];
 }
 
 export type HealthCheck = {
@@ -111,12 +121,26 @@ export interface Service {
    * long. Absent: not remembered.
    */
   readonly persistenceSeconds?: number;
+  /**
+   * Addresses of this service or of another one with the same ports and backends. All servers that name one
+   * remember clients together: a client of one of them has the same backend at the others. Absent: each
+   * server remembers its own clients.
+   */
+  readonly rememberedAt?: readonly string[];
+  /** As `rememberedAt`, for connections from {@link Service.insideSources}. */
+  readonly insideRememberedAt?: readonly string[];
   readonly forwarding: Forwarding;
   /**
    * `keep`: backends see the client's address, except on a connection whose answers would not come back
    * (hairpin, another host).
    */
   readonly sourceAddress: 'keep' | 'masquerade';
+  /**
+   * Prefixes of the pods of this node. Connections of these pods and of the host itself come from inside:
+   * they go to the backends that {@link Backend.insidePorts} names. Absent: all clients get the same
+   * backends.
+   */
+  readonly insideSources?: readonly string[];
   /** How long connections may go on to a backend that is draining, removed or unhealthy. */
   readonly drainGraceSeconds: number;
   readonly healthCheck?: HealthCheck;
@@ -144,6 +168,13 @@ export interface VirtualServer {
   readonly scheduler: Scheduler;
   readonly clientAffinity: boolean;
   readonly persistenceSeconds?: number;
+  /**
+   * A server of the same family and protocol, with the same destinations. All servers that name one remember
+   * clients together. A balancer may let each server remember its own clients.
+   */
+  readonly remembersAs?: ServerAddress;
+  /** As `remembersAs`, for connections from `insideSources`. */
+  readonly insideRemembersAs?: ServerAddress;
   readonly forwarding: Forwarding;
   readonly sourceAddress: 'keep' | 'masquerade';
   /**
@@ -151,7 +182,20 @@ export interface VirtualServer {
    * from everywhere are accepted.
    */
   readonly sourceRanges?: readonly string[];
+  /**
+   * Prefixes of the server's family. New connections from these, and of the host itself, go to destinations
+   * by {@link Destination.insideWeight}. Absent: all clients get the same destinations.
+   */
+  readonly insideSources?: readonly string[];
+  /** Without a destination, new connections are dropped. Absent: they are refused. */
+  readonly drops?: true;
   readonly destinations: readonly Destination[];
+}
+
+/** Where clients connect to a virtual server. */
+export interface ServerAddress {
+  readonly address: string;
+  readonly port: number;
 }
 
 /** The address and port of a backend for one virtual server of the same family. */
@@ -160,6 +204,8 @@ export interface Destination {
   readonly port: number;
   /** 0: the backend drains or has this weight. Established connections go on, and no new one begins. */
   readonly weight: number;
+  /** The weight for connections from {@link VirtualServer.insideSources}. Absent: as `weight`. */
+  readonly insideWeight?: number;
 }
 
 /** Identifies a virtual server among all of a host: `4 tcp 10.96.0.1 80`. */

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Scheduler, VirtualServer } from '../model/model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
-import { digestOf, keyBytes } from './elements.ts';
+import { digestOf, emptyOf, keyBytes } from './elements.ts';
 import type { Standing } from './elements.ts';
 import { compactServer, standingOf } from './compact-server.ts';
 import { createModes } from './modes.ts';
@@ -54,7 +54,7 @@ test('the kept state of a server restores the full state, whatever its history',
           : undefined;
         if (before !== undefined) modes.release(before.mode);
         const plan = planOf(server, before?.plan?.slots, weights);
-        const { number } = modes.use(plan, false, before?.mode);
+        const { number } = modes.use(plan, emptyOf(server), before?.mode);
         const existing: Standing = {
           server,
           mode: number,

@@ -1,12 +1,17 @@
 import { hash } from 'node:crypto';
 import { addElements, deleteElements } from '../../../base/netlink/index.ts';
 import type { Element, Table, Request } from '../../../base/netlink/index.ts';
+import { append } from '../../../base/lists/index.ts';
 import { ipTextBytes } from '../../../base/addresses/index.ts';
 import type { Family, VirtualServer } from '../model/model.ts';
+import { isSplit } from '../model/planes.ts';
+import type { PlaneServer } from '../model/planes.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
+import type { EmptyMode } from './empty-modes.ts';
+import { insideBit } from './inside-plane.ts';
 import { nameOf } from './plan.ts';
 import type { Plan } from './plan.ts';
-import { slotMap } from './rules.ts';
+import { sharedMap, slotMap } from './rules.ts';
 
 /** Translates a virtual server to elements of the maps in rules.ts, and computes their changes. Pure. */
 
@@ -18,8 +23,8 @@ export const protocolNumbers: Readonly<Record<VirtualServer['protocol'], number>
 
 /** A server as the kernel holds it, while it is worked on. kept.ts defines what is kept of it. */
 export interface Standing {
-  readonly server: VirtualServer;
-  /** Absent: the server refuses connections. */
+  readonly server: PlaneServer;
+  /** Absent: the server has no destination for a connection. */
   readonly plan?: Plan;
   /** The number of its mode in the map `modes`. */
   readonly mode: number;
@@ -36,12 +41,15 @@ export const unread: readonly string[] = Object.freeze([]);
  * Returns a digest of everything that determines a server's slots. The kernel keeps it beside the server's
  * mode, so that the slots do not have to be read for a comparison.
  */
-export function digestOf(server: VirtualServer): string {
+export function digestOf(server: PlaneServer): string {
   const { scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations, sourceRanges } =
     server;
   // JSON, which is written here because no value needs an escape.
   let made = `["${scheduler}",${clientAffinity},${persistenceSeconds ?? null},"${sourceAddress}","${kind}",${sourceRanges !== undefined}`;
   for (const each of destinations) if (each.weight > 0) made += `,"${nameOf(each)}",${each.weight}`;
+  if (server.drops === true) made += ',"drops"';
+  if (isSplit(server)) made += ',"split"';
+  if (server.remembersAs !== undefined) made += `,${JSON.stringify(server.remembersAs)}`;
   return hash('sha256', `${made}]`, 'hex').slice(0, 24);
 }
 
@@ -53,11 +61,24 @@ export function addressBytes(address: string): Buffer {
   return bytes;
 }
 
-export function keyBytes({ family, address, protocol, port }: VirtualServer): Buffer {
+/** Returns the mode of a server while it has no destination for a connection. */
+export const emptyOf = (server: PlaneServer): EmptyMode => ({
+  restricted: server.sourceRanges !== undefined,
+  split: isSplit(server),
+  drops: server.drops === true,
+});
+
+export function keyBytes({
+  family,
+  address,
+  protocol,
+  port,
+  plane,
+}: Pick<PlaneServer, 'address' | 'family' | 'plane' | 'port' | 'protocol'>): Buffer {
   const at = address === undefined ? unspecified[family] : addressBytes(address);
   const bytes = Buffer.allocUnsafe(at.length + 8);
   bytes.set(at);
-  bytes.writeUInt32LE(protocolNumbers[protocol], at.length);
+  bytes.writeUInt32LE(protocolNumbers[protocol] | (plane === undefined ? 0 : insideBit), at.length);
   writePort(bytes, at.length + 4, port);
   return bytes;
 }
@@ -129,9 +150,29 @@ export function rangeChanges(
   ];
 }
 
+/**
+ * Returns the element that leads from a server to the number under which its clients are remembered: a digest
+ * of the server with which it shares them. Two that have the same number only lead each other's clients to
+ * another slot.
+ */
+export function sharedElements({ server, key }: Pick<Standing, 'key' | 'server'>): readonly ElementChange[] {
+  const { remembersAs, persistenceSeconds, family, protocol } = server;
+  if (remembersAs === undefined || persistenceSeconds === undefined) return [];
+  const value = hash('sha256', keyBytes({ ...remembersAs, family, protocol }), 'buffer').subarray(0, 4);
+  return [{ set: sharedMap, key, value, put: true }];
+}
+
 /** Returns the changes from `before` to `after`. If one of them is absent, the server is new or goes. */
 export function elementChanges(before: Standing | undefined, after: Standing | undefined): ElementChange[] {
   const changes: ElementChange[] = [];
+  if (before?.server.remembersAs !== undefined || after?.server.remembersAs !== undefined)
+    append(
+      changes,
+      rangeChanges(
+        before === undefined ? [] : sharedElements(before),
+        after === undefined ? [] : sharedElements(after),
+      ),
+    );
   const [was, is] = [before && leadOf(before), after && leadOf(after)];
   if (was?.set !== is?.set || before?.mode !== after?.mode || was?.comment !== is?.comment) {
     if (was !== undefined) changes.push({ ...was, put: false });

@@ -1,4 +1,6 @@
 import { usualSlots } from '../slots/sizes.ts';
+import { emptyModeOf, firstMode, refuseMode } from './empty-modes.ts';
+import type { EmptyMode } from './empty-modes.ts';
 import type { Plan } from './plan.ts';
 import { chainOf } from './rules.ts';
 import type { Draw, Mode } from './rules.ts';
@@ -14,22 +16,16 @@ import type { Draw, Mode } from './rules.ts';
  */
 const counters = 64;
 
-/** Modes of servers without any destination for a connection. Their chains are constant. */
-export const refuseMode = 0;
-export const restrictedRefuseMode = 1;
-export const isRefusing = (number: number): boolean =>
-  number === refuseMode || number === restrictedRefuseMode;
-
 export interface Modes {
   /**
    * Returns the mode for a plan. A mode without a chain gets the next number.
-   * @param plan absent: connections are refused, and those from outside the source ranges are dropped if
-   * `restricted`
+   * @param plan absent: the server has no destination for a connection
+   * @param empty the mode of the server without any destination
    * @param former the previous number of the server: it keeps its counter
    */
   use(
     plan: Plan | undefined,
-    restricted: boolean,
+    empty: EmptyMode,
     former?: number,
   ): { readonly number: number; readonly made?: Mode };
   /** One more server uses an existing mode. */
@@ -49,7 +45,7 @@ export function createModes(): Modes {
   const existing = new Map<number, { readonly mode: Mode; users: number }>();
   const numbers = new Map<string, number>();
   const holders = new Map<Draw, number>();
-  let next = restrictedRefuseMode + 1;
+  let next = firstMode;
 
   const adopt = (number: number, mode: Mode): void => {
     existing.set(number, { mode, users: 0 });
@@ -71,18 +67,29 @@ export function createModes(): Modes {
   return {
     adopt,
     join,
-    use(plan, restricted, former) {
-      if (plan === undefined) return { number: restricted ? restrictedRefuseMode : refuseMode };
-      const { at, size, hold, masquerade } = plan;
+    use(plan, empty, former) {
+      if (plan === undefined) return { number: emptyModeOf(empty) };
+      const { at, size, hold, masquerade, restricted, split, inside, shared } = plan;
       // The size of a large table is the number of its endpoints. It changes with each of them, and a counter
-      // would begin again at the same endpoint each time.
-      const turns = plan.draw === 'turn' && size <= usualSlots;
+      // would begin again at the same endpoint each time. The kernel follows each mode that is split to each
+      // mode of inside, so there are few of inside.
+      const turns = plan.draw === 'turn' && size <= usualSlots && inside === undefined;
       const draw = turns
         ? counterFor(existing.get(former ?? refuseMode)?.mode.draw)
         : plan.draw === 'turn'
           ? 'random'
           : plan.draw;
-      const mode: Mode = { at, size, draw, masquerade, restricted, ...(hold === undefined ? {} : { hold }) };
+      const mode: Mode = {
+        at,
+        size,
+        draw,
+        masquerade,
+        restricted,
+        ...(hold !== undefined && { hold }),
+        ...(split !== undefined && { split }),
+        ...(inside !== undefined && { inside }),
+        ...(shared !== undefined && { shared }),
+      };
       const known = numbers.get(chainOf(mode));
       const number = known ?? next;
       if (known === undefined) adopt(number, mode);

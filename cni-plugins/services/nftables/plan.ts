@@ -1,4 +1,6 @@
 import type { Refusal, VirtualServer } from '../model/model.ts';
+import { insideWeightOf, isSplit } from '../model/planes.ts';
+import type { PlaneServer } from '../model/planes.ts';
 import { maglevSizesFor, maglevTable, mostMaglevSlots } from '../slots/maglev.ts';
 import { inTurn, keepingOwners, onceEach } from '../slots/orders.ts';
 import { mostSlots, sharesOf, sizeFor, slotSizes, turnSizeFor, usualSlots } from '../slots/sizes.ts';
@@ -19,6 +21,9 @@ export interface Plan {
   readonly hold?: number;
   readonly masquerade: boolean;
   readonly restricted: boolean;
+  readonly split?: true;
+  readonly inside?: true;
+  readonly shared?: true;
   /** The name of a destination for each slot. Maglev has fewer than `size`. */
   readonly slots: readonly string[];
 }
@@ -37,7 +42,12 @@ export function refusalOf({
     };
   const most = scheduler === 'maglev' ? mostMaglevSlots : mostSlots;
   const weighted =
-    destinations.length > most ? destinations.filter(({ weight }) => weight > 0).length : destinations.length;
+    destinations.length > most
+      ? Math.max(
+          destinations.filter(({ weight }) => weight > 0).length,
+          destinations.filter((each) => insideWeightOf(each) > 0).length,
+        )
+      : destinations.length;
   if (weighted > most)
     return {
       field: 'backends',
@@ -57,7 +67,7 @@ const longestHold = 365 * 86_400;
  * @returns undefined: there is no destination for a connection
  */
 export function planOf(
-  server: VirtualServer,
+  server: PlaneServer,
   existing: readonly string[] = [],
   weights?: ReadonlyMap<string, number>,
 ): Plan | undefined {
@@ -68,11 +78,15 @@ export function planOf(
       return { name, weight: weights?.get(name) ?? (server.scheduler === 'rr' ? 1 : destination.weight) };
     });
   if (all.length === 0) return undefined;
+  const isShared = server.persistenceSeconds !== undefined && server.remembersAs !== undefined;
   const common = {
     at: server.kind === 'node' ? 'node' : 'address',
     ...(server.persistenceSeconds === undefined ? {} : { hold: server.persistenceSeconds }),
     masquerade: server.sourceAddress === 'masquerade',
     restricted: server.sourceRanges !== undefined,
+    ...(isSplit(server) && { split: true as const }),
+    ...(server.plane !== undefined && { inside: true as const }),
+    ...(isShared && { shared: true as const }),
   } as const;
   if (server.scheduler === 'maglev') {
     const draw = server.clientAffinity ? 'maglevclient' : 'maglevclientport';

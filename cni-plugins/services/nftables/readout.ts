@@ -21,17 +21,16 @@ import { createHash } from 'node:crypto';
 import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { giveMemoryBack } from '../model/memory.ts';
 import type { Family } from '../model/model.ts';
-import { refuseMode, restrictedRefuseMode } from './modes.ts';
+import { emptyModes, isEmptyMode } from './empty-modes.ts';
 import {
   baseChains,
   baseRulesOf,
   chainOf,
   chainsOf,
+  modeMap,
   modeOf,
   modeRulesOf,
   protocolKeys,
-  refuseChain,
-  restrictedRefuseChain,
   setsOf,
   slotMap,
   slotSetOf,
@@ -48,11 +47,6 @@ const host32 = (value: number): Buffer => {
   return bytes;
 };
 
-const refusing: ReadonlyMap<number, string> = new Map([
-  [refuseMode, refuseChain],
-  [restrictedRefuseMode, restrictedRefuseChain],
-]);
-
 /**
  * The comment of a rule is a digest of its content, so that a rule that another program changed or added is
  * detected.
@@ -60,6 +54,8 @@ const refusing: ReadonlyMap<number, string> = new Map([
 function commentOf({ expressions }: ChainRule): string {
   return createHash('sha256').update(Buffer.concat(expressions)).digest('hex').slice(0, 16);
 }
+
+const lineOf = (rule: ChainRule): string => `${rule.chain} ${commentOf(rule)}`;
 
 const ruleRequest = (table: Table, rule: ChainRule): Request =>
   addRule(table, rule.chain, rule.expressions, commentOf(rule));
@@ -82,7 +78,7 @@ export function createTable(family: Family): Request[] {
     ...addElements(
       table,
       'modes',
-      [...refusing].map(([number, chain]) => ({ key: host32(number), value: { goto: chain } })),
+      [...emptyModes].map(([number, chain]) => ({ key: host32(number), value: { goto: chain } })),
     ),
   ];
 }
@@ -103,7 +99,7 @@ export function makeMode(family: Family, number: number, mode: Mode): Request[] 
     ...(mode.size > usualSlots ? [addSet(table, slotSetOf(family, mode.size), lateSetId)] : []),
     ...chainsOf(mode).map((name) => addChain(table, { name })),
     ...modeRulesOf(family, mode).map((rule) => ruleRequest(table, rule)),
-    ...addElements(table, 'modes', [{ key: host32(number), value: { goto: chainOf(mode) } }]),
+    ...addElements(table, modeMap(mode), [{ key: host32(number), value: { goto: chainOf(mode) } }]),
   ];
 }
 
@@ -118,24 +114,27 @@ export function standingModes(
   const table = tableOf(family);
   if (filter.find(getTable(table), 'ENOENT') === undefined) return undefined;
   const rules = filter.dump(listRules(table));
+  const found = rules.map((message) => `${readListedRule(message).chain} ${readRuleComment(message)}`);
+  const base = baseRulesOf(family).map(lineOf);
+  // A table of an earlier version may lack a map.
+  const lines = new Set(found);
+  if (!base.every((line) => lines.has(line))) return undefined;
   const modes: (readonly [number, Mode])[] = [];
-  const missing = new Set(refusing.keys());
-  for (const { key, verdict } of filter.dump(listElements(table, 'modes')).flatMap(readListedElements)) {
+  const missing = new Set(emptyModes.keys());
+  const listed = ['modes', 'inside_modes'].flatMap((map) => filter.dump(listElements(table, map)));
+  for (const { key, verdict } of listed.flatMap(readListedElements)) {
     const chain =
       verdict !== undefined && typeof verdict === 'object' && 'goto' in verdict ? verdict.goto : '';
     const number = key.readUInt32LE(0);
     const mode = modeOf(chain);
-    if (mode !== undefined && !refusing.has(number)) modes.push([number, mode]);
-    else if (refusing.get(number) !== chain) return undefined;
+    if (mode !== undefined && !isEmptyMode(number)) modes.push([number, mode]);
+    else if (emptyModes.get(number) !== chain) return undefined;
     missing.delete(number);
   }
   if (missing.size > 0) return undefined;
-  const wanted = [...baseRulesOf(family), ...modes.flatMap(([, mode]) => modeRulesOf(family, mode))];
-  const expected = wanted.map((rule) => `${rule.chain} ${commentOf(rule)}`).toSorted();
-  const found = rules
-    .map((message) => `${readListedRule(message).chain} ${readRuleComment(message)}`)
-    .toSorted();
-  return expected.length === found.length && expected.every((line, index) => line === found[index])
+  const wanted = [...base, ...modes.flatMap(([, mode]) => modeRulesOf(family, mode).map(lineOf))].toSorted();
+  found.sort();
+  return wanted.length === found.length && wanted.every((line, index) => line === found[index])
     ? modes
     : undefined;
 }

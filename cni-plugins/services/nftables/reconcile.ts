@@ -1,11 +1,13 @@
 import { append } from '../../../base/lists/index.ts';
-import { isRefusal, transact, u32 } from '../../../base/netlink/index.ts';
+import { isRefusal, listElements, readListedElements, transact, u32 } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
-import { keyOf } from '../model/model.ts';
-import type { Family, VirtualServer } from '../model/model.ts';
+import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
+import { insideOf, isSplit, planeKeyOf } from '../model/planes.ts';
+import type { PlaneServer } from '../model/planes.ts';
 import { packServer, unpackServer } from '../model/serialized-server.ts';
+import { insideChanges, insideElements, insideSourcesSet } from '../source-ranges/inside-sources.ts';
 import { deniedSet, rangesSet, restrictedMap } from '../source-ranges/rules.ts';
 import { forgetStale } from './connections.ts';
 import {
@@ -13,20 +15,30 @@ import {
   digestOf,
   elementChanges,
   elementRequests,
+  emptyOf,
   keyBytes,
   leadOf,
   rangeChanges,
   rangeElements,
+  sharedElements,
 } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
-import { applyChange, countAddress, emptyTableContent, hold } from './table-content.ts';
+import {
+  applyChange,
+  countAddress,
+  emptyTableContent,
+  formerSlots,
+  hold,
+  withSlots,
+} from './table-content.ts';
 import type { TableContent } from './table-content.ts';
-import { planOfMode } from './compact-server.ts';
-import { isRefusing, refuseMode } from './modes.ts';
+import { planOfMode, standingOf } from './compact-server.ts';
+import { isEmptyMode, refuseMode } from './empty-modes.ts';
+import { insideBit } from './inside-plane.ts';
 import { planOf } from './plan.ts';
 import { createTable, haveSlots, listMap, makeMode, readSlots, standingModes } from './readout.ts';
 import type { Listed } from './readout.ts';
-import { tableOf } from './rules.ts';
+import { sharedMap, tableOf } from './rules.ts';
 
 /**
  * Brings the kernel from any state to the wanted one, and preserves client assignments as far as possible.
@@ -58,9 +70,13 @@ export function bring(
   own?: Buffer,
   former?: TableContent,
 ): Reconciled {
-  const servers: Iterable<VirtualServer> = {
+  const servers: Iterable<PlaneServer> = {
     *[Symbol.iterator]() {
-      for (const server of givingMemoryBack(all)) if (server.family === family) yield server;
+      for (const server of givingMemoryBack(all))
+        if (server.family === family) {
+          yield server;
+          if (isSplit(server)) yield insideOf(server);
+        }
     },
   };
   const modes = standingModes(filter, family);
@@ -74,10 +90,14 @@ export function bring(
 
   const requests: Request[] = [];
   const changes: ElementChange[][] = [];
+  const standing = (key: ServerKey): Standing | undefined => {
+    const kept = holding.standing.get(key);
+    return kept && withSlots(filter, family, standingOf(kept, holding.modes));
+  };
   for (const { server, former } of changing) {
     const before = former === undefined ? undefined : formerOf(filter, holding, server, former);
-    const plan = planOf(server, before?.plan?.slots);
-    const { number, made } = holding.modes.use(plan, server.sourceRanges !== undefined, before?.mode);
+    const plan = planOf(server, formerSlots(server, before, standing));
+    const { number, made } = holding.modes.use(plan, emptyOf(server), before?.mode);
     if (made !== undefined) append(requests, makeMode(family, number, made));
     const after: Standing = {
       server,
@@ -86,15 +106,21 @@ export function bring(
       key: keyBytes(server),
       ...(plan === undefined ? {} : { plan }),
     };
-    changes.push(elementChanges(before, after));
-    hold(holding, keyOf(server), after);
+    changes.push(elementChanges(before, after).filter(({ set }) => set !== sharedMap));
+    hold(holding, planeKeyOf(server), after);
     countAddress(holding, server, 1);
   }
   const gone = [...leftovers(leads, family)];
   for (const [server, former] of gone)
     changes.push(elementChanges(formerOf(filter, holding, server, former), undefined));
+  const sources = insideChanges(
+    tableOf(family),
+    filter.dump(listElements(tableOf(family), insideSourcesSet)).flatMap(readListedElements),
+    insideElements(holding.insides.values(), family),
+  );
+  append(requests, sources);
   const addresses = addressChanges(filter, holding);
-  const ranges = standingRangeChanges(filter, holding);
+  const ranges = [...standingRangeChanges(filter, holding), ...sharedChanges(filter, holding)];
   try {
     // Source ranges are set before a server needs them, and removed after.
     transactInParts(filter, family, requests, [
@@ -109,16 +135,24 @@ export function bring(
     return rebuild(filter, family, servers, own);
   }
   const suspect = afterLoss ? ofUdp(servers) : changing.map(({ server }) => server);
-  forgetStale(filter, family, [...suspect, ...gone.map(([server]) => server)], own);
-  return { holding, differences: changing.length + gone.length + addresses.length + ranges.length };
+  const mayBeStale = [...suspect, ...gone.map(([server]) => server)];
+  // The destinations of both planes are those of the server.
+  forgetStale(
+    filter,
+    family,
+    mayBeStale.filter(({ plane }) => plane === undefined),
+    own,
+  );
+  const differences = changing.length + gone.length + addresses.length + ranges.length;
+  return { holding, differences: differences + Math.min(1, sources.length) };
 }
 
 /**
  * Returns the servers whose connections may be forgotten. All servers as objects would take many times the
  * memory of their texts.
  */
-function ofUdp(servers: Iterable<VirtualServer>): VirtualServer[] {
-  const found: VirtualServer[] = [];
+function ofUdp(servers: Iterable<PlaneServer>): PlaneServer[] {
+  const found: PlaneServer[] = [];
   for (const server of servers) if (server.protocol === 'udp') found.push(server);
   return found;
 }
@@ -126,7 +160,7 @@ function ofUdp(servers: Iterable<VirtualServer>): VirtualServer[] {
 function rebuild(
   filter: NetlinkSocket,
   family: Family,
-  servers: Iterable<VirtualServer>,
+  servers: Iterable<PlaneServer>,
   own: Buffer | undefined,
 ): Reconciled {
   transact(filter, createTable(family));
@@ -138,7 +172,8 @@ function rebuild(
     differences += portion.length;
     portion = [];
   };
-  for (const server of servers) if (portion.push(server) === serversAtOnce) make();
+  for (const server of servers)
+    if (server.plane === undefined && portion.push(server) === serversAtOnce) make();
   make();
   return { holding, differences };
 }
@@ -160,7 +195,7 @@ interface Leads {
 }
 
 interface Changing {
-  readonly server: VirtualServer;
+  readonly server: PlaneServer;
   readonly former?: Listed;
 }
 
@@ -170,7 +205,7 @@ interface Changing {
  */
 function adoptStanding(
   holding: TableContent,
-  servers: Iterable<VirtualServer>,
+  servers: Iterable<PlaneServer>,
   leads: Leads,
   before: TableContent | undefined,
 ): Changing[] {
@@ -184,28 +219,31 @@ function adoptStanding(
     const number = former?.value ?? refuseMode;
     const plan = planOfMode(holding.modes, number);
     const digest = digestOf(server);
-    if (former?.comment !== digest || (plan === undefined && !isRefusing(number))) {
+    if (former?.comment !== digest || (plan === undefined && !isEmptyMode(number))) {
       changing.push({ server, ...(former === undefined ? {} : { former }) });
       continue;
     }
     holding.modes.join(number);
-    const kept = before?.standing.get(keyOf(server));
+    const kept = before?.standing.get(planeKeyOf(server));
     hold(
       holding,
-      keyOf(server),
+      planeKeyOf(server),
       { server, mode: number, digest, key, ...(plan === undefined ? {} : { plan }) },
       kept?.mode === number && kept.packed === packServer(server) ? kept.encoded : undefined,
     );
     countAddress(holding, server, 1);
   }
-  return changing;
+  // Servers that share the clients of another one get its slots.
+  return changing.toSorted((a, b) => isSharing(a) - isSharing(b));
 }
+
+const isSharing = ({ server: { remembersAs } }: Changing): number => (remembersAs === undefined ? 0 : 1);
 
 /** Returns the server as the kernel has it, with its slots. */
 function formerOf(
   filter: NetlinkSocket,
   holding: TableContent,
-  server: VirtualServer,
+  server: PlaneServer,
   { value, comment = '' }: Listed,
 ): Standing {
   const key = keyBytes(server);
@@ -225,20 +263,19 @@ function formerOf(
 const protocols: Readonly<Record<number, VirtualServer['protocol']>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
 
 /** Yields servers that are no longer wanted, with as much as their keys say. */
-function* leftovers(leads: Leads, family: Family): Generator<readonly [VirtualServer, Listed]> {
+function* leftovers(leads: Leads, family: Family): Generator<readonly [PlaneServer, Listed]> {
   for (const [set, kind] of [
     ['servers', 'virtual'],
     ['nodes', 'node'],
   ] as const)
     for (const [text, former] of leads[set]) {
       const key = Buffer.from(text, 'latin1');
-      const [protocol, port] = [
-        protocols[key.readUInt8(key.length - 8)] ?? 'tcp',
-        key.readUInt16BE(key.length - 4),
-      ];
+      const [number, port] = [key.readUInt8(key.length - 8), key.readUInt16BE(key.length - 4)];
+      const protocol = protocols[number & ~insideBit] ?? 'tcp';
+      const plane = (number & insideBit) === 0 ? {} : ({ plane: 'inside' } as const);
       const address =
         kind === 'virtual' ? { address: formatIp(ipFromBytes(key.subarray(0, key.length - 8))) } : {};
-      yield [{ ...nothing, kind, family, protocol, port, ...address }, former];
+      yield [{ ...nothing, kind, family, protocol, port, ...address, ...plane }, former];
     }
 }
 
@@ -283,6 +320,22 @@ function standingRangeChanges(
       return { set, key, put: true, ...(value !== undefined && { value: u32(value) }) };
     }),
   );
+  return rangeChanges(found, wanted);
+}
+
+/** Returns the changes that bring the map of servers that share clients to what all servers want. */
+function sharedChanges(
+  filter: NetlinkSocket,
+  { family, shared, standing: existing }: TableContent,
+): ElementChange[] {
+  const wanted = [...shared].flatMap((key) => {
+    const server: PlaneServer = unpackServer(existing.get(key)?.packed ?? '');
+    return sharedElements({ server, key: keyBytes(server) });
+  });
+  const found = filter
+    .dump(listElements(tableOf(family), sharedMap))
+    .flatMap(readListedElements)
+    .map(({ key, value }) => ({ set: sharedMap, key, put: true, ...(value !== undefined && { value }) }));
   return rangeChanges(found, wanted);
 }
 

@@ -1,10 +1,21 @@
 import { getTable, transact } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { VirtualServer } from '../model/model.ts';
+import { keyOf } from '../model/model.ts';
+import { isInsideKey } from '../model/planes.ts';
+import type { PlaneServer } from '../model/planes.ts';
 import { unpackServer } from '../model/serialized-server.ts';
+import { insideChanges, insideElements } from '../source-ranges/inside-sources.ts';
 import { standingOf } from './compact-server.ts';
 import { forgetStale } from './connections.ts';
-import { addressBytes, elementRequests, keyBytes, rangeElements, unread } from './elements.ts';
+import {
+  addressBytes,
+  elementRequests,
+  keyBytes,
+  rangeElements,
+  sharedElements,
+  unread,
+} from './elements.ts';
 import { createElementMessages, encodedServer } from './encoded-server.ts';
 import { createTable, makeMode } from './readout.ts';
 import { tableOf } from './rules.ts';
@@ -24,7 +35,7 @@ const serversAtOnce = 250;
  */
 export function serversIn(holdings: Holdings): Iterable<VirtualServer> {
   const all = families.flatMap((family) =>
-    [...holdings[family].standing.values()].map(({ packed }) => packed),
+    [...holdings[family].standing].flatMap(([key, { packed }]) => (isInsideKey(key) ? [] : [packed])),
   );
   return {
     *[Symbol.iterator]() {
@@ -51,7 +62,7 @@ export function restore(filter: NetlinkSocket, holding: TableContent): number {
   const messages = createElementMessages(tableOf(family));
   const udp: VirtualServer[] = [];
   for (const [key, kept] of existing) {
-    if (key.startsWith('udp ', 2)) udp.push(unpackServer(kept.packed));
+    if (key.startsWith('udp ', 2) && !isInsideKey(key)) udp.push(unpackServer(kept.packed));
     const encoded = kept.encoded ?? encodedServer(standingOf(kept, modes));
     const kind = key.includes(' * ') ? 'nodes' : 'servers';
     messages.add(encoded, kind, modes.modeOf(kept.mode)?.size);
@@ -71,11 +82,14 @@ export function restore(filter: NetlinkSocket, holding: TableContent): number {
 /** Takes the servers out whose slots were only in the kernel. They are new again. */
 function takeNotRead(holding: TableContent): VirtualServer[] {
   const found: VirtualServer[] = [];
-  for (const [key, kept] of holding.standing) {
+  const { standing: existing } = holding;
+  for (const [key, kept] of existing) {
     if (kept.slots !== '' || kept.encoded !== undefined) continue;
     const { server, plan } = standingOf(kept, holding.modes);
     if (plan?.slots !== unread) continue;
-    found.push(server);
+    // The inside plane comes back with its server.
+    const whole = server.plane === undefined ? server : existing.get(keyOf(server));
+    if (whole !== undefined) found.push('packed' in whole ? unpackServer(whole.packed) : whole);
     holding.modes.release(kept.mode);
     countAddress(holding, server, -1);
     hold(holding, key, undefined);
@@ -83,8 +97,15 @@ function takeNotRead(holding: TableContent): VirtualServer[] {
   return found;
 }
 
-/** Source ranges are there before a server needs them. */
-function makeTable(filter: NetlinkSocket, { family, modes, restricted, standing, own }: TableContent): void {
+/** Source ranges and the sources of inside are there before a server needs them. */
+function makeTable(
+  filter: NetlinkSocket,
+  { family, modes, restricted, standing, insides, shared, own }: TableContent,
+): void {
+  const memories = [...shared].flatMap((key) => {
+    const server: PlaneServer = unpackServer(standing.get(key)?.packed ?? '');
+    return sharedElements({ server, key: keyBytes(server) });
+  });
   const ranges = [...restricted].flatMap((key) => {
     const server = unpackServer(standing.get(key)?.packed ?? '');
     return rangeElements(server, keyBytes(server), own);
@@ -92,6 +113,7 @@ function makeTable(filter: NetlinkSocket, { family, modes, restricted, standing,
   transact(filter, [
     ...createTable(family),
     ...modes.all().flatMap(([number, mode]) => makeMode(family, number, mode)),
-    ...elementRequests(tableOf(family), ranges),
+    ...elementRequests(tableOf(family), [...ranges, ...memories]),
+    ...insideChanges(tableOf(family), [], insideElements(insides.values(), family)),
   ]);
 }

@@ -2,9 +2,7 @@ import {
   goesBack,
   hashed,
   numbered,
-  portUnreachable,
   remember,
-  resetTcp,
   connection,
   constant,
   destinationIsLocal,
@@ -15,14 +13,13 @@ import {
   masked,
   masquerade,
   meta,
-  payload,
   register,
   setMeta,
   translateDestination,
   verdict,
   verdictOf,
 } from '../../../base/netlink/index.ts';
-import type { Chain, DataType, NamedSet, Table } from '../../../base/netlink/index.ts';
+import type { Chain, NamedSet, Table } from '../../../base/netlink/index.ts';
 import type { Family } from '../model/model.ts';
 import { maglevSlotsIn } from '../slots/maglev.ts';
 import { mostSlots, slotSizes } from '../slots/sizes.ts';
@@ -34,6 +31,23 @@ import {
   unknownSegmentsChain,
 } from '../unknown-segments/rules.ts';
 import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
+import { insideSourcesOfFamily } from '../source-ranges/inside-sources.ts';
+import { emptyModes, emptyRulesOf, lostChain, refuseChain } from './empty-modes.ts';
+import { insideChain } from './inside-plane.ts';
+import { insideRulesOf } from './inside-rules.ts';
+import {
+  chosenMark,
+  has,
+  hiddenMark,
+  host32,
+  layouts,
+  mark,
+  portFrom,
+  portTo,
+  protocolTo,
+  toMode,
+  unmark,
+} from './packet.ts';
 
 /**
  * The rules, as values. They are constant, whatever is served. For the first packet of a connection, a map
@@ -54,6 +68,12 @@ export interface Mode {
   readonly masquerade: boolean;
   /** Only clients in the server's source ranges may connect. */
   readonly restricted: boolean;
+  /** Connections from inside the node have destinations of their own. */
+  readonly split?: true;
+  /** The mode of these destinations. */
+  readonly inside?: true;
+  /** With `hold`: clients are remembered together with those of another server. */
+  readonly shared?: true;
 }
 
 /**
@@ -62,15 +82,25 @@ export interface Mode {
 export type Draw = `turn${number}` | 'random' | 'client' | 'clientport' | 'maglevclient' | 'maglevclientport';
 
 /** Returns the name of the mode's chain. {@link modeOf} parses it. */
-export function chainOf({ at, size, draw, hold, masquerade: hides, restricted }: Mode): string {
-  return `pick_${at}_${size}_${draw}${hold === undefined ? '' : `_hold${hold}`}${hides ? '_masquerade' : ''}${restricted ? '_restricted' : ''}`;
+export function chainOf({
+  at,
+  size,
+  draw,
+  hold,
+  masquerade: hides,
+  restricted,
+  split,
+  inside,
+  shared,
+}: Mode): string {
+  return `pick_${at}_${size}_${draw}${hold === undefined ? '' : `_hold${hold}`}${hides ? '_masquerade' : ''}${restricted ? '_restricted' : ''}${split === true ? '_split' : ''}${inside === true ? '_inside' : ''}${shared === true ? '_shared' : ''}`;
 }
 
 const chainForm =
-  /^pick_(address|node)_(\d+)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?(_restricted)?$/u;
+  /^pick_(address|node)_(\d+)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?(_restricted)?(_split)?(_inside)?(_shared)?$/u;
 
 export function modeOf(chain: string): Mode | undefined {
-  const [, at, size, draw, hold, hides, restricted] = chainForm.exec(chain) ?? [];
+  const [, at, size, draw, hold, hides, restricted, split, inside, shared] = chainForm.exec(chain) ?? [];
   if (at === undefined || size === undefined || draw === undefined) return undefined;
   return {
     at: at as Mode['at'],
@@ -79,19 +109,27 @@ export function modeOf(chain: string): Mode | undefined {
     ...(hold === undefined ? {} : { hold: Number(hold) }),
     masquerade: hides !== undefined,
     restricted: restricted !== undefined,
+    ...(split !== undefined && { split: true }),
+    ...(inside !== undefined && { inside: true }),
+    ...(shared !== undefined && { shared: true }),
   };
 }
+
+/** Returns the map that leads to the mode. Those of inside are apart: a chain must not lead to itself. */
+export const modeMap = ({ inside }: Mode): string => (inside === true ? 'inside_modes' : 'modes');
 
 /** The chain of a mode with `hold`, for a client that is held. */
 const againChainOf = (mode: Mode): string => `again_${chainOf(mode)}`;
 
-/** Returns all chains of a mode. The first one is the chain to which the others jump. */
-export const chainsOf = (mode: Mode): readonly string[] =>
-  mode.hold === undefined ? [chainOf(mode)] : [againChainOf(mode), chainOf(mode)];
+/** The chain of a mode with `shared`, for a client whose number is known. */
+const memoryChainOf = (mode: Mode): string => `memory_${chainOf(mode)}`;
 
-export const refuseChain = 'refuse';
-/** Refuses clients inside the source ranges, and drops the others. */
-export const restrictedRefuseChain = 'refuse_restricted';
+/** Returns all chains of a mode. The last one is the chain to which others jump. */
+export const chainsOf = (mode: Mode): readonly string[] => [
+  ...(mode.hold === undefined ? [] : [againChainOf(mode)]),
+  ...(mode.shared === true ? [memoryChainOf(mode)] : []),
+  chainOf(mode),
+];
 
 export const tableOf = (family: Family): Table => ({
   family: family === 4 ? 'ip' : 'ip6',
@@ -102,50 +140,9 @@ export const tableOf = (family: Family): Table => ({
 const beforeHostPorts = -105;
 const beforeOtherMasquerade = 95;
 
-/**
- * Bits in the mark of a connection's first packet, from the choice until it leaves the host: we chose its
- * destination; its source must become ours.
- */
-const chosenMark = 0x20000000;
-const hiddenMark = 0x40000000;
-
-const host32 = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value >>> 0);
-  return bytes;
-};
 const loopback6 = Buffer.from([...Array<number>(15).fill(0), 1]);
 const CT_NEW = 1 << 3;
 const [TCP, UDP, SCTP] = [6, 17, 132];
-
-interface Layout {
-  readonly ip: 'ip' | 'ip6';
-  readonly address: DataType;
-  /** Length of an address, in registers. */
-  readonly width: number;
-  readonly source: (to: number) => Buffer;
-  readonly destination: (to: number) => Buffer;
-}
-
-const layouts: Readonly<Record<Family, Layout>> = {
-  4: {
-    ip: 'ip',
-    address: 'ipv4_addr',
-    width: 1,
-    source: (to) => payload('network', 12, 4, to),
-    destination: (to) => payload('network', 16, 4, to),
-  },
-  6: {
-    ip: 'ip6',
-    address: 'ipv6_addr',
-    width: 4,
-    source: (to) => payload('network', 8, 16, to),
-    destination: (to) => payload('network', 24, 16, to),
-  },
-};
-
-const portFrom = (to: number): Buffer => payload('transport', 0, 2, to);
-const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 
 /** Returns the map that has the slots of a server with this many. */
 export const slotMap = (size: number): string =>
@@ -171,16 +168,25 @@ export function setsOf(family: Family): readonly NamedSet[] {
     { name: 'servers', key: server, data: ['mark'] },
     { name: 'nodes', key: ['inet_proto', 'inet_service'], data: ['mark'] },
     { name: 'modes', key: ['mark'], data: 'verdict' },
+    { name: 'inside_modes', key: ['mark'], data: 'verdict' },
+    insideSourcesOfFamily(family),
     ...slotSizes.map((size) => slotSetOf(family, size)),
     // Maps to the slot, not the destination: if the destination is lost, the client goes to the new owner of
     // the slot.
     { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
+    { name: sharedMap, key: server, data: ['mark'] },
+    { name: sharedHeldMap, key: [address, 'mark'], data: ['mark'], dynamic: { atMost: mostHeld } },
     backendsSetOf(family),
     { name: 'addresses', key: [address] },
     { name: 'protocols', key: ['inet_proto'] },
     ...rangeSetsOf(family),
   ];
 }
+
+/** Leads from a server to the number under which its clients are in {@link sharedHeldMap}. */
+export const sharedMap = 'remembered_as';
+/** As `held`, for servers that remember clients together. */
+const sharedHeldMap = 'held_together';
 
 export const protocolKeys: readonly Buffer[] = [TCP, UDP, SCTP].map((number) => Buffer.of(number));
 
@@ -193,39 +199,19 @@ export const baseChains: readonly Chain[] = [
   { name: 'balance' },
   { name: 'node_ports' },
   { name: 'mode' },
+  { name: insideChain },
+  { name: 'inside_servers' },
+  { name: 'inside_mode' },
   { name: 'leaving' },
   { name: unknownSegmentsChain },
   { name: sourcesChain },
-  { name: refuseChain },
-  { name: restrictedRefuseChain },
+  ...[...emptyModes.values(), lostChain].map((name) => ({ name })),
 ];
 
 export interface ChainRule {
   readonly chain: string;
   readonly expressions: readonly Buffer[];
 }
-
-const has = (bit: number): readonly Buffer[] => [
-  meta('mark', register(0)),
-  masked(register(0), host32(bit)),
-  differs(register(0), host32(0)),
-];
-const mark = (scratch: number, bits: number): readonly Buffer[] => [
-  meta('mark', scratch),
-  masked(scratch, host32(~bits), scratch, host32(bits)),
-  setMeta('mark', scratch),
-];
-const unmark = (scratch: number): readonly Buffer[] => [
-  meta('mark', scratch),
-  masked(scratch, host32(~(chosenMark | hiddenMark))),
-  setMeta('mark', scratch),
-];
-
-/**
- * The mode's number is passed in the packet's priority, which routing sets again. nft 1.0.6 cannot list a
- * rule that looks up in one map what it found in another: it aborts, whatever else it had to list.
- */
-const toMode: readonly Buffer[] = [setMeta('priority', register(0)), verdict({ goto: 'mode' })];
 
 export function baseRulesOf(family: Family): readonly ChainRule[] {
   const { ip, width, destination, source } = layouts[family];
@@ -240,7 +226,7 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
       meta('l4proto', register(width)),
       portTo(register(width + 1)),
       mapped('servers', r0, r0),
-      ...toMode,
+      ...toMode('mode'),
     ),
     rule('mode', meta('priority', r0), verdictOf('modes', r0)),
     // A packet to ::1 cannot leave the host, whatever its destination becomes. A packet to 127.0.0.1 can,
@@ -260,11 +246,9 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
       inSet('protocols', r0),
       verdict({ goto: refuseChain }),
     ),
-    rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode),
-    rule(refuseChain, meta('l4proto', r0), equals(r0, Buffer.of(TCP)), resetTcp()),
-    rule(refuseChain, portUnreachable(ip)),
-    rule(restrictedRefuseChain, verdict({ jump: sourcesChain })),
-    rule(restrictedRefuseChain, verdict({ goto: refuseChain })),
+    rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode('mode')),
+    ...insideRulesOf(family).map(([chain, ...expressions]) => ({ chain, expressions })),
+    ...emptyRulesOf(ip).map(([chain, expressions]) => ({ chain, expressions })),
     ...sourceRulesOf(family).map((expressions) => rule(sourcesChain, ...expressions)),
     ...['forward', 'input'].map((chain) => rule(chain, ...toUnknownSegments)),
     rule(unknownSegmentsChain, ...dropOfBackend(family)),
@@ -306,26 +290,31 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
  * The destination overlays the slot.
  */
 export function modeRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
-  const picking = pickingRulesOf(family, mode);
-  return mode.restricted
-    ? [{ chain: chainOf(mode), expressions: [verdict({ jump: sourcesChain })] }, ...picking]
-    : picking;
+  const chain = chainOf(mode);
+  return [
+    ...(mode.restricted ? [{ chain, expressions: [verdict({ jump: sourcesChain })] }] : []),
+    ...(mode.split === true ? [{ chain, expressions: [verdict({ jump: insideChain })] }] : []),
+    ...pickingRulesOf(family, mode),
+  ];
 }
 
 function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   const { ip, width, source, destination } = layouts[family];
   const chain = chainOf(mode);
+  // With `shared`, the number under which the client is remembered comes between client and server.
+  const at = mode.shared === true ? width + 1 : width;
   const client = register(0);
-  const server = register(width);
-  const slot = register(2 * width + 2);
-  const port = register(3 * width + 2);
-  const key = [
-    source(client),
+  const server = register(at);
+  const slot = register(at + width + 2);
+  const port = register(at + 2 * width + 2);
+  const serverKey = [
     mode.at === 'address' ? destination(server) : constant(Buffer.alloc(4 * width), server),
-    meta('l4proto', register(2 * width)),
-    portTo(register(2 * width + 1)),
+    ...protocolTo(register(at + width), mode.inside),
+    portTo(register(at + width + 1)),
   ];
-  const draw = [...key, ...drawn(mode, width, slot)];
+  const key = [source(client), ...serverKey];
+  const number = drawn(mode, width, slot);
+  const draw = [...key, ...number];
   const go = [
     mapped(slotMap(mode.size), server, slot),
     constant(Buffer.alloc(4), client),
@@ -338,25 +327,49 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   const lost = { chain, expressions: [verdict('drop')] };
   if (mode.hold === undefined) return [{ chain, expressions: [...draw, ...go] }, lost];
   const time = { key: client, value: slot, milliseconds: mode.hold * 1000 };
-  const again = againChainOf(mode);
+  const [again, memory] = [againChainOf(mode), memoryChainOf(mode)];
+  // The set of held clients is full, or an entry expired between two lookups: the client is served all the
+  // same.
+  const served = { chain, expressions: [...draw, ...go] };
+  const to = (next: string): readonly Buffer[] => [setMeta('priority', slot), verdict({ goto: next })];
+  const ends = (name: string): readonly ChainRule[] => [
+    { ...served, chain: name },
+    { ...lost, chain: name },
+  ];
+  if (mode.shared !== true)
+    return [
+      { chain, expressions: [...key, mapped('held', client, slot), ...to(again)] },
+      { chain, expressions: [...draw, remember('add', 'held', time), ...go] },
+      ...ends(chain),
+      {
+        chain: again,
+        expressions: [...key, meta('priority', slot), remember('refresh', 'held', time), ...go],
+      },
+      ...ends(again),
+    ];
+  const memoryKey = [source(client), meta('priority', register(width))];
   return [
+    { chain, expressions: [...serverKey, mapped(sharedMap, server, slot), ...to(memory)] },
+    ...ends(chain),
     {
-      chain,
+      chain: memory,
       expressions: [
-        ...key,
-        mapped('held', client, slot),
-        setMeta('priority', slot),
-        verdict({ goto: again }),
+        ...memoryKey,
+        mapped(sharedHeldMap, client, slot),
+        // The kernel keeps the value of an element that it refreshes. nft 1.0.6 cannot list a rule that takes
+        // it from the lookup. If the entry expired in between, the client is held to the first slot.
+        constant(Buffer.alloc(4), port),
+        remember('refresh', sharedHeldMap, { ...time, value: port }),
+        ...to(again),
       ],
     },
-    { chain, expressions: [...draw, remember('add', 'held', time), ...go] },
-    // The set of held clients is full: the client is served all the same.
-    { chain, expressions: [...draw, ...go] },
-    lost,
-    { chain: again, expressions: [...key, meta('priority', slot), remember('refresh', 'held', time), ...go] },
-    // The entry expired between the two lookups.
-    { chain: again, expressions: [...draw, ...go] },
-    { ...lost, chain: again },
+    {
+      chain: memory,
+      expressions: [...memoryKey, ...serverKey, ...number, remember('add', sharedHeldMap, time), ...go],
+    },
+    ...ends(memory),
+    { chain: again, expressions: [...key, meta('priority', slot), ...go] },
+    ...ends(again),
   ];
 }
 

@@ -3,7 +3,10 @@ import { deleteChain, deleteElements, flushChain, transact } from '../../../base
 import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
+import { insideKeyOf, isInsideKey, planeKeyOf, planesOf } from '../model/planes.ts';
+import type { PlaneKey, PlaneServer } from '../model/planes.ts';
 import { packServer, unpackServer } from '../model/serialized-server.ts';
+import { insideChanges, insideElements, insideSourcesOf } from '../source-ranges/inside-sources.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
 import {
@@ -11,9 +14,11 @@ import {
   digestOf,
   elementChanges,
   elementRequests,
+  emptyOf,
   keyBytes,
   rangeChanges,
   rangeElements,
+  sharedElements,
   unread,
 } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
@@ -25,16 +30,20 @@ import { createModes } from './modes.ts';
 import type { Modes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
 import { makeMode, readSlots } from './readout.ts';
-import { chainsOf, tableOf } from './rules.ts';
+import { chainsOf, modeMap, tableOf } from './rules.ts';
 
 /** The content of the table of one family, and how it changes. */
 export interface TableContent {
   readonly family: Family;
-  readonly standing: Map<ServerKey, CompactServer>;
+  readonly standing: Map<PlaneKey, CompactServer>;
   /** The servers in `standing` that get new weights each second. */
-  readonly weighed: Set<ServerKey>;
+  readonly weighed: Set<PlaneKey>;
   /** The servers in `standing` with source ranges. */
   readonly restricted: Set<ServerKey>;
+  /** The servers in `standing` that remember clients together with another one. */
+  readonly shared: Set<PlaneKey>;
+  /** The sources of connections from inside, by the servers in `standing` that have any: few have. */
+  readonly insides: Map<ServerKey, string>;
   /** The host's address with which their elements were made. */
   own: Buffer | undefined;
   readonly modes: Modes;
@@ -47,6 +56,8 @@ export const emptyTableContent = (family: Family, own: Buffer | undefined): Tabl
   standing: new Map(),
   weighed: new Set(),
   restricted: new Set(),
+  insides: new Map(),
+  shared: new Set(),
   own,
   modes: createModes(),
   addresses: new Map(),
@@ -60,8 +71,8 @@ const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler =
  * @param encoded its elements, if they are encoded already
  */
 export function hold(
-  { standing: all, weighed, restricted }: TableContent,
-  key: ServerKey,
+  { standing: all, weighed, restricted, insides, shared }: TableContent,
+  key: PlaneKey,
   existing: Standing | undefined,
   encoded?: EncodedServer,
 ): void {
@@ -71,6 +82,10 @@ export function hold(
   else weighed.delete(key);
   if (existing?.server.sourceRanges === undefined) restricted.delete(key);
   else restricted.add(key);
+  if (existing?.server.remembersAs !== undefined) shared.add(key);
+  else if (shared.size > 0) shared.delete(key);
+  if (existing?.server.insideSources !== undefined) insides.set(key, insideSourcesOf(existing.server));
+  else if (insides.size > 0) insides.delete(key);
 }
 
 const rangesOf = (existing: Standing | undefined, own: Buffer | undefined): readonly ElementChange[] =>
@@ -82,10 +97,10 @@ const rangesOf = (existing: Standing | undefined, own: Buffer | undefined): read
  */
 export function countAddress(
   { addresses }: TableContent,
-  { kind, address }: VirtualServer,
+  { kind, address, plane }: PlaneServer,
   more: 1 | -1,
 ): number | undefined {
-  if (kind !== 'virtual' || address === undefined) return undefined;
+  if (kind !== 'virtual' || address === undefined || plane !== undefined) return undefined;
   const now = (addresses.get(address) ?? 0) + more;
   if (now === 0) addresses.delete(address);
   else addresses.set(address, now);
@@ -98,13 +113,14 @@ export function countAddress(
  */
 function settle(
   holding: TableContent,
-  server: VirtualServer,
+  server: PlaneServer,
   before: Standing | undefined,
   weights?: ReadonlyMap<string, number>,
+  former = before?.plan?.slots,
 ): [Standing, Request[]] {
   if (before !== undefined) holding.modes.release(before.mode);
-  const plan = planOf(server, before?.plan?.slots, weights);
-  const { number, made } = holding.modes.use(plan, server.sourceRanges !== undefined, before?.mode);
+  const plan = planOf(server, former, weights);
+  const { number, made } = holding.modes.use(plan, emptyOf(server), before?.mode);
   const existing: Standing = {
     server,
     mode: number,
@@ -115,8 +131,23 @@ function settle(
   return [existing, made === undefined ? [] : makeMode(holding.family, number, made)];
 }
 
+/**
+ * Returns the slots in which clients are held so far. Servers that remember clients together have the same
+ * slots: those of the server as which they remember them.
+ * @param find returns a server with its slots
+ */
+export function formerSlots(
+  server: PlaneServer,
+  before: Standing | undefined,
+  find: (key: ServerKey) => Standing | undefined,
+): readonly string[] | undefined {
+  const { remembersAs, family, protocol } = server;
+  const shared = remembersAs && find(keyOf({ ...remembersAs, family, protocol }));
+  return (shared?.server.persistenceSeconds === undefined ? before : shared)?.plan?.slots;
+}
+
 /** Reads the slots if they have not been read yet. */
-function withSlots(filter: NetlinkSocket, family: Family, existing: Standing): Standing {
+export function withSlots(filter: NetlinkSocket, family: Family, existing: Standing): Standing {
   const { plan, key } = existing;
   return plan?.slots === unread
     ? { ...existing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } }
@@ -133,6 +164,55 @@ function addressChanges(holding: TableContent, server: VirtualServer, more: 1 | 
   return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
 }
 
+/** Returns the planes to put and to remove. A server that is no longer split loses its inside plane. */
+function planesToChange(
+  { standing, insides }: TableContent,
+  put: readonly VirtualServer[],
+  remove: readonly ServerKey[],
+): { readonly putPlanes: readonly PlaneServer[]; readonly removePlanes: readonly PlaneKey[] } {
+  const putPlanes = planesOf(put);
+  if (insides.size === 0) return { putPlanes, removePlanes: remove };
+  const stay = new Set(putPlanes.map(planeKeyOf));
+  const gone = [...remove, ...put.map(keyOf)]
+    .map(insideKeyOf)
+    .filter((key) => standing.has(key) && !stay.has(key));
+  return { putPlanes, removePlanes: [...remove, ...gone] };
+}
+
+/** The state of a server after a change. */
+interface Held {
+  /** Absent: it is gone. */
+  readonly existing?: Standing;
+  /** Its elements, if they are encoded already. */
+  readonly encoded?: EncodedServer;
+}
+
+/** Returns the requests that bring the sources of connections from inside to those of these servers. */
+function sourceRequests(
+  { family, insides }: TableContent,
+  after: ReadonlyMap<PlaneKey, Held>,
+): readonly Request[] {
+  let now: Map<PlaneKey, string> | undefined;
+  for (const [key, { existing }] of after)
+    if (existing?.server.insideSources !== undefined)
+      (now ??= new Map(insides)).set(key, insideSourcesOf(existing.server));
+    else if (insides.has(key)) (now ??= new Map(insides)).delete(key);
+  return now === undefined
+    ? []
+    : insideChanges(
+        tableOf(family),
+        insideElements(insides.values(), family),
+        insideElements(now.values(), family),
+      );
+}
+
+/** Whether only the maps of servers and slots have elements of the server. */
+const isPlain = ({ sourceRanges, insideSources, remembersAs, insideRemembersAs }: VirtualServer): boolean =>
+  sourceRanges === undefined &&
+  insideSources === undefined &&
+  remembersAs === undefined &&
+  insideRemembersAs === undefined;
+
 /**
  * Whether the elements of a server are those of another one at its place, because at most destinations that
  * get no connections differ: a backend that drained is gone.
@@ -148,22 +228,15 @@ function areElementsOf(former: VirtualServer, server: VirtualServer): boolean {
     former.clientAffinity === server.clientAffinity &&
     former.persistenceSeconds === server.persistenceSeconds &&
     former.sourceAddress === server.sourceAddress &&
-    former.sourceRanges === undefined &&
-    server.sourceRanges === undefined &&
+    isPlain(former) &&
+    isPlain(server) &&
+    former.drops === server.drops &&
     had?.length === has?.length &&
     had?.every((each, at) => {
       const other = has?.[at];
       return other !== undefined && nameOf(each) === nameOf(other) && each.weight === other.weight;
     }) === true
   );
-}
-
-/** The state of a server after a change. */
-interface Held {
-  /** Absent: it is gone. */
-  readonly existing?: Standing;
-  /** Its elements, if they are encoded already. */
-  readonly encoded?: EncodedServer;
 }
 
 /**
@@ -176,26 +249,32 @@ export function applyChange(
   put: readonly VirtualServer[],
   remove: readonly ServerKey[],
 ): boolean {
+  const { putPlanes, removePlanes } = planesToChange(holding, put, remove);
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
   const stale: VirtualServer[] = [];
-  const after = new Map<ServerKey, Held>();
+  const after = new Map<PlaneKey, Held>();
   const table = tableOf(holding.family);
   const added = createElementMessages(table);
-  const standingAs = (kept: CompactServer, server?: VirtualServer): Standing =>
+  const standingAs = (kept: CompactServer, server?: PlaneServer): Standing =>
     withSlots(filter, holding.family, standingOf(kept, holding.modes, server));
-  for (const key of remove) {
+  const nowOf = (key: PlaneKey): Standing | undefined => {
+    const changed = after.get(key);
+    const kept = changed === undefined ? holding.standing.get(key) : undefined;
+    return kept === undefined ? changed?.existing : standingAs(kept);
+  };
+  for (const key of removePlanes) {
     const kept = after.has(key) ? undefined : holding.standing.get(key);
     if (kept === undefined) continue;
     const before = standingAs(kept);
     holding.modes.release(before.mode);
     append(changes, [...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1)]);
     append(changes, rangeChanges(rangesOf(before, holding.own), []));
-    stale.push({ ...before.server, destinations: [] });
+    if (!isInsideKey(key)) stale.push({ ...before.server, destinations: [] });
     after.set(key, {});
   }
-  for (const server of put) {
-    const key = keyOf(server);
+  for (const server of putPlanes) {
+    const key = planeKeyOf(server);
     const changed = after.get(key);
     const kept = changed === undefined ? holding.standing.get(key) : undefined;
     const former = kept && unpackServer(kept.packed);
@@ -205,12 +284,13 @@ export function applyChange(
       continue;
     }
     const before = kept === undefined ? changed?.existing : standingAs(kept, former);
-    const [existing, made] = settle(holding, server, before);
+    const [existing, made] = settle(holding, server, before, undefined, formerSlots(server, before, nowOf));
     append(requests, made);
     let encoded: EncodedServer | undefined;
     if (kept === undefined && changed === undefined) {
       encoded = encodedServer(existing);
       added.add(encoded, server.kind === 'node' ? 'nodes' : 'servers', existing.plan?.size);
+      append(changes, sharedElements(existing));
     } else append(changes, elementChanges(before, existing));
     const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(existing, holding.own));
     append(changes, ranges);
@@ -218,11 +298,16 @@ export function applyChange(
       added.addKey('addresses', addressBytes(server.address ?? ''));
     if (before !== undefined && before.server.kind !== server.kind)
       append(changes, [...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1)]);
-    if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server))
+    // The destinations of both planes are those of the server.
+    if (
+      server.plane === undefined &&
+      (before === undefined || ranges.length > 0 || losesDestinations(before.server, server))
+    )
       stale.push(server);
     after.set(key, { existing, ...(encoded !== undefined && { encoded }) });
   }
   const reshaped = requests.length > 0;
+  append(requests, sourceRequests(holding, after));
   transact(filter, [...requests, ...elementRequests(table, changes), ...added.take()]);
   after.forEach(({ existing, encoded }, key) => hold(holding, key, existing, encoded));
   forgetStale(filter, holding.family, stale, holding.own);
@@ -275,7 +360,7 @@ export function reweigh(filter: NetlinkSocket, holding: TableContent): boolean {
     const [after, made] = settle(holding, before.server, before, weights);
     append(requests, made);
     append(changes, elementChanges(before, after));
-    hold(holding, keyOf(before.server), after);
+    hold(holding, planeKeyOf(before.server), after);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
   return requests.length > 0;
@@ -291,7 +376,7 @@ export function dropUnusedModes(filter: NetlinkSocket, { family, modes }: TableC
       const key = Buffer.alloc(4);
       key.writeUInt32LE(number);
       return [
-        ...deleteElements(table, 'modes', [{ key }]),
+        ...deleteElements(table, modeMap(mode), [{ key }]),
         ...chainsOf(mode).map((chain) => flushChain(table, chain)),
         ...chainsOf(mode).map((chain) => deleteChain(table, chain)),
       ];

@@ -21,18 +21,29 @@ export function onceEach(all: readonly Pick<Weighted, 'name'>[]): string[] | und
 export function inTurn(shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
   if (size === shares.size) return [...shares.keys()].toSorted((a, b) => (a < b ? -1 : 1));
-  const all = [...shares]
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, share]) => ({ name, share, credit: 0 }));
+  // Those with the same share take turns by name. So a step only compares whose turn it is for each share,
+  // and there are few: 45 different shares have a sum above 1024.
+  const groups = [
+    ...Map.groupBy(
+      [...shares].toSorted(([a], [b]) => (a < b ? -1 : 1)),
+      ([, share]) => share,
+    ),
+  ].map(([share, own]) => ({ share, names: own.map(([name]) => name), taken: 0 }));
   const slots: string[] = [];
   while (slots.length < size) {
-    let best = all[0];
-    for (const each of all) {
-      each.credit += each.share;
-      if (best === undefined || each.credit > best.credit) best = each;
+    let best:
+      | { readonly name: string; readonly credit: number; readonly group: { taken: number } }
+      | undefined;
+    for (const group of groups) {
+      const { share, names, taken } = group;
+      const name = names[taken % names.length] ?? '';
+      // One share for each step, less a whole table for each turn before.
+      const credit = (slots.length + 1) * share - Math.floor(taken / names.length) * size;
+      if (best === undefined || credit > best.credit || (credit === best.credit && name < best.name))
+        best = { name, credit, group };
     }
     if (best === undefined) return slots;
-    best.credit -= size;
+    best.group.taken += 1;
     slots.push(best.name);
   }
   return slots;
@@ -56,6 +67,6 @@ export function keepingOwners(existing: readonly string[], shares: ReadonlyMap<s
     const owner = existing[Math.floor((slot * existing.length) / size)];
     return take(owner) ? owner : undefined;
   });
-  const rest = inTurn(new Map([...left].filter(([, share]) => share > 0)));
-  return slots.map((owner) => owner ?? rest.shift() ?? '');
+  const rest = inTurn(new Map([...left].filter(([, share]) => share > 0))).values();
+  return slots.map((owner) => owner ?? rest.next().value ?? '');
 }

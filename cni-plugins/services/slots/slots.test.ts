@@ -233,3 +233,25 @@ test('destinations with one slot each have the order of inTurn', () => {
 test('destinations of one name are not ordered as if each had a slot', () => {
   assert.equal(onceEach([{ name: 'b' }, { name: 'a' }, { name: 'b' }]), undefined);
 });
+
+test('slots in turn are those of smooth weighted round robin, one step at a time', () => {
+  const stepByStep = (shares: ReadonlyMap<string, number>): string[] => {
+    const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
+    const all = [...shares]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, share]) => ({ name, share, credit: 0 }));
+    return Array.from({ length: size }, () => {
+      for (const each of all) each.credit += each.share;
+      const best = all.reduce((a, b) => (b.credit > a.credit ? b : a));
+      best.credit -= size;
+      return best.name;
+    });
+  };
+  fc.assert(
+    fc.property(weighted(24, 9), (all) => {
+      const shares = new Map(all.map(({ name, weight }) => [name, weight]));
+      assert.deepEqual(inTurn(shares), stepByStep(shares));
+    }),
+    seed,
+  );
+});

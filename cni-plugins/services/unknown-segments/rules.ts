@@ -2,6 +2,7 @@ import {
   remember,
   connection,
   differs,
+  equals,
   inSet,
   masked,
   meta,
@@ -31,6 +32,8 @@ export const backendMilliseconds = backendDays * 86_400_000;
 const mostBackends = 262_144;
 
 const CT_INVALID = 1;
+const TCP = 6;
+const TCP_SYN = 0x02;
 const r0 = register(0);
 
 export const backendsSetOf = (family: Family): NamedSet => ({
@@ -64,6 +67,15 @@ export const toUnknownSegments: readonly Buffer[] = [
   masked(r0, u32(CT_INVALID)),
   differs(r0, u32(0)),
   verdict({ jump: unknownSegmentsChain }),
+];
+
+/** Matches a segment that begins no connection. Tracking takes it for a new one if it knows none. */
+export const isTcpWithoutSyn: readonly Buffer[] = [
+  meta('l4proto', r0),
+  equals(r0, Buffer.of(TCP)),
+  payload('transport', 13, 1, r0),
+  masked(r0, Buffer.of(TCP_SYN)),
+  equals(r0, Buffer.of(0)),
 ];
 
 /** Returns a rule of {@link unknownSegmentsChain}. */

@@ -1,0 +1,7 @@
+/** How the table tells the inside plane of a server from its other plane. */
+
+/** Leads a connection from inside the node to the inside plane of its server. Returns for any other. */
+export const insideChain = 'inside';
+
+/** The bit of the protocol in the keys of inside planes. No protocol of a server has it: 6, 17, 132. */
+export const insideBit = 0x40;
