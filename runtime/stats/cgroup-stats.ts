@@ -16,7 +16,9 @@ export interface CgroupStats {
   close(): Promise<void>;
 }
 
-const sampleEveryMs = 1_000;
+/** Rates cover 10 seconds (cpu-samples.ts), so more samples would not change them much. */
+const sampleEveryMs = 5_000;
+const followEveryMs = 1_000;
 /** How many rounds a Worker without work is kept, because one pod often follows another. */
 const idleRounds = 15;
 
@@ -85,7 +87,7 @@ export function openCgroupStats(input: {
     thread = undefined;
     await ending?.worker.terminate();
   };
-  const timer = setInterval(follow, sampleEveryMs).unref();
+  const timer = setInterval(follow, followEveryMs).unref();
 
   const ask = <Kind extends keyof Answers>(
     kind: Kind,

@@ -92,8 +92,8 @@ let watched: readonly CgroupTarget[] = [];
  */
 const since1970 = (): bigint => BigInt(Date.now()) * 1_000_000n;
 
-function sample(): void {
-  for (const { id, cgroup } of watched) {
+function sample(targets: readonly CgroupTarget[]): void {
+  for (const { id, cgroup } of targets) {
     const usageNs = reader.cpuTime(cgroup);
     if (usageNs !== undefined) samples.add(id, { atMs: performance.now(), usageNs });
   }
@@ -125,12 +125,13 @@ function detail({ id, cgroup, pid }: CgroupTarget): CgroupDetail | undefined {
   return { ...reported(id, { ...found, blockIo }), ...(processes !== undefined && { processes }) };
 }
 
-setInterval(sample, sampleEveryMs);
+setInterval(() => sample(watched), sampleEveryMs);
 
 port.on('message', (message: ToWorker) => {
   if (message.do === 'watch') {
     watched = message.targets;
     samples.keep(new Set(watched.map(({ id }) => id)));
+    sample(watched.filter(({ id }) => !samples.has(id)));
     return;
   }
   const answer = message.do === 'usage' ? message.targets.map(usage) : message.targets.map(detail);

@@ -92,6 +92,32 @@ export const statsChecks: readonly Check[] = [
     },
   },
   {
+    name: 'stats/summary: a container that works in short bursts is never idle',
+    pods: ({ images }) => [
+      simplePod(
+        'bursts',
+        images.app,
+        shell('while :; do head -c 200000 /dev/urandom | md5sum; sleep 1; done'),
+      ),
+    ],
+    run: async (node) => {
+      await node.pods.until('bursts', 'ready', isReady);
+      const rateIn = (summary: Summary): number =>
+        summary.pods
+          .find((pod) => pod.podRef.name === 'bursts-node')
+          ?.containers.find((one) => one.name === 'main')?.cpu.usageNanoCores ?? 0;
+      const rates = [rateIn(await summaryWhen(node, 'with a rate', (one) => rateIn(one) > 0))];
+      for (let look = 0; look < 10; look += 1) {
+        await pause(1_050);
+        rates.push(rateIn((await node.kubelet.server.json('/stats/summary')) as Summary));
+      }
+      assert.ok(
+        rates.every((rate) => rate > 0),
+        rates.join(', '),
+      );
+    },
+  },
+  {
     name: 'metrics: /metrics/resource names our containers, /metrics/cadvisor answers',
     pods: measuredPods,
     run: async (node) => {
