@@ -155,5 +155,13 @@ describe('resources', () => {
     });
     const update = resources({ memoryLimitInBytes: 2 * Mi, oomScoreAdj: -500 });
     assert.deepEqual(mergedResources(current, update), { ...current, memoryLimitInBytes: 2 * Mi });
+    const protectedMemory = { ...current, unified: { 'memory.min': '1', 'memory.high': '9' } };
+    assert.deepEqual(
+      mergedResources(protectedMemory, { ...update, unified: { 'memory.high': '8' } }).unified,
+      {
+        'memory.min': '1',
+        'memory.high': '8',
+      },
+    );
   });
 });

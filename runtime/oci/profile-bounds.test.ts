@@ -101,6 +101,12 @@ describe('bounds of resources', () => {
     assert.equal(boundedResources(undefined, {}), undefined);
   });
 
+  it('let a kubelet set the quality of service of memory, which raises no limit', () => {
+    const unified = { 'memory.min': '1000', 'memory.low': '1000', 'memory.high': '1800' };
+    const asked = { ...none, memoryLimitInBytes: 1000, memorySwapLimitInBytes: 1000, unified };
+    assert.deepEqual(boundedResources(asked, { memory: 2000, swap: 0 }), asked);
+  });
+
   const beyond: readonly (readonly [asked: Partial<LinuxContainerResources>, bounds: object, why: RegExp])[] =
     [
       [{ memoryLimitInBytes: 2001 }, { memory: 2000 }, /memory of 2001 bytes is more than 2000/],
@@ -109,6 +115,11 @@ describe('bounds of resources', () => {
       [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /requires a limit on memory/],
       [{ unified: { 'memory.max': 'max' } }, { memory: 1 }, /memory\.max under unified/],
       [{ unified: { 'pids.max': '9' } }, { pids: 1 }, /pids\.max under unified/],
+      [
+        { unified: { 'memory.high': '9', 'memory.swap.max': '9' } },
+        { memory: 1 },
+        /: memory\.swap\.max under unified/,
+      ],
     ];
   for (const [asked, limits, why] of beyond) {
     it(`refuse ${JSON.stringify(asked)}`, () => {

@@ -63,7 +63,9 @@ export function boundedResources(
   const wanted = asked ?? nothingAsked;
   const { cpu, memory, swap } = resources;
   const broken: string[] = [];
-  const unified = Object.keys(wanted.unified).filter((key) => /^(cpu\.max|memory\.|pids\.)/.test(key));
+  const unified = Object.keys(wanted.unified).filter(
+    (key) => /^(cpu\.max|memory\.|pids\.)/.test(key) && !harmless.has(key),
+  );
   if (unified.length > 0) broken.push(`${unified.join(', ')} under unified would bypass its bounds`);
   if (memory !== undefined && wanted.memoryLimitInBytes > memory)
     broken.push(`memory of ${wanted.memoryLimitInBytes} bytes is more than ${memory}`);
@@ -93,6 +95,18 @@ export function boundedResources(
     ...(cpu !== undefined && { cpuPeriod: period, cpuQuota: wanted.cpuQuota > 0 ? wanted.cpuQuota : quota }),
   };
 }
+
+/**
+ * Settings of cgroup version 2 that raise no limit: protection of the memory that the container uses within
+ * its limit, and lower limits. A kubelet sets them for the quality of service of memory.
+ */
+const harmless: ReadonlySet<string> = new Set([
+  'memory.high',
+  'memory.low',
+  'memory.min',
+  'memory.oom.group',
+  'memory.swap.high',
+]);
 
 /** A request in which every resource is unset. */
 export const nothingAsked: LinuxContainerResources = {

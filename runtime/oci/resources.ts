@@ -4,8 +4,8 @@ import type { OciResources } from './spec.types.ts';
 
 /**
  * Returns the resources after an update: zero and empty fields keep the current value (cri-api
- * UpdateContainerResources). The OOM score stays the same, because no runtime changes the score of a running
- * process.
+ * UpdateContainerResources), and so do settings of `unified` that the update does not name. The OOM score
+ * stays the same, because no runtime changes the score of a running process.
  */
 export function mergedResources(
   current: LinuxContainerResources | undefined,
@@ -16,7 +16,8 @@ export function mergedResources(
     if (value === 0 || value === '') return false;
     return typeof value !== 'object' || Object.keys(value).length > 0;
   });
-  return { ...(current ?? update), ...Object.fromEntries(given) };
+  const unified = { ...current?.unified, ...update.unified };
+  return { ...(current ?? update), ...Object.fromEntries(given), unified };
 }
 
 /**
