@@ -19,7 +19,8 @@ const gauge = (help: string, ...labels: string[]): Kind => ({ help, type: Metric
 
 /**
  * cAdvisor's names, texts and labels (docs/storage/prometheus.md there), as in a kubelet's /metrics/cadvisor,
- * so that dashboards keep working. The CRI carries whole numbers, so seconds are whole seconds.
+ * so that dashboards keep working. Seconds have fractions for kubelets that read `double_value` (cri-api
+ * 0.38), and are whole seconds for others.
  */
 export const metricKinds = {
   container_cpu_usage_seconds_total: counter('Cumulative cpu time consumed in seconds.', 'cpu'),

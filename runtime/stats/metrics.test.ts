@@ -158,6 +158,21 @@ describe('metrics', () => {
     test(`${[name, ...labels].join(' ')} is ${value}`, () => assert.equal(valueOf(name, ...labels), value));
   }
 
+  test('seconds have fractions beside the whole number, and other values do not', () => {
+    const metrics = containerMetrics({ record, sandbox, reading, layer });
+    const fractions = metrics.filter(({ doubleValue }) => doubleValue !== undefined);
+    assert.deepEqual(
+      fractions.find(({ name }) => name === 'container_cpu_usage_seconds_total')?.doubleValue,
+      { value: 12.999999999 },
+    );
+    for (const { name = '', value, doubleValue } of fractions) {
+      assert.match(name, /_seconds_total$/);
+      assert.equal(Math.floor(doubleValue?.value ?? -1), value?.value, name);
+    }
+    const whole = metrics.find(({ name }) => name === 'container_cpu_user_seconds_total');
+    assert.deepEqual([whole?.doubleValue, whole?.value], [undefined, { value: 9 }]);
+  });
+
   test('missing limits are 0, or are omitted if 0 would be a limit', () => {
     const bare = { ...record, config: { ...record.config, linux: undefined } } as unknown as ContainerRecord;
     const { memory, swap, tasksLimit, ...rest } = reading;

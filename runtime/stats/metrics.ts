@@ -29,15 +29,16 @@ function collect(at: bigint, common: readonly string[], fill: (add: Add) => void
       timestamp: at,
       metricType: type,
       labelValues: [...common, ...labels],
-      value: { value },
+      value: { value: Math.floor(value) },
+      ...(!Number.isInteger(value) && { doubleValue: { value } }),
     });
   });
   return metrics;
 }
 
-/** Whole seconds, because the CRI carries no fractions. */
+/** A kubelet that knows no fractions reads the whole seconds beside them. */
 function seconds(nanoseconds: number): number {
-  return Math.floor(nanoseconds / 1e9);
+  return nanoseconds / 1e9;
 }
 
 /** Returns a pod's own metrics, beyond its containers: the counters of its interfaces. */

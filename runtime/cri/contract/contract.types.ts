@@ -22,6 +22,13 @@ export const NamespaceMode = {
 } as const;
 export type NamespaceMode = (typeof NamespaceMode)[keyof typeof NamespaceMode];
 
+export const CgroupMountMode = {
+  CGROUP_MOUNT_MODE_UNSPECIFIED: 0,
+  CGROUP_MOUNT_MODE_READ_ONLY: 1,
+  CGROUP_MOUNT_MODE_READ_WRITE: 2,
+} as const;
+export type CgroupMountMode = (typeof CgroupMountMode)[keyof typeof CgroupMountMode];
+
 export const SupplementalGroupsPolicy = {
   Merge: 0,
   Strict: 1,
@@ -195,6 +202,11 @@ export interface NamespaceOption {
   readonly ipc: NamespaceMode;
   readonly targetId: string;
   readonly usernsOptions?: UserNamespace;
+  readonly cgroupnsOptions?: CgroupNamespace;
+}
+
+export interface CgroupNamespace {
+  readonly mode: NamespaceMode;
 }
 
 export interface Int64Value {
@@ -504,6 +516,7 @@ export interface LinuxContainerSecurityContext {
   readonly seccomp?: SecurityProfile;
   readonly apparmor?: SecurityProfile;
   readonly supplementalGroupsPolicy: SupplementalGroupsPolicy;
+  readonly cgroupMountMode: CgroupMountMode;
 }
 
 export interface LinuxContainerConfig {
@@ -867,6 +880,7 @@ export interface RuntimeFeatures {
   readonly supplementalGroupsPolicy: boolean;
   readonly userNamespacesHostNetwork: boolean;
   readonly mountOptions: boolean;
+  readonly cgroupMountMode: boolean;
 }
 
 export interface StatusResponse {
@@ -1104,6 +1118,11 @@ export interface Metric {
   readonly metricType: MetricType;
   readonly labelValues: readonly string[];
   readonly value?: UInt64Value;
+  readonly doubleValue?: DoubleValue;
+}
+
+export interface DoubleValue {
+  readonly value: number;
 }
 
 export type RuntimeConfigRequest = Readonly<Record<never, never>>;

@@ -2,7 +2,10 @@ import declaration from './contract.json' with { type: 'json' };
 import { createCodecs, methodKey, parseDeclaration } from '../../../base/protobuf/index.ts';
 import type { MessageCodec } from '../../../base/protobuf/index.ts';
 
-/** The parsed CRI v1 contract: package `runtime.v1`, field names and numbers of cri-api v0.37.2. */
+/**
+ * The parsed CRI v1 contract: package `runtime.v1`, field names and numbers of cri-api v0.37.2. The messages
+ * CgroupNamespace and DoubleValue, CgroupMountMode, and the fields that have these types are those of v0.38.
+ */
 export const criContract = parseDeclaration(declaration);
 
 /** Returns the codec for a message of the CRI contract, by its name there. */
