@@ -4,6 +4,11 @@ import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { SandboxService } from '../pods/sandbox-service.ts';
 import { containerInfo, containerItem, containerStatus } from './container-messages.ts';
+import {
+  refuseForeignContainerFields,
+  refuseForeignPodFields,
+  refuseForeignUpdateFields,
+} from './foreign-fields.ts';
 import type { RuntimeReport } from './report.ts';
 import { sandboxInfo, sandboxItem, sandboxStatus } from './sandbox-messages.ts';
 import type { VerboseInfo } from './verbose-status.ts';
@@ -59,9 +64,10 @@ export function createRuntimeHandlers(parts: {
           cgroupDriver: parts.cgroupDriver === 'systemd' ? CgroupDriver.SYSTEMD : CgroupDriver.CGROUPFS,
         },
       }),
-    runPodSandbox: async ({ config, runtimeHandler }) => ({
-      podSandboxId: (await sandboxes.run(config, runtimeHandler)).id,
-    }),
+    runPodSandbox: async ({ config, runtimeHandler }) => {
+      refuseForeignPodFields(config);
+      return { podSandboxId: (await sandboxes.run(config, runtimeHandler)).id };
+    },
     stopPodSandbox: async ({ podSandboxId }) => {
       await sandboxes.stop(given(podSandboxId, 'pod_sandbox_id'));
       return {};
@@ -86,9 +92,10 @@ export function createRuntimeHandlers(parts: {
     },
     listPodSandbox: ({ filter }) =>
       Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),
-    createContainer: async ({ podSandboxId, config }) => ({
-      containerId: (await containers.create(podSandboxId, config)).id,
-    }),
+    createContainer: async ({ podSandboxId, config }) => {
+      refuseForeignContainerFields(config);
+      return { containerId: (await containers.create(podSandboxId, config)).id };
+    },
     startContainer: async ({ containerId }) => {
       await containers.start(containerId);
       return {};
@@ -108,8 +115,9 @@ export function createRuntimeHandlers(parts: {
       const info = verbose ? { ...containerInfo(record), ...(await parts.verbose.container(record)) } : {};
       return { status: containerStatus(record), info };
     },
-    updateContainerResources: async ({ containerId, linux }) => {
-      await containers.update(containerId, linux);
+    updateContainerResources: async (request) => {
+      refuseForeignUpdateFields(request);
+      await containers.update(request.containerId, request.linux);
       return {};
     },
     reopenContainerLog: async ({ containerId }) => {
