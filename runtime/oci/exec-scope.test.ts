@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { closeExecScopes, openExecScope, openExecScopes } from './exec-scope.ts';
+import { closeExecScopes, containerHome, openExecScope, openExecScopes } from './exec-scope.ts';
 
 const mounts = (): string => readFileSync('/proc/self/mountinfo', 'utf8');
 const unified = /^0::\//m.test(readFileSync('/proc/self/cgroup', 'utf8'));
@@ -71,3 +71,16 @@ describe(
     });
   },
 );
+
+describe('the cgroup of a container whose first process moved below it', () => {
+  for (const [path, expected] of [
+    ['/kubepods/pod1/c1', '/kubepods/pod1/c1'],
+    ['/kubepods/pod1/c1/init', '/kubepods/pod1/c1'],
+    ['/kubepods/pod1/c1/c1/deep', '/kubepods/pod1/c1'],
+    ['/k.slice/k-pod1.slice/portcullis-c1.scope', '/k.slice/k-pod1.slice/portcullis-c1.scope'],
+    ['/k.slice/portcullis-c1.scope/container/init', '/k.slice/portcullis-c1.scope/container'],
+    ['/k.slice/portcullis-c1.scope/init', '/k.slice/portcullis-c1.scope'],
+    ['/elsewhere', '/elsewhere'],
+  ] as const)
+    it(`is ${expected} for ${path}`, () => assert.equal(containerHome(path, 'c1'), expected));
+});

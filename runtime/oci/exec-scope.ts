@@ -83,7 +83,9 @@ export async function openExecScope(
   if (scopes.kind === 'nested' && !input.takesCgroup) return undefined;
   try {
     const root = scopes.kind === 'nested' ? '/sys/fs/cgroup' : scopes.root;
-    const home = join(root, await unifiedPath(input.init));
+    const current = await unifiedPath(input.init);
+    // The runtime looks for the cgroup below the one that it made, wherever the first process is now.
+    const home = join(root, scopes.kind === 'nested' ? containerHome(current, input.container) : current);
     const path =
       scopes.kind === 'nested'
         ? join(home, input.name)
@@ -166,6 +168,19 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
 function unlessGone(cause: unknown): string {
   if (meansGone(cause) || (cause as NodeJS.ErrnoException).code === 'ENODEV') return '';
   throw cause;
+}
+
+/**
+ * Returns the cgroup that the runtime made for a container, from the cgroup of its first process. A container
+ * that may write its cgroups can move that process below it. Pure.
+ */
+export function containerHome(path: string, container: string): string {
+  const parts = path.split('/');
+  const own = parts.findIndex((part) => part === container || part.endsWith(`-${container}.scope`));
+  if (own === -1) return path;
+  // crun under systemd (cgroup-driver.ts, processCgroup).
+  const isSubgroup = parts[own]?.endsWith('.scope') === true && parts[own + 1] === 'container';
+  return parts.slice(0, own + (isSubgroup ? 2 : 1)).join('/');
 }
 
 /** Returns the path of a process in the version 2 hierarchy (cgroups(7), /proc/PID/cgroup). */
