@@ -168,6 +168,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     containers,
     approve: nri?.approvePod,
     effects: createSandboxEffects({
+    sysctls: config.sysctls,
       startProgram,
       stateDir: config.state,
       kernel,

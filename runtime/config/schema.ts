@@ -216,6 +216,18 @@ export const configSchema: ConfigSchema = {
       description: 'Rotation of container logs on a machine where no kubelet rotates them.',
       additionalProperties: false,
       properties: {
+    sysctls: {
+      type: 'object',
+      description:
+        'Sysctls that every pod gets in the namespaces that it does not share with the host, by name, such as `net.core.somaxconn`. A sysctl of the pod takes precedence. No ceiling restricts these values. If the kubelet has `defaultPodSysctls`, set the same values here, because a ceiling would refuse those that are not safe.',
+      maxProperties: 64,
+      propertyNames: {
+        pattern:
+          '^(net(\\.[a-zA-Z0-9_:@/-]+)+|kernel\\.((shm|msg|sem)[a-z_]*|domainname)|fs\\.mqueue\\.[a-z_]+)$',
+      },
+      additionalProperties: { type: 'string', maxLength: 256, pattern: '^[ -*,-<>-~\\t]*$' },
+      default: {},
+    },
         maxSize: {
           ...size,
           description:

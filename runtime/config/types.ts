@@ -188,6 +188,8 @@ export interface DaemonConfig {
   readonly shm: { readonly size: string; readonly limit: string };
   /** `maxSize` as written; `0` leaves rotation to the kubelet. */
   readonly logs: { readonly maxSize: string; readonly maxFiles: number };
+  /** Sysctls of every pod, by name. */
+  readonly sysctls: Readonly<Record<string, string>>;
   /** The form of new layers. */
   readonly storage: { readonly layers: 'auto' | 'erofs' | 'folders'; readonly checkDays: number };
   /** As written; `0` means no limit. */

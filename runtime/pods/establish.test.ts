@@ -37,7 +37,7 @@ test('a pod that plugins approved, and that cannot be recorded as ready, is with
     approve: async () => () => void steps.push('withdrawn'),
     log: createLogger({ level: 'silent' }),
   } as unknown as EstablishDeps;
-  const request = { config, plan: planSandbox(config), runtimeHandler: '', requestDigest: '' };
+  const request = { config, ofNode: [], plan: planSandbox(config), runtimeHandler: '', requestDigest: '' };
   await assert.rejects(establish(deps, request), full);
   assert.deepEqual(steps, ['deleted', 'withdrawn']);
 });

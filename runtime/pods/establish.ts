@@ -1,7 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { AttachRequest } from '../../cni-plugins/index.ts';
-import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import { createdAfter } from '../state/identity.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Sharing } from './sharing.ts';
@@ -14,6 +13,7 @@ import type { SandboxRecord } from './record.ts';
 import { takeBack } from './release.ts';
 import type { ReleaseDeps } from './release.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
+import type { NodeSysctls } from './node-sysctls.ts';
 import type { SandboxPlan } from './validate.ts';
 
 export interface EstablishDeps extends ReleaseDeps {
@@ -29,8 +29,7 @@ export interface EstablishDeps extends ReleaseDeps {
 }
 
 /** A pod to create. Nothing with its name exists. */
-export interface SandboxRequest {
-  readonly config: PodSandboxConfig;
+export interface SandboxRequest extends NodeSysctls {
   readonly plan: SandboxPlan;
   readonly runtimeHandler: string;
   readonly requestDigest: string;
@@ -90,7 +89,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
 /** Claims the namespaces of the pod, and returns the record of what is about to be created. */
 async function intended(
   { effects, records, sharing }: Pick<EstablishDeps, 'effects' | 'records' | 'sharing'>,
-  { config, plan, runtimeHandler, requestDigest }: SandboxRequest,
+  { config, ofNode, plan, runtimeHandler, requestDigest }: SandboxRequest,
 ): Promise<SandboxRecord> {
   const id = effects.newId();
   // Steps that leave nothing when they fail come before all steps that have to be undone.
@@ -107,6 +106,7 @@ async function intended(
     ...(namespacesDir !== undefined && { namespacesDir }),
     bootId: effects.bootId(),
     cgroupParent,
+    ...(ofNode.length > 0 && { nodeSysctls: ofNode }),
     ownedCgroups,
     ...((plan.sharedPids || sharing.isRequired(runtimeHandler)) && { infra: {} }),
     createdAt: createdAfter(effects.now(), plan, records.list()),

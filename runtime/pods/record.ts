@@ -31,6 +31,8 @@ export interface SandboxRecord extends Keyed {
   readonly bootId?: string;
   /** Cgroup that contains the pod's containers, from the root of the hierarchy. */
   readonly cgroupParent: string;
+  /** Names of its sysctls that the node sets in every pod, and that no ceiling restricts. Absent: none. */
+  readonly nodeSysctls?: readonly string[];
   /** Cgroups that did not exist before this pod: they are removed with it, deepest last. */
   readonly ownedCgroups: readonly string[];
   /** Nanoseconds since 1970, decimal. */

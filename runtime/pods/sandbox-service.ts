@@ -11,6 +11,7 @@ import { createSandboxRecovery } from './recovery.ts';
 import { removeSandbox, stopSandbox, takeBack } from './release.ts';
 import type { ContainersOfSandbox } from './release.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
+import { withNodeSysctls } from './node-sysctls.ts';
 import { planSandbox } from './validate.ts';
 
 export interface SandboxService {
@@ -44,6 +45,8 @@ export function createSandboxService(input: {
   readonly effects: SandboxEffects;
   readonly containers: ContainersOfSandbox;
   readonly approve?: EstablishDeps['approve'];
+  /** Sysctls that the node sets in every pod, by name. */
+  readonly sysctls?: Readonly<Record<string, string>>;
   readonly log: Logger;
 }): SandboxService {
   const { records, lock, effects, log } = input;
@@ -57,9 +60,10 @@ export function createSandboxService(input: {
   const recovery = createSandboxRecovery(deps);
   return {
     run: async (config, runtimeHandler) => {
-      const plan = planSandbox(config);
-      if (config === undefined) throw new TypeError('unreachable: planSandbox refuses it');
-      effects.requireHandler(runtimeHandler, config);
+      const given = config && withNodeSysctls(config, input.sysctls ?? {});
+      const plan = planSandbox(given?.config);
+      if (given === undefined) throw new TypeError('unreachable: planSandbox refuses it');
+      effects.requireHandler(runtimeHandler, given.config);
       const requestDigest = effects.digest({ config, runtimeHandler });
       return lock(`name ${plan.name}`, async () => {
         // Under this lock no other call creates it: a half-created pod is left from an attempt that could not
@@ -67,7 +71,7 @@ export function createSandboxService(input: {
         const abandoned = records.byName(plan.name);
         if (abandoned?.phase === 'creating') await takeBack(deps, abandoned, true);
         const existing = records.byName(plan.name);
-        if (existing === undefined) return establish(deps, { config, plan, runtimeHandler, requestDigest });
+        if (existing === undefined) return establish(deps, { ...given, plan, runtimeHandler, requestDigest });
         const isLost = recovery.isLost(existing.id);
         if (existing.phase === 'ready' && !isLost && existing.requestDigest === requestDigest)
           return existing;

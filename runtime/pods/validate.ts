@@ -11,6 +11,8 @@ import type { UserNamespacePlan } from './user-namespace-options.ts';
  */
 const ipcSysctl =
   /^(kernel\.(shm(max|all|mni|_rmid_forced|_next_id)|msg\w+|sem|sem_next_id|auto_msgmni)|fs\.mqueue\.\w+)$/;
+/** A pod with the network of the host also has the UTS namespace of the host. */
+const utsSysctl = 'kernel.domainname';
 const netSysctl = /^net(\.[a-zA-Z0-9_:@/-]+)+$/;
 const sysctlValue = /^[ -~\t]*$/;
 
@@ -140,9 +142,10 @@ function checkedSysctls(
   const all: Record<string, string> = host.hostNetwork ? {} : { ...defaultSysctls };
   for (const [key, value] of Object.entries(asked)) {
     const dotted = dottedSysctl(key);
-    const known = netSysctl.test(dotted)
-      ? !host.hostNetwork && !climbs(dotted)
-      : ipcSysctl.test(dotted) && !host.hostIpc;
+    const known =
+      netSysctl.test(dotted) || dotted === utsSysctl
+        ? !host.hostNetwork && !climbs(dotted)
+        : ipcSysctl.test(dotted) && !host.hostIpc;
     if (!known)
       throw badSysctl(
         on,
@@ -191,6 +194,6 @@ function badSysctl(on: string, key: string, why: string): PortcullisError {
     attempted: `set sysctl ${key} of pod`,
     on,
     why,
-    fix: 'use a sysctl of the net, ipc or mqueue namespaces with a simple value',
+    fix: 'use a sysctl of the net, ipc, mqueue or uts namespaces with a simple value',
   });
 }

@@ -22,6 +22,16 @@ function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   };
 }
 
+/** Sysctls of every pod: a list of `name=value`. */
+function sysctlsOf(value: unknown): Mapped {
+  const texts = (Array.isArray(value) ? value : []).map(String).filter((text) => text.trim() !== '');
+  const pairs = texts.map((text) => /^\s*([^=\s]+)\s*=\s*(.*?)\s*$/.exec(text));
+  const wrong = texts.find((_, index) => pairs[index] === null);
+  if (wrong !== undefined) return { left: `${JSON.stringify(wrong)} is not NAME=VALUE` };
+  if (texts.length === 0) return { inherent: 'no sysctls are set; low ports and ping need no privilege' };
+  return { set: { sysctls: Object.fromEntries(pairs.map((pair) => [pair?.[1], pair?.[2]])) } };
+}
+
 /** CRI-O's crio.conf and crio.conf.d. Source: crio.conf(5). */
 export const crioRules: readonly Rule[] = [
   { path: ['crio', 'root'], map: left('images are pulled and verified again, into `root`') },
@@ -87,7 +97,7 @@ export const crioRules: readonly Rule[] = [
   },
   {
     path: ['runtime', 'default_sysctls'],
-    map: left('the pod sets its sysctls; low ports and ping need no privilege'),
+    map: sysctlsOf,
   },
   { path: ['runtime', 'default_ulimits'], map: left('set limits in an EntitlementProfile: `resources`') },
   {

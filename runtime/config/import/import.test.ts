@@ -50,6 +50,7 @@ default_runtime = "crun"
 cgroup_manager = "systemd"
 hooks_dir = ["/usr/share/containers/oci/hooks.d"]
 [crio.runtime.runtimes.crun]
+default_sysctls = ["net.ipv4.ping_group_range=0 0", "kernel.shmmax = 1000"]
 runtime_path = "/usr/bin/crun"
 runtime_type = "oci"
 [crio.image]
@@ -124,6 +125,7 @@ describe('the configuration of another runtime', () => {
       ['crun', 'systemd', '127.0.0.1:9537', ['localhost:5000']],
     );
     const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
+    assert.deepEqual(loaded.sysctls, { 'net.ipv4.ping_group_range': '0 0', 'kernel.shmmax': '1000' });
     assert.equal(policy?.outcome, 'left', 'a policy is never imported without review');
   });
 

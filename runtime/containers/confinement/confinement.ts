@@ -49,7 +49,7 @@ export interface Confinement {
    */
   confine(input: {
     readonly config: ContainerConfig;
-    readonly sandbox: Pick<SandboxRecord, 'id' | 'config'>;
+    readonly sandbox: Pick<SandboxRecord, 'id' | 'config' | 'nodeSysctls'>;
     readonly ceilings: readonly CeilingDemand[];
     /** The entitlements that the image needs, as signed by the publisher; undefined: no limit. */
     readonly requested: readonly RequestedEntitlements[] | undefined;
@@ -155,7 +155,9 @@ export function createConfinement(parts: {
           hostNetwork: pod?.network === NamespaceMode.NODE,
           hostPid: pod?.pid === NamespaceMode.NODE,
           hostIpc: pod?.ipc === NamespaceMode.NODE,
-          sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {}).map(dottedSysctl),
+          sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {})
+            .map(dottedSysctl)
+            .filter((name) => sandbox.nodeSysctls?.includes(name) !== true),
           hostPorts: pod?.network === NamespaceMode.NODE ? [] : hostPortsOf(sandbox.config),
         },
         allBounds,
