@@ -44,6 +44,7 @@ import { openInfraProcesses } from './pods/infra/process.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { NamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
+import { podNamespaces } from './pods/pod-namespaces.ts';
 import { createSandboxService } from './pods/sandbox-service.ts';
 import type { SandboxService } from './pods/sandbox-service.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
@@ -137,7 +138,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     bundle: (id) => bundleIn(config.state, id),
     newId,
     userNamespace: {
-      make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }),
+      make: () => pool.makeMapped(probeIds, podNamespaces, { hostname: 'probe', sysctls: {} }),
       release: pool.release,
     },
     layers: join(config.root, 'images/layers'),
@@ -167,8 +168,8 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     log,
     containers,
     approve: nri?.approvePod,
-    effects: createSandboxEffects({
     sysctls: config.sysctls,
+    effects: createSandboxEffects({
       startProgram,
       stateDir: config.state,
       kernel,

@@ -37,9 +37,7 @@ export function containerMounts(input: {
   readonly podFiles: PodFiles;
   readonly readonlyRootfs: boolean;
   readonly writableSys: boolean;
-  /**
-   * The pod uses the host network namespace. Some kernels cannot mount a new sysfs there, so sysfs is bound.
-   */
+  /** The pod uses the network namespace of the host. */
   readonly hostNetwork: boolean;
   readonly features: HandlerFeatures;
   readonly userNamespace: JoinedUserNamespace | undefined;
@@ -70,7 +68,7 @@ export function containerMounts(input: {
       options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...terminals],
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
-    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', sysMode] },
+    sysMount(input, sysMode),
     {
       destination: '/sys/fs/cgroup',
       type: 'cgroup',
@@ -106,6 +104,30 @@ export function containerMounts(input: {
     ...ours.filter((mount) => !taken.has(mount.destination)),
     ...asked.sort((a, b) => depth(a.destination) - depth(b.destination)),
   ];
+}
+
+/**
+ * Returns the mount of sysfs. A new sysfs shows the devices of a network namespace, and the root of a user
+ * namespace cannot mount the one of the host: then that of the host is bound, with all that is mounted below.
+ */
+function sysMount(
+  {
+    hostNetwork,
+    userNamespace,
+    features,
+  }: Pick<Parameters<typeof containerMounts>[0], 'hostNetwork' | 'userNamespace' | 'features'>,
+  mode: 'ro' | 'rw',
+): OciMount {
+  const options = ['nosuid', 'noexec', 'nodev'];
+  if (!hostNetwork || userNamespace === undefined)
+    return { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...options, mode] };
+  const access = mode === 'ro' && features.recursiveReadOnlyMounts ? 'rro' : mode;
+  return {
+    destination: '/sys',
+    type: 'bind',
+    source: '/sys',
+    options: ['rbind', 'rslave', ...options, access],
+  };
 }
 
 /**

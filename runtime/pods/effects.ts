@@ -11,7 +11,9 @@ import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';
 import type { InfraEffects } from './sharing.ts';
 import { dnsOfNetwork } from './name-network.ts';
-import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
+import type { NamespacePool } from './namespace-pool.ts';
+import { podNamespaces } from './pod-namespaces.ts';
+import type { PodNamespace } from './pod-namespaces.ts';
 import { podCgroups } from './pod-cgroups.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from './record.ts';
@@ -68,7 +70,9 @@ function realEffects(parts: {
           // The pod's root user passes through this folder to its root file system; it can list and read
           // nothing here.
           await chmod(stateDir, 0o711);
-          return pool.makeMapped(userNamespace, { hostname, sysctls });
+          // With the host's network it also has the host's name.
+          const types: readonly PodNamespace[] = plan.hostNetwork ? ['ipc'] : podNamespaces;
+          return pool.makeMapped(userNamespace, types, { hostname, sysctls });
         }
         if (!plan.hostNetwork && !plan.hostIpc) return pool.claim({ hostname, sysctls });
         // A pod on the host's network has the host's name as well, so it needs no UTS namespace.

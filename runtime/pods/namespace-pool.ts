@@ -6,11 +6,11 @@ import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { settleActs } from '../state/settle.ts';
 import type { Unsettled } from '../state/settle.ts';
+import { podNamespaces } from './pod-namespaces.ts';
+import type { PodNamespace } from './pod-namespaces.ts';
 import { pinUserNamespace } from './user-namespace.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 import { defaultSysctls } from './validate.ts';
-
-export type PodNamespace = 'net' | 'ipc' | 'uts';
 
 /**
  * Namespaces that are created in advance. A set is a folder with one pin per namespace; the caller that
@@ -35,6 +35,7 @@ export interface NamespacePool {
    */
   makeMapped(
     plan: UserNamespacePlan,
+    types: readonly PodNamespace[],
     input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
   ): Promise<string>;
   /**
@@ -46,8 +47,6 @@ export interface NamespacePool {
   /** Unpins the unclaimed sets. */
   close(): Promise<void>;
 }
-
-const every: readonly PodNamespace[] = ['net', 'ipc', 'uts'];
 
 const shortestWaitMs = 500;
 const longestWaitMs = 30_000;
@@ -131,7 +130,8 @@ export async function openNamespacePool(input: {
   const fill = (): void => {
     filling ??= (async () => {
       for (const set of [...abandoned]) await discard(set);
-      while (!closed && ready.length < input.size) ready.push(await pin(every, { sysctls: defaultSysctls }));
+      while (!closed && ready.length < input.size)
+        ready.push(await pin(podNamespaces, { sysctls: defaultSysctls }));
     })()
       .then(
         () => {
@@ -153,11 +153,11 @@ export async function openNamespacePool(input: {
     claim: async ({ hostname, sysctls }) => {
       const set = ready.shift();
       fill();
-      if (set === undefined) return pin(every, { hostname, sysctls });
+      if (set === undefined) return pin(podNamespaces, { hostname, sysctls });
       try {
         await kernel.configureNamespaces({
           dir: set,
-          types: [...every],
+          types: [...podNamespaces],
           hostname,
           sysctls: beyondDefaults(sysctls),
         });
@@ -169,9 +169,12 @@ export async function openNamespacePool(input: {
       return set;
     },
     make: (types, options) => pin(types, options),
-    makeMapped: (plan, { hostname, sysctls }) =>
+    makeMapped: (plan, types, { hostname, sysctls }) =>
       newSet((set) =>
-        pinUserNamespace({ dir: set, plan, hostname, sysctls, kernel, startProgram: input.startProgram }),
+        pinUserNamespace({
+          ...{ dir: set, types, plan, hostname, sysctls, kernel },
+          startProgram: input.startProgram,
+        }),
       ),
     release: (set) => kernel.unpinNamespaces(set),
     reconcile: async (claimed) => {

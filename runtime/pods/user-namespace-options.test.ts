@@ -28,6 +28,12 @@ test('one uid range and one gid range that begin at root inside the namespace', 
     uids: range(),
     gids: range({ hostId: 7 }),
   });
+  const onHost = options(pod().usernsOptions, { network: 2 });
+  assert.deepEqual(
+    planUserNamespace('p', onHost),
+    { uids: range(), gids: range() },
+    "with the host's network",
+  );
   assert.equal(planUserNamespace('p', undefined), undefined);
   assert.equal(planUserNamespace('p', options(undefined)), undefined);
   assert.equal(
@@ -52,7 +58,6 @@ const refused: readonly { what: string; options: NamespaceOption; says: RegExp }
     options: options({ mode: 2, uids: [range()], gids: [] }),
     says: /NODE is the user namespace of the host/,
   },
-  { what: "the host's network", options: options(pod().usernsOptions, { network: 2 }), says: /network/ },
   { what: "the host's processes", options: options(pod().usernsOptions, { pid: 2 }), says: /pid/ },
   { what: "the host's IPC", options: options(pod().usernsOptions, { ipc: 2 }), says: /ipc/ },
 ];

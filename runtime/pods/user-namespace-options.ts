@@ -41,12 +41,11 @@ export function planUserNamespace(
       'use mode POD (with one range of uids and one of gids) or NODE',
     );
   for (const [what, mode] of [
-    ['network', options?.network],
     ['pid', options?.pid],
     ['ipc', options?.ipc],
   ] as const) {
-    // The root user of a pod cannot use a namespace that belongs to the host's root: no sysfs, no mqueue, no
-    // proc.
+    // The root user of a pod cannot use a namespace that belongs to the host's root: no mqueue, no proc. For
+    // the network of the host, /sys is bound (mounts.ts).
     if (mode === NamespaceMode.NODE)
       throw bad(on, `it also requests the host's ${what} namespace`, `remove one of the two`);
   }

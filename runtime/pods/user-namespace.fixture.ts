@@ -4,6 +4,7 @@
  */
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
+import { podNamespaces } from './pod-namespaces.ts';
 import { pinUserNamespace } from './user-namespace.ts';
 
 const [dir = ''] = process.argv.slice(2);
@@ -12,6 +13,7 @@ const ids = { hostId: 100_000, containerId: 0, length: 65_536 };
 const hold = setInterval(() => undefined, 1_000);
 await pinUserNamespace({
   dir,
+  types: podNamespaces,
   plan: { uids: ids, gids: ids },
   hostname: 'killed',
   sysctls: {},

@@ -10,6 +10,7 @@ import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import type { Reactor, StartProgram } from '../../base/reactor/index.ts';
+import { podNamespaces } from './pod-namespaces.ts';
 import { pinUserNamespace } from './user-namespace.ts';
 
 let kernel: Kernel;
@@ -38,6 +39,7 @@ const sysctls = {
 };
 const common = (dir: string) => ({
   dir,
+  types: podNamespaces,
   plan,
   hostname: 'mapped',
   sysctls,
@@ -105,6 +107,13 @@ test('pins namespaces that belong to the user namespace of the pod, and leaves n
   // Sockets close one event loop turn later.
   for (let waited = 0; descriptors() > before && waited < 60_000; waited += 10) await pause(10);
   assert.ok(descriptors() <= before);
+});
+
+test('pins only the namespaces that a pod does not share with the host', async () => {
+  const dir = join(folder, 'on-host');
+  await pinUserNamespace({ ...common(dir), types: ['ipc'], sysctls: { 'kernel.shm_rmid_forced': '1' } });
+  assert.deepEqual(readdirSync(dir).sort(), ['ipc', 'user']);
+  await kernel.unpinNamespaces(dir);
 });
 
 test('reports a failed helper with its own message, and leaves nothing', async () => {

@@ -14,6 +14,7 @@ import type { CollectedOutput, Kernel, Pipe } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import type { IDMapping } from '../cri/contract/contract.types.ts';
 import { hostPingGroups } from './user-namespace-options.ts';
+import type { PodNamespace } from './pod-namespaces.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 
 const pingGroupRange = 'net.ipv4.ping_group_range';
@@ -23,14 +24,15 @@ const drainMs = 5;
 const SIGKILL = 9;
 
 /**
- * Creates net, ipc and uts namespaces that belong to a new user namespace, and pins all four in `dir`. A
- * process with several threads cannot create a user namespace, so a helper does: `unshare` creates the
- * namespaces and becomes `cat`, which holds them until they are pinned. It reads a pipe of this process: if
- * this process is killed meanwhile, the pipe ends, the helper ends with it, and so do the namespaces.
+ * Creates namespaces that belong to a new user namespace, and pins all of them in `dir`. A process with
+ * several threads cannot create a user namespace, so a helper does: `unshare` creates the namespaces and
+ * becomes `cat`, which holds them until they are pinned. It reads a pipe of this process: if this process is
+ * killed meanwhile, the pipe ends, the helper ends with it, and so do the namespaces.
  * @throws PortcullisError RUNTIME_USER_NAMESPACE_FAILED; nothing is left then
  */
 export async function pinUserNamespace(input: {
   readonly dir: string;
+  readonly types: readonly PodNamespace[];
   readonly plan: UserNamespacePlan;
   readonly hostname: string;
   readonly sysctls: Readonly<Record<string, string>>;
@@ -47,8 +49,8 @@ export async function pinUserNamespace(input: {
     try {
       child = await input.startProgram({
         path: '/usr/bin/unshare',
-        // One call creates all four, so that the first owns the others: unshare(2).
-        argv: ['unshare', '--user', '--net', '--ipc', '--uts', 'cat'],
+        // One call creates all of them, so that the first owns the others: unshare(2).
+        argv: ['unshare', '--user', ...input.types.map((type) => `--${type}`), 'cat'],
         env: { PATH: '/usr/bin:/bin' },
         descriptors: [hold.read, ready.write, errors.write],
       });
@@ -68,8 +70,8 @@ export async function pinUserNamespace(input: {
     const [others, ofIpc] = partition(all, (name) => sysctlNamespace(name) === 'ipc');
     await input.kernel.pinNamespacesOf(child.pid, {
       dir: input.dir,
-      types: ['net', 'ipc', 'uts'],
-      hostname: input.hostname,
+      types: [...input.types],
+      ...(input.types.includes('uts') && { hostname: input.hostname }),
       sysctls: others,
     });
     await setIpcSysctls(input, ofIpc).catch(async (cause: unknown) => {

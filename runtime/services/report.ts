@@ -56,6 +56,10 @@ export function createReport(parts: {
       const network = await parts.network.status();
       const policy = parts.policy.current();
       const problem = parts.policy.problem();
+      const runtimeHandlers = await Promise.all(
+        ['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures),
+      );
+      const [byDefault] = runtimeHandlers;
       const nodeNetwork = verbose ? await parts.nodeNetwork() : undefined;
       return {
         status: {
@@ -70,10 +74,12 @@ export function createReport(parts: {
             },
           ],
         },
-        runtimeHandlers: await Promise.all(
-          ['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures),
-        ),
-        features: { supplementalGroupsPolicy: true, mountOptions: mountOptionsSupported },
+        runtimeHandlers,
+        features: {
+          supplementalGroupsPolicy: true,
+          mountOptions: mountOptionsSupported,
+          userNamespacesHostNetwork: byDefault?.features?.userNamespaces === true,
+        },
         ...(verbose && {
           info: {
             policy: JSON.stringify({

@@ -25,6 +25,7 @@ import { probeIds, probeRuntime } from '../../runtime/oci/probe/probe.ts';
 import type { ProbeDeps } from '../../runtime/oci/probe/probe.ts';
 import { openRuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
 import type { RuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
+import { podNamespaces } from '../../runtime/pods/pod-namespaces.ts';
 import { pinUserNamespace } from '../../runtime/pods/user-namespace.ts';
 import { newId } from '../../runtime/state/identity.ts';
 import { runProgram } from '../fixtures/command.ts';
@@ -62,6 +63,7 @@ describe('features of runtime handlers', () => {
           const dir = join(folder, 'ns', newId().slice(0, 8));
           await pinUserNamespace({
             dir,
+            types: podNamespaces,
             plan: probeIds,
             hostname: 'probe',
             sysctls: {},

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -101,6 +102,11 @@ describe('user namespaces', () => {
     );
   });
 
+  it('Status reports that they go together with the network of the host', async () => {
+    const { features } = await stage.daemon.cri.runtime.status({});
+    assert.equal(features?.userNamespacesHostNetwork, true);
+  });
+
   it('a handler that would ignore id mappings is refused before anything is created', async () => {
     const before = mountsBelow(stage.folders.state);
     const config = podConfig(stage, 'old', securityOf(200_000));
@@ -192,6 +198,29 @@ describe('user namespaces', () => {
             '-c',
             'echo > /dev/null && head -c1 /dev/urandom >/dev/null && touch /dev/shm/x && ls /sys/fs/cgroup',
           );
+        });
+
+        it('can have the network of the host, which it sees and does not control', async () => {
+          const onHost = { network: 2 } as const;
+          const shared = await runPod(stage, `on-host-${handler}`, securityOf(hostId, onHost), handler);
+          const namespaceOptions = options(hostId, onHost);
+          const own = await runContainer(stage, shared, {
+            image,
+            command: ['sleep', '600'],
+            security: { namespaceOptions, capabilities: { addCapabilities: ['NET_ADMIN'] } },
+          });
+          const seen = async (...command: string[]) => (await execute(stage, own, ...command)).stdout.trim();
+          assert.match(await seen('cat', '/proc/self/uid_map'), new RegExp(`^0\\s+${hostId}\\s`));
+          assert.equal(await seen('readlink', '/proc/1/ns/net'), readlinkSync('/proc/self/ns/net'));
+          assert.ok((await seen('ls', '/sys/class/net')).split('\n').includes('lo'));
+          for (const change of [
+            'ip link set lo mtu 9000',
+            'echo 1 > /sys/class/net/lo/mtu',
+            'cd /sys/fs/cgroup; [ ! -d memory ] || cd memory; mkdir x',
+          ])
+            assert.notEqual((await execute(stage, own, 'sh', '-c', change)).exitCode, 0, change);
+          assert.match(await seen('mount'), / on \/sys type sysfs \(ro,/);
+          await removePod(stage, shared);
         });
 
         it('has no privileges of root on the host', async () => {
