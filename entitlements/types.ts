@@ -116,6 +116,8 @@ export interface Settings {
   readonly networkClass: NetworkClass;
   readonly readonlyRootfs: boolean;
   readonly writableSys: boolean;
+  /** It may create cgroups below its own. */
+  readonly writableCgroups: boolean;
   /**
    * Undefined: no AppArmor profile, or a kernel without AppArmor. It must be loaded before a process runs
    * under its name.

@@ -1,4 +1,5 @@
 import type { CriServerOptions } from './cri/server.ts';
+import { delegatesToNamespaces } from './cgroups/delegation.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { bundleIn } from './containers/effects/effects.ts';
 import type { EventHub } from './events/hub.ts';
@@ -97,6 +98,7 @@ export function createCriHandlers(
           handlers: [...new Set(handlers.values())],
           features: probe,
           defaultRuntime: config.defaultRuntime,
+          writableCgroups: () => delegatesToNamespaces(cgroups),
           details: () => ({
             root: config.root,
             state: config.state,

@@ -16,6 +16,7 @@ const guides = [
     'installation',
     'kubernetes',
     'kubelet',
+    'kubelet-features',
     'kubeadm',
     'embedding',
     'signing',

@@ -163,6 +163,7 @@ function differsAsSaid(text: string): void {
     [profile.hostPaths, grants.hostPaths],
     [profile.hostPorts, grants.hostPorts],
     [profile.sysctls === 'any', grants.anySysctl],
+    [profile.writableCgroups, grants.writableCgroups],
   ];
   for (const [is, said] of flags) assert.equal(is, said === true);
   assert.equal(profile.network, found.network ?? 'user');

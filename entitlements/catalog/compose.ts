@@ -53,6 +53,7 @@ export function composed(part: Part): Profile {
     limits: excludes.limits,
     resources: excludes.resources,
     sysctls: grants.flags.includes('anySysctl') ? 'any' : base.sysctls,
+    writableCgroups: grants.flags.includes('writableCgroups'),
     readonlyRootfs: excludes.flags.includes('rootfsWrites'),
   };
 }

@@ -52,6 +52,8 @@ export interface Grants {
   readonly writablePaths?: true;
   /** Any namespaced sysctl may be set. */
   readonly anySysctl?: true;
+  /** Cgroups may be created below its own. */
+  readonly writableCgroups?: true;
 }
 
 /**

@@ -116,6 +116,14 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     tests: { allows: ['CAP_SYS_NICE', 'mbind()'], denies: ['CAP_SYS_RESOURCE'] },
   },
   {
+    name: 'kernel.cgroups',
+    title: 'Creates cgroups below its own and sets limits in them: a writable /sys/fs/cgroup',
+    risk: 'medium',
+    grants: { writableCgroups: true },
+    excludes: {},
+    tests: { allows: ['cgroups'], denies: ['CAP_SYS_ADMIN', 'mount()', 'unsafe sysctls'] },
+  },
+  {
     name: 'kernel.sysctls',
     title: 'A pod sets any sysctl of its namespaces, not only those that Kubernetes calls safe',
     risk: 'medium',

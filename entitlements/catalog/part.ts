@@ -23,7 +23,14 @@ import type { Capability, NetworkClass } from '../types.ts';
 import { meetLimits, meetResources } from '../profile/sets.ts';
 import type { Condition, Effects, NamedCall } from './entitlement.ts';
 
-type GrantFlag = 'hostDevices' | 'hostPaths' | 'hostPorts' | 'unmasked' | 'writablePaths' | 'anySysctl';
+type GrantFlag =
+  | 'anySysctl'
+  | 'hostDevices'
+  | 'hostPaths'
+  | 'hostPorts'
+  | 'unmasked'
+  | 'writableCgroups'
+  | 'writablePaths';
 type ExcludeFlag = 'hostDevices' | 'hostPaths' | 'privilegeGain' | 'rootfsWrites' | 'volumeWrites' | 'root';
 
 const GRANT_FLAGS: readonly GrantFlag[] = [
@@ -32,6 +39,7 @@ const GRANT_FLAGS: readonly GrantFlag[] = [
   'hostPaths',
   'hostPorts',
   'unmasked',
+  'writableCgroups',
   'writablePaths',
 ];
 const EXCLUDE_FLAGS: readonly ExcludeFlag[] = [

@@ -241,6 +241,34 @@ describe('the ceiling', () => {
     });
   });
 
+  it('refuses writable cgroups that are asked for, and takes away those that are offered', () => {
+    const { profile: baseline } = ceiling('baseline');
+    const granting = { name: 'granting', profile: { ...baseline, writableCgroups: true } };
+    const given = (writableCgroups: 'asked' | 'offered' | undefined, of: Ceiling, profile?: Profile) => {
+      const changes = {
+        ...(writableCgroups !== undefined && { writableCgroups }),
+        ...(profile !== undefined && { profile }),
+      };
+      return bound({ ...askedFromSecurityContext(request(changes)), ceilings: [of] }).effective
+        .writableCgroups;
+    };
+    for (const [from, of, expected] of [
+      ['asked', granting, true],
+      ['offered', granting, true],
+      ['offered', ceiling('baseline'), false],
+      [undefined, granting, false],
+      ['asked', ceiling('privileged'), true],
+    ] as const)
+      assert.equal(given(from, of), expected, `${from} under ${of.name}`);
+    assert.throws(() => given('asked', ceiling('baseline')), {
+      code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+      message: /the ceiling baseline lacks writable cgroups \(kernel\.cgroups\)/,
+    });
+    assert.equal(given(undefined, granting, granting.profile), true, 'a profile that the pod names');
+    assert.equal(given('offered', granting, baseline), false, 'a profile without them counts');
+    assert.throws(() => given('asked', granting, baseline), /the profile that the pod names lacks/);
+  });
+
   it('is also what the publisher’s signed entitlements are', () => {
     const { asked, explicit } = askedFromSecurityContext(request({ addCapabilities: ['CHOWN'] }));
     const bounds = { asked, explicit, requested: builtin('restricted'), ceilings: [ceiling('baseline')] };

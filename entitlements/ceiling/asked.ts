@@ -42,6 +42,11 @@ export interface SecurityContextRequest {
    */
   readonly unmaskedUnsaid?: boolean;
   readonly readonlyRootfs: boolean;
+  /**
+   * `asked`: the context asks for writable cgroups itself, which is a demand. `offered`: the node offers them
+   * to containers of this type, and a ceiling may take them away. Undefined: as in the profile.
+   */
+  readonly writableCgroups?: 'asked' | 'offered';
   readonly hostNetwork: boolean;
   readonly hostPid: boolean;
   readonly hostIpc: boolean;
@@ -109,6 +114,7 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
     explicit.push({ kind: 'unmasked-proc' });
   // Unlike with seccomp, this is a demand: clients send it only if they mean it.
   if (request.apparmor === 'Unconfined') explicit.push({ kind: 'unconfined-apparmor' });
+  if (request.writableCgroups === 'asked') explicit.push({ kind: 'writable-cgroups' });
   refuseContradiction(request.profile, explicit);
   return {
     asked: {
@@ -121,6 +127,8 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
       hostNamespaces: namespaces,
       network: askedNetwork(request, base, capabilities),
       readonlyRootfs: base.readonlyRootfs || request.readonlyRootfs,
+      writableCgroups:
+        base.writableCgroups || (request.profile === undefined && request.writableCgroups !== undefined),
       // A profile of the node replaces the default AppArmor profile. If a named profile or a ceiling demands
       // the default one, both apply.
       apparmor:

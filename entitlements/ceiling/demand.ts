@@ -9,6 +9,7 @@ export type Demand =
   | { readonly kind: 'host-namespace'; readonly name: HostNamespace }
   | { readonly kind: 'unmasked-proc' }
   | { readonly kind: 'unconfined-apparmor' }
+  | { readonly kind: 'writable-cgroups' }
   | { readonly kind: 'selinux'; readonly part: 'user' | 'role' | 'type'; readonly value: string }
   | { readonly kind: 'sysctl'; readonly name: string }
   /** `8080/tcp` */
@@ -29,6 +30,8 @@ export function demandText(demand: Demand): string {
       return 'an unmasked /proc';
     case 'unconfined-apparmor':
       return 'running without an AppArmor profile';
+    case 'writable-cgroups':
+      return 'writable cgroups (kernel.cgroups)';
     case 'selinux':
       return `the SELinux ${demand.part} ${demand.value}`;
     case 'sysctl':
@@ -88,6 +91,8 @@ export function holds(ceiling: Profile, demand: Demand): boolean {
       return ceiling.paths.masked.length === 0 && ceiling.paths.readonly.length === 0;
     case 'unconfined-apparmor':
       return ceiling.apparmor === 'unconfined';
+    case 'writable-cgroups':
+      return ceiling.writableCgroups;
     case 'selinux':
       return (
         (demand.part === 'type' && CONTAINED_TYPES.has(demand.value)) ||

@@ -172,6 +172,8 @@ const CHECKS: readonly Check[] = [
     ),
   (outer, inner) => flag('writableSys', inner.writableSys && !outer.writableSys, 'writing /sys'),
   (outer, inner) =>
+    flag('writableCgroups', inner.writableCgroups && !outer.writableCgroups, 'creating cgroups of its own'),
+  (outer, inner) =>
     flag('readonlyRootfs', !inner.readonlyRootfs && outer.readonlyRootfs, 'writing the root file system'),
 ];
 

@@ -45,6 +45,7 @@ export function meet(a: Profile, b: Profile): Profile {
     resources: meetResources(a.resources, b.resources),
     sysctls: a.sysctls === 'any' ? b.sysctls : 'safe',
     writableSys: a.writableSys && b.writableSys,
+    writableCgroups: a.writableCgroups && b.writableCgroups,
     readonlyRootfs: a.readonlyRootfs || b.readonlyRootfs,
     apparmor: a.apparmor === 'unconfined' ? b.apparmor : 'default',
   };
@@ -80,6 +81,7 @@ export function join(a: Profile, b: Profile): Profile {
     resources: joinResources(a.resources, b.resources),
     sysctls: a.sysctls === 'any' ? 'any' : b.sysctls,
     writableSys: a.writableSys || b.writableSys,
+    writableCgroups: a.writableCgroups || b.writableCgroups,
     readonlyRootfs: a.readonlyRootfs && b.readonlyRootfs,
     apparmor: a.apparmor === 'unconfined' ? 'unconfined' : b.apparmor,
   };

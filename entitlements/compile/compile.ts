@@ -63,6 +63,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     networkClass: profile.network,
     readonlyRootfs: profile.readonlyRootfs,
     writableSys: profile.writableSys,
+    writableCgroups: profile.writableCgroups,
     ...runtimeBounds(profile),
     ...(apparmor !== undefined && target.kernel.apparmor && { apparmor }),
     ...(landlock !== undefined && { landlock }),

@@ -36,6 +36,7 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
     ['read-only paths', listed(settings.readonlyPaths)],
     ['root file system', settings.readonlyRootfs ? 'read-only' : 'writable'],
     ['/sys', settings.writableSys ? 'writable' : 'read-only'],
+    ['own cgroups', settings.writableCgroups ? 'writable' : 'read-only'],
     ['limits', listed(settings.rlimits.map(({ type, soft, hard }) => `${type} ${soft}/${hard}`))],
     ['AppArmor', settings.apparmor?.name ?? 'no profile'],
     ...(settings.landlock ?? []).map(({ path, kind, access }): [string, string] => [

@@ -204,6 +204,9 @@ export const exactProfileSchema = {
     },
     sysctls: { enum: ['safe', 'any'] },
     writableSys: flag('Whether /sys may be written.'),
+    writableCgroups: flag(
+      'Whether cgroups may be created below its own. Default: the value of writableSys. With writableSys, it is always true.',
+    ),
     readonlyRootfs: flag('Whether the root file system is read-only.'),
     apparmor: { enum: ['default', 'unconfined'] },
   },

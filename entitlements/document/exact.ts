@@ -25,10 +25,11 @@ type Amount = number | string;
 /** A valid `kind: ExactProfile` document, according to its schema. */
 type ExactDocument = Omit<
   Profile,
-  'devices' | 'egress' | 'hostPorts' | 'ingress' | 'limits' | 'resources' | 'syscalls'
+  'devices' | 'egress' | 'hostPorts' | 'ingress' | 'limits' | 'resources' | 'syscalls' | 'writableCgroups'
 > & {
   /** Absent in documents of earlier versions, which means none. */
   readonly hostPorts?: boolean;
+  readonly writableCgroups?: boolean;
   readonly metadata: { readonly name: string };
   readonly syscalls: WrittenSyscalls;
   readonly devices: readonly string[];
@@ -178,6 +179,7 @@ function readExactProfile(document: Document): {
       resources: readResources(value.resources),
       sysctls: value.sysctls,
       writableSys: value.writableSys,
+      writableCgroups: value.writableSys || (value.writableCgroups ?? false),
       readonlyRootfs: value.readonlyRootfs,
       apparmor: value.apparmor,
     };

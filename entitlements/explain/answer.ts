@@ -155,14 +155,19 @@ function restricted(path: string, by: readonly string[]): string | undefined {
   );
 }
 
+/** Whether the path is in /sys and not writable. The cgroups of a container have a mount of their own. */
+function isReadonlySys({ writableSys, writableCgroups }: Profile, path: string): boolean {
+  if (writableSys || (path !== '/sys' && !path.startsWith('/sys/'))) return false;
+  return !(writableCgroups && /^\/sys\/fs\/cgroup(\/|$)/.test(path));
+}
+
 function file(profile: Profile, { access, path }: Extract<Question, { kind: 'file' }>): Found {
   const against: string[] = [];
   const masked = restricted(path, profile.paths.masked);
   if (masked !== undefined) against.push(`${masked} is masked: it reads as empty`);
   const readonly = access === 'write' ? restricted(path, profile.paths.readonly) : undefined;
   if (readonly !== undefined) against.push(`${readonly} is mounted read-only`);
-  if (access === 'write' && !profile.writableSys && (path === '/sys' || path.startsWith('/sys/')))
-    against.push('/sys is mounted read-only');
+  if (access === 'write' && isReadonlySys(profile, path)) against.push('/sys is mounted read-only');
   if (
     fileExcess(profile.files, [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }]) !==
     undefined

@@ -161,6 +161,7 @@ export function describeProfile(label: string, profile: Profile): string {
     ['read-only paths', listed(profile.paths.readonly)],
     ['root file system', profile.readonlyRootfs ? 'read-only' : 'writable'],
     ['/sys', profile.writableSys ? 'writable' : 'read-only'],
+    ['own cgroups', profile.writableCgroups ? 'writable' : 'read-only'],
     [
       'limits',
       listed(Object.entries(profile.limits).map(([name, limit]) => limitText(name as LimitName, limit))),

@@ -72,6 +72,7 @@ const PRIVILEGED: Profile = {
   resources: {},
   sysctls: 'any',
   writableSys: true,
+  writableCgroups: true,
   readonlyRootfs: false,
   apparmor: 'unconfined',
 };
@@ -96,6 +97,7 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
     resources: {},
     sysctls: 'safe',
     writableSys: false,
+    writableCgroups: false,
     readonlyRootfs: false,
     apparmor: 'default',
   };

@@ -145,6 +145,11 @@ export interface Profile {
   readonly sysctls: 'safe' | 'any';
   /** Whether `/sys` and the cgroup file system are writable. */
   readonly writableSys: boolean;
+  /**
+   * Whether it may create cgroups below its own and set limits in them, in a cgroup namespace. Always true
+   * with `writableSys`.
+   */
+  readonly writableCgroups: boolean;
   readonly readonlyRootfs: boolean;
   /**
    * Additional AppArmor rules: Portcullis's own (files of the kernel, mounts, signals), or none. No effect if

@@ -17,11 +17,16 @@ export function checkConsistency(config: DaemonConfig): string[] {
       `defaultRuntime: ${config.defaultRuntime} is not among the runtimes (${known}); name one of them or add it with --runtime ${config.defaultRuntime}=PATH`,
     );
   }
-  for (const [name, { type, runtimePath, configPath }] of Object.entries(config.runtimes))
+  for (const [name, { type, runtimePath, configPath, writableCgroups }] of Object.entries(config.runtimes)) {
     if (type !== 'shim' && (runtimePath !== undefined || configPath !== undefined))
       problems.push(
         `runtimes.${name}: runtimePath and configPath are options of a shim; add \`type: shim\`, or leave them out`,
       );
+    if (type === 'shim' && writableCgroups === true)
+      problems.push(
+        `runtimes.${name}: writableCgroups is an option of an OCI runtime, and this is a shim; leave it out`,
+      );
+  }
   if (config.root === '/' || config.state === '/')
     problems.push('root and state: / cannot be either; give each a folder of its own');
   if (within(config.root, config.state) || within(config.state, config.root)) {

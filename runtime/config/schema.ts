@@ -127,6 +127,11 @@ export const configSchema: ConfigSchema = {
             ...path,
             description: 'Path of the configuration file of a shim, in its own format.',
           },
+          writableCgroups: {
+            type: 'boolean',
+            description:
+              'Whether containers may create cgroups below their own, without asking for it. Also needs a ceiling with `kernel.cgroups`, and cgroup version 2 with `nsdelegate`. Only for OCI runtimes.',
+          },
         },
       },
       default: defaultRuntimes,
@@ -211,11 +216,6 @@ export const configSchema: ConfigSchema = {
         },
       },
     },
-    logs: {
-      type: 'object',
-      description: 'Rotation of container logs on a machine where no kubelet rotates them.',
-      additionalProperties: false,
-      properties: {
     sysctls: {
       type: 'object',
       description:
@@ -228,6 +228,11 @@ export const configSchema: ConfigSchema = {
       additionalProperties: { type: 'string', maxLength: 256, pattern: '^[ -*,-<>-~\\t]*$' },
       default: {},
     },
+    logs: {
+      type: 'object',
+      description: 'Rotation of container logs on a machine where no kubelet rotates them.',
+      additionalProperties: false,
+      properties: {
         maxSize: {
           ...size,
           description:

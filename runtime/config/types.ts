@@ -49,6 +49,8 @@ export interface RuntimeConfig {
   readonly runtimePath?: string;
   /** The configuration file of a shim. */
   readonly configPath?: string;
+  /** Containers get writable cgroups where a ceiling grants them. */
+  readonly writableCgroups?: boolean;
 }
 
 /** The effective configuration of the daemon: file, flags and defaults merged, all paths absolute. */
@@ -186,10 +188,10 @@ export interface DaemonConfig {
   readonly devices: { readonly ownedByUser: boolean };
   /** Sizes as written: `64Mi`. `limit` is the maximum that a pod may request. */
   readonly shm: { readonly size: string; readonly limit: string };
-  /** `maxSize` as written; `0` leaves rotation to the kubelet. */
-  readonly logs: { readonly maxSize: string; readonly maxFiles: number };
   /** Sysctls of every pod, by name. */
   readonly sysctls: Readonly<Record<string, string>>;
+  /** `maxSize` as written; `0` leaves rotation to the kubelet. */
+  readonly logs: { readonly maxSize: string; readonly maxFiles: number };
   /** The form of new layers. */
   readonly storage: { readonly layers: 'auto' | 'erofs' | 'folders'; readonly checkDays: number };
   /** As written; `0` means no limit. */

@@ -110,6 +110,7 @@ const cases: CostCases = {
             podFiles,
             readonlyRootfs: false,
             writableSys: false,
+            cgroups: { namespace: true, writable: false, delegated: false },
             hostNetwork: false,
             features: noFeatures,
           },

@@ -2,6 +2,8 @@ import { largest } from '../../base/lists/index.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { cleanContainerPath } from './container-path.ts';
 import { checkedMountOptions } from './mount-options.ts';
+import { cgroupMount } from './cgroup-view.ts';
+import type { CgroupView } from './cgroup-view.ts';
 import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
 import type { HandlerFeatures } from './handler-features.ts';
 import type { OciMount } from './spec.types.ts';
@@ -37,6 +39,7 @@ export function containerMounts(input: {
   readonly podFiles: PodFiles;
   readonly readonlyRootfs: boolean;
   readonly writableSys: boolean;
+  readonly cgroups: CgroupView;
   /** The pod uses the network namespace of the host. */
   readonly hostNetwork: boolean;
   readonly features: HandlerFeatures;
@@ -69,12 +72,7 @@ export function containerMounts(input: {
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     sysMount(input, sysMode),
-    {
-      destination: '/sys/fs/cgroup',
-      type: 'cgroup',
-      source: 'cgroup',
-      options: ['nosuid', 'noexec', 'nodev', 'relatime', sysMode],
-    },
+    cgroupMount(input.cgroups),
     {
       destination: '/dev/shm',
       type: 'bind',

@@ -30,7 +30,8 @@ export async function openHandlers(
       const bundle = (id: string): string => join(config.state, 'containers', id);
       return openShimHandler({ startProgram, name, config: runtime, stateDir: own, bundle, events, log });
     }
-    const handler = await openRuntimeHandler({ startProgram, name, path: runtime.path, stateDir: own });
+    const { path, writableCgroups } = runtime;
+    const handler = await openRuntimeHandler({ startProgram, name, path, stateDir: own, writableCgroups });
     if (config.strict) refuseVulnerable(handler);
     return handler;
   };

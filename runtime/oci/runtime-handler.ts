@@ -47,6 +47,8 @@ export interface RuntimeHandler {
   readonly tasks?: ShimTasks;
   /** Undefined: containers run on the kernel of the node. */
   readonly guestKernel?: GuestKernel;
+  /** Its containers get writable cgroups where a ceiling grants them, without asking. */
+  readonly writableCgroups?: boolean;
   /**
    * Starts a created container.
    * @param cutOff the first process, if an earlier start was interrupted by the daemon's end
@@ -73,8 +75,9 @@ export async function openRuntimeHandler(input: {
   readonly name: string;
   readonly path: string;
   readonly stateDir: string;
+  readonly writableCgroups?: boolean | undefined;
 }): Promise<RuntimeHandler> {
-  const { startProgram, name, path, stateDir } = input;
+  const { startProgram, name, path, stateDir, writableCgroups = false } = input;
   const version = await runCommand(startProgram, path, ['--version']).catch((cause: unknown) => {
     throw unusable(name, path, String(cause));
   });
@@ -107,6 +110,7 @@ export async function openRuntimeHandler(input: {
     version: /version (\S+)/.exec(firstLine)?.[1] ?? '0',
     globalArgs,
     stateDir,
+    writableCgroups,
     start: async (id, cutOff) => {
       if (kind === 'crun' && cutOff !== undefined) {
         // No process waits: it was started, and continued a moment after it was inspected.

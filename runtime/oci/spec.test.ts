@@ -15,6 +15,7 @@ const podFiles = {
   hostname: '/run/p/hostname',
   hosts: '/run/p/hosts',
 };
+const ownCgroups = { namespace: true, writable: false, delegated: false };
 const mount = (part: Partial<Mount>): Mount =>
   ({
     containerPath: '/data',
@@ -33,6 +34,7 @@ const mounts = (asked: Mount[], part: object = {}) =>
     podFiles,
     readonlyRootfs: false,
     writableSys: false,
+    cgroups: ownCgroups,
     hostNetwork: false,
     features: noFeatures,
     userNamespace: undefined,
@@ -71,6 +73,7 @@ const settings: Settings = {
   networkClass: 'user',
   readonlyRootfs: false,
   writableSys: false,
+  writableCgroups: false,
   degraded: [],
   digest: 'd',
 };
@@ -93,7 +96,7 @@ const input: SpecInput = {
   podFiles,
   namespaces: { network: '/run/ns/net', ipc: '/run/ns/ipc', uts: '/run/ns/uts' },
   hostPid: false,
-  cgroupNamespace: false,
+  cgroups: { ...ownCgroups, namespace: false },
   oomScoreFloor: -1000,
   annotations: {},
 };
@@ -226,4 +229,36 @@ test('the spec: an OOM score below what this daemon may set is raised to it', ()
 
 test('the spec’s JSON: 64-bit values are exact integers', () => {
   assert.match(serialiseSpec(generateSpec(input)), /"value":18446744073709551615,/);
+});
+
+test('cgroups: the mount of the host for a view of all cgroups, and bounds on those that a container creates', () => {
+  const generated = (cgroups: SpecInput['cgroups'], resources?: SpecInput['resources']) => {
+    const spec = generateSpec({ ...input, cgroups, resources });
+    return {
+      mount: spec.mounts.find(({ destination }) => destination === '/sys/fs/cgroup'),
+      namespace: spec.linux.namespaces.some(({ type }) => type === 'cgroup'),
+      unified: spec.linux.resources.unified,
+    };
+  };
+  const own = generated(ownCgroups);
+  assert.deepEqual([own.mount?.type, own.namespace, own.unified], ['cgroup', true, undefined]);
+  assert.ok(own.mount?.options.includes('ro'));
+  const hosts = generated({
+    namespace: false,
+    writable: true,
+    delegated: false,
+    hostFolder: '/sys/fs/cgroup',
+  });
+  assert.deepEqual(
+    [hosts.mount?.type, hosts.mount?.source, hosts.namespace, hosts.unified],
+    ['bind', '/sys/fs/cgroup', false, undefined],
+  );
+  assert.ok(hosts.mount?.options.includes('rw') && hosts.mount.options.includes('bind'));
+  const asked = { ...nothingAsked, unified: { 'memory.min': '4096' } };
+  const delegated = generated({ namespace: true, writable: true, delegated: true }, asked);
+  assert.deepEqual([delegated.mount?.type, delegated.namespace], ['cgroup', true]);
+  assert.ok(delegated.mount?.options.includes('rw'));
+  assert.equal(delegated.unified?.['memory.min'], '4096');
+  assert.match(delegated.unified['cgroup.max.descendants'] ?? '', /^\d+$/);
+  assert.match(delegated.unified['cgroup.max.depth'] ?? '', /^\d+$/);
 });

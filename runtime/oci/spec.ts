@@ -1,5 +1,7 @@
 import type { OciSeccomp, Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
+import { boundedCgroups } from './cgroup-view.ts';
+import type { CgroupView } from './cgroup-view.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
 import { launchedArguments } from './launched-command.ts';
 import { launcherMount } from './launcher.ts';
@@ -46,8 +48,7 @@ export interface SpecInput extends SpecProcess {
     readonly pid?: string;
   };
   readonly hostPid: boolean;
-  /** The container sees its own cgroup as the root of the hierarchy: cgroup_namespaces(7). */
-  readonly cgroupNamespace: boolean;
+  readonly cgroups: CgroupView;
   readonly features: HandlerFeatures;
   /** Undefined: the host's user namespace. */
   readonly userNamespace: JoinedUserNamespace | undefined;
@@ -74,13 +75,14 @@ export function generateSpec(input: SpecInput): OciSpec {
   checkBounds(settings, {
     uid: input.user.uid,
     userNamespace: input.userNamespace !== undefined,
-    cgroupNamespace: input.cgroupNamespace,
+    cgroupNamespace: input.cgroups.namespace,
     hostNetwork: input.namespaces.network === undefined,
     timeNamespace: input.features.timeNamespaces,
   });
   const pids = bounds?.resources.pids;
+  const asked = toOciResources(boundedResources(input.resources, bounds?.resources));
   const resources = {
-    ...toOciResources(boundedResources(input.resources, bounds?.resources)),
+    ...boundedCgroups(asked, input.cgroups),
     ...(pids !== undefined && { pids: { limit: pids } }),
   };
   const mounts = boundedMounts(input.mounts, bounds);
@@ -114,6 +116,7 @@ export function generateSpec(input: SpecInput): OciSpec {
         podFiles: input.podFiles,
         readonlyRootfs: settings.readonlyRootfs,
         writableSys: settings.writableSys,
+        cgroups: input.cgroups,
         hostNetwork: input.namespaces.network === undefined,
         features: input.features,
         userNamespace: input.userNamespace,
@@ -133,7 +136,7 @@ export function generateSpec(input: SpecInput): OciSpec {
             ? []
             : [{ type: 'pid' }]
           : joined('pid', input.namespaces.pid)),
-        ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
+        ...(input.cgroups.namespace ? [{ type: 'cgroup' }] : []),
         ...(bounds?.ownNamespaces.includes('time') === true ? [{ type: 'time' }] : []),
         ...joined('user', input.userNamespace?.path),
         ...joined('network', input.namespaces.network),

@@ -6,6 +6,7 @@ import type { Verdict } from '../../trust/index.ts';
 import type { Confined, Confinement } from '../containers/confinement/confinement.ts';
 import { admitForRun } from '../containers/bundle/admission.ts';
 import type { AdmittedImage } from '../containers/bundle/admission.ts';
+import { asksWritableCgroups, checkCgroupOptions } from '../containers/bundle/cgroup-view.ts';
 import { hostRequest } from '../containers/bundle/host-request.ts';
 import type { CdiRegistry } from '../containers/cdi/registry.ts';
 import { isImageVolume } from '../containers/mount-sources.ts';
@@ -186,6 +187,7 @@ async function confine(
   const pid = pidModeOf(config, sandbox);
   const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
   checkNamespaces(config, sandbox);
+  checkCgroupOptions(config);
   const host = await hostRequest({ config, sandbox, kubeletRoot, cdi, paths });
   const { settings } = await confined(confinement, {
     config,
@@ -195,6 +197,7 @@ async function confine(
     // Which OCI runtime the backend starts is not known here.
     runtime: 'other',
     access: host.access,
+    ...(asksWritableCgroups(config) && { writableCgroups: 'asked' }),
     // The target may share the namespace of a pod that shares the host's.
     sharesHostPids: pid === 'host' || (pid === 'target' && pod?.pid === NamespaceMode.NODE),
   });

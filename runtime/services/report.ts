@@ -41,6 +41,8 @@ export function createReport(parts: {
   readonly handlers: readonly RuntimeHandler[];
   readonly features: { within(handlerName: string, ms: number): Promise<HandlerFeatures> };
   readonly defaultRuntime: string;
+  /** Whether containers can have writable cgroups on this node. */
+  readonly writableCgroups: () => Promise<boolean>;
   /** Plain JSON shown by `crictl info`. */
   readonly details: () => Readonly<Record<string, unknown>>;
 }): RuntimeReport {
@@ -79,6 +81,7 @@ export function createReport(parts: {
           supplementalGroupsPolicy: true,
           mountOptions: mountOptionsSupported,
           userNamespacesHostNetwork: byDefault?.features?.userNamespaces === true,
+          cgroupMountMode: await parts.writableCgroups(),
         },
         ...(verbose && {
           info: {

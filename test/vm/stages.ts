@@ -71,6 +71,20 @@ export const stages: readonly Stage[] = [
     figures: /^# (pass|fail|skipped) \d+/,
   },
   {
+    name: 'cgroups',
+    what: 'cgroups of pods and in containers, and their resources, on version 2 with nsdelegate',
+    command: [
+      ...['env', 'TMPDIR=/dev/shm', 'sh', 'packaging/node', '--test', '--test-concurrency=1'],
+      ...['--test-force-exit', '--test-reporter=tap'],
+      ...['writable-cgroups', 'cgroups', 'resources'].map((name) => `test/e2e/${name}.test.ts`),
+    ],
+    memoryMiB: 3072,
+    limitMinutes: 60,
+    peers: [],
+    host: [],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  {
     name: 'links',
     what: 'the CNI plugins dummy, ipvlan, tap, vlan and vrf and VLANs of bridges, which many kernels lack',
     command: [

@@ -41,7 +41,10 @@ function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   const driver = options['SystemdCgroup'];
   return {
     set: {
-      [`runtimes.${name}`]: { path: binary ?? '/usr/sbin/runc' },
+      [`runtimes.${name}`]: {
+        path: binary ?? '/usr/sbin/runc',
+        ...(value['cgroup_writable'] === true && { writableCgroups: true }),
+      },
       ...(typeof driver === 'boolean' && { cgroupDriver: driver ? 'systemd' : 'cgroupfs' }),
     },
   };

@@ -26,6 +26,7 @@ root = '/var/lib/containerd'
   default_runtime_name = 'runc'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = 'io.containerd.runc.v2'
+  cgroup_writable = true
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
     BinaryName = '/opt/runc'
     SystemdCgroup = true
@@ -49,8 +50,8 @@ stream_port = "0"
 default_runtime = "crun"
 cgroup_manager = "systemd"
 hooks_dir = ["/usr/share/containers/oci/hooks.d"]
-[crio.runtime.runtimes.crun]
 default_sysctls = ["net.ipv4.ping_group_range=0 0", "kernel.shmmax = 1000"]
+[crio.runtime.runtimes.crun]
 runtime_path = "/usr/bin/crun"
 runtime_type = "oci"
 [crio.image]
@@ -96,7 +97,7 @@ describe('the configuration of another runtime', () => {
       metrics: { address: '127.0.0.1:1338' },
       defaultRuntime: 'runc',
       runtimes: {
-        runc: { path: '/opt/runc' },
+        runc: { path: '/opt/runc', writableCgroups: true },
         kata: { type: 'shim', path: '/usr/local/bin/containerd-shim-kata-v2' },
       },
       cgroupDriver: 'systemd',
@@ -124,8 +125,8 @@ describe('the configuration of another runtime', () => {
       [loaded.defaultRuntime, loaded.cgroupDriver, loaded.metrics.address, loaded.registries.insecure],
       ['crun', 'systemd', '127.0.0.1:9537', ['localhost:5000']],
     );
-    const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
     assert.deepEqual(loaded.sysctls, { 'net.ipv4.ping_group_range': '0 0', 'kernel.shmmax': '1000' });
+    const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
     assert.equal(policy?.outcome, 'left', 'a policy is never imported without review');
   });
 

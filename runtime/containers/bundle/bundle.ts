@@ -15,6 +15,7 @@ import { serialiseSpec } from '../../oci/spec.ts';
 import { podDirIn } from '../../pods/effects.ts';
 import { podFilesIn } from '../../pods/files.ts';
 import { settleAll } from '../../state/settle.ts';
+import { cgroupViewOf } from './cgroup-view.ts';
 import { bundleDevices, bundleMounts } from './mounts.ts';
 import { preparedFields } from './prepared.ts';
 import { checkRequest } from './request.ts';
@@ -26,7 +27,7 @@ import type { Prepared } from '../container-effects.ts';
 import { checkPropagation, makeMissing } from '../mount-sources.ts';
 import { argumentsOf, environmentOf, withoutVariables, workingDirOf } from './process-of.ts';
 import { writableLimit } from './rootfs-limit.ts';
-import { checkUserIn, joinedUserNamespace } from './user-namespace.ts';
+import { checkUserIn, hostOwner, joinedUserNamespace } from './user-namespace.ts';
 import { resolveUser } from './user.ts';
 
 /**
@@ -47,7 +48,7 @@ export interface BundleDeps {
   readonly confinement: Confinement;
   readonly oomScoreFloor: number;
   readonly resourceSupport: ResourceSupport;
-  readonly cgroups: Pick<CgroupMounts, 'version'>;
+  readonly cgroups: CgroupMounts;
   readonly paths: HostPaths;
   /** The features that the probe found in a handler. */
   readonly features: (handler: string) => Promise<HandlerFeatures>;
@@ -67,6 +68,8 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     cwd: workingDirOf(config, image),
   };
   const features = await deps.features(record.runtimeHandler);
+  const ownKernel = request.handler.guestKernel !== undefined;
+  const cgroups = await cgroupViewOf(deps.cgroups, config, settings, ownKernel);
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);
   const mapping = userNamespace && {
     userNamespace: userNamespace.path,
@@ -107,6 +110,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     files,
     mounts,
     devices,
+    cgroups,
     launcher,
   });
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
@@ -122,6 +126,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
       paths: deps.paths,
     }),
   ]);
+  if (cgroups.delegated) request.delegated(hostOwner(user, userNamespace));
   request.planned({ ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) });
   // Only now: a refused request leaves nothing on the host.
   await makeMissing(host.sources, deps.paths);

@@ -11,6 +11,7 @@ import type { SandboxPlan } from '../../pods/validate.ts';
 import type { AdmittedImage } from './admission.ts';
 import type { CdiRegistry } from '../cdi/registry.ts';
 import type { Confined, Confinement } from '../confinement/confinement.ts';
+import { checkCgroupOptions, asksWritableCgroups } from './cgroup-view.ts';
 import { hostRequest } from './host-request.ts';
 import type { HostRequest } from './host-request.ts';
 import type { PidNamespace } from '../pid-namespace.ts';
@@ -31,6 +32,8 @@ export interface BundleRequest {
   readonly accepted: () => void;
   /** Called with the plan of the container, before the runtime gets it. */
   readonly planned: (plan: ContainerPlan) => void;
+  /** Called with the user, in ids of the host, to whom the cgroup of the container is given. */
+  readonly delegated: (owner: { readonly uid: number; readonly gid: number }) => void;
 }
 
 /** A request within its ceilings, for which nothing was created yet. */
@@ -40,6 +43,15 @@ export interface CheckedRequest extends BundleRequest {
   readonly resources: LinuxContainerResources | undefined;
   readonly host: HostRequest;
   readonly confined: Confined;
+}
+
+/** Writable cgroups are asked for by a container, or offered by its handler. */
+function writableCgroups(
+  config: BundleRequest['record']['config'],
+  handler: Pick<RuntimeHandler, 'writableCgroups'>,
+): 'asked' | 'offered' | undefined {
+  if (asksWritableCgroups(config)) return 'asked';
+  return handler.writableCgroups === true ? 'offered' : undefined;
 }
 
 /**
@@ -59,6 +71,7 @@ export async function checkRequest(
 ): Promise<CheckedRequest> {
   const { record, sandbox, admitted } = request;
   const { config } = record;
+  checkCgroupOptions(config);
   const plan = planSandbox(sandbox.config);
   const stopSignal = stopSignalOf(config.stopSignal, admitted.image.config.stopSignal);
   signalNumber(stopSignal);
@@ -82,6 +95,7 @@ export async function checkRequest(
     access: host.access,
     sharesHostPids: request.pidNamespace.isHost,
     seccomp: record.adjusted?.beyond.seccomp,
+    writableCgroups: writableCgroups(config, request.handler),
   });
   return { ...request, plan, stopSignal, resources, host, confined };
 }

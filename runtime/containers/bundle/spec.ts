@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { Mount } from '../../cri/contract/contract.types.ts';
 import { systemdAnnotations } from '../../cgroups/cgroup-driver.ts';
-import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
+import type { CgroupView } from '../../oci/cgroup-view.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
@@ -25,6 +25,7 @@ export interface BundleContents {
   readonly files: PodFiles;
   readonly mounts: readonly Mount[];
   readonly devices: readonly DeviceNode[];
+  readonly cgroups: CgroupView;
   readonly launcher: string | undefined;
 }
 
@@ -33,7 +34,7 @@ export interface BundleContents {
  * @throws PortcullisError the errors of `generateSpec`
  */
 export function bundleSpec(
-  deps: { readonly oomScoreFloor: number; readonly cgroups: Pick<CgroupMounts, 'version'> },
+  deps: { readonly oomScoreFloor: number },
   request: CheckedRequest,
   contents: BundleContents,
 ): OciSpec {
@@ -58,9 +59,7 @@ export function bundleSpec(
     podFiles: contents.files,
     namespaces: joinedNamespaces(request),
     hostPid: pidNamespace.isHost,
-    // As in other runtimes: version 1 has no cgroup namespace that a container could mount, and a privileged
-    // container manages the cgroups of the node.
-    cgroupNamespace: deps.cgroups.version === 2 && !settings.writableSys,
+    cgroups: contents.cgroups,
     features: contents.features,
     userNamespace: contents.userNamespace,
     oomScoreFloor: deps.oomScoreFloor,

@@ -31,6 +31,17 @@ export function rootOwner(
   return namespace === undefined ? undefined : { uid: namespace.uids.hostId, gid: namespace.gids.hostId };
 }
 
+/** Returns the ids on the host of a container's user. */
+export function hostOwner(
+  user: Pick<ContainerUser, 'uid' | 'gid'>,
+  namespace: JoinedUserNamespace | undefined,
+): { readonly uid: number; readonly gid: number } {
+  return {
+    uid: (namespace?.uids.hostId ?? 0) + user.uid,
+    gid: (namespace?.gids.hostId ?? 0) + user.gid,
+  };
+}
+
 /**
  * Without this check, the runtime would only report "Invalid argument" for a user that does not exist in the
  * namespace.

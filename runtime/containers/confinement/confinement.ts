@@ -62,6 +62,8 @@ export interface Confinement {
     readonly sharesHostPids: boolean;
     /** An OCI seccomp object that a plugin of the node set, in place of the requested profile. */
     readonly seccomp?: object | undefined;
+    /** Whether the container asks for writable cgroups, or its handler offers them. */
+    readonly writableCgroups?: 'asked' | 'offered' | undefined;
   }): Promise<Confined>;
 }
 
@@ -130,6 +132,7 @@ export function createConfinement(parts: {
       const selinux = parts.selinux.labels({ asked: selinuxAsked, privileged, sandboxId: sandbox.id });
       const { asked, explicit } = askedFromSecurityContext({
         ...requestOf(config, sandbox, sharesHostPids),
+        ...(input.writableCgroups !== undefined && { writableCgroups: input.writableCgroups }),
         boundingCapabilities: own,
         ...(seccomp !== undefined && { seccomp }),
         ...(apparmorAsked !== undefined && { apparmor: apparmorAsked.type }),

@@ -7,6 +7,7 @@ import type { AdoptMonitor } from '../../monitor/monitor-scope.ts';
 import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { cgroupProcesses } from '../../cgroups/cgroups.ts';
+import { giveCgroup } from '../../cgroups/delegation.ts';
 import { areLocal } from '../../container-mounts/local-mounts.ts';
 import { checkMadeContainer, mountsOf } from '../../container-mounts/created-container.ts';
 import type { ContainerPlan } from '../../container-mounts/created-container.ts';
@@ -51,6 +52,8 @@ export function creationEffects(
   const cgroupOf = (record: ContainerRecord): string => places.cgroup(record).path;
   // The checked plan of each container; the created container is compared with it again.
   const plans = new Map<string, ContainerPlan>();
+  /** The users to whom cgroups are given once the runtime has made them, in ids of the host. */
+  const owners = new Map<string, { readonly uid: number; readonly gid: number }>();
 
   return {
     admit: (config, sandbox) => admitForRun(images, config, sandbox),
@@ -73,6 +76,7 @@ export function creationEffects(
         cgroup: places.cgroup(record),
         pidNamespace,
         planned: (plan) => void plans.set(record.id, plan),
+        delegated: (owner) => void owners.set(record.id, owner),
         accepted: () => {
           if (handler.tasks !== undefined) prepareTask(places.bundle(record.id));
           monitors.startEarly(record, durable);
@@ -94,6 +98,9 @@ export function creationEffects(
         deps.adoptMonitor(made.init.pid);
         await createTask(deps, record, made.init.pid);
       }
+      const owner = owners.get(record.id);
+      owners.delete(record.id);
+      if (owner !== undefined) await giveCgroup(cgroups, places.limits(record), owner);
       const plan = plans.get(record.id);
       plans.delete(record.id);
       // The host does not see the mounts of other runtimes (virtual machines, kernels in user space).
@@ -108,6 +115,7 @@ export function creationEffects(
     destroy: async (record) => {
       closeNamespace(record.id);
       plans.delete(record.id);
+      owners.delete(record.id);
       await monitors.abandon(record);
       const handler = places.findHandler(record);
       // The stand-in process ends with the task.

@@ -48,7 +48,7 @@ export function standaloneSpec(input: StandaloneInput): OciSpec {
     podFiles: noPod,
     namespaces: {},
     hostPid: shares('pid'),
-    cgroupNamespace: false,
+    cgroups: { namespace: false, writable: settings.writableSys, delegated: false },
     features: noFeatures,
     userNamespace: undefined,
     oomScoreFloor: -1000,
