@@ -1,3 +1,5 @@
+import { basename } from 'node:path';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { fieldsOf, listOf, textOf } from '../../base/kubernetes/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import type { ClusterDocument } from './documents.ts';
@@ -10,6 +12,24 @@ export interface LoadResult {
   readonly problems: ReadonlyMap<string, readonly Problem[]>;
   /** Why the set is not valid, if no document has a problem. */
   readonly failure: string | undefined;
+}
+
+/** Returns the result for documents without a TrustPolicy; undefined: there is one. */
+export function lacksPolicy(
+  documents: readonly Pick<ClusterDocument, 'kind'>[],
+): (LoadResult & { readonly failure: string }) | undefined {
+  if (documents.some(({ kind }) => kind === 'TrustPolicy')) return undefined;
+  return { revision: undefined, problems: new Map(), failure: 'the cluster has no TrustPolicy' };
+}
+
+/** Returns the result for documents that could not be loaded, with the problems of each file. */
+export function failedLoad(error: unknown): LoadResult {
+  const found = isPortcullisError(error) ? error.failure.details?.['problems'] : undefined;
+  const problems = Map.groupBy(Array.isArray(found) ? (found as Problem[]) : [], ({ position }) =>
+    basename(position.file),
+  );
+  const failure = isPortcullisError(error) ? error.message : reasonOf(error);
+  return { revision: undefined, problems, failure };
 }
 
 interface Condition {

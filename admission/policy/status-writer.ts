@@ -1,0 +1,82 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { reasonOf } from '../../base/errors/index.ts';
+import { statusOf } from '../../base/kubernetes/index.ts';
+import type { ApiClient } from '../../base/kubernetes/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { collectionPath, customResources } from '../custom-resources/definitions.ts';
+import type { ClusterDocument } from './documents.ts';
+import { saysTheSame, statusOfDocument } from './status.ts';
+import type { DocumentStatus, LoadResult } from './status.ts';
+
+export interface StatusWriter {
+  /** Never throws. */
+  write(documents: readonly ClusterDocument[], result: LoadResult): Promise<void>;
+  /** A document has changed: every status may be written again. */
+  forget(): void;
+}
+
+/**
+ * Writes statuses. Everybody who follows the objects computes the same status, so each writes only a status
+ * that the object does not have yet, and the same status only once between changes of the documents: two that
+ * disagree do not overwrite each other forever. No leader election is needed.
+ * @param currentOf returns the document of a key, such as `TrustPolicy /base`
+ */
+export function createStatusWriter(
+  {
+    client,
+    log,
+    statusJitterMs = 1000,
+  }: { readonly client: ApiClient; readonly log: Logger; readonly statusJitterMs?: number },
+  signal: AbortSignal,
+  currentOf: (key: string) => ClusterDocument | undefined,
+): StatusWriter {
+  const written = new Set<string>();
+  const keyOf = (document: ClusterDocument, status: DocumentStatus): string => {
+    const { conditions, ...rest } = status;
+    const says = conditions.map(({ type, status: holds, message }) => [type, holds, message]);
+    return JSON.stringify([document.uid, rest, says]);
+  };
+  return {
+    forget: () => written.clear(),
+    async write(documents, result) {
+      const now = new Date();
+      const differs = documents.filter((one) => !saysTheSame(one, statusOfDocument(one, result, now)));
+      if (differs.length === 0) return;
+      await sleep(Math.random() * statusJitterMs, undefined, { signal }).catch(() => undefined);
+      for (const { kind, name, generation } of differs) {
+        const latest = currentOf(`${kind} /${name}`);
+        // A newer document will be loaded soon, and gets its own status.
+        if (signal.aborted || latest?.generation !== generation) continue;
+        const status = statusOfDocument(latest, result, now);
+        const key = keyOf(latest, status);
+        if (written.has(key) || saysTheSame(latest, status)) continue;
+        written.add(key);
+        await patch(latest, status).catch((error: unknown) => {
+          // Another one wrote the status first, or the object was deleted.
+          if (statusOf(error) === 404) return;
+          // Without the right, another attempt has to wait for the next change.
+          if (statusOf(error) !== 403) written.delete(key);
+          if (statusOf(error) !== 409)
+            log.warn(
+              { object: `${kind} ${name}`, problem: reasonOf(error) },
+              'a status could not be written',
+            );
+        });
+      }
+    },
+  };
+
+  async function patch({ kind, name, object }: ClusterDocument, status: DocumentStatus): Promise<void> {
+    const resource = customResources.find((one) => one.kind === kind);
+    if (resource === undefined) return;
+    const { resourceVersion } = object['metadata'] as { readonly resourceVersion?: string };
+    await client.send(
+      {
+        method: 'PATCH',
+        path: `${collectionPath(resource)}/${name}/status`,
+        body: { metadata: { resourceVersion }, status },
+      },
+      signal,
+    );
+  }
+}
