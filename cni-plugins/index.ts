@@ -1,7 +1,11 @@
 export { callAdmin } from './admin/client.ts';
 export { serveAdmin } from './admin/server.ts';
 export type { AdminServer, AnswerAdmin } from './admin/server.ts';
-export type { AdminPolicyStatus, AdminPolicySubscription } from './admin/policy-status.ts';
+export type {
+  AdminClusterPolicy,
+  AdminPolicyStatus,
+  AdminPolicySubscription,
+} from './admin/policy-status.ts';
 export type { AdminApi, AdminOperation, AdminPull, AdminResponse } from './admin/operation-types.ts';
 export { createNetworkEngine, loadEngineThreadEarly, openPluginEngine } from './engine/index.ts';
 export type { EngineThreadLoader, NetworkEngineOptions, PluginEngine } from './engine/index.ts';

@@ -77,7 +77,7 @@ export interface CriSideDeps extends CriServices {
 /** Answers CRI calls from now on. @throws the errors of {@link createCriServer} */
 export async function serveCri(config: DaemonConfig, deps: CriSideDeps): Promise<CriServer> {
   const { events, stats, streaming, pods, images, leftovers, observability } = deps;
-  const { database, handlers, policy, policyDelivery, network, folders, log } = deps.node;
+  const { database, handlers, policy, policyDelivery, clusterPolicy, network, folders, log } = deps.node;
   const { redecision, enforcement, renewals } = deps.policySide;
   const { sandboxRecords } = deps.records;
   const verbose = createVerboseInfo({
@@ -95,7 +95,11 @@ export async function serveCri(config: DaemonConfig, deps: CriSideDeps): Promise
     ...createCriHandlers({
       ...{ config, pods, sandboxRecords, handlers, images, network },
       ...{ stats, events, streaming, verbose, leftovers, log },
-      policy: { ...policy, trouble: renewals.trouble, release: () => policyDelivery?.status() },
+      policy: {
+        ...policy,
+        trouble: renewals.trouble,
+        following: () => ({ subscription: policyDelivery?.status(), cluster: clusterPolicy?.status() }),
+      },
       enforcement: enforcement.state,
       attachFolder: folders.attach,
     }),

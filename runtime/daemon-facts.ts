@@ -25,7 +25,12 @@ export interface LaterDeps {
  */
 export function daemonFacts(
   config: Pick<DaemonConfig, 'namespacePool'>,
-  { policy, policyDelivery, network }: Pick<OpenNode, 'policy' | 'policyDelivery' | 'network'>,
+  {
+    policy,
+    policyDelivery,
+    clusterPolicy,
+    network,
+  }: Pick<OpenNode, 'clusterPolicy' | 'network' | 'policy' | 'policyDelivery'>,
   { sandboxRecords, containerRecords }: DaemonRecords,
   { serviceFigures }: Pick<NetworkSide, 'serviceFigures'>,
   later: () => LaterDeps,
@@ -40,7 +45,7 @@ export function daemonFacts(
     namespacePoolTarget: config.namespacePool,
     ...networkFacts(network),
     serviceFigures,
-    policy: () => policyFacts(policy, policyDelivery),
+    policy: () => policyFacts(policy, policyDelivery, clusterPolicy),
     verifications: bundleVerifications,
     renewals: () => later().policySide.renewals.counts(),
     outOfPolicy: () => {

@@ -17,7 +17,6 @@ import { openMonitorScope } from './monitor/monitor-scope.ts';
 import type { ImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
 import { openNetworkSide } from './network-side.ts';
-import type { DaemonFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -28,7 +27,7 @@ import { createPinReload } from './pin-reload.ts';
 import { openPodSide } from './pod-side.ts';
 import type { PodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
-import type { PolicySide } from './policy-side.ts';
+import { startReports } from './start-reports.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
 import type { Unsettled } from './state/settle.ts';
 import { stopDaemon } from './stop-daemon.ts';
@@ -66,7 +65,7 @@ export async function startDaemon(
   const node = await openNode(config, undo, (...act) => observability.runtime?.networked(...act));
   const { log, reactor, kernel, startProgram, folders, database, handlers, policy, hostPaths, network } =
     node;
-  const { policyDelivery } = node;
+  const { policyDelivery, clusterPolicy } = node;
   const networkSide = await openNetworkSide(config, network, { startProgram, paths: hostPaths, log });
   const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);
@@ -97,10 +96,10 @@ export async function startDaemon(
   const { events, stats, streaming } = await openCriServices(config, node, records, pods);
   const policySide = openPolicySide(config, {
     ...{ policy, store, database, containers, containerRecords, sandboxRecords, events, log },
-    ...{ policyDelivery, registryOptions },
+    ...{ policyDelivery, clusterPolicy, registryOptions },
   });
   const { redecision, enforcement } = policySide;
-  const fleet = await startFleet(config, { ...node, ...records, policySide, facts });
+  const reports = await startReports(config, { ...node, ...records, policySide, facts });
   await observability.listen();
   const server = await serveCri(config, {
     ...{ node, records, pods, images, policySide, observability, leftovers },
@@ -147,7 +146,7 @@ export async function startDaemon(
       await stopDaemon({
         ...node,
         ...{
-          fleet,
+          reports,
           policySide,
           events,
           server,
@@ -162,35 +161,6 @@ export async function startDaemon(
       });
     },
   };
-}
-
-/** Starts to send to an aggregator, if one is configured. Otherwise its code is not even loaded. */
-async function startFleet(
-  config: DaemonConfig,
-  parts: Pick<OpenNode, 'database' | 'policy' | 'policyDelivery' | 'log'> &
-    DaemonRecords & {
-      readonly policySide: Pick<PolicySide, 'enforcement' | 'redecision'>;
-      readonly facts: Pick<DaemonFacts, 'version' | 'networkReady'>;
-    },
-): Promise<{ close(): Promise<void> }> {
-  if (config.fleet.endpoint === '') return { close: () => Promise.resolve() };
-  const { database, log, policy, policyDelivery, policySide, facts, containerRecords, sandboxRecords } =
-    parts;
-  const { openFleet } = await import('./fleet/open-fleet.ts');
-  const { enforcement, redecision } = policySide;
-  const { version, networkReady } = facts;
-  const sandbox = sandboxRecords.get;
-  const state = {
-    version,
-    policy,
-    enforcement,
-    redecision,
-    containers: containerRecords,
-    sandbox,
-    networkReady,
-    upcoming: () => policyDelivery?.status()?.upcoming,
-  };
-  return openFleet(config, database, state, log);
 }
 
 /** Cleans up what an earlier run left. Returns what is still left. */

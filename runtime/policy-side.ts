@@ -1,6 +1,7 @@
 import type { RegistryClientOptions } from '../base/distribution/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Database } from '../base/storage/index.ts';
+import type { ClusterPolicy } from './cluster-policy/cluster-policy.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import type { ContainerService } from './containers/container-service.ts';
@@ -36,8 +37,10 @@ export interface PolicySide {
 
 export interface PolicySideDeps {
   readonly policy: PolicyHolder;
-  /** Undefined: the policy is in files of this node. */
+  /** Undefined: the node follows no signed releases. */
   readonly policyDelivery: PolicyDelivery | undefined;
+  /** Undefined: the policy is not in objects of the cluster. */
+  readonly clusterPolicy: ClusterPolicy | undefined;
   readonly registryOptions: RegistryClientOptions;
   readonly store: OpenImageStore;
   readonly database: Database;
@@ -49,7 +52,7 @@ export interface PolicySideDeps {
 }
 
 /**
- * Starts renewals, and follows the releases of a subscribed policy.
+ * Starts renewals, and follows the releases of a subscribed policy, or the policies of the cluster.
  * Decisions and checks do not start before their first request.
  */
 export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): PolicySide {
@@ -81,14 +84,15 @@ export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): Poli
       ...{ policy, images: store, containers: containerRecords, sandbox: sandboxRecords.get },
     }),
   });
+  deps.clusterPolicy?.begin(policy);
   const renewals = openRenewals({ policy, images: store, redecision, log });
   return {
     redecision,
     enforcement,
     renewals,
-    admin: createPolicyAdmin(policy, deps.policyDelivery),
+    admin: createPolicyAdmin(policy, deps.policyDelivery, deps.clusterPolicy),
     async close() {
-      await deps.policyDelivery?.close();
+      await Promise.all([deps.policyDelivery?.close(), deps.clusterPolicy?.close()]);
       await Promise.all([enforcement.close(), renewals.close()]);
       await redecision.close();
     },

@@ -16,7 +16,7 @@ interface Closable {
 /** The parts of a running daemon that its stop ends. */
 export interface RunningDaemon {
   readonly policy: { close(): void };
-  readonly fleet: Closable;
+  readonly reports: Closable;
   readonly policySide: Closable;
   readonly events: { close(): void };
   readonly server: Closable;
@@ -63,7 +63,7 @@ export async function stopDaemon(running: RunningDaemon): Promise<void> {
   };
   const close = (parts: Readonly<Record<string, { close(): unknown }>>): Promise<unknown> =>
     Promise.all(Object.entries(parts).map(([what, part]) => step(what, () => part.close())));
-  await close({ fleet: running.fleet });
+  await close({ reports: running.reports });
   await close({ policy: running.policy });
   await close({ policySide: running.policySide });
   await close({ events: running.events });

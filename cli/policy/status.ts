@@ -14,12 +14,14 @@ Examples:
   $ portcullis policy status
   $ portcullis policy status --output json >node-1.json       a report for portcullis policy rollout --advance
 
-Exit status: 0 the policy that this node should have is in force; 1 it is not: none, halted, refused, withdrawn or stale; 4 no daemon answers.`;
+Exit status: 0 the policy that this node should have is in force; 1 it is not: none, halted, refused, withdrawn, stale or empty; 4 no daemon answers.`;
 
 /** `portcullis policy status`. */
 export function registerStatus(policy: Command): void {
   withAdminSocket(withOutput(policy.command('status')))
-    .description('show which policy is in force on this node, and how the node follows the releases')
+    .description(
+      'show which policy is in force on this node, and how the node follows releases or objects of the cluster',
+    )
     .addHelpText('after', examples)
     .action((flags: StatusFlags) =>
       run(flags.output, async () => {
@@ -32,8 +34,9 @@ export function registerStatus(policy: Command): void {
 
 const wellStates = new Set(['current', 'pending', 'watching']);
 
-function isWell({ revision, problem, subscription }: AdminPolicyStatus): boolean {
+function isWell({ revision, problem, subscription, cluster }: AdminPolicyStatus): boolean {
   if (revision === undefined) return false;
+  if (cluster !== undefined) return cluster.state === 'current' || cluster.state === 'unreachable';
   return subscription === undefined ? problem === undefined : wellStates.has(subscription.state);
 }
 
@@ -50,8 +53,34 @@ const meaning: Readonly<Record<Subscription['state'], string>> = {
   stale: 'the metadata have expired, and the source serves no newer ones',
 };
 
-function describe({ revision, rules, problem, subscription }: AdminPolicyStatus): string {
-  const lines: [string, string][] = [];
+type Cluster = NonNullable<AdminPolicyStatus['cluster']>;
+
+const meaningOfObjects: Readonly<Record<Cluster['state'], string>> = {
+  none: 'the objects of the cluster have not been read yet',
+  current: 'the objects of the cluster are in force',
+  unreachable: 'the API server cannot be asked, and the objects that were read last are in force',
+  refused: 'the latest objects of the cluster are not in force',
+  empty: 'the cluster has no TrustPolicy',
+};
+
+function clusterLines({ state, since, objects, problem, unreachable }: Cluster): [string, string][] {
+  const names = objects.map(({ kind, name, generation }) => `${kind} ${name} (generation ${generation})`);
+  return [
+    ['state', `${state}: ${meaningOfObjects[state]}`],
+    ['source', 'objects of the cluster'],
+    [
+      'objects',
+      names.length === 0 ? 'none' : `${names.join(', ')}${since === undefined ? '' : `, since ${since}`}`,
+    ],
+    ...(problem === undefined ? [] : [['problem', `${problem.why} (${problem.at})`] as [string, string]]),
+    ...(unreachable === undefined
+      ? []
+      : [['unreachable', `since ${unreachable.since}: ${unreachable.why}`] as [string, string]]),
+  ];
+}
+
+function describe({ revision, rules, problem, subscription, cluster }: AdminPolicyStatus): string {
+  const lines: [string, string][] = cluster === undefined ? [] : clusterLines(cluster);
   if (subscription !== undefined) {
     const { state, release, newest, service, channel, node } = subscription;
     lines.push(['state', `${state}: ${meaning[state]}`]);

@@ -15,6 +15,30 @@ export interface AdminPolicyStatus {
   readonly problem?: string;
   /** Absent: the policy is in files of the node. */
   readonly subscription?: AdminPolicySubscription;
+  /** Absent: the policy is not in objects of the cluster. */
+  readonly cluster?: AdminClusterPolicy;
+}
+
+/**
+ * How the node stands to the TrustPolicy and EntitlementProfile objects of its cluster. `none`: they have not
+ * been read yet. `current`: they are in force. `unreachable`: the API server cannot be asked, and the objects
+ * that were read last are in force. `refused`: the latest objects are not in force, and those before stay.
+ * `empty`: the cluster has no TrustPolicy, and everything new is denied.
+ */
+export interface AdminClusterPolicy {
+  readonly state: 'none' | 'current' | 'unreachable' | 'refused' | 'empty';
+  /** Since when the objects are in force, or the cluster has none. */
+  readonly since?: string;
+  /** The objects in force. */
+  readonly objects: readonly {
+    readonly kind: string;
+    readonly name: string;
+    readonly generation: number;
+  }[];
+  /** Why the latest objects are not in force. */
+  readonly problem?: { readonly why: string; readonly at: string };
+  /** Why the API server cannot be asked, and since when. */
+  readonly unreachable?: { readonly why: string; readonly since: string };
 }
 
 /** The state of a node's subscription to policy releases. */

@@ -46,6 +46,8 @@ export function checkConsistency(config: DaemonConfig): string[] {
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
   if (config.network.pods?.from === 'node' && config.network.pods.kubeconfig === undefined)
     problems.push('network.pods: from: node needs a kubeconfig; give one');
+  if (config.cluster?.policyFiles !== undefined && !config.cluster.policies)
+    problems.push('cluster.policyFiles: it has no effect without cluster.policies; set policies: true');
   const names = config.network.kubernetes?.dns?.address;
   if (names !== undefined && !isUsable(names))
     problems.push(

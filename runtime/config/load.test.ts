@@ -40,6 +40,27 @@ test('a cluster is used only if its section is written, also as an empty object'
   assert.deepEqual(asked.services.kubernetes, { healthAddress: '0.0.0.0:10256' });
 });
 
+test('a node has one source of its policy', async () => {
+  const releases = 'policySubscription: { service: "oci://r.test/p", root: r.json }\n';
+  const objects = 'cluster: { policies: true }\n';
+  const files = 'policy: [p]\n';
+  for (const text of [releases, objects, files, `cluster: {}\n${files}`, `cluster: {}\n${releases}`])
+    assert.deepEqual(await problemsOf({ file: await written(text) }), [], text);
+  for (const [text, named] of [
+    [releases + files, /^policySubscription: policy is also set/u],
+    [objects + files, /^cluster\.policies: policy is also set/u],
+    [objects + releases, /^cluster\.policies: policySubscription is also set/u],
+  ] as const)
+    assert.match((await problemsOf({ file: await written(text) })).join('\n'), named);
+  const flags = { '--policy': ['p'] };
+  assert.match((await problemsOf({ file: await written(objects), flags })).join(), /--policy is also set/u);
+  const unused = await problemsOf({ file: await written('cluster: { policyFiles: keys }\n') });
+  assert.match(unused.join(), /no effect without cluster\.policies/u);
+  const { cluster } = await loadDaemonConfig({ file: await written(`cluster: {}\n`) });
+  assert.deepEqual(cluster, { servers: [], policies: false, policyStatus: true, reports: true });
+  assert.equal((await loadDaemonConfig({ file: await written('# nothing\n') })).cluster, undefined);
+});
+
 test('the name server of a cluster must have an address that pods can reach, however the address is written', async () => {
   const odd = [
     ...['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '::', '0:0:0:0:0:0:0:1', '0000::1'],

@@ -42,7 +42,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
-  append(problems, twoPolicies(written, input.flags ?? {}));
+  append(problems, severalPolicies(written, input.flags ?? {}));
   const config = flagged.value as unknown as DaemonConfig;
   if (problems.length === 0) append(problems, checkConsistency(config));
   if (problems.length > 0) {
@@ -62,14 +62,19 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   return config;
 }
 
-/** A node has one policy: either its own files, or the signed releases. */
-function twoPolicies(written: Readonly<Record<string, unknown>>, flags: FlagValues): string[] {
-  if (written['policySubscription'] === undefined) return [];
-  const named = (flags['--policy'] ?? []).length > 0 ? '--policy' : undefined;
-  const both = named ?? (written['policy'] === undefined ? undefined : 'policy');
-  return both === undefined
-    ? []
-    : [`policySubscription: ${both} is also set, and a node has only one policy; remove one of them`];
+/** A node has one policy: the objects of its cluster, the signed releases, or its own files. */
+function severalPolicies(written: Readonly<Record<string, unknown>>, flags: FlagValues): string[] {
+  const { policy, policySubscription, cluster } = written;
+  const named: string[] = [];
+  if ((cluster as { readonly policies?: unknown } | null | undefined)?.policies === true)
+    named.push('cluster.policies');
+  if (policySubscription !== undefined) named.push('policySubscription');
+  if ((flags['--policy'] ?? []).length > 0) named.push('--policy');
+  else if (policy !== undefined) named.push('policy');
+  const [first, ...others] = named;
+  return others.map(
+    (other) => `${first}: ${other} is also set, and a node has only one policy; remove one of them`,
+  );
 }
 
 /** More than any configuration has. */

@@ -1,6 +1,7 @@
 import type { ConfigSchema } from './config-schema.ts';
 import { sizePattern } from './bytes.ts';
 import { checkpointSchema } from './checkpoint-schema.ts';
+import { clusterSchema } from './cluster-schema.ts';
 import { enforcementSchema } from './enforcement-schema.ts';
 import { imagesSchema } from './images-schema.ts';
 import { networkSchema } from './network-schema.ts';
@@ -72,6 +73,7 @@ export const configSchema: ConfigSchema = {
       default: ['/etc/portcullis/policy'],
     },
     policySubscription: policySubscriptionSchema,
+    cluster: clusterSchema,
     cni: {
       type: 'object',
       description: 'Folders of network configurations and CNI plugins.',

@@ -53,6 +53,21 @@ export interface RuntimeConfig {
   readonly writableCgroups?: boolean;
 }
 
+/** The cluster whose objects the node follows, and to which it reports. */
+export interface ClusterConfig {
+  /** Absent: the cluster of `network.kubernetes`, or the service account of the pod. */
+  readonly kubeconfig?: string;
+  readonly servers: readonly string[];
+  /** Absent: that of `network.kubernetes`, or the name of the machine. */
+  readonly nodeName?: string;
+  /** The policy is in objects of the cluster. */
+  readonly policies: boolean;
+  /** The folder of files that these objects name. */
+  readonly policyFiles?: string;
+  readonly policyStatus: boolean;
+  readonly reports: boolean;
+}
+
 /** The effective configuration of the daemon: file, flags and defaults merged, all paths absolute. */
 export interface DaemonConfig {
   readonly socket: string;
@@ -66,6 +81,8 @@ export interface DaemonConfig {
   readonly policy: readonly string[];
   /** Absent: the policy is in the files of `policy`. */
   readonly policySubscription?: PolicySubscriptionConfig;
+  /** Absent: the node follows no objects of a cluster for its policy, and reports to no cluster. */
+  readonly cluster?: ClusterConfig;
   readonly cni: {
     readonly confDir: string;
     readonly binDirs: readonly string[];

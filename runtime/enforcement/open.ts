@@ -1,6 +1,7 @@
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { parseReference, ruleFor } from '../../base/distribution/index.ts';
+import { ownPolicyPaths } from '../config/policy-paths.ts';
 import { registryRulesOf } from '../config/registry-rules.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import type { ContainerRecord } from '../containers/record.ts';
@@ -59,7 +60,7 @@ export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement
         seenLog.read(current),
         readNode(config),
         readClock(),
-        newestFile(config.policy),
+        newestFile(ownPolicyPaths(config)),
       ]);
       const outOfPolicy = { containers: redecision.counts(), images: redecision.images() };
       const recorded = Math.max(written, Date.parse(seenLog.newest()) || 0);

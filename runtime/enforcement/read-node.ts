@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
+import { ownPolicyPaths } from '../config/policy-paths.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import type { ClockReading } from '../findings/clock.ts';
 import type { NodeFacts } from './node-findings.ts';
@@ -15,10 +16,10 @@ const longestKubeletFile = 1024 * 1024;
 
 /** Inspects files without reading any policy. Never throws. */
 export async function readNode(
-  config: Pick<DaemonConfig, 'policy' | 'root' | 'audit' | 'kubeletRoot'>,
+  config: Pick<DaemonConfig, 'audit' | 'cluster' | 'kubeletRoot' | 'policy' | 'policySubscription' | 'root'>,
 ): Promise<OnDisk> {
   const [policyPaths, root, audit, kubeletSocket] = await Promise.all([
-    Promise.all(config.policy.map(policyPath)),
+    Promise.all(ownPolicyPaths(config).map(policyPath)),
     rootProblem(config.root),
     config.audit.path === '' ? undefined : writeProblem(config.audit.path),
     socketOfKubelet(join(config.kubeletRoot, 'config.yaml')),

@@ -294,6 +294,13 @@ test('on the disk: an empty folder, a missing folder, a state that cannot be wri
     ['empty', 'gone'],
   );
   assert.match(read.root ?? '', /ENOENT/);
+  const followed = { policies: true, policyStatus: true, reports: true, servers: [] };
+  const own = { policy: [join(folder, 'none')], root: folder, audit: config.audit, kubeletRoot };
+  assert.deepEqual(
+    (await readNode({ ...own, cluster: followed })).policyPaths,
+    [],
+    'a node that follows its cluster has no files of its own',
+  );
   assert.equal(read.kubeletSocket, '/run/crio/crio.sock');
 });
 

@@ -341,6 +341,12 @@ export const metricCatalogue = {
     'Unix time of the last accepted answer from the source of the policy releases.',
     ['channel'],
   ),
+  policyClusterState: metric(
+    'policy_cluster_state',
+    'gauge',
+    'Always 1; the label is the state of the node with respect to the policy objects of its cluster: none, current, unreachable, refused, empty.',
+    ['state'],
+  ),
   policyRules: metric(
     'policy_rules',
     'gauge',

@@ -1,5 +1,6 @@
 import { standingExceptions } from '../../trust/policy/index.ts';
 import type {
+  AdminClusterPolicy,
   Denial,
   NameFigures,
   NetworkEngine,
@@ -8,6 +9,7 @@ import type {
 } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
+import type { ClusterPolicy } from '../cluster-policy/cluster-policy.ts';
 import type { PolicyDelivery } from '../policy-delivery/delivery.ts';
 import type { DeliveryStatus } from '../policy-delivery/status.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';
@@ -77,8 +79,10 @@ export interface DaemonFacts {
     readonly exceptions: Readonly<Record<'break-glass' | 'report' | 'logs', number>>;
     /** Loads since the start, by outcome. */
     readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
-    /** Undefined: the policy is in files of this node. */
+    /** Undefined: the node follows no signed releases. */
     readonly delivery?: DeliveryStatus | undefined;
+    /** Undefined: the policy is not in objects of the cluster. */
+    readonly objects?: AdminClusterPolicy | undefined;
   };
   /** Bundles verified since the start. */
   verifications(): number;
@@ -177,6 +181,7 @@ export function countByVerdict<Item>(
 export function policyFacts(
   policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>,
   delivery: Pick<PolicyDelivery, 'status'> | undefined,
+  objects: Pick<ClusterPolicy, 'status'> | undefined,
 ): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
   const existing =
@@ -190,6 +195,7 @@ export function policyFacts(
     exceptions: { 'break-glass': count('break-glass'), report: count('report'), logs: count('logs') },
     loads: policy.loads(),
     delivery: delivery?.status(),
+    objects: objects?.status(),
   };
 }
 

@@ -263,6 +263,7 @@ function setPolicy(policy: ReturnType<DaemonFacts['policy']>, set: SetMetric, ea
   set(c.policyReloadFailed, Number(policy.failed));
   if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
   tellDelivery(policy.delivery, set);
+  if (policy.objects !== undefined) set(c.policyClusterState, 1, { state: policy.objects.state });
   each(c.policyRules, 'verified', policy.rules);
   each(c.policyExceptions, 'kind', policy.exceptions);
   each(c.policyLoads, 'outcome', policy.loads);

@@ -1,5 +1,5 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { tryPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
@@ -8,6 +8,7 @@ import { sha256Of, unpackRelease } from '../../trust/policy-release/index.ts';
 import type { PolicyRelease, ReleaseFiles } from '../../trust/policy-release/index.ts';
 import { folderStore } from '../../trust/tuf-client/index.ts';
 import type { TufStore } from '../../trust/tuf-client/index.ts';
+import { differenceOf, unpackFiles } from '../policy/unpacked-files.ts';
 import { emptyState } from './state.ts';
 import type { DeliveryState } from './state.ts';
 
@@ -74,20 +75,11 @@ export async function openReleaseFolder(folder: string): Promise<ReleaseFolder> 
     keepArchive: (release, archive) => writeFileAtomic(archiveOf(release), archive),
     async unpack(release, files) {
       const target = folderOf(release);
-      if ((await difference(target, files)) === undefined) return target;
-      const fresh = `${target}.new`;
-      // The name of a complete release appears at once, or not at all.
-      await rm(fresh, { recursive: true, force: true });
-      for (const [name, bytes] of files) {
-        await mkdir(dirname(join(fresh, name)), { recursive: true, mode: 0o700 });
-        await writeFile(join(fresh, name), bytes, { mode: 0o600, flag: 'wx' });
-      }
-      await rm(target, { recursive: true, force: true });
-      await rename(fresh, target);
+      await unpackFiles(target, files);
       return target;
     },
     async refuseAltered(path, files) {
-      const found = await difference(path, files);
+      const found = await differenceOf(path, files);
       if (found === undefined) return;
       throw new PortcullisError({
         code: 'POLICY_RELEASE_ALTERED',
@@ -106,21 +98,6 @@ export async function openReleaseFolder(folder: string): Promise<ReleaseFolder> 
             await rm(join(place, name), { recursive: true, force: true }).catch(() => undefined);
     },
   };
-}
-
-/** Returns the name of the first file that differs, is too many, or is missing; undefined: none. */
-async function difference(folder: string, files: ReleaseFiles): Promise<string | undefined> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  for (const entry of entries) {
-    if (entry.isDirectory()) continue;
-    const name = relative(folder, join(entry.parentPath, entry.name));
-    if (!entry.isFile() || !files.has(name)) return name;
-  }
-  for (const [name, bytes] of files) {
-    const read = await tryPlainFile(join(folder, name), bytes.length).catch(() => undefined);
-    if (read === undefined || !('bytes' in read) || !read.bytes.equals(bytes)) return name;
-  }
-  return undefined;
 }
 
 function unreadable(file: string, error: unknown): PortcullisError {

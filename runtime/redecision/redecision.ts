@@ -15,6 +15,8 @@ export interface Redecision {
   counts(): readonly OutOfPolicyCount[];
   /** Returns the number of recorded images whose own pull would not be admitted now. */
   images(): number;
+  /** Whether the latest request has been decided about everything. False before the first request. */
+  isDecided(): boolean;
   /** Decides again about everything, in its turn. */
   request(): void;
   /** Waits for the current decision; no decision follows. */
@@ -42,8 +44,10 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
   let running: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
+  let requested = false;
 
   function request(): void {
+    requested = true;
     for (const record of containers.list()) if (isAlive(record)) waiting.add(record.id);
     for (const { id } of deps.images.list()) waitingImages.add(id);
     go();
@@ -123,6 +127,7 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
     of: ofContainers.of,
     counts: ofContainers.counts,
     images: ofImages.count,
+    isDecided: () => requested && running === undefined && waiting.size + waitingImages.size === 0,
     request,
     async close() {
       closed = true;

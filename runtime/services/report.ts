@@ -20,8 +20,8 @@ export interface PolicyState {
   current(): TrustPolicy | undefined;
   /** Returns one sentence about the latest load, if it failed. */
   problem(): string | undefined;
-  /** Returns how the node stands to the releases that it follows; undefined: it follows none. */
-  release(): object | undefined;
+  /** Returns how the node stands to the releases or objects that it follows. Plain JSON. */
+  following(): object;
   /** Returns the evidence and roots that the policy depends on and that could not be renewed. Plain JSON. */
   trouble(): object;
 }
@@ -88,7 +88,7 @@ export function createReport(parts: {
             policy: JSON.stringify({
               ...policyInfo(policy, problem),
               ...parts.policy.trouble(),
-              subscription: parts.policy.release(),
+              ...parts.policy.following(),
             }),
             ...(network.policies !== undefined && { networkPolicies: JSON.stringify(network.policies) }),
             ...(nodeNetwork !== undefined && { nodeNetwork: JSON.stringify(nodeNetwork) }),

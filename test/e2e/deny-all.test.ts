@@ -29,6 +29,8 @@ const given = [
 /** Values for options whose values the schema does not determine. */
 const own: Readonly<Record<string, readonly unknown[]>> = {
   'cni.binDirs': [['/usr/lib/cni'], ['/nonexistent']],
+  // Not the policies of a cluster, which replace the files that this test writes.
+  cluster: [undefined, { kubeconfig: '/nonexistent', nodeName: 'node-1' }],
   // Both images of the planted pair, or none.
   enforcement: [
     undefined,

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import type { ClusterDocument } from '../../admission/policy/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { writeYaml } from '../../base/schema/index.ts';
+import { openPolicy } from '../policy/policy-watch.ts';
+import type { PolicyHolder } from '../policy/policy-watch.ts';
+import { openObjectFolder } from './object-folder.ts';
+import { createObjectTaking } from './take-objects.ts';
+import type { ObjectTaking } from './take-objects.ts';
+
+const log = createLogger({ level: 'silent' });
+
+interface Node {
+  readonly holder: PolicyHolder;
+  readonly taking: ObjectTaking;
+}
+
+/** Opens a node on a folder, as the daemon does: with what an earlier one left there. */
+async function openNode(t: TestContext, root: string): Promise<Node> {
+  const folder = await openObjectFolder(join(root, 'objects'));
+  const standing = await folder.load();
+  const isSet = standing !== undefined && 'files' in standing;
+  const lacking = standing !== undefined && 'lacking' in standing ? standing.lacking : 'nothing was read';
+  const holder = await openPolicy(isSet ? await folder.unpack(standing) : { paths: [], lacking }, log);
+  t.after(() => holder.close());
+  const policyFiles = join(root, 'files');
+  const taking = createObjectTaking({ folder, holder, policyFiles, log, now: () => new Date() }, standing);
+  return { holder, taking };
+}
+function openRoot(t: TestContext): string {
+  const root = mkdtempSync(join(tmpdir(), 'portcullis-objects-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  mkdirSync(join(root, 'files'));
+  return root;
+}
+
+const documentOf = (
+  name: string,
+  fields: object,
+  kind: ClusterDocument['kind'] = 'TrustPolicy',
+): ClusterDocument => ({
+  ...{
+    kind,
+    name,
+    uid: `uid-${name}`,
+    generation: 1,
+    file: `${kind.toLowerCase()}.${name}.yaml`,
+    rules: 1,
+    object: {},
+  },
+  text: writeYaml({ apiVersion: 'portcullis.dev/v1alpha1', kind, metadata: { name }, ...fields }),
+});
+const denies = (why: string): object => ({ rules: [{ images: ['**'], deny: why }] });
+
+test('objects take effect together, and are in force after a restart without the cluster', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  assert.equal(holder.current(), undefined);
+  const profile = documentOf('web', { capabilities: { add: ['NET_BIND_SERVICE'] } }, 'EntitlementProfile');
+  const rules = [{ images: ['r.test/**'], allow: 'unverified', entitlements: { ceiling: 'web' } }];
+  const result = await taking.take([profile, documentOf('base', { rules })]);
+  assert.equal(result?.revision, holder.current()?.revision);
+  assert.notEqual(result?.revision, undefined);
+  const again = await openNode(t, root);
+  assert.equal(again.holder.current()?.revision, result?.revision);
+  assert.notEqual(again.holder.profiles().resolve('web'), undefined);
+});
+
+test('an object with a problem keeps everything as it was, and the problem is returned by its file', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  const before = await taking.take([documentOf('base', denies('a'))]);
+  const open = { rules: [{ images: ['**'], allow: 'unverified', excpt: ['x'] }] };
+  const result = await taking.take([documentOf('base', denies('a')), documentOf('open', open)]);
+  assert.equal(result?.revision, undefined);
+  assert.deepEqual([...(result?.problems.keys() ?? [])], ['trustpolicy.open.yaml']);
+  assert.equal(holder.current()?.revision, before?.revision);
+  assert.match(taking.problem()?.why ?? '', /excpt/u);
+  assert.equal((await openNode(t, root)).holder.current()?.revision, before?.revision);
+  // Without the object, nothing has to be loaded.
+  assert.equal((await taking.take([documentOf('base', denies('a'))]))?.revision, before?.revision);
+  assert.equal(taking.problem(), undefined);
+});
+
+test('without a TrustPolicy everything is denied, also after a restart; a new one ends that', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  await taking.take([documentOf('base', denies('a'))]);
+  await taking.take([]);
+  assert.equal(holder.current(), undefined);
+  assert.match(holder.problem() ?? '', /no TrustPolicy/u);
+  const again = await openNode(t, root);
+  assert.equal(again.holder.current(), undefined);
+  assert.match(again.holder.problem() ?? '', /no TrustPolicy/u);
+  await again.taking.take([documentOf('base', denies('a'))]);
+  assert.notEqual(again.holder.current(), undefined);
+  await taking.take([documentOf('base', denies('a'))]);
+  assert.notEqual(holder.current(), undefined);
+});
+
+test('files that objects name are part of the set, and follow their folder', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  const document = documentOf('base', {
+    rules: [{ images: ['r.test/**'], require: { cosign: { key: 'team.pub' } } }],
+  });
+  assert.match(
+    [...((await taking.take([document]))?.problems.values() ?? [])].flat()[0]?.message ?? '',
+    /./u,
+  );
+  const keys = join(import.meta.dirname, '../../trust/evidence/fixtures/keys');
+  const key = (name: string): void =>
+    writeFileSync(join(root, 'files/team.pub'), readFileSync(join(keys, `${name}.pub`)));
+  key('ecdsa-p256');
+  const first = (await taking.take([document]))?.revision;
+  assert.notEqual(first, undefined);
+  key('ecdsa-p384');
+  const second = (await taking.take([document]))?.revision;
+  assert.notEqual(second, first);
+  rmSync(join(root, 'files'), { recursive: true });
+  assert.equal(await taking.take([document]), undefined, 'a failure of the node says nothing about objects');
+  assert.equal(holder.current()?.revision, second);
+  assert.match(taking.problem()?.why ?? '', /policyFiles/u);
+  assert.equal((await openNode(t, root)).holder.current()?.revision, second);
+});
+
+test('a file outside of the folder is refused', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  const key = join(import.meta.dirname, '../../trust/evidence/fixtures/keys/ecdsa-p256.pub');
+  await taking.take([
+    documentOf('base', { rules: [{ images: ['r.test/**'], require: { cosign: { key } } }] }),
+  ]);
+  assert.equal(holder.current(), undefined);
+  assert.match(taking.problem()?.why ?? '', /not in cluster\.policyFiles/u);
+});
+
+test('sets that are not in force leave no files', async (t) => {
+  const root = openRoot(t);
+  const { taking } = await openNode(t, root);
+  for (const why of ['a', 'b', 'c']) await taking.take([documentOf('base', denies(why))]);
+  await taking.take([documentOf('base', { rules: 'none' })]);
+  assert.equal(readdirSync(join(root, 'objects/sets')).length, 1);
+});
+
+test('more objects than a policy may have are refused', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  const before = await taking.take([documentOf('base', denies('a'))]);
+  const many = Array.from({ length: 1001 }, (_, at) => documentOf(`p${at}`, denies('a')));
+  await taking.take(many);
+  assert.equal(holder.current()?.revision, before?.revision);
+  assert.match(taking.problem()?.why ?? '', /at most 1000/u);
+});
+
+test('a damaged record is reported, and files that were changed are restored or refused', async (t) => {
+  const root = openRoot(t);
+  const { holder, taking } = await openNode(t, root);
+  const { revision } = (await taking.take([documentOf('base', denies('a'))])) ?? {};
+  const [set = ''] = readdirSync(join(root, 'objects/sets'));
+  const file = join(root, 'objects/sets', set, 'trustpolicy.base.yaml');
+  writeFileSync(file, readFileSync(file, 'utf8').replace('deny: a', 'allow: unverified'));
+  await holder.reload();
+  assert.equal(holder.current()?.revision, revision);
+  assert.match(holder.problem() ?? '', /differs from the objects/u);
+  const again = await openNode(t, root);
+  assert.equal(again.holder.current()?.revision, revision);
+  assert.match(readFileSync(file, 'utf8'), /deny: a/u);
+  const record = join(root, 'objects/objects.json');
+  for (const text of [
+    '{',
+    '{"version":2}',
+    '{"version":1,"since":"x","revision":"r","objects":[],"documents":[],"files":{"../x":""}}',
+  ]) {
+    writeFileSync(record, text);
+    await assert.rejects(
+      (await openObjectFolder(join(root, 'objects'))).load(),
+      /POLICY_OBJECTS_STATE|read the policies/u,
+    );
+  }
+});
