@@ -24,6 +24,7 @@ const guides = [
     'pipelines',
     'publishing',
     'policy-delivery',
+    'cluster-policy',
     'image-files',
     'lazy-start',
     'air-gap',

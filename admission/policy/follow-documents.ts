@@ -131,7 +131,7 @@ function collectionOf(
   );
 }
 
-/** Tells whether both collections are watched: each change once, however often an attempt is repeated. */
+/** Reports whether both collections are watched: each change once, however often an attempt is repeated. */
 function createContact({ log, onContact }: FollowDocumentsOptions): {
   reached(resource: CustomResource): void;
   failed(resource: CustomResource, error: unknown): void;

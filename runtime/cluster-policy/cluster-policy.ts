@@ -105,6 +105,8 @@ function follow(
     begin(holder) {
       const taken = createObjectTaking({ folder, holder, policyFiles, log, now: () => new Date() }, standing);
       taking = taken;
+      // The refusal of an image then says why there is no policy.
+      if (source.lacking !== undefined) holder.limit({ refuses: 'everything', why: source.lacking });
       following = followDocuments({
         ...{ client, log, timing, statusJitterMs, writesStatus },
         load: taken.take,

@@ -27,7 +27,7 @@ export interface ObjectSet {
   readonly files: NamedFiles;
 }
 
-/** What the node remembers: a set; or why there is none, once the cluster has said so. */
+/** The set that was in force last; or why there is none, once the cluster has said so. */
 export type Remembered = ObjectSet | { readonly since: string; readonly lacking: string };
 
 export interface ObjectFolder {

@@ -21,7 +21,7 @@ interface Deps {
 
 /** The objects of the cluster on this node. One call at a time. */
 export interface ObjectTaking {
-  /** What is in force, or why nothing is; undefined: the cluster has not been read yet. */
+  /** Returns the set in force, or why there is none; undefined: the cluster has not been read yet. */
   standing(): Remembered | undefined;
   /** Why the latest objects are not in force; undefined: they are. */
   problem(): { readonly why: string; readonly at: string } | undefined;

@@ -37,12 +37,12 @@ export interface PodEvents {
   close(): Promise<void>;
 }
 
-/** What is known of a pod that has, or had, images out of policy. */
+/** The knowledge about a pod that has, or had, images out of policy. */
 interface Told {
   pod: PodOutOfPolicy;
   /** False: the policy admits its images again. */
   isOut: boolean;
-  /** What the last event said; empty: there was none. */
+  /** The content of the last event; empty: there was none. */
   said: string;
   /** On the clock of `performance`. */
   at: number;
@@ -163,7 +163,7 @@ export function createPodEvents(
   };
 }
 
-/** What an event is about: without what changes with each decision, such as ids of verdicts. */
+/** Returns the content of an event, without parts that change with each decision, such as ids of verdicts. */
 function contentOf({ pod, isOut }: Pick<Told, 'isOut' | 'pod'>): string {
   return JSON.stringify([
     isOut,

@@ -8,7 +8,7 @@ export interface RuntimeClass {
   readonly nodeSelector: Readonly<Record<string, string>>;
 }
 
-/** What the cluster's RuntimeClasses and the node's handlers say about each other. */
+/** The differences between the cluster's RuntimeClasses and the node's handlers. */
 export interface HandlerComparison {
   /** Classes that apply to this node and whose handler it does not have: their pods cannot start here. */
   readonly withoutHandler: readonly RuntimeClass[];
