@@ -1,7 +1,11 @@
+import type { RuntimeName } from './names.ts';
 import type { Exclusion } from './report.ts';
 
-/** Specs that are expected to fail, with the reasons. A run reports those that pass. */
-export const exclusions: readonly Exclusion[] = [
+/** Specs that are expected to fail on a runtime, with the reasons. A run reports those that pass. */
+export const exclusionsOn = (runtime: RuntimeName): readonly Exclusion[] =>
+  exclusions.filter(({ on }) => on.includes(runtime));
+
+const exclusions: readonly (Exclusion & { readonly on: readonly RuntimeName[] })[] = [
   {
     specs: /PrivilegedPod .* should enable privileged commands/,
     reason: 'needs links of type dummy, which the kernel of this machine lacks',

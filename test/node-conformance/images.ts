@@ -39,13 +39,17 @@ TZ=UTC printf '%(%T)T.%s\\n' "\${now%.*}" "\${now:(-6):3}"
 /** Pushes every image that the specs pull, under the names that the specs use, and signs it. */
 export async function publishImages({ publish }: Publisher, folder: string): Promise<number> {
   const program = (name: string): Uint8Array => readFileSync(findTool(name).path);
-  const common = [await busyboxLayer(), toolsLayer(), await systemLayer()];
-  const image = (config: ImageSource['config'] = {}, ...layers: readonly Layer[]): ImageSource => ({
-    base: false,
-    layers: [...common, ...layers],
-    config: { Env: path, Cmd: ['/bin/sh'], ...config },
-  });
+  const image = imageOn([await busyboxLayer(), toolsLayer(), await systemLayer()]);
   const agnhost = image({ Entrypoint: ['/agnhost'], Cmd: ['pause'] }, await agnhostLayer(folder));
+  const onAgnhost = imageOn(agnhost.layers ?? []);
+  const page = async (name: string): Promise<ImageSource> =>
+    onAgnhost(
+      { Entrypoint: ['/agnhost'], Cmd: ['test-webserver'] },
+      await layerOf([
+        { name: 'data.json', body: `{ "image": "${name}.jpg" }\n` },
+        { name: `${name}.jpg`, body: `a ${name}\n` },
+      ]),
+    );
   const nginx = image(
     { Cmd: ['nginx'] },
     await layerOf([{ name: 'usr/sbin/nginx', mode: 0o755, body: webServer }]),
@@ -56,13 +60,8 @@ export async function publishImages({ publish }: Publisher, folder: string): Pro
     'busybox:1.37.0-1': image(),
     'glibc-dns-testing:2.0.0': image(),
     'ipc-utils:1.4': image(),
-    'kitten:1.8': image(
-      {},
-      await layerOf([
-        { name: 'data.json', body: '{ "image": "kitten.jpg" }\n' },
-        { name: 'kitten.jpg', body: 'a kitten\n' },
-      ]),
-    ),
+    'kitten:1.8': await page('kitten'),
+    'nautilus:1.8': await page('nautilus'),
     'nginx:1.15-4': nginx,
     'nginx:1.27-0': nginx,
     'nonewprivs:1.4': image(
@@ -79,6 +78,15 @@ export async function publishImages({ publish }: Publisher, folder: string): Pro
   });
   return Object.keys(images).length + 1;
 }
+
+/** Returns a function that makes images on these layers. */
+const imageOn =
+  (common: readonly Layer[]) =>
+  (config: ImageSource['config'] = {}, ...layers: readonly Layer[]): ImageSource => ({
+    base: false,
+    layers: [...common, ...layers],
+    config: { Env: path, Cmd: ['/bin/sh'], ...config },
+  });
 
 /** Debian's bash, curl, dig, nc, ss, ipcs and hostname, with their libraries. */
 function toolsLayer(): Layer {

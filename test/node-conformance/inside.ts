@@ -1,32 +1,28 @@
 /** Runs in its own namespaces and cgroups (run.ts): registry, images, runtime, kubelet and specs. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, symlinkSync } from 'node:fs';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { kubeletConfiguration, writeKubeletFiles } from '../fixtures/kubelet/configuration.ts';
 import { makeKey, openPublisher } from '../fixtures/publisher.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { nodeAddress, nodeName, prepareNode } from '../kubelet/node/node.ts';
-import { exclusions } from './exclusions.ts';
+import { exclusionsOn } from './exclusions.ts';
+import { runSpecs } from './ginkgo.ts';
 import { publishImages } from './images.ts';
 import { isRuntimeName } from './names.ts';
 import { prepareNamespaces } from './namespaces.ts';
-import { format, judge, readSpecs } from './report.ts';
+import { countsOf, format, judge } from './report.ts';
 import type { Spec } from './report.ts';
 import { startRuntime } from './runtimes.ts';
 
 const [folder = '', runtimeName = '', processes = '', focus = ''] = process.argv.slice(2);
 if (!isRuntimeName(runtimeName)) throw new Error(`no runtime is called ${runtimeName}`);
-/** Longer than any healthy run. */
-const limit = '90m';
 const gates = { PodAndContainerStatsFromCRI: true };
 
-prepareNamespaces(folder);
+prepareNamespaces(folder, nodeAddress);
 const node = prepareNode(folder);
 const policies = join(folder, 'policy');
-const reports = join(folder, 'reports');
-for (const path of [policies, reports]) mkdirSync(path, { recursive: true });
+mkdirSync(policies, { recursive: true });
 const key = await makeKey(join(folder, 'k.key'), join(policies, 'k.pub'));
 const registry = await startRegistry();
 const publisher = openPublisher(registry, key);
@@ -35,8 +31,8 @@ await publisher.close();
 const runtime = await startRuntime(runtimeName, folder, registry.url);
 console.log(`${images} signed images; ${runtimeName} answers`);
 
-const specs = await runSpecs();
-const verdict = judge(specs, exclusions, runtimeName);
+const specs = await runNodeSpecs();
+const verdict = judge(specs, exclusionsOn(runtimeName));
 console.log(format(specs, verdict));
 const complaints: string[] = [];
 if (specs.length === 0) complaints.push('no spec ran: see ginkgo.log (--keep-logs DIR)');
@@ -48,14 +44,11 @@ else
 node.close();
 await registry.close();
 for (const one of complaints) console.log(`✖ ${one}`);
-const count = (outcome: Spec['outcome']): number => specs.filter((spec) => spec.outcome === outcome).length;
-console.log(
-  `node conformance on ${runtimeName}: ${count('passed')} passed, ${count('failed')} failed (${verdict.explained.length} expected), ${count('skipped')} skipped`,
-);
+console.log(`node conformance on ${runtimeName}: ${countsOf(specs, verdict)}`);
 process.exit(verdict.unexplained.length === 0 && complaints.length === 0 ? 0 : 1);
 
 /** Runs the specs. The test program starts etcd, kube-apiserver and the kubelet, and ends them. */
-async function runSpecs(): Promise<Spec[]> {
+async function runNodeSpecs(): Promise<Spec[]> {
   const configuration = writeKubeletFiles(folder, {
     ...kubeletConfiguration({ folder, socket: runtime.socket, cgroupRoot: '/' }),
     // The test program writes the configuration again, and loses an empty list.
@@ -72,26 +65,21 @@ async function runSpecs(): Promise<Spec[]> {
   const program = join(work, 'e2e_node.test');
   symlinkSync(findTool('e2e-node').path, program);
   symlinkSync(findTool('kubelet').path, join(work, 'kubelet'));
-  const report = join(reports, 'ginkgo.json');
-  const log = openSync(join(reports, 'ginkgo.log'), 'w');
-  const ginkgo = spawn(
-    findTool('ginkgo').path,
-    [
-      ...[`--procs=${processes}`, `--timeout=${limit}`, '--no-color', '--silence-skips'],
-      ...['--focus', focus, '--skip', String.raw`\[Flaky\]|\[Slow\]|\[Serial\]`],
-      // A second --focus would add specs. A label filter restricts them.
-      ...['--label-filter', 'NodeConformance', `--output-dir=${reports}`, '--json-report=ginkgo.json'],
-      ...[program, '--', `--container-runtime-endpoint=unix://${runtime.socket}`],
-      ...[`--k8s-bin-dir=${work}`, `--report-dir=${reports}`, '--prepull-images=false'],
+  const reports = join(folder, 'reports');
+  return runSpecs({
+    ...{ program, work, reports, processes, focus },
+    limit: '90m',
+    skip: String.raw`\[Flaky\]|\[Slow\]|\[Serial\]`,
+    // A second --focus would add specs. A label filter restricts them.
+    flags: ['--label-filter', 'NodeConformance'],
+    args: [
+      ...[`--container-runtime-endpoint=unix://${runtime.socket}`, `--k8s-bin-dir=${work}`],
+      ...[`--report-dir=${reports}`, '--prepull-images=false'],
       ...[`--kubelet-config-file=${configuration}`, `--node-name=${nodeName}`],
       `--kubelet-flags=--node-ip=${nodeAddress} --system-cgroups= --kubelet-cgroups= --runtime-cgroups=`,
       `--feature-gates=${Object.entries(gates)
         .map(([name, value]) => `${name}=${String(value)}`)
         .join(',')}`,
     ],
-    { cwd: work, stdio: ['ignore', log, log] },
-  );
-  closeSync(log);
-  await once(ginkgo, 'exit');
-  return existsSync(report) ? readSpecs(JSON.parse(readFileSync(report, 'utf8'))) : [];
+  });
 }

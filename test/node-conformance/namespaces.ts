@@ -1,14 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { nodeAddress } from '../kubelet/node/node.ts';
 
 const cgroups = '/sys/fs/cgroup';
 /** The test program starts the kubelet by systemd if it finds these programs. */
 const hidden = ['systemd-run', 'journalctl'];
 
-/** Prepares the namespaces of this process as on a node. */
-export function prepareNamespaces(folder: string): void {
+/**
+ * Prepares the namespaces of this process as on a node.
+ * @param folder an empty folder below it becomes /tmp
+ * @param address the name server of the machine. Nobody listens there: a question is refused at once
+ */
+export function prepareNamespaces(folder: string, address: string): void {
   const run = (program: string, ...args: string[]): void => void execFileSync(program, args);
   mountCgroups(run);
   run('mount', '--make-rshared', '/');
@@ -23,9 +26,8 @@ export function prepareNamespaces(folder: string): void {
   mkdirSync(temporary);
   chmodSync(temporary, 0o1777);
   run('mount', '--bind', temporary, '/tmp');
-  // No name server is there: a question is refused at once.
   const resolver = join(folder, 'resolv.conf');
-  writeFileSync(resolver, `nameserver ${nodeAddress}\n`);
+  writeFileSync(resolver, `nameserver ${address}\n`);
   run('mount', '--bind', resolver, '/etc/resolv.conf');
 }
 

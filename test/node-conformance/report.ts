@@ -1,5 +1,3 @@
-import type { RuntimeName } from './names.ts';
-
 /** One spec of ginkgo's JSON report (github.com/onsi/ginkgo, types.SpecReport). */
 interface SpecReport {
   readonly ContainerHierarchyTexts: readonly string[] | null;
@@ -22,8 +20,6 @@ export interface Spec {
 export interface Exclusion {
   readonly specs: RegExp;
   readonly reason: string;
-  /** The runtimes on which they fail. */
-  readonly on: readonly RuntimeName[];
 }
 
 /** The failures of a run, compared with those that are expected. */
@@ -57,15 +53,10 @@ function outcomeOf(state: string): Spec['outcome'] {
   return state === 'skipped' || state === 'pending' ? 'skipped' : 'failed';
 }
 
-/** Compares the specs of a run on this runtime with the exclusions. */
-export function judge(
-  specs: readonly Spec[],
-  exclusions: readonly Exclusion[],
-  runtime: RuntimeName,
-): Verdict {
-  const applicable = exclusions.filter(({ on }) => on.includes(runtime));
+/** Compares the specs of a run with the exclusions. */
+export function judge(specs: readonly Spec[], exclusions: readonly Exclusion[]): Verdict {
   const reasonFor = (spec: Spec): string | undefined =>
-    applicable.find((one) => one.specs.test(spec.name))?.reason;
+    exclusions.find((one) => one.specs.test(spec.name))?.reason;
   const failed = specs.filter(({ outcome }) => outcome === 'failed');
   return {
     unexplained: failed.filter((spec) => reasonFor(spec) === undefined),
@@ -103,6 +94,12 @@ export function format(specs: readonly Spec[], verdict: Verdict): string {
     ...verdict.stale.map(({ name }) => `passed although exclusions.ts expects a failure: ${name}`),
     ...verdict.unexplained.map(({ name, why }) => `✖ ${name}\n    ${why}`),
   ].join('\n');
+}
+
+/** Returns the counts of a run in one line. */
+export function countsOf(specs: readonly Spec[], verdict: Verdict): string {
+  const count = (outcome: Spec['outcome']): number => specs.filter((spec) => spec.outcome === outcome).length;
+  return `${count('passed')} passed, ${count('failed')} failed (${verdict.explained.length} expected), ${count('skipped')} skipped`;
 }
 
 function groupOf(spec: Spec): string {

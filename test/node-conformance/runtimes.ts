@@ -5,13 +5,8 @@ import { policyOf, mountsBelow } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { startContainerd } from './containerd.ts';
 import type { NodeRuntime } from './containerd.ts';
-import { handlerName, mirroredHost } from './names.ts';
+import { handlerName, mirroredHost, policyRules } from './names.ts';
 import type { RuntimeName } from './names.ts';
-
-/** Every image needs a signature, also one of a registry that does not exist. */
-const policy = policyOf(
-  `  - images: ["${mirroredHost}/**", "invalid.${mirroredHost}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: privileged }\n`,
-);
 
 const conflist = {
   cniVersion: '1.0.0',
@@ -29,6 +24,12 @@ const conflist = {
   ],
 };
 
+/** Flags of the daemon for the second runtime handler. */
+export const secondHandler = (): readonly string[] => [
+  '--runtime',
+  `${handlerName}=${findTool('crun').path}`,
+];
+
 /** Starts a runtime. Its files are below `folder`, where `policy/k.pub` is the key that signed the images. */
 export async function startRuntime(
   name: RuntimeName,
@@ -39,10 +40,10 @@ export async function startRuntime(
   mkdirSync(folders.cniConf, { recursive: true });
   writeFileSync(join(folders.cniConf, '10-node.conflist'), JSON.stringify(conflist));
   if (name === 'containerd') return startContainerd(folder, { registry, cniConf: folders.cniConf });
-  writeFileSync(join(folders.policy, 'policy.yaml'), policy);
+  writeFileSync(join(folders.policy, 'policy.yaml'), policyOf(policyRules));
   const daemon = await startDaemon(folders, [
     ...['--cgroup-driver', 'cgroupfs', '--registry-mirror', `${mirroredHost}=${registry}`],
-    ...['--runtime', `${handlerName}=${findTool('crun').path}`],
+    ...secondHandler(),
   ]);
   return {
     socket: folders.socket,

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseAllDocuments } from 'yaml';
 import type { Answer } from '../../fixtures/kubernetes/api.ts';
 import type { ApiServer } from '../../fixtures/kubernetes/api-server.ts';
+import type { Pki } from '../../fixtures/kubernetes/pki.ts';
 import { makeKey, openPublisher, registryName } from '../../fixtures/publisher.ts';
 import type { Publisher } from '../../fixtures/publisher.ts';
 import { startRegistry } from '../../fixtures/registry.ts';
@@ -17,6 +18,7 @@ import { openNode } from './node.ts';
 import type { ClusterNode } from './node.ts';
 
 const repository = join(import.meta.dirname, '../../..');
+const plainRules = `  - images: ["${registryName}/**"]\n    require: { cosign: { key: k.pub } }\n`;
 
 /** A control plane, a registry with signed images, and nodes, in their own namespaces. */
 export interface Cluster extends Pick<ApiServer, 'ask' | 'text'> {
@@ -26,18 +28,34 @@ export interface Cluster extends Pick<ApiServer, 'ask' | 'text'> {
   close(): Promise<void>;
 }
 
-export async function openCluster(folder: string, count: number): Promise<Cluster> {
+export interface ClusterOptions {
+  /** Host in the references of the images, instead of good.test. */
+  readonly imageHost?: string;
+  /** Rules of the policy. By default, images of good.test need a signature. */
+  readonly policyRules?: string;
+  /** Whether the daemons apply NetworkPolicies. By default, they do not. */
+  readonly networkPolicies?: boolean;
+  /** Additional flags of each daemon. */
+  readonly daemonFlags?: readonly string[];
+  /** Additional flags of the API server. */
+  readonly apiServerFlags?: (pki: Pki) => readonly string[];
+}
+
+/** Opens a cluster. The process must have its own mount and network namespaces. */
+export async function openCluster(
+  folder: string,
+  count: number,
+  options: ClusterOptions = {},
+): Promise<Cluster> {
+  const { imageHost = registryName, policyRules = plainRules, networkPolicies = false } = options;
   openSegment();
   const registry = await startRegistry({ everywhere: true });
   const policyFolder = join(folder, 'policy');
   mkdirSync(policyFolder, { recursive: true });
   const key = await makeKey(join(folder, 'k.key'), join(policyFolder, 'k.pub'));
-  writeFileSync(
-    join(policyFolder, 'policy.yaml'),
-    policyOf(`  - images: ["${registryName}/**"]\n    require: { cosign: { key: k.pub } }\n`),
-  );
+  writeFileSync(join(policyFolder, 'policy.yaml'), policyOf(policyRules));
   const publisher = openPublisher(registry, key);
-  const controlPlane = await startControlPlane(join(folder));
+  const controlPlane = await startControlPlane(folder, options.apiServerFlags);
   const { api } = controlPlane;
   await applyShippedRoles(api);
   const nodes: ClusterNode[] = [];
@@ -49,6 +67,7 @@ export async function openCluster(folder: string, count: number): Promise<Cluste
         api,
         policyFiles: ['policy.yaml', 'k.pub'].map((name) => join(policyFolder, name)),
         registryPort: Number(registry.host.split(':').at(-1)),
+        ...{ imageHost, networkPolicies, daemonFlags: options.daemonFlags ?? [] },
       }),
     );
   return {
@@ -144,6 +163,15 @@ export const untilNodesReady = (cluster: Cluster): Promise<readonly NodeObject[]
     async () => itemsOf(await cluster.ask('GET', '/api/v1/nodes')) as readonly NodeObject[],
     (nodes) => nodes.length === cluster.nodes.length && nodes.every(isNodeReady),
   );
+
+/** Lets the control plane reach the pods, as on a machine that is a node as well. */
+export async function addRoutesToPods(cluster: Cluster): Promise<void> {
+  for (const { metadata, spec } of await untilNodesReady(cluster)) {
+    const address = cluster.nodes.find(({ name }) => name === metadata.name)?.address;
+    for (const subnet of spec.podCIDRs ?? [])
+      execFileSync('ip', ['route', 'add', subnet, 'via', address?.[subnet.includes(':') ? 6 : 4] ?? '']);
+  }
+}
 
 /** Copies logs for a reader. */
 export function keepLogs(cluster: Cluster, folder: string, kept: string): void {

@@ -1,5 +1,6 @@
 import { startApiServer } from '../../fixtures/kubernetes/api-server.ts';
 import type { ApiServer } from '../../fixtures/kubernetes/api-server.ts';
+import type { Pki } from '../../fixtures/kubernetes/pki.ts';
 import { programOf } from '../../fixtures/kubernetes/processes.ts';
 import type { Program } from '../../fixtures/kubernetes/processes.ts';
 import { podRanges, serviceRange, switchAddress } from './addresses.ts';
@@ -13,7 +14,10 @@ export interface ControlPlane {
 }
 
 /** Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler. */
-export async function startControlPlane(folder: string): Promise<ControlPlane> {
+export async function startControlPlane(
+  folder: string,
+  moreFlags: (pki: Pki) => readonly string[] = () => [],
+): Promise<ControlPlane> {
   const api = await startApiServer({
     folder,
     address: switchAddress[4],
@@ -26,6 +30,7 @@ export async function startControlPlane(folder: string): Promise<ControlPlane> {
         ...['--kubelet-client-certificate', cert, '--kubelet-client-key', key],
         ...['--kubelet-certificate-authority', pki.ca, '--kubelet-preferred-address-types', 'InternalIP'],
         ...['--advertise-address', switchAddress[4], '--allow-privileged=true'],
+        ...moreFlags(pki),
       ];
     },
   });

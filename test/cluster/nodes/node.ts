@@ -7,7 +7,6 @@ import { kubeletConfiguration, writeKubeletFiles } from '../../fixtures/kubelet/
 import { programOf } from '../../fixtures/kubernetes/processes.ts';
 import type { Program } from '../../fixtures/kubernetes/processes.ts';
 import type { ApiServer } from '../../fixtures/kubernetes/api-server.ts';
-import { registryName } from '../../fixtures/publisher.ts';
 import { clusterDns, podRanges, switchAddress } from './addresses.ts';
 import { openNodeNamespaces } from './namespaces.ts';
 
@@ -34,6 +33,11 @@ export interface NodeOptions {
   /** The folder with the policy and its keys, to copy. */
   readonly policyFiles: readonly string[];
   readonly registryPort: number;
+  /** Host of the images in that registry. */
+  readonly imageHost: string;
+  readonly networkPolicies: boolean;
+  /** Additional flags of the daemon. */
+  readonly daemonFlags: readonly string[];
 }
 
 export async function openNode(options: NodeOptions): Promise<ClusterNode> {
@@ -43,10 +47,11 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
   const { folder, folders, address, within, run } = namespaces;
   const cgroup = makeCgroupRoot('cgroupfs', `portcullis-cluster-${process.pid}-${index}`);
   const configFile = join(folder, 'config.json');
-  writeFileSync(configFile, JSON.stringify(daemonConfiguration(name, api)));
+  writeFileSync(configFile, JSON.stringify(daemonConfiguration(name, options)));
   const flags = [
     ...['--config', configFile, '--cgroup-driver', 'cgroupfs'],
-    ...['--registry-mirror', `${registryName}=http://${switchAddress[4]}:${options.registryPort}`],
+    ...['--registry-mirror', `${options.imageHost}=http://${switchAddress[4]}:${options.registryPort}`],
+    ...options.daemonFlags,
   ];
   const start = (): Promise<TestDaemon> => startDaemon(folders, flags, [...within, launcher]);
   let daemon = await start();
@@ -78,7 +83,7 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
 }
 
 /** The whole network configuration of a node: no conflist is written by hand. */
-function daemonConfiguration(name: string, { pki, url }: ApiServer): object {
+function daemonConfiguration(name: string, { api: { pki, url }, networkPolicies }: NodeOptions): object {
   const kubeconfig = pki.kubeconfig(
     `portcullis-${name}`,
     url,
@@ -89,7 +94,7 @@ function daemonConfiguration(name: string, { pki, url }: ApiServer): object {
   return {
     network: {
       pods: { from, ranges: podRanges, kubeconfig, nodeName: name },
-      kubernetes: { kubeconfig, nodeName: name, policies: false, dns: { address: clusterDns } },
+      kubernetes: { kubeconfig, nodeName: name, policies: networkPolicies, dns: { address: clusterDns } },
       services: { kubernetes: { kubeconfig, nodeName: name } },
     },
   };
