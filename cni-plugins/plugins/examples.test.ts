@@ -46,12 +46,14 @@ if (inPrivateNetns(import.meta.filename)) {
         const result = await fixture.add(plugins, of);
         assert.equal(result.interfaces.filter(({ sandbox }) => sandbox === of.netns).at(-1)?.name, 'eth0');
         await fixture.check(plugins, of, result);
-        // A repair does not undo what a later plugin changed on purpose. Meanwhile the kernel checks a link's
-        // own address for duplicates.
+        // A repair does not undo what a later plugin changed on purpose. The kernel adds the route of an IPv6
+        // address only after it has checked the address for duplicates.
         const pod = (): string | undefined =>
-          fixture
-            .inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'")
-            ?.replaceAll(' tentative', '');
+          fixture.inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'");
+        for (const deadline = Date.now() + 60_000; pod()?.includes(' tentative') === true;) {
+          assert.ok(Date.now() < deadline, pod());
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
         const exists = pod();
         for (const plugin of plugins) await fixture.call('status', plugin, of);
         assert.equal(pod(), exists);
