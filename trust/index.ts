@@ -25,6 +25,9 @@ export type {
 export { readPredicate } from './attestation/predicate-file.ts';
 export { verifyArtifact } from './sigstore/verify-artifact.ts';
 export type { Artifact, ArtifactFinding, VerifyArtifactInput } from './sigstore/verify-artifact.ts';
+export { verifyFileSignature } from './sigstore/verify-file-signature.ts';
+export type { FileSignature, VerifyFileSignatureInput } from './sigstore/verify-file-signature.ts';
+export { signMessageBundle as signFile } from './signing/dsse-bundle.ts';
 export { signArtifact } from './signing/sign-artifact.ts';
 export type { SignArtifactInput } from './signing/sign-artifact.ts';
 export { decide } from './verdict/decide.ts';
