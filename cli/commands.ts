@@ -114,7 +114,8 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'node',
-    summary: 'manage the declared state of this node, and of groups of nodes: apply, serve, compare, show',
+    summary:
+      'manage the declared state and the image of this node, and of groups of nodes: apply, serve, compare, show, update',
     needsKernel: true,
     load: () => import('./node.ts'),
   },

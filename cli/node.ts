@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { registerApply } from './node/apply.ts';
 import { registerGroup } from './node/group.ts';
+import { registerImage } from './node/image.ts';
 import { registerServe } from './node/serve.ts';
 import { registerStatus } from './node/status.ts';
 
@@ -9,10 +10,11 @@ export function register(program: Command): void {
   const node = program
     .command('node')
     .description(
-      'manage the declared state of this node, and of groups of nodes: apply, serve, compare, show',
+      'manage the declared state and the image of this node, and of groups of nodes: apply, serve, compare, show, update',
     );
   registerApply(node);
   registerServe(node);
   registerStatus(node);
   registerGroup(node);
+  registerImage(node);
 }

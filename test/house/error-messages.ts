@@ -20,7 +20,7 @@ export interface Text {
 const verbs: ReadonlySet<string> = new Set(
   `
   accept add adjust answer apply ask attach attest author balance begin bind bring build call carry change check choose clear
-  collect combine compare compile configure confine connect copy correct create decide define delete demand detach distribute
+  collect combine compare compile configure confine confirm connect copy correct create decide define delete demand detach distribute
   disconnect divide drain edit encode end enforce explain export extend fetch find follow format free get give grant
   have import inspect install join judge keep label lease leave let limit list listen load lock look lower make map
   measure mount move name open pass pick place plan play prepare prove publish pull push put query raise read rebuild
