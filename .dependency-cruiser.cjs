@@ -29,7 +29,7 @@ const layersOutside = {
     ['packaging/deb', 'packaging/editors/vscode', 'packaging/oci/installer', 'packaging/sbom'],
     ['packaging/artifacts'],
     ['packaging/oci'],
-    ['packaging/release'],
+    ['packaging/node-image', 'packaging/release'],
   ],
   site: [['site/reference'], ['site/<root>']],
 };

@@ -32,6 +32,7 @@ const guides = [
     'trust-service',
     'fleet',
     'webhook',
+    'node-image',
     'node-state',
     'proxy',
     'nri',

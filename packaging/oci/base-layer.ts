@@ -21,6 +21,8 @@ const needed = [
   /^usr\/share\/ca-certificates\/mozilla\/[^/]+\.crt$/u,
 ];
 
+const isNeeded = (path: string): boolean => needed.some((pattern) => pattern.test(path));
+
 /**
  * Returns the files of Debian that Node needs, with the records by which scanners find the packages
  * (`/var/lib/dpkg/status.d`, as images without dpkg have them).
@@ -37,13 +39,8 @@ export async function baseFiles(architecture: Architecture): Promise<PackageFile
     );
     files.push(textFile(`var/lib/dpkg/status.d/${deb.name}`, record.join('')));
   }
-  const authorities = files
-    .filter(({ path }) => path.startsWith('usr/share/ca-certificates/'))
-    .sort((a, b) => compare(a.path, b.path))
-    .map(({ content }) => ('bytes' in content ? `${Buffer.from(content.bytes).toString().trim()}\n` : ''));
   return [
-    ...files.filter(({ path }) => !path.startsWith('usr/share/ca-certificates/')),
-    textFile('etc/ssl/certs/ca-certificates.crt', authorities.join('')),
+    ...withAuthorities(files),
     textFile(
       'etc/passwd',
       `root:x:0:0:root:/:/sbin/nologin\nnonroot:x:${user}:${user}:nonroot:/:/sbin/nologin\n`,
@@ -58,7 +55,29 @@ export async function baseFiles(architecture: Architecture): Promise<PackageFile
   ];
 }
 
-async function filesOf(archive: Buffer): Promise<PackageFile[]> {
+const authorities = 'usr/share/ca-certificates/';
+
+/** Replaces the certificates of Debian's package ca-certificates by the one file that programs read. */
+export function withAuthorities(files: readonly PackageFile[]): PackageFile[] {
+  const certificates = files
+    .filter(({ path }) => path.startsWith(authorities))
+    .sort((a, b) => compare(a.path, b.path))
+    .map(({ content }) => ('bytes' in content ? `${Buffer.from(content.bytes).toString().trim()}\n` : ''));
+  return [
+    ...files.filter(({ path }) => !path.startsWith(authorities)),
+    textFile('etc/ssl/certs/ca-certificates.crt', certificates.join('')),
+  ];
+}
+
+/**
+ * Returns files of the content of a .deb, where they are on a system with merged folders (Debian 12): `/lib`,
+ * `/bin` and `/sbin` are links to folders in `/usr`.
+ * @param isWanted whether a file is returned
+ */
+export async function filesOf(
+  archive: Buffer,
+  isWanted: (path: string) => boolean = isNeeded,
+): Promise<PackageFile[]> {
   const files: PackageFile[] = [];
   const reader = extract();
   Readable.from([archive]).pipe(reader);
@@ -66,8 +85,8 @@ async function filesOf(archive: Buffer): Promise<PackageFile[]> {
     const { name, type, mode, linkname } = entry.header;
     const chunks: Uint8Array[] = [];
     for await (const chunk of entry as AsyncIterable<Uint8Array>) chunks.push(chunk);
-    const path = posix.normalize(name).replace(/^(?=lib(?:64)?\/)/u, 'usr/');
-    if (!needed.some((pattern) => pattern.test(path))) continue;
+    const path = posix.normalize(name).replace(/^(?=(?:lib(?:64)?|s?bin)\/)/u, 'usr/');
+    if (!isWanted(path)) continue;
     if (type === 'file')
       files.push({ path, content: { bytes: Buffer.concat(chunks), executable: (mode & 0o111) !== 0 } });
     else if (type === 'symlink' && typeof linkname === 'string')

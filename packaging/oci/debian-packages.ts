@@ -47,15 +47,29 @@ export function debianLock(): DebianLock {
   return JSON.parse(readFileSync(lockFile, 'utf8')) as DebianLock;
 }
 
+/** A recorded package, and the path of its .deb. */
+export interface FetchedDeb {
+  readonly deb: LockedDeb;
+  readonly file: string;
+}
+
+/** Returns the packages of the images, as {@link fetchLockedDebs} does. */
+export function fetchDebs(architecture: Architecture): readonly FetchedDeb[] {
+  const { suite, packages } = debianLock();
+  return fetchLockedDebs(suite, architecture, packages[architecture]);
+}
+
 /**
- * Returns files of the recorded packages: from the cache, else from Debian by apt. Their digests are compared
+ * Returns files of recorded packages: from the cache, else from Debian by apt. Their digests are compared
  * with the recorded ones each time.
- * @returns the path of each .deb, in the order of the lock file
+ * @returns the path of each .deb, in the given order
  * @throws Error if Debian no longer serves a recorded version, or serves other bytes
  */
-export function fetchDebs(architecture: Architecture): readonly { deb: LockedDeb; file: string }[] {
-  const { suite, packages } = debianLock();
-  const wanted = packages[architecture];
+export function fetchLockedDebs(
+  suite: string,
+  architecture: Architecture,
+  wanted: readonly LockedDeb[],
+): readonly FetchedDeb[] {
   const cache = join(
     process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
     'portcullis/debian-packages',
@@ -72,7 +86,7 @@ export function fetchDebs(architecture: Architecture): readonly { deb: LockedDeb
         const file = byDigest.get(deb.sha256);
         if (file === undefined)
           throw new Error(
-            `Debian serves ${deb.name} ${deb.version} with other bytes than ${lockFile} records`,
+            `Debian serves ${deb.name} ${deb.version} with other bytes than sha256:${deb.sha256}, which is recorded`,
           );
         // Written beside its place first: another build may read the cache.
         const partial = `${at(deb)}.${process.pid}`;
@@ -84,12 +98,15 @@ export function fetchDebs(architecture: Architecture): readonly { deb: LockedDeb
 }
 
 /**
- * Returns the newest versions that Debian serves, for a new lock file.
+ * Returns the newest versions that Debian serves, for a new lock file, in the order of the names.
  * @throws Error if apt fails
  */
-export function newestDebs(suite: string, architecture: Architecture): readonly LockedDeb[] {
+export function newestDebs(
+  suite: string,
+  architecture: Architecture,
+  names: readonly string[],
+): readonly LockedDeb[] {
   return withApt(suite, architecture, (apt, folder) => {
-    const names = Object.keys(basePackages);
     apt('download', ...names);
     return readdirSync(folder)
       .filter((name) => name.endsWith('.deb'))
@@ -172,6 +189,7 @@ function sha256Of(file: string): string {
 /** `sh packaging/node packaging/oci/debian-packages.ts`: records the newest versions. */
 if (import.meta.main) {
   const { suite } = debianLock();
-  const packages = { amd64: newestDebs(suite, 'amd64'), arm64: newestDebs(suite, 'arm64') };
+  const names = Object.keys(basePackages);
+  const packages = { amd64: newestDebs(suite, 'amd64', names), arm64: newestDebs(suite, 'arm64', names) };
   writeFileSync(lockFile, `${JSON.stringify({ suite, packages }, null, 2)}\n`);
 }
