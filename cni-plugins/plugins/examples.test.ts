@@ -51,7 +51,7 @@ if (inPrivateNetns(import.meta.filename)) {
         const pod = (): string | undefined =>
           fixture.inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'");
         for (const deadline = Date.now() + 60_000; pod()?.includes(' tentative') === true;) {
-          assert.ok(Date.now() < deadline, pod());
+          assert.ok(Date.now() < deadline, 'the kernel still checks an address');
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
         const exists = pod();

@@ -137,7 +137,7 @@ function unreadable(file: string, error: unknown): PortcullisError {
     attempted: 'read the policies of the cluster that were in force',
     on: file,
     why: reasonOf(error),
-    fix: 'nothing: the node reads the objects again from the API server, and until then it denies everything new',
+    fix: 'wait until the node has read the objects again from the API server; until then it denies everything new',
     cause: error,
   });
 }
