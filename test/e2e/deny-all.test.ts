@@ -68,6 +68,7 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   runtimes: [{ crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } }],
   defaultRuntime: ['crun', 'runc'],
   'streaming.address': ['127.0.0.1', '0.0.0.0'],
+  sysctls: [{}, { 'net.ipv4.ip_unprivileged_port_start': '1024' }],
   'metrics.address': ['', '127.0.0.1:0'],
   'tracing.endpoint': ['', 'http://127.0.0.1:9'],
   // An aggregator that does not answer.
