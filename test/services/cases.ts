@@ -117,13 +117,27 @@ const affinity: readonly Case[] = [
       const others = new Set<string>();
       // IPVS keeps a client a minute longer if its table still had a connection of it when the time expired.
       const over = stage.balancer.kind === 'ipvs' ? 80_000 : 8000;
-      // In turn: after the time, one of three gets another backend at the latest with its second connection.
-      for (let round = 0; round < 2 && others.size === 0; round += 1) {
+      // After the time, nf_tables draws one of three backends.
+      for (let round = 0; round < 12 && others.size === 0; round += 1) {
         await sleep(over);
         for (const answer of await greet(stage, server, 1))
           if (backendOf(answer) !== first[0]) others.add(backendOf(answer));
       }
       assert.equal(others.size, 1);
+    },
+  })),
+  ...both((family) => ({
+    name: 'persistence: new clients are spread over backends that were added later',
+    quick: family === 4,
+    server: (stage) =>
+      stage.server(family, { persistenceSeconds: 60, destinations: [stage.destination(family, 0)] }),
+    async run(stage, server) {
+      await greet(stage, server, 1);
+      const destinations = [0, 1, 2].map((backend) => stage.destination(family, backend));
+      stage.balancer.change([{ ...server, destinations }], []);
+      const clients = stage.manyClients(family, 12);
+      const answers = (await greet(stage, server, clients.length, clients)).map(backendOf);
+      assert.ok(new Set(answers).size > 1, answers.join(' '));
     },
   })),
   ...both((family) => ({
