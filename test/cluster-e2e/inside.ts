@@ -58,6 +58,7 @@ async function runClusterSpecs(): Promise<Spec[]> {
     args: [
       ...[`--kubeconfig=${kubeconfig}`, `--kubectl-path=${findTool('kubectl').path}`],
       ...[`--report-dir=${reports}`, `--e2e-output-dir=${reports}`, '--provider=skeleton'],
+      `--num-nodes=${nodes}`,
     ],
   });
 }

@@ -13,7 +13,7 @@ const { values } = parseArgs({
     // Also those of the first two groups that are not required for conformance.
     focus: { type: 'string', default: String.raw`Netpol|\[sig-network\] (Services|DNS) |\[Conformance\]` },
     skip: { type: 'string', default: String.raw`\[Flaky\]|\[Disruptive\]` },
-    nodes: { type: 'string', default: '2' },
+    nodes: { type: 'string', default: '3' },
     processes: { type: 'string', default: '6' },
     'keep-logs': { type: 'string' },
   },

@@ -74,8 +74,7 @@ export function createModes(): Modes {
       // would begin again at the same endpoint each time. Slots to which clients are held keep their endpoints
       // while the table grows, so that neighbouring slots have the same endpoint. The kernel follows each mode
       // that is split to each mode of inside, so there are few of inside.
-      const turns =
-        plan.draw === 'turn' && size <= usualSlots && hold === undefined && inside === undefined;
+      const turns = plan.draw === 'turn' && size <= usualSlots && hold === undefined && inside === undefined;
       const draw = turns
         ? counterFor(existing.get(former ?? refuseMode)?.mode.draw)
         : plan.draw === 'turn'
