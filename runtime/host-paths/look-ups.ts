@@ -123,8 +123,22 @@ async function setFileMode(path: string, mode: number): Promise<void> {
 }
 
 /**
- * Creates both files if they are missing, and opens `by` for writing. If that fails, removes the files that
- * it created.
+ * Lets the folder of a file grow by one name now, if it has no room for it. The name is longer than that of
+ * the log, so the log's name fits where it was. A program that follows the log would take a file with the
+ * log's own name for the new log, and would read the first lines again when the monitor replaces it.
+ */
+async function makeRoomBeside(by: string, mode: number): Promise<void> {
+  const room = `${by}.room`;
+  try {
+    await makeFile(room, mode);
+  } finally {
+    await rm(room, { force: true });
+  }
+}
+
+/**
+ * Creates `by` if it is missing, opens it for writing, and makes room for the name of `path`. If that fails,
+ * removes the file that it created.
  */
 async function makeReplaceable(path: string, by: string, mode: number): Promise<void> {
   const isMissing = (await lstat(path).catch(unlessMissing)) === undefined;
@@ -146,7 +160,7 @@ async function makeReplaceable(path: string, by: string, mode: number): Promise<
     } finally {
       await file.close();
     }
-    if (isMissing) await makeFile(path, mode);
+    if (isMissing) await makeRoomBeside(by, mode);
     else if ((await lstat(path)).isDirectory())
       throw Object.assign(new Error(`is a folder, ${JSON.stringify(path)}`), { code: 'EISDIR' });
   } catch (thrown) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -45,6 +45,22 @@ describe('the log of a container whose monitor ends meanwhile', () => {
       });
       assert.deepEqual(readdirSync(logs), ['0.log.20261122-210000'], 'a file was left');
     });
+
+  it('gets its name from the monitor only: who follows it would read a file twice that appears twice', async (t) => {
+    const { folder, logs, log } = place(t, { bundle: true });
+    const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
+    const watcher = watch(logs);
+    t.after(() => watcher.close());
+    const seen: unknown[] = [];
+    const last = new Promise<void>((resolve) =>
+      watcher.on('change', (_, name) => (seen.push(name), name === 'last' && resolve())),
+    );
+    await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
+    writeFileSync(join(logs, 'last'), '');
+    await last;
+    assert.ok(seen.includes('0.log.tmp'), String(seen));
+    assert.ok(!seen.includes('0.log'), String(seen));
+  });
 
   it('stays unchanged if it was not renamed', async (t) => {
     const { folder, logs, log } = place(t, { bundle: true });
