@@ -51,8 +51,8 @@ export interface HostPaths {
   removeFile(path: string): Promise<void>;
   /**
    * Prepares for a program that writes the file `by` and renames it to `path`, so that this needs no more
-   * space and no more files of the file system. Afterwards `by` is a writable regular file, and `path` is not a
-   * folder. `by` begins with `path`.
+   * space and no more files of the file system. Afterwards `by` is a writable regular file, and `path` is not
+   * a folder. `by` begins with `path`.
    */
   makeReplaceable(path: string, by: string, mode: number): Promise<void>;
   /**

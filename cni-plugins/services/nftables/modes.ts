@@ -71,8 +71,8 @@ export function createModes(): Modes {
       if (plan === undefined) return { number: emptyModeOf(empty) };
       const { at, size, hold, masquerade, restricted, split, inside, shared } = plan;
       // The size of a large table is the number of its endpoints. It changes with each of them, and a counter
-      // would begin again at the same endpoint each time. Slots to which clients are held keep their endpoints
-      // while the table grows, so that neighbouring slots have the same endpoint. The kernel follows each mode
+      // would begin again at the same endpoint each time. Slots to which clients are held keep their endpoint
+      // while the table grows, so that neighbouring slots have the same one. The kernel follows each mode
       // that is split to each mode of inside, so there are few of inside.
       const turns = plan.draw === 'turn' && size <= usualSlots && hold === undefined && inside === undefined;
       const draw = turns
