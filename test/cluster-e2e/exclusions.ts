@@ -15,11 +15,6 @@ export const exclusions: readonly Exclusion[] = [
     reason: 'configures the pods of CoreDNS in kube-system. The daemons answer in their place',
   },
   {
-    specs: /Services should implement NodePort and HealthCheckNodePort correctly/,
-    reason:
-      'externalTrafficPolicy Local also applies to the connections of a node itself, which is a documented difference from kube-proxy (docs/services.md)',
-  },
-  {
     specs: /Services should preserve source pod IP for traffic thru service cluster IP/,
     reason:
       'a connection that leaves by the link of its client is masqueraded (docs/services.md), so that a backend on the node of its client sees the address of the bridge',
