@@ -4,6 +4,7 @@ import type { PodName } from '../spec/pod-name.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { PluginAttachment, PluginAttachmentState } from './plugin-attachments.ts';
+import { linkToBeMade } from './record.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState, HeldLink } from './record.ts';
 
 /**
@@ -97,15 +98,7 @@ const specOf = (row: Row, pod: PodName): AttachmentSpec => ({
   netns: row.netns,
   hostInterface: row.host_interface,
   interface: row.interface,
-  mac: '',
-  mtu: 0,
-  bridge: { name: '', mac: '', addresses: [], hairpin: false, promiscuous: false },
-  addresses: [],
-  routes: [],
-  portMappings: [],
-  snat: false,
-  masquerade: false,
-  subnets: [],
+  ...linkToBeMade,
   ofOtherRuntime: true,
 });
 

@@ -76,6 +76,19 @@ export interface AttachmentSpec {
   readonly forwarded?: readonly PortMapping[];
 }
 
+/** What is known of a link before a plugin has created it. */
+export const linkToBeMade = {
+  mac: '',
+  mtu: 0,
+  bridge: { name: '', mac: '', addresses: [], hairpin: false, promiscuous: false },
+  addresses: [],
+  routes: [],
+  portMappings: [],
+  snat: false,
+  masquerade: false,
+  subnets: [],
+} satisfies Partial<AttachmentSpec>;
+
 /** Returns whether a chain of plugins created the pod's first interface. */
 export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean =>
   chains?.[0]?.interface === name;

@@ -5,7 +5,7 @@ import type { CniResult } from '../../spec/result.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { addressesIn, heldLinkOf, interfaceIn } from '../../links/enforced-links.ts';
-import { hostInterfaceOf, isByChain } from '../../database/record.ts';
+import { hostInterfaceOf, isByChain, linkToBeMade } from '../../database/record.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 
 /** Interfaces of pods that chains of plugins create: the records before and after they run. */
@@ -87,15 +87,7 @@ export function chainSpec(
     netns: request.netns,
     hostInterface: hostInterfaceOf(request.id),
     interface: 'eth0',
-    mac: '',
-    mtu: 0,
-    bridge: { name: '', mac: '', addresses: [], hairpin: false, promiscuous: false },
-    addresses: [],
-    routes: [],
-    portMappings: [],
-    snat: false,
-    masquerade: false,
-    subnets: [],
+    ...linkToBeMade,
     chains,
     forwarded,
   };
