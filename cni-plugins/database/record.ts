@@ -68,7 +68,7 @@ export interface AttachmentSpec {
   readonly routed?: boolean;
   /** The pod has its own network stack, which removes the addresses from its end. */
   readonly ownStack?: boolean;
-  /** A plugin of ours created the link for another runtime, which does not tell the pod's labels. */
+  /** A plugin of ours created the link for another runtime, which does not send the pod's labels. */
   readonly ofOtherRuntime?: true;
   /** Additional interfaces to which our rules apply in the same way. */
   readonly further?: readonly HeldLink[];

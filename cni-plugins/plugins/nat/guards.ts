@@ -61,7 +61,7 @@ function matchOf(family: IpFamily, on: Condition['on'], value: string, isEqual: 
   const compare = isEqual ? equals : differs;
   if (on === 'interface') return [meta('iifname', r0), compare(r0, interfaceKey(value))];
   const prefix = parsePrefix(value);
-  if (prefix === undefined) throw new Error(`${value} was stored unread`);
+  if (prefix === undefined) throw new Error(`${value} is recorded as a prefix and is not one`);
   const [source, destination, width] = family === 4 ? [12, 16, 4] : [8, 24, 16];
   const bits = BigInt(width * 8);
   const mask = ((1n << bits) - 1n) ^ ((1n << (bits - BigInt(prefix.length))) - 1n);
