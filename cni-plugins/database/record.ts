@@ -76,7 +76,7 @@ export interface AttachmentSpec {
   readonly forwarded?: readonly PortMapping[];
 }
 
-/** What is known of a link before a plugin has created it. */
+/** The attachment of a link that no plugin has created yet: every address, route and port is unknown. */
 export const linkToBeMade = {
   mac: '',
   mtu: 0,
