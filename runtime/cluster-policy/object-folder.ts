@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { tryPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { dropAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import { dropAbandonedWrites, makeFolderSync, syncFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import type { PolicySource } from '../policy/policy-watch.ts';
 import { differenceOf, unpackFiles } from '../policy/unpacked-files.ts';
 import type { NamedFiles } from '../policy/unpacked-files.ts';
@@ -35,6 +35,8 @@ export interface ObjectFolder {
   load(): Promise<Remembered | undefined>;
   /** Durable when the promise resolves. @throws the errors of base/storage */
   save(remembered: Remembered): Promise<void>;
+  /** Forgets what was remembered. Needs no space on the disk. Durable when the promise resolves. */
+  remove(): Promise<void>;
   /** Makes the folder of files for the loader, and returns the source of its policy. */
   unpack(set: Pick<ObjectSet, 'documents' | 'files'>): Promise<PolicySource & { readonly folder: string }>;
   /** Removes the folders of all other sets. Ignores what cannot be removed. */
@@ -63,6 +65,10 @@ export async function openObjectFolder(folder: string): Promise<ObjectFolder> {
       }
     },
     save: (set) => writeFileAtomic(record, JSON.stringify(written(set))),
+    async remove() {
+      await rm(record, { force: true });
+      await syncFolder(folder);
+    },
     async unpack({ documents, files }) {
       const path = folderOf(files);
       await unpackFiles(path, files);

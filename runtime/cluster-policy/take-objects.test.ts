@@ -1,4 +1,6 @@
+import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,6 +103,27 @@ test('without a TrustPolicy everything is denied, also after a restart; a new on
   assert.notEqual(again.holder.current(), undefined);
   await taking.take([documentOf('base', denies('a'))]);
   assert.notEqual(holder.current(), undefined);
+});
+
+test('on a full disk, a removed policy does not return with a restart', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'portcullis-objects-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', root]);
+  t.after(() => {
+    execFileSync('umount', ['--lazy', root]);
+    rmSync(root, { recursive: true });
+  });
+  mkdirSync(join(root, 'files'));
+  const { holder, taking } = await openNode(t, root);
+  await taking.take([documentOf('base', denies('a'))]);
+  assert.notEqual(holder.current(), undefined);
+  const filler = join(root, 'filler');
+  assert.throws(() => writeFileSync(filler, Buffer.alloc(1024 * 1024)), /ENOSPC/u);
+  await assert.rejects(taking.take([]), /no space|full/u);
+  assert.equal(holder.current(), undefined);
+  assert.equal((await openNode(t, root)).holder.current(), undefined);
+  rmSync(filler);
+  await taking.take([]);
+  assert.match((await openNode(t, root)).holder.problem() ?? '', /no TrustPolicy/u);
 });
 
 test('files that objects name are part of the set, and follow their folder', async (t) => {

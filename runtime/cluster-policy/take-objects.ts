@@ -62,7 +62,13 @@ export function createObjectTaking(deps: Deps, initial: Remembered | undefined):
       isSaved = false;
     }
     if (isSaved) return;
-    await folder.save(standing);
+    try {
+      await folder.save(standing);
+    } catch (error) {
+      // A restart then denies everything, too: the removed policy must not return with it.
+      await folder.remove();
+      throw error;
+    }
     isSaved = true;
     await folder.forget(undefined);
   }
