@@ -14,6 +14,8 @@ export interface TestImage {
   readonly registryPort: number;
   /** The daemon of this image never starts. */
   readonly isBroken?: boolean;
+  /** Where this image looks for updates by itself. */
+  readonly source?: string;
 }
 
 /**
@@ -41,6 +43,9 @@ export function testRecipe(folder: string, publicKey: string, image: TestImage):
     kernel: { ...recipe.kernel, commandLine: `${recipe.kernel.commandLine} no_timer_check` },
     files,
     services: [{ name: 'agent', command: [node, '/usr/lib/test-agent.mjs'] }],
+    ...(image.source !== undefined && {
+      updates: { source: image.source, everySeconds: 10, key: publicKey },
+    }),
     health: { timeoutSeconds: image.isBroken === true ? 30 : 300 },
   };
   const file = join(folder, 'node.yaml');

@@ -51,17 +51,18 @@ describe('a node image', { timeout: 5_400_000, skip: whyNoMachine }, () => {
   let machine: Machine | undefined;
   const at = (path: string): string => join(folder, path);
   const running = (): Machine => machine ?? assert.fail('no machine runs');
-  const update = (): string => `portcullis node image update http://${hostAddress}:${served.port}`;
+  const source = (): string => `http://${hostAddress}:${served.port}`;
+  const update = (): string => `portcullis node image update ${source()}`;
   const start = async (disk: string, options: { readonly reboots?: boolean } = {}): Promise<Machine> =>
     (machine = await startMachine(at(disk), folder, options));
   const stop = async (): Promise<void> => {
     await machine?.kill();
     machine = undefined;
   };
-  const build = (version: number, isBroken = false) =>
+  const build = (version: number, options: { readonly isBroken?: boolean; readonly source?: string } = {}) =>
     buildNodeImage(at(String(version)), {
       recipe: testRecipe(at(`recipe-${version}`), at('k.pub'), {
-        ...{ version, isBroken },
+        ...{ version, ...options },
         registryPort: Number(registry.url.split(':').at(-1)),
       }),
       package: at('package/portcullis.deb'),
@@ -236,7 +237,7 @@ describe('a node image', { timeout: 5_400_000, skip: whyNoMachine }, () => {
   });
 
   it('returns to the image before when an update does not become healthy, and does not install it again', async () => {
-    await build(3, true);
+    await build(3, { isBroken: true });
     await sign(3);
     served.use(at('3'));
     assert.match(await running().run(update()), /version 3 is in slot a/u);
@@ -248,6 +249,20 @@ describe('a node image', { timeout: 5_400_000, skip: whyNoMachine }, () => {
     await removePods(running());
     await runWeb(running(), 'good.test/app/web:1');
     assert.equal(await page(running()), '200 a page\n');
+  });
+
+  it('finds a new image by itself, and restarts', async () => {
+    await build(4, { source: source() });
+    await sign(4);
+    served.use(at('4'));
+    assert.match(await running().run(update()), /version 4 is in slot a/u);
+    await reboot();
+    await running().until(confirmed(4, 'a'));
+    await build(5);
+    await sign(5);
+    served.use(at('5'));
+    await running().until(/node: version 5 is in slot b/u);
+    await running().until(confirmed(5, 'b'));
   });
 });
 

@@ -1,7 +1,8 @@
 import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
 import { importHosts } from './hosts.ts';
-import { durationOf, levelOf, nriRules, shimHandler, shimOf, textOf } from './values.ts';
+import { containerdRuntime } from './runtime-tables.ts';
+import { durationOf, levelOf, nriRules, textOf } from './values.ts';
 
 const folders =
   (setting: string) =>
@@ -19,35 +20,6 @@ function peer(kind: 'uids' | 'gids', value: unknown): Mapped {
   return typeof value === 'number' && value > 0
     ? { set: { [`peers.${kind}`]: [value] } }
     : { inherent: 'root may connect' };
-}
-
-/**
- * An OCI runtime behind containerd's runc shim becomes a handler without a shim. For another shim, the
- * handler is that shim.
- */
-function runtimeTable(value: unknown, path: readonly string[]): Mapped {
-  const name = path.at(-1) ?? '';
-  if (!isTable(value)) return { left: 'it is not a table' };
-  const options = isTable(value['options']) ? value['options'] : {};
-  const type = value['runtime_type'];
-  if (name.includes('.')) return { left: 'the name of a handler must not contain a dot' };
-  const binary = textOf(options['BinaryName']);
-  if (type !== undefined && !/^io\.containerd\.runc\.v\d+$/.test(textOf(type) ?? '')) {
-    const path = shimOf(textOf(value['runtime_path']) ?? type);
-    return path === undefined
-      ? { left: `${JSON.stringify(type)} is not the name of a shim` }
-      : { set: { [`runtimes.${name}`]: shimHandler(path, binary, textOf(options['ConfigPath'])) } };
-  }
-  const driver = options['SystemdCgroup'];
-  return {
-    set: {
-      [`runtimes.${name}`]: {
-        path: binary ?? '/usr/sbin/runc',
-        ...(value['cgroup_writable'] === true && { writableCgroups: true }),
-      },
-      ...(typeof driver === 'boolean' && { cgroupDriver: driver ? 'systemd' : 'cgroupfs' }),
-    },
-  };
 }
 
 /** The certificates of one registry, from the deprecated section `registry.configs`. */
@@ -113,7 +85,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['debug', 'level'], map: (value) => levelOf(value) },
   { path: ['metrics', 'address'], map: set('metrics.address') },
   { path: ['containerd', 'default_runtime_name'], map: set('defaultRuntime') },
-  { path: ['containerd', 'runtimes', '*'], map: runtimeTable },
+  { path: ['containerd', 'runtimes', '*'], map: containerdRuntime },
   { path: ['containerd', 'snapshotter'], map: inherent('layers are mounted with overlayfs') },
   { path: ['cni', 'conf_dir'], map: set('cni.confDir') },
   { path: ['cni', 'bin_dir'], map: folders('cni.binDirs') },

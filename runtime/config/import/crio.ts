@@ -1,26 +1,10 @@
 import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
-import { durationOf, levelOf, nriRules, shimHandler, textOf } from './values.ts';
+import { crioRuntime } from './runtime-tables.ts';
+import { durationOf, levelOf, nriRules } from './values.ts';
 
 const policy =
   'write a TrustPolicy (`portcullis policy init`), or convert the policy.json with `portcullis policy import`';
-
-function runtimeTable(value: unknown, path: readonly string[]): Mapped {
-  const name = path.at(-1) ?? '';
-  if (!isTable(value)) return { left: 'it is not a table' };
-  if (!/^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/.test(name))
-    return { left: 'its name is not a valid name of a handler' };
-  const program = textOf(value['runtime_path']);
-  const type = textOf(value['runtime_type']) ?? 'oci';
-  if (type === 'oci' || type === 'pod')
-    return { set: { [`runtimes.${name}`]: { path: program ?? `/usr/bin/${name}` } } };
-  // A runtime with virtual machines is the shim of containerd for it.
-  if (type !== 'vm' || program === undefined)
-    return { left: 'a handler is an OCI runtime, or a shim with the type "vm" and a `runtime_path`' };
-  return {
-    set: { [`runtimes.${name}`]: shimHandler(program, undefined, textOf(value['runtime_config_path'])) },
-  };
-}
 
 /** Sysctls of every pod: a list of `name=value`. */
 function sysctlsOf(value: unknown): Mapped {
@@ -56,7 +40,7 @@ export const crioRules: readonly Rule[] = [
   { path: ['api', 'stream_tls_cert'], map: set('streaming.tls.certFile') },
   { path: ['api', 'stream_tls_key'], map: set('streaming.tls.keyFile') },
   { path: ['runtime', 'default_runtime'], map: set('defaultRuntime') },
-  { path: ['runtime', 'runtimes', '*'], map: runtimeTable },
+  { path: ['runtime', 'runtimes', '*'], map: crioRuntime },
   { path: ['runtime', 'cgroup_manager'], map: set('cgroupDriver') },
   {
     path: ['runtime', 'conmon'],

@@ -19,7 +19,11 @@ export type Settings = Record<string, unknown>;
  * The result of a rule for a key's value: the settings to import, or the reason why there are no settings.
  */
 export type Mapped =
-  | { readonly set: Readonly<Record<string, unknown>> }
+  | {
+      readonly set: Readonly<Record<string, unknown>>;
+      /** Keys below this one that were left out: the path from here, and why. */
+      readonly except?: readonly (readonly [path: readonly string[], why: string])[];
+    }
   | { readonly inherent: string }
   | { readonly left: string };
 
@@ -58,10 +62,10 @@ export function applyRules(
     for (const [name, value] of Object.entries(table)) {
       const path = [...at, name];
       const rule = rules.find((one) => matches(one.path, path));
-      const key = path.map((step) => (/^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step))).join('.');
+      const key = keyOf(path);
       if (rule === undefined) {
         if (isTable(value)) visit(value, path);
-        else findings.push({ key, outcome: 'left', note: 'Portcullis has no such setting' });
+        else findings.push({ key, outcome: 'left', note: noSetting });
         continue;
       }
       const mapped = rule.map(value, path, whole);
@@ -70,11 +74,44 @@ export function applyRules(
       else {
         for (const [setting, taken] of Object.entries(mapped.set)) put(settings, setting.split('.'), taken);
         findings.push({ key, outcome: 'taken', note: Object.keys(mapped.set).join(', ') });
+        for (const [below, why] of mapped.except ?? [])
+          findings.push({ key: keyOf([...path, ...below]), outcome: 'left', note: why });
       }
     }
   };
   visit(whole, []);
   return { settings, findings };
+}
+
+const noSetting = 'Portcullis has no such setting';
+
+const keyOf = (path: readonly string[]): string =>
+  path.map((step) => (/^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step))).join('.');
+
+/**
+ * Returns the keys of a table that have a value and are not among `read`, with the reason from `notes`. An
+ * empty value or a zero means the default in the files of containerd and CRI-O.
+ * @param read names of keys; of a nested table, `options.BinaryName`
+ */
+export function unreadKeys(
+  table: Table,
+  read: readonly string[],
+  notes: Readonly<Record<string, string>> = {},
+  at: readonly string[] = [],
+): readonly (readonly [path: readonly string[], why: string])[] {
+  return Object.entries(table).flatMap(([name, value]) => {
+    const path = [...at, name];
+    const dotted = path.join('.');
+    if (read.includes(dotted) || isDefault(value)) return [];
+    const note = Object.hasOwn(notes, dotted) ? notes[dotted] : undefined;
+    if (note === undefined && isTable(value)) return unreadKeys(value, read, notes, path);
+    return [[path, note ?? noSetting] as const];
+  });
+}
+
+function isDefault(value: unknown): boolean {
+  if (isTable(value)) return Object.values(value).every(isDefault);
+  return Array.isArray(value) ? value.length === 0 : [undefined, '', 0, 0n, false].includes(value as string);
 }
 
 function matches(rule: readonly string[], path: readonly string[]): boolean {

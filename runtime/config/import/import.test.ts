@@ -188,6 +188,50 @@ runtime_type = "vm"
     assert.equal((await load(fromCrio.settings)).runtimes['kata']?.path, '/opt/kata/shim');
   });
 
+  it('of containerd and CRI-O: each key of a runtime that has no setting is reported with its path', () => {
+    const containerdText = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = 'io.containerd.runc.v2'
+  base_runtime_spec = ''
+  cni_max_conf_num = 0
+  pod_annotations = []
+  container_annotations = ['run.oci.handler']
+  privileged_without_host_devices = true
+  some_future_key = 'x'
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+    BinaryName = '/opt/runc'
+    NoPivotRoot = true
+    Root = '/run/other'
+    CriuImagePath = ''
+`;
+    const crioText = `[crio.runtime.runtimes.crun]
+runtime_path = "/opt/crun"
+allowed_annotations = ["io.kubernetes.cri-o.Devices"]
+privileged_without_host_devices = false
+monitor_env = ["PATH=/bin"]
+`;
+    const left = (kind: 'containerd' | 'crio', text: string): readonly (readonly [string, string])[] =>
+      importConfiguration([{ kind, file: 'c', text }])
+        .findings.filter(({ outcome }) => outcome === 'left')
+        .map(({ key, note }) => [key.replace(/^.*runtimes\./u, ''), note] as const);
+    const annotations = 'a pod cannot change its handler by annotations; requests that do so have no effect';
+    const none = 'Portcullis has no such setting';
+    assert.deepEqual(left('containerd', containerdText), [
+      ['runc.container_annotations', annotations],
+      [
+        'runc.privileged_without_host_devices',
+        'an EntitlementProfile lists the devices of the host that a container has',
+      ],
+      ['runc.some_future_key', none],
+      ['runc.options.NoPivotRoot', none],
+      ['runc.options.Root', 'the state of a runtime is in the folder `state`'],
+    ]);
+    assert.deepEqual(left('crio', crioText), [
+      ['crun.allowed_annotations', annotations],
+      ['crun.monitor_env', none],
+    ]);
+  });
+
   it('with values that are not valid in Portcullis: they are omitted and reported, and the rest loads', async () => {
     const text =
       '[plugins.cri]\nstream_server_port = "many"\nstream_server_address = "127.0.0.1"\n[metrics]\naddress = 7\n';
