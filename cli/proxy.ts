@@ -48,7 +48,7 @@ export function register(program: Command): void {
     .option('--policy <FILE|DIR>', 'trust policies and profiles; may be repeated', collect)
     .option(
       '--config <FILE>',
-      'configuration in the format of the daemon: registries, peers, policy, kubeletRoot, cdi, verdicts, metrics',
+      'configuration in the format of the daemon: registries, peers, policy, policySubscription, cluster, kubeletRoot, cdi, verdicts, metrics',
       '/etc/portcullis/proxy.yaml',
     )
     .option('--registry-mirror <HOST=URL>', 'mirror of a registry host; may be repeated', collect)

@@ -14,7 +14,7 @@ import type { PolicyHolder } from './policy/policy-watch.ts';
 import { createPolicyAdmin } from './policy-admin.ts';
 import type { PolicyAdmin } from './policy-admin.ts';
 import type { PolicyDelivery } from './policy-delivery/delivery.ts';
-import { createOutlook } from './redecision/preview-refusals.ts';
+import { createOutlook, runningWorkloads } from './redecision/preview-refusals.ts';
 import { policyChange } from './redecision/policy-change.ts';
 import { createRedecision } from './redecision/redecision.ts';
 import type { Redecision } from './redecision/redecision.ts';
@@ -81,7 +81,7 @@ export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): Poli
     holder: policy,
     registries: deps.registryOptions,
     outlook: createOutlook({
-      ...{ policy, images: store, containers: containerRecords, sandbox: sandboxRecords.get },
+      ...{ policy, images: store, workloads: runningWorkloads(containerRecords, sandboxRecords.get) },
     }),
   });
   deps.clusterPolicy?.begin(policy);

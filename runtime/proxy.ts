@@ -19,7 +19,7 @@ import { openHostPaths } from './host-paths/host-paths.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
-import { openPolicy } from './policy/policy-watch.ts';
+import { openPolicySource } from './policy-source.ts';
 import { countDecision } from './observability/watch-runtime.ts';
 import type { CountDecision } from './observability/watch-runtime.ts';
 import { lockBackend } from './proxy/backend-lock.ts';
@@ -29,7 +29,7 @@ import type { ContainerCallsDeps } from './proxy/container-calls.ts';
 import { imageCalls } from './proxy/image-calls.ts';
 import { openProxyImages } from './proxy/images.ts';
 import type { ProxyImages } from './proxy/images.ts';
-import { reportOutOfPolicy } from './proxy/out-of-policy.ts';
+import { openProxyPolicy } from './proxy-policy.ts';
 import { openProxyRecords } from './proxy/records.ts';
 import { refusedCalls } from './proxy/refused-calls.ts';
 import { sandboxCalls } from './proxy/sandbox-calls.ts';
@@ -43,7 +43,7 @@ import { runtimeVersion } from './version.ts';
 
 export interface ProxySettings {
   /**
-   * The configuration of the daemon, of which the proxy uses the socket, the root folder, the policy, the
+   * The configuration of the daemon, of which the proxy uses the socket, the root folder, the policy or its source, the
    * registries, the peers, the retention of verdicts, the kubelet's folder, CDI, metrics and the log level.
    */
   readonly config: DaemonConfig;
@@ -83,12 +83,13 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   });
   const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);
-  const [database, policy, paths, seccompFiles] = await Promise.all([
+  const [database, followed, paths, seccompFiles] = await Promise.all([
     openStateDatabase(root, log),
-    openPolicy({ paths: config.policy }, log),
+    openPolicySource(config, log),
     openHostPaths(startProgram, [root]),
     openSeccompFiles(root),
   ]);
+  const { policy } = followed;
   const records = await openProxyRecords(database);
   const recorded = [records.containers, { list: () => admitted.list() }];
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
@@ -113,7 +114,11 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
           backendConnections: () => server.connections(),
           backendAnswers: probe.answers,
         });
-  const images = metrics === undefined ? admitted : countingImages(admitted, metrics.decided);
+  const source = openProxyPolicy(followed, { images: admitted, records, database, registryOptions, log });
+  undo.push(() => source.close());
+  const images = source.decidedBy(
+    metrics === undefined ? admitted : countingImages(admitted, metrics.decided),
+  );
   const prover = proverIn(root);
   const deps: ContainerCallsDeps = {
     ...{ records, images, paths, seccompFiles, log, kubeletRoot: config.kubeletRoot },
@@ -143,19 +148,16 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
       streams: forImages.streams,
     },
   });
-  const endReports = reportOutOfPolicy(policy, images, records, log);
   server.connections = serving.backendConnections;
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy, log });
-  const reload = (): void => void policy.reload();
-  process.on('SIGHUP', reload);
+  process.on('SIGHUP', source.reload);
   log.info({ socket, backend, pid: process.pid }, 'serving CRI v1 in front of the backend');
   manager.ready();
   return {
     async stop() {
       manager.stopping();
-      process.off('SIGHUP', reload);
-      policy.close();
-      await Promise.all([serving.close(), endReports(), listener?.close()]);
+      process.off('SIGHUP', source.reload);
+      await Promise.all([serving.close(), source.close(), listener?.close()]);
       locked?.close();
       await Promise.all([prover.close(), images.close(), paths.close()]);
       await verdictLog.close();

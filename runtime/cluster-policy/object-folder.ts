@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { tryPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { dropAbandonedWrites, makeFolderSync, syncFolder, writeFileAtomic } from '../../base/storage/index.ts';
+import {
+  dropAbandonedWrites,
+  makeFolderSync,
+  syncFolder,
+  writeFileAtomic,
+} from '../../base/storage/index.ts';
 import type { PolicySource } from '../policy/policy-watch.ts';
 import { differenceOf, unpackFiles } from '../policy/unpacked-files.ts';
 import type { NamedFiles } from '../policy/unpacked-files.ts';

@@ -7,7 +7,7 @@ export { createPins, withPins } from './pins.ts';
 export type { Pins } from './pins.ts';
 export { sumOf, withProgress } from './pull-progress.ts';
 export type { ProgressSource } from './pull-progress.ts';
-export { withHeldPulls } from './stale-policy-pulls.ts';
+export { refuseNewPull, withHeldPulls } from './stale-policy-pulls.ts';
 export { withPullTurns } from './pull-turns.ts';
 export type { ImageLimits } from './limits/limits.ts';
 export type { ImageErrorCode } from './limits/failures.ts';

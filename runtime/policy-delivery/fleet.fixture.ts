@@ -37,6 +37,8 @@ export interface Fleet {
   asOwner<T>(act: (owner: Owner, registries: RegistryAccess) => Promise<T>): Promise<T>;
   /** Publishes a policy that admits signed images below these names. */
   publish(images: readonly string[], options?: ReleaseOptions): Promise<PublishedRelease>;
+  /** Publishes the policy in a folder. */
+  publishFolder(folder: string, options?: ReleaseOptions): Promise<PublishedRelease>;
   firstRoot(): Buffer;
   folder(name: string): string;
 }
@@ -87,23 +89,26 @@ export async function beginFleet(
   await asOwner((owner) =>
     owner.init({ dialects: ['tuf'], destinations: [web], keys: {}, expiry, localKeys: true }),
   );
+  const publishFolder: Fleet['publishFolder'] = async (
+    folder,
+    { stages = [], halt = { denials: 1, watch: 600 } } = {},
+  ) => {
+    const set = await loadPolicySet({ paths: [folder] });
+    const files = await collectRelease(folder, set);
+    return asOwner((owner, registries) =>
+      publishRelease(owner, {
+        ...{ files, revision: set.policy.revision, channel: 'stable', stages, halt, to: [], registries },
+      }),
+    );
+  };
   return Object.assign(fleet, {
-    ...{ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, web, asOwner },
-    async publish(
-      images: readonly string[],
-      { stages = [], halt = { denials: 1, watch: 600 } }: ReleaseOptions = {},
-    ) {
+    ...{ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, web, asOwner, publishFolder },
+    publish(images: readonly string[], options?: ReleaseOptions) {
       const folder = mkdtempSync(join(home, 'policy-'));
       mkdirSync(join(folder, 'keys'));
       writeFileSync(join(folder, 'keys', 'build.pub'), pem);
       writeFileSync(join(folder, 'policy.yaml'), policyText(images));
-      const set = await loadPolicySet({ paths: [folder] });
-      const files = await collectRelease(folder, set);
-      return asOwner((owner, registries) =>
-        publishRelease(owner, {
-          ...{ files, revision: set.policy.revision, channel: 'stable', stages, halt, to: [], registries },
-        }),
-      );
+      return publishFolder(folder, options);
     },
     firstRoot: () => readFileSync(join(web, '1.root.json')),
     folder: (name: string) => join(home, name),

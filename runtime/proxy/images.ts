@@ -8,7 +8,7 @@ import type { Dossier, TrustPolicy } from '../../trust/index.ts';
 import type { VerdictLog } from '../../trust/verdict-log/index.ts';
 import { imageIdOf } from '../images/artifact-layer.ts';
 import { createDecisions } from '../images/decisions.ts';
-import { decideForRun, judge } from '../images/decide-for-run.ts';
+import { decideForRun, foresee, judge } from '../images/decide-for-run.ts';
 import { findImage } from '../images/find-image.ts';
 import { namesOf, tryImageName } from '../images/image-name.ts';
 import { defaultLimits } from '../images/index.ts';
@@ -25,7 +25,10 @@ import { refuseCheckpoint } from './checkpoint-images.ts';
  * The images of the backend that were admitted here: which digest and which id each name means, and the
  * evidence. The content is the backend's.
  */
-export interface ProxyImages extends Pick<ImageStore, 'list' | 'find' | 'decideForRun' | 'judge'> {
+export interface ProxyImages extends Pick<
+  ImageStore,
+  'list' | 'find' | 'decideForRun' | 'foresee' | 'judge'
+> {
   /**
    * Resolves a reference, gathers evidence and decides, as a pull does. @throws as a pull of the image store;
    * PROXY_NO_VERDICT
@@ -61,6 +64,7 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
   const now = (): Date => new Date();
   const platform = hostPlatform();
   const records = await openImageRecords(database);
+  const judging = (): Parameters<typeof judge>[0] => ({ records, decisions, platform, database });
   const decisions = createDecisions({ policy, now, log: verdictLog, database });
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: registryOptions });
   const turns = createTurns(verificationsAtATime);
@@ -73,7 +77,8 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
     list: () => records.list().map(({ record }) => record),
     find: (nameOrId) => findImage(records, nameOrId)?.record,
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
-    judge: (input) => judge({ records, decisions, platform, database }, input),
+    judge: (input) => judge(judging(), input),
+    foresee: (next, input) => foresee(judging(), next, input),
     async verify(request) {
       await turns.enter(request.signal);
       try {

@@ -5,7 +5,7 @@ import { decideUnseen } from '../../trust/verdict/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { refusingRule } from '../images/index.ts';
-import type { ImageStore } from '../images/types.ts';
+import type { ImageStore, JudgedImage } from '../images/types.ts';
 import type { Outlook } from '../policy-delivery/activation.ts';
 import type { LostAdmission } from '../policy-delivery/state.ts';
 import type { Refusal } from '../policy-delivery/watch-refusals.ts';
@@ -16,27 +16,40 @@ import { imagesOf, isAlive } from './container-decisions.ts';
 export interface OutlookDeps {
   readonly policy: { current(): TrustPolicy | undefined };
   readonly images: Pick<ImageStore, 'foresee'>;
-  readonly containers: Pick<WatchedRecords<ContainerRecord>, 'list'>;
-  readonly sandbox: (id: string) => SandboxRecord | undefined;
+  /** The images of each workload that runs now. */
+  readonly workloads: () => readonly (readonly JudgedImage[])[];
 }
+
+/** Returns the images of each running container of the daemon. */
+export const runningWorkloads =
+  (
+    containers: Pick<WatchedRecords<ContainerRecord>, 'list'>,
+    sandbox: (id: string) => SandboxRecord | undefined,
+  ): OutlookDeps['workloads'] =>
+  () =>
+    containers
+      .list()
+      .filter(isAlive)
+      .map((record) => {
+        const namespace = sandbox(record.sandboxId)?.config.metadata?.namespace ?? '';
+        return imagesOf(record).map((image) => ({ ...image, namespace }));
+      });
 
 /**
  * Returns what another policy would refuse of what runs now. It decides by recorded evidence, and logs
  * nothing.
  */
-export function createOutlook({ policy, images, containers, sandbox }: OutlookDeps): Outlook {
+export function createOutlook({ policy, images, workloads }: OutlookDeps): Outlook {
   return {
     async foresee(next) {
       const current = policy.current();
       if (current === undefined) return [];
       const lost: LostAdmission[] = [];
-      for (const record of containers.list().filter(isAlive)) {
-        const namespace = sandbox(record.sandboxId)?.config.metadata?.namespace ?? '';
-        for (const image of imagesOf(record)) {
-          const input = { ...image, namespace };
-          const refused = firstRefused(await images.foresee(next, input));
+      for (const workload of workloads()) {
+        for (const image of workload) {
+          const refused = firstRefused(await images.foresee(next, image));
           // An image that the policy in force does not admit either is not lost.
-          if (refused === undefined || firstRefused(await images.foresee(current, input)) !== undefined)
+          if (refused === undefined || firstRefused(await images.foresee(current, image)) !== undefined)
             continue;
           lost.push(lostBy(refused));
           break;
@@ -57,40 +70,41 @@ const lostBy = (refused: Verdict): LostAdmission => ({
   rule: refusingRule(refused.reasons) ?? '',
 });
 
-/**
- * Returns the image store, and reports each refusal of a pull or of a run with the question whether another
- * policy would have admitted the image.
- */
+/** Runs an action for a namespace, and reports the refusal if it is refused. */
+export type TellingRefusals = <Result>(namespace: string, act: () => Promise<Result>) => Promise<Result>;
+
+/** Reports each refusal with the question whether another policy would have admitted the image. */
+export const tellingRefusals =
+  (
+    images: Pick<ImageStore, 'foresee'>,
+    database: Pick<Database, 'get'>,
+    told: (refusal: Refusal) => void,
+  ): TellingRefusals =>
+  async (namespace, act) => {
+    try {
+      return await act();
+    } catch (thrown) {
+      const refusal = refusalIn(thrown, namespace);
+      if (refusal !== undefined) {
+        const admittedBy = (policy: TrustPolicy): Promise<boolean> =>
+          wouldAdmit(images, database, refusal.verdict, policy);
+        told({ ...refusal, admittedBy });
+      }
+      throw thrown;
+    }
+  };
+
+/** Returns the image store, and reports each refusal of a pull or of a run. */
 export function tellRefusals<Store extends Pick<ImageStore, 'pull' | 'decideForRun' | 'foresee'>>(
   images: Store,
   database: Pick<Database, 'get'>,
   told: (refusal: Refusal) => void,
 ): Store {
-  const tell = (thrown: unknown, namespace: string): void => {
-    const refusal = refusalIn(thrown, namespace);
-    if (refusal === undefined) return;
-    const admittedBy = (policy: TrustPolicy): Promise<boolean> =>
-      wouldAdmit(images, database, refusal.verdict, policy);
-    told({ ...refusal, admittedBy });
-  };
+  const telling = tellingRefusals(images, database, told);
   return {
     ...images,
-    pull: async (request) => {
-      try {
-        return await images.pull(request);
-      } catch (thrown) {
-        tell(thrown, request.namespace);
-        throw thrown;
-      }
-    },
-    decideForRun: async (input) => {
-      try {
-        return await images.decideForRun(input);
-      } catch (thrown) {
-        tell(thrown, input.namespace);
-        throw thrown;
-      }
-    },
+    pull: (request) => telling(request.namespace, () => images.pull(request)),
+    decideForRun: (input) => telling(input.namespace, () => images.decideForRun(input)),
   };
 }
 
