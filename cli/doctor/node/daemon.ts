@@ -92,12 +92,30 @@ export async function daemonFindings(
   const reported = typeof answers === 'string' ? undefined : answers;
   return [
     running,
-    ...policyFindings(reported?.policy ?? (await policyOnDisk(config))),
+    ...(await policyFindingsOf(config, reported?.policy)),
     reported === undefined ? networkOnDisk(config) : networkFinding(reported, config),
     ...networkPolicyFindings(reported, config),
     ...monitorFindings(reported?.unmonitored ?? []),
     ...(await lostLinkFindings(config)),
   ];
+}
+
+/** @param policy what a running daemon reports */
+async function policyFindingsOf(
+  config: DaemonConfig,
+  policy: PolicyInForce | undefined,
+): Promise<readonly Finding[]> {
+  if (policy !== undefined) return policyFindings(policy);
+  const { policySubscription, cluster } = config;
+  if (policySubscription === undefined && cluster?.policies !== true)
+    return policyFindings(await policyOnDisk(config));
+  const found =
+    policySubscription === undefined
+      ? 'objects of the cluster'
+      : `releases of ${policySubscription.service}, channel ${policySubscription.channel}`;
+  const meaning = ['the files of `policy` are not used, and only a running daemon knows what is in force'];
+  const fix = 'systemctl start portcullisd, then portcullis policy status';
+  return [{ topic: 'policy', state: 'degraded', found, meaning, fix }];
 }
 
 function policyFindings(policy: PolicyInForce): readonly Finding[] {

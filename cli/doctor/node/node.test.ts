@@ -351,6 +351,20 @@ describe('the daemon, judged by its configuration while it does not run', () => 
     assert.match(found['daemon'] ?? '', /nothing listens at .*x\.sock/);
   });
 
+  it('does not report on policy files of a node that follows releases or objects of its cluster', async (t) => {
+    const root = machine(t, { 'policy/': '', 'cni/': '' });
+    const own = files(root).replace(/^policy: .*\n/m, '');
+    const releases = `${own}policySubscription: { service: 'https://p.test/policy', root: /r.json }\n`;
+    for (const [config, source] of [
+      [releases, /releases of https:\/\/p\.test\/policy, channel stable/],
+      [`${own}cluster: { policies: true }\n`, /objects of the cluster/],
+    ] as const) {
+      const { policy = '' } = await look(root, config);
+      assert.match(policy, source);
+      assert.match(policy, /only a running daemon knows what is in force/);
+    }
+  });
+
   it('reports evidence and roots that a running daemon could not renew, and a reload that failed', async (t) => {
     const root = machine(t, { 'policy/': '', 'cni/': '' });
     writeFileSync(join(root, 'config.yaml'), files(root));
