@@ -96,6 +96,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       },
       checkEveryMs: config.storage.checkDays * dayMs,
       policy: policy.current,
+      lacking: policy.lacking,
       verdictLog,
       platform: hostPlatform(),
       mappedRoots: { folder: mappedRoots, open: () => chmod(config.state, 0o711) },

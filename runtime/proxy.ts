@@ -43,8 +43,9 @@ import { runtimeVersion } from './version.ts';
 
 export interface ProxySettings {
   /**
-   * The configuration of the daemon, of which the proxy uses the socket, the root folder, the policy or its source, the
-   * registries, the peers, the retention of verdicts, the kubelet's folder, CDI, metrics and the log level.
+   * The configuration of the daemon, of which the proxy uses the socket, the root folder, the policy or its
+   * source, the registries, the peers, the retention of verdicts, the kubelet's folder, CDI, metrics and the
+   * log level.
    */
   readonly config: DaemonConfig;
   /** The path of the backend's CRI socket. */
@@ -94,7 +95,8 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   const recorded = [records.containers, { list: () => admitted.list() }];
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
   const admitted = await openProxyImages({
-    ...{ root, database, policy: policy.current, verdictLog, registries, registryOptions },
+    ...{ root, database, policy: policy.current, lacking: policy.lacking, verdictLog },
+    ...{ registries, registryOptions },
   });
   await settleRecords(createCriClient(backend), { images: admitted, records, log });
   const probe = createBackendProbe(backend);

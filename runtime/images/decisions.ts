@@ -76,6 +76,8 @@ const partsMs = 60_000;
 
 export interface DecisionsOptions {
   readonly policy: () => TrustPolicy | undefined;
+  /** Why the source of the policy has none; undefined: its files are wrong. */
+  readonly lacking?: (() => string | undefined) | undefined;
   readonly now: () => Date;
   /** The log with checkpoints; without it, rows have none. */
   readonly log?: Pick<VerdictLog, 'statements'> | undefined;
@@ -84,6 +86,9 @@ export interface DecisionsOptions {
   /** Maximum size in memory of the cached verdicts. Default: 64 MiB. */
   readonly verdictBytes?: number;
 }
+
+const filesFix =
+  'correct the policy: the log of the daemon names each mistake, and portcullis policy status shows the policy release that the node uses';
 
 export function createDecisions(options: DecisionsOptions): Decisions {
   const { now } = options;
@@ -105,13 +110,17 @@ export function createDecisions(options: DecisionsOptions): Decisions {
   const inForce = (attempted: string, on: string): TrustPolicy => {
     const policy = options.policy();
     if (policy !== undefined) return policy;
+    const lacking = options.lacking?.();
     throw imageError({
       code: 'IMAGES_NO_POLICY',
       kind: 'denied',
       attempted,
       on,
-      why: 'there is no valid trust policy, and without one nothing is admitted',
-      fix: 'correct the policy: the log of the daemon names each mistake, and portcullis policy status shows the policy release that the node uses',
+      why: lacking ?? 'there is no valid trust policy, and without one nothing is admitted',
+      fix:
+        lacking === undefined
+          ? filesFix
+          : 'make the source of the policy answer, or correct it: the log says what is wrong',
       prefix: 'SignatureValidationFailed',
     });
   };

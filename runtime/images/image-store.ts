@@ -68,6 +68,8 @@ export interface ImageStoreOptions {
   readonly registryOptions?: RegistryClientOptions;
   /** Returns the policy in force; undefined: nothing is admitted. */
   readonly policy: () => TrustPolicy | undefined;
+  /** Why the source of the policy has none; undefined: its files are wrong. */
+  readonly lacking?: () => string | undefined;
   /** The verdict log; without it, rows have no checkpoints. */
   readonly verdictLog?: Pick<VerdictLog, 'statements'>;
   /**
@@ -267,7 +269,9 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     folder: `${root}/trust-services`,
     registries: options.registryOptions ?? {},
   });
-  const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
+  const decisions = createDecisions({
+    ...{ policy: options.policy, lacking: options.lacking, now, log: options.verdictLog, database },
+  });
   const blobs = createBlobStore(folders, records.hasBlob, sync.era, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerStore({

@@ -39,7 +39,7 @@ export interface PolicyDelivery {
 }
 
 const nothingYet =
-  'no release of the subscribed policy has arrived: all new images and containers are denied; see portcullis policy status';
+  'no release of the subscribed policy has arrived: all new images and containers are denied';
 const mostRootBytes = 256 * 1024;
 
 /**

@@ -28,7 +28,7 @@ export function stalenessAt(
   // A record that cannot be read has expired.
   if (end > now.getTime()) return { isStale: false, limit: undefined, changesAt: end };
   if (onStale === 'keep') return { isStale: true, limit: undefined, changesAt: undefined };
-  const why = `the policy release is stale: its metadata expired at ${expires} (onStale: ${onStale}); see portcullis policy status`;
+  const why = `the policy release is stale: its metadata expired at ${expires} (onStale: ${onStale})`;
   const later = end + previouslyAdmittedFor * 1000;
   if (onStale === 'previouslyAdmitted' && now.getTime() < later)
     return { isStale: true, limit: { refuses: 'new', why }, changesAt: later };

@@ -34,6 +34,8 @@ export interface PolicyHolder {
    * decides only about content that is here already. Undefined ends the limit.
    */
   limit(limit: PolicyLimit | undefined): void;
+  /** Why its source has no policy yet, or none any more; undefined: it has one, or its files are wrong. */
+  lacking(): string | undefined;
   /** Why nothing may be admitted that is not here already; undefined: it may. */
   refusesNew(): string | undefined;
   /** Calls back after another revision takes effect. Returns unsubscribe. */
@@ -182,6 +184,10 @@ export async function openPolicy(
       const now = current();
       // Decisions that could not be made meanwhile are made now.
       if (had === undefined && now !== undefined) for (const listener of listeners) listener(now);
+    },
+    lacking() {
+      if (limited?.refuses === 'everything') return limited.why;
+      return policy === undefined && source.paths.length === 0 ? source.lacking : undefined;
     },
     refusesNew: () => limited?.why,
     onChange(listener) {

@@ -50,6 +50,8 @@ export interface ProxyImagesDeps {
   readonly root: string;
   readonly database: Database;
   readonly policy: () => TrustPolicy | undefined;
+  /** Why the source of the policy has none; undefined: its files are wrong. */
+  readonly lacking: () => string | undefined;
   readonly verdictLog: Pick<VerdictLog, 'statements'>;
   readonly registries: Pick<RegistryClient, 'repositories'>;
   readonly registryOptions: RegistryClientOptions;
@@ -60,12 +62,12 @@ const verificationsAtATime = 16;
 
 /** @throws the errors of the database */
 export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImages> {
-  const { root, database, policy, verdictLog, registries, registryOptions } = deps;
+  const { root, database, policy, lacking, verdictLog, registries, registryOptions } = deps;
   const now = (): Date => new Date();
   const platform = hostPlatform();
   const records = await openImageRecords(database);
   const judging = (): Parameters<typeof judge>[0] => ({ records, decisions, platform, database });
-  const decisions = createDecisions({ policy, now, log: verdictLog, database });
+  const decisions = createDecisions({ policy, lacking, now, log: verdictLog, database });
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: registryOptions });
   const turns = createTurns(verificationsAtATime);
   const verifying = {

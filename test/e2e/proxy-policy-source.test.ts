@@ -34,7 +34,7 @@ async function openBackend(t: TestContext): Promise<{
     stage,
     pull: ({ cri }, image) => cri.image.pullImage({ image: { image } }, { timeoutMs: 2 * patience }),
     async start(content) {
-      writeFileSync(config, writeYaml(content as Parameters<typeof writeYaml>[0]));
+      writeFileSync(config, writeYaml(content));
       return startCriProxy(folder, socket, undefined, [
         ...['--registry-mirror', `${registryName}=${stage.registry.url}`, '--config', config],
       ]);
@@ -69,8 +69,10 @@ test('a proxy decides by the releases of a subscription: none, the first, the ne
   const config = { policySubscription: { service: fleet.url, root, interval: 3600 } };
   let proxy = await start(config);
   t.after(() => proxy.stop('SIGKILL'));
-  assert.equal((await failureOf(pull(proxy, reference))).code, 'IMAGES_NO_POLICY');
-  assert.match(proxy.log(), /no release of the subscribed policy has arrived/u);
+  assert.match(
+    (await failureOf(pull(proxy, reference))).message,
+    /no release of the subscribed policy has arrived/u,
+  );
 
   fleet.fault = () => false;
   const admits = async (isWanted: boolean): Promise<void> => {
