@@ -15,6 +15,7 @@ import type { Balancer, VirtualServer } from './model/model.ts';
 export function testPodRules(open: () => Balancer, options: TestOptions = {}): void {
   const stage = openStage(open, options);
   testClasses(stage, options);
+  testSources(stage, options);
   testPolicies(stage, options);
 }
 
@@ -123,10 +124,8 @@ function testClasses(stage: Stage, options: TestOptions): void {
         await reaches(client, two, 'other');
         // A backend connects to itself by the virtual address. With bridge netfilter its frame goes back by
         // the port that it came from.
-        for (const bridged of [1, 0]) {
-          tried(
-            `sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridged} > $f; done'`,
-          );
+        for (const bridged of [true, false]) {
+          passBridgedFrames(bridged);
           await reaches(web, one, 'web');
           await reaches(web, two, 'other');
         }
@@ -152,6 +151,56 @@ function testClasses(stage: Stage, options: TestOptions): void {
         await stage.engine.setClass(client.request.id, 'user');
         await reaches(client, two, 'other');
       }
+    },
+  );
+}
+
+/** Answers each connection with the address of its client. */
+const answerWithClient = `import socket
+server = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+  connection, client = server.accept()
+  connection.recv(999)
+  connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + client[0].removeprefix("::ffff:").encode())
+  connection.close()`;
+
+/** Switches whether frames on a bridge pass the rules of the IP layer. */
+const passBridgedFrames = (pass: boolean): string | undefined =>
+  tried(`sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${Number(pass)} > $f; done'`);
+
+function testSources(stage: Stage, options: TestOptions): void {
+  const { addressOf, serverFor } = stage;
+  test(
+    'a backend sees the address of a client on its bridge if bridged frames pass the rules of the IP layer',
+    options,
+    async () => {
+      const [backend, near] = ['backend', 'near'].map((name) => stage.fixture.pod(name)) as [Pod, Pod];
+      for (const pod of [backend, near]) {
+        await stage.engine.attach(pod.request);
+        await stage.engine.setClass(pod.request.id, 'user');
+      }
+      const entered = ['nsenter', `--net=${backend.request.netns}`] as const;
+      stage.fixture.start(...entered, 'python3', '-c', answerWithClient);
+      stage.balancer?.reconcile(([4, 6] as const).map((family) => serverFor(family, 9, backend)));
+      shell('sysctl -qw net.ipv6.conf.all.forwarding=1');
+      for (const family of [4, 6] as const) {
+        const host = family === 4 ? '10.96.0.9' : 'fd96::9';
+        const bridge = family === 4 ? '10.88.0.1' : 'fd00:88::1';
+        const seen = (pod: Pod): Promise<string> => eventually(() => fetch(pod, host), 40_000);
+        const ingress = { ingress: [all(`${addressOf(near, family)}/${family === 4 ? 32 : 128}`)] };
+        for (const rules of [undefined, ingress]) {
+          await stage.engine.setClass(backend.request.id, 'user', rules);
+          passBridgedFrames(true);
+          assert.equal(await seen(near), addressOf(near, family));
+          if (rules === undefined) assert.equal(await seen(backend), bridge, 'its own answer');
+          // The answer crosses the bridge untranslated.
+          passBridgedFrames(false);
+          assert.equal(await seen(near), bridge);
+          if (rules === undefined) assert.equal(await seen(backend), bridge);
+        }
+        await stage.engine.setClass(backend.request.id, 'user');
+      }
+      passBridgedFrames(true);
     },
   );
 }

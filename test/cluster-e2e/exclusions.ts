@@ -14,9 +14,4 @@ export const exclusions: readonly Exclusion[] = [
     specs: /DNS configMap nameserver/,
     reason: 'configures the pods of CoreDNS in kube-system. The daemons answer in their place',
   },
-  {
-    specs: /Services should preserve source pod IP for traffic thru service cluster IP/,
-    reason:
-      'a connection that leaves by the link of its client is masqueraded (docs/services.md), so that a backend on the node of its client sees the address of the bridge',
-  },
 ];

@@ -17,6 +17,7 @@ import type { Chain, Family, NamedSet, Table } from '../../../base/netlink/index
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import { forwardedConnection, hostPortRules } from '../../constant-rules/host-port-rules.ts';
+import { addMark, hasMark, sharedMarks } from '../../constant-rules/packet-marks.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
 import type { Rules } from './class-rules.ts';
 import { linkGroups } from '../../database/record.ts';
@@ -94,6 +95,43 @@ const notByOtherPorts: Rules = [
   ],
 ].map((conditions) => ['by_others', ...conditions, counter(), verdict('drop')] as const);
 
+/**
+ * Handles packets that a balancer sends back into the bridge (docs/decisions/0126). A balancer hides the
+ * client from the backend if the answer would not pass the host. These answers pass: the frame was given to
+ * the rules of the IP layer (bridge-netfilter), and it comes from a link of ours, which leads to one pod, and
+ * does not go back to it.
+ */
+const balancedBack: Rules = [
+  [
+    'forward',
+    ...hasMark(sharedMarks.chosen),
+    ...fromGroup('iifgroup', linkGroups.pod),
+    verdict({ jump: 'balanced' }),
+  ],
+  ...(
+    [
+      [IPV4, 12, 4, 'own4'],
+      [IPV6, 8, 16, 'own6'],
+    ] as const
+  ).map(([type, offset, width, own]): Rules[number] => [
+    'balanced',
+    ...etherTypeIs(type),
+    meta('oifname', r0),
+    payload('network', offset, width, register(4)),
+    inSet(own, r0),
+    verdict('return'),
+  ]),
+  ['balanced', ...addMark(r0, sharedMarks.bridged)],
+  // IPVS takes the packet as one to the host. Its rules have set the mark by now only if this bridge passed
+  // the frame to them.
+  [
+    'input',
+    ...hasMark(sharedMarks.chosen),
+    ...fromGroup('iifgroup', linkGroups.pod),
+    ...addMark(r0, sharedMarks.bridged),
+  ],
+];
+
 const bridgeDefinition: Definition = {
   table: bridgeTable,
   sets: [
@@ -108,6 +146,7 @@ const bridgeDefinition: Definition = {
     { name: 'forward', hook: { type: 'filter', number: 2, priority: -300 } },
     { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 0 } },
     { name: 'by_others' },
+    { name: 'balanced' },
     ...classChains,
   ],
   rules: [
@@ -119,6 +158,7 @@ const bridgeDefinition: Definition = {
     // and neither does a pod.
     ['input', ...notFromPod, verdict({ jump: 'by_others' })],
     ['forward', ...notFromPod, ...fromGroup('oifgroup', linkGroups.pod), verdict({ jump: 'by_others' })],
+    ...balancedBack,
     ...notByOtherPorts,
     // Frames to 01:80:c2:00:00:0x (STP, LLDP …) skip the first hook; a pod has no reason to send them.
     [

@@ -15,7 +15,6 @@ import {
   payload,
   register,
   setMeta,
-  sourceIsLocal,
   verdict,
   addChain,
   addElements,
@@ -40,16 +39,17 @@ import {
   sourceRulesOf,
   sourcesChain,
 } from '../source-ranges/rules.ts';
+import { addMark, sharedMarks } from '../../constant-rules/packet-marks.ts';
 import {
   backendsSet,
   backendsSetOf,
   dropOfBackend,
   isTcpWithoutSyn,
-  rememberBackend,
   toUnknownSegments,
   unknownSegmentsChain,
 } from '../unknown-segments/rules.ts';
 import { insideSourcesOfFamily, insideSourcesSet } from '../source-ranges/inside-sources.ts';
+import { balancedRules, themselvesOf } from './balanced-rules.ts';
 import { addressBytes, insideMarks, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
 import type { IpvsPlane } from './plan.ts';
 
@@ -92,6 +92,7 @@ const chains: Chain[] = [
   { name: 'inside' },
   { name: 'lost' },
   { name: 'balanced' },
+  { name: 'not_back' },
   { name: sourcesChain },
   { name: unknownSegmentsChain },
 ];
@@ -115,6 +116,7 @@ function setsOf(family: TableFamily): NamedSet[] {
     { name: 'dropped', key: [address, 'inet_proto', 'inet_service'] },
     { name: 'dropped_node_ports', key: ['inet_proto', 'inet_service'] },
     backendsSetOf(number),
+    themselvesOf(address),
   ];
 }
 
@@ -190,6 +192,9 @@ function definition(family: TableFamily): {
       ['output', ...restricted],
       ...sourceRulesOf(number).map((rule): readonly [string, ...Buffer[]] => [sourcesChain, ...rule]),
       ...markingRules(family, toNodePort, isNew),
+      // The bridge adds its mark to a packet that has this mark already. Packets to node ports and inside
+      // planes are without it: IPVS compares the whole mark with theirs.
+      ['prerouting', ...isNew, destination(r0), inSet('addresses', r0), ...addMark(r0, sharedMarks.chosen)],
       // The addresses are the host's own now, and IPVS leaves packets that it does not serve to the host:
       // they would reach any program that listens at all addresses.
       [
@@ -232,20 +237,7 @@ function definition(family: TableFamily): {
       ],
       ['postrouting', ...isNodePort, verdict({ jump: 'balanced' })],
       ['postrouting', ...isInside, verdict({ jump: 'balanced' })],
-      ['balanced', ...rememberBackend(number)],
-      // The packet leaves by the link that it came in by: the backend would answer the client, or itself,
-      // past this host.
-      ['balanced', meta('iif', r0), meta('oif', r1), inSet('links', r0), masquerade()],
-      // The host's own connections have the virtual address as their source.
-      ['balanced', ...sourceIsLocal(r0), masquerade()],
-      [
-        'balanced',
-        firstSent,
-        meta('l4proto', after(0)),
-        connection('portTo', 'original', after(1)),
-        inSet('masqueraded', r0),
-        masquerade(),
-      ],
+      ...balancedRules(family),
       // No other program must interpret the mark. Bits that a pod's rules have set are read later.
       ...[isNodePort, isInside].map((ours): readonly [string, ...Buffer[]] => [
         'unmark',

@@ -1,15 +1,18 @@
-import { differs, masked, meta, payload, register, setMeta, verdict } from '../../../base/netlink/index.ts';
+import { masked, meta, payload, register, setMeta, verdict } from '../../../base/netlink/index.ts';
 import type { DataType } from '../../../base/netlink/index.ts';
+import { sharedMarks } from '../../constant-rules/packet-marks.ts';
 import type { Family } from '../model/model.ts';
 import { insideBit } from './inside-plane.ts';
+
+export { addMark as mark, hasMark as has } from '../../constant-rules/packet-marks.ts';
 
 /** Parts of rules: the fields of a packet, and the bits of its mark. Values only. */
 
 /**
  * Bits in the mark of a connection's first packet, from the choice until it leaves the host: we chose its
- * destination; its source must become ours.
+ * destination; its source must become ours; its answer crosses the bridge, and is translated there.
  */
-export const chosenMark = 0x20000000;
+export const { chosen: chosenMark, bridged: bridgedMark } = sharedMarks;
 export const hiddenMark = 0x40000000;
 
 export const host32 = (value: number): Buffer => {
@@ -17,6 +20,7 @@ export const host32 = (value: number): Buffer => {
   bytes.writeUInt32LE(value >>> 0);
   return bytes;
 };
+
 interface Layout {
   readonly ip: 'ip' | 'ip6';
   readonly address: DataType;
@@ -46,19 +50,9 @@ export const layouts: Readonly<Record<Family, Layout>> = {
 export const portFrom = (to: number): Buffer => payload('transport', 0, 2, to);
 export const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 
-export const has = (bit: number): readonly Buffer[] => [
-  meta('mark', register(0)),
-  masked(register(0), host32(bit)),
-  differs(register(0), host32(0)),
-];
-export const mark = (scratch: number, bits: number): readonly Buffer[] => [
-  meta('mark', scratch),
-  masked(scratch, host32(~bits), scratch, host32(bits)),
-  setMeta('mark', scratch),
-];
 export const unmark = (scratch: number): readonly Buffer[] => [
   meta('mark', scratch),
-  masked(scratch, host32(~(chosenMark | hiddenMark))),
+  masked(scratch, host32(~(chosenMark | hiddenMark | bridgedMark))),
   setMeta('mark', scratch),
 ];
 

@@ -36,6 +36,7 @@ import { emptyModes, emptyRulesOf, lostChain, refuseChain } from './empty-modes.
 import { insideChain } from './inside-plane.ts';
 import { insideRulesOf } from './inside-rules.ts';
 import {
+  bridgedMark,
   chosenMark,
   has,
   hiddenMark,
@@ -255,13 +256,15 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     // An unknown segment of a client is not translated either.
     rule(unknownSegmentsChain, destination(r0), inSet('addresses', r0), verdict('drop')),
     // The packet leaves by the link that it came in by: the answer would not come back through us (from the
-    // backend itself, or one beside it).
+    // backend itself, or one beside it), unless the bridge passes us the answer as well.
     rule(
       'forward',
       connection('state', undefined, r0),
       masked(r0, host32(CT_NEW)),
       differs(r0, host32(0)),
-      ...has(chosenMark),
+      meta('mark', r0),
+      masked(r0, host32(chosenMark | bridgedMark)),
+      equals(r0, host32(chosenMark)),
       goesBack(r0),
       equals(r0, Buffer.of(1)),
       ...mark(r0, hiddenMark),
