@@ -11,13 +11,17 @@ import { createApiClient } from './api-client.ts';
 import { followOptional } from './optional.ts';
 
 const version = '/apis/things.example/v1';
+const nextVersion = '/apis/things.example/v2';
 const timing = {
   ...{ page: 10, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 },
   ...{ again: 20, absentFor: 60 },
 };
 
 /** An API server whose collection can be installed, and what a follower was given. */
-async function open(t: TestContext, options: { readonly since?: string; readonly status?: number } = {}) {
+async function open(
+  t: TestContext,
+  options: { readonly since?: string; readonly status?: number; readonly both?: boolean } = {},
+) {
   const state = { isInstalled: false, isMoved: false, status: options.status ?? 404 };
   const streams = new Set<ServerResponse>();
   const server = createHttpServer((request, response) => {
@@ -28,7 +32,7 @@ async function open(t: TestContext, options: { readonly since?: string; readonly
       return answer(200, { versions: [{ version: 'v2' }, { version: '../v3' }] });
     if (state.isMoved && url.pathname === '/apis/things.example/v2')
       return answer(200, { resources: [{ name: 'things' }] });
-    if (!state.isInstalled)
+    if (!state.isInstalled && !(state.isMoved && url.pathname.startsWith(nextVersion)))
       return answer(state.status, { kind: 'Status', code: state.status, message: 'no' });
     if (url.pathname === version) return answer(200, { resources: [{ name: 'things' }] });
     if (url.searchParams.get('watch') !== 'true')
@@ -55,7 +59,11 @@ async function open(t: TestContext, options: { readonly since?: string; readonly
   const ended = new AbortController();
   const following = followOptional(
     client,
-    { version, resource: 'things', ...(options.since !== undefined && { since: options.since }) },
+    {
+      versions: options.both === true ? [nextVersion, version] : [version],
+      resource: 'things',
+      ...(options.since !== undefined && { since: options.since }),
+    },
     {
       begin: () => void told.push('begin'),
       listed: () => void told.push('a'),
@@ -135,7 +143,20 @@ test('a collection that moved to another version is not absent: its objects stay
   told.length = 0;
   move();
   install(false);
+  await until('failed');
   await sleep(timing.absentFor * 3);
   assert.ok(!told.includes('complete'), told.join(' '));
   assert.ok(codes.has('KUBERNETES_VERSION_NOT_SERVED'), [...codes].join(' '));
+});
+
+test('a collection that moved to another version that is read is followed there', async (t) => {
+  const { until, told, codes, install, move } = await open(t, { both: true });
+  await until('begin complete reached');
+  install(true);
+  await until('begin a complete reached');
+  told.length = 0;
+  move();
+  install(false);
+  await until('begin a complete reached');
+  assert.deepEqual([...codes], []);
 });

@@ -9,8 +9,11 @@ import type { ObjectFields } from './object-fields.ts';
 
 /** A collection that a server may not have, because a CustomResourceDefinition brings it. */
 export interface OptionalCollection {
-  /** The path of a version of an API group, such as `/apis/policy.networking.k8s.io/v1alpha2`. */
-  readonly version: string;
+  /**
+   * Paths of versions of one API group, such as `/apis/policy.networking.k8s.io/v1alpha2`. Objects have the
+   * same form in each. The first one that the server has is followed.
+   */
+  readonly versions: readonly [string, ...string[]];
   readonly resource: string;
   /** As in `Followed`. */
   readonly since?: string;
@@ -39,12 +42,11 @@ const mostVersions = 16;
  */
 export async function followOptional(
   client: ApiClient,
-  { version, resource, since }: OptionalCollection,
+  { versions, resource, since }: OptionalCollection,
   follower: Follower,
   signal: AbortSignal,
   timing: OptionalTiming = usualOptionalTiming,
 ): Promise<void> {
-  const path = `${version}/${resource}`;
   let absentSince: number | undefined;
   let isEmpty = false;
   let hasObjects = since !== undefined;
@@ -61,24 +63,27 @@ export async function followOptional(
   };
   const has = async (asked: string): Promise<boolean> =>
     listOf((await find(asked))?.['resources']).some((one) => fieldsOf(one)['name'] === resource);
-  /** @throws KUBERNETES_VERSION_NOT_SERVED when the server has the collection in other versions only */
-  const exists = async (): Promise<boolean> => {
-    if (await has(version)) return true;
-    const group = version.slice(0, version.lastIndexOf('/'));
-    const versions = listOf((await find(group))?.['versions'])
+  /**
+   * Returns the path of the collection. @throws KUBERNETES_VERSION_NOT_SERVED when the server has the
+   * collection in other versions only
+   */
+  const findPath = async (): Promise<string | undefined> => {
+    for (const version of versions) if (await has(version)) return `${version}/${resource}`;
+    const group = versions[0].slice(0, versions[0].lastIndexOf('/'));
+    const others = listOf((await find(group))?.['versions'])
       .map((one) => textOf(fieldsOf(one)['version']))
       .filter((one) => /^[a-z0-9]{1,63}$/u.test(one))
       .slice(0, mostVersions);
-    for (const other of versions)
-      if (`${group}/${other}` !== version && (await has(`${group}/${other}`)))
-        throw notServed(version, resource, other);
-    return false;
+    for (const other of others)
+      if (!versions.includes(`${group}/${other}`) && (await has(`${group}/${other}`)))
+        throw notServed(versions, resource, other);
+    return undefined;
   };
   const pause = (ms: number): Promise<void> =>
     sleep(ms * (1 + Math.random() / 3), undefined, { signal }).catch(() => undefined);
 
   /** Follows until the server says that the collection is absent. */
-  async function followExisting(): Promise<void> {
+  async function followExisting(path: string): Promise<void> {
     const ended = new AbortController();
     const end = (): void => ended.abort();
     signal.addEventListener('abort', end, { once: true });
@@ -102,10 +107,11 @@ export async function followOptional(
   const isOver = (): boolean => signal.aborted;
   while (!isOver()) {
     try {
-      if (await exists()) {
+      const path = await findPath();
+      if (path !== undefined) {
         [absentSince, isEmpty, failures] = [undefined, false, 0];
         const begun = performance.now();
-        await followExisting();
+        await followExisting(path);
         // The discovery and the resource disagree while a definition comes or goes.
         if (performance.now() - begun < timing.firstWait) await pause(timing.firstWait * 10);
         continue;
@@ -129,12 +135,12 @@ export async function followOptional(
   }
 }
 
-const notServed = (version: string, resource: string, other: string): PortcullisError =>
+const notServed = (versions: readonly string[], resource: string, other: string): PortcullisError =>
   new PortcullisError({
     code: 'KUBERNETES_VERSION_NOT_SERVED',
     kind: 'unimplemented',
     attempted: `follow ${resource} of the API server`,
-    on: `${version}/${resource}`,
-    why: `the API server has ${resource} in the version ${other}, but no longer in this version`,
-    fix: 'serve this version in the CustomResourceDefinition too, or update Portcullis to a release that reads the other version',
+    on: versions.map((version) => `${version}/${resource}`).join(', '),
+    why: `the API server has ${resource} in the version ${other}, but no longer in ${versions.length === 1 ? 'this version' : 'one of these versions'}`,
+    fix: 'serve such a version in the CustomResourceDefinition too, or update Portcullis to a release that reads the other version',
   });

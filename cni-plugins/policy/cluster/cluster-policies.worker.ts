@@ -31,9 +31,12 @@ const followed = {
   pods: { path: '/api/v1/pods', query: { fieldSelector: podFields } },
   nodes: { path: '/api/v1/nodes', query: {} },
 } as const;
-/** The resource of ClusterNetworkPolicies is of a CRD, which a cluster may not have. */
+/**
+ * The resource of ClusterNetworkPolicies is of a CRD, which a cluster may not have. Its objects have the same
+ * fields in both versions.
+ */
 const clusterPolicies: OptionalCollection = {
-  version: '/apis/policy.networking.k8s.io/v1alpha2',
+  versions: ['/apis/policy.networking.k8s.io/v1beta1', '/apis/policy.networking.k8s.io/v1alpha2'],
   resource: 'clusternetworkpolicies',
 };
 

@@ -2,8 +2,8 @@ import { nameLabel, selects } from './selectors.ts';
 import type { Labels, Peer, PolicyPort, Selector } from './selectors.ts';
 
 /**
- * ClusterNetworkPolicies (policy.networking.k8s.io/v1alpha2) as values. Unlike NetworkPolicies they have an
- * order, and rules that deny. Pure.
+ * ClusterNetworkPolicies (policy.networking.k8s.io, v1alpha2 and v1beta1) as values. Unlike NetworkPolicies
+ * they have an order, and rules that deny. Pure.
  */
 export interface ClusterNetworkPolicy {
   readonly name: string;

@@ -13,7 +13,8 @@ import type { WrittenSelector } from './policy-spec.ts';
 import { selectorSchema } from './schema.ts';
 
 /**
- * Reads ClusterNetworkPolicies as the API sends them (v1alpha2, sigs.k8s.io/network-policy-api). Pure.
+ * Reads ClusterNetworkPolicies as the API sends them (v1alpha2 and v1beta1,
+ * sigs.k8s.io/network-policy-api). Pure.
  *
  * Parts that cannot be understood fail closed, as the API demands: a rule that accepts matches nothing, and
  * one that denies or passes denies everything. A subject that cannot be understood is every pod, and a tier

@@ -323,7 +323,7 @@ function followCollections({
     ),
     followOptional(
       client,
-      { version: '/apis/networking.k8s.io/v1', resource: 'servicecidrs' },
+      { versions: ['/apis/networking.k8s.io/v1'], resource: 'servicecidrs' },
       createFollower('servicecidrs', ranges.collection, rangesFeeding(feeding)),
       signal,
     ),
