@@ -24,6 +24,7 @@ export const testGroups = {
     'test/fixtures',
     'test/mutants',
     'test/node-conformance',
+    'test/policy-conformance',
     'test/trust-requests',
     'site',
   ],

@@ -39,6 +39,8 @@ export interface ClusterOptions {
   readonly daemonFlags?: readonly string[];
   /** Additional flags of the API server. */
   readonly apiServerFlags?: (pki: Pki) => readonly string[];
+  /** Is called before the first node exists. */
+  readonly prepare?: (api: ApiServer) => Promise<void>;
 }
 
 /** Opens a cluster. The process must have its own mount and network namespaces. */
@@ -58,6 +60,7 @@ export async function openCluster(
   const controlPlane = await startControlPlane(folder, options.apiServerFlags);
   const { api } = controlPlane;
   await applyShippedRoles(api);
+  await options.prepare?.(api);
   const nodes: ClusterNode[] = [];
   for (let index = 1; index <= count; index++)
     nodes.push(

@@ -1,0 +1,9 @@
+import type { Exclusion } from '../node-conformance/report.ts';
+
+/** Tests that are expected to fail, with the reasons. A run reports those that pass. */
+export const exclusions: readonly Exclusion[] = [
+  {
+    specs: / by sctp$/u,
+    reason: 'needs sockets of SCTP, which the kernel of this machine lacks',
+  },
+];
