@@ -33,6 +33,7 @@ import type { Unsettled } from './state/settle.ts';
 import { stopDaemon } from './stop-daemon.ts';
 import { attachedSandboxes } from './sweep.ts';
 import type { Undo } from './undo.ts';
+import { unmapLoader } from './worker-memory.ts';
 
 export interface Daemon {
   /**
@@ -76,7 +77,13 @@ export async function startDaemon(
   const checks = livenessChecks({ database, reactor, kernel, folders: [config.root, config.state] });
   const later = () => ({ images, pods, policySide, events });
   const facts = daemonFacts(config, node, records, networkSide, later);
-  const observability = await openObservability({ config, log, facts, checks, rest: kernel.rest });
+  const observability = await openObservability({
+    ...{ config, log, facts, checks, rest: kernel.rest },
+    restForPull: () => {
+      kernel.rest({ isShared: true });
+      prover.rest?.();
+    },
+  });
   const { store, images, pins } = await openImageSide(config, {
     ...{ database, kernel, registries, registryOptions, policy, verdictLog, log, paths: hostPaths },
     mappedRoots: folders.mappedRoots,
@@ -90,6 +97,8 @@ export async function startDaemon(
   const pods = await openPodSide(config, { ...node, ...records, images, verdictLog, prover, observer, undo });
   const { containers } = pods;
 
+  // The modules are loaded and the records are read: this is where a start has the most memory.
+  unmapLoader(log);
   const leftovers = await cleanUp(config, node, records, pods, images);
   // The plugins know every pod before the first request.
   await pods.nri?.open();

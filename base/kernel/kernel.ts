@@ -85,8 +85,11 @@ export interface Kernel {
    * running. @throws KERNEL_WORKER_GONE when it crashed
    */
   answers(worker: 'mounts' | 'namespaces' | 'programs'): Promise<void>;
-  /** Ends the Workers that have no call now. Their next call takes up to 30 ms longer. */
-  rest(): void;
+  /**
+   * Ends the Workers that have no call now. Their next call takes up to 30 ms longer.
+   * @param options.isShared whether one Worker serves the next calls, as at the start
+   */
+  rest(options?: { readonly isShared?: boolean }): void;
   /**
    * Waits for pending calls and ends the Workers. Without this call, idle Workers do not keep the process
    * alive either.
@@ -133,10 +136,19 @@ export async function startKernelWorker({ isShared = false } = {}): Promise<Kern
   const files = onDemand(IDLE_MS, () =>
     connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')),
   );
-  let sharing = isShared;
+  let sharing = false;
   const shares = (): boolean => sharing;
-  const separate = (): void => void (sharing = false);
-  const sharedUntil = isShared ? setTimeout(separate, SHARED_MS).unref() : undefined;
+  const separate = (): void => {
+    sharing = false;
+    first.rest();
+  };
+  let sharedUntil: NodeJS.Timeout | undefined;
+  const share = (): void => {
+    sharing = true;
+    clearTimeout(sharedUntil);
+    sharedUntil = setTimeout(separate, SHARED_MS).unref();
+  };
+  if (isShared) share();
   // The shared Worker gets one call at a time, so that no call is behind another that never ends.
   let before = Promise.resolve();
   const inTurn = async <Result>(
@@ -152,6 +164,7 @@ export async function startKernelWorker({ isShared = false } = {}): Promise<Kern
       return await (shares() ? first.use(shared) : own());
     } finally {
       done.resolve();
+      if (!shares()) first.rest();
     }
   };
   const mounting: Caller<MountCalls>['call'] = (name, ...values) =>
@@ -204,8 +217,9 @@ export async function startKernelWorker({ isShared = false } = {}): Promise<Kern
       const asked = [first, { mounts, namespaces, programs }[worker]];
       await Promise.all(asked.map((one) => one.ask((caller) => caller.ping())));
     },
-    rest() {
-      separate();
+    rest({ isShared: again = false } = {}) {
+      if (again) share();
+      else separate();
       for (const worker of [first, mounts, namespaces, programs, files]) worker.rest();
     },
     async close() {

@@ -37,6 +37,16 @@ test('one Worker serves the start, and separate Workers serve later calls', asyn
   assert.deepEqual(callers(), ['kernel-mounts.w', 'kernel-namespac', 'kernel-programs']);
 });
 
+test('one Worker serves again when it is asked for', async (t) => {
+  const kernel = await startKernelWorker();
+  t.after(() => kernel.close());
+  kernel.rest({ isShared: true });
+  await assert.rejects(kernel.umount('/nowhere'), { code: 'KERNEL_ENOENT' });
+  await kernel.unpinNamespaces('/nowhere');
+  for (let waited = 0; waited < 3_000 && callers().length > 1; waited += 1) await pause(20);
+  assert.deepEqual(callers(), ['kernel-first.wo']);
+});
+
 test('a call that never ends in the shared Worker delays calls of other kinds only briefly', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-shared-'));
   const fifo = join(folder, 'pin');

@@ -58,6 +58,30 @@ describe('the prover', () => {
     }
   });
 
+  it('ends its Worker on request when no question waits', async () => {
+    const started: Worker[] = [];
+    const count = (worker: Worker): void => void started.push(worker);
+    process.on('worker', count);
+    const resting = createProver({ idleMs: 60_000 });
+    try {
+      resting.warm?.();
+      const answer = resting.settings(defaultProfile(), target);
+      resting.rest?.();
+      assert.deepEqual(await answer, compile(defaultProfile(), target));
+      resting.rest?.();
+      await once(started[0] ?? assert.fail(), 'exit');
+      assert.deepEqual(
+        await resting.settings(topProfile(), target),
+        compile(topProfile(), target),
+        'the next question starts another one',
+      );
+      assert.equal(started.length, 2);
+    } finally {
+      process.off('worker', count);
+      await resting.close();
+    }
+  });
+
   it('keeps a kill-process fallback when the runtime’s base set is added', async () => {
     const { syscalls } = defaultProfile();
     assert.ok(syscalls.filtered);

@@ -31,6 +31,8 @@ export interface Prover {
    * none follows.
    */
   warm?(): void;
+  /** Ends the Worker as soon as it has no question. */
+  rest?(): void;
   close(): Promise<void>;
 }
 
@@ -95,6 +97,7 @@ export function createProver({
       return remembered(met, profiles.map(profileDigest).join(' '), () => meetThere(profiles));
     },
     warm: () => worker.warm(),
+    rest: () => worker.rest(),
     close: () => worker.close(),
   };
 }
@@ -127,12 +130,14 @@ function proverWorker(
 ): {
   ask(question: ToProver): Promise<Exclude<FromProver, 'ready'>>;
   warm(): void;
+  rest(): void;
   close(): Promise<void>;
 } {
   let worker: Worker | undefined;
   let before: Promise<unknown> = Promise.resolve();
   let idle: NodeJS.Timeout | undefined;
   let closed = false;
+  let waiting = 0;
 
   const end = (): Promise<unknown> => {
     clearTimeout(idle);
@@ -207,7 +212,8 @@ function proverWorker(
     });
 
   const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
-    const done = before.then(act);
+    waiting += 1;
+    const done = before.then(act).finally(() => (waiting -= 1));
     before = done.catch(() => undefined);
     return done;
   };
@@ -215,6 +221,11 @@ function proverWorker(
   return {
     ask: (question) => inTurn(() => asked(question)),
     warm: () => void inTurn(() => withWorker(() => undefined)).catch(() => undefined),
+    rest() {
+      void before.then(() => {
+        if (waiting === 0) void end();
+      });
+    },
     async close() {
       closed = true;
       await end();

@@ -149,7 +149,7 @@ function beginUnpacking(
   };
   const written: Promise<UnpackedLayer & Partial<StagedLayer>> =
     stage === undefined
-      ? pool.unpack(request, roots, { form, signal: layer.abort.signal, group })
+      ? pool.unpack(request, roots, { form, signal: layer.abort.signal, group, bytes: blob.size })
       : stage(layer.path, layer.abort.signal);
   layer.ready = written
     .then(

@@ -109,6 +109,20 @@ test('a stop does not wait until all discarded files are removed, and the next s
   assert.deepEqual(readdirSync(join(folder, 'trash')), []);
 });
 
+test('the folder of a layer in one file is removed without a Worker', async (t) => {
+  const folder = memory(t);
+  const trash = createTrash(
+    join(folder, 'trash'),
+    { removeTree: () => assert.fail('a Worker removes it'), giveUpRemovals: () => Promise.resolve() },
+    createLogger({ level: 'silent' }),
+  );
+  mkdirSync(join(folder, 'layer'));
+  writeFileSync(join(folder, 'layer/layer.erofs'), 'x');
+  await trash.discard(join(folder, 'layer'));
+  await trash.settled();
+  assert.deepEqual(readdirSync(join(folder, 'trash')), []);
+});
+
 test('a failed removal is repeated', { timeout: 60_000 }, async (t) => {
   const folder = memory(t);
   const kernel = await startKernelWorker();

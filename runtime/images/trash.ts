@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename } from 'node:fs/promises';
+import { mkdir, readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -27,6 +27,8 @@ export interface Trash {
 const firstPauseMs = 1_000;
 const longestPauseMs = 60_000;
 const closingMs = 2_000;
+/** The folder of a layer in one file has this many files at most. */
+const fewFiles = 4;
 
 export function createTrash(
   folder: string,
@@ -41,7 +43,7 @@ export function createTrash(
     tail = tail.then(async () => {
       if (isClosed()) return;
       try {
-        await kernel.removeTree(path);
+        if (!(await removeFewFiles(path))) await kernel.removeTree(path);
       } catch (error) {
         if (isClosed()) return;
         if (pauseMs === firstPauseMs)
@@ -81,4 +83,20 @@ export function createTrash(
       await tail;
     },
   };
+}
+
+/**
+ * Removes a folder that has only a few files. The kernel's Worker for removals would take 8 MB and 30 ms to
+ * start for it. Returns false when the folder is another one, or not all of it could be removed.
+ */
+async function removeFewFiles(path: string): Promise<boolean> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    if (entries.length > fewFiles || !entries.every((entry) => entry.isFile())) return false;
+    for (const { name } of entries) await unlink(`${path}/${name}`);
+    await rmdir(path);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -5,8 +5,8 @@ import type { StartedCall } from '../cri/observe.ts';
 import { openQuietCollection } from './idle-collection.ts';
 
 const log = createLogger({ level: 'silent' });
-const call = (readsOnly: boolean): StartedCall => ({
-  rpc: 'Any',
+const call = (readsOnly: boolean, rpc = 'Any'): StartedCall => ({
+  rpc,
   service: 'runtime.v1.RuntimeService',
   readsOnly,
   requestId: '1',
@@ -17,12 +17,20 @@ const done = { code: 0, milliseconds: 1 };
 
 /** Counts the returns of memory. */
 function counting() {
-  const count = { collected: 0, trimmed: 0, unmapped: 0, rested: 0, fixed: [] as number[][] };
+  const count = {
+    collected: 0,
+    trimmed: 0,
+    unmapped: 0,
+    rested: 0,
+    restedForPull: 0,
+    fixed: [] as number[][],
+  };
   const sources = {
     fixThresholds: (...given: number[]) => void count.fixed.push(given),
     trim: () => void (count.trimmed += 1),
     unmap: () => void (count.unmapped += 1),
     rest: () => void (count.rested += 1),
+    restForPull: () => void (count.restedForPull += 1),
   };
   const gc = (() => void (count.collected += 1)) as unknown as typeof globalThis.gc;
   return { count, open: () => openQuietCollection(log, sources, gc) };
@@ -131,8 +139,42 @@ test('in a busy time, pages of the program are unmapped every two seconds', (t) 
   collection.close();
 });
 
+test('a pull before the first quiet time returns the memory that the start left, once', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const { count, open } = counting();
+  const collection = open();
+  collection.atStart();
+  const pull = collection.calls.begin(call(false, 'PullImage'));
+  // The Workers get time to end.
+  assert.deepEqual([count.restedForPull, count.collected], [1, 0]);
+  t.mock.timers.tick(50);
+  assert.deepEqual([count.collected, count.trimmed], [1, 1]);
+  pull.end(done);
+  collection.calls.begin(call(false, 'PullImage')).end(done);
+  t.mock.timers.tick(19_000);
+  assert.deepEqual([count.restedForPull, count.rested, count.collected], [1, 0, 1]);
+  collection.close();
+});
+
+test('pages of the program are unmapped ten times a second while an image is pulled', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const { count, open } = counting();
+  const collection = open();
+  const [first, second] = [1, 2].map(() => collection.calls.begin(call(false, 'PullImage')));
+  t.mock.timers.tick(1_000);
+  assert.equal(count.unmapped, 10);
+  first?.end(done);
+  t.mock.timers.tick(1_000);
+  assert.equal(count.unmapped, 20);
+  second?.end(done);
+  t.mock.timers.tick(1_000);
+  assert.equal(count.unmapped, 20);
+  collection.close();
+});
+
 test('without the garbage collector, no memory is returned', () => {
-  const collection = openQuietCollection(log, { rest: () => assert.fail('a Worker ends') }, undefined);
+  const rest = (): void => assert.fail('a Worker ends');
+  const collection = openQuietCollection(log, { rest, restForPull: rest }, undefined);
   collection.atStart();
   collection.calls.begin(call(false)).end(done);
   collection.close();

@@ -28,6 +28,8 @@ interface MemorySources {
   readonly unmap: () => void;
   /** Ends Workers without work. */
   readonly rest: () => void;
+  /** Ends Workers without work, also those that only containers need. */
+  readonly restForPull: () => void;
 }
 
 /** After this time without a call that changes something, what only the start needed is given back. */
@@ -42,6 +44,8 @@ const quietMs = 20_000;
 /** Each collection is a pause of about 20 ms. The second one frees what the first one only released. */
 const collections = 2;
 const betweenMs = 1_000;
+/** From the first pull to its collection: the Workers have ended by then. */
+const pullMs = 50;
 /** In a busy time memory is returned this often, by one collection. That is a pause of 70 to 100 ms. */
 const busyEveryMs = 300_000;
 /**
@@ -49,6 +53,8 @@ const busyEveryMs = 300_000;
  * map again those that are in use.
  */
 const unmapEveryMs = 2_000;
+/** During a pull, whose own memory is added to these pages. */
+const unmapInPullMs = 100;
 /** From these sizes, in bytes, the C library returns a freed block at once, and the end of its heap. */
 const [mapFrom, trimFrom] = [256 * 1024, 4 * 1024 * 1024];
 
@@ -63,12 +69,16 @@ export function openQuietCollection(
     trim = trimHeap,
     unmap = unmapProgram,
     rest,
-  }: Pick<MemorySources, 'rest'> & Partial<MemorySources>,
+    restForPull,
+  }: Pick<MemorySources, 'rest' | 'restForPull'> & Partial<MemorySources>,
   gc = globalThis.gc,
 ): QuietCollection {
   let timer: NodeJS.Timeout | undefined;
   let underWay = 0;
+  let pulls = 0;
   let isStarting = false;
+  let unmapping: NodeJS.Timeout | undefined;
+  let early: NodeJS.Timeout | undefined;
   let returnedAt = performance.now();
   let unmappedAt = returnedAt;
   const attempt = (act: () => void): void => {
@@ -106,16 +116,37 @@ export function openQuietCollection(
     if (isStarting) after(startMs, settle);
     else after(quietMs, () => collect('regular', collections));
   };
+  /**
+   * A pull needs the most memory of all calls. One that begins before the daemon was quiet would add it to
+   * what the start left.
+   */
+  const beginPull = (): void => {
+    pulls += 1;
+    unmapping ??= setInterval(unmapNow, unmapInPullMs).unref();
+    if (!isStarting) return;
+    isStarting = false;
+    restForPull();
+    early = setTimeout(() => collect('regular', 1), pullMs).unref();
+  };
+  const endPull = (): void => {
+    pulls -= 1;
+    if (pulls > 0) return;
+    clearInterval(unmapping);
+    unmapping = undefined;
+  };
   return {
     calls: {
-      begin: ({ readsOnly }) => {
+      begin: ({ readsOnly, rpc }) => {
         if (readsOnly || gc === undefined) return { end: () => undefined };
+        const isPull = rpc === 'PullImage';
+        if (isPull) beginPull();
         underWay += 1;
         clearTimeout(timer);
         return {
           end: () => {
             underWay -= 1;
             clearTimeout(timer);
+            if (isPull) endPull();
             if (underWay === 0) whenQuiet();
             if (performance.now() - returnedAt > busyEveryMs) collect('regular', 1);
             else if (performance.now() - unmappedAt > unmapEveryMs) unmapNow();
@@ -131,6 +162,10 @@ export function openQuietCollection(
       isStarting = true;
       if (underWay === 0) whenQuiet();
     },
-    close: () => clearTimeout(timer),
+    close: () => {
+      clearTimeout(timer);
+      clearTimeout(early);
+      clearInterval(unmapping);
+    },
   };
 }

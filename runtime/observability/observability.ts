@@ -31,8 +31,10 @@ export async function openObservability(parts: {
   readonly checks: readonly HealthCheck[];
   /** Ends Workers without work. Called when the daemon is quiet after its start. */
   readonly rest: () => void;
+  /** Does the same before a pull, which needs fewer Workers. Called at the first pull after the start. */
+  readonly restForPull: () => void;
 }): Promise<Observability> {
-  const { config, log, facts, rest } = parts;
+  const { config, log, facts, rest, restForPull } = parts;
   const { metrics: http, tracing: traces, audit: auditing } = config;
   const audit =
     auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
@@ -44,7 +46,7 @@ export async function openObservability(parts: {
     http.address === ''
       ? undefined
       : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
-  const collection = openQuietCollection(log, { rest });
+  const collection = openQuietCollection(log, { rest, restForPull });
   let listener: { close(): Promise<void> } | undefined;
   return {
     calls: [tracing?.calls, metrics?.calls, audit?.calls, collection.calls].filter(

@@ -1,5 +1,5 @@
 import { errorFromJson } from '../../../base/errors/index.ts';
-import { createPending, lost, pickFairly, renew, starved } from './pending-job.ts';
+import { areMuchWork, createPending, lost, pickFairly, renew, starved } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
 import type { LayerAnswer, LayerCommand, LayerTask } from './protocol.ts';
 import type { Member, LayerWorkers } from './layer-workers.ts';
@@ -28,6 +28,8 @@ export interface JobOptions {
   readonly lowers?: Pending['lowers'];
   readonly signal?: AbortSignal | undefined;
   readonly group?: object | undefined;
+  /** The size of the blob that is fetched or unpacked. Default: 0. */
+  readonly bytes?: number | undefined;
 }
 
 /** The jobs of the layer pool: those that wait for a Worker, and those that run in a Worker. */
@@ -113,12 +115,10 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
 
   function dispatch(): void {
     while (queue.length > 0 && !isClosed()) {
-      const member = workers.free();
+      const running = [...members].flatMap(({ jobs }) => [...jobs.values()]);
+      const member = workers.free(areMuchWork([...running, ...queue]));
       if (member === undefined) break;
-      const job = pickFairly(
-        queue,
-        [...members].flatMap(({ jobs }) => [...jobs.values()]),
-      );
+      const job = pickFairly(queue, running);
       if (job === undefined) break;
       member.jobs.set(job.id, job);
       member.worker.ref();
@@ -140,11 +140,11 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
   async function run<Kind extends LayerAnswer['kind']>(
     kind: Kind,
     task: LayerTask,
-    { lowers = noLowers, signal, group = {} }: JobOptions = {},
+    { lowers = noLowers, signal, group = {}, bytes = 0 }: JobOptions = {},
   ): Promise<AnswerOf<Kind>> {
     if (isClosed()) throw lost(new Error('the image store is closed'));
     signal?.throwIfAborted();
-    const job = createPending({ id: nextJob++, task, lowers, signal, group });
+    const job = createPending({ id: nextJob++, task, lowers, signal, group, bytes });
     const onAbort = (): void => {
       if (signal === undefined) return;
       cancel(job.id, signal);

@@ -15,7 +15,7 @@ import { createLayerStore } from '../layers.ts';
 import { defaultLimits } from '../limits/limits.ts';
 import { sha256 } from '../test-kit.ts';
 import { createTrash } from '../trash.ts';
-import { createPending, pickFairly } from './pending-job.ts';
+import { areMuchWork, createPending, pickFairly } from './pending-job.ts';
 import { rawTar } from '../unpack/tar.fixture.ts';
 import type { RawEntry } from '../unpack/tar.fixture.ts';
 import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
@@ -228,6 +228,7 @@ test('pulls take turns, however many layers they have', () => {
       id,
       group,
       task: { kind: 'sync', fd: 0, root: '' },
+      bytes: 0,
       lowers: noLowers,
       signal: undefined,
     });
@@ -236,6 +237,42 @@ test('pulls take turns, however many layers they have', () => {
   assert.equal(pickFairly(queue, underWay)?.id, 1000);
   assert.equal(pickFairly(queue, [...underWay, job(1000, one)])?.id, 0);
   assert.equal(queue.length, 499);
+});
+
+test('small layers share one Worker, and large ones get another', async (t) => {
+  let started = 0;
+  const count = (): void => void (started += 1);
+  process.on('worker', count);
+  t.after(() => process.off('worker', count));
+  const pool = poolOf({ size: 2 });
+  for (const [bytes, expected] of [
+    [1_000, 1],
+    [16 * 1024 * 1024, 2],
+  ] as const) {
+    const requests = range(6, () => requestOf(small));
+    const unpacked = await Promise.all(requests.map((request) => pool.unpack(request, noLowers, { bytes })));
+    for (const [index, request] of requests.entries()) isWhole(request, unpacked[index] ?? assert.fail());
+    assert.equal(started, expected, `layers of ${bytes} bytes`);
+  }
+});
+
+test('a job that takes long, or waits for the disk, is worth another Worker', () => {
+  const job = (kind: 'sync' | 'publish', bytes = 0, isWaiting = false) => ({
+    task:
+      kind === 'sync'
+        ? { kind, fd: 0, root: '' }
+        : { kind, publication: { root: '', moves: [], folders: [] } },
+    ...{ bytes, isWaiting, cell: createJobCell() },
+  });
+  const mebibyte = 1024 * 1024;
+  assert.equal(areMuchWork([job('publish'), job('publish', 15 * mebibyte)]), false);
+  assert.equal(areMuchWork([job('publish', 8 * mebibyte), job('publish', 8 * mebibyte)]), true);
+  assert.equal(areMuchWork([job('publish', 8 * mebibyte), job('publish', 8 * mebibyte, true)]), false);
+  assert.equal(areMuchWork([job('sync')]), true);
+  const long = job('publish');
+  const clock = createWorkClock(long.cell, 'layer');
+  clock.turn(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_100));
+  assert.equal(areMuchWork([long]), true);
 });
 
 test('the time that a layer may take grows with its entries and bytes, and only its own turns count', () => {

@@ -15,11 +15,17 @@ export interface LayerPool {
    * @param lowers returns the roots of the layers below, top-most first, once they are unpacked; called only
    * for a layer that needs them
    * @param options.group layers of one pull: pulls take turns
+   * @param options.bytes size of the blob
    */
   unpack(
     request: UnpackRequest,
     lowers: () => Promise<readonly string[]>,
-    options?: { readonly form?: LayerForm; readonly signal?: AbortSignal; readonly group?: object },
+    options?: {
+      readonly form?: LayerForm;
+      readonly signal?: AbortSignal;
+      readonly group?: object;
+      readonly bytes?: number;
+    },
   ): Promise<UnpackedLayer>;
   /** Fails with the errors of the registry client. */
   fetch(fetch: BlobFetch, signal: AbortSignal): Promise<void>;
@@ -93,7 +99,11 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
     ...{ workers, maxWaitingEntries, startWaitMs, isClosed },
     changed: schedule,
   });
-  const timers = createPoolTimers(workers.retire, () => endStuckWorkers(workers, allowance));
+  const timers = createPoolTimers(workers.retire, () => {
+    endStuckWorkers(workers, allowance);
+    // A job that turns out to take long is worth another Worker for the jobs behind it.
+    jobs.dispatch();
+  });
   const { run } = jobs;
 
   function schedule(): void {
@@ -110,10 +120,10 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
       if (workers.members.size === 0 && !closed) workers.start();
       schedule();
     },
-    unpack: async (request, lowers, { form = 'folder', signal, group } = {}) =>
-      (await run('unpacked', { kind: 'unpack', request, form }, { lowers, signal, group })).layer,
+    unpack: async (request, lowers, { form = 'folder', signal, group, bytes } = {}) =>
+      (await run('unpacked', { kind: 'unpack', request, form }, { lowers, signal, group, bytes })).layer,
     async fetch(fetch, signal) {
-      await run('fetched', { kind: 'fetch', fetch }, { signal });
+      await run('fetched', { kind: 'fetch', fetch }, { signal, bytes: fetch.descriptor.size });
     },
     async sync(fd, root) {
       await run('synced', { kind: 'sync', fd, root });

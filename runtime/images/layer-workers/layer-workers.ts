@@ -54,8 +54,9 @@ export interface LayerWorkers {
   /**
    * Returns the least busy Worker, or a new Worker while the limit allows it; undefined: no Worker can take a
    * job.
+   * @param isMuch whether the jobs are worth another Worker beside one that is busy
    */
-  free(): Member | undefined;
+  free(isMuch: boolean): Member | undefined;
   /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
   end(member: Member, culprit: Pending, reason: Error): void;
   /** Ends the Workers that have no job. */
@@ -143,12 +144,12 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
     changed();
   }
 
-  function free(): Member | undefined {
+  function free(isMuch: boolean): Member | undefined {
     let best: Member | undefined;
     for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
     // An ended Worker is replaced immediately. The number of replacements for threads that hang is limited.
     const mayStart = pausing === undefined && members.size + Math.max(0, ending.size - size) < size;
-    if ((best === undefined || load(best) > 0) && mayStart) return start();
+    if ((best === undefined || (isMuch && load(best) > 0)) && mayStart) return start();
     return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
   }
 

@@ -1,6 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import { imageError } from '../limits/failures.ts';
-import { createJobCell } from '../unpack/work-clock.ts';
+import { createJobCell, readWork } from '../unpack/work-clock.ts';
 import type { JobCell } from '../unpack/work-clock.ts';
 import type { LayerAnswer, LayerTask } from './protocol.ts';
 
@@ -12,6 +12,8 @@ export interface Pending {
   readonly signal: AbortSignal | undefined;
   /** Groups the jobs of one pull. */
   readonly group: object;
+  /** The size of its blob; 0 if it has none. */
+  readonly bytes: number;
   readonly settle: PromiseWithResolvers<LayerAnswer>;
   /** The object of the job, for messages. */
   readonly on: string;
@@ -39,7 +41,9 @@ export interface Pending {
   verdict: unknown;
 }
 
-export function createPending(given: Pick<Pending, 'id' | 'task' | 'lowers' | 'signal' | 'group'>): Pending {
+export function createPending(
+  given: Pick<Pending, 'id' | 'task' | 'lowers' | 'signal' | 'group' | 'bytes'>,
+): Pending {
   return {
     ...given,
     settle: Promise.withResolvers(),
@@ -84,6 +88,26 @@ export function pickFairly(queue: Pending[], underWay: readonly Pending[]): Pend
     if (count === 0) break;
   }
   return best === -1 ? undefined : queue.splice(best, 1)[0];
+}
+
+/** One Worker unpacks as many bytes of compressed layers in about 0.3 seconds. */
+const muchWorkBytes = 16 * 1024 * 1024;
+const longWorkMs = 1_000;
+
+/**
+ * Whether jobs are worth another Worker, which takes 25 ms of processor time and 15 MB: their blobs are large
+ * together, or one of them occupies its Worker for long.
+ */
+export function areMuchWork(jobs: Iterable<Pick<Pending, 'task' | 'bytes' | 'cell' | 'isWaiting'>>): boolean {
+  let bytes = 0;
+  for (const { task, bytes: more, cell, isWaiting } of jobs) {
+    if (isWaiting) continue;
+    // These two wait for the disk, and do nothing else meanwhile.
+    if (task.kind === 'sync' || task.kind === 'verify') return true;
+    if (readWork(cell).workedMs >= longWorkMs) return true;
+    bytes += more;
+  }
+  return bytes >= muchWorkBytes;
 }
 
 /** Returns the error for a job whose Worker is lost, whatever its layer: IMAGES_STORE_FAILED. */
