@@ -79,8 +79,8 @@ export async function startDaemon(
   const facts = daemonFacts(config, node, records, networkSide, later);
   const observability = await openObservability({
     ...{ config, log, facts, checks, rest: kernel.rest },
-    restForPull: () => {
-      kernel.rest({ isShared: true });
+    restForPull: (isFirst) => {
+      if (isFirst) kernel.rest({ isShared: true });
       prover.rest?.();
     },
   });

@@ -184,7 +184,7 @@ export async function startKernelWorker({ isShared = false } = {}): Promise<Kern
   const filing: Caller<FileCalls>['call'] = (name, ...values) =>
     files.use((caller) => caller.call(name, ...values));
   // A Worker that cannot be started is reported now.
-  await (sharing ? first.use(nothing) : Promise.all([mounts.use(nothing), namespaces.use(nothing)]));
+  await (isShared ? first.use(nothing) : Promise.all([mounts.use(nothing), namespaces.use(nothing)]));
   return {
     mount: (...values) => mounting('mount', ...values),
     umount: (...values) => mounting('umount', ...values),

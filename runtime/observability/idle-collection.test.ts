@@ -30,7 +30,7 @@ function counting() {
     trim: () => void (count.trimmed += 1),
     unmap: () => void (count.unmapped += 1),
     rest: () => void (count.rested += 1),
-    restForPull: () => void (count.restedForPull += 1),
+    restForPull: (isFirst: boolean) => void (count.restedForPull += isFirst ? 1 : 0),
   };
   const gc = (() => void (count.collected += 1)) as unknown as typeof globalThis.gc;
   return { count, open: () => openQuietCollection(log, sources, gc) };
@@ -93,6 +93,35 @@ test('a call that changes something delays the return of memory after the start'
   t.mock.timers.tick(2_000);
   assert.equal(count.rested, 1);
   collection.close();
+});
+
+test('a call just before the collection after the start puts it off', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  for (const [early, collectedByPull] of [
+    [[2_000, 100], 1],
+    [[2_000, 300, 600], 2],
+  ] as const) {
+    const { count, open } = counting();
+    const collection = open();
+    collection.atStart();
+    for (const milliseconds of early) t.mock.timers.tick(milliseconds);
+    collection.calls.begin(call(false)).end(done);
+    const before = count.collected;
+    t.mock.timers.tick(2_000);
+    t.mock.timers.tick(300);
+    t.mock.timers.tick(1_000);
+    assert.equal(count.collected, before + 2, `a call after ${early.join(' + ')} ms`);
+    collection.close();
+
+    const other = counting();
+    const pulled = other.open();
+    pulled.atStart();
+    for (const milliseconds of early) t.mock.timers.tick(milliseconds);
+    pulled.calls.begin(call(false, 'PullImage')).end(done);
+    t.mock.timers.tick(50);
+    assert.equal(other.count.collected, collectedByPull, `a pull after ${early.join(' + ')} ms`);
+    pulled.close();
+  }
 });
 
 test('in a busy time, memory is returned every five minutes', (t) => {

@@ -28,8 +28,11 @@ interface MemorySources {
   readonly unmap: () => void;
   /** Ends Workers without work. */
   readonly rest: () => void;
-  /** Ends Workers without work, also those that only containers need. */
-  readonly restForPull: () => void;
+  /**
+   * Ends Workers without work that a pull does not need.
+   * @param isFirst the daemon was not quiet between its start and this pull
+   */
+  readonly restForPull: (isFirst: boolean) => void;
 }
 
 /** After this time without a call that changes something, what only the start needed is given back. */
@@ -101,6 +104,8 @@ export function openQuietCollection(
     void gc?.({ type: 'major', execution: 'sync', flavor });
     if (left > 1) after(betweenMs, () => collect(flavor, left - 1));
     else {
+      // A call that came before this point has put the collection off, and it is still needed.
+      isStarting = false;
       returnedAt = performance.now();
       attempt(trim);
       unmapNow();
@@ -108,7 +113,6 @@ export function openQuietCollection(
     log.debug({ milliseconds: Math.round(performance.now() - started) }, 'collected garbage');
   };
   const settle = (): void => {
-    isStarting = false;
     rest();
     after(restMs, () => collect('last-resort', collections));
   };
@@ -123,9 +127,9 @@ export function openQuietCollection(
   const beginPull = (): void => {
     pulls += 1;
     unmapping ??= setInterval(unmapNow, unmapInPullMs).unref();
+    restForPull(isStarting);
     if (!isStarting) return;
     isStarting = false;
-    restForPull();
     early = setTimeout(() => collect('regular', 1), pullMs).unref();
   };
   const endPull = (): void => {

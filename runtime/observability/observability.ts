@@ -31,8 +31,11 @@ export async function openObservability(parts: {
   readonly checks: readonly HealthCheck[];
   /** Ends Workers without work. Called when the daemon is quiet after its start. */
   readonly rest: () => void;
-  /** Does the same before a pull, which needs fewer Workers. Called at the first pull after the start. */
-  readonly restForPull: () => void;
+  /**
+   * Ends Workers without work that a pull does not need. Called when a pull begins.
+   * @param isFirst the daemon was not quiet between its start and this pull
+   */
+  readonly restForPull: (isFirst: boolean) => void;
 }): Promise<Observability> {
   const { config, log, facts, rest, restForPull } = parts;
   const { metrics: http, tracing: traces, audit: auditing } = config;

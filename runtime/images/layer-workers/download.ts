@@ -7,7 +7,7 @@ import { createWriteOut } from '../../../base/kernel/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
 import { errnoOf } from '../limits/failures.ts';
 
-const batchBytes = 512 * 1024;
+const batchBytes = 256 * 1024;
 
 /**
  * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which
