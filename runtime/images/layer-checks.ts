@@ -33,7 +33,7 @@ export interface LayerChecks {
 export interface LayerChecksDeps extends Omit<LayerRestoreDeps, 'ensure'> {
   /** Removes layers and blobs without an owner. */
   readonly sweep: () => Promise<void>;
-  readonly lazy: Pick<LazyLayers, 'reach' | 'state' | 'isComplete' | 'finish'>;
+  readonly lazy: Pick<LazyLayers, 'reach' | 'state' | 'complete' | 'finish'>;
 }
 
 /** @param found layer folders that may be damaged */
@@ -162,8 +162,14 @@ async function checkLazy(deps: LayerChecksDeps, row: LayerRow, closing: AbortSig
   if (state === 'filling') return;
   // The keeper of a killed filler refuses reads with EIO: this proves no damage, but nothing fills the layer.
   const verify = async (): Promise<readonly string[]> => (await compare(deps, row, closing)).bad;
-  if (state === 'complete' || (state === undefined && (await lazy.isComplete(row, verify, closing)))) {
-    await finishLazy(deps, row, () => closing.aborted);
+  const found =
+    state === undefined
+      ? await lazy.complete(row, verify, closing)
+      : state === 'complete'
+        ? 'file'
+        : undefined;
+  if (found !== undefined) {
+    await finishLazy(deps, row, found === 'file', () => closing.aborted);
     return;
   }
   const why =
@@ -173,15 +179,19 @@ async function checkLazy(deps: LayerChecksDeps, row: LayerRow, closing: AbortSig
   await loseLayer(deps, row, why);
 }
 
-/** Makes an ordinary layer of a complete one that was started lazily. */
+/**
+ * Makes an ordinary layer of a complete one that was started lazily.
+ * @param isFilled false: only its blob is complete, and its file is written again
+ */
 async function finishLazy(
   deps: Omit<LayerChecksDeps, 'sweep'>,
   row: LayerRow,
+  isFilled: boolean,
   isClosed: () => boolean,
 ): Promise<void> {
   let own: OwnEncoding | undefined;
   try {
-    own = await encodeAgain(deps, row);
+    own = await encodeAgain(deps, row, isFilled);
   } catch (thrown) {
     if (isClosed() || mayPass(thrown)) throw thrown;
     await loseLayer(deps, row, `its blob cannot be used: ${reasonOf(thrown)}`);

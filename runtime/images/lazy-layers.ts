@@ -54,8 +54,15 @@ export interface LazyLayers {
   state(folder: string): LayerState | undefined;
   /** @throws IMAGES_LAYER_UNGUARDED */
   requireGuarded(folder: string): void;
-  /** Whether file and blob of an unguarded layer are complete, as after a power cut just before the end. */
-  isComplete(row: LayerRow, verify: () => Promise<readonly string[]>, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Returns what is complete of an unguarded layer, as after a power cut just before the end: its file and
+   * its blob, or only the blob, from which the file can be written again; undefined: neither.
+   */
+  complete(
+    row: LayerRow,
+    verify: () => Promise<readonly string[]>,
+    signal: AbortSignal,
+  ): Promise<'file' | 'blob' | undefined>;
   /**
    * Makes an ordinary layer of a complete one.
    * @param own replaces its file; running containers keep the earlier file
@@ -123,9 +130,10 @@ export async function openLazyLayers(
       if (state === undefined) throw unguarded(folder, 'no filler runs for it');
       if (state === 'refused') throw unguarded(folder, 'the fetched content differs from the signed content');
     },
-    async isComplete(row, verify, signal) {
+    async complete(row, verify, signal) {
       const blob = `${folders.layers}/${row.folder}/${lazyBlobName}`;
-      return (await verify()).length === 0 && (await isWhole(blob, row.blobDigest, signal));
+      if (!(await isWhole(blob, row.blobDigest, signal))) return undefined;
+      return (await verify()).length === 0 ? 'file' : 'blob';
     },
     async finish(row, own) {
       const from = `${folders.layers}/${row.folder}/${lazyBlobName}`;
@@ -298,7 +306,7 @@ async function putInPlace(
 ): Promise<void> {
   log.warn(
     { layer: row.folder },
-    'the signed index of a complete layer differs from its archive: containers that start later get the metadata of the archive',
+    'the file of a complete layer differs from its archive, as signed or on the disk: containers that start later get a file with the metadata of the archive',
   );
   const { places, pool, publishing, sync } = publishDeps();
   const place = `${folders.layers}/${row.folder}`;

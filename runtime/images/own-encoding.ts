@@ -14,12 +14,14 @@ export interface OwnEncoding extends UnpackedLayer {
  * Writes the file of a complete layer again, from its blob. The names, owners and modes in a filled file come
  * from the publisher of one image, who signed them. Other images may have the same layer, and their policies
  * may not trust that publisher: they get only the metadata of the archive.
+ * @param isFilled whether the file contains what its record says
  * @returns undefined when the filled file is identical
  * @throws the errors of an unpacking; IMAGES_BAD_CHUNK_INDEX when the layer depends on those below it
  */
 export async function encodeAgain(
   deps: Pick<LayerRestoreDeps, 'folders' | 'limits' | 'pool' | 'records' | 'trash'>,
   row: LayerRow,
+  isFilled: boolean,
 ): Promise<OwnEncoding | undefined> {
   const { folders, limits, pool, records, trash } = deps;
   const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
@@ -31,7 +33,7 @@ export async function encodeAgain(
   try {
     const unpacked = await pool.unpack(request, () => Promise.reject(dependent(row)), { form: 'erofs' });
     if (unpacked.dependent !== row.dependent) throw dependent(row);
-    if (unpacked.manifestSha256 !== row.manifestSha256) return { ...unpacked, staging };
+    if (!isFilled || unpacked.manifestSha256 !== row.manifestSha256) return { ...unpacked, staging };
     await trash.discard(staging);
     return undefined;
   } catch (thrown) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pushLazyImage } from '../../runtime/images/lazy/lazy-image.fixture.ts';
@@ -104,17 +104,65 @@ describe('kill -9 while a container reads missing chunks', { skip: whyNot }, () 
     for (const id of ['c1', 'c2']) await kit.store.removeRootfs(id);
   });
 
-  it('of everything, like a power cut: the next start mounts no layer with holes', async (t) => {
+  for (const [what, isLost] of [
+    ['of everything, like a power cut: the next start mounts no layer with holes', false],
+    ['of everything, and the disk has lost the layer: the image is pulled again', true],
+  ] as const)
+    it(what, async (t) => {
+      const place = await openPlace();
+      await pushLazyImage(place.kit, 'signed/d', [await archive()], chunkBytes);
+      place.proxy.use(() => 'hang');
+      const reference = place.kit.reference('signed/d');
+      await place.kit.store.pull({ reference, namespace: '' });
+      const { filler, keeper } = fillerOf(place.kit.folder);
+      await place.kit.close({ keep: true });
+      process.kill(filler, 'SIGSTOP');
+      await endProcess(keeper);
+      await endProcess(filler);
+      if (isLost) rmSync(`${place.kit.root}/layers`, { recursive: true });
+      const kit = await openKit(place.proxy.host, { folder: place.kit.folder, lazy: true });
+      t.after(async () => {
+        await kit.store.removeRootfs('c1');
+        await kit.close();
+        await place.proxy.close();
+        await place.registry.close();
+      });
+      const [image] = kit.store.list();
+      assert.ok(image, 'the record exists');
+      await assert.rejects(kit.store.mountRootfs('c1', image), 'the layer is not mounted');
+      assert.equal(kit.store.list().length, 0, 'its image is removed: a kubelet pulls it again');
+      place.proxy.use(() => 'pass');
+      const pulled = await kit.store.pull({ reference, namespace: '' });
+      const { path } = await kit.store.mountRootfs('c1', pulled.image);
+      const read = await beginRead(`${path}/data`, 0, content.length).ended;
+      assert.ok(read.bytes.equals(content), read.failure);
+    });
+
+  it('of everything after the end of the fetches: the blob is enough to keep the image', async (t) => {
     const place = await openPlace();
-    await pushLazyImage(place.kit, 'signed/d', [await archive()], chunkBytes);
-    place.proxy.use(() => 'hang');
-    const reference = place.kit.reference('signed/d');
-    await place.kit.store.pull({ reference, namespace: '' });
+    const digest = await pushLazyImage(place.kit, 'signed/e', [await archive()], chunkBytes);
+    const { content: manifest } = await place.kit.repository('signed/e').manifest(digest);
+    const blobDigest = manifest.kind === 'manifest' ? manifest.layers[0]?.digest : undefined;
+    let open = false;
+    place.proxy.use(() => (open ? 'pass' : 'hang'));
+    const { image } = await place.kit.store.pull({
+      reference: place.kit.reference('signed/e'),
+      namespace: '',
+    });
     const { filler, keeper } = fillerOf(place.kit.folder);
     await place.kit.close({ keep: true });
+    open = true;
+    const folder = `${place.kit.root}/layers/${image.layers[0]?.slice('sha256:'.length) ?? ''}`;
+    // Without the daemon, nothing makes an ordinary layer of the complete one.
+    const digestOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
+    await until(() => `sha256:${digestOf(`${folder}/blob`)}` === blobDigest, 'the blob is complete', 60_000);
     process.kill(filler, 'SIGSTOP');
     await endProcess(keeper);
     await endProcess(filler);
+    // As after a power cut between the rename of the node's own file and its record.
+    const file = openSync(`${folder}/layer.erofs`, 'r+');
+    writeSync(file, Buffer.from('other'), 0, 5, fstatSync(file).size - 5);
+    closeSync(file);
     const kit = await openKit(place.proxy.host, { folder: place.kit.folder, lazy: true });
     t.after(async () => {
       await kit.store.removeRootfs('c1');
@@ -122,13 +170,10 @@ describe('kill -9 while a container reads missing chunks', { skip: whyNot }, () 
       await place.proxy.close();
       await place.registry.close();
     });
-    const [image] = kit.store.list();
-    assert.ok(image, 'the record exists');
-    await assert.rejects(kit.store.mountRootfs('c1', image), 'the layer is not mounted');
-    assert.equal(kit.store.list().length, 0, 'its image is removed: a kubelet pulls it again');
-    place.proxy.use(() => 'pass');
-    const pulled = await kit.store.pull({ reference, namespace: '' });
-    const { path } = await kit.store.mountRootfs('c1', pulled.image);
+    place.proxy.use(() => 'fail');
+    const [kept] = kit.store.list();
+    assert.ok(kept, 'the record exists');
+    const { path } = await kit.store.mountRootfs('c1', kept);
     const read = await beginRead(`${path}/data`, 0, content.length).ended;
     assert.ok(read.bytes.equals(content), read.failure);
   });
