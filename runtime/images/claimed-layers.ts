@@ -13,6 +13,8 @@ export interface LayerClaim {
   published(): void;
   /** The store's era before its first byte was written. */
   readonly begun: number;
+  /** Whether a power cut may remove it: its file has holes, and is lost then in any case. */
+  isTransient(): boolean;
   /**
    * Checks that the layer is still what was claimed: its files may have been lost since, together with the
    * images that had it. Call it in the event loop turn that relies on the layer.
@@ -151,6 +153,7 @@ export function createClaimedLayers({
     return {
       row: () => rowOf(layer),
       begun: layer.begun,
+      isTransient: () => layer.isLazy === true,
       requirePresent,
       pendingMove() {
         requirePresent();

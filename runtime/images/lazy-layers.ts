@@ -318,7 +318,7 @@ async function putInPlace(
   });
 }
 
-/** Hands the layers that have holes to the filler. */
+/** Hands the layers that have holes to the filler, in one round trip. */
 async function addAll(
   filler: FillerClient,
   rows: readonly LayerRow[],
@@ -326,8 +326,8 @@ async function addAll(
   origin: BlobOrigin,
   { folders, registryOptions }: Pick<LazyLayersDeps, 'folders' | 'registryOptions'>,
 ): Promise<void> {
-  for (const row of rows) {
-    if (row.lazy !== true) continue;
+  const added = rows.map(async (row) => {
+    if (row.lazy !== true) return;
     const chunks = index.layers.find((layer) => isIndexOf(layer, row));
     if (chunks === undefined) throw new Error('the layer is being filled with another index');
     const folder = `${folders.layers}/${row.folder}`;
@@ -343,7 +343,10 @@ async function addAll(
         places: origin.ordered.map((place) => origin.places.indexOf(place)),
       },
     });
-  }
+  });
+  // All requests have an answer before this function ends: the caller may remove the files.
+  const failed = (await Promise.allSettled(added)).find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }
 
 /**

@@ -10,7 +10,7 @@ import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { inMembers, pushLazyImage, startBlobProxy } from './lazy/lazy-image.fixture.ts';
 import type { BlobProxy } from './lazy/lazy-image.fixture.ts';
 import { whyNoPreContentEvents } from './lazy/probe.ts';
-import { openKit, pushImage, tarOf } from './test-kit.ts';
+import { openKit, pushImage, sha256, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
 const why =
@@ -73,6 +73,24 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     await kit.store.removeRootfs('c1');
     assert.deepEqual((await kit.store.upkeep.check(kit.store.upkeep.layers()[0]?.layer ?? '')).damaged, []);
     assert.ok(readFileSync(`${folder}/layer.erofs`).includes(files['data/rest']));
+  });
+
+  it('gets the parts with its program first', async () => {
+    const layer = await tarOf([
+      { name: 'data', body: files['data/rest'] },
+      { name: 'bin/sh', mode: 0o755, body: 'the command of the image' },
+      { name: 'later', body: files['bin/first'] },
+    ]);
+    await pushLazyImage(kit, 'signed/program', [layer], chunkBytes);
+    proxy.use(() => 'hang');
+    await pull('signed/program');
+    const blob = sha256(inMembers(layer, chunkBytes));
+    const parts = (): string[] => proxy.parts.filter((part) => part.startsWith(blob));
+    await until(() => parts().length > 0, 'a part is requested');
+    // The members of the blob are a little longer than their content.
+    const at = Number(/bytes=(\d+)-/.exec(parts()[0] ?? '')?.[1]);
+    const program = layer.indexOf('the command of the image');
+    assert.ok(at <= program + 10_000 && at > program - chunkBytes, `${at}, and the program is at ${program}`);
   });
 
   it('gives another image only the metadata of the archive, whatever the first publisher has signed', async () => {

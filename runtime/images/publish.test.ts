@@ -162,6 +162,19 @@ test('a pull that shares a layer with a publication that failed halfway publishe
   assert.deepEqual(left(), []);
 });
 
+test('only layers with holes are published without waiting for the disk', async () => {
+  let flushes = 0;
+  const counting = { ...deps, sync: { ...sync, flush: () => ((flushes += 1), sync.flush()) } };
+  const claims = await claimAll(['one', 'two']);
+  const [first = assert.fail(), second = assert.fail()] = claims.layers;
+  const withHoles = (claim: LayerClaim): LayerClaim => ({ ...claim, isTransient: () => true });
+  await publish(counting, [withHoles(first)]);
+  assert.deepEqual([flushes, bodyAt(first)], [0, 'one']);
+  await publish(counting, [withHoles(first), second, ...claims.blobs]);
+  assert.deepEqual([flushes, bodyAt(second)], [1, 'two']);
+  await release(claims);
+});
+
 test('a folder without a record is replaced', async () => {
   const claims = await claimAll(['one']);
   const { folder } = claims.layers[0]?.row() ?? assert.fail();

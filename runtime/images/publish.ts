@@ -20,6 +20,11 @@ export interface Staged {
   published(): void;
   /** The {@link StoreSync.era} before its first byte was written. */
   readonly begun: number;
+  /**
+   * Whether its loss by a power cut is provided for: a layer with holes is lost then in any case. Nothing
+   * waits for the disk on its account.
+   */
+  isTransient?(): boolean;
 }
 
 export interface PublishDeps {
@@ -35,7 +40,7 @@ export interface PublishDeps {
 
 /**
  * Makes staged content durable and moves all of it to its place, or none of it: after a failure everything is
- * staged again.
+ * staged again. Content that is transient is only moved.
  */
 export function publish(deps: PublishDeps, claims: readonly Staged[]): Promise<void> {
   return deps.publishing(() => publishInTurn(deps, claims));
@@ -47,6 +52,7 @@ async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Prom
   for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing())
     await removal;
   const moves: Move[] = [];
+  let isTransient = true;
   // An image may have one layer twice: the first copy is published, and the second is not.
   const twins: Staged[] = [];
   for (const claim of claims) {
@@ -59,13 +65,15 @@ async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Prom
     if (claim.begun !== sync.era())
       throw notDurable(folders.root, 'the disk lost writes while the content was being stored');
     moves.push(move);
+    isTransient &&= claim.isTransient?.() === true;
   }
   if (moves.length === 0) return;
-  await sync.flush();
+  if (!isTransient) await sync.flush();
   // A folder that already has the layer's name has no record, or is damaged.
   for (const { kind, to } of moves) if (kind === 'rename') await places.vacate(basename(to));
   try {
-    await pool.publish({ root: folders.root, moves, folders: [folders.blobs, folders.layers] });
+    const changed = isTransient ? [] : [folders.blobs, folders.layers];
+    await pool.publish({ root: folders.root, moves, folders: changed });
   } catch (thrown) {
     for (const move of moves) await takeBack(move, deps.log);
     throw thrown;

@@ -66,7 +66,7 @@ export async function pullImage(
   const { name, policy } = await enter(deps, request);
   const course = beginCourse(deps, request);
   // The Worker starts during the requests to the registry.
-  deps.pool.warm();
+  deps.pool.warm(deps.lazy.isOn() ? 'erofs' : 'folder');
   try {
     const admitted = await fetchAndDecide(deps, course, name, policy);
     const image = await traced('unpack', () => unpackAndRecord(deps, admitted, course));

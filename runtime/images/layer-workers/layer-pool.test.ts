@@ -152,6 +152,7 @@ test('the Worker of a layer that exceeds its deadline is ended; other layers res
     row: () => assert.fail('not recorded'),
     pendingMove: () => undefined,
     published: () => undefined,
+    isTransient: () => false,
     begun: 0,
     requirePresent: () => undefined,
     release: () => Promise.resolve(),

@@ -9,8 +9,8 @@ import { unpackAllowance } from '../unpack/work-clock.ts';
 
 /** The Workers for layers: started when there is work, stopped after a while without work. */
 export interface LayerPool {
-  /** Starts a Worker now, so that it is ready when the first layer arrives. */
-  warm(): void;
+  /** Starts a Worker now, so that it is ready when the first layer of this form arrives. */
+  warm(form?: LayerForm): void;
   /**
    * @param lowers returns the roots of the layers below, top-most first, once they are unpacked; called only
    * for a layer that needs them
@@ -81,11 +81,12 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   const size = options.size ?? Math.min(4, availableParallelism());
   const allowance = options.allowance ?? ((progress) => unpackAllowance(progress) + overdueGraceMs);
   let closed = false;
+  let expected: LayerForm | undefined;
   const isClosed = (): boolean => closed;
   const workers = createLayerWorkers({
     start: () =>
       startWorker(import.meta.url, './layer.worker.ts', {
-        workerData: { isBackground: options.isBackground === true },
+        workerData: { isBackground: options.isBackground === true, form: expected },
       }),
     size,
     exitMs,
@@ -116,7 +117,8 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   }
 
   return {
-    warm() {
+    warm(form = 'folder') {
+      expected = form;
       if (workers.members.size === 0 && !closed) workers.start();
       schedule();
     },

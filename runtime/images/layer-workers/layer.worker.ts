@@ -8,7 +8,7 @@ import { fsyncDir, syncfsOf } from '../../../base/kernel/index.ts';
 import { errnoOf, wrapImageError } from '../limits/failures.ts';
 import { verifyFiles } from '../unpack/file-manifest.ts';
 import { download } from './download.ts';
-import type { BlobFetch, Publication, LayerAnswer, LayerCommand, LayerStart } from './protocol.ts';
+import type { BlobFetch, LayerForm, Publication, LayerAnswer, LayerCommand, LayerStart } from './protocol.ts';
 import { unpackLayer } from '../unpack/unpack-layer.ts';
 import { cancelledError, createWorkClock } from '../unpack/work-clock.ts';
 
@@ -21,8 +21,11 @@ if (port === null) throw new Error('layer.worker runs as a Worker');
 // setpriority(2) of process 0 applies to the calling thread, and the kernel derives the priority of its reads
 // from it. Not SCHED_IDLE: on a busy machine, a container that waits for a page that this thread reads would
 // wait forever.
-if ((workerData as { readonly isBackground?: boolean } | null)?.isBackground === true)
-  setPriority(0, constants.priority.PRIORITY_LOW);
+const data = workerData as { readonly isBackground?: boolean; readonly form?: LayerForm } | null;
+if (data?.isBackground === true) setPriority(0, constants.priority.PRIORITY_LOW);
+
+// Loaded while the first layer is still being fetched. The first job reports a failure.
+if (data?.form === 'erofs') import('../erofs/stored-layer.ts').catch(() => undefined);
 
 interface Job {
   readonly abort: AbortController;

@@ -18,6 +18,10 @@ export const chunkLimits = {
   chunks: 1_000_000,
   indexBytes: 8 * 1024 * 1024,
   metadataBytes: 256 * 1024 * 1024,
+  /** Chunks of one layer that are fetched first. */
+  first: 64,
+  /** Compressed bytes of all chunks of an image that its publisher has fetched first. */
+  firstBytes: 16 * 1024 * 1024,
   /** The signed predicate, with one entry for each platform. */
   predicateBytes: 64 * 1024,
 } as const;
@@ -51,6 +55,11 @@ export interface LayerChunks {
   /** The blob with the head of the file, and everything behind the archive. */
   readonly metadata: { readonly digest: string; readonly size: number };
   readonly chunks: readonly Chunk[];
+  /**
+   * Numbers of the chunks that the first process will probably read: they are fetched before a process
+   * waits for them. Earlier releases neither write nor read this.
+   */
+  readonly first?: readonly number[];
 }
 
 export interface ChunkIndex {
@@ -126,7 +135,12 @@ function parseLayer(value: unknown, index: number, refuse: (why: string) => neve
   const sum = (of: (chunk: Chunk) => number): number => parsed.reduce((all, chunk) => all + of(chunk), 0);
   if (sum(({ bytes }) => bytes) !== archiveBytes) refuse(`the chunks of ${what} do not cover its archive`);
   if (sum(({ blobBytes }) => blobBytes) !== blob.size) refuse(`the chunks of ${what} do not cover its blob`);
-  return { blob, diffId, dependent, archiveBytes, fileBytes, metadataSha256, metadata, chunks: parsed };
+  const first = parseFirst(value['first'], parsed.length);
+  if (first === undefined) return refuse(`${what} names chunks to fetch first that it does not have`);
+  return {
+    ...{ blob, diffId, dependent, archiveBytes, fileBytes, metadataSha256, metadata, chunks: parsed },
+    ...(first.length > 0 && { first }),
+  };
 }
 
 function parseChunk(value: unknown, what: string, refuse: (why: string) => never): Chunk {
@@ -137,6 +151,15 @@ function parseChunk(value: unknown, what: string, refuse: (why: string) => never
   if (typeof sha256 !== 'string' || !hexPattern.test(sha256))
     return refuse(`a chunk of ${what} has no digest`);
   return { bytes, blobBytes, sha256 };
+}
+
+/** Returns the chunks to fetch first; undefined: the value is invalid. */
+function parseFirst(value: unknown, count: number): readonly number[] | undefined {
+  if (value === undefined) return [];
+  if (!Array.isArray(value) || value.length > chunkLimits.first) return undefined;
+  const isChunk = (each: unknown): each is number =>
+    typeof each === 'number' && Number.isInteger(each) && each >= 0 && each < count;
+  return value.every(isChunk) ? value : undefined;
 }
 
 function parsePart(

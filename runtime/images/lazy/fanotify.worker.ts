@@ -1,20 +1,28 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { meansShortage } from '../../../base/errors/index.ts';
-import { readPreContentEvents } from '../../../base/kernel/index.ts';
+import { raiseThreadPriority, readPreContentEvents } from '../../../base/kernel/index.ts';
 import type { PreContentEvent } from '../../../base/kernel/index.ts';
 
 /**
  * Reads the events of a fanotify group, which blocks, and passes them to the filler. At most `most` events
  * wait for an answer; the others wait in the kernel.
  */
-const { group, waiting, most } = workerData as {
+const { group, waiting, most, nice } = workerData as {
   readonly group: number;
   /** One Int32: the number of events that have no answer yet. */
   readonly waiting: SharedArrayBuffer;
   readonly most: number;
+  /** The priority of this thread, for which processes wait. */
+  readonly nice: number;
 };
 const count = new Int32Array(waiting);
 const pauseMs = 10;
+
+try {
+  raiseThreadPriority(nice);
+} catch {
+  // Without CAP_SYS_NICE, events are read later.
+}
 
 /** If no descriptor is free for an event, the kernel refuses the read. The filler must survive this. */
 function nextEvents(): readonly PreContentEvent[] {

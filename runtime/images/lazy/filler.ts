@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { createRegistryClient } from '../../../base/distribution/index.ts';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
-import { answerPreContent, createPreContentGroup } from '../../../base/kernel/index.ts';
+import { answerPreContent, createPreContentGroup, raiseThreadPriority } from '../../../base/kernel/index.ts';
 import type { PreContentEvent } from '../../../base/kernel/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import { createSerialQueue } from '../../../base/queues/index.ts';
@@ -23,6 +23,8 @@ import type { ChunkOrigin, FillerMessage, FillerRequest, LayerState, LazyLayer }
 const slotLimits = { demanded: 8, background: 3 } as const;
 /** Messages that wait for a daemon. */
 const mostKept = 200;
+/** The priority of the daemon's main thread. */
+const niceOfReaders = -10;
 /** How long a filler without layers waits for a daemon. */
 const idleMs = 10_000;
 
@@ -38,6 +40,7 @@ export async function runFiller(socket: string): Promise<void> {
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   process.on('uncaughtException', leave);
   process.on('unhandledRejection', leave);
+  favourThread();
   // A client that can connect can have files written, and the folder of the socket may be accessible to other
   // users.
   process.umask(0o077);
@@ -103,6 +106,19 @@ export async function runFiller(socket: string): Promise<void> {
 }
 
 /**
+ * Processes wait for the answers of this thread, which only routes: on a busy machine, it must not wait
+ * with them for a processor. The threads that inflate and write keep their normal priority, because they
+ * also work in the background.
+ */
+function favourThread(): void {
+  try {
+    raiseThreadPriority(niceOfReaders);
+  } catch {
+    // Without CAP_SYS_NICE, answers come later.
+  }
+}
+
+/**
  * Ends this process at once, whatever its threads do: one of them is in read(2), for which an orderly end
  * would wait. When the end is a failure, the keeper takes over.
  */
@@ -155,7 +171,7 @@ function createFiller(deps: {
   const waiting = new SharedArrayBuffer(4);
   const count = new Int32Array(waiting);
   const gate = startWorker(import.meta.url, './fanotify.worker.ts', {
-    workerData: { group, waiting, most: mostWaiting },
+    workerData: { group, waiting, most: mostWaiting, nice: niceOfReaders },
   });
   // Without this thread, no event is answered. The keeper answers as soon as this process is gone.
   gate.once('error', () => leave());
@@ -203,6 +219,7 @@ function createFiller(deps: {
     }
     const own = slots.get(host) ?? createFetchSlots(slotLimits);
     slots.set(host, own);
+    own.hold();
     const guarded = await guardLayer(layer, { group, source, slots: own, log });
     byFolder.set(folder, guarded);
     byKey.set(guarded.key, guarded);

@@ -85,7 +85,8 @@ export async function guardLayer(
   const ownChunks = chunksSha256(chunks);
   let state: LayerState = 'filling';
   let why = '';
-  let isClosed = false;
+  const ended = new AbortController();
+  const isClosed = (): boolean => ended.signal.aborted;
   let said = { at: 0, count: 0 };
 
   function tell(fields: Record<string, unknown>, text: string): void {
@@ -98,10 +99,7 @@ export async function guardLayer(
   const fill: LayerFill = createLayerFill({
     layer: chunks,
     sources: () => [...sources.values()].flat(),
-    async store(place: ChunkPlace, content, part) {
-      await writeAll(file, content, place.at);
-      await writeAll(target, part, place.blobAt);
-    },
+    store: (place, content, part) => storeChunk(file, target, place, content, part),
     slots,
     failed(chunk, { at, bytes }, reason) {
       tell(
@@ -129,20 +127,23 @@ export async function guardLayer(
       }
     },
     async complete() {
+      void fill.fillFirst();
+      const durable = makeDurable(file, slots, ended.signal);
+      const fillRest = (): Promise<void> => durable().then(fill.fillRest);
       try {
         const bad = await fillAndCheck({
-          ...{ fill, isClosed: () => isClosed, retryMs: recheckMs },
+          ...{ fill: { ...fill, fillRest }, isClosed, retryMs: recheckMs },
           check: () => contentFault(file, target, chunks),
           failed(reason) {
             const fields = { layer: folder, why: reason };
             log('error', fields, 'the disk failed while a layer was checked: its parts are fetched again');
           },
         });
-        if (isClosed) return;
+        if (isClosed()) return;
         state = bad === undefined ? 'complete' : 'refused';
         why = bad ?? '';
       } catch (thrown) {
-        if (isClosed) return;
+        if (isClosed()) return;
         state = 'refused';
         why = reasonOf(thrown);
       }
@@ -164,12 +165,45 @@ export async function guardLayer(
       unmarkPreContent(group, `/proc/self/fd/${file.fd}`);
     },
     async close() {
-      isClosed = true;
-      fill.close('the layer is no longer needed');
+      const why = 'the layer is no longer needed';
+      ended.abort(new Error(why));
+      fill.close(why);
       await file.close();
       await target.close();
     },
   };
+}
+
+/** Writes a checked chunk to the file of a layer and to its blob. */
+async function storeChunk(
+  file: FileHandle,
+  blob: FileHandle,
+  place: ChunkPlace,
+  content: Uint8Array,
+  part: Uint8Array,
+): Promise<void> {
+  const written = [writeAll(file, content, place.at), writeAll(blob, part, place.blobAt)];
+  // Both have ended before the chunk is fetched again.
+  const failed = (await Promise.allSettled(written)).find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
+/**
+ * Returns a function that makes the metadata of a file durable when it is called for the first time. The
+ * metadata was only written to the cache: a failure must be known before the kernel drops a page of it.
+ */
+function makeDurable(file: FileHandle, slots: FetchSlots, signal: AbortSignal): () => Promise<void> {
+  let isDurable = false;
+  return () =>
+    slots.run(
+      'background',
+      async () => {
+        if (!isDurable) await file.datasync();
+        isDurable = true;
+      },
+      signal,
+      file,
+    );
 }
 
 /**

@@ -1,10 +1,11 @@
+import { webcrypto } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { errnoOf, reasonOf } from '../../../base/errors/index.ts';
-import { chunkTable, sha256Hex } from './chunk-index.ts';
+import { chunkTable } from './chunk-index.ts';
 import type { ChunkPlace, LayerChunks } from './chunk-index.ts';
-import type { FetchSlots } from './fetch-slots.ts';
+import type { FetchSlots, Urgency } from './fetch-slots.ts';
 
 const inflate = promisify(gunzip);
 
@@ -34,7 +35,7 @@ const defaultFillTimes: FillTimes = {
 export type ChunkSource = (part: ChunkPlace, signal: AbortSignal) => Promise<Uint8Array>;
 
 export interface LayerFillDeps {
-  readonly layer: Pick<LayerChunks, 'chunks'>;
+  readonly layer: Pick<LayerChunks, 'chunks' | 'first'>;
   /** In the order in which they are asked, for example mirrors and the registry. */
   readonly sources: () => readonly ChunkSource[];
   /** Writes a checked chunk to the file of the layer and to its blob. */
@@ -49,6 +50,8 @@ export interface LayerFillDeps {
 export interface LayerFill {
   /** Resolves when a range of the file is filled. @throws the reason, after `demandMs` at most */
   need(offset: number, length: number): Promise<void>;
+  /** Fetches the chunks that the first process will probably read, once each. Never fails. */
+  fillFirst(): Promise<void>;
   /**
    * Fetches all missing chunks, and tries again until the layer is complete.
    * @throws when the fill is closed, and when the index is wrong: no source can serve a signed chunk
@@ -80,7 +83,12 @@ const isLasting = (thrown: unknown): boolean =>
 
 /** Returns the content of a chunk. Only bytes that the publisher has signed are inflated. */
 async function signedContent(place: ChunkPlace, part: Uint8Array): Promise<Buffer> {
-  if (part.length !== place.blobBytes || sha256Hex(part) !== place.sha256)
+  // In a thread of the pool: meanwhile this thread answers other readers.
+  const digest =
+    part.length === place.blobBytes
+      ? await webcrypto.subtle.digest('SHA-256', part as Uint8Array<ArrayBuffer>)
+      : undefined;
+  if (digest === undefined || Buffer.from(digest).toString('hex') !== place.sha256)
     throw new WrongBytes('the bytes from the registry differ from the bytes that the publisher has signed');
   const wrong = 'the signed chunk does not inflate to the signed length';
   const content = await inflate(part, { maxOutputLength: place.bytes }).catch((thrown: unknown) => {
@@ -213,10 +221,10 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
     });
   }
 
-  async function fetchInBackground(chunk: number): Promise<void> {
+  async function fetchInBackground(chunk: number, urgency: Urgency = 'background'): Promise<void> {
     // Reads can join it only when it has its turn, so that no read waits for that turn.
     await slots.run(
-      'background',
+      urgency,
       async () => {
         if (isThere[chunk] === 1) return;
         await (demanded.get(chunk) ?? join(inBackground, chunk, () => fetchChunk(chunk)));
@@ -234,6 +242,9 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
         if (isThere[chunk] !== 1) wanted.push(join(demanded, chunk, () => demand(chunk)));
       if (wanted.length === 0) return;
       await within(Promise.all(wanted), times.demandMs);
+    },
+    async fillFirst() {
+      await Promise.allSettled((layer.first ?? []).map((chunk) => fetchInBackground(chunk, 'early')));
     },
     async fillRest() {
       const [first, most] = times.retryMs;

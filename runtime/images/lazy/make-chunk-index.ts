@@ -15,8 +15,10 @@ import { parseImageConfig } from '../manifest/image-config.ts';
 import { parseManifest } from '../manifest/image-manifest.ts';
 import { indexTypes } from '../manifest/media-types.ts';
 import { createJobCell, createWorkClock } from '../unpack/work-clock.ts';
-import { badChunkIndex, chunkIndexTypes, chunkLimits, encodeChunkIndex } from './chunk-index.ts';
+import { badChunkIndex, chunkIndexTypes, chunkLimits, chunkTable, encodeChunkIndex } from './chunk-index.ts';
 import type { ChunkIndexPredicate, LayerChunks } from './chunk-index.ts';
+import { createFirstChunks } from './first-chunks.ts';
+import type { FirstChunks } from './first-chunks.ts';
 import { splitMembers } from './split-members.ts';
 
 const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
@@ -88,7 +90,8 @@ async function indexManifest(
   if (artifact !== undefined) throw badChunkIndex(digest, 'it is an artifact, and not an image');
   const configBytes = await repository.blobBytes(config, defaultLimits.maxConfigBytes, signal);
   const said = parseJson(Buffer.from(configBytes).toString('utf8')) as { os: string; architecture: string };
-  const { diffIds } = parseImageConfig(configBytes, config.digest, layers.length, said);
+  const { config: invocation, diffIds } = parseImageConfig(configBytes, config.digest, layers.length, said);
+  const first = createFirstChunks();
   const indexed: LayerChunks[] = [];
   for (const [at, blob] of layers.entries()) {
     const path = `${folder}/blob`;
@@ -96,13 +99,13 @@ async function indexManifest(
       await pipeline(await repository.blob(blob, signal), createWriteStream(path, { mode: 0o600 }), {
         signal,
       });
-      const place = { folder, path, isLowest: at === 0 };
+      const place = { folder, path, isLowest: at === 0, first };
       indexed.push(await indexLayer(repository, place, blob, diffIds[at] ?? '', signal));
     } finally {
       await rm(path, { force: true });
     }
   }
-  const bytes = encodeChunkIndex({ manifest: digest, layers: indexed });
+  const bytes = encodeChunkIndex({ manifest: digest, layers: first.markIn(indexed, invocation) });
   if (bytes.length > chunkLimits.indexBytes)
     throw badChunkIndex(digest, `the index would have more than ${chunkLimits.indexBytes} bytes`);
   const index = await repository.pushBlob(bytes, { signal });
@@ -126,11 +129,12 @@ async function indexManifest(
 
 async function indexLayer(
   repository: RegistryRepository,
-  { folder, path: blobPath, isLowest }: { folder: string; path: string; isLowest: boolean },
+  place: { folder: string; path: string; isLowest: boolean; first: FirstChunks },
   { digest, size }: { readonly digest: string; readonly size: number },
   diffId: string,
   signal: AbortSignal,
 ): Promise<LayerChunks> {
+  const { folder, path: blobPath, isLowest, first } = place;
   const { chunks } = await splitMembers(blobPath, digest);
   const path = `${folder}/layer.erofs`;
   try {
@@ -144,6 +148,7 @@ async function indexLayer(
     const archiveBytes = chunks.reduce((sum, { bytes }) => sum + bytes, 0);
     const from = roundUp(headBytes + archiveBytes, pageBytes);
     const metadata = await pushMetadata(repository, path, from, encoded.bytes, digest, signal);
+    await readArchive(path, chunks, first);
     return {
       ...{
         blob: { digest, size },
@@ -157,6 +162,18 @@ async function indexLayer(
   } finally {
     await rm(path, { force: true });
   }
+}
+
+/** Has the archive in a layer file read, chunk by chunk. */
+async function readArchive(path: string, chunks: LayerChunks['chunks'], first: FirstChunks): Promise<void> {
+  const table = chunkTable({ chunks });
+  await using file = await open(path, 'r');
+  await first.addLayer(table.count, async (chunk) => {
+    const { at, bytes } = table.place(chunk);
+    const content = Buffer.allocUnsafe(bytes);
+    await file.read(content, 0, bytes, at);
+    return content;
+  });
 }
 
 /** Pushes the head of a layer file, and everything behind its archive, as one blob. */

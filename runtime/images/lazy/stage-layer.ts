@@ -31,8 +31,9 @@ export type CheckLayer = (
 ) => Promise<void>;
 
 /**
- * Creates the folder of a layer whose file has everything except the archive: the head, and the bytes after
- * the archive. The archive is a hole. Resolves when the file is on the disk.
+ * Creates the folder of a layer whose file has everything except the archive: the head, and the bytes
+ * after the archive. The archive is a hole. The file need not be on the disk: a file with holes is lost
+ * with the power in any case, and the filler makes the complete file durable.
  * @param staging path of the folder, which does not exist
  * @throws IMAGES_DISK_FULL, the errors of the registry, and those of the check of the metadata
  */
@@ -54,7 +55,6 @@ export async function stageLayer(
     );
     await file.truncate(fileBytes);
     await writeMetadata(file, layer, await fetch(layer.metadata, signal));
-    await file.datasync();
     await check(file.fd, path, { form: 'erofs', diffId, manifestSha256: metadataSha256, bytes: fileBytes });
   } catch (thrown) {
     signal.throwIfAborted();
