@@ -47,7 +47,7 @@ export interface ImageSideDeps {
   readonly registryOptions: RegistryClientOptions;
   /** Reads the files of images that are imported. */
   readonly paths: Pick<HostPaths, 'filePart'>;
-  readonly policy: Pick<PolicyHolder, 'current' | 'refusesNew'>;
+  readonly policy: Pick<PolicyHolder, 'current' | 'lacking' | 'refusesNew'>;
   /** Called for each refusal. Undefined: nothing is compared. */
   readonly refused: ((refusal: Refusal) => void) | undefined;
   readonly verdictLog: Pick<VerdictLog, 'statements'>;

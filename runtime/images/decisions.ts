@@ -87,8 +87,19 @@ export interface DecisionsOptions {
   readonly verdictBytes?: number;
 }
 
-const filesFix =
-  'correct the policy: the log of the daemon names each mistake, and portcullis policy status shows the policy release that the node uses';
+function withoutPolicy(attempted: string, on: string, lacking: string | undefined): Error {
+  return imageError({
+    code: 'IMAGES_NO_POLICY',
+    kind: 'denied',
+    ...{ attempted, on },
+    why: lacking ?? 'there is no valid trust policy, and without one nothing is admitted',
+    fix:
+      lacking === undefined
+        ? 'correct the policy: the log of the daemon names each mistake, and portcullis policy status shows the policy release that the node uses'
+        : 'make the source of the policy answer, or correct it: the log says what is wrong',
+    prefix: 'SignatureValidationFailed',
+  });
+}
 
 export function createDecisions(options: DecisionsOptions): Decisions {
   const { now } = options;
@@ -110,19 +121,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
   const inForce = (attempted: string, on: string): TrustPolicy => {
     const policy = options.policy();
     if (policy !== undefined) return policy;
-    const lacking = options.lacking?.();
-    throw imageError({
-      code: 'IMAGES_NO_POLICY',
-      kind: 'denied',
-      attempted,
-      on,
-      why: lacking ?? 'there is no valid trust policy, and without one nothing is admitted',
-      fix:
-        lacking === undefined
-          ? filesFix
-          : 'make the source of the policy answer, or correct it: the log says what is wrong',
-      prefix: 'SignatureValidationFailed',
-    });
+    throw withoutPolicy(attempted, on, options.lacking?.());
   };
 
   const parts = new LRUCache<string, string>({

@@ -60,6 +60,9 @@ export interface PolicyLimit {
   readonly why: string;
 }
 
+const lackOf = (limit: PolicyLimit | undefined, source: PolicySource): string | undefined =>
+  limit?.refuses === 'everything' ? limit.why : source.lacking;
+
 /** Why the daemon reads its policy. */
 type Cause = 'start' | 'signal' | 'change' | 'release';
 
@@ -185,10 +188,7 @@ export async function openPolicy(
       // Decisions that could not be made meanwhile are made now.
       if (had === undefined && now !== undefined) for (const listener of listeners) listener(now);
     },
-    lacking() {
-      if (limited?.refuses === 'everything') return limited.why;
-      return policy === undefined && source.paths.length === 0 ? source.lacking : undefined;
-    },
+    lacking: () => (current() === undefined ? lackOf(limited, source) : undefined),
     refusesNew: () => limited?.why,
     onChange(listener) {
       listeners.add(listener);
