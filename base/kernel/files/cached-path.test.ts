@@ -1,10 +1,12 @@
+import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readlinkSync, statSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { gunzipSync } from 'node:zlib';
 import { holdDescriptors } from '../../process/descriptors.fixture.ts';
 import { cachedFile } from '../index.ts';
 import { temporaryFolder } from '../temporary.fixture.ts';
@@ -34,6 +36,33 @@ test('a name that was recently looked up and does not exist is missing', (t) => 
   const path = join(temporaryFolder(t), 'none');
   assert.equal(statSync(path, { throwIfNoEntry: false }), undefined);
   assert.equal(cachedFile(path, { followLink: true }), 'missing');
+});
+
+/** `folder/file` in an EROFS image: mkfs.erofs -T0 --all-root -Enoinline_data, gzip -9n. */
+const erofsImage =
+  'H4sIAAAAAAACA+3QMQrCMBTG8ZfESTxGS0AxVxDv0dEKhULBydW7eC5Rd0dn+5ASMphJurT/H4R84YUX8kQAzNXz8b7fyl3lNK+k' +
+  'EPfjjh3x/YWu197Jdjh/VFov4m5jLjX7IXvNIYRj1x7qU7a/lU3S3yR1n+m/jnXz7d+0dfYP14uJMzIjzwsAAAD4x3nJDAAAAAAAmLoe' +
+  '3Fdr2AAgAAA=';
+
+test('a path of a file system that stores no access times is known', (t) => {
+  const folder = temporaryFolder(t);
+  const [image, root] = [join(folder, 'image'), join(folder, 'root')];
+  writeFileSync(image, gunzipSync(Buffer.from(erofsImage, 'base64')));
+  mkdirSync(root);
+  const mounted = spawnSync('mount', ['-t', 'erofs', '-o', 'loop', image, root], { encoding: 'utf8' });
+  if (mounted.status !== 0) return t.skip(mounted.stderr);
+  try {
+    const path = join(root, 'folder/file');
+    const { ino } = statSync(path);
+    const found = cachedFile(path, { followLink: true });
+    assert.ok(typeof found === 'object');
+    assert.deepEqual([found.path, found.inode, found.size], [path, String(ino), 2]);
+    const none = join(root, 'folder/none');
+    assert.equal(statSync(none, { throwIfNoEntry: false }), undefined);
+    assert.equal(cachedFile(none, { followLink: true }), 'missing');
+  } finally {
+    spawnSync('umount', [root]);
+  }
 });
 
 test('a link is followed only if requested', async (t) => {

@@ -22,7 +22,11 @@ const SYS_openat2 = 437;
 const STRUCT_OPEN_HOW_SIZE = 24;
 const RESOLVE_CACHED = 0x20;
 const AT_STATX_DONT_SYNC = 0x4000;
-const STATX_BASIC_STATS = 0x7ff;
+/**
+ * What is returned: STATX_TYPE, MODE, UID, GID, INO and SIZE. File systems without access times, such as
+ * EROFS, do not answer with all of STATX_BASIC_STATS.
+ */
+const wanted = 0x1 | 0x2 | 0x8 | 0x10 | 0x100 | 0x200;
 
 /** The path and attributes of a file that the kernel has cached. */
 export interface CachedFile {
@@ -79,14 +83,10 @@ export function cachedFile(
   }
   try {
     const stat = Buffer.alloc(256);
-    checked(c.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, stat), 'statx', path);
+    checked(c.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, stat), 'statx', path);
     const real = readlinkSync(`/proc/self/fd/${fd}`);
     // A file has no path if it was removed in the meantime or is outside this process's root.
-    if (
-      (stat.readUInt32LE(0) & STATX_BASIC_STATS) !== STATX_BASIC_STATS ||
-      !real.startsWith('/') ||
-      real.endsWith(' (deleted)')
-    )
+    if ((stat.readUInt32LE(0) & wanted) !== wanted || !real.startsWith('/') || real.endsWith(' (deleted)'))
       return undefined;
     // struct statx: mask u32 at 0, uid and gid u32 at 20, mode u16 at 28, ino u64 at 32, size u64 at 40, rdev
     // at 128, dev at 136 (two u32 each)
