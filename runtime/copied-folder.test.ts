@@ -50,6 +50,20 @@ describe('a copied folder', () => {
   });
   afterEach(() => rmSync(top, { recursive: true }));
 
+  it('does not exist without the folder, and appears with it', async () => {
+    const copied = open();
+    rmSync(folder, { recursive: true });
+    assert.deepEqual(await copied.follow(), []);
+    assert.equal(existsSync(target), false);
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'a.yaml'), 'a');
+    assert.deepEqual(await copied.follow(), []);
+    assert.deepEqual(copies(), ['a.yaml']);
+    rmSync(folder, { recursive: true });
+    assert.deepEqual(await copied.follow(), []);
+    assert.equal(existsSync(target), false);
+  });
+
   it('has the text files of the folder and of its subfolders, byte for byte', async () => {
     const bytes = Buffer.from([0x61, 0xff, 0xfe, 0x00, 0xc3, 0xa4]);
     writeFileSync(join(folder, 'a.yaml'), bytes);

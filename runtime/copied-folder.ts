@@ -9,6 +9,7 @@ import type { HostPaths } from './host-paths/host-paths.ts';
 export interface CopiedFolder {
   /**
    * Updates the copy to match the folder. Reads only the files that changed.
+   * Without the folder, there is no copy.
    * @returns one sentence for each file that could not be copied; the last copy of such a file stays
    * @throws the errors of {@link HostPaths} if the folder cannot be listed: the copy stays as it was
    */
@@ -107,7 +108,14 @@ export function createCopiedFolder(
 
   return {
     async follow() {
-      const files = await paths.folderFiles(folder);
+      const files = await paths.folderFiles(folder).catch(unlessMissing);
+      if (files === undefined) {
+        // Its readers decide what that means, as with a local folder. A copy that fails later is not whole.
+        isWhole = false;
+        have.clear();
+        await rm(target, { recursive: true, force: true });
+        return [];
+      }
       const total = files.reduce((sum, { size }) => sum + Math.min(size, mostBytes), 0);
       try {
         if (files.length > mostFiles || total > mostOfFolder)
@@ -124,6 +132,11 @@ export function createCopiedFolder(
       }
     },
   };
+}
+
+/** @throws what is not the absence of the folder */
+function unlessMissing(thrown: unknown): undefined {
+  if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
 }
 
 function batches(files: readonly FolderFile[]): readonly (readonly FolderFile[])[] {
