@@ -4,14 +4,12 @@
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
   copyFileSync,
   mkdtempSync,
   openSync,
-  readFileSync,
   readSync,
   readdirSync,
   rmSync,
@@ -115,7 +113,7 @@ describe('a node image', { timeout: 5_400_000, skip: whyNoMachine }, () => {
     runElsewhere(copy, program, [...modules, at('again'), at('recipe-1/node.yaml')]);
     assert.deepEqual(
       sumsOf(at('again')),
-      sumsOf(at('1')).filter(([file]) => !file.endsWith('.bundle')),
+      sumsOf(at('1')).filter((line) => !line.endsWith('.bundle')),
     );
     rmSync(at('again'), { recursive: true });
     rmSync(at('a'), { recursive: true });
@@ -297,14 +295,8 @@ function fetchOutside(): void {
   assert.equal(status, 0, stderr);
 }
 
-/** Returns the names and digests of all files of a folder. */
-function sumsOf(folder: string): readonly (readonly [string, string])[] {
-  return readdirSync(folder)
-    .sort()
-    .map((file) => [
-      file,
-      createHash('sha256')
-        .update(readFileSync(join(folder, file)))
-        .digest('hex'),
-    ]);
+/** Returns the digests and names of all files of a folder, one per line. A disk is larger than a buffer can be. */
+function sumsOf(folder: string): readonly string[] {
+  const names = readdirSync(folder).sort();
+  return execFileSync('sha256sum', names, { cwd: folder, encoding: 'utf8' }).trim().split('\n');
 }
