@@ -295,7 +295,7 @@ function fetchOutside(): void {
   assert.equal(status, 0, stderr);
 }
 
-/** Returns the digests and names of all files of a folder, one per line. A disk is larger than a buffer can be. */
+/** Returns the digests and names of all files of a folder. A disk is larger than a buffer can be. */
 function sumsOf(folder: string): readonly string[] {
   const names = readdirSync(folder).sort();
   return execFileSync('sha256sum', names, { cwd: folder, encoding: 'utf8' }).trim().split('\n');

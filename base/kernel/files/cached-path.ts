@@ -23,8 +23,8 @@ const STRUCT_OPEN_HOW_SIZE = 24;
 const RESOLVE_CACHED = 0x20;
 const AT_STATX_DONT_SYNC = 0x4000;
 /**
- * What is returned: STATX_TYPE, MODE, UID, GID, INO and SIZE. File systems without access times, such as
- * EROFS, do not answer with all of STATX_BASIC_STATS.
+ * The fields that are used: STATX_TYPE, MODE, UID, GID, INO and SIZE. File systems without access times, such
+ * as EROFS, do not answer with all of STATX_BASIC_STATS.
  */
 const wanted = 0x1 | 0x2 | 0x8 | 0x10 | 0x100 | 0x200;
 
