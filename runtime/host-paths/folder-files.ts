@@ -25,8 +25,9 @@ const isText = (name: string): boolean =>
   /\.(?:conflist|conf|json|ya?ml)$/u.test(name) && !name.startsWith('.');
 
 /**
- * Returns the text files of a folder and of its subfolders. Skips a file that was removed meanwhile, and a
- * dangling link.
+ * Returns the text files of a folder and of its subfolders. Skips a file or a subfolder that was removed
+ * meanwhile, and a dangling link.
+ * @throws ENOENT only if the folder itself does not exist
  */
 export async function folderFiles(folder: string): Promise<readonly FolderFile[]> {
   const files: FolderFile[] = [];
@@ -39,7 +40,8 @@ export async function folderFiles(folder: string): Promise<readonly FolderFile[]
   for (const name of await readdir(folder)) {
     if (isText(name)) await add(name);
     else if ((await statIfThere(join(folder, name)))?.isDirectory() === true)
-      for (const inner of await readdir(join(folder, name))) if (isText(inner)) await add(join(name, inner));
+      for (const inner of await namesIfThere(join(folder, name)))
+        if (isText(inner)) await add(join(name, inner));
   }
   return files;
 }
@@ -63,6 +65,13 @@ export async function folderContents(
       }),
     );
   return contents;
+}
+
+async function namesIfThere(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch((thrown: unknown) => {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw thrown;
+  });
 }
 
 /** Undefined if nothing is there, and for a loop of links, which leads nowhere. */

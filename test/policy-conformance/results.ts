@@ -6,9 +6,9 @@ const ends = /^\s*--- (PASS|FAIL|SKIP): \w+\/(\S+)/u;
 const failedCommand = /FAILED Command was (\[.* --protocol=(\w+) .*\])/u;
 
 /**
- * Reads the output of `go test -v` for a test with subtests. Returns the subtests that have no subtests
- * themselves, and those that failed although none of their subtests did. A subtest ends with the first
- * connection that does not behave as expected: the name of a failed one ends with the connection's protocol.
+ * Reads the output of `go test -v` for a test with subtests. Returns each subtest that contains no other
+ * subtest. Also returns a subtest that failed by itself while all subtests in it passed. A subtest stops at
+ * its first wrong connection. The name of a failed subtest ends with the protocol of that connection.
  */
 export function readResults(output: string): Spec[] {
   const failures = new Map<string, readonly [command: string, protocol: string]>();
