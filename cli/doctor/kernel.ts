@@ -26,6 +26,7 @@ export function kernelFindings(): readonly Finding[] {
     seccomp(),
     nftables(),
     forwarding(),
+    bridgedFrames(),
     capabilities(),
     appArmor(),
     seLinux(),
@@ -218,6 +219,41 @@ function forwarding(): Finding {
   } catch (thrown) {
     return { topic, state: 'degraded', found: `not known: ${reasonOf(thrown)}`, fix: 'modprobe nf_tables' };
   }
+}
+
+/** Reports whether frames on a bridge pass the IP rules, which addresses of clients depend on. */
+function bridgedFrames(): Finding {
+  return bridgedFinding(
+    ['iptables', 'ip6tables'].map((name) => [
+      `net.bridge.bridge-nf-call-${name}`,
+      read(`/proc/sys/net/bridge/bridge-nf-call-${name}`),
+    ]),
+  );
+}
+
+/** @param settings names and values; undefined: the module `br_netfilter` is not loaded */
+export function bridgedFinding(settings: readonly (readonly [string, string | undefined])[]): Finding {
+  const topic = 'bridged frames';
+  const off = settings.filter(([, value]) => value !== '1').map(([name]) => name);
+  if (off.length === 0) return { topic, state: 'fine', found: 'pass the IP rules' };
+  const meaning = [
+    'a pod that is a backend of a service sees the address of the bridge instead of the address of a client on the same bridge',
+  ];
+  if (settings.every(([, value]) => value === undefined))
+    return {
+      topic,
+      state: 'degraded',
+      found: 'do not pass the IP rules: br_netfilter is not loaded',
+      meaning,
+      fix: 'modprobe br_netfilter, if programs need the addresses of their clients: docs/services.md, "Clients and backends on one bridge"',
+    };
+  return {
+    topic,
+    state: 'degraded',
+    found: `do not pass the IP rules: ${off.join(' and ')} ${off.length === 1 ? 'is' : 'are'} 0`,
+    meaning,
+    fix: `sysctl -w ${off.map((name) => `${name}=1`).join(' ')}`,
+  };
 }
 
 function capabilities(): Finding {

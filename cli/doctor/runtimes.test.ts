@@ -10,7 +10,7 @@ import type { TestContext } from 'node:test';
 import { loadDaemonConfig } from '../../runtime/index.ts';
 import { packageRoot } from '../environment/package-root.ts';
 import type { Finding } from './finding.ts';
-import { cgroupFinding } from './kernel.ts';
+import { bridgedFinding, cgroupFinding } from './kernel.ts';
 import { nodeChapters } from './node/node.ts';
 import { verdictOf } from './print.ts';
 import { programFindings } from './programs.ts';
@@ -171,4 +171,24 @@ describe('the verdict of doctor', () => {
       assert.match(stdout, says);
       assert.match(stdout, /Not ready\. No pod can start: .*configuration\.\n$/u);
     });
+});
+
+it('names the module or the setting that a node lacks whose bridges bypass the IP rules', () => {
+  const settings = (first: string | undefined, second: string | undefined) =>
+    bridgedFinding([
+      ['net.bridge.bridge-nf-call-iptables', first],
+      ['net.bridge.bridge-nf-call-ip6tables', second],
+    ]);
+  assert.equal(settings('1', '1').state, 'fine');
+  const unloaded = settings(undefined, undefined);
+  assert.match(unloaded.found, /br_netfilter is not loaded/u);
+  assert.match(unloaded.fix ?? '', /^modprobe br_netfilter/u);
+  assert.match(
+    unloaded.meaning?.join(' ') ?? '',
+    /address of the bridge instead of the address of a client/u,
+  );
+  const off = settings('1', '0');
+  assert.equal(off.state, 'degraded');
+  assert.equal(off.fix, 'sysctl -w net.bridge.bridge-nf-call-ip6tables=1');
+  assert.match(settings('0', '0').found, / and .* are 0$/u);
 });
