@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { stringify } from 'yaml';
-import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../base/errors/index.ts';
 import { readGivenFile } from '../base/files/index.ts';
 import { append } from '../base/lists/index.ts';
 import { hostFoldersOf, importConfiguration, kindOfToml } from '../runtime/index.ts';
@@ -141,7 +141,7 @@ function unreadable(path: string, cause: unknown): PortcullisError {
     kind: 'invalid',
     attempted: 'read',
     on: path,
-    why: reasonOf(cause),
+    why: fileReason(cause, path),
     fix: 'name a readable file or folder',
     cause,
   });

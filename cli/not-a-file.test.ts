@@ -67,6 +67,8 @@ describe('a FIFO or a device that is given as a file', () => {
     ['an exported verdict log', (path) => ['verdicts', 'ls', '--file', path]],
     ['a bundle', (path) => ['sigstore-verify-bundle', '--bundle', path, '--key', path, path]],
     ['a specification', (path) => ['spec', 'validate', path]],
+    ['an archive', (path) => ['trust', 'archive', 'verify', path], 2],
+    ['a policy of another tool', (path) => ['policy', 'import', '--from', 'containers', path], 2],
   ];
   for (const { name, path } of given)
     for (const [what, words, code] of commands)

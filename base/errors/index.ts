@@ -5,6 +5,7 @@ export {
   reasonOf,
   reasonAndFix,
   fileReason,
+  connectReason,
   errorToJson,
   errorFromJson,
   failure,

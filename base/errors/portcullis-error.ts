@@ -111,6 +111,21 @@ export function fileReason(thrown: unknown, file: string): string {
   return fileReasons[code] ?? reasonOf(thrown);
 }
 
+/** Reasons of connect(2) for a Unix socket, by errno name. */
+const connectReasons: Readonly<Record<string, string>> = {
+  ENOENT: 'the socket does not exist',
+  ECONNREFUSED: 'no process listens at the socket',
+  EACCES: 'this user may not connect to the socket',
+};
+
+/**
+ * Returns the reason of a failed connect(2) to a Unix socket in words, or undefined for an unusual one.
+ * @param code the name of the error number
+ */
+export function connectReason(code: string | undefined): string | undefined {
+  return code === undefined ? undefined : connectReasons[code];
+}
+
 /**
  * Returns `thrown` itself if it already is a {@link PortcullisError}. Otherwise wraps it in the given
  * failure, with its reason as `why`.

@@ -136,6 +136,8 @@ describe('no daemon at the socket: every command exits with 4', () => {
     it(words.join(' '), async () => {
       const { code, output } = await run(...words);
       assert.equal(code, 4, output);
+      assert.match(output, /the socket does not exist|x\.sock: it does not exist/u);
+      assert.doesNotMatch(output, /ENOENT/u);
     });
 });
 
@@ -151,6 +153,10 @@ describe('wrong input: every command exits with 2, and says that the file does n
     () => ['spec', 'validate', at('none')],
     () => ['entitlements', 'fmt', at('none')],
     () => ['service', 'apply', '-f', at('none')],
+    () => ['config', 'import', at('none')],
+    () => ['policy', 'fmt', at('none')],
+    () => ['policy', 'import', '--from', 'containers', at('none')],
+    () => ['trust', 'archive', 'verify', at('none')],
   ];
   for (const words of commands)
     it(words().slice(0, 3).join(' '), async () => {
@@ -159,6 +165,19 @@ describe('wrong input: every command exits with 2, and says that the file does n
       assert.doesNotMatch(output, /ENOENT|:1:1|correct the lines/u);
       assert.equal(code, 2, output);
     });
+
+  it('a folder in the place of a file is named as one', async () => {
+    for (const words of [
+      ['policy', 'fmt', folder],
+      ['trust', 'archive', 'verify', folder],
+      ['policy', 'import', '--from', 'containers', join(folder, 'cosign.pub', 'x')],
+    ]) {
+      const { code, output } = await run(...words);
+      assert.match(output, /is not a (?:regular )?file|it is a folder|a part of its path is not a folder/u);
+      assert.doesNotMatch(output, /EISDIR|ENOTDIR/u);
+      assert.equal(code, 2, output);
+    }
+  });
 
   it('a file that exists is not overwritten, and the error says so', async () => {
     for (const words of [

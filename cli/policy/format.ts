@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/files/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { formatPolicy } from '../../trust/policy/index.ts';
+import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
@@ -36,14 +36,17 @@ export function registerFormat(policy: Command): void {
 
 async function format(files: readonly string[], flags: Flags): Promise<number> {
   const changed: string[] = [];
+  const written: (readonly [string, string])[] = [];
   for (const file of files) {
-    const before = await readText(file);
+    const before = (await readInputFile(file, mostBytes)).toString('utf8');
     const { text, problems } = formatPolicy(before, file);
     if (problems.length > 0) throw unreadable(file, describeProblems(problems));
     if (text === before) continue;
     changed.push(file);
-    if (!flags.check) await writeFileAtomic(file, text, { mode: 0o644 });
+    written.push([file, text]);
   }
+  // Read every file before writing the first: one invalid file leaves all files unchanged.
+  if (!flags.check) for (const [file, text] of written) await writeFileAtomic(file, text, { mode: 0o644 });
   const word = flags.check ? 'not in canonical form' : 'formatted';
   print(flags.output, { changed, check: flags.check }, changed.map((file) => `${word}: ${file}\n`).join(''));
   return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
@@ -51,14 +54,6 @@ async function format(files: readonly string[], flags: Flags): Promise<number> {
 
 /** More than any policy has. */
 const mostBytes = 4 * 2 ** 20;
-
-async function readText(file: string): Promise<string> {
-  try {
-    return (await readPlainFile(file, mostBytes)).toString('utf8');
-  } catch (error) {
-    throw unreadable(file, reasonOf(error));
-  }
-}
 
 function unreadable(file: string, why: string): PortcullisError {
   return new PortcullisError({

@@ -1,5 +1,5 @@
 import { httpRequest } from '../../base/connections/index.ts';
-import { PortcullisError, errorFromJson } from '../../base/errors/index.ts';
+import { PortcullisError, connectReason, errorFromJson } from '../../base/errors/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { pathOf } from './operations.ts';
@@ -32,7 +32,11 @@ export async function callAdmin<Name extends AdminOperation>(
   } catch (thrown) {
     const { code, message } = thrown as NodeJS.ErrnoException;
     if (code !== 'EACCES')
-      return { why: code === undefined ? message : `the daemon does not answer at ${socket}: ${message}` };
+      return {
+        why:
+          connectReason(code) ??
+          (code === undefined ? message : `the daemon does not answer at ${socket}: ${message}`),
+      };
     const failure = notRoot(socket, thrown as Error);
     return { why: failure.failure.why, failure };
   }

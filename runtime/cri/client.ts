@@ -1,7 +1,7 @@
 import { Client, credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 import { isAbsolute } from 'node:path';
-import { kindOfStatus, PortcullisError } from '../../base/errors/index.ts';
+import { connectReason, kindOfStatus, PortcullisError } from '../../base/errors/index.ts';
 import type { ImageService, RuntimeService } from './contract/contract.types.ts';
 import type { Init } from '../../base/protobuf/index.ts';
 import { rpcs } from './contract/services.ts';
@@ -162,20 +162,13 @@ function deadline(options: CallOptions): { deadline?: number } {
   return options.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs };
 }
 
-/** Reasons of connect(2) for a Unix socket. */
-const connectReasons: Readonly<Record<string, string>> = {
-  ENOENT: 'the socket does not exist',
-  ECONNREFUSED: 'no process listens at the socket',
-  EACCES: 'this user may not connect to the socket',
-};
-
 /**
  * Returns the reason in words.
  * @param details "No connection established. Last error: Error: connect ENOENT … Resolution note: …"
  */
 function unreachable(details: string): string {
   const said = /Error: (.+?)\.? Resolution note/.exec(details)?.[1] ?? details;
-  return connectReasons[/^connect ([A-Z]+)/.exec(said)?.[1] ?? ''] ?? said;
+  return connectReason(/^connect ([A-Z]+)/.exec(said)?.[1]) ?? said;
 }
 
 function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string): PortcullisError {

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { loadPolicy } from '../policy/load.ts';
 import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
@@ -135,7 +135,7 @@ function unreadable(file: string, error: unknown): PortcullisError {
     kind: 'invalid',
     attempted: 'read policy to import',
     on: file,
-    why: reasonOf(error),
+    why: fileReason(error, file),
     fix: 'name readable files',
   });
 }

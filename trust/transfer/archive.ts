@@ -25,6 +25,7 @@ import { copyImage } from './copy-image.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';
 import { inTemporary } from './temporary.ts';
+import { openArchive } from './unpack-archive.ts';
 
 /** The statement of an archive about itself. */
 export interface ArchiveStatement {
@@ -288,7 +289,7 @@ async function readTar(file: string, folder: string): Promise<void> {
   await mkdir(join(folder, 'blobs', 'sha256'), { recursive: true });
   const seen = new Set<string>();
   const reader = extract();
-  const fed = pipeline(createReadStream(file), reader);
+  const fed = pipeline(await openArchive(file), reader);
   try {
     for await (const entry of reader) {
       const { name, type, size } = entry.header;
@@ -311,7 +312,9 @@ async function readTar(file: string, folder: string): Promise<void> {
   } catch (error) {
     reader.destroy();
     await fed.catch(() => undefined);
-    if (error instanceof PortcullisError) throw error;
+    // A full disk is not a fault of the archive.
+    if (error instanceof PortcullisError || (error as NodeJS.ErrnoException).syscall !== undefined)
+      throw error;
     throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
   }
 }

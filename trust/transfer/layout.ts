@@ -381,13 +381,13 @@ function missing(on: string): PortcullisError {
 const damageCode = 'TRUST_ARCHIVE_DAMAGED';
 
 /** Returns the error of an archive whose content is not what the archive says. */
-export function damaged(on: string, why: string): PortcullisError {
+export function damaged(on: string, why: string, fix = 'create the archive again'): PortcullisError {
   return new PortcullisError({
     code: damageCode,
     kind: 'invalid',
     attempted: 'read archive',
     on,
     why,
-    fix: 'create the archive again',
+    fix,
   });
 }

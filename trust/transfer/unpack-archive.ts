@@ -75,14 +75,19 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
   };
 }
 
-async function openArchive(file: string): Promise<NodeJS.ReadableStream> {
+/**
+ * Opens a tar archive, which must be a regular file without compression.
+ * @throws TRUST_ARCHIVE_DAMAGED
+ */
+export async function openArchive(file: string): Promise<NodeJS.ReadableStream> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
     (error: unknown) => {
-      throw damaged(file, fileReason(error, file));
+      throw damaged(file, fileReason(error, file), 'name the file of an archive');
     },
   );
   try {
-    if (!(await handle.stat()).isFile()) throw damaged(file, 'it is not a regular file');
+    if (!(await handle.stat()).isFile())
+      throw damaged(file, 'it is not a regular file', 'name the file of an archive');
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
     const compression = compressionOf(buffer.subarray(0, bytesRead));
     if (compression !== undefined)
