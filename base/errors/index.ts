@@ -5,6 +5,7 @@ export {
   reasonOf,
   reasonAndFix,
   fileReason,
+  folderReason,
   connectReason,
   errorToJson,
   errorFromJson,

@@ -111,6 +111,18 @@ export function fileReason(thrown: unknown, file: string): string {
   return fileReasons[code] ?? reasonOf(thrown);
 }
 
+/**
+ * Returns the reason why a folder could not be created or listed, in words like {@link fileReason}: for a
+ * folder, these error numbers mean that something else has its name.
+ */
+export function folderReason(thrown: unknown, folder: string): string {
+  const { code, path } = thrown as NodeJS.ErrnoException;
+  const isOther = code === 'ENOTDIR' || code === 'EEXIST';
+  return isOther && path === folder
+    ? 'it, or a part of its path, is not a folder'
+    : fileReason(thrown, folder);
+}
+
 /** Reasons of connect(2) for a Unix socket, by errno name. */
 const connectReasons: Readonly<Record<string, string>> = {
   ENOENT: 'the socket does not exist',

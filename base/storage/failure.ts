@@ -144,8 +144,16 @@ export function diskIsFull(attempted: string, path: string): PortcullisError {
   });
 }
 
-/** Converts an error of node:sqlite or node:fs into a coded failure. */
-export function storageFailure(thrown: unknown, attempted: string, path: string): PortcullisError {
+/**
+ * Converts an error of node:sqlite or node:fs into a coded failure.
+ * @param why the reason in words; default: the message of the error
+ */
+export function storageFailure(
+  thrown: unknown,
+  attempted: string,
+  path: string,
+  why = reasonOf(thrown),
+): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const result = sqliteResult(thrown);
   const errno =
@@ -160,7 +168,7 @@ export function storageFailure(thrown: unknown, attempted: string, path: string)
     kind,
     attempted,
     on: path,
-    why: reasonOf(thrown),
+    why,
     details: result === undefined ? { errno } : { sqlite: result },
     cause: thrown,
   });

@@ -1,6 +1,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { folderReason } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 
 // Node's own recursive mkdir reports ENOENT for a read-only file system, and never returns below /proc.
@@ -26,7 +27,7 @@ export async function makeFolder(folder: string, mode = 0o700): Promise<string |
       throw error;
     }
   } catch (error) {
-    throw storageFailure(error, attempted, folder);
+    throw storageFailure(error, attempted, folder, folderReason(error, folder));
   }
 }
 
@@ -45,7 +46,7 @@ export function makeFolderSync(folder: string, mode = 0o700): void {
       if (!hasCode(error, 'EEXIST') || !isThere()) throw error;
     }
   } catch (error) {
-    throw storageFailure(error, attempted, folder);
+    throw storageFailure(error, attempted, folder, folderReason(error, folder));
   }
 }
 

@@ -179,6 +179,21 @@ describe('wrong input: every command exits with 2, and says that the file does n
     }
   });
 
+  it('a file in the place of a folder is named as one', async () => {
+    const file = at('cosign.pub');
+    for (const words of [
+      ['network', 'ls', '--conf-dir', file],
+      ['trust', 'init', '--dir', file, 'app'],
+      ['trust', 'list', '--dir', file, 'app'],
+      ['cni', 'install', '--bin-dir', file],
+    ]) {
+      const { code, output } = await run(...words);
+      assert.match(output, /cosign\.pub[^;]*: (?:it, or )?a part of its path,? is not a folder/u);
+      assert.doesNotMatch(output, /EEXIST|ENOTDIR/u);
+      assert.notEqual(code, 0);
+    }
+  });
+
   it('a file that exists is not overwritten, and the error says so', async () => {
     for (const words of [
       ['policy', 'init', at('cosign.pub')],

@@ -161,7 +161,8 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
     append(problems, loaded.skipped);
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
-    problems.push(thrown.failure.why);
+    const { code, on, why } = thrown.failure;
+    problems.push(code === 'NETWORK_CONFLIST_UNREADABLE' ? `${on}: ${why}` : why);
   }
   const { held, services } = readDatabase(databasePath);
   const known = new Set(networks.map(({ name }) => name));

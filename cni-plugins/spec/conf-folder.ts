@@ -1,7 +1,13 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { extname, join } from 'node:path';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import {
+  PortcullisError,
+  fileReason,
+  folderReason,
+  isPortcullisError,
+  reasonOf,
+} from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { readConflist } from './conflist.ts';
 import type { NetworkConfig } from './network-config.ts';
@@ -205,7 +211,7 @@ function entriesOf(folder: string): Dirent[] {
     return readdirSync(folder, { withFileTypes: true });
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw unreadable(folder, thrown);
+    throw unreadable(folder, folderReason(thrown, folder), 'name a folder that root can read', thrown);
   }
 }
 
@@ -218,19 +224,19 @@ export function readConfFile(file: string): string {
     if (stats.size > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
     return readFileSync(file, 'utf8');
   } catch (thrown) {
-    throw unreadable(file, thrown);
+    throw unreadable(file, fileReason(thrown, file), 'make the file readable for root', thrown);
   }
 }
 
-function unreadable(path: string, thrown: unknown): PortcullisError {
+function unreadable(path: string, why: string, fix: string, cause: unknown): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_CONFLIST_UNREADABLE',
     kind: 'precondition',
     attempted: 'read the CNI configuration',
     on: path,
-    why: reasonOf(thrown),
-    fix: 'make the file readable for root',
-    cause: thrown,
+    why,
+    fix,
+    cause,
   });
 }
 

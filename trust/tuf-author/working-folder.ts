@@ -1,7 +1,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { meansNoSuchPath, reasonOf } from '../../base/errors/index.ts';
+import { fileReason, folderReason, meansNoSuchPath } from '../../base/errors/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Dialect, TopRole } from '../tuf-metadata/model.ts';
 import type { Standing } from './collection.ts';
@@ -84,7 +84,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
       return parseJson(await readFile(file, 'utf8'));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, reasonOf(error), error);
+      throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, fileReason(error, file), error);
     }
   };
   const writeJson = async (file: string, value: unknown): Promise<void> => {
@@ -95,7 +95,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     const listed = await readdir(at(sub)).catch((error: unknown) => {
       // A folder that cannot be listed must not be begun again.
       if (meansNoSuchPath(error)) return [];
-      throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', at(sub), reasonOf(error), error);
+      throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', at(sub), folderReason(error, at(sub)), error);
     });
     const names = listed.filter((file) => file.endsWith('.json')).sort();
     const roles = names.map((file) => decodeURIComponent(file.slice(0, -'.json'.length)));
