@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileReason } from '../../../base/errors/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import { readUnit } from './unit-file.ts';
 
@@ -104,7 +105,7 @@ function readConfiguration(file: string): Record<string, unknown> | string {
   try {
     text = readFileSync(file, 'utf8');
   } catch (thrown) {
-    return (thrown as Error).message;
+    return fileReason(thrown, file);
   }
   const { documents, problems } = parseDocuments(text, file);
   const value = documents[0]?.value;

@@ -286,7 +286,10 @@ describe('the kubelet', () => {
         ['fail-swap-on', 'false'],
       ],
     );
-    assert.match(complaints(kubeletFindings(kubelet, side()))['kubelet'] ?? '', /\/etc\/k\.yaml: ENOENT/);
+    assert.match(
+      complaints(kubeletFindings(kubelet, side()))['kubelet'] ?? '',
+      /\/etc\/k\.yaml: it does not exist/,
+    );
     assert.equal(readKubelet(machine(t, {})), undefined);
     assert.deepEqual(
       [...flagsOf(['--a', '--b', 'c', 'd', '-v=3'])],
