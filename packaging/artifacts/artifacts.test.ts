@@ -36,23 +36,29 @@ describe('the packages of a release', { skip }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** Builds in a copy of the sources at another path, as a user with other settings on another host. */
+  /**
+   * Builds in a copy of the sources at another path, as a user with other settings on another host. Leaves
+   * out the package of one architecture, because each takes long. `npm run test:release` compares all files
+   * of a release.
+   */
   function buildElsewhere(): void {
-    const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false });`;
+    const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false, architectures: ['arm64'] });`;
     const copy = join(folder, 'a/longer path/to the/copy');
     runElsewhere(copy, program, [join(copy, 'packaging/artifacts/artifacts.ts'), join(folder, 'second')]);
   }
 
   it('have the same bytes from another checkout, path, umask, time zone, locale and host', () => {
     buildElsewhere();
+    const compared = names.filter((name) => !name.includes('_amd64'));
     const sums = (which: string): string[] =>
-      names.map((name) => {
+      compared.map((name) => {
         const digest = createHash('sha256')
           .update(readFileSync(join(folder, which, name)))
           .digest('hex');
         return `${digest}  ${name}`;
       });
     assert.equal(names.length, 9);
+    assert.equal(compared.length, 6);
     assert.deepEqual(sums('second'), sums('first'));
   });
 

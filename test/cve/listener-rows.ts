@@ -86,7 +86,7 @@ export const doorRows: readonly Row[] = [
     held: [
       [
         'test/e2e/deny-all.test.ts',
-        'covers all ${options.length} options, in ${rows.length} configurations that contain every pair of values',
+        'covers all ${options.length} options, in ${rows.length} configurations that contain every value',
       ],
       ['test/e2e/deny-all.test.ts', "configuration ${index + 1}: ${String(choice.get('the policy'))}"],
     ],
