@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
@@ -16,7 +16,7 @@ import { bootOf } from '../namespaces/namespace-id.ts';
  * kill -9 at random moments of a daemon and of plugins without one that work on the same database and host at
  * the same time, and a reboot. `npm run test:net-chaos` kills 300 times; see CONTRIBUTING.md.
  */
-const kills = Number(process.env['PORTCULLIS_NET_KILLS'] ?? '16');
+const kills = Number(process.env['PORTCULLIS_NET_KILLS'] ?? '8');
 const seed = Number(process.env['PORTCULLIS_NET_SEED'] ?? '7');
 /** The number of kills between two complete checks. */
 const settleEvery = 8;
@@ -87,7 +87,6 @@ const program = new URL('./net-chaos.actor.fixture.ts', import.meta.url).pathnam
 function startActor(order: ActorOrder, model: Model): Actor {
   const child = spawn(process.execPath, [program, JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, NODE_COMPILE_CACHE: join(dirname(order.confDir), 'compiled') },
   });
   const actor: Actor = { role: order.role, child, ended: once(child, 'close'), started: false };
   let rest = '';

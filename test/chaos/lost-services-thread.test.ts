@@ -10,6 +10,7 @@ import { startServices } from '../../cni-plugins/index.ts';
 import type { Services } from '../../cni-plugins/index.ts';
 import { readServices } from '../../cni-plugins/services/description/read.ts';
 import type { Service } from '../../cni-plugins/services/model/model.ts';
+import { chosenSends } from './chosen-sends.ts';
 import { createFaultControl } from './faults/orders.ts';
 import type { FaultControl, FaultKind } from './faults/orders.ts';
 
@@ -92,7 +93,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     const sends = { put: await sendsOf(put), remove: await sendsOf(remove) };
     assert.ok(sends.put > 0 && sends.remove > 0, JSON.stringify(sends));
     for (const name of ['put', 'remove'] as const)
-      for (let nth = 1; nth <= sends[name]; nth += 1) {
+      for (const nth of chosenSends(sends[name])) {
         // The end after one message is the end before the next one.
         for (const kind of nth === sends[name] ? (['end', 'end-after'] as const) : (['end'] as const)) {
           const at = `${name}, ${kind} at ${nth}`;

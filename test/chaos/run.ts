@@ -1,6 +1,6 @@
 /**
- * `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|reads|limits|rest]`:
- * kills and faults at random moments and at rest; see README.md.
+ * `npm run test:chaos [-- --kills N] [--seed S] [--only PART,…]`: kills and faults at random moments and at
+ * rest; see README.md.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -26,13 +26,18 @@ import { createRandom } from '../fixtures/random.ts';
 import { setStage } from './stage.ts';
 import { killDuringStops } from './stops.ts';
 
+/** The parts of the suite, and the share of the kills and faults that each gets. */
+const shares = { kills: 0.4, others: 0.25, workers: 0.1, faults: 0.15, reads: 0.05, limits: 0.05, rest: 0 };
+type Part = keyof typeof shares;
+const parts = Object.keys(shares) as Part[];
+
 const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '200' },
     seed: { type: 'string', default: String(Date.now() % 100_000) },
     pods: { type: 'string', default: '10' },
-    /** kills, others, workers, faults, reads, limits, rest; without it all of them. */
-    only: { type: 'string' },
+    /** Parts of the suite, separated by commas; without it all of them. */
+    only: { type: 'string', default: parts.join() },
     /** One fault, as a failure names it, with --act. */
     fault: { type: 'string' },
     /** One request by its name, to look into it. */
@@ -92,9 +97,12 @@ try {
   };
   const total = Number(values.kills);
   if (!Number.isInteger(total) || total < 1) throw new Error(`--kills ${values.kills} is not a count`);
-  const does = (part: string): boolean => values.only === undefined || values.only === part;
-  // 40 % of the kills are the daemon's; each other kind has its share of the rest.
-  const share = (part: number): number => (values.only === undefined ? Math.ceil(total * part) : total);
+  const only = values.only.split(',');
+  const unknown = only.filter((name) => !(name in shares));
+  if (unknown.length > 0) throw new Error(`--only ${unknown.join()} is none of ${parts.join()}`);
+  const does = (part: Part): boolean => only.includes(part);
+  const sum = parts.filter(does).reduce((all, part) => all + shares[part], 0);
+  const share = (part: Part): number => Math.ceil((total * shares[part]) / sum);
   const durations =
     does('kills') || does('others')
       ? await measureActs(scene, chosen, total < 3 * acts.length ? 1 : 3)
@@ -102,7 +110,7 @@ try {
   if (durations.size > 0)
     console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
   if (does('kills')) {
-    const count = share(0.4);
+    const count = share('kills');
     const report = await killDuringActs(scene, durations, { count, random, tell });
     const ofStops = Math.ceil(count / acts.length);
     const stops = await killDuringStops(scene, { count: ofStops, random, tell });
@@ -116,7 +124,7 @@ try {
   }
   if (does('others')) {
     const report = await killOthers(scene, durations, {
-      count: share(0.25),
+      count: share('others'),
       random,
       tell,
       ...(values.act !== undefined && { act: values.act }),
@@ -132,17 +140,17 @@ try {
       `${victims.map((victim) => `${report.kills[victim]} of ${report.tries[victim]} kills of ${victim}`).join(', ')} (${report.monitorLost} exits lost)`,
     );
   }
-  const parts = (['workers', 'faults', 'reads'] as const).filter(does);
-  if (parts.length > 0) {
+  const withFaults = (['workers', 'faults', 'reads'] as const).filter(does);
+  if (withFaults.length > 0) {
     const control = await loadFaults(scene);
     const recorded = await recordPoints(scene, control, chosen);
     const points = new Set([...recorded.values()].flat(2).map(({ thread, point }) => `${thread}/${point}`));
     if (values.verbose) console.log([...points].sort().join('\n'));
     const fault = values.fault === undefined ? undefined : readFault(values.fault);
-    for (const part of parts) {
+    for (const part of withFaults) {
       const list = values.act === startAct ? [] : chosen;
       const input = {
-        count: share(part === 'reads' ? 0.05 : part === 'workers' ? 0.1 : 0.15),
+        count: share(part),
         random,
         tell,
         recorded,
@@ -158,7 +166,7 @@ try {
     }
   }
   if (does('limits')) {
-    const report = await limitDuringActs(scene, chosen, { count: share(0.05), random, tell });
+    const report = await limitDuringActs(scene, chosen, { count: share('limits'), random, tell });
     failures.push(...report.failures);
     exercised.push({ kind: 'limits', tries: report.limits, hits: report.refused + report.oomKills });
     figures.push(

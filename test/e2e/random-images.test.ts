@@ -8,7 +8,7 @@ import { openStage } from '../fixtures/stage.ts';
 import { pinnedPattern, runHistory } from '../images/history.ts';
 
 const seed = Number(process.env['FUZZ_SEED'] ?? 1);
-const seconds = 10 * Number(process.env['FUZZ_TIMES'] ?? 1);
+const seconds = 5 * Number(process.env['FUZZ_TIMES'] ?? 1);
 
 test(`pulls, removals, garbage collection and containers at random lose nothing (seed ${seed})`, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-history-'));

@@ -91,6 +91,14 @@ before(async () => {
 });
 after(() => services.close());
 
+/** The trusted root of each service, which it exports anew each time. */
+const rootBytes = new WeakMap<MockSigstore, Buffer>();
+function rootOf(of: MockSigstore): Buffer {
+  const bytes = rootBytes.get(of) ?? Buffer.from(JSON.stringify(of.trustedRoot()));
+  rootBytes.set(of, bytes);
+  return bytes;
+}
+
 async function ourOpinion(
   bundle: Json,
   of: MockSigstore = services,
@@ -100,7 +108,7 @@ async function ourOpinion(
     bundle: Buffer.from(JSON.stringify(bundle)),
     artifact: { bytes: artifact },
     signer: { identity: subject, issuer: mockIssuer },
-    trustedRoot: Buffer.from(JSON.stringify(of.trustedRoot())),
+    trustedRoot: rootOf(of),
     now: new Date(),
   });
   return finding.verified ? undefined : finding.why;
@@ -142,11 +150,14 @@ function* allChangesOf(name: string): Generator<Change> {
     if (typeof text === 'string') yield changeAt(bundle, place, what, change(text));
   }
   const next = bundles[names[(names.indexOf(name) + 1) % names.length] as string] as Json;
-  yield* changesOf(
-    bundle,
-    { 'the next kind': next, 'another signature': others[name] as Json },
-    fuzzing(0, 5).numRuns,
-  );
+  const { numRuns } = fuzzing(0, 3);
+  const exchanges = { 'the next kind': next, 'another signature': others[name] as Json };
+  let strange = 0;
+  for (const change of changesOf(bundle, exchanges, numRuns)) {
+    if (!change.what.startsWith('is ')) yield change;
+    // In turn, one of three strange values at a place; with FUZZ_TIMES all of them.
+    else if (strange++ % 3 === 0 || numRuns > 3) yield change;
+  }
 }
 
 for (const name of names)
@@ -164,7 +175,7 @@ for (const name of names)
     }
     judged.add(name);
     // Changes of what no one signs or reads, such as a keyid.
-    assert.ok(accepted > 3 && refused > 250, `${accepted} changes were accepted, ${refused} were refused`);
+    assert.ok(accepted > 3 && refused > 200, `${accepted} changes were accepted, ${refused} were refused`);
   });
 
 test('each intended difference occurs', (t) => {

@@ -19,9 +19,9 @@ const patience = 20_000;
 const streamPatience = 150;
 /**
  * The number of requests of one RPC in an ordinary run, spread over the whole corpus. With
- * PORTCULLIS_CORPUS=whole, all requests are sent (about 4,000, several minutes).
+ * PORTCULLIS_CORPUS=whole, all requests are sent (about 4,000, several minutes): `npm run test:generated`.
  */
-const share = process.env['PORTCULLIS_CORPUS'] === 'whole' ? Number.POSITIVE_INFINITY : 120;
+const share = process.env['PORTCULLIS_CORPUS'] === 'whole' ? Number.POSITIVE_INFINITY : 60;
 
 const requestOf = (rpc: string): string =>
   [...criContract.services.values()].flat().find(({ name }) => name === rpc)?.request ?? '';
