@@ -91,7 +91,7 @@ before(async () => {
 });
 after(() => services.close());
 
-/** The trusted root of each service, which it exports anew each time. */
+/** The trusted root of each service, which would export it again at each call. */
 const rootBytes = new WeakMap<MockSigstore, Buffer>();
 function rootOf(of: MockSigstore): Buffer {
   const bytes = rootBytes.get(of) ?? Buffer.from(JSON.stringify(of.trustedRoot()));
