@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isPortcullisError } from '../../../base/errors/index.ts';
@@ -67,16 +67,22 @@ function judge(path: string): void {
   if (!mountsFiles) return;
   const mount = openDetachedMount('erofs', { path, by: 'file', direct: false });
   try {
-    // Each name is looked up, and each file is read.
-    const root = Buffer.from(`/proc/self/fd/${mount}/.`);
-    for (const each of readdirSync(root, { recursive: true, withFileTypes: true, encoding: 'buffer' })) {
-      if (!each.isFile()) continue;
-      const parent: unknown = each.parentPath;
-      const at = Buffer.isBuffer(parent) ? parent : Buffer.from(String(parent));
-      readFileSync(Buffer.concat([at, Buffer.from('/'), each.name]));
-    }
+    readTree(Buffer.from(`/proc/self/fd/${mount}/.`));
   } finally {
     closeSync(mount);
+  }
+}
+
+/**
+ * Looks up each name below a folder, and reads each file. Node's own recursive listing follows symbolic links
+ * to folders, and a link to its own folder leads as deep as the kernel follows links.
+ */
+function readTree(folder: Buffer): void {
+  for (const each of readdirSync(folder, { withFileTypes: true, encoding: 'buffer' })) {
+    const path = Buffer.concat([folder, Buffer.from('/'), each.name]);
+    if (each.isDirectory()) readTree(path);
+    else if (each.isFile()) readFileSync(path);
+    else lstatSync(path);
   }
 }
 
