@@ -34,8 +34,9 @@ export async function callAdmin<Name extends AdminOperation>(
     if (code !== 'EACCES')
       return {
         why:
-          connectReason(code) ??
-          (code === undefined ? message : `the daemon does not answer at ${socket}: ${message}`),
+          code === undefined
+            ? message
+            : `the daemon does not answer at ${socket}: ${connectReason(code) ?? message}`,
       };
     const failure = notRoot(socket, thrown as Error);
     return { why: failure.failure.why, failure };
