@@ -31,10 +31,10 @@ import { findTool } from '../fixtures/tools.ts';
 const crictl = findTool('crictl');
 const count = 200_000;
 /**
- * Writes numbered lines as fast as possible, with short pauses, so that rotations happen between and within
- * bursts.
+ * Writes numbered lines as fast as possible, with forty short pauses, so that rotations happen between and
+ * within bursts: without them, all lines can be written before a busy machine rotates the log twice.
  */
-const writer = `awk 'BEGIN { for (i = 1; i <= ${count}; i++) printf "line %06d of a log that is written fast\\n", i }'`;
+const writer = `awk 'BEGIN { for (i = 1; i <= ${count}; i++) { printf "line %06d of a log that is written fast\\n", i; if (i % 5000 == 0) system("sleep 0.05") } }'`;
 
 /** Returns the output of the container from the files of a log in order, with partial lines (P) joined. */
 function written(files: readonly string[]): string[] {
@@ -68,6 +68,12 @@ function asides(log: string): string[] {
     .map((name) => join(dirname(log), name));
 }
 
+/** Waits until the last line of the writer is in the log or in a rotated file. */
+async function hasLastLine(log: string): Promise<void> {
+  const last = `line ${count} of`;
+  while (![...asides(log), log].some((file) => readFileSync(file).includes(last))) await pause(100);
+}
+
 describe('the log of a fast writer', () => {
   let stage: Stage;
   let image = '';
@@ -95,7 +101,7 @@ describe('the log of a fast writer', () => {
       await reopen(id);
       await pause(10);
     }
-    for (let size = -1; size !== statSync(log).size; await pause(300)) size = statSync(log).size;
+    await hasLastLine(log);
     assertWhole(written([...asides(log), log]));
     assert.ok(asides(log).filter((file) => statSync(file).size > 0).length > 2, 'the writer wrote meanwhile');
   });
@@ -153,7 +159,7 @@ describe('the log of a fast writer', () => {
       await pause(20);
     }
     rotation.close();
-    for (let size = -1; size !== statSync(log).size; await pause(300)) size = statSync(log).size;
+    await hasLastLine(log);
     assert.equal(asides(log).length, 3);
     const lines = written([...asides(log), log]);
     // conmon writes data as it reads them: the oldest file can begin within a line whose first part was in
