@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,7 +9,7 @@ import { createRegistryClient } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { createCriServer } from '../../runtime/index.ts';
-import { compileCache, portcullis, portcullisCommand } from '../../test/fixtures/command.ts';
+import { compileCache, portcullis, portcullisCommand, runProgram } from '../../test/fixtures/command.ts';
 import type { Ended } from '../../test/fixtures/command.ts';
 import { exitCodeOf, exitCodesHelp } from './exit-codes.ts';
 
@@ -166,7 +166,7 @@ describe('wrong input: every command exits with 2, and says that the file does n
       assert.equal(code, 2, output);
     });
 
-  it('a folder in the place of a file is named as one', async () => {
+  it('the error for a folder that was given instead of a file says that it is a folder', async () => {
     for (const words of [
       ['policy', 'fmt', folder],
       ['trust', 'archive', 'verify', folder],
@@ -179,7 +179,7 @@ describe('wrong input: every command exits with 2, and says that the file does n
     }
   });
 
-  it('a file in the place of a folder is named as one', async () => {
+  it('the error for a file that was given instead of a folder says that it is not a folder', async () => {
     const file = at('cosign.pub');
     for (const words of [
       ['network', 'ls', '--conf-dir', file],
@@ -249,3 +249,23 @@ it('docs/exit-codes.md and --help list the same codes', async () => {
     ],
   );
 });
+
+it(
+  'an archive that does not fit on the disk is no damaged archive',
+  { skip: process.getuid?.() === 0 ? false : 'needs root, for a small file system' },
+  async () => {
+    const blob = `blobs/sha256/${'0'.repeat(64)}`;
+    await mkdir(at('large/blobs/sha256'), { recursive: true });
+    await writeFile(at(`large/${blob}`), Buffer.alloc(2 ** 20));
+    execFileSync('tar', ['--format=ustar', '-C', at('large'), '-cf', at('large.tar'), blob]);
+    await mkdir(at('small'));
+    const script = 'mount -t tmpfs -o size=256k none "$0" && TMPDIR="$0" exec "$@"';
+    const words = [...portcullisCommand, 'trust', 'archive', 'verify', at('large.tar')];
+    const ended = await runProgram('unshare', ['-m', 'sh', '-c', script, at('small'), ...words], {
+      ...environment(),
+    });
+    assert.match(ended.output, /unpack archive .*STORAGE_DISK_FULL/su);
+    assert.doesNotMatch(ended.output, /TRUST_ARCHIVE_DAMAGED/u);
+    assert.equal(ended.code, 4, ended.output);
+  },
+);

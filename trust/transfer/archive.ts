@@ -8,7 +8,7 @@ import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
-import { makeFolderSync, syncFolder } from '../../base/storage/index.ts';
+import { makeFolderSync, storageFailure, syncFolder } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
 import type { Signer } from '../signers/signer.ts';
@@ -312,9 +312,10 @@ async function readTar(file: string, folder: string): Promise<void> {
   } catch (error) {
     reader.destroy();
     await fed.catch(() => undefined);
+    if (error instanceof PortcullisError) throw error;
     // A full disk is not a fault of the archive.
-    if (error instanceof PortcullisError || (error as NodeJS.ErrnoException).syscall !== undefined)
-      throw error;
+    if ((error as NodeJS.ErrnoException).syscall !== undefined)
+      throw storageFailure(error, 'unpack archive', folder);
     throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
   }
 }
