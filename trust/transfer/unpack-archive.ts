@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { storageFailure } from '../../base/storage/index.ts';
 import { damaged } from './layout.ts';
 
 /** A file of an archive, which is now a blob of the folder. */
@@ -57,9 +58,10 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
   } catch (error) {
     reader.destroy();
     await fed.catch(() => undefined);
+    if (error instanceof PortcullisError) throw error;
     // A full disk is not a fault of the archive.
-    if (error instanceof PortcullisError || (error as NodeJS.ErrnoException).syscall !== undefined)
-      throw error;
+    if ((error as NodeJS.ErrnoException).syscall !== undefined)
+      throw storageFailure(error, 'unpack archive', folder);
     throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
   }
   return {
