@@ -126,22 +126,25 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     writeFileSync(`${other}.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
     writeFileSync(`${other}.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
     const key = await loadSigningKey(`${other}.key`, { environment: {} });
-    const digest = await pushLazyImage(kit, name, [await archive()], chunkBytes);
+    const layer = await archive();
+    const digest = await pushLazyImage(kit, name, [layer], chunkBytes);
     const repository = kit.repository(name);
     await signImage({ repository, digest, key, format: 'bundle', now: new Date() });
     const rule = (file: string): string =>
       `  - images: ["${host}/${name}"]\n    require: { cosign: { key: ${file} } }\n`;
     await kit.usePolicy(rule('k.pub') + rule('other.pub'));
     proxy.use(() => 'pass');
-    proxy.parts.length = 0;
+    // The layers of the tests before are still fetched in the background, also in parts.
+    const blob = sha256(inMembers(layer, chunkBytes));
+    const parts = (): string[] => proxy.parts.filter((part) => part.startsWith(blob));
     await pull(name);
-    assert.deepEqual(proxy.parts, [], 'one key has not signed the index');
+    assert.deepEqual(parts(), [], 'one key has not signed the index');
     const [image] = kit.store.list().filter(({ repoTags }) => repoTags.some((tag) => tag.includes(name)));
     await kit.store.remove(image?.id ?? '');
 
     await kit.usePolicy(rule('k.pub'));
     await pull(name);
-    await until(() => proxy.parts.length > 0, 'with only the first rule, the image is fetched in parts');
+    await until(() => parts().length > 0, 'with only the first rule, the image is fetched in parts');
   });
 
   it('is pulled as a whole if a layer exceeds the limits, and the pull refuses it', async () => {
