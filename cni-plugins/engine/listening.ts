@@ -55,7 +55,7 @@ export function createListeningSide(
         async close() {
           open = undefined;
           clearTimeout(again);
-          await ask({ do: 'listen-no-more' });
+          await ask({ do: 'stop-listening' });
           await service.close();
         },
       };

@@ -19,7 +19,7 @@ test('a thread that was loaded without settings answers calls that were sent bef
   const thread = loaded.begin(settings, log, listener());
   assert.throws(() => loaded.begin(settings, log, listener()), /has its settings already/);
   assert.deepEqual(
-    await Promise.all([thread.call({ do: 'listen-no-more' }), thread.call({ do: 'listen-no-more' })]),
+    await Promise.all([thread.call({ do: 'stop-listening' }), thread.call({ do: 'stop-listening' })]),
     [{}, {}],
   );
   await thread.stop();
@@ -30,7 +30,7 @@ test('a thread that ended before it got its settings is lost, and its calls are 
   await loaded.discard();
   const follows = listener();
   const thread = loaded.begin(settings, log, follows);
-  await assert.rejects(thread.call({ do: 'listen-no-more' }), { code: 'NETWORK_ENGINE_LOST' });
+  await assert.rejects(thread.call({ do: 'stop-listening' }), { code: 'NETWORK_ENGINE_LOST' });
   await follows.lost;
 });
 
@@ -38,7 +38,7 @@ test('an engine whose first start failed gets a new thread instead of the thread
   const threads = loadEngineThreadEarly();
   for (let attempt = 0; attempt < 2; attempt += 1) {
     const thread = threads.load().begin(settings, log, listener());
-    assert.deepEqual(await thread.call({ do: 'listen-no-more' }), {});
+    assert.deepEqual(await thread.call({ do: 'stop-listening' }), {});
     await thread.stop();
   }
   await threads.discard();

@@ -23,16 +23,16 @@ import { createFollowedPolicies } from '../../database/followed-policies.ts';
 import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { figuresOf } from '../../database/figures.ts';
 import type { LinkCounts } from '../../database/figures.ts';
+import { createNameReport } from './name-report.ts';
 import { openPluginListener } from './plugin-listener.ts';
 import type { PluginListener } from './plugin-listener.ts';
 import { createPodResolver } from '../../database/pod-resolver.ts';
-import { createNameStore } from '../../database/endpoint-names.ts';
-import type { NameStore } from '../../database/endpoint-names.ts';
 import { openNetworkFolder } from '../../networks/networks.ts';
 import type { NetworkFolder } from '../../networks/networks.ts';
 import type { Answer, Call, EngineWorkerData, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 import { openPolicySources } from './policy-sources.ts';
 import { createRecentCalls } from './recent-calls.ts';
+import { createThreadLog } from './thread-log.ts';
 import { attachmentOf, tagOf } from '../../database/record.ts';
 import { createRemoteStore } from '../../database/remote-store.ts';
 import type { RemoteStore } from '../../database/remote-store.ts';
@@ -56,14 +56,7 @@ keepLedger(ledger);
 const [settings] = (await once(settingsPort, 'message')) as [WorkerSettings];
 settingsPort.close();
 const post = (message: FromWorker): void => port.postMessage(message);
-const log = {
-  // The main thread is not woken up for lines that are not written.
-  debug: (fields: object, message: string) =>
-    settings.debug ? post({ level: 'debug', fields, message }) : undefined,
-  info: (fields: object, message: string) => post({ level: 'info', fields, message }),
-  warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
-  error: (fields: object, message: string) => post({ level: 'error', fields, message }),
-};
+const log = createThreadLog(post, settings.debug);
 
 const ballast = settings.ballast && tendBallast(settings.ballast);
 /** Operations that free something succeed on a full disk, too. */
@@ -147,7 +140,7 @@ function open(isStart = false): Deps {
         namespaceIds,
         links,
         calls,
-        tellOfNames: () => tellOfNames({ database }),
+        reportNames: () => reportNames(database),
         log,
       }),
     );
@@ -164,16 +157,7 @@ policies?.onChange(() => {
   return core !== undefined;
 });
 
-let names: NameStore | undefined;
-let toldOfNames = false;
-
-/** Checks for names of any origin, because plugins without the daemon write names as well. */
-function tellOfNames({ database }: Pick<Deps, 'database'>): void {
-  names ??= createNameStore(database);
-  if (toldOfNames || names.isEmpty()) return;
-  toldOfNames = true;
-  post({ named: true });
-}
+const { reportNames } = createNameReport(() => post({ named: true }));
 
 function openCore(): NetworkCore {
   const { core } = open();
@@ -201,7 +185,7 @@ function serve(sequence: number, call: Call): void {
     else report(result);
     return;
   }
-  if (call.do === 'listen' || call.do === 'listen-no-more') return serveDoor(sequence, call);
+  if (call.do === 'listen' || call.do === 'stop-listening') return serveListener(sequence, call);
   if (call.do === 'remote-records' || call.do === 'remote-write')
     return post({ sequence, answer: answerRemote(call) });
   const { database } = open(call.do === 'start');
@@ -222,20 +206,20 @@ function serve(sequence: number, call: Call): void {
   });
 }
 
-let door: PluginListener | undefined;
+let listener: PluginListener | undefined;
 
-function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'listen-no-more' }>): void {
+function serveListener(sequence: number, call: Extract<Call, { do: 'listen' | 'stop-listening' }>): void {
   const answer = (): void => post({ sequence, answer: {} });
-  if (call.do === 'listen-no-more') return void (door?.close() ?? Promise.resolve()).then(answer);
+  if (call.do === 'stop-listening') return void (listener?.close() ?? Promise.resolve()).then(answer);
   const afterwards = (): void => {
     try {
-      if (parts !== undefined) tellOfNames(parts);
+      if (parts !== undefined) reportNames(parts.database);
     } catch (thrown) {
       log.warn({ why: String(thrown) }, 'the names of endpoints could not be read; it is tried again');
     }
     reapLater();
   };
-  door = openPluginListener({
+  listener = openPluginListener({
     fd: call.fd,
     act(plugin) {
       calls.note();
@@ -326,7 +310,7 @@ const policiesNow = (): PoliciesInForce => policies?.report() ?? { policies: 0, 
 function answerOwn(
   call: Exclude<
     Call,
-    { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }
+    { do: 'check' | 'listen' | 'stop-listening' | 'plugin' | 'remote-records' | 'remote-write' }
   >,
 ): Answer {
   const core = openCore();
@@ -398,7 +382,7 @@ port.on('message', (message: ToWorker) => {
   calls.note();
   try {
     serve(message.sequence, message.call);
-    if (message.call.do !== 'close' && parts !== undefined) tellOfNames(parts);
+    if (message.call.do !== 'close' && parts !== undefined) reportNames(parts.database);
   } catch (thrown) {
     refuse(message.sequence, message.call, thrown);
   }

@@ -209,7 +209,7 @@ describe('listening of an engine whose thread is lost', () => {
       await sleep(1500);
       assert.deepEqual(
         calls.map((call) => call.do),
-        ['listen', 'listen', 'listen-no-more'],
+        ['listen', 'listen', 'stop-listening'],
       );
     } finally {
       closeFd(listener);

@@ -89,7 +89,7 @@ export type Call =
   /** Plugin calls arrive at this listening socket. The thread owns its descriptor from now on. */
   | { readonly do: 'listen'; readonly fd: number }
   /** Answered when every call that was read has been answered. */
-  | { readonly do: 'listen-no-more' }
+  | { readonly do: 'stop-listening' }
   | { readonly do: 'close'; readonly removeAll: boolean };
 
 export interface Answer {

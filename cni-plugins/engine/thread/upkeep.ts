@@ -13,22 +13,22 @@ export interface UpkeepDeps {
   readonly links: LinkWatch;
   readonly calls: Pick<RecentCalls, 'areOver'>;
   /** Reports once that endpoints have names. */
-  readonly tellOfNames: () => void;
+  readonly reportNames: () => void;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
 }
 
 const lookEveryMs = 500;
-const tellEveryMs = 5000;
+const reportEveryMs = 5000;
 
 /**
  * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
  * ended.
  */
-export function startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames, log }: UpkeepDeps): {
+export function startUpkeep({ database, core, namespaceIds, links, calls, reportNames, log }: UpkeepDeps): {
   close(): void;
 } {
   const denialLog = createDenialLog(log);
-  let toldAt = -tellEveryMs;
+  let reportedAt = -reportEveryMs;
   const failed = (thrown: unknown): void =>
     log.error(
       { why: String(thrown) },
@@ -36,13 +36,13 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, tellOf
     );
   const look = setInterval(() => {
     try {
-      tellOfNames();
+      reportNames();
       database.exclusively(() => core.policies());
       links.look();
       const now = performance.now();
       if (calls.areOver(now)) database.checkpoint();
-      if (now - toldAt < tellEveryMs) return;
-      toldAt = now;
+      if (now - reportedAt < reportEveryMs) return;
+      reportedAt = now;
       if (database.room?.isLow() === true) database.room.grow();
       forgetDead(namespaceIds, log);
       denialLog.tell(core.denials(), now);
