@@ -42,14 +42,17 @@ export interface BeyondCri {
   readonly seccomp?: object;
 }
 
+/** The stages at which an OCI runtime runs hooks (runtime-spec, config.md, "POSIX-platform Hooks"). */
+export type HookName =
+  | 'prestart'
+  | 'createRuntime'
+  | 'createContainer'
+  | 'startContainer'
+  | 'poststart'
+  | 'poststop';
+
 export interface AdjustedHook {
-  readonly hookName:
-    | 'prestart'
-    | 'createRuntime'
-    | 'createContainer'
-    | 'startContainer'
-    | 'poststart'
-    | 'poststop';
+  readonly hookName: HookName;
   readonly path: string;
   readonly args?: readonly string[];
   readonly env?: readonly string[];

@@ -3,12 +3,12 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { extract, pack } from 'tar-stream';
+import { pack } from 'tar-stream';
 import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
-import { makeFolderSync, storageFailure, syncFolder } from '../../base/storage/index.ts';
+import { makeFolderSync, syncFolder } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
 import type { Signer } from '../signers/signer.ts';
@@ -25,7 +25,7 @@ import { copyImage } from './copy-image.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';
 import { inTemporary } from './temporary.ts';
-import { openArchive } from './unpack-archive.ts';
+import { forEachEntry } from './unpack-archive.ts';
 
 /** The statement of an archive about itself. */
 export interface ArchiveStatement {
@@ -288,36 +288,23 @@ const mostHeadBytes = 16 * 1024 * 1024;
 async function readTar(file: string, folder: string): Promise<void> {
   await mkdir(join(folder, 'blobs', 'sha256'), { recursive: true });
   const seen = new Set<string>();
-  const reader = extract();
-  const fed = pipeline(await openArchive(file), reader);
-  try {
-    for await (const entry of reader) {
-      const { name, type, size } = entry.header;
-      const head = !name.startsWith('blobs/');
-      if (
-        type !== 'file' ||
-        !allowed.test(name) ||
-        seen.has(name) ||
-        seen.size > mostEntries ||
-        (head && size > mostHeadBytes)
-      )
-        throw damaged(
-          file,
-          `it contains ${JSON.stringify(name.slice(0, 100))}, which is not part of an archive, or is too large`,
-        );
-      seen.add(name);
-      await pipeline(entry, createWriteStream(join(folder, name)));
-    }
-    await fed;
-  } catch (error) {
-    reader.destroy();
-    await fed.catch(() => undefined);
-    if (error instanceof PortcullisError) throw error;
-    // A full disk is not a fault of the archive.
-    if ((error as NodeJS.ErrnoException).syscall !== undefined)
-      throw storageFailure(error, 'unpack archive', folder);
-    throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
-  }
+  await forEachEntry(file, folder, async (entry) => {
+    const { name, type, size } = entry.header;
+    const head = !name.startsWith('blobs/');
+    if (
+      type !== 'file' ||
+      !allowed.test(name) ||
+      seen.has(name) ||
+      seen.size > mostEntries ||
+      (head && size > mostHeadBytes)
+    )
+      throw damaged(
+        file,
+        `it contains ${JSON.stringify(name.slice(0, 100))}, which is not part of an archive, or is too large`,
+      );
+    seen.add(name);
+    await pipeline(entry, createWriteStream(join(folder, name)));
+  });
 }
 
 const invalidCodes = ['TRUST_ARCHIVE_EXISTS', 'TRUST_ARCHIVE_OTHER_DIGEST', 'TRUST_ARCHIVE_POLICY'];

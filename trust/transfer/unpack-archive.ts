@@ -4,6 +4,7 @@ import { mkdir, open, rename } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
+import type { ExtractEvents } from 'tar-stream';
 
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { storageFailure } from '../../base/storage/index.ts';
@@ -36,34 +37,19 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
   const links = new Map<string, string>();
   const blobs = join(folder, 'blobs', 'sha256');
   await mkdir(blobs, { recursive: true });
-  const input = await openArchive(file);
-  const reader = extract();
-  const fed = pipeline(input, reader);
-  try {
-    for await (const entry of reader) {
-      const name = plainName(file, entry.header.name);
-      if (files.has(name) || links.has(name)) throw damaged(file, `it contains ${quoted(name)} twice`);
-      if (files.size + links.size >= mostEntries)
-        throw damaged(file, `it contains more than ${mostEntries} files`);
-      const { type, linkname } = entry.header;
-      if (type === 'file' || type === 'contiguous-file')
-        files.set(name, await keep(entry as AsyncIterable<Buffer>, blobs));
-      else if (type === 'symlink') links.set(name, posix.join(posix.dirname(name), linkname));
-      else if (type === 'link') links.set(name, plainName(file, linkname));
-      else if (type !== 'directory')
-        throw damaged(file, `it contains ${quoted(name)}, which is neither a file nor a link`);
-      entry.resume();
-    }
-    await fed;
-  } catch (error) {
-    reader.destroy();
-    await fed.catch(() => undefined);
-    if (error instanceof PortcullisError) throw error;
-    // A full disk is not a fault of the archive.
-    if ((error as NodeJS.ErrnoException).syscall !== undefined)
-      throw storageFailure(error, 'unpack archive', folder);
-    throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
-  }
+  await forEachEntry(file, folder, async (entry) => {
+    const name = plainName(file, entry.header.name);
+    if (files.has(name) || links.has(name)) throw damaged(file, `it contains ${quoted(name)} twice`);
+    if (files.size + links.size >= mostEntries)
+      throw damaged(file, `it contains more than ${mostEntries} files`);
+    const { type, linkname } = entry.header;
+    if (type === 'file' || type === 'contiguous-file')
+      files.set(name, await keep(entry as AsyncIterable<Buffer>, blobs));
+    else if (type === 'symlink') links.set(name, posix.join(posix.dirname(name), linkname));
+    else if (type === 'link') links.set(name, plainName(file, linkname));
+    else if (type !== 'directory')
+      throw damaged(file, `it contains ${quoted(name)}, which is neither a file nor a link`);
+  });
   return {
     find(name) {
       let wanted = posix.normalize(name);
@@ -78,10 +64,40 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
 }
 
 /**
+ * Calls `take` with each entry of a tar archive in turn. Content that it does not read is skipped.
+ * @param folder where `take` writes, for errors
+ * @throws TRUST_ARCHIVE_DAMAGED · the errors of storage, such as a full disk · the errors of `take`
+ */
+export async function forEachEntry(
+  file: string,
+  folder: string,
+  take: (entry: ExtractEvents['entry'][1]) => Promise<void>,
+): Promise<void> {
+  const input = await openArchive(file);
+  const reader = extract();
+  const fed = pipeline(input, reader);
+  try {
+    for await (const entry of reader) {
+      await take(entry);
+      entry.resume();
+    }
+    await fed;
+  } catch (error) {
+    reader.destroy();
+    await fed.catch(() => undefined);
+    if (error instanceof PortcullisError) throw error;
+    // A full disk is not a fault of the archive.
+    if ((error as NodeJS.ErrnoException).syscall !== undefined)
+      throw storageFailure(error, 'unpack archive', folder);
+    throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
+  }
+}
+
+/**
  * Opens a tar archive, which must be a regular file without compression.
  * @throws TRUST_ARCHIVE_DAMAGED
  */
-export async function openArchive(file: string): Promise<NodeJS.ReadableStream> {
+async function openArchive(file: string): Promise<NodeJS.ReadableStream> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
     (error: unknown) => {
       throw damaged(file, fileReason(error, file), 'name the file of an archive');

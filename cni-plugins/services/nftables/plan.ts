@@ -13,17 +13,10 @@ import type { Mode } from './rules.ts';
 export const nameOf = ({ address, port }: { readonly address: string; readonly port: number }): string =>
   `${address} ${port}`;
 
-export interface Plan {
-  readonly at: Mode['at'];
-  readonly size: Mode['size'];
+/** A mode without the number of its counter, and the slots. */
+export interface Plan extends Omit<Mode, 'draw'> {
   /** `turn`: with a counter of its own, while there is a free one. */
   readonly draw: Exclude<Mode['draw'], `turn${number}`> | 'turn';
-  readonly hold?: number;
-  readonly masquerade: boolean;
-  readonly restricted: boolean;
-  readonly split?: true;
-  readonly inside?: true;
-  readonly shared?: true;
   /** The name of a destination for each slot. Maglev has fewer than `size`. */
   readonly slots: readonly string[];
 }

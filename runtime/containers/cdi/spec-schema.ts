@@ -1,4 +1,5 @@
 import type { JsonSchema } from '../../../base/schema/index.ts';
+import type { HookName } from '../adjusted.ts';
 
 /** The changes to a container (CDI specification 1.1.0, "OCI Edits"). */
 export interface ContainerEdits {
@@ -29,14 +30,6 @@ export interface CdiMount {
   readonly type?: string;
   readonly options?: readonly string[];
 }
-
-export type HookName =
-  | 'prestart'
-  | 'createRuntime'
-  | 'createContainer'
-  | 'startContainer'
-  | 'poststart'
-  | 'poststop';
 
 export interface CdiHook {
   readonly hookName: HookName;
