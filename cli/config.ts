@@ -137,7 +137,7 @@ function exists(path: string): Promise<boolean> {
 
 function unreadable(path: string, cause: unknown): PortcullisError {
   return new PortcullisError({
-    code: 'CLI_UNREADABLE',
+    code: 'CLI_FILE_UNREADABLE',
     kind: 'invalid',
     attempted: 'read',
     on: path,

@@ -1,12 +1,12 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { dirname, resolve } from 'node:path';
-import { PortcullisError, fileReason } from '../base/errors/index.ts';
-import { readGivenFile } from '../base/files/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
 import { boundingCapabilities } from '../base/kernel/index.ts';
 import { formatProblems } from '../base/schema/index.ts';
 import { compile, detectKernel, loadProfiles } from '../entitlements/index.ts';
 import { serialiseSpec, standaloneSpec, tryRuntime, validateOciConfig } from '../runtime/index.ts';
+import { readInputFile } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
@@ -53,7 +53,7 @@ export function register(program: Command): void {
       .option('--rootfs <path>', 'the root file system, relative to the bundle', 'rootfs')
       .option('--env <NAME=VALUE>', 'a variable of the environment (repeatable)', collect, [defaultPath])
       .option('--cwd <path>', 'the working folder', '/')
-      .option('--user <uid[:gid]>', 'numeric ids', readUser, { uid: 0, gid: 0 })
+      .option('--user <uid[:gid]>', 'numeric user id, and group id', readUser, { uid: 0, gid: 0 })
       .option('--hostname <name>', 'the host name', 'portcullis')
       .option('--tty', 'with a terminal', false),
   )
@@ -109,7 +109,7 @@ async function generate(args: readonly string[], flags: GenerateFlags): Promise<
 }
 
 async function judge(file: string, flags: ValidateFlags): Promise<number> {
-  const text = await readText(file);
+  const text = (await readInputFile(file === '-' ? '/dev/stdin' : file, mostBytes)).toString('utf8');
   const problems = validateOciConfig(text, file);
   const bundle = file === '-' ? process.cwd() : dirname(resolve(file));
   const trials = [];
@@ -129,22 +129,6 @@ async function judge(file: string, flags: ValidateFlags): Promise<number> {
 
 /** More than any specification has. */
 const mostBytes = 16 * 2 ** 20;
-
-async function readText(file: string): Promise<string> {
-  try {
-    return (await readGivenFile(file === '-' ? '/dev/stdin' : file, mostBytes)).toString('utf8');
-  } catch (cause) {
-    throw new PortcullisError({
-      code: 'CLI_UNREADABLE',
-      kind: 'invalid',
-      attempted: 'read',
-      on: file,
-      why: fileReason(cause, file),
-      fix: 'name a readable file',
-      cause,
-    });
-  }
-}
 
 function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value];

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TlsIdentity } from '../http/index.ts';
-import { reasonOf } from '../errors/index.ts';
+import { fileReason, folderReason, reasonOf } from '../errors/index.ts';
 import type { PortcullisError } from '../errors/index.ts';
 import { readPlainFile } from '../files/index.ts';
 import { tlsCertificates, writePem } from '../pem/index.ts';
@@ -88,7 +88,7 @@ async function filesIn(folder: string): Promise<HostFiles> {
   try {
     names = (await readdir(folder)).sort();
   } catch (error) {
-    throw refuse(folder, reasonOf(error));
+    throw refuse(folder, folderReason(error, folder));
   }
   const at = (name: string): string => join(folder, name);
   const clients = names
@@ -120,7 +120,7 @@ async function read(path: string): Promise<string> {
   try {
     return (await readPlainFile(path, mostBytes)).toString('utf8');
   } catch (error) {
-    throw refuse(path, reasonOf(error));
+    throw refuse(path, fileReason(error, path));
   }
 }
 

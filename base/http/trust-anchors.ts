@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { getCACertificates } from 'node:tls';
-import { reasonOf } from '../errors/index.ts';
+import { fileReason } from '../errors/index.ts';
 import { isTlsCertificate, readPem, writePem } from '../pem/index.ts';
 import type { PemBlock } from '../pem/index.ts';
 import type { Environment } from './proxy-environment.ts';
@@ -110,7 +110,7 @@ export function trustAnchorsOf(
       try {
         text = await readFile(path, 'latin1');
       } catch (error) {
-        report(`${path} is left out of the authorities: ${reasonOf(error)}`);
+        report(`${path} is left out of the authorities: ${fileReason(error, path)}`);
       }
       const { blocks, damaged } = readPem(text);
       let unreadable = damaged;

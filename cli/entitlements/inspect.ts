@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { capabilityNames } from '../../base/capabilities/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
@@ -114,7 +114,7 @@ function readTold(file: string, named: string): ToldState {
   } catch (error) {
     throw unreadable(
       named,
-      `its bundle cannot be read: ${reasonOf(error)}`,
+      `its bundle cannot be read: ${fileReason(error, file)}`,
       'run as root on the machine of the daemon',
     );
   }

@@ -4,7 +4,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { seccompFilters } from '../../base/kernel/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { attestFilters, basePolicy, parseSeccompJson } from '../../entitlements/index.ts';
 import type { Attestation, Expected } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
@@ -187,7 +187,7 @@ async function compiledFor(client: CriClient, id: string): Promise<Expected> {
   } catch (error) {
     throw unprovable(
       id,
-      `its bundle cannot be read: ${reasonOf(error)}`,
+      `its bundle cannot be read: ${fileReason(error, file)}`,
       'run as root on the machine of the daemon, or name the profile to compare with by --profile',
     );
   }

@@ -1,6 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
 
 /**
@@ -42,6 +42,6 @@ export async function writeNewFile(
       throw unwritable('it exists already, and nothing is overwritten', error, 'invalid');
     // A partial file would block the next attempt.
     await rm(file, { force: true }).catch(() => undefined);
-    throw isPortcullisError(error) ? error : unwritable(reasonOf(error), error);
+    throw isPortcullisError(error) ? error : unwritable(fileReason(error, file), error);
   }
 }

@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
 import type { FileResult, ReadAnswer, ReadFile, Ready, SourceText } from './messages.ts';
 import { stampOfStats } from './stamps.ts';
 
@@ -48,7 +48,7 @@ function answerTo<Reading extends object>(
       closeSync(descriptor);
     }
   } catch (thrown) {
-    return refused(`it cannot be read: ${reasonOf(thrown)}`);
+    return refused(`it cannot be read: ${fileReason(thrown, path)}`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason, folderReason } from '../../base/errors/index.ts';
 import type { FolderLimits } from './messages.ts';
 
 /** Stamps that show whether a folder or one of its files changed. Synchronous. */
@@ -46,7 +46,7 @@ export function stampsOf(
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ENOENT'
       ? 'missing'
-      : { problem: `cannot be listed: ${reasonOf(thrown)}` };
+      : { problem: `cannot be listed: ${folderReason(thrown, folder)}` };
   }
 }
 
@@ -66,7 +66,7 @@ export function fileStamp(path: string): FileStamp {
   try {
     return stampOfStats(statSync(path, { bigint: true }));
   } catch (thrown) {
-    return { problem: reasonOf(thrown) };
+    return { problem: fileReason(thrown, path) };
   }
 }
 

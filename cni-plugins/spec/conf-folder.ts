@@ -1,13 +1,7 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { extname, join } from 'node:path';
-import {
-  PortcullisError,
-  fileReason,
-  folderReason,
-  isPortcullisError,
-  reasonOf,
-} from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, folderReason } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { readConflist } from './conflist.ts';
 import type { NetworkConfig } from './network-config.ts';
@@ -114,7 +108,7 @@ function readWhole(
     const text = readConfFile(file);
     return { text, more: ownFiles(confDir, text, file) };
   } catch (thrown) {
-    return { why: isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown) };
+    return { why: fileReason(thrown, file) };
   }
 }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason, reasonOf } from '../../base/errors/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 import { importAppArmorAbstract } from './apparmor-abstract.ts';
@@ -87,7 +87,7 @@ async function readBounded(folder: string, name: string, limit: number): Promise
     if (!facts.isFile() || facts.size > limit) throw new Error(`it is not a file of at most ${limit} bytes`);
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw bad(file, reasonOf(error));
+    throw bad(file, fileReason(error, file));
   }
 }
 

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { closest } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments } from '../../base/schema/index.ts';
@@ -160,7 +160,10 @@ export async function readText(file: string): Promise<string> {
       kind: 'invalid',
       attempted: 'read file',
       on: file,
-      why: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error),
+      why:
+        (error as NodeJS.ErrnoException).code === 'ENOENT'
+          ? 'there is no such file'
+          : fileReason(error, file),
       fix: 'name a readable file of at most 1 MiB',
     });
   }

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 import { keyOf } from './registry-key.ts';
 
@@ -32,7 +32,7 @@ export async function readCredentialFile(file: string): Promise<CredentialFile |
       attempted: 'read credentials',
       on: file,
       // The message of a syntax error quotes the text, which contains passwords.
-      why: error instanceof SyntaxError ? 'it is not JSON' : reasonOf(error),
+      why: error instanceof SyntaxError ? 'it is not JSON' : fileReason(error, file),
       fix: 'run docker login or podman login again',
     });
   }

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { writeYaml } from '../../base/schema/index.ts';
 import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
@@ -67,7 +67,7 @@ export async function writeImported(
         kind: 'invalid',
         attempted: 'write imported policy',
         on: file,
-        why: reasonOf(error),
+        why: fileReason(error, file),
         fix: 'name a new folder: --out FOLDER',
       });
     }

@@ -2,7 +2,7 @@ import { createPublicKey, generateKeyPair } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { readNewPassphrase, readPassphrase } from '../keys/passphrase.ts';
@@ -61,7 +61,9 @@ export function openKeystore(folder: string): Keystore {
     } catch (error) {
       throw unreadable(
         fileOf(id),
-        (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such key' : reasonOf(error),
+        (error as NodeJS.ErrnoException).code === 'ENOENT'
+          ? 'there is no such key'
+          : fileReason(error, fileOf(id)),
       );
     }
   };

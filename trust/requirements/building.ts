@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason, folderReason } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
@@ -121,7 +121,9 @@ export async function listReferenced(
     return { names };
   } catch (error) {
     const problem =
-      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such folder' : reasonOf(error);
+      (error as NodeJS.ErrnoException).code === 'ENOENT'
+        ? 'there is no such folder'
+        : folderReason(error, folder);
     building.references.set(folder, { problem });
     return { problem };
   }
@@ -132,7 +134,10 @@ async function readOnce(file: string, limit: number): Promise<ReferencedFile> {
     return readFrom(await readPlainFile(file, limit));
   } catch (error) {
     return {
-      problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error),
+      problem:
+        (error as NodeJS.ErrnoException).code === 'ENOENT'
+          ? 'there is no such file'
+          : fileReason(error, file),
     };
   }
 }

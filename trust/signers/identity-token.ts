@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
 import { recordOf } from '../json/strict-json.ts';
@@ -77,7 +77,7 @@ async function fromFile(file: string): Promise<string> {
   try {
     return (await readGivenFile(file, maximumBytes)).toString('utf8');
   } catch (error) {
-    throw fail(`the file ${file}`, reasonOf(error), 'name a readable file that contains the token');
+    throw fail(`the file ${file}`, fileReason(error, file), 'name a readable file that contains the token');
   }
 }
 

@@ -1,4 +1,4 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Failure } from '../../base/errors/index.ts';
 import { isUnavailable } from '../tuf/failure.ts';
 
@@ -46,7 +46,7 @@ export function updateFailure(url: string, cause: unknown): PortcullisError {
       {
         code: 'TRUST_ROOT_UPDATE_FAILED',
         kind: 'unavailable',
-        why: reasonOf(cause),
+        why: reasonOfFile(cause),
         fix: `check the folder of the roots; ${stays}`,
       },
       cause,
@@ -56,7 +56,15 @@ export function updateFailure(url: string, cause: unknown): PortcullisError {
   const isMissing = cause.code === 'TRUST_TUF_MISSING';
   if (cause.code.startsWith('TRUST_TUF_') && !isMissing && !isUnavailable(cause.code))
     return rootRefused(url, cause.failure.why, cause);
-  const { why, fix } = cause.failure;
+  const { attempted, on, fix } = cause.failure;
+  const isStorage = cause.code.startsWith('STORAGE_');
+  const why = isStorage ? `cannot ${attempted} ${on}: ${cause.failure.why}` : cause.failure.why;
   const kind = isMissing ? 'unavailable' : cause.kind;
   return failure(url, { code: 'TRUST_ROOT_UPDATE_FAILED', kind, why, fix: `${fix}; ${stays}` }, cause);
+}
+
+/** Returns the reason of a failed file operation, with the path. */
+function reasonOfFile(cause: unknown): string {
+  const { path } = cause as NodeJS.ErrnoException;
+  return path === undefined ? reasonOf(cause) : `${path} cannot be used: ${fileReason(cause, path)}`;
 }

@@ -71,6 +71,18 @@ test('an unknown repository and an unreachable repository are reported', async (
   });
 });
 
+test('a cache that is not a folder is reported in words', async (t) => {
+  const [repository, folder] = [await serveTufRepository(t), await folderOf(t)];
+  const file = join(folder, 'file');
+  await writeFile(file, '');
+  for (const cache of [file, join(file, 'below')])
+    await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), {
+      code: 'TRUST_ROOT_UPDATE_FAILED',
+      kind: 'unavailable',
+      message: /: cannot make folder .*file.*: it, or a part of its path, is not a folder; /u,
+    });
+});
+
 test('a policy states its repositories and their expiry; after that their roots decide nothing', async (t) => {
   const [repository, cache] = [await serveTufRepository(t, 3600), await folderOf(t)];
   const { url } = repository;

@@ -1,7 +1,7 @@
-import { cp, mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
-import { writeFileAtomic } from '../../base/storage/index.ts';
+import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import { fetchTarget } from '../tuf-client/fetch-target.ts';
 import { initialiseTuf } from '../tuf-client/folder-client.ts';
@@ -64,10 +64,11 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
   const cache = options.cache ?? defaultRootCache;
   const folder = rootFolder(cache, url);
   const kept = metadataFolder(cache, url);
-  await mkdir(kept, { recursive: true, mode: 0o700 });
-  // The client writes during the update; only its final result is moved into the cache.
-  const work = await mkdtemp(join(folder, 'update-'));
+  let work: string | undefined;
   try {
+    await makeFolder(kept);
+    // The client writes during the update; only its final result is moved into the cache.
+    work = await mkdtemp(join(folder, 'update-'));
     await cp(kept, work, { recursive: true });
     if (!(await readdir(work)).includes('root.json')) {
       const first = options.tufRoot ?? (await embeddedTufRoot(url));
@@ -90,7 +91,7 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
   } catch (error) {
     throw updateFailure(url, error);
   } finally {
-    await rm(work, { recursive: true, force: true });
+    if (work !== undefined) await rm(work, { recursive: true, force: true });
   }
 }
 

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import { authorFailure } from './failure.ts';
@@ -57,4 +57,4 @@ export function folderDestination(folder: string): Destination {
 }
 
 const unusable = (path: string, error: unknown): PortcullisError =>
-  authorFailure('TRUST_AUTHOR_DESTINATION', path, reasonOf(error), error);
+  authorFailure('TRUST_AUTHOR_DESTINATION', path, fileReason(error, path), error);

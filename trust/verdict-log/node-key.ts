@@ -2,7 +2,7 @@ import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readPlainFileWithMode } from '../../base/files/index.ts';
 import { writePem } from '../../base/pem/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
@@ -50,7 +50,7 @@ async function readKeyText(path: string): Promise<string | undefined> {
     return bytes.toString('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error instanceof PortcullisError ? error : unreadable(path, reasonOf(error));
+    throw error instanceof PortcullisError ? error : unreadable(path, fileReason(error, path));
   }
 }
 

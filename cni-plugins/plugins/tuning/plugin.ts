@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../../base/errors/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import { findLink } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
@@ -129,7 +129,7 @@ function readAllowList(path: string): string[] | undefined {
     text = readFileSync(path, 'utf8');
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw sysctlRefused(allowListFile, `the allow list cannot be read: ${reasonOf(thrown)}`);
+    throw sysctlRefused(allowListFile, `the allow list cannot be read: ${fileReason(thrown, path)}`);
   }
   return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [line.trim()]));
 }

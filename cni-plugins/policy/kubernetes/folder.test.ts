@@ -144,7 +144,7 @@ test('the policies of a removed file end, a renamed file leaves no gap, and the 
   await becomes(names, /^a$/u);
   rmSync(join(folder, 'z.yaml'));
   symlinkSync(join(root, 'nowhere'), join(folder, 'z.yaml'));
-  await becomes(problems, /z\.yaml.*ENOENT/u);
+  await becomes(problems, /z\.yaml.*it does not exist/u);
   await stays('a');
   rmSync(join(folder, 'z.yaml'));
   await becomes(names, /^$/u);
@@ -158,7 +158,7 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
   const ways: readonly (readonly [what: RegExp, way: () => void])[] = [
     [/is gone; the last policies stay/u, () => rmSync(folder, { recursive: true })],
     [
-      /cannot be listed.*ENOTDIR/u,
+      /cannot be listed: it, or a part of its path, is not a folder/u,
       () => (rmSync(folder, { recursive: true, force: true }), writeFileSync(folder, '')),
     ],
     [

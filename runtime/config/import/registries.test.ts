@@ -278,5 +278,5 @@ it('a drop-in that is a link is read like any other, and a broken link is an err
   symlinkSync('nowhere', join(folder, 'registries.conf.d/60-lost.conf'));
   const lost = imported();
   assert.notEqual(lost.status, 0);
-  assert.match(String(lost.stderr), /60-lost\.conf.*CLI_UNREADABLE/su);
+  assert.match(String(lost.stderr), /60-lost\.conf.*CLI_FILE_UNREADABLE/su);
 });
