@@ -13,7 +13,7 @@ prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
 // The root user of a pod with a user namespace has to pass through.
 chmodSync(folder, 0o711);
-// Like /run, where each runtime keeps state that ends with the boot.
+// Like /run, where each runtime stores state that is lost at a reboot.
 mkdirSync(join(folder, 'state'));
 execFileSync('mount', ['-t', 'tmpfs', 'state', join(folder, 'state')]);
 const images = await serveSignedImages(folder);

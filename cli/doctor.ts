@@ -22,7 +22,7 @@ const examples = `
 Checks the OCI runtimes that the daemon's configuration names. On a node, it also checks the running daemon,
 lost links of pods, the service, the kubelet and crictl (docs/kubelet.md).
 
-Exit code: 0 pods can start, perhaps with restrictions; 1 no pod can start, or no pod of one handler can
+Exit status: 0 pods can start, perhaps with restrictions; 1 no pod can start, or no pod of one handler can
 start; 2 wrong use; 4 the repair failed. The last line says what prevents it: for example a missing runtime,
 no policy, no network, a broken configuration, or a daemon that does not answer.
 

@@ -56,7 +56,7 @@ export function register(program: Command): void {
     );
   withOutput(
     withWide(policy.command('explain'))
-      .description('show which rules match an image and what they demand; contacts no registry')
+      .description('show which rules match an image and what they require; contacts no registry')
       .argument('[image]', 'reference of the image; without one, every rule is described')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
       .option(

@@ -76,7 +76,7 @@ export function register(program: Command): void {
       .description(
         'stop new connections to backends; existing ones end within the grace period of the service',
       )
-      .argument('<service>')
+      .argument('<service>', 'name of the service, such as shop/web')
       .argument('[address...]', 'addresses of backends; default: all of them'),
   )
     .option('--undo', 'undo an earlier drain', false)
@@ -93,7 +93,7 @@ export function register(program: Command): void {
       .description(
         'remove services that were applied by command; their connections end within the grace period',
       )
-      .argument('<service...>'),
+      .argument('<service...>', 'names of services, such as shop/web'),
   )
     .addHelpText('after', '\nExamples:\n  $ portcullis service rm shop/web')
     .action((names: string[], flags: Flags) => run(jsonOr(flags), () => remove(names, flags)));

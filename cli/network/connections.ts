@@ -32,7 +32,7 @@ export function registerConnections(network: Command): void {
     network
       .command('connect')
       .description('give a pod, a process or a container one more interface, on a network')
-      .argument('<network>')
+      .argument('<network>', 'name of the network')
       .argument(
         '<target>',
         'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME',
@@ -69,7 +69,7 @@ export function registerConnections(network: Command): void {
     network
       .command('disconnect')
       .description('remove the interface that connect made')
-      .argument('<network>')
+      .argument('<network>', 'name of the network')
       .argument('<target>', 'the target that was given to connect'),
   )
     .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")

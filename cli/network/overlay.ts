@@ -42,7 +42,10 @@ export function registerOverlay(network: Command): void {
     )
     .action((flags: Flags & { file: string }) => run(flags.output, () => apply(flags)));
   withDaemon(
-    overlay.command('rm').description('remove published services from all hosts').argument('<service...>'),
+    overlay
+      .command('rm')
+      .description('remove published services from all hosts')
+      .argument('<service...>', 'names of services, such as shop/web'),
   )
     .addHelpText(
       'after',
@@ -55,7 +58,11 @@ export function registerOverlay(network: Command): void {
       '\nConnections continue. For a network with encryption: wireguard.\n\nExamples:\n  $ portcullis network overlay rotate-key',
     )
     .action((flags: Flags) => run(flags.output, () => rotateKey(flags)));
-  withDaemon(overlay.command('leave').description('remove everything that this host has of the network'))
+  withDaemon(
+    overlay
+      .command('leave')
+      .description('remove the subnets, links and published services of this host from the network'),
+  )
     .addHelpText(
       'after',
       '\nRefused while this host has pods in the network. Take network.overlay out of the configuration as well: a daemon that starts with it joins again.\n\nExamples:\n  $ portcullis network overlay leave',

@@ -68,7 +68,11 @@ export function registerConvert(policy: Command): void {
     policy
       .command('export')
       .description('convert a policy to the format of another tool')
-      .addOption(new Option('--to <tool>', 'whose language').choices(exportFormats).makeOptionMandatory())
+      .addOption(
+        new Option('--to <tool>', 'tool whose format is written')
+          .choices(exportFormats)
+          .makeOptionMandatory(),
+      )
       .argument('<path...>', 'policy files or folders')
       .option('--out <folder>', 'write the files there, instead of printing them')
       .option('--allow-unmapped', 'exit with 0 even if something could not be expressed', false),

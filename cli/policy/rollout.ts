@@ -44,7 +44,7 @@ export function registerRollout(policy: Command): void {
   const command = policy
     .command('rollout')
     .description('list the releases of a policy, let one reach its next stage, or withdraw one')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .option('--advance', 'let the newest release reach its next stage', false)
     .option(
       '--status <file>',

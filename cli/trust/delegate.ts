@@ -34,7 +34,7 @@ export function registerDelegate(trust: Command): void {
   const add = delegate
     .command('add')
     .description('stage a delegation; replaces one of that name')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .argument('<role>', 'role that gets the delegation, such as targets/releases')
     .option('--role-key <file>', 'public key or certificate of a signer; may be repeated', collect, [])
     .option('--threshold <count>', 'how many of the keys must sign', '1')
@@ -86,8 +86,8 @@ export function registerDelegate(trust: Command): void {
   const remove = delegate
     .command('remove')
     .description('stage the removal of a delegation, and of its own delegations')
-    .argument('<name>', 'of the collection')
-    .argument('<role>', 'whose')
+    .argument('<name>', 'name of the collection')
+    .argument('<role>', 'role that has the delegation')
     .option('--by <role>', 'who delegates')
     .addHelpText(
       'after',

@@ -9,7 +9,7 @@ export function registerInspect(trust: Command): void {
   const command = trust
     .command('inspect')
     .description('show the roles of a collection: versions, expiry, keys, thresholds, and what is staged')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .addHelpText(
       'after',
       `\nExamples:\n  $ portcullis trust inspect registry.example.com/pay/app --output json\n`,

@@ -25,7 +25,7 @@ export function registerPublish(trust: Command): void {
   const command = trust
     .command('publish')
     .description('sign and publish what is staged, and renew what expires soon')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .option('--to <place>', 'also publish to this place, now and later; may be repeated', collect, [])
     .option('--countersign', 'sign in the TUF dialect what Notary’s clients have published', false)
     .option('--expiry <role=duration>', 'how long files of the role are valid, from now on', byRole, [])

@@ -26,8 +26,15 @@ export function registerRotate(trust: Command): void {
   const command = trust
     .command('rotate')
     .description('stage new keys for a role, for example after a key was lost or stolen')
-    .argument('<name>', 'of the collection')
-    .addArgument(new Argument('<role>', 'whose keys').choices(['root', 'targets', 'snapshot', 'timestamp']))
+    .argument('<name>', 'name of the collection')
+    .addArgument(
+      new Argument('<role>', 'role that gets the new keys').choices([
+        'root',
+        'targets',
+        'snapshot',
+        'timestamp',
+      ]),
+    )
     .option(
       '--new-key <file>',
       'public key, certificate, private key or pkcs11: URI; may be repeated; default: a new key',

@@ -28,7 +28,7 @@ export function registerTargets(trust: Command): void {
   const add = trust
     .command('add')
     .description('stage a target: what a name refers to from the next publish on')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .argument('<target>', 'the tag, or the path of a file')
     .argument('[file]', 'file to sign')
     .option('--role <role>', 'role that signs it', 'targets')
@@ -72,7 +72,7 @@ export function registerTargets(trust: Command): void {
   const remove = trust
     .command('remove')
     .description('stage the removal of a target')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .argument('<target>', 'the tag, or the path of a file')
     .option('--role <role>', 'role that signed it', 'targets')
     .addHelpText('after', `\nExamples:\n  $ portcullis trust remove registry.example.com/pay/app 0.9\n`);
@@ -91,7 +91,7 @@ export function registerTargets(trust: Command): void {
   const list = trust
     .command('list')
     .description('list the targets of a collection, as they are after the next publish')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .addHelpText('after', `\nExamples:\n  $ portcullis trust list registry.example.com/pay/app\n`);
   withOwner(withWide(list)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {

@@ -16,7 +16,7 @@ export function registerWitness(trust: Command): void {
   const command = trust
     .command('witness')
     .description('sign a role that waits for signatures, or have it signed again at the next publish')
-    .argument('<name>', 'of the collection')
+    .argument('<name>', 'name of the collection')
     .argument('<role>', 'such as targets/releases')
     .addHelpText('after', examples);
   withOwner(command).action((name: string, role: string, flags: OwnerFlags) =>

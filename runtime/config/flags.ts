@@ -18,8 +18,14 @@ export const configFlags: readonly ConfigFlag[] = [
     sets: 'socket',
     help: 'unix socket of the CRI endpoint',
   },
-  { name: '--root', value: 'DIR', repeatable: false, sets: 'root', help: 'lasting state' },
-  { name: '--state', value: 'DIR', repeatable: false, sets: 'state', help: 'state that ends with the boot' },
+  { name: '--root', value: 'DIR', repeatable: false, sets: 'root', help: 'folder of persistent state' },
+  {
+    name: '--state',
+    value: 'DIR',
+    repeatable: false,
+    sets: 'state',
+    help: 'folder of state that is lost at a reboot',
+  },
   {
     name: '--policy',
     value: 'FILE|DIR',
@@ -32,14 +38,14 @@ export const configFlags: readonly ConfigFlag[] = [
     value: 'DIR',
     repeatable: false,
     sets: 'cni.confDir',
-    help: 'CNI configurations',
+    help: 'folder of CNI configurations',
   },
   {
     name: '--cni-bin-dir',
     value: 'DIR',
     repeatable: true,
     sets: 'cni.binDirs',
-    help: 'CNI plugins; replaces the list of the file',
+    help: 'folder of CNI plugins; replaces the list of the file',
   },
   {
     name: '--registry-mirror',
