@@ -10,7 +10,7 @@ import type { Engine } from '../endpoints/endpoints.types.ts';
 import { openForgotten } from './forgotten.ts';
 import { createHttpService } from './http.ts';
 import { createKeyedQueue } from '../../../base/queues/index.ts';
-import { createVerbs } from './verbs.ts';
+import { createVerbs } from './docker-requests.ts';
 
 export interface DockerDriverOptions {
   /** The network's SQLite database. */

@@ -5,7 +5,7 @@ import type { Engine } from '../endpoints/endpoints.types.ts';
 import { pluginContentType } from '../protocol/protocol.ts';
 import type { DriverError } from '../protocol/protocol.ts';
 import { NotJson } from '../protocol/requests.ts';
-import type { Verbs } from './verbs.ts';
+import type { Verbs } from './docker-requests.ts';
 
 export interface AnswerDeps {
   readonly verbs: Verbs;

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { httpRequest } from '../../../base/connections/index.ts';
 import { createHttpService } from './http.ts';
-import type { Verbs } from './verbs.ts';
+import type { Verbs } from './docker-requests.ts';
 
 test('an engine whose leftovers could not be checked ends no process, neither before nor during its calls', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-cnm-http-'));

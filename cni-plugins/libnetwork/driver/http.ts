@@ -14,7 +14,7 @@ import { openPeer } from '../../cni/index.ts';
 import type { Peer } from '../../cni/index.ts';
 import type { Engine } from '../endpoints/endpoints.types.ts';
 import { answer } from './http-answer.ts';
-import type { Verbs } from './verbs.ts';
+import type { Verbs } from './docker-requests.ts';
 
 /**
  * Serves the plugin protocol over HTTP/1.1 as Go's helpers do (docker/go-plugins-helpers, sdk): 200 with the
