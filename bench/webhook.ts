@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { fixtureContent, serveFixtures } from '../trust/evidence/fixtures/fixture-registry.ts';
 import { makeServerCertificate } from '../trust/x509/index.ts';
-import { fixtureKeys, startReplica } from '../test/webhook/stand.ts';
+import { fixtureKeys, startReplica } from '../test/webhook/test-cluster.ts';
 
 const { values } = parseArgs({
   options: { rate: { type: 'string', default: '1000' }, seconds: { type: 'string', default: '60' } },

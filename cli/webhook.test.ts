@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { clientOf, patchOf, podOf, reviewOf, serviceName } from '../admission/webhook.fixture.ts';
 import { portcullis } from '../test/fixtures/command.ts';
-import { eventually, fixtureKeys, startReplica } from '../test/webhook/stand.ts';
+import { eventually, fixtureKeys, startReplica } from '../test/webhook/test-cluster.ts';
 import { fixtureContent, serveFixtures } from '../trust/evidence/fixtures/fixture-registry.ts';
 import { makeServerCertificate } from '../trust/x509/index.ts';
 

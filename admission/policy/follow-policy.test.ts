@@ -10,7 +10,7 @@ import type { ApiChange, ApiClient } from '../../base/kubernetes/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { checkProfiles, checkedSet } from '../../entitlements/index.ts';
 import { policyInvalid, readPolicy } from '../../trust/policy/index.ts';
-import { eventually } from '../../test/webhook/stand.ts';
+import { eventually } from '../../test/webhook/test-cluster.ts';
 import type { DocumentStatus } from './status.ts';
 import { documentOf } from './documents.ts';
 import { followPolicy } from './follow-policy.ts';

@@ -3,8 +3,8 @@ import { createServer } from 'node:https';
 import type { Server as HttpsServer } from 'node:https';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { createConnectionGate } from './gate.ts';
-import type { ConnectionGate, ConnectionLimits, ConnectionPlace } from './gate.ts';
+import { createConnectionSlots } from './connection-slots.ts';
+import type { ConnectionSlots, ConnectionLimits, ConnectionPlace } from './connection-slots.ts';
 import { networkPeer } from './peer.ts';
 
 /** Bounds the connections of an HTTP server. */
@@ -14,7 +14,7 @@ export interface HttpConnections {
    * favour of another.
    */
   placeOf(socket: Ends): ConnectionPlace | undefined;
-  readonly counts: ConnectionGate['counts'];
+  readonly counts: ConnectionSlots['counts'];
 }
 
 /** With TLS, a request's socket is not the accepted socket, but has the same addresses and ports. */
@@ -27,7 +27,7 @@ type Ends = Pick<Socket, 'remoteAddress' | 'remotePort'>;
 export const connectionsCheckingInterval = 5_000;
 
 /**
- * Handles the connections of a server before the server does, and counts them by address (gate.ts). A
+ * Handles the connections of a server before the server does, and counts them by address (connection-slots.ts). A
  * connection without a slot gets 503 and is closed. If the server speaks TLS, it is closed without an answer.
  * @param server a server that has no other `connection` listener than its own, and does not listen yet
  */
@@ -36,12 +36,12 @@ export function limitHttpConnections(
   limits: ConnectionLimits,
   encrypted: boolean,
 ): HttpConnections {
-  const gate = createConnectionGate(limits);
+  const slots = createConnectionSlots(limits);
   const places = new Map<string, ConnectionPlace>();
   const own = server.listeners('connection') as ((socket: Socket) => void)[];
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
-    const place = gate.admit(networkPeer(socket.remoteAddress), () => socket.destroy());
+    const place = slots.admit(networkPeer(socket.remoteAddress), () => socket.destroy());
     if (place === undefined) return refuse(socket, encrypted);
     const name = nameOf(socket);
     places.set(name, place);
@@ -51,7 +51,7 @@ export function limitHttpConnections(
     });
     for (const accept of own) accept.call(server, socket);
   });
-  return { placeOf: (socket) => places.get(nameOf(socket)), counts: gate.counts };
+  return { placeOf: (socket) => places.get(nameOf(socket)), counts: slots.counts };
 }
 
 const nameOf = ({ remoteAddress, remotePort }: Ends): string =>

@@ -1,5 +1,5 @@
-export { createConnectionGate } from './gate.ts';
-export type { ConnectionGate, ConnectionLimits, ConnectionPlace } from './gate.ts';
+export { createConnectionSlots } from './connection-slots.ts';
+export type { ConnectionSlots, ConnectionLimits, ConnectionPlace } from './connection-slots.ts';
 export { createGatherer } from './gather.ts';
 export type { Gatherer } from './gather.ts';
 export { closeServer, listenOn, readListenAddress, refuseTunnel } from './listen.ts';

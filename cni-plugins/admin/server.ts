@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import {
   connectionsCheckingInterval,
-  createConnectionGate,
+  createConnectionSlots,
   createHttpServer,
 } from '../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../base/connections/index.ts';
@@ -63,7 +63,7 @@ const statusOfKind: Readonly<Record<ErrorKind, number>> = {
  * @param listener descriptor of the listening socket, which the caller keeps
  */
 export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logger, 'warn'>): AdminServer {
-  const gate = createConnectionGate(limits);
+  const slots = createConnectionSlots(limits);
   const places = new WeakMap<Socket, ConnectionPlace>();
   const underWay = new Set<Promise<void>>();
   const arriving = new Set<IncomingMessage>();
@@ -106,7 +106,7 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
     const pid = rootProcessOf(socket);
-    const place = pid === undefined ? undefined : gate.admit(String(pid), () => socket.destroy());
+    const place = pid === undefined ? undefined : slots.admit(String(pid), () => socket.destroy());
     if (place === undefined) {
       log.warn(
         { pid },

@@ -1,7 +1,7 @@
 import type { ListenerOptions } from './received-query.ts';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { createConnectionGate } from '../../base/connections/index.ts';
+import { createConnectionSlots } from '../../base/connections/index.ts';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
@@ -69,10 +69,10 @@ function openStreams(
   fail: (thrown: unknown) => void,
 ): { close(): void } {
   const open = new Set<Socket>();
-  const gate = createConnectionGate(limits);
+  const slots = createConnectionSlots(limits);
   const server: Server = createServer({ noDelay: true }, (socket) => {
     const asker = parseIp(socket.remoteAddress ?? '');
-    const place = asker === undefined ? undefined : gate.admit(formatIp(asker), () => socket.destroy());
+    const place = asker === undefined ? undefined : slots.admit(formatIp(asker), () => socket.destroy());
     if (asker === undefined || place === undefined) return void socket.destroy();
     open.add(socket);
     socket.on('close', () => {

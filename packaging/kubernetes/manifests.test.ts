@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { customResourceDefinitions } from '../../admission/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
-import { shippedFiles, shippedObjects } from '../../test/webhook/stand.ts';
+import { shippedFiles, shippedObjects } from '../../test/webhook/test-cluster.ts';
 
 const folder = join(import.meta.dirname, 'webhook');
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ApiChange } from '../../base/kubernetes/index.ts';
 import { createLogger } from '../../base/log/index.ts';
-import { eventually } from '../../test/webhook/stand.ts';
+import { eventually } from '../../test/webhook/test-cluster.ts';
 import { createPodEvents, usualEventTiming } from './pod-events.ts';
 import type { EventTiming, PodEvents } from './pod-events.ts';
 import type { PodOutOfPolicy } from './pod-facts.ts';

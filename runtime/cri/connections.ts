@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { createConnectionGate } from '../../base/connections/index.ts';
+import { createConnectionSlots } from '../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../base/connections/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { credentialsOf, mayConnect } from './peer.ts';
@@ -43,7 +43,7 @@ interface Known {
 
 export function connectionBook(options: { readonly rule: PeerRule; readonly log: Logger }): ConnectionBook {
   const open = new Map<string, Known>();
-  const gate = createConnectionGate(limits);
+  const slots = createConnectionSlots(limits);
   const tellCrowded = crowdedTeller(options.log);
   const waiting: (() => void)[] = [];
   let count = 0;
@@ -57,7 +57,7 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
         );
         return false;
       }
-      const place = gate.admit(String(peer.pid), () => {
+      const place = slots.admit(String(peer.pid), () => {
         tellCrowded(peer);
         socket.destroy();
       });

@@ -342,7 +342,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     givenFiles: options.givenFiles,
     leftovers,
     gathering: createSharedFlight<Dossier>(),
-    absences: createNegativeCache(),
+    negativeCache: createNegativeCache(),
   };
 }
 

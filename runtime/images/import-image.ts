@@ -59,7 +59,7 @@ export async function importImage(
     // A Worker would ask the registry, and only the registry.
     registryOptions: undefined,
     gathering: createSharedFlight(),
-    absences: createNegativeCache(),
+    negativeCache: createNegativeCache(),
   };
   return pullImage(own, {
     reference,

@@ -38,7 +38,7 @@ export interface PullDeps extends PublishDeps {
   /** Concurrent pulls of one image gather its evidence once. */
   readonly gathering: SharedFlight<Dossier>;
   /** The negative cache of registries: a retry does not request the signatures of an unsigned image again. */
-  readonly absences: NegativeCache;
+  readonly negativeCache: NegativeCache;
   /** The services that say what a tag means, where a rule requires it. */
   readonly services: TrustServices;
 }

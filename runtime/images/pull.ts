@@ -30,7 +30,7 @@ import { unpackLayers } from './unpack-layers.ts';
 /** Dependencies of a pull that a decision about a reference needs. */
 export type VerifyDeps = Pick<
   PullDeps,
-  'platform' | 'limits' | 'decisions' | 'registryClient' | 'now' | 'gathering' | 'absences' | 'services'
+  'platform' | 'limits' | 'decisions' | 'registryClient' | 'now' | 'gathering' | 'negativeCache' | 'services'
 > & { readonly records: Pick<PullDeps['records'], 'append' | 'byName'> };
 
 /** A reference that the policy admits, at the digest to which the registry resolved it. */
@@ -91,7 +91,7 @@ export async function tryPull(deps: PullDeps, request: PullRequest): Promise<Ver
   try {
     const asked = await resolveAsked(deps, request, name, policy, signal);
     const { dossier, decided } = await decideFresh(
-      { ...deps, absences: createNegativeCache() },
+      { ...deps, negativeCache: createNegativeCache() },
       asked,
       signal,
       'try',
@@ -261,7 +261,7 @@ async function decideFresh(
         signal: shared,
       },
       ...(signed === undefined ? {} : { signed }),
-      absences: deps.absences.of(asked.credentials),
+      negativeCache: deps.negativeCache.of(asked.credentials),
       decider: deps.decisions.decider,
     }),
   );

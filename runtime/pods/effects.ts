@@ -8,7 +8,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { CgroupDriver } from '../cgroups/cgroup-driver.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { digest, newId, now } from '../state/identity.ts';
-import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';
+import { makePodFiles, podFilesExist, removePodFiles, writeResolvConf } from './files.ts';
 import type { InfraEffects } from './sharing.ts';
 import { dnsOfNetwork } from './name-network.ts';
 import type { NamespacePool } from './namespace-pool.ts';
@@ -98,7 +98,7 @@ function realEffects(parts: {
           kernel,
         }),
       remove: (id) => removePodFiles(podDirIn(stateDir, id), kernel),
-      stand: (id) => podFilesStand(podDirIn(stateDir, id)),
+      stand: (id) => podFilesExist(podDirIn(stateDir, id)),
     },
     askNames: async ({ id, config: { dnsConfig } }, name) => {
       const found = await network.askNames(id, name, dnsConfig?.servers ?? []);

@@ -75,7 +75,7 @@ export async function writeResolvConf(podDir: string, dns: DNSConfig): Promise<v
  * Whether the files of an existing pod are present; a reboot removes them, and so does a restart of a
  * container in which the node runs.
  */
-export function podFilesStand(podDir: string): boolean {
+export function podFilesExist(podDir: string): boolean {
   return existsSync(podFilesIn(podDir).hosts);
 }
 

@@ -73,7 +73,7 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
   const verifying = {
     ...{ platform, limits: defaultLimits, decisions, registryClient: registries, now, records, services },
     gathering: createSharedFlight<Dossier>(),
-    absences: createNegativeCache(),
+    negativeCache: createNegativeCache(),
   };
   return {
     list: () => records.list().map(({ record }) => record),

@@ -10,7 +10,7 @@ import { bases, clusterFiles } from '../../packaging/release/cluster-files.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { startCluster } from '../services-watch/cluster.ts';
 import type { Cluster } from '../services-watch/cluster.ts';
-import { makeLinks } from '../webhook/stand.ts';
+import { makeLinks } from '../webhook/test-cluster.ts';
 
 const [helm, kustomize] = [findTool('helm'), findTool('kustomize')];
 const missing = ['helm', 'kustomize', 'etcd', 'kube-apiserver'].find((name) => findTool(name).skip !== false);

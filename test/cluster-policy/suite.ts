@@ -13,9 +13,9 @@ import { expectServing, removePod, runContainer, runPod } from '../fixtures/pod.
 import { failureOf, openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
-import { eventually, startReplica } from '../webhook/stand.ts';
-import { asUser, collectionOf, shipped, startNodeCluster } from './stand.ts';
-import type { ClusterObject } from './stand.ts';
+import { eventually, startReplica } from '../webhook/test-cluster.ts';
+import { asUser, collectionOf, shipped, startNodeCluster } from './test-cluster.ts';
+import type { ClusterObject } from './test-cluster.ts';
 
 const missing = ['etcd', 'kube-apiserver'].find((name) => findTool(name).skip !== false);
 const skip = missing === undefined ? false : `no ${missing}: bash test/peers/get ${missing}`;

@@ -125,7 +125,7 @@ export const ownRows: readonly Row[] = [
         'more signatures or keys than the limits are refused, whatever their content',
       ],
       ['trust/tuf/cost.test.ts', 'each key is tried once, however many signatures of it a file has'],
-      ['trust/tuf-requirement/held-up.test.ts', 'delays no answer about another service'],
+      ['trust/tuf-requirement/slow-metadata.test.ts', 'delays no answer about another service'],
       ['trust/notary/upload-judge.test.ts', 'a slow update of one collection delays no other collection'],
       [
         'trust/verdict/decider.test.ts',

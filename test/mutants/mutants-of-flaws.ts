@@ -72,14 +72,24 @@ export const mutants = checks([
   ],
   ['base/distribution/shared-tag.ts', '    stood = undefined;\n', '', 'base/distribution/shared-tag.test.ts'],
   ['base/connections/turns.ts', 'if (!busy) {', 'if ((true as boolean)) {', 'base/connections/turns.test.ts'],
-  ['base/connections/gate.ts', 'open >= most || (peers', '(peers', 'base/connections/gate.test.ts'],
   [
-    'base/connections/gate.ts',
+    'base/connections/connection-slots.ts',
+    'open >= most || (peers',
+    '(peers',
+    'base/connections/connection-slots.test.ts',
+  ],
+  [
+    'base/connections/connection-slots.ts',
     ' || (peers.get(name)?.open ?? 0) >= mostOfPeer',
     '',
-    'base/connections/gate.test.ts',
+    'base/connections/connection-slots.test.ts',
   ],
-  ['base/connections/gate.ts', 'size >= held', 'true', 'base/connections/gate.test.ts'],
+  [
+    'base/connections/connection-slots.ts',
+    'size >= held',
+    'true',
+    'base/connections/connection-slots.test.ts',
+  ],
   [
     'runtime/containers/confinement/asked-paths.ts',
     "part !== '.' && part !== '..'",

@@ -171,7 +171,7 @@ export const mutants = checks([
     'trust/tuf-requirement/trust-services.ts',
     'pool.ask(requirement.service,',
     "pool.ask('',",
-    'trust/tuf-requirement/held-up.test.ts',
+    'trust/tuf-requirement/slow-metadata.test.ts',
   ],
   ['trust/notary/upload-judge.ts', 'pool.ask(gun,', "pool.ask('',", 'trust/notary/upload-judge.test.ts'],
   [

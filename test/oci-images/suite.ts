@@ -26,7 +26,7 @@ import { execute, exitOf, removePod, runContainer, runPod } from '../fixtures/po
 import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
 import { openStage, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
-import { eventually } from '../webhook/stand.ts';
+import { eventually } from '../webhook/test-cluster.ts';
 
 const root = join(import.meta.dirname, '../..');
 const names = Object.keys(images);

@@ -30,7 +30,7 @@ echo "$PORTCULLIS_IMAGE" >portcullis-reports/admitted
       );
     return at;
   };
-  const stand = {
+  const setup = {
     run: (at: string, program: string, words: readonly string[], more: NodeJS.ProcessEnv = {}) =>
       runProgram(program, words, { PATH: process.env['PATH'], ...more }, at),
   };
@@ -40,7 +40,7 @@ echo "$PORTCULLIS_IMAGE" >portcullis-reports/admitted
     const at = prepare();
     const hostile = `$(touch made)"; touch made # \${env.PATH} ' = ${image}`;
     const script = 'portcullisSign(new groovy.json.JsonSlurper().parseText(env.OPTIONS))';
-    const { code, output } = await runJenkins(stand, at, script, { image: hostile, key: hostile });
+    const { code, output } = await runJenkins(setup, at, script, { image: hostile, key: hostile });
     assert.equal(code, 0, output);
     const lines = readFileSync(join(at, 'sign.env'), 'utf8').split('\n');
     for (const name of ['PORTCULLIS_IMAGE', 'PORTCULLIS_KEY'])
@@ -56,7 +56,7 @@ echo "$PORTCULLIS_IMAGE" >portcullis-reports/admitted
     const script = `def image = '${image}'
 ${example.replace('portcullisSetup()', '')}
 writeFile file: 'deployed', text: admitted`;
-    const { code, output } = await runJenkins(stand, at, script, {});
+    const { code, output } = await runJenkins(setup, at, script, {});
     assert.equal(code, 0, output);
     assert.equal(readFileSync(join(at, 'deployed'), 'utf8'), image);
     const gate = readFileSync(join(at, 'gate.env'), 'utf8');
@@ -67,7 +67,7 @@ writeFile file: 'deployed', text: admitted`;
   it('ends the build after a denial, publishes the report, and returns nothing', async () => {
     const at = prepare(1);
     const script = `writeFile file: 'deployed', text: portcullisGate(image: '${image}', policy: 'p.yaml')`;
-    const { code, output } = await runJenkins(stand, at, script, {});
+    const { code, output } = await runJenkins(setup, at, script, {});
     assert.equal(code, 1, output);
     assert.match(output, /junit: 1 suites/u);
     assert.ok(!existsSync(join(at, 'deployed')));

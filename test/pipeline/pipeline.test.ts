@@ -11,27 +11,27 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { makeKey, policyOf } from '../fixtures/stage.ts';
 import { files, platforms } from './platforms.ts';
-import { openStand, revision } from './stand.ts';
-import type { Stand } from './stand.ts';
+import { openTestSetup, revision } from './test-setup.ts';
+import type { TestSetup } from './test-setup.ts';
 
 const isWide = process.env['PORTCULLIS_WIDE'] === '1';
 
 describe('from a source to a running pod', () => {
-  let stand: Stand;
+  let setup: TestSetup;
   before(async () => {
-    stand = await openStand();
+    setup = await openTestSetup();
   });
-  after(() => stand.close());
+  after(() => setup.close());
 
   for (const platform of platforms) {
     const skip = isWide || platform.name === 'shell' ? platform.skip : 'npm run test:pipeline';
     it(platform.name, { skip }, async () => {
-      const at = stand.workspace();
-      const built = await stand.build(at);
-      const run = await platform.run(stand, at, built);
+      const at = setup.workspace();
+      const built = await setup.build(at);
+      const run = await platform.run(setup, at, built);
       assert.equal(run.code, 0, run.output);
       assert.equal(run.admitted, built.image, run.output);
-      assert.equal(await stand.deploy(run.admitted), readFileSync(join(at, 'page.txt'), 'utf8'));
+      assert.equal(await setup.deploy(run.admitted), readFileSync(join(at, 'page.txt'), 'utf8'));
     });
   }
 
@@ -39,8 +39,8 @@ describe('from a source to a running pod', () => {
     'the example of the documentation for the shell',
     { skip: isWide ? false : 'npm run test:pipeline' },
     async () => {
-      const at = stand.workspace();
-      const built = await stand.build(at);
+      const at = setup.workspace();
+      const built = await setup.build(at);
       for (const key of ['cosign', 'gate']) await makeKey(join(at, `${key}.key`), join(at, `${key}.pub`));
       writeFileSync(
         join(at, 'policy.yaml'),
@@ -57,9 +57,9 @@ describe('from a source to a running pod', () => {
       const script = `git() { echo ${revision}; }
 deploy() { printf '%s' "$1" >deployed; }
 ${example}`
-        .replace('portcullis@0.1.0', stand.file)
+        .replace('portcullis@0.1.0', setup.file)
         .replace('registry.example.com/team/app@sha256:…', built.image);
-      const { code, output } = await stand.run(at, 'sh', ['-c', script]);
+      const { code, output } = await setup.run(at, 'sh', ['-c', script]);
       assert.equal(code, 0, output);
       assert.equal(readFileSync(join(at, 'deployed'), 'utf8'), built.image);
     },

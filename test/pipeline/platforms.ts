@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import type { Ended } from '../fixtures/command.ts';
 import { findTool } from '../fixtures/tools.ts';
-import { builder, onGitHub, revision, source, verifier } from './stand.ts';
-import type { Built, Stand } from './stand.ts';
+import { builder, onGitHub, revision, source, verifier } from './test-setup.ts';
+import type { Built, TestSetup } from './test-setup.ts';
 
 export const files = join(import.meta.dirname, '../../packaging/ci');
 
@@ -20,7 +20,7 @@ export interface Run {
 export interface Platform {
   readonly name: string;
   readonly skip: string | false;
-  run(stand: Stand, folder: string, built: Built): Promise<Run>;
+  run(setup: TestSetup, folder: string, built: Built): Promise<Run>;
 }
 
 const act = findTool('act');
@@ -30,16 +30,20 @@ const admittedBy = (path: string): { readonly admitted?: string } =>
   existsSync(path) ? { admitted: readFileSync(path, 'utf8').trim() } : {};
 
 /** The inputs of every platform, by the name that the files give them. */
-const inputsOf = (stand: Stand, { image }: Built): Record<string, string> => ({
-  ...{ image, policy: 'policy.yaml', namespace: 'shop', package: stand.file },
+const inputsOf = (setup: TestSetup, { image }: Built): Record<string, string> => ({
+  ...{ image, policy: 'policy.yaml', namespace: 'shop', package: setup.file },
   ...{ sbom: 'sbom.json', entitlements: 'profile.yaml', provenance: 'provenance.json' },
   ...{ 'signing-config': 'signing.json', 'verifier-id': verifier },
 });
 
 /** The variables of the scripts. The last wins. */
-export const shellEnvironment = (stand: Stand, folder: string, image: string): Record<string, string> => ({
+export const shellEnvironment = (
+  setup: TestSetup,
+  folder: string,
+  image: string,
+): Record<string, string> => ({
   ...{
-    PORTCULLIS_PACKAGE: stand.file,
+    PORTCULLIS_PACKAGE: setup.file,
     PORTCULLIS_HOME: join(folder, '.portcullis'),
     PORTCULLIS_IMAGE: image,
   },
@@ -58,17 +62,17 @@ export type Step = 'setup' | 'sign' | 'attest' | 'gate';
 
 /** Runs the scripts themselves, until one fails. Provenance is written from the variables. */
 export async function runShell(
-  stand: Stand,
+  setup: TestSetup,
   folder: string,
   image: string,
   steps: readonly Step[] = ['setup', 'sign', 'attest', 'gate'],
   more: NodeJS.ProcessEnv = {},
 ): Promise<Run & { readonly stopped?: Step }> {
-  const env = { ...shellEnvironment(stand, folder, image), ...more };
-  const path = `${folder}/.portcullis/node_modules/.bin:${String(stand.environment(folder)['PATH'])}`;
+  const env = { ...shellEnvironment(setup, folder, image), ...more };
+  const path = `${folder}/.portcullis/node_modules/.bin:${String(setup.environment(folder)['PATH'])}`;
   let output = '';
   for (const step of steps) {
-    const ended = await stand.run(folder, join(files, 'shell', step), [], { PATH: path, ...env });
+    const ended = await setup.run(folder, join(files, 'shell', step), [], { PATH: path, ...env });
     output += ended.output;
     if (ended.code !== 0) return { code: ended.code, output, stopped: step };
   }
@@ -78,19 +82,19 @@ export async function runShell(
 const shell: Platform = {
   name: 'shell',
   skip: false,
-  run: (stand, folder, { image }) => runShell(stand, folder, image),
+  run: (setup, folder, { image }) => runShell(setup, folder, image),
 };
 
 /** act runs the reusable workflow. Actions of GitHub itself, which fetch from the network, do nothing. */
 const github: Platform = {
   name: 'GitHub Actions',
   skip: act.skip,
-  async run(stand, folder, built) {
+  async run(setup, folder, built) {
     const [workflows, parts] = [join(folder, '.github/workflows'), join(folder, '.github/portcullis')];
     for (const part of ['shell', 'github']) cpSync(join(files, part), join(parts, part), { recursive: true });
     mkdirSync(workflows);
     renameSync(join(parts, 'github/release.yml'), join(workflows, 'release.yml'));
-    const { provenance: _written, ...inputs } = inputsOf(stand, built);
+    const { provenance: _written, ...inputs } = inputsOf(setup, built);
     const jobs = {
       release: { uses: './.github/workflows/release.yml', with: inputs },
       deploy: {
@@ -113,8 +117,8 @@ const github: Platform = {
       join(nothing, 'action.yml'),
       JSON.stringify({ name: 'nothing', description: 'nothing', inputs: taken, runs }),
     );
-    await commit(stand, nothing);
-    await commit(stand, folder, `${onGitHub.source}.git`);
+    await commit(setup, nothing);
+    await commit(setup, folder, `${onGitHub.source}.git`);
     const text = readFileSync(join(workflows, 'release.yml'), 'utf8');
     const foreign = [...text.matchAll(/uses: (actions\/\S+)/gu)].map(([, name = '']) => name);
     const words = [
@@ -123,13 +127,13 @@ const github: Platform = {
       ...foreign.flatMap((name) => ['--local-repository', `${name}=${nothing}`]),
       ...[
         '--env',
-        `ACTIONS_ID_TOKEN_REQUEST_URL=${stand.tokenUrl}`,
+        `ACTIONS_ID_TOKEN_REQUEST_URL=${setup.tokenUrl}`,
         '--env',
         'ACTIONS_ID_TOKEN_REQUEST_TOKEN=x',
       ],
       ...['--env', 'npm_config_offline=true', '--env', `GITHUB_WORKFLOW_REF=${onGitHub.workflow}`],
     ];
-    const ended = await stand.run(folder, act.path, words, { XDG_CACHE_HOME: join(folder, '.cache') });
+    const ended = await setup.run(folder, act.path, words, { XDG_CACHE_HOME: join(folder, '.cache') });
     return { ...resultOf(ended), ...admittedBy(join(folder, 'admitted')) };
   },
 };
@@ -138,9 +142,9 @@ const github: Platform = {
 const gitlab: Platform = {
   name: 'GitLab CI/CD',
   skip: rsync.skip,
-  async run(stand, folder, built) {
+  async run(setup, folder, built) {
     cpSync(join(files, 'gitlab/templates'), join(folder, 'templates'), { recursive: true });
-    const all = inputsOf(stand, built);
+    const all = inputsOf(setup, built);
     const include = ['sign', 'attest', 'gate'].map((name) => {
       const local = `/templates/${name}.yml`;
       const [head] = parseAllDocuments(readFileSync(join(folder, local), 'utf8'));
@@ -151,19 +155,19 @@ const gitlab: Platform = {
       join(folder, '.gitlab-ci.yml'),
       JSON.stringify({ stages: ['sign', 'attest', 'gate'], include }),
     );
-    await commit(stand, folder, 'https://gitlab.example/team/app.git');
+    await commit(setup, folder, 'https://gitlab.example/team/app.git');
     const words = [
       join(import.meta.dirname, '../../node_modules/gitlab-ci-local/dist/index.js'),
       ...[
         '--force-shell-executor',
         '--shell-executor-no-image',
         '--variable',
-        `SIGSTORE_ID_TOKEN=${stand.token()}`,
+        `SIGSTORE_ID_TOKEN=${setup.token()}`,
       ],
       ...['--variable', 'npm_config_offline=true'],
     ];
-    const tools = `${dirname(rsync.path)}:${String(stand.environment(folder)['PATH'])}`;
-    const ended = await stand.run(folder, process.execPath, words, { PATH: tools });
+    const tools = `${dirname(rsync.path)}:${String(setup.environment(folder)['PATH'])}`;
+    const ended = await setup.run(folder, process.execPath, words, { PATH: tools });
     return { ...resultOf(ended), ...admittedBy(join(folder, 'portcullis-reports/admitted')) };
   },
 };
@@ -207,9 +211,9 @@ export function substitute(text: string, values: Readonly<Record<string, string>
 const tekton: Platform = {
   name: 'Tekton',
   skip: false,
-  async run(stand, folder, built) {
+  async run(setup, folder, built) {
     const pipeline = yamlOf(join(files, 'tekton/pipeline.yaml')) as Pipeline;
-    const given = { ...inputsOf(stand, built), 'identity-token-file': 'token' } as Record<string, string>;
+    const given = { ...inputsOf(setup, built), 'identity-token-file': 'token' } as Record<string, string>;
     const values: Record<string, string> = { 'workspaces.source.path': folder };
     for (const { name, default: usual } of pipeline.spec.params)
       values[`params.${name}`] = given[name] ?? usual ?? raise(`the pipeline needs ${name}`);
@@ -220,7 +224,7 @@ const tekton: Platform = {
       const passed = Object.fromEntries(params.map((one) => [one.name, substitute(one.value, values)]));
       for (const { name: key, default: usual } of task.spec.params)
         // The cluster's administrator sets the package of a task.
-        own[`params.${key}`] = key === 'package' ? stand.file : (passed[key] ?? usual ?? raise(`no ${key}`));
+        own[`params.${key}`] = key === 'package' ? setup.file : (passed[key] ?? usual ?? raise(`no ${key}`));
       for (const { name: key } of task.spec.results ?? [])
         own[`results.${key}.path`] = join(folder, `.result-${name}-${key}`);
       for (const { script, env } of task.spec.steps) {
@@ -231,7 +235,7 @@ const tekton: Platform = {
           ]),
         );
         mkdirSync(join(folder, '.tekton/home'), { recursive: true });
-        const ended = await stand.run(folder, 'sh', ['-c', substitute(script, own)], more);
+        const ended = await setup.run(folder, 'sh', ['-c', substitute(script, own)], more);
         output += ended.output;
         if (ended.code !== 0) return { code: ended.code, output };
       }
@@ -257,29 +261,29 @@ writeFile file: 'deployed', text: portcullisGate(options)
 
 /** Runs a script by the shared library in a folder, in the Groovy of Jenkins. */
 export function runJenkins(
-  stand: Pick<Stand, 'run'>,
+  setup: Pick<TestSetup, 'run'>,
   folder: string,
   script: string,
   options: Readonly<Record<string, string>>,
 ): Promise<Ended> {
   writeFileSync(join(folder, 'script.groovy'), script);
   const words = [join(import.meta.dirname, 'jenkins.groovy'), join(files, 'jenkins/vars'), 'script.groovy'];
-  return stand.run(folder, groovy.path, words, { OPTIONS: JSON.stringify(options) });
+  return setup.run(folder, groovy.path, words, { OPTIONS: JSON.stringify(options) });
 }
 
 /** The Groovy of Jenkins runs the shared library. */
 const jenkins: Platform = {
   name: 'Jenkins',
   skip: groovy.skip,
-  async run(stand, folder, built) {
+  async run(setup, folder, built) {
     const {
       'signing-config': signingConfig = '',
       'verifier-id': verifierId = '',
       package: npmPackage = '',
       ...inputs
-    } = inputsOf(stand, built);
+    } = inputsOf(setup, built);
     const options = { ...inputs, signingConfig, verifierId, npmPackage, identityTokenFile: 'token' };
-    const ended = await runJenkins(stand, folder, jenkinsScript, options);
+    const ended = await runJenkins(setup, folder, jenkinsScript, options);
     return { ...resultOf(ended), ...admittedBy(join(folder, 'deployed')) };
   },
 };
@@ -292,10 +296,10 @@ function raise(what: string): never {
 
 const resultOf = ({ code, output }: Ended): Run => ({ code, output });
 
-async function commit(stand: Stand, folder: string, remote?: string): Promise<void> {
+async function commit(setup: TestSetup, folder: string, remote?: string): Promise<void> {
   const git = async (...words: string[]): Promise<void> => {
     const as = ['-c', 'user.name=test', '-c', 'user.email=test@example.com', '-c', 'init.defaultBranch=main'];
-    const ended = await stand.run(folder, 'git', [...as, ...words]);
+    const ended = await setup.run(folder, 'git', [...as, ...words]);
     if (ended.code !== 0) throw new Error(ended.output);
   };
   writeFileSync(join(folder, '.gitignore'), '.home\n.cache\n.nothing\n');

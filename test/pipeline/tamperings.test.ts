@@ -11,8 +11,8 @@ import { mediaTypes } from '../../base/distribution/index.ts';
 import { failureOf } from '../fixtures/stage.ts';
 import { runShell } from './platforms.ts';
 import type { Run, Step } from './platforms.ts';
-import { openStand, sbomOf, verifier } from './stand.ts';
-import type { Built, Stand } from './stand.ts';
+import { openTestSetup, sbomOf, verifier } from './test-setup.ts';
+import type { Built, TestSetup } from './test-setup.ts';
 
 const isWide = process.env['PORTCULLIS_WIDE'] === '1';
 
@@ -38,26 +38,26 @@ interface Change {
 const steps: readonly Step[] = ['sign', 'attest', 'gate'];
 
 describe('a pipeline that was tampered with stops', () => {
-  let stand: Stand;
+  let setup: TestSetup;
   let tools = '';
   before(async () => {
-    stand = await openStand();
-    const at = stand.workspace();
-    const { code, output } = await runShell(stand, at, '', ['setup']);
+    setup = await openTestSetup();
+    const at = setup.workspace();
+    const { code, output } = await runShell(setup, at, '', ['setup']);
     assert.equal(code, 0, output);
     tools = join(at, '.portcullis');
   });
-  after(() => stand.close());
+  after(() => setup.close());
 
   function workspace(): string {
-    const at = stand.workspace();
+    const at = setup.workspace();
     symlinkSync(tools, join(at, '.portcullis'));
     return at;
   }
 
   /** Copies the signature of one digest to another digest, as a registry or an attacker can. */
   async function copySignature(from: Built, to: Built): Promise<void> {
-    const repository = stand.stage.repository(to.name.split('/')[1] ?? '');
+    const repository = setup.stage.repository(to.name.split('/')[1] ?? '');
     const tagOf = (digest: string): string => digest.replace(':', '-');
     const read = async (wanted: string): Promise<Record<string, unknown>> =>
       JSON.parse(Buffer.from((await repository.manifest(wanted)).bytes).toString()) as Record<
@@ -104,10 +104,10 @@ describe('a pipeline that was tampered with stops', () => {
       stops: 'gate',
       why: /the signature is valid, but it is a signature of another digest/u,
       async how(at, first) {
-        const signed = await runShell(stand, at, first.image, ['sign']);
+        const signed = await runShell(setup, at, first.image, ['sign']);
         assert.equal(signed.code, 0, signed.output);
         writeFileSync(join(at, 'page.txt'), 'changed\n');
-        const second = await stand.build(at, '2');
+        const second = await setup.build(at, '2');
         await copySignature(first, second);
         return { steps: ['attest', 'gate'], image: second.image };
       },
@@ -119,7 +119,7 @@ describe('a pipeline that was tampered with stops', () => {
       how(at) {
         writeFileSync(
           join(at, 'token'),
-          stand.token('https://example.com/team/app/.github/workflows/fork.yml@refs/heads/x'),
+          setup.token('https://example.com/team/app/.github/workflows/fork.yml@refs/heads/x'),
         );
         return Promise.resolve({});
       },
@@ -132,7 +132,7 @@ describe('a pipeline that was tampered with stops', () => {
       async how(at) {
         const stale = readFileSync(join(at, 'sbom.json'));
         writeFileSync(join(at, 'page.txt'), 'changed\n');
-        const { image } = await stand.build(at, '2');
+        const { image } = await setup.build(at, '2');
         writeFileSync(join(at, 'sbom.json'), stale);
         return { image };
       },
@@ -166,7 +166,7 @@ describe('a pipeline that was tampered with stops', () => {
       code: 4,
       why: /TRUST_IDENTITY_TOKEN/u,
       how(at) {
-        const [head = '', , tail = ''] = stand.token().split('.');
+        const [head = '', , tail = ''] = setup.token().split('.');
         const claims = Buffer.from(JSON.stringify({ iss: 'https://issuer.example', sub: 'x', exp: 1 }));
         writeFileSync(join(at, 'token'), `${head}.${claims.toString('base64url')}.${tail}`);
         return Promise.resolve({});
@@ -184,12 +184,12 @@ describe('a pipeline that was tampered with stops', () => {
   for (const { title, always, stops, code = 1, why, how } of changes)
     it(title, { skip: always === true || isWide ? false : 'npm run test:pipeline' }, async () => {
       const at = workspace();
-      const built = await stand.build(at);
+      const built = await setup.build(at);
       const { steps: chosen = steps, image = built.image, env = {} } = await how(at, built);
       // The result of an earlier run that admitted an image.
-      const { run } = stand;
+      const { run } = setup;
       await run(at, 'sh', ['-c', 'mkdir -p reports && echo old > reports/admitted']);
-      const ended = await runShell(stand, at, image, chosen, env);
+      const ended = await runShell(setup, at, image, chosen, env);
       assert.equal(ended.stopped, stops, ended.output);
       assert.equal(ended.code, code, ended.output);
       assert.match(ended.output, why);
@@ -198,8 +198,8 @@ describe('a pipeline that was tampered with stops', () => {
     });
 
   async function released(at: string): Promise<Built & Run> {
-    const built = await stand.build(at);
-    const run = await runShell(stand, at, built.image, steps);
+    const built = await setup.build(at);
+    const run = await runShell(setup, at, built.image, steps);
     assert.equal(run.code, 0, run.output);
     return { ...built, ...run };
   }
@@ -208,32 +208,32 @@ describe('a pipeline that was tampered with stops', () => {
     const at = workspace();
     const { name } = await released(at);
     writeFileSync(join(at, 'page.txt'), 'not what was admitted\n');
-    await stand.build(at);
-    const { code, message } = await failureOf(stand.deploy(`${name}:1`));
+    await setup.build(at);
+    const { code, message } = await failureOf(setup.deploy(`${name}:1`));
     assert.equal(code, 'IMAGES_DENIED', message);
     assert.match(message, /no attestation was found for this image/u);
   });
 
   it('at the node, when the gate decides by a weaker policy', async () => {
     const at = workspace();
-    const { image } = await stand.build(at);
+    const { image } = await setup.build(at);
     const weaker = readFileSync(join(at, 'policy.yaml'), 'utf8')
       .replaceAll(/ {14}- .*\n/gu, '')
       .replaceAll(/ {12}cel:\n/gu, '');
     writeFileSync(join(at, 'policy.yaml'), weaker);
-    const run = await runShell(stand, at, image, steps);
+    const run = await runShell(setup, at, image, steps);
     assert.equal(run.code, 0, run.output);
-    const { code, message } = await failureOf(stand.deploy(image));
+    const { code, message } = await failureOf(setup.deploy(image));
     assert.equal(code, 'IMAGES_DENIED', message);
     assert.match(message, /policy/u);
   });
 
   it('at the node, when the gate is skipped', async () => {
     const at = workspace();
-    const { image } = await stand.build(at);
-    const run = await runShell(stand, at, image, ['sign', 'attest']);
+    const { image } = await setup.build(at);
+    const run = await runShell(setup, at, image, ['sign', 'attest']);
     assert.equal(run.code, 0, run.output);
-    const { code, message } = await failureOf(stand.deploy(image));
+    const { code, message } = await failureOf(setup.deploy(image));
     assert.equal(code, 'IMAGES_DENIED', message);
     assert.match(message, /a verification summary of https:\/\/ci\.example\/gate by/u);
   });
@@ -245,28 +245,28 @@ describe('a pipeline that was tampered with stops', () => {
   ] as const)
     it(`at the node, when ${what}`, async () => {
       const at = workspace();
-      const { name, image, digest } = await stand.build(at);
+      const { name, image, digest } = await setup.build(at);
       const vsa = {
         verifier: { id: verifier },
         timeVerified: new Date(Date.now() - age).toISOString(),
         resourceUri: `oci://${name}@${digest}`,
         policy: {
           uri: 'https://ci.example/policy',
-          digest: { sha256: stand.policyRevision.replace('sha256:', '') },
+          digest: { sha256: setup.policyRevision.replace('sha256:', '') },
         },
         verificationResult: 'PASSED',
         verifiedLevels: ['SLSA_BUILD_LEVEL_1'],
         slsaVersion: '1.2',
       };
       writeFileSync(join(at, 'vsa.json'), JSON.stringify(vsa));
-      if (subject !== undefined) writeFileSync(join(at, 'token'), stand.token(subject));
+      if (subject !== undefined) writeFileSync(join(at, 'token'), setup.token(subject));
       const words = [
         ...['attest', image, '--type', 'vsa', '--predicate', 'vsa.json', '--keyless'],
         ...['--identity-token-file', 'token', '--signing-config', 'signing.json'],
       ];
-      const signed = await stand.run(at, join(tools, 'node_modules/.bin/portcullis'), words);
+      const signed = await setup.run(at, join(tools, 'node_modules/.bin/portcullis'), words);
       assert.equal(signed.code, 0, signed.output);
-      const { code, message } = await failureOf(stand.deploy(image));
+      const { code, message } = await failureOf(setup.deploy(image));
       assert.equal(code, 'IMAGES_DENIED', message);
       assert.match(message, why);
     });
@@ -274,26 +274,26 @@ describe('a pipeline that was tampered with stops', () => {
   const skip = isWide ? false : 'npm run test:pipeline';
   it('at the node, when the evidence is removed after the gate', { skip }, async () => {
     const { name, image, digest } = await released(workspace());
-    const repository = stand.stage.repository(name.split('/')[1] ?? '');
+    const repository = setup.stage.repository(name.split('/')[1] ?? '');
     const empty = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [] });
     await repository.pushManifest(Buffer.from(empty), mediaTypes.ociIndex, { tag: digest.replace(':', '-') });
-    assert.equal((await failureOf(stand.deploy(image))).code, 'IMAGES_DENIED');
+    assert.equal((await failureOf(setup.deploy(image))).code, 'IMAGES_DENIED');
   });
 
   it('at the node, when the registry changes a layer after the gate', { skip }, async () => {
     const at = workspace();
     const { name, image } = await released(at);
-    const repository = stand.stage.repository(name.split('/')[1] ?? '');
+    const repository = setup.stage.repository(name.split('/')[1] ?? '');
     const { layers } = JSON.parse(
       Buffer.from((await repository.manifest(image.slice(image.indexOf('@') + 1))).bytes).toString(),
     ) as { layers: { digest: string }[] };
     const hex = layers.at(-1)?.digest.slice(7) ?? '';
-    const [file = ''] = globSync(`**/${hex}/data`, { cwd: stand.stage.registry.folder });
-    const path = join(stand.stage.registry.folder, file);
+    const [file = ''] = globSync(`**/${hex}/data`, { cwd: setup.stage.registry.folder });
+    const path = join(setup.stage.registry.folder, file);
     const bytes = readFileSync(path);
     bytes[bytes.length - 20] = (bytes[bytes.length - 20] ?? 0) ^ 1;
     writeFileSync(path, bytes);
-    const { message } = await failureOf(stand.deploy(image));
+    const { message } = await failureOf(setup.deploy(image));
     assert.match(message, /digest|sha256/u);
   });
 });

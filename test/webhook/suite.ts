@@ -24,8 +24,8 @@ import {
   serviceAccountConfig,
   shippedObjects,
   startReplica,
-} from './stand.ts';
-import type { KubernetesObject, Replica } from './stand.ts';
+} from './test-cluster.ts';
+import type { KubernetesObject, Replica } from './test-cluster.ts';
 
 const missing = ['etcd', 'kube-apiserver'].find((name) => findTool(name).skip !== false);
 const skip = missing === undefined ? false : `no ${missing}: bash test/peers/get ${missing}`;

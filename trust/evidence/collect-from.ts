@@ -17,7 +17,7 @@ interface Search {
   readonly collectors: readonly Collector[];
   readonly wanted: readonly LeafRequirement[];
   readonly collection: Collection;
-  readonly absences: KnownAbsent | undefined;
+  readonly negativeCache: KnownAbsent | undefined;
 }
 
 /**
@@ -38,7 +38,7 @@ export async function collectFrom(
     collectors: chosen,
     wanted,
     collection,
-    absences: input.absences,
+    negativeCache: input.negativeCache,
   });
   await Promise.all(
     digests.flatMap((digest) => [
@@ -51,9 +51,9 @@ export async function collectFrom(
 
 /** Collects the referrers of a digest (distribution-spec, "Listing Referrers" and its fallback tag). */
 async function collectReferrers(search: Search): Promise<void> {
-  const { repository, digest, collectors, wanted, collection, absences } = search;
+  const { repository, digest, collectors, wanted, collection, negativeCache } = search;
   const source = `${repository.host}/${repository.repository}, referrers of ${digest}`;
-  if (collectors.length === 0 || absences?.knows(source) === true) return;
+  if (collectors.length === 0 || negativeCache?.knows(source) === true) return;
   try {
     // The types are filtered here: registries may ignore the filter of a request, and one listing serves
     // every collector.
@@ -63,8 +63,8 @@ async function collectReferrers(search: Search): Promise<void> {
     });
     const foundBy = via === 'referrers' ? 'referrers' : `fallback-tag ${digest.replace(':', '-')}`;
     if (!complete) collection.overflow(source);
-    if (complete && descriptors.length === 0) absences?.note(source);
-    else absences?.forget(source);
+    if (complete && descriptors.length === 0) negativeCache?.note(source);
+    else negativeCache?.forget(source);
     const chosen = distinct(descriptors)
       .map((descriptor) => ({
         descriptor,
@@ -114,10 +114,10 @@ async function openReferrer(search: Search, descriptor: Descriptor, place: Place
  * (cosign, specs/SIGNATURE_SPEC.md).
  */
 async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> {
-  const { repository, digest, collectors, wanted, collection, absences } = search;
+  const { repository, digest, collectors, wanted, collection, negativeCache } = search;
   const tag = `${digest.replace(':', '-')}.${suffix}`;
   const source = `${repository.host}/${repository.repository}:${tag}`;
-  if (collectors.length === 0 || absences?.knows(source) === true) return;
+  if (collectors.length === 0 || negativeCache?.knows(source) === true) return;
   const place: Place = {
     attachedTo: digest,
     foundBy: `tag ${tag}`,
@@ -126,7 +126,7 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
   };
   try {
     const { content, digest: manifestDigest } = await repository.manifest(tag, collection.signal);
-    absences?.forget(source);
+    negativeCache?.forget(source);
     if (content.kind !== 'manifest') return;
     const pairs = collectors.flatMap((collector) =>
       (collector.layers?.(content, wanted) ?? []).map((layer) => ({ collector, layer })),
@@ -136,7 +136,7 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
       addLayer(search, collector, { ...place, manifestDigest }, layer, content),
     );
   } catch (error) {
-    if (isNotFound(error)) absences?.note(source);
+    if (isNotFound(error)) negativeCache?.note(source);
     else record(search, collectors[0], place, undefined, error, source);
   }
 }

@@ -28,7 +28,7 @@ export interface GatherInput {
   /** Asks only these repositories. Sources elsewhere count as unreachable. */
   readonly offline?: true;
   /** The negative cache for these repositories, for a process that gathers often. */
-  readonly absences?: KnownAbsent;
+  readonly negativeCache?: KnownAbsent;
   /** Judges the evidence without blocking, for callers that must not block. */
   readonly decider?: EvidenceJudge;
   readonly signal?: AbortSignal;

@@ -20,14 +20,14 @@ test('an absence is cached from the second answer on, each time for longer, and 
 });
 
 test('a found object ends an absence, and each set of credentials has its own cache', () => {
-  const absences = createNegativeCache(() => 1);
+  const negativeCache = createNegativeCache(() => 1);
   const [mine, yours] = [
-    absences.of({ username: 'a', password: 'b' }),
-    absences.of({ username: 'a', password: 'c' }),
+    negativeCache.of({ username: 'a', password: 'b' }),
+    negativeCache.of({ username: 'a', password: 'c' }),
   ];
   for (const _ of [1, 2]) mine.note('q');
   assert.deepEqual(
-    [mine.knows('q'), yours.knows('q'), absences.of({ username: 'a', password: 'b' }).knows('q')],
+    [mine.knows('q'), yours.knows('q'), negativeCache.of({ username: 'a', password: 'b' }).knows('q')],
     [true, false, true],
   );
   mine.forget('q');

@@ -378,10 +378,10 @@ test('registries are not asked again for a while about an unsigned image; a new 
   const content = fixtureContent();
   const { host, requests } = await serve(t, { referrers: true }, content);
   let clock = 1;
-  const absences = createNegativeCache(() => clock).of(undefined);
+  const negativeCache = createNegativeCache(() => clock).of(undefined);
   const asked = async (): Promise<number> => {
     const before = requests.length;
-    const dossier = await gatherFixture(host, 'unsigned', p256, { absences });
+    const dossier = await gatherFixture(host, 'unsigned', p256, { negativeCache });
     assert.equal(verdictOf(dossier, p256).outcome, 'deny');
     return requests.length - before;
   };

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { createConnectionGate } from '../../../base/connections/index.ts';
+import { createConnectionSlots } from '../../../base/connections/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { CallPlugin } from '../../calls/plugin-call.ts';
@@ -70,7 +70,7 @@ const mostRead = 64 * 1024 * 1024;
 export function createPluginService({ callPlugin, elsewhere, log }: PluginServiceOptions): PluginService {
   const underWay = new Set<Promise<void>>();
   const reading = new Set<Socket>();
-  const gate = createConnectionGate(limits);
+  const slots = createConnectionSlots(limits);
   const memory: SharedBytes = { free: mostRead };
   let closing = false;
 
@@ -80,7 +80,7 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
       log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or has exited');
       return;
     }
-    const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
+    const place = slots.admit(String(peer.caller.pid), () => socket.destroy());
     try {
       if (place === undefined)
         return log.warn(

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import {
   connectionsCheckingInterval,
-  createConnectionGate,
+  createConnectionSlots,
   createHttpServer,
 } from '../../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../../base/connections/index.ts';
@@ -57,7 +57,7 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
   const held = new WeakMap<Socket, Held>();
   const sockets = new Set<Socket>();
   const underWay = new Set<Promise<void>>();
-  const gate = createConnectionGate(limits);
+  const slots = createConnectionSlots(limits);
   let closing = false;
 
   const release = (engine: Held): void => {
@@ -106,7 +106,7 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
         socket.destroy();
         return;
       }
-      const place = gate.admit(String(peer.caller.pid), () => socket.destroy());
+      const place = slots.admit(String(peer.caller.pid), () => socket.destroy());
       if (place === undefined) {
         log.warn(
           { pid: peer.caller.pid },

@@ -8,8 +8,8 @@ import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
-import { packService, packSlice, unpackService, unpackSlice } from './packed-objects.ts';
-import type { PackedService, PackedSlice } from './packed-objects.ts';
+import { packService, packSlice, unpackService, unpackSlice } from './objects-as-text.ts';
+import type { PackedService, PackedSlice } from './objects-as-text.ts';
 import { namesOf, translate } from './translate.ts';
 
 /**

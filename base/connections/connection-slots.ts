@@ -15,7 +15,7 @@ export interface ConnectionPlace {
   leave(): void;
 }
 
-export interface ConnectionGate {
+export interface ConnectionSlots {
   /**
    * Counts a new connection. A connection that has sent nothing yet waits, like an idle one.
    * @param peer the peer that the connection counts for
@@ -49,7 +49,7 @@ interface Peer {
  * gives up one of its waiting connections. A connection that is being served is never closed. A connection
  * that was refused or closed costs nothing afterwards.
  */
-export function createConnectionGate({ most, mostOfPeer }: ConnectionLimits): ConnectionGate {
+export function createConnectionSlots({ most, mostOfPeer }: ConnectionLimits): ConnectionSlots {
   const peers = new Map<string, Peer>();
   let [open, refused, ended] = [0, 0, 0];
 

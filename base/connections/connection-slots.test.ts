@@ -1,70 +1,70 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { createConnectionGate } from './gate.ts';
-import type { ConnectionPlace } from './gate.ts';
+import { createConnectionSlots } from './connection-slots.ts';
+import type { ConnectionPlace } from './connection-slots.ts';
 import { networkPeer } from './peer.ts';
 
 test('a peer at its limit loses the connection that has waited longest, and is refused if none waits', () => {
-  const gate = createConnectionGate({ most: 100, mostOfPeer: 2 });
+  const slots = createConnectionSlots({ most: 100, mostOfPeer: 2 });
   const ended: string[] = [];
-  const first = gate.admit('a', () => ended.push('first'));
-  const second = gate.admit('a', () => ended.push('second'));
-  assert.ok(gate.admit('a', () => ended.push('third')));
+  const first = slots.admit('a', () => ended.push('first'));
+  const second = slots.admit('a', () => ended.push('second'));
+  assert.ok(slots.admit('a', () => ended.push('third')));
   assert.deepEqual(ended, ['first']);
   second?.busy();
   first?.leave();
-  assert.deepEqual(gate.counts(), { open: 2, refused: 0, ended: 1 });
-  const fourth = gate.admit('a', () => undefined);
+  assert.deepEqual(slots.counts(), { open: 2, refused: 0, ended: 1 });
+  const fourth = slots.admit('a', () => undefined);
   fourth?.busy();
   assert.deepEqual(ended, ['first', 'third']);
   assert.equal(
-    gate.admit('a', () => undefined),
+    slots.admit('a', () => undefined),
     undefined,
   );
   assert.ok(
-    gate.admit('b', () => undefined),
+    slots.admit('b', () => undefined),
     'another peer is not affected',
   );
-  assert.deepEqual(gate.counts(), { open: 3, refused: 1, ended: 2 });
+  assert.deepEqual(slots.counts(), { open: 3, refused: 1, ended: 2 });
 });
 
 test('without a free slot, a connection without a request is closed first, of the largest peer', () => {
-  const gate = createConnectionGate({ most: 4, mostOfPeer: 4 });
+  const slots = createConnectionSlots({ most: 4, mostOfPeer: 4 });
   const ended: string[] = [];
-  gate.admit('kubelet', () => ended.push('kubelet'))?.busy();
-  for (const name of ['1', '2']) gate.admit('flood', () => ended.push(name));
-  gate.admit('crictl', () => ended.push('crictl'));
-  assert.ok(gate.admit('new', () => undefined));
+  slots.admit('kubelet', () => ended.push('kubelet'))?.busy();
+  for (const name of ['1', '2']) slots.admit('flood', () => ended.push(name));
+  slots.admit('crictl', () => ended.push('crictl'));
+  assert.ok(slots.admit('new', () => undefined));
   assert.deepEqual(ended, ['1']);
 });
 
 test('an idle connection is closed only in favour of a peer with fewer connections', () => {
-  const gate = createConnectionGate({ most: 4, mostOfPeer: 4 });
+  const slots = createConnectionSlots({ most: 4, mostOfPeer: 4 });
   const ended: string[] = [];
   const served = (peer: string, name: string): void => {
-    const place = gate.admit(peer, () => ended.push(name));
+    const place = slots.admit(peer, () => ended.push(name));
     place?.busy();
     place?.idle();
   };
   served('kubelet', 'kubelet');
   for (const name of ['1', '2', '3']) served('flood', name);
-  assert.ok(gate.admit('new', () => ended.push('new')));
+  assert.ok(slots.admit('new', () => ended.push('new')));
   assert.deepEqual(
     ended,
     ['1'],
     'the connection that is idle for longest, of the peer with the most connections',
   );
-  assert.ok(gate.admit('flood', () => undefined));
+  assert.ok(slots.admit('flood', () => undefined));
   assert.deepEqual(ended, ['1', '2'], 'a peer with more connections than a new peer gives up one of its own');
 });
 
 test('a connection that is being served is never closed', () => {
-  const gate = createConnectionGate({ most: 2, mostOfPeer: 2 });
+  const slots = createConnectionSlots({ most: 2, mostOfPeer: 2 });
   const ended: string[] = [];
-  for (const name of ['1', '2']) gate.admit('a', () => ended.push(name))?.busy();
+  for (const name of ['1', '2']) slots.admit('a', () => ended.push(name))?.busy();
   assert.equal(
-    gate.admit('b', () => undefined),
+    slots.admit('b', () => undefined),
     undefined,
   );
   assert.deepEqual(ended, []);
@@ -79,7 +79,7 @@ test('a new peer gets a connection while any other connection waits, and the lim
   fc.assert(
     fc.property(fc.array(act, { maxLength: 200 }), (acts) => {
       const limits = { most: 12, mostOfPeer: 6 };
-      const gate = createConnectionGate(limits);
+      const slots = createConnectionSlots(limits);
       const open: {
         readonly peer: string;
         readonly place: () => ConnectionPlace | undefined;
@@ -93,7 +93,7 @@ test('a new peer gets a connection while any other connection waits, and the lim
           const one = { peer: String(peer), place: () => held.place, busy: false };
           const fewest = open.filter((each) => each.peer === one.peer).length === 0;
           const waiting = open.some((each) => !each.busy);
-          const place = gate.admit(one.peer, () => {
+          const place = slots.admit(one.peer, () => {
             assert.equal(one.busy, false);
             drop(one);
           });
@@ -109,7 +109,7 @@ test('a new peer gets a connection while any other connection waits, and the lim
           if (what === 'leave') drop(known);
           else known.busy = what === 'busy';
         }
-        assert.equal(gate.counts().open, open.length);
+        assert.equal(slots.counts().open, open.length);
         assert.ok(open.length <= limits.most);
         for (const name of ['0', '1', '2', '3', '4', '5'])
           assert.ok(open.filter((each) => each.peer === name).length <= limits.mostOfPeer);

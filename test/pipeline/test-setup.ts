@@ -90,7 +90,7 @@ export interface Built {
 }
 
 /** A registry, a sigstore and a daemon on loopback, the packed npm package, and a folder for each run. */
-export interface Stand {
+export interface TestSetup {
   readonly stage: Stage;
   readonly services: MockSigstore;
   /** The revision of the policy of the gate. */
@@ -114,7 +114,7 @@ export interface Stand {
 }
 
 /** Import private-namespaces.ts first. */
-export async function openStand(): Promise<Stand> {
+export async function openTestSetup(): Promise<TestSetup> {
   const folder = mkdtempSync(join(tmpdir(), 'pc-pipeline-'));
   const services = await startMockSigstore();
   const root = JSON.stringify(services.trustedRoot());

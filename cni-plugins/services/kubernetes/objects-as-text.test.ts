@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Endpoint, KubernetesService } from './objects.ts';
-import { packService, packSlice, unpackService, unpackSlice } from './packed-objects.ts';
+import { packService, packSlice, unpackService, unpackSlice } from './objects-as-text.ts';
 
 const names = fc.oneof(fc.constantFrom('', 'a name'), fc.string());
 
