@@ -38,7 +38,7 @@ export async function withSource<T>(flags: LogFlags, body: (log: LogSource) => P
 export async function readText(file: string, attempted: string): Promise<string> {
   const failure = {
     code: 'CLI_FILE_UNREADABLE',
-    kind: 'not-found',
+    kind: 'invalid',
     attempted,
     on: file,
     fix: 'name a readable file',

@@ -27,8 +27,9 @@ type Ends = Pick<Socket, 'remoteAddress' | 'remotePort'>;
 export const connectionsCheckingInterval = 5_000;
 
 /**
- * Handles the connections of a server before the server does, and counts them by address (connection-slots.ts). A
- * connection without a slot gets 503 and is closed. If the server speaks TLS, it is closed without an answer.
+ * Handles the connections of a server before the server does, and counts them by address
+ * (connection-slots.ts). A connection without a slot gets 503 and is closed. If the server speaks TLS, it is
+ * closed without an answer.
  * @param server a server that has no other `connection` listener than its own, and does not listen yet
  */
 export function limitHttpConnections(

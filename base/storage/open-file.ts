@@ -24,7 +24,8 @@ export function openFile(data: WriterData): DatabaseSync {
     } catch (error) {
       const isFull = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
       if (!isFull || data.ballast === undefined) throw error;
-      // Other processes may have taken the space that the last run's log released. The log has more.
+      // Other processes may have taken the space that the log of the last run released. A log that still has
+      // content releases more at the next attempt.
       if (!spendBallast(data.ballast) && !hasKeptLog(data.path)) throw error;
     }
 }

@@ -157,6 +157,7 @@ describe('wrong input: every command exits with 2, and says that the file does n
     () => ['policy', 'fmt', at('none')],
     () => ['policy', 'import', '--from', 'containers', at('none')],
     () => ['trust', 'archive', 'verify', at('none')],
+    () => ['verdicts', 'ls', '--file', at('none')],
   ];
   for (const words of commands)
     it(words().slice(0, 3).join(' '), async () => {

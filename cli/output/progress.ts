@@ -32,7 +32,7 @@ export async function withProgress<T>(
   body: (report: ReportProgress) => Promise<T>,
 ): Promise<T> {
   const paper = paperFor(process.stderr, process.env);
-  // A terminal without a size cannot draw a line again.
+  // On a terminal without a size, a line cannot be redrawn.
   if (format === 'json' || !paper.live || process.stderr.columns === 0)
     return body(createProgress(format, done, (line) => void process.stderr.write(line)));
   // The library is not loaded for programs.

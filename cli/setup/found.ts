@@ -68,7 +68,7 @@ export async function exists(path: string): Promise<boolean> {
     kind: 'precondition',
     attempted: 'prepare this machine',
     on: path,
-    why: 'it exists, but it is not a file, or a link to nothing',
+    why: 'it is not a regular file, or it is a symbolic link to a file that does not exist',
     fix: 'move it away; nothing was written',
   });
 }

@@ -37,7 +37,7 @@ export interface ObjectTaking {
 export function createObjectTaking(deps: Deps, initial: Remembered | undefined): ObjectTaking {
   const { folder, holder, log, now } = deps;
   let standing = initial;
-  /** Whether the end of the policy is on the disk. */
+  /** Whether the disk has the state in `standing`, also if it is that there is no policy. */
   let isSaved = true;
   let problem: { readonly why: string; readonly at: string } | undefined;
 

@@ -14,7 +14,7 @@ await serveThread(
     kind: 'internal',
     attempted: `${call} archive of artifact`,
     on: '',
-    fix: 'see the reason',
+    fix: 'try again; if it fails again, report this error',
   }),
   () => ({ offer: { write } satisfies ArchiveCalls }),
 );
@@ -28,7 +28,7 @@ function write(
     kind: 'internal',
     attempted: 'write archive of artifact',
     on: to,
-    fix: 'see the reason',
+    fix: 'try again; if it fails again, report this error',
   } as const;
   try {
     return writeArchive(files, to);

@@ -52,13 +52,13 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
     if (!(await stat(path)).isDirectory()) return [path];
     const names = (await readdir(path)).filter((name) => /^[^.].*\.(ya?ml|json)$/.test(name)).sort();
     if (names.length === 0)
-      problems.push(
-        problemOf(
-          path,
-          'the folder contains no .yaml, .yml or .json file',
-          'put a policy into it: portcullis policy init',
-        ),
-      );
+      problems.push({
+        // A folder has no lines.
+        position: { file: path, line: 0, column: 0 },
+        path: '',
+        message: 'the folder contains no .yaml, .yml or .json file',
+        fix: 'put a policy into it: portcullis policy init',
+      });
     return names.map((name) => join(path, name));
   } catch (error) {
     problems.push(unreadable(path, error, 'name a readable policy file or folder'));
@@ -68,12 +68,11 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
 
 function unreadable(file: string, error: unknown, fix: string): Problem {
   return {
-    ...problemOf(file, `cannot be read: ${fileReason(error, file)}`, fix),
+    position: { file, line: 1, column: 1 },
+    path: '',
+    message: `cannot be read: ${fileReason(error, file)}`,
+    fix,
     unread: true,
     hidesOthers: true,
   };
-}
-
-function problemOf(file: string, message: string, fix: string): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message, fix };
 }

@@ -272,6 +272,19 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ],
 ];
 
+test('a folder without a policy is named without a line', async () => {
+  const empty = await mkdtemp(join(tmpdir(), 'trust-none-'));
+  const refusedFor = (why: string) =>
+    assert.rejects(loadPolicy({ paths: [empty] }), {
+      code: 'TRUST_POLICY_INVALID',
+      message: new RegExp(`\\n${empty}: ${why}; .*\\ncorrect the files named`, 'u'),
+    });
+  await refusedFor('the folder contains no .yaml, .yml or .json file');
+  await writeFile(join(empty, 'other.yaml'), 'kind: EntitlementProfile\n');
+  await refusedFor('no document of kind TrustPolicy');
+  await rm(empty, { recursive: true });
+});
+
 for (const [name, text, expected] of table) {
   test(`refuses ${name}, with its position`, async () => {
     const problems = await problemsOf(text, {

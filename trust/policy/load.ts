@@ -147,7 +147,8 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';
     problems.push({
-      position: { file, line: 1, column: 1 },
+      // A folder has no lines.
+      position: read.files.includes(file) ? { file, line: 1, column: 1 } : { file, line: 0, column: 0 },
       path: '',
       message: 'no document of kind TrustPolicy',
       fix: 'write one: portcullis policy init',
@@ -268,9 +269,14 @@ export function policyInvalid(
     attempted: 'load trust policy',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: problems.every(({ unread }) => unread === true)
-      ? 'name files that exist and can be read'
-      : 'correct the lines named',
+    fix: remedy(problems),
     details: { problems, files },
   });
+}
+
+function remedy(problems: readonly Problem[]): string {
+  if (problems.every(({ unread }) => unread === true)) return 'name files that exist and can be read';
+  return problems.some(({ position }) => position.line > 0)
+    ? 'correct the lines named'
+    : 'correct the files named';
 }

@@ -328,7 +328,7 @@ async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
   }
 }
 
-/** Reads to what a manifest refers. Its bytes are compared with its digest when the manifest is used. */
+/** Returns the digests that a manifest refers to. Its own digest is checked when it is used. */
 async function linksOf(
   folder: string,
   digest: string,

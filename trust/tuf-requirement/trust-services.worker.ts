@@ -29,7 +29,7 @@ await serveThread(
     kind: 'internal',
     attempted: call,
     on: '',
-    fix: 'see the reason',
+    fix: 'try again; if it fails again, report this error',
   }),
   () => ({ offer: calls }),
 );

@@ -96,7 +96,7 @@ const rows: readonly (readonly [codes: readonly string[], advice: string])[] = [
 ];
 
 const noSignature =
-  'sign the image as the rule requires: portcullis sign, or portcullis attest for attestations';
+  'sign the image as the rule requires: portcullis sign, portcullis attest for attestations, portcullis admit --vsa for verification summaries';
 
 /**
  * Returns what to do about a verdict that does not admit, by the codes of its reasons. Rules that do not

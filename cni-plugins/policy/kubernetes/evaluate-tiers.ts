@@ -31,7 +31,10 @@ const mostBlocks = 65_536;
 
 /** @param groupFor returns the same group for the same key, until `forgetGroups` */
 export function createTierEvaluator(groupFor: (definition: GroupDefinition) => PeerGroup): TierEvaluator {
-  /** The same values for each pod that a rule applies to, while its groups are as complete as they were. */
+  /**
+   * The steps of each rule. All pods to which the rule applies share them. They are computed again when a
+   * group of the rule becomes complete or incomplete.
+   */
   let shared = new WeakMap<
     ClusterRule,
     { readonly complete: boolean; readonly steps: readonly TierStep[] }

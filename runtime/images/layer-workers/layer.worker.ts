@@ -107,7 +107,7 @@ async function run(command: LayerStart): Promise<void> {
       kind: 'internal',
       attempted: `${command.kind} layer`,
       on,
-      fix: 'see the reason',
+      fix: 'try again; if it fails again, report this error',
     } as const;
     answer({ kind: 'failed', job: command.job, error: errorToJson(wrapImageError(thrown, failure)) });
   } finally {

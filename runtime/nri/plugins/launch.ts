@@ -83,7 +83,7 @@ export async function createLauncher(stateFile: string, log: Logger): Promise<Pl
   const leftovers = endLeftovers(stateFile, log);
   const running = new Map<ChildProcess, ProcessIdentity>();
   const inOrder = createSerialQueue();
-  /** @throws PortcullisError STORAGE_*. The list of before is then unchanged */
+  /** @throws PortcullisError STORAGE_*. The previous list then stays */
   const note = (): Promise<void> =>
     inOrder(() => {
       const all = [...leftovers, ...running.values()];

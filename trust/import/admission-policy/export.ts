@@ -12,7 +12,7 @@ export interface AdmissionPolicyExport {
   readonly unmapped: readonly Unmapped[];
 }
 
-/** A condition that must be true, and what is said otherwise. */
+/** A condition that must be true, and the message if it is false. */
 interface Validation {
   readonly expression: string;
   readonly message: string;
