@@ -146,7 +146,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
       }
     }
   process.stderr.write(printableText(`${listProblems(wrong)}${lines.map((line) => `${line}\n`).join('')}`));
-  const verb = check ? 'right' : 'applied';
+  const verb = check ? 'valid' : 'applied';
   const balanced = switched === undefined ? '' : `balanced by ${switched.balancer}\n`;
   const value = {
     ...(switched !== undefined && { balancer: switched.balancer }),

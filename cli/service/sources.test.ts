@@ -31,7 +31,7 @@ describe('files that services are applied from', () => {
       at('first.yaml/below.yaml'),
     ];
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
-    assert.deepEqual([code, stdout], [1, 'first right\nsecond right\n'], stderr);
+    assert.deepEqual([code, stdout], [1, 'first valid\nsecond valid\n'], stderr);
     assert.match(stderr, /\/gone\.yaml: it cannot be read: it does not exist/u);
     assert.match(stderr, /\/many\/circle\.yaml: it cannot be read: its symbolic links form a loop/u);
     assert.match(
@@ -44,7 +44,7 @@ describe('files that services are applied from', () => {
     writeFileSync(at('latin.yaml'), Buffer.from(`# caf\u00e9\n${document('latin', '10.96.0.3')}`, 'latin1'));
     const files = ['-f', '/dev/zero', '-f', at('latin.yaml'), '-f', at('first.yaml')];
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
-    assert.deepEqual([code, stdout], [1, 'first right\n'], stderr);
+    assert.deepEqual([code, stdout], [1, 'first valid\n'], stderr);
     assert.match(stderr, /^\/dev\/zero:1:1: the file is larger than 33554432 bytes; split it$/mu);
     assert.match(stderr, /\/latin\.yaml:1:1: the file is not UTF-8/u);
   });

@@ -119,7 +119,7 @@ describe('the services command', () => {
     symlinkSync('circle.yaml', join(many, 'circle.yaml'));
     writeFileSync(join(many, 'fine.yaml'), `${head('fine')}addresses: [10.96.0.9]\nports: [80]\n`);
     const some = await service('apply', '--check', '-f', many);
-    assert.deepEqual([some.code, some.stdout], [1, 'fine right\n'], some.stderr);
+    assert.deepEqual([some.code, some.stdout], [1, 'fine valid\n'], some.stderr);
     assert.match(some.stderr, /circle\.yaml: it cannot be read: its symbolic links form a loop/u);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');
     const text = (await service('ls')).stdout;

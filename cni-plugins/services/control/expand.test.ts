@@ -152,7 +152,7 @@ test('a load balancer address is restricted even if it is also in another list; 
   );
   const wrong = (more: Partial<Service>): string => {
     const answer = checked('overlay', service(more));
-    return 'code' in answer ? `${answer.field}: ${answer.why}` : 'right';
+    return 'code' in answer ? `${answer.field}: ${answer.why}` : 'valid';
   };
   assert.equal(wrong({ loadBalancerAddresses: ['127.0.0.1'] }).split(':')[0], 'loadBalancerAddresses.0');
   assert.equal(
