@@ -63,7 +63,12 @@ export function verifyForAuthority(
     return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was not made by a named identity' };
   const match = matchIdentity(identity, authority.identity);
   if ('problem' in match) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: match.problem };
-  return { proven: { signer: `sigstore ${authority.identity.issuer} ${match.subject}`, ...when } };
+  // A certificate may name several subjects, and belongs to one signer.
+  const [signer = '', ...also] = [
+    match.subject,
+    ...identity.subjects.filter((one) => one !== match.subject),
+  ].map((subject) => `sigstore ${authority.identity.issuer} ${subject}`);
+  return { proven: { signer, ...(also.length === 0 ? {} : { also }), ...when } };
 }
 
 /** Describes the authority in words, to follow "by". */

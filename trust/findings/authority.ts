@@ -1,8 +1,8 @@
 import type { Reason } from './types.ts';
 import type { Constraints } from '../requirements/constraint-set.ts';
 import { constrain } from './constraints.ts';
-import { codeOf } from './evaluation.ts';
-import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
+import { codeOf, earliest } from './evaluation.ts';
+import type { Answer, Evaluation, EvaluationContext, Evidence, SignerNames } from './evaluation.ts';
 import type { SignatureFinding } from './signature-finding.ts';
 
 /** One item of evidence, checked for one authority. */
@@ -48,9 +48,7 @@ export function evaluateAuthority(
     code: finding.code,
     ...(finding.notes === undefined ? {} : { children: finding.notes }),
   }));
-  const signers = [
-    ...new Set(counted.flatMap(({ finding }) => (finding.proven?.signer ? [finding.proven.signer] : []))),
-  ].sort();
+  const { signers, signersUntil } = signersOf(findings.map(({ finding }) => finding));
   const validUntil = holdsUntil(findings.map(({ finding }) => finding));
   return {
     answer,
@@ -64,7 +62,36 @@ export function evaluateAuthority(
       ? { unproven: true }
       : {}),
     ...(signers.length === 0 ? {} : { signers }),
+    ...(signersUntil === undefined ? {} : { signersUntil }),
     ...(validUntil === undefined ? {} : { validUntil }),
+  };
+}
+
+/**
+ * Returns the signers, and the time at which one of them may stop to count or another one may begin. A signer
+ * counts until the last of its signatures stops counting.
+ */
+function signersOf(findings: readonly SignatureFinding[]): {
+  readonly signers: readonly SignerNames[];
+  readonly signersUntil: string | undefined;
+} {
+  const found = new Map<string, { readonly names: SignerNames; readonly findings: SignatureFinding[] }>();
+  for (const finding of findings) {
+    const { signer = '', also = [] } = finding.proven ?? {};
+    if (!finding.counted || signer === '') continue;
+    const names = [signer, ...also];
+    const key = JSON.stringify(names);
+    const one = found.get(key) ?? { names, findings: [] };
+    one.findings.push(finding);
+    found.set(key, one);
+  }
+  const ordered = [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
+  return {
+    signers: ordered.map(({ names }) => names),
+    signersUntil: earliest([
+      ...ordered.map((one) => holdsUntil(one.findings)),
+      ...findings.filter(({ counted }) => !counted).map(({ validUntil }) => validUntil),
+    ]),
   };
 }
 

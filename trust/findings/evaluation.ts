@@ -3,14 +3,22 @@ import type { Dossier, Reason, RequestedEntitlements } from './types.ts';
 /** `unknown` counts as no. It means that a source that could not be reached may hold the missing evidence. */
 export type Answer = 'yes' | 'no' | 'unknown';
 
+/** All names of one signer. */
+export type SignerNames = readonly string[];
+
 export interface Evaluation {
   readonly answer: Answer;
   readonly reason: Reason;
   /**
-   * The signers that satisfied the requirement (`ProvenFacts.signer`), each once: thresholds count these.
-   * Absent: no signer is known, which counts as none.
+   * The signers that satisfied the requirement, each with all of its names (`ProvenFacts.signer` and `also`):
+   * thresholds count these. Absent: no signer is known, which counts as none.
    */
-  readonly signers?: readonly string[];
+  readonly signers?: readonly SignerNames[];
+  /**
+   * ISO 8601. At this time one of `signers` may stop to count, or another one may begin, although the answer
+   * stays.
+   */
+  readonly signersUntil?: string;
   /**
    * The entitlements that publishers have signed for the image. They bound the container whatever else admits
    * it.

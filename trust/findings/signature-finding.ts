@@ -35,6 +35,11 @@ export interface ProvenFacts {
    * SUBJECT`, `x509 sha256:…`, `gpg FINGERPRINT`.
    */
   readonly signer: string;
+  /**
+   * Further names of the signer: the key of a certificate, and the name that its authority gives to the
+   * signer. Signatures that share a name have one signer.
+   */
+  readonly also?: readonly string[];
   /** The image name that the payload claims, when its format has one (docker-reference of simple signing). */
   readonly claimedReference?: string;
   /** Signed annotations. */

@@ -1,6 +1,7 @@
 import { smallest } from '../../base/lists/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import type { EvidenceItem } from '../findings/types.ts';
+import { signerOfSpki } from '../keys/canonical-spki.ts';
 import { bytesOf } from '../findings/item-bytes.ts';
 import { judgeDigests, malformed } from '../findings/signature-finding.ts';
 import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
@@ -150,6 +151,7 @@ function accept(
     ...(known.length === 0 ? {} : { validUntil: isoTime(smallest(known) + 1) }),
     proven: {
       signer: `gpg ${key.fingerprint}`,
+      also: [signerOfSpki(signing.spki)],
       claimedReference: payload.reference,
       annotations: payload.optional,
       signedAt: { time: isoTime(signature.created), provenBy: 'signer' },

@@ -2,6 +2,7 @@ import { createPublicKey, createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { mentionsPrivateKey, onlyPemBlock } from '../../base/pem/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
+import { signerOfKeyObject } from './canonical-spki.ts';
 import { edwardsKeyFlaw } from './edwards-point.ts';
 
 const curves: Readonly<Record<string, string>> = {
@@ -127,5 +128,5 @@ export function bundleKeyHint(spki: string): string {
  * key.
  */
 export function signerOfKey(key: PolicyKey): string {
-  return `key sha256:${createHash('sha256').update(key.spki, 'base64').digest('hex')}`;
+  return signerOfKeyObject(keyObjectOf(key));
 }

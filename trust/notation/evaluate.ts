@@ -7,7 +7,9 @@ import type { Evaluation, EvaluationContext, Evidence } from '../findings/evalua
 import { bytesOf } from '../findings/item-bytes.ts';
 import { judgeDigests, malformed } from '../findings/signature-finding.ts';
 import type { SignatureFinding } from '../findings/signature-finding.ts';
+import { signerOfKeyObject } from '../keys/canonical-spki.ts';
 import { describeCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
 import { openEnvelope, WrongSignature } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 import { coseMediaType } from './media-types.ts';
@@ -203,6 +205,7 @@ function provenBy(
   const time = stamped ?? reported;
   return {
     signer: `x509 sha256:${envelope.leaf.thumbprint}`,
+    also: [signerOfKeyObject(envelope.leaf.key), ...nameByAuthority(envelope.leaf)],
     annotations: envelope.target.annotations,
     ...(time === undefined
       ? {}
@@ -213,6 +216,15 @@ function provenBy(
           },
         }),
   };
+}
+
+/**
+ * Returns the name that the authority gives to the signer. It gives a name to one entity only, also when it
+ * renews a certificate (RFC 5280, section 4.1.2.6). An empty subject names nobody.
+ */
+function nameByAuthority({ issuer, subject, subjectName }: Certificate): readonly string[] {
+  if (subjectName.attributes.length === 0) return [];
+  return [`x509 name sha256: ${createHash('sha256').update(issuer).update(subject).digest('hex')}`];
 }
 
 function describeItem(item: EvidenceItem, { digest, manifestDigest }: Evidence): string {

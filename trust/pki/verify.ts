@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { largest, smallest } from '../../base/lists/index.ts';
+import { signerOfKeyObject } from '../keys/canonical-spki.ts';
 import { signaturesOnly } from '../sigstore/verify.ts';
 import { verifyBundleOnce } from '../sigstore/verify-once.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
@@ -62,7 +63,10 @@ export function verifyByPki(
     now,
   });
   if ('problem' in signed) return signed;
-  return { proven: { signer: subject.signer }, validUntil: new Date(chain.until + 1).toISOString() };
+  return {
+    proven: { signer: subject.signer, also: [signerOfKeyObject(leaf.key)] },
+    validUntil: new Date(chain.until + 1).toISOString(),
+  };
 }
 
 type Chain = { readonly from: number; readonly until: number } | { readonly problem: string };

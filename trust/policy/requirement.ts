@@ -7,6 +7,7 @@ import { readNotation } from '../notation/read-requirement.ts';
 import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
 import { recordOf } from '../json/strict-json.ts';
+import { signerOfKey } from '../keys/public-key.ts';
 import { holdsTuf, readTuf } from '../tuf-requirement/policy.ts';
 import type { PolicyKey, Requirement } from '../requirements/types.ts';
 import { report } from '../requirements/building.ts';
@@ -71,7 +72,8 @@ async function readThreshold(
   const seen = new Map<string, string>();
   for (const [index, requirement] of of.entries()) {
     for (const key of keysOf(requirement)) {
-      const other = seen.get(key.spki);
+      const signer = signerOfKey(key);
+      const other = seen.get(signer);
       if (other !== undefined)
         report(
           building,
@@ -79,7 +81,7 @@ async function readThreshold(
           `the key ${key.name} is the same key as ${other}`,
           'name each key once in a threshold',
         );
-      seen.set(key.spki, key.name);
+      seen.set(signer, key.name);
     }
   }
   return { kind: 'threshold', count, of };

@@ -4,7 +4,7 @@ import type { SigstoreCode } from './verify.ts';
 /** The facts that an authority's signature proves, or the reason why the signature does not count. */
 export type AuthorityResult =
   | {
-      readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>;
+      readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'also' | 'signedAt'>;
       readonly validUntil?: string;
     }
   | {

@@ -1,6 +1,7 @@
 import { constants, createHash, createPublicKey, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { onlyPemBlock } from '../../base/pem/index.ts';
+import { canonicalSpki } from '../keys/canonical-spki.ts';
 import { ed25519FromRaw } from '../keys/ed25519.ts';
 import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import { curveBytes } from '../x509/ecdsa-signature.ts';
@@ -36,22 +37,6 @@ const materialOf = (key: KeyObject | undefined, otherwise: unknown): string =>
   createHash('sha256')
     .update(key === undefined ? JSON.stringify(otherwise) : canonicalSpki(key))
     .digest('hex');
-
-/**
- * Returns one SPKI per key. A point on a curve can also be written in compressed form, and would then count
- * as another signer.
- */
-function canonicalSpki(key: KeyObject): Buffer {
-  const spki = key.export({ format: 'der', type: 'spki' });
-  if (key.asymmetricKeyType !== 'ec') return spki;
-  const size = curveBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
-  // SEC 1, section 2.3.3: the byte 4 precedes both coordinates.
-  if (size !== undefined && spki.at(-2 * size - 1) === 4) return spki;
-  return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({
-    format: 'der',
-    type: 'spki',
-  });
-}
 
 /**
  * Reads a key of the TUF dialect (specification 1.0.34, section 4.2.1). A key of an unsupported type or

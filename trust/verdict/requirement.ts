@@ -5,6 +5,7 @@ import { evaluateNotation } from '../notation/evaluate.ts';
 import { evaluateTuf } from '../tuf-requirement/evaluate.ts';
 import type { Requirement } from '../requirements/types.ts';
 import { distinctSigners } from './distinct-signers.ts';
+import { oneNameEach } from './one-name-each.ts';
 import { codeOf, earliest, isUnproven } from '../findings/evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
 
@@ -65,7 +66,7 @@ function threshold(
 ): Evaluation {
   const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const satisfied = parts.filter((part) => part.answer === 'yes');
-  const distinct = distinctSigners(satisfied.map(({ signers = [] }) => signers));
+  const distinct = distinctSigners(oneNameEach(satisfied.map(({ signers = [] }) => signers)));
   const open = parts.filter((part) => part.answer === 'unknown').length;
   // A source that could not be reached may hold another signer's signature for a part when one signer
   // satisfies two parts.
@@ -75,14 +76,17 @@ function threshold(
   const signers =
     distinct === satisfied.length ? '' : ` by ${distinct} distinct signer${distinct === 1 ? '' : 's'}`;
   const text = `${count} of ${of.length} requirement${of.length === 1 ? '' : 's'}: ${satisfied.length} satisfied${signers}, ${count} needed`;
-  return combined(answer, text, parts);
+  const result = combined(answer, text, parts);
+  // The answer depends on which signers satisfy each part, not only on whether one does.
+  const validUntil = earliest([result.validUntil, result.signersUntil]);
+  return { ...result, ...(validUntil === undefined ? {} : { validUntil }) };
 }
 
 function combined(answer: Answer, text: string, parts: readonly Evaluation[]): Evaluation {
-  const signers = [
-    ...new Set(parts.flatMap((part) => (part.answer === 'yes' ? (part.signers ?? []) : []))),
-  ].sort();
+  const named = parts.flatMap((part) => (part.answer === 'yes' ? (part.signers ?? []) : []));
+  const signers = [...new Map(named.map((names) => [JSON.stringify(names), names])).values()];
   const validUntil = earliest(parts.map((part) => part.validUntil));
+  const signersUntil = earliest(parts.map((part) => part.signersUntil));
   return {
     answer,
     reason: {
@@ -93,6 +97,7 @@ function combined(answer: Answer, text: string, parts: readonly Evaluation[]): E
     },
     ...(answer === 'yes' && isUnproven(parts) ? { unproven: true } : {}),
     ...(signers.length === 0 ? {} : { signers }),
+    ...(signersUntil === undefined ? {} : { signersUntil }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
 }
