@@ -49,8 +49,10 @@ export function parseReference(text: string): Reference {
     refuse('the tag after : may have only letters, digits, _ . and -, and at most 128 characters');
   const name = hasTag ? named.slice(0, colon) : named;
 
-  const { registry, repository } = splitName(name);
-  if (!domain.test(registry)) refuse('the registry before the first / is not a host name');
+  const { registry: written, repository } = splitName(name);
+  if (!domain.test(written)) refuse('the registry before the first / is not a host name');
+  const registry =
+    canonicalHost(written) ?? refuse('the registry before the first / has no valid address or port');
   if (repository === '') refuse('the name of the image is missing');
   if (repository.length > repositoryLimit)
     refuse(`the repository is longer than ${repositoryLimit} characters`);
@@ -86,6 +88,24 @@ function splitName(name: string): { readonly registry: string; readonly reposito
     registry,
     repository: registry === 'docker.io' && !rest.includes('/') && rest !== '' ? `library/${rest}` : rest,
   };
+}
+
+/** Hosts that a URL reads as an address: an IPv6 address, and names whose last part is a number. */
+const addressForm = /^\[|(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$/;
+
+/**
+ * Returns the only text for a host and a port: `r.io:05000` is `r.io:5000`, and `10.1` is `10.0.0.1`. A
+ * second text for one registry would evade the rules for the first. Returns undefined if there is no such
+ * address or port.
+ */
+function canonicalHost(written: string): string | undefined {
+  const [, host = written, digits] = /^(.*):([0-9]+)$/.exec(written.endsWith(']') ? '' : written) ?? [];
+  const port = digits === undefined ? undefined : Number(digits);
+  if (port !== undefined && (port === 0 || port > 65_535)) return undefined;
+  const end = port === undefined ? '' : `:${port}`;
+  if (!addressForm.test(host)) return `${host}${end}`;
+  const url = URL.parse(`http://${host}/`);
+  return url === null ? undefined : `${url.hostname}${end}`;
 }
 
 /** Returns the normalised text: `docker.io/library/busybox:1`. Parsing it gives the same reference. */

@@ -29,10 +29,10 @@ export interface Denied {
 export function waiversFor(denied: Denied, waivers: readonly Waiver[]): readonly AppliedWaiver[] {
   const { policy, reference, namespace } = denied;
   const applicable = waivers.filter((waiver) => isFor(waiver, denied));
-  const { requiring, unverified } = matchRules(policy, reference, namespace);
+  const { requiring, narrowed } = matchRules(policy, reference, namespace);
   if (applicable.length === 0 || requiring.length === 0) return [];
-  // Requirements for a namespace are added to rules that allow, which may refuse an image too (decide).
-  if (requiring.every(({ narrows }) => narrows !== undefined) && unverified.some(asksForSigned)) return [];
+  // Rules that only narrow are added to rules that allow, which may refuse an image too (decide).
+  if (narrowed.some(asksForSigned)) return [];
   const used: Used = new Map();
   if (!requiring.every((rule) => passes(rule, applicable, denied, used))) return [];
   return [...used].map(([{ id, owner, reason, expires, place }, codes]) => ({

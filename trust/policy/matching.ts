@@ -3,7 +3,12 @@ import type { Reason } from '../findings/types.ts';
 import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { inForce } from './break-glass.ts';
 import { globMatches, patternMatches } from '../requirements/image-pattern.ts';
-import { compiled, normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
+import {
+  compiled,
+  namesAsWritten,
+  normaliseReference,
+  ruleNamesImage,
+} from '../requirements/named-images.ts';
 import type { NormalisedReference } from '../requirements/named-images.ts';
 
 /** The rules that match an image in a namespace, and the reason why each other rule does not. */
@@ -12,6 +17,8 @@ export interface Matching {
   readonly requiring: readonly TrustRule[];
   /** `allow: unverified` rules; they count only when `requiring` is empty. */
   readonly unverified: readonly TrustRule[];
+  /** The rules of `unverified` that admit the image, if all rules in `requiring` only narrow what others admit. */
+  readonly narrowed: readonly TrustRule[];
   readonly others: readonly Reason[];
 }
 
@@ -34,18 +41,20 @@ export function matchRules(policy: TrustPolicy, reference: NormalisedReference, 
     else if (rule.allowUnverified) unverified.push(rule);
     else requiring.push(rule);
   }
-  // A document for namespaces adds requirements to images that other rules admit. Alone it admits nothing.
-  if (
-    requiring.every((rule) => rule.narrows !== undefined) &&
-    requiring.length > 0 &&
-    unverified.length === 0
-  )
-    return { requiring: [], unverified, others: [...others, ...requiring.map(onlyNarrows)] };
-  return { requiring, unverified, others };
+  // Such rules add requirements to images that other rules admit. Alone they admit nothing.
+  const isNarrow = (rule: TrustRule): boolean =>
+    rule.narrows !== undefined || !namesAsWritten(rule, reference);
+  const narrowed = requiring.length > 0 && requiring.every(isNarrow) ? unverified : [];
+  if (requiring.every(isNarrow) && requiring.length > 0 && unverified.length === 0)
+    return { requiring: [], unverified, narrowed, others: [...others, ...requiring.map(onlyNarrows)] };
+  return { requiring, unverified, narrowed, others };
 }
 
 function onlyNarrows(rule: TrustRule): Reason {
-  const text = `rule ${rule.name} matches, but it is in a document for namespaces: such a document only narrows what others admit`;
+  const text =
+    rule.narrows === undefined
+      ? `rule ${rule.name} matches another name of the registry: it only narrows what other rules admit, so write the image as the rule does`
+      : `rule ${rule.name} matches, but it is in a document for namespaces: such a document only narrows what others admit`;
   return { counted: false, text, code: 'TRUST_RULE_NARROWS' };
 }
 

@@ -12,7 +12,8 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_NO_RULE: 'No rule matches the image. An image that no rule matches is denied.',
   TRUST_NEVER_ADMITS: 'No evidence can admit the image, so none is fetched.',
   TRUST_RULE_OTHER: 'The rule does not match the image or the namespace.',
-  TRUST_RULE_NARROWS: 'The rule matches, but its document is for namespaces and can only narrow other rules.',
+  TRUST_RULE_NARROWS:
+    'The rule matches, but it only narrows other rules: it is for namespaces, or for another name of the registry.',
   TRUST_RULE_DENIES: 'The rule says `deny`.',
   TRUST_RULE_EMPTY: 'The rule has no requirement and therefore admits nothing.',
   TRUST_RULE_SATISFIED: 'The rule admits the image.',

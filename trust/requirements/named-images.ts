@@ -1,6 +1,6 @@
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import { parseImagePattern, patternMatches } from './image-pattern.ts';
-import type { ImagePattern } from './image-pattern.ts';
+import type { ImagePattern, NamedImage } from './image-pattern.ts';
 import type { TrustRule } from './types.ts';
 
 /** A parsed and normalised reference that rules are matched against. */
@@ -32,10 +32,43 @@ export function normaliseReference(text: string): NormalisedReference {
   };
 }
 
-/** Whether the rule's image patterns match the reference, whatever the namespace. */
+/**
+ * Whether the rule's image patterns match the reference, whatever the namespace. A rule that requires or
+ * denies also matches the other names of the registry: they lead to the same images, and would evade it.
+ */
 export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference): boolean {
-  const holds = (pattern: string): boolean => patternMatches(compiled(pattern), reference);
-  return rule.images.some(holds) && !(rule.except ?? []).some(holds);
+  if (namesAsWritten(rule, reference)) return true;
+  if (rule.allowUnverified) return false;
+  const others = otherNames(reference.registry).map((registry) => ({ ...reference, registry }));
+  // An image that the rule excepts under one of its names is excepted.
+  return (
+    others.some((other) => isAmong(rule.images, other)) &&
+    ![reference, ...others].some((name) => isAmong(rule.except, name))
+  );
+}
+
+/** Whether the rule's image patterns match the reference, and not only another name of its registry. */
+export function namesAsWritten(rule: TrustRule, reference: NamedImage): boolean {
+  return isAmong(rule.images, reference) && !isAmong(rule.except, reference);
+}
+
+function isAmong(patterns: readonly string[] = [], image: NamedImage): boolean {
+  return patterns.some((pattern) => patternMatches(compiled(pattern), image));
+}
+
+const hubHosts: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
+/** The ports of HTTPS, and of HTTP to a registry that is configured so. */
+const defaultPorts: readonly string[] = ['', ':443', ':80'];
+
+/** Returns the other names of a registry: with and without a default port, and the API host of Docker Hub. */
+function otherNames(registry: string): readonly string[] {
+  const port = defaultPorts.find((one) => one !== '' && registry.endsWith(one)) ?? '';
+  const host = registry.slice(0, registry.length - port.length);
+  if (port === '' && /:[0-9]+$/.test(host)) return [];
+  const hosts = hubHosts.includes(host) ? hubHosts : [host];
+  return hosts
+    .flatMap((name) => defaultPorts.map((end) => `${name}${end}`))
+    .filter((name) => name !== registry);
 }
 
 const patterns = new Map<string, ImagePattern>();

@@ -84,9 +84,7 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
   if (matching.requiring.length > 0) {
     // Requirements of documents for namespaces are added to the rules that they narrow, whose ceilings also
     // apply.
-    const narrowed = matching.requiring.every((rule) => rule.narrows !== undefined)
-      ? matching.unverified
-      : [];
+    const { narrowed } = matching;
     const rules = [
       ...matching.requiring.map((rule) => holdRule(rule, evaluateRule(rule, input, reference), input.now)),
       ...narrowed.map((rule): RuleEvaluation => ({ ...allowUnverified(rule), exceptions: [] })),
