@@ -132,6 +132,11 @@ function valueProblems(
   const report = (node: unknown, message: string, fix: string): void => {
     problems.push({ position: at(startOf(node) ?? 0), path: '', message, fix });
   };
+  const { version } = yaml.directives.yaml;
+  if (version !== '1.2') {
+    const fix = 'remove the directive, or write %YAML 1.2';
+    report(yaml, `the document is YAML ${version}, in which other words and numbers have a meaning`, fix);
+  }
   let aliases = 0;
   visit(yaml, (key, node, ancestors) => {
     if (problems.length >= problemLimit) return visit.BREAK;
@@ -164,6 +169,12 @@ function valueProblems(
     }
     if (key === 'key' && (!isScalar(node) || node.value === null))
       report(node, 'a key must be a text', 'write a plain word before the colon');
+    if (!isPlain(node))
+      report(
+        node,
+        `the tag ${tagText(node)} makes a value that is not plain`,
+        'write the value without the tag',
+      );
     if (
       isScalar(node) &&
       typeof node.value === 'number' &&
@@ -185,6 +196,22 @@ function isEmpty({ contents }: YamlDocument.Parsed): boolean {
   if (!isScalar(contents)) return contents === null;
   const [start, end] = contents.range;
   return contents.value === null && start === end;
+}
+
+const plainTags: readonly string[] = ['tag:yaml.org,2002:map', 'tag:yaml.org,2002:seq'];
+
+/**
+ * Returns false for a value that is neither a mapping, a list, a text, a number, a truth value nor null, such
+ * as an ordered map (`!!omap`). A schema would see an object without fields, and nothing in it would count.
+ */
+function isPlain(node: unknown): boolean {
+  if (isMap(node) || isSeq(node)) return node.tag === undefined || plainTags.includes(node.tag);
+  return !isScalar(node) || node.value === null || !['object', 'symbol'].includes(typeof node.value);
+}
+
+function tagText(node: unknown): string {
+  const tag = isMap(node) || isSeq(node) || isScalar(node) ? (node.tag ?? '') : '';
+  return tag.replace('tag:yaml.org,2002:', '!!');
 }
 
 function repeatedKeys(map: YAMLMap): unknown[] {

@@ -181,6 +181,17 @@ describe('a text that cannot be read', () => {
     ['a list that is not closed', 'a: [1, 2\nb: 3\n', /^f:\d+:\d+: flow sequence/],
     ['tabs as indentation', 'a:\n\tb: 1\n', /^f:2:1: tabs are not allowed/],
     ['a tag', 'a: !!js/function x', /^f:1:4: unresolved tag/],
+    ['an ordered map', 'a: !!omap [b: 1]', /^f:1:\d+: the tag !!omap makes a value that is not plain/],
+    ['pairs', 'a: !!pairs [b: 1, b: 2]', /^f:1:\d+: the tag !!pairs makes a value that is not plain/],
+    ['a set', 'a: !!set {b}', /^f:1:\d+: the tag !!set makes a value that is not plain/],
+    ['bytes', 'a: !!binary aGVsbG8=', /^f:1:\d+: the tag !!binary makes a value that is not plain/],
+    ['a time', 'a: !!timestamp 2026-01-31', /^f:1:\d+: the tag !!timestamp makes a value that is not plain/],
+    ['an older YAML', '%YAML 1.1\n---\na: yes\n', /^f:\d:1: the document is YAML 1\.1/],
+    [
+      'a merge key',
+      'a: { !!merge <<: { b: 1 } }',
+      /^f:1:\d+: the tag !!merge makes a value that is not plain/,
+    ],
     ['an alias without anchor', 'a: *x', /^f:1:4: the alias \*x has no anchor before it/],
     ['an alias in its own anchor', 'a: &x [*x]', /^f:1:8: the alias \*x is inside its own anchor/],
     [
