@@ -25,8 +25,9 @@ export function reviewedImages({ operation, object, oldObject, namespace }: Revi
   const unreadBefore = new Set<string>();
   if (operation === 'UPDATE')
     readWorkload(oldObject, namespace, {
-      image: ({ reference }) => before.add(reference),
-      problem: (path) => brokenBefore.add(nameOf(path)),
+      // A controller reports images in the status, and whoever may write it would admit them.
+      image: ({ reference, path }) => path[0] !== 'status' && before.add(reference),
+      problem: (path) => brokenBefore.add(nameOf(path, oldObject)),
       unread: (part) => unreadBefore.add(describeUnread(part)),
     });
   const images: WorkloadImage[] = [];
@@ -38,7 +39,7 @@ export function reviewedImages({ operation, object, oldObject, namespace }: Revi
       if (!before.has(image.reference)) images.push({ ...image, namespace });
     },
     problem(path, message, fix) {
-      if (!brokenBefore.has(nameOf(path))) problems.push(`${message}; ${fix}`);
+      if (!brokenBefore.has(nameOf(path, object))) problems.push(`${message}; ${fix}`);
     },
     unread: (part) => unread.add(describeUnread(part)),
   });
@@ -52,4 +53,11 @@ function describeUnread({ object, target, why }: UnreadPart): string {
   return `${object}: the images of the ${target.kind} ${name} are not checked, because it is another object`;
 }
 
-const nameOf = (path: readonly PathSegment[]): string => JSON.stringify(path);
+/** Another value in the same place is another problem. A problem of the whole object has no value. */
+function nameOf(path: readonly PathSegment[], object: unknown): string {
+  const value = path.reduce<unknown>(
+    (part, step) => (Object(part) as Record<PathSegment, unknown>)[step],
+    object,
+  );
+  return JSON.stringify(path.length === 0 ? [path] : [path, value]);
+}

@@ -80,21 +80,22 @@ export function unreadParts(
 ): readonly UnreadPart[] {
   const found: UnreadPart[] = [];
   for (const [field, value] of Object.entries(part)) {
-    const at = [...path, field];
     const known = Object.hasOwn(references, field) ? references[field] : undefined;
     const record = recordOf(value);
     if (known !== undefined && record !== undefined) {
       if (record['resolver'] !== undefined || record['bundle'] !== undefined) continue;
-      found.push(referencePart(at, owner, field, targetOf(record, known, owner)));
+      found.push(referencePart([...path, field], owner, field, targetOf(record, known, owner)));
     } else if (field === analysisName && typeof value === 'string') {
       const isWide = part['clusterScope'] === true;
       const kind = isWide ? wideAnalysisKind : analysisKind;
       const namespace = isWide ? '' : owner.namespace;
-      found.push(referencePart(at, owner, field, { group: owner.group, kind, namespace, name: value }));
-    } else if (imageField.test(field) && !isRead(at)) {
+      found.push(
+        referencePart([...path, field], owner, field, { group: owner.group, kind, namespace, name: value }),
+      );
+    } else if (imageField.test(field) && !isRead([...path, field])) {
       append(
         found,
-        imagesIn(value, at).map((one) => imagePart(one.path, owner, field, one.image)),
+        imagesIn(value, [...path, field]).map((one) => imagePart(one.path, owner, field, one.image)),
       );
     }
   }

@@ -84,20 +84,25 @@ const isBuiltIn = (object: Readonly<Record<string, unknown>> | undefined): boole
  * and of image volumes. Every list of containers counts, wherever it is, so that a custom workload is not
  * skipped.
  * @param namespace the namespace of an object that names none
+ * @param list the object whose item this is
  */
 export function readWorkload(
   value: unknown,
   namespace: string,
   reader: WorkloadReader,
   path: readonly PathSegment[] = [],
+  list?: Pick<Reading, 'isCustom' | 'group'>,
 ): void {
   const object = recordOf(value);
   if (object === undefined) return;
   const { items, ...rest } = object;
+  // The items of a custom object are parts of it: its controller may run them, whatever they say they are.
+  const isCustom = list?.isCustom === true || !isBuiltIn(object);
+  const group = object['apiVersion'] === undefined ? (list?.group ?? '') : groupOf(object['apiVersion']);
   // Whatever its kind, kubectl applies every item of an object that has items.
   if (Array.isArray(items))
     for (const [index, item] of items.entries())
-      readWorkload(item, namespace, reader, [...path, 'items', index]);
+      readWorkload(item, namespace, reader, [...path, 'items', index], { isCustom, group });
   const kind = typeof object['kind'] === 'string' ? object['kind'] : '';
   const metadata = recordOf(object['metadata']);
   const own = textOf(metadata?.['namespace']) ?? '';
@@ -109,10 +114,9 @@ export function readWorkload(
   const spec = steps.reduce<unknown>((part, step) => recordOf(part)?.[step], object);
   if (recordOf(spec) === undefined)
     reader.problem(path, `the ${called} has no ${steps.join('.')}`, 'complete the object');
-  const group = groupOf(object['apiVersion']);
-  readPart(Array.isArray(items) ? rest : object, path, {
+  readPart(Array.isArray(items) ? rest : object, [...path], {
     ...{ called, namespace: inNamespace, reader, group, depth: path.length, read: new Set() },
-    isCustom: !isBuiltIn(object),
+    isCustom,
   });
   // A generated name is only the beginning of a name: no reference means that object.
   if (ownName !== '') reader.object?.({ group, kind, namespace: inNamespace, name: ownName });
@@ -131,10 +135,13 @@ interface Reading {
   readonly read: Set<string>;
 }
 
-/** Reads every list of containers of an object, wherever it is. */
-function readPart(part: unknown, path: readonly PathSegment[], reading: Reading): void {
+/**
+ * Reads every list of containers of an object, wherever it is.
+ * @param path changed during the call: copies of the path of each part would cost its depth, for each part
+ */
+function readPart(part: unknown, path: PathSegment[], reading: Reading): void {
   if (Array.isArray(part)) {
-    for (const [index, entry] of part.entries()) readPart(entry, [...path, index], reading);
+    for (const [index, entry] of part.entries()) readBelow(entry, path, index, reading);
     return;
   }
   const record = recordOf(part);
@@ -148,7 +155,14 @@ function readPart(part: unknown, path: readonly PathSegment[], reading: Reading)
   }
   for (const [key, value] of Object.entries(record))
     if (key === '<<' && reading.reader.mergeKey !== undefined) reading.reader.mergeKey([...path, key]);
-    else readPart(value, [...path, key], reading);
+    else readBelow(value, path, key, reading);
+}
+
+function readBelow(part: unknown, path: PathSegment[], segment: PathSegment, reading: Reading): void {
+  if (typeof part !== 'object' || part === null) return;
+  path.push(segment);
+  readPart(part, path, reading);
+  path.pop();
 }
 
 /** Nothing runs from what a controller reports, or from the schema of a custom resource. */
