@@ -1,6 +1,6 @@
 import type { RequestedEntitlements } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
-import { codeOf } from '../findings/evaluation.ts';
+import { codeOf, earliest } from '../findings/evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
 import { entitlementDemands } from './authorities.ts';
 import { checkAttestation, claimedType, evaluateAttestation } from './evaluate.ts';
@@ -44,6 +44,7 @@ export function signedEntitlements(
   const demands = entitlementDemands(rule);
   const about = { ...evidence, items };
   const counted = new Map<string, unknown>();
+  const changes: (string | undefined)[] = [];
   for (const requirement of demands) {
     for (const item of items) {
       const { checked, statement } = checkAttestation(item, {
@@ -52,6 +53,7 @@ export function signedEntitlements(
         context,
         language: undefined,
       });
+      changes.push(checked.finding.validUntil);
       if (checked.finding.counted && statement !== undefined)
         counted.set(item.blobDigest, statement.predicate);
     }
@@ -63,8 +65,11 @@ export function signedEntitlements(
   const found =
     requested.length === 0 ? 'no signer that the rule trusts has signed any' : `${requested.length} signed`;
   const text = `entitlements signed by the publisher${demanded ? ' (entitlements.require: signed)' : ''}: ${tooMuch ?? found}`;
+  // Each statement that ends, or that begins to count, changes what the container may do.
+  const validUntil = earliest([...changes, ...parts.map((part) => part.validUntil)]);
   const evaluation = {
     answer,
+    ...(validUntil === undefined ? {} : { validUntil }),
     decides: demanded || tooMuch !== undefined,
     reason: {
       counted: answer === 'yes',

@@ -128,7 +128,7 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
   const parts = signed?.decides === true ? [requirement, signed] : [requirement];
   const answer = everyAnswer(parts);
   const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'cannot be decided';
-  const validUntil = earliest(parts.map((part) => part.validUntil));
+  const validUntil = earliest([requirement.validUntil, signed?.validUntil]);
   return {
     answer,
     reason: {
