@@ -15,7 +15,6 @@ export interface Conflict {
 export function conflictsOf(parts: readonly Part[]): Conflict[] {
   return parts.flatMap((first, at) =>
     parts.slice(at + 1).flatMap((second) => {
-      if (first.name === second.name) return [];
       const on = disagreement(first, second) ?? disagreement(second, first);
       return on === undefined ? [] : [{ first: first.name, second: second.name, on }];
     }),

@@ -153,6 +153,19 @@ describe('a profile that extends others', () => {
     ['nobody', { abc: '', b: 'extends: [abd]' }, /^9:11 there is no profile `abd`; did you mean `abc`\?$/],
     ['privileged', { a: 'extends: [privileged]' }, /^4:11 privileged has no filter/],
     [
+      'an entitlement of its own name that it contradicts',
+      { debug: 'capabilities: { drop: [SYS_PTRACE] }', a: 'extends: [debug]\nentitlements: [debug]' },
+      /debug conflicts with another parent or entitlement of this name on the capability SYS_PTRACE/,
+    ],
+    [
+      'itself with other parameters, which contradict',
+      {
+        p: "parameters: { no: { type: integer, default: 1 }, yes: { type: integer, default: 2 } }\ndevices: { drop: ['c 1:${no} r'], add: ['c 1:${yes} r'] }",
+        a: 'extends: [{ profile: p, with: { no: 3, yes: 8 } }, { profile: p, with: { no: 8, yes: 3 } }]',
+      },
+      /p conflicts with another parent or entitlement of this name on the device access c 1:[38] r/,
+    ],
+    [
       'two classes',
       { a: 'extends: [b]\nentitlements: [network.none]', b: 'entitlements: [network.user]' },
       /^5:16 network\.none conflicts with b on the network class: none or user/,

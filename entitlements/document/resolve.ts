@@ -348,9 +348,11 @@ function unknownParent(name: string, { byName }: Context): [string, string] {
 function reportConflicts(parts: readonly Part[], sources: readonly Source[], report: Report): void {
   for (const { first, second, on } of conflictsOf(parts)) {
     const at = parts.findLastIndex(({ name }) => name === second);
+    // A profile may have the name of an entitlement, and a parent with other parameters has the same name.
+    const other = first === second ? 'another parent or entitlement of this name' : first;
     report(
       sources[at]?.path ?? [],
-      `${second} conflicts with ${first} on ${on}`,
+      `${second} conflicts with ${other} on ${on}`,
       'keep one of the two, or decide between them under capabilities, syscalls or devices',
     );
   }
