@@ -72,7 +72,7 @@ test('a verdict that depends on a statement of entitlements ends with the statem
   const short = statedBy(issue('short', soon), 'short');
   const verdict = verdictOf([short], true);
   assert.equal(verdict.outcome, 'admit');
-  assert.ok(end(verdict) > start && end(verdict) <= soon.getTime() + 1000, verdict.validUntil);
+  assert.ok(end(verdict) > start && end(verdict) <= soon.getTime() + 1000, String(verdict.validUntil));
   assert.equal(verdictOf([short], true, new Date(end(verdict))).outcome, 'deny');
 });
 
@@ -81,7 +81,7 @@ test('a verdict ends when the first of several statements ends, because each bou
   for (const signed of [true, false]) {
     const verdict = verdictOf(items, signed);
     assert.equal(verdict.requestedEntitlements?.length, 2);
-    assert.ok(end(verdict) <= soon.getTime() + 1000, verdict.validUntil);
+    assert.ok(end(verdict) <= soon.getTime() + 1000, String(verdict.validUntil));
     assert.equal(verdictOf(items, signed, new Date(end(verdict))).requestedEntitlements?.length, 1);
   }
 });

@@ -17,7 +17,7 @@ export interface Matching {
   readonly requiring: readonly TrustRule[];
   /** `allow: unverified` rules; they count only when `requiring` is empty. */
   readonly unverified: readonly TrustRule[];
-  /** The rules of `unverified` that admit the image, if all rules in `requiring` only narrow what others admit. */
+  /** The rules of `unverified` that admit the image, if all rules in `requiring` only narrow that. */
   readonly narrowed: readonly TrustRule[];
   readonly others: readonly Reason[];
 }
