@@ -13,6 +13,7 @@ import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../f
 import { judgeCrl } from './crl.ts';
 
 const deltaUrl = 'http://127.0.0.1:1/delta.crl';
+const ownUrl = 'http://127.0.0.1:1/own.crl';
 const hour = 3600 * 1000;
 
 /** Lists that openssl does not create: with numbers, deltas and scopes. */
@@ -26,7 +27,10 @@ describe('revocation lists', () => {
     const authority = createAuthority(folder);
     const issuer = authority.issue('root', { extensions: rootExtensions });
     const [first, second] = chainOf(
-      authority.issue('leaf', { extensions: signerExtensions, by: issuer }),
+      authority.issue('leaf', {
+        extensions: [...signerExtensions, `crlDistributionPoints=URI:${ownUrl}`],
+        by: issuer,
+      }),
       issuer,
     );
     leaf = readCertificate(first ?? Buffer.alloc(0));
@@ -89,9 +93,15 @@ describe('revocation lists', () => {
   const plain = [extension(extensionOid.crlNumber, integer(Buffer.from([5])))];
   const base = (entries: readonly Buffer[] = []): Buffer =>
     list([extension(extensionOid.crlNumber, number(5)), freshest()], entries);
-  const delta = (own: number, since: number, entries: readonly Buffer[] = []): Buffer =>
+  const delta = (
+    own: number,
+    since: number,
+    entries: readonly Buffer[] = [],
+    more: readonly Buffer[] = [],
+  ): Buffer =>
     list(
       [
+        ...more,
         extension(extensionOid.crlNumber, number(own)),
         extension(extensionOid.deltaCrlIndicator, number(since), true),
       ],
@@ -133,6 +143,18 @@ describe('revocation lists', () => {
     ['an unknown critical extension', () => judged(list([extension('1.2.3.4', number(1), true)])), 'unknown'],
     ['for authorities only', () => judged(list([scope(2)])), 'unknown'],
     ['for users only', () => judged(list([scope(1)])), 'good'],
+    ['the part of its distribution point', () => judged(list([...plain, point(ownUrl)])), 'good'],
+    ['the part of another distribution point', () => judged(list([...plain, point(deltaUrl)])), 'unknown'],
+    [
+      'changes for another distribution point',
+      () => judged(base(), delta(6, 5, [], [point(deltaUrl)])),
+      'unknown',
+    ],
+    [
+      'a distribution point that is relative to the issuer',
+      () => judged(list([point(ownUrl, 1)])),
+      'unknown',
+    ],
     ['indirect', () => judged(list([scope(4)])), 'unknown'],
     ['a scope of 01, which is not a boolean', () => judged(list([scope(1, 0x01)])), 'unknown'],
     [
@@ -163,6 +185,12 @@ describe('revocation lists', () => {
       time(Date.now() - hour),
       der(derTag.sequence, unknown),
     );
+  }
+
+  function point(url: string, kind = 0): Buffer {
+    const uri = der(contextTag(6, 'primitive'), Buffer.from(url));
+    const name = der(contextTag(0, 'constructed'), der(contextTag(kind, 'constructed'), uri));
+    return extension(extensionOid.issuingDistributionPoint, der(derTag.sequence, name), true);
   }
 
   function scope(part: number, says = 0xff): Buffer {

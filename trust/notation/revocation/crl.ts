@@ -163,6 +163,7 @@ function scopeProblem(value: Buffer, certificate: Certificate): string | undefin
       tag,
     );
   };
+  if (!isForPoint(parts, certificate)) return 'covers the certificates of another distribution point';
   const { isAuthority } = certificate;
   if (says(1) && isAuthority) return 'covers only certificates of users';
   if (says(2) && !isAuthority) return 'covers only certificates of authorities';
@@ -170,6 +171,25 @@ function scopeProblem(value: Buffer, certificate: Certificate): string | undefin
     return 'covers only some reasons for revocation';
   if (says(4)) return 'is indirect, which is not supported';
   return says(5) ? 'covers only attribute certificates' : undefined;
+}
+
+const maximumNames = 64;
+
+/**
+ * Returns whether a list that names its distribution point is the one of the certificate (RFC 5280 section
+ * 6.3.3 (b) (2) (i)). An authority may split its list: a valid part for other certificates says nothing about
+ * this one, and whoever controls the network can serve it in place of the right part. A name relative to the
+ * issuer is not supported.
+ */
+function isForPoint(scope: readonly DerElement[], { extensions }: Certificate): boolean {
+  const point = scope.find(({ tag }) => tag === contextTag(0, 'constructed'));
+  if (point === undefined) return true;
+  const full = onlyChild(point);
+  const named = extensions.get(extensionOid.crlDistributionPoints)?.value;
+  return (
+    full.tag === contextTag(0, 'constructed') &&
+    childrenOf(full, maximumNames).some(({ whole }) => named?.includes(whole) === true)
+  );
 }
 
 function deltaProblem(delta: RevocationList, base: RevocationList): string | undefined {
