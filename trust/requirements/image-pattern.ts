@@ -101,13 +101,15 @@ export function patternMatches(pattern: ImagePattern, image: NamedImage): boolea
     (image.digest !== undefined || image.tag === undefined || !globMatches(pattern.tag, image.tag))
   )
     return false;
+  // Most patterns of a policy differ in their host, so it is compared first.
+  if (pattern.host !== '' && !hostMatches(pattern.host, registry)) return false;
   const segments = repository.split('/');
-  if (pattern.host === '') return segmentsMatch(pattern.path, [registry, ...segments]);
-  return hostMatches(pattern.host, registry) && segmentsMatch(pattern.path, segments);
+  return segmentsMatch(pattern.path, pattern.host === '' ? [registry, ...segments] : segments);
 }
 
 function hostMatches(pattern: string, host: string): boolean {
-  if (pattern === '*') return true;
+  if (pattern === '*' || pattern === host) return true;
+  if (!pattern.includes('*')) return false;
   const [patternName, patternPort] = splitPort(pattern);
   const [name, port] = splitPort(host);
   if ((patternPort === undefined) !== (port === undefined)) return false;
