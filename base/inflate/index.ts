@@ -5,3 +5,4 @@ export { createGzipHeader } from './gzip-header.ts';
 export { gzipEngine, gzipInflater, zstdEngine } from './engines.ts';
 export type { GzipInflater } from './engines.ts';
 export { freeBuffer } from './free-buffer.ts';
+export { isZstd } from './zstd-magic.ts';

@@ -6,6 +6,7 @@ import { Readable, pipeline } from 'node:stream';
 import { promisify } from 'node:util';
 import { createGunzip, createZstdDecompress, gzip } from 'node:zlib';
 import type { FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
+import { isZstd } from '../../base/inflate/index.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { failure } from './archive.ts';
 import type { CopiedImage, CopyImageInput } from './copy-image.ts';
@@ -142,7 +143,7 @@ async function* decompressed(stream: AsyncIterable<Uint8Array>, on: string): Asy
   const decoder =
     first[0] === 0x1f && first[1] === 0x8b
       ? createGunzip()
-      : first.length >= 4 && first.readUInt32LE(0) === 0xfd2fb528
+      : isZstd(first)
         ? createZstdDecompress()
         : undefined;
   if (decoder === undefined) {

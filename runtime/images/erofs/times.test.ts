@@ -18,6 +18,8 @@ const times: readonly (readonly [string, bigint])[] = [
   ['7.', 7_000_000_000n],
   ['8589934591.999999999', 8_589_934_591_999_999_999n],
   ['999999999999', 8_589_934_592_000_000_000n],
+  // Some tools write milliseconds.
+  ['1700000000000', 8_589_934_592_000_000_000n],
   ['-5.5', 0n],
 ];
 const entries = times.flatMap(([mtime], index): RawEntry[] => [

@@ -72,6 +72,20 @@ for (const [name, whole, stream] of formats) {
   });
 }
 
+test('a skippable frame may begin a zstd blob, as pzstd writes it', async () => {
+  const frame = Buffer.from('502a4d180400000000000000', 'hex');
+  writeFileSync(path, Buffer.concat([frame, zstdCompressSync(content)]));
+  const { bytes, code } = await outcomeOf(decompress(path, none));
+  assert.equal(code, '');
+  assert.ok(bytes.equals(content));
+});
+
+test('a zstd window above the limit is too large, and not damage', async () => {
+  // A frame header (RFC 8878, section 3.1.1.1) with a window of 256 MiB, and an empty last block.
+  writeFileSync(path, Buffer.from('28b52ffd0090010000', 'hex'));
+  assert.equal((await outcomeOf(decompress(path, none))).code, 'IMAGES_LAYER_TOO_LARGE');
+});
+
 test('a plain blob is returned unchanged', async () => {
   writeFileSync(path, content);
   const { bytes } = await outcomeOf(decompress(path, none));

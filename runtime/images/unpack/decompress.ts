@@ -2,7 +2,14 @@ import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
 import { addAbortSignal, pipeline } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
-import { Refused, gzipEngine, inflateChunks, readChunks, zstdEngine } from '../../../base/inflate/index.ts';
+import {
+  Refused,
+  gzipEngine,
+  inflateChunks,
+  isZstd,
+  readChunks,
+  zstdEngine,
+} from '../../../base/inflate/index.ts';
 import type { Engine } from '../../../base/inflate/index.ts';
 import { layerError } from './layer-error.ts';
 import { errnoOf } from '../limits/failures.ts';
@@ -85,8 +92,7 @@ export async function* byStream(
 
 function formatOf(magic: Buffer): Format | undefined {
   if (magic[0] === 0x1f && magic[1] === 0x8b) return gzip;
-  if (magic.length === 4 && magic.readUInt32LE(0) === 0xfd2fb528) return zstd;
-  return undefined;
+  return isZstd(magic) ? zstd : undefined;
 }
 
 // The readable side buffers a few chunks so that inflating (libuv's pool) and writing (this thread) overlap.
@@ -110,6 +116,10 @@ function magicOf(path: string): Buffer {
 
 function decodingError(thrown: unknown): unknown {
   const code = errnoOf(thrown);
+  if (code === 'ZSTD_error_frameParameter_windowTooLarge') {
+    const why = `its zstd window is larger than ${2 ** (zstdWindowLog - 20)} MiB`;
+    return layerError('IMAGES_LAYER_TOO_LARGE', 'layer', why, thrown);
+  }
   if (code === 'Z_BUF_ERROR' || (thrown instanceof Error && thrown.message.includes('unexpected end'))) {
     return layerError('IMAGES_LAYER_TRUNCATED', 'layer', 'the compressed stream ends early', thrown);
   }

@@ -184,7 +184,15 @@ function valueLimit(key: string): number | undefined {
   return key.startsWith(xattrPrefix) ? maxXattrValue : undefined;
 }
 
+/**
+ * An empty value means that no record overrides the field of the header (POSIX.1-2017 pax, "pax Extended
+ * Header").
+ */
 function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void {
+  if (value.length === 0 && isHeaderField(key)) {
+    delete overrides[key === 'linkpath' ? 'linkPath' : key];
+    return;
+  }
   switch (key) {
     case 'path':
       overrides.path = name(key, value);
@@ -209,6 +217,12 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
       overrides.xattrs ??= new Map();
       overrides.xattrs.set(key.slice(xattrPrefix.length), value);
   }
+}
+
+type HeaderField = 'path' | 'linkpath' | 'size' | 'uid' | 'gid' | 'mtime';
+
+function isHeaderField(key: string): key is HeaderField {
+  return ['path', 'linkpath', 'size', 'uid', 'gid', 'mtime'].includes(key);
 }
 
 function applySparse(sparse: SparseRecords, key: string, value: Buffer): void {
@@ -280,7 +294,7 @@ function integer(key: string, value: Buffer): number {
 
 /** Returns nanoseconds; smaller fractions are truncated. */
 function time(value: Buffer): bigint {
-  const found = /^(-?)([0-9]{1,12})(?:\.([0-9]{0,20}))?$/.exec(value.toString('latin1'));
+  const found = /^(-?)([0-9]{1,20})(?:\.([0-9]{0,20}))?$/.exec(value.toString('latin1'));
   if (found === null)
     throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', 'the record mtime is not a time');
   const [, sign, seconds = '', fraction = ''] = found;

@@ -74,7 +74,8 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
   for (let at = offset; at < offset + 148; at++) sum += buffer[at] as number;
   for (let at = offset + 156; at < offset + blockSize; at++) sum += buffer[at] as number;
   if (sum === 8 * 32 && isZero(buffer, offset + 148, 8)) return undefined;
-  if (sum !== numericField(buffer, offset + 148, 8, 'checksum')) {
+  const stated = numericField(buffer, offset + 148, 8, 'checksum');
+  if (sum !== stated && sum - 256 * largeBytes(buffer, offset) !== stated) {
     throw layerError('IMAGES_LAYER_CORRUPT', 'header', 'the checksum of a tar header does not match');
   }
   const flag = String.fromCharCode(buffer[offset + 156] as number);
@@ -102,6 +103,14 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
     major: device ? numericField(buffer, offset + 329, 8, 'major') : 0,
     minor: device ? numericField(buffer, offset + 337, 8, 'minor') : 0,
   };
+}
+
+/**
+ * Returns how many bytes of a header are above 127. Old tar programs add the bytes as signed numbers, and all
+ * readers accept both sums (GNU tar manual, "Basic Tar Format").
+ */
+function largeBytes(buffer: Buffer, offset: number): number {
+  return buffer.subarray(offset, offset + blockSize).reduce((count, byte) => count + (byte >> 7), 0);
 }
 
 function isGnu(buffer: Buffer, offset: number): boolean {
