@@ -266,6 +266,16 @@ describe('a password', () => {
     );
   });
 
+  it('is sent if another header names another type of authentication first', async () => {
+    const registry = await serve((request, response) => {
+      if (request.headers.authorization === basic)
+        response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
+      else response.writeHead(401, { 'www-authenticate': ['Negotiate', 'Basic realm="x"'] }).end();
+    });
+    await repositoryOf(clientOf(), registry, 'one', user).manifest('1');
+    assert.equal(registry.requests.at(-1)?.authorization, basic);
+  });
+
   it('is not sent to a registry that does not require it', async () => {
     const registry = await serve(
       (_request, response) =>

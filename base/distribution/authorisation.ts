@@ -84,7 +84,7 @@ export function createAuthorisation(
       return newer;
     }
     forget(grant);
-    const challenges = parseChallenges(refused.header('www-authenticate') ?? '');
+    const challenges = parseChallenges(refused.headerValues('www-authenticate'));
     const words = await errorWords(refused);
     const deny = (why: string) =>
       distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`);

@@ -135,7 +135,15 @@ interface PartRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Requests the bytes of a blob that were not received yet, and checks which bytes the answer announces. */
+/**
+ * Answers of servers that do not support ranges, and say so with an error instead of ignoring the header.
+ */
+const withoutRanges: ReadonlySet<number> = new Set([400, 501]);
+
+/**
+ * Requests the bytes of a blob that were not received yet, and checks which bytes the answer announces. If
+ * the server returns another range, or refuses ranges, the whole blob is requested.
+ */
 async function requestPart(
   session: Session,
   task: Task,
@@ -143,31 +151,32 @@ async function requestPart(
   { seen, until, once, signal }: PartRequest,
 ): Promise<Part> {
   const { digest, size } = descriptor;
-  const answer = await session.request({
-    method: 'GET',
-    path: `blobs/${digest}`,
-    ...(seen === 0 ? {} : { headers: { range: `bytes=${seen}-` } }),
-    totalMs: Math.max(1, until - performance.now()),
-    signal,
-    once,
-    task,
-  });
-  const ranged = seen > 0 && answer.status === 206;
+  const request = (headers: Readonly<Record<string, string>>): Promise<HttpAnswer> =>
+    session.request({
+      method: 'GET',
+      path: `blobs/${digest}`,
+      headers,
+      totalMs: Math.max(1, until - performance.now()),
+      signal,
+      once,
+      task,
+    });
+  let answer = await request(seen === 0 ? {} : { range: `bytes=${seen}-` });
   if (seen > 0 && answer.status === 416) {
     await answer.discard();
     throw wrongSize(task, `${answer.url.host} has no bytes after the first ${seen}`, descriptor);
   }
+  const range = answer.header('content-range') ?? '';
+  const ranged =
+    seen > 0 &&
+    answer.status === 206 &&
+    (range === `bytes ${seen}-${size - 1}/${size}` || range === `bytes ${seen}-${size - 1}/*`);
+  if (seen > 0 && !ranged && (answer.status === 206 || withoutRanges.has(answer.status))) {
+    answer.destroy();
+    answer = await request({});
+  }
   if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
   refuseHtml(answer, task);
-  const range = answer.header('content-range') ?? '';
-  if (ranged && range !== `bytes ${seen}-${size - 1}/${size}` && range !== `bytes ${seen}-${size - 1}/*`) {
-    answer.destroy();
-    throw distributionError(
-      'DISTRIBUTION_BAD_ANSWER',
-      task,
-      `${answer.url.host} returned another range than the requested one`,
-    );
-  }
   const announced = answer.length;
   const expected = ranged ? size - seen : size;
   if (announced !== undefined && announced !== expected) {

@@ -3,6 +3,10 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { parseChallenges } from './challenge.ts';
 
+const negotiateAndBasic = [
+  { scheme: 'negotiate', params: {} },
+  { scheme: 'basic', params: { realm: 'x' } },
+];
 const table: readonly (readonly [header: string, challenges: unknown])[] = [
   ['', []],
   ['Basic realm="a b"', [{ scheme: 'basic', params: { realm: 'a b' } }]],
@@ -28,6 +32,7 @@ const table: readonly (readonly [header: string, challenges: unknown])[] = [
       { scheme: 'bearer', params: { realm: 'y' } },
     ],
   ],
+  ['Negotiate YWJj==, Basic realm="x"', negotiateAndBasic],
   [
     'Bearer realm="quote \\" and comma, inside"',
     [{ scheme: 'bearer', params: { realm: 'quote " and comma, inside' } }],
@@ -38,14 +43,19 @@ const table: readonly (readonly [header: string, challenges: unknown])[] = [
 
 describe('WWW-Authenticate', () => {
   for (const [header, challenges] of table) {
-    it(header.slice(0, 60) || '(empty)', () => assert.deepEqual(parseChallenges(header), challenges));
+    it(header.slice(0, 60) || '(empty)', () => assert.deepEqual(parseChallenges([header]), challenges));
   }
+
+  it('may be repeated', () => {
+    assert.deepEqual(parseChallenges(['Negotiate', 'Basic realm="x"']), negotiateAndBasic);
+    assert.deepEqual(parseChallenges(Array.from({ length: 1000 }, () => 'Basic')), []);
+  });
 
   it('is parsed without an exception, whatever its text', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: fc.constantFrom(...Array.from('ab=", \t\\;/')), maxLength: 200 }),
-        (header) => Array.isArray(parseChallenges(header)),
+        (header) => Array.isArray(parseChallenges([header])),
       ),
     );
   });

@@ -5,12 +5,22 @@ export interface Challenge {
 }
 
 const headerLimit = 8 * 1024;
+const valueLimit = 16;
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const parameter = new RegExp(`^(${token})[ \\t]*=[ \\t]*(?:"((?:[^"\\\\]|\\\\.)*)"|(${token}))`);
+/** The value of a scheme without parameters (RFC 9110, §11.2), up to the next challenge. */
+const token68 = /^[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/;
 const schemeForm = new RegExp(`^(${token})(?=[ \\t,]|$)`);
 
-/** Parses WWW-Authenticate (RFC 9110, §11.6.1). Parsing stops at text that does not fit the grammar. */
-export function parseChallenges(header: string): readonly Challenge[] {
+/**
+ * Parses the values of WWW-Authenticate, which a server may repeat (RFC 9110, §11.6.1). Parsing of a value
+ * stops at text that does not fit the grammar.
+ */
+export function parseChallenges(values: readonly string[]): readonly Challenge[] {
+  return values.length > valueLimit ? [] : values.flatMap(parseValue);
+}
+
+function parseValue(header: string): readonly Challenge[] {
   if (header.length > headerLimit) return [];
   const challenges: { scheme: string; params: Record<string, string> }[] = [];
   let rest = header.trim();
@@ -24,7 +34,7 @@ export function parseChallenges(header: string): readonly Challenge[] {
       const scheme = schemeForm.exec(rest)?.[1];
       if (scheme === undefined) break;
       challenges.push({ scheme: scheme.toLowerCase(), params: {} });
-      rest = rest.slice(scheme.length);
+      rest = rest.slice(scheme.length).replace(token68, '');
     }
     rest = rest.replace(/^[ \t,]+/, '');
   }

@@ -59,7 +59,7 @@ const cases: CostCases = {
   ...Object.fromEntries(
     ['Bearer a="b",', '"\\', 'a ', 'a='].map((part) => [
       `characters of a challenge: ${part}`,
-      [1500, (n: number) => () => parseChallenges(`Bearer x=${part.repeat(n / part.length)}`)] as const,
+      [1500, (n: number) => () => parseChallenges([`Bearer x=${part.repeat(n / part.length)}`])] as const,
     ]),
   ),
 };

@@ -140,26 +140,37 @@ describe('a blob whose connection breaks', () => {
     await assert.rejects(repository.blob(blob).then(drain), { code: 'DISTRIBUTION_DIGEST_MISMATCH' });
   });
 
-  for (const [what, code, answer] of [
-    [
-      'another range',
-      'DISTRIBUTION_BAD_ANSWER',
-      { 'content-range': `bytes 5-${bytes.length - 1}/${bytes.length}` },
-    ],
-    ['no range at all', 'DISTRIBUTION_BAD_ANSWER', {}],
-    [
-      'a range of another length',
-      'DISTRIBUTION_BAD_ANSWER',
-      { 'content-range': `bytes 100000-${bytes.length}/${bytes.length + 1}` },
-    ],
-  ] as const)
-    it(`is refused if the server answers with ${what}`, async () => {
+  const size = bytes.length;
+  for (const [what, status, range] of [
+    ['another range', 206, `bytes 5-${size - 1}/${size}`],
+    ['a shorter range', 206, `bytes 100000-100999/${size}`],
+    ['no range at all', 206, undefined],
+    ['a range of another length', 206, `bytes 100000-${size}/${size + 1}`],
+    ['status 400', 400, undefined],
+    ['status 501', 501, undefined],
+  ] as const) {
+    /** @param whole how often the blob must be requested as a whole until the connection does not break */
+    const blobAfter = async (whole: number): Promise<Buffer> => {
+      let asked = 0;
       const { repository } = await against((request, response) => {
-        if (startOf(request) === 0) return send(response, 0, 100_000);
-        response.writeHead(206, answer).end(bytes.subarray(100_000));
+        if (startOf(request) === 0) send(response, 0, (asked += 1) < whole ? 100_000 : Infinity);
+        else
+          response
+            .writeHead(status, range === undefined ? {} : { 'content-range': range })
+            .end(bytes.subarray(100_000));
       });
-      await assert.rejects(repository.blob(blob).then(drain), { code });
+      return drain(await repository.blob(blob));
+    };
+
+    it(`is fetched as a whole if the server answers with ${what}`, async () => {
+      assert.deepEqual(await blobAfter(2), bytes);
     });
+
+    if (status === 400)
+      it('is given up if the server refuses ranges, and the connection always breaks', async () => {
+        await assert.rejects(blobAfter(Infinity), { code: 'DISTRIBUTION_UNREACHABLE' });
+      });
+  }
 
   it('is refused if the server says that nothing follows', async () => {
     const { repository } = await against((request, response) => {

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import type { PortcullisError } from '../errors/index.ts';
 import { serveHttp } from '../../test/fixtures/registry.ts';
 import type { TestServer } from '../../test/fixtures/registry.ts';
@@ -48,6 +49,22 @@ async function drain(stream: AsyncIterable<Uint8Array>): Promise<number> {
   for await (const chunk of stream) size += chunk.length;
   return size;
 }
+
+it('a manifest that a proxy compressed is reported as such, and one that is plain is read', async () => {
+  const encodings: unknown[] = [];
+  let body: Uint8Array = gzipSync(manifestBytes);
+  const { repository, server } = await against((request, response) => {
+    encodings.push(request.headers['accept-encoding']);
+    response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-encoding': 'gzip' }).end(body);
+  });
+  await assert.rejects(repository.manifest('1'), {
+    code: 'DISTRIBUTION_BAD_ANSWER',
+    message: new RegExp(`${server.host} answers with Content-Encoding "gzip"`),
+  });
+  body = manifestBytes;
+  assert.equal((await repository.manifest('1')).digest, digestOf(manifestBytes));
+  assert.deepEqual(encodings, ['identity', 'identity']);
+});
 
 describe('a registry that is down', () => {
   const unreachable = {

@@ -153,7 +153,7 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
 }
 
 function realmOf(answer: HttpAnswer): URL | undefined {
-  const bearer = parseChallenges(answer.header('www-authenticate') ?? '').find(
+  const bearer = parseChallenges(answer.headerValues('www-authenticate')).find(
     ({ scheme }) => scheme === 'bearer',
   );
   return URL.parse(bearer?.params['realm'] ?? '') ?? undefined;

@@ -10,6 +10,8 @@ export interface HttpAnswer {
   readonly url: URL;
   /** Returns the first value of a repeated header. @param name in lower case */
   header(name: string): string | undefined;
+  /** Returns all values of a header that may be repeated. @param name in lower case */
+  headerValues(name: string): readonly string[];
   /** Content-Length, if it is a number. */
   readonly length: number | undefined;
   /**
@@ -50,10 +52,11 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
   // An abandoned body emits an error that has no listener, which would end the process. A reader of the body
   // still gets the error.
   body.on('error', () => undefined);
-  const header = (name: string): string | undefined => {
-    const value = headers[name];
-    return Array.isArray(value) ? value[0] : value;
+  const headerValues = (name: string): readonly string[] => {
+    const value = headers[name] ?? [];
+    return Array.isArray(value) ? value : [value];
   };
+  const header = (name: string): string | undefined => headerValues(name)[0];
   const announced = header('content-length');
   const length = announced !== undefined && /^\d{1,15}$/u.test(announced) ? Number(announced) : undefined;
   const tooLarge = (what: string, mostBytes: number): Error =>
@@ -92,6 +95,7 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
     status: statusCode,
     url,
     header,
+    headerValues,
     length,
     chunks,
     async bytes(mostBytes) {

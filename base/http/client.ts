@@ -120,7 +120,8 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        headers: { 'user-agent': userAgent, ...headers },
+        // Without it, a server may choose any encoding (RFC 9110, §12.5.3).
+        headers: { 'user-agent': userAgent, 'accept-encoding': 'identity', ...headers },
         ...(body === undefined ? {} : { body: typeof body === 'function' ? Readable.from(body()) : body }),
         headersTimeout: silenceMs ?? headersMs,
         bodyTimeout: silenceMs ?? idleMs,

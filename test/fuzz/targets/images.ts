@@ -286,7 +286,7 @@ export const targets: readonly FuzzTarget[] = [
       'Bearer realm="https://a.example/token",service="a",scope="repository:b:pull"',
       'Basic realm="a", Digest nonce=b',
     ],
-    read: (bytes) => parseChallenges(bytes.toString('latin1')),
+    read: (bytes) => parseChallenges([bytes.toString('latin1')]),
   },
   {
     name: 'images-reference',
