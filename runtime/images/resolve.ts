@@ -18,11 +18,14 @@ export interface ResolvedImage {
   readonly digest: string;
   readonly manifestDigest: string;
   readonly manifest: ImageManifest;
-  /** As served: index and manifest. */
+  /** As served: the index and its nested indexes, if there are any, and the manifest. */
   readonly documents: readonly ImageDocument[];
   /** All places, in the order in which to ask them for content. */
   readonly places: readonly RegistryRepository[];
 }
+
+/** An index may list indexes (image-spec, image-index.md). Each level costs a request. */
+const maxNestedIndexes = 4;
 
 /**
  * Asks the mirrors, then the origin, each once. Throws the errors of the registry client,
@@ -40,36 +43,27 @@ export async function resolveImage(
     repository.manifest(wanted, signal),
   );
   const ordered = inOrder(places, place);
-  if (manifestTypes.has(top.mediaType)) {
-    return {
-      digest: top.digest,
-      manifestDigest: top.digest,
-      manifest: parseManifest(top.bytes, top.digest, limits),
-      documents: [documentOf(top)],
-      places: ordered,
-    };
+  const documents = [documentOf(top)];
+  let own = top;
+  while (indexTypes.has(own.mediaType)) {
+    if (documents.length > maxNestedIndexes)
+      throw malformed('IMAGES_BAD_INDEX', own.digest, `it is an index in ${maxNestedIndexes} indexes`);
+    const chosen = chooseManifest(own.bytes, own.digest, platform, limits);
+    const answer = await firstAnswer(ordered, on, signal, (repository) => repository.manifest(chosen, signal));
+    own = answer.value;
+    documents.push(documentOf(own));
   }
-  if (!indexTypes.has(top.mediaType))
-    throw malformed(
-      'IMAGES_BAD_MANIFEST',
-      top.digest,
-      `its media type ${JSON.stringify(top.mediaType.slice(0, 128))} is not supported`,
-    );
-  const chosen = chooseManifest(top.bytes, top.digest, platform, limits);
-  const { value: own } = await firstAnswer(ordered, on, signal, (repository) =>
-    repository.manifest(chosen, signal),
-  );
   if (!manifestTypes.has(own.mediaType))
     throw malformed(
       'IMAGES_BAD_MANIFEST',
       own.digest,
-      'the index lists it as a manifest, and it is not a manifest',
+      `its media type ${JSON.stringify(own.mediaType.slice(0, 128))} is not supported`,
     );
   return {
     digest: top.digest,
     manifestDigest: own.digest,
     manifest: parseManifest(own.bytes, own.digest, limits),
-    documents: [documentOf(top), documentOf(own)],
+    documents,
     places: ordered,
   };
 }

@@ -1,3 +1,4 @@
+import { choosePlatform, mediaTypes } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { Platform } from '../findings/types.ts';
@@ -32,7 +33,7 @@ export async function resolveImage(
   platform: Platform,
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
-  return pick(await firstAnswer(repositories, tagOrDigest, signal), platform);
+  return pick(await firstAnswer(repositories, tagOrDigest, signal), platform, { repositories, signal });
 }
 
 /** An image for one platform. */
@@ -62,7 +63,12 @@ export async function resolvePlatforms(
     const [platform = hostPlatform()] = platforms === 'all' ? [] : platforms;
     return [{ digest, manifestDigest: digest, platform }];
   }
-  if (platforms !== 'all') return platforms.map((platform) => ({ ...pick(answer, platform), platform }));
+  if (platforms !== 'all') {
+    const images: PlatformImage[] = [];
+    for (const platform of platforms)
+      images.push({ ...(await pick(answer, platform, { repositories, signal })), platform });
+    return images;
+  }
   // Entries for the platform unknown/unknown are attestations of BuildKit, which no node runs.
   // Some runtimes run an entry without a platform: they read that of its configuration.
   const partial = content.manifests.some(({ platform }) => platform === undefined);
@@ -85,16 +91,33 @@ export async function resolvePlatforms(
   return images;
 }
 
-function pick({ digest, content }: FetchedManifest, platform: Platform): ResolvedImage {
-  if (content.kind !== 'index') return { digest, manifestDigest: digest };
-  const entries = content.manifests;
-  const chosen =
-    entries.find((entry) => matches(entry, platform)) ??
-    entries.find((entry) => matches(entry, { os: platform.os, architecture: platform.architecture }));
-  if (chosen === undefined)
-    throw noPlatform(digest, `the index has no manifest for ${platform.os}/${platform.architecture}`);
-  return { digest, manifestDigest: chosen.digest };
+/** An index may list indexes (image-spec, image-index.md). Each level costs a request. */
+const maximumNestedIndexes = 4;
+
+/** Selects the manifest as the nodes do (`choosePlatform`): another one must not be judged. */
+async function pick(
+  top: FetchedManifest,
+  platform: Platform,
+  asked: { readonly repositories: readonly RegistryRepository[]; readonly signal: AbortSignal | undefined },
+): Promise<ResolvedImage> {
+  let own = top;
+  for (let level = 0; own.content.kind === 'index'; level += 1) {
+    const chosen = choosePlatform(own.content.manifests.filter(isImage), platform);
+    if (chosen === undefined)
+      throw noPlatform(own.digest, `the index has no manifest for ${platform.os}/${platform.architecture}`);
+    if (level === maximumNestedIndexes)
+      throw noPlatform(top.digest, `the index contains more than ${maximumNestedIndexes} nested indexes`);
+    if (isManifest(chosen)) return { digest: top.digest, manifestDigest: chosen.digest };
+    own = await firstAnswer(asked.repositories, chosen.digest, asked.signal);
+  }
+  return { digest: top.digest, manifestDigest: own.digest };
 }
+
+const isManifest = ({ mediaType }: Descriptor): boolean =>
+  mediaType === mediaTypes.ociManifest || mediaType === mediaTypes.dockerManifest;
+
+const isImage = (entry: Descriptor): boolean =>
+  isManifest(entry) || entry.mediaType === mediaTypes.ociIndex || entry.mediaType === mediaTypes.dockerIndex;
 
 function platformOnly({ os, architecture, variant }: Platform): Platform {
   return { os, architecture, ...(variant === undefined ? {} : { variant }) };
@@ -146,12 +169,4 @@ export async function firstAnswer(
     }
   }
   throw failure;
-}
-
-function matches({ platform }: Descriptor, { os, architecture, variant }: Platform): boolean {
-  return (
-    platform?.os === os &&
-    platform.architecture === architecture &&
-    (variant === undefined || platform.variant === variant)
-  );
 }

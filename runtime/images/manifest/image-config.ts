@@ -1,3 +1,4 @@
+import { normalPlatform } from '../../../base/distribution/index.ts';
 import type { Platform } from '../../../trust/index.ts';
 import { imageError } from '../limits/failures.ts';
 import { isObject, malformed, parseObject } from './json.ts';
@@ -41,7 +42,12 @@ export function parseImageConfig(
   const document = parseObject(bytes, 'IMAGES_BAD_CONFIG', digest);
   const os = text(document, 'os', digest);
   const architecture = text(document, 'architecture', digest);
-  if ((os !== '' && os !== platform.os) || (architecture !== '' && architecture !== platform.architecture)) {
+  const stated = normalPlatform({ os, architecture });
+  const machine = normalPlatform(platform);
+  if (
+    (os !== '' && stated.os !== machine.os) ||
+    (architecture !== '' && stated.architecture !== machine.architecture)
+  ) {
     throw imageError({
       code: 'IMAGES_NO_PLATFORM',
       kind: 'not-found',
@@ -121,7 +127,8 @@ function members(object: JsonObject, field: string, digest: string): JsonObject 
 }
 
 function labels(inner: JsonObject, digest: string): Readonly<Record<string, string>> {
-  const entries = Object.entries(members(inner, 'Labels', digest)).map(([key, value]): [string, string] => {
+  const entries = Object.entries(members(inner, 'Labels', digest)).map(([key, said]): [string, string] => {
+    const value = said ?? '';
     if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, 'a label is not a string');
     return [key, value];
   });

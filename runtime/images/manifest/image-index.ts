@@ -1,33 +1,19 @@
+import { choosePlatform } from '../../../base/distribution/index.ts';
 import type { Platform } from '../../../trust/index.ts';
 import { imageError } from '../limits/failures.ts';
 import type { ImageLimits } from '../limits/limits.ts';
 import { isObject, malformed, parseDescriptor, parseObject } from './json.ts';
-import type { BlobDescriptor, JsonObject } from './json.ts';
-import { manifestTypes } from './media-types.ts';
+import type { BlobDescriptor } from './json.ts';
+import { indexTypes, manifestTypes } from './media-types.ts';
 
-interface Candidate {
-  readonly descriptor: BlobDescriptor;
-  readonly platform: JsonObject;
+interface Candidate extends BlobDescriptor {
+  readonly platform?: Platform;
+  readonly artifactType?: string;
 }
 
 /**
- * Returns the variants that run on a machine of the given one, best first (image-spec, image-index.md,
- * platform variants).
- */
-function acceptableVariants(platform: Platform): readonly (string | undefined)[] {
-  if (platform.architecture === 'arm64') return ['v8', undefined];
-  if (platform.architecture === 'arm') {
-    const newest = Number((platform.variant ?? 'v7').slice(1));
-    return [
-      ...[8, 7, 6, 5].filter((version) => version <= newest).map((version) => `v${version}`),
-      undefined,
-    ];
-  }
-  return platform.variant === undefined ? [undefined, 'v1'] : [platform.variant, undefined, 'v1'];
-}
-
-/**
- * Returns the manifest that an index offers for the platform. Throws IMAGES_BAD_INDEX, IMAGES_NO_PLATFORM.
+ * Returns the manifest, or the nested index, that an index offers for the platform. Throws IMAGES_BAD_INDEX,
+ * IMAGES_NO_PLATFORM.
  */
 export function chooseManifest(
   bytes: Uint8Array,
@@ -45,22 +31,20 @@ export function chooseManifest(
     throw malformed('IMAGES_BAD_INDEX', digest, `it lists more than ${limits.maxIndexEntries} manifests`);
   const candidates = entries.map((entry): Candidate => {
     const descriptor = parseDescriptor(entry, 'IMAGES_BAD_INDEX', digest, 'a manifest of the index');
-    const stated = descriptor.raw['platform'];
-    return { descriptor, platform: isObject(stated) ? stated : {} };
+    const { artifactType } = descriptor.raw;
+    const stated = platformOf(descriptor.raw['platform']);
+    return {
+      ...descriptor,
+      ...(stated === undefined ? {} : { platform: stated }),
+      ...(typeof artifactType === 'string' && artifactType !== '' ? { artifactType } : {}),
+    };
   });
-  const matching = candidates.filter(
-    ({ descriptor, platform: stated }) =>
-      manifestTypes.has(descriptor.mediaType) &&
-      stated['os'] === platform.os &&
-      stated['architecture'] === platform.architecture,
+  const images = candidates.filter(
+    ({ mediaType }) => manifestTypes.has(mediaType) || indexTypes.has(mediaType),
   );
-  for (const variant of acceptableVariants(platform)) {
-    const found = matching.find(
-      ({ platform: stated }) => (stated['variant'] === '' ? undefined : stated['variant']) === variant,
-    );
-    if (found !== undefined) return found.descriptor;
-  }
-  const offered = candidates.map(({ platform: stated }) => describe(stated)).filter((text) => text !== '');
+  const chosen = choosePlatform(images, platform);
+  if (chosen !== undefined) return chosen;
+  const offered = candidates.flatMap(({ platform: stated }) => (stated === undefined ? [] : [describe(stated)]));
   throw imageError({
     code: 'IMAGES_NO_PLATFORM',
     kind: 'not-found',
@@ -71,9 +55,14 @@ export function chooseManifest(
   });
 }
 
-function describe(stated: JsonObject): string {
-  const parts = [stated['os'], stated['architecture'], stated['variant']].filter(
-    (part) => typeof part === 'string' && part !== '',
-  );
-  return parts.join('/').slice(0, 64);
+/** An object without the two required fields states no platform. */
+function platformOf(stated: unknown): Platform | undefined {
+  if (!isObject(stated)) return undefined;
+  const { os, architecture, variant } = stated;
+  if (typeof os !== 'string' || typeof architecture !== 'string') return undefined;
+  return { os, architecture, ...(typeof variant === 'string' && variant !== '' ? { variant } : {}) };
+}
+
+function describe({ os, architecture, variant }: Platform): string {
+  return [os, architecture, ...(variant === undefined ? [] : [variant])].join('/').slice(0, 64);
 }

@@ -24,7 +24,9 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
   const manifest = parseObject(bytes, 'IMAGES_BAD_MANIFEST', digest);
   if ('manifests' in manifest || 'fsLayers' in manifest)
     throw malformed('IMAGES_BAD_MANIFEST', digest, 'it also has the fields of another document type');
-  if (manifest['schemaVersion'] !== 2 || !Array.isArray(manifest['layers']))
+  // Go writes an empty list as null.
+  const listed: unknown = manifest['layers'] === null ? [] : manifest['layers'];
+  if (manifest['schemaVersion'] !== 2 || !Array.isArray(listed))
     throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has no list of layers');
   const config = parseDescriptor(manifest['config'], 'IMAGES_BAD_MANIFEST', digest, 'the configuration');
   if (config.size > limits.maxConfigBytes)
@@ -32,7 +34,6 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
       digest,
       `its configuration has ${config.size} bytes, and the limit is ${limits.maxConfigBytes}`,
     );
-  const listed: readonly unknown[] = manifest['layers'];
   if (listed.length > limits.maxLayers)
     throw tooLarge(digest, `it has ${listed.length} layers, and the limit is ${limits.maxLayers}`);
   if (!configTypes.has(config.mediaType)) {
@@ -41,7 +42,7 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
     checkSizes(blobs, digest);
     return { config: plain(config), layers: blobs.map(plain), artifact };
   }
-  const layers = listed.map((entry, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
+  const layers = listed.map((entry: unknown, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
   checkSizes(layers, digest);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   if (total > limits.maxImageBytes)

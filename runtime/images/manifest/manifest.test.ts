@@ -32,6 +32,7 @@ function codeOf(body: () => unknown): string {
 
 const manifests: readonly (readonly [string, unknown, string])[] = [
   ['a sound one', manifest, 'none'],
+  ['no layers, as Go writes them', { ...manifest, layers: null }, 'none'],
   ['no JSON', '<html>', 'IMAGES_BAD_MANIFEST'],
   ['a list', [], 'IMAGES_BAD_MANIFEST'],
   ['schema 1', { schemaVersion: 1, fsLayers: [] }, 'IMAGES_BAD_MANIFEST'],
@@ -87,6 +88,16 @@ const configs: readonly (readonly [string, unknown, string])[] = [
     'a command that is not a list',
     { config: { Cmd: 'sh' }, rootfs: { type: 'layers', diff_ids: [digest] } },
     'IMAGES_BAD_CONFIG',
+  ],
+  [
+    'another name of the architecture',
+    { os: 'Linux', architecture: 'x86_64', rootfs: { type: 'layers', diff_ids: [digest] } },
+    'none',
+  ],
+  [
+    'a label without a value',
+    { config: { Labels: { a: null } }, rootfs: { type: 'layers', diff_ids: [digest] } },
+    'none',
   ],
   [
     'another architecture',
@@ -168,12 +179,24 @@ const choices: readonly (readonly [string, readonly object[], object, string | u
     '6',
   ],
   [
-    'no nested index',
+    'a nested index',
     [entry('a', linux('amd64'), 'application/vnd.oci.image.index.v1+json')],
+    linux('amd64'),
+    'a',
+  ],
+  ['another name of the architecture', [entry('a', linux('x86_64'))], linux('amd64'), 'a'],
+  ['capitals', [entry('a', { os: 'Linux', architecture: 'AMD64' })], linux('amd64'), 'a'],
+  ['the only one that states no platform', [entry('a', linux('s390x')), entry('b')], linux('amd64'), 'b'],
+  ['a platform before none', [entry('a'), entry('b', linux('amd64'))], linux('amd64'), 'b'],
+  ['two that state no platform', [entry('a'), entry('b')], linux('amd64'), undefined],
+  [
+    'no artifact beside the images',
+    [entry('a', linux('s390x')), { ...entry('b'), artifactType: 'application/x' }],
     linux('amd64'),
     undefined,
   ],
-  ['nothing for us', [entry('a', linux('s390x')), entry('b')], linux('amd64'), undefined],
+  ['no other type', [entry('a', linux('amd64'), 'application/x')], linux('amd64'), undefined],
+  ['nothing for us', [entry('a', linux('s390x'))], linux('amd64'), undefined],
 ];
 for (const [what, entries, platform, expected] of choices) {
   test(`index: ${what}`, () => {

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { choosePlatform, normalPlatform } from './platform.ts';
+
+const normal: readonly (readonly [written: string, normal: string])[] = [
+  ['linux/amd64', 'linux/amd64'],
+  ['Linux/X86_64', 'linux/amd64'],
+  ['linux/amd64/v1', 'linux/amd64'],
+  ['linux/amd64/v3', 'linux/amd64/v3'],
+  ['linux/aarch64', 'linux/arm64'],
+  ['linux/arm64/v8', 'linux/arm64'],
+  ['linux/arm64/8', 'linux/arm64'],
+  ['linux/arm/7', 'linux/arm/v7'],
+  ['linux/armhf', 'linux/arm/v7'],
+  ['linux/armel', 'linux/arm/v6'],
+  ['linux/i386', 'linux/386'],
+  ['linux/constructor', 'linux/constructor'],
+];
+const platformOf = (text: string) => {
+  const [os = '', architecture = '', variant] = text.split('/');
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+};
+
+for (const [written, expected] of normal)
+  test(`${written} is ${expected}`, () => {
+    assert.deepEqual(normalPlatform(platformOf(written)), platformOf(expected));
+  });
+
+const choices: readonly (readonly [machine: string, entries: readonly string[], chosen: string | undefined])[] =
+  [
+    ['linux/amd64', ['linux/amd64/v3', 'linux/amd64'], 'linux/amd64'],
+    ['linux/amd64', ['linux/AMD64', 'linux/amd64'], 'linux/AMD64'],
+    ['linux/amd64', ['linux/amd64/v2'], undefined],
+    ['linux/amd64/v3', ['linux/amd64', 'linux/amd64/v3'], 'linux/amd64/v3'],
+    ['linux/amd64/v3', ['linux/amd64'], 'linux/amd64'],
+    ['linux/arm/v6', ['linux/arm/v7', 'linux/arm/v5'], 'linux/arm/v5'],
+    ['linux/x86_64', ['linux/amd64'], 'linux/amd64'],
+  ];
+for (const [machine, entries, chosen] of choices)
+  test(`${machine} gets ${chosen ?? 'nothing'} of ${entries.join(', ')}`, () => {
+    const platforms = entries.map((text) => ({ text, platform: platformOf(text) }));
+    assert.equal(choosePlatform(platforms, platformOf(machine))?.text, chosen);
+  });

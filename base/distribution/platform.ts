@@ -1,0 +1,67 @@
+import type { Descriptor, Platform } from './descriptor.ts';
+
+/** Names of architectures that some tools write instead of the one of Go. The variant is part of some names. */
+const otherNames: Readonly<Record<string, Pick<Platform, 'architecture' | 'variant'>>> = {
+  i386: { architecture: '386' },
+  x86_64: { architecture: 'amd64' },
+  'x86-64': { architecture: 'amd64' },
+  aarch64: { architecture: 'arm64' },
+  armhf: { architecture: 'arm', variant: 'v7' },
+  armel: { architecture: 'arm', variant: 'v6' },
+};
+/** Variants that are the same as none. */
+const plainVariants: Readonly<Record<string, string>> = { amd64: 'v1', arm64: 'v8' };
+const armVersions = [8, 7, 6, 5];
+
+/**
+ * Returns a platform as containerd reads it: lower case, the names of Go, and no variant where it adds
+ * nothing. Every program that selects an image from an index must select the same one.
+ */
+export function normalPlatform(stated: Platform): Pick<Platform, 'os' | 'architecture' | 'variant'> {
+  const name = stated.architecture.toLowerCase();
+  const other = Object.hasOwn(otherNames, name) ? otherNames[name] : undefined;
+  const architecture = other?.architecture ?? name;
+  const written = stated.variant?.toLowerCase().replace(/^(?=\d)/, 'v');
+  const variant = other?.variant ?? written;
+  return {
+    os: stated.os.toLowerCase(),
+    architecture,
+    ...(variant === undefined || variant === plainVariants[architecture] ? {} : { variant }),
+  };
+}
+
+/**
+ * Returns the entry of an index that runs on a machine of a platform (image-spec, image-index.md): of the
+ * best variant, and of equal ones the first. If no entry is for this platform, and one entry states none, that
+ * entry is returned: the configuration of the image states its platform.
+ * @param entries those that can be images
+ */
+export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'artifactType'>>(
+  entries: readonly Entry[],
+  wanted: Platform,
+): Entry | undefined {
+  const machine = normalPlatform(wanted);
+  const matching = entries.flatMap((entry) => {
+    const stated = entry.platform && normalPlatform(entry.platform);
+    const isSame = stated?.os === machine.os && stated.architecture === machine.architecture;
+    return isSame ? [{ entry, variant: stated.variant }] : [];
+  });
+  for (const variant of acceptableVariants(machine)) {
+    const found = matching.find((each) => each.variant === variant);
+    if (found !== undefined) return found.entry;
+  }
+  const isOpen = ({ platform, artifactType }: Entry): boolean =>
+    platform === undefined && artifactType === undefined;
+  const [only, ...more] = entries.filter(isOpen);
+  return more.length === 0 ? only : undefined;
+}
+
+/** Returns the variants that run on a machine, best first. */
+function acceptableVariants({ architecture, variant }: Platform): readonly (string | undefined)[] {
+  if (architecture !== 'arm') return variant === undefined ? [undefined] : [variant, undefined];
+  const newest = Number((variant ?? 'v7').slice(1));
+  return [
+    ...armVersions.filter((version) => version <= newest).map((version) => `v${version}`),
+    undefined,
+  ];
+}
