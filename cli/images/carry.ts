@@ -27,7 +27,7 @@ const exportExamples = `
 Examples:
   $ portcullis images export registry.example.com/pay/app:1.0 app.tar
 
-The archive is an OCI image layout with every platform, referrers, signatures and attestations. "skopeo copy oci-archive:app.tar …", "podman load" and
+The archive is an OCI image layout with every platform, referrers, signatures and attestations. "skopeo copy oci-archive:app.tar:1.0 …", "podman load" and
 "docker load" read it. "portcullis trust archive create" writes one that also states how long it may be used.`;
 
 /** `portcullis images push` and `images export`: between a registry and a file, without a daemon. */

@@ -70,6 +70,8 @@ export async function unpackRelease(archive: Buffer): Promise<ReleaseFiles> {
   const files = new Map<string, Buffer>();
   const reader = extract();
   const fed = pipeline(Readable.from([archive]), reader);
+  // It can fail while a file is read, when nothing waits for it. The loop below gets the failure too.
+  fed.catch(() => undefined);
   try {
     for await (const entry of reader) {
       const { name, type } = entry.header;

@@ -8,7 +8,7 @@ import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
-import { makeFolderSync, syncFolder } from '../../base/storage/index.ts';
+import { makeFolderSync, storageFailure, syncFolder } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
 import type { Signer } from '../signers/signer.ts';
@@ -254,6 +254,8 @@ export async function writeTar(folder: string, file: string, heads: readonly str
   const partial = `${file}.${randomUUID()}.part`;
   const tar = pack();
   const written = pipeline(tar, createWriteStream(partial, { flags: 'wx', mode: 0o644 }));
+  // It can fail while a file is read, when nothing waits for it.
+  written.catch(() => undefined);
   const blobs = (await readdir(join(folder, 'blobs', 'sha256'))).sort().map((name) => `blobs/sha256/${name}`);
   try {
     for (const name of [...heads, ...blobs]) {
@@ -272,9 +274,15 @@ export async function writeTar(folder: string, file: string, heads: readonly str
     await syncFolder(dirname(file));
   } catch (error) {
     tar.destroy();
-    await written.catch(() => undefined);
+    // The reason of a destination that fails, instead of the broken pipe that it causes.
+    const reason = await written.then(
+      () => error,
+      (failed: unknown) => failed,
+    );
     await rm(partial, { force: true });
-    throw error;
+    throw (reason as NodeJS.ErrnoException).syscall === undefined
+      ? error
+      : storageFailure(reason, 'write archive', file);
   }
 }
 

@@ -1,5 +1,6 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { choosePlatform } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { hostPlatform } from '../registries/resolve-image.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
@@ -103,12 +104,9 @@ async function dockerManifest(
   digest: string,
   name: string | undefined,
 ): Promise<string | undefined> {
-  const { os, architecture } = hostPlatform();
   let { content } = await layout.manifest(digest);
   if (content.kind === 'index') {
-    const own = content.manifests.find(
-      ({ platform }) => platform?.os === os && platform.architecture === architecture,
-    );
+    const own = choosePlatform(content.manifests, hostPlatform());
     if (own === undefined) return undefined;
     ({ content } = await layout.manifest(own));
   }

@@ -244,6 +244,56 @@ test('a compressed or a truncated archive is refused with a remedy', async () =>
   await assert.rejects(digestIn(file), damaged);
 });
 
+test('an archive that ends within a large file is refused', async () => {
+  const file = await archive(dockerMembers('x'.repeat(4_000_000)));
+  writeFileSync(file, readFileSync(file).subarray(0, 3_000_000));
+  await assert.rejects(digestIn(file), damaged);
+});
+
+test('a file that an archive repeats is one file, unless its content differs', async () => {
+  const { folder, digests } = await layoutWith(['1']);
+  const file = `${folder}.tar`;
+  execFileSync('tar', ['-cf', file, '-C', folder, '.']);
+  execFileSync('tar', ['-rf', file, '-C', folder, './index.json']);
+  assert.equal(await digestIn(file), digests[0]);
+  writeFileSync(join(folder, 'index.json'), '{}');
+  execFileSync('tar', ['-rf', file, '-C', folder, './index.json']);
+  await assert.rejects(digestIn(file), { ...damaged, message: /"index\.json" twice, with different content/u });
+});
+
+test('an image is chosen by the whole name that containerd and docker write', async () => {
+  const { folder, digests } = await layoutWith(['a', 'b']);
+  const path = join(folder, 'index.json');
+  const index = JSON.parse(readFileSync(path, 'utf8')) as { manifests: { annotations: object }[] };
+  for (const [at, entry] of index.manifests.entries())
+    entry.annotations = {
+      'org.opencontainers.image.ref.name': '1',
+      'io.containerd.image.name': `docker.io/library/${at === 0 ? 'web' : 'db'}:1`,
+    };
+  writeFileSync(path, JSON.stringify(index));
+  assert.equal(await digestIn(folder, 'docker.io/library/web:1'), digests[0]);
+  assert.equal(await digestIn(folder, 'db:1'), digests[1]);
+  await assert.rejects(digestIn(folder, '1'), {
+    code: 'TRUST_ARCHIVE_AMBIGUOUS',
+    message: /"1" names 2 of .*2 images: docker\.io\/library\/web:1, docker\.io\/library\/db:1/u,
+  });
+});
+
+test('an index for other programs lists a tagged image once', async () => {
+  const { folder } = await layoutWith([]);
+  const layout = await openLayout(folder);
+  await push(layout, 'one');
+  const digest = await push(layout, 'one', '1');
+  await layout.finish({ children: false });
+  const { manifests } = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as {
+    manifests: { digest: string }[];
+  };
+  assert.deepEqual(
+    manifests.map((entry) => entry.digest),
+    [digest],
+  );
+});
+
 test(
   'a path that is neither a folder nor a regular file is refused without waiting',
   { timeout: 20_000 },

@@ -78,7 +78,9 @@ async function openArchive(
 }
 
 function candidatesIn(repository: LayoutRepository): readonly Candidate[] {
-  return repository.images().map(({ digest, tag }) => ({ digest, names: tag === undefined ? [] : [tag] }));
+  return repository
+    .images()
+    .map(({ digest, tag, name }) => ({ digest, names: [name, tag].filter((each) => each !== undefined) }));
 }
 
 function chosen(file: string, candidates: readonly Candidate[], image: string | undefined): string {

@@ -17,6 +17,8 @@ import { defaultTufTag } from '../tuf-client/oci-source.ts';
 
 /** image-spec, image-layout.md. */
 const tagAnnotation = 'org.opencontainers.image.ref.name';
+/** The whole name, as containerd and docker since version 25 write it. */
+const nameAnnotation = 'io.containerd.image.name';
 const indexType = 'application/vnd.oci.image.index.v1+json';
 const mostManifestBytes = 4 * 1024 * 1024;
 
@@ -25,6 +27,7 @@ interface Entry {
   readonly digest: string;
   readonly size: number;
   readonly tag?: string;
+  readonly name?: string;
   readonly subject?: string;
   /** Digests of the manifests that an index lists. */
   readonly children: readonly string[];
@@ -48,6 +51,8 @@ const filesHere: LayoutFiles = { part: readFilePart };
 export interface LayoutImage {
   readonly digest: string;
   readonly tag?: string;
+  /** The whole name, where the layout has it: `registry.example.com/pay/app:1.0`. */
+  readonly name?: string;
 }
 
 /**
@@ -202,7 +207,8 @@ function referrerOf({ mediaType, digest, size }: Entry, content: FetchedManifest
 
 /** Returns the manifests of `index.json`. */
 function listedManifests(entries: readonly Entry[], children: boolean): readonly object[] {
-  const inside = new Set(children ? [] : entries.flatMap((entry) => entry.children));
+  const tagged = entries.filter(({ tag }) => tag !== undefined).map(({ digest }) => digest);
+  const inside = new Set(children ? [] : [...tagged, ...entries.flatMap((entry) => entry.children)]);
   const listed = entries.filter(({ digest, tag }) => tag !== undefined || !inside.has(digest));
   return listed.map(({ mediaType, digest, size, tag }) => ({
     mediaType,
@@ -310,7 +316,7 @@ async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
     const links = new Map<string, Pick<Entry, 'subject' | 'children'>>();
     const entries: Entry[] = [];
     for (const { mediaType, digest, size, annotations } of content.manifests) {
-      const tag = annotations?.[tagAnnotation];
+      const { [tagAnnotation]: tag, [nameAnnotation]: name } = annotations ?? {};
       const known = links.get(digest) ?? (await linksOf(folder, digest, files));
       links.set(digest, known);
       entries.push({
@@ -318,6 +324,7 @@ async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
         digest,
         size,
         ...(tag === undefined ? {} : { tag }),
+        ...(name === undefined ? {} : { name }),
         ...known,
       });
     }
@@ -354,14 +361,18 @@ const belongingTag = new RegExp(`^(?:sha256-[0-9a-f]{64}(?:\\.[a-z]+)?|${default
 function imagesAmong(entries: readonly Entry[]): readonly LayoutImage[] {
   const inside = new Set(entries.flatMap(({ children }) => children));
   const found = new Map<string, LayoutImage>();
-  for (const { digest, tag, subject } of entries) {
+  for (const { digest, tag, name, subject } of entries) {
     if (
       subject !== undefined ||
       (tag !== undefined && belongingTag.test(tag)) ||
       (tag === undefined && inside.has(digest))
     )
       continue;
-    found.set(`${digest} ${tag ?? ''}`, { digest, ...(tag === undefined ? {} : { tag }) });
+    found.set(`${digest} ${tag ?? ''} ${name ?? ''}`, {
+      digest,
+      ...(tag === undefined ? {} : { tag }),
+      ...(name === undefined ? {} : { name }),
+    });
   }
   return [...found.values()];
 }
@@ -374,7 +385,7 @@ function missing(on: string): PortcullisError {
     attempted: 'read archive',
     on,
     why: 'the archive does not contain it',
-    fix: 'create the archive again',
+    fix: 'create the archive again, with every platform of the image',
   });
 }
 

@@ -35,20 +35,25 @@ const mostLinks = 8;
 export async function unpackArchive(file: string, folder: string): Promise<ArchiveFiles> {
   const files = new Map<string, ArchiveFile>();
   const links = new Map<string, string>();
+  let entries = 0;
+  /** Returns what an archive has under a name so far, as one text. */
+  const contentOf = (name: string): string => `${files.get(name)?.digest ?? ''}${links.get(name) ?? ''}`;
   const blobs = join(folder, 'blobs', 'sha256');
   await mkdir(blobs, { recursive: true });
   await forEachEntry(file, folder, async (entry) => {
     const name = plainName(file, entry.header.name);
-    if (files.has(name) || links.has(name)) throw damaged(file, `it contains ${quoted(name)} twice`);
-    if (files.size + links.size >= mostEntries)
-      throw damaged(file, `it contains more than ${mostEntries} files`);
+    entries += 1;
+    if (entries > mostEntries) throw damaged(file, `it contains more than ${mostEntries} files`);
+    const earlier = contentOf(name);
     const { type, linkname } = entry.header;
     if (type === 'file' || type === 'contiguous-file')
       files.set(name, await keep(entry as AsyncIterable<Buffer>, blobs));
     else if (type === 'symlink') links.set(name, posix.join(posix.dirname(name), linkname));
     else if (type === 'link') links.set(name, plainName(file, linkname));
-    else if (type !== 'directory')
-      throw damaged(file, `it contains ${quoted(name)}, which is neither a file nor a link`);
+    // A program that adds to an archive may repeat a file.
+    if (earlier !== '' && earlier !== contentOf(name))
+      throw damaged(file, `it contains ${quoted(name)} twice, with different content`);
+    if (isOther(type)) throw damaged(file, `it contains ${quoted(name)}, which is neither a file nor a link`);
   });
   return {
     find(name) {
@@ -63,6 +68,9 @@ export async function unpackArchive(file: string, folder: string): Promise<Archi
   };
 }
 
+const readTypes = ['file', 'contiguous-file', 'symlink', 'link', 'directory'];
+const isOther = (type: string | null | undefined): boolean => !readTypes.includes(type ?? '');
+
 /**
  * Calls `take` with each entry of a tar archive in turn. Content that it does not read is skipped.
  * @param folder where `take` writes, for errors
@@ -76,6 +84,8 @@ export async function forEachEntry(
   const input = await openArchive(file);
   const reader = extract();
   const fed = pipeline(input, reader);
+  // It can fail while `take` writes, when nothing waits for it. The loop below gets the failure too.
+  fed.catch(() => undefined);
   try {
     for await (const entry of reader) {
       await take(entry);
