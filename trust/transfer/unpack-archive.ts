@@ -94,12 +94,16 @@ export async function forEachEntry(
     await fed;
   } catch (error) {
     reader.destroy();
-    await fed.catch(() => undefined);
+    // The reason of a reader that fails, instead of the broken pipe that it causes.
+    const reason = await fed.then(
+      () => error,
+      (failed: unknown) => failed,
+    );
     if (error instanceof PortcullisError) throw error;
     // A full disk is not a fault of the archive.
     if ((error as NodeJS.ErrnoException).syscall !== undefined)
       throw storageFailure(error, 'unpack archive', folder);
-    throw damaged(file, error instanceof Error ? error.message : 'it cannot be read');
+    throw damaged(file, reason instanceof Error ? reason.message : 'it cannot be read');
   }
 }
 
