@@ -24,22 +24,6 @@ export function refuseHtml(answer: HttpAnswer, task: Task): void {
   );
 }
 
-/**
- * Refuses a JSON document that a proxy compressed, although the request did not allow it.
- * @throws PortcullisError DISTRIBUTION_BAD_ANSWER
- */
-export function refuseEncoded(answer: HttpAnswer, bytes: Uint8Array, task: Task): void {
-  const encoding = answer.header('content-encoding') ?? '';
-  const magic = Buffer.from(bytes.subarray(0, 4)).toString('hex');
-  // Some storage has the header and plain JSON.
-  if (encoding === '' || !/^(?:1f8b|28b52ffd)/.test(magic)) return;
-  throw distributionError(
-    'DISTRIBUTION_BAD_ANSWER',
-    task,
-    `${answer.url.host} answers with Content-Encoding "${quoted(encoding, 40)}", but no encoding was requested`,
-  );
-}
-
 /** Reads at most `limit` bytes. A longer body is not read, and its connection is closed. */
 export async function readBody(
   answer: HttpAnswer,
@@ -52,6 +36,30 @@ export async function readBody(
   } catch (error) {
     throw networkFailure(error, answer.url, task, signal);
   }
+}
+
+/**
+ * Reads a JSON document of at most `limit` bytes. Refuses a web page, and a document that a proxy compressed,
+ * although the request did not allow it.
+ * @throws PortcullisError DISTRIBUTION_BAD_ANSWER, and as {@link readBody}
+ */
+export async function readDocument(
+  answer: HttpAnswer,
+  limit: number,
+  task: Task,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  refuseHtml(answer, task);
+  const bytes = await readBody(answer, limit, task, signal);
+  const encoding = answer.header('content-encoding') ?? '';
+  const magic = Buffer.from(bytes.subarray(0, 4)).toString('hex');
+  // Some storage has the header and plain JSON.
+  if (encoding === '' || !/^(?:1f8b|28b52ffd)/.test(magic)) return bytes;
+  throw distributionError(
+    'DISTRIBUTION_BAD_ANSWER',
+    task,
+    `${answer.url.host} answers with Content-Encoding "${quoted(encoding, 40)}", but no encoding was requested`,
+  );
 }
 
 export function digestMismatch(task: Task, host: string, expected: string, actual: string) {

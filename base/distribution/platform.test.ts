@@ -26,16 +26,19 @@ for (const [written, expected] of normal)
     assert.deepEqual(normalPlatform(platformOf(written)), platformOf(expected));
   });
 
-const choices: readonly (readonly [machine: string, entries: readonly string[], chosen: string | undefined])[] =
-  [
-    ['linux/amd64', ['linux/amd64/v3', 'linux/amd64'], 'linux/amd64'],
-    ['linux/amd64', ['linux/AMD64', 'linux/amd64'], 'linux/AMD64'],
-    ['linux/amd64', ['linux/amd64/v2'], undefined],
-    ['linux/amd64/v3', ['linux/amd64', 'linux/amd64/v3'], 'linux/amd64/v3'],
-    ['linux/amd64/v3', ['linux/amd64'], 'linux/amd64'],
-    ['linux/arm/v6', ['linux/arm/v7', 'linux/arm/v5'], 'linux/arm/v5'],
-    ['linux/x86_64', ['linux/amd64'], 'linux/amd64'],
-  ];
+const choices: readonly (readonly [
+  machine: string,
+  entries: readonly string[],
+  chosen: string | undefined,
+])[] = [
+  ['linux/amd64', ['linux/amd64/v3', 'linux/amd64'], 'linux/amd64'],
+  ['linux/amd64', ['linux/AMD64', 'linux/amd64'], 'linux/AMD64'],
+  ['linux/amd64', ['linux/amd64/v2'], undefined],
+  ['linux/amd64/v3', ['linux/amd64', 'linux/amd64/v3'], 'linux/amd64/v3'],
+  ['linux/amd64/v3', ['linux/amd64'], 'linux/amd64'],
+  ['linux/arm/v6', ['linux/arm/v7', 'linux/arm/v5'], 'linux/arm/v5'],
+  ['linux/x86_64', ['linux/amd64'], 'linux/amd64'],
+];
 for (const [machine, entries, chosen] of choices)
   test(`${machine} gets ${chosen ?? 'nothing'} of ${entries.join(', ')}`, () => {
     const platforms = entries.map((text) => ({ text, platform: platformOf(text) }));

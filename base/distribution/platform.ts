@@ -1,6 +1,6 @@
 import type { Descriptor, Platform } from './descriptor.ts';
 
-/** Names of architectures that some tools write instead of the one of Go. The variant is part of some names. */
+/** Names of architectures that some tools write instead of the one of Go. Some include the variant. */
 const otherNames: Readonly<Record<string, Pick<Platform, 'architecture' | 'variant'>>> = {
   i386: { architecture: '386' },
   x86_64: { architecture: 'amd64' },
@@ -32,8 +32,8 @@ export function normalPlatform(stated: Platform): Pick<Platform, 'os' | 'archite
 
 /**
  * Returns the entry of an index that runs on a machine of a platform (image-spec, image-index.md): of the
- * best variant, and of equal ones the first. If no entry is for this platform, and one entry states none, that
- * entry is returned: the configuration of the image states its platform.
+ * best variant, and of equal ones the first. If no entry is for this platform, and one entry states none,
+ * that entry is returned: the configuration of the image states its platform.
  * @param entries those that can be images
  */
 export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'artifactType'>>(
@@ -60,8 +60,5 @@ export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'arti
 function acceptableVariants({ architecture, variant }: Platform): readonly (string | undefined)[] {
   if (architecture !== 'arm') return variant === undefined ? [undefined] : [variant, undefined];
   const newest = Number((variant ?? 'v7').slice(1));
-  return [
-    ...armVersions.filter((version) => version <= newest).map((version) => `v${version}`),
-    undefined,
-  ];
+  return [...armVersions.filter((version) => version <= newest).map((version) => `v${version}`), undefined];
 }

@@ -1,7 +1,7 @@
 import { parseJson } from '../json/index.ts';
 import { createBlobPart } from './blob-part.ts';
 import { createBlob } from './blob.ts';
-import { contentType, digestMismatch, readBody, refuseEncoded, refuseHtml } from './body.ts';
+import { contentType, digestMismatch, readDocument } from './body.ts';
 import { digestOf, splitDigest } from './digest.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -110,10 +110,7 @@ export function createPull(
         task,
       });
       if (answered.status !== 200) return session.unexpected(answered, task);
-      refuseHtml(answered, task);
-      const read = await readBody(answered, manifestByteLimit, task, limit);
-      refuseEncoded(answered, read, task);
-      return { answer: answered, bytes: read };
+      return { answer: answered, bytes: await readDocument(answered, manifestByteLimit, task, limit) };
     });
     const { digest, mediaType } = checkManifest(wanted, { host: session.host, answer, bytes }, task);
     const etag = answer.header('etag');

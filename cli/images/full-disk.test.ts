@@ -49,7 +49,11 @@ after(async () => {
 const layout = join(home, 'layout');
 const cases: readonly (readonly [what: string, temporary: string, words: () => readonly string[]])[] = [
   ['temporary files of a push', full, () => ['push', archive, `${registry.host}/copy:1`]],
-  ['temporary files of a push in parts', full, () => ['push', layout, `${registry.host}/copy:1`, '--chunked']],
+  [
+    'temporary files of a push in parts',
+    full,
+    () => ['push', layout, `${registry.host}/copy:1`, '--chunked'],
+  ],
   ['temporary files of an export', full, () => ['export', name, join(home, 'other.tar')]],
   ['the archive of an export', home, () => ['export', name, join(full, 'other.tar')]],
 ];

@@ -49,7 +49,9 @@ export async function resolveImage(
     if (documents.length > maxNestedIndexes)
       throw malformed('IMAGES_BAD_INDEX', own.digest, `it is an index in ${maxNestedIndexes} indexes`);
     const chosen = chooseManifest(own.bytes, own.digest, platform, limits);
-    const answer = await firstAnswer(ordered, on, signal, (repository) => repository.manifest(chosen, signal));
+    const answer = await firstAnswer(ordered, on, signal, (repository) =>
+      repository.manifest(chosen, signal),
+    );
     own = answer.value;
     documents.push(documentOf(own));
   }

@@ -258,7 +258,10 @@ test('a file that an archive repeats is one file, unless its content differs', a
   assert.equal(await digestIn(file), digests[0]);
   writeFileSync(join(folder, 'index.json'), '{}');
   execFileSync('tar', ['-rf', file, '-C', folder, './index.json']);
-  await assert.rejects(digestIn(file), { ...damaged, message: /"index\.json" twice, with different content/u });
+  await assert.rejects(digestIn(file), {
+    ...damaged,
+    message: /"index\.json" twice, with different content/u,
+  });
 });
 
 test('an image is chosen by the whole name that containerd and docker write', async () => {

@@ -44,7 +44,9 @@ export function chooseManifest(
   );
   const chosen = choosePlatform(images, platform);
   if (chosen !== undefined) return chosen;
-  const offered = candidates.flatMap(({ platform: stated }) => (stated === undefined ? [] : [describe(stated)]));
+  const offered = candidates.flatMap(({ platform: stated }) =>
+    stated === undefined ? [] : [describe(stated)],
+  );
   throw imageError({
     code: 'IMAGES_NO_PLATFORM',
     kind: 'not-found',

@@ -42,7 +42,9 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
     checkSizes(blobs, digest);
     return { config: plain(config), layers: blobs.map(plain), artifact };
   }
-  const layers = listed.map((entry: unknown, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
+  const layers = listed.map((entry: unknown, index) =>
+    parseLayer(entry, digest, `layer ${index + 1}`, limits),
+  );
   checkSizes(layers, digest);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   if (total > limits.maxImageBytes)

@@ -190,7 +190,7 @@ function valueLimit(key: string): number | undefined {
  */
 function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void {
   if (value.length === 0 && isHeaderField(key)) {
-    delete overrides[key === 'linkpath' ? 'linkPath' : key];
+    Reflect.deleteProperty(overrides, key === 'linkpath' ? 'linkPath' : key);
     return;
   }
   switch (key) {
