@@ -1,3 +1,4 @@
+import { groupRightsOf } from './access-list.ts';
 import { layerError } from './layer-error.ts';
 import { maxPathLength } from './layer-budget.ts';
 import { decimal, maxMapBytes } from './sparse.ts';
@@ -19,6 +20,8 @@ export interface PaxOverrides {
   sparse?: SparseRecords;
   /** Only names on the allowlist; values are bytes. */
   xattrs?: Map<string, Uint8Array>;
+  /** The rights of the owning group (0 to 7) by an access control list, which is not kept itself. */
+  groupRights?: number;
 }
 
 export interface PaxReader {
@@ -37,6 +40,7 @@ const maxXattrValue = 65_536;
 const maxXattrList = 65_536;
 const xattrPrefix = 'SCHILY.xattr.';
 const sparsePrefix = 'GNU.sparse.';
+const accessList = 'SCHILY.xattr.system.posix_acl_access';
 /** The longest keyword that is read; tools write far shorter ones. */
 const maxKeyLength = 1024;
 const maxNumberLength = 64;
@@ -158,7 +162,7 @@ function createKeyCheck(): (key: string, size: number) => number | undefined {
       throw tooLarge(
         `the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes, and at most ${most} are allowed`,
       );
-    if (!key.startsWith(xattrPrefix)) return most;
+    if (!key.startsWith(xattrPrefix) || key === accessList) return most;
     const attribute = key.slice(xattrPrefix.length);
     if (attribute.length > maxXattrName)
       throw tooLarge(
@@ -212,6 +216,10 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
       if (key.startsWith(sparsePrefix)) {
         overrides.sparse ??= {};
         applySparse(overrides.sparse, key, value);
+        return;
+      }
+      if (key === accessList) {
+        overrides.groupRights = groupRightsOf(value);
         return;
       }
       overrides.xattrs ??= new Map();

@@ -113,7 +113,7 @@ export function createTarMetadata(): TarMetadata {
         linkName: pax.linkPath ?? longLink ?? found.linkName,
         type,
         size: type === 'file' ? (pax.size ?? found.size) : 0,
-        mode: found.mode,
+        mode: pax.groupRights === undefined ? found.mode : found.mode & (~0o070 | (pax.groupRights << 3)),
         uid: pax.uid ?? found.uid,
         gid: pax.gid ?? found.gid,
         mtime: pax.mtime ?? BigInt(found.mtime) * 1_000_000_000n,

@@ -42,3 +42,39 @@ test('a checksum of signed bytes is accepted, and another one is not', () => {
   );
   for (const change of [1, -256]) assert.throws(() => entriesOf(withSum(change)), /IMAGES_LAYER_CORRUPT/);
 });
+
+test('a group has no more rights than an access control list grants, although the list is not kept', () => {
+  const listOf = (group: number, mask: number): Buffer => {
+    const entries = [
+      [0x01, 6, 0xffffffff],
+      [0x02, 6, 1000],
+      [0x04, group, 0xffffffff],
+      [0x10, mask, 0xffffffff],
+      [0x20, 0, 0xffffffff],
+    ] as const;
+    const bytes = Buffer.alloc(4 + 8 * entries.length);
+    bytes.writeUInt32LE(2, 0);
+    for (const [index, [tag, rights, id]] of entries.entries()) {
+      bytes.writeUInt16LE(tag, 4 + 8 * index);
+      bytes.writeUInt16LE(rights, 6 + 8 * index);
+      bytes.writeUInt32LE(id, 8 + 8 * index);
+    }
+    return bytes;
+  };
+  // The header states mode 0644, with the rights 4 of the group.
+  const cases: readonly (readonly [Buffer, mode: number])[] = [
+    [listOf(0, 6), 0o604],
+    [listOf(6, 6), 0o644],
+    [listOf(4, 0), 0o604],
+    [listOf(4, 4), 0o644],
+    [Buffer.from('0200', 'hex'), 0o604],
+    [Buffer.alloc(12), 0o604],
+  ];
+  for (const [list, mode] of cases) {
+    const pax = { 'SCHILY.xattr.system.posix_acl_access': list };
+    const [file, next] = entriesOf(rawTar([{ name: 'file', pax }, { name: 'next' }]));
+    assert.equal((file?.mode ?? 0) & 0o777, mode);
+    assert.equal(file?.xattrs, undefined);
+    assert.equal((next?.mode ?? 0) & 0o777, 0o644);
+  }
+});
