@@ -129,5 +129,5 @@ test('an invalid network is not written, and leaves no file', () => {
   assert.equal(network('create', 'none').status, 2);
   assert.deepEqual(readdirSync(conf), before);
   writeFileSync(join(conf, '99-broken.conflist'), '{');
-  assert.match(network('ls').stdout, /passed over: .*99-broken\.conflist:1:2/u);
+  assert.match(network('ls').stdout, /skipped: .*99-broken\.conflist:1:2/u);
 });

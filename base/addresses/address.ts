@@ -91,7 +91,7 @@ export function ipBytes(address: IpAddress): Buffer {
   return bytes;
 }
 
-/** Parses an address: returns its 4 or 16 bytes in network order, or undefined if the text is not an address. */
+/** Returns the 4 or 16 bytes of an address in network order, or undefined if the text is not an address. */
 export function ipTextBytes(text: string): Buffer | undefined {
   if (!isIPv4(text)) {
     const address = parseIp(text);

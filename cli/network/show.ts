@@ -43,7 +43,7 @@ async function list(flags: Flags): Promise<number> {
     leasesOf(network),
     network.file ?? '',
   ]);
-  const problems = report.problems.map((problem) => `passed over: ${problem}\n`).join('');
+  const problems = report.problems.map((problem) => `skipped: ${problem}\n`).join('');
   print(
     flags.output,
     report,
