@@ -4,7 +4,7 @@ import { createNetwork, readNetworkReport, removeNetwork, requireNetwork } from 
 import type { NewNetwork } from '../cni-plugins/index.ts';
 import { registerConnections } from './network/connections.ts';
 import { registerDockerDriver } from './network/docker-driver.ts';
-import { tellDropped } from './network/dropped.ts';
+import { reportDropped } from './network/dropped.ts';
 import { registerOverlay } from './network/overlay.ts';
 import { registerShow } from './network/show.ts';
 import { sourceOf, withSource } from './network/source.ts';
@@ -134,7 +134,7 @@ function create(name: string, flags: CreateFlags): number {
     process.stderr.write(
       `note: pods now get ${name} instead of ${before}, because its file is the first by name; a higher --order avoids that\n`,
     );
-  if (type === 'bridge' || type === 'ptp') tellDropped(requireNetwork(sourceOf(flags), name).bridges);
+  if (type === 'bridge' || type === 'ptp') reportDropped(requireNetwork(sourceOf(flags), name).bridges);
   return exitCodes.yes;
 }
 

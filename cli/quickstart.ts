@@ -35,11 +35,11 @@ export function register(program: Command): void {
 
 async function quickstart(flags: QuickstartFlags): Promise<number> {
   requireRoot('run the quickstart', 'create containers, mounts and networks');
-  return isInOwnNamespaces() ? tellApart(flags) : runInOwnNamespaces();
+  return isInOwnNamespaces() ? demonstrate(flags) : runInOwnNamespaces();
 }
 
 /** Runs the quickstart in its own namespaces, and undoes everything in every case. */
-async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
+async function demonstrate({ keep, output }: QuickstartFlags): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const paper = paperFor(process.stdout, process.env);
   const report = createStepReport(

@@ -4,7 +4,7 @@ import { freeSubnet } from '../cni-plugins/index.ts';
 import { processPassphrase } from '../trust/index.ts';
 import { defaultImages } from '../trust/policy/index.ts';
 import { daemonFlagsOf, withDaemonFlags } from './options/daemon-flags.ts';
-import { tellDropped } from './network/dropped.ts';
+import { reportDropped } from './network/dropped.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { collect } from './options/registry-options.ts';
@@ -141,7 +141,7 @@ function show({ files, next }: Plan, { output }: Flags): void {
 async function write(plan: Plan, { output, passphraseFile }: Flags): Promise<number> {
   const files = await writePlan(plan, processPassphrase(passphraseFile));
   print(output, { written: true, files, next: plan.next }, formatResult(files, plan.next));
-  if (plan.bridges.length > 0) tellDropped(plan.bridges);
+  if (plan.bridges.length > 0) reportDropped(plan.bridges);
   return exitCodes.yes;
 }
 

@@ -79,7 +79,7 @@ export function createCriHandlers(
     sandboxes,
     containers,
     checkpoints: config.checkpoint.enabled ? pods.checkpoints : undefined,
-    tellPodCidrs: network.nodeNetwork.runtimeConfig,
+    reportPodCidrs: network.nodeNetwork.runtimeConfig,
     log,
   });
   return {

@@ -18,10 +18,10 @@ import {
 import type { OpenImageStore, Pins, ProgressSource } from './images/index.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
-import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
+import { reportExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
 import type { Refusal } from './policy-delivery/watch-refusals.ts';
-import { tellRefusals } from './redecision/preview-refusals.ts';
+import { reportRefusals } from './redecision/preview-refusals.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
 import { withRoom } from './database/open-database.ts';
@@ -107,11 +107,11 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
   );
   const pins = createPins(config.images.pinned);
   const decided = renewForRun(store, renewals);
-  const told = refused === undefined ? decided : tellRefusals(decided, database, refused);
+  const told = refused === undefined ? decided : reportRefusals(decided, database, refused);
   const known = withProgress(withPins(withHeldPulls(told, policy.refusesNew), pins), {
     root: join(config.root, 'images'),
     log,
   });
   const paced = withPullTurns(known, config.images.maxParallelPulls);
-  return { store, images: tellExceptions(watchImages(paced, observer), log, observer), pins };
+  return { store, images: reportExceptions(watchImages(paced, observer), log, observer), pins };
 }

@@ -64,7 +64,7 @@ export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): Poli
     sandbox: sandboxRecords.get,
     act: config.verdicts.outOfPolicy,
     stop: containers.stop,
-    onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
+    onChange: (container, found) => events.reportPolicy(container, policyChange(found)),
     log: log.child({ room: 'redecision' }),
   });
   const enforcement = startEnforcement(config, {

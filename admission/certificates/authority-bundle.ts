@@ -19,7 +19,7 @@ interface Configurations {
  * @returns whether a configuration was changed
  * @throws PortcullisError KUBERNETES_API_…
  */
-export async function tellConfigurations(
+export async function reportConfigurations(
   { client, configuration, log }: Configurations,
   bundle: string,
   signal: AbortSignal,

@@ -6,7 +6,7 @@ import type { ApiClient, ObjectFields } from '../../base/kubernetes/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
 import { makeServerCertificate } from '../../trust/x509/index.ts';
-import { tellConfigurations } from './authority-bundle.ts';
+import { reportConfigurations } from './authority-bundle.ts';
 import { readPair } from './serving-pair.ts';
 import type { ServingPair } from './serving-pair.ts';
 
@@ -123,7 +123,7 @@ export async function openClusterCertificate(
 async function tend(options: ClusterCertificateOptions, signal: AbortSignal): Promise<Held> {
   for (let attempts = 1; ; attempts += 1) {
     const held = await currentPair(options, signal);
-    const changed = await tellConfigurations(options, held.authorities.join(''), signal);
+    const changed = await reportConfigurations(options, held.authorities.join(''), signal);
     // Another replica may have renewed the certificate meanwhile: its authority was overwritten.
     if (!changed || attempts > mostConflicts) return held;
     if (held.authorities.join('') === (await authoritiesInSecret(options, signal))) return held;

@@ -4,7 +4,7 @@ import { forwardDroppers } from '../../cni-plugins/index.ts';
  * Warns when another chain drops what a valid network forwards. Without the warning nothing would explain why
  * the network carries no traffic.
  */
-export function tellDropped(bridges: readonly string[]): void {
+export function reportDropped(bridges: readonly string[]): void {
   if (process.getuid?.() !== 0) return;
   const droppers = forwardDroppers();
   if (droppers.length === 0) return;

@@ -68,7 +68,7 @@ export async function runFlow(
       `${reference}  ${shortDigest(built.manifestDigest)}  ${(built.layer.length / 2 ** 20).toFixed(1)} MiB`,
   );
   const context: Context = { report, environment, registry, daemon, repository, untouched, reference, image };
-  await tellUnsigned(context);
+  await reportUnsigned(context);
 
   report.chapter('The same image, signed');
   await report.step(
@@ -92,7 +92,7 @@ export async function runFlow(
   );
 
   report.chapter('A signature that belongs to another image');
-  await tellTransplanted(context);
+  await reportTransplanted(context);
 
   await runSteps(context, imageRef);
   if (keep) return keepSteps(context);
@@ -108,7 +108,7 @@ function pull({ daemon, environment }: Context, reference: string) {
   return daemon.cri.image.pullImage({ image: { image: reference }, sandboxConfig }, { timeoutMs: 60_000 });
 }
 
-async function tellUnsigned(context: Context): Promise<void> {
+async function reportUnsigned(context: Context): Promise<void> {
   const { report, environment, reference, image, daemon } = context;
   const refusal = await report.step(
     'PullImage: refused',
@@ -141,7 +141,7 @@ async function tellUnsigned(context: Context): Promise<void> {
   );
 }
 
-async function tellTransplanted(context: Context): Promise<void> {
+async function reportTransplanted(context: Context): Promise<void> {
   const { report, repository, registry, image } = context;
   const forged = `${registry.host}/shop/web:forged`;
   await report.step(

@@ -47,7 +47,7 @@ export async function runSteps(context: Context, imageRef: string): Promise<void
     },
     (lines) => lines.slice(0, 2),
   );
-  await tellWalls(context, containerId);
+  await reportWalls(context, containerId);
   await crictlSteps(context, containerId);
 
   report.chapter('It goes, and nothing is left');
@@ -72,7 +72,7 @@ export async function runSteps(context: Context, imageRef: string): Promise<void
   );
 }
 
-async function tellWalls({ report, daemon }: Context, containerId: string): Promise<void> {
+async function reportWalls({ report, daemon }: Context, containerId: string): Promise<void> {
   const run = (...command: string[]) => execute(daemon.cri, containerId, command);
   await report.step(
     'exec works',

@@ -44,7 +44,7 @@ interface Known {
 export function connectionBook(options: { readonly rule: PeerRule; readonly log: Logger }): ConnectionBook {
   const open = new Map<string, Known>();
   const slots = createConnectionSlots(limits);
-  const tellCrowded = crowdedTeller(options.log);
+  const reportCrowded = crowdedTeller(options.log);
   const waiting: (() => void)[] = [];
   let count = 0;
   return {
@@ -58,11 +58,11 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
         return false;
       }
       const place = slots.admit(String(peer.pid), () => {
-        tellCrowded(peer);
+        reportCrowded(peer);
         socket.destroy();
       });
       if (place === undefined) {
-        tellCrowded(peer);
+        reportCrowded(peer);
         return false;
       }
       count += 1;

@@ -27,7 +27,7 @@ interface Deps {
   readonly containerRecords: { list(): readonly ContainerRecord[] };
   readonly sandboxRecords: { list(): readonly SandboxRecord[] };
   readonly redecision: Pick<Redecision, 'counts' | 'images'>;
-  readonly events: Pick<EventHub, 'tellEnforcement'>;
+  readonly events: Pick<EventHub, 'reportEnforcement'>;
   readonly log: Logger;
 }
 
@@ -79,7 +79,7 @@ export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement
       const facts = { result: state.result, codes };
       if (state.result === 'fail') log.error({ ...facts, findings: state.findings }, 'enforcement: fail');
       else log.info(facts, `enforcement: ${state.result}`);
-      parts.events.tellEnforcement({ reason: enforcementReasons[state.result], message: codes.join(' ') });
+      parts.events.reportEnforcement({ reason: enforcementReasons[state.result], message: codes.join(' ') });
     },
     log,
   });

@@ -38,9 +38,9 @@ export interface EventHub {
   /**
    * Informs the clients that asked for policy events that a container is out of policy, or in policy again.
    */
-  tellPolicy(container: ContainerRecord, change: PolicyChange): void;
+  reportPolicy(container: ContainerRecord, change: PolicyChange): void;
   /** Informs the same clients whether the enforcement check of the node passes. */
-  tellEnforcement(change: EnforcementChange): void;
+  reportEnforcement(change: EnforcementChange): void;
   /** For metrics. */
   counts(): {
     readonly clients: number;
@@ -147,7 +147,7 @@ export function createEventHub(parts: {
       if (signal.aborted) cancel();
       return queue;
     },
-    tellPolicy: (container, policy) => {
+    reportPolicy: (container, policy) => {
       const receivers = [...clients].filter((client) => policyClients.has(client));
       if (receivers.length === 0) return;
       send(
@@ -157,7 +157,7 @@ export function createEventHub(parts: {
         receivers,
       );
     },
-    tellEnforcement: (enforcement) => {
+    reportEnforcement: (enforcement) => {
       const receivers = [...clients].filter((client) => policyClients.has(client));
       if (receivers.length > 0)
         send([{ id: enforcementEventId, type: policyEventType, enforcement }], '', undefined, receivers);

@@ -16,7 +16,7 @@ const jumpMs = 5 * 60_000;
 /** A hardware clock may hold local time, up to 14 hours from UTC. */
 const hardwareApartMs = 15 * 3_600_000;
 /** How long a jump is reported. */
-const toldMs = 3_600_000;
+const reportedMs = 3_600_000;
 /** The recorded times may have been written by another machine, with its own clock. */
 const behindMs = 5 * 60_000;
 
@@ -29,7 +29,7 @@ export function createClockWatch(): (reading: ClockReading, recorded: number) =>
     const next = now - uptime;
     if (offset !== undefined && Math.abs(next - offset) > jumpMs) jump = { at: uptime, by: next - offset };
     offset = next;
-    if (jump !== undefined && uptime - jump.at > toldMs) jump = undefined;
+    if (jump !== undefined && uptime - jump.at > reportedMs) jump = undefined;
     return [
       ...clockFindings(reading, recorded),
       ...(jump === undefined ? [] : [found('CLOCK_JUMPED', 'clock', `by ${seconds(jump.by)}`)]),

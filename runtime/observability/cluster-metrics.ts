@@ -3,7 +3,7 @@ import { metricCatalogue as c } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 
 /** Sets the metrics of the cluster whose NetworkPolicies the node follows. */
-export function tellCluster(
+export function reportCluster(
   cluster: NetworkFigures['policies']['cluster'],
   set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,
 ): void {

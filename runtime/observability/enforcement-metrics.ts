@@ -4,7 +4,7 @@ import { metricCatalogue as c } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 
 /** Sets the enforcement metrics of a scrape. */
-export function tellEnforcement(
+export function reportEnforcement(
   { result, findings, triedAt }: EnforcementState,
   set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,
 ): void {

@@ -6,8 +6,8 @@ import type { CallObserver } from '../cri/observe.ts';
 import { metricCatalogue } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
-import { tellCluster } from './cluster-metrics.ts';
-import { tellEnforcement } from './enforcement-metrics.ts';
+import { reportCluster } from './cluster-metrics.ts';
+import { reportEnforcement } from './enforcement-metrics.ts';
 import { tellServices } from './service-metrics.ts';
 import { statusName } from '../../base/errors/index.ts';
 
@@ -173,7 +173,7 @@ function readers(
       failed: roots.failed,
     });
     set(c.rootsFailing, roots.failing);
-    tellEnforcement(facts.enforcement(), set);
+    reportEnforcement(facts.enforcement(), set);
     set(c.eventClients, events.clients);
     set(c.eventsWaiting, events.waiting);
     set(c.eventsSent, events.sent);
@@ -241,7 +241,7 @@ function setNetwork(
   if (figures.policies !== undefined) {
     set(c.networkPolicies, figures.policies.policies);
     set(c.networkPolicyProblems, figures.policies.problems.length);
-    tellCluster(figures.policies.cluster, set);
+    reportCluster(figures.policies.cluster, set);
   }
   if (names !== undefined) {
     each(c.dnsQueries, 'result', names.queries);
@@ -262,7 +262,7 @@ function setPolicy(policy: ReturnType<DaemonFacts['policy']>, set: SetMetric, ea
   set(c.policyInForce, Number(policy.revision !== undefined));
   set(c.policyReloadFailed, Number(policy.failed));
   if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
-  tellDelivery(policy.delivery, set);
+  reportDelivery(policy.delivery, set);
   if (policy.objects !== undefined) set(c.policyClusterState, 1, { state: policy.objects.state });
   each(c.policyRules, 'verified', policy.rules);
   each(c.policyExceptions, 'kind', policy.exceptions);
@@ -286,7 +286,7 @@ function setProcess(delay: ReturnType<typeof monitorEventLoopDelay>, set: SetMet
 }
 
 /** Sets the metrics of a node that follows policy releases. */
-function tellDelivery(delivery: DeliveryStatus | undefined, set: SetMetric): void {
+function reportDelivery(delivery: DeliveryStatus | undefined, set: SetMetric): void {
   if (delivery === undefined) return;
   const { state, channel, release, expires, contact } = delivery;
   const c = metricCatalogue;

@@ -74,7 +74,7 @@ export async function countDecision<T>(
  * Returns the image store, and logs a warning when an exception of the policy admitted an image that a rule
  * would have refused.
  */
-export function tellExceptions<Store extends ImageStore>(
+export function reportExceptions<Store extends ImageStore>(
   images: Store,
   log: Logger,
   observer: RuntimeObserver | undefined,

@@ -111,7 +111,7 @@ export async function openPolicy(
       count.loaded += 1;
       if (silent) return;
       log.info({ revision: loaded.revision, rules: loaded.rules.length, ...from, cause }, 'policy in force');
-      tellLoose(loaded, log);
+      reportLoose(loaded, log);
       if (changed) for (const listener of listeners) listener(loaded);
     } catch (cause_) {
       // With the error code: Status is all that a kubelet shows.
@@ -129,7 +129,7 @@ export async function openPolicy(
   // One load at a time: an older read never overtakes a newer one.
   let last: Promise<void> = Promise.resolve();
   let reading: Promise<void> | undefined;
-  const tellSilent = (): void => {
+  const reportSilent = (): void => {
     const silence = `the file system of the policy files does not answer: ${source.paths.join(', ')}; check their file server (\`mount\`), or unmount it`;
     if (problem === silence) return;
     problem = silence;
@@ -160,13 +160,13 @@ export async function openPolicy(
       reading = read(cause);
       if (!(await isLate(reading))) return;
     }
-    tellSilent();
+    reportSilent();
   };
   const inTurn = (cause: Cause): Promise<void> => {
     last = last.then(() => turn(cause));
     return last;
   };
-  const watcher = watchPolicyFiles(() => void inTurn('change'), { afterMs: patienceMs, told: tellSilent });
+  const watcher = watchPolicyFiles(() => void inTurn('change'), { afterMs: patienceMs, told: reportSilent });
   await inTurn('start');
   const current = (): TrustPolicy | undefined => (limited?.refuses === 'everything' ? undefined : policy);
   return {
@@ -199,7 +199,7 @@ export async function openPolicy(
 }
 
 /** Logs the rules that admit images without the evidence that they could require. */
-function tellLoose(policy: TrustPolicy, log: Logger): void {
+function reportLoose(policy: TrustPolicy, log: Logger): void {
   for (const rule of policy.rules.filter((one) => one.allowUnverified))
     log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
   for (const exception of standingExceptions(policy, new Date())) {

@@ -18,18 +18,18 @@ const lookMs = 2_000;
  * @throws PortcullisError PROXY_BAD_BACKEND when the path is not a socket, or cannot be locked
  */
 export function lockBackend(socket: string, ours: () => number, log: Logger): BackendLock {
-  let toldOthers = 0;
+  let reportedOthers = 0;
   lockNow(socket, log);
   const look = (): void => {
     try {
       lockNow(socket, log);
       const others = connectionsTo(socket) - ours();
-      if (others > toldOthers)
+      if (others > reportedOthers)
         log.warn(
           { socket, connections: others },
           'other processes of root are connected to the backend: their calls have no verdict',
         );
-      toldOthers = others;
+      reportedOthers = others;
     } catch (thrown) {
       log.debug({ socket, why: reasonOf(thrown) }, 'the socket of the backend cannot be locked now');
     }

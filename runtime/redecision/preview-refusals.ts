@@ -95,7 +95,7 @@ export const tellingRefusals =
   };
 
 /** Returns the image store, and reports each refusal of a pull or of a run. */
-export function tellRefusals<Store extends Pick<ImageStore, 'pull' | 'decideForRun' | 'foresee'>>(
+export function reportRefusals<Store extends Pick<ImageStore, 'pull' | 'decideForRun' | 'foresee'>>(
   images: Store,
   database: Pick<Database, 'get'>,
   told: (refusal: Refusal) => void,

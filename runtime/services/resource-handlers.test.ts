@@ -11,7 +11,7 @@ const { handlers } = createResourceHandlers({
   sandboxes: { require: (id) => ({ id }) as SandboxRecord },
   containers: { require: () => assert.fail('unused') },
   checkpoints: undefined,
-  tellPodCidrs: () => Promise.resolve(),
+  reportPodCidrs: () => Promise.resolve(),
   log: createLogger({ level: 'silent' }),
 });
 

@@ -31,7 +31,7 @@ export function createResourceHandlers(parts: {
   /** Absent: the configuration does not enable checkpoints. */
   readonly checkpoints: Pick<Checkpoints, 'write'> | undefined;
   /** Takes the pod range of the node; resolves when it is in use, or is known to be refused. */
-  readonly tellPodCidrs: (podCidrs: readonly string[]) => Promise<void>;
+  readonly reportPodCidrs: (podCidrs: readonly string[]) => Promise<void>;
   readonly log: Logger;
 }): { readonly handlers: Pick<RuntimeServiceHandlers, Answered>; readonly told: ToldConfig } {
   let podCidrs: readonly string[] = [];
@@ -49,7 +49,7 @@ export function createResourceHandlers(parts: {
         if (reported.length > 0) {
           podCidrs = reported;
           parts.log.info({ podCidrs }, 'the pod range of the node was received');
-          await parts.tellPodCidrs(reported);
+          await parts.reportPodCidrs(reported);
         }
         return {};
       },

@@ -184,7 +184,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       const requests = policy.follow(unsent);
       if (outline !== undefined) send(requests);
       policy.settled();
-      if (unsent.set !== undefined || unsent.pods !== undefined) tellOfUnheld(store, policy, log);
+      if (unsent.set !== undefined || unsent.pods !== undefined) reportUnheld(store, policy, log);
       unsent = {};
       turns += 1;
       if (turns % turnsToTidy === 0) policy.tidy();
@@ -208,7 +208,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
 }
 
 /** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
-function tellOfUnheld(
+function reportUnheld(
   store: RulesDeps['store'],
   policy: Pick<Enforcer, 'isolates'>,
   log: RulesDeps['log'],

@@ -63,7 +63,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   let timer: NodeJS.Timeout | undefined;
   let arrived: number | undefined;
   let told = '';
-  const tellFigures = (): void => {
+  const reportFigures = (): void => {
     const [first] = away.values();
     const now = {
       ...figures,
@@ -94,11 +94,11 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
     const changes = table.take();
     if (changes === undefined) return;
     owner.tell('changes', { ...changes, at });
-    tellFigures();
+    reportFigures();
   }
 
   const followerOf = (name: Versioned, collection: ListedCollection): Follower =>
-    createFollower({ name, collection, figures, away, log, poke, tellFigures, reached: table.reached });
+    createFollower({ name, collection, figures, away, log, poke, reportFigures, reached: table.reached });
   const client = createApiClient(accessReader(settings.place, log), {
     userAgent: 'portcullis',
     rights:
@@ -108,7 +108,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   const ended = new AbortController();
   const following = followCollections(client, table, since, followerOf, ended.signal);
   const ticking = setInterval(() => {
-    tellFigures();
+    reportFigures();
     store.keepPods(table);
     // Policies that the disk refused are stored later, without another change.
     if (!store.isKept()) delivering = (delivering ?? Promise.resolve()).then(() => store.keepPolicies(table));

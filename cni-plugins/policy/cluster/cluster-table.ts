@@ -68,16 +68,16 @@ export function createClusterTable(nodeName: string): ClusterTable {
 
   const objects = createPolicyObjects(
     () => void (isForeseen = false),
-    (name) => tellNamespace(name),
+    (name) => reportNamespace(name),
   );
-  const tellNamespace = (name: string): void =>
+  const reportNamespace = (name: string): void =>
     index.putNamespace(name, objects.labelsOf(name) ?? described.get(name));
   const pods = createPodObjects({
     ...{ nodeName, index },
     onOwn(before, now) {
       isForeseen = false;
-      if (before !== undefined && before.uid !== now?.uid) own.tellEnded(before.uid, true);
-      if (now !== undefined) own.tellEnded(now.uid, false);
+      if (before !== undefined && before.uid !== now?.uid) own.reportEnded(before.uid, true);
+      if (now !== undefined) own.reportEnded(now.uid, false);
     },
   });
 
@@ -138,7 +138,7 @@ export function createClusterTable(nodeName: string): ClusterTable {
     putNamespaces(written) {
       const before = described;
       described = new Map(written);
-      for (const name of new Set([...before.keys(), ...described.keys()])) tellNamespace(name);
+      for (const name of new Set([...before.keys(), ...described.keys()])) reportNamespace(name);
     },
     load(saved) {
       if (saved.policies !== undefined) objects.load(saved.policies);

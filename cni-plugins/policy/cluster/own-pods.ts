@@ -5,7 +5,7 @@ export interface OwnPods {
   ids(): readonly string[];
   put(id: string, pod: PeerPod | undefined, uid?: string): void;
   /** The API reported that the pod ended or is gone: its addresses do not count any more. */
-  tellEnded(uid: string, isEnded: boolean): void;
+  reportEnded(uid: string, isEnded: boolean): void;
 }
 
 export function createOwnPods(index: Pick<PeerIndex, 'putPod'>): OwnPods {
@@ -26,7 +26,7 @@ export function createOwnPods(index: Pick<PeerIndex, 'putPod'>): OwnPods {
       } else own.set(id, { pod, ...(uid !== undefined && { uid }) });
       tell(id);
     },
-    tellEnded(uid, isEnded) {
+    reportEnded(uid, isEnded) {
       if (ended.has(uid) === isEnded || ![...own.values()].some((one) => one.uid === uid)) return;
       if (isEnded) ended.add(uid);
       else ended.delete(uid);

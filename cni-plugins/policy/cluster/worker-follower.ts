@@ -31,7 +31,7 @@ export interface FollowerDeps {
   readonly log: Readonly<Record<'info' | 'warn', (fields: object, message: string) => void>>;
   /** Something came. */
   readonly poke: () => void;
-  readonly tellFigures: () => void;
+  readonly reportFigures: () => void;
   readonly reached: (name: Versioned, version: string) => void;
 }
 
@@ -43,7 +43,7 @@ export function createFollower({
   away,
   log,
   poke,
-  tellFigures,
+  reportFigures,
   reached,
 }: FollowerDeps): Follower {
   return {
@@ -58,7 +58,7 @@ export function createFollower({
     reached() {
       if (!away.delete(name)) return;
       log.info({ watched: name }, 'the API server is watched again');
-      tellFigures();
+      reportFigures();
     },
     changed(object) {
       figures.events += 1;

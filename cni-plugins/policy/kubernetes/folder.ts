@@ -91,7 +91,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   }
   let set: PolicySet = none;
   let report: PolicyReport = { policies: 0, problems: [] };
-  let [reported, toldProblems] = ['', ''];
+  let [reported, reportedProblems] = ['', ''];
 
   const whole = createFolderLook(files, {
     folder,
@@ -120,8 +120,8 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
       .filter((each) => each !== '')
       .slice(0, mostProblems);
     report = { policies: next.policies.length, problems };
-    if (problems.join('\n') !== toldProblems) {
-      toldProblems = problems.join('\n');
+    if (problems.join('\n') !== reportedProblems) {
+      reportedProblems = problems.join('\n');
       if (problems.length > 0)
         log.error({ folder, problems }, 'some NetworkPolicies are not in force as they are written');
     }

@@ -97,7 +97,7 @@ async function refusals(
 }
 
 /** Returns a logging function that does not repeat the same error. */
-export const toldOnce = (log: Pick<Logger, 'error'>): ((thrown: unknown, message: string) => void) => {
+export const reportedOnce = (log: Pick<Logger, 'error'>): ((thrown: unknown, message: string) => void) => {
   let before = '';
   return (thrown, message) => {
     const why = reasonOf(thrown);

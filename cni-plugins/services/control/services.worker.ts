@@ -17,7 +17,7 @@ import { chooseBalancer } from './choose.ts';
 import { createServiceCore } from './core.ts';
 import type { ServiceCore } from './core.ts';
 import { figuresOf } from './figures.ts';
-import { openFolderSource, toldOnce } from './folder-source.ts';
+import { openFolderSource, reportedOnce } from './folder-source.ts';
 import type { FolderSource } from './folder-source.ts';
 import { createHealthChecks } from './health/checks.ts';
 import { probe } from './health/probe.ts';
@@ -61,7 +61,7 @@ async function start(
   });
   const core = createServiceCore({ store, log, checks, now: Date.now }, balancer);
   const upkeep = createUpkeep(core, log, Date.now, () => performance.now());
-  const failed = toldOnce(log);
+  const failed = reportedOnce(log);
   /**
    * An error that is not a refusal by the kernel may leave memory and disk different. The thread then ends,
    * and the next one starts from the durable state.

@@ -13,7 +13,7 @@ import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { containerMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
-import { tellContainerRemoved, tellContainerStopped } from './ends.ts';
+import { reportContainerRemoved, reportContainerStopped } from './ends.ts';
 import type { Ongoing } from './ongoing.ts';
 import type { NriNode } from './node.ts';
 import { collectUpdates } from './updates.ts';
@@ -120,8 +120,8 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
       asked.delete(id);
       const phase = node.containerRecords.get(id)?.phase;
       if (messages === undefined || (phase !== undefined && phase !== 'creating')) return;
-      tellContainerStopped(node, messages);
-      tellContainerRemoved(node, messages);
+      reportContainerStopped(node, messages);
+      reportContainerRemoved(node, messages);
     },
   };
 }

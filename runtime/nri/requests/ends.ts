@@ -13,7 +13,7 @@ interface ContainerMessages {
 }
 
 /** Reports a container that does not run any more, and applies the updates with which the plugins answer. */
-export function tellContainerStopped(node: NriNode, messages: ContainerMessages): void {
+export function reportContainerStopped(node: NriNode, messages: ContainerMessages): void {
   node.plugins.tell(
     { event: Event.STOP_CONTAINER, method: pluginMethods.stopContainer, request: messages },
     (plugin, { update }) => {
@@ -32,19 +32,19 @@ export function tellContainerStopped(node: NriNode, messages: ContainerMessages)
 }
 
 /** Reports a container that does not exist any more. Plugins release what they reserved for it. */
-export function tellContainerRemoved({ plugins }: Pick<NriNode, 'plugins'>, told: ContainerMessages): void {
+export function reportContainerRemoved({ plugins }: Pick<NriNode, 'plugins'>, told: ContainerMessages): void {
   const { removeContainer: method } = pluginMethods;
   plugins.tell({ event: Event.REMOVE_CONTAINER, method, request: told, state: told });
 }
 
 /** Reports a pod that was stopped. */
-export function tellPodStopped({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
+export function reportPodStopped({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
   const { stopPodSandbox: method } = pluginMethods;
   plugins.tell({ event: Event.STOP_POD_SANDBOX, method, request: { pod }, state: { pod } });
 }
 
 /** Reports a pod that does not exist any more. */
-export function tellPodRemoved({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
+export function reportPodRemoved({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
   const { removePodSandbox: method } = pluginMethods;
   plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method, request: { pod }, state: { pod } });
 }

@@ -3,7 +3,12 @@ import type { RecordChange } from '../../state/records.ts';
 import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
-import { tellContainerRemoved, tellContainerStopped, tellPodRemoved, tellPodStopped } from './ends.ts';
+import {
+  reportContainerRemoved,
+  reportContainerStopped,
+  reportPodRemoved,
+  reportPodStopped,
+} from './ends.ts';
 import { recordMessages } from './messages.ts';
 import type { NriNode } from './node.ts';
 import type { Ongoing } from './ongoing.ts';
@@ -24,9 +29,9 @@ export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () =
       if (id !== undefined && after?.phase !== 'creating') ongoing.end(id);
       if (before === undefined || plugins.list().length === 0) return;
       const pod = sandboxMessage(after ?? before);
-      if (before.phase !== 'stopped' && after?.phase === 'stopped') tellPodStopped(node, pod);
+      if (before.phase !== 'stopped' && after?.phase === 'stopped') reportPodStopped(node, pod);
       // The end of a pod that plugins were asked about, and that never was ready, is reported by podApproval.
-      if (after === undefined && before.phase !== 'creating') tellPodRemoved(node, pod);
+      if (after === undefined && before.phase !== 'creating') reportPodRemoved(node, pod);
     }),
   ];
   return () => {
@@ -48,7 +53,7 @@ function reportContainer(node: NriNode, { before, after }: RecordChange<Containe
   // A container that is removed while it runs does not pass the phase exited: the removal ends its process.
   const endsRemoved = after === undefined && before.phase === 'removing' && before.finishedAt === '0';
   if ((before.phase !== 'exited' && after?.phase === 'exited') || endsRemoved)
-    tellContainerStopped(node, messages);
+    reportContainerStopped(node, messages);
   // The end of a container that never was created is reported by createAdjuster.
-  if (after === undefined && before.phase !== 'creating') tellContainerRemoved(node, messages);
+  if (after === undefined && before.phase !== 'creating') reportContainerRemoved(node, messages);
 }

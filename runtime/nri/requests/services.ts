@@ -9,7 +9,7 @@ import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { resourcesMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
-import { tellPodRemoved, tellPodStopped } from './ends.ts';
+import { reportPodRemoved, reportPodStopped } from './ends.ts';
 import { recordMessages } from './messages.ts';
 import type { NriNode } from './node.ts';
 import type { Ongoing } from './ongoing.ts';
@@ -31,8 +31,8 @@ export function podApproval(
     const pod = sandboxMessage(record);
     const withdraw = (): void => {
       ongoing.end(record.id);
-      tellPodStopped(node, pod);
-      tellPodRemoved(node, pod);
+      reportPodStopped(node, pod);
+      reportPodRemoved(node, pod);
     };
     try {
       await plugins.ask(record.name, () => ({

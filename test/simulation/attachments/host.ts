@@ -124,15 +124,15 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
       if (lets(link) && !mayPass(link.name)) wrong.push(`packets pass ${link.name}, and its class lets none`);
   };
 
-  const tellGone = ({ name, group }: HostLink): void => {
+  const reportGone = ({ name, group }: HostLink): void => {
     for (const follower of followers) follower.gone.push({ name, group });
   };
-  const tellChanged = (link: HostLink): void => {
+  const reportChanged = (link: HostLink): void => {
     for (const { changed } of followers) changed.set(link.index, { ...link });
   };
   const remove = (link: HostLink): void => {
     if (!links.delete(link.index)) return;
-    tellGone(link);
+    reportGone(link);
     for (const follower of followers) follower.changed.delete(link.index);
     for (const port of links.values()) if (port.master === link.index) port.master = 0;
   };
@@ -156,14 +156,14 @@ export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
         ...(pod && { pod }),
       };
       links.set(index, made);
-      tellChanged(made);
+      reportChanged(made);
       return made;
     },
     change: (link, to) => {
       const leaves = to.master === 0 && link.master !== 0;
-      if (leaves) tellGone(link);
+      if (leaves) reportGone(link);
       Object.assign(link, to);
-      tellChanged(link);
+      reportChanged(link);
       judge();
     },
     address: (end, addresses) => {

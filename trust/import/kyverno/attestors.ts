@@ -4,7 +4,7 @@ import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
 import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
-import { allOf, keepFile, keepKeys, listOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import { allOf, keepFile, keepKeys, listOf, reportUnmapped, textOf } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -260,6 +260,6 @@ export function notaryOf(
 }
 
 function report(importing: Importing, path: Path, why: string): undefined {
-  tellUnmapped(importing, path, why, denied);
+  reportUnmapped(importing, path, why, denied);
   return undefined;
 }

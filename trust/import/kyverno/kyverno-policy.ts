@@ -2,7 +2,14 @@ import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { recordOf } from '../../json/strict-json.ts';
 import type { ImportedPolicy } from '../mapping/imported.ts';
-import { allOf, importDocuments, listOf, nameOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import {
+  allOf,
+  importDocuments,
+  listOf,
+  nameOf,
+  reportUnmapped,
+  textOf,
+} from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 import { attestationsOf, attestorsOf } from './attestors.ts';
 import { patternOfReference } from './image-reference.ts';
@@ -87,7 +94,7 @@ function namespacesOf(rule: Json, path: Path, importing: Importing): readonly st
   const everywhere = 'the rule applies to every pod, which is stricter';
   for (const field of ['exclude', 'preconditions', 'context', 'celPreconditions'])
     if (rule[field] !== undefined)
-      tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, everywhere);
+      reportUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, everywhere);
   const match = recordOf(rule['match']) ?? {};
   const filters =
     match['any'] === undefined
@@ -102,7 +109,7 @@ function namespacesOf(rule: Json, path: Path, importing: Importing): readonly st
     const names = listOf(namespaces).filter((name): name is string => typeof name === 'string');
     const odd = [...Object.keys(others), ...Object.keys(more)];
     if (odd.length > 0)
-      tellUnmapped(
+      reportUnmapped(
         importing,
         [...path, 'match'],
         `a selection by ${odd.join(', ')} has no counterpart`,
@@ -162,9 +169,9 @@ function readVerifyImages(
   const head = { images, ...(except.length === 0 ? {} : { except }), ...where };
   const reported = importing.unmapped.length;
   for (const field of Object.keys(verify).filter((name) => !knownFields.includes(name)))
-    tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, 'the images are denied');
+    reportUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, 'the images are denied');
   if (recordOf(verify['validate']) !== undefined)
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'validate'],
       'conditions of Kyverno have no counterpart; write them as CEL expressions of an attestation',
@@ -177,7 +184,7 @@ function readVerifyImages(
     signed === undefined || attested === undefined ? undefined : allOf([...signed, ...attested]);
   if (require === undefined || importing.unmapped.length > reported) {
     if (importing.unmapped.length === reported)
-      tellUnmapped(importing, path, 'it names no attestor', 'the images are denied');
+      reportUnmapped(importing, path, 'it names no attestor', 'the images are denied');
     importing.rules.push({
       comment,
       rule: {
@@ -198,7 +205,7 @@ function skipped(verify: Json, path: Path, importing: Importing): readonly strin
   return listOf(verify['skipImageReferences']).flatMap((each, index) => {
     const { pattern, exact } = patternOfReference(String(each));
     if (exact) return [pattern];
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'skipImageReferences', index],
       'no pattern matches exactly these images',

@@ -1,7 +1,7 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
-import { allOf, anyOf, listOf, nameOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import { allOf, anyOf, listOf, nameOf, reportUnmapped, textOf } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 import { attestedBy, keylessOf, keysOf, notaryOf } from './attestors.ts';
 import { patternOfReference } from './image-reference.ts';
@@ -32,7 +32,7 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
       : undefined;
   const head = { images: [...new Set(images)], ...(own === undefined ? {} : { namespaces: [own] }) };
   if (listOf(spec['matchConditions']).length > 0)
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'matchConditions'],
       'conditions on pods have no counterpart',
@@ -40,7 +40,7 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
     );
   for (const field of ['namespaceSelector', 'objectSelector', 'excludeResourceRules'])
     if (recordOf(spec['matchConstraints'])?.[field] !== undefined)
-      tellUnmapped(
+      reportUnmapped(
         importing,
         [...path, 'matchConstraints', field],
         'a selection by labels or resources has no counterpart',
@@ -56,7 +56,7 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
   const comment = `ImageValidatingPolicy ${name}`;
   if (require === undefined || importing.unmapped.length > reported) {
     if (importing.unmapped.length === reported)
-      tellUnmapped(importing, path, 'it has no validations', denied);
+      reportUnmapped(importing, path, 'it has no validations', denied);
     importing.rules.push({
       comment,
       rule: { ...head, deny: `a part of ImageValidatingPolicy ${name} has no counterpart` },
@@ -85,7 +85,7 @@ const counting =
 function demandOf(validation: Json, path: Path, context: Context): Json | undefined {
   const { importing } = context;
   const report = (why: string): undefined =>
-    void tellUnmapped(importing, [...path, 'expression'], why, denied);
+    void reportUnmapped(importing, [...path, 'expression'], why, denied);
   const text = textOf(validation['expression'])?.replace(/\s+/g, '') ?? '';
   const found = counting.exec(text);
   if (found === null)
@@ -122,7 +122,7 @@ function typeNamed(name: string, { spec, path, importing }: Context): string | u
   const index = list.findIndex((one) => one['name'] === name);
   const type = predicateTypeOf(textOf(recordOf(list[index]?.['intoto'])?.['type']) ?? '');
   if (type === undefined)
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'attestations', Math.max(0, index)],
       `${name} is not an in-toto attestation with a known predicate type`,
@@ -136,7 +136,7 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
   const index = list.findIndex((one) => one['name'] === name);
   const attestor = list[index];
   const at = [...path, 'attestors', Math.max(0, index)];
-  const report = (why: string): undefined => void tellUnmapped(importing, at, why, denied);
+  const report = (why: string): undefined => void reportUnmapped(importing, at, why, denied);
   if (attestor === undefined) return report(`there is no attestor ${name}`);
   const context = { name: `${policy}-${name}`, importing } as const;
   const notary = recordOf(attestor['notary']);

@@ -62,7 +62,7 @@ function itemsOf(value: unknown): readonly (readonly [Json, readonly PathSegment
 }
 
 /** Lists a part without a counterpart, with its position. */
-export function tellUnmapped(
+export function reportUnmapped(
   importing: Importing,
   path: readonly PathSegment[],
   why: string,

@@ -10,7 +10,7 @@ import {
   keepKeys,
   listOf,
   nameOf,
-  tellUnmapped,
+  reportUnmapped,
   textOf,
 } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
@@ -93,7 +93,7 @@ function imagesOf(spec: Json, path: Path, importing: Importing): readonly string
     if ('patterns' in result) return result.patterns;
     const host = /^[a-z0-9.-]+\.[a-z0-9.-]+(?=\/)/.exec(glob)?.[0];
     const wide = host === undefined ? '**' : `${host}/**`;
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'images', index],
       `the glob "${glob}" has no pattern: ${result.problem}`,
@@ -113,7 +113,7 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
   const became = 'its images are denied';
   const reported = importing.unmapped.length;
   if (spec['policy'] !== undefined)
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'policy'],
       'a CUE or Rego policy over all authorities has no counterpart; write it as a CEL expression of an attestation',
@@ -123,14 +123,19 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
   // Only pods are decided here. A policy that selects only some pods, or other resources, would apply
   // differently.
   if (match.length > 0 && !match.some((one) => one['resource'] === 'pods' && one['selector'] === undefined))
-    tellUnmapped(
+    reportUnmapped(
       importing,
       [...path, 'match'],
       'a selection of resources or labels has no counterpart: images are decided by name and namespace',
       became,
     );
   if (spec['mode'] !== undefined && spec['mode'] !== 'enforce' && spec['mode'] !== 'warn')
-    tellUnmapped(importing, [...path, 'mode'], `${JSON.stringify(spec['mode'])} is not a known mode`, became);
+    reportUnmapped(
+      importing,
+      [...path, 'mode'],
+      `${JSON.stringify(spec['mode'])} is not a known mode`,
+      became,
+    );
   return importing.unmapped.length === reported ? undefined : 'a part of the policy has no counterpart';
 }
 
@@ -144,7 +149,12 @@ const knownFields = ['name', 'key', 'keyless', 'static', 'ctlog', 'attestations'
 function authorityOf(authority: Json, path: Path, name: string, importing: Importing): Json | undefined {
   if (authority['static'] !== undefined) return undefined;
   const drop = (at: Path, why: string): undefined => {
-    tellUnmapped(importing, [...path, ...at], why, 'the authority is left out, so only the others can pass');
+    reportUnmapped(
+      importing,
+      [...path, ...at],
+      why,
+      'the authority is left out, so only the others can pass',
+    );
     return undefined;
   };
   const other = Object.keys(authority).find((field) => !knownFields.includes(field));
