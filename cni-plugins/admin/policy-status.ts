@@ -21,9 +21,9 @@ export interface AdminPolicyStatus {
 
 /**
  * Whether the node follows the TrustPolicy and EntitlementProfile objects of its cluster. `none`: they have
- * not been read yet. `current`: they are in force. `unreachable`: the API server cannot be asked, and the objects
- * that were read last are in force. `refused`: the latest objects are not in force, and those before stay.
- * `empty`: the cluster has no TrustPolicy, and everything new is denied.
+ * not been read yet. `current`: they are in force. `unreachable`: the API server cannot be asked, and the
+ * objects that were read last are in force. `refused`: the latest objects are not in force, and those before
+ * stay. `empty`: the cluster has no TrustPolicy, and everything new is denied.
  */
 export interface AdminClusterPolicy {
   readonly state: 'none' | 'current' | 'unreachable' | 'refused' | 'empty';

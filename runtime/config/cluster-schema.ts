@@ -1,5 +1,5 @@
 import type { ConfigSchema } from './config-schema.ts';
-import { nodeNameSchema } from './shared-fields.ts';
+import { kubeconfigSchema, nodeNameSchema } from './shared-fields.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 
@@ -12,11 +12,9 @@ export const clusterSchema: ConfigSchema = {
   required: [],
   additionalProperties: false,
   properties: {
-    kubeconfig: {
-      ...path,
-      description:
-        'Kubeconfig file for the cluster’s API, such as `/etc/kubernetes/kubelet.conf`. The file, and the files that it names, are read again for each request. If omitted, that of `network.kubernetes` is used.',
-    },
+    kubeconfig: kubeconfigSchema(
+      'Kubeconfig file for the cluster’s API, such as `/etc/kubernetes/kubelet.conf`. The file, and the files that it names, are read again for each request. If omitted, that of `network.kubernetes` is used.',
+    ),
     servers: {
       type: 'array',
       items: { type: 'string', minLength: 8, maxLength: 253 },

@@ -1,7 +1,7 @@
 import { nodeNetworkSchema } from './node-network-schema.ts';
 import { overlaySchema } from './overlay-schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
-import { nodeNameSchema } from './shared-fields.ts';
+import { kubeconfigSchema, nodeNameSchema } from './shared-fields.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 
@@ -25,11 +25,9 @@ export const networkSchema: ConfigSchema = {
       required: [],
       additionalProperties: false,
       properties: {
-        kubeconfig: {
-          ...path,
-          description:
-            'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. If omitted, the token and the authority of the pod’s service account are used. The user must be allowed to list and watch pods, namespaces, nodes, networkpolicies.networking.k8s.io and clusternetworkpolicies.policy.networking.k8s.io.',
-        },
+        kubeconfig: kubeconfigSchema(
+          'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. If omitted, the token and the authority of the pod’s service account are used. The user must be allowed to list and watch pods, namespaces, nodes, networkpolicies.networking.k8s.io and clusternetworkpolicies.policy.networking.k8s.io.',
+        ),
         servers: {
           type: 'array',
           items: { type: 'string', minLength: 8, maxLength: 253 },
@@ -181,11 +179,9 @@ export const networkSchema: ConfigSchema = {
                 'Address and port at which load balancers ask for the health of this node: `/healthz` and `/livez`, as with kube-proxy. Empty: they cannot ask.',
               default: '0.0.0.0:10256',
             },
-            kubeconfig: {
-              ...path,
-              description:
-                'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services, nodes, endpointslices and servicecidrs (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
-            },
+            kubeconfig: kubeconfigSchema(
+              'Kubeconfig file for the cluster’s API. The file, and the files that it names, are read again for each request. Its user must be allowed to list and watch services, nodes, endpointslices and servicecidrs (ClusterRole system:node-proxier). If omitted, `network.kubernetes` is used.',
+            ),
             nodeName: nodeNameSchema,
             zone: {
               type: 'string',

@@ -16,3 +16,7 @@ export const fileOrderSchema = {
     'Beginning of the network’s file name in `cni.confDir`. Files are read in the order of their names.',
   default: '10',
 } as const;
+
+/** Field `kubeconfig` of a section that names a cluster. */
+export const kubeconfigSchema = (description: string) =>
+  ({ type: 'string', format: 'path', minLength: 1, maxLength: 4096, description }) as const;
