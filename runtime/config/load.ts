@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, validate } from '../../base/schema/index.ts';
@@ -91,7 +91,7 @@ async function readDocument(
     text = (await read(file, mostBytes)).toString('utf8');
   } catch (thrown) {
     if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT')
-      problems.push(`${file}: cannot be read: ${reasonOf(thrown)}`);
+      problems.push(`${file}: cannot be read: ${fileReason(thrown, file)}`);
     return {};
   }
   const parsed = parseDocuments(text, file);
