@@ -94,7 +94,10 @@ describe('anything thrown', () => {
       path: '/a',
     });
     assert.equal(fileReason(missing, '/a'), 'it does not exist');
-    assert.equal(fileReason(missing, '/b'), missing.message);
+    assert.equal(fileReason(missing, '/b'), 'its folder does not exist');
+    assert.equal(fileReason(missing, '/c/b'), missing.message);
+    const temporary = Object.assign(new Error('ENOTDIR: x'), { code: 'ENOTDIR', path: '/f/.b.tmp' });
+    assert.equal(fileReason(temporary, '/f/b'), 'a part of its path is not a folder');
     assert.equal(fileReason(Object.assign(new Error('EIO: x'), { code: 'EIO', path: '/a' }), '/a'), 'EIO: x');
     assert.equal(fileReason(new Error('it is too large'), '/a'), 'it is too large');
     assert.equal(fileReason(new PortcullisError(failure), '/a'), failure.why);

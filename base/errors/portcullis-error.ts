@@ -99,15 +99,21 @@ const fileReasons: Readonly<Record<string, string>> = {
   EROFS: 'its file system is read-only',
 };
 
+const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
+
 /**
  * Returns the reason why an operation on `file` failed, in words where the file system names a usual one: the
- * message of Node repeats the path and names a system call. An error about another file keeps its message.
+ * message of Node repeats the path and names a system call. An error about a file of another folder keeps its
+ * message.
  */
 export function fileReason(thrown: unknown, file: string): string {
   if (!(thrown instanceof Error) || isPortcullisError(thrown)) return reasonOf(thrown);
   const { code = '', path } = thrown as NodeJS.ErrnoException;
-  // A file that cannot be created because its folder is missing has the same code as a file that is missing.
-  if (path !== undefined && path !== file) return reasonOf(thrown);
+  if (path !== undefined && path !== file) {
+    // A write creates a temporary file beside it. If that is missing, the folder is.
+    if (folderOf(path) !== folderOf(file)) return reasonOf(thrown);
+    if (code === 'ENOENT') return 'its folder does not exist';
+  }
   return fileReasons[code] ?? reasonOf(thrown);
 }
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { fileReason } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 
 /** Options of {@link writeFileAtomic}. */
@@ -85,7 +86,7 @@ async function place(
     if (durable) await syncFolder(folder);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
-    throw storageFailure(error, 'write file', path);
+    throw storageFailure(error, 'write file', path, fileReason(error, path));
   }
 }
 

@@ -1,7 +1,7 @@
 import { lstat, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import { fileReason, isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { findPodNetwork } from '../../cni-plugins/index.ts';
 import type { ReportSource } from '../../cni-plugins/index.ts';
 import { defaultConfigFile, loadDaemonConfig, loadPolicySet } from '../../runtime/index.ts';
@@ -58,18 +58,22 @@ export async function readFound(config: string | undefined, flags: DaemonFlags):
 export async function exists(path: string): Promise<boolean> {
   const found = await lstat(path).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    throw notAFile(path, fileReason(error, path));
   });
   if (found === undefined) return false;
   const target = await stat(path).catch(() => undefined);
   if (target?.isFile() === true) return true;
-  throw new PortcullisError({
+  throw notAFile(path, 'it is not a regular file, or it is a symbolic link to a file that does not exist');
+}
+
+function notAFile(path: string, why: string): PortcullisError {
+  return new PortcullisError({
     code: 'CLI_SETUP_NOT_A_FILE',
     kind: 'precondition',
     attempted: 'prepare this machine',
     on: path,
-    why: 'it is not a regular file, or it is a symbolic link to a file that does not exist',
-    fix: 'move it away; nothing was written',
+    why,
+    fix: 'move it away, or name another path; nothing was written',
   });
 }
 

@@ -1,9 +1,10 @@
 import { chmodSync, chownSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { closeFd, listenUnix as listenAtPath } from '../../base/kernel/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 
 /** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
@@ -128,6 +129,15 @@ function closeListener(end: (isOurs: boolean) => void, path: string, inode: numb
   if (isOurs) rmSync(path, { force: true });
 }
 
+function statsOf(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (thrown) {
+    const fix = 'use a path in a folder with --socket';
+    throw failure('CRI_SOCKET_LISTEN', 'precondition', path, fileReason(thrown, path), fix, thrown);
+  }
+}
+
 async function clearStale(path: string): Promise<void> {
   if (await refuseListener(path)) unlinkSync(path);
 }
@@ -138,7 +148,7 @@ async function clearStale(path: string): Promise<void> {
  * @throws CRI_SOCKET_IN_USE · CRI_SOCKET_OCCUPIED (another type of file)
  */
 export async function refuseListener(path: string): Promise<boolean> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
+  const found = statsOf(path);
   if (found === undefined) return false;
   if (!found.isSocket()) {
     throw failure(

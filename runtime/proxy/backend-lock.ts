@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, lstatSync, readFileSync, realpathSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { basename } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 
 /** Keeps users other than root from the backend's socket. Root cannot be kept from it. */
@@ -39,8 +40,16 @@ export function lockBackend(socket: string, ours: () => number, log: Logger): Ba
   return { close: () => clearInterval(timer) };
 }
 
+function statsOf(socket: string): Stats | undefined {
+  try {
+    return lstatSync(socket, { throwIfNoEntry: false });
+  } catch (thrown) {
+    throw bad(socket, fileReason(thrown, socket));
+  }
+}
+
 function lockNow(socket: string, log: Logger): void {
-  const found = lstatSync(socket, { throwIfNoEntry: false });
+  const found = statsOf(socket);
   if (found === undefined || !found.isSocket())
     throw bad(socket, found === undefined ? 'the file does not exist' : 'it is not a socket');
   const mode = found.mode & 0o777;

@@ -263,20 +263,15 @@ export function policyInvalid(
   problems: readonly Problem[],
   files: readonly string[],
 ): PortcullisError {
+  const areUnread = problems.every(({ unread }) => unread === true);
+  const place = problems.some(({ position }) => position.line > 0) ? 'lines' : 'files';
   return new PortcullisError({
     code: 'TRUST_POLICY_INVALID',
     kind: 'invalid',
     attempted: 'load trust policy',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: remedy(problems),
+    fix: areUnread ? 'name files that exist and can be read' : `correct the ${place} named`,
     details: { problems, files },
   });
-}
-
-function remedy(problems: readonly Problem[]): string {
-  if (problems.every(({ unread }) => unread === true)) return 'name files that exist and can be read';
-  return problems.some(({ position }) => position.line > 0)
-    ? 'correct the lines named'
-    : 'correct the files named';
 }

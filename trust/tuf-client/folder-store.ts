@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
+import { makeFolderSync, storageFailure, writeFileAtomic } from '../../base/storage/index.ts';
 import type { TufStore } from './source.ts';
 
 /**
@@ -15,7 +16,8 @@ export function folderStore(folder: string): TufStore {
         return await readFile(fileOf(role));
       } catch (thrown) {
         if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-        throw thrown;
+        const file = fileOf(role);
+        throw storageFailure(thrown, 'read the trusted metadata', file, fileReason(thrown, file));
       }
     },
     async save(role, bytes) {
