@@ -61,7 +61,7 @@ export interface HostPaths {
   removeEmptyLog(log: string, uppermost: string | undefined): Promise<void>;
   /**
    * Returns an identifier of the file at a path, which no other file has at the same time, and whether a
-   * process has the file open.
+   * process has the file open. Does not follow a link at the end of the path.
    */
   openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }>;
   /**

@@ -185,9 +185,11 @@ async function openedBy(
   path: string,
   pid: number,
 ): Promise<{ readonly file?: string; readonly isOpen: boolean }> {
+  const identifierOf = ({ dev, ino }: BigIntStats): string => `${dev}:${ino}`;
   const fileAt = (place: string): Promise<string | undefined> =>
-    stat(place, { bigint: true }).then(({ dev, ino }) => `${dev}:${ino}`, unlessMissing);
-  const file = await fileAt(path);
+    stat(place, { bigint: true }).then(identifierOf, unlessMissing);
+  // A link is not the file to which it leads: the log of a container is never a link.
+  const file = await lstat(path, { bigint: true }).then(identifierOf, unlessMissing);
   if (file === undefined) return { isOpen: false };
   const folder = `/proc/${pid}/fd`;
   const names = await readdir(folder).catch((thrown: unknown) => {

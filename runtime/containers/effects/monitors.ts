@@ -10,6 +10,7 @@ import type { MonitoredContainer, MonitorFolders, WaitingMonitor } from '../../m
 import { processesWithArgument, signalProcess } from '../../processes/processes.ts';
 import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../logs/log-mode.ts';
+import { requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 import type { Slots } from './slots.ts';
 import type { ContainerPlaces } from './container-locations.ts';
@@ -35,7 +36,8 @@ export interface ContainerMonitors {
   /**
    * Lets the monitor create the container, for which the bundle must be complete. Starts the monitor if none
    * was started early.
-   * @throws PortcullisError RUNTIME_CREATE_FAILED, RUNTIME_MONITOR_FAILED, and the errors of the log's path
+   * @throws PortcullisError RUNTIME_CREATE_FAILED, RUNTIME_MONITOR_FAILED, RUNTIME_LOG_NOT_PLAIN, and the
+   * errors of the log's path
    */
   create(record: ContainerRecord): Promise<MonitoredContainer>;
   /** Ends a monitor that was started early and has created nothing. Removes its empty log. */
@@ -69,7 +71,9 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
         const { monitor } = await (started ??
           makeLog(deps, record).then((made) => start(deps, record, made)));
         waiting.delete(record.id);
-        return monitor.create();
+        const made = await monitor.create();
+        if (record.logPath !== '') await requireOpenLog(deps.paths, record.logPath, made.monitor.pid);
+        return made;
       });
     },
     abandon: async (record) => {
@@ -158,6 +162,7 @@ async function makeLog(
     await paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
       if (hasNoAnswer(thrown)) throw thrown;
     });
+    await requirePlainLog(paths, logPath);
     return made;
   };
   const [made] = await settleAll([file(), mkdir(places.bundle(id), { recursive: true, mode: 0o700 })]);

@@ -7,6 +7,7 @@ import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { containerNotFound } from '../errors.ts';
 import { logMode } from './log-mode.ts';
+import { requireOpenLog } from './plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 
 /**
@@ -20,12 +21,12 @@ const newLogSuffix = '.tmp';
  * conmon reads one line at a time from its control FIFO, and answers by a new file. A conmon that cannot
  * create that file ends, and the exit code of its container is lost; therefore the file is created before
  * conmon is asked.
- * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED
+ * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED | RUNTIME_LOG_NOT_PLAIN
  */
 export async function reopenLog(
   record: ContainerRecord,
   bundle: string,
-  paths: Pick<HostPaths, 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog'>,
+  paths: Pick<HostPaths, 'facts' | 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog'>,
 ): Promise<void> {
   if (record.logPath === '') return;
   const newLog = `${record.logPath}${newLogSuffix}`;
@@ -53,7 +54,10 @@ export async function reopenLog(
     // In this order, because the monitor may have created the file before it ended.
     const ended = hasEnded(record);
     const { file } = await paths.openedBy(record.logPath, 0);
-    if (file !== undefined && file !== before.file) return paths.setFileMode(record.logPath, logMode);
+    if (file !== undefined && file !== before.file) {
+      await requireOpenLog(paths, record.logPath, record.monitor?.pid ?? 0);
+      return paths.setFileMode(record.logPath, logMode);
+    }
     if (ended) {
       await takeBack();
       throw monitorEnded(record);

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { requireOpenLog, requirePlainLog } from './plain-log.ts';
+
+const refused = { code: 'RUNTIME_LOG_NOT_PLAIN' };
+
+describe('the log that a monitor has open', () => {
+  let folder = '';
+  let log = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-plain-log-'));
+    mkdirSync(join(folder, 'real'));
+    symlinkSync('real', join(folder, 'logs'));
+    log = join(folder, 'logs/0.log');
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  it('is accepted, also below a folder that is a link', async () => {
+    const fd = openSync(log, 'a');
+    try {
+      await requirePlainLog(hostPathsHere, log);
+      await requireOpenLog(hostPathsHere, log, process.pid);
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  it('is refused if a link led to another file while the monitor opened it', async () => {
+    writeFileSync(join(folder, 'victim'), '');
+    symlinkSync('../victim', log);
+    const fd = openSync(log, 'a');
+    try {
+      rmSync(log);
+      writeFileSync(log, '');
+      await requirePlainLog(hostPathsHere, log);
+      await assert.rejects(requireOpenLog(hostPathsHere, log, process.pid), refused);
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  it('is not checked when the monitor has ended, or nothing is there yet', async () => {
+    await requireOpenLog(hostPathsHere, log, 2 ** 30);
+    await requirePlainLog(hostPathsHere, log);
+    await requirePlainLog(hostPathsHere, join(folder, 'none/0.log'));
+  });
+});

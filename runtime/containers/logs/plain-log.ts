@@ -1,0 +1,77 @@
+import { readdirSync, readlinkSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { PortcullisError, meansGone } from '../../../base/errors/index.ts';
+import { hasNoAnswer, isOf } from '../../host-paths/host-paths.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+
+/*
+ * A pod that may write to the folder of logs, such as a collector of logs, can put a link or a FIFO where the
+ * log of a container will be. conmon 2.1 follows the link as root, so that the container could write to any
+ * file of the host, and it waits at the FIFO for a reader.
+ */
+
+/**
+ * Checks that nothing but a plain file is at the path of a log. Nothing there: success; the monitor creates
+ * it or reports the failure.
+ * @throws PortcullisError RUNTIME_LOG_NOT_PLAIN, and RUNTIME_PATH_NO_ANSWER
+ */
+export async function requirePlainLog(paths: Pick<HostPaths, 'ownFacts'>, logPath: string): Promise<void> {
+  const facts = await paths.ownFacts(logPath).catch((thrown: unknown) => {
+    if (hasNoAnswer(thrown)) throw thrown;
+    return undefined;
+  });
+  if (facts === undefined || isOf(facts, 'file')) return;
+  throw notPlain(logPath, `${isOf(facts, 'link') ? 'a link' : 'something else than a plain file'} is there`);
+}
+
+/**
+ * Checks that a monitor has opened the log itself, and not a file to which a link led that was there for a
+ * moment. Reads only names of the kernel, because the other file may be on a file system that does not
+ * answer.
+ * @param monitor the pid of conmon
+ * @throws PortcullisError RUNTIME_LOG_NOT_PLAIN, and RUNTIME_PATH_NO_ANSWER
+ */
+export async function requireOpenLog(
+  paths: Pick<HostPaths, 'facts'>,
+  logPath: string,
+  monitor: number,
+): Promise<void> {
+  const opened = openedNames(monitor);
+  if (opened === undefined) return;
+  const folder = await paths.facts(dirname(logPath)).catch((thrown: unknown) => {
+    if (hasNoAnswer(thrown)) throw thrown;
+    return undefined;
+  });
+  if (folder !== undefined && opened.has(join(folder.path, basename(logPath)))) return;
+  throw notPlain(logPath, 'its monitor opened another file, so a link was there for a moment');
+}
+
+/** Returns the paths that a process has open; undefined if the process has ended. */
+function openedNames(pid: number): ReadonlySet<string> | undefined {
+  const names = new Set<string>();
+  try {
+    for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+      try {
+        names.add(readlinkSync(`/proc/${pid}/fd/${fd}`));
+      } catch (cause) {
+        // The process has closed it meanwhile.
+        if (!meansGone(cause)) throw cause;
+      }
+    }
+  } catch (cause) {
+    if (meansGone(cause)) return undefined;
+    throw cause;
+  }
+  return names;
+}
+
+function notPlain(logPath: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_PLAIN',
+    kind: 'precondition',
+    attempted: 'open the log of a container',
+    on: JSON.stringify(logPath),
+    why,
+    fix: 'remove it, find out which pod or program of the node writes to the folder of logs, and repeat the request',
+  });
+}
