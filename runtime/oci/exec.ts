@@ -8,6 +8,8 @@ import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScope, ExecScopes } from './exec-scope.ts';
 import { openOutputs } from '../../base/kernel/index.ts';
+import type { OutputRoom } from '../../base/kernel/index.ts';
+import { openCommandRoom } from './output-room.ts';
 import type { OciProcess } from './spec.types.ts';
 import { startCommand, takesCgroup } from './start-command.ts';
 import type { ExecTarget } from './start-command.ts';
@@ -18,11 +20,6 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
-/**
- * Bytes kept of both streams together, so that the answer always fits: a kubelet accepts 16 MiB per message.
- * Further output is read and dropped, so that the process does not stall.
- */
-const outputLimit = 16 * 1024 * 1024 - 4096;
 /**
  * How long background processes that hold the pipes and keep writing may delay an answer after the command's
  * own exit.
@@ -50,6 +47,8 @@ export async function execSync(input: {
   readonly target: ExecTarget;
   readonly place: CommandPlace;
   readonly process: OciProcess;
+  /** Limits the output of all commands together. Further output is dropped, so that no process stalls. */
+  readonly sharedRoom: OutputRoom;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }): Promise<ExecResult> {
@@ -76,7 +75,7 @@ async function run(
 ): Promise<ExecResult> {
   const { startProgram, paths, target, place, files, scope, timeoutMs, signal } = input;
   const { id } = target;
-  const room = { bytes: outputLimit };
+  const room = openCommandRoom(input.sharedRoom);
   const [stdout, stderr] = openOutputs(room, room);
   let ending: 'timeout' | 'cancelled' | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -123,6 +122,7 @@ async function run(
     if (cancel !== undefined) signal?.removeEventListener('abort', cancel);
     stdout.close();
     stderr.close();
+    room.close();
   }
 }
 

@@ -9,6 +9,7 @@ import { checkedResources } from '../../cgroups/check-resources.ts';
 import { commandPlace } from '../../oci/command-paths.ts';
 import type { ExecScopes } from '../../oci/exec-scope.ts';
 import { execSync } from '../../oci/exec.ts';
+import { sharedOutput } from '../../oci/output-room.ts';
 import { execHandler } from '../../oci/start-command.ts';
 import { commandArguments } from '../../oci/launched-command.ts';
 import { boundedResources } from '../../oci/profile-bounds.ts';
@@ -36,6 +37,7 @@ export function runningEffects(
   deps: RunningEffectDeps,
 ): Pick<ContainerEffects, 'exec' | 'update' | 'reopenLog'> {
   const { places, paths, cgroups } = deps;
+  const sharedRoom = { bytes: sharedOutput };
   return {
     exec: async (record, command, timeoutMs, signal) => {
       const dir = places.bundle(record.id);
@@ -53,6 +55,7 @@ export function runningEffects(
         },
         place: commandPlace(spec),
         process: { ...spec.process, terminal: false, args: commandArguments(spec, command) },
+        sharedRoom,
         timeoutMs,
         ...(signal !== undefined && { signal }),
       });
