@@ -91,6 +91,31 @@ describe('resources', () => {
     assert.equal(status?.resources?.linux?.memoryLimitInBytes, 96 * Mi);
   });
 
+  for (const handler of ['crun', 'runc'])
+    it(`of which the kernel refuses a part stay as they were (${handler})`, async () => {
+      const own = await runPod(stage, `partly-${handler}`, {}, handler);
+      const id = await start(
+        'main',
+        { cpuShares: 512, cpuQuota: 50_000, cpuPeriod: 100_000, memoryLimitInBytes: 64 * Mi },
+        own,
+      );
+      const limits = (): string[] => [
+        cgroupFile(at(id), 'cpu.shares', 'cpu.weight'),
+        cgroupFile(at(id), 'cpu.cfs_quota_us', 'cpu.max'),
+        memory(id),
+      ];
+      const before = limits();
+      const changed = { cpuShares: 2048, cpuQuota: 20_000, memoryLimitInBytes: 128 * Mi };
+      const failure = await failureOf(update(id, { ...changed, cpusetCpus: '4000' }));
+      assert.equal(failure.kind, 'precondition', failure.message);
+      assert.deepEqual(limits(), before);
+      const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+      assert.equal(status?.resources?.linux?.cpuShares, 512);
+      await update(id, changed);
+      assert.equal(memory(id), String(128 * Mi));
+      await removePod(stage, own);
+    });
+
   it('that no kernel accepts are refused as invalid arguments, and change nothing', async () => {
     const id = await start('bad', { memoryLimitInBytes: 64 * Mi });
     for (const resources of [

@@ -4,6 +4,7 @@ import { parseJson } from '../../../base/json/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { noQuota, writeCgroupSettings } from '../../cgroups/cgroup-settings.ts';
+import { saveLimits } from '../../cgroups/saved-limits.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { checkedResources } from '../../cgroups/check-resources.ts';
 import { commandPlace } from '../../oci/command-paths.ts';
@@ -70,11 +71,15 @@ export function runningEffects(
       const handler = places.handler(record);
       // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
       const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;
-      await handler.update(record.id, toOciUpdate(wanted, removesQuota)).catch((thrown: unknown) => {
+      const restore = await saveLimits(cgroups, places.limits(record), wanted);
+      try {
+        await handler.update(record.id, toOciUpdate(wanted, removesQuota));
+        if (wanted.cpuQuota === -1 && !removesQuota)
+          await writeCgroupSettings(cgroups, places.limits(record), noQuota);
+      } catch (thrown) {
+        await restore();
         throw updateFailure(thrown);
-      });
-      if (wanted.cpuQuota === -1 && !removesQuota)
-        await writeCgroupSettings(cgroups, places.limits(record), noQuota);
+      }
     },
     reopenLog: (record) => reopenLog(record, places.bundle(record.id), paths),
   };
