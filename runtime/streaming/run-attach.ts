@@ -26,6 +26,11 @@ const [packetRoom, inputPacket] = [16 * 1024, 8 * 1024];
 const resizeMs = 50;
 /** How long a client that has ended its input still receives output: the answer to its last input. */
 const lastAnswerMs = 500;
+/**
+ * How long a client may accept no output. Until then the monitor waits for it, and with the monitor the
+ * container's output, its log and the report of its exit.
+ */
+const stalledMs = 5_000;
 const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
 
 /**
@@ -33,12 +38,17 @@ const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
  * of one byte (2 stdout, 3 stderr) and content. It receives raw input, and a shutdown is the end of input.
  * The container's end is a success. A client that disconnects does not affect the container. Unless the
  * container's input is closed after its first client (stdin_once), the end of input ends the session, as with
- * containerd. This is how a terminal is detached from (crictl, Ctrl-P Ctrl-Q).
+ * containerd. This is how a terminal is detached from (crictl, Ctrl-P Ctrl-Q). The session of a client that
+ * accepts no output for 5 s ends with a failure.
  */
 export async function runAttach(plan: AttachPlan, streams: CommandStreams): Promise<Outcome> {
   let connection: Socket;
+  let isStalled = false;
   try {
-    connection = connect(plan.socket, streams);
+    connection = connect(plan.socket, streams, () => {
+      isStalled = true;
+      connection.destroy();
+    });
   } catch (cause) {
     return { kind: 'failure', why: `error attaching to container: ${reasonOf(cause)}` };
   }
@@ -66,10 +76,13 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   clearTimeout(lastAnswer);
   resizer.stop();
   streams.gone.removeEventListener('abort', onGone);
-  return { kind: 'success' };
+  return isStalled
+    ? { kind: 'failure', why: `detached: the client accepted no output for ${stalledMs / 1_000} s` }
+    : { kind: 'success' };
 }
 
-function connect(path: string, streams: CommandStreams): Socket {
+/** @param stalled called when the client has accepted no output for too long */
+function connect(path: string, streams: CommandStreams, stalled: () => void): Socket {
   const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
   try {
     connectUnix(fd, path);
@@ -82,18 +95,30 @@ function connect(path: string, streams: CommandStreams): Socket {
     const sink = streams[name];
     if (sink !== undefined) sinks[Number(byte)] = sink;
   }
+  let waiting: NodeJS.Timeout | undefined;
+  const accepts = (sink: Writable, bytes: Buffer): boolean => {
+    if (!sink.writable || sink.write(bytes)) return true;
+    waiting ??= setTimeout(stalled, stalledMs);
+    return false;
+  };
   const adopted = adopt(fd, {
     buffer: Buffer.alloc(packetRoom),
     callback: (length, buffer) => {
       const sink = length > 1 ? sinks[buffer[0] ?? 0] : undefined;
       // The buffer is reused for the next packet. False: nothing more is read until the sink has drained.
-      return sink === undefined || !sink.writable || sink.write(Buffer.from(buffer.subarray(1, length)));
+      return sink === undefined || accepts(sink, Buffer.from(buffer.subarray(1, length)));
     },
   });
+  const goOn = (): void => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    adopted.socket.resume();
+  };
   for (const sink of Object.values(sinks)) {
-    sink?.on('drain', () => adopted.socket.resume());
-    sink?.on('close', () => adopted.socket.resume());
+    sink?.on('drain', goOn);
+    sink?.on('close', goOn);
   }
+  adopted.socket.once('close', () => clearTimeout(waiting));
   return adopted.socket;
 }
 
