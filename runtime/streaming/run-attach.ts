@@ -31,6 +31,16 @@ const lastAnswerMs = 500;
  * container's output, its log and the report of its exit.
  */
 const stalledMs = 5_000;
+/**
+ * How long the output is still read after a client has left; longer than the monitor waits for a client that
+ * does not read. conmon 2.1 frees a client that it could not write to when it sees the end of its input, and
+ * then reads the freed memory. It was killed by that when clients left a busy container, and the container's
+ * log ended. So the end of the input comes first, and the connection is closed when conmon has seen it.
+ */
+const leaveMs = 6_000;
+/** How many such connections stay at most; the oldest is closed first. */
+const mostLeaving = 256;
+const leaving = new Set<Socket>();
 const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
 
 /**
@@ -42,27 +52,36 @@ const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
  * accepts no output for 5 s ends with a failure.
  */
 export async function runAttach(plan: AttachPlan, streams: CommandStreams): Promise<Outcome> {
-  let connection: Socket;
-  let isStalled = false;
+  const over = Promise.withResolvers<Outcome>();
+  let attached: Attached;
+  const leave = (outcome: Outcome): void => {
+    attached.leave();
+    over.resolve(outcome);
+  };
+  const onGone = (): void => leave({ kind: 'success' });
   try {
-    connection = connect(plan.socket, streams, () => {
-      isStalled = true;
-      connection.destroy();
-    });
+    attached = connect(plan.socket, streams, () =>
+      leave({
+        kind: 'failure',
+        why: `detached: the client accepted no output for ${stalledMs / 1_000} s`,
+      }),
+    );
   } catch (cause) {
-    return { kind: 'failure', why: `error attaching to container: ${reasonOf(cause)}` };
+    return {
+      kind: 'failure',
+      why: `error attaching to container: ${reasonOf(cause)}`,
+    };
   }
-  const over = new Promise<void>((resolve) => connection.once('close', () => resolve()));
+  const { connection } = attached;
+  connection.once('close', () => over.resolve({ kind: 'success' }));
   connection.on('error', () => connection.destroy());
   connection.once('end', () => connection.destroy());
-  const onGone = (): void => void connection.destroy();
   streams.gone.addEventListener('abort', onGone);
   if (streams.gone.aborted) onGone();
   let lastAnswer: NodeJS.Timeout | undefined;
   if (streams.stdin !== undefined) {
     void pumpPackets(streams.stdin, connection).then((ended) => {
-      if (ended && plan.endsWithInput && !connection.destroyed)
-        lastAnswer = setTimeout(() => connection.destroy(), lastAnswerMs);
+      if (ended && plan.endsWithInput && !connection.destroyed) lastAnswer = setTimeout(onGone, lastAnswerMs);
     });
   }
   const { shimBundle } = plan;
@@ -72,17 +91,22 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
       : (size) => resizeTask(plan.container, shimBundle, size),
   );
   streams.onResize(resizer.set);
-  await over;
+  const outcome = await over.promise;
   clearTimeout(lastAnswer);
   resizer.stop();
   streams.gone.removeEventListener('abort', onGone);
-  return isStalled
-    ? { kind: 'failure', why: `detached: the client accepted no output for ${stalledMs / 1_000} s` }
-    : { kind: 'success' };
+  return outcome;
+}
+
+/** A connection to a monitor. */
+interface Attached {
+  readonly connection: Socket;
+  /** Ends the input at once, and the connection a little later. Until then all output is dropped. */
+  leave(): void;
 }
 
 /** @param stalled called when the client has accepted no output for too long */
-function connect(path: string, streams: CommandStreams, stalled: () => void): Socket {
+function connect(path: string, streams: CommandStreams, stalled: () => void): Attached {
   const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
   try {
     connectUnix(fd, path);
@@ -96,8 +120,9 @@ function connect(path: string, streams: CommandStreams, stalled: () => void): So
     if (sink !== undefined) sinks[Number(byte)] = sink;
   }
   let waiting: NodeJS.Timeout | undefined;
+  let hasLeft = false;
   const accepts = (sink: Writable, bytes: Buffer): boolean => {
-    if (!sink.writable || sink.write(bytes)) return true;
+    if (hasLeft || !sink.writable || sink.write(bytes)) return true;
     waiting ??= setTimeout(stalled, stalledMs);
     return false;
   };
@@ -119,7 +144,27 @@ function connect(path: string, streams: CommandStreams, stalled: () => void): So
     sink?.on('close', goOn);
   }
   adopted.socket.once('close', () => clearTimeout(waiting));
-  return adopted.socket;
+  return {
+    connection: adopted.socket,
+    leave: () => {
+      if (hasLeft || adopted.socket.destroyed) return;
+      hasLeft = true;
+      adopted.socket.end();
+      goOn();
+      closeLater(adopted.socket);
+    },
+  };
+}
+
+function closeLater(connection: Socket): void {
+  const closing = setTimeout(() => connection.destroy(), leaveMs);
+  leaving.add(connection);
+  connection.once('close', () => {
+    clearTimeout(closing);
+    leaving.delete(connection);
+  });
+  const [oldest] = leaving;
+  if (leaving.size > mostLeaving) oldest?.destroy();
 }
 
 /**
@@ -130,6 +175,8 @@ async function pumpPackets(source: Readable, connection: Socket): Promise<boolea
   try {
     for await (const chunk of source as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length; at += inputPacket) {
+        // The client has left.
+        if (connection.writableEnded) return false;
         const packet = chunk.subarray(at, at + inputPacket);
         // Sends one packet at a time, because Node would join two waiting packets into one.
         await new Promise<void>((resolve, reject) =>
