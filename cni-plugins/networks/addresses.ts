@@ -24,6 +24,9 @@ export type AddressSource =
   /** A program in CNI_PATH. */
   | { readonly from: 'program'; readonly type: string };
 
+/** The upstream program dhcp looks the interface up in the pod, and sends and receives on it. */
+export const needsInterface = ({ type }: { readonly type: string }): boolean => type === 'dhcp';
+
 export interface LeaseSource {
   readonly from: 'ranges';
   readonly rangeSets: readonly RangeSet[];

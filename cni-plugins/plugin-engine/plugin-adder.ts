@@ -3,6 +3,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { Addressing } from './addressing.ts';
+import { needsInterface } from '../networks/addresses.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { createPartCreation } from './plugin-attachment-creation.ts';
@@ -12,6 +13,8 @@ import type { PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { alreadyAttached, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
+import { createLaterAddresses } from './later-addresses.ts';
+import type { LaterSource } from './later-addresses.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 import type { PodPolicies } from './pod-policies.ts';
 
@@ -52,6 +55,17 @@ export function createPluginAdder({
   const plans = createPartPlans({ database, parts: pluginAttachments, addressing, policies });
   const creation = createPartCreation({ database, parts: pluginAttachments, removal, policies });
 
+  const addresses = createLaterAddresses({ parts: pluginAttachments, plans, creation, removal });
+
+  const askProgram = (type: string, call: PluginCall): LaterSource => ({
+    type,
+    *acquire() {
+      const result = yield { type, command: 'ADD' };
+      return result === undefined ? undefined : { given: addressing.delegated(result) };
+    },
+    letGo: () => letGo(type, call),
+  });
+
   const letGo = function* (type: string, { key }: PluginCall): Steps<void> {
     try {
       yield { type, command: 'DEL' };
@@ -75,6 +89,8 @@ export function createPluginAdder({
     // Checked before the program is called: its lease of an existing attachment must not be undone with this
     // call's.
     if (source.from === 'program') act(host, refuseTwice);
+    if (plugin !== undefined && source.from === 'program' && needsInterface(source))
+      return yield* addresses.add({ plugin, reading, call }, host, askProgram(source.type, call));
     const delegated = source.from === 'program' ? yield { type: source.type, command: 'ADD' } : undefined;
     try {
       const created = act(host, (): Created => {

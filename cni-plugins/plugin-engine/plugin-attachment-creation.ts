@@ -27,6 +27,15 @@ import type { PodPolicies } from './pod-policies.ts';
 export interface PartCreation {
   /** Creates what is planned, completely or not at all. */
   create(planned: PluginAttachment, kernel: ResourceKernel, call: PluginCall, host: Host): Created;
+  /**
+   * Creates links whose addresses follow, completely or not at all. Until `waiting` of this attachment ends,
+   * nobody repairs them.
+   */
+  createLinks(planned: PluginAttachment, kernel: ResourceKernel, host: Host): void;
+  /** Runs `body` as an ADD of the attachment that waits. */
+  waiting<T>(planned: PluginAttachment, body: Steps<T>): Steps<T>;
+  /** Returns whether the attachment still exists: a DEL may have removed it during a wait. */
+  exists(planned: PluginAttachment, host: Host): boolean;
   /** Waits until the kernel has finished. Other calls run meanwhile. */
   completed(created: Created, call: PluginCall, host: Host): Steps<CniResult>;
   /** Returns whether the ADD that created this attachment still waits for the kernel. */
@@ -85,6 +94,9 @@ export function createPartCreation({
     policies.open(planned);
   };
 
+  const exists: PartCreation['exists'] = ({ key, type, attachment }, { namespaceId }) =>
+    pluginAttachments.part(namespaceId, key, type)?.attachment === attachment;
+
   return {
     create(planned, kernel, call, host) {
       const { result } = planned;
@@ -105,12 +117,30 @@ export function createPartCreation({
         throw thrown;
       }
     },
+    createLinks(planned, kernel, host) {
+      try {
+        for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, planned.key);
+        completion(planned.resources, kernel, 0);
+        // As above: others must not remove it as a leftover.
+        pluginAttachments.setState(planned, 'ready');
+      } catch (thrown) {
+        undo(planned, () => remove(planned, kernel, host, true));
+        throw thrown;
+      }
+    },
+    *waiting(planned, body) {
+      awaited.add(planned.attachment);
+      try {
+        return yield* body;
+      } finally {
+        awaited.delete(planned.attachment);
+      }
+    },
+    exists,
     *completed({ result, pending }, call, host) {
       if (pending === undefined) return result;
       const started = performance.now();
-      const stillExists = (): boolean =>
-        pluginAttachments.part(host.namespaceId, pending.key, pending.type)?.attachment ===
-        pending.attachment;
+      const stillExists = (): boolean => exists(pending, host);
       const isDone = (): boolean =>
         act(host, () => {
           if (!stillExists()) throw notAttached(pending.key, pending.type);

@@ -1,7 +1,8 @@
 import type { CniResult } from '../spec/result.ts';
-import type { Plugin, ResourceKernel } from '../plugins/contract/contract.ts';
+import type { PlanInput, Plugin, ResourceKernel } from '../plugins/contract/contract.ts';
 import { otherOwners } from '../spec/service-rules.ts';
 import type { Addressing } from './addressing.ts';
+import type { GivenAddresses } from '../networks/addresses.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { ownerOfCall } from '../database/memberships.ts';
@@ -26,6 +27,12 @@ export interface PartPlans {
     kernel: ResourceKernel,
     delegated: CniResult | undefined,
   ): PluginAttachment;
+  /** Plans the links alone, for an address plugin that needs them. They are not bound by link rules yet. */
+  planLinks(adding: Adding, host: Host, kernel: ResourceKernel): PlannedLinks;
+  /**
+   * Plans the same links with the addresses that were assigned meanwhile.
+   */
+  planAddresses(links: PlannedLinks, adding: Adding, host: Host, given: GivenAddresses): PluginAttachment;
   /** Plans the second half of an ADD, whose first half leased the addresses. */
   planRest(
     pluginAttachment: PluginAttachment,
@@ -33,6 +40,12 @@ export interface PartPlans {
     host: Host,
     kernel: ResourceKernel,
   ): PluginAttachment;
+}
+
+/** Links whose addresses follow, with what their plugin observed. */
+export interface PlannedLinks {
+  readonly part: PluginAttachment;
+  readonly observed: unknown;
 }
 
 /** One ADD of a plugin of ours. */
@@ -66,6 +79,18 @@ export function createPartPlans({
       holder: { attachment, part: reading.type },
     });
     return { attachment, given };
+  };
+
+  const refuseTakenMac = ({ reading, call }: Adding, host: Host, result: CniResult): void => {
+    const mac = chosenMac(reading.config, result, call.prevResult);
+    if (mac === undefined) return;
+    takenMacs.refuse(mac, {
+      isPod: ownerOfCall(call) !== otherOwners.cni,
+      namespaceId: host.namespaceId,
+      key: call.key,
+      route: host.route,
+      result,
+    });
   };
 
   return {
@@ -103,15 +128,7 @@ export function createPartPlans({
           reading.config,
           observed === undefined ? input : { ...input, observed },
         );
-        const mac = chosenMac(reading.config, result, call.prevResult);
-        if (mac !== undefined)
-          takenMacs.refuse(mac, {
-            isPod: ownerOfCall(call) !== otherOwners.cni,
-            namespaceId: host.namespaceId,
-            key: call.key,
-            route: host.route,
-            result,
-          });
+        refuseTakenMac({ plugin, reading, call }, host, result);
         addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
         const begun = pluginAttachments.begin({
           attachment,
@@ -123,6 +140,45 @@ export function createPartPlans({
         });
         if (pod !== undefined) policies.begin(begun, pod);
         return begun;
+      });
+    },
+    planLinks({ plugin, reading, call }, host, kernel) {
+      const hostInterface = linkOf(call);
+      return database.transaction(() => {
+        const attachment = pluginAttachments.attachment(host.namespaceId, call.key, hostInterface);
+        // Policies that cannot be enforced are reported before anything is created.
+        policies.podOf(call, host);
+        const nothing = { addresses: [], routes: [], dns: {} };
+        const { bound: _unbound, ...rest } = planInput(call, host, nothing, hostInterface);
+        const input: PlanInput = { ...rest, addressesLater: true };
+        const observed = plugin.observe?.(reading.config, kernel, input);
+        const { resources, result } = plugin.plan(reading.config, { ...input, observed });
+        refuseTakenMac({ plugin, reading, call }, host, result);
+        const part = pluginAttachments.begin({
+          attachment,
+          key: call.key,
+          type: reading.type,
+          netns: call.netns,
+          resources,
+          result,
+        });
+        return { part, observed };
+      });
+    },
+    planAddresses({ part, observed }, { plugin, reading, call }, host, given) {
+      const pod = policies.podOf(call, host);
+      const input: PlanInput = {
+        ...planInput(call, host, given),
+        ...(pod !== undefined && { bound: true }),
+        addressesLater: true,
+        observed,
+      };
+      const { resources, result } = plugin.plan(reading.config, input);
+      return database.transaction(() => {
+        pluginAttachments.setState(part, 'making');
+        const described = pluginAttachments.describe(part, resources, result);
+        if (pod !== undefined) policies.begin(described, pod);
+        return described;
       });
     },
     planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {

@@ -11,8 +11,11 @@ import type { PodPolicies } from './pod-policies.ts';
 export interface PluginRemoval {
   /** @param isUndone the attachment was never reported as created */
   remove(pluginAttachment: PluginAttachment, kernel: ResourceKernel, host: Host, isUndone?: boolean): void;
-  /** Removes an attachment also if its pod's namespace is gone. */
-  removeAnyhow(pluginAttachment: PluginAttachment, host: Host, netns?: string): void;
+  /**
+   * Removes an attachment also if its pod's namespace is gone.
+   * @param isUndone as for `remove`
+   */
+  removeAnyhow(pluginAttachment: PluginAttachment, host: Host, netns?: string, isUndone?: boolean): void;
   /**
    * Removes the connections that commands made for a container that is gone. The caller holds the database's
    * lock.
@@ -58,9 +61,10 @@ export function createPluginRemoval({
     pluginAttachment: PluginAttachment,
     host: Host,
     netns = pluginAttachment.netns,
+    isUndone = false,
   ): void =>
     host.withPod(netns === '' ? pluginAttachment.netns : netns, { lenient: true }, (kernel) =>
-      remove(pluginAttachment, kernel, host),
+      remove(pluginAttachment, kernel, host, isUndone),
     );
 
   const release = (host: Host, containerId: string): void => {

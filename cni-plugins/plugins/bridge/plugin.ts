@@ -32,15 +32,22 @@ export const bridge: Plugin<BridgeConfig> = {
       ? undefined
       : `${config.bridge} is not a bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
   },
+  // The host would take the address that the DHCP server names as the router.
+  laterAddresses: ({ isGateway }) =>
+    isGateway
+      ? "the router of the DHCP server is the gateway of the pods, and the bridge cannot have its address: remove 'isGateway' and 'isDefaultGateway'"
+      : undefined,
   plan(config, input): Plan {
-    if (config.hasAddressPlugin && input.addresses.length === 0) throw noAddress(input);
-    const { addresses } = input;
+    const { addresses, addressesLater: later = false } = input;
+    if (config.hasAddressPlugin && addresses.length === 0 && !later) throw noAddress(input);
     const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
     const hostMac = hostMacOf(input.hostInterface);
     const mac =
       config.mac ??
       macOf(
-        addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address),
+        addresses[0] === undefined || later
+          ? Buffer.from(input.hostInterface)
+          : ipBytes(addresses[0].address.address),
       );
     const existing = input.observed as ObservedBridge | undefined;
     const bridgeMac =
@@ -89,7 +96,8 @@ export const bridge: Plugin<BridgeConfig> = {
       : [];
     const masquerade = config.ipMasq ? masqueradeOf(addresses) : [];
     const resources: Resource[] = [
-      planBridge(link, existing),
+      // By the second plan, the bridge may have been replaced.
+      planBridge(link, later ? undefined : existing),
       ...guard,
       ...masquerade,
       port,

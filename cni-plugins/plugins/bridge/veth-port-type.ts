@@ -10,6 +10,7 @@ import {
   setPort,
   createVeth,
   lookUp,
+  setGroup,
   setMaster,
   setNoOwnIpv6,
   setUp,
@@ -41,6 +42,8 @@ const pluginGroup = 0x70630004;
 const podGroup = 0x70630001;
 const forwarding = 3;
 const forwardingDeadlineMs = 2000;
+
+const groupOf = ({ bound }: VethPort): number => (bound === true ? podGroup : pluginGroup);
 
 const bytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
 
@@ -96,7 +99,7 @@ function create(resource: VethPort, route: NetlinkSocket, master: number, netnsF
     acknowledged(
       createVeth({
         name: resource.hostInterface,
-        group: resource.bound === true ? podGroup : pluginGroup,
+        group: groupOf(resource),
         mtu: resource.mtu,
         master,
         mac: bytes(resource.hostMac),
@@ -122,6 +125,8 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
   if (existing !== undefined && existing.master !== master) route.run([setMaster(own, master)]);
   if (existing !== undefined)
     route.run([
+      // A link whose addresses were assigned later was not bound before.
+      ...(existing.group === groupOf(resource) ? [] : [setGroup(own, groupOf(resource))]),
       setMtu(existing.index, resource.mtu),
       ...(existing.mac === resource.hostMac ? [] : [setMac(existing.index, resource.hostMac)]),
     ]);

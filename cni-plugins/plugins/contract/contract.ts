@@ -30,6 +30,12 @@ export interface PlanInput {
   readonly args: Readonly<Record<string, string>>;
   /** The result of the previous plugin in the chain. */
   readonly prevResult?: CniResult;
+  /**
+   * The address plugin needs the interface (DHCP), so its addresses follow when the interface exists: the
+   * first plan has no addresses, and the second one, with the same `observed`, has them. Both must describe
+   * the same links.
+   */
+  readonly addressesLater?: boolean;
   /** Addresses leased by the address plugin of this configuration, IPv4 first. Empty where it has none. */
   readonly addresses: readonly LeasedAddress[];
   /** Routes and DNS that the address plugin provides. */
@@ -103,6 +109,11 @@ export interface Plugin<Config = unknown> {
    * It changes nothing.
    */
   unavailable?(config: Config, host: NetlinkSocket): string | undefined;
+  /**
+   * Returns why addresses that are assigned when the interface exists (DHCP) cannot serve the interface;
+   * undefined if they can. Absent: they cannot.
+   */
+  laterAddresses?(config: Config): string | undefined;
   /** @throws NETWORK_* when the input cannot be served, such as a missing prevResult */
   plan(config: Config, input: PlanInput): Plan;
 }

@@ -73,10 +73,12 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
     };
   },
   observe: (config, kernel): Observed => kernel.inHost(() => lookFor(config, kernel)),
+  laterAddresses: () => undefined,
   plan(config, input) {
     const found = input.observed as Observed;
     const name = input.key.interface;
-    if (config.hasIpam && input.addresses.length === 0) throw addressesMissing('host-device');
+    if (config.hasIpam && input.addresses.length === 0 && input.addressesLater !== true)
+      throw addressesMissing('host-device');
     const isLink = 'name' in found;
     const ips = ipsOf(input.addresses, 0);
     const resources: Resource[] = [];

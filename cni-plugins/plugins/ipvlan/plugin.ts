@@ -44,10 +44,13 @@ export const ipvlan: Plugin<IpvlanConfig> = {
   },
   // Without a name the master may be the interface of the previous plugin.
   unavailable: (config, host) => (config.master === undefined ? undefined : unavailableMaster(config, host)),
+  // In the other modes the interface receives no broadcasts.
+  laterAddresses: ({ mode }) =>
+    mode === 'l2' ? undefined : `an interface in the mode ${mode} receives no broadcasts: set 'mode' to l2`,
   plan(config, input) {
     const taken = !config.hasIpam && input.prevResult !== undefined ? input.prevResult : undefined;
     const addresses = taken === undefined ? input.addresses : leasedAddressesOf(taken);
-    if (addresses.length === 0) throw addressesMissing('ipvlan');
+    if (addresses.length === 0 && input.addressesLater !== true) throw addressesMissing('ipvlan');
     return planChild(input, {
       config,
       of: { kind: 'ipvlan', mode: config.mode },

@@ -39,6 +39,7 @@ export const macvlan: Plugin<MacvlanConfig> = {
   },
   observe: observeMaster,
   unavailable: unavailableMaster,
+  laterAddresses: () => undefined,
   plan(config, input) {
     // A passthru link takes over the master's address unless it is given another one.
     const mac = config.mac ?? (config.mode === 'passthru' ? undefined : macOf('macvlan', input.key));

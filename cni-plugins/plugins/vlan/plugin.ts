@@ -23,8 +23,9 @@ export const vlan: Plugin<VlanConfig> = {
   },
   observe: observeMaster,
   unavailable: unavailableMaster,
+  laterAddresses: () => undefined,
   plan(config, input) {
-    if (input.addresses.length === 0) throw addressesMissing('vlan');
+    if (input.addresses.length === 0 && input.addressesLater !== true) throw addressesMissing('vlan');
     return planChild(input, {
       config,
       of: { kind: 'vlan', id: config.id },

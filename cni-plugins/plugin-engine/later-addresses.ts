@@ -1,0 +1,120 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { alreadyAttached, notAttached } from '../calls/plugin-errors.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { GivenAddresses } from '../networks/addresses.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Steps } from './address-program-steps.ts';
+import type { PartCreation } from './plugin-attachment-creation.ts';
+import type { Adding, PartPlans, PlannedLinks } from './plugin-attachment-plans.ts';
+import type { PluginRemoval } from './plugin-removal.ts';
+
+/**
+ * ADD with an address plugin that needs the interface (DHCP): first the links without addresses, then the
+ * address plugin, then the addresses. While the address plugin waits for its server, other calls run.
+ */
+export interface LaterAddresses {
+  add(adding: Adding, host: Host, source: LaterSource): Steps<CniResult>;
+}
+
+/** An address plugin that needs the interface. */
+export interface LaterSource {
+  /** `ipam.type`. */
+  readonly type: string;
+  /** Asks for the addresses of the links of the attachment. */
+  acquire(links: PluginAttachment): Steps<Acquired | undefined>;
+  /** Releases what `acquire` may have got, before the links are removed. */
+  letGo(links: PluginAttachment): Steps<void>;
+}
+
+export interface Acquired {
+  readonly given: GivenAddresses;
+  /** Called when the attachment is recorded with the addresses. */
+  readonly keep?: () => void;
+}
+
+export interface LaterAddressesDeps {
+  readonly parts: PluginAttachmentStore;
+  readonly plans: PartPlans;
+  readonly creation: PartCreation;
+  readonly removal: PluginRemoval;
+}
+
+/** The links are created and removed in acts of `removal`. */
+export function createLaterAddresses({
+  parts,
+  plans,
+  creation,
+  removal: { act, removeAnyhow, undo },
+}: LaterAddressesDeps): LaterAddresses {
+  const optionsOf = ({ call }: Adding): { readonly ownAllowed: boolean } => ({
+    ownAllowed: call.netnsOverride === true,
+  });
+
+  const createLinks = (adding: Adding, host: Host, { type }: LaterSource): PlannedLinks => {
+    const { plugin, reading, call } = adding;
+    const unfit =
+      plugin.laterAddresses === undefined
+        ? 'the interface of this plugin needs its addresses when it is created'
+        : plugin.laterAddresses(reading.config);
+    if (unfit !== undefined) throw addressPluginUnfit(reading.type, type, unfit);
+    return act(host, () => {
+      if (parts.part(host.namespaceId, call.key, reading.type) !== undefined)
+        throw alreadyAttached(call.key, reading.type);
+      return host.withPod(call.netns, optionsOf(adding), (kernel) => {
+        const links = plans.planLinks(adding, host, kernel);
+        creation.createLinks(links.part, kernel, host);
+        return links;
+      });
+    });
+  };
+
+  const addressed = function* (
+    adding: Adding,
+    host: Host,
+    source: LaterSource,
+    links: PlannedLinks,
+  ): Steps<CniResult> {
+    const { call } = adding;
+    const { part } = links;
+    const acquired = yield* source.acquire(part);
+    const created = act(host, () => {
+      if (acquired === undefined || !creation.exists(part, host)) throw notAttached(part.key, part.type);
+      return host.withPod(call.netns, optionsOf(adding), (kernel) =>
+        creation.create(plans.planAddresses(links, adding, host, acquired.given), kernel, call, host),
+      );
+    });
+    const result = yield* creation.completed(created, call, host);
+    acquired?.keep?.();
+    return result;
+  };
+
+  return {
+    *add(adding, host, source) {
+      const links = createLinks(adding, host, source);
+      const { part } = links;
+      try {
+        return yield* creation.waiting(part, addressed(adding, host, source, links));
+      } catch (thrown) {
+        yield* source.letGo(part);
+        undo(part, () =>
+          act(host, () =>
+            creation.exists(part, host) ? removeAnyhow(part, host, part.netns, true) : undefined,
+          ),
+        );
+        throw thrown;
+      }
+    },
+  };
+}
+
+function addressPluginUnfit(plugin: string, type: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_CONFIG_INVALID',
+    kind: 'invalid',
+    attempted: `use the address plugin ${type} with the plugin`,
+    on: plugin,
+    why,
+    fix: 'use one of bridge, host-device, ipvlan (mode l2), macvlan and vlan, or another address plugin',
+  });
+}
