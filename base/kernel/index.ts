@@ -90,6 +90,7 @@ export { closeLedger, enter, keepLedger, newLedger } from './ffi/ledger.ts';
 export { hearAllNamespaces, receiveHeard } from './sockets/namespace-events.ts';
 export { linkFlagsOf, linkIndexOf, linkMacOf, linkNameOf } from './sockets/netdevice.ts';
 export { sendDatagram } from './sockets/datagram.ts';
+export { openPacketSocket, receivePacket, sendPacket } from './sockets/packet-socket.ts';
 export { keepTap, tapControl } from './sockets/tap.ts';
 export type { TapSettings } from './sockets/tap.ts';
 export { bindTcp, bindUdp, connectTcp, connectUdp, sockaddr } from './sockets/inet-socket.ts';

@@ -35,10 +35,7 @@ export function unknownPlugin(type: string, known: readonly string[]): Portculli
     attempted: 'run the plugin',
     on: type,
     why: 'there is no plugin of that name',
-    fix:
-      bareType(type) === 'dhcp'
-        ? 'set "ipam": {"type": "dhcp"} at a plugin that creates an interface, put the upstream program dhcp into CNI_PATH, and run its daemon'
-        : `use one of ${known.join(', ')}`,
+    fix: `use one of ${known.join(', ')}`,
   });
 }
 

@@ -21,6 +21,7 @@ const released = [
   '5f472e664dfbe5b4bafcaee4fe14e13a6a51f6542b05dee255e738329dbf2da0',
   'e0771b416d8a83bc9dc085cfa62409750a9a7a18550e2dd4f283914b19452501',
   'e4eb44fdaa13f5d80b96b5442e626d368fb7f615447aee9d6615aab9eb80f5a6',
+  '9f03273970e6be37106f60324b305987ad427d52a61856ff78f9a811a22eaeb0',
 ];
 
 test('the steps of the schema of network.db are those that were released, in their order', () => {

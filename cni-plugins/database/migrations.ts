@@ -283,4 +283,13 @@ export const migrations: readonly string[] = [
      network TEXT PRIMARY KEY REFERENCES spanned_network (network) ON DELETE CASCADE,
      document TEXT NOT NULL
    ) STRICT, WITHOUT ROWID;`,
+
+  // Leases of DHCP servers, as JSON: the client of the plugin attachment, and its lease. Without a lease, the
+  // ADD has not finished.
+  `CREATE TABLE dhcp_lease (
+     attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+     part TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (attachment, part)
+   ) STRICT, WITHOUT ROWID;`,
 ];

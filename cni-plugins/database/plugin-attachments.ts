@@ -43,6 +43,8 @@ export interface PluginAttachmentStore {
    * removed, or undefined if there is no such attachment.
    */
   has(namespaceId: string, hostInterface: string, type: string): boolean | undefined;
+  /** Returns the plugin attachment of the type, and the id of its host network namespace. */
+  numbered(attachment: number, type: string): NumberedAttachment | undefined;
   /** Returns all plugin attachments of a host network namespace, in the order of creation. */
   all(namespaceId: string): readonly PluginAttachment[];
 }
@@ -58,6 +60,11 @@ export interface PluginAttachment {
   readonly netns: string;
   readonly resources: readonly Resource[];
   readonly result: CniResult;
+}
+
+export interface NumberedAttachment {
+  readonly part: PluginAttachment;
+  readonly namespaceId: string;
 }
 
 export type NewPluginAttachment = Omit<PluginAttachment, 'state'>;
@@ -105,6 +112,9 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     `SELECT ${columns} FROM part INDEXED BY part_unfinished CROSS JOIN attachment ON number = attachment
      WHERE part.state <> 'ready' AND realm = ? AND origin = 'plugin' ORDER BY number DESC, position DESC`,
   );
+  const selectNumbered = db.prepare(
+    `SELECT ${columns}, realm FROM part JOIN attachment ON number = attachment WHERE attachment = ? AND type = ?`,
+  );
   const selectHas = db.prepare(
     `SELECT EXISTS (SELECT 1 FROM part WHERE attachment = number AND type = ?3 AND part.state <> 'removing') AS has
      FROM attachment WHERE realm = ?1 AND host_interface = ?2 AND origin = 'plugin'`,
@@ -127,6 +137,7 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
   const deletePart = db.prepare('DELETE FROM part WHERE attachment = ? AND type = ?');
   const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
   const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
+  const deleteDhcp = db.prepare('DELETE FROM dhcp_lease WHERE attachment = ? AND part = ?');
   const deleteEmpty = db.prepare(
     'DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)',
   );
@@ -179,6 +190,7 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
         deletePart.run(pluginAttachment.attachment, pluginAttachment.type);
         deleteLeases.run(pluginAttachment.attachment, pluginAttachment.type);
         deletePorts.run(pluginAttachment.attachment, pluginAttachment.type);
+        deleteDhcp.run(pluginAttachment.attachment, pluginAttachment.type);
         deleteEmpty.run(pluginAttachment.attachment);
       });
     },
@@ -192,6 +204,10 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     has(namespaceId, hostInterface, type) {
       const row = selectHas.get(namespaceId, hostInterface, type) as { has: number } | undefined;
       return row === undefined ? undefined : row.has === 1;
+    },
+    numbered(attachment, type) {
+      const row = selectNumbered.get(attachment, type) as (Row & { readonly realm: string }) | undefined;
+      return row === undefined ? undefined : { part: partOf(row), namespaceId: row.realm };
     },
     all: (namespaceId) => (selectAll.all(namespaceId) as unknown as Row[]).map(partOf),
   };

@@ -1,5 +1,7 @@
 import { formatIp, parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
+import { readDhcpConfig } from '../dhcp/config.ts';
+import type { DhcpConfig } from '../dhcp/config.ts';
 import { fieldsOf } from '../spec/fields.ts';
 import type { Fields, Problems } from '../spec/fields.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
@@ -21,8 +23,13 @@ export type AddressSource =
   | LeaseSource
   /** An IPAM plugin of ours without a store. */
   | { readonly from: 'plugin'; lease(): GivenAddresses }
+  /** A DHCP server on the network of the interface. */
+  | { readonly from: 'dhcp'; readonly config: DhcpConfig }
   /** A program in CNI_PATH. */
   | { readonly from: 'program'; readonly type: string };
+
+/** Without the prefix, the upstream program of that name is meant. */
+const ownDhcp = 'portcullis-dhcp';
 
 /** The upstream program dhcp looks the interface up in the pod, and sends and receives on it. */
 export const needsInterface = ({ type }: { readonly type: string }): boolean => type === 'dhcp';
@@ -56,6 +63,7 @@ export function readAddressSource(config: Fields, args: Readonly<Record<string, 
   const type = bareType(given);
   // A driver of libnetwork assigns the addresses; the plugin cnm requests them itself.
   if (type === 'cnm') return { from: 'nowhere' };
+  if (given === ownDhcp) return { from: 'dhcp', config: readDhcpConfig(ipam) };
   if (leasingTypes.includes(type)) return readLeaseSource(config, ipam, args);
   const plugin = addressPlugins.find((candidate) => candidate.type === type);
   if (plugin !== undefined) return givenBy(plugin, config, args);

@@ -17,7 +17,7 @@ const ours: ReadonlySet<string> = new Set([
 ]);
 
 /** Returns whether a plugin can run without starting a program. */
-export const isOurs = (type: string): boolean => ours.has(bareType(type));
+export const isOurs = (type: string): boolean => type === 'portcullis-dhcp' || ours.has(bareType(type));
 
 /** Returns the networks that a conf folder configures. @throws the errors of `loadNetworks` */
 export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetworks {

@@ -10,10 +10,17 @@ import type { PluginCall } from '../calls/plugin-call.ts';
  * program, and where it waits for the kernel. Both may take long, and meanwhile the network thread does other
  * work. A call without such a step runs to its end at once.
  */
-export type Steps<T> = Generator<ProgramStep | Pause, T, CniResult | undefined>;
+export type Steps<T> = Generator<Step, T, CniResult | undefined>;
+
+type Step = ProgramStep | Pause | Wait;
 
 interface Pause {
   readonly pauseMs: number;
+}
+
+/** Waits for a promise, such as that of a lease. */
+interface Wait {
+  readonly wait: () => Promise<void>;
 }
 
 interface ProgramStep {
@@ -27,24 +34,21 @@ export function runSteps<T>(steps: Steps<T>, call: PluginCall, host: Host): T | 
   return first.done === true ? first.value : goOn(steps, first.value, call, host);
 }
 
-async function goOn<T>(
-  steps: Steps<T>,
-  first: ProgramStep | Pause,
-  call: PluginCall,
-  host: Host,
-): Promise<T> {
+async function goOn<T>(steps: Steps<T>, first: Step, call: PluginCall, host: Host): Promise<T> {
   for (let step = first; ;) {
-    const pending =
-      'pauseMs' in step
-        ? setTimeout(step.pauseMs, undefined)
-        : runAddressProgram(step.type, step.command, call, host);
-    const next = await pending.then(
+    const next = await pendingOf(step, call, host).then(
       (result) => steps.next(result),
       (thrown: unknown) => steps.throw(thrown),
     );
     if (next.done === true) return next.value;
     step = next.value;
   }
+}
+
+function pendingOf(step: Step, call: PluginCall, host: Host): Promise<CniResult | undefined> {
+  if ('pauseMs' in step) return setTimeout(step.pauseMs, undefined);
+  if ('wait' in step) return step.wait().then(() => undefined);
+  return runAddressProgram(step.type, step.command, call, host);
 }
 
 /** Runs an act after all waiting acts that it must not overlap with, such as those of the same attachment. */

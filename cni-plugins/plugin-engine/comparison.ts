@@ -18,6 +18,12 @@ export interface Check {
   readonly reading: Reading;
 }
 
+/** What is recorded about attachments. */
+export interface ComparedRecords extends Pick<PluginAttachmentStore, 'chain'> {
+  /** Returns why the attachment has lost its DHCP lease. */
+  lost(part: PluginAttachment): string | undefined;
+}
+
 /**
  * Compares the results of the plugins of one chain for one attachment. The namespace is entered once, and
  * each kernel query that several plugins need runs once.
@@ -29,19 +35,24 @@ export interface Check {
 export function compareChecks(
   checks: readonly Check[],
   host: Host,
-  pluginAttachments: Pick<PluginAttachmentStore, 'chain'>,
+  records: ComparedRecords,
   locked: <T>(body: () => T) => T,
 ): void {
   const [first] = checks;
   if (first === undefined) return;
   for (const { call, reading } of checks)
     if (call.prevResult === undefined) throw previousResultMissing(reading.type);
-  const chain = locked(() => pluginAttachments.chain(host.namespaceId, first.call.key));
+  const chain = locked(() => records.chain(host.namespaceId, first.call.key));
   for (const { call, reading } of checks)
     if (!chain.some(({ type }) => type === reading.type)) throw notAttached(call.key, reading.type);
   const compare = (kernel: ResourceKernel | undefined): void => {
     for (const { call, reading } of checks) {
-      const found = foundDifferences(chain, call, reading, kernel);
+      const part = chain.find(({ type }) => type === reading.type);
+      const lost = part === undefined ? undefined : records.lost(part);
+      const found = [
+        ...(lost === undefined ? [] : [`the DHCP lease is lost: ${lost}`]),
+        ...foundDifferences(chain, call, reading, kernel),
+      ];
       if (found.length > 0) throw differs(call.key, reading.type, found);
     }
   };

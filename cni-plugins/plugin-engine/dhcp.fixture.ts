@@ -68,6 +68,7 @@ export function createDhcpNetwork(folder: string): DhcpNetwork {
           ...[`--net=${server}`, dnsmasqProgram, '--keep-in-foreground', '--conf-file=/dev/null', '--port=0'],
           ...['--user=root', '--pid-file=', '--interface=srv0', '--bind-interfaces', '--no-ping'],
           ...[`--dhcp-leasefile=${leaseFile}`, `--log-facility=${logFile}`, '--log-dhcp'],
+          '--dhcp-option=option:dns-server,10.77.0.53',
           ...(options.length > 0 ? options : ['--dhcp-range=10.77.0.50,10.77.0.150,255.255.255.0,120']),
         ],
         { stdio: 'ignore' },

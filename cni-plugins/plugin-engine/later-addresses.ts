@@ -1,4 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import { alreadyAttached, notAttached } from '../calls/plugin-errors.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { Host } from '../namespaces/caller.ts';
@@ -7,6 +8,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { PartCreation } from './plugin-attachment-creation.ts';
 import type { Adding, PartPlans, PlannedLinks } from './plugin-attachment-plans.ts';
+import type { Reading } from './plugin-reading.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 
 /**
@@ -15,6 +17,8 @@ import type { PluginRemoval } from './plugin-removal.ts';
  */
 export interface LaterAddresses {
   add(adding: Adding, host: Host, source: LaterSource): Steps<CniResult>;
+  /** ADD of the address plugin alone, called by a third-party plugin that has created the interface. */
+  addAlone(reading: Reading, call: PluginCall, host: Host, source: LaterSource): Steps<CniResult>;
 }
 
 /** An address plugin that needs the interface. */
@@ -29,8 +33,8 @@ export interface LaterSource {
 
 export interface Acquired {
   readonly given: GivenAddresses;
-  /** Called when the attachment is recorded with the addresses. */
-  readonly keep?: () => void;
+  /** Runs in the transaction that records the attachment with the addresses. */
+  readonly record?: (part: PluginAttachment) => void;
 }
 
 export interface LaterAddressesDeps {
@@ -81,29 +85,57 @@ export function createLaterAddresses({
     const created = act(host, () => {
       if (acquired === undefined || !creation.exists(part, host)) throw notAttached(part.key, part.type);
       return host.withPod(call.netns, optionsOf(adding), (kernel) =>
-        creation.create(plans.planAddresses(links, adding, host, acquired.given), kernel, call, host),
+        creation.create(plans.planAddresses(links, adding, host, acquired), kernel, call, host),
       );
     });
-    const result = yield* creation.completed(created, call, host);
-    acquired?.keep?.();
-    return result;
+    return yield* creation.completed(created, call, host);
+  };
+
+  /** Removes what is left of a failed ADD. */
+  const removeFailed = (part: PluginAttachment, host: Host): void =>
+    undo(part, () =>
+      act(host, () => (creation.exists(part, host) ? removeAnyhow(part, host, part.netns, true) : undefined)),
+    );
+
+  const guarded = function* (
+    part: PluginAttachment,
+    host: Host,
+    source: LaterSource,
+    body: Steps<CniResult>,
+  ): Steps<CniResult> {
+    try {
+      return yield* creation.waiting(part, body);
+    } catch (thrown) {
+      yield* source.letGo(part);
+      removeFailed(part, host);
+      throw thrown;
+    }
+  };
+
+  const acquiredAlone = function* (
+    part: PluginAttachment,
+    host: Host,
+    source: LaterSource,
+  ): Steps<CniResult> {
+    const acquired = yield* source.acquire(part);
+    return act(host, () => {
+      if (acquired === undefined || !creation.exists(part, host)) throw notAttached(part.key, part.type);
+      return plans.completeAlone(part, acquired);
+    });
   };
 
   return {
     *add(adding, host, source) {
       const links = createLinks(adding, host, source);
-      const { part } = links;
-      try {
-        return yield* creation.waiting(part, addressed(adding, host, source, links));
-      } catch (thrown) {
-        yield* source.letGo(part);
-        undo(part, () =>
-          act(host, () =>
-            creation.exists(part, host) ? removeAnyhow(part, host, part.netns, true) : undefined,
-          ),
-        );
-        throw thrown;
-      }
+      return yield* guarded(links.part, host, source, addressed(adding, host, source, links));
+    },
+    *addAlone(reading, call, host, source) {
+      const part = act(host, () => {
+        if (parts.part(host.namespaceId, call.key, reading.type) !== undefined)
+          throw alreadyAttached(call.key, reading.type);
+        return plans.beginAlone(reading, call, host);
+      });
+      return yield* guarded(part, host, source, acquiredAlone(part, host, source));
     },
   };
 }

@@ -13,6 +13,7 @@ import type { PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { alreadyAttached, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
+import type { DhcpLeases } from './dhcp-leases.ts';
 import { createLaterAddresses } from './later-addresses.ts';
 import type { LaterSource } from './later-addresses.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
@@ -36,6 +37,7 @@ export interface PluginAdderDeps {
   readonly addressing: Addressing;
   readonly removal: PluginRemoval;
   readonly policies: PodPolicies;
+  readonly dhcp: Pick<DhcpLeases, 'source'>;
   /** Checks existing attachments after a namespace was found to be gone. */
   readonly repair: (host: Host) => void;
   readonly log: Pick<Logger, 'warn'>;
@@ -48,6 +50,7 @@ export function createPluginAdder({
   addressing,
   removal,
   policies,
+  dhcp,
   repair,
   log,
 }: PluginAdderDeps): PluginAdder {
@@ -89,6 +92,12 @@ export function createPluginAdder({
     // Checked before the program is called: its lease of an existing attachment must not be undone with this
     // call's.
     if (source.from === 'program') act(host, refuseTwice);
+    if (source.from === 'dhcp') {
+      const lease = dhcp.source(call, host, source.config);
+      return yield* plugin === undefined
+        ? addresses.addAlone(reading, call, host, lease)
+        : addresses.add({ plugin, reading, call }, host, lease);
+    }
     if (plugin !== undefined && source.from === 'program' && needsInterface(source))
       return yield* addresses.add({ plugin, reading, call }, host, askProgram(source.type, call));
     const delegated = source.from === 'program' ? yield { type: source.type, command: 'ADD' } : undefined;

@@ -2,7 +2,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Plugin, ResourceKernel } from '../plugins/contract/contract.ts';
 import { otherOwners } from '../spec/service-rules.ts';
 import type { Addressing } from './addressing.ts';
-import type { GivenAddresses } from '../networks/addresses.ts';
+import type { Acquired } from './later-addresses.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { ownerOfCall } from '../database/memberships.ts';
@@ -32,7 +32,11 @@ export interface PartPlans {
   /**
    * Plans the same links with the addresses that were assigned meanwhile.
    */
-  planAddresses(links: PlannedLinks, adding: Adding, host: Host, given: GivenAddresses): PluginAttachment;
+  planAddresses(links: PlannedLinks, adding: Adding, host: Host, acquired: Acquired): PluginAttachment;
+  /** Records an address plugin that is called alone, before it has addresses. */
+  beginAlone(reading: Reading, call: PluginCall, host: Host): PluginAttachment;
+  /** Records the addresses that were assigned to it meanwhile. */
+  completeAlone(part: PluginAttachment, acquired: Acquired): CniResult;
   /** Plans the second half of an ADD, whose first half leased the addresses. */
   planRest(
     pluginAttachment: PluginAttachment,
@@ -165,7 +169,7 @@ export function createPartPlans({
         return { part, observed };
       });
     },
-    planAddresses({ part, observed }, { plugin, reading, call }, host, given) {
+    planAddresses({ part, observed }, { plugin, reading, call }, host, { given, record }) {
       const pod = policies.podOf(call, host);
       const input: PlanInput = {
         ...planInput(call, host, given),
@@ -178,9 +182,25 @@ export function createPartPlans({
         pluginAttachments.setState(part, 'making');
         const described = pluginAttachments.describe(part, resources, result);
         if (pod !== undefined) policies.begin(described, pod);
+        record?.(described);
         return described;
       });
     },
+    beginAlone: ({ type }, call, host) =>
+      database.transaction(() => {
+        const { key, netns } = call;
+        const attachment = pluginAttachments.attachment(host.namespaceId, key, linkOf(call));
+        const result: CniResult = { interfaces: [], ips: [], routes: [], dns: {} };
+        const part = pluginAttachments.begin({ attachment, key, type, netns, resources: [], result });
+        pluginAttachments.setState(part, 'ready');
+        return part;
+      }),
+    completeAlone: (part, { given, record }) =>
+      database.transaction(() => {
+        const result = addressResult(given);
+        record?.(pluginAttachments.describe(part, [], result));
+        return result;
+      }),
     planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {
       const { routes, dns } = pluginAttachment.result;
       const input = { ...planInput(call, host, { addresses: [], routes, dns }), joined: call.joined };

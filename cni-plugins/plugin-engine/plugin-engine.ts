@@ -1,11 +1,13 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CniResult } from '../spec/result.ts';
+import { createDhcpLeases } from './dhcp-leases.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from '../namespaces/caller.ts';
+import type { Check } from './comparison.ts';
 import { compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { EndedNamespaces } from '../database/ended-namespaces.ts';
@@ -43,6 +45,10 @@ export interface PluginCore {
    * lock.
    */
   release(host: Host, containerId: string): void;
+  /** Runs `repair` at the start of the daemon, and continues with the recorded leases of DHCP servers. */
+  start(host: Host): void;
+  /** Ends the ADDs that wait for a DHCP server, and renews no lease any more. */
+  close(): void;
 }
 
 export interface PluginCoreDeps {
@@ -50,6 +56,8 @@ export interface PluginCoreDeps {
   readonly database: NetworkDatabase;
   readonly hosts: Hosts;
   readonly policies: PodPolicies;
+  /** Whether this process renews the leases of DHCP servers: the daemon. */
+  readonly keepsLeases: boolean;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -59,18 +67,21 @@ export function createPluginCore({
   hosts,
   namespaceIds,
   policies,
+  keepsLeases,
   log,
 }: PluginCoreDeps): PluginCore {
   const pluginAttachments = createPluginAttachmentStore(database);
   const addressing: Addressing = createAddressing(database);
   const shared = { parts: pluginAttachments, policies, log };
-  const removal = createPluginRemoval({ database, ...shared });
+  const dhcp = createDhcpLeases({ database, parts: pluginAttachments, hosts, keeps: keepsLeases, log });
+  const removal = createPluginRemoval({ database, ...shared, leases: dhcp });
   const { act, removeAnyhow, release } = removal;
   const { add, finish, isAwaited } = createPluginAdder({
     database,
     ...shared,
     addressing,
     removal,
+    dhcp,
     repair: (host) => repair(host),
   });
   const { repair, repairInTime } = createPluginRepair({ ...shared, act, isAwaited });
@@ -94,11 +105,16 @@ export function createPluginCore({
     }
   };
 
+  const compare = (checks: readonly Check[], host: Host): void =>
+    compareChecks(checks, host, { chain: pluginAttachments.chain, lost: dhcp.lost }, (body) =>
+      act(host, body),
+    );
+
   const check = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = sound(read(call));
     if (call.prevResult === undefined) throw previousResultMissing(reading.type);
     if (reading.source.from === 'program') yield { type: reading.source.type, command: 'CHECK' };
-    compareChecks([{ call, reading }], host, pluginAttachments, (body) => act(host, body));
+    compare([{ call, reading }], host);
   };
 
   const gc = function* (call: PluginCall, host: Host): Steps<void> {
@@ -133,6 +149,8 @@ export function createPluginCore({
     repairInTime(host);
     const unfit = plugin?.unavailable?.(config, host.route);
     if (unfit !== undefined) throw notAvailable(type, unfit);
+    const unservable = source.from === 'dhcp' ? dhcp.unavailable() : undefined;
+    if (unservable !== undefined) throw notAvailable(type, unservable);
     if (source.from === 'ranges') {
       const why = addressing.exhaustion(source, { host, network: call.key.network });
       if (why !== undefined) throw notAvailable(type, why);
@@ -141,14 +159,16 @@ export function createPluginCore({
 
   const verbs = { add, finish, del, check, gc, status };
   const inTurn = createTurns();
-  const call: PluginCore['call'] = (asked) =>
-    inTurn(asked, () =>
+  const call: PluginCore['call'] = (asked) => {
+    if (asked.verb === 'del') dhcp.cancel(asked);
+    return inTurn(asked, () =>
       hosts.with(asked.caller, (host) => {
         if (asked.verb === 'add' && asked.caller.netnsFd !== undefined)
           namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
         return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
       }),
     ) as CniResult | undefined | Promise<CniResult | undefined>;
+  };
 
   const checkOneByOne = async (calls: readonly PluginCall[]): Promise<void> => {
     for (const each of calls) await call(each);
@@ -161,13 +181,14 @@ export function createPluginCore({
       if (first === undefined) return undefined;
       const checks = calls.map((each) => ({ call: each, reading: sound(read(each)) }));
       if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
-      return inTurn<void>(first, () =>
-        hosts.with(first.caller, (host) =>
-          compareChecks(checks, host, pluginAttachments, (body) => act(host, body)),
-        ),
-      );
+      return inTurn<void>(first, () => hosts.with(first.caller, (host) => compare(checks, host)));
     },
     repair,
     release,
+    start(host) {
+      dhcp.resume((part) => act(host, () => removeAnyhow(part, host, part.netns, true)));
+      repair(host);
+    },
+    close: dhcp.close,
   };
 }

@@ -1,6 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Plugin } from '../plugins/contract/contract.ts';
-import { addressPlugins, plugins } from '../plugins/registry.ts';
+import { addressPlugins, engineAddressTypes, plugins } from '../plugins/registry.ts';
 import { areUnsupported } from '../spec/fields.ts';
 import type { Fields, Problems, UnknownField } from '../spec/fields.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
@@ -69,9 +69,14 @@ export function readConfiguration(call: PluginCall): Reading {
 function readCall(type: string, call: PluginCall): Reading {
   const plugin = plugins.find((candidate) => candidate.type === type);
   const isAddressPlugin =
-    leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
+    leasingTypes.includes(type) ||
+    engineAddressTypes.includes(type) ||
+    addressPlugins.some((candidate) => candidate.type === type);
   if (plugin === undefined && !isAddressPlugin)
-    throw unknownPlugin(call.type, [...plugins, ...addressPlugins].map((known) => known.type).concat('ipam'));
+    throw unknownPlugin(
+      call.type,
+      [...plugins, ...addressPlugins].map((known) => known.type).concat(engineAddressTypes),
+    );
   const problems: Problems = [];
   const fields = readConfig(call.config, problems);
   if (fields === undefined) throw configInvalid(type, problems);
@@ -82,13 +87,16 @@ function readCall(type: string, call: PluginCall): Reading {
     plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, args);
   if (plugin === undefined) {
     if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
+    // The program of that name may be this one.
+    else if (source.from === 'program')
+      fields.object('ipam')?.problem('type', `it is not the type of the called plugin, portcullis-${type}`);
     // The other fields are those of the plugin that calls it.
     const unknown = fields.object('ipam')?.unknown(new Set(['type'])) ?? [];
     return { type, config: undefined, source, problems, unknown };
   }
   const config = readBy(plugin, fields, args, problems);
   // The configuration of another program is checked by that program.
-  const ipamIsOurs = source.from === 'ranges' || source.from === 'plugin';
+  const ipamIsOurs = source.from !== 'program' && source.from !== 'nowhere';
   return {
     type,
     plugin,

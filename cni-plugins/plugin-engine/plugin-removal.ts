@@ -5,6 +5,7 @@ import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { DhcpLeases } from './dhcp-leases.ts';
 import type { PodPolicies } from './pod-policies.ts';
 
 /** Removes plugin attachments, and what crashed processes left half-created. */
@@ -31,6 +32,7 @@ export interface PluginRemovalDeps {
   readonly database: NetworkDatabase;
   readonly parts: PluginAttachmentStore;
   readonly policies: Pick<PodPolicies, 'close'>;
+  readonly leases: Pick<DhcpLeases, 'release'>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -38,6 +40,7 @@ export function createPluginRemoval({
   database,
   parts: pluginAttachments,
   policies,
+  leases,
   log,
 }: PluginRemovalDeps): PluginRemoval {
   const remove = (
@@ -46,6 +49,8 @@ export function createPluginRemoval({
     { namespaceId }: Host,
     isUndone = false,
   ): void => {
+    // First, because the lease needs the interface, and may be unknown to a database on a full disk.
+    leases.release(pluginAttachment, kernel);
     pluginAttachments.setState(pluginAttachment, 'removing');
     policies.close(pluginAttachment);
     const attached: Attached = {

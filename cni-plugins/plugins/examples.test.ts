@@ -31,13 +31,6 @@ if (inPrivateNetns(import.meta.filename)) {
       .join('\n');
 
   test('each plugin has an example', () => assert.equal(examples.length, 15));
-  test('dhcp is refused, and the message names the alternative', async () => {
-    const of = { id: 'dhcp', netns: fixture.pin('dhcp') };
-    await assert.rejects(
-      fixture.call('add', { type: 'portcullis-dhcp' }, of),
-      /upstream program dhcp.*NETWORK_PLUGIN_UNKNOWN/u,
-    );
-  });
   for (const [index, { name, plugins }] of examples.entries())
     test(`the example ${name} works`, async (context) => {
       const before = state();

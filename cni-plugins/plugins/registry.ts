@@ -44,8 +44,8 @@ import { overlayLinkType } from './vxlan/overlay-link.ts';
 import { vxlan } from './vxlan/plugin.ts';
 
 /**
- * Every plugin of ours, one line each, by type without the prefix `portcullis-`. The address plugin `ipam`
- * belongs to the engine.
+ * Every plugin of ours, one line each, by type without the prefix `portcullis-`. The address plugins
+ * `dhcp` and `ipam` belong to the engine.
  */
 export const plugins: readonly Plugin[] = [
   bandwidth,
@@ -69,6 +69,9 @@ export const plugins: readonly Plugin[] = [
 
 /** Address plugins without a store, by `ipam.type`. */
 export const addressPlugins: readonly AddressPlugin[] = [staticAddresses];
+
+/** Types of the address plugins that the engine has itself. */
+export const engineAddressTypes: readonly string[] = ['dhcp', 'ipam'];
 
 /** Resource types of the plugins, by `kind`. */
 const resourceKinds: readonly ResourceType[] = [

@@ -14,7 +14,7 @@ import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { makeFolderSync } from '../../../base/storage/index.ts';
-import { addressPlugins, plugins } from '../../plugins/registry.ts';
+import { addressPlugins, engineAddressTypes, plugins } from '../../plugins/registry.ts';
 import { clientProgram, maxSocketPath } from './client.ts';
 import { readStamp } from './stamp.ts';
 import type { Stamp } from './stamp.ts';
@@ -48,7 +48,7 @@ export interface Installation {
 
 /** Returns the names of the programs: `portcullis-` and the plugin's type. */
 export function pluginNames(): readonly string[] {
-  return [...plugins, ...addressPlugins, { type: 'ipam' }].map(({ type }) => `portcullis-${type}`).toSorted();
+  return [...plugins, ...addressPlugins, ...engineAddressTypes.map((type) => ({ type }))].map(({ type }) => `portcullis-${type}`).toSorted();
 }
 
 /** containerd and CRI-O bring up `lo` with a program of this name. */

@@ -97,7 +97,8 @@ function open(isStart = false): Deps {
     const remote = createRemoteStore(database);
     const others = { database, hosts, namespaceIds, log };
     if (confDir === undefined || policies === undefined) {
-      const plugins = createPluginCore({ ...others, policies: refusingPolicies(database) });
+      const alone = { policies: refusingPolicies(database), keepsLeases: false };
+      const plugins = createPluginCore({ ...others, ...alone });
       return (parts = { database, hosts, remote, plugins, namespaceId, close });
     }
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
@@ -105,7 +106,8 @@ function open(isStart = false): Deps {
     const areFollowed = settings.policyCluster !== undefined;
     createFollowedPolicies(database).set(areFollowed);
     const policed = createPolicedPods({ database, namespaceId, areFollowed, kernel });
-    const plugins = createPluginCore({ ...others, policies: policed });
+    const plugins = createPluginCore({ ...others, policies: policed, keepsLeases: true });
+    opened.push(plugins);
     const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was skipped');
     const networks = openNetworkFolder(
       readableAt(confDir, settings.gates),
@@ -131,7 +133,7 @@ function open(isStart = false): Deps {
       for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
       core.reconcile();
     });
-    plugins.repair(hosts.own);
+    plugins.start(hosts.own);
     forgetDead(namespaceIds, log);
     opened.push(
       startUpkeep({

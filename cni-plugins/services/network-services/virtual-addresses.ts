@@ -64,6 +64,7 @@ export function openVirtualAddresses(
     hosts,
     namespaceIds: createEndedNamespaces(database, hosts.own.route, namespaceId),
     policies: refusingPolicies(database),
+    keepsLeases: false,
     log,
   });
   const pluginAttachments = createPluginAttachmentStore(database);

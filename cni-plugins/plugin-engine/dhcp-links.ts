@@ -1,0 +1,121 @@
+import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
+import {
+  deleteAddress,
+  findLink,
+  isRefusal,
+  lookUp,
+  openNetlink,
+  setDown,
+  setUp,
+} from '../../base/netlink/index.ts';
+import type { PluginAttachment } from '../database/plugin-attachments.ts';
+import type { Sent } from '../dhcp/client.ts';
+import { sendOnce } from '../dhcp/exchange.ts';
+import { namespaceIdOf } from '../namespaces/namespace-id.ts';
+import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
+import { podOf } from '../plugins/interface/child-link.ts';
+import { interfaceMissing } from '../plugins/interface/failures.ts';
+import { kindOf } from '../plugins/registry.ts';
+import { addressesOnlyIn } from './dhcp-document.ts';
+import type { DhcpDocument } from './dhcp-document.ts';
+
+/** The interfaces of DHCP clients in the kernel. */
+
+/** Returns what identifies the interface of an attachment. @throws NETWORK_INTERFACE_MISSING */
+export function findClientLink(
+  name: string,
+  kernel: ResourceKernel,
+): Pick<DhcpDocument['client'], 'namespace' | 'index' | 'mac'> {
+  const { route, netnsFd } = podOf(kernel, name);
+  const link = findLink(route, { name });
+  if (link === undefined) throw interfaceMissing(name, 'pod');
+  return {
+    namespace: namespaceIdOf(route.fd, `/proc/self/fd/${netnsFd}`),
+    index: link.index,
+    mac: link.mac,
+  };
+}
+
+/** Returns whether the pod's namespace is that of the client. Another one may have its path by now. */
+export function isNamespaceOf({ client }: DhcpDocument, { pod }: ResourceKernel): boolean {
+  return (
+    pod !== undefined && namespaceIdOf(pod.route.fd, `/proc/self/fd/${pod.netnsFd}`) === client.namespace
+  );
+}
+
+export function namespaceReplaced(netns: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NETNS_INVALID',
+    kind: 'invalid',
+    attempted: 'find the interface of the DHCP lease in the network namespace',
+    on: netns,
+    why: 'the path leads to another namespace for the daemon',
+    fix: 'pin the namespace at a path that is the same for the daemon, for example below /run/netns',
+  });
+}
+
+/**
+ * Sends the release of a lease: in the pod's namespace, or if that is gone, on the link of the host that the
+ * pod's interface belonged to. Nobody confirms it.
+ */
+export function sendRelease(
+  document: DhcpDocument,
+  { resources }: PluginAttachment,
+  kernel: ResourceKernel,
+  sent: Sent,
+): void {
+  if (isNamespaceOf(document, kernel)) return kernel.inPod(() => sendOnce(document.client, sent));
+  const name = resources.map(hostLinkOf).find((each) => each !== undefined);
+  const link = name === undefined ? undefined : lookUp(kernel.host.route, { name });
+  if (link !== undefined) kernel.inHost(() => sendOnce(link, sent));
+}
+
+/** Returns the link of the host through which frames reach the network of the resource's interface. */
+function hostLinkOf(resource: Resource): string | undefined {
+  if (resource.kind === 'veth-port' && 'bridge' in resource) return String(resource.bridge);
+  if (resource.kind !== 'child-link' || !('master' in resource) || !('masterIn' in resource))
+    return undefined;
+  const isTagged = 'of' in resource && JSON.stringify(resource.of).includes('"vlan"');
+  return resource.masterIn === 'host' && !isTagged ? String(resource.master) : undefined;
+}
+
+/** Brings the kernel from the former resources of an interface to those of another lease. */
+export function replaceAddresses(
+  former: readonly Resource[],
+  part: PluginAttachment,
+  { client }: DhcpDocument,
+  kernel: ResourceKernel,
+): void {
+  const { route } = podOf(kernel, part.key.interface);
+  for (const text of addressesOnlyIn(former, part.resources)) {
+    const prefix = parsePrefix(text);
+    if (prefix === undefined) continue;
+    try {
+      route.run([deleteAddress(client.index, ipBytes(prefix.address), prefix.length)]);
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
+    }
+  }
+  for (const resource of former)
+    if (resource.kind === 'masquerade' && !part.resources.some((each) => sameResource(each, resource)))
+      kindOf(resource).remove(resource, kernel, part.key, { has: () => undefined });
+  for (const resource of part.resources)
+    if (['masquerade', 'pod-addresses'].includes(resource.kind))
+      kindOf(resource).ensure(resource, kernel, part.key);
+}
+
+const sameResource = (a: Resource, b: Resource): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** Takes an interface that another program created down or up, as the upstream program does. */
+export function switchLink({ client: { index } }: DhcpDocument, isUp: boolean, kernel: ResourceKernel): void {
+  const route = kernel.inPod(() => openNetlink(NETLINK_ROUTE));
+  try {
+    route.run([isUp ? setUp({ index }) : setDown({ index })]);
+  } finally {
+    route.close();
+  }
+}
+
+export const releaseFailure = (thrown: unknown): string => `the release was not sent: ${reasonOf(thrown)}`;
