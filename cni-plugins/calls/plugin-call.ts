@@ -64,7 +64,8 @@ export interface Caller {
  * NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (not one, or the caller's own) · NETWORK_ALREADY_ATTACHED ·
  * NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_HOST_PORT_TAKEN · NETWORK_NOT_ATTACHED
  * (CHECK) · NETWORK_DIFFERS (CHECK; details.differences) · NETWORK_NOT_AVAILABLE (STATUS: 50) ·
- * NETWORK_IPAM_FAILED (details.cniCode, a third-party IPAM plugin) · NETWORK_KERNEL_<ERRNO>
+ * NETWORK_IPAM_FAILED (details.cniCode, a third-party IPAM plugin) · NETWORK_DHCP_NO_LEASE ·
+ * NETWORK_DHCP_NEEDS_DAEMON · NETWORK_KERNEL_<ERRNO>
  */
 export type CallPlugin = (call: PluginCall) => Promise<CniResult | undefined>;
 

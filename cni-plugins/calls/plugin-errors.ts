@@ -1,6 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
-import { bareType } from './plugin-type.ts';
 
 const nameOf = (key: AttachmentKey): string => `${key.network}/${key.containerId}/${key.interface}`;
 

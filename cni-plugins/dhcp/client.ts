@@ -54,7 +54,7 @@ export interface Step {
   readonly notes: readonly string[];
 }
 
-/** What the client cannot compute itself. */
+/** The time and a random number, which the client cannot compute itself. */
 export interface Moment {
   /** Milliseconds since 1970. */
   readonly now: number;

@@ -24,7 +24,7 @@ export const isUnicast = (address: number): boolean => {
   return first !== 0 && first !== 127 && first < 224;
 };
 
-/** Returns the addresses of an option that is a list of them. Bytes that are no whole address are left out. */
+/** Returns the addresses of an option that lists them. Bytes that are no whole address are left out. */
 export function addressesIn(option: Uint8Array | undefined): number[] {
   if (option === undefined) return [];
   const view = new DataView(option.buffer, option.byteOffset, option.byteLength);

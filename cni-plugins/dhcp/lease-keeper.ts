@@ -56,8 +56,9 @@ interface Client {
   /** The client does nothing before. */
   restsUntil: number;
   waiting?: Waiting;
-  /** Notes that were logged, so that a server that sends the same each time does not fill the log. */
+  /** The last note that was logged, and how many more are logged before the next request. */
   lastNote?: string;
+  notesLeft: number;
 }
 
 interface Waiting {
@@ -72,6 +73,8 @@ export const acquireWithinMs = 15_000;
 const listenMs = 10_000;
 const mostExchanges = 64;
 const restMs = 1000;
+/** A server, or somebody who forges its answers, must not fill the log. */
+const mostNotes = 4;
 /** Timers of Node cannot be longer than 24 days. */
 const longestTimer = 3_600_000;
 
@@ -80,21 +83,10 @@ const systemClock = (): Moment => ({
   random: Math.random(),
 });
 
+/** Starts no timer before the first client. */
 export function createLeaseKeeper({ open, apply, log, clock = systemClock }: LeaseKeeperDeps): LeaseKeeper {
   const clients = new Map<string, Client>();
   let timer: NodeJS.Timeout | undefined;
-
-  const closeExchange = (client: Client): void => {
-    client.exchange?.close();
-    delete client.exchange;
-  };
-
-  const dueAt = ({ state, exchange, listensUntil, restsUntil, waiting }: Client): number =>
-    Math.min(
-      Math.max(state.nextAt, restsUntil),
-      exchange === undefined ? Infinity : listensUntil,
-      waiting?.deadline ?? Infinity,
-    );
 
   const schedule = (): void => {
     clearTimeout(timer);
@@ -104,6 +96,98 @@ export function createLeaseKeeper({ open, apply, log, clock = systemClock }: Lea
     for (const client of clients.values()) next = Math.min(next, dueAt(client));
     const delay = Math.max(1, Math.min(next - clock().now, longestTimer));
     timer = setTimeout(runDue, delay).unref();
+  };
+
+  const { run, advance, fail } = createRunner({ clients, schedule, open, apply, log, clock });
+
+  function runDue(): void {
+    for (const [key, client] of clients) {
+      try {
+        if (dueAt(client) <= clock().now) run(key, client);
+      } catch (thrown) {
+        client.restsUntil = clock().now + restMs;
+        log.warn({ attachment: client.subject.name, why: reasonOf(thrown) }, 'a DHCP client failed');
+      }
+    }
+    schedule();
+  }
+
+  const begin = (key: string, subject: Subject, state: ClientState): Client => {
+    const former = clients.get(key);
+    if (former !== undefined) fail(key, former, 'another request for the attachment replaced it');
+    const client: Client = { subject, state, listensUntil: 0, restsUntil: 0, notesLeft: mostNotes };
+    clients.set(key, client);
+    return client;
+  };
+
+  return {
+    acquire: (key, subject) =>
+      new Promise((resolve, reject) => {
+        const moment = clock();
+        const step = startClient(subject.identity, moment);
+        const client = begin(key, subject, step.state);
+        client.waiting = {
+          resolve,
+          reject,
+          deadline: moment.now + acquireWithinMs,
+          why: 'no DHCP server answered',
+        };
+        advance(key, client, step);
+        if (clients.get(key) !== client) fail(key, client, 'the interface is gone');
+        schedule();
+      }),
+    cancel(key) {
+      const client = clients.get(key);
+      if (client?.waiting !== undefined) fail(key, client, 'the request was cancelled');
+      schedule();
+    },
+    resume(key, subject, lease) {
+      const moment = clock();
+      const state = lease === undefined ? startClient(subject.identity, moment).state : resumeClient(lease);
+      begin(key, subject, lease === undefined ? { ...state, nextAt: moment.now } : state);
+      schedule();
+    },
+    forget(key) {
+      const client = clients.get(key);
+      if (client === undefined) return undefined;
+      fail(key, client, 'the attachment was removed');
+      schedule();
+      return 'lease' in client.state ? client.state.lease : undefined;
+    },
+    close() {
+      for (const [key, client] of clients) fail(key, client, 'the daemon stops');
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Returns when the client has something to do, in milliseconds since 1970. */
+const dueAt = ({ state, exchange, listensUntil, restsUntil, waiting }: Client): number =>
+  Math.min(
+    Math.max(state.nextAt, restsUntil),
+    exchange === undefined ? Infinity : listensUntil,
+    waiting?.deadline ?? Infinity,
+  );
+
+interface RunnerDeps extends Required<LeaseKeeperDeps> {
+  readonly clients: Map<string, Client>;
+  readonly schedule: () => void;
+}
+
+/** The acts of single clients. */
+interface Runner {
+  /** Does what is due. */
+  run(key: string, client: Client): void;
+  /** Takes a step of the state machine. */
+  advance(key: string, client: Client, step: Step): void;
+  /** Forgets the client, and ends an ADD that waits for it. */
+  fail(key: string, client: Client, why: string): void;
+}
+
+function createRunner({ clients, schedule, open, apply, log, clock }: RunnerDeps): Runner {
+  const closeExchange = (client: Client): void => {
+    client.exchange?.close();
+    client.exchange = undefined;
   };
 
   const drop = (key: string, client: Client): void => {
@@ -120,20 +204,22 @@ export function createLeaseKeeper({ open, apply, log, clock = systemClock }: Lea
   const note = (client: Client, notes: readonly string[]): void => {
     for (const text of notes) {
       if (client.waiting !== undefined) client.waiting.why = text;
-      if (client.lastNote === text) continue;
+      if (client.lastNote === text || client.notesLeft === 0) continue;
       client.lastNote = text;
-      log.warn({ attachment: client.subject.name, why: text }, 'DHCP');
+      client.notesLeft -= 1;
+      log.warn({ attachment: client.subject.name, why: text }, 'a DHCP client has a problem');
     }
   };
 
   const transmit = (key: string, client: Client, sent: readonly Sent[]): void => {
     if (sent.length === 0) return;
     client.listensUntil = clock().now + listenMs;
+    client.notesLeft = mostNotes;
     try {
       client.exchange ??= open(key, {
         received: (received) => onMessage(key, client, received),
         ended(why) {
-          delete client.exchange;
+          client.exchange = undefined;
           note(client, [why]);
           schedule();
         },
@@ -192,65 +278,7 @@ export function createLeaseKeeper({ open, apply, log, clock = systemClock }: Lea
     else advance(key, client, tick(client.state, client.subject.identity, moment));
   };
 
-  function runDue(): void {
-    for (const [key, client] of clients) {
-      try {
-        if (dueAt(client) <= clock().now) run(key, client);
-      } catch (thrown) {
-        client.restsUntil = clock().now + restMs;
-        log.warn({ attachment: client.subject.name, why: reasonOf(thrown) }, 'a DHCP client failed');
-      }
-    }
-    schedule();
-  }
-
-  const begin = (key: string, subject: Subject, state: ClientState): Client => {
-    const former = clients.get(key);
-    if (former !== undefined) fail(key, former, 'another request for the attachment replaced it');
-    const client: Client = { subject, state, listensUntil: 0, restsUntil: 0 };
-    clients.set(key, client);
-    return client;
-  };
-
-  return {
-    acquire: (key, subject) =>
-      new Promise((resolve, reject) => {
-        const moment = clock();
-        const step = startClient(subject.identity, moment);
-        const client = begin(key, subject, step.state);
-        client.waiting = {
-          resolve,
-          reject,
-          deadline: moment.now + acquireWithinMs,
-          why: 'no DHCP server answered',
-        };
-        advance(key, client, step);
-        if (clients.get(key) !== client) fail(key, client, 'the interface is gone');
-        schedule();
-      }),
-    cancel(key) {
-      const client = clients.get(key);
-      if (client?.waiting !== undefined) fail(key, client, 'the request was cancelled');
-      schedule();
-    },
-    resume(key, subject, lease) {
-      const moment = clock();
-      const state = lease === undefined ? startClient(subject.identity, moment).state : resumeClient(lease);
-      begin(key, subject, lease === undefined ? { ...state, nextAt: moment.now } : state);
-      schedule();
-    },
-    forget(key) {
-      const client = clients.get(key);
-      if (client === undefined) return undefined;
-      fail(key, client, 'the attachment was removed');
-      schedule();
-      return 'lease' in client.state ? client.state.lease : undefined;
-    },
-    close() {
-      for (const [key, client] of [...clients]) fail(key, client, 'the daemon stops');
-      clearTimeout(timer);
-    },
-  };
+  return { run, advance, fail };
 }
 
 function noLease(name: string, why: string): PortcullisError {

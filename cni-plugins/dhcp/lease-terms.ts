@@ -154,7 +154,7 @@ function classlessRoutes(option: Buffer): Route[] | 'malformed' {
   return routes;
 }
 
-/** Static routes have no mask: their class is meant (RFC 2132, section 5.8). A default route is not allowed. */
+/** Static routes have no mask: their class is meant (RFC 2132, section 5.8). None is a default route. */
 function classfulRoutes(option: Buffer | undefined): Route[] {
   const numbers = addressesIn(option);
   return Array.from({ length: Math.floor(numbers.length / 2) }, (_, index) => ({

@@ -3,7 +3,7 @@ import { messageTypes, optionCodes as codes } from './option-codes.ts';
 
 /** Messages of a client (RFC 2131, table 5). Pure. */
 
-/** What the client says about itself in every message. */
+/** The description of the client in every message. */
 export interface Identity {
   readonly mac: Buffer;
   /** Value of the option `clientId`. */

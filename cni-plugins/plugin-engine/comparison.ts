@@ -18,7 +18,7 @@ export interface Check {
   readonly reading: Reading;
 }
 
-/** What is recorded about attachments. */
+/** The records of attachments. */
 export interface ComparedRecords extends Pick<PluginAttachmentStore, 'chain'> {
   /** Returns why the attachment has lost its DHCP lease. */
   lost(part: PluginAttachment): string | undefined;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, shell } from '../engine/engine.fixture.ts';
+import { createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { messageTypes, optionCodes as codes } from '../dhcp/option-codes.ts';
 import { typeOf } from '../dhcp/requests.ts';
 import type { DhcpMessage } from '../dhcp/message.ts';
@@ -78,6 +78,29 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await eventually(() => server.received.at(-1) === messageTypes.release || undefined);
     server.close();
   });
+
+  const hasVlans =
+    tried('ip link add link ts1 name ts1v type vlan id 7 && ip link set ts1v up') !== undefined;
+  shell('ip link add hd0 type veth peer name hd1; ip link set hd1 up');
+  const others = [
+    { type: 'portcullis-vlan', fields: { master: 'ts0', vlanId: 7 }, link: 'ts1v', isThere: hasVlans },
+    { type: 'portcullis-host-device', fields: { device: 'hd0' }, link: 'hd1', isThere: true },
+  ];
+  for (const { type, fields, link, isThere } of others)
+    test(`a lease for ${type}`, { skip: isThere ? false : 'the kernel has no VLANs' }, async () => {
+      const server = startTestServer(link, (request) => usualAnswer(request));
+      const pod = fixture.pod(type);
+      const config = { cniVersion: '1.1.0', name: 'net', type, ...fields, ipam: conf.ipam };
+      const more = { type, config: JSON.stringify(config) };
+      const result = await call('add', type, more);
+      assert.equal(result?.ips[0]?.address, '10.77.0.60/24');
+      assert.ok(pod.run('ip -4 -o address show dev eth0')?.includes(' 10.77.0.60/24 '));
+      await call('check', type, { ...more, ...(result !== undefined && { prevResult: result }) });
+      await call('del', type, more);
+      await eventually(() => server.received.at(-1) === messageTypes.release || undefined);
+      assert.deepEqual(documents(), []);
+      server.close();
+    });
 
   test('routes are at most 64, and those through routers outside of the subnet are left out', async () => {
     const route = (third: number, gateway: number): Buffer =>

@@ -9,7 +9,7 @@ import { ipsOf, routesVia } from '../plugins/interface/settings.ts';
 import { masqueradeOf } from '../plugins/nat/masquerade-type.ts';
 import type { CniDns, CniResult } from '../spec/result.ts';
 
-/** What the database holds about a DHCP client, and what its lease means for the attachment. Pure. */
+/** The record of a DHCP client in the database, and the meaning of its lease for the attachment. Pure. */
 export interface DhcpDocument {
   readonly client: {
     /** Id and index: the interface may be renamed, and its MAC address changed. */

@@ -1,38 +1,22 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { ipTextBytes } from '../../base/addresses/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { NetworkDatabase } from '../database/database.ts';
-import { createDhcpLeaseStore } from '../database/dhcp-leases.ts';
-import type { LeaseHolder } from '../database/dhcp-leases.ts';
-import type {
-  NumberedAttachment,
-  PluginAttachment,
-  PluginAttachmentStore,
-} from '../database/plugin-attachments.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { release as releaseMessage } from '../dhcp/client.ts';
 import type { HeldLease } from '../dhcp/client.ts';
 import { providedOptions } from '../dhcp/config.ts';
 import type { DhcpConfig } from '../dhcp/config.ts';
-import { openExchange } from '../dhcp/exchange.ts';
-import type { Exchange, ExchangeListener } from '../dhcp/exchange.ts';
 import { createLeaseKeeper } from '../dhcp/lease-keeper.ts';
 import { clientIdOf } from '../dhcp/requests.ts';
 import type { Host, Hosts } from '../namespaces/caller.ts';
 import type { ResourceKernel } from '../plugins/contract/contract.ts';
 import type { Steps } from './address-program-steps.ts';
-import { givenBy, identityOf, resourcesWith, resultWith } from './dhcp-document.ts';
+import { givenBy, identityOf } from './dhcp-document.ts';
 import type { DhcpDocument } from './dhcp-document.ts';
-import {
-  findClientLink,
-  isNamespaceOf,
-  namespaceReplaced,
-  releaseFailure,
-  replaceAddresses,
-  sendRelease,
-  switchLink,
-} from './dhcp-links.ts';
-import type { Acquired, LaterSource } from './later-addresses.ts';
+import { findClientLink, releaseFailure, sendRelease } from './dhcp-links.ts';
+import { createDhcpRecords, keyOf, nameOf } from './dhcp-records.ts';
+import type { Acquired, LaterSource } from './later-source.ts';
 
 /** Leases of the address plugin `dhcp`: each belongs to a plugin attachment, in the same database. */
 export interface DhcpLeases {
@@ -63,89 +47,20 @@ export interface DhcpLeasesDeps {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-const keyOf = ({ attachment, type }: LeaseHolder): string => `${attachment}/${type}`;
-const holderOf = (key: string): LeaseHolder => {
-  const at = key.indexOf('/');
-  return { attachment: Number(key.slice(0, at)), type: key.slice(at + 1) };
-};
-const nameOf = ({ key }: Pick<PluginAttachment, 'key'>): string =>
-  `${key.network}/${key.containerId}/${key.interface}`;
-
 /** Nothing is sent before the first call. */
 export function createDhcpLeases({ database, parts, hosts, keeps, log }: DhcpLeasesDeps): DhcpLeases {
-  const store = createDhcpLeaseStore<DhcpDocument>(database);
+  const records = createDhcpRecords({ database, parts, hosts, log });
+  const { store, atClient } = records;
   /** Keys of clients whose ADD waits, by the name of the attachment. */
   const awaited = new Map<string, string>();
 
-  /** Runs `body` in the namespace of the client. @throws NETWORK_NETNS_* */
-  const atClient = <T>(
-    part: PluginAttachment,
-    document: DhcpDocument,
-    body: (kernel: ResourceKernel) => T,
-  ): T =>
-    hosts.own.withPod(part.netns, { ownAllowed: true }, (kernel) => {
-      if (!isNamespaceOf(document, kernel)) throw namespaceReplaced(part.netns);
-      return body(kernel);
-    });
-
-  const recorded = (key: string): (NumberedAttachment & { readonly document: DhcpDocument }) | undefined => {
-    const holder = holderOf(key);
-    const document = store.get(holder);
-    const numbered = parts.numbered(holder.attachment, holder.type);
-    return document === undefined || numbered === undefined ? undefined : { ...numbered, document };
-  };
-
-  const open = (key: string, listener: ExchangeListener): Exchange | undefined => {
-    const found = recorded(key);
-    if (found === undefined) return undefined;
-    const { part, document } = found;
-    return atClient(part, document, (kernel) => kernel.inPod(() => openExchange(document.client, listener)));
-  };
-
-  const adopt = (
-    { part, document: former }: { part: PluginAttachment; document: DhcpDocument },
-    document: DhcpDocument,
-  ): void => {
-    const { lease, priority } = document;
-    const given = lease === undefined ? { addresses: [], routes: [], dns: {} } : givenBy(lease, priority);
-    const resources = resourcesWith(part.resources, given);
-    // Without a lease, the result stays what the caller was told: CHECK reports the loss.
-    const result = lease === undefined ? part.result : resultWith(part.result, given);
-    const changed = database.transaction(() => {
-      store.update(part, document);
-      const [from, to] = [former.lease, lease].map((each) => each && ipTextBytes(each.address));
-      if (from !== undefined && to !== undefined) store.moveNames(part, from, to);
-      return parts.describe(part, resources, result);
-    });
-    atClient(part, document, (kernel) => {
-      if (part.resources.length > 0) replaceAddresses(part.resources, changed, document, kernel);
-      else switchLink(document, lease !== undefined, kernel);
-    });
-  };
-
-  const apply = (key: string, lease: HeldLease | undefined, why: string): void =>
-    database.exclusively(() => {
-      const found = recorded(key);
-      if (found === undefined) return void keeper.forget(key);
-      const { lease: former, lost: _lost, ...rest } = found.document;
-      const document: DhcpDocument = {
-        ...rest,
-        ...(lease === undefined ? { lost: `${former?.address ?? ''}: ${why}` } : { lease }),
-      };
-      const isSame = former !== undefined && lease !== undefined && sameTerms(former, lease);
-      if (isSame) return database.transaction(() => store.update(found.part, document));
-      const fields = {
-        attachment: nameOf(found.part),
-        former: former?.address,
-        address: lease?.address,
-        why,
-      };
-      if (lease === undefined) log.warn(fields, 'a DHCP lease is lost: its address is removed from the pod');
-      else log.warn(fields, 'a DHCP server gave a pod other settings: they are applied');
-      adopt(found, document);
-    });
-
-  const keeper = createLeaseKeeper({ open, apply, log });
+  const keeper = createLeaseKeeper({
+    open: records.open,
+    apply(key, lease, why) {
+      if (!records.apply(key, lease, why)) keeper.forget(key);
+    },
+    log,
+  });
 
   const begin = (call: PluginCall, host: Host, config: DhcpConfig, part: PluginAttachment): DhcpDocument => {
     const options = { ownAllowed: call.netnsOverride === true };
@@ -245,12 +160,6 @@ export function createDhcpLeases({ database, parts, hosts, keeps, log }: DhcpLea
     close: () => keeper.close(),
   };
 }
-
-const sameTerms = (a: HeldLease, b: HeldLease): boolean =>
-  JSON.stringify([givenBy(a, 0)], plainBigint) === JSON.stringify([givenBy(b, 0)], plainBigint);
-
-const plainBigint = (_key: string, value: unknown): unknown =>
-  typeof value === 'bigint' ? value.toString() : value;
 
 function needsDaemon(name: string): PortcullisError {
   return new PortcullisError({

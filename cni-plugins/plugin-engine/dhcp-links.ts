@@ -57,8 +57,9 @@ export function namespaceReplaced(netns: string): PortcullisError {
 }
 
 /**
- * Sends the release of a lease: in the pod's namespace, or if that is gone, on the link of the host that the
- * pod's interface belonged to. Nobody confirms it.
+ * Sends the release of a lease in the pod's namespace, or if that is gone, on the link of the host that the
+ * pod's interface belonged to. On a bridge it is always the link of the host, because the link rules of the
+ * pod's port may be closed already. Nobody confirms it.
  */
 export function sendRelease(
   document: DhcpDocument,
@@ -66,15 +67,22 @@ export function sendRelease(
   kernel: ResourceKernel,
   sent: Sent,
 ): void {
-  if (isNamespaceOf(document, kernel)) return kernel.inPod(() => sendOnce(document.client, sent));
-  const name = resources.map(hostLinkOf).find((each) => each !== undefined);
+  const bridge = resources.map(bridgeOf).find((name) => name !== undefined);
+  if (bridge === undefined && isNamespaceOf(document, kernel))
+    return kernel.inPod(() => sendOnce(document.client, sent));
+  const name = bridge ?? resources.map(masterOf).find((each) => each !== undefined);
   const link = name === undefined ? undefined : lookUp(kernel.host.route, { name });
   if (link !== undefined) kernel.inHost(() => sendOnce(link, sent));
 }
 
-/** Returns the link of the host through which frames reach the network of the resource's interface. */
-function hostLinkOf(resource: Resource): string | undefined {
-  if (resource.kind === 'veth-port' && 'bridge' in resource) return String(resource.bridge);
+/** Returns the bridge of a port, unless the port is in a VLAN, which the bridge itself may not be in. */
+function bridgeOf(resource: Resource): string | undefined {
+  if (resource.kind !== 'veth-port' || !('bridge' in resource) || !('vlan' in resource)) return undefined;
+  return resource.vlan === 0 ? String(resource.bridge) : undefined;
+}
+
+/** Returns the link of the host on which a link in the pod sends frames without a further tag. */
+function masterOf(resource: Resource): string | undefined {
   if (resource.kind !== 'child-link' || !('master' in resource) || !('masterIn' in resource))
     return undefined;
   const isTagged = 'of' in resource && JSON.stringify(resource.of).includes('"vlan"');

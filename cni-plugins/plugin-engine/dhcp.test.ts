@@ -218,6 +218,7 @@ if (inPrivateNetns(import.meta.filename, 400_000)) {
     await call('del', conf, 'alone');
     await ended();
     assert.deepEqual(rows(), []);
+    pod.run('ip link delete eth0');
     // The upstream program would call itself.
     await assert.rejects(call('add', { type: 'portcullis-dhcp', ipam: { type: 'dhcp' } }, 'alone'), {
       code: 'NETWORK_CONFIG_INVALID',
@@ -253,6 +254,8 @@ if (inPrivateNetns(import.meta.filename, 400_000)) {
       const runtime = await opened();
       const attachment = await runtime.attach(pod.request);
       assert.match(attachment.ips[0]?.address ?? '', /^10\.77\.0\.\d+\/24$/u);
+      // Without a class the link denies everything, and so the renewal.
+      await runtime.setClass(attachment.id, 'user');
       const [first] = leasedAt();
       await eventually(() => leasedAt()[0] !== first || undefined, 20_000);
       await runtime.detach(attachment.id);

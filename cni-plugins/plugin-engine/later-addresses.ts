@@ -3,9 +3,9 @@ import type { PluginCall } from '../calls/plugin-call.ts';
 import { alreadyAttached, notAttached } from '../calls/plugin-errors.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { Host } from '../namespaces/caller.ts';
-import type { GivenAddresses } from '../networks/addresses.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Steps } from './address-program-steps.ts';
+import type { LaterSource } from './later-source.ts';
 import type { PartCreation } from './plugin-attachment-creation.ts';
 import type { Adding, PartPlans, PlannedLinks } from './plugin-attachment-plans.ts';
 import type { Reading } from './plugin-reading.ts';
@@ -19,22 +19,6 @@ export interface LaterAddresses {
   add(adding: Adding, host: Host, source: LaterSource): Steps<CniResult>;
   /** ADD of the address plugin alone, called by a third-party plugin that has created the interface. */
   addAlone(reading: Reading, call: PluginCall, host: Host, source: LaterSource): Steps<CniResult>;
-}
-
-/** An address plugin that needs the interface. */
-export interface LaterSource {
-  /** `ipam.type`. */
-  readonly type: string;
-  /** Asks for the addresses of the links of the attachment. */
-  acquire(links: PluginAttachment): Steps<Acquired | undefined>;
-  /** Releases what `acquire` may have got, before the links are removed. */
-  letGo(links: PluginAttachment): Steps<void>;
-}
-
-export interface Acquired {
-  readonly given: GivenAddresses;
-  /** Runs in the transaction that records the attachment with the addresses. */
-  readonly record?: (part: PluginAttachment) => void;
 }
 
 export interface LaterAddressesDeps {

@@ -15,7 +15,7 @@ import { alreadyAttached, notAttached, previousResultMissing } from '../calls/pl
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 import type { DhcpLeases } from './dhcp-leases.ts';
 import { createLaterAddresses } from './later-addresses.ts';
-import type { LaterSource } from './later-addresses.ts';
+import type { LaterSource } from './later-source.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 import type { PodPolicies } from './pod-policies.ts';
 

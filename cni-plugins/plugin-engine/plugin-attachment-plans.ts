@@ -2,7 +2,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Plugin, ResourceKernel } from '../plugins/contract/contract.ts';
 import { otherOwners } from '../spec/service-rules.ts';
 import type { Addressing } from './addressing.ts';
-import type { Acquired } from './later-addresses.ts';
+import type { Acquired } from './later-source.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { ownerOfCall } from '../database/memberships.ts';
@@ -73,8 +73,6 @@ export function createPartPlans({
   addressing,
   policies,
 }: PartPlansDeps): PartPlans {
-  const takenMacs = createTakenMacs(database);
-
   const lease = (reading: Reading, call: PluginCall, host: Host, hostInterface = linkOf(call)): Leased => {
     const attachment = pluginAttachments.attachment(host.namespaceId, call.key, hostInterface);
     const given = addressing.lease(reading.source, {
@@ -85,19 +83,10 @@ export function createPartPlans({
     return { attachment, given };
   };
 
-  const refuseTakenMac = ({ reading, call }: Adding, host: Host, result: CniResult): void => {
-    const mac = chosenMac(reading.config, result, call.prevResult);
-    if (mac === undefined) return;
-    takenMacs.refuse(mac, {
-      isPod: ownerOfCall(call) !== otherOwners.cni,
-      namespaceId: host.namespaceId,
-      key: call.key,
-      route: host.route,
-      result,
-    });
-  };
+  const refuseTakenMac = refusingTakenMacs(database);
 
   return {
+    ...createLaterPlans({ database, parts: pluginAttachments, policies, refuseTakenMac }),
     leaseOnly: (reading, call, host) =>
       database.transaction(() => {
         const { attachment, given } = lease(reading, call, host);
@@ -146,6 +135,48 @@ export function createPartPlans({
         return begun;
       });
     },
+    planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {
+      const { routes, dns } = pluginAttachment.result;
+      const input = { ...planInput(call, host, { addresses: [], routes, dns }), joined: call.joined };
+      const observed = plugin.observe?.(config, kernel, input);
+      const { resources, result } = plugin.plan(config, { ...input, observed });
+      return database.transaction(() => {
+        pluginAttachments.setState(pluginAttachment, 'making');
+        return pluginAttachments.describe(pluginAttachment, resources, result);
+      });
+    },
+  };
+}
+
+type RefuseTakenMac = (adding: Adding, host: Host, result: CniResult) => void;
+
+function refusingTakenMacs(database: NetworkDatabase): RefuseTakenMac {
+  const takenMacs = createTakenMacs(database);
+  return ({ reading, call }, host, result) => {
+    const mac = chosenMac(reading.config, result, call.prevResult);
+    if (mac === undefined) return;
+    takenMacs.refuse(mac, {
+      isPod: ownerOfCall(call) !== otherOwners.cni,
+      namespaceId: host.namespaceId,
+      key: call.key,
+      route: host.route,
+      result,
+    });
+  };
+}
+
+interface LaterPlansDeps extends Omit<PartPlansDeps, 'addressing'> {
+  readonly refuseTakenMac: RefuseTakenMac;
+}
+
+/** Plans of an ADD whose address plugin needs the interface. */
+function createLaterPlans({
+  database,
+  parts: pluginAttachments,
+  policies,
+  refuseTakenMac,
+}: LaterPlansDeps): Pick<PartPlans, 'planLinks' | 'planAddresses' | 'beginAlone' | 'completeAlone'> {
+  return {
     planLinks({ plugin, reading, call }, host, kernel) {
       const hostInterface = linkOf(call);
       return database.transaction(() => {
@@ -201,16 +232,6 @@ export function createPartPlans({
         record?.(pluginAttachments.describe(part, [], result));
         return result;
       }),
-    planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {
-      const { routes, dns } = pluginAttachment.result;
-      const input = { ...planInput(call, host, { addresses: [], routes, dns }), joined: call.joined };
-      const observed = plugin.observe?.(config, kernel, input);
-      const { resources, result } = plugin.plan(config, { ...input, observed });
-      return database.transaction(() => {
-        pluginAttachments.setState(pluginAttachment, 'making');
-        return pluginAttachments.describe(pluginAttachment, resources, result);
-      });
-    },
   };
 }
 

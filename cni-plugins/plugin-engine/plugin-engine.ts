@@ -12,9 +12,11 @@ import { compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { EndedNamespaces } from '../database/ended-namespaces.ts';
 import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
+import type { PluginRemoval } from './plugin-removal.ts';
 import type { PodPolicies } from './pod-policies.ts';
 import { createPluginRepair } from './plugin-repair.ts';
 import { notAvailable, previousResultMissing } from '../calls/plugin-errors.ts';
@@ -117,31 +119,8 @@ export function createPluginCore({
     compare([{ call, reading }], host);
   };
 
-  const gc = function* (call: PluginCall, host: Host): Steps<void> {
-    const { type, source } = sound(read(call));
-    const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
-    const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
-    act(host, () => {
-      const failures: string[] = [];
-      for (const pluginAttachment of pluginAttachments.all(host.namespaceId).toReversed()) {
-        const { network, containerId, interface: name } = pluginAttachment.key;
-        if (
-          network !== call.key.network ||
-          pluginAttachment.type !== type ||
-          valid.has(keyOf(containerId, name))
-        )
-          continue;
-        try {
-          removeAnyhow(pluginAttachment, host);
-        } catch (thrown) {
-          failures.push(reasonOf(thrown));
-        }
-      }
-      if (source.from === 'ranges') addressing.collectForeign(source, call.key.network, valid, host);
-      if (failures.length > 0) throw notAvailable(type, failures.join('; '));
-    });
-    if (source.from === 'program') yield { type: source.type, command: 'GC' };
-  };
+  const gc = (call: PluginCall, host: Host): Steps<void> =>
+    collect(call, host, { parts: pluginAttachments, addressing, removal });
 
   const status = function* (call: PluginCall, host: Host): Steps<void> {
     const { type, plugin, config, source } = withoutUnknown(read(call));
@@ -191,4 +170,41 @@ export function createPluginCore({
     },
     close: dhcp.close,
   };
+}
+
+interface Collecting {
+  readonly parts: PluginAttachmentStore;
+  readonly addressing: Addressing;
+  readonly removal: Pick<PluginRemoval, 'act' | 'removeAnyhow'>;
+}
+
+/** Executes GC: removes the attachments of the network that are not valid any more. */
+function* collect(
+  call: PluginCall,
+  host: Host,
+  { parts, addressing, removal: { act, removeAnyhow } }: Collecting,
+): Steps<void> {
+  const { type, source } = sound(read(call));
+  const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
+  const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
+  act(host, () => {
+    const failures: string[] = [];
+    for (const pluginAttachment of parts.all(host.namespaceId).toReversed()) {
+      const { network, containerId, interface: name } = pluginAttachment.key;
+      if (
+        network !== call.key.network ||
+        pluginAttachment.type !== type ||
+        valid.has(keyOf(containerId, name))
+      )
+        continue;
+      try {
+        removeAnyhow(pluginAttachment, host);
+      } catch (thrown) {
+        failures.push(reasonOf(thrown));
+      }
+    }
+    if (source.from === 'ranges') addressing.collectForeign(source, call.key.network, valid, host);
+    if (failures.length > 0) throw notAvailable(type, failures.join('; '));
+  });
+  if (source.from === 'program') yield { type: source.type, command: 'GC' };
 }

@@ -17,6 +17,8 @@ if (inPrivateNetns(import.meta.filename)) {
   const examples = [...document.matchAll(/```json\n([^]*?)```/gu)].map(
     ([, text = '{}']) => JSON.parse(text) as { name: string; plugins: Conf[] },
   );
+  // Its server is missing here: the tests of the plugin engine have one.
+  const runnable = examples.filter(({ name }) => name !== 'by-dhcp');
   // Bridges stay: they belong to the network. So do their addresses, and the kernel's entries for them.
   const state = (): string =>
     shell('ip -o link; ip -o addr; ip route; ip -6 route; tc qdisc')
@@ -30,8 +32,8 @@ if (inPrivateNetns(import.meta.filename)) {
       .toSorted()
       .join('\n');
 
-  test('each plugin has an example', () => assert.equal(examples.length, 15));
-  for (const [index, { name, plugins }] of examples.entries())
+  test('each plugin has an example', () => assert.equal(examples.length, 16));
+  for (const [index, { name, plugins }] of runnable.entries())
     test(`the example ${name} works`, async (context) => {
       const before = state();
       const of = { id: `pod${index}`, netns: fixture.pin(`pod${index}`), network: name };

@@ -107,6 +107,7 @@ export function sendPacket(fd: number, index: number, mac: Uint8Array, packet: U
 /**
  * Receives a waiting packet into `buffer`; a longer one is cut off. Returns its length in the buffer, the MAC
  * address of its sender, and whether a program of this namespace sent it; undefined if none waits.
+ * @throws KERNEL_ENETDOWN and others
  */
 export function receivePacket(
   fd: number,

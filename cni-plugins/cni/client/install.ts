@@ -48,7 +48,9 @@ export interface Installation {
 
 /** Returns the names of the programs: `portcullis-` and the plugin's type. */
 export function pluginNames(): readonly string[] {
-  return [...plugins, ...addressPlugins, ...engineAddressTypes.map((type) => ({ type }))].map(({ type }) => `portcullis-${type}`).toSorted();
+  return [...plugins, ...addressPlugins, ...engineAddressTypes.map((type) => ({ type }))]
+    .map(({ type }) => `portcullis-${type}`)
+    .toSorted();
 }
 
 /** containerd and CRI-O bring up `lo` with a program of this name. */
