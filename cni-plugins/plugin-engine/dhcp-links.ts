@@ -52,7 +52,7 @@ export function namespaceReplaced(netns: string): PortcullisError {
     attempted: 'find the interface of the DHCP lease in the network namespace',
     on: netns,
     why: 'the path leads to another namespace for the daemon',
-    fix: 'pin the namespace at a path that is the same for the daemon, for example below /run/netns',
+    fix: 'give a path of the namespace that is the same for the daemon, for example below /run/netns',
   });
 }
 
