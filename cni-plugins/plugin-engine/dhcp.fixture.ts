@@ -50,6 +50,8 @@ export function createDhcpNetwork(folder: string): DhcpNetwork {
   inServer('ip address add 10.77.0.1/24 dev srv0');
   inServer('ip link set srv0 up');
   let child: ChildProcess | undefined;
+  // A failed test must leave no server behind either.
+  process.on('exit', () => void child?.kill('SIGKILL'));
   const stopServer = async (): Promise<void> => {
     const ending = child;
     child = undefined;
@@ -93,6 +95,7 @@ export function createDhcpNetwork(folder: string): DhcpNetwork {
 /** Starts the daemon of the upstream program, and waits for its socket. */
 export async function startUpstreamDaemon(socket: string): Promise<ChildProcess> {
   const daemon = spawn(upstreamProgram, ['daemon', '-socketpath', socket, '-broadcast'], { stdio: 'ignore' });
+  process.on('exit', () => void daemon.kill('SIGKILL'));
   await eventually(() => existsSync(socket) || undefined);
   return daemon;
 }
