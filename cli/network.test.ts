@@ -131,3 +131,20 @@ test('an invalid network is not written, and leaves no file', () => {
   writeFileSync(join(conf, '99-broken.conflist'), '{');
   assert.match(network('ls').stdout, /skipped: .*99-broken\.conflist:1:2/u);
 });
+
+test('a network is refused if a plugin does not know one of its fields', () => {
+  const own = mkdtempSync(join(folder, 'misspelled-'));
+  const ipam = { type: 'host-local', ranges: [[{ subnet: '10.9.0.0/24' }]] };
+  const plugins = [{ type: 'portcullis-bridge', brige: 'b', ipam }];
+  writeFileSync(
+    join(own, '10-pods.conflist'),
+    JSON.stringify({ cniVersion: '1.0.0', name: 'pods', plugins }),
+  );
+  const shown = (...args: string[]): { readonly status: number | null; readonly stdout: string } =>
+    spawnSync(process.execPath, [commandFile, 'network', ...args, '--conf-dir', own], { encoding: 'utf8' });
+  const reason = /refused.* unknown field "brige": did you mean 'bridge'\?/u;
+  const { status, stdout } = shown('ls');
+  assert.match(stdout, reason);
+  assert.equal(status, 1);
+  assert.match(shown('inspect', 'pods').stdout, reason);
+});

@@ -43,21 +43,28 @@ async function list(flags: Flags): Promise<number> {
     leasesOf(network),
     network.file ?? '',
   ]);
-  const problems = report.problems.map((problem) => `skipped: ${problem}\n`).join('');
+  const refused = report.networks.flatMap(({ name, refused: reasons = [] }) =>
+    reasons.map((reason) => `refused: ${name}: ${reason}\n`),
+  );
+  const problems = [...report.problems.map((problem) => `skipped: ${problem}\n`), ...refused].join('');
   print(
     flags.output,
     report,
     `${table(['NETWORK', 'RUN', 'PLUGINS', 'SUBNETS', 'CLASSES', 'ATTACHED', 'LEASES', 'FILE'], rows)}${problems}`,
   );
-  return report.networks.some(({ file }) => file !== undefined) ? exitCodes.yes : exitCodes.no;
+  return report.networks.some(isUsable) ? exitCodes.yes : exitCodes.no;
 }
+
+/** Whether pods can be attached, as far as the file of the network says. */
+const isUsable = ({ file, refused }: ReportedNetwork): boolean => file !== undefined && refused === undefined;
 
 const ways: Readonly<Record<string, string>> = {
   core: 'in process',
   'in-process': 'in process',
   exec: 'programs',
 };
-const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
+const stateOf = ({ way, refused }: ReportedNetwork): string =>
+  way === undefined ? 'removed' : refused === undefined ? (ways[way] ?? way) : 'refused';
 const attachedOf = ({ attachments }: ReportedNetwork): string => {
   const counts = ['lost', 'altered'].flatMap((wanted) => {
     const count = attachments.filter(({ state }) => state === wanted).length;
@@ -88,6 +95,7 @@ async function inspect(name: string, flags: Flags): Promise<number> {
     `network   ${network.name}`,
     `file      ${network.file ?? 'removed'}`,
     `plugins   ${network.plugins.join(' → ')} (CNI ${network.cniVersion ?? '?'}, ${stateOf(network)})`,
+    ...(network.refused ?? []).map((reason) => `refused   ${reason}`),
     `subnets   ${network.subnets.join(', ')}`,
     `leases    ${leasesOf(network)}`,
     ...('why' in answer ? [`denied    not known: ${answer.why}`] : []),

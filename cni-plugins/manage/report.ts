@@ -19,6 +19,7 @@ import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { linkNames } from './host-links.ts';
 import { callAdmin } from '../admin/client.ts';
 import type { LinkAlteration } from '../types.ts';
+import { refusals } from '../networks/plugin-configuration.ts';
 import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
@@ -34,6 +35,8 @@ export interface NetworkReport {
 }
 
 export interface ReportedNetwork {
+  /** Why no pod can be attached: fields that a plugin of ours does not know, for example. Absent: none known. */
+  readonly refused?: readonly string[];
   readonly name: string;
   /** Absent: attachments exist, but the folder no longer has such a network. */
   readonly file?: string;
@@ -182,8 +185,10 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
         const { attachments, leased } = of(network.name);
         const sets = network.network?.rangeSets;
         const ranges = sets?.map((set) => leasedOf(set, leased));
+        const refused = refusedBy(network);
         return {
           ...described(network),
+          ...(refused.length > 0 && { refused }),
           leases: {
             used: leased.length,
             ...(sets !== undefined && { size: leaseCount(sets) }),
@@ -208,6 +213,16 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
     ],
     problems,
   };
+}
+
+/** Returns why an ADD of the network fails, whatever the pod is. */
+function refusedBy({ way, list: { name, cniVersion, plugins } }: LoadedNetwork): readonly string[] {
+  if (way !== 'in-process') return [];
+  return plugins.flatMap(({ type, config }) =>
+    refusals(type, JSON.stringify({ ...config, name, cniVersion })).map(
+      (problem) => `${type}: ${problem.replace(/^stdin:\d+:\d+: /u, '')}`,
+    ),
+  );
 }
 
 const leasedOf = (set: RangeSet, leased: readonly IpAddress[]): LeasedRange => ({

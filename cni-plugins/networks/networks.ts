@@ -2,6 +2,7 @@ import { addressPlugins, plugins } from '../plugins/registry.ts';
 import { followConfFolder, loadNetworks } from '../spec/conf-folder.ts';
 import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
 import { leasingTypes } from './addresses.ts';
+import { hasUnknownFields } from './plugin-configuration.ts';
 import { bareType } from '../calls/plugin-type.ts';
 
 export interface NetworkChoice {
@@ -21,7 +22,26 @@ export const isOurs = (type: string): boolean => type === 'portcullis-dhcp' || o
 
 /** Returns the networks that a conf folder configures. @throws the errors of `loadNetworks` */
 export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetworks {
-  return loadNetworks(confDir, { exec: choice.plugins === 'exec', most: choice.maxConfigs, isOurs });
+  const loaded = loadNetworks(confDir, {
+    exec: choice.plugins === 'exec',
+    most: choice.maxConfigs,
+    isOurs,
+  });
+  return { ...loaded, networks: loaded.networks.map(asChainIfUnknown) };
+}
+
+/**
+ * Lets the plugins run one after another if one of them has a field that it does not know. The engine would
+ * not notice the field, and the plugin refuses it in each ADD.
+ */
+function asChainIfUnknown(network: LoadedNetwork): LoadedNetwork {
+  const { network: core, ...chain } = network;
+  if (core === undefined) return network;
+  const { name, cniVersion, plugins: list } = network.list;
+  const isUnknown = list.some(({ type, config }) =>
+    hasUnknownFields(type, JSON.stringify({ ...config, name, cniVersion })),
+  );
+  return isUnknown ? { ...chain, way: 'in-process' } : network;
 }
 
 /** The same networks, read again whenever a file of the folder changes. */

@@ -5,7 +5,7 @@ import type { Host } from '../namespaces/caller.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { differs, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
-import type { Reading } from './plugin-reading.ts';
+import type { Reading } from '../networks/plugin-configuration.ts';
 
 /**
  * CHECK: compares the kernel's state of an attachment with the record and with what the caller believes.

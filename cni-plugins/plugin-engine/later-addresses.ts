@@ -8,7 +8,7 @@ import type { Steps } from './address-program-steps.ts';
 import type { LaterSource } from './later-source.ts';
 import type { PartCreation } from './plugin-attachment-creation.ts';
 import type { Adding, PartPlans, PlannedLinks } from './plugin-attachment-plans.ts';
-import type { Reading } from './plugin-reading.ts';
+import type { Reading } from '../networks/plugin-configuration.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 
 /**

@@ -10,7 +10,7 @@ import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin
 import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-values.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { PodPolicies } from './pod-policies.ts';
-import type { Reading } from './plugin-reading.ts';
+import type { Reading } from '../networks/plugin-configuration.ts';
 import { createTakenMacs } from './mac-conflicts.ts';
 
 /**
