@@ -56,4 +56,22 @@ describe('networks of a state', () => {
     await controller.apply(change('delete'), next, limits);
     assert.deepEqual(readdirSync(confDir), []);
   });
+
+  it('are never taken for networks of other names, whose files end with the same name', async () => {
+    await controller.apply(change('create'), state, limits);
+    const others = ['50-my-pods.conflist', '60-pods.conflist', 'x-y-pods.conflist'];
+    const [mine = '', other = '', broken = ''] = others.map((name) => join(confDir, name));
+    const text = (name: string) => readFileSync(file, 'utf8').replace('"name": "pods"', `"name": "${name}"`);
+    writeFileSync(mine, text('my-pods'));
+    writeFileSync(other, text('other'));
+    writeFileSync(broken, '{"name": "y-po');
+    rmSync(file);
+    assert.equal(await seen(), undefined);
+    await controller.apply(change('update', true), state, limits);
+    assert.equal(await seen(), item?.visible);
+    rmSync(file);
+    await controller.apply(change('delete'), state, limits);
+    assert.deepEqual(readdirSync(confDir), others);
+    for (const each of [mine, other, broken]) rmSync(each);
+  });
 });

@@ -9,6 +9,9 @@ import type { Change, Controller, Item, NodeState, Observed, WantedNetwork } fro
 
 const cidr = { type: 'string', minLength: 3, maxLength: 49 } as const;
 const name = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,149}$';
+/** The part of the name of a file before the name of its network. It has no `-`, and names may have. */
+const order = '^[a-zA-Z0-9_.]{0,20}$';
+const orderForm = new RegExp(order, 'u');
 
 /**
  * Networks of pods, as `portcullis network create` makes them.
@@ -79,7 +82,7 @@ export function networkController(source: ReportSource): Controller {
           },
           order: {
             type: 'string',
-            pattern: '^[a-zA-Z0-9_.]{0,20}$',
+            pattern: order,
             description:
               'Prefix of the name of the file. Pods get the first network by file name. Default: `50`.',
           },
@@ -136,18 +139,24 @@ function textOf(source: ReportSource, network: WantedNetwork): string {
   }
 }
 
-/** Returns the files of the network's name, also those that cannot be read as a network any more. */
+/**
+ * Returns the files of the network's name, also those that cannot be read as a network any more. Another
+ * network may have a name or a file that ends with this name: its file is not returned.
+ */
 async function filesOf(
   source: ReportSource,
   network: string,
   { networks }: Pick<ReturnType<typeof readNetworkReport>, 'networks'> = readNetworkReport(source),
 ): Promise<readonly string[]> {
-  const file = networks.find((one) => one.name === network)?.file;
-  if (file !== undefined) return [file];
+  const own = networks.find((one) => one.name === network)?.file;
+  if (own !== undefined) return [own];
+  const ofOthers = new Set(networks.map(({ file }) => file));
+  const end = `-${network}.conflist`;
   const entries = await readdir(source.confDir).catch(() => [] as string[]);
   return entries
-    .filter((entry) => !entry.startsWith('.') && entry.endsWith(`-${network}.conflist`))
-    .map((entry) => join(source.confDir, entry));
+    .filter((entry) => entry.endsWith(end) && orderForm.test(entry.slice(0, -end.length)))
+    .map((entry) => join(source.confDir, entry))
+    .filter((file) => !ofOthers.has(file));
 }
 
 async function observe(
