@@ -1,9 +1,11 @@
 import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Change, NodeState } from '../model/types.ts';
-import { sysctlController } from './sysctls.ts';
+import { isAllowedSysctl, sysctlController } from './sysctls.ts';
 
 const ttl = 'net.ipv4.ip_default_ttl';
 const controller = sysctlController();
@@ -33,6 +35,56 @@ describe('kernel settings of this network namespace', () => {
     const item = controller.items({ ...state, sysctls: { [name]: '20000   40000' } }).get(name);
     await controller.apply(change({ name, to: '20000   40000' }), state, limits);
     assert.equal((await controller.observe(new Set([name]), limits)).get(name)?.visible, item?.visible);
+  });
+
+  it('are restored to an empty value', async () => {
+    const name = 'net.ipv4.ip_local_reserved_ports';
+    await controller.apply(change({ name, to: '30000-32767' }), state, limits);
+    await controller.apply(change({ name, action: 'delete', before: '' }), state, limits);
+    assert.equal((await controller.observe(new Set([name]), limits)).get(name)?.visible, '');
+  });
+
+  it('of two forms are restored in the form that was in force', async () => {
+    // The kernel refuses 0 for vm.dirty_bytes, which is its value while vm.dirty_ratio is in force.
+    const root = mkdtempSync(join(tmpdir(), 'pc-node-sysctls-'));
+    const file = (name: string): string => join(root, 'vm', name);
+    try {
+      mkdirSync(join(root, 'vm'));
+      writeFileSync(file('dirty_bytes'), '0\n');
+      writeFileSync(file('dirty_ratio'), '20\n');
+      const own = sysctlController(root);
+      const name = 'vm.dirty_bytes';
+      const before = (await own.observe(new Set([name]), limits)).get(name)?.visible ?? '';
+      await own.apply(change({ name, to: '4194304' }), state, limits);
+      writeFileSync(file('dirty_ratio'), '0\n');
+      assert.equal((await own.observe(new Set([name]), limits)).get(name)?.visible, '4194304');
+      await own.apply(change({ name, action: 'delete', before }), state, limits);
+      assert.equal(readFileSync(file('dirty_ratio'), 'utf8').trim(), '20');
+      assert.equal(readFileSync(file('dirty_bytes'), 'utf8').trim(), '4194304');
+    } finally {
+      rmSync(root, { recursive: true });
+    }
+  });
+
+  it('that cannot be read fail alone, and some are refused before', async () => {
+    for (const name of ['net.ipv4.route.flush', 'net.ipv6.route.flush', 'net.ipv6.conf.lo.stable_secret'])
+      assert.equal(isAllowedSysctl(name), false, name);
+    const root = mkdtempSync(join(tmpdir(), 'pc-node-sysctls-'));
+    try {
+      mkdirSync(join(root, 'net/unreadable'), { recursive: true });
+      writeFileSync(join(root, 'net/readable'), '1\n');
+      const [bad, good] = ['net.unreadable', 'net.readable'];
+      const own = sysctlController(root);
+      const found = await own.observe(new Set([bad, good]), limits);
+      assert.equal(found.get(good)?.visible, '1');
+      assert.match(found.get(bad)?.shown ?? '', /cannot be read: EISDIR/u);
+      await assert.rejects(own.apply(change({ name: bad, to: '1' }), state, limits), {
+        code: 'NODE_STATE_CHANGE_REFUSED',
+        message: /cannot be read/u,
+      });
+    } finally {
+      rmSync(root, { recursive: true });
+    }
   });
 
   it('are refused with the reason if the kernel refuses or lacks them, or a state may not set them', async () => {

@@ -22,9 +22,13 @@ const allowed = [
 /** As sysctl(8) writes names: a `/` stands for a dot in the name of an interface. No part can be `..`. */
 const form = '^[a-z]+(\\.[A-Za-z0-9_:-]+(/[A-Za-z0-9_:-]+)*)+$';
 
+/** Parts that act when they are written, or whose value cannot be read and therefore not compared. */
+const refusedEnd = /\.(flush|stable_secret)$/u;
+
 /** Returns whether a state may set the kernel setting of that name. */
 export const isAllowedSysctl = (name: string): boolean =>
   new RegExp(form, 'u').test(name) &&
+  !refusedEnd.test(name) &&
   allowed.some((one) => (one.endsWith('.') ? name.startsWith(one) : name === one));
 
 /** Kernel settings below `/proc/sys`. Network settings are those of this process's network namespace. */
@@ -52,13 +56,13 @@ export function sysctlController(root = '/proc/sys'): Controller {
     async observe(names) {
       const found = new Map<string, Observed>();
       for (const name of [...names].filter(isAllowedSysctl)) {
-        const visible = await read(root, name);
-        if (visible !== undefined) found.set(name, { visible, shown: visible });
+        const seen = await readOne(root, name);
+        if (seen !== undefined) found.set(name, seen);
       }
       return found;
     },
-    async apply({ action, name, before, to = '' }: Change) {
-      const value = action === 'delete' ? (before ?? '') : to;
+    async apply({ action, name: changed, before, to = '' }: Change) {
+      const [name, value] = inForce(changed, action === 'delete' ? (before ?? '') : to);
       const refused = (why: string) =>
         failure(
           'NODE_STATE_CHANGE_REFUSED',
@@ -71,8 +75,12 @@ export function sysctlController(root = '/proc/sys'): Controller {
       // This also holds for our own records, which somebody may have edited.
       if (!isAllowedSysctl(name)) throw refused('a state may not set it');
       if (action === 'create') throw refused('this kernel has no such setting');
+      const seen = await readOne(root, name);
+      // It could not be compared afterwards, and would be set again forever.
+      if (seen?.unreadable === true) throw refused(`it ${seen.shown}`);
       try {
-        await writeFile(pathOf(root, name), value, { flag: 'r+' });
+        // Without the end of the line, an empty value would write nothing.
+        await writeFile(pathOf(root, name), `${value}\n`, { flag: 'r+' });
       } catch (thrown) {
         throw refused(`the kernel refuses ${JSON.stringify(value)}: ${reasonOf(thrown)}`);
       }
@@ -83,6 +91,22 @@ export function sysctlController(root = '/proc/sys'): Controller {
   };
 }
 
+/** Settings with two forms. The form that is not in force has the value 0, which the kernel may refuse. */
+const otherForms: Readonly<Record<string, string>> = {
+  'vm.dirty_background_bytes': 'vm.dirty_background_ratio',
+  'vm.dirty_background_ratio': 'vm.dirty_background_bytes',
+  'vm.dirty_bytes': 'vm.dirty_ratio',
+  'vm.dirty_ratio': 'vm.dirty_bytes',
+};
+
+/** Returns the name and the value to write for a value as it was observed. */
+function inForce(name: string, value: string): readonly [name: string, value: string] {
+  const other = otherForms[name];
+  return other !== undefined && value.startsWith(`${other} `)
+    ? [other, value.slice(other.length + 1)]
+    : [name, value];
+}
+
 const normal = (text: string): string => text.trim().split(/\s+/u).join(' ');
 
 /** Swaps dots and slashes, as sysctl(8) does: the pattern of names leaves no part `..`. */
@@ -91,6 +115,23 @@ const pathOf = (root: string, name: string): string =>
     root,
     name.replaceAll(/[./]/gu, (one) => (one === '.' ? '/' : '.')),
   );
+
+/** A setting that cannot be read equals no value, and does not keep others from being observed. */
+async function readOne(
+  root: string,
+  name: string,
+): Promise<(Observed & { readonly unreadable?: true }) | undefined> {
+  try {
+    const visible = await read(root, name);
+    if (visible === undefined) return undefined;
+    const other = visible === '0' ? otherForms[name] : undefined;
+    const value = other === undefined ? undefined : await read(root, other);
+    if (value === undefined || value === '0') return { visible, shown: visible };
+    return { visible: `${other} ${value}`, shown: `${visible} (${other} is ${value})` };
+  } catch (thrown) {
+    return { visible: '', shown: `cannot be read: ${reasonOf(thrown)}`, unreadable: true };
+  }
+}
 
 async function read(root: string, name: string): Promise<string | undefined> {
   try {
