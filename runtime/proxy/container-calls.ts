@@ -31,6 +31,8 @@ import { nothingAsked } from '../oci/profile-bounds.ts';
 import type { BackendAnswer } from './backend.ts';
 import { decoded, readable } from './calls.ts';
 import type { InterceptedCall, Interceptors } from './calls.ts';
+import { hostPlaces, withFollowedDevices } from './host-places.ts';
+import type { HostPlaces } from './host-places.ts';
 import { backendImage, imageIdFrom } from './image-calls.ts';
 import type { ProxyImages } from './images.ts';
 import { narrowed, resourceEdits } from './narrow.ts';
@@ -67,10 +69,10 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const sandbox = await sandboxOf(records, call, request.podSandboxId, request.sandboxConfig);
       await checkPidTarget(records.containers, call, config, sandbox.id);
       const admitted = await admitImages(deps, call, config, sandbox);
-      const { settings, narrow } = await confine(deps, config, sandbox, admitted.verdict);
+      const { settings, narrow, places } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
       const answer = await call.forward(
-        readable(() => changedRequest(call.request, sandbox.id, ids, narrow)),
+        readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places })),
       );
       const { containerId } = decoded(
         criCodec<CreateContainerResponse>('CreateContainerResponse'),
@@ -182,13 +184,14 @@ async function confine(
   config: ContainerConfig,
   sandbox: ProxySandbox,
   verdict: Verdict,
-): Promise<{ readonly settings: Settings; readonly narrow: Narrowed }> {
+): Promise<{ readonly settings: Settings; readonly narrow: Narrowed; readonly places: HostPlaces }> {
   const { confinement, cdi, paths, kubeletRoot, seccompFiles } = deps;
   const pid = pidModeOf(config, sandbox);
   const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
   checkNamespaces(config, sandbox);
   checkCgroupOptions(config);
-  const host = await hostRequest({ config, sandbox, kubeletRoot, cdi, paths });
+  const followed = await withFollowedDevices(config, paths);
+  const host = await hostRequest({ config: followed, sandbox, kubeletRoot, cdi, paths });
   const { settings } = await confined(confinement, {
     config,
     sandbox,
@@ -209,7 +212,7 @@ async function confine(
   });
   if (narrow.beyond.length > 0 && !verdict.ceilings.every(({ onDegraded }) => onDegraded === 'allow'))
     throw notEnforced(narrow.beyond.join('; '));
-  return { settings, narrow };
+  return { settings, narrow, places: hostPlaces(config, { followed, sources: host.sources }) };
 }
 
 async function confined(
@@ -277,21 +280,40 @@ async function backendId(call: InterceptedCall, asked: string, image: ImageRecor
   });
 }
 
+interface Changes {
+  readonly ids: BackendIds;
+  readonly narrow: Narrowed;
+  readonly places: HostPlaces;
+}
+
 /** @param podSandboxId complete: the backend could find another pod by the beginning of an id */
-function changedRequest(request: Buffer, podSandboxId: string, ids: BackendIds, narrow: Narrowed): Buffer {
+function changedRequest(
+  request: Buffer,
+  podSandboxId: string,
+  { ids, narrow, places }: Changes,
+): Buffer {
   const image = (id: string): FieldEdit => ({
     into: { message: 'ImageSpec', fields: { image: { set: id } } },
   });
   const mounts: FieldEdit = {
     each: (mount, index) => {
       const id = ids.volumes.get(index);
+      const hostPath = places.mounts.get(index);
       return editMessage(mount, {
         message: 'Mount',
         fields: {
           ...(id !== undefined && { image: image(id) }),
+          ...(hostPath !== undefined && { hostPath: { set: hostPath } }),
           ...(narrow.readonlyVolumes && { readonly: { set: true }, recursiveReadOnly: { set: true } }),
         },
       });
+    },
+  };
+  const devices: FieldEdit = {
+    each: (device, index) => {
+      const hostPath = places.devices.get(index);
+      const fields = hostPath === undefined ? {} : { hostPath: { set: hostPath } };
+      return editMessage(device, { message: 'Device', fields });
     },
   };
   const linux = {
@@ -305,6 +327,7 @@ function changedRequest(request: Buffer, podSandboxId: string, ids: BackendIds, 
   const fields: Record<string, FieldEdit> = {
     image: image(ids.image),
     mounts,
+    devices,
     ...(Object.keys(linux).length > 0 && {
       linux: { into: { message: 'LinuxContainerConfig', fields: linux } },
     }),

@@ -1,6 +1,14 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, lstatSync, mkdirSync, writeFileSync, copyFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -224,6 +232,37 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     const shared = await failureOf(create(lying, containerConfig({ name: 'c', image: reference })));
     assert.equal(shared.code, 'ENTITLEMENTS_CEILING_EXCEEDED');
     await proxy.cri.runtime.removePodSandbox(host);
+  });
+
+  it('names the paths of the host that it checked, and not the links that led to them', async () => {
+    await inForce(signed());
+    const { reference } = await stage.publish('team/links:1');
+    await pull(reference);
+    const [folder, link] = ['checked', 'link'].map((name) => join(stage.folders.folder, name)) as [
+      string,
+      string,
+    ];
+    mkdirSync(folder);
+    symlinkSync(folder, link);
+    symlinkSync('/dev/null', `${link}-device`);
+    const pod = await runPod('links');
+    const id = await create(pod, {
+      ...containerConfig({ name: 'c', image: reference }),
+      mounts: [
+        { containerPath: '/plain', hostPath: folder },
+        { containerPath: '/linked', hostPath: link },
+      ],
+      devices: [{ containerPath: '/dev/nothing', hostPath: `${link}-device`, permissions: 'r' }],
+    });
+    // Another container with a part of this folder can replace the link by now.
+    rmSync(link);
+    symlinkSync('/etc', link);
+    const made = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+    assert.deepEqual(
+      made.status?.mounts.map(({ hostPath }) => hostPath),
+      [folder, folder],
+    );
+    await proxy.cri.runtime.removePodSandbox(pod);
   });
 
   it('refuses a profile that it cannot enforce, unless the rule allows the degraded form', async () => {
