@@ -42,7 +42,45 @@ function applied(
   return applyChanges(config, merge.merged(), { hooks });
 }
 
+/** The changes of two plugins, one after the other. */
+function ofTwo(first: Init<ContainerAdjustment>, second: Init<ContainerAdjustment>): AppliedRequest {
+  const merge = createMerge('c');
+  for (const [plugin, adjust] of [['10-p', first] as const, ['20-q', second] as const])
+    merge.add(plugin, changesOf(adjustments.decode(adjustments.encode(adjust))));
+  return applyChanges(request(), merge.merged(), { hooks: [] });
+}
+
 describe('an adjusted request', () => {
+  for (const spelled of ['/cache/', '//cache', '/x/../cache', '/cache/.']) {
+    const mount = (destination: string, source: string) => ({
+      mounts: [{ destination, source, type: 'bind', options: ['bind'] }],
+    });
+    it(`has no two mounts at one path, however it is written: ${spelled}`, () => {
+      assert.throws(() => ofTwo(mount('/cache', '/srv/a'), mount(spelled, '/srv/b')), {
+        code: 'NRI_CONFLICT',
+        message: /10-p and 20-q both set mount "\/cache"/,
+      });
+      const { config } = ofTwo(mount(spelled, '/srv/b'), { mounts: [{ destination: '-/cache' }] });
+      assert.deepEqual(
+        config.mounts.map(({ containerPath }) => containerPath),
+        ['/data/'],
+      );
+    });
+  }
+
+  it('is refused if the name of a variable contains a part of its value', () => {
+    for (const key of ['', 'KEPT=secret', '=secret'])
+      assert.throws(
+        () => applied({ env: [{ key, value: 'x' }] }),
+        (thrown: Error) => {
+          assert.match(thrown.message, /name of a variable.*\[NRI_BAD_ADJUSTMENT\]/);
+          assert.doesNotMatch(JSON.stringify([thrown.message, thrown]), /secret/);
+          return true;
+        },
+        key,
+      );
+  });
+
   for (const path of ['/dev/null', '/dev//null', '/dev/./null', '/dev/x/../null'])
     it(`is refused if it removes a device that every container has: ${path}`, () => {
       assert.throws(() => applied({ linux: { devices: [{ path: `-${path}` }] } }), {

@@ -125,6 +125,7 @@ function environment(
   set: readonly OwnedChange[],
   removals: readonly OwnedRemoval[],
 ): { readonly envs: ContainerConfig['envs']; readonly removed: readonly string[] } {
+  for (const change of set) requireVariableName(change);
   const added = new Set(set.map(({ key }) => key));
   const removed = new Set(removals.map(({ key }) => key));
   const kept = envs.filter(({ key }) => !added.has(key) && !removed.has(key));
@@ -132,6 +133,17 @@ function environment(
     envs: [...kept, ...set.map(({ key, value }) => ({ key, value: Buffer.from(String(value)) }))],
     removed: [...removed].filter((key) => !added.has(key)),
   };
+}
+
+/** A name with `=` would set another variable, and records contain names but no values. */
+function requireVariableName(change: OwnedChange): void {
+  const [name = ''] = change.key.split('=');
+  if (name !== '' && name === change.key) return;
+  throw badAdjustment(
+    { ...change, key: name },
+    'the name of a variable is empty or contains "="',
+    'write the name and the value into their own fields',
+  );
 }
 
 function mounts(

@@ -1,4 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
+import { cleanContainerPath } from '../../oci/container-path.ts';
 import type {
   ContainerAdjustment,
   Hook,
@@ -50,8 +51,10 @@ export function changesOf(adjust: ContainerAdjustment): Changes {
   const set: Change[] = [];
   const removed: Removal[] = [];
   const entry = (field: string, marked: string, value: unknown): void => {
-    if (marked.startsWith('-')) removed.push({ field, key: marked.slice(1) });
-    else set.push({ field, key: marked, value });
+    // One path can be written in several ways.
+    const keyOf = field === 'mount' || field === 'device' ? cleanContainerPath : String;
+    if (marked.startsWith('-')) removed.push({ field, key: keyOf(marked.slice(1)) });
+    else set.push({ field, key: keyOf(marked), value });
   };
   for (const [key, value] of Object.entries(adjust.annotations)) entry('annotation', key, value);
   for (const mount of adjust.mounts) entry('mount', mount.destination, mount);
