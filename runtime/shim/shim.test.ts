@@ -110,6 +110,8 @@ test('a truncated or invalid exit record has no time', async (t) => {
     'null',
     '{"code":7,"finishedAt":"never"}',
     '{"finishedAt":"5"}',
+    // The year 2514: the answers of the CRI have 63 bits for nanoseconds.
+    '{"code":7,"finishedAt":"17179869184000000000"}',
   ]) {
     writeFileSync(join(folder, 'task-exit.json'), text);
     assert.equal(await readTaskExit(folder), undefined, text);

@@ -63,6 +63,8 @@ export interface TaskExit {
 }
 
 const exitFile = 'task-exit.json';
+/** In nanoseconds, as the CRI has them (int64). With a later time, no status could be answered. */
+const lastTime = 2n ** 63n - 1n;
 
 /** Ends the stand-in with the exit code of its task. */
 export async function reportExit(bundle: string, exit: TaskExit): Promise<void> {
@@ -80,7 +82,8 @@ export async function readTaskExit(bundle: string): Promise<TaskExit | undefined
     const { code, finishedAt } = parseJson(
       await readFile(join(bundle, exitFile), 'utf8'),
     ) as Partial<TaskExit>;
-    const isTime = typeof finishedAt === 'string' && /^\d{1,20}$/u.test(finishedAt);
+    const isTime =
+      typeof finishedAt === 'string' && /^\d{1,19}$/u.test(finishedAt) && BigInt(finishedAt) <= lastTime;
     return isTime && Number.isInteger(code) ? { code: Number(code), finishedAt } : undefined;
   } catch {
     return undefined;

@@ -10,6 +10,7 @@ import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
 import { createConnections } from './connections.ts';
 import type { ShimConnections } from './connections.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
+import { requireStartedSince, ticksNow } from './shim-process.ts';
 import type { ShimProgram } from './launch.ts';
 import type { TaskApi } from './task-api.ts';
 import { readShimRecord, writeShimRecord } from './shim-record.ts';
@@ -195,6 +196,7 @@ function podTasks(
 ): Pick<ShimTasks, 'startPod' | 'endPod'> {
   return {
     startPod: async (id, folder, systemdCgroup) => {
+      const since = ticksNow();
       const address = await startShim(program, id, folder);
       await writeShimRecord(folder, address);
       const api = await required(folder);
@@ -204,6 +206,7 @@ function podTasks(
       const pid = shimPid === 0 ? (await api.connect({ id })).shimPid : shimPid;
       const shim = processIdentity(pid);
       if (shim === undefined) throw new Error('the shim ended at once');
+      requireStartedSince(shim, since, program.path);
       await writeShimRecord(folder, { ...address, process: shim });
       return shim;
     },

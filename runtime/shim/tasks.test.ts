@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { writeFd } from '../../base/kernel/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { parseDeclaration } from '../../base/protobuf/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { serveTtrpc, ttrpcHandler, ttrpcMethods } from '../../base/ttrpc/index.ts';
+import declaration from './contract.json' with { type: 'json' };
+import { createShimTasks } from './tasks.ts';
+
+/** A shim that this process serves, and that reports a process as its own. */
+async function shimThatReports(folder: string, shimPid: number) {
+  const path = join(folder, 'shim.sock');
+  const method = ttrpcMethods(parseDeclaration(declaration));
+  const answer = (name: string, response: object) =>
+    ttrpcHandler<object, object>(method('Task', name), () => response);
+  const server = createServer((socket) => {
+    serveTtrpc(
+      socket,
+      [
+        ttrpcHandler<object, object>(method('Task', 'Connect'), () => ({ shimPid })),
+        ...['Create', 'Start', 'State', 'Kill', 'Wait', 'Delete', 'Shutdown'].map((name) => answer(name, {})),
+      ],
+      { name: 'the test' },
+    );
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  const startProgram: StartProgram = ({ descriptors }) => {
+    writeFd(Number(descriptors[1]), Buffer.from(JSON.stringify({ version: 3, address: `unix://${path}`, protocol: 'ttrpc' })));
+    return Promise.resolve({ pid: 0, exited: Promise.resolve(0), kill: () => undefined });
+  };
+  const tasks = createShimTasks({
+    program: {
+      ...{ startProgram, path: '/usr/bin/shim', runtimeFolder: '' },
+      events: {
+        socket: join(folder, 'events'),
+        ensure: () => Promise.resolve(),
+        close: () => Promise.resolve(true),
+      },
+    },
+    options: () => undefined,
+    idle: () => undefined,
+    log: createLogger({ level: 'silent' }),
+  });
+  return { tasks, server };
+}
+
+test('a process that ran before its shim is not taken for the shim, and not killed with the pod', async (t) => {
+  const other = spawn('sleep', ['1000'], { stdio: 'ignore' });
+  t.after(() => other.kill('SIGKILL'));
+  await pause(50);
+  for (const pid of [other.pid ?? 0, process.pid, 1]) {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const { tasks, server } = await shimThatReports(folder, pid);
+    t.after(async () => {
+      server.close();
+      await tasks.close();
+    });
+    const id = folder.slice(-6).repeat(5);
+    await assert.rejects(
+      tasks.startPod(id, folder, false),
+      (thrown) => isPortcullisError(thrown) && thrown.code === 'SHIM_BAD_ANSWER',
+      String(pid),
+    );
+    await tasks.endPod(id, folder);
+  }
+  assert.equal(other.exitCode ?? other.signalCode, null);
+});
