@@ -287,11 +287,7 @@ interface Changes {
 }
 
 /** @param podSandboxId complete: the backend could find another pod by the beginning of an id */
-function changedRequest(
-  request: Buffer,
-  podSandboxId: string,
-  { ids, narrow, places }: Changes,
-): Buffer {
+function changedRequest(request: Buffer, podSandboxId: string, { ids, narrow, places }: Changes): Buffer {
   const image = (id: string): FieldEdit => ({
     into: { message: 'ImageSpec', fields: { image: { set: id } } },
   });

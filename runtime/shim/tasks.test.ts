@@ -35,7 +35,10 @@ async function shimThatReports(folder: string, shimPid: number) {
   server.listen(path);
   await once(server, 'listening');
   const startProgram: StartProgram = ({ descriptors }) => {
-    writeFd(Number(descriptors[1]), Buffer.from(JSON.stringify({ version: 3, address: `unix://${path}`, protocol: 'ttrpc' })));
+    writeFd(
+      Number(descriptors[1]),
+      Buffer.from(JSON.stringify({ version: 3, address: `unix://${path}`, protocol: 'ttrpc' })),
+    );
     return Promise.resolve({ pid: 0, exited: Promise.resolve(0), kill: () => undefined });
   };
   const tasks = createShimTasks({
