@@ -68,3 +68,23 @@ test('a newer node cannot take an address of an older node, whatever it writes i
     assert.deepEqual(admitted(nodes, 'a', ['10.1.0.129']), ['10.1.0.129'], claim);
   }
 });
+
+test('a node cannot take the address of another node’s pod by listing it as its own', () => {
+  const young = { created: '2026-02-01T00:00:00Z' };
+  const addresses = ['192.0.2.3', '10.1.0.9', 'fd00:1::9'];
+  const newer = open(a, b, node('thief', ['10.1.2.0/24'], addresses, young));
+  for (const ip of ['10.1.0.9', 'fd00:1::9']) {
+    assert.deepEqual(admitted(newer, 'thief', [ip], true), []);
+    assert.deepEqual(admitted(newer, 'thief', [ip]), []);
+    assert.deepEqual(admitted(newer, 'a', [ip]), [ip], 'it still belongs to the pod');
+  }
+  assert.deepEqual(admitted(newer, 'thief', ['192.0.2.3'], true), ['192.0.2.3']);
+  // The subnet is newer than the address in it, so either of the two nodes may be the thief.
+  const older = open(
+    node('thief', ['10.1.2.0/24'], ['192.0.2.3', '10.1.0.9']),
+    node('a', ['10.1.0.0/24'], ['192.0.2.1'], young),
+  );
+  assert.deepEqual(admitted(older, 'thief', ['10.1.0.9'], true), []);
+  assert.deepEqual(admitted(older, 'a', ['10.1.0.9']), []);
+  assert.deepEqual(admitted(older, 'a', ['10.1.0.8']), ['10.1.0.8']);
+});

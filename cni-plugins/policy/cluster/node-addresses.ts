@@ -40,6 +40,7 @@ export function createNodeAddresses(): NodeAddresses {
     const subnetOf = subnetOwner(owners, address);
     const hostOf = owners.hosts.get(text);
     const own = `${nodeName} ${address.family}`;
+    if (hostNetwork && subnetOf !== undefined && subnetOf !== nodeName) return false;
     if (hostNetwork)
       return (
         hostOf === nodeName || (hostOf === undefined && subnetOf === undefined && !owners.withHosts.has(own))
@@ -89,9 +90,12 @@ function ownersOf(nodes: ReadonlyMap<string, ClusterNode>): Owners {
       subnets.set(keyOf(address, length), name);
     }
     for (const text of node.addresses) {
-      const family = text.includes(':') ? 6 : 4;
-      withHosts.add(`${name} ${family}`);
-      if (!hosts.has(text)) hosts.set(text, name);
+      const address = parseIp(text);
+      if (address === undefined) continue;
+      withHosts.add(`${name} ${address.family}`);
+      // A node writes its own status. The addresses of an older node's pods are not its own.
+      const inSubnetOf = subnetOwner({ subnets, lengths: listed(lengths) }, address) ?? name;
+      if (inSubnetOf === name && !hosts.has(text)) hosts.set(text, name);
     }
   }
   return { subnets, hosts, withSubnets, withHosts, lengths: listed(lengths) };
