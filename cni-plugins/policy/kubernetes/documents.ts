@@ -163,15 +163,26 @@ function addItem(found: FoundDocuments, document: Document, defaults: object): v
 
 /**
  * Removes null members at any depth. Null items of arrays stay and are refused, because the API treats a null
- * rule as one that allows everything.
+ * rule as one that allows everything. A label that is null is a label without text, as in the API: a selector
+ * without the label would select more.
  */
 export function withoutNulls(value: object): object {
   return Object.fromEntries(
     Object.entries(value).flatMap(([name, member]: [string, unknown]) =>
-      member === null ? [] : [[name, cleaned(member)]],
+      member === null ? [] : [[name, labelFields.has(name) ? withLabels(member) : cleaned(member)]],
     ),
   );
 }
+
+/** The fields of the objects here that map labels to their values. */
+const labelFields: ReadonlySet<string> = new Set(['labels', 'matchLabels']);
+
+const withLabels = (value: unknown): unknown =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(
+        Object.entries(value).map(([key, text]: [string, unknown]) => [key, text ?? '']),
+      )
+    : cleaned(value);
 
 function cleaned(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(cleaned);

@@ -399,3 +399,16 @@ test('reading takes time in proportion to the text', async () => {
       { n: 250 },
     );
 });
+
+test('a label without a value is an empty label, as in the API: it does not select every pod', () => {
+  const spec = '{ podSelector: { matchLabels: { app: } }, ingress: [{ from: [{ podSelector: { matchLabels: { app: } } }] }] }';
+  const empty = [{ key: 'app', operator: 'In', values: [''] }];
+  const { policies, problems } = whole(policy(spec));
+  assert.deepEqual(problems, []);
+  assert.deepEqual(policies[0]?.podSelector, empty);
+  assert.deepEqual(policies[0]?.ingress, [{ peers: [{ pods: empty }] }]);
+  const namespace = 'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { team: } }\n';
+  assert.deepEqual(whole(namespace).namespaces, [['shop', { team: '' }]]);
+  const wrong = whole(policy('{ podSelector: { matchLabels: { app: [null] } } }'));
+  assert.match(wrong.problems.join(), /matchLabels/u);
+});
