@@ -188,6 +188,24 @@ const table: readonly (readonly [section: string, question: string, answer: stri
     `NOERROR SRV 5353 10-3-0-101.headless.default.${svc} SRV 5353 my-pet.headless.default.${svc}`,
   ],
   ['2.4.2', `_https._tcp.empty.default.${svc} SRV`, `NXDOMAIN ${denied}`],
+  // As CoreDNS: SRV at a name without a port is for every port.
+  [
+    '2.3.2',
+    `kubernetes.default.${svc} SRV`,
+    `NOERROR SRV 443 kubernetes.default.${svc} SRV 80 kubernetes.default.${svc}`,
+  ],
+  [
+    '2.4.2',
+    `headless.default.${svc} SRV`,
+    `NOERROR SRV 5353 10-3-0-101.headless.default.${svc} SRV 5353 my-pet.headless.default.${svc} SRV 8443 10-3-0-101.headless.default.${svc} SRV 8443 fd00--0.headless.default.${svc} SRV 8443 my-pet.headless.default.${svc}`,
+  ],
+  [
+    '2.4.2',
+    `my-pet.headless.default.${svc} SRV`,
+    `NOERROR SRV 5353 my-pet.headless.default.${svc} SRV 8443 my-pet.headless.default.${svc}`,
+  ],
+  ['2.4.2', `unready.default.${svc} SRV`, `NOERROR ${denied}`],
+  ['2.4.2', `empty.default.${svc} SRV`, `NXDOMAIN ${denied}`],
   ['2.4.3', '100.0.3.10.in-addr.arpa PTR', `NOERROR PTR my-pet.headless.default.${svc}`],
   ['2.4.3', '101.0.3.10.in-addr.arpa PTR', `NOERROR PTR 10-3-0-101.headless.default.${svc}`],
   ['2.4.3', '102.0.3.10.in-addr.arpa PTR', 'elsewhere'],
@@ -321,4 +339,22 @@ test('a tenant cannot add to the reverse name of a cluster address, and cannot t
   assert.equal(names.owners('10.3.0.9').length, 16);
   forged.forEach(names.services.removed);
   assert.equal(answerTo('9.0.3.10.in-addr.arpa PTR', names), `NOERROR PTR own.db.shop.${svc}`);
+});
+
+test('SRV records of every port are bounded, whatever an author of slices writes', () => {
+  const names = filled();
+  const ports = Array.from({ length: 20_000 }, (_, at) => ({
+    name: `p${at}`,
+    protocol: 'TCP',
+    port: at + 1,
+  }));
+  const endpoints = Array.from({ length: 1000 }, (_, at) => ({ addresses: [`10.9.${at >> 8}.${at & 255}`] }));
+  names.slices.changed(slice('default', 'empty', { addressType: 'IPv4', ports, endpoints }));
+  names.services.changed(service('shop', 'wide', { clusterIP: '10.3.0.8', ports }));
+  for (const name of ['empty.default', 'wide.shop']) {
+    const { query } = asking(`${name}.${svc}`, 'SRV');
+    const reply = decideForCluster(query, names, zone) as Reply;
+    assert.equal(reply.answers.length, 512, name);
+    assert.ok((reply.additionals?.length ?? 0) <= 512, name);
+  }
 });

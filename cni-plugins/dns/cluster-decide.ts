@@ -1,7 +1,7 @@
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
 
 import type { ClusterNames, PlacedEndpoint } from '../cluster-names/table.ts';
-import type { NamedService } from '../cluster-names/objects.ts';
+import type { NamedPort, NamedService } from '../cluster-names/objects.ts';
 import { reverseAddress } from './decide.ts';
 import { encodeName } from './reply.ts';
 import { classIn, extendedError, rcode, type } from './message-format.ts';
@@ -88,7 +88,7 @@ function forward(
   if (service?.externalName !== undefined)
     return alias(service.externalName, name, asked, names, zone, chain);
   const owner = chain.length === 0 ? undefined : encodeName(name);
-  const found = findAt(labels, names, zone);
+  const found = findAt(labels, asked, names, zone);
   if (found === undefined)
     return chain.length === 0 ? replyOf(zone, rcode.NXDOMAIN, []) : replyOf(zone, rcode.NXDOMAIN, chain);
   const answers = ofType(found.records, asked).map((record) =>
@@ -133,7 +133,12 @@ function serviceAt(labels: readonly string[], names: ClusterNames): NamedService
   return names.service(namespace, name);
 }
 
-function findAt(labels: readonly string[], names: ClusterNames, zone: ClusterZone): Found | undefined {
+function findAt(
+  labels: readonly string[],
+  asked: number,
+  names: ClusterNames,
+  zone: ClusterZone,
+): Found | undefined {
   const top = labels.at(-1);
   const [, namespace] = labels.toReversed();
   if (top === undefined) return empty;
@@ -146,13 +151,18 @@ function findAt(labels: readonly string[], names: ClusterNames, zone: ClusterZon
   const service = serviceAt(labels, names);
   if (service === undefined) return undefined;
   const further = labels.slice(0, -3);
-  if (further.length === 0) return addressesOf(service, names);
+  if (further.length === 0) {
+    const found = addressesOf(service, names);
+    return found && asked === type.SRV ? allPortsOf(service, names, zone) : found;
+  }
   if (further.at(-1)?.startsWith('_') === true) return portsOf(service, further, names, zone);
   const [hostname = ''] = further;
   if (further.length > 1 || service.externalName !== undefined) return undefined;
   // Section 2.4.1.
   const endpoints = names.endpoints(service).byHostname.get(hostname);
-  return endpoints && { records: part(endpoints).map(addressRecord) };
+  if (endpoints === undefined) return undefined;
+  if (asked === type.SRV) return targetsOf(endpoints, baseOf(service, zone), () => true);
+  return { records: part(endpoints).map(addressRecord) };
 }
 
 /** Section 2.6. */
@@ -196,25 +206,60 @@ function portsOf(
   if (second === undefined) return own.length > 0 ? empty : undefined;
   const port = own.find((each) => `_${each.name}` === first);
   if (port === undefined) return undefined;
-  const base = `${service.name}.${service.namespace}.svc.${zone.domain}`;
-  if (service.addresses.length > 0)
-    return {
-      records: [srv(1, port.port, base)],
-      additionals: ownAddresses(service).map((record) => ({ ...record, owner: encodeName(base) })),
-    };
+  if (service.addresses.length > 0) return ownTargets(service, [port], zone);
   // The port of a headless service is that of its pods.
-  const placed = part(names.endpoints(service).all).flatMap((endpoint) => {
-    const number = endpoint.ports.find((each) => each.name === port.name && each.protocol === protocol)?.port;
-    return number === undefined ? [] : [{ endpoint, number, target: `${endpoint.hostname}.${base}` }];
-  });
-  if (placed.length === 0) return undefined;
-  const found = new Map(placed.map((each) => [`${each.number} ${each.target}`, each]));
+  const found = targetsOf(
+    names.endpoints(service).all,
+    baseOf(service, zone),
+    (each) => each.name === port.name && each.protocol === protocol,
+  );
+  return found.records.length === 0 ? undefined : found;
+}
+
+const baseOf = ({ name, namespace }: NamedService, { domain }: ClusterZone): string =>
+  `${name}.${namespace}.svc.${domain}`;
+
+/**
+ * The specification has no SRV records at the name of a service itself. CoreDNS has one for each port, also
+ * for ports without a name, and members of a StatefulSet find each other by them.
+ */
+function allPortsOf(service: NamedService, names: ClusterNames, zone: ClusterZone): Found {
+  if (service.addresses.length > 0) return ownTargets(service, service.ports, zone);
+  return targetsOf(names.endpoints(service).all, baseOf(service, zone), () => true);
+}
+
+/** Section 2.3.2. */
+function ownTargets(service: NamedService, ports: readonly NamedPort[], zone: ClusterZone): Found {
+  const base = baseOf(service, zone);
+  const numbers = [...new Set(ports.map(({ port }) => port))].slice(0, mostRecords);
+  return {
+    records: numbers.map((number) => srv(numbers.length, number, base)),
+    additionals: ownAddresses(service).map((record) => ({ ...record, owner: encodeName(base) })),
+  };
+}
+
+/** Section 2.4.2: the ports of endpoints. */
+function targetsOf(
+  endpoints: readonly PlacedEndpoint[],
+  base: string,
+  isAsked: (port: NamedPort) => boolean,
+): Found {
+  const found = new Map<string, { readonly number: number; readonly target: string }>();
+  const additionals: Answer[] = [];
+  for (const endpoint of part(endpoints)) {
+    const target = `${endpoint.hostname}.${base}`;
+    let hasPort = false;
+    for (const port of endpoint.ports) {
+      if (found.size >= mostRecords) break;
+      if (!isAsked(port)) continue;
+      hasPort = true;
+      found.set(`${port.port} ${target}`, { number: port.port, target });
+    }
+    if (hasPort) additionals.push({ ...addressRecord(endpoint), owner: encodeName(target) });
+  }
   return {
     records: [...found.values()].map(({ number, target }) => srv(found.size, number, target)),
-    additionals: placed.map(({ endpoint, target }) => ({
-      ...addressRecord(endpoint),
-      owner: encodeName(target),
-    })),
+    additionals,
   };
 }
 

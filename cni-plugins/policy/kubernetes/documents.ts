@@ -179,9 +179,7 @@ const labelFields: ReadonlySet<string> = new Set(['labels', 'matchLabels']);
 
 const withLabels = (value: unknown): unknown =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? Object.fromEntries(
-        Object.entries(value).map(([key, text]: [string, unknown]) => [key, text ?? '']),
-      )
+    ? Object.fromEntries(Object.entries(value).map(([key, text]: [string, unknown]) => [key, text ?? '']))
     : cleaned(value);
 
 function cleaned(value: unknown): unknown {

@@ -401,7 +401,8 @@ test('reading takes time in proportion to the text', async () => {
 });
 
 test('a label without a value is an empty label, as in the API: it does not select every pod', () => {
-  const spec = '{ podSelector: { matchLabels: { app: } }, ingress: [{ from: [{ podSelector: { matchLabels: { app: } } }] }] }';
+  const spec =
+    '{ podSelector: { matchLabels: { app: } }, ingress: [{ from: [{ podSelector: { matchLabels: { app: } } }] }] }';
   const empty = [{ key: 'app', operator: 'In', values: [''] }];
   const { policies, problems } = whole(policy(spec));
   assert.deepEqual(problems, []);
