@@ -1,1 +1,2 @@
 export { maxJsonDepth, parseJson } from './parse-json.ts';
+export { parseCutJson } from './parse-cut-json.ts';

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { parseJson } from '../json/index.ts';
+import { parseCutJson, parseJson } from '../json/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
 import { isHttpError } from '../http/index.ts';
 import type { HttpAnswer } from '../http/index.ts';
@@ -35,7 +35,7 @@ export async function readEvents(
   try {
     for await (const line of linesOf(answer.chunks(Infinity))) {
       silent.refresh();
-      onEvent(parseJson(line));
+      onEvent(parseCutJson(line));
     }
   } catch (thrown) {
     if (isPortcullisError(thrown) && !isHttpError(thrown)) throw thrown;
@@ -75,7 +75,7 @@ export const readWhole = async (answer: HttpAnswer): Promise<unknown> =>
 export async function readItems(answer: HttpAnswer, onItem: (item: unknown) => void): Promise<unknown> {
   const splitter = createListSplitter(itemBytes);
   for await (const chunk of chunksOf(answer, Infinity))
-    for (const item of splitter.take(chunk)) onItem(parseJson(item));
+    for (const item of splitter.take(chunk)) onItem(parseCutJson(item));
   return parseJson(splitter.end());
 }
 

@@ -357,3 +357,17 @@ test('the first list comes from the cache of the server, a list after 410 does n
   while (queries.length < 5) await sleep(5);
   assert.deepEqual(queries, ['2 - 0 -', '2 more - -', '- - 10 true', '2 - - -', '- - 12 true']);
 });
+
+test('an object that is nested too deep stops neither its list nor the stream', limits, async (t) => {
+  // As anyone may write it who may create an object.
+  const deep = `{"f:a":`.repeat(500) + '{}' + '}'.repeat(500);
+  const managed = (name: string): string =>
+    `{"metadata":{"name":"${name}","resourceVersion":"8","managedFields":[{"fieldsV1":${deep}}]}}`;
+  const { told: reported, over } = await scripted(t, [
+    give(200, `{"metadata":{"resourceVersion":"7"},"items":[${managed('a')},${managed('b')}]}`),
+    stream(`{"type":"ADDED","object":${managed('c')}}\n`, event('ADDED', 'd', '9')),
+  ]);
+  await over(2);
+  while (reported.length < 7 && !reported.some((one) => one.startsWith('failed'))) await sleep(2);
+  assert.deepEqual(reported, ['begin', 'a', 'b', 'complete', 'reached', '+c', '+d']);
+});
