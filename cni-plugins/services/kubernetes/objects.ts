@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { formatIp, parseIp } from '../../../base/addresses/index.ts';
 import type { Protocol } from '../model/model.ts';
 import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
 import type { ObjectFields } from '../../../base/kubernetes/index.ts';
@@ -182,11 +183,20 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
   };
 }
 
+/** Two slices may write one address of IPv6 differently, and its end may be written as IPv4. */
+function canonicalOf(address: string): string {
+  const plain = parseIp(address);
+  if (plain !== undefined) return formatIp(plain);
+  const url = URL.parse(`http://[${address}]/`);
+  return url === null ? address : url.hostname.slice(1, -1);
+}
+
 function readEndpoint(fields: ObjectFields, family: number): Endpoint | undefined {
   // All addresses mean the same endpoint, and only the first may be used (discovery.k8s.io/v1,
   // Endpoint.addresses).
-  const address = listOf(fields['addresses']).find((entry) => typeof entry === 'string');
-  if (address === undefined || isIP(address) !== family) return undefined;
+  const written = listOf(fields['addresses']).find((entry) => typeof entry === 'string');
+  if (written === undefined || isIP(written) !== family) return undefined;
+  const address = family === 4 ? written : canonicalOf(written);
   const conditions = fieldsOf(fields['conditions']);
   const ready = conditions['ready'] !== false;
   const hints = fieldsOf(fields['hints']);

@@ -101,15 +101,32 @@ function fitting(
   return addresses.slice(0, most);
 }
 
+/**
+ * Returns the endpoints to which connections can lead. The API accepts some addresses to which none can, and
+ * one of those would make the whole service refused.
+ */
+function usableOf(slices: Iterable<EndpointSlice>, notes: string[]): readonly Candidate[] {
+  const wrong: string[] = [];
+  const usable = [...slices].flatMap(({ ports, endpoints }) =>
+    endpoints.flatMap((endpoint): Candidate[] => {
+      const why = wrongAddress(endpoint.address, 'backend');
+      if (why === undefined) return [{ ...endpoint, ports }];
+      wrong.push(why);
+      return [];
+    }),
+  );
+  const [first] = wrong;
+  if (first !== undefined) notes.push(`${wrong.length} endpoints get no connections: ${first}`);
+  return usable;
+}
+
 function translated(
   service: KubernetesService,
   slices: Iterable<EndpointSlice>,
   place: Place,
   notes: string[],
 ): Translation {
-  const all = [...slices].flatMap(({ ports, endpoints }) =>
-    endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })),
-  );
+  const all = usableOf(slices, notes);
   const candidates = withinReach(all, service.ports.length, place);
   if (candidates.length < all.length)
     notes.push(
