@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { PortionControl } from '../model/model.ts';
 import {
@@ -16,6 +15,8 @@ import type {
   Collection,
   FollowTiming,
 } from '../../../base/kubernetes/index.ts';
+import { createApiAddresses } from './api-addresses.ts';
+import type { LookUp } from './api-addresses.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
 import { createFollower } from './follower.ts';
@@ -69,6 +70,8 @@ export interface KubernetesServicesOptions extends KubernetesPlace {
   };
   readonly signal?: AbortSignal;
   readonly timing?: Partial<FollowTiming & DeliverTiming>;
+  /** Looks up names of API servers; other than the host's resolver in tests only. */
+  readonly lookUp?: LookUp;
 }
 
 export interface KubernetesServices {
@@ -106,8 +109,12 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const ended = new AbortController();
   const signal =
     options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
-  /** Addresses of the API server, from the last kubeconfig that was read. */
-  let apiServer: readonly string[] = [];
+  /** Of the API server, from the last kubeconfig that was read. */
+  const apiServer = createApiAddresses(() => {
+    table.placeChanged();
+    ranges.look();
+    delivery.poke();
+  }, options.lookUp);
   /** The address of the API server is that of the Service `kubernetes`. */
   let isAskedByService = false;
   const node = createNodePlace({
@@ -135,7 +142,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     },
     ...(externalIPs !== undefined && { externalRanges: externalIPs }),
     get reserved() {
-      return options.nameServer === undefined ? apiServer : [...apiServer, options.nameServer];
+      return [...apiServer.all(), ...(options.nameServer === undefined ? [] : [options.nameServer])];
     },
   });
   const access = async (): Promise<ApiAccess> => {
@@ -143,7 +150,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     const hosts = [read.server, ...(read.others ?? [])].map(({ hostname }) =>
       hostname.replace(/^\[(.*)\]$/u, '$1'),
     );
-    apiServer = hosts.filter((host) => isIP(host) !== 0);
+    await apiServer.note(hosts);
     isAskedByService = isServiceAddress(read);
     return read;
   };
@@ -186,7 +193,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const feeding: FollowerDeps = { figures, away, log, delivery };
   const ranges = followRanges(options, () =>
     node.isSettled()
-      ? [...(isAskedByService ? [] : apiServer), ...node.addresses(), ...ownAddresses()]
+      ? [...(isAskedByService ? [] : apiServer.all()), ...node.addresses(), ...ownAddresses()]
       : undefined,
   );
   const following = followCollections({ client, nodeName, node, table, ranges, feeding, signal, timing });
