@@ -16,11 +16,12 @@ test('names of servers count with every address that they had, and a name that f
     () => void (changes += 1),
     (host) => (host === 'never' ? new Promise(() => undefined) : Promise.resolve(found)),
   );
-  await addresses.note(['198.51.100.1', 'api.example']);
-  await addresses.note(['198.51.100.1', 'api.example']);
-  assert.deepEqual([addresses.all(), changes], [['198.51.100.1', '192.0.2.1', 'fd00::1'], 1]);
+  const servers = ['198.51.100.1', '[fd00::9]', 'api.example'].map((hostname) => ({ hostname }));
+  await addresses.note(servers);
+  await addresses.note(servers);
+  assert.deepEqual([addresses.all(), changes], [['198.51.100.1', 'fd00::9', '192.0.2.1', 'fd00::1'], 1]);
   const begun = performance.now();
-  await addresses.note(['never', 'api.example']);
+  await addresses.note([{ hostname: 'never' }, { hostname: 'api.example' }]);
   assert.ok(performance.now() - begun < 10_000);
   assert.deepEqual(addresses.all(), ['192.0.2.1', 'fd00::1']);
   found = [];
@@ -28,7 +29,7 @@ test('names of servers count with every address that they had, and a name that f
     () => assert.fail('nothing changed'),
     () => Promise.reject(new Error('no such name')),
   );
-  await failing.note(['api.example']);
+  await failing.note([{ hostname: 'api.example' }]);
   assert.deepEqual(failing.all(), []);
 });
 

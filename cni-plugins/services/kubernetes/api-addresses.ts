@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * from its API server, and from the news that the Service is gone. A kubeconfig may name servers by names.
  */
 export interface ApiAddresses {
-  /** Notes the servers that a kubeconfig names. Resolves when their addresses are known, or after a second. */
-  note(hosts: readonly string[]): Promise<void>;
+  /** Notes the servers of a kubeconfig. Resolves when their addresses are known, or after a second. */
+  note(servers: readonly Pick<URL, 'hostname'>[]): Promise<void>;
   /** Addresses of the servers, in any form. An address that a name once had stays. */
   all(): readonly string[];
 }
@@ -47,7 +47,8 @@ export function createApiAddresses(changed: () => void, lookUp: LookUp = usualLo
   };
 
   return {
-    async note(hosts) {
+    async note(servers) {
+      const hosts = servers.map(({ hostname }) => hostname.replace(/^\[(.*)\]$/u, '$1'));
       own = hosts.filter((host) => isIP(host) !== 0);
       const named = hosts.filter((host) => isIP(host) === 0);
       for (const host of names.keys()) if (!named.includes(host)) names.delete(host);

@@ -109,7 +109,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const ended = new AbortController();
   const signal =
     options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
-  /** Of the API server, from the last kubeconfig that was read. */
+  /** The addresses of the API servers that the last kubeconfig names. */
   const apiServer = createApiAddresses(() => {
     table.placeChanged();
     ranges.look();
@@ -147,10 +147,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   });
   const access = async (): Promise<ApiAccess> => {
     const read = await readApiAccess(place);
-    const hosts = [read.server, ...(read.others ?? [])].map(({ hostname }) =>
-      hostname.replace(/^\[(.*)\]$/u, '$1'),
-    );
-    await apiServer.note(hosts);
+    await apiServer.note([read.server, ...(read.others ?? [])]);
     isAskedByService = isServiceAddress(read);
     return read;
   };
