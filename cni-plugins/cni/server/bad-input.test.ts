@@ -38,6 +38,14 @@ const configurations = (sockets: string): Readonly<Record<string, Readonly<Recor
     },
     ipam: { type: 'portcullis-cnm', pools: [{ pool: '10.67.0.0/24' }] },
   },
+  dhcp: {
+    ipam: {
+      type: 'portcullis-dhcp',
+      request: [{ option: 'ntp-servers', skipDefault: false }],
+      provide: [{ option: 'host-name', value: 'bad', fromArg: 'K8S_POD_NAME' }],
+      priority: 10,
+    },
+  },
   dummy: { ipam },
   firewall: { ingressPolicy: 'same-bridge', prevResult: previous },
   'host-device': { device: 'nodevice0' },
