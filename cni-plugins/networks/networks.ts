@@ -1,4 +1,5 @@
 import { addressPlugins, plugins } from '../plugins/registry.ts';
+import { hostPortFields } from '../spec/conflist.ts';
 import { followConfFolder, loadNetworks } from '../spec/conf-folder.ts';
 import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
 import { leasingTypes } from './addresses.ts';
@@ -38,9 +39,11 @@ function asChainIfUnknown(network: LoadedNetwork): LoadedNetwork {
   const { network: core, ...chain } = network;
   if (core === undefined) return network;
   const { name, cniVersion, plugins: list } = network.list;
-  const isUnknown = list.some(({ type, config }) =>
-    hasUnknownFields(type, JSON.stringify({ ...config, name, cniVersion })),
-  );
+  const isUnknown = list.some(({ type, config }) => {
+    const own: readonly string[] = bareType(type) === 'portmap' ? hostPortFields : [];
+    const fields = Object.entries(config).filter(([field]) => !own.includes(field));
+    return hasUnknownFields(type, JSON.stringify({ ...Object.fromEntries(fields), name, cniVersion }));
+  });
   return isUnknown ? { ...chain, way: 'in-process' } : network;
 }
 

@@ -25,6 +25,8 @@ test('a network is the own one of the engine if its plugins know all of its fiel
   assert.equal(wayOf(bridge), 'core');
   const portmap = { type: 'portmap', capabilities: { portMappings: true }, snat: true };
   assert.equal(wayOf(bridge, portmap), 'core');
+  assert.equal(wayOf(bridge, { ...portmap, heldPorts: true, privilegedPorts: true }), 'core');
+  assert.equal(wayOf({ ...bridge, capabilities: { aliases: true }, virtualAddresses: [] }), 'core');
   assert.equal(wayOf({ ...bridge, macspoofchk: true, hairpinMode: true, dns: {} }), 'core');
 });
 

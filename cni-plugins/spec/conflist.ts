@@ -170,16 +170,16 @@ function readBridge(plugin: Fields): BridgeConfig {
   };
 }
 
+/** Fields of portmap that only this engine knows, and not the plugin. */
+export const hostPortFields = ['privilegedPorts', 'heldPorts'] as const;
+
 /** As libcni: the plugin receives port mappings only if it declares the capability. */
 function readPortMap(plugin: Fields | undefined): NetworkConfig['portMap'] {
   if (plugin?.object('capabilities')?.flag('portMappings', false) !== true) return undefined;
-  const [privilegedPorts, heldPorts] = [
-    plugin.flag('privilegedPorts', false),
-    plugin.flag('heldPorts', false),
-  ];
+  const [privilegedPorts, heldPorts] = hostPortFields.map((field) => plugin.flag(field, false));
   return {
     snat: plugin.flag('snat', true),
-    ...(privilegedPorts && { privilegedPorts }),
-    ...(heldPorts && { heldPorts }),
+    ...(privilegedPorts === true && { privilegedPorts }),
+    ...(heldPorts === true && { heldPorts }),
   };
 }

@@ -70,7 +70,10 @@ export async function answered({ client, open }: Play): Promise<void> {
   while (open.size > 0) await client.drive(Promise.all(open));
 }
 
-const passing = ['IMAGES_DISK_FULL', 'IMAGES_NOT_DURABLE', 'IMAGES_STORE_FAILED', 'IMAGES_LAYER_UNCHECKED'];
+const passing = [
+  ...['IMAGES_DISK_FULL', 'IMAGES_NOT_DURABLE', 'IMAGES_STORE_FAILED', 'IMAGES_LAYER_UNCHECKED'],
+  ...['STORAGE_DISK_FULL', 'STORAGE_NO_ACCESS', 'STORAGE_NO_DESCRIPTORS', 'STORAGE_READ_ONLY'],
+];
 
 /** Returns whether faults explain a failure. */
 export function passes(cause: unknown): boolean {
