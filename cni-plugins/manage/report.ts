@@ -35,7 +35,7 @@ export interface NetworkReport {
 }
 
 export interface ReportedNetwork {
-  /** Why no pod can be attached: fields that a plugin of ours does not know, for example. Absent: none known. */
+  /** Why no pod can be attached, such as fields that a plugin of ours does not know. Absent: none known. */
   readonly refused?: readonly string[];
   readonly name: string;
   /** Absent: attachments exist, but the folder no longer has such a network. */
