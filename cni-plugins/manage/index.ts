@@ -10,5 +10,6 @@ export { collectConnections, connectNetwork, disconnectNetwork } from './connect
 export type { Connection, ConnectSource } from './connect.ts';
 export { forwardDroppers } from './forwarding.ts';
 export { freeSubnet, requireFreeSubnet } from './free-subnet.ts';
-export { askNetworkReport, readNetworkReport } from './report.ts';
+export { askNetworkReport } from './ask-report.ts';
+export { readNetworkReport } from './report.ts';
 export type { ReportedAttachment, ReportedNetwork, ReportSource } from './report.ts';

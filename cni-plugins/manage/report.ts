@@ -17,9 +17,7 @@ import type { IpAddress } from '../../base/addresses/index.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { linkNames } from './host-links.ts';
-import { callAdmin } from '../admin/client.ts';
-import type { LinkAlteration } from '../types.ts';
-import { refusals } from '../networks/plugin-configuration.ts';
+import { refusedFieldsOf } from '../networks/refused-fields.ts';
 import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
@@ -81,7 +79,7 @@ export interface ReportedAttachment {
   readonly id: string;
   readonly interface: string;
   /**
-   * The recorded state, `altered` ({@link askNetworkReport}), or `lost`: the record exists, but the host's
+   * The recorded state, `altered` (ask-report.ts), or `lost`: the record exists, but the host's
    * link is gone. Reported for attachments of the caller's network namespace.
    */
   readonly state: string;
@@ -102,39 +100,6 @@ export interface ReportedAttachment {
   readonly connected?: string;
 }
 
-/**
- * Adds what a running daemon noticed about the pods' ends of links (question `alterations`). An attachment is
- * `altered` only if the link itself exists.
- */
-function withAlterations(report: NetworkReport, alterations: readonly LinkAlteration[]): NetworkReport {
-  const of = (network: string, { id, interface: name, state }: ReportedAttachment): readonly string[] =>
-    state === 'ready'
-      ? alterations
-          .filter((one) => one.network === network && one.id === id && one.interface === name)
-          .flatMap(({ found }) => found)
-      : [];
-  return {
-    ...report,
-    networks: report.networks.map((network) => ({
-      ...network,
-      attachments: network.attachments.map((attachment) => {
-        const altered = of(network.name, attachment);
-        return altered.length === 0 ? attachment : { ...attachment, state: 'altered', altered };
-      }),
-    })),
-  };
-}
-
-/**
- * Like {@link readNetworkReport}, with what a daemon that answers at the socket noticed about the pods' ends
- * of links.
- */
-export async function askNetworkReport(source: ReportSource, adminSocket: string): Promise<NetworkReport> {
-  const report = readNetworkReport(source);
-  const answer = await callAdmin(adminSocket, 'links/alterations', {}, patienceMs);
-  return 'why' in answer ? report : withAlterations(report, answer.value.alterations);
-}
-
 export interface ReportSource {
   readonly databasePath: string;
   readonly confDir: string;
@@ -143,9 +108,6 @@ export interface ReportSource {
 
 /** The default link of the plugin bridge, if the configuration names none. */
 export const defaultBridge = 'cni0';
-
-/** A daemon that does not answer must not prevent a user from reading the records. */
-const patienceMs = 3000;
 
 /** The highest number of networks that are read: all of the folder, not only those that pods get. */
 const most = 1000;
@@ -185,7 +147,7 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
         const { attachments, leased } = of(network.name);
         const sets = network.network?.rangeSets;
         const ranges = sets?.map((set) => leasedOf(set, leased));
-        const refused = refusedBy(network);
+        const refused = network.way === 'in-process' ? refusedFieldsOf(network) : [];
         return {
           ...described(network),
           ...(refused.length > 0 && { refused }),
@@ -213,16 +175,6 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
     ],
     problems,
   };
-}
-
-/** Returns why an ADD of the network fails, whatever the pod is. */
-function refusedBy({ way, list: { name, cniVersion, plugins } }: LoadedNetwork): readonly string[] {
-  if (way !== 'in-process') return [];
-  return plugins.flatMap(({ type, config }) =>
-    refusals(type, JSON.stringify({ ...config, name, cniVersion })).map(
-      (problem) => `${type}: ${problem.replace(/^stdin:\d+:\d+: /u, '')}`,
-    ),
-  );
 }
 
 const leasedOf = (set: RangeSet, leased: readonly IpAddress[]): LeasedRange => ({

@@ -1,9 +1,8 @@
 import { addressPlugins, plugins } from '../plugins/registry.ts';
-import { hostPortFields } from '../spec/conflist.ts';
 import { followConfFolder, loadNetworks } from '../spec/conf-folder.ts';
 import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
 import { leasingTypes } from './addresses.ts';
-import { hasUnknownFields } from './plugin-configuration.ts';
+import { refusedFieldsOf } from './refused-fields.ts';
 import { bareType } from '../calls/plugin-type.ts';
 
 export interface NetworkChoice {
@@ -38,13 +37,7 @@ export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetwor
 function asChainIfUnknown(network: LoadedNetwork): LoadedNetwork {
   const { network: core, ...chain } = network;
   if (core === undefined) return network;
-  const { name, cniVersion, plugins: list } = network.list;
-  const isUnknown = list.some(({ type, config }) => {
-    const own: readonly string[] = bareType(type) === 'portmap' ? hostPortFields : [];
-    const fields = Object.entries(config).filter(([field]) => !own.includes(field));
-    return hasUnknownFields(type, JSON.stringify({ ...Object.fromEntries(fields), name, cniVersion }));
-  });
-  return isUnknown ? { ...chain, way: 'in-process' } : network;
+  return refusedFieldsOf(network).length > 0 ? { ...chain, way: 'in-process' } : network;
 }
 
 /** The same networks, read again whenever a file of the folder changes. */

@@ -103,24 +103,3 @@ function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], proble
  */
 export const refusedFields = ({ problems, unknown }: Reading): readonly UnknownField[] =>
   problems.length > 0 ? unknown.filter(({ isMisspelled }) => isMisspelled) : unknown;
-
-/** Returns whether an ADD of the plugin refuses a field because it is unknown. */
-export function hasUnknownFields(type: string, config: string): boolean {
-  try {
-    return refusedFields(readPluginConfiguration({ type, args: {}, config })).length > 0;
-  } catch (thrown) {
-    if (isPortcullisError(thrown)) return false;
-    throw thrown;
-  }
-}
-
-/** Returns why an ADD of the plugin refuses its configuration, whatever the pod is. */
-export function refusals(type: string, config: string): readonly string[] {
-  try {
-    const reading = readPluginConfiguration({ type, args: {}, config });
-    return [...reading.problems, ...refusedFields(reading).map(({ problem }) => problem)];
-  } catch (thrown) {
-    if (isPortcullisError(thrown)) return [reasonOf(thrown)];
-    throw thrown;
-  }
-}

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { networksIn } from './networks.ts';
+import { refusedFieldsOf } from './refused-fields.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-networks-test-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -43,3 +44,14 @@ for (const [what, plugins] of [
   test(`the plugins run one after another if ${what} is unknown, so that an ADD refuses it`, () => {
     assert.equal(wayOf(...plugins), 'in-process');
   });
+
+test('a field that only a pod completes is not refused', () => {
+  const plugins = [{ type: 'host-device', capabilities: { deviceID: true } }];
+  writeFileSync(
+    join(folder, '10-pods.conflist'),
+    JSON.stringify({ cniVersion: '1.0.0', name: 'pods', plugins }),
+  );
+  const [network = assert.fail()] = networksIn(folder, { plugins: 'auto', maxConfigs: 1 }).networks;
+  assert.equal(network.way, 'in-process');
+  assert.deepEqual(refusedFieldsOf(network), []);
+});

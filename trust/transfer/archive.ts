@@ -23,7 +23,8 @@ import { readMetadata } from '../tuf-metadata/read.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { copyImage } from './copy-image.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
-import { damaged, openLayout } from './layout.ts';
+import { damaged } from './archive-errors.ts';
+import { openLayout } from './layout.ts';
 import { inTemporary } from './temporary.ts';
 import { forEachEntry } from './unpack-archive.ts';
 

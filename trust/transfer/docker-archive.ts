@@ -4,7 +4,7 @@ import { mediaTypes } from '../../base/distribution/index.ts';
 import type { Descriptor } from '../../base/distribution/index.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
-import { damaged } from './layout.ts';
+import { damaged } from './archive-errors.ts';
 import type { LayoutRepository } from './layout.ts';
 import { compressionOf } from './unpack-archive.ts';
 import type { ArchiveFiles } from './unpack-archive.ts';

@@ -8,12 +8,14 @@ import type {
   Manifest,
   RegistryRepository,
 } from '../../base/distribution/index.ts';
-import { PortcullisError, fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
+import { fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { readFilePart } from '../../base/files/index.ts';
 import type { FilePart } from '../../base/files/index.ts';
 import { ociManifestType } from '../evidence/cosign-names.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
+import { damageCode, damaged, missing } from './archive-errors.ts';
 
 /** image-spec, image-layout.md. */
 const tagAnnotation = 'org.opencontainers.image.ref.name';
@@ -375,30 +377,4 @@ function imagesAmong(entries: readonly Entry[]): readonly LayoutImage[] {
     });
   }
   return [...found.values()];
-}
-
-function missing(on: string): PortcullisError {
-  return new PortcullisError({
-    // As a registry reports it.
-    code: 'DISTRIBUTION_NOT_FOUND',
-    kind: 'not-found',
-    attempted: 'read archive',
-    on,
-    why: 'the archive does not contain it',
-    fix: 'create the archive again, with every platform of the image',
-  });
-}
-
-const damageCode = 'TRUST_ARCHIVE_DAMAGED';
-
-/** Returns the error of an archive whose content is not what the archive says. */
-export function damaged(on: string, why: string, fix = 'create the archive again'): PortcullisError {
-  return new PortcullisError({
-    code: damageCode,
-    kind: 'invalid',
-    attempted: 'read archive',
-    on,
-    why,
-    fix,
-  });
 }

@@ -8,7 +8,7 @@ import type { ExtractEvents } from 'tar-stream';
 
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { storageFailure } from '../../base/storage/index.ts';
-import { damaged } from './layout.ts';
+import { damaged } from './archive-errors.ts';
 
 /** A file of an archive, which is now a blob of the folder. */
 export interface ArchiveFile {
