@@ -149,7 +149,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   'nodes/{node}/log': {
     summary:
-      'Lists rows of the verdict log of a node as the node wrote them, in their order. With the key and the checkpoint of the node, a client can verify the chain itself.',
+      'Lists rows of the verdict log of a node as the node wrote them, in their order. With the key and the checkpoint of the node, a client can verify the chain itself. `next` is set if there are more, and is the value of `after` of the next request.',
     request: request(
       {
         node: { ...name, description: 'name of the node' },
@@ -165,7 +165,8 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     answer: async (reader, query) => {
       const { node = '', after = '0' } = query;
       if ((await readNode(reader, node)) === undefined) return undefined;
-      return { rows: await listRows(reader, node, Number(after), mostOf(query)) };
+      const { entries, next } = await listRows(reader, node, Number(after), mostOf(query));
+      return { rows: entries, ...(next !== undefined && { next: String(next) }) };
     },
   },
   verdicts: {

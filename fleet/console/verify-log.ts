@@ -35,7 +35,7 @@ export async function verifyLog(
   const found: string[] = [];
   for (;;) {
     const query = `nodes/${encodeURIComponent(node)}/log?most=${pageRows}&after=${last}`;
-    const { rows } = await ask<{ rows: readonly Row[] }>(query);
+    const { rows, next } = await ask<{ rows: readonly Row[]; next?: string }>(query);
     for (const row of rows) {
       if (count > 0 && row.seq !== last + 1) return broken(`Row ${last + 1} is missing.`);
       if (count === 0 && row.seq !== 1) {
@@ -52,7 +52,7 @@ export async function verifyLog(
       if (row.seq === head?.size) headHash = row.hash;
     }
     onProgress(count);
-    if (rows.length < pageRows) break;
+    if (next === undefined) break;
   }
   if (head === undefined) found.push('There is no checkpoint yet.');
   else if (!(await isSigned(head, key))) return broken('The signature of the checkpoint is not valid.');

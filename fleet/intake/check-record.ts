@@ -26,6 +26,8 @@ export type Judged =
 /** A longer text of a verdict is not kept, but its row is. */
 const mostTextBytes = 512 * 1024;
 const mostCodes = 64;
+/** The characters of a field that lists and searches show. The entry of the row is stored as it is. */
+const mostFieldLength = 4096;
 
 const refused = (why: string, code?: LogProblemCode, seq = 0): Judged => ({
   refused: why,
@@ -76,7 +78,7 @@ export async function judgeRow(
   if (parsed.kind === 'key') {
     if (pinned !== undefined && parsed.key !== pinned)
       return refused(`row ${seq} names another key than the configured key`, 'LOG_KEY_CHANGED', seq);
-    return { row, key: parsed.key };
+    return { row, key: shown(parsed.key) };
   }
   if (parsed.kind !== 'verdict') return { row };
   const { verdict: id, time, outcome, reference, digest, namespace, policyRevision: revision } = parsed;
@@ -87,10 +89,15 @@ export async function judgeRow(
   return {
     row: {
       ...row,
-      verdict: { id, time: at, outcome, reference, digest, namespace, revision, ...(text && { text }) },
+      verdict: {
+        ...{ id: shown(id), time: at, outcome, reference: shown(reference), digest: shown(digest) },
+        ...{ namespace: shown(namespace), revision: shown(revision), ...(text && { text }) },
+      },
     },
   };
 }
+
+const shown = (field: string): string => field.slice(0, mostFieldLength);
 
 /** Returns the text of a verdict, if its digest is the id of the verdict. */
 function textOf(id: string, body: string): VerdictText | undefined {

@@ -2,6 +2,7 @@ import { createKeyedQueue } from '../../base/queues/index.ts';
 import { attributeNames, eventNames } from '../records/record-names.ts';
 import type { AttributeValue, LogRecord, ResourceRecords } from '../records/log-record.ts';
 import type { AcceptedRow, LogProblem, NodeRecord } from '../store/node-record.ts';
+import { bytesOf } from '../store/store.ts';
 import type { FleetStore, NodeUpdate } from '../store/store.ts';
 import { judgeCheckpoint, judgeRow } from './check-record.ts';
 import { readPolicyText } from './read-policy.ts';
@@ -17,6 +18,8 @@ export interface Received {
   readonly next: number;
   /** The verdicts that were stored, by outcome. */
   readonly outcomes: Readonly<Record<string, number>>;
+  /** Bytes of the rows and texts that were stored. */
+  readonly bytes: number;
 }
 
 export interface Intake {
@@ -133,7 +136,7 @@ async function receive(
   const outcomes: Record<string, number> = {};
   for (const { verdict } of rows)
     if (verdict !== undefined) outcomes[verdict.outcome] = (outcomes[verdict.outcome] ?? 0) + 1;
-  return { accepted, rejected, message, next: node.seq + 1, outcomes };
+  return { accepted, rejected, message, next: node.seq + 1, outcomes, bytes: bytesOf(rows) };
 }
 
 /** Returns the labels of the last resource, up to the limits. */

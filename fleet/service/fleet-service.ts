@@ -14,6 +14,7 @@ import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { isLoopback } from '../../base/http/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { createIntake } from '../intake/intake.ts';
+import type { Received } from '../intake/intake.ts';
 import { openFleetStore } from '../store/store.ts';
 import type { FleetStore } from '../store/store.ts';
 import { createIdentify } from './access.ts';
@@ -98,7 +99,10 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
         intake,
         limits: { ...bodyLimits, memory: { free: bodiesMemory } },
         busy: new Set<string>(),
-        onReceived: counts.received,
+        onReceived(received: Received) {
+          counts.received(received);
+          removal.grew(received.bytes);
+        },
       },
     };
     const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) => {
@@ -130,14 +134,19 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
   }
 }
 
-/** Removes old rows at the start and every ten minutes, one removal at a time. */
+/**
+ * Removes old rows at the start, every ten minutes, and when an eighth of the limit has been added: a node can
+ * send more than a disk holds within ten minutes. One removal runs at a time.
+ */
 function openRemoval(
   store: FleetStore,
   { keepDays, keepBytes, onFailure }: FleetServiceOptions,
   clock: () => number,
-): { close(): Promise<void> } {
+): { grew(bytes: number): void; close(): Promise<void> } {
   let running: Promise<unknown> = Promise.resolve();
+  let [added, isWaiting] = [0, false];
   const remove = (): void => {
+    [added, isWaiting] = [0, false];
     running = store
       .expire({ before: clock() - keepDays * dayMs, bytes: keepBytes })
       .catch((thrown: unknown) =>
@@ -155,6 +164,12 @@ function openRemoval(
   remove();
   const timer = setInterval(() => void running.then(remove), expireMs).unref();
   return {
+    grew(bytes) {
+      added += bytes;
+      if (isWaiting || added <= keepBytes / 8) return;
+      isWaiting = true;
+      void running.then(remove);
+    },
     async close() {
       clearInterval(timer);
       await running;

@@ -254,22 +254,39 @@ export interface StoredRow {
   readonly hash: string;
 }
 
-/** Lists the rows of a node's log in their order. */
+/** The size of the entries of a page, in bytes. A page has at least one row, whatever its size. */
+const mostPageBytes = 8 * 1024 * 1024;
+
+/**
+ * Lists the rows of a node's log in their order. The node decides about the size of its rows, so a page ends
+ * also when its rows are large.
+ */
 export async function listRows(
   reader: Reader,
   node: string,
   after: number,
   most: number,
-): Promise<readonly StoredRow[]> {
-  const rows = await reader.all(
-    `SELECT seq, entry, evidence, hash FROM row
-     WHERE node = (SELECT id FROM node WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?`,
-    [node, after, most],
+): Promise<Page<StoredRow, number>> {
+  const where = 'node = (SELECT id FROM node WHERE name = ?) AND seq > ?';
+  const sizes = await reader.all(
+    `SELECT seq, octet_length(entry) AS bytes FROM row WHERE ${where} ORDER BY seq LIMIT ?`,
+    [node, after, most + 1],
   );
-  return rows.map(({ seq, entry, evidence, hash }) => ({
+  let count = 0;
+  for (let bytes = 0; count < Math.min(sizes.length, most); count += 1) {
+    bytes += Number(sizes[count]?.['bytes']);
+    if (count > 0 && bytes > mostPageBytes) break;
+  }
+  const last = Number(sizes[count - 1]?.['seq'] ?? after);
+  const rows = await reader.all(
+    `SELECT seq, entry, evidence, hash FROM row WHERE ${where} AND seq <= ? ORDER BY seq`,
+    [node, after, last],
+  );
+  const entries = rows.map(({ seq, entry, evidence, hash }) => ({
     seq: Number(seq),
     entry: String(entry),
     evidence: String(evidence),
     hash: String(hash),
   }));
+  return { entries, ...(sizes.length > count && { next: last }) };
 }

@@ -127,7 +127,6 @@ function recordOf(row: SqlRow): NodeRecord {
  */
 function nodeStatement({ node, rows, state }: NodeUpdate): Statement {
   const { name, labels, seen, seq, hash, key, signed, note } = node;
-  const added = rows.reduce((sum, row) => sum + bytesOf(row), 0);
   return {
     sql: `INSERT INTO node (name, labels, seen, seq, hash, key, signed, note, state, summary, bytes)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -138,14 +137,18 @@ function nodeStatement({ node, rows, state }: NodeUpdate): Statement {
       WHERE node.seq = ?`,
     params: [
       ...[name, JSON.stringify(labels), seen, seq, hash, key, signed, note],
-      ...[state?.json ?? '', state?.summary ?? '', added, seq - rows.length],
+      ...[state?.json ?? '', state?.summary ?? '', bytesOf(rows), seq - rows.length],
     ],
     expectChanges: 1,
   };
 }
 
-const bytesOf = ({ entry, verdict }: AcceptedRow): number =>
+const bytesOfRow = ({ entry, verdict }: AcceptedRow): number =>
   entry.length + (verdict?.text?.json.length ?? 0) + 256;
+
+/** Returns the bytes of rows and their texts, as far as the limit of the store counts them. */
+export const bytesOf = (rows: readonly AcceptedRow[]): number =>
+  rows.reduce((sum, row) => sum + bytesOfRow(row), 0);
 
 function rowStatements(node: string, row: AcceptedRow, at: number): Statement[] {
   const { seq, entry, evidence, hash, verdict } = row;
@@ -154,7 +157,7 @@ function rowStatements(node: string, row: AcceptedRow, at: number): Statement[] 
       SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM image WHERE reference = ? AND digest = ?)
       FROM node WHERE name = ?`,
     params: [
-      ...[seq, at, bytesOf(row), entry, evidence, hash, verdict?.time ?? null, verdict?.outcome ?? null],
+      ...[seq, at, bytesOfRow(row), entry, evidence, hash, verdict?.time ?? null, verdict?.outcome ?? null],
       ...[verdict?.namespace ?? null, verdict?.revision ?? null, verdict?.id ?? null],
       ...[verdict?.reference ?? null, verdict?.digest ?? null, node],
     ],
