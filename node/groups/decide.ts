@@ -21,6 +21,8 @@ export interface OwnView {
   readonly daemonProblem?: string;
   /** The problem of the reconciler, for the reason of a failure. */
   readonly problem?: string;
+  /** Why the state of the group could not be read from etcd or stored, at the latest attempt. */
+  readonly untaken?: string;
   /** How long ago this node began to change, in ms. */
   readonly changingMs: number;
   /** How long the view has been unchanged, in ms. */
@@ -122,7 +124,15 @@ function whileWaiting(view: GroupView, own: OwnView): Decision {
 
 function whileChanging({ revision, rollout }: GroupSpec, own: OwnView): Decision {
   const { deadlineSeconds, gate, pauseSeconds } = rollout;
-  if (own.revision !== revision) return { do: 'apply' };
+  const late = (why: string): Decision => ({
+    do: 'fail',
+    why: `not healthy within ${deadlineSeconds} s: ${why}`,
+  });
+  if (own.revision !== revision) {
+    // It tries until its deadline, and then gives its place back.
+    const isLate = own.untaken !== undefined && own.changingMs > deadlineSeconds * 1000;
+    return isLate ? late(`it could not take the state: ${own.untaken}`) : { do: 'apply' };
+  }
   const { healthyMs = -1, daemonProblem } = own;
   const isReady = !gate.daemonReady || daemonProblem === undefined;
   const isHealthy = isReady && healthyMs >= gate.healthySeconds * 1000;
@@ -134,7 +144,7 @@ function whileChanging({ revision, rollout }: GroupSpec, own: OwnView): Decision
     own.problem ??
     (gate.daemonReady ? daemonProblem : undefined) ??
     'it did not stay in its desired state long enough';
-  return { do: 'fail', why: `not healthy within ${deadlineSeconds} s: ${why}` };
+  return late(why);
 }
 
 /** The progress of a group. */

@@ -10,7 +10,7 @@ import { fetchGroupState } from './fetch-state.ts';
 import { keepName } from './keep-name.ts';
 import type { MemberWrites } from './member-writes.ts';
 import { groupsPrefix } from './records.ts';
-import type { GroupSpec } from './records.ts';
+import type { GroupSpec, NodeRecord } from './records.ts';
 import { createGroupViews } from './view.ts';
 import type { KnownGroup } from './view.ts';
 
@@ -77,6 +77,8 @@ export function joinGroups(options: MemberOptions): Member {
   /** The lease to which our place is bound; undefined after a restart. */
   let boundTo: number | undefined;
   let busy = false;
+  /** Why the state of the group could not be stored or read at the last attempt. */
+  let untaken: string | undefined;
   const say = (text: string): void => {
     if (text !== progress) log.info({ text }, 'the group');
     progress = text;
@@ -94,12 +96,13 @@ export function joinGroups(options: MemberOptions): Member {
   const held = holdMemberLease({ client, leaseSeconds, log }, (id) => (lease = id));
 
   const nameOfNode = keepName(options, say);
+  const changingMs = createChangingTime();
 
   const take = async (writes: MemberWrites, group: string, known: KnownGroup): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
     const id = lease;
     const took = await writes.take(group, known, views.revision(), id);
-    if (took) boundTo = id;
+    if (took) [boundTo, untaken] = [id, undefined];
     say(took ? `it has a place for generation ${known.spec?.generation ?? 0}` : 'another node was faster');
   };
 
@@ -113,8 +116,10 @@ export function joinGroups(options: MemberOptions): Member {
   const apply = async ({ writes, group, spec, known }: Followed): Promise<void> => {
     try {
       await node.apply(await fetchGroupState(client, group, spec, (state) => node.refuses(state)));
+      untaken = undefined;
       say(`it changes to generation ${spec.generation}`);
     } catch (thrown) {
+      untaken = reasonOf(thrown);
       if (!isPortcullisError(thrown) || thrown.code !== 'NODE_GROUP_INVALID') throw thrown;
       await writes.leave(group, known, 'failed', thrown.failure.why);
     }
@@ -162,8 +167,9 @@ export function joinGroups(options: MemberOptions): Member {
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
     if (places.has(name) && boundTo !== lease) return bind(ours, group, known);
-    const own = await ownViewOf(node, { name, labels }, spec, known);
-    await act({ writes: ours, group, spec, known }, decide({ spec, nodes, places }, own));
+    const own = await ownViewOf(node, { name, labels }, spec, known, changingMs);
+    const seen = { ...own, ...(untaken !== undefined && { untaken }) };
+    await act({ writes: ours, group, spec, known }, decide({ spec, nodes, places }, seen));
   };
 
   const timer = setInterval(() => {
@@ -210,11 +216,28 @@ function holdMemberLease(
   });
 }
 
+/**
+ * Returns a function that returns for how long a record has said that its node changes, in ms. The clock is
+ * read once for each record, because an operator or a time server may set it while the node changes.
+ */
+function createChangingTime(): (record: NodeRecord) => number {
+  let at: string | undefined;
+  let since = 0;
+  return (record) => {
+    if (record.at !== at) {
+      const passed = Date.now() - Date.parse(record.at);
+      [at, since] = [record.at, performance.now() - (passed > 0 ? passed : 0)];
+    }
+    return performance.now() - since;
+  };
+}
+
 async function ownViewOf(
   node: MemberNode,
   { name, labels }: Pick<OwnView, 'labels' | 'name'>,
   spec: GroupSpec,
   { nodes, changedAt }: KnownGroup,
+  changingMs: (record: NodeRecord) => number,
 ): Promise<OwnView> {
   const record = nodes.get(name);
   const isChanging = record?.phase === 'changing';
@@ -228,7 +251,7 @@ async function ownViewOf(
     ...(since !== undefined && { healthyMs: performance.now() - since }),
     ...(daemonProblem !== undefined && { daemonProblem }),
     ...(problem !== undefined && { problem }),
-    changingMs: isChanging ? Date.now() - Date.parse(record.at) : 0,
+    changingMs: isChanging ? changingMs(record) : 0,
     quietMs: performance.now() - changedAt,
   };
 }

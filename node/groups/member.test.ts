@@ -1,0 +1,102 @@
+import '../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import { openEtcd } from '../../cni-plugins/index.ts';
+import type { EtcdClient } from '../../cni-plugins/index.ts';
+import { etcdTool, eventually, startEtcdMembers } from '../../test/fixtures/etcd.ts';
+import type { EtcdMember } from '../../test/fixtures/etcd.ts';
+import { stateWithDefaults } from '../document/defaults.ts';
+import type { DesiredState } from '../store/node-files.ts';
+import { joinGroups } from './member.ts';
+import type { MemberNode } from './member.ts';
+import { applyGroup, listGroups } from './operate.ts';
+import type { ListedGroup } from './operate.ts';
+
+describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 120_000 }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-node-member-'));
+  let members: EtcdMember[] = [];
+  let client: EtcdClient;
+  const open = (): EtcdClient => openEtcd({ endpoints: members.map(({ endpoint }) => endpoint) });
+  before(async () => {
+    members = startEtcdMembers({ folder, port: 2379 });
+    client = open();
+    await eventually('etcd answers', async () => (await client.list('/')).pairs.length === 0);
+  });
+  after(async () => {
+    client.close();
+    for (const member of members) await member.end();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** Applies a group of one node, whose agent runs until the test ends. */
+  async function joinAlone(
+    t: TestContext,
+    name: string,
+    deadlineSeconds: number,
+    node: Partial<MemberNode>,
+  ): Promise<{
+    readonly listed: () => Promise<ListedGroup | undefined>;
+    readonly hasState: () => Promise<boolean>;
+  }> {
+    await applyGroup(client, {
+      ...{ name, selector: { names: [name] } },
+      rollout: {
+        ...{ maxUnavailable: 1, pauseSeconds: 0, deadlineSeconds },
+        gate: { healthySeconds: 0, daemonReady: false },
+      },
+      state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': 70 } }, []),
+    });
+    let desired: DesiredState | undefined;
+    const member = joinGroups({
+      ...{ client: open(), name, identity: name, labels: {}, leaseSeconds: 5 },
+      log: createLogger({ level: 'silent' }),
+      node: {
+        desired: () => desired,
+        convergedSince: () => undefined,
+        problem: () => undefined,
+        daemonProblem: () => Promise.resolve(undefined),
+        refuses: () => undefined,
+        apply: (next) => Promise.resolve(void (desired = next)),
+        ...node,
+      },
+    });
+    t.after(() => member.close());
+    return {
+      listed: async () => (await listGroups(client, name))[0],
+      hasState: () => Promise.resolve(desired !== undefined),
+    };
+  }
+
+  it('halts the rollout at its deadline if it cannot store the state, and says why', { timeout: 20_000 }, async (t) => {
+    const { listed } = await joinAlone(t, 'full', 2, {
+      apply: () => Promise.reject(new Error('ENOSPC: no space left on device')),
+    });
+    await eventually('the rollout is halted', async () => (await listed())?.state === 'halted');
+    const { why = '' } = (await listed())?.halted ?? {};
+    assert.match(why, /not healthy within 2 s: .*ENOSPC/u);
+  });
+
+  it('is not late only because its clock is set', { timeout: 20_000 }, async (t) => {
+    let since: number | undefined;
+    const { listed, hasState } = await joinAlone(t, 'clock', 60, { convergedSince: () => since });
+    await eventually('it changes', hasState);
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 24 * 3_600_000 });
+    await sleep(2000);
+    assert.equal((await listed())?.nodes[0]?.phase, 'changing');
+    since = performance.now();
+    await eventually('it is ready', async () => (await listed())?.state === 'complete');
+  });
+
+  it('is late although its clock is set back', { timeout: 20_000 }, async (t) => {
+    const { listed, hasState } = await joinAlone(t, 'back', 3, {});
+    await eventually('it changes', hasState);
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 24 * 3_600_000 });
+    await eventually('the rollout is halted', async () => (await listed())?.state === 'halted');
+  });
+});
