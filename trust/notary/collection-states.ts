@@ -30,28 +30,55 @@ const memoryBytes = 128 * 1024 * 1024;
 /** Remembers nothing at first. */
 export function createStandings(store: Pick<TrustStore, 'currentFiles' | 'isWithheld'>): Standings {
   const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
+  /**
+   * Reads of the store under way: one for each collection and dialect, so that many clients at the same time
+   * take the memory of one. A change removes the read, whose result is then of the time before the change.
+   */
+  const reading = new Map<string, Promise<Standing>>();
+  const read = async (gun: string, dialect: Dialect): Promise<Standing> => {
+    const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
+    const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
+    return standingOf(dialect, files, withheld);
+  };
+  const begin = (key: string, gun: string, dialect: Dialect): Promise<Standing> => {
+    const isLast = (): boolean => reading.get(key) === begun && reading.delete(key);
+    const begun: Promise<Standing> = read(gun, dialect).then(
+      (existing) => {
+        if (isLast() && existing.files.size > 0) known.set(key, existing);
+        return existing;
+      },
+      (thrown: unknown) => {
+        isLast();
+        throw thrown;
+      },
+    );
+    reading.set(key, begun);
+    return begun;
+  };
+  const drop = (key: string): void => {
+    reading.delete(key);
+    known.delete(key);
+  };
   return {
     async load(gun, dialect) {
-      const key = `${dialect}\n${gun}`;
-      const remembered = known.get(key);
-      if (remembered !== undefined) return remembered;
-      const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
-      const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
-      const existing = standingOf(dialect, files, withheld);
-      if (files.size > 0) known.set(key, existing);
-      return existing;
+      const key = keyOf(gun, dialect);
+      return known.get(key) ?? reading.get(key) ?? begin(key, gun, dialect);
     },
     remember(gun, dialect, files, withheld) {
       const existing = standingOf(dialect, files, withheld);
-      known.set(`${dialect}\n${gun}`, existing);
+      const key = keyOf(gun, dialect);
+      drop(key);
+      known.set(key, existing);
       return existing;
     },
     forget(gun) {
-      known.delete(`notary\n${gun}`);
-      known.delete(`tuf\n${gun}`);
+      drop(keyOf(gun, 'notary'));
+      drop(keyOf(gun, 'tuf'));
     },
   };
 }
+
+const keyOf = (gun: string, dialect: Dialect): string => `${dialect}\n${gun}`;
 
 function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing {
   const [timestamp, snapshot] = [files.get('timestamp')?.bytes, files.get('snapshot')?.bytes];
