@@ -26,10 +26,19 @@ export interface Standings {
 }
 
 const memoryBytes = 128 * 1024 * 1024;
+/** The memory of one collection besides its files, in bytes. */
+const overhead = 1024;
 
-/** Remembers nothing at first. */
-export function createStandings(store: Pick<TrustStore, 'currentFiles' | 'isWithheld'>): Standings {
-  const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
+/**
+ * Remembers nothing at first.
+ * @param mostBytes the size of the largest collection, which must fit into memory
+ */
+export function createStandings(
+  store: Pick<TrustStore, 'currentFiles' | 'isWithheld'>,
+  mostBytes = 0,
+): Standings {
+  const maxSize = Math.max(memoryBytes, mostBytes + overhead);
+  const known = new LRUCache<string, Standing>({ maxSize, sizeCalculation: weightOf });
   /**
    * Reads of the store under way: one for each collection and dialect, so that many clients at the same time
    * take the memory of one. A change removes the read, whose result is then of the time before the change.
@@ -90,7 +99,7 @@ function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, wi
 }
 
 function weightOf({ files }: Standing): number {
-  let bytes = 1024;
+  let bytes = overhead;
   for (const file of files.values()) bytes += file.bytes.length;
   return bytes;
 }

@@ -36,14 +36,22 @@ export interface Collections {
   remove(gun: string): Promise<void>;
 }
 
-/** The collections of one store. No other process may write it. */
+/** The largest upload, and the largest collection, unless an operator sets another limit. */
+export const usualBytes = 100 * 1024 * 1024;
+
+/**
+ * The collections of one store. No other process may write it.
+ * @param mostBytes the size of the current files of a collection in one dialect: each read that memory cannot
+ * answer reads all of them
+ */
 export function createCollections(
   store: TrustStore,
   vault: KeyVault,
   judge: Judge,
   clock: () => number,
+  mostBytes = usualBytes,
 ): Collections {
-  const standings = createStandings(store);
+  const standings = createStandings(store, mostBytes);
   const { load, remember, forget } = standings;
   const keys = createCollectionKeys(vault, standings, clock);
   /** Runs one change of a collection at a time. */
@@ -85,6 +93,8 @@ export function createCollections(
         const stored = outcome.map((file) => fileToKeep(file, now));
         updates.push({ dialect, files: stored });
         after[dialect] = merged(files, stored);
+        const size = bytesIn(after[dialect]);
+        if (size > mostBytes && size > bytesIn(files)) return tooLarge(size, mostBytes);
       }
       const [signedNotary, signedTuf] = [uploads.notary !== undefined, uploads.tuf !== undefined];
       if (signedTuf && after.notary.size > 0) {
@@ -147,6 +157,18 @@ function merged(
   for (const file of added) all.set(file.role, file);
   return all;
 }
+
+function bytesIn(files: ReadonlyMap<string, StoredFile>): number {
+  let bytes = 0;
+  for (const file of files.values()) bytes += file.bytes.length;
+  return bytes;
+}
+
+const tooLarge = (size: number, most: number): Refusal =>
+  invalidUpdate(
+    'ErrValidation',
+    `the current files of the collection would have ${size} bytes, and the service stores at most ${most} bytes of a collection (--max-upload): publish smaller files, or several collections`,
+  );
 
 function isOld(files: ReadonlyMap<string, StoredFile>, added: readonly NewFile[]): boolean {
   return added.some(({ role, version }) => version <= (files.get(role)?.version ?? 0));

@@ -15,7 +15,7 @@ import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { answerInTime } from './answer-in-time.ts';
-import { createCollections } from './collections.ts';
+import { createCollections, usualBytes } from './collections.ts';
 import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
@@ -40,7 +40,7 @@ export interface TrustServiceOptions {
   readonly tokens?: TokenAuthority;
   /** Collections whose names have none of these prefixes are refused (INVALID_GUN). */
   readonly prefixes?: readonly string[];
-  /** Maximum upload in bytes. Default: 100 MiB. */
+  /** Maximum size of an upload, and of the current files of a collection, in bytes. Default: 100 MiB. */
   readonly uploadBytes?: number;
   /** Maximum number of connections at one time. Default: 4,096. */
   readonly connections?: number;
@@ -93,10 +93,10 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
   try {
     store = await openTrustStore(options.data);
     const vault = await openKeyVault(store, options.keyFile ?? join(options.data, 'service.key'));
-    const collections = createCollections(store, vault, judge, clock);
+    const uploadBytes = options.uploadBytes ?? usualBytes;
+    const collections = createCollections(store, vault, judge, clock, uploadBytes);
     const metrics = createServiceMetrics();
     const guard = options.tokens === undefined ? undefined : tokenGuard(options.tokens, clock);
-    const uploadBytes = options.uploadBytes ?? 100 * 1024 * 1024;
     const context = {
       collections,
       store,
