@@ -67,7 +67,9 @@ export function registerServe(trust: Command): void {
       'PEM certificates of keys that sign tokens, or of their authorities',
     )
     .option('--auth-jwks <file>', 'public keys that sign tokens, as a JSON Web Key Set')
-    .addOption(new Option('--max-upload <bytes>', 'largest upload, and largest collection').default('104857600'))
+    .addOption(
+      new Option('--max-upload <bytes>', 'largest upload, and largest collection').default('104857600'),
+    )
     .addOption(new Option('--max-connections <count>', 'concurrent connections').default('4096'))
     .addOption(
       new Option(

@@ -73,14 +73,18 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     };
   }
 
-  it('halts the rollout at its deadline if it cannot store the state, and says why', { timeout: 20_000 }, async (t) => {
-    const { listed } = await joinAlone(t, 'full', 2, {
-      apply: () => Promise.reject(new Error('ENOSPC: no space left on device')),
-    });
-    await eventually('the rollout is halted', async () => (await listed())?.state === 'halted');
-    const { why = '' } = (await listed())?.halted ?? {};
-    assert.match(why, /not healthy within 2 s: .*ENOSPC/u);
-  });
+  it(
+    'halts the rollout at its deadline if it cannot store the state, and says why',
+    { timeout: 20_000 },
+    async (t) => {
+      const { listed } = await joinAlone(t, 'full', 2, {
+        apply: () => Promise.reject(new Error('ENOSPC: no space left on device')),
+      });
+      await eventually('the rollout is halted', async () => (await listed())?.state === 'halted');
+      const { why = '' } = (await listed())?.halted ?? {};
+      assert.match(why, /not healthy within 2 s: .*ENOSPC/u);
+    },
+  );
 
   it('is not late only because its clock is set', { timeout: 20_000 }, async (t) => {
     let since: number | undefined;

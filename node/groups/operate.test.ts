@@ -77,6 +77,22 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     );
   });
 
+  it('store a state again that etcd has lost or that is damaged, and let its nodes try again', async () => {
+    const { revision, attempt } = await applyGroup(client, group(82));
+    const key = revisionKey('web', revision);
+    const intact = (await client.get(key))?.value.toString();
+    await client.transact([], [{ deleteRange: { key } }]);
+    assert.equal((await applyGroup(client, group(82))).attempt, attempt + 1);
+    assert.equal((await client.get(key))?.value.toString(), intact);
+    await put(key, Buffer.from('{}'));
+    const again = await applyGroup(client, group(82));
+    assert.equal(again.attempt, attempt + 2);
+    assert.equal((await client.get(key))?.value.toString(), intact);
+    assert.deepEqual(await applyGroup(client, group(82)), again);
+    // The other tests expect the first attempt.
+    await put(specKey('web'), writeRecord({ ...again, attempt }));
+  });
+
   it('resume a rollout as another attempt, and return to the last complete state', async () => {
     const resumed = await resumeGroup(client, 'web');
     assert.equal(resumed.attempt, 2);

@@ -1,4 +1,5 @@
 import { failure } from '../../base/errors/index.ts';
+import { parseJson } from '../../base/json/index.ts';
 import type { EtcdClient } from '../../cni-plugins/index.ts';
 import type { NodeGroup } from '../document/read.ts';
 import { canonical, fingerprintOf } from '../model/fingerprint.ts';
@@ -49,7 +50,7 @@ export async function listGroups(client: EtcdClient, group?: string): Promise<re
 
 /**
  * Requests another state from the nodes of a group. This replaces a running rollout.
- * @returns the new specification; the former one if nothing is different
+ * @returns the new specification; the former one if nothing is different and etcd has the state
  * @throws OVERLAY_ETCD_… · NODE_GROUP_CHANGED when another command was faster
  */
 export async function applyGroup(client: EtcdClient, wanted: NodeGroup): Promise<GroupSpec> {
@@ -61,8 +62,13 @@ export async function applyGroup(client: EtcdClient, wanted: NodeGroup): Promise
   if (
     before?.revision === revision &&
     canonical([before.selector, before.rollout]) === canonical([selector, rollout])
-  )
-    return before;
+  ) {
+    if (await hasState(client, name, revision)) return before;
+    // The nodes that could not read the state have failed, and try it again at another attempt.
+    const again = { ...before, attempt: before.attempt + 1 };
+    await write(client, name, found, again, Buffer.from(JSON.stringify(state)));
+    return again;
+  }
   const stable = known === undefined ? undefined : stableOf(known);
   const spec: GroupSpec = {
     revision,
@@ -116,6 +122,17 @@ export async function removeGroup(client: EtcdClient, group: string): Promise<vo
     deleteRange: { key: prefix, rangeEnd: `${prefix.slice(0, -1)}0` },
   });
   await client.transact([], [range(`${groupsPrefix}${group}/`), range(revisionPrefix(group))]);
+}
+
+/** Whether etcd has the state of a revision, undamaged. */
+async function hasState(client: EtcdClient, group: string, revision: string): Promise<boolean> {
+  const pair = await client.get(revisionKey(group, revision));
+  if (pair === undefined) return false;
+  try {
+    return fingerprintOf(parseJson(pair.value.toString())) === revision;
+  } catch {
+    return false;
+  }
 }
 
 /** The revision that all nodes have: the current one if its rollout is complete, else the one from before. */

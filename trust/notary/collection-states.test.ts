@@ -18,27 +18,35 @@ function slowStore() {
   };
 }
 
-test('a read that began before a publish does not replace what was published', { timeout: 5000 }, async () => {
-  const store = slowStore();
-  const standings = createStandings(store);
-  const early = standings.load('a', 'tuf');
-  standings.remember('a', 'tuf', filesOf(2), false);
-  store.reads[0]?.([file(1)]);
-  await early;
-  assert.equal((await standings.load('a', 'tuf')).files.get('root')?.version, 2);
-});
+test(
+  'a read that began before a publish does not replace what was published',
+  { timeout: 5000 },
+  async () => {
+    const store = slowStore();
+    const standings = createStandings(store);
+    const early = standings.load('a', 'tuf');
+    standings.remember('a', 'tuf', filesOf(2), false);
+    store.reads[0]?.([file(1)]);
+    await early;
+    assert.equal((await standings.load('a', 'tuf')).files.get('root')?.version, 2);
+  },
+);
 
-test('a read that began before a collection was removed does not bring it back', { timeout: 5000 }, async () => {
-  const store = slowStore();
-  const standings = createStandings(store);
-  const early = standings.load('a', 'tuf');
-  standings.forget('a');
-  store.reads[0]?.([file(1)]);
-  await early;
-  const late = standings.load('a', 'tuf');
-  store.reads[1]?.([]);
-  assert.equal((await late).files.size, 0);
-});
+test(
+  'a read that began before a collection was removed does not bring it back',
+  { timeout: 5000 },
+  async () => {
+    const store = slowStore();
+    const standings = createStandings(store);
+    const early = standings.load('a', 'tuf');
+    standings.forget('a');
+    store.reads[0]?.([file(1)]);
+    await early;
+    const late = standings.load('a', 'tuf');
+    store.reads[1]?.([]);
+    assert.equal((await late).files.size, 0);
+  },
+);
 
 test('reads of one collection at the same time read the store once', { timeout: 5000 }, async () => {
   const store = slowStore();
