@@ -88,6 +88,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     const { database } = store;
     const counts = createFleetCounts(database, clock);
     const intake = createIntake(store, { now: clock, pinnedKey: (name) => access?.nodes.get(name)?.key });
+    let unstored = '';
     const context = {
       identify: createIdentify(access, tls?.clientAuthorities !== undefined),
       reader: database,
@@ -100,8 +101,14 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
         limits: { ...bodyLimits, memory: { free: bodiesMemory } },
         busy: new Set<string>(),
         onReceived(received: Received) {
+          unstored = '';
           counts.received(received);
           removal.grew(received.bytes);
+        },
+        // Nodes send again and again, so a problem is reported once until another one or a success follows.
+        onUnstored(error: PortcullisError) {
+          if (unstored !== error.code) onFailure?.(error);
+          unstored = error.code;
         },
       },
     };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { genesis, rowHash } from '../../trust/verdict-log/chain.ts';
+import { genesis, rowHash } from '../../trust/verdict-log/index.ts';
 import { access, post, read, requestOf, rowRecord, startFleet, tokens, until } from '../fleet.fixture.ts';
 import type { StoredRow } from '../store/queries.ts';
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Intake, Received } from '../intake/intake.ts';
 import { decodeJsonLogs } from '../records/json.ts';
 import type { ResourceRecords } from '../records/log-record.ts';
@@ -17,6 +18,8 @@ export interface ReceiveContext {
   /** Nodes whose request is being answered. A node can have one request at a time. */
   readonly busy: Set<string>;
   readonly onReceived: (received: Received) => void;
+  /** Called when records could not be stored, for example on a full disk. */
+  readonly onUnstored: (error: PortcullisError) => void;
 }
 
 type Format = 'json' | 'protobuf';
@@ -73,7 +76,7 @@ export async function receiveLogs(
 }
 
 async function store(
-  { intake, onReceived }: ReceiveContext,
+  { intake, onReceived, onUnstored }: ReceiveContext,
   caller: Caller,
   bytes: Buffer,
   format: Format,
@@ -96,9 +99,9 @@ async function store(
     onReceived(received);
     return succeed(received, format);
   } catch (thrown) {
-    if (isPortcullisError(thrown) && thrown.code.startsWith('STORAGE_'))
-      return refuse(503, 'the records could not be stored', format);
-    throw thrown;
+    if (!isPortcullisError(thrown) || !thrown.code.startsWith('STORAGE_')) throw thrown;
+    onUnstored(thrown);
+    return refuse(503, 'the records could not be stored; see the output of the aggregator', format);
   }
 }
 
