@@ -142,8 +142,8 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
 }
 
 /**
- * Removes old rows at the start, every ten minutes, and when an eighth of the limit has been added: a node can
- * send more than a disk holds within ten minutes. One removal runs at a time.
+ * Removes old rows at the start, every ten minutes, and when an eighth of the limit has been added: a node
+ * can send more than a disk holds within ten minutes. One removal runs at a time.
  */
 function openRemoval(
   store: FleetStore,

@@ -157,12 +157,7 @@ export function joinGroups(options: MemberOptions): Member {
     // A place that is not given back would keep the others waiting for as long as this process runs.
     const left = groups.find(([group, { places }]) => places.has(name) && group !== followed?.[0]);
     if (left !== undefined) return void (await ours.drop(left[0]));
-    if (followed === undefined)
-      return say(
-        first === undefined
-          ? 'no group selects this node'
-          : `${selecting.map(([group]) => group).join(' and ')} select this node, so it follows none of them`,
-      );
+    if (followed === undefined) return say(whyNone(selecting.map(([group]) => group)));
     const [group, known] = followed;
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
@@ -192,6 +187,11 @@ export function joinGroups(options: MemberOptions): Member {
     },
   };
 }
+
+const whyNone = (selecting: readonly string[]): string =>
+  selecting.length === 0
+    ? 'no group selects this node'
+    : `${selecting.join(' and ')} select this node, so it follows none of them`;
 
 /** Holds the lease of this member, and logs trouble with it. @param onLease called with each new lease */
 function holdMemberLease(
