@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { genesis, rowHash } from '../../trust/verdict-log/index.ts';
 import { post, requestOf, rowRecord, startFleet } from '../fleet.fixture.ts';
 
-test('a full disk is reported once, and each node is told to send again', { timeout: 60_000 }, async (t) => {
+test('a full disk is reported once, and each node is asked to send again', { timeout: 60_000 }, async (t) => {
   const data = mkdtempSync(join(tmpdir(), 'fleet-full-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'none', data]);
   t.after(() => {
