@@ -57,6 +57,10 @@ export const crioRules: readonly Rule[] = [
         : { inherent: 'there is no limit: the kubelet rotates logs' },
   },
   { path: ['runtime', 'drop_infra_ctr'], map: inherent('a pod needs no pause container') },
+  {
+    path: ['image', 'oci_artifact_mount_support'],
+    map: inherent('an image volume can be an artifact: each titled layer is one file'),
+  },
   { path: ['runtime', 'pinns_path'], map: inherent('the daemon pins namespaces itself') },
   { path: ['runtime', 'namespaces_dir'], map: left('see `state`') },
   {

@@ -1,3 +1,5 @@
+import { isPrintedDefault } from './defaults.ts';
+
 /** The result for one key of the imported file. */
 export interface Finding {
   /** The full path of the key: `plugins."io.containerd.cri.v1.runtime".cni.conf_dir`. */
@@ -65,10 +67,10 @@ export function applyRules(
       const key = keyOf(path);
       if (rule === undefined) {
         if (isTable(value)) visit(value, path);
-        else findings.push({ key, outcome: 'left', note: noSetting });
+        else findings.push({ key, ...withoutRule(path, value) });
         continue;
       }
-      const mapped = rule.map(value, path, whole);
+      const mapped = withoutDefault(value, rule.map(value, path, whole));
       if ('inherent' in mapped) findings.push({ key, outcome: 'inherent', note: mapped.inherent });
       else if ('left' in mapped) findings.push({ key, outcome: 'left', note: mapped.left });
       else {
@@ -84,6 +86,8 @@ export function applyRules(
 }
 
 const noSetting = 'Portcullis has no such setting';
+const noValue = 'it has no value: the default applies';
+const printedDefault = 'it is the default of the other runtime, and Portcullis needs no such setting';
 
 const keyOf = (path: readonly string[]): string =>
   path.map((step) => (/^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step))).join('.');
@@ -102,7 +106,7 @@ export function unreadKeys(
   return Object.entries(table).flatMap(([name, value]) => {
     const path = [...at, name];
     const dotted = path.join('.');
-    if (read.includes(dotted) || isDefault(value)) return [];
+    if (read.includes(dotted) || isDefault(value) || isPrintedDefault(path, value)) return [];
     const note = Object.hasOwn(notes, dotted) ? notes[dotted] : undefined;
     if (note === undefined && isTable(value)) return unreadKeys(value, read, notes, path);
     return [[path, note ?? noSetting] as const];
@@ -112,6 +116,18 @@ export function unreadKeys(
 function isDefault(value: unknown): boolean {
   if (isTable(value)) return Object.values(value).every(isDefault);
   return Array.isArray(value) ? value.length === 0 : [undefined, '', 0, 0n, false].includes(value as string);
+}
+
+function withoutRule(path: readonly string[], value: unknown): Pick<Finding, 'outcome' | 'note'> {
+  if (isDefault(value)) return { outcome: 'inherent', note: noValue };
+  if (isPrintedDefault(path, value)) return { outcome: 'inherent', note: printedDefault };
+  return { outcome: 'left', note: noSetting };
+}
+
+/** A value that means the default loses nothing if it is left out, and an empty text is not a setting. */
+function withoutDefault(value: unknown, mapped: Mapped): Mapped {
+  const nothing = 'left' in mapped ? isDefault(value) : 'set' in mapped && value === '';
+  return nothing ? { inherent: noValue } : mapped;
 }
 
 function matches(rule: readonly string[], path: readonly string[]): boolean {

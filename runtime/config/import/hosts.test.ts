@@ -69,6 +69,42 @@ const cases: readonly {
     settings: {},
   },
   {
+    what: 'the registry as its own last host is not a mirror',
+    text: 'server = "https://a.test"\n[host."https://m.test"]\n[host."https://a.test"]\nca = "/etc/a.pem"\n',
+    settings: {
+      mirrors: { 'a.test': { url: 'https://m.test', origin: true } },
+      tls: { 'a.test': { ca: ['/etc/a.pem'] } },
+    },
+  },
+  {
+    what: 'the registry as its own host before another one keeps its place',
+    text: '[host."https://a.test"]\n[host."https://m.test"]\n',
+    settings: {
+      prefixes: {
+        'a.test': { mirrors: [{ url: 'https://a.test' }, { url: 'https://m.test' }], origin: true },
+      },
+    },
+  },
+  {
+    what: 'Docker Hub as its own only host is not a mirror',
+    host: 'docker.io',
+    text: '[host."https://registry-1.docker.io"]\n',
+    settings: {},
+  },
+  {
+    what: 'the registry as its own host over plain HTTP, with its port, is the registry itself',
+    host: 'a.test:5000',
+    text: 'server = "http://a.test:5000"\n[host."http://a.test:5000"]\nskip_verify = true\n',
+    settings: { insecure: ['a.test:5000'] },
+    left: { 'host.http://a.test:5000.skip_verify': /always verified/u },
+  },
+  {
+    what: 'the registry as its own only host over plain HTTP is the registry itself without a server too',
+    host: 'a.test:5000',
+    text: '[host."http://a.test:5000"]\n',
+    settings: { insecure: ['a.test:5000'] },
+  },
+  {
     what: 'a path is the beginning of the repository if override_path is set, and is omitted otherwise',
     text: '[host."https://m.test/v2/cache"]\noverride_path = true\n[host."https://n.test/cache"]\n[host."https://o.test/api"]\noverride_path = true\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test/cache', origin: true } } },

@@ -39,6 +39,7 @@ const known = [
   'proxy',
 ];
 const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
+const ownSource = 'the registry itself is the last source';
 const otherRoot =
   'the path of its API does not begin with /v2, which Portcullis does not support for mirrors: a path in registries.prefixes is the beginning of the repository name';
 
@@ -70,26 +71,32 @@ export function importHosts({ host, folder, table }: HostsFile): {
     }
   } else if (hosts !== undefined)
     read.findings.push({ key: 'host', outcome: 'left', note: 'it is not a table' });
-  const own = ownServer(name, server);
+  const own = server === undefined ? ownOnlyHost(name, read.mirrors) : ownServer(name, server);
   const before = read.mirrors.length;
   if (own === 'other') readHost('server', String(server), rest, read, '');
   else readFields('', name === 'docker.io' ? 'registry-1.docker.io' : name, rest, read);
   // The server is the last source, also if it could not be imported: the registry itself is not asked
   // instead.
   const origin = own !== 'other';
-  if (own === 'plain') read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
+  if (own === 'plain' && server !== undefined)
+    read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
   else if (own !== 'other' && server !== undefined)
     read.findings.push({
       key: 'server',
       outcome: 'inherent',
-      note: 'the registry itself is the last source',
+      note: ownSource,
     });
   const more = {
     ...(own === 'plain' && { insecure: [name] }),
     ...(Object.keys(read.tls).length > 0 && { tls: read.tls }),
   };
   const isRepeated = read.mirrors.slice(0, before).some(({ url }) => url === read.mirrors[before]?.url);
-  const mirrors = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
+  const listed = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
+  // The registry as its own last host is no mirror: a mirror does not get the credentials of a pull.
+  const last = listed.at(-1);
+  const isOwnLast =
+    own !== 'other' && last !== undefined && last.tags !== false && ownServer(name, last.url) === own;
+  const mirrors = isOwnLast ? listed.slice(0, -1) : listed;
   if (mirrors.length === 0 && !origin) {
     const note =
       'no source can be imported; the registry is blocked, because the file does not name it as a source';
@@ -97,7 +104,12 @@ export function importHosts({ host, folder, table }: HostsFile): {
     return { settings: { registries: { prefixes: { [name]: { blocked: true } } } }, findings };
   }
   if (mirrors.length === 0)
-    return { settings: Object.keys(more).length > 0 ? { registries: more } : {}, findings: read.findings };
+    return {
+      settings: Object.keys(more).length > 0 ? { registries: more } : {},
+      findings: read.findings.map((one) =>
+        one.outcome === 'taken' && one.note === '' ? { ...one, outcome: 'inherent', note: ownSource } : one,
+      ),
+    };
   const { settings, setting } = ruleSettings(name, { mirrors, origin });
   const findings = read.findings.map((one) =>
     one.outcome === 'taken' && one.note === '' ? { ...one, note: setting } : one,
@@ -122,6 +134,12 @@ function ownServer(name: string, server: unknown): 'own' | 'plain' | 'other' {
       : [name, new URL(`${url.protocol}//${name}`).host];
   if (!names.includes(url.host)) return 'other';
   return url.protocol === 'http:' ? 'plain' : 'own';
+}
+
+/** Without `server`, a registry whose only host is its own port over plain HTTP is asked over plain HTTP. */
+function ownOnlyHost(name: string, mirrors: readonly PrefixMirrorConfig[]): 'own' | 'plain' {
+  const isPlain = mirrors.length === 1 && name.includes(':') && ownServer(name, mirrors[0]?.url) === 'plain';
+  return isPlain ? 'plain' : 'own';
 }
 
 /** Adds the mirror of a host, and a finding for each of its keys. */

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { importConfiguration } from './import.ts';
+import type { ImportSource } from './import.ts';
+
+const sources: readonly ImportSource[] = [
+  {
+    kind: 'containerd',
+    file: 'config.toml',
+    text: `version = 3
+imports = []
+oom_score = 0
+temp = ''
+[debug]
+  level = ''
+[metrics]
+  address = ''
+[plugins.'io.containerd.gc.v1.scheduler']
+  pause_threshold = 0.02
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  sandboxer = 'podsandbox'
+[plugins.'io.containerd.grpc.v1.cri'.x509_key_pair_streaming]
+  tls_cert_file = ''
+`,
+  },
+  {
+    kind: 'crio',
+    file: 'crio.conf',
+    text: '[crio.runtime]\nno_pivot = false\nminimum_mappable_uid = -1\n[crio.image]\noci_artifact_mount_support = true\n',
+  },
+];
+
+const leftOf = (given: readonly ImportSource[]): readonly (string | undefined)[] =>
+  importConfiguration(given)
+    .findings.filter(({ outcome }) => outcome === 'left')
+    .map(({ key }) => key.split('.').at(-1));
+
+it('a value that means the default is not reported as left out, and is not a setting', () => {
+  assert.deepEqual(leftOf(sources), []);
+  assert.deepEqual(importConfiguration(sources).settings, {
+    defaultRuntime: 'runc',
+    runtimes: { runc: { path: '/usr/sbin/runc' } },
+  });
+});
+
+it('another value of the same keys is reported as left out', () => {
+  const changed = sources.map((source) => ({
+    ...source,
+    text: source.text
+      .replace("temp = ''", "temp = '/tmp'")
+      .replace('oom_score = 0', 'oom_score = -999')
+      .replace('0.02', '0.5')
+      .replace('podsandbox', 'shim')
+      .replace('no_pivot = false', 'no_pivot = true')
+      .replace('= -1', '= 1000'),
+  }));
+  assert.deepEqual(leftOf(changed), [
+    'oom_score',
+    'temp',
+    'pause_threshold',
+    'sandboxer',
+    'no_pivot',
+    'minimum_mappable_uid',
+  ]);
+});

@@ -1,0 +1,43 @@
+/**
+ * Values that `containerd config default` (2.x) and `crio config --default` print for keys that have no
+ * counterpart in Portcullis. With such a value nobody chose anything, so nothing is left out.
+ */
+const printed: readonly (readonly [path: string, value: unknown])[] = [
+  ['io.containerd.gc.v1.scheduler pause_threshold', 0.02],
+  ['io.containerd.gc.v1.scheduler mutation_threshold', 100],
+  ['io.containerd.gc.v1.scheduler schedule_delay', '0s'],
+  ['io.containerd.gc.v1.scheduler startup_delay', '100ms'],
+  ['io.containerd.internal.v1.opt path', '/opt/containerd'],
+  ['io.containerd.metadata.v1.bolt content_sharing_policy', 'shared'],
+  ['io.containerd.monitor.container.v1.restart interval', '10s'],
+  ['io.containerd.server.v1.ttrpc address', '/run/containerd/containerd.sock.ttrpc'],
+  ['io.containerd.service.v1.diff-service default', ['walking']],
+  ['io.containerd.transfer.v1.local max_concurrent_uploaded_layers', 3],
+  ['io.containerd.transfer.v1.local max_concurrent_unpacks', 1],
+  ['timeouts io.containerd.timeout.bolt.open', '0s'],
+  ['timeouts io.containerd.timeout.cri.defercleanup', '1m0s'],
+  ['timeouts io.containerd.timeout.metrics.shimstats', '2s'],
+  ['timeouts io.containerd.timeout.shim.cleanup', '5s'],
+  ['timeouts io.containerd.timeout.shim.load', '5s'],
+  ['timeouts io.containerd.timeout.shim.shutdown', '3s'],
+  ['timeouts io.containerd.timeout.task.state', '2s'],
+  ['sandboxer', 'podsandbox'],
+  ['runtime irqbalance_config_file', '/etc/sysconfig/irqbalance'],
+  ['runtime irqbalance_config_restore_file', '/etc/sysconfig/orig_irq_banned_cpus'],
+  ['runtime container_exits_dir', '/var/run/crio/exits'],
+  ['runtime container_attach_socket_dir', '/var/run/crio'],
+  ['runtime minimum_mappable_uid', -1],
+  ['runtime minimum_mappable_gid', -1],
+  ['container_min_memory', '500KiB'],
+  ['monitor_env', ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin']],
+  ['hostnetwork_disable_selinux', true],
+  ['network cni_status_grace_period', '0s'],
+];
+
+/** Whether a value is the default that the other runtime writes into its file. */
+export function isPrintedDefault(path: readonly string[], value: unknown): boolean {
+  const at = ` ${path.join(' ')}`;
+  return printed.some(
+    ([key, usual]) => at.endsWith(` ${key}`) && JSON.stringify(usual) === JSON.stringify(value),
+  );
+}
