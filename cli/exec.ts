@@ -29,7 +29,9 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  portcullis exec web cat /etc/hosts\n  portcullis exec -it web sh\n  portcullis exec -i web tar -x -C /srv < files.tar\n  portcullis exec --timeout 5 web sh -c "ls -l /"\n',
     )
-    .action((container: string, words: string[], flags: Flags, command: Command) => {
+    .action((container: string, given: string[], flags: Flags, command: Command) => {
+      // kubectl separates the command by "--", which is never a program.
+      const words = given[0] === '--' && given.length > 1 ? given.slice(1) : given;
       const streamed = flags.interactive || flags.tty;
       const wrong = wrongUse(flags);
       if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });

@@ -196,6 +196,11 @@ test('exec passes on the output, the flags and the exit code of the command', as
     stdout: 'ls -l --output x',
     stderr: 'c1',
   });
+  // kubectl separates the command by "--".
+  assert.deepEqual(
+    await portcullis('exec', 'c1', '--', 'ls', '-l', '--output', 'x'),
+    await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'),
+  );
   assert.deepEqual(JSON.parse((await portcullis('exec', '--output', 'json', 'side', 'id')).stdout), {
     exitCode: 7,
     stdout: 'id',
