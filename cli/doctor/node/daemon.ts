@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { errnoOf, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
 import type { NetworkFigures } from '../../../cni-plugins/index.ts';
 import { createCriClient, endedInDatabase, loadPolicySet } from '../../../runtime/index.ts';
@@ -40,7 +40,8 @@ const patienceMs = 5_000;
 
 /** Asks the daemon at the socket. Returns a string that says why when it does not answer. */
 export async function askDaemon(socket: string): Promise<Answers | string> {
-  if (!existsSync(socket)) return `nothing listens at ${socket}`;
+  const absent = absenceOf(socket);
+  if (absent !== undefined) return absent;
   const client = createCriClient(socket);
   try {
     return await answersOf(client);
@@ -49,6 +50,23 @@ export async function askDaemon(socket: string): Promise<Answers | string> {
   } finally {
     client.close();
   }
+}
+
+/** Returns why there is no socket, or undefined if there is one. A folder can be closed to this user. */
+function absenceOf(socket: string): string | undefined {
+  try {
+    statSync(socket);
+    return undefined;
+  } catch (thrown) {
+    return errnoOf(thrown) === 'EACCES'
+      ? `this user may not look at ${socket}`
+      : `nothing listens at ${socket}`;
+  }
+}
+
+/** Returns what to do about a daemon that does not answer. */
+export function silentDaemonFix(why: string, isRoot: boolean): string {
+  return isRoot || why.startsWith('nothing listens') ? 'systemctl start portcullisd' : 'run as root';
 }
 
 async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
@@ -86,7 +104,7 @@ export async function daemonFindings(
           state: 'missing',
           found: answers,
           meaning: ['the findings below come from its configuration'],
-          fix: 'systemctl start portcullisd',
+          fix: silentDaemonFix(answers, process.getuid?.() === 0),
         }
       : { topic: 'daemon', state: 'fine', found: `${answers.version} at ${config.socket}` };
   const reported = typeof answers === 'string' ? undefined : answers;
@@ -96,7 +114,7 @@ export async function daemonFindings(
     reported === undefined ? networkOnDisk(config) : networkFinding(reported, config),
     ...networkPolicyFindings(reported, config),
     ...monitorFindings(reported?.unmonitored ?? []),
-    ...(await lostLinkFindings(config)),
+    ...(await lostLinkFindings(config, reported !== undefined)),
   ];
 }
 

@@ -1,5 +1,6 @@
 import type { EnforcementState } from '../../../runtime/index.ts';
 import type { Finding } from '../finding.ts';
+import { silentDaemonFix } from './daemon.ts';
 import type { Answers } from './daemon.ts';
 
 type Found = EnforcementState['findings'][number];
@@ -22,7 +23,10 @@ export function enforcementFindings(answers: Answers | string): readonly Finding
             ? `the daemon does not answer: ${answers}`
             : 'this daemon is older, and does not test its enforcement',
         ],
-        fix: 'systemctl start portcullisd',
+        fix:
+          typeof answers === 'string'
+            ? silentDaemonFix(answers, process.getuid?.() === 0)
+            : 'systemctl restart portcullisd, which starts the installed version',
       },
     ];
   const { result, triedAt, checkedAt, since, findings } = state;

@@ -5,18 +5,26 @@ import type { ReportedNetwork } from '../../../cni-plugins/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Finding } from '../finding.ts';
 
+type Settings = Pick<DaemonConfig, 'cni' | 'root' | 'state'> & {
+  readonly network: Pick<DaemonConfig['network'], 'maxConfigs' | 'plugins'>;
+};
+
+const isRoot = process.getuid?.() === 0;
+
+/** Returns what restores lost links: the start of a daemon does, and a running daemon when it is asked. */
+export const lostLinkFix = (isRunning: boolean): string =>
+  isRunning
+    ? 'portcullis network gc restores them; if it cannot, the daemon log has the reason'
+    : 'start the daemon: it restores them; if it cannot, its log has the reason';
+
 /**
  * Reports pods whose link another program deleted or changed and that was not restored. Reports nothing when
  * there are none.
  */
-export async function lostLinkFindings({
-  root,
-  state,
-  cni,
-  network,
-}: Pick<DaemonConfig, 'cni' | 'root' | 'state'> & {
-  readonly network: Pick<DaemonConfig['network'], 'maxConfigs' | 'plugins'>;
-}): Promise<readonly Finding[]> {
+export async function lostLinkFindings(
+  { root, state, cni, network }: Settings,
+  isRunning = true,
+): Promise<readonly Finding[]> {
   const source = {
     databasePath: join(root, 'network.db'),
     confDir: cni.confDir,
@@ -28,7 +36,10 @@ export async function lostLinkFindings({
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
     const { why, fix } = thrown.failure;
-    return [{ topic: 'links of pods', state: 'degraded', found: 'not known', meaning: [why], fix }];
+    const unknown = { topic: 'links of pods', state: 'degraded' } as const;
+    return isRoot
+      ? [{ ...unknown, found: 'not known', meaning: [why], fix }]
+      : [{ ...unknown, found: 'not known: only root can read them', fix: 'run as root' }];
   }
   const linesOf = (wanted: string): string[] =>
     networks.flatMap(({ name, attachments }) =>
@@ -46,7 +57,7 @@ export async function lostLinkFindings({
       : [{ topic: 'links of pods', state: 'degraded', found: `${meaning.length} ${wanted}`, meaning, fix }];
   };
   return [
-    ...finding('lost', 'portcullis network gc restores them; if it cannot, the daemon log has the reason'),
+    ...finding('lost', lostLinkFix(isRunning)),
     ...finding(
       'altered',
       'if the pod did not change this on purpose: portcullis network gc --altered restores it',
