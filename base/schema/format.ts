@@ -18,8 +18,8 @@ export function formatProblems(problems: readonly Problem[]): string {
 
 /**
  * Formats the first 50 problems, one line each. Further lines say how many problems are not listed, and that
- * more may follow where a problem kept the code from checking a part of a file. Each line ends with a
- * newline.
+ * more may follow where a problem kept the code from checking a part of a file that was read. Each line ends
+ * with a newline.
  */
 export function listProblems(problems: readonly Problem[]): string {
   const left = problems.length - mostListed;
@@ -28,7 +28,7 @@ export function listProblems(problems: readonly Problem[]): string {
     ...(left > 0
       ? [`${left} more problem${left === 1 ? ' is' : 's are'} not listed: correct these first`]
       : []),
-    ...(problems.some(({ hidesOthers }) => hidesOthers === true)
+    ...(problems.some(({ hidesOthers, unread }) => hidesOthers === true && unread !== true)
       ? ['more problems may follow: parts that have a problem were not checked completely']
       : []),
   ];

@@ -108,8 +108,10 @@ describe('a list of problems', () => {
     );
   });
 
-  it('says that more may follow only if a problem hides a part', () => {
+  it('says that more may follow only if a problem hides a part of a file that was read', () => {
     assert.doesNotMatch(listProblems(problems(2)), /follow/u);
+    const unread = problems(1).map((one) => ({ ...one, unread: true, hidesOthers: true }) as const);
+    assert.doesNotMatch(listProblems(unread), /follow/u);
     assert.match(listProblems(parseDocuments('a: [\n', 'f').problems), /\nmore problems may follow/u);
   });
 });
