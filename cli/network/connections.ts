@@ -160,7 +160,7 @@ function membershipOf({
 
 async function disconnect(name: string, target: string, flags: ConnectFlags): Promise<number> {
   const connection = await disconnectNetwork(connectionsOf(flags), name, target);
-  print(flags.output, connection, `disconnected ${connection.interface} of ${connection.netns}\n`);
+  print(flags.output, connection, `disconnected ${connection.interface} of ${target} from ${name}\n`);
   return exitCodes.yes;
 }
 
