@@ -265,7 +265,7 @@ function describe(result: LogVerification, heads: number): string {
   const found = problems.map(({ code, text }) => `${printable(text)} [${code}]\n`).join('');
   const facts = [
     `${rows} rows, head ${head.hash}`,
-    `${checkpoints} checkpoints; ${unsigned} rows came after the last`,
+    `${checkpoints} ${checkpoints === 1 ? 'checkpoint' : 'checkpoints'}; rows after the last one: ${unsigned}`,
     ...(dropped > 0
       ? [`${dropped} rows without their texts, which the configured retention has dropped`]
       : []),

@@ -1,5 +1,5 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
 import { gzipInflater } from '../../base/inflate/index.ts';
 import { enableVerity } from '../../base/kernel/index.ts';
 import type { Finding } from './finding.ts';
@@ -95,7 +95,11 @@ function verity(): Finding {
       rmSync(folder, { recursive: true });
     }
   } catch (thrown) {
-    return { topic, state: 'fine', found: `not tried under ${place}: ${reasonOf(thrown)}` };
+    return {
+      topic,
+      state: 'fine',
+      found: `not tried under ${place}: ${fileReason(thrown, `${place}/portcullis-doctor-`)}`,
+    };
   }
   const found = `none under ${place}: the daemon compares stored layers in the background (storage.checkDays)`;
   return { topic, state: 'fine', found };

@@ -115,7 +115,7 @@ async function check(image: string | undefined, flags: UpkeepFlags): Promise<num
     files.map((file) => [images.join(', '), shortId(layer), file]),
   );
   const rate = seconds === 0 ? 0 : bytes / seconds;
-  const summary = `checked ${layers.length} layers, ${size(bytes)}, ${size(rate)}/s: ${damaged.length === 0 ? 'all are intact' : `${damaged.length} damaged, see portcullis images repair`}\n`;
+  const summary = `checked ${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${size(bytes)}, ${size(rate)}/s: ${damaged.length === 0 ? 'all are intact' : `${damaged.length} damaged, see portcullis images repair`}\n`;
   print(
     flags.output,
     { layers: layers.length, bytes, seconds, damaged },

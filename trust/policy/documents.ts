@@ -34,7 +34,7 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
     try {
       bytes = await readPlainFile(file, maximumFileBytes);
     } catch (error) {
-      problems.push(unreadable(file, error, 'name a readable policy file'));
+      problems.push(unreadable(file, error, 'name a readable file'));
       continue;
     }
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
@@ -61,7 +61,7 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
       });
     return names.map((name) => join(path, name));
   } catch (error) {
-    problems.push(unreadable(path, error, 'name a readable policy file or folder'));
+    problems.push(unreadable(path, error, 'name a readable file or folder'));
     return [];
   }
 }

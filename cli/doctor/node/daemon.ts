@@ -139,7 +139,7 @@ async function policyFindingsOf(
 function policyFindings(policy: PolicyInForce): readonly Finding[] {
   const topic = 'policy';
   const found = policy.inForce
-    ? `revision ${policy.revision.replace(/^sha256:/, '').slice(0, 12)}, ${policy.rules} rules`
+    ? `revision ${policy.revision.replace(/^sha256:/, '').slice(0, 12)}, ${policy.rules} ${policy.rules === 1 ? 'rule' : 'rules'}`
     : 'none in force';
   const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
   const meaning = [
@@ -160,7 +160,7 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
     {
       topic: 'unverified images',
       state: 'degraded',
-      found: `${rules.length} rules`,
+      found: `${rules.length} ${rules.length === 1 ? 'rule' : 'rules'}`,
       meaning: rules,
       fix: 'require a signature',
     },

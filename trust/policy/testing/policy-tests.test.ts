@@ -338,3 +338,16 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
     fuzzing(19, 300),
   );
 });
+
+test('a test file that does not exist is named, with nothing about its lines or about policies', async () => {
+  const missing = join(folder, 'nothing-here.yaml');
+  await assert.rejects(testPolicy({ paths: [missing] }), (error) => {
+    assert.ok(isPortcullisError(error));
+    assert.match(
+      error.failure.why,
+      /nothing-here\.yaml: cannot be read: it does not exist; name a readable file/u,
+    );
+    assert.equal(error.failure.fix, 'name files that exist and can be read');
+    return true;
+  });
+});

@@ -305,7 +305,9 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Portcu
     attempted: 'read policy tests',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: 'correct the lines named',
+    fix: problems.every(({ unread }) => unread === true)
+      ? 'name files that exist and can be read'
+      : 'correct the lines named',
     details: { problems },
   });
 }
