@@ -222,7 +222,10 @@ export const crioRules: readonly Rule[] = [
     path: ['image', 'namespaced_auth_dir'],
     map: left('the configuration contains no credentials: a kubelet passes them on'),
   },
-  { path: ['image', 'short_name_mode'], map: left('a short name is a name at docker.io') },
+  {
+    path: ['image', 'short_name_mode'],
+    map: inherent('a short name has only one meaning, so there is no choice'),
+  },
   { path: ['network', 'cni_default_network'], map: left('the first configuration by file name is used') },
   { path: ['stats', '*'], map: inherent('statistics are sampled in the background') },
   { path: ['metrics', 'metrics_collectors'], map: inherent('all metrics are served') },

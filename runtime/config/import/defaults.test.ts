@@ -19,6 +19,10 @@ temp = ''
   pause_threshold = 0.02
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   sandboxer = 'podsandbox'
+[plugins.'io.containerd.cri.v1.images']
+  max_concurrent_downloads = 3
+  [plugins.'io.containerd.cri.v1.images'.image_decryption]
+    key_model = 'node'
 [plugins.'io.containerd.grpc.v1.cri'.x509_key_pair_streaming]
   tls_cert_file = ''
 `,
@@ -26,7 +30,7 @@ temp = ''
   {
     kind: 'crio',
     file: 'crio.conf',
-    text: '[crio.runtime]\nno_pivot = false\nminimum_mappable_uid = -1\n[crio.image]\noci_artifact_mount_support = true\n',
+    text: '[crio.runtime]\nno_pivot = false\nminimum_mappable_uid = -1\npids_limit = -1\n[crio.image]\noci_artifact_mount_support = true\n',
   },
 ];
 
@@ -51,15 +55,20 @@ it('another value of the same keys is reported as left out', () => {
       .replace('oom_score = 0', 'oom_score = -999')
       .replace('0.02', '0.5')
       .replace('podsandbox', 'shim')
+      .replace('downloads = 3', 'downloads = 8')
+      .replace("'node'", "'mine'")
       .replace('no_pivot = false', 'no_pivot = true')
-      .replace('= -1', '= 1000'),
+      .replaceAll('= -1', '= 1000'),
   }));
   assert.deepEqual(leftOf(changed), [
     'oom_score',
     'temp',
     'pause_threshold',
     'sandboxer',
+    'max_concurrent_downloads',
+    'image_decryption',
     'no_pivot',
     'minimum_mappable_uid',
+    'pids_limit',
   ]);
 });

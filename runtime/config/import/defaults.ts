@@ -1,5 +1,5 @@
 /**
- * Values that `containerd config default` (2.x) and `crio config --default` print for keys that have no
+ * Values that `containerd config default` (1.6 to 2.x) and `crio config --default` print for keys that have no
  * counterpart in Portcullis. With such a value nobody chose anything, so nothing is left out.
  */
 const printed: readonly (readonly [path: string, value: unknown])[] = [
@@ -21,7 +21,25 @@ const printed: readonly (readonly [path: string, value: unknown])[] = [
   ['timeouts io.containerd.timeout.shim.load', '5s'],
   ['timeouts io.containerd.timeout.shim.shutdown', '3s'],
   ['timeouts io.containerd.timeout.task.state', '2s'],
+  ['io.containerd.internal.v1.restart interval', '10s'],
+  ['io.containerd.internal.v1.tracing sampling_ratio', 1],
+  ['io.containerd.internal.v1.tracing service_name', 'containerd'],
+  ['io.containerd.runtime.v1.linux runtime', 'runc'],
+  ['io.containerd.runtime.v1.linux shim', 'containerd-shim'],
+  ['io.containerd.runtime.v2.task platforms', ['linux/amd64']],
+  ['io.containerd.runtime.v2.task platforms', ['linux/arm64/v8']],
+  ['max_concurrent_downloads', 3],
+  ['selinux_category_range', 1024],
+  ['image_decryption', { key_model: 'node' }],
+  ['enable_criu', true],
+  ['sandbox_mode', 'podsandbox'],
   ['sandboxer', 'podsandbox'],
+  ['runtime enable_criu_support', true],
+  ['runtime pids_limit', -1],
+  ['tracing tracing_endpoint', '127.0.0.1:4317'],
+  ['runtime apparmor_profile', 'crio-default'],
+  ['runtime decryption_keys_path', '/etc/crio/keys/'],
+  ['runtime namespaces_dir', '/var/run'],
   ['runtime irqbalance_config_file', '/etc/sysconfig/irqbalance'],
   ['runtime irqbalance_config_restore_file', '/etc/sysconfig/orig_irq_banned_cpus'],
   ['runtime container_exits_dir', '/var/run/crio/exits'],

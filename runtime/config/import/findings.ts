@@ -70,7 +70,7 @@ export function applyRules(
         else findings.push({ key, ...withoutRule(path, value) });
         continue;
       }
-      const mapped = withoutDefault(value, rule.map(value, path, whole));
+      const mapped = withoutDefault(path, value, rule.map(value, path, whole));
       if ('inherent' in mapped) findings.push({ key, outcome: 'inherent', note: mapped.inherent });
       else if ('left' in mapped) findings.push({ key, outcome: 'left', note: mapped.left });
       else {
@@ -125,9 +125,10 @@ function withoutRule(path: readonly string[], value: unknown): Pick<Finding, 'ou
 }
 
 /** A value that means the default loses nothing if it is left out, and an empty text is not a setting. */
-function withoutDefault(value: unknown, mapped: Mapped): Mapped {
-  const nothing = 'left' in mapped ? isDefault(value) : 'set' in mapped && value === '';
-  return nothing ? { inherent: noValue } : mapped;
+function withoutDefault(path: readonly string[], value: unknown, mapped: Mapped): Mapped {
+  const hasNothing = 'left' in mapped ? isDefault(value) : 'set' in mapped && value === '';
+  if (hasNothing) return { inherent: noValue };
+  return 'left' in mapped && isPrintedDefault(path, value) ? { inherent: printedDefault } : mapped;
 }
 
 function matches(rule: readonly string[], path: readonly string[]): boolean {
