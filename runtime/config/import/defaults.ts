@@ -1,6 +1,6 @@
 /**
- * Values that `containerd config default` (1.6 to 2.x) and `crio config --default` print for keys that have no
- * counterpart in Portcullis. With such a value nobody chose anything, so nothing is left out.
+ * Values that `containerd config default` (1.6 to 2.x) and `crio config --default` print for keys that have
+ * no counterpart in Portcullis. With such a value nobody chose anything, so nothing is left out.
  */
 const printed: readonly (readonly [path: string, value: unknown])[] = [
   ['io.containerd.gc.v1.scheduler pause_threshold', 0.02],

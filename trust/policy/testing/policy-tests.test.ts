@@ -341,7 +341,7 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
 
 test('a test file that does not exist is named, with nothing about its lines or about policies', async () => {
   const missing = join(folder, 'nothing-here.yaml');
-  await assert.rejects(testPolicy({ paths: [missing] }), (error) => {
+  await assert.rejects(testPolicy({ paths: [missing], policy: [], now }), (error) => {
     assert.ok(isPortcullisError(error));
     assert.match(
       error.failure.why,
