@@ -13,6 +13,8 @@ import type { HttpRequest, Transport } from './transport.ts';
 import type { Credentials } from './types.ts';
 
 const answerLimit = 256 * 1024;
+const giveCredentials =
+  'for a command, use podman login or docker login; for a pull by the daemon, give the pod a pull secret, or use crictl --creds';
 const cacheLimit = 1000;
 /** The lifetime of a token whose answer does not state one (distribution, token authentication: 60 s). */
 const defaultLifeSeconds = 60;
@@ -86,8 +88,8 @@ export function createAuthorisation(
     forget(grant);
     const challenges = parseChallenges(refused.headerValues('www-authenticate'));
     const words = await errorWords(refused);
-    const deny = (why: string) =>
-      distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`);
+    const deny = (why: string, more?: { readonly fix: string }) =>
+      distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`, more);
     const { credentials } = grant;
     if (credentials?.registryToken !== undefined) throw deny('does not accept the registry token');
     const bearerChallenge = challenges.find(({ scheme }) => scheme === 'bearer');
@@ -102,7 +104,7 @@ export function createAuthorisation(
     }
     if (!basicOffered) throw deny('requires an unsupported type of authentication');
     if (credentials?.username === undefined || credentials.password === undefined)
-      throw deny('requires a user name and a password');
+      throw deny('requires a user name and a password', { fix: giveCredentials });
     return keep(keyOf(wholeRegistry(grant)), {
       header: basic(credentials.username, credentials.password),
       expiresAt: Infinity,

@@ -228,7 +228,10 @@ describe('a registry that requires a password', { skip: missing }, () => {
     assert.deepEqual(await mine.resolve('1'), image);
     assert.equal((await collect(await mine.blob(layer))).length, layer.size);
     const denied = { code: 'DISTRIBUTION_UNAUTHORIZED', kind: 'denied' };
-    await assert.rejects(nobodys.resolve('1'), { ...denied, message: /requires a user name and a password/ });
+    await assert.rejects(nobodys.resolve('1'), {
+      ...denied,
+      message: /requires a user name and a password; for a command, use podman login .* pull secret/,
+    });
     await assert.rejects(wrong.resolve('1'), (error: PortcullisError) => {
       assert.partialDeepStrictEqual({ code: error.code, kind: error.kind }, denied);
       assert.ok(!JSON.stringify([error, error.stack]).includes('not-the-password'));
