@@ -308,6 +308,11 @@ if (inPrivateNetns(import.meta.filename)) {
     await assert.rejects(engine.attach(pod.request), coded('NETWORK_CONFLIST_INVALID'));
     writeFileSync(file, JSON.stringify(conflist({ type: 'calico' })));
     assert.equal((await engine.status()).reason, 'NetworkPluginUnsupported');
+    // Each ADD would refuse it, also in a version of CNI without STATUS.
+    writeFileSync(file, JSON.stringify(conflist({ brige: 'b' })));
+    const refused = await engine.status();
+    assert.deepEqual([refused.ready, refused.reason], [false, 'NetworkConfigInvalid']);
+    assert.match(refused.message, /unknown field "brige": did you mean 'bridge'/u);
     writeFileSync(file, JSON.stringify(conflist({ mtu: 1400 })));
     assert.deepEqual((await engine.status()).networks, ['pods']);
     assert.equal((await engine.attach(pod.request)).interface.mtu, 1400);

@@ -7,6 +7,7 @@ import type { Attachment, AttachRequest, CollectOptions, LinkRepairs, NetworkSta
 import type { ChainNetwork, Chains } from '../cni/index.ts';
 import type { ChainJob } from '../calls/chain.types.ts';
 import { createLatestAnswer } from './latest-answer.ts';
+import { refusedFieldsOf } from '../networks/refused-fields.ts';
 
 /**
  * The engine's operations in which plugins take part. The network thread records and applies our own rules;
@@ -111,7 +112,10 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
   /** Returns what a plugin of the networks reports as its problem, or undefined if there is none. */
   const troubleOf = async (networks: readonly ChainNetwork[]): Promise<unknown> => {
     try {
-      for (const network of networks) await chains.status(network);
+      for (const network of networks) {
+        refuseUnknownFields(network);
+        await chains.status(network);
+      }
       return undefined;
     } catch (thrown) {
       return thrown;
@@ -145,4 +149,18 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
     status,
     settled: () => background,
   };
+}
+
+/** STATUS exists since CNI 1.1, but an ADD of any version refuses fields that no plugin knows. */
+function refuseUnknownFields({ way, list }: ChainNetwork): void {
+  const [why] = way === 'in-process' ? refusedFieldsOf({ list }) : [];
+  if (why === undefined) return;
+  throw new PortcullisError({
+    code: 'NETWORK_CONFIG_INVALID',
+    kind: 'invalid',
+    attempted: 'use the network',
+    on: list.name,
+    why,
+    fix: 'correct the network configuration',
+  });
 }

@@ -8,7 +8,10 @@ import { readPluginConfiguration, refusedFields } from './plugin-configuration.t
  * Returns the fields of a network that its plugins refuse in each ADD, because they do not know them:
  * `TYPE: MESSAGE`. Problems that a pod's capabilities and arguments may solve are not included.
  */
-export function refusedFieldsOf({ network: core, list }: LoadedNetwork): readonly string[] {
+export function refusedFieldsOf({
+  network: core,
+  list,
+}: Pick<LoadedNetwork, 'list' | 'network'>): readonly string[] {
   const { name, cniVersion, plugins } = list;
   return plugins.flatMap(({ type, config }) => {
     const engineFields: readonly string[] =
