@@ -7,7 +7,6 @@ import type { Attachment, AttachRequest, CollectOptions, LinkRepairs, NetworkSta
 import type { ChainNetwork, Chains } from '../cni/index.ts';
 import type { ChainJob } from '../calls/chain.types.ts';
 import { createLatestAnswer } from './latest-answer.ts';
-import { refusedFieldsOf } from '../networks/refused-fields.ts';
 
 /**
  * The engine's operations in which plugins take part. The network thread records and applies our own rules;
@@ -113,7 +112,7 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
   const troubleOf = async (networks: readonly ChainNetwork[]): Promise<unknown> => {
     try {
       for (const network of networks) {
-        refuseUnknownFields(network);
+        await refuseUnknownFields(network);
         await chains.status(network);
       }
       return undefined;
@@ -152,8 +151,10 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
 }
 
 /** STATUS exists since CNI 1.1, but an ADD of any version refuses fields that no plugin knows. */
-function refuseUnknownFields({ way, list }: ChainNetwork): void {
-  const [why] = way === 'in-process' ? refusedFieldsOf({ list }) : [];
+async function refuseUnknownFields({ way, list }: ChainNetwork): Promise<void> {
+  if (way !== 'in-process') return;
+  const { refusedFieldsOf } = await import('../networks/refused-fields.ts');
+  const [why] = refusedFieldsOf({ list });
   if (why === undefined) return;
   throw new PortcullisError({
     code: 'NETWORK_CONFIG_INVALID',
