@@ -68,8 +68,23 @@ function byteText(of: bigint): string {
   // A negated class of AppArmor includes the slash.
   const negated = of >> 128n !== 0n;
   const listed = negated ? bytesOf(NAME_BYTE & ~of).filter((byte) => byte >= 0x20 && byte < 0x7f) : members;
-  return `[${negated ? '^/' : ''}${listed.map(literal).join('')}]`;
+  return `[${negated ? '^' : ''}${classText(negated ? [SLASH, ...listed] : listed)}]`;
 }
+
+/**
+ * Returns the members of a class. The parser removes escapes before it reads a class: a dash makes no range if
+ * it is first, a circumflex does not negate if it is last, and a comma must not be escaped, or the class also
+ * contains the backslash.
+ */
+function classText(bytes: readonly number[]): string {
+  const place = (byte: number): number => (byte === DASH ? -1 : byte === CIRCUMFLEX ? 1 : 0);
+  return bytes
+    .toSorted((a, b) => place(a) - place(b))
+    .map((byte) => (byte === COMMA ? ',' : literal(byte)))
+    .join('');
+}
+
+const [DASH, CIRCUMFLEX, COMMA] = [0x2d, 0x5e, 0x2c];
 
 /** Plain if the byte has no meaning for AppArmor's parser, otherwise octal. */
 function literal(byte: number): string {
