@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { assertNearLinearWork } from '../../test/fixtures/cost.ts';
 import type { CostCases } from '../../test/fixtures/cost.ts';
+import { askedFromSecurityContext, meet } from '../../entitlements/index.ts';
 import { followContainerLog } from '../cri/log-file.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { Mount, PodSandboxConfig, PortMapping } from '../cri/contract/contract.types.ts';
@@ -17,6 +18,7 @@ import { toPortMappings } from '../pods/port-mappings.ts';
 import { planSandbox } from '../pods/validate.ts';
 import { askedCdiDevices } from './cdi/device-names.ts';
 import { parseSpec } from './cdi/spec-file.ts';
+import { askedPaths } from './confinement/asked-paths.ts';
 import { containerLogPath } from './logs/log-path.ts';
 import { checkPropagation } from './mount-sources.ts';
 import { parseGroup, parsePasswd, userFrom } from './bundle/user.ts';
@@ -116,6 +118,23 @@ const cases: CostCases = {
           },
           userNamespace: undefined,
         });
+    },
+  ],
+  'masked and read-only paths of a container': [
+    500,
+    (n) => {
+      const request = {
+        ...{ privileged: false, noNewPrivs: false, readonlyRootfs: false },
+        ...{ hostNetwork: false, hostPid: false, hostIpc: false },
+        ...{ addCapabilities: [], dropCapabilities: [], addAmbient: [], boundingCapabilities: [] },
+        maskedPaths: askedPaths(
+          'masked_paths',
+          range(n, (index) => `/m/${index}`),
+        ),
+        readonlyPaths: range(n, (index) => `/r/${index}`),
+      };
+      const { asked: other } = askedFromSecurityContext(request);
+      return () => meet(askedFromSecurityContext(request).asked, { ...other });
     },
   ],
   'labels, annotations and sysctls of a pod': [
