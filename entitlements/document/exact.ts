@@ -14,7 +14,9 @@ import { readSyscalls, writeSyscalls } from './exact-syscalls.ts';
 import type { WrittenSyscalls } from './exact-syscalls.ts';
 import type { FileRules, Limit, LimitName, Profile, ResourceName } from '../profile/model.ts';
 import type { NetworkRule } from '../types.ts';
+import { MASKED_PATHS } from '../profile/builtin.ts';
 import { pathRestrictions } from '../profile/paths.ts';
+import { knownFsType, plainPathProblem } from './rule-items.ts';
 
 interface WrittenRule extends Omit<NetworkRule, 'ports'> {
   readonly ports: string;
@@ -131,8 +133,9 @@ function readExactProfile(document: Document): {
   });
   (['masked', 'readonly'] as const).forEach((list) => {
     value.paths[list].forEach((path, at) => {
-      if (!/^\/(?!\/)/.test(path) || /\/\.\.?(\/|$)/.test(path))
-        wrong(['paths', list, at], 'it is not a clean absolute path', 'write it from /');
+      // The default profile has a path with a pattern, which the kernel's features replace.
+      const problem = MASKED_PATHS.includes(path) ? undefined : plainPathProblem(path);
+      if (problem !== undefined) wrong(['paths', list, at], problem.message, problem.fix);
     });
   });
   const grants = devices.flatMap((line, at) => {
@@ -146,7 +149,8 @@ function readExactProfile(document: Document): {
   files?.forEach((member, at) => {
     checkPatterns(member, ['files', at], wrong);
   });
-  mounts?.forEach(({ target }, at) => {
+  mounts?.forEach(({ fstype, target }, at) => {
+    knownFsType(fstype, ['mounts', at, 'fstype'], wrong);
     checkPattern(target, ['mounts', at, 'target'], wrong);
   });
   const rules = {

@@ -135,6 +135,35 @@ syscalls:
     expected.forEach((pattern, at) => assert.match(problems[at] ?? '', pattern));
   });
 
+  it('refuses masked and read-only paths that no runtime can restrict', async () => {
+    const text = `${HEAD}metadata: { name: p }\npaths: { masked: [/, /proc/*], readonly: [/, /proc/] }\n`;
+    const problems = await problemsOf(text);
+    assert.deepEqual(problems, [
+      '4:19 `/` cannot be masked or read-only',
+      '4:22 `/proc/*` is not a plain absolute path',
+      '4:43 `/` cannot be masked or read-only',
+      '4:46 `/proc/` is not a plain absolute path',
+    ]);
+  });
+
+  it('refuses in exact profiles what other profiles cannot say', async () => {
+    const whole = await profileOf('');
+    const paths = { masked: ['/', '/a/*', '/a//b'], readonly: ['/', '/a/'] };
+    const mounts = [{ fstype: 'ext4) -> /,\n change_profile,\n mount fstype=(x', target: '/m', readonly: false }];
+    const problems = await problemsOf(writeExactProfile('q', { ...whole, paths, mounts }));
+    assert.deepEqual(
+      problems.map((line) => line.replace(/^\d+:\d+ /, '')),
+      [
+        '`/` cannot be masked or read-only',
+        '`/a/*` is not a plain absolute path',
+        '`/a//b` is not a plain absolute path',
+        '`/` cannot be masked or read-only',
+        '`/a/` is not a plain absolute path',
+        `\`${mounts[0]?.fstype.slice(0, 80)}\` is not a file system type`,
+      ],
+    );
+  });
+
   it('refuses unknown fields and names, with the nearest known one', async () => {
     const problems = await problemsOf(
       `${HEAD}metadata: { name: Bad_Name }\nentitlement: [network.user]\nentitlements: [network.usr]\n`,

@@ -142,30 +142,47 @@ export interface MountSection {
 export function readMounts(sections: readonly MountSection[], report: Report): MountRule[] {
   return sections.flatMap(({ fstype = '*', target, readonly = false }, at) => {
     const sound = soundPattern(target, ['mounts', at, 'target'], report);
-    const known = fstype === '*' || /^[a-z0-9][a-z0-9._-]{0,31}$/.test(fstype);
-    if (!known)
-      report(
-        ['mounts', at, 'fstype'],
-        `\`${fstype}\` is not a file system type`,
-        'write one of /proc/filesystems, or *',
-      );
+    const known = knownFsType(fstype, ['mounts', at, 'fstype'], report);
     return sound && known ? [{ fstype, target, readonly }] : [];
   });
 }
 
-/** Reads plain absolute paths. */
+/** Reports a text that is not a file system type: the type becomes a part of the text for AppArmor. */
+export function knownFsType(fstype: string, path: Path, report: Report): boolean {
+  if (fstype === '*' || /^[a-z0-9][a-z0-9._-]{0,31}$/.test(fstype)) return true;
+  report(
+    path,
+    `\`${fstype.slice(0, 80)}\` is not a file system type`,
+    'write one of /proc/filesystems, or *',
+  );
+  return false;
+}
+
+/** Reads plain absolute paths below `/`. */
 export function readPaths(written: readonly string[], path: Path, report: Report): string[] {
   return written.filter((text, at) => {
-    const clean =
-      /^\/[^*?[\]{}\\]*$/.test(text) && !/\/\/|\/\.\.?(\/|$)|.\/$/.test(text) && !hasControl(text);
-    if (!clean)
-      report(
-        [...path, at],
-        `\`${text}\` is not a plain absolute path`,
-        'write one path, without patterns, . and .. and a slash at its end',
-      );
-    return clean;
+    const problem = plainPathProblem(text);
+    if (problem !== undefined) report([...path, at], problem.message, problem.fix);
+    return problem === undefined;
   });
+}
+
+/**
+ * Returns why a text is not a plain absolute path below `/`; undefined if it is one. No runtime can mask `/`,
+ * and the other paths of a profile, and of a ceiling, would count as covered by it.
+ */
+export function plainPathProblem(text: string): { readonly message: string; readonly fix: string } | undefined {
+  if (text === '/')
+    return {
+      message: '`/` cannot be masked or read-only',
+      fix: 'name the paths below it, or use the entitlement security.fs-read-only',
+    };
+  if (/^\/[^*?[\]{}\\]*$/.test(text) && !/\/\/|\/\.\.?(\/|$)|.\/$/.test(text) && !hasControl(text))
+    return undefined;
+  return {
+    message: `\`${text}\` is not a plain absolute path`,
+    fix: 'write one path, without patterns, . and .. and a slash at its end',
+  };
 }
 
 function hasControl(text: string): boolean {
