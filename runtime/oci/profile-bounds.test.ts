@@ -88,6 +88,18 @@ describe('bounds of resources', () => {
     );
   });
 
+  it('never give more than the bound, whatever the period and the least quota of the kernel', () => {
+    for (const cpu of [1, 3, 7, 10, 500, 999, 1500])
+      for (const period of [0, 1000, 1001, 50_000, 1_000_000]) {
+        const bounded = boundedResources({ ...none, cpuPeriod: period }, { cpu }) ?? none;
+        const { cpuQuota, cpuPeriod } = bounded;
+        assert.ok(cpuQuota * 1000 <= cpu * cpuPeriod, `${cpuQuota} of ${cpuPeriod} for ${cpu}`);
+        assert.ok(cpuQuota >= 1000 && cpuPeriod >= period && cpuPeriod <= 1_000_000);
+        // An update checks again what it was given.
+        assert.deepEqual(boundedResources(bounded, { cpu }), bounded);
+      }
+  });
+
   it('do not change requests within them, and change nothing if there are no bounds', () => {
     const asked = {
       ...none,
@@ -111,6 +123,7 @@ describe('bounds of resources', () => {
     [
       [{ memoryLimitInBytes: 2001 }, { memory: 2000 }, /memory of 2001 bytes is more than 2000/],
       [{ cpuQuota: 60_000, cpuPeriod: 100_000 }, { cpu: 500 }, /0\.6 CPUs are more than 0\.5/],
+      [{ cpuQuota: 1000, cpuPeriod: 1000 }, { cpu: 500 }, /1 CPUs are more than 0\.5/],
       [{ memoryLimitInBytes: 1000, memorySwapLimitInBytes: -1 }, { swap: 0 }, /swap of -1 bytes/],
       [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /requires a limit on memory/],
       [{ unified: { 'memory.max': 'max' } }, { memory: 1 }, /memory\.max under unified/],

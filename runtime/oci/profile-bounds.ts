@@ -82,8 +82,7 @@ export function boundedResources(
       `swap of ${wanted.memorySwapLimitInBytes} bytes with the memory is more than ${swap} beside it`,
     );
   const period = wanted.cpuPeriod > 0 ? wanted.cpuPeriod : 100_000;
-  const quota = cpu === undefined ? 0 : Math.max(1000, Math.floor((cpu * period) / 1000));
-  if (cpu !== undefined && wanted.cpuQuota > quota)
+  if (cpu !== undefined && wanted.cpuQuota * 1000 > cpu * period)
     broken.push(`${wanted.cpuQuota / period} CPUs are more than ${cpu / 1000}`);
   if (broken.length > 0) throw outsideProfile(broken);
   return {
@@ -92,8 +91,24 @@ export function boundedResources(
     ...(swap !== undefined && {
       memorySwapLimitInBytes: asksSwap ? wanted.memorySwapLimitInBytes : memoryLimit + swap,
     }),
-    ...(cpu !== undefined && { cpuPeriod: period, cpuQuota: wanted.cpuQuota > 0 ? wanted.cpuQuota : quota }),
+    ...(cpu !== undefined &&
+      (wanted.cpuQuota > 0 ? { cpuPeriod: period, cpuQuota: wanted.cpuQuota } : boundedQuota(cpu, period))),
   };
+}
+
+/** The least quota that the kernel accepts, in microseconds (kernel/sched/core.c, min_cfs_quota_period). */
+const leastQuota = 1000;
+
+/**
+ * Returns the quota for a bound, in a longer period if the quota would be less than the kernel accepts.
+ * @param cpu thousandths of a CPU, at least 1
+ */
+function boundedQuota(
+  cpu: number,
+  period: number,
+): Pick<LinuxContainerResources, 'cpuPeriod' | 'cpuQuota'> {
+  const cpuPeriod = Math.max(period, Math.ceil((leastQuota * 1000) / cpu));
+  return { cpuPeriod, cpuQuota: Math.floor((cpu * cpuPeriod) / 1000) };
 }
 
 /**
