@@ -8,16 +8,21 @@ interface Bound {
   readonly title: string;
   readonly form: 'BYTES' | 'COUNT' | 'CPUS';
   readonly example: string;
+  /** The least value. Default: 0. */
+  readonly least?: bigint;
 }
 
 const bytes = (title: string, example = '64Mi'): Bound => ({ title, form: 'BYTES', example });
 const count = (title: string, example = '1024'): Bound => ({ title, form: 'COUNT', example });
 
-/** The resources that a container's cgroup limits. */
+/**
+ * The resources that a container's cgroup limits. For an OCI runtime, a limit of 0 on memory or processes
+ * means no limit.
+ */
 export const RESOURCE_BOUNDS: Readonly<Record<ResourceName, Bound>> = {
   cpu: { title: 'Processor time, in CPUs', form: 'CPUS', example: '500m' },
-  memory: bytes('Memory', '512Mi'),
-  pids: count('Processes and threads', '100'),
+  memory: { ...bytes('Memory', '512Mi'), least: 1n },
+  pids: { ...count('Processes and threads', '100'), least: 1n },
   swap: bytes('Swap, beside the memory', '0'),
 };
 
@@ -43,11 +48,14 @@ export const LIMIT_BOUNDS: Readonly<Record<LimitName, Bound>> = {
 
 /** Reads a value in the unit of a limit. */
 export function readBound(bound: Bound, written: unknown): Read<bigint> {
-  return bound.form === 'BYTES'
-    ? readSize(written)
-    : bound.form === 'CPUS'
-      ? readCpu(written)
-      : readCount(written);
+  const found =
+    bound.form === 'BYTES'
+      ? readSize(written)
+      : bound.form === 'CPUS'
+        ? readCpu(written)
+        : readCount(written);
+  if ('problem' in found || found.value >= (bound.least ?? 0n)) return found;
+  return { problem: `no process can run with ${JSON.stringify(written)}`, fix: `write ${bound.least} or more` };
 }
 
 function entry(

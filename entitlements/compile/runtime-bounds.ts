@@ -13,7 +13,11 @@ export function runtimeBounds(profile: Profile): Pick<Settings, 'bounds' | 'peer
     ...(bounded && {
       bounds: {
         resources: Object.fromEntries(
-          Object.entries(resources).map(([name, value]) => [name, number(value)]),
+          // For an OCI runtime, 0 means no limit, except on swap.
+          Object.entries(resources).map(([name, value]) => [
+            name,
+            number(value === 0n && name !== 'swap' ? 1n : value),
+          ]),
         ),
         ownNamespaces,
         readonlyVolumes,

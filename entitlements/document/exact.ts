@@ -180,7 +180,7 @@ function readExactProfile(document: Document): {
       network: value.network,
       ...rules,
       limits: readLimits(value.limits, wrong),
-      resources: readResources(value.resources),
+      resources: readResources(value.resources, wrong),
       sysctls: value.sysctls,
       writableSys: value.writableSys,
       writableCgroups: value.writableSys || (value.writableCgroups ?? false),
@@ -264,11 +264,14 @@ function readLimits(written: ExactDocument['limits'], wrong: Report): Profile['l
   return found;
 }
 
-function readResources(written: ExactDocument['resources']): Profile['resources'] {
+function readResources(written: ExactDocument['resources'], wrong: Report): Profile['resources'] {
   const found: Partial<Record<ResourceName, bigint>> = {};
   for (const name of RESOURCE_NAMES) {
     const bound = written[name];
-    if (bound !== undefined) found[name] = BigInt(bound);
+    if (bound === undefined) continue;
+    found[name] = BigInt(bound);
+    if (found[name] === 0n && name !== 'swap')
+      wrong(['resources', name], `no process can run with ${bound}`, 'write 1 or more');
   }
   return found;
 }

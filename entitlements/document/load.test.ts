@@ -146,6 +146,20 @@ syscalls:
     ]);
   });
 
+  it('refuses bounds of 0, which a runtime takes for no limit', async () => {
+    const text = `${HEAD}metadata: { name: p }\nentitlements: [resources.pids=0]\nresources: { memory: 0, swap: 0, core: 0 }\n`;
+    assert.deepEqual(await problemsOf(text), [
+      '4:16 resources.pids=0: no process can run with "0"; write 1 or more',
+      '5:22 no process can run with 0',
+    ]);
+    const resources = { cpu: 0n, memory: 0n, pids: 0n, swap: 0n };
+    const problems = await problemsOf(writeExactProfile('q', { ...(await profileOf('')), resources }));
+    assert.deepEqual(
+      problems.map((line) => line.replace(/^\d+:\d+ /, '')),
+      Array(3).fill('no process can run with 0'),
+    );
+  });
+
   it('refuses in exact profiles what other profiles cannot say', async () => {
     const whole = await profileOf('');
     const paths = { masked: ['/', '/a/*', '/a//b'], readonly: ['/', '/a/'] };

@@ -33,16 +33,25 @@ export function readResources(resources: Fields, path: string, notes: Remark[]):
       throw bad(part, 'there is no such resource');
     if (name !== 'cpu' && name !== 'memory')
       notes.push({ part, why: 'it is for the scheduler, and not part of a profile' });
-    else found[name] = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
+    else {
+      const bound = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
+      if (bound > 0n) found[name] = bound;
+      else notes.push({ part, why: 'for a kubelet, 0 means no limit' });
+    }
   }
   return found;
 }
 
-/** Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. */
+/**
+ * Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. Only a
+ * quantity of 0 is 0: like a kubelet, a smaller one than the unit is rounded up.
+ */
 function quantity(written: string, part: string, scale: bigint): bigint {
-  const found = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);
-  if (found === null) throw bad(part, `${written} is not a quantity`);
-  const [, whole = '', part_ = '', unit = ''] = found;
+  const matched = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);
+  if (matched === null) throw bad(part, `${written} is not a quantity`);
+  const [, whole = '', part_ = '', unit = ''] = matched;
   const [multiply, divide] = unit === 'm' ? [1n, 1000n] : [SIZE[unit] ?? 1n, 1n];
-  return (BigInt(whole + part_) * multiply * scale) / (divide * 10n ** BigInt(part_.length));
+  const amount = BigInt(whole + part_);
+  const found = (amount * multiply * scale) / (divide * 10n ** BigInt(part_.length));
+  return found === 0n && amount > 0n ? 1n : found;
 }
