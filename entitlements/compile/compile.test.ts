@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { builtinProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
+import { always } from '../seccomp/decision.ts';
 import { filteredPolicy } from '../seccomp/policy.ts';
 import { compile } from './compile.ts';
 import type { Target } from './target.ts';
@@ -52,6 +53,21 @@ describe('compile', () => {
       ],
       [false, false, 'user', [], false, []],
     );
+  });
+
+  it('tells policies apart by their digest, whatever their names of system calls are', () => {
+    const digestOf = (rules: readonly string[]): string =>
+      settingsDigest(
+        {
+          ...builtin('default'),
+          syscalls: filteredPolicy(
+            'kill-process',
+            rules.map((name) => [name, always(name === 'bpf' ? 'allow' : 'errno 1')] as const),
+          ),
+        },
+        target,
+      );
+    assert.notEqual(digestOf(['aa', 'bpf', 'c']), digestOf(['aa: errno 1\nbpf: allow\nc']));
   });
 
   it('forbids nothing for privileged', () => {

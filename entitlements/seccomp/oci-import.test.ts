@@ -164,6 +164,11 @@ describe('the OCI import', () => {
         'ENTITLEMENTS_UNSUPPORTED',
         /supervisor/,
       ],
+      [
+        { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [allow('write\nbpf: allow')] },
+        'ENTITLEMENTS_BAD_SECCOMP',
+        /syscalls\[0\]\.names\[0\]: it is not a name of a system call/,
+      ],
       [{ defaultAction: 'SCMP_ACT_TRACE' }, 'ENTITLEMENTS_UNSUPPORTED', /supervisor/],
     ];
     for (const [json, code, message] of cases) assert.throws(() => policyFromOci(json), { code, message });

@@ -91,7 +91,9 @@ function readRule(item: unknown, path: string): OciRule {
       throw bad(`${path}.${key}`, 'conditional rules are not part of OCI seccomp');
     }
   }
-  const names = list(rule['names'], `${path}.names`).map((name, at) => text(name, `${path}.names[${at}]`));
+  const names = list(rule['names'], `${path}.names`).map((name, at) =>
+    callName(name, `${path}.names[${at}]`),
+  );
   if (names.length === 0) throw bad(`${path}.names`, 'it is empty');
   return {
     names,
@@ -142,6 +144,13 @@ function list(value: unknown, path: string): readonly unknown[] {
 function text(value: unknown, path: string): string {
   if (typeof value !== 'string' || value === '') throw bad(path, 'it is not a text');
   return value;
+}
+
+/** Returns a name that may be unknown here, like one of another architecture. */
+function callName(value: unknown, path: string): string {
+  const name = text(value, path);
+  if (!/^[A-Za-z0-9_]{1,64}$/.test(name)) throw bad(path, 'it is not a name of a system call');
+  return name;
 }
 
 function bad(path: string, why: string): Error {

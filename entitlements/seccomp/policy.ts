@@ -97,13 +97,16 @@ export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): Syscal
   return args === undefined ? undefined : { args };
 }
 
-/** Returns a text: equal texts mean equal policies. */
+/**
+ * Returns a text: equal texts mean equal policies. The names in a seccomp file are any texts, and are quoted,
+ * so that none looks like another rule.
+ */
 export function policyText(policy: SyscallPolicy): string {
   if (!policy.filtered) return 'unfiltered';
   const compat = policy.compat.length === 0 ? [] : [`compat ${policy.compat.join(' ')}`];
   return [
     `fallback ${policy.fallback}`,
     ...compat,
-    ...[...policy.rules].map(([name, of]) => `${name}: ${decisionKey(of)}`),
+    ...[...policy.rules].map(([name, of]) => `${JSON.stringify(name)}: ${decisionKey(of)}`),
   ].join('\n');
 }
