@@ -206,4 +206,29 @@ describe('the OCI import', () => {
       }
     }
   });
+
+  it('bounds the time for the conditions on all calls together', () => {
+    const file = (op: string, names: number): object => ({
+      defaultAction: 'SCMP_ACT_ALLOW',
+      syscalls: [
+        {
+          names: Array.from({ length: names }, (_, at) => `call${at}`),
+          action: 'SCMP_ACT_ERRNO',
+          args: [0, 1, 2, 3, 4, 5].map((index) => ({
+            ...{ index, op },
+            ...{ value: 0x5555_5555_5555_5555n, valueTwo: 0x1111_1111_1111_1111n },
+          })),
+        },
+      ],
+    });
+    for (const op of ['SCMP_CMP_MASKED_EQ', 'SCMP_CMP_NE']) {
+      policyFromOci(file(op, 10));
+      const start = processorMs();
+      assert.throws(() => policyFromOci(file(op, 1024)), {
+        code: 'ENTITLEMENTS_TOO_COMPLEX',
+        message: /divide into more than 8192 cases/,
+      });
+      assert.ok(processorMs() - start < 2000, op);
+    }
+  });
 });
