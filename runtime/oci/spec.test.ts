@@ -112,6 +112,21 @@ test('mounts: shallowest first, and a requested mount replaces ours', () => {
   assert.equal(destinations.filter((one) => one === '/etc/hosts').length, 1);
 });
 
+test('mounts below a read-only path are read-only, too', () => {
+  const readonlyPathsFor = (paths: string[], destinations: string[]): readonly string[] =>
+    generateSpec({
+      ...input,
+      settings: { ...settings, readonlyPaths: paths },
+      mounts: destinations.map((containerPath) => mount({ containerPath })),
+    }).linux.readonlyPaths;
+  assert.deepEqual(readonlyPathsFor(['/srv'], ['/srv/x/y', '/srv', '/srv-2/z', '//srv/./z/']), [
+    '/srv',
+    '/srv/z',
+    '/srv/x/y',
+  ]);
+  assert.deepEqual(readonlyPathsFor(['/proc/sys'], ['/srv/x']), ['/proc/sys']);
+});
+
 test('mounts: propagation and read-only become options; the root gets the widest propagation', () => {
   assert.deepEqual(mounts([mount({ readonly: true, propagation: 1 })]).at(-1)?.options, [
     'rbind',

@@ -9,6 +9,7 @@ import { ociMapping } from './mapped-mounts.ts';
 import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
 import type { HandlerFeatures } from './handler-features.ts';
 import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.ts';
+import { withMountsBelow } from './readonly-below.ts';
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';
 
@@ -87,6 +88,16 @@ export function generateSpec(input: SpecInput): OciSpec {
   };
   const mounts = boundedMounts(input.mounts, bounds);
   const propagation = rootfsPropagation(mounts);
+  const made = containerMounts({
+    asked: mounts,
+    podFiles: input.podFiles,
+    readonlyRootfs: settings.readonlyRootfs,
+    writableSys: settings.writableSys,
+    cgroups: input.cgroups,
+    hostNetwork: input.namespaces.network === undefined,
+    features: input.features,
+    userNamespace: input.userNamespace,
+  });
   return {
     ociVersion: '1.0.2',
     process: {
@@ -109,19 +120,7 @@ export function generateSpec(input: SpecInput): OciSpec {
       }),
     },
     root: { path: input.rootfs, readonly: settings.readonlyRootfs },
-    mounts: withLauncher(
-      input.launcher,
-      containerMounts({
-        asked: mounts,
-        podFiles: input.podFiles,
-        readonlyRootfs: settings.readonlyRootfs,
-        writableSys: settings.writableSys,
-        cgroups: input.cgroups,
-        hostNetwork: input.namespaces.network === undefined,
-        features: input.features,
-        userNamespace: input.userNamespace,
-      }),
-    ),
+    mounts: withLauncher(input.launcher, made),
     annotations: {
       ...input.annotations,
       ...(readyMade !== undefined && {
@@ -151,7 +150,7 @@ export function generateSpec(input: SpecInput): OciSpec {
       // specification.
       ...(settings.seccomp !== undefined && { seccomp: settings.seccomp.oci }),
       maskedPaths: settings.maskedPaths,
-      readonlyPaths: settings.readonlyPaths,
+      readonlyPaths: withMountsBelow(settings.readonlyPaths, made),
       ...(propagation !== undefined && { rootfsPropagation: propagation }),
       ...(input.labels.selinux !== undefined && { mountLabel: input.labels.selinux.mount }),
     },
