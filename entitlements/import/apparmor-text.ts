@@ -263,6 +263,9 @@ function readMount(rest: string, deny: boolean, { part, reading, drop }: Place):
   else append(reading.mounts, found);
 }
 
+/** Why {@link appArmorPathPattern} returns no pattern. */
+const unknownPart = 'a variable has no known value, or the code of a character is not supported';
+
 function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Place): void {
   if (rest === 'file') {
     (deny ? reading.deny : reading.allow).push({ pattern: '/**', access: ['execute', 'read', 'write'] });
@@ -285,7 +288,7 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);
   if (pattern === undefined || parsed === undefined || 'problem' in parsed) {
     const why =
-      parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value';
+      parsed !== undefined && 'problem' in parsed ? parsed.problem.message : unknownPart;
     if (deny) throw unsaid(file, line, why);
     drop(`${why}; it grants nothing here`);
     return;

@@ -21,11 +21,61 @@ export function expandVariables(text: string): string | undefined {
 
 /**
  * Converts an AppArmor pattern to a profile pattern that matches the same paths, with its variables expanded.
- * AppArmor's stars match at least one character if nothing else is between the slashes (apparmor.d(5),
- * "Globbing").
+ * AppArmor's stars match at least one character if nothing else is between the slashes, and its negated classes
+ * include the slash (apparmor.d(5), "Globbing").
+ * @returns undefined for a variable without a known value, and for the code of a character (`\n`, `\x41`) other
+ * than an octal one of printable ASCII
  */
 export function appArmorPathPattern(text: string): string | undefined {
-  return expandVariables(text)?.replaceAll(/(?<=\/)(\*{1,2})(?=\/|$)/g, '?$1');
+  const starred = expandVariables(text)?.replaceAll(/(?<=\/)(\*+)(?=\/|$)/g, '?$1');
+  let isKnown = true;
+  const plain = (item: string): string => {
+    const found = unescaped(item);
+    isKnown &&= found !== undefined;
+    return found ?? '';
+  };
+  const pattern = starred?.replaceAll(/\\(?:[0-7]{3}|.)|\[(?:\\.|[^\]\\])*\]/gs, (item) =>
+    item.startsWith('[') ? classOf((item.slice(1, -1).match(ITEMS) ?? []).map(plain)) : `\\${plain(item)}`,
+  );
+  return isKnown ? pattern : undefined;
+}
+
+const ITEMS = /\\(?:[0-7]{3}|.)|./gs;
+
+/** Returns the character that is written in a pattern; undefined if its code is not supported. */
+function unescaped(item: string): string | undefined {
+  const code = item.startsWith('\\') ? item.slice(1) : '';
+  if (code.length === 3) {
+    const letter = String.fromCharCode(Number.parseInt(code, 8));
+    return /[ -~]/.test(letter) ? letter : undefined;
+  }
+  return code === '' ? item : /[A-Za-z0-9]/.test(code) ? undefined : code;
+}
+
+/**
+ * Returns a class as a profile writes it. For AppArmor's parser, escapes in a class change nothing: a circumflex
+ * at its beginning negates, and a dash between two characters makes a range.
+ */
+function classOf(characters: readonly string[]): string {
+  const isNegated = characters[0] === '^';
+  const listed = isNegated ? characters.slice(1) : characters;
+  let hasSlash = false;
+  let members = '';
+  for (let at = 0; at < listed.length; at += 1) {
+    const low = listed[at] ?? '';
+    const isRange = listed[at + 1] === '-' && at + 2 < listed.length;
+    const high = isRange ? (listed[at + 2] ?? low) : low;
+    if (isRange) at += 2;
+    hasSlash ||= low <= '/' && '/' <= high;
+    members += isRange ? `${member(low)}-${member(high)}` : member(low);
+  }
+  if (!isNegated) return `[${members}]`;
+  return hasSlash ? `[^${members}]` : `{/,[^${members}]}`;
+}
+
+/** Returns a character as a class of a profile contains it. */
+function member(character: string): string {
+  return /[\\\]^-]/.test(character) ? `\\${character}` : character;
 }
 
 /** Does the reverse, for export. */
