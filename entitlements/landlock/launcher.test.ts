@@ -72,6 +72,15 @@ describe('the plan of Landlock rules', () => {
     ];
     assert.deepEqual(planLandlock(files).beyond, []);
   });
+
+  it('accepts as many rules as it supports if Landlock can express each of them', () => {
+    const allow = Array.from({ length: 1000 }, (_, at) => ({
+      pattern: at % 2 === 0 ? `/app/${at}/**` : `/etc/file${at}`,
+      access: ['read', 'write'] as const,
+    }));
+    const { rules, beyond } = planLandlock([{ allow, deny: [{ pattern: '/x', access: ['execute'] }] }]);
+    assert.deepEqual([rules.length, beyond], [1000, []]);
+  });
 });
 
 /**

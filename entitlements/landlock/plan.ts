@@ -37,15 +37,22 @@ export function planLandlock(files: readonly FileRules[]): LandlockPlan {
     { readonly path: string; readonly kind: 'file' | 'folder'; readonly access: Set<FileAccess> }
   >();
   const origins = new Map<string, string>();
-  for (const { pattern, access } of files.flatMap(({ allow }) => allow)) {
-    for (const sequence of alternativesOf(patternOf(pattern))) {
-      const { path, kind } = closest(sequence);
-      const place = byPlace.get(`${kind} ${path}`) ?? { path, kind, access: new Set() };
-      access.forEach((name) => {
-        place.access.add(name);
-        origins.set(`${kind} ${path} ${name}`, pattern);
-      });
-      byPlace.set(`${kind} ${path}`, place);
+  /** Access that a rule of the profile grants in the same words, which needs no automaton. */
+  const literal = new Set<string>();
+  for (const { allow, deny } of files) {
+    const denied = new Set(deny.flatMap(({ access }) => access));
+    for (const { pattern, access } of allow) {
+      for (const sequence of alternativesOf(patternOf(pattern))) {
+        const { path, kind } = closest(sequence);
+        const place = byPlace.get(`${kind} ${path}`) ?? { path, kind, access: new Set() };
+        const isSame = formatSequence(sequence) === patternText({ path, kind });
+        access.forEach((name) => {
+          place.access.add(name);
+          origins.set(`${kind} ${path} ${name}`, pattern);
+          if (isSame && !denied.has(name)) literal.add(`${kind} ${path} ${name}`);
+        });
+        byPlace.set(`${kind} ${path}`, place);
+      }
     }
   }
   if (byPlace.size > MAX_RULES) throw tooComplex('express file rules by Landlock');
@@ -55,6 +62,7 @@ export function planLandlock(files: readonly FileRules[]): LandlockPlan {
   const budget = newBudget();
   const beyond = rules.flatMap((rule) =>
     rule.access.flatMap((access) => {
+      if (literal.has(`${rule.kind} ${rule.path} ${access}`)) return [];
       const granted = [{ allow: [{ pattern: patternText(rule), access: [access] }], deny: [] }];
       const excess = fileExcess(files, granted, budget);
       const pattern = origins.get(`${rule.kind} ${rule.path} ${access}`) ?? '';
@@ -65,7 +73,7 @@ export function planLandlock(files: readonly FileRules[]): LandlockPlan {
 }
 
 /** Returns the paths that a rule covers, as a pattern. */
-function patternText({ path, kind }: LandlockRule): string {
+function patternText({ path, kind }: Pick<LandlockRule, 'kind' | 'path'>): string {
   const literal = path.replace(/[*?[\]{}\\,]/g, '\\$&');
   return kind === 'file' ? literal : `${path === '/' ? '' : literal}/**`;
 }
