@@ -25,7 +25,9 @@ function compiled(patterns: readonly string[]): ((path: string) => boolean)[] {
     writeFileSync(
       file,
       patterns
-        .map((pattern, at) => `profile p${String(at).padStart(6, '0')} {\n${appArmorPattern(pattern)} r,\n}\n`)
+        .map(
+          (pattern, at) => `profile p${String(at).padStart(6, '0')} {\n${appArmorPattern(pattern)} r,\n}\n`,
+        )
         .join(''),
     );
     const base = parser?.base ?? '';

@@ -55,7 +55,10 @@ export function readBound(bound: Bound, written: unknown): Read<bigint> {
         ? readCpu(written)
         : readCount(written);
   if ('problem' in found || found.value >= (bound.least ?? 0n)) return found;
-  return { problem: `no process can run with ${JSON.stringify(written)}`, fix: `write ${bound.least} or more` };
+  return {
+    problem: `no process can run with ${JSON.stringify(written)}`,
+    fix: `write ${bound.least} or more`,
+  };
 }
 
 function entry(

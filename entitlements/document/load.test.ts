@@ -163,7 +163,9 @@ syscalls:
   it('refuses in exact profiles what other profiles cannot say', async () => {
     const whole = await profileOf('');
     const paths = { masked: ['/', '/a/*', '/a//b'], readonly: ['/', '/a/'] };
-    const mounts = [{ fstype: 'ext4) -> /,\n change_profile,\n mount fstype=(x', target: '/m', readonly: false }];
+    const mounts = [
+      { fstype: 'ext4) -> /,\n change_profile,\n mount fstype=(x', target: '/m', readonly: false },
+    ];
     const problems = await problemsOf(writeExactProfile('q', { ...whole, paths, mounts }));
     assert.deepEqual(
       problems.map((line) => line.replace(/^\d+:\d+ /, '')),

@@ -171,7 +171,9 @@ export function readPaths(written: readonly string[], path: Path, report: Report
  * Returns why a text is not a plain absolute path below `/`; undefined if it is one. No runtime can mask `/`,
  * and the other paths of a profile, and of a ceiling, would count as covered by it.
  */
-export function plainPathProblem(text: string): { readonly message: string; readonly fix: string } | undefined {
+export function plainPathProblem(
+  text: string,
+): { readonly message: string; readonly fix: string } | undefined {
   if (text === '/')
     return {
       message: '`/` cannot be masked or read-only',

@@ -287,8 +287,7 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   const pattern = appArmorPathPattern(written);
   const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);
   if (pattern === undefined || parsed === undefined || 'problem' in parsed) {
-    const why =
-      parsed !== undefined && 'problem' in parsed ? parsed.problem.message : unknownPart;
+    const why = parsed !== undefined && 'problem' in parsed ? parsed.problem.message : unknownPart;
     if (deny) throw unsaid(file, line, why);
     drop(`${why}; it grants nothing here`);
     return;

@@ -5,20 +5,21 @@ import { patternOf } from '../files/pattern-of.ts';
 import { appArmorPathPattern } from './apparmor-variables.ts';
 
 /** Each pattern with paths that `apparmor_parser` 3.0.8 matches, and paths that it does not match. */
-const patterns: readonly (readonly [text: string, matched: readonly string[], others: readonly string[]])[] = [
-  ['/x/*', ['/x/a'], ['/x/', '/x/a/b']],
-  ['/x/***', ['/x/a', '/x/a/b'], ['/x/']],
-  ['/x[^a]**', ['/x/', '/x/a', '/xb/c'], ['/xa', '/x']],
-  ['/x[^/a]', ['/xb'], ['/x/', '/xa']],
-  ['/x[^-9]', ['/xa', '/x/'], ['/x-', '/x9']],
-  ['/x[^+-9]', ['/xa'], ['/x/', '/x5', '/x+']],
-  ['/x[\\^a]', ['/xb', '/x/'], ['/xa']],
-  ['/x[a\\-c]', ['/xb'], ['/x-', '/xd']],
-  ['/x[-a]', ['/x-', '/xa'], ['/xb', '/x/']],
-  ['/x[\\]^]', ['/x]', '/x^'], ['/xa', '/x\\']],
-  ['/x\\054y\\173', ['/x,y{'], ['/x054y{']],
-  ['/x{a,{b,/}}**', ['/xa', '/x/', '/x/c'], ['/xc']],
-];
+const patterns: readonly (readonly [text: string, matched: readonly string[], others: readonly string[]])[] =
+  [
+    ['/x/*', ['/x/a'], ['/x/', '/x/a/b']],
+    ['/x/***', ['/x/a', '/x/a/b'], ['/x/']],
+    ['/x[^a]**', ['/x/', '/x/a', '/xb/c'], ['/xa', '/x']],
+    ['/x[^/a]', ['/xb'], ['/x/', '/xa']],
+    ['/x[^-9]', ['/xa', '/x/'], ['/x-', '/x9']],
+    ['/x[^+-9]', ['/xa'], ['/x/', '/x5', '/x+']],
+    ['/x[\\^a]', ['/xb', '/x/'], ['/xa']],
+    ['/x[a\\-c]', ['/xb'], ['/x-', '/xd']],
+    ['/x[-a]', ['/x-', '/xa'], ['/xb', '/x/']],
+    ['/x[\\]^]', ['/x]', '/x^'], ['/xa', '/x\\']],
+    ['/x\\054y\\173', ['/x,y{'], ['/x054y{']],
+    ['/x{a,{b,/}}**', ['/xa', '/x/', '/x/c'], ['/xc']],
+  ];
 
 describe('a pattern of AppArmor', () => {
   for (const [text, matched, others] of patterns)

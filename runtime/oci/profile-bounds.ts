@@ -103,10 +103,7 @@ const leastQuota = 1000;
  * Returns the quota for a bound, in a longer period if the quota would be less than the kernel accepts.
  * @param cpu thousandths of a CPU, at least 1
  */
-function boundedQuota(
-  cpu: number,
-  period: number,
-): Pick<LinuxContainerResources, 'cpuPeriod' | 'cpuQuota'> {
+function boundedQuota(cpu: number, period: number): Pick<LinuxContainerResources, 'cpuPeriod' | 'cpuQuota'> {
   const cpuPeriod = Math.max(period, Math.ceil((leastQuota * 1000) / cpu));
   return { cpuPeriod, cpuQuota: Math.floor((cpu * cpuPeriod) / 1000) };
 }
