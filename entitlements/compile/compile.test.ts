@@ -70,6 +70,13 @@ describe('compile', () => {
     assert.notEqual(digestOf(['aa', 'bpf', 'c']), digestOf(['aa: errno 1\nbpf: allow\nc']));
   });
 
+  it('keeps a star that is the name of a file', () => {
+    const paths = { masked: ['/srv/*', THERMAL], readonly: ['/srv/a*b'] };
+    const { maskedPaths, readonlyPaths } = compile({ ...builtin('default'), paths }, target);
+    assert.deepEqual(maskedPaths, ['/srv/*', '/sys/devices/system/cpu/cpu0/thermal_throttle']);
+    assert.deepEqual(readonlyPaths, ['/srv/a*b']);
+  });
+
   it('forbids nothing for privileged', () => {
     const settings = compile(builtin('privileged'), target);
     assert.equal(settings.seccomp, undefined);

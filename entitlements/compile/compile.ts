@@ -90,7 +90,10 @@ function rlimits(profile: Profile, target: Target, degraded: string[]): Settings
   return found;
 }
 
-/** Expands paths with a `*` to the existing ones of the kernel. */
+/**
+ * Expands the paths of the kernel that contain a `*` to the existing ones. In any other path, which a request
+ * names, a `*` is the character itself.
+ */
 function expanded(paths: readonly string[], target: Target): string[] {
-  return paths.flatMap((path) => (path.includes('*') ? (target.kernel.expanded[path] ?? []) : [path]));
+  return paths.flatMap((path) => target.kernel.expanded[path] ?? [path]);
 }
