@@ -1,6 +1,6 @@
 /**
- * Compares absolute paths in the order in which the paths below a path directly follow it: the separator sorts
- * before every other character.
+ * Compares absolute paths in the order in which the paths below a path directly follow it: the separator
+ * sorts before every other character.
  */
 function comparePaths(a: string, b: string): number {
   const end = Math.min(a.length, b.length);
@@ -34,8 +34,8 @@ export function outermostPaths(paths: readonly string[]): string[] {
 }
 
 /**
- * Returns whether a path is one of `paths` or below one. A request can name many paths, so an answer takes time
- * logarithmic in their number.
+ * Returns whether a path is one of `paths` or below one. A request can name many paths, so an answer takes
+ * time logarithmic in their number.
  */
 export function underAny(paths: readonly string[]): (path: string) => boolean {
   const tops = outermostPaths(paths);

@@ -72,9 +72,9 @@ function byteText(of: bigint): string {
 }
 
 /**
- * Returns the members of a class. The parser removes escapes before it reads a class: a dash makes no range if
- * it is first, a circumflex does not negate if it is last, and a comma must not be escaped, or the class also
- * contains the backslash.
+ * Returns the members of a class. The parser removes escapes before it reads a class: a dash makes no range
+ * if it is first, a circumflex does not negate if it is last, and a comma must not be escaped, or the class
+ * also contains the backslash.
  */
 function classText(bytes: readonly number[]): string {
   const place = (byte: number): number => (byte === DASH ? -1 : byte === CIRCUMFLEX ? 1 : 0);

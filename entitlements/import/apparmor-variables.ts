@@ -21,23 +21,23 @@ export function expandVariables(text: string): string | undefined {
 
 /**
  * Converts an AppArmor pattern to a profile pattern that matches the same paths, with its variables expanded.
- * AppArmor's stars match at least one character if nothing else is between the slashes, and its negated classes
- * include the slash (apparmor.d(5), "Globbing").
- * @returns undefined for a variable without a known value, and for the code of a character (`\n`, `\x41`) other
- * than an octal one of printable ASCII
+ * AppArmor's stars match at least one character if nothing else is between the slashes, and its negated
+ * classes include the slash (apparmor.d(5), "Globbing").
+ * @returns undefined for a variable without a known value, and for the code of a character (`\n`, `\x41`)
+ * other than an octal one of printable ASCII
  */
 export function appArmorPathPattern(text: string): string | undefined {
   const starred = expandVariables(text)?.replaceAll(/(?<=\/)(\*+)(?=\/|$)/g, '?$1');
-  let isKnown = true;
+  const unknown: string[] = [];
   const plain = (item: string): string => {
     const found = unescaped(item);
-    isKnown &&= found !== undefined;
+    if (found === undefined) unknown.push(item);
     return found ?? '';
   };
   const pattern = starred?.replaceAll(/\\(?:[0-7]{3}|.)|\[(?:\\.|[^\]\\])*\]/gs, (item) =>
     item.startsWith('[') ? classOf((item.slice(1, -1).match(ITEMS) ?? []).map(plain)) : `\\${plain(item)}`,
   );
-  return isKnown ? pattern : undefined;
+  return unknown.length === 0 ? pattern : undefined;
 }
 
 const ITEMS = /\\(?:[0-7]{3}|.)|./gs;
@@ -53,8 +53,8 @@ function unescaped(item: string): string | undefined {
 }
 
 /**
- * Returns a class as a profile writes it. For AppArmor's parser, escapes in a class change nothing: a circumflex
- * at its beginning negates, and a dash between two characters makes a range.
+ * Returns a class as a profile writes it. For AppArmor's parser, escapes in a class change nothing: a
+ * circumflex at its beginning negates, and a dash between two characters makes a range.
  */
 function classOf(characters: readonly string[]): string {
   const isNegated = characters[0] === '^';

@@ -43,8 +43,8 @@ export function readResources(resources: Fields, path: string, notes: Remark[]):
 }
 
 /**
- * Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. Only a
- * quantity of 0 is 0: like a kubelet, a smaller one than the unit is rounded up.
+ * Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. Only
+ * a quantity of 0 is 0: like a kubelet, a smaller one than the unit is rounded up.
  */
 function quantity(written: string, part: string, scale: bigint): bigint {
   const matched = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);

@@ -45,8 +45,8 @@ export function policyFromOci(json: unknown): SyscallPolicy {
 }
 
 /**
- * The maximum number of cases into which the conditions on all calls together divide. It limits the time of one
- * file to about a second; the profiles of docker, containerd and CRI-O have fewer than a hundred.
+ * The maximum number of cases into which the conditions on all calls together divide. It limits the time of
+ * one file to about a second; the profiles of docker, containerd and CRI-O have fewer than a hundred.
  */
 const MAX_CASES = 8192;
 

@@ -2,8 +2,8 @@ import { underAny } from '../../base/lists/index.ts';
 import type { OciMount } from './spec.types.ts';
 
 /**
- * Returns the read-only paths of a profile, and the mounts below them. A runtime makes only the mount at a path
- * read-only, and not the mounts below it: a volume there would stay writable. Pure.
+ * Returns the read-only paths of a profile, and the mounts below them. A runtime makes only the mount at a
+ * path read-only, and not the mounts below it: a volume there would stay writable. Pure.
  * @param paths clean, like the destinations
  */
 export function withMountsBelow(
