@@ -165,7 +165,10 @@ function createRun(stage: Stage, image: string, figures: Figures, options: Start
     },
     async kill(): Promise<void> {
       while (!isOver() && figures.kills < options.kills) {
-        await pause(500 + random() * 3000);
+        // Spread over all starts, each at a random moment of them.
+        const due = ((figures.kills + random()) * options.starts) / options.kills;
+        while (!isOver() && figures.shut + figures.open < due) await pause(10);
+        await pause(random() * 200);
         isRestarting = true;
         running = stage.restart({ kill: true });
         await running;
