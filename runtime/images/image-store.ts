@@ -41,6 +41,7 @@ import { openQuotaStore, withQuotas } from './quota.ts';
 import type { QuotaStore } from './quota.ts';
 import { openRootfsStore } from './rootfs.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
+import { createSharedDocuments } from './shared-documents.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
 import type { ShutdownMarker } from './shutdown-marker.ts';
@@ -342,6 +343,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     givenFiles: options.givenFiles,
     leftovers,
     gathering: createSharedFlight<Dossier>(),
+    documents: createSharedDocuments(),
     negativeCache: createNegativeCache(),
   };
 }

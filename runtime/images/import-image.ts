@@ -7,6 +7,7 @@ import { imageError } from './limits/failures.ts';
 import { parseImageName } from './image-name.ts';
 import { pullImage } from './pull.ts';
 import type { PullDeps } from './pull-course.ts';
+import { createSharedDocuments } from './shared-documents.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import type { StoredImage } from './stored-image.ts';
 import type { PullRequest } from './types.ts';
@@ -59,6 +60,7 @@ export async function importImage(
     // A Worker would ask the registry, and only the registry.
     registryOptions: undefined,
     gathering: createSharedFlight(),
+    documents: createSharedDocuments(),
     negativeCache: createNegativeCache(),
   };
   return pullImage(own, {

@@ -17,6 +17,7 @@ import type { ImageName } from './image-name.ts';
 import type { ImageRecords } from './records.ts';
 import type { PublishDeps } from './publish.ts';
 import type { ResolvedImage } from './resolve.ts';
+import type { SharedDocuments } from './shared-documents.ts';
 import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
@@ -37,6 +38,8 @@ export interface PullDeps extends PublishDeps {
   readonly now: () => Date;
   /** Concurrent pulls of one image gather its evidence once. */
   readonly gathering: SharedFlight<Dossier>;
+  /** Concurrent pulls fetch a configuration and each piece of evidence once. */
+  readonly documents: SharedDocuments;
   /** The negative cache of registries: a retry does not request the signatures of an unsigned image again. */
   readonly negativeCache: NegativeCache;
   /** The services that say what a tag means, where a rule requires it. */
@@ -59,6 +62,8 @@ export interface Course {
   readonly failures: unknown[];
   /** Work that must have ended before the claims are released. */
   readonly underWay: Promise<unknown>[];
+  /** Settles when the pull has ended: until then, others get the documents that it has fetched. */
+  readonly ended: PromiseWithResolvers<void>;
 }
 
 export interface Admitted {
@@ -91,6 +96,7 @@ export function beginCourse(deps: PullDeps, request: PullRequest): Course {
     fail,
     failures,
     underWay: [],
+    ended: Promise.withResolvers(),
   };
 }
 
@@ -104,7 +110,11 @@ export function endCourse(course: Course, thrown: unknown): unknown {
 }
 
 /** Waits for everything that is in progress, then releases the claims. */
-export async function releaseCourse(deps: PullDeps, { underWay, layers, fetches }: Course): Promise<void> {
+export async function releaseCourse(
+  deps: PullDeps,
+  { underWay, layers, fetches, ended }: Course,
+): Promise<void> {
+  ended.resolve();
   await Promise.allSettled(underWay);
   const releases = await Promise.allSettled(
     [...layers, ...fetches.claims.values()].map((claim) => claim.release()),

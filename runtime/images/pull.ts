@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryRepository } from '../../base/distribution/index.ts';
 import { canonicalJson, createNegativeCache, previousAnswer } from '../../trust/evidence/index.ts';
 import type { SignedReference } from '../../trust/evidence/index.ts';
@@ -10,13 +9,13 @@ import type { BlobOrigin } from './blob-sources.ts';
 import { chainIds } from './chain-ids.ts';
 import { refusal } from './decisions.ts';
 import type { Decided } from './decisions.ts';
-import { wrapImageError } from './limits/failures.ts';
 import { artifactConfig } from './manifest/artifact-manifest.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';
 import { credentialsFor, namesOf, parseImageName } from './image-name.ts';
 import type { ImageName } from './image-name.ts';
 import type { ImageDocument, StoredImage } from './stored-image.ts';
+import { cancelled, pullFailure } from './pull-failures.ts';
 import { publish } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
@@ -30,7 +29,15 @@ import { unpackLayers } from './unpack-layers.ts';
 /** Dependencies of a pull that a decision about a reference needs. */
 export type VerifyDeps = Pick<
   PullDeps,
-  'platform' | 'limits' | 'decisions' | 'registryClient' | 'now' | 'gathering' | 'negativeCache' | 'services'
+  | 'platform'
+  | 'limits'
+  | 'decisions'
+  | 'registryClient'
+  | 'now'
+  | 'gathering'
+  | 'documents'
+  | 'negativeCache'
+  | 'services'
 > & { readonly records: Pick<PullDeps['records'], 'append' | 'byName'> };
 
 /** A reference that the policy admits, at the digest to which the registry resolved it. */
@@ -152,15 +159,20 @@ async function enter(
   throw refusal(early.verdict, 'pull image');
 }
 
+/** @param ended settles when no document that was fetched for the request is kept for others any more */
 async function resolveAsked(
   deps: VerifyDeps,
   request: PullRequest,
   name: ImageName,
   policy: TrustPolicy,
   signal: AbortSignal,
+  ended: Promise<unknown> = Promise.resolve(),
 ): Promise<Asked> {
   const credentials = credentialsFor(name, request.credentials);
-  const places = deps.registryClient.repositories(name.reference, credentials);
+  const { registry } = name.reference;
+  const places = deps.documents.places(deps.registryClient.repositories(name.reference, credentials), {
+    ...{ registry, credentials, ended },
+  });
   const platform = request.platform ?? deps.platform;
   const answer = await deps.services.ask({
     policy,
@@ -184,7 +196,7 @@ async function fetchAndDecide(
   policy: TrustPolicy,
 ): Promise<Admitted> {
   const { request, signal, fetches, fail, underWay } = course;
-  const asked = await resolveAsked(deps, request, name, policy, signal);
+  const asked = await resolveAsked(deps, request, name, policy, signal, course.ended.promise);
   const { resolved, signed, credentials, places, platform } = asked;
   request.onResolved?.(resolved.manifest.layers);
   const absent = absentBlobs(deps, resolved);
@@ -369,24 +381,4 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
     'image pulled',
   );
   return image;
-}
-
-function cancelled(name: ImageName, signal: AbortSignal): PortcullisError {
-  return wrapImageError(signal.reason, {
-    code: 'IMAGES_CANCELLED',
-    kind: 'cancelled',
-    attempted: 'pull image',
-    on: name.text,
-    fix: 'pull again',
-  });
-}
-
-function pullFailure(thrown: unknown, name: ImageName): PortcullisError {
-  return wrapImageError(thrown, {
-    code: 'IMAGES_PULL_FAILED',
-    kind: 'internal',
-    attempted: 'pull image',
-    on: name.text,
-    fix: 'pull again; if it repeats, see the log of the daemon',
-  });
 }

@@ -8,6 +8,8 @@ export interface HoldingServer extends TestServer {
   hold(...digests: readonly string[]): void;
   /** The number of requests for the blobs, and how many of them the client ended. */
   readonly seen: { asked: number; ended: number };
+  /** The paths of all requests since the last `hold`. */
+  readonly paths: readonly string[];
   release(): void;
 }
 
@@ -15,8 +17,10 @@ export async function startHoldingServer(registryHost: string): Promise<HoldingS
   let held: readonly string[] = [];
   let open = Promise.withResolvers<undefined>();
   const seen = { asked: 0, ended: 0 };
+  const paths: string[] = [];
   const server = await serveHttp((incoming, response) => {
     const { method, url = '' } = incoming;
+    paths.push(url);
     const port = Number(registryHost.split(':')[1]);
     const pass = (): void => {
       const headers = { ...incoming.headers, host: registryHost };
@@ -40,10 +44,12 @@ export async function startHoldingServer(registryHost: string): Promise<HoldingS
   return {
     ...server,
     seen,
+    paths,
     hold(...digests) {
       held = digests;
       open = Promise.withResolvers();
       Object.assign(seen, { asked: 0, ended: 0 });
+      paths.splice(0);
     },
     release() {
       open.resolve(undefined);

@@ -16,6 +16,7 @@ import { artifactConfig } from '../images/manifest/artifact-manifest.ts';
 import { verifyReference } from '../images/pull.ts';
 import type { Verified } from '../images/pull.ts';
 import { openImageRecords } from '../images/records.ts';
+import { createSharedDocuments } from '../images/shared-documents.ts';
 import { createSharedFlight } from '../images/shared-flight.ts';
 import { createTurns } from '../images/turns.ts';
 import type { ImageRecord, ImageStore, PullRequest } from '../images/types.ts';
@@ -73,6 +74,7 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
   const verifying = {
     ...{ platform, limits: defaultLimits, decisions, registryClient: registries, now, records, services },
     gathering: createSharedFlight<Dossier>(),
+    documents: createSharedDocuments(),
     negativeCache: createNegativeCache(),
   };
   return {
