@@ -102,6 +102,7 @@ interface ReadOptions {
   readonly ended?: Promise<unknown>;
   readonly signal?: AbortSignal;
   readonly limit?: number;
+  readonly asks?: { readonly digest: string; readonly size: number };
 }
 
 /** A repository that answers when the test says so, and the pulls that ask it. */
@@ -119,8 +120,9 @@ function heldRepository() {
   const place = { host: 'registry.test', repository: 'a', blobBytes } as unknown as RegistryRepository;
   const read = (credentials?: Credentials, options: ReadOptions = {}): Promise<Uint8Array> => {
     const { registry = 'registry.test', ended = Promise.resolve(), signal, limit = 1000 } = options;
+    const { asks = document } = options;
     const [shared] = documents.places([place], { registry, credentials, ended });
-    return shared?.blobBytes(document, limit, signal) ?? assert.fail('no place');
+    return shared?.blobBytes(asks, limit, signal) ?? assert.fail('no place');
   };
   return { asked, read };
 }
@@ -188,4 +190,22 @@ test('a document of more bytes than a caller accepts is not taken from another p
   void read();
   void read(undefined, { limit: 3 });
   assert.equal(asked.length, 2);
+});
+
+test('documents are kept for other pulls up to 8 MiB together', async () => {
+  const { asked, read } = heldRepository();
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const limit = 256 * 1024;
+  const all = Array.from({ length: 33 }, (_, index) => ({
+    digest: `sha256:${String(index).padStart(64, '0')}`,
+    size: limit,
+  }));
+  const readAll = all.map((asks) => read(undefined, { asks, limit, ended }));
+  for (const { answer } of asked) answer(bytes);
+  await Promise.all(readAll);
+  void read(undefined, { asks: all[31] ?? assert.fail(), limit, ended });
+  assert.equal(asked.length, 33);
+  void read(undefined, { asks: all[32] ?? assert.fail(), limit, ended });
+  assert.equal(asked.length, 34);
+  resolve();
 });

@@ -6,6 +6,8 @@ import type { SharedFlight } from './shared-flight.ts';
 
 /** A larger document is shared only while it is fetched: it does not stay in memory for later pulls. */
 const keptBytes = 256 * 1024;
+/** All kept documents together: the evidence of hostile images must not fill the memory of the daemon. */
+const keptTogether = 8 * 1024 * 1024;
 
 /** The pull for which documents are fetched. */
 export interface Reader {
@@ -32,6 +34,13 @@ export interface SharedDocuments {
 export function createSharedDocuments(): SharedDocuments {
   const blobs = createSharedFlight<Uint8Array>();
   const manifests = createSharedFlight<FetchedManifest>();
+  let kept = 0;
+  /** Returns until when the document is kept, or undefined if it is not. */
+  const keep = (size: number, { ended }: Reader): Promise<unknown> | undefined => {
+    if (size > keptBytes || kept + size > keptTogether) return undefined;
+    kept += size;
+    return ended.finally(() => (kept -= size));
+  };
   return {
     places: (places, reader) =>
       places.map((place) => ({
@@ -40,14 +49,22 @@ export function createSharedDocuments(): SharedDocuments {
         blobBytes: async (descriptor, limit, signal) =>
           descriptor.size > limit
             ? place.blobBytes(descriptor, limit, signal)
-            : fetchOnce(blobs, keyOf(place, reader, descriptor), descriptor.size, reader, signal, (shared) =>
-                place.blobBytes(descriptor, limit, shared),
+            : fetchOnce(
+                blobs,
+                keyOf(place, reader, descriptor),
+                keep(descriptor.size, reader),
+                signal,
+                (shared) => place.blobBytes(descriptor, limit, shared),
               ),
         manifest: async (wanted, signal) =>
           typeof wanted === 'string'
             ? place.manifest(wanted, signal)
-            : fetchOnce(manifests, keyOf(place, reader, wanted), wanted.size, reader, signal, (shared) =>
-                place.manifest(wanted, shared),
+            : fetchOnce(
+                manifests,
+                keyOf(place, reader, wanted),
+                keep(wanted.size, reader),
+                signal,
+                (shared) => place.manifest(wanted, shared),
               ),
       })),
   };
@@ -72,8 +89,7 @@ function keyOf(
 async function fetchOnce<T>(
   flights: SharedFlight<T>,
   key: string,
-  size: number,
-  { ended }: Reader,
+  kept: Promise<unknown> | undefined,
   signal: AbortSignal | undefined,
   fetch: (signal: AbortSignal | undefined) => Promise<T>,
 ): Promise<T> {
@@ -84,7 +100,7 @@ async function fetchOnce<T>(
     return fetching;
   };
   try {
-    return await flights.join(key, signal ?? never, begin, size <= keptBytes ? ended : undefined);
+    return await flights.join(key, signal ?? never, begin, kept);
   } catch (thrown) {
     if (own.length > 0 || signal?.aborted === true) throw thrown;
     return fetch(signal);
