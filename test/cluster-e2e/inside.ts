@@ -1,7 +1,7 @@
 /** Runs in its own namespaces and cgroups (run.ts): a cluster with signed images, and the specs. */
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { switchAddress } from '../cluster/nodes/addresses.ts';
+import { coreDnsAddress, switchAddress } from '../cluster/nodes/addresses.ts';
 import { addRoutesToPods, openCluster } from '../cluster/nodes/cluster.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { runSpecs } from '../node-conformance/ginkgo.ts';
@@ -12,10 +12,13 @@ import { countsOf, format, judge } from '../node-conformance/report.ts';
 import type { Spec } from '../node-conformance/report.ts';
 import { secondHandler } from '../node-conformance/runtimes.ts';
 import { aggregatorFlags } from './aggregator.ts';
+import { deployCoreDns } from './coredns.ts';
 import { exclusions } from './exclusions.ts';
 import { publishAggregatedServer } from './images.ts';
 
-const [folder = '', nodes = '', processes = '', focus = '', skip = ''] = process.argv.slice(2);
+const [folder = '', nameServer = '', nodes = '', processes = '', focus = '', skip = ''] =
+  process.argv.slice(2);
+const isCoreDns = nameServer === 'coredns';
 const reports = join(folder, 'reports');
 
 prepareNamespaces(folder, switchAddress[4]);
@@ -23,13 +26,15 @@ const cluster = await openCluster(folder, Number(nodes), {
   imageHost: mirroredHost,
   policyRules,
   networkPolicies: true,
+  ...(isCoreDns ? { nameServer: coreDnsAddress } : {}),
   daemonFlags: secondHandler(),
   apiServerFlags: aggregatorFlags,
 });
 const { publisher, controlPlane } = cluster;
 const images = await publishImages(publisher, folder);
 await addRoutesToPods(cluster);
-console.log(`${images} signed images; ${nodes} nodes are ready`);
+if (isCoreDns) await deployCoreDns(cluster);
+console.log(`${images} signed images; ${nodes} nodes are ready; names by ${nameServer}`);
 
 const { pki, url } = controlPlane.api;
 const user = 'administrator';
@@ -43,7 +48,7 @@ const complaints = cluster.nodes
 if (specs.length === 0) complaints.push('no spec ran: see the folder reports (--keep-logs DIR)');
 await cluster.close();
 for (const one of complaints) console.log(`✖ ${one}`);
-console.log(`specs on a cluster of ${nodes} nodes: ${countsOf(specs, verdict)}`);
+console.log(`specs on a cluster of ${nodes} nodes, names by ${nameServer}: ${countsOf(specs, verdict)}`);
 process.exit(verdict.unexplained.length === 0 && complaints.length === 0 ? 0 : 1);
 
 async function runClusterSpecs(): Promise<Spec[]> {

@@ -115,6 +115,7 @@ async function agnhostLayer(folder: string): Promise<Layer> {
   return layerOf([
     { name: 'agnhost', mode: 0o755, body: readFileSync(findTool('agnhost').path) },
     { name: 'agnhost-2', type: 'symlink', linkname: 'agnhost' },
+    { name: 'coredns', mode: 0o755, body: readFileSync(findTool('coredns').path) },
     { name: 'localhost.crt', body: readFileSync(certificate) },
     { name: 'localhost.key', body: readFileSync(key) },
     {

@@ -22,7 +22,8 @@ if (!isRuntimeName(values.runtime)) {
   process.exit(2);
 }
 buildPrograms([
-  ...['e2e-node', 'ginkgo', 'kubelet', 'agnhost', 'agnhost-tools', 'nonewprivs', 'pause', 'busybox-sh'],
+  ...['e2e-node', 'ginkgo', 'kubelet', 'pause', 'busybox-sh'],
+  ...['agnhost', 'agnhost-tools', 'coredns', 'nonewprivs'],
   ...(values.runtime === 'containerd' ? ['containerd', 'runc'] : []),
 ]);
 process.exit(

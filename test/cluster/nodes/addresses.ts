@@ -12,3 +12,5 @@ export const podRanges = ['10.244.0.0/16', 'fd00:10:244::/48'];
 export const serviceRange = '10.96.0.0/16,fd00:10:96::/112';
 /** The address of the name server for pods, on each node. */
 export const clusterDns = '169.254.20.10';
+/** The address of the Service of CoreDNS, on a cluster that runs it. */
+export const coreDnsAddress = '10.96.0.10';

@@ -35,6 +35,8 @@ export interface ClusterOptions {
   readonly policyRules?: string;
   /** Whether the daemons apply NetworkPolicies. By default, they do not. */
   readonly networkPolicies?: boolean;
+  /** The address of the cluster's own name server. By default, the daemons answer its names. */
+  readonly nameServer?: string;
   /** Additional flags of each daemon. */
   readonly daemonFlags?: readonly string[];
   /** Additional flags of the API server. */
@@ -71,6 +73,7 @@ export async function openCluster(
         policyFiles: ['policy.yaml', 'k.pub'].map((name) => join(policyFolder, name)),
         registryPort: Number(registry.host.split(':').at(-1)),
         ...{ imageHost, networkPolicies, daemonFlags: options.daemonFlags ?? [] },
+        nameServer: options.nameServer,
       }),
     );
   return {

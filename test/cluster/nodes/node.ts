@@ -36,12 +36,14 @@ export interface NodeOptions {
   /** Host of the images in that registry. */
   readonly imageHost: string;
   readonly networkPolicies: boolean;
+  /** The address of the cluster's own name server, if it has one. */
+  readonly nameServer: string | undefined;
   /** Additional flags of the daemon. */
   readonly daemonFlags: readonly string[];
 }
 
 export async function openNode(options: NodeOptions): Promise<ClusterNode> {
-  const { index, api } = options;
+  const { index, api, nameServer = clusterDns } = options;
   const name = `node-${index}`;
   const namespaces = await openNodeNamespaces({ ...options, name });
   const { folder, folders, address, within, run } = namespaces;
@@ -55,7 +57,16 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
   ];
   const start = (): Promise<TestDaemon> => startDaemon(folders, flags, [...within, launcher]);
   let daemon = await start();
-  const kubelet = kubeletOf({ name, folder, folders, address, api, cgroupRoot: cgroup.path, within });
+  const kubelet = kubeletOf({
+    name,
+    folder,
+    folders,
+    address,
+    api,
+    cgroupRoot: cgroup.path,
+    within,
+    nameServer,
+  });
   kubelet.start();
   return {
     name,
@@ -83,7 +94,12 @@ export async function openNode(options: NodeOptions): Promise<ClusterNode> {
 }
 
 /** The whole network configuration of a node: no conflist is written by hand. */
-function daemonConfiguration(name: string, { api: { pki, url }, networkPolicies }: NodeOptions): object {
+function daemonConfiguration(name: string, options: NodeOptions): object {
+  const {
+    api: { pki, url },
+    networkPolicies,
+    nameServer,
+  } = options;
   const kubeconfig = pki.kubeconfig(
     `portcullis-${name}`,
     url,
@@ -91,10 +107,11 @@ function daemonConfiguration(name: string, { api: { pki, url }, networkPolicies 
   );
   // One node learns its subnet from its kubelet, by UpdateRuntimeConfig.
   const from = name === 'node-3' ? 'runtimeConfig' : 'node';
+  const names = nameServer === undefined ? { dns: { address: clusterDns } } : {};
   return {
     network: {
       pods: { from, ranges: podRanges, kubeconfig, nodeName: name },
-      kubernetes: { kubeconfig, nodeName: name, policies: networkPolicies, dns: { address: clusterDns } },
+      kubernetes: { kubeconfig, nodeName: name, policies: networkPolicies, ...names },
       services: { kubernetes: { kubeconfig, nodeName: name } },
     },
   };
@@ -108,6 +125,7 @@ function kubeletOf({
   api: { pki, url },
   cgroupRoot,
   within,
+  nameServer,
 }: {
   readonly name: string;
   readonly folder: string;
@@ -116,6 +134,7 @@ function kubeletOf({
   readonly api: ApiServer;
   readonly cgroupRoot: string;
   readonly within: readonly string[];
+  readonly nameServer: string;
 }): Program {
   const client = pki.client(`kubelet-${name}`, `system:node:${name}`, ['system:nodes']);
   const serving = pki.server(`serving-${name}`, [`DNS:${name}`, `IP:${address[4]}`, `IP:${address[6]}`]);
@@ -129,7 +148,7 @@ function kubeletOf({
     authorization: { mode: 'Webhook' },
     tlsCertFile: serving.cert,
     tlsPrivateKeyFile: serving.key,
-    clusterDNS: [clusterDns],
+    clusterDNS: [nameServer],
     clusterDomain: 'cluster.local',
     // A node that was away is noticed at once.
     nodeStatusUpdateFrequency: '2s',
