@@ -170,10 +170,20 @@ test('a refusal by the own server ends a lease, one by another server does not',
 
 test('a lease from the database is renewed when its time has come, and lost when it ended meanwhile', () => {
   const { lease } = bound();
-  assert.equal(tick(resumeClient(lease), identity, at(30)).send.length, 0);
-  assert.equal(tick(resumeClient(lease), identity, at(70)).state.phase, 'renewing');
-  assert.equal(tick(resumeClient(lease), identity, at(110)).state.phase, 'rebinding');
-  assert.equal(tick(resumeClient(lease), identity, at(5000)).outcome, 'lost');
+  const resumed = (seconds: number): Step => tick(resumeClient(lease, at(seconds)), identity, at(seconds));
+  assert.equal(resumed(30).send.length, 0);
+  assert.equal(resumed(70).state.phase, 'renewing');
+  assert.equal(resumed(110).state.phase, 'rebinding');
+  assert.equal(resumed(5000).outcome, 'lost');
+});
+
+test('a lease from the database is renewed at once after the clock was set back', () => {
+  const { lease } = bound();
+  const state = resumeClient(lease, at(-86_400));
+  const renewing = tick(state, identity, at(-86_400));
+  assert.equal(renewing.state.phase, 'renewing');
+  // Without an answer it ends within the time that was left of it at most.
+  assert.equal(tick(renewing.state, identity, at(-86_400 + 61)).outcome, 'lost');
 });
 
 test('an endless lease is not renewed', () => {

@@ -87,8 +87,16 @@ export function startClient(identity: Identity, { now, random }: Moment): Step {
   return discover(identity, { xid: xidOf(random), since: now, sent: 0, nextAt: now }, { now, random }, {});
 }
 
-/** Continues with a lease that another process got. It is renewed at once if its time has come. */
-export function resumeClient(lease: HeldLease): ClientState {
+/**
+ * Continues with a lease that another process got. It is renewed at once if its time has come, or if the
+ * clock was set back meanwhile: nobody knows how much of the lease is left then.
+ */
+export function resumeClient(lease: HeldLease, { now }: Pick<Moment, 'now'>): ClientState {
+  const { obtainedAt, renewAfter } = lease;
+  return boundWith(obtainedAt <= now ? lease : { ...lease, obtainedAt: now - renewAfter * 1000 });
+}
+
+function boundWith(lease: HeldLease): ClientState {
   return { phase: 'bound', lease, nextAt: lease.obtainedAt + lease.renewAfter * 1000 };
 }
 
@@ -115,7 +123,7 @@ export function tick(state: ClientState, identity: Identity, moment: Moment): St
       outcome: 'lost',
       notes: [`the lease of ${lease.address} ended, and no server renewed it`],
     });
-  if (now < renewAt) return { state: resumeClient(lease), send: [], notes: [] };
+  if (now < renewAt) return { state: boundWith(lease), send: [], notes: [] };
   const phase = now >= rebindAt ? 'rebinding' : 'renewing';
   const limit = phase === 'renewing' ? rebindAt : endOf(lease);
   const begun =
@@ -176,7 +184,7 @@ export function receive(state: ClientState, identity: Identity, received: Receiv
   const lease: HeldLease = { ...terms, serverMac: received.from, obtainedAt: moment.now };
   const outcome =
     state.phase === 'requesting' ? 'acquired' : sameTerms(state.lease, terms) ? 'renewed' : 'changed';
-  return { state: resumeClient(lease), send: [], outcome, notes };
+  return { state: boundWith(lease), send: [], outcome, notes };
 }
 
 /** Handles a NAK. Returns undefined if the server may not refuse. */

@@ -1,6 +1,6 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { receive, resumeClient, startClient, tick } from './client.ts';
+import { endOf, receive, resumeClient, startClient, tick } from './client.ts';
 import type { ClientState, HeldLease, Moment, Received, Sent, Step } from './client.ts';
 import type { Exchange, ExchangeListener } from './exchange.ts';
 import type { Identity } from './requests.ts';
@@ -56,6 +56,8 @@ interface Client {
   /** The client does nothing before. */
   restsUntil: number;
   waiting?: Waiting;
+  /** The loss of a lease that could not be applied. It is tried again with each request. */
+  unapplied?: Step;
   /** The last note that was logged, and how many more are logged before the next request. */
   lastNote?: string;
   notesLeft: number;
@@ -143,7 +145,8 @@ export function createLeaseKeeper({ open, apply, log, clock = systemClock }: Lea
     },
     resume(key, subject, lease) {
       const moment = clock();
-      const state = lease === undefined ? startClient(subject.identity, moment).state : resumeClient(lease);
+      const state =
+        lease === undefined ? startClient(subject.identity, moment).state : resumeClient(lease, moment);
       begin(key, subject, lease === undefined ? { ...state, nextAt: moment.now } : state);
       schedule();
     },
@@ -168,6 +171,9 @@ const dueAt = ({ state, exchange, listensUntil, restsUntil, waiting }: Client): 
     exchange === undefined ? Infinity : listensUntil,
     waiting?.deadline ?? Infinity,
   );
+
+/** Returns whether the lease is to be given up, which needs no socket. */
+const hasEnded = ({ state }: Client, now: number): boolean => 'lease' in state && now >= endOf(state.lease);
 
 interface RunnerDeps extends Required<LeaseKeeperDeps> {
   readonly clients: Map<string, Client>;
@@ -241,7 +247,8 @@ function createRunner({ clients, schedule, open, apply, log, clock }: RunnerDeps
     if (clients.get(key) === client) transmit(key, client, step.send);
   };
 
-  const conclude = (key: string, client: Client, { state, outcome, notes }: Step): void => {
+  const conclude = (key: string, client: Client, step: Step): void => {
+    const { state, outcome, notes } = step;
     const lease = state.phase === 'bound' ? state.lease : undefined;
     const { waiting } = client;
     if (waiting !== undefined && lease !== undefined) {
@@ -249,12 +256,14 @@ function createRunner({ clients, schedule, open, apply, log, clock }: RunnerDeps
       return waiting.resolve(lease);
     }
     if (outcome !== 'lost') delete client.lastNote;
+    delete client.unapplied;
     try {
       apply(key, lease, notes.at(-1) ?? '');
     } catch (thrown) {
+      if (outcome === 'lost') client.unapplied = step;
       log.warn(
         { attachment: client.subject.name, why: reasonOf(thrown) },
-        'a change of a DHCP lease could not be applied; it is tried again with the next renewal',
+        'a change of a DHCP lease could not be applied; it is tried again with the next request',
       );
     }
   };
@@ -272,10 +281,14 @@ function createRunner({ clients, schedule, open, apply, log, clock }: RunnerDeps
       return fail(key, client, `${client.waiting.why} (${acquireWithinMs / 1000} s)`);
     if (client.exchange !== undefined && now >= client.listensUntil) closeExchange(client);
     if (now < Math.max(client.state.nextAt, client.restsUntil)) return;
+    if (client.unapplied !== undefined) conclude(key, client, client.unapplied);
+    if (clients.get(key) !== client) return;
     const inUse = [...clients.values()].filter(({ exchange }) => exchange !== undefined).length;
-    if (inUse >= mostExchanges && client.exchange === undefined && client.waiting === undefined)
-      client.restsUntil = now + restMs * (1 + moment.random);
-    else advance(key, client, tick(client.state, client.subject.identity, moment));
+    const mustRest = inUse >= mostExchanges && client.exchange === undefined && client.waiting === undefined;
+    if (mustRest) client.restsUntil = now + restMs * (1 + moment.random);
+    if (mustRest && !hasEnded(client, now)) return;
+    const step = tick(client.state, client.subject.identity, moment);
+    advance(key, client, mustRest ? { ...step, send: [] } : step);
   };
 
   return { run, advance, fail };
