@@ -92,7 +92,7 @@ function masterOf(resource: Resource): string | undefined {
 /** Brings the kernel from the former resources of an interface to those of another lease. */
 export function replaceAddresses(
   former: readonly Resource[],
-  part: PluginAttachment,
+  part: Pick<PluginAttachment, 'key' | 'resources'>,
   { client }: DhcpDocument,
   kernel: ResourceKernel,
 ): void {

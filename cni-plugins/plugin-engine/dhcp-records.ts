@@ -1,3 +1,4 @@
+import { reasonOf } from '../../base/errors/index.ts';
 import { ipTextBytes } from '../../base/addresses/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { NetworkDatabase } from '../database/database.ts';
@@ -12,9 +13,10 @@ import type { HeldLease } from '../dhcp/client.ts';
 import { openExchange } from '../dhcp/exchange.ts';
 import type { Exchange, ExchangeListener } from '../dhcp/exchange.ts';
 import type { Hosts } from '../namespaces/caller.ts';
-import type { ResourceKernel } from '../plugins/contract/contract.ts';
+import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { givenBy, resourcesWith, resultWith } from './dhcp-document.ts';
 import type { DhcpDocument } from './dhcp-document.ts';
+import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
 import { isNamespaceOf, namespaceReplaced, replaceAddresses, switchLink } from './dhcp-links.ts';
 
 /** The records of DHCP clients, and their interfaces, which follow the records. */
@@ -53,6 +55,7 @@ export const nameOf = ({ key }: Pick<PluginAttachment, 'key'>): string =>
 /** Reads the database only when it is asked. */
 export function createDhcpRecords({ database, parts, hosts, log }: DhcpRecordsDeps): DhcpRecords {
   const store = createDhcpLeaseStore<DhcpDocument>(database);
+  const masqueraded = createMasqueradedAddresses(database);
 
   /** Runs `body` in the namespace of the client. @throws NETWORK_NETNS_* */
   const atClient = <T>(
@@ -79,38 +82,72 @@ export function createDhcpRecords({ database, parts, hosts, log }: DhcpRecordsDe
     return atClient(part, document, (kernel) => kernel.inPod(() => openExchange(document.client, listener)));
   };
 
+  /** By key: what interfaces may still have after a change that failed. */
+  const unsettled = new Map<string, readonly Resource[]>();
+
   const adopt = (
     { part, document: former }: { part: PluginAttachment; document: DhcpDocument },
     document: DhcpDocument,
   ): void => {
+    const key = keyOf(part);
+    const present = [...(unsettled.get(key) ?? []), ...part.resources];
+    unsettled.set(key, present);
     const { lease, priority } = document;
     const given = lease === undefined ? { addresses: [], routes: [], dns: {} } : givenBy(lease, priority);
     const resources = resourcesWith(part.resources, given);
     // Without a lease, the result stays what ADD returned: CHECK reports the loss.
     const result = lease === undefined ? part.result : resultWith(part.result, given);
-    const changed = database.transaction(() => {
-      store.update(part, document);
-      const [from, to] = [former.lease, lease].map((each) => each && ipTextBytes(each.address));
-      if (from !== undefined && to !== undefined) store.moveNames(part, from, to);
-      return parts.describe(part, resources, result);
-    });
-    atClient(part, document, (kernel) => {
-      if (part.resources.length > 0) replaceAddresses(part.resources, changed, document, kernel);
-      else switchLink(document, lease !== undefined, kernel);
-    });
+    const record = (): PluginAttachment =>
+      database.transaction(() => {
+        store.update(part, document);
+        const [from, to] = [former.lease, lease].map((each) => each && ipTextBytes(each.address));
+        if (from !== undefined && to !== undefined) store.moveNames(part, from, to);
+        return parts.describe(part, resources, result);
+      });
+    const bring = (changed: Pick<PluginAttachment, 'key' | 'resources'>): void =>
+      atClient(part, document, (kernel) => {
+        if (part.resources.length === 0) return switchLink(document, lease !== undefined, kernel);
+        replaceAddresses(present, changed, document, kernel);
+        masqueraded.restore(part, present, kernel);
+      });
+    if (lease !== undefined) bring(record());
+    else {
+      // The pod must not use a lost address, even if the loss cannot be recorded.
+      try {
+        bring({ ...part, resources });
+      } finally {
+        record();
+      }
+    }
+    unsettled.delete(key);
   };
 
-  const apply = (key: string, lease: HeldLease | undefined, why: string): boolean =>
+  /** Returns why the pod cannot have the address of a lease. */
+  const refusalOf = (part: PluginAttachment, lease: HeldLease): string | undefined => {
+    try {
+      masqueraded.refuse(part, resourcesWith(part.resources, givenBy(lease, undefined)));
+      return undefined;
+    } catch (thrown) {
+      return `the server gave ${lease.address}: ${reasonOf(thrown)}`;
+    }
+  };
+
+  const apply = (key: string, given: HeldLease | undefined, reason: string): boolean =>
     database.exclusively(() => {
       const found = recorded(key);
-      if (found === undefined) return false;
+      if (found === undefined) {
+        unsettled.delete(key);
+        return false;
+      }
       const { lease: former, lost: _lost, ...rest } = found.document;
+      const refusal = given === undefined ? undefined : refusalOf(found.part, given);
+      const [lease, why] = refusal === undefined ? [given, reason] : [undefined, refusal];
       const document: DhcpDocument = {
         ...rest,
         ...(lease === undefined ? { lost: `${former?.address ?? ''}: ${why}` } : { lease }),
       };
       const isSame = former !== undefined && lease !== undefined && sameTerms(former, lease);
-      if (isSame) {
+      if (isSame && !unsettled.has(key)) {
         database.transaction(() => store.update(found.part, document));
         return true;
       }

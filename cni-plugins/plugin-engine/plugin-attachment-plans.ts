@@ -12,6 +12,7 @@ import type { PluginCall } from '../calls/plugin-call.ts';
 import type { PodPolicies } from './pod-policies.ts';
 import type { Reading } from '../networks/plugin-configuration.ts';
 import { createTakenMacs } from './mac-conflicts.ts';
+import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
 
 /**
  * Plans what an ADD creates, and records the plan: addresses, resources and result, in one transaction. The
@@ -176,6 +177,7 @@ function createLaterPlans({
   policies,
   refuseTakenMac,
 }: LaterPlansDeps): Pick<PartPlans, 'planLinks' | 'planAddresses' | 'beginAlone' | 'completeAlone'> {
+  const masqueraded = createMasqueradedAddresses(database);
   return {
     planLinks({ plugin, reading, call }, host, kernel) {
       const hostInterface = linkOf(call);
@@ -210,6 +212,7 @@ function createLaterPlans({
       };
       const { resources, result } = plugin.plan(reading.config, input);
       return database.transaction(() => {
+        masqueraded.refuse(part, resources);
         pluginAttachments.setState(part, 'making');
         const described = pluginAttachments.describe(part, resources, result);
         if (pod !== undefined) policies.begin(described, pod);

@@ -6,6 +6,7 @@ import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { DhcpLeases } from './dhcp-leases.ts';
+import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
 import type { PodPolicies } from './pod-policies.ts';
 
 /** Removes plugin attachments, and what crashed processes left half-created. */
@@ -43,6 +44,8 @@ export function createPluginRemoval({
   leases,
   log,
 }: PluginRemovalDeps): PluginRemoval {
+  const masqueraded = createMasqueradedAddresses(database);
+
   const remove = (
     pluginAttachment: PluginAttachment,
     kernel: ResourceKernel,
@@ -59,6 +62,7 @@ export function createPluginRemoval({
     };
     for (const resource of pluginAttachment.resources.toReversed())
       kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
+    masqueraded.restore(pluginAttachment, pluginAttachment.resources, kernel);
     pluginAttachments.remove(pluginAttachment);
   };
 
