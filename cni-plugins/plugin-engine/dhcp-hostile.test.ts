@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { createFixture, eventually, inPrivateNetns, shell } from '../engine/engine.fixture.ts';
@@ -135,6 +136,31 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     assert.equal(rule(), before);
     server.close();
     await call('del', other, 'victim');
+  });
+
+  test('a pod does not reach the port of DHCP clients', async () => {
+    const [sender, receiver] = [fixture.pod('sender'), fixture.pod('receiver')];
+    const attachments = [await engine.attach(sender.request), await engine.attach(receiver.request)];
+    for (const { id } of attachments) await engine.setClass(id, 'user');
+    const address = attachments[1]?.ips[0]?.address.split('/')[0] ?? '';
+    const file = `${fixture.folder}/received`;
+    const listen = (port: number): void =>
+      void fixture.start(
+        ...['nsenter', `--net=${receiver.request.netns}`, 'python3', '-c'],
+        `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', ${port}))
+open('${file}', 'a').write('listening ${port}\\n'); s.recv(9); open('${file}', 'a').write('received ${port}\\n')`,
+      );
+    for (const port of [68, 69]) listen(port);
+    const lines = (): string => (existsSync(file) ? readFileSync(file, 'utf8') : '');
+    await eventually(
+      () => /listening 68[^]*listening 69|listening 69[^]*listening 68/u.test(lines()) || undefined,
+    );
+    const send = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in (68, 69): s.sendto(b'x', ('${address}', port))`;
+    assert.notEqual(sender.run(`python3 -c "${send}"`), undefined);
+    await eventually(() => lines().includes('received 69') || undefined);
+    assert.doesNotMatch(lines(), /received 68/u);
+    for (const { id } of attachments) await engine.detach(id);
   });
 
   test('end', async () => {

@@ -24,7 +24,10 @@ export type Seen = 'frames' | 'packets' | 'arp';
 
 const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
 const nfproto = { ip: Buffer.of(2), ip6: Buffer.of(10) };
+const UDP = 17;
 const ICMPV6 = 58;
+/** Only DHCP servers and relays send to it. */
+const DHCP_CLIENT_PORT = be16(68);
 /** Router solicitation, and reports of Multicast Listener Discovery (RFC 4861, RFC 2710, RFC 3810). */
 const OF_KERNELS = [131, 132, 133, 143];
 const NEIGHBOUR_SOLICITATION = 135;
@@ -185,6 +188,17 @@ function fromUserByIp(seen: 'frames' | 'packets'): Rules {
       ...is('ip'),
       payload('network', 16, 1, r0),
       equals(r0, Buffer.of(127)),
+      verdict({ goto: 'forged' }),
+    ],
+    // A pod that answers as a DHCP server would choose the router and the name servers of its neighbours, as
+    // with a router advertisement.
+    [
+      'from_user',
+      ...is('ip'),
+      meta('l4proto', r0),
+      equals(r0, Buffer.of(UDP)),
+      payload('transport', 2, 2, r0),
+      equals(r0, DHCP_CLIENT_PORT),
       verdict({ goto: 'forged' }),
     ],
     [
