@@ -32,7 +32,7 @@ process.on('message', (order: 'report' | 'end') => {
   if (order === 'report') process.send?.(heard);
   else {
     isSending = false;
-    process.disconnect();
+    process.disconnect?.();
   }
 });
 process.on('disconnect', () => process.exit(0));

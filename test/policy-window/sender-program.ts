@@ -29,8 +29,8 @@ const turns = 150;
 const pauseNanoseconds = 200_000n;
 
 /**
- * Returns a program that sends a word to each address from its first instructions on, and ends with
- * {@link somethingArrived} at the first datagram that reaches it, else with {@link nothingArrived} after about
+ * Returns a program that sends a word to each address from its first instructions on. It ends with
+ * {@link somethingArrived} at the first datagram that reaches it, or with {@link nothingArrived} after about
  * 50 ms. It exits with 2 if it has no sockets. Pure.
  */
 export function senderProgram(machine: Machine, word: string, endpoints: readonly string[]): Buffer {
