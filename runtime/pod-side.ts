@@ -139,7 +139,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     newId,
     userNamespace: {
       make: () => pool.makeMapped(probeIds, podNamespaces, { hostname: 'probe', sysctls: {} }),
-      release: pool.release,
+      release: pool.discard,
     },
     layers: join(config.root, 'images/layers'),
     checkLayers: images.checkMapping,

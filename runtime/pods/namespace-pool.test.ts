@@ -83,6 +83,35 @@ test('sets that a crashed Worker did not unpin at the end are given to the next 
   assert.deepEqual([...pinned], []);
 });
 
+test('a set without a record that a crashed Worker did not unpin is unpinned later', async () => {
+  const pinned = new Set<string>();
+  let failures = 0;
+  const kernel = {
+    unpinNamespaces: (set: string) => {
+      failures += 1;
+      return failures === 1
+        ? Promise.reject(new Error('the Worker has ended'))
+        : Promise.resolve(void pinned.delete(set));
+    },
+  } as unknown as Kernel;
+  const startProgram = () => Promise.reject(new Error('unused'));
+  const open = () =>
+    openNamespacePool({ ...{ dir, size: 0, kernel, startProgram }, log: createLogger({ level: 'silent' }) });
+  const [closed, running] = [await open(), await open()];
+  pinned.add('probe');
+  await closed.discard('probe');
+  assert.deepEqual([...pinned], ['probe']);
+  await closed.close();
+  assert.deepEqual([...pinned], []);
+  // Also without an end of the daemon.
+  [failures] = [0, pinned.add('probe')];
+  await running.discard('probe');
+  const end = performance.now() + 20_000;
+  while (pinned.size > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual([...pinned], []);
+  await running.close();
+});
+
 test('a pool that could not be filled is filled later, even without another pod', async () => {
   const pinned = new Set<string>();
   let tries = 0;

@@ -24,6 +24,8 @@ export interface NamespacePool {
   }): Promise<string>;
   /** Unpins a set. Done already: success. */
   release(dir: string): Promise<void>;
+  /** Unpins a set that no record names: now, or later if no thread is available. */
+  discard(dir: string): Promise<void>;
   /** Creates a set and returns its folder, for a pod that shares some namespaces of the host. */
   make(
     types: readonly PodNamespace[],
@@ -177,6 +179,10 @@ export async function openNamespacePool(input: {
         }),
       ),
     release: (set) => kernel.unpinNamespaces(set),
+    async discard(set) {
+      await discard(set);
+      if (abandoned.size > 0) fillLater();
+    },
     reconcile: async (claimed) => {
       const found = (await readdir(dir))
         .map((name) => join(dir, name))
