@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { MessageChannel } from 'node:worker_threads';
-import { collectInWorkers, collectWhenQuiet } from './idle-thread-collection.ts';
+import { collectWhenQuiet } from './idle-thread-collection.ts';
 
 const quiet = 300;
 
@@ -44,22 +44,4 @@ test('a second collection waits for its time, also if no further message arrives
   assert.equal(port.flavors.length, 1);
   await pause(4 * quiet);
   assert.equal(port.flavors.length, 2);
-});
-
-test('the end of a start collects at once, and the collection of the next quiet time stays', async () => {
-  using port = openPort(0);
-  collectInWorkers();
-  await pause(quiet / 3);
-  assert.deepEqual(port.flavors, ['last-resort']);
-  await pause(2 * quiet);
-  assert.deepEqual(port.flavors, ['last-resort', 'last-resort']);
-});
-
-test('a Worker that has closed its port collects no more', async () => {
-  const port = openPort(0);
-  port[Symbol.dispose]();
-  await pause(quiet / 3);
-  collectInWorkers();
-  await pause(2 * quiet);
-  assert.deepEqual(port.flavors, []);
 });

@@ -1,18 +1,4 @@
-import { BroadcastChannel } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
-
-/** Reaches all threads of the process. */
-const startsEnded = 'portcullis: a start ended';
-
-/**
- * Lets the Workers that collect their garbage in quiet times do so now as well, in parallel, because the
- * start that they were part of is over.
- */
-export function collectInWorkers(): void {
-  const channel = new BroadcastChannel(startsEnded);
-  channel.postMessage('');
-  channel.close();
-}
 
 /** Longer than the pauses between the requests of a start, and between those of a pod. */
 const quietMs = 4_000;
@@ -22,8 +8,7 @@ const everyMs = 60_000;
 /**
  * Collects the garbage of this Worker once when `port` has brought no message for four seconds, after its
  * start and after each busy time, at most once a minute. A Worker that has little to do would keep what its
- * start left, a third of its heap, for days. It also collects when
- * {@link collectInWorkers} is called. Does nothing without V8's collector (`--expose-gc`).
+ * start left, a third of its heap, for days. Does nothing without V8's collector (`--expose-gc`).
  */
 export function collectWhenQuiet(
   port: MessagePort,
@@ -46,13 +31,5 @@ export function collectWhenQuiet(
   port.on('message', () => {
     clearTimeout(timer);
     soon();
-  });
-  const channel = new BroadcastChannel(startsEnded);
-  channel.unref();
-  // The next collection keeps its time and its flavor: the Worker has yet to finish its part of the start.
-  channel.onmessage = () => void gc({ type: 'major', execution: 'sync', flavor: 'last-resort' });
-  port.on('close', () => {
-    clearTimeout(timer);
-    channel.close();
   });
 }

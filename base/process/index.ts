@@ -6,7 +6,7 @@ export { connectThread, keepThread } from './thread.ts';
 export type { KeptThread, Thread } from './thread.ts';
 export { createThreadPool } from './thread-pool.ts';
 export type { ThreadPool } from './thread-pool.ts';
-export { collectInWorkers, collectWhenQuiet } from './idle-thread-collection.ts';
+export { collectWhenQuiet } from './idle-thread-collection.ts';
 export { serveThread } from './serve-thread.ts';
 export type { Blame, Caller } from './exchange.ts';
 export { currentBootId, processIdentity, sameProcess } from './identity.ts';

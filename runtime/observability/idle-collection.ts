@@ -1,7 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import { fixHeapThresholds, trimHeap, unmapProgram } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { collectInWorkers } from '../../base/process/index.ts';
 import type { CallObserver } from '../cri/observe.ts';
 
 /**
@@ -12,8 +11,8 @@ import type { CallObserver } from '../cri/observe.ts';
 export interface QuietCollection {
   readonly calls: CallObserver;
   /**
-   * Called at the end of the start, before the first call: all threads collect what the start left, which
-   * takes 50 to 100 ms. When no call has changed anything for two seconds, the rest of what only the start
+   * Called at the end of the start, before the first call: the main thread collects what the start left,
+   * which takes 50 to 100 ms. When no call has changed anything for two seconds, the rest of what only the start
    * needed is given back: idle Workers end, and their memory is collected. During the first calls that
    * collection would delay them by about 70 ms.
    */
@@ -167,7 +166,6 @@ export function openQuietCollection(
         unmapNow();
         return;
       }
-      collectInWorkers();
       collect('last-resort', 1);
       isStarting = true;
       if (underWay === 0) whenQuiet();

@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Heard } from './peer.ts';
 
@@ -60,6 +61,9 @@ export async function openPeers(beside: {
 }): Promise<Peers> {
   const outside = 'window-outside';
   run('sysctl', '-qw', 'net.ipv6.conf.all.forwarding=1');
+  // The name of the namespace exists only in this mount namespace, so that nothing is left of a killed run.
+  mkdirSync('/run/netns', { recursive: true });
+  run('mount', '-t', 'tmpfs', 'netns', '/run/netns');
   run('ip', 'netns', 'add', outside);
   run('ip', 'link', 'add', 'out0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', outside);
   run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'out0');
@@ -80,6 +84,7 @@ export async function openPeers(beside: {
     for (const child of peers.values()) child.kill('SIGKILL');
     run('ip', 'link', 'delete', 'out0');
     run('ip', 'netns', 'delete', outside);
+    run('umount', '/run/netns');
   };
   for (const child of peers.values()) await once(child, 'message');
   return {
