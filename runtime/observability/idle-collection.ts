@@ -11,10 +11,9 @@ import type { CallObserver } from '../cri/observe.ts';
 export interface QuietCollection {
   readonly calls: CallObserver;
   /**
-   * Called at the end of the start, before the first call: the main thread collects what the start left,
-   * which takes 50 to 100 ms. When no call has changed anything for two seconds, the rest of what only the start
-   * needed is given back: idle Workers end, and their memory is collected. During the first calls that
-   * collection would delay them by about 70 ms.
+   * Called at the end of the start. When no call has changed anything for half a second, what only the start
+   * needed is given back: idle Workers end, and the memory that the start left is collected. During the first
+   * calls the collection would delay them by about 70 ms.
    */
   atStart(): void;
   close(): void;
@@ -37,7 +36,7 @@ interface MemorySources {
 }
 
 /** After this time without a call that changes something, what only the start needed is given back. */
-const startMs = 2_000;
+const startMs = 500;
 /** The Workers have ended by then, and their memory is returned as well. */
 const restMs = 300;
 /**
@@ -162,11 +161,8 @@ export function openQuietCollection(
     atStart: () => {
       // Fixed thresholds make a start a quarter of a second longer, so they are set at its end.
       attempt(() => fixThresholds(mapFrom, trimFrom));
-      if (gc === undefined) {
-        unmapNow();
-        return;
-      }
-      collect('last-resort', 1);
+      unmapNow();
+      if (gc === undefined) return;
       isStarting = true;
       if (underWay === 0) whenQuiet();
     },
