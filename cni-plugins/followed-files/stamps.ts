@@ -6,7 +6,10 @@ import type { FolderLimits } from './messages.ts';
 /** Stamps that show whether a folder or one of its files changed. Synchronous. */
 
 export interface FolderStamps {
-  /** Device and inode. Another folder may appear at the same path, or a mount may be gone. */
+  /**
+   * Device, inode and birth time. Another folder may appear at the same path, or a mount may be gone. A file
+   * system gives the inode of a removed folder to the next one. Without birth times (statx(2)), it is 0.
+   */
   readonly identity: string;
   /** By file name. */
   readonly files: ReadonlyMap<string, FileStamp>;
@@ -36,13 +39,13 @@ export function stampsOf(
   what: string,
 ): FolderStamps | 'missing' | { readonly problem: string } {
   try {
-    const { dev, ino } = statSync(folder, { bigint: true });
+    const { dev, ino, birthtimeNs } = statSync(folder, { bigint: true });
     const names = readdirSync(folder).filter(isFollowed).sort();
     if (names.length > limits.files) return { problem: `has more than ${limits.files} files of ${what}` };
     const files = new Map(names.map((name) => [name, fileStamp(join(folder, name))]));
     if (bytesOf(files, limits.file) > limits.folder)
       return { problem: `has more than ${limits.folder} bytes of ${what}` };
-    return { identity: `${dev}:${ino}`, files };
+    return { identity: `${dev}:${ino}:${birthtimeNs}`, files };
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ENOENT'
       ? 'missing'
