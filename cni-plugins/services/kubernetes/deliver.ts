@@ -11,8 +11,8 @@ const source = 'kubernetes';
 
 export interface DeliverTiming {
   /**
-   * Changes within this time are delivered together, in ms: a service and its first slice, or the pods of one
-   * roll-out step.
+   * The least time between two deliveries, in ms. A change after a quiet time is delivered at once, and those
+   * that follow it are delivered together: the pods of one roll-out step.
    */
   readonly gather: number;
   /** A refused service is put again after this time, in ms: the conflict may be gone. */
@@ -73,6 +73,8 @@ export function createDelivery(
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;
   let waiting: number | undefined;
+  /** When the last delivery ended (`performance.now()`). */
+  let deliveredAt = -Infinity;
   const refused = createRefusedServices(log);
 
   function schedule(ms: number): void {
@@ -114,6 +116,7 @@ export function createDelivery(
       schedule(timing.retryFailed);
     } finally {
       busy = false;
+      deliveredAt = performance.now();
     }
   }
 
@@ -144,8 +147,10 @@ export function createDelivery(
 
   return {
     poke() {
-      waiting ??= performance.now();
-      schedule(timing.gather);
+      const now = performance.now();
+      waiting ??= now;
+      // What the same chunk of the watch has still to say is known when the timer fires.
+      schedule(Math.max(0, deliveredAt + timing.gather - now));
     },
     waitingSince: () => waiting,
     refused: () => refused.names(),

@@ -169,6 +169,24 @@ test(
 );
 
 test(
+  'a change after a quiet time is delivered at once; the next one waits to be gathered',
+  { timeout: 60_000 },
+  async () => {
+    const { told: reported, control } = recorder();
+    const hour = 3_600_000;
+    const table = filled([service('a')], []);
+    const delivery = createDelivery(table, control, quiet, () => undefined, { ...timing, gather: hour });
+    delivery.poke();
+    await until(() => reported.length === 2);
+    table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
+    delivery.poke();
+    await sleep(30);
+    assert.deepEqual(reported, ['retain a', 'put a']);
+    delivery.close();
+  },
+);
+
+test(
   'a refused service is reported once, and retried until it is in force',
   { timeout: 60_000 },
   async () => {

@@ -116,7 +116,7 @@ export function bring(
   const sources = insideChanges(
     tableOf(family),
     filter.dump(listElements(tableOf(family), insideSourcesSet)).flatMap(readListedElements),
-    insideElements(holding.insides.values(), family),
+    insideElements(holding.insides.sources(), family),
   );
   append(requests, sources);
   const addresses = addressChanges(filter, holding);

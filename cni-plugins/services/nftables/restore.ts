@@ -114,6 +114,6 @@ function makeTable(
     ...createTable(family),
     ...modes.all().flatMap(([number, mode]) => makeMode(family, number, mode)),
     ...elementRequests(tableOf(family), [...ranges, ...memories]),
-    ...insideChanges(tableOf(family), [], insideElements(insides.values(), family)),
+    ...insideChanges(tableOf(family), [], insideElements(insides.sources(), family)),
   ]);
 }

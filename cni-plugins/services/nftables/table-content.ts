@@ -6,7 +6,13 @@ import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
 import { insideKeyOf, isInsideKey, planeKeyOf, planesOf } from '../model/planes.ts';
 import type { PlaneKey, PlaneServer } from '../model/planes.ts';
 import { packServer, unpackServer } from '../model/serialized-server.ts';
-import { insideChanges, insideElements, insideSourcesOf } from '../source-ranges/inside-sources.ts';
+import {
+  createInsideServers,
+  insideChanges,
+  insideElements,
+  insideSourcesOf,
+} from '../source-ranges/inside-sources.ts';
+import type { InsideServers } from '../source-ranges/inside-sources.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
 import {
@@ -43,7 +49,7 @@ export interface TableContent {
   /** The servers in `standing` that remember clients together with another one. */
   readonly shared: Set<PlaneKey>;
   /** The sources of connections from inside, by the servers in `standing` that have any: few have. */
-  readonly insides: Map<ServerKey, string>;
+  readonly insides: InsideServers;
   /** The host's address with which their elements were made. */
   own: Buffer | undefined;
   readonly modes: Modes;
@@ -56,7 +62,7 @@ export const emptyTableContent = (family: Family, own: Buffer | undefined): Tabl
   standing: new Map(),
   weighed: new Set(),
   restricted: new Set(),
-  insides: new Map(),
+  insides: createInsideServers(),
   shared: new Set(),
   own,
   modes: createModes(),
@@ -171,11 +177,12 @@ function planesToChange(
   remove: readonly ServerKey[],
 ): { readonly putPlanes: readonly PlaneServer[]; readonly removePlanes: readonly PlaneKey[] } {
   const putPlanes = planesOf(put);
-  if (insides.size === 0) return { putPlanes, removePlanes: remove };
+  // Only a server with sources of connections from inside is split, and few have any.
+  const perhapsSplit =
+    insides.size === 0 ? [] : [...remove, ...put.map(keyOf)].filter((key) => insides.has(key));
+  if (perhapsSplit.length === 0) return { putPlanes, removePlanes: remove };
   const stay = new Set(putPlanes.map(planeKeyOf));
-  const gone = [...remove, ...put.map(keyOf)]
-    .map(insideKeyOf)
-    .filter((key) => standing.has(key) && !stay.has(key));
+  const gone = perhapsSplit.map(insideKeyOf).filter((key) => standing.has(key) && !stay.has(key));
   return { putPlanes, removePlanes: [...remove, ...gone] };
 }
 
@@ -192,18 +199,19 @@ function sourceRequests(
   { family, insides }: TableContent,
   after: ReadonlyMap<PlaneKey, Held>,
 ): readonly Request[] {
-  let now: Map<PlaneKey, string> | undefined;
-  for (const [key, { existing }] of after)
-    if (existing?.server.insideSources !== undefined)
-      (now ??= new Map(insides)).set(key, insideSourcesOf(existing.server));
-    else if (insides.has(key)) (now ??= new Map(insides)).delete(key);
+  const now = insides.sourcesAfter(insideSourcesIn(after));
   return now === undefined
     ? []
     : insideChanges(
         tableOf(family),
-        insideElements(insides.values(), family),
-        insideElements(now.values(), family),
+        insideElements(insides.sources(), family),
+        insideElements(now, family),
       );
+}
+
+function* insideSourcesIn(after: ReadonlyMap<PlaneKey, Held>): Generator<[ServerKey, string | undefined]> {
+  for (const [key, { existing }] of after)
+    yield [key, existing?.server.insideSources && insideSourcesOf(existing.server)];
 }
 
 /** Whether only the maps of servers and slots have elements of the server. */

@@ -1,7 +1,7 @@
 import { addElements, deleteElements } from '../../../base/netlink/index.ts';
 import type { Element, NamedSet, Request, Table } from '../../../base/netlink/index.ts';
 import { bitsOf, ipBytes, lastOf, networkOf, parsePrefix } from '../../../base/addresses/index.ts';
-import type { Family, VirtualServer } from '../model/model.ts';
+import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
 
 /** The sources of connections from inside the node, in one set for all servers. Pure. */
 
@@ -17,6 +17,66 @@ export const insideSourcesOfFamily = (family: Family): NamedSet => ({
 
 /** Returns the prefixes of a server as one word, to count the servers that have the same. */
 export const insideSourcesOf = ({ insideSources = [] }: VirtualServer): string => insideSources.join(' ');
+
+/** The servers with sources of connections from inside, and the sources of each as one word. */
+export interface InsideServers {
+  readonly size: number;
+  has(key: ServerKey): boolean;
+  set(key: ServerKey, sources: string): void;
+  delete(key: ServerKey): void;
+  /** Returns the sources of all servers, each once. */
+  sources(): Iterable<string>;
+  /**
+   * Returns what {@link InsideServers.sources} would return after these changes, or undefined if they make no
+   * difference. Its cost grows with the changes, not with the servers.
+   * @param changes each with the sources of a server; undefined: it has none any more
+   */
+  sourcesAfter(
+    changes: Iterable<readonly [ServerKey, sources: string | undefined]>,
+  ): readonly string[] | undefined;
+}
+
+export function createInsideServers(): InsideServers {
+  const byKey = new Map<ServerKey, string>();
+  /** The number of servers by their sources: most have the same. */
+  const counts = new Map<string, number>();
+  const count = (sources: string, more: 1 | -1, all = counts): void => {
+    const now = (all.get(sources) ?? 0) + more;
+    if (now === 0) all.delete(sources);
+    else all.set(sources, now);
+  };
+  const remove = (key: ServerKey): void => {
+    const before = byKey.get(key);
+    if (before !== undefined) count(before, -1);
+    byKey.delete(key);
+  };
+  return {
+    get size() {
+      return byKey.size;
+    },
+    has: (key) => byKey.has(key),
+    set(key, sources) {
+      remove(key);
+      byKey.set(key, sources);
+      count(sources, 1);
+    },
+    delete: remove,
+    sources: () => counts.keys(),
+    sourcesAfter(changes) {
+      let after: Map<string, number> | undefined;
+      for (const [key, sources] of changes) {
+        const before = byKey.get(key);
+        if (before === sources) continue;
+        after ??= new Map(counts);
+        if (before !== undefined) count(before, -1, after);
+        if (sources !== undefined) count(sources, 1, after);
+      }
+      if (after === undefined) return undefined;
+      const isSame = after.size === counts.size && [...after.keys()].every((sources) => counts.has(sources));
+      return isSame ? undefined : [...after.keys()];
+    },
+  };
+}
 
 /**
  * Returns the intervals of all these prefixes, each as the key of its first address and the key after its
