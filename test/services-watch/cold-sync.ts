@@ -129,6 +129,7 @@ const changeEach = async (
 const heardMs = await changeEach(0, async ([first = '']) => {
   const asked = performance.now();
   lags.push((await events.seen(bytesOf(first))) - asked);
+  await sleep(apartMs);
 });
 events.close();
 lags.sort((a, b) => a - b);

@@ -1,3 +1,5 @@
+import { dnsmasqProgram } from '../../cni-plugins/plugin-engine/dhcp.fixture.ts';
+
 /**
  * The stages of `npm run test:vm`, each in a separate machine. Commands run in the repository, inside the
  * guest.
@@ -86,18 +88,19 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'links',
-    what: 'the CNI plugins dummy, ipvlan, tap, vlan and vrf and VLANs of bridges, which many kernels lack',
+    what: 'the CNI plugins dummy, ipvlan, tap, vlan and vrf, VLANs of bridges, and leases with ipvlan, which many kernels lack',
     command: [
-      ...['sh', '-c', 'modprobe -a 8021q ipvlan dummy tun vrf; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', '-c', 'modprobe -a 8021q ipvlan macvlan dummy tun vrf; exec env TMPDIR=/dev/shm "$@"', 'sh'],
       ...['sh', 'packaging/node', '--test', '--test-concurrency=1', '--test-reporter=tap'],
       ...['bridge', 'dummy', 'ipvlan', 'tap', 'vlan', 'vrf'].map(
         (name) => `cni-plugins/plugins/${name}/${name}.test.ts`,
       ),
+      'cni-plugins/plugin-engine/dhcp.test.ts',
     ],
     memoryMiB: 2048,
-    limitMinutes: 15,
+    limitMinutes: 30,
     peers: [],
-    host: ['/usr/lib/cni/vlan'],
+    host: ['/usr/lib/cni/vlan', dnsmasqProgram],
     figures: /^# (pass|fail|skipped) \d+/,
   },
   {

@@ -18,4 +18,8 @@ test('a transaction that changes nothing counts neither as a change of the socke
   transact(other, table('two'));
   assert.equal(generationOf(own) - first, 2);
   assert.equal(changesBy(own), 1, 'the change of another program is not counted');
+  // The generation that the socket knows is over, so the kernel refuses the first attempt.
+  transact(own, table('three'));
+  assert.equal(generationOf(own) - first, 3);
+  assert.equal(changesBy(own), 2);
 });

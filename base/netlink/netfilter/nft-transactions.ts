@@ -1,4 +1,5 @@
-import { NLM_F_ACK, attributesOf, be16, u8 } from '../protocol/wire.ts';
+import { isRefusal } from '../protocol/kernel-failure.ts';
+import { NLM_F_ACK, attribute, attributesOf, be16, be32, u8 } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 
 /**
@@ -11,6 +12,7 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFT_MSG_GETGEN = 16;
+const NFNL_BATCH_GENID = 1;
 
 const ask: Request = {
   what: 'look up the generation of the rules',
@@ -39,28 +41,50 @@ const changes = new WeakMap<NetlinkSocket, number>();
 export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
 
 /**
+ * The generation after the last transaction of a socket. The next transaction demands it of the kernel, which
+ * costs less than to look it up first.
+ */
+const generations = new WeakMap<NetlinkSocket, number>();
+/** After this many refusals, another program changes rules all the time. */
+const mostRefusals = 8;
+
+const mark = (what: string, type: number, attributes: Buffer): Request => ({
+  what,
+  on: 'nf_tables',
+  type,
+  flags: 0,
+  body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES), attributes]),
+});
+
+/**
  * Runs all requests in one transaction, which succeeds or fails as a whole. Throws the first refusal.
  * @throws PortcullisError with the first refusal
  */
 export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
   if (requests.length === 0) return;
-  const mark = (what: string, type: number): Request => ({
-    what,
-    on: 'nf_tables',
-    type,
-    flags: 0,
-    body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES)]),
-  });
-  const before = generationOf(socket);
   // One acknowledgement, for the last request, is enough: each refusal is reported anyway.
   const last = requests.length - 1;
-  const refusal = socket.send([
-    mark('begin a transaction', NFNL_MSG_BATCH_BEGIN),
-    ...requests.map((entry, index) =>
-      index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
-    ),
-    mark('end a transaction', NFNL_MSG_BATCH_END),
-  ])[0];
-  if (refusal !== undefined) throw refusal.error;
-  if (generationOf(socket) !== before) changes.set(socket, changesBy(socket) + 1);
+  const acknowledging = requests.map((entry, index) =>
+    index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
+  );
+  for (let refusals = 0; ; refusals += 1) {
+    const before = generations.get(socket) ?? generationOf(socket);
+    generations.delete(socket);
+    const isDemanded = before > 0 && refusals < mostRefusals;
+    const refusal = socket.send([
+      mark('begin a transaction', NFNL_MSG_BATCH_BEGIN, isDemanded ? demanded(before) : Buffer.alloc(0)),
+      ...acknowledging,
+      mark('end a transaction', NFNL_MSG_BATCH_END, Buffer.alloc(0)),
+    ])[0];
+    // Another program changed rules since the generation was looked up. The kernel has done nothing.
+    if (isDemanded && refusal?.index === 0 && isRefusal(refusal.error, 'ERESTART')) continue;
+    if (refusal !== undefined) throw refusal.error;
+    const after = generationOf(socket);
+    if (after !== before) changes.set(socket, changesBy(socket) + 1);
+    generations.set(socket, after);
+    return;
+  }
 }
+
+/** Encodes the generation that the rules must have (nfnetlink.h, NFNL_BATCH_GENID). */
+const demanded = (generation: number): Buffer => attribute(NFNL_BATCH_GENID, be32(generation));

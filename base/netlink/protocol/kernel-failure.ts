@@ -7,6 +7,7 @@ const names = new Map<number, string>(
 // Numbers with two names, and numbers that Node does not name: asm-generic/errno.h and linux/errno.h.
 names.set(constants.errno.EAGAIN, 'EAGAIN');
 names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
+names.set(85, 'ERESTART');
 names.set(524, 'ENOTSUPP');
 
 /** The request to the kernel, in words: the start of an error message. */

@@ -122,6 +122,7 @@ async function start(
     watchKubernetesServices({ ...settings.kubernetes, control: portions, onRanges, log });
   const networks = followNetworkServices({
     databasePath: settings.databasePath,
+    ofServices: database,
     log,
     apply: (services) => orEnd(() => core.apply('networks', services, true)),
     isEnding: (name) => [...core.ending].some((key) => core.standings.get(key)?.server.service === name),

@@ -71,6 +71,7 @@ export function createDelivery(
   let busy = false;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  let immediate: NodeJS.Immediate | undefined;
   let timerAt = Infinity;
   let waiting: number | undefined;
   /** When the last delivery ended (`performance.now()`). */
@@ -80,12 +81,20 @@ export function createDelivery(
   function schedule(ms: number): void {
     const at = performance.now() + ms;
     if (closed || at >= timerAt) return;
-    clearTimeout(timer);
+    cancel();
     timerAt = at;
-    timer = setTimeout(() => {
+    const begin = (): void => {
       timerAt = Infinity;
       void run();
-    }, ms);
+    };
+    // A timer would wait for at least a millisecond.
+    if (ms > 0) timer = setTimeout(begin, ms);
+    else immediate = setImmediate(begin);
+  }
+
+  function cancel(): void {
+    clearTimeout(timer);
+    clearImmediate(immediate);
   }
 
   const isClosed = (): boolean => closed;
@@ -149,14 +158,14 @@ export function createDelivery(
     poke() {
       const now = performance.now();
       waiting ??= now;
-      // What the same chunk of the watch has still to say is known when the timer fires.
+      // The other changes of the same chunk of the watch go with it.
       schedule(Math.max(0, deliveredAt + timing.gather - now));
     },
     waitingSince: () => waiting,
     refused: () => refused.names(),
     close() {
       closed = true;
-      clearTimeout(timer);
+      cancel();
     },
   };
 }

@@ -20,8 +20,6 @@ import { openVirtualAddresses } from './virtual-addresses.ts';
 export interface NetworkServicesAgent {
   /** Brings everything to the stored state. A failure is logged and retried by the next call. */
   look(): Promise<void>;
-  /** Whether anything was written since the last look, or waits for another one. */
-  isBehind(): boolean;
   /** Whether something waits for connections to end, or failed. The next look may then come after a while. */
   isWaiting(): boolean;
   close(): void;
@@ -46,11 +44,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentDep
   const host = openHostSide();
   const ingress = createIngressGuard(database);
   const problems = createServiceProblems(log);
-  const selectVersion = database.db.prepare('PRAGMA data_version');
-  let version: unknown;
   let waiting = true;
-
-  const versionNow = (): unknown => (selectVersion.get() as { data_version: unknown }).data_version;
 
   const failed = (service: string, why: string, code: string): void => {
     waiting = true;
@@ -67,7 +61,6 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentDep
   const addresses = createServiceAddresses({ leases, host, log, isEnding, attempt });
 
   const once = async (): Promise<void> => {
-    version = versionNow();
     waiting = false;
     problems.beginLook();
     const services = servicesOf(readMembers(), readSpanned());
@@ -111,7 +104,6 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentDep
         throw thrown;
       }
     },
-    isBehind: () => waiting || versionNow() !== version,
     isWaiting: () => waiting,
     close() {
       host.close();

@@ -2,6 +2,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { watchCommits } from '../../database/commits.ts';
 import { openNetworkDatabase } from '../../database/database.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
 import type { NetworkServicesAgent, AgentDeps } from './agent.ts';
 import { anyMembers } from './members.ts';
 
@@ -16,6 +17,8 @@ export interface NetworkServices {
 
 export interface FollowDeps extends Omit<AgentDeps, 'database' | 'log'> {
   readonly databasePath: string;
+  /** The connection of the services themselves. What they write changes no membership. */
+  readonly ofServices: Pick<NetworkDatabase, 'db'>;
   readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
 }
 
@@ -29,8 +32,9 @@ const restMs = 40;
 const compareEveryMs = 2000;
 
 /** @throws NETWORK_NEWER_SCHEMA */
-export function followNetworkServices({ databasePath, ...parts }: FollowDeps): NetworkServices {
+export function followNetworkServices({ databasePath, ofServices, ...parts }: FollowDeps): NetworkServices {
   const database = openNetworkDatabase(databasePath);
+  const others = createOtherCommits([database, ofServices]);
   const selectAny = database.db.prepare(anyMembers);
   let agent: NetworkServicesAgent | undefined;
   let closed = false;
@@ -38,6 +42,8 @@ export function followNetworkServices({ databasePath, ...parts }: FollowDeps): N
   let timer: NodeJS.Timeout | undefined;
   let comparedAt = 0;
   let reported = '';
+  /** The last look failed, so its news are still to be applied. */
+  let isOwed = false;
 
   /** Plugins are loaded only once an attachment joins a service. */
   const agentOf = async (): Promise<NetworkServicesAgent | undefined> => {
@@ -48,13 +54,16 @@ export function followNetworkServices({ databasePath, ...parts }: FollowDeps): N
   };
   const look = async (): Promise<void> => {
     try {
+      const isNews = others.came() || isOwed || agent?.isWaiting() === true;
+      if (!isNews && (agent === undefined || performance.now() - comparedAt < compareEveryMs)) return;
       const current = await agentOf();
-      if (current === undefined || (!current.isBehind() && performance.now() - comparedAt < compareEveryMs))
-        return;
+      if (current === undefined) return;
       comparedAt = performance.now();
       await current.look();
+      isOwed = false;
       reported = '';
     } catch (thrown) {
+      isOwed = true;
       const why = reasonOf(thrown);
       if (why !== reported)
         parts.log.error({ why }, 'network services could not be updated from the database; retrying');
@@ -68,7 +77,7 @@ export function followNetworkServices({ databasePath, ...parts }: FollowDeps): N
       looking = look().then(() => {
         looking = undefined;
         // A change that was written during the look is not announced again.
-        if (agent?.isBehind() === true && !agent.isWaiting()) soon(restMs);
+        if (others.have() && agent?.isWaiting() !== true) soon(restMs);
       });
     }, afterMs);
   };
@@ -84,6 +93,35 @@ export function followNetworkServices({ databasePath, ...parts }: FollowDeps): N
       await looking;
       agent?.close();
       database.close();
+    },
+  };
+}
+
+/**
+ * Notices commits of other connections than these: a connection's `data_version` changes with each commit of
+ * any other one (sqlite.org/pragma.html), so each of these changes.
+ */
+function createOtherCommits(connections: readonly Pick<NetworkDatabase, 'db'>[]): {
+  /** Whether there are commits that {@link came} has not returned yet. */
+  have(): boolean;
+  /** Whether any came since the last call. */
+  came(): boolean;
+} {
+  const versions = connections.map(({ db }) => db.prepare('PRAGMA data_version'));
+  let seen: readonly unknown[] | undefined;
+  let areNew = true;
+  const have = (): boolean => {
+    const now = versions.map((version) => version.get()?.['data_version']);
+    areNew ||= now.every((each, at) => each !== seen?.[at]);
+    seen = now;
+    return areNew;
+  };
+  return {
+    have,
+    came() {
+      const were = have();
+      areNew = false;
+      return were;
     },
   };
 }

@@ -24,6 +24,12 @@ export interface SeenState {
   differs(all: Holdings): boolean;
 }
 
+/**
+ * A change follows a look at once. The kernel is not asked again for it: what another program changes between
+ * the two is noticed by the next look, as what it changes after both.
+ */
+const sameMomentMs = 1;
+
 /** Differs from every shape. */
 const unknown = '';
 /** A table or a chain that should exist does not. */
@@ -49,9 +55,15 @@ export function createSeenState(filter: NetlinkSocket): SeenState {
     // A repair takes long enough for another program to remove what was just made.
     seen = { generation, own, shape: lacksPart.test(found) ? unknown : found };
   };
+  /** When nothing differed last, and after how many of our changes. */
+  let same = { at: -Infinity, own: -1 };
   const differs = (all: Holdings): boolean => {
     const generation = generationOf(filter);
-    if (isOurs(generation)) return seen.shape === unknown;
+    if (isOurs(generation)) {
+      if (seen.shape === unknown) return true;
+      same = { at: performance.now(), own: changesBy(filter) };
+      return false;
+    }
     const own = changesBy(filter);
     const found = shape(all);
     if (found !== seen.shape) return true;
@@ -61,6 +73,7 @@ export function createSeenState(filter: NetlinkSocket): SeenState {
   return {
     remember,
     before(all) {
+      if (performance.now() - same.at < sameMomentMs && same.own === changesBy(filter)) return false;
       const differ = differs(all);
       if (differ) seen.shape = unknown;
       return differ;

@@ -202,11 +202,7 @@ function sourceRequests(
   const now = insides.sourcesAfter(insideSourcesIn(after));
   return now === undefined
     ? []
-    : insideChanges(
-        tableOf(family),
-        insideElements(insides.sources(), family),
-        insideElements(now, family),
-      );
+    : insideChanges(tableOf(family), insideElements(insides.sources(), family), insideElements(now, family));
 }
 
 function* insideSourcesIn(after: ReadonlyMap<PlaneKey, Held>): Generator<[ServerKey, string | undefined]> {
