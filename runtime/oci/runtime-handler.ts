@@ -7,6 +7,7 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
 import { runCommand } from '../processes/command.ts';
+import { deleteStopped } from './delete-stopped.ts';
 import { resumeStart, waitsForStart } from './resume-start.ts';
 import { startByFifo } from './start-by-fifo.ts';
 import { openSealedProgram } from './sealed-program.ts';
@@ -60,8 +61,9 @@ export interface RuntimeHandler {
   /**
    * Removes the runtime's state of a container, even of a half-created container, and kills the processes
    * that still run in it. An absent container is a success.
+   * @param callerRemovesCgroup the caller ends what still runs in the container's cgroup and removes it
    */
-  delete(id: string): Promise<void>;
+  delete(id: string, callerRemovesCgroup?: boolean): Promise<void>;
   update(id: string, resources: OciResources): Promise<void>;
 }
 
@@ -122,7 +124,8 @@ export async function openRuntimeHandler(input: {
     observe,
     isStarted: async (id, init) =>
       (await observe(id)) === 'running' && !(kind === 'crun' && (await waitsForStart(init))),
-    delete: async (id) => {
+    delete: async (id, callerRemovesCgroup = false) => {
+      if (kind === 'crun' && callerRemovesCgroup && (await deleteStopped(join(stateDir, id)))) return;
       // A `create` that was interrupted or is still running: crun would delete the folder, report success,
       // and leave the first process waiting for its start forever. The first process and the command itself
       // have the id among their arguments.

@@ -121,7 +121,7 @@ export function creationEffects(
       // The stand-in process ends with the task.
       if (handler?.tasks !== undefined) await handler.delete(record.id);
       await killMonitorOf(record);
-      if (handler?.tasks === undefined) await handler?.delete(record.id);
+      if (handler?.tasks === undefined) await handler?.delete(record.id, true);
       if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
         await emptyCgroup(cgroups, cgroupOf(record));
       await removeCgroupTree(cgroups, cgroupOf(record));

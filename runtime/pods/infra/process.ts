@@ -121,7 +121,7 @@ export async function openInfraProcesses(parts: {
       else signalProcess(process, SIGKILL);
       const { path } = containerCgroup(record.cgroupParent, record.id);
       await emptyCgroup(cgroups, path);
-      if (tasks === undefined) await handlers.get(record.runtimeHandler)?.delete(record.id);
+      if (tasks === undefined) await handlers.get(record.runtimeHandler)?.delete(record.id, true);
       await removeCgroupTree(cgroups, path);
       await rm(folderOf(record), { recursive: true, force: true });
     },
