@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdtemp, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { failure, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
-import type { Change, Controller, Item, NodeState, Observed, PolicyFile } from '../model/types.ts';
+import type { Change, Controller, Item, Limits, NodeState, Observed, PolicyFile } from '../model/types.ts';
 import { askDaemonAdmin } from './node-access.ts';
 import type { DaemonAccess } from './node-access.ts';
 
@@ -75,7 +76,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
       }
     },
     observe: () => observe(folder, revisions),
-    async apply({ action }: Change, { policies }) {
+    async apply({ action }: Change, { policies }, limits) {
       if (action === 'delete') {
         await rm(folder, { force: true });
         await rm(revisions, { recursive: true, force: true });
@@ -102,6 +103,8 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
           await rm(join(dirname(folder), other), { force: true });
       for (const other of await readdir(revisions))
         if (other !== basename(made)) await rm(join(revisions, other), { recursive: true, force: true });
+      loaded = { target: made, revision: (await load([folder])).policy.revision };
+      await untilInForce(access, loaded.revision, limits);
     },
     async health() {
       const status = await askDaemonAdmin(access, 'policy/status', {});
@@ -115,6 +118,24 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
           ];
     },
   };
+}
+
+/** The daemon reads a change within a second. Files that are slow to read take ten seconds at most. */
+const inForceMs = 15_000;
+const askAgainMs = 100;
+
+/**
+ * Waits until the daemon decides by a revision: the images and pods of the same state come next, and the
+ * former policy must not admit them. A daemon that does not get it in time, such as one with another policy
+ * path, is a problem of the section, which `health` reports. A daemon that does not run starts with it.
+ */
+async function untilInForce(access: DaemonAccess, revision: string, { signal }: Limits): Promise<void> {
+  const end = performance.now() + inForceMs;
+  while (performance.now() < end && !signal.aborted) {
+    const now = await askDaemonAdmin(access, 'policy/status', {}).catch(() => undefined);
+    if (now === undefined || now.revision === revision) return;
+    await pause(askAgainMs, undefined, { signal });
+  }
 }
 
 const fingerprintOfFiles = (files: readonly PolicyFile[]): string =>

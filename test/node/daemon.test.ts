@@ -193,6 +193,21 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     }
   });
 
+  it('lets no image in that only the former policy admits', async () => {
+    const other = await stage.publish('app:2');
+    const denied = policy(policyOf('  - images: ["other.test/**"]\n    require: { cosign: { key: k.pub } }\n'));
+    await applied(policy(plainPolicy));
+    const ended = await apply(
+      `${denied}images:\n  - { image: ${other.reference}, namespace: ${podNamespace} }\n`,
+      '--timeout',
+      '5s',
+    );
+    assert.equal(ended.code, 4, ended.output);
+    const { image: held } = await stage.daemon.cri.image.imageStatus({ image: { image: other.reference } });
+    assert.equal(held, undefined);
+    assert.match(ended.stderr, /images .*app:2.*IMAGES_DENIED/su);
+  });
+
   it('removes the objects that it created, and nothing else', async () => {
     await applied(policy(plainPolicy));
     assert.deepEqual(await ourPods(), []);
