@@ -53,13 +53,16 @@ export function serviceController(access: DaemonAccess): Controller {
   };
 }
 
+/** Fields of the document kind that a service of a state cannot have: its name would not be `name`. */
+export const headOfService = ['apiVersion', 'kind', 'metadata'] as const;
+
 /** Returns the text of a service as a document of its own kind. */
 export function serviceDocument({ name, ...fields }: WantedService): string {
   return writeYaml({
+    ...fields,
     apiVersion: 'portcullis.dev/v1alpha1',
     kind: 'Service',
     metadata: { name },
-    ...fields,
   });
 }
 

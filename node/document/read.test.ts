@@ -3,11 +3,18 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { parseDocuments } from '../../base/schema/index.ts';
 import { linesOf } from '../../cni-plugins/index.ts';
+import { serviceDocument } from '../controllers/services.ts';
+import type { WantedService } from '../model/types.ts';
 import { documentReader } from './read.ts';
 import { nodeSchemas, testControllers } from './schemas.fixture.ts';
 
 const reader = documentReader(testControllers());
+const serviceDocumentNames = (service: WantedService): readonly string[] =>
+  parseDocuments(serviceDocument(service), 'service').documents.map(
+    ({ value }) => (value as { readonly metadata: { readonly name: string } }).metadata.name,
+  );
 const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: NodeState\n';
 const folder = mkdtempSync(join(tmpdir(), 'pc-node-document-'));
 const read = (text: string) => reader.nodeState(`${head}${text}`, join(folder, 'state.yaml'));
@@ -58,6 +65,15 @@ images: [{ image: a }, { image: a }]
     assert.deepEqual(await problemsOf('sysctls: { net.ipv4.conf.eth0/100.rp_filter: 1 }\n'), []);
   });
 
+  it('refuses a service that would be applied under the name of another one', async () => {
+    const fields = 'addresses: [10.96.0.10], ports: [80], backends: [10.88.0.2]';
+    const lines = await problemsOf(`services: [{ name: web, metadata: { name: other }, ${fields} }]\n`);
+    assert.equal(lines.length, 1, lines.join('\n'));
+    assert.match(lines[0] ?? '', /services\[0\]\.metadata/u);
+    const [service] = serviceDocumentNames({ name: 'web', metadata: { name: 'other' } });
+    assert.equal(service, 'web');
+  });
+
   it('includes the content of its files, so that it can be sent to other nodes', async () => {
     writeFileSync(join(folder, 'policy.yaml'), 'rules\n');
     const found = await read('policies: [{ name: a.yaml, from: policy.yaml }]\n');
@@ -73,6 +89,11 @@ images: [{ image: a }, { image: a }]
       reader.refuses({ ...found.value, sysctls: { 'kernel.modprobe': '/x' } }) ?? '',
       /kernel\.modprobe/u,
     );
+    const network = { name: 'pods', subnets: ['10.0.0.0/24'] };
+    assert.match(reader.refuses({ ...found.value, networks: [network, network] }) ?? '', /occurs twice/u);
+    assert.match(reader.refuses({ ...found.value, policies: [{ name: 'a' }] }) ?? '', /no content/u);
+    const service = { name: 'web', metadata: { name: 'other' }, addresses: ['10.96.0.300'] };
+    assert.match(reader.refuses({ ...found.value, services: [service] }) ?? '', /metadata.*ports/su);
     assert.match(reader.refuses({ ...found.value, sysctls: 'x' }) ?? '', /sysctls/u);
     assert.match(reader.refuses({}) ?? '', /no section/u);
     for (const value of [null, 'x', 5, []]) assert.notEqual(reader.refuses(value), undefined);

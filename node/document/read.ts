@@ -11,7 +11,7 @@ import {
 } from '../../base/schema/index.ts';
 import type { Document, JsonSchema, PathSegment, Problem } from '../../base/schema/index.ts';
 import { readServices } from '../../cni-plugins/index.ts';
-import { serviceDocument } from '../controllers/services.ts';
+import { headOfService, serviceDocument } from '../controllers/services.ts';
 import { isAllowedSysctl } from '../controllers/sysctls.ts';
 import type { Controller, NodeState, PolicyFile, WantedService } from '../model/types.ts';
 import { stateWithDefaults } from './defaults.ts';
@@ -73,12 +73,14 @@ export function documentReader(controllers: readonly Controller[]): DocumentRead
       const value = { apiVersion: nodeApiVersion, kind: 'NodeState', ...(state as object) };
       const document: Document = { value, file: 'the state', positionOf: () => position };
       const problems = validate(document, stateSchema);
-      const { sysctls = {} } = value as WrittenState;
-      const refused = Object.keys(sysctls).find((name) => !isAllowedSysctl(name));
-      if (problems.length === 0 && refused !== undefined) return `it may not set ${refused}`;
+      if (problems.length > 0) return describeProblems(problems);
       const missing = controllers.find(({ section }) => !Object.hasOwn(value, section));
-      if (problems.length === 0 && missing === undefined) return undefined;
-      return problems.length > 0 ? describeProblems(problems) : `it has no section ${missing?.section ?? ''}`;
+      if (missing !== undefined) return `it has no section ${missing.section}`;
+      const written = value as WrittenState;
+      const unread = (written.policies ?? []).find(({ content }) => content === undefined);
+      if (unread !== undefined) return `the policy file ${unread.name} has no content`;
+      const more = stateProblems(written, (path, message, fix) => problemAt(document, path, message, fix));
+      return more.length === 0 ? undefined : describeProblems(more);
     },
     async nodeGroup(text, file) {
       const { problems, document } = only(text, file, groupSchema);
@@ -155,17 +157,21 @@ async function readState(
     problemAt(document, [...at, ...path], message, fix);
   const files = await readPolicies(written, dirname(resolve(document.file)), problem);
   const value = stateWithDefaults(written, files.read);
-  const problems = [
-    ...files.problems,
+  const problems = [...files.problems, ...stateProblems(written, problem)];
+  if (problems.length === 0 && Buffer.byteLength(JSON.stringify(value)) > mostStateBytes)
+    problems.push(problem([], `the state has more than ${mostStateBytes} bytes`, 'remove some files'));
+  return problems.length > 0 ? { problems: sortProblems(problems) } : { value };
+}
+
+/** Returns what is wrong with a state beyond its schema. */
+function stateProblems(written: WrittenState, problem: ProblemOf): Problem[] {
+  return [
     ...repeatedNames(written, problem),
     ...Object.keys(written.sysctls ?? {})
       .filter((name) => !isAllowedSysctl(name))
       .map((name) => problem(['sysctls', name], `${name} is not a setting that a state may set`, seeAllowed)),
     ...(written.services ?? []).flatMap((service, index) => serviceProblems(service, index, problem)),
   ];
-  if (problems.length === 0 && Buffer.byteLength(JSON.stringify(value)) > mostStateBytes)
-    problems.push(problem([], `the state has more than ${mostStateBytes} bytes`, 'remove some files'));
-  return problems.length > 0 ? { problems: sortProblems(problems) } : { value };
 }
 
 const seeAllowed = 'see docs/node-state.md for the settings that a state may set';
@@ -247,9 +253,15 @@ function repeatedNames(written: WrittenState, problem: ProblemOf): Problem[] {
 /** A service is read by the reader of its own kind, and its problems get the places of this document. */
 function serviceProblems(service: WantedService, index: number, problem: ProblemOf): Problem[] {
   const { problems } = readServices([{ file: service.name, text: serviceDocument(service) }]);
-  return problems.map(({ path, message, fix }) =>
-    problem(['services', index, ...segmentsOf(path)], message, fix),
-  );
+  const head = headOfService.filter((field) => Object.hasOwn(service, field));
+  return [
+    ...head.map((field) =>
+      problem(['services', index, field], `unknown field \`${field}\``, 'remove it; `name` is the name'),
+    ),
+    ...problems.map(({ path, message, fix }) =>
+      problem(['services', index, ...segmentsOf(path)], message, fix),
+    ),
+  ];
 }
 
 /** Returns the segments of a path such as `ports[0].port`; the name of a service is `metadata.name` there. */
