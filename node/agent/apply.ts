@@ -1,12 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { failure, isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Controller, NodeState } from '../model/types.ts';
 import { openNodeFiles } from '../store/node-files.ts';
-import type { DesiredState, NodeStatus } from '../store/node-files.ts';
+import type { DesiredState, NodeFiles, NodeStatus } from '../store/node-files.ts';
 import { startNodeAgent } from './serve.ts';
+import type { NodeAgent } from './serve.ts';
 
 interface ApplyOptions {
   readonly folder: string;
@@ -23,12 +25,13 @@ interface ApplyOptions {
 }
 
 const askMs = 200;
+const lookMs = 1000;
 const intervalMs = 1000;
 
 /**
  * Checks a state completely, writes it durably, and waits until the node has it. The process of `node serve`
- * applies it if it runs; otherwise, this process does.
- * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_TIMEOUT · STORAGE_…
+ * applies it if it runs; otherwise, this process does, also if that process ends meanwhile.
+ * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_REPLACED · NODE_STATE_TIMEOUT · STORAGE_…
  */
 export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
   const { folder, controllers, state, file, force } = options;
@@ -52,49 +55,80 @@ export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
     state,
   };
   await files.writeDesired(desired);
-  const ended = performance.now() + options.timeoutMs;
-  const agent = await startNodeAgent({
-    ...{ folder, controllers, intervalMs, waitMs: 0 },
-    log: options.log,
-  }).catch((thrown: unknown) => {
+  return waitFor(desired, files, options);
+}
+
+/** Starts to apply the state in this process; undefined: another process has the node. */
+async function startOwnAgent({ folder, controllers, log }: ApplyOptions): Promise<NodeAgent | undefined> {
+  try {
+    return await startNodeAgent({ folder, controllers, intervalMs, waitMs: 0, log });
+  } catch (thrown) {
     if (isPortcullisError(thrown) && thrown.code === 'STORAGE_IN_USE') return undefined;
     throw thrown;
-  });
+  }
+}
+
+async function waitFor(desired: DesiredState, files: NodeFiles, options: ApplyOptions): Promise<NodeStatus> {
+  const { timeoutMs, onProgress } = options;
+  const ended = performance.now() + timeoutMs;
+  let agent: NodeAgent | undefined;
   try {
-    const look =
-      agent === undefined
-        ? () => files.readStatus()
-        : () => Promise.resolve<NodeStatus | undefined>(agent.status());
-    return await waitFor(desired, look, ended, options);
+    for (let last = '', lookAt = -Infinity; ; await pause(askMs)) {
+      if (performance.now() >= lookAt) {
+        lookAt = performance.now() + lookMs;
+        await requireDesired(files, desired);
+        agent ??= await startOwnAgent(options);
+      }
+      const status = agent === undefined ? await files.readStatus() : agent.status();
+      const isOurs = status !== undefined && isAbout(status, desired);
+      if (isOurs && status.converged) return status;
+      const text = JSON.stringify({ ...status, at: '' });
+      if (isOurs && text !== last) onProgress(status);
+      last = text;
+      if (performance.now() >= ended)
+        throw late(timeoutMs, agent === undefined, isOurs ? status : undefined);
+    }
   } finally {
     await agent?.close();
   }
 }
 
-async function waitFor(
-  desired: DesiredState,
-  look: () => Promise<NodeStatus | undefined>,
-  ended: number,
-  { timeoutMs, onProgress }: ApplyOptions,
-): Promise<NodeStatus> {
-  for (let last = ''; ; await pause(askMs)) {
-    const status = await look();
-    const isOurs = status?.revision === desired.revision;
-    // An older status may say so although the node has drifted since then.
-    if (isOurs && status.converged && status.at > desired.appliedAt) return status;
-    const text = JSON.stringify({ ...status, at: '' });
-    if (isOurs && text !== last) onProgress(status);
-    last = text;
-    if (performance.now() < ended) continue;
-    throw failure(
-      'NODE_STATE_TIMEOUT',
-      'deadline',
-      'bring this node into its desired state',
-      '',
-      `not reached within ${timeoutMs / 1000} s: ${status === undefined || !isOurs ? 'the process of `portcullis node serve` has not taken it' : describeFailures(status)}`,
-      'see `portcullis node status`; the desired state does not change, and `node serve` continues',
-    );
-  }
+/** Whether a status is about this request: an older one does not know what has drifted since then. */
+const isAbout = ({ revision, appliedAt, at }: NodeStatus, desired: DesiredState): boolean =>
+  revision === desired.revision &&
+  (appliedAt === undefined ? at > desired.appliedAt : appliedAt === desired.appliedAt);
+
+/** @throws NODE_STATE_REPLACED when another state was applied since then */
+async function requireDesired(files: NodeFiles, { revision }: DesiredState): Promise<void> {
+  // A damaged file is reported by the process that keeps the node.
+  const now = await files.readDesired().catch(() => undefined);
+  if (now === undefined || now.revision === revision) return;
+  const { source } = now;
+  throw failure(
+    'NODE_STATE_REPLACED',
+    'precondition',
+    'bring this node into its desired state',
+    '',
+    `another state has replaced it: ${source.kind === 'file' ? `that of ${source.file}` : `generation ${source.generation} of the group ${source.group}`}`,
+    'see `portcullis node status`, and apply the state again if the node should have it',
+  );
+}
+
+function late(timeoutMs: number, isServed: boolean, status: NodeStatus | undefined): PortcullisError {
+  const why =
+    status === undefined
+      ? 'the process of `portcullis node serve` has not taken it'
+      : describeFailures(status);
+  return failure(
+    'NODE_STATE_TIMEOUT',
+    'deadline',
+    'bring this node into its desired state',
+    '',
+    `not reached within ${timeoutMs / 1000} s: ${why}`,
+    isServed
+      ? 'see `portcullis node status`; the desired state does not change, and `node serve` continues'
+      : 'the desired state does not change: apply it again, or start `portcullis node serve`, which continues',
+  );
 }
 
 /** Returns what is not as it should be, as a sentence. */

@@ -189,6 +189,27 @@ describe('the reconciler', () => {
     assert.deepEqual(order.slice(0, 2), ['first', 'second']);
   });
 
+  it('makes no more changes of a state that is no longer desired', async () => {
+    const at = stage();
+    const files = fileController(at);
+    const made: string[] = [];
+    const taken = Promise.withResolvers<void>();
+    const apply: Controller['apply'] = async (change, ...more) => {
+      await taken.promise;
+      made.push(change.name);
+      return files.apply(change, ...more);
+    };
+    await withReconciler(at, [{ ...files, apply }], async (reconciler) => {
+      reconciler.use(desiredOf({ a: '1', b: '1', c: '1' }));
+      await until(() => existsSync(join(at.folder, 'owned.json')));
+      reconciler.use(desiredOf({ d: '1' }));
+      taken.resolve();
+      await until(isConverged(reconciler));
+    });
+    assert.deepEqual(made, ['a', 'a', 'd']);
+    assert.deepEqual(readdirSync(join(at.folder, 'things')), ['d']);
+  });
+
   it('waits longer after each failure', async () => {
     const at = stage();
     const tries: number[] = [];

@@ -8,7 +8,10 @@ import type { SectionKeeper } from './section-loop.ts';
 
 /** Keeps the node in its desired state until it is closed. */
 export interface Reconciler {
-  /** Takes another desired state. A change that runs is finished first, or aborted after its time. */
+  /**
+   * Takes another desired state, or a repeated request for the same one. The node is in its state only after
+   * every section was compared once more. A change that runs is finished first, or aborted after its time.
+   */
   use(desired: DesiredState): void;
   desired(): DesiredState | undefined;
   status(): Omit<NodeStatus, 'group' | 'problem'>;
@@ -27,6 +30,10 @@ interface Options {
   /** Time between two observations of a section, in ms. */
   readonly intervalMs: number;
 }
+
+/** Returns the request for a state: the same state may be requested again. */
+const requestOf = (desired: DesiredState | undefined): string | undefined =>
+  desired && `${desired.revision} ${desired.appliedAt}`;
 
 /** A change is followed by an observation; more than these in a row mean that two writers disagree. */
 const mostInRow = 3;
@@ -57,30 +64,31 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
 
   const isConverged = (): boolean =>
     desired !== undefined &&
-    keepers.every((keeper) => keeper.passed() === desired?.revision && keeper.status().state === 'in sync');
+    keepers.every((keeper) => keeper.passed() === requestOf(desired) && keeper.status().state === 'in sync');
   const note = (): void => {
     if (!isConverged()) convergedAt = undefined;
     else convergedAt ??= { ms: performance.now(), date: new Date().toISOString() };
     for (const listener of listeners) listener();
   };
 
-  const mayRun = ({ controller: { after } }: SectionKeeper, revision: string): boolean =>
+  const mayRun = ({ controller: { after } }: SectionKeeper, request: string | undefined): boolean =>
     after.every((section) => {
       const before = bySection.get(section);
-      return before === undefined || before.passed() === revision;
+      return before === undefined || before.passed() === request;
     });
 
   const keep = async (keeper: SectionKeeper): Promise<void> => {
     for (let inRow = 0; !ended.signal.aborted;) {
       const now = desired;
-      if (now === undefined || !mayRun(keeper, now.revision)) {
+      const request = requestOf(now);
+      if (now === undefined || request === undefined || !mayRun(keeper, request)) {
         await pause(intervalMs);
         continue;
       }
-      const first = keeper.passed() !== now.revision;
+      const first = keeper.passed() !== request;
       let again = false;
       try {
-        again = await keeper.pass(now.revision, now.state, ended.signal);
+        again = await keeper.pass(request, now.state, ended.signal, () => requestOf(desired) === request);
       } catch (thrown) {
         // Only writing our own records failed: the next pass tries again.
         log.error({ section: keeper.controller.section, why: reasonOf(thrown) }, 'the pass failed');
@@ -99,8 +107,7 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
 
   return {
     use(next) {
-      if (desired?.revision === next.revision && desired.source === next.source) return;
-      if (desired?.revision !== next.revision) convergedAt = undefined;
+      if (requestOf(desired) !== requestOf(next)) convergedAt = undefined;
       desired = next;
       wakeAll();
     },
@@ -108,7 +115,11 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
     status: () => ({
       pid: process.pid,
       at: new Date().toISOString(),
-      ...(desired !== undefined && { revision: desired.revision, source: desired.source }),
+      ...(desired !== undefined && {
+        revision: desired.revision,
+        source: desired.source,
+        appliedAt: desired.appliedAt,
+      }),
       converged: convergedAt !== undefined,
       ...(convergedAt !== undefined && { since: convergedAt.date }),
       sections: keepers.map((keeper) => keeper.status()),

@@ -15,10 +15,14 @@ const mostRecent = 20;
 /** Keeps one section. */
 export interface SectionKeeper {
   readonly controller: Controller;
-  /** Observes and changes the section once. Returns whether another pass should follow at once. */
-  pass(revision: string, state: NodeState, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Observes and changes the section once. Returns whether another pass should follow at once.
+   * @param request the request for the state: a failure of an earlier request is tried again at once
+   * @param isWanted whether the state is still desired; the remaining changes of another one are not made
+   */
+  pass(request: string, state: NodeState, signal: AbortSignal, isWanted?: () => boolean): Promise<boolean>;
   status(): SectionStatus;
-  /** The revision of the last complete pass, whatever its result. */
+  /** The request of the last complete pass, whatever its result. */
   passed(): string | undefined;
 }
 
@@ -69,7 +73,7 @@ export function createSectionKeeper(
   let recent: SectionStatus['recent'] = [];
   let state: SectionStatus['state'] = 'waiting';
   let itemCount = 0;
-  let passedRevision: string | undefined;
+  let passedRequest: string | undefined;
   let current: string | undefined;
 
   const make = async (change: Change, item: Item | undefined, context: PassContext): Promise<void> => {
@@ -127,7 +131,7 @@ export function createSectionKeeper(
     if (plan.changes.length > 0 && state === 'in sync') state = 'changing';
     let changed = false;
     for (const change of plan.changes) {
-      if (isAborted()) return false;
+      if (isAborted() || !context.isWanted()) return false;
       if (!notes.mayTry(change.name)) continue;
       try {
         await make(change, desired.get(change.name), context);
@@ -144,15 +148,15 @@ export function createSectionKeeper(
 
   return {
     controller,
-    async pass(revision, wanted, signal) {
-      if (current !== revision) {
-        // Another state may have corrected the failure.
-        current = revision;
+    async pass(request, wanted, signal, isWanted = () => true) {
+      if (current !== request) {
+        // The cause of the failure may be gone.
+        current = request;
         notes.clear();
         state = 'changing';
       }
-      const changed = await pass({ state: wanted, signal });
-      if (!signal.aborted) passedRevision = revision;
+      const changed = await pass({ state: wanted, signal, isWanted });
+      if (!signal.aborted && isWanted()) passedRequest = request;
       return changed;
     },
     status: (): SectionStatus => ({
@@ -163,7 +167,7 @@ export function createSectionKeeper(
       counts: { ...counts } satisfies SectionCounts,
       recent,
     }),
-    passed: () => passedRevision,
+    passed: () => passedRequest,
   };
 }
 
@@ -172,4 +176,5 @@ const textOf = (thrown: unknown): string => (isPortcullisError(thrown) ? thrown.
 interface PassContext {
   readonly state: NodeState;
   readonly signal: AbortSignal;
+  readonly isWanted: () => boolean;
 }

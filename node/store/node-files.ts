@@ -61,6 +61,8 @@ export interface NodeStatus {
   readonly at: string;
   readonly revision?: string;
   readonly source?: StateSource;
+  /** RFC 3339. The request for the state that the rest is about. An earlier version does not write it. */
+  readonly appliedAt?: string;
   /** Every section is in its desired state. */
   readonly converged: boolean;
   /** RFC 3339. Absent while not converged. */

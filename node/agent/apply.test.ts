@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import { stateWithDefaults } from '../document/defaults.ts';
+import { fingerprintOf } from '../model/fingerprint.ts';
+import type { Controller } from '../model/types.ts';
+import type { NodeStatus } from '../store/node-files.ts';
+import { applyState } from './apply.ts';
+import { startNodeAgent } from './serve.ts';
+
+const home = mkdtempSync(join(tmpdir(), 'pc-node-apply-'));
+const log = createLogger({ level: 'silent' });
+let count = 0;
+const newFolder = (): string => join(home, String((count += 1)));
+
+/** Settings whose values are in memory; the value `refused` is never taken. */
+function memoryController(values: Map<string, string>): Controller {
+  return {
+    section: 'sysctls',
+    after: [],
+    foreign: 'exclusive',
+    backsOff: false,
+    schema: {},
+    items: ({ sysctls }) =>
+      new Map(
+        Object.entries(sysctls).map(([name, value]) => [
+          name,
+          { fingerprint: fingerprintOf(value), visible: value, shown: value },
+        ]),
+      ),
+    observe: (names) =>
+      Promise.resolve(
+        new Map(
+          [...values].flatMap(([name, value]) =>
+            names.has(name) ? [[name, { visible: value, shown: value }] as const] : [],
+          ),
+        ),
+      ),
+    apply({ name, to }) {
+      if (to === 'refused') return Promise.reject(new Error('the value is refused'));
+      if (to === undefined) values.delete(name);
+      else values.set(name, to);
+      return Promise.resolve();
+    },
+  };
+}
+
+const applying = (
+  folder: string,
+  values: Map<string, string>,
+  wanted: string,
+  timeoutMs = 20_000,
+): Promise<NodeStatus> =>
+  applyState({
+    ...{ folder, controllers: [memoryController(values)], file: `${wanted}.yaml`, force: false, timeoutMs },
+    ...{ state: stateWithDefaults({ sysctls: { a: wanted } }, []), log, onProgress: () => undefined },
+  });
+
+describe('applying a state', () => {
+  after(() => rmSync(home, { recursive: true }));
+
+  it('says at once that another state has replaced it, which is then applied', async () => {
+    const [folder, values] = [newFolder(), new Map<string, string>()];
+    const first = applying(folder, values, 'refused');
+    const refused = assert.rejects(first, { code: 'NODE_STATE_REPLACED', message: /that of second\.yaml/u });
+    await sleep(500);
+    await Promise.all([applying(folder, values, 'second'), refused]);
+    assert.equal(values.get('a'), 'second');
+  });
+
+  it('goes on by itself when the process that keeps the node ends meanwhile', async () => {
+    const [folder, values] = [newFolder(), new Map<string, string>()];
+    const never: Controller['observe'] = (_, { signal }) =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('ended'))));
+    const controllers = [{ ...memoryController(values), observe: never }];
+    const serving = await startNodeAgent({ folder, controllers, log, intervalMs: 100, waitMs: 0 });
+    const applied = applying(folder, values, '1');
+    await sleep(500);
+    assert.equal(values.size, 0);
+    await serving.close();
+    assert.equal((await applied).converged, true);
+    assert.equal(values.get('a'), '1');
+  });
+
+  it('ends when the clock of the machine was set back meanwhile', async (t) => {
+    const [folder, values] = [newFolder(), new Map<string, string>()];
+    t.mock.timers.enable({ apis: ['Date'], now: 2_000_000_000_000 });
+    const memory = memoryController(values);
+    const apply: Controller['apply'] = (...words) => {
+      t.mock.timers.setTime(1_000_000_000_000);
+      return memory.apply(...words);
+    };
+    const controllers = [{ ...memory, apply }];
+    const agent = await startNodeAgent({ folder, controllers, log, intervalMs: 100, waitMs: 0 });
+    try {
+      assert.equal((await applying(folder, values, '1', 5000)).converged, true);
+    } finally {
+      await agent.close();
+    }
+  });
+
+  it('compares every section once more when the same state is applied again', async () => {
+    const [folder, values] = [newFolder(), new Map<string, string>()];
+    const controllers = [memoryController(values)];
+    // Only a new request makes it look again.
+    const agent = await startNodeAgent({ folder, controllers, log, intervalMs: 60_000, waitMs: 0 });
+    try {
+      for (const drifted of ['2', '3']) {
+        await applying(folder, values, '1');
+        values.set('a', drifted);
+      }
+      await applying(folder, values, '1');
+      assert.equal(values.get('a'), '1');
+    } finally {
+      await agent.close();
+    }
+  });
+});
