@@ -31,7 +31,8 @@ const intervalMs = 1000;
 /**
  * Checks a state completely, writes it durably, and waits until the node has it. The process of `node serve`
  * applies it if it runs; otherwise, this process does, also if that process ends meanwhile.
- * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_REPLACED · NODE_STATE_TIMEOUT · STORAGE_…
+ * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_REPLACED · NODE_STATE_TIMEOUT ·
+ * STORAGE_…
  */
 export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
   const { folder, controllers, state, file, force } = options;

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { NodeState } from '../model/types.ts';
 import { kernelModuleController } from './kernel-modules.ts';
@@ -12,6 +14,34 @@ describe('kernel modules of a state', () => {
     const [there = ''] = readdirSync('/sys/module');
     const found = await controller.observe(new Set([there, 'portcullis-none']), limits);
     assert.deepEqual([...found.keys()], [there]);
+  });
+
+  it('are present when they are built in without parameters, or when the name is an alias', async () => {
+    const [there = ''] = readdirSync('/sys/module');
+    const folder = mkdtempSync(join(tmpdir(), 'pc-node-modules-'));
+    const path = process.env['PATH'];
+    try {
+      // As modprobe(8) of kmod answers.
+      writeFileSync(
+        join(folder, 'modprobe'),
+        `#!/bin/sh
+case "$1 $2" in
+  '-D portcullis-builtin') echo 'builtin portcullis_builtin' ;;
+  '-D portcullis-alias') printf 'insmod /m/other.ko \\ninsmod /m/%s.ko.xz \\n' '${there}' ;;
+  '-D portcullis-unloaded') printf 'insmod /m/%s.ko \\ninsmod /m/portcullis_unloaded.ko \\n' '${there}' ;;
+  *) exit 1 ;;
+esac
+`,
+        { mode: 0o755 },
+      );
+      process.env['PATH'] = `${folder}:${path ?? ''}`;
+      const names = ['builtin', 'alias', 'unloaded', 'none'].map((name) => `portcullis-${name}`);
+      const found = await controller.observe(new Set(names), limits);
+      assert.deepEqual([...found.keys()], ['portcullis-builtin', 'portcullis-alias']);
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('are refused with the reason if they cannot be loaded', async () => {

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { failure } from '../../base/errors/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Change, Controller, Item, Limits, NodeState, Observed } from '../model/types.ts';
@@ -28,9 +29,9 @@ export function kernelModuleController(): Controller {
           { fingerprint: fingerprintOf(name), visible: shown, shown },
         ]),
       ),
-    async observe(names) {
+    async observe(names, limits) {
       const found = new Map<string, Observed>();
-      for (const name of names) if (await isLoaded(name)) found.set(name, { visible: shown, shown });
+      for (const name of names) if (await isThere(name, limits)) found.set(name, { visible: shown, shown });
       return found;
     },
     async apply({ action, name }: Change, _state, limits) {
@@ -38,6 +39,22 @@ export function kernelModuleController(): Controller {
       await modprobe(action === 'delete' ? ['-r', name] : [name], name, limits);
     },
   };
+}
+
+/**
+ * Whether the kernel has a module. An alias, such as `nf_conntrack_ipv4`, has no folder of its name, and a
+ * module that is built in has one only if it has parameters: modprobe(8) knows the module.
+ */
+async function isThere(name: string, limits: Limits): Promise<boolean> {
+  if (await isLoaded(name)) return true;
+  const said = await new Promise<string>((resolve) => {
+    execFile('modprobe', ['-D', name], { signal: limits.signal, maxBuffer: 64 * 1024 }, (error, stdout) =>
+      resolve(error === null ? stdout : ''),
+    );
+  });
+  const [act, file = ''] = (said.trim().split('\n').at(-1) ?? '').split(' ');
+  if (act === 'builtin') return true;
+  return act === 'insmod' && isLoaded(basename(file).replace(/\.ko(?:\.[a-z]+)?$/u, ''));
 }
 
 /** The kernel writes `_` for every `-` in the name of a module. */
