@@ -74,4 +74,22 @@ describe('networks of a state', () => {
     assert.deepEqual(readdirSync(confDir), others);
     for (const each of [mine, other, broken]) rmSync(each);
   });
+
+  it('never replace or remove a network of this name in a file of somebody else', async () => {
+    await controller.apply(change('create'), state, limits);
+    const theirs = join(confDir, '00-theirs.conflist');
+    const text = readFileSync(file, 'utf8').replaceAll('10.99', '10.98').replaceAll('pcbr-', 'they-');
+    writeFileSync(theirs, text);
+    const foreign = async () => (await controller.observe(new Set(['pods']), limits)).get('pods');
+    assert.match((await foreign())?.foreign ?? '', /00-theirs\.conflist/u);
+    for (const action of ['update', 'create'] as const)
+      await assert.rejects(controller.apply(change(action, true), state, limits), {
+        code: 'NODE_STATE_CHANGE_REFUSED',
+        message: /00-theirs\.conflist/u,
+      });
+    await controller.apply(change('delete'), state, limits);
+    assert.deepEqual(readdirSync(confDir), ['00-theirs.conflist']);
+    assert.equal(readFileSync(theirs, 'utf8'), text);
+    assert.equal((await foreign())?.visible, '');
+  });
 });

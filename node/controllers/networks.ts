@@ -1,6 +1,6 @@
 import { readdir, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { basename, join } from 'node:path';
+import { failure, isPortcullisError } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { createNetwork, planNetwork, readNetworkReport, removeNetwork } from '../../cni-plugins/index.ts';
 import type { NewNetwork, ReportSource } from '../../cni-plugins/index.ts';
@@ -94,6 +94,8 @@ export function networkController(source: ReportSource): Controller {
     observe: (names) => observe(source, names),
     async apply({ action, name: changed, drift }: Change, state) {
       const wanted = state.networks.find((network) => network.name === changed);
+      const foreign = foreignFileOf(changed, readNetworkReport(source));
+      if (foreign !== undefined && action !== 'delete') throw takenBy(foreign, changed);
       if (action === 'update' && drift && wanted !== undefined) {
         // The request is the same: attached pods stay, and the file of their network gets its text again.
         for (const file of await filesOf(source, changed)) await unlink(file);
@@ -139,6 +141,29 @@ function textOf(source: ReportSource, network: WantedNetwork): string {
   }
 }
 
+/** Whether the file can be one that we made: its name has a prefix and the name of the network. */
+function isOwnForm(file: string, network: string): boolean {
+  const [entry, end] = [basename(file), `-${network}.conflist`];
+  return entry.endsWith(end) && orderForm.test(entry.slice(0, -end.length));
+}
+
+type Report = Pick<ReturnType<typeof readNetworkReport>, 'networks'>;
+
+/** Returns the file of somebody else that has a network of this name; undefined: there is none. */
+const foreignFileOf = (network: string, { networks }: Report): string | undefined =>
+  networks.find(({ name: one, file }) => one === network && file !== undefined && !isOwnForm(file, network))
+    ?.file;
+
+const takenBy = (file: string, network: string) =>
+  failure(
+    'NODE_STATE_CHANGE_REFUSED',
+    'precondition',
+    'write the network',
+    network,
+    `the file ${file}, which \`portcullis node apply\` did not make, has a network of this name`,
+    'remove that file, or remove the network from the state',
+  );
+
 /**
  * Returns the files of the network's name, also those that cannot be read as a network any more. Another
  * network may have a name or a file that ends with this name: its file is not returned.
@@ -146,17 +171,16 @@ function textOf(source: ReportSource, network: WantedNetwork): string {
 async function filesOf(
   source: ReportSource,
   network: string,
-  { networks }: Pick<ReturnType<typeof readNetworkReport>, 'networks'> = readNetworkReport(source),
+  { networks }: Report = readNetworkReport(source),
 ): Promise<readonly string[]> {
-  const own = networks.find((one) => one.name === network)?.file;
+  const isOwn = (file: string | undefined): file is string => file !== undefined && isOwnForm(file, network);
+  const own = networks.find((one) => one.name === network && isOwn(one.file))?.file;
   if (own !== undefined) return [own];
   const ofOthers = new Set(networks.map(({ file }) => file));
-  const end = `-${network}.conflist`;
   const entries = await readdir(source.confDir).catch(() => [] as string[]);
   return entries
-    .filter((entry) => entry.endsWith(end) && orderForm.test(entry.slice(0, -end.length)))
     .map((entry) => join(source.confDir, entry))
-    .filter((file) => !ofOthers.has(file));
+    .filter((file) => isOwn(file) && !ofOthers.has(file));
 }
 
 async function observe(
@@ -166,22 +190,29 @@ async function observe(
   const found = new Map<string, Observed>();
   const report = names.size === 0 ? { networks: [] } : readNetworkReport(source);
   for (const network of names) {
+    const foreign = foreignFileOf(network, report);
     const [file] = await filesOf(source, network, report);
-    if (file === undefined) continue;
+    const why = foreign && { foreign: takenBy(foreign, network).failure.why };
+    if (file === undefined) {
+      if (foreign !== undefined) found.set(network, { visible: '', shown: foreign, ...why });
+      continue;
+    }
     const visible = fingerprintOf((await readPlainFile(file, mostBytes)).toString());
-    found.set(network, { visible, shown: `${file} [${visible.slice(0, 8)}]` });
+    found.set(network, { visible, shown: `${file} [${visible.slice(0, 8)}]`, ...why });
   }
   return found;
 }
 
 /** Removes a network of ours, also when its file can no longer be read as one. */
 async function removeOld(source: ReportSource, network: string): Promise<void> {
+  const isTaken = foreignFileOf(network, readNetworkReport(source)) !== undefined;
   try {
-    removeNetwork(source, network);
+    // Without our file, the network and the attached pods are those of the other file.
+    if (!isTaken) return void removeNetwork(source, network);
   } catch (thrown) {
     if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_UNKNOWN') throw thrown;
-    for (const file of await filesOf(source, network)) await unlink(file);
   }
+  for (const file of await filesOf(source, network)) await unlink(file);
 }
 
 /** A file of networks has a few kilobytes. */

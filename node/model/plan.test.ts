@@ -66,6 +66,23 @@ describe('the plan of a section', () => {
     assert.deepEqual([found.changes, found.records.get('a')?.made], [[], true]);
   });
 
+  it('neither changes nor removes an item whose name belongs to somebody else, whatever the records say', () => {
+    const theirs = { ...seen(''), foreign: 'it is theirs' };
+    const wanted = plan('exclusive', {
+      desired: { a: item('1') },
+      observed: { a: theirs },
+      owned: { a: made('1') },
+    });
+    assert.deepEqual([wanted.changes, wanted.conflicts], [[], [{ name: 'a', why: 'it is theirs' }]]);
+    const left = plan('exclusive', { observed: { a: theirs }, owned: { a: made('1') } });
+    assert.deepEqual([left.changes, left.forget], [[], ['a']]);
+    const beside = plan('exclusive', {
+      observed: { a: { ...theirs, visible: '1' } },
+      owned: { a: made('1') },
+    });
+    assert.equal(beside.changes[0]?.action, 'delete');
+  });
+
   it('applies a field that the node does not show when it changes', () => {
     const wanted = { ...item('1'), fingerprint: 'other' };
     const found = plan('exclusive', {

@@ -71,6 +71,7 @@ function stepTowards(
   const { fingerprint, visible, shown: to } = item;
   const drift = record?.made === true && record.fingerprint === fingerprint;
   if (there === undefined) return { change: { action: 'create', section, name, to, drift } };
+  if (there.foreign !== undefined) return { conflict: there.foreign };
   const isAsAsked = there.visible === visible;
   const update: Change = { action: 'update', section, name, from: there.shown, to, drift };
   if (there.ours === true) {
@@ -98,7 +99,7 @@ function stepAway(
   record: Owned,
   there: Observed | undefined,
 ): Step {
-  if (there === undefined) return { forget: true };
+  if (there === undefined || (there.foreign !== undefined && there.visible === '')) return { forget: true };
   const { before } = record;
   if (foreign === 'restores') {
     if (before === undefined || before === there.visible) return { forget: true };

@@ -93,6 +93,11 @@ export interface Observed {
   readonly shown: string;
   /** The item itself says that we made it, such as by a label: no record is needed. */
   readonly ours?: true;
+  /**
+   * Why the name belongs to somebody else, whatever the records say. `visible` is then that of our item
+   * beside it; empty: there is none.
+   */
+  readonly foreign?: string;
 }
 
 /** The record of an item, written before the node is changed. */
