@@ -2,7 +2,7 @@ import { createRefusalLog } from './agent-log.ts';
 import type { AgentLog } from './agent-log.ts';
 import { hasLeft, notEncrypted } from './agent-errors.ts';
 import { overlayStatus } from './agent-status.ts';
-import { bridgeName } from './bridge.ts';
+import { bridgeName } from './data-plane/bridge.ts';
 import { openDataPlane } from './data-plane/data-plane.ts';
 import type { DataPlane } from './data-plane/data-plane.ts';
 import { openEtcd } from './etcd/client.ts';

@@ -1,5 +1,5 @@
 import { writeConflist } from '../spanned-network/conflist.ts';
-import { bridgeName } from './bridge.ts';
+import { bridgeName } from './data-plane/bridge.ts';
 import type { KernelEntries } from './kernel-entries.ts';
 import { agreeOnNetwork, register, requireName } from './ownership/membership.ts';
 import { claimSubnets } from './ownership/claim-subnets.ts';

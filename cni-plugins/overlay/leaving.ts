@@ -1,6 +1,6 @@
 import { podsLeft } from './agent-errors.ts';
 import { removeConflist } from '../spanned-network/conflist.ts';
-import { bridgeName } from './bridge.ts';
+import { bridgeName } from './data-plane/bridge.ts';
 import type { DataPlane } from './data-plane/data-plane.ts';
 import type { HostKeys } from './data-plane/keys.ts';
 import { leaveNetwork } from './ownership/membership.ts';

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { harmless, startCapture } from './capture.ts';
 import type { Capture } from './capture.ts';
+import { forgedFrame } from './forged.ts';
 import { createHosts, etcdTool, hasWireguard, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
@@ -24,7 +25,6 @@ const silenceMs = process.env['IN_VM'] === undefined ? 30_000 : 120_000;
 /** Answers that may be in flight to a stream. */
 const underWay = 3;
 const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 12);
-const vni = 1;
 
 const skip =
   etcdTool.skip !== false
@@ -121,14 +121,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
    * address of a pod.
    */
   const forge = async (text: string, from: string, to: Pod, host: Host): Promise<void> => {
-    const inner = datagram(from, to.addresses[0]!, text);
-    const frame = Buffer.concat([
-      Buffer.of(0x08, 0, 0, 0, 0, 0, vni, 0),
-      macOf(/portcullis-vx.* link\/ether (\S+)/u.exec(host.run('ip -o link'))?.[1] ?? '02:00:00:00:00:01'),
-      Buffer.from('020000000099', 'hex'),
-      Buffer.of(8, 0),
-      inner,
-    ]);
+    const frame = forgedFrame(host, from, to.addresses[0]!, text);
     const socket = createSocket('udp4');
     for (let times = 0; times < 3; times += 1) {
       await new Promise<void>((resolve) => socket.send(frame, 4789, host.underlay, () => resolve()));
@@ -330,26 +323,3 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
       );
   });
 });
-
-const macOf = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
-
-/** An IPv4 packet with a UDP datagram to port 7000, its UDP checksum left out (RFC 768). */
-function datagram(from: string, to: string, text: string): Buffer {
-  const address = (dotted: string): Buffer => Buffer.from(dotted.split('.').map(Number));
-  const header = Buffer.alloc(20);
-  header.writeUInt8(0x45, 0);
-  header.writeUInt16BE(28 + text.length, 2);
-  header.writeUInt8(64, 8);
-  header.writeUInt8(17, 9);
-  address(from).copy(header, 12);
-  address(to).copy(header, 16);
-  let sum = 0;
-  for (let at = 0; at < 20; at += 2) sum += header.readUInt16BE(at);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  header.writeUInt16BE(~sum & 0xffff, 10);
-  const udp = Buffer.alloc(8);
-  udp.writeUInt16BE(7000, 0);
-  udp.writeUInt16BE(7000, 2);
-  udp.writeUInt16BE(8 + text.length, 4);
-  return Buffer.concat([header, udp, Buffer.from(text)]);
-}

@@ -2,6 +2,7 @@ import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { openEtcd } from '../../cni-plugins/overlay/etcd/client.ts';
+import { forgedFrame } from './forged.ts';
 import { createHosts, endpoint, etcdTool, hasWireguard, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import { answeredBy, guarded, namedAs, publishedBy, reachedBy, virtualOf, web } from './joined.ts';
@@ -42,6 +43,32 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
         `${address} answers`,
         async () => (await one.ask<string[]>({ do: 'who', address, port: 7000, times: 1 }))[0] === two.name,
       );
+  });
+
+  test('a pod cannot send in the name of another pod by encapsulating packets itself', async () => {
+    const [one] = pods as [Pod];
+    for (const [index, host] of all.hosts.entries()) {
+      const to = pods[index]!.addresses[0]!;
+      const other = pods[1 - index]!.addresses[0]!;
+      const frame = forgedFrame(host, other, to, `forged-${index}`);
+      // By the host itself the packet arrives: the packet is right.
+      const right = forgedFrame(host, other, to, `right-${index}`);
+      all.hosts[0]!.run(
+        `${process.execPath} -e "require('dgram').createSocket('udp4').send(Buffer.from('${right.toString('base64')}', 'base64'), 4789, '${host.underlay}', () => process.exit())"`,
+      );
+      // The underlay, the host's address in its subnet, and the gateway of its pods.
+      const own = [host.underlay, to.replace(/\d+$/u, '0'), to.replace(/\d+$/u, '1')];
+      for (const address of [...own, ...own])
+        await one.ask({ do: 'send', bytes: frame.toString('base64'), address, port: 4789 });
+    }
+    await until('the right packets arrive', async () => {
+      const heard = await Promise.all(
+        pods.map((pod, index) => pod.ask<boolean>({ do: 'heard', text: `right-${index}` })),
+      );
+      return heard.every(Boolean);
+    });
+    for (const [index, pod] of pods.entries())
+      assert.equal(await pod.ask<boolean>({ do: 'heard', text: `forged-${index}` }), false);
   });
 
   test('two hosts create a service at the same moment: they share one service, whose address, names and ports lead to members of both', async () => {

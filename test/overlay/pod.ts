@@ -26,6 +26,8 @@ export type PodQuestion =
   | { readonly do: 'report' }
   /** Asks whether a datagram with that text was received. */
   | { readonly do: 'heard'; readonly text: string }
+  /** Sends a datagram with these bytes, in base64. */
+  | { readonly do: 'send'; readonly bytes: string; readonly address: string; readonly port: number }
   /** Asks which pods answer there, with this number of connections. */
   | { readonly do: 'who'; readonly address: string; readonly port: number; readonly times: number };
 
@@ -84,6 +86,16 @@ const who = (address: string, to: number): Promise<string> =>
     socket.on('error', (error) => resolve(`error: ${error.message}`));
   });
 
+function send({ bytes, address, port: to }: PodQuestion & { readonly do: 'send' }): Promise<null> {
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+  return new Promise((resolve) =>
+    socket.send(Buffer.from(bytes, 'base64'), to, address, () => {
+      socket.close();
+      resolve(null);
+    }),
+  );
+}
+
 async function answer(question: PodQuestion): Promise<unknown> {
   if (question.do === 'open') return open(question);
   if (question.do === 'who') {
@@ -92,6 +104,7 @@ async function answer(question: PodQuestion): Promise<unknown> {
       found.push(await who(question.address, question.port));
     return found;
   }
+  if (question.do === 'send') return send(question);
   if (question.do === 'heard') return datagrams.has(question.text);
   const now = performance.now();
   const report: [string, StreamReport][] = [...streams].map(([id, stream]) => {

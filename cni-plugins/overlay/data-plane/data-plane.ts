@@ -10,6 +10,7 @@ import { ensureVxlan, ensureWireguard, findUnderlay, linkNames, removeLink } fro
 import type { Underlay } from './links.ts';
 import type { Masquerade } from '../../spanned-network/masquerade.ts';
 import { ensureMasquerade, removeMasquerade } from '../../spanned-network/masquerade.ts';
+import { ensureVxlanGuard, removeVxlanGuard } from './vxlan-guard.ts';
 import { openWireguardLink } from './wireguard-link.ts';
 
 /**
@@ -98,6 +99,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     ({ index } = link);
     const isOther = wireguard.ensure(own.record.wireguard?.port ?? 0);
     if (link.changed || isOther) found.push(`the link ${linkName} was missing or different`);
+    if (removeVxlanGuard()) found.push('the table portcullis-overlay-vxlan existed');
     return found;
   };
 
@@ -106,6 +108,8 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
     const found: string[] = [];
     if (removeLink(route, 'wireguard'))
       found.push(`the link ${linkNames.wireguard} existed, although the overlay is not encrypted`);
+    if (ensureVxlanGuard(own.networks, vxlan.port))
+      found.push('the table portcullis-overlay-vxlan was missing or different');
     const link = ensureVxlan(route, { ...own, record: { ...record, vxlan } }, vni);
     ({ index } = link);
     if (link.changed) found.push(`the link ${linkName} was missing or different`);
@@ -141,6 +145,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       removeLink(route, 'wireguard');
       removeMasquerade(masqueradeTable);
       removeGuard();
+      removeVxlanGuard();
     },
     change: (held, wanted) => void apply(held, wanted),
     close() {
