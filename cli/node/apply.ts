@@ -65,7 +65,8 @@ async function apply(flags: ApplyFlags): Promise<number> {
     const folder = resolve(flags.state);
     const preview = await previewState(controllers, state, await openNodeFiles(folder).readOwned());
     if (flags.dryRun) {
-      print(flags.output, preview, formatPreview(preview) || 'nothing would change\n');
+      const none = preview.problems.length === 0 ? 'nothing would change\n' : 'the plan is incomplete:\n';
+      print(flags.output, preview, formatPreview(preview) || none);
       showProblems(preview);
       return exitCodes.yes;
     }
