@@ -86,8 +86,7 @@ async function waitFor(desired: DesiredState, files: NodeFiles, options: ApplyOp
       const text = JSON.stringify({ ...status, at: '' });
       if (isOurs && text !== last) onProgress(status);
       last = text;
-      if (performance.now() >= ended)
-        throw late(timeoutMs, agent === undefined, isOurs ? status : undefined);
+      if (performance.now() >= ended) throw late(timeoutMs, agent === undefined, isOurs ? status : undefined);
     }
   } finally {
     await agent?.close();

@@ -195,7 +195,9 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
 
   it('lets no image in that only the former policy admits', async () => {
     const other = await stage.publish('app:2');
-    const denied = policy(policyOf('  - images: ["other.test/**"]\n    require: { cosign: { key: k.pub } }\n'));
+    const denied = policy(
+      policyOf('  - images: ["other.test/**"]\n    require: { cosign: { key: k.pub } }\n'),
+    );
     await applied(policy(plainPolicy));
     const ended = await apply(
       `${denied}images:\n  - { image: ${other.reference}, namespace: ${podNamespace} }\n`,

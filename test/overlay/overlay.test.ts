@@ -51,19 +51,19 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       const to = pods[index]!.addresses[0]!;
       const other = pods[1 - index]!.addresses[0]!;
       const frame = forgedFrame(host, other, to, `forged-${index}`);
-      // By the host itself the packet arrives: the packet is right.
-      const right = forgedFrame(host, other, to, `right-${index}`);
+      // By the host itself the packet arrives: the packet is valid.
+      const valid = forgedFrame(host, other, to, `valid-${index}`);
       all.hosts[0]!.run(
-        `${process.execPath} -e "require('dgram').createSocket('udp4').send(Buffer.from('${right.toString('base64')}', 'base64'), 4789, '${host.underlay}', () => process.exit())"`,
+        `${process.execPath} -e "require('dgram').createSocket('udp4').send(Buffer.from('${valid.toString('base64')}', 'base64'), 4789, '${host.underlay}', () => process.exit())"`,
       );
       // The underlay, the host's address in its subnet, and the gateway of its pods.
       const own = [host.underlay, to.replace(/\d+$/u, '0'), to.replace(/\d+$/u, '1')];
       for (const address of [...own, ...own])
         await one.ask({ do: 'send', bytes: frame.toString('base64'), address, port: 4789 });
     }
-    await until('the right packets arrive', async () => {
+    await until('the valid packets arrive', async () => {
       const heard = await Promise.all(
-        pods.map((pod, index) => pod.ask<boolean>({ do: 'heard', text: `right-${index}` })),
+        pods.map((pod, index) => pod.ask<boolean>({ do: 'heard', text: `valid-${index}` })),
       );
       return heard.every(Boolean);
     });
