@@ -7,6 +7,7 @@ import { registerPublish } from './trust/publish.ts';
 import { registerRotate } from './trust/rotate.ts';
 import { registerServe } from './trust/serve.ts';
 import { registerTargets } from './trust/targets.ts';
+import { registerUnstage } from './trust/unstage.ts';
 import { registerWitness } from './trust/witness.ts';
 
 /** `portcullis trust`: its subcommands are files in `trust/`. */
@@ -17,6 +18,7 @@ export function register(program: Command): void {
   registerServe(trust);
   registerInit(trust);
   registerTargets(trust);
+  registerUnstage(trust);
   registerPublish(trust);
   registerInspect(trust);
   registerRotate(trust);

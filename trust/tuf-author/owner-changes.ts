@@ -13,14 +13,9 @@ export function createOwnerChanges(
   const { working, keys } = collection;
 
   const stage = async (...changes: readonly StagedChange[]): Promise<void> => {
-    const before = await working.staged();
-    await working.saveStaged([...before, ...changes]);
-    try {
-      for (const dialect of (await working.settings()).dialects) await stagedCollection(working, dialect);
-    } catch (thrown) {
-      await working.saveStaged(before);
-      throw thrown;
-    }
+    for (const dialect of (await working.settings()).dialects)
+      await stagedCollection(working, dialect, false, changes);
+    await working.saveStaged([...(await working.staged()), ...changes]);
   };
 
   return {

@@ -13,6 +13,7 @@ import { issue } from './issue.ts';
 import { listedKey } from '../tuf-metadata/listed-key.ts';
 import { defaultLimits } from '../tuf-client/source.ts';
 import { isNewer, newestOf, publicationOf, readPublished, versionOf } from './publish.ts';
+import { concludeSending, roleVersions, savePublished } from './sending.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
 import type { Settings, WorkingFolder } from './working-folder.ts';
@@ -51,7 +52,8 @@ interface Prepared {
  */
 export async function publishCollection(input: PublishInput): Promise<Published> {
   const { folder, destinations, now } = input;
-  let settings = await folder.settings();
+  await concludeSending(folder, destinations);
+  const settings = await folder.settings();
   const staged = await folder.staged();
   const missing: (MissingSignatures & { readonly dialect: Dialect })[] = [];
   const prepared: Prepared[] = [];
@@ -102,6 +104,8 @@ export async function publishCollection(input: PublishInput): Promise<Published>
     const root = files.get('root');
     if (root !== undefined) await folder.saveRoot(dialect, versionOf(dialect, 'root', root), root);
   }
+  await folder.saveSendingStaged(staged);
+  for (const { dialect, files } of prepared) await folder.saveSending(dialect, files);
   const sent: Published['sent'][number][] = [];
   // Services come first: the files that they sign themselves are only known after they received the others.
   for (const destination of destinations.toSorted(
@@ -113,12 +117,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
       one.after =
         (await readPublished(one.dialect, destination.source(one.dialect), one.after))?.standing ?? one.after;
   }
-  for (const { dialect, after } of prepared) {
-    await folder.saveStanding(dialect, after);
-    if (dialect === 'notary') settings = { ...settings, notaryVersions: roleVersions(after) };
-  }
-  await folder.saveSettings({ ...settings, begin: {} });
-  await folder.saveStaged([]);
+  await savePublished(folder, new Map(prepared.map(({ dialect, after }) => [dialect, after])), staged);
   const signed = prepared.flatMap(({ dialect, files }) =>
     [...files].map(([role, bytes]) => ({ dialect, role, version: versionOf(dialect, role, bytes) })),
   );
@@ -186,7 +185,7 @@ async function refuseOvertaken(destination: Destination, prepared: readonly Prep
   for (const { dialect, remotes } of prepared.filter((one) => destination.dialects.includes(one.dialect))) {
     const seen = remotes.get(destination)?.get('timestamp');
     const now = await destination.source(dialect).fetch('timestamp.json', defaultLimits.timestampBytes);
-    if (seen !== undefined && now !== undefined && !seen.equals(now))
+    if (now !== undefined && seen?.equals(now) !== true)
       throw authorFailure(
         'TRUST_AUTHOR_BEHIND',
         destination.address,
@@ -202,8 +201,12 @@ async function readRemotes(
 ): Promise<Map<Destination, Standing>> {
   const remotes = new Map<Destination, Standing>();
   let local = await folder.standing(dialect);
-  if (local.size === 0) return remotes;
-  for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
+  const places = destinations.filter((one) => one.dialects.includes(dialect));
+  if (local.size === 0) {
+    await refuseOccupied(places, dialect);
+    return remotes;
+  }
+  for (const destination of places) {
     // A place may be behind. It is read from the first root on, and older files are brought up to date.
     const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
     const remote =
@@ -218,6 +221,17 @@ async function readRemotes(
     await folder.saveStanding(dialect, local);
   }
   return remotes;
+}
+
+/**
+ * Refuses to begin a collection where another one is published: its readers would refuse the new one. A
+ * service refuses this itself.
+ * @throws TRUST_AUTHOR_OCCUPIED
+ */
+async function refuseOccupied(places: readonly Destination[], dialect: Dialect): Promise<void> {
+  for (const place of places.filter(({ serverKey: signs }) => signs === undefined))
+    if ((await place.source(dialect).fetch('timestamp.json', defaultLimits.timestampBytes)) !== undefined)
+      throw authorFailure('TRUST_AUTHOR_OCCUPIED', place.address, 'another collection is published there');
 }
 
 async function firstCollection(
@@ -282,12 +296,6 @@ async function serverKey(
 const withoutManaged = (existing: Standing, managed: readonly string[]): Standing =>
   new Map([...existing].filter(([role]) => !managed.includes(role)));
 
-/** Returns the versions of the roles that sign targets. */
-function roleVersions(existing: Standing): Record<string, number> {
-  const roles = [...existing].filter(([role]) => role === 'targets' || role.startsWith('targets/'));
-  return Object.fromEntries(roles.map(([role, bytes]) => [role, versionOf('notary', role, bytes)]));
-}
-
 function publishedByOthers({ notaryVersions }: Settings, existing: Standing): boolean {
   const now = roleVersions(existing);
   return Object.keys(now).some((role) => now[role] !== notaryVersions?.[role]);
@@ -309,11 +317,14 @@ function countersigned(collection: Collection, notary: Collection): Collection {
 /**
  * Returns the collection as it will be after the next publish, for commands that only read.
  * @param countersign a publish that also signs in the TUF dialect what Notary's clients have published
+ * @param more changes that are not staged yet
+ * @throws the errors of applyStaged; for `more`, also when there is nothing to remove
  */
 export async function stagedCollection(
   folder: WorkingFolder,
   dialect: Dialect,
   countersign = false,
+  more: readonly StagedChange[] = [],
 ): Promise<Collection | undefined> {
   const [settings, existing, staged] = await Promise.all([
     folder.settings(),
@@ -325,10 +336,8 @@ export async function stagedCollection(
       existing.size > 0 ? collectionOf(dialect, existing) : await firstCollection(settings, dialect, []);
     const notary =
       countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
-    return applyStaged(
-      notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun,
-      staged,
-    );
+    const base = notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun;
+    return applyStaged(applyStaged(base, staged), more, { nothingToRemove: 'refused' });
   } catch (thrown) {
     if (isPortcullisError(thrown) && thrown.code === 'TRUST_AUTHOR_DESTINATION') return undefined;
     throw thrown;

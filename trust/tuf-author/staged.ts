@@ -40,15 +40,26 @@ export type StagedChange = { readonly dialect?: Dialect } & (
   | { readonly kind: 'server-key'; readonly role: OnlineRole }
 );
 
-/** Applies changes in order; changes of another dialect are skipped. @throws the errors of changes.ts */
-export function applyStaged(collection: Collection, changes: readonly StagedChange[]): Collection {
+/**
+ * Applies changes in order; changes of another dialect are skipped.
+ * @param options.nothingToRemove a change that removes what the collection does not contain. By default it
+ * counts as done: another publisher may have removed the same meanwhile, and an earlier publish, whose answer
+ * was lost.
+ * @throws the errors of changes.ts
+ */
+export function applyStaged(
+  collection: Collection,
+  changes: readonly StagedChange[],
+  { nothingToRemove = 'done' }: { readonly nothingToRemove?: 'done' | 'refused' } = {},
+): Collection {
   const own = changes.filter(({ dialect }) => dialect === undefined || dialect === collection.dialect);
   let changed = collection;
   for (let at = 0; at < own.length;) {
     const [change, additions] = [own[at], additionsFrom(own, at)];
     // Thousands of targets may be added at once. One by one, each addition would copy all existing targets.
     if (change?.kind === 'add') changed = addTargets(changed, change.role, additions);
-    else if (change !== undefined) changed = applyOne(changed, change);
+    else if (change !== undefined && (nothingToRemove === 'refused' || !isRemoved(changed, change)))
+      changed = applyOne(changed, change);
     at += Math.max(1, additions.length);
   }
   return changed;
@@ -66,6 +77,13 @@ function additionsFrom(
     found.push(change);
   }
   return found;
+}
+
+/** Returns whether a change removes what the collection does not contain any more. */
+function isRemoved({ targets }: Collection, change: StagedChange): boolean {
+  if (change.kind === 'remove') return targets.get(change.role)?.targets.has(change.path) !== true;
+  if (change.kind !== 'undelegate') return false;
+  return targets.get(change.delegator)?.delegations.some(({ name }) => name === change.name) !== true;
 }
 
 function applyOne(collection: Collection, change: StagedChange): Collection {

@@ -16,6 +16,8 @@ import type { Destination } from './destination.ts';
 
 const deadlineMs = 120_000;
 const mostAnswerBytes = 256 * 1024;
+/** Answers that say "later": Request Timeout, Too Early, Too Many Requests. */
+const passing: readonly number[] = [408, 425, 429];
 
 interface Answer {
   readonly status: number;
@@ -53,8 +55,12 @@ export function serviceDestination(base: string, name: string, find: FindCredent
     return request(method, url, fresh, content);
   };
 
-  const refused = (url: string, { status, text }: Answer): Error =>
-    authorFailure('TRUST_AUTHOR_REFUSED', url, `the service answered ${status}: ${messageOf(text)}`);
+  const refused = (url: string, { status, text }: Answer): Error => {
+    const why = `the service answered ${status}: ${messageOf(text)}`;
+    return status >= 500 || passing.includes(status)
+      ? tufFailure('TRUST_TUF_UNREACHABLE', url, why)
+      : authorFailure('TRUST_AUTHOR_REFUSED', url, why);
+  };
 
   const access: HttpAccess = {
     known: () => (tokens.has('pull') ? `Bearer ${tokens.get('pull') ?? ''}` : undefined),

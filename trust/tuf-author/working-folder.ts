@@ -44,6 +44,12 @@ export interface WorkingFolder {
   saveStaged(changes: readonly StagedChange[]): Promise<void>;
   pending(dialect: Dialect): Promise<Standing>;
   savePending(dialect: Dialect, pending: Standing): Promise<void>;
+  /** Returns the new files of a publish that has begun to send them; empty once it is complete. */
+  sending(dialect: Dialect): Promise<Standing>;
+  saveSending(dialect: Dialect, files: Standing): Promise<void>;
+  /** Returns the staged changes that these files contain. */
+  sendingStaged(): Promise<readonly StagedChange[]>;
+  saveSendingStaged(changes: readonly StagedChange[]): Promise<void>;
 }
 
 const shared = { mode: 0o644 } as const;
@@ -145,5 +151,13 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     saveStaged: (changes) => writeJson(at('staged.json'), changes),
     pending: (dialect) => readFiles(join('pending', dialect)),
     savePending: (dialect, pending) => writeFiles(join('pending', dialect), pending),
+    sending: (dialect) => readFiles(join('sending', dialect)),
+    saveSending: (dialect, files) => writeFiles(join('sending', dialect), files),
+    sendingStaged: async () =>
+      ((await readJson(at('sending', 'staged.json'))) ?? []) as readonly StagedChange[],
+    async saveSendingStaged(changes) {
+      makeFolderSync(at('sending'), 0o755);
+      await writeJson(at('sending', 'staged.json'), changes);
+    },
   };
 }
