@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { exportReference, pushImageFile } from '../../trust/transfer/index.ts';
+import { exportReference, metadataKeptText, pushImageFile } from '../../trust/transfer/index.ts';
 import { exitCodes, print, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -54,7 +54,7 @@ export function registerCarry(images: Command): void {
       print(
         flags.output,
         pushed,
-        `pushed ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}) to ${reference}\n`,
+        `pushed ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadataKeptText(pushed.metadataKept)}) to ${reference}\n`,
       );
       return exitCodes.yes;
     }),

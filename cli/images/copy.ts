@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { openRegistries } from '../../trust/index.ts';
-import { copyReference } from '../../trust/transfer/index.ts';
+import { copyReference, metadataKeptText } from '../../trust/transfer/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -19,6 +19,7 @@ Examples:
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0 --metadata https://trust.example.com/tuf/registry.example.com/pay/app
 
 Signatures and attestations are copied too (referrers, and the tags sha256-….sig and .att), and the signed metadata stored with the image (tag portcullis-tuf).
+Signatures that the destination has already stay. Its signed metadata stays, too, if it is newer or belongs to another collection.
 Digests do not change, so every platform is copied.`;
 
 /** `portcullis images copy`: copies an image from registry to registry, without a daemon. */
@@ -55,7 +56,7 @@ export function registerCopy(images: Command): void {
           }),
         );
         const { digest, manifests, evidence, metadata } = copied;
-        const text = `copied ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}) to ${copied.reference}\n`;
+        const text = `copied ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${metadataKeptText(copied.metadataKept)}) to ${copied.reference}\n`;
         print(flags.output, copied, text);
         return exitCodes.yes;
       } finally {

@@ -5,7 +5,13 @@ import { readPlainFileSync } from '../../base/files/index.ts';
 import { explainVerdict, loadPolicy, parsePublicKey, processPassphrase } from '../../trust/index.ts';
 import type { PolicyKey } from '../../trust/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
-import { archiveReference, extractPolicy, loadArchive, verifyArchive } from '../../trust/transfer/index.ts';
+import {
+  archiveReference,
+  extractPolicy,
+  loadArchive,
+  metadataKeptText,
+  verifyArchive,
+} from '../../trust/transfer/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -171,7 +177,7 @@ function registerLoad(archive: Command): void {
       print(
         flags.output,
         copied,
-        `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence})\n`,
+        `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence}${metadataKeptText(copied.metadataKept)})\n`,
       );
       return exitCodes.yes;
     }),

@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import type { Descriptor, RegistryRepository, SharedList } from '../../base/distribution/index.ts';
+import { orAbsent } from '../../base/distribution/index.ts';
+import type {
+  Descriptor,
+  FetchedManifest,
+  RegistryRepository,
+  SharedList,
+} from '../../base/distribution/index.ts';
 import {
   bundleContentAnnotation,
   bundleMediaType,
@@ -117,19 +123,18 @@ export async function attachToTag(
 ): Promise<Attached> {
   const options = signal === undefined ? {} : { signal };
   const { size, digest } = await repository.pushBlob(layer.bytes, options);
-  const list: SharedList = {
+  const entry = { mediaType: layer.mediaType, digest, size, annotations: layer.annotations };
+  const list = tagListWith(repository, entry);
+  return { manifestDigest: await repository.addUnderTag(tag, list, options), via: tag };
+}
+
+/** Returns how a layer, whose blob the repository has, is added under one of cosign's older tags. */
+function tagListWith(repository: RegistryRepository, entry: unknown): SharedList {
+  return {
     mediaType: ociManifestType,
-    entry: { mediaType: layer.mediaType, digest, size, annotations: layer.annotations },
-    entriesOf({ bytes, content }) {
-      // An index under such a tag is not a signature: it is replaced.
-      const layers =
-        content.kind === 'manifest'
-          ? recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['layers']
-          : [];
-      return Array.isArray(layers) ? (layers as unknown[]) : [];
-    },
-    // Several signers may sign one payload: the annotations distinguish their signatures.
-    keyOf: (entry) => canonicalJson([recordOf(entry)?.['digest'], recordOf(entry)?.['annotations']]),
+    entry,
+    entriesOf: layersIn,
+    keyOf: layerKey,
     async build(layers) {
       const config = await pushConfig(
         repository,
@@ -138,7 +143,40 @@ export async function attachToTag(
       return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifestType, config, layers }));
     },
   };
-  return { manifestDigest: await repository.addUnderTag(tag, list, options), via: tag };
+}
+
+function layersIn({ bytes, content }: FetchedManifest): unknown[] {
+  // An index under such a tag is not a signature: it is replaced.
+  const layers =
+    content.kind === 'manifest' ? recordOf(parseJson(Buffer.from(bytes).toString('utf8')))?.['layers'] : [];
+  return Array.isArray(layers) ? (layers as unknown[]) : [];
+}
+
+/** Several signers may sign one payload: the annotations distinguish their signatures. */
+const layerKey = (entry: unknown): string =>
+  canonicalJson([recordOf(entry)?.['digest'], recordOf(entry)?.['annotations']]);
+
+/**
+ * Copies a manifest of one of cosign's older tags to a repository that has its blobs. If the repository has
+ * layers of its own under the tag, they stay, and those that it lacks are added.
+ * @throws PortcullisError of base/distribution
+ */
+export async function copyToTag(
+  repository: RegistryRepository,
+  tag: string,
+  copied: FetchedManifest,
+  signal?: AbortSignal,
+): Promise<void> {
+  const options = signal === undefined ? {} : { signal };
+  const found = await orAbsent(repository.manifest(tag, signal));
+  const [before, wanted] = [found === undefined ? [] : layersIn(found), layersIn(copied)];
+  const [held, brought] = [new Set(before.map(layerKey)), new Set(wanted.map(layerKey))];
+  if (before.every((layer) => brought.has(layerKey(layer)))) {
+    await repository.pushManifest(copied.bytes, copied.mediaType, { ...options, tag });
+    return;
+  }
+  for (const layer of wanted.filter((one) => !held.has(layerKey(one))))
+    await repository.addUnderTag(tag, tagListWith(repository, layer), options);
 }
 
 /**

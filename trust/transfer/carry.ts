@@ -8,6 +8,7 @@ import type { PassphraseSource } from '../keys/passphrase.ts';
 import { openSigner } from '../signing/open-signer.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
 import type { Publication } from '../tuf-author/destination.ts';
+import { authorFailure } from '../tuf-author/failure.ts';
 import { registryDestination } from '../tuf-author/to-registry.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
 import type { TufSource } from '../tuf-client/source.ts';
@@ -22,6 +23,7 @@ import { failure, publishedAt, useArchive, writeArchive } from './archive.ts';
 import type { ArchiveStatement, OpenedArchive } from './archive.ts';
 import { loadCarriedPolicy, packPolicy, unpackPolicy } from './carried-policy.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
+import { keptMetadata } from './kept-metadata.ts';
 import { inTemporary } from './temporary.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { inventoryOf } from './inventory.ts';
@@ -52,6 +54,12 @@ export async function copyReference(input: {
     input.metadata === undefined
       ? undefined
       : await metadataAt(input.metadata, source.reference, input.registry);
+  const kept =
+    input.metadata === undefined
+      ? undefined
+      : await keptMetadata(sourceOf(input.metadata, source.reference, input.registry), destination);
+  if (kept === 'other')
+    throw authorFailure('TRUST_AUTHOR_OCCUPIED', target.name, 'it has the signed metadata of another collection');
   const copied = await copyImage({
     from: origin,
     to: destination,
@@ -61,6 +69,7 @@ export async function copyReference(input: {
     ...(input.progress === undefined ? {} : { progress: input.progress }),
   });
   if (metadata === undefined) return copied;
+  if (kept !== undefined) return { ...copied, metadata: false, metadataKept: kept };
   await registryDestination(destination, defaultTufTag).publish([metadata]);
   return { ...copied, metadata: true };
 }

@@ -2,7 +2,10 @@ import pLimit from 'p-limit';
 import { fallbackTag, formatReference, orAbsent, parseReference } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
-import { defaultTufTag } from '../tuf-client/oci-source.ts';
+import { copyToTag } from '../signing/attach.ts';
+import { defaultTufTag, ociSource } from '../tuf-client/oci-source.ts';
+import { keptMetadata } from './kept-metadata.ts';
+import type { MetadataKept } from './kept-metadata.ts';
 
 /** The result of copying an image. */
 export interface CopiedImage {
@@ -14,6 +17,8 @@ export interface CopiedImage {
   readonly evidence: number;
   /** Whether signed metadata (TUF) was copied too. */
   readonly metadata: boolean;
+  /** Why the destination kept its own signed metadata, if it did. */
+  readonly metadataKept?: MetadataKept;
 }
 
 /** How much of an image was copied. */
@@ -45,8 +50,9 @@ const mostDepth = 3;
 
 /**
  * Copies an image with every platform (the digest of its index is what was signed), everything that refers to
- * it (referrers, and cosign's tags), and the signed metadata of its repository. The tag is written last, so
- * that a client that sees the tag finds everything else.
+ * it (referrers, and cosign's tags), and the signed metadata of its repository. Signatures and attestations
+ * that the destination has under cosign's tags stay, and so does its own or newer metadata. The tag is written
+ * last, so that a client that sees the tag finds everything else.
  * @throws PortcullisError of base/distribution
  */
 export async function copyImage({
@@ -111,23 +117,35 @@ export async function copyImage({
       await referrers(one.digest, depth + 1);
     }
   };
-  const tagged = async (name: string): Promise<boolean> => {
+  const replaced = async (name: string, fetched: FetchedManifest): Promise<void> => {
+    await to.pushManifest(fetched.bytes, fetched.mediaType, { ...options, tag: name });
+  };
+  const added = (name: string, fetched: FetchedManifest): Promise<void> =>
+    copyToTag(to, name, fetched, signal);
+  const tagged = async (name: string, put: typeof replaced): Promise<boolean> => {
     const fetched = await orAbsent(from.manifest(name, signal));
     if (fetched === undefined) return false;
     await content(fetched);
-    await to.pushManifest(fetched.bytes, fetched.mediaType, { ...options, tag: name });
+    await put(name, fetched);
     return true;
   };
 
   const top = await image(wanted, undefined);
   for (const digest of [...images]) {
     await referrers(digest, 1);
-    for (const name of [signatureTag(digest), attestationTag(digest), `${fallbackTag(digest)}.sbom`])
-      if (await tagged(name)) evidence += 1;
+    for (const name of [signatureTag(digest), attestationTag(digest)])
+      if (await tagged(name, added)) evidence += 1;
+    if (await tagged(`${fallbackTag(digest)}.sbom`, replaced)) evidence += 1;
   }
-  const metadata = await tagged(defaultTufTag);
+  let metadataKept: MetadataKept | undefined;
+  const found = await tagged(defaultTufTag, async (name, fetched) => {
+    metadataKept = await keptMetadata(ociSource([from], defaultTufTag), to);
+    if (metadataKept === undefined) await replaced(name, fetched);
+  });
+  const metadata = found && metadataKept === undefined;
   if (tag !== undefined) await to.pushManifest(top.bytes, top.mediaType, { ...options, tag });
-  return { reference, digest: top.digest, manifests, evidence, metadata };
+  const copiedImage = { reference, digest: top.digest, manifests, evidence, metadata };
+  return metadataKept === undefined ? copiedImage : { ...copiedImage, metadataKept };
 }
 
 /** Returns the tag or digest of a reference, and the tag alone. */

@@ -16,6 +16,7 @@ export { isComplete, lostInCopy } from './inventory.ts';
 export type { EvidencePiece, ImageInventory, LostInCopy } from './inventory.ts';
 export { exportReference, pushImageFile } from './carry-files.ts';
 export type { CopyProgress } from './copy-image.ts';
+export { metadataKeptText } from './kept-metadata.ts';
 export { useImageFile } from './image-file.ts';
 export { openLayout } from './layout.ts';
 export type { LayoutFiles } from './layout.ts';
