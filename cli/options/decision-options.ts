@@ -1,5 +1,4 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { userState } from '../environment/user-folders.ts';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { createTrustServices, openRegistries } from '../../trust/index.ts';
@@ -28,7 +27,7 @@ export function trustStateOption(): Option {
   return new Option(
     '--trust-state <folder>',
     'where the state of trust services is stored, to detect rollbacks',
-  ).default(trustState());
+  ).default(userState('trust-services'));
 }
 
 /** The registries and trust services that a decision uses. The caller must close them. */
@@ -55,18 +54,6 @@ export async function openDecider(
       await registry.close();
     },
   };
-}
-
-/**
- * Returns the state folder of the current user. Users do not share it: one user need not trust what another
- * user has seen.
- */
-function trustState(): string {
-  return join(
-    process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'),
-    'portcullis',
-    'trust-services',
-  );
 }
 
 /** Reads the value of `--platform`: `linux/arm64/v8`. */

@@ -1,11 +1,10 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { openRegistries, processPassphrase } from '../../trust/index.ts';
 import type { RegistryAccess } from '../../trust/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
 import { openOwner } from '../../trust/tuf-author/index.ts';
 import type { Owner } from '../../trust/tuf-author/index.ts';
+import { ownCollections } from '../environment/user-folders.ts';
 import { exitCodes, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { collect, withRegistries } from './registry-options.ts';
@@ -26,9 +25,8 @@ or from NOTARY_ROOT_PASSPHRASE, …; otherwise the command asks for it.`;
 
 /** Adds the options that locate the owner's collections and keys. */
 export function withOwner(command: Command): Command {
-  const home = process.env['PORTCULLIS_TRUST_DIR'] ?? join(homedir(), '.portcullis', 'trust');
   command
-    .option('--dir <folder>', 'collections and keys', home)
+    .option('--dir <folder>', 'collections and keys', ownCollections())
     .option(
       '--key <file|uri>',
       'a private key that signs too: PEM, cosign’s file, or pkcs11:…; may be repeated',

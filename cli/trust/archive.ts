@@ -1,5 +1,3 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { readPlainFileSync } from '../../base/files/index.ts';
 import { explainVerdict, loadPolicy, parsePublicKey, processPassphrase } from '../../trust/index.ts';
@@ -12,6 +10,7 @@ import {
   metadataKeptText,
   verifyArchive,
 } from '../../trust/transfer/index.ts';
+import { userState } from '../environment/user-folders.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -124,7 +123,7 @@ function registerVerify(archive: Command): void {
     .option(
       '--trust-state <folder>',
       'where accepted state is stored, to detect older archives',
-      trustState(),
+      userState('trust-archives'),
     );
   withOutput(withWide(verify)).action((file: string, flags: Flags) =>
     run(flags.output, async () => {
@@ -181,18 +180,6 @@ function registerLoad(archive: Command): void {
       );
       return exitCodes.yes;
     }),
-  );
-}
-
-/**
- * Returns the state folder of the current user. Users do not share it: one user need not trust what another
- * user has seen.
- */
-function trustState(): string {
-  return join(
-    process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'),
-    'portcullis',
-    'trust-archives',
   );
 }
 

@@ -5,12 +5,16 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 
 const answerLimit = 64 * 1024;
+/** A helper may ask its user. */
 const patienceMs = 60_000;
+/** Secrets of this command that no helper needs. */
+const passphrases = /^(?:(?:PORTCULLIS|NOTARY)_(?:[A-Z]+_)?PASSPHRASE|COSIGN_PASSWORD)$/u;
 
 /**
  * Asks `docker-credential-NAME get` for a registry's credentials (docker-credential-helpers): writes the
  * registry to its standard input and reads the answer as JSON from its standard output. No secret is in an
- * argument, and the output of the helper is never repeated.
+ * argument, and the output of the helper is never repeated. The helper gets no passphrases of signing keys.
+ * @param patience how long the helper may take; milliseconds
  * @returns undefined when the helper has no credentials
  * @throws PortcullisError `TRUST_CREDENTIAL_HELPER`
  */
@@ -18,6 +22,7 @@ export async function askHelper(
   name: string,
   registry: string,
   environment: Readonly<Record<string, string | undefined>>,
+  patience = patienceMs,
 ): Promise<Credentials | undefined> {
   const program = `docker-credential-${name}`;
   const fail = (why: string): PortcullisError =>
@@ -31,7 +36,7 @@ export async function askHelper(
     });
   // A name with a slash would be a path that the file chooses.
   if (!/^[A-Za-z0-9._-]+$/.test(name)) throw fail('its name is not valid for a credential helper');
-  const { code, output } = await run(program, registry, environment).catch((error: unknown) => {
+  const { code, output } = await run(program, registry, environment, patience).catch((error: unknown) => {
     throw fail(
       (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such program' : reasonOf(error),
     );
@@ -59,24 +64,33 @@ function run(
   program: string,
   input: string,
   environment: Readonly<Record<string, string | undefined>>,
+  patience: number,
 ): Promise<{ readonly code: number | null; readonly output: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, ['get'], {
       stdio: ['pipe', 'pipe', 'ignore'],
-      env: environment,
-      timeout: patienceMs,
+      env: Object.fromEntries(Object.entries(environment).filter(([name]) => !passphrases.test(name))),
     });
+    const end = (why: string): void => {
+      child.kill('SIGKILL');
+      // A process that the helper started may still hold the pipe, and must not hold this process.
+      child.stdout.destroy();
+      child.unref();
+      reject(new Error(why));
+    };
+    const late = setTimeout(end, patience, `it did not answer within ${patience / 1000} seconds`);
     const chunks: Buffer[] = [];
     let size = 0;
     child.stdout.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > answerLimit) {
-        child.kill('SIGKILL');
-        reject(new Error('its answer is longer than the limit'));
-      } else chunks.push(chunk);
+      if (size > answerLimit) end('its answer is longer than the limit');
+      else chunks.push(chunk);
     });
     child.once('error', reject);
-    child.once('close', (code) => resolve({ code, output: Buffer.concat(chunks).toString('utf8') }));
+    child.once('close', (code) => {
+      clearTimeout(late);
+      resolve({ code, output: Buffer.concat(chunks).toString('utf8') });
+    });
     // A helper may exit without reading its input.
     child.stdin.on('error', () => undefined);
     child.stdin.end(`${input}\n`);

@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { askHelper } from './credential-helper.ts';
 import { credentialsOf } from './find-credentials.ts';
 
 let folder = '';
@@ -157,6 +158,31 @@ for (const [name, says] of [
     });
   });
 }
+
+test('a helper whose own child holds its output does not hold the command', async () => {
+  await helper('hanging', 'sleep 30');
+  const begun = performance.now();
+  await assert.rejects(
+    askHelper('hanging', 'a.example', { PATH: `${folder}:/usr/bin:/bin` }, 300),
+    /it did not answer within 0\.3 seconds.*TRUST_CREDENTIAL_HELPER/,
+  );
+  assert.ok(performance.now() - begun < 10_000);
+});
+
+test('a helper gets the environment without the passphrases of signing keys', async () => {
+  await helper('curious', `env > "${folder}/environment"; printf '{"Username":"a","Secret":"b"}'`);
+  await askHelper('curious', 'a.example', {
+    PATH: `${folder}:/usr/bin:/bin`,
+    AWS_PROFILE: 'release',
+    PORTCULLIS_PASSPHRASE: 's3cret',
+    PORTCULLIS_ROOT_PASSPHRASE: 's3cret',
+    NOTARY_TARGETS_PASSPHRASE: 's3cret',
+    COSIGN_PASSWORD: 's3cret',
+  });
+  const seen = await readFile(join(folder, 'environment'), 'utf8');
+  assert.match(seen, /AWS_PROFILE=release/);
+  assert.doesNotMatch(seen, /s3cret/);
+});
 
 test('the error for a file that is not JSON names the file, and none of its content', async () => {
   await assert.rejects(find('{"auths": {"a": {"auth": "c2VjcmV0', 'a.example'), (error: Error) => {
