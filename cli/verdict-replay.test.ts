@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import { portcullis } from '../test/fixtures/command.ts';
 import { now } from '../trust/evidence/fixtures/fixture-image.ts';
 import { dropOldTexts, openKit } from '../trust/verdict-log/log.fixture.ts';
+import { openDatabaseLog } from '../trust/verdict-log/index.ts';
+import type { LogSource } from '../trust/verdict-log/index.ts';
+import { replay } from './verdict-replay.ts';
 
 const replayAll = (path: string) => portcullis(['verdicts', 'replay', '--all', '--database', path]);
 
@@ -34,4 +37,32 @@ test('a replay of all verdicts does not fail because of texts that the retention
   assert.equal(code, 0);
   forget(kit.path, third?.id);
   assert.equal((await replayAll(kit.path)).code, 4);
+});
+
+test('a replay of all verdicts reads one row at a time: a log may have millions', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(20);
+  const log = openDatabaseLog(kit.path);
+  t.after(log.close);
+  let read = 0;
+  let readAtFirstReplay: number | undefined;
+  const source: LogSource = {
+    ...log,
+    *rows() {
+      read = 0;
+      for (const row of log.rows()) {
+        read += 1;
+        yield row;
+      }
+    },
+    text(kind, id) {
+      readAtFirstReplay ??= read;
+      return log.text(kind, id);
+    },
+  };
+  const written = t.mock.method(process.stdout, 'write', () => true);
+  const code = await replay(source, undefined, { root: kit.folder, output: 'json', all: true });
+  written.mock.restore();
+  assert.equal(code, 0);
+  assert.ok((readAtFirstReplay ?? Infinity) < 5, `${readAtFirstReplay} rows were read before the first replay`);
 });

@@ -2,7 +2,13 @@ import { parseJson } from '../base/json/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import { explainVerdict, loadPolicy } from '../trust/index.ts';
 import type { TrustPolicy } from '../trust/index.ts';
-import { droppedThrough, findVerdictRow, findVerdicts, replayLogged } from '../trust/verdict-log/index.ts';
+import {
+  droppedThrough,
+  eachVerdict,
+  findVerdictRow,
+  findVerdicts,
+  replayLogged,
+} from '../trust/verdict-log/index.ts';
 import type { LogSource } from '../trust/verdict-log/index.ts';
 import { printable } from './output/printable.ts';
 import { exitCodes, print } from './output/output.ts';
@@ -52,7 +58,7 @@ async function replayAll(
   const counts = { equal: 0, different: 0, incomplete: 0, dropped: 0 };
   const different: string[] = [];
   const through = droppedThrough(log);
-  for (const logged of findVerdicts(log, {})) {
+  for (const logged of eachVerdict(log)) {
     try {
       const { equal } = await replayLogged(log, logged, policy);
       counts[equal ? 'equal' : 'different'] += 1;

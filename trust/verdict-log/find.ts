@@ -30,15 +30,25 @@ export function findVerdicts(
   limit = Infinity,
 ): readonly LoggedVerdict[] {
   const found: LoggedVerdict[] = [];
-  for (const row of source.rows()) {
-    if ('problem' in row) continue;
-    const entry = parseEntry(row.entry);
-    if ('problem' in entry || entry.kind !== 'verdict' || !holds(filter, row.seq, entry)) continue;
-    found.push({ row, entry });
+  for (const logged of eachVerdict(source, filter)) {
+    found.push(logged);
     // Memory stays bounded by the requested number.
     if (found.length > 2 * limit) found.splice(0, found.length - limit);
   }
   return found.reverse().slice(0, limit);
+}
+
+/**
+ * Yields rows of verdicts, oldest first, one at a time: a log may have millions. Skips rows that cannot be
+ * read.
+ */
+export function* eachVerdict(source: LogSource, filter: VerdictFilter = {}): Generator<LoggedVerdict> {
+  for (const row of source.rows()) {
+    if ('problem' in row) continue;
+    const entry = parseEntry(row.entry);
+    if ('problem' in entry || entry.kind !== 'verdict' || !holds(filter, row.seq, entry)) continue;
+    yield { row, entry };
+  }
 }
 
 /** Returns the last row whose texts the retention may have dropped, as the log says; 0 if none. */

@@ -13,7 +13,7 @@ export type { VerdictLog } from './keeper.ts';
 export { openDatabaseLog } from './database-source.ts';
 export { exportHead } from './export-head.ts';
 export { exportLog, readExport } from './export-file.ts';
-export { droppedThrough, findVerdictRow, findVerdicts } from './find.ts';
+export { droppedThrough, eachVerdict, findVerdictRow, findVerdicts } from './find.ts';
 export type { LoggedVerdict, VerdictFilter } from './find.ts';
 export { replayLogged } from './replay.ts';
 export { noteSignedBy, parseNoteKey } from './signed-note.ts';
