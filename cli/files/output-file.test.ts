@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -29,4 +29,25 @@ test('a new file is written with its folders, completely or not at all, and neve
   const half = join(folder, 'half.txt');
   await assert.rejects(writeNewFile(half, broken()), refused(/it broke/));
   assert.equal(existsSync(half), false);
+  assert.deepEqual(readdirSync(folder), ['a']);
+});
+
+test('a file that a command makes for long has its name only when it is complete', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-output-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'log.jsonl');
+  function* slow(): Generator<string> {
+    yield 'one\n';
+    assert.equal(existsSync(file), false, 'a command that is killed here would leave half a log');
+    yield 'two\n';
+  }
+  await writeNewFile(file, slow());
+  assert.equal(readFileSync(file, 'utf8'), 'one\ntwo\n');
+  assert.deepEqual(readdirSync(folder), ['log.jsonl']);
+  function* raced(): Generator<string> {
+    yield 'mine\n';
+    writeFileSync(join(folder, 'raced'), 'another');
+  }
+  await assert.rejects(writeNewFile(join(folder, 'raced'), raced()), /exists already/);
+  assert.equal(readFileSync(join(folder, 'raced'), 'utf8'), 'another');
 });

@@ -1,10 +1,12 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, lstat, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PortcullisError, fileReason, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { makeFolder } from '../../base/storage/index.ts';
+import { makeFolder, syncFolder } from '../../base/storage/index.ts';
 
 /**
- * Writes a file that a command makes, with the folders that it needs. Never overwrites an existing file.
+ * Writes a file that a command makes, with the folders that it needs. The file appears only when it is
+ * complete. Never overwrites an existing file.
  * @param mode mode of the file; default: every user may read it
  * @throws PortcullisError `CLI_FILE_UNWRITABLE`, and what the content itself throws
  */
@@ -35,13 +37,32 @@ export async function writeNewFile(
   } catch (error) {
     throw unwritable(reasonOf(error), error);
   }
+  const exists = (cause?: unknown): PortcullisError =>
+    unwritable('it exists already, and nothing is overwritten', cause, 'invalid');
+  // Before the content is made, which may take long.
+  if ((await lstat(file).catch(() => undefined)) !== undefined) throw exists();
+  // A partial file would look like a complete one, and block the next attempt.
+  const partial = `${file}.${randomUUID()}.part`;
   try {
-    await writeFile(file, content, { flag: 'wx', mode });
+    await writeFile(partial, content, { flag: 'wx', mode, flush: true });
+    await giveNewName(partial, file);
+    await syncFolder(dirname(file));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-      throw unwritable('it exists already, and nothing is overwritten', error, 'invalid');
-    // A partial file would block the next attempt.
-    await rm(file, { force: true }).catch(() => undefined);
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw exists(error);
     throw isPortcullisError(error) ? error : unwritable(fileReason(error, file), error);
+  } finally {
+    await rm(partial, { force: true }).catch(() => undefined);
+  }
+}
+
+/** Gives a file a name that nothing else has. @throws the system's Error, with EEXIST when there is one */
+async function giveNewName(partial: string, file: string): Promise<void> {
+  try {
+    await link(partial, file);
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    // A file system without hard links, such as FAT.
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error;
+    await rename(partial, file);
   }
 }
