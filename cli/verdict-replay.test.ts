@@ -64,5 +64,8 @@ test('a replay of all verdicts reads one row at a time: a log may have millions'
   const code = await replay(source, undefined, { root: kit.folder, output: 'json', all: true });
   written.mock.restore();
   assert.equal(code, 0);
-  assert.ok((readAtFirstReplay ?? Infinity) < 5, `${readAtFirstReplay} rows were read before the first replay`);
+  assert.ok(
+    (readAtFirstReplay ?? Infinity) < 5,
+    `${readAtFirstReplay} rows were read before the first replay`,
+  );
 });

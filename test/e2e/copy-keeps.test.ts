@@ -33,7 +33,8 @@ describe('a copy to a repository with evidence of its own', () => {
     assert.equal(code, 0, output);
     return output;
   };
-  const metadataOf = async (name: string): Promise<string> => (await at(name).resolve('portcullis-tuf')).digest;
+  const metadataOf = async (name: string): Promise<string> =>
+    (await at(name).resolve('portcullis-tuf')).digest;
   const publish = async (name: string): Promise<void> => {
     await did('trust', 'add', `${registry.host}/${name}`, '1', '--image', named(name));
     await did('trust', 'publish', `${registry.host}/${name}`);

@@ -163,10 +163,7 @@ describe('an interrupted publish', () => {
     assert.match(output, /trust unstage \[TRUST_AUTHOR_NO_ROLE\]/u);
     assert.equal(code, 2);
     assert.match(await trust('unstage', 'revoked', '--role', 'targets/y', ...other), /nothing of this/u);
-    assert.equal(
-      await trust('unstage', 'revoked', '--role', 'targets/x', ...other),
-      'taken back: add one\n',
-    );
+    assert.equal(await trust('unstage', 'revoked', '--role', 'targets/x', ...other), 'taken back: add one\n');
     await trust('publish', 'revoked', ...other);
   });
 });

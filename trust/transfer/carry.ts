@@ -59,7 +59,11 @@ export async function copyReference(input: {
       ? undefined
       : await keptMetadata(sourceOf(input.metadata, source.reference, input.registry), destination);
   if (kept === 'other')
-    throw authorFailure('TRUST_AUTHOR_OCCUPIED', target.name, 'it has the signed metadata of another collection');
+    throw authorFailure(
+      'TRUST_AUTHOR_OCCUPIED',
+      target.name,
+      'it has the signed metadata of another collection',
+    );
   const copied = await copyImage({
     from: origin,
     to: destination,
