@@ -4,12 +4,9 @@ import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { ownCollections, userState } from './user-folders.ts';
 
-const names = ['XDG_STATE_HOME', 'PORTCULLIS_TRUST_DIR'];
-const before = names.map((name) => [name, process.env[name]] as const);
+const before = { ...process.env };
 afterEach(() => {
-  for (const [name, value] of before)
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
+  process.env = { ...before };
 });
 
 test('an empty or relative XDG_STATE_HOME does not put the state into the current folder', () => {

@@ -14,7 +14,7 @@ interface UnstageFlags extends OwnerFlags {
   readonly role?: string;
 }
 
-/** `portcullis trust unstage`: takes back what another publisher has made impossible, or what was a mistake. */
+/** `portcullis trust unstage`: takes back staged changes, such as those for a role that was revoked. */
 export function registerUnstage(trust: Command): void {
   const command = trust
     .command('unstage')

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ describe('an interrupted publish', () => {
   let service: Awaited<ReturnType<typeof startTrustService>>;
   let lossy: Server;
   let address = '';
-  /** What happens to the next publish. */
+  /** The fate of the next publish. */
   let next: 'pass' | 'lose the answer' | number = 'pass';
   const run = (...words: string[]): Promise<Ended> =>
     portcullis(['trust', ...words], {
@@ -35,7 +35,7 @@ describe('an interrupted publish', () => {
   before(async () => {
     writeFileSync(file, 'content');
     service = await startTrustService({ listen: '127.0.0.1:0', data: join(home, 'service') });
-    lossy = createHttpServer(async (request, response) => {
+    const pass = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
       const isPublish = request.method === 'POST';
@@ -48,7 +48,8 @@ describe('an interrupted publish', () => {
       const bytes = Buffer.from(await answer.arrayBuffer());
       if (isPublish && next === 'lose the answer') return void request.socket.destroy();
       response.writeHead(answer.status).end(bytes);
-    });
+    };
+    lossy = createHttpServer((request, response) => void pass(request, response));
     lossy.listen(0, '127.0.0.1');
     await new Promise((resolve) => lossy.once('listening', resolve));
     address = `http://127.0.0.1:${(lossy.address() as AddressInfo).port}`;

@@ -51,8 +51,8 @@ const mostDepth = 3;
 /**
  * Copies an image with every platform (the digest of its index is what was signed), everything that refers to
  * it (referrers, and cosign's tags), and the signed metadata of its repository. Signatures and attestations
- * that the destination has under cosign's tags stay, and so does its own or newer metadata. The tag is written
- * last, so that a client that sees the tag finds everything else.
+ * that the destination has under cosign's tags stay, and so does its own or newer metadata. The tag is
+ * written last, so that a client that sees the tag finds everything else.
  * @throws PortcullisError of base/distribution
  */
 export async function copyImage({

@@ -32,7 +32,7 @@ export async function concludeSending(
     for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
       const known = new Map([['root', root]]);
       const remote = await readPublished(dialect, destination.source(dialect), known);
-      // What others have published since then is read later, like every other change of theirs.
+      // Later changes of others are read afterwards, as before every publish.
       hasArrived ||= remote !== undefined && containsOneOf(remote.standing, files);
     }
   }
