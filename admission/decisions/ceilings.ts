@@ -15,35 +15,57 @@ import type { Verdict } from '../../trust/index.ts';
 /** The verdicts on the images of a pod, by the reference as the pod names it. */
 export type VerdictsByImage = ReadonlyMap<string, readonly Verdict[]>;
 
-/**
- * Returns the requests of a pod, or of the pod of a template, that exceed the ceilings of its images: the
- * node will refuse them. The seccomp and AppArmor profiles of the node are not known here, and are not
- * compared.
- */
-export function ceilingWarnings(
-  object: unknown,
-  verdicts: VerdictsByImage,
-  profiles: ProfileSet,
-): readonly string[] {
+/** The requests of a pod that ceilings bound. It is small, also if the pod is large. */
+export interface PodDemands {
+  readonly containers: readonly ContainerDemands[];
+  readonly pod: Parameters<typeof boundPod>[0];
+}
+
+interface ContainerDemands {
+  readonly name: string;
+  readonly image: string;
+  /** A text says why they cannot be read. */
+  readonly demands: readonly Demand[] | string;
+}
+
+/** Returns the requests of a pod, or of the pod of a template; undefined for every other object. */
+export function podDemands(object: unknown): PodDemands | undefined {
   const path = podSpecPath(object);
-  if (path === undefined) return [];
+  if (path === undefined) return undefined;
   const spec = path.reduce<ObjectFields>((part, step) => fieldsOf(part[step]), fieldsOf(object));
   const containers = ['initContainers', 'containers', 'ephemeralContainers']
     .flatMap((list) => listOf(spec[list]))
     .map(fieldsOf);
+  return {
+    containers: containers.map((container) => ({
+      name: textOf(container['name']),
+      image: textOf(container['image']),
+      demands: attempt(() => demandsOf(spec, container)),
+    })),
+    pod: podRequest(spec, containers),
+  };
+}
+
+/**
+ * Returns the requests of a pod that exceed the ceilings of its images: the node will refuse them. The
+ * seccomp and AppArmor profiles of the node are not known here, and are not compared.
+ */
+export function ceilingWarnings(
+  { containers, pod }: PodDemands,
+  verdicts: VerdictsByImage,
+  profiles: ProfileSet,
+): readonly string[] {
   const warnings: string[] = [];
   const all: Ceiling[] = [];
-  for (const container of containers) {
-    const ceilings = ceilingsOf(verdicts.get(textOf(container['image'])) ?? [], profiles);
+  for (const { name, image, demands } of containers) {
+    const ceilings = ceilingsOf(verdicts.get(image) ?? [], profiles);
     if (ceilings === undefined) continue;
     append(all, ceilings);
-    const lacked = attempt(() => lackedDemands(demandsOf(spec, container), ceilings));
-    if (lacked !== undefined) warnings.push(`container ${textOf(container['name'])}: ${lacked}`);
+    const lacked =
+      typeof demands === 'string' ? demands : attempt(() => lackedDemands(demands, ceilings));
+    if (lacked !== undefined) warnings.push(`container ${name}: ${lacked}`);
   }
-  const ofPod = attempt(() => {
-    boundPod(podRequest(spec, containers), unique(all));
-    return undefined;
-  });
+  const ofPod = attempt(() => void boundPod(pod, unique(all)));
   if (ofPod !== undefined) warnings.push(`pod: ${ofPod}`);
   return warnings.map((text) => `${text}: the node will refuse it`);
 }
@@ -52,7 +74,8 @@ const unique = (ceilings: readonly Ceiling[]): Ceiling[] => [
   ...new Map(ceilings.map((ceiling) => [ceiling.name, ceiling])).values(),
 ];
 
-function attempt(question: () => string | undefined): string | undefined {
+/** Returns why the question failed, if it fails. */
+function attempt<T>(question: () => T): T | string {
   try {
     return question();
   } catch (error) {
@@ -100,13 +123,15 @@ function demandsOf(spec: ObjectFields, container: ObjectFields): readonly Demand
   return explicit;
 }
 
-function podRequest(spec: ObjectFields, containers: readonly ObjectFields[]): Parameters<typeof boundPod>[0] {
+function podRequest(spec: ObjectFields, containers: readonly ObjectFields[]): PodDemands['pod'] {
   return {
     hostNetwork: spec['hostNetwork'] === true,
     hostPid: spec['hostPID'] === true,
     hostIpc: spec['hostIPC'] === true,
     privileged: false,
-    sysctls: listOf(fieldsOf(spec['securityContext'])['sysctls']).map((one) => textOf(fieldsOf(one)['name'])),
+    sysctls: listOf(fieldsOf(spec['securityContext'])['sysctls'])
+      .map((one) => textOf(fieldsOf(one)['name']))
+      .filter((name) => name !== ''),
     hostPorts: containers.flatMap((container) =>
       listOf(container['ports']).flatMap((port) => {
         const { hostPort, protocol = 'TCP' } = fieldsOf(port);

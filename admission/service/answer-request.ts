@@ -7,7 +7,7 @@ import type { PolicyInForce } from '../policy/policy-in-force.ts';
 import { readReview } from '../reviews/read-review.ts';
 import { reviewResponse } from '../reviews/response.ts';
 import type { ReviewAnswer } from '../reviews/response.ts';
-import { decideReview } from './decide-review.ts';
+import { decideReview, examineReview } from './decide-review.ts';
 import type { ReviewMode } from './decide-review.ts';
 import type { Outcome, WebhookCounts } from './metrics.ts';
 
@@ -116,8 +116,7 @@ async function answerReview(
   const begun = performance.now();
   counts.begun();
   let outcome: Outcome = 'invalid';
-  // The parsed review is larger than the body, and is kept until the answer. So the place for the body is
-  // kept, too.
+  // What is kept of a review until its answer is not larger than the body. So the place for the body is kept.
   let release = (): void => undefined;
   reviews.inFlight += 1;
   const late = new AbortController();
@@ -136,16 +135,18 @@ async function answerReview(
       return text(body.status, body.why);
     }
     ({ release } = body);
-    const read = readReview(body.bytes.toString('utf8'));
+    const read = examine(body.bytes, mode, context.allowUnread);
     if ('malformed' in read)
       return read.uid === undefined
         ? text(400, `the review is malformed: ${read.malformed}`)
         : json(read.uid, malformed(read.malformed));
-    const { party } = read.review;
-    const free = hold(context.held, [party, `namespace ${read.review.namespace}`], body.bytes.length);
+    const { uid, examined } = read;
+    if ('refusal' in examined) return json(uid, examined.refusal);
+    const { party, namespace } = examined;
+    const free = hold(context.held, [party, `namespace ${namespace}`], body.bytes.length);
     if (free === undefined) {
       outcome = 'busy';
-      return json(read.review.uid, {
+      return json(uid, {
         allowed: false,
         status: {
           code: 429,
@@ -158,21 +159,27 @@ async function answerReview(
       free();
       body.release();
     };
-    const answer = await decideReview(read.review, mode, {
+    const answer = await decideReview(examined, {
       policy: context.policy,
       decisions: context.decisions,
       signal: late.signal,
-      allowUnread: context.allowUnread,
       onDecision: counts.decided,
     });
     outcome = outcomeOf(answer);
-    return json(read.review.uid, answer);
+    return json(uid, answer);
   } finally {
     clearTimeout(timer);
     release();
     reviews.inFlight -= 1;
     counts.answered(path, outcome, (performance.now() - begun) / 1000);
   }
+}
+
+/** The parsed body is garbage when this returns. */
+function examine(body: Buffer, mode: ReviewMode, allowUnread: boolean) {
+  const read = readReview(body.toString('utf8'));
+  if ('malformed' in read) return read;
+  return { uid: read.review.uid, examined: examineReview(read.review, mode, allowUnread) };
 }
 
 /** Returns a function that releases the place; undefined: a party has no free place. */

@@ -4,7 +4,8 @@ import { parseReference } from '../../base/distribution/index.ts';
 import type { GateImage, WorkloadImage } from '../../trust/gate/index.ts';
 import { explainReason } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
-import { ceilingWarnings } from '../decisions/ceilings.ts';
+import { ceilingWarnings, podDemands } from '../decisions/ceilings.ts';
+import type { PodDemands } from '../decisions/ceilings.ts';
 import type { DecisionSource, ImageDecision, ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
 import { reviewedImages } from '../reviews/images.ts';
@@ -21,11 +22,6 @@ export interface DecideReviewContext {
   readonly decisions: ImageDecisions;
   /** Aborted when the review must be answered. Its reason says why. */
   readonly signal: AbortSignal;
-  /**
-   * If the images of parts of an object are not checked, the answer has a warning. Otherwise the object is
-   * refused.
-   */
-  readonly allowUnread: boolean;
   /** Called for each image. */
   readonly onDecision: (decision: GateImage['decision'], source: DecisionSource) => void;
 }
@@ -34,6 +30,8 @@ export interface DecideReviewContext {
  * An object with more images would delay other reviews. Kubernetes itself limits only the size of an object.
  */
 const mostImages = 1000;
+/** The answer shows at most as many warnings. */
+const mostUnread = 16;
 /** In characters. The message reaches the user of kubectl, and events of controllers. */
 const longestMessage = 24 * 1024;
 const longestAudit = 8 * 1024;
@@ -45,33 +43,66 @@ interface Decided {
 }
 
 /**
+ * The parts of a review that a decision needs. The objects are left out: in memory they have about twenty
+ * times the size of their JSON, and a review may wait for registries.
+ */
+export interface ExaminedReview {
+  readonly mode: ReviewMode;
+  readonly namespace: string;
+  readonly party: string;
+  /** Images that the review adds. */
+  readonly images: readonly WorkloadImage[];
+  /** Warnings about parts whose images are not checked. */
+  readonly unread: readonly string[];
+  /** Undefined: the object is no pod and has no template of pods, or the answer has no warnings. */
+  readonly demands: PodDemands | undefined;
+}
+
+/**
+ * Reads a review, and returns what is decided about, or the refusal of an object that cannot be decided about.
+ * @param allowUnread if the images of parts of an object are not checked, the answer has a warning. Otherwise
+ * the object is refused
+ */
+export function examineReview(
+  review: Review,
+  mode: ReviewMode,
+  allowUnread: boolean,
+): ExaminedReview | { readonly refusal: ReviewAnswer } {
+  const { namespace, party } = review;
+  const { images, problems, unread } = reviewedImages(review);
+  const invalid = (message: string) => ({ refusal: refusal(422, 'Invalid', message) });
+  if (problems.length > 0)
+    return invalid(`the images of the object cannot be read: ${listed(problems, 20)}`);
+  if (unread.length > 0 && !allowUnread)
+    return invalid(
+      `the webhook cannot check every image of the object: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
+    );
+  if (images.length > mostImages)
+    return invalid(
+      `the object names ${images.length} images, and the webhook checks at most ${mostImages}`,
+    );
+  // Both webhooks get each object, and the user needs each warning only once.
+  const warns = mode === 'validate';
+  const more = unread.length - mostUnread;
+  return {
+    ...{ mode, namespace, party, images },
+    unread: warns
+      ? [...unread.slice(0, mostUnread), ...(more > 0 ? [`${more} more parts are not checked`] : [])]
+      : [],
+    demands: warns && images.length > 0 ? podDemands(review.object) : undefined,
+  };
+}
+
+/**
  * Decides about the images that a review adds. Never rejects: an object that cannot be decided about is
  * refused.
  */
 export async function decideReview(
-  review: Review,
-  mode: ReviewMode,
+  review: ExaminedReview,
   context: DecideReviewContext,
 ): Promise<ReviewAnswer> {
-  const { images, problems, unread } = reviewedImages(review);
-  if (problems.length > 0)
-    return refusal(422, 'Invalid', `the images of the object cannot be read: ${listed(problems, 20)}`);
-  if (unread.length > 0 && !context.allowUnread)
-    return refusal(
-      422,
-      'Invalid',
-      `the webhook cannot check every image of the object: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
-    );
-  // Both webhooks get each object, and the user needs each warning only once.
-  const unreadWarnings = mode === 'validate' ? unread : [];
-  if (images.length === 0)
-    return { allowed: true, ...(unreadWarnings.length > 0 && { warnings: unreadWarnings }) };
-  if (images.length > mostImages)
-    return refusal(
-      422,
-      'Invalid',
-      `the object names ${images.length} images, and the webhook checks at most ${mostImages}`,
-    );
+  const { images, unread } = review;
+  if (images.length === 0) return { allowed: true, ...(unread.length > 0 && { warnings: unread }) };
   const policy = context.policy.current();
   if (policy === undefined)
     return refusal(
@@ -85,13 +116,14 @@ export async function decideReview(
   const refused = decided.filter(({ decision }) => !isAdmitted(decision));
   const audit = auditOf(decided, policy);
   if (refused.length > 0) return { ...refusalOf(refused, images.length), audit };
-  if (mode === 'mutate')
+  if (review.mode === 'mutate')
     return { allowed: true, audit, ...(await digestPatch(decided, policy, review, context)) };
-  const verdicts = verdictsOf(decided);
   const warnings = [
-    ...unreadWarnings,
+    ...unread,
     ...looseWarnings(decided),
-    ...ceilingWarnings(review.object, verdicts, context.policy.profiles()),
+    ...(review.demands === undefined
+      ? []
+      : ceilingWarnings(review.demands, verdictsOf(decided), context.policy.profiles())),
   ];
   return { allowed: true, ...(warnings.length > 0 && { warnings }), audit };
 }
@@ -102,7 +134,7 @@ const isAdmitted = (decision: Decided['decision']): decision is ImageDecision =>
 async function decideAll(
   images: readonly WorkloadImage[],
   policy: TrustPolicy,
-  { namespace, party }: Pick<Review, 'namespace' | 'party'>,
+  { namespace, party }: ExaminedReview,
   { decisions, signal, onDecision }: DecideReviewContext,
 ): Promise<readonly Decided[]> {
   const { promise: late, reject } = Promise.withResolvers<never>();
@@ -232,7 +264,7 @@ function looseWarnings(decided: readonly Decided[]): readonly string[] {
 async function digestPatch(
   decided: readonly Decided[],
   policy: TrustPolicy,
-  review: Review,
+  review: ExaminedReview,
   context: DecideReviewContext,
 ): Promise<Pick<ReviewAnswer, 'patch' | 'warnings'>> {
   const pinned = decided.flatMap(({ image, decision }) => {
