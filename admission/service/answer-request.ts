@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { answerOrEnd, readBody } from '../../base/connections/index.ts';
-import type { BodyLimits } from '../../base/connections/index.ts';
+import { answerOrEnd, networkPeer, readBody } from '../../base/connections/index.ts';
+import type { BodyLimits, PeerShares } from '../../base/connections/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
@@ -17,11 +17,13 @@ export interface RequestContext {
   readonly decisions: ImageDecisions;
   readonly allowUnread: boolean;
   readonly counts: WebhookCounts;
-  readonly body: BodyLimits;
+  readonly body: Omit<BodyLimits, 'memory'>;
+  /** Bytes of the bodies of all reviews in progress. */
+  readonly bodies: PeerShares;
   /** Bytes of the bodies of one party's reviews that may wait for their answers. */
   readonly held: { readonly bytes: Map<string, number>; readonly mostOfParty: number };
-  /** Reviews that are being answered. */
-  readonly reviews: { inFlight: number; readonly most: number };
+  /** Reviews that are being answered. Any host that reaches the port may send reviews. */
+  readonly reviews: PeerShares;
   /** Why the replica must not get requests; undefined: it is ready. */
   readonly notReady: () => string | undefined;
   readonly onFailure: (error: unknown) => void;
@@ -112,24 +114,23 @@ async function answerReview(
   request: IncomingMessage,
   { path, mode, deadlineMs }: ReviewCall,
 ): Promise<Answer> {
-  const { counts, reviews } = context;
+  const { counts } = context;
+  const peer = networkPeer(request.socket.remoteAddress);
+  const reviews = context.reviews.of(peer);
+  if (reviews.free < 1) return busy(context, path);
   const begun = performance.now();
   counts.begun();
   let outcome: Outcome = 'invalid';
   // What is kept of a review until its answer is not larger than the body. So the place for the body is kept.
   let release = (): void => undefined;
-  reviews.inFlight += 1;
+  reviews.free -= 1;
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(lateError(deadlineMs)), deadlineMs);
   try {
     const [type] = (request.headers['content-type'] ?? '').split(';');
     if (type?.trim().toLowerCase() !== 'application/json')
       return text(415, 'the content type is not application/json');
-    if (reviews.inFlight > reviews.most) {
-      outcome = 'busy';
-      return text(429, `more than ${reviews.most} reviews are in progress`);
-    }
-    const body = await readBody(request, context.body);
+    const body = await readBody(request, { ...context.body, memory: context.bodies.of(peer) });
     if ('status' in body) {
       if (body.status === 503) outcome = 'busy';
       return text(body.status, body.why);
@@ -170,9 +171,15 @@ async function answerReview(
   } finally {
     clearTimeout(timer);
     release();
-    reviews.inFlight -= 1;
+    reviews.free += 1;
     counts.answered(path, outcome, (performance.now() - begun) / 1000);
   }
+}
+
+function busy({ counts }: RequestContext, path: string): Answer {
+  counts.begun();
+  counts.answered(path, 'busy', 0);
+  return text(429, 'too many reviews of this address are in progress');
 }
 
 /** The parsed body is garbage when this returns. */

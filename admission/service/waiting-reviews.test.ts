@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { connect } from 'node:tls';
 import { reviewOf, signedPolicy, startTestWebhook } from '../webhook.fixture.ts';
 
 /** Serves a registry that accepts connections and never answers. @returns its host */
@@ -46,3 +47,41 @@ test('an object of many small parts takes no memory while its review waits for a
   assert.ok(used < 40, `four waiting reviews use ${used.toFixed(0)} MiB of the heap`);
   await Promise.all(waiting);
 });
+
+/** Begins reviews of one host whose bodies do not end. @returns a function that ends them */
+async function beginReviews(url: string, count: number, bytes: number): Promise<() => void> {
+  const { hostname: host, port } = new URL(url);
+  const part = Buffer.alloc(bytes, ' ');
+  const head = `POST /validate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${bytes + 1}\r\n\r\n`;
+  const sockets: Socket[] = [];
+  const begin = async (): Promise<void> => {
+    const socket = connect({ host, port: Number(port), rejectUnauthorized: false });
+    sockets.push(socket);
+    // The webhook may refuse it.
+    socket.on('error', () => undefined);
+    await once(socket, 'secureConnect');
+    socket.write(head);
+    await new Promise((resolve) => void socket.write(part, resolve));
+  };
+  for (let begun = 0; begun < count; begun += 32)
+    await Promise.all(Array.from({ length: Math.min(32, count - begun) }, begin));
+  await sleep(300);
+  return () => sockets.forEach((socket) => socket.destroy());
+}
+
+for (const [title, count, bytes] of [
+  ['as many reviews as it can', 1100, 1],
+  ['reviews with as many bytes as it can', 18, 6 * 1024 * 1024],
+] as const)
+  test(`a host that begins ${title} does not lock the API server out`, async (t) => {
+    const { ask, webhook } = await startTestWebhook(t, signedPolicy);
+    const end = await beginReviews(webhook.url, count, bytes);
+    const annotations = { a: 'x'.repeat(bytes) };
+    const review = reviewOf({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a', annotations } });
+    const own = await ask('/validate', review);
+    const { status, response, body } = await ask('/validate', review, { localAddress: '127.0.0.2' });
+    end();
+    assert.ok([429, 503].includes(own.status), `${own.status} ${own.body}`);
+    assert.equal(status, 200, body);
+    assert.equal(response.allowed, true);
+  });

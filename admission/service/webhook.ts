@@ -3,6 +3,7 @@ import type { Server } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   closeServer,
+  createPeerShares,
   limitHttpConnections,
   listenOn,
   readListenAddress,
@@ -50,10 +51,11 @@ const connectionLimits = { most: 4096, mostOfPeer: 2048 };
  * etcd and 3 MiB in a request.
  */
 const bodyLimits = { sent: 8 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
-/** The bodies of all reviews in progress, in bytes. The parsed objects use a few times as much memory. */
-const bodiesMemory = 96 * 1024 * 1024;
+/** The bodies of all reviews in progress, in bytes. One API server alone gets three quarters. */
+const bodiesMemory = 128 * 1024 * 1024;
 const bodiesOfParty = 24 * 1024 * 1024;
-const mostReviews = 1024;
+/** One API server alone gets 1024. */
+const mostReviews = 1366;
 /** Longer than the longest review. */
 const lastAnswersMs = 30_000;
 
@@ -74,9 +76,9 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   }));
   const context = {
     ...{ policy, decisions, counts, allowUnread: options.allowUnread ?? false },
-    body: { ...bodyLimits, memory: { free: bodiesMemory } },
+    ...{ body: bodyLimits, bodies: createPeerShares(bodiesMemory) },
     held: { bytes: new Map<string, number>(), mostOfParty: bodiesOfParty },
-    reviews: { inFlight: 0, most: mostReviews },
+    reviews: createPeerShares(mostReviews),
     notReady() {
       if (ending) return 'the webhook is ending';
       return policy.current() === undefined
