@@ -195,3 +195,17 @@ test('a replica that is late does not overwrite the authority of a renewed certi
   await opening;
   assert.ok(isTrusted(pair, authoritiesOf(objects, 'validating')));
 });
+
+test('a replica whose clock is ahead does not take the webhook away from the others', async (t) => {
+  const objects = openObjects(false);
+  const month = 30 * 86_400_000;
+  const ahead = { now: () => Date.now() + month };
+  const early = await open(t, objects, ahead);
+  const { pair } = await open(t, objects);
+  assert.notEqual(pair.certificate, early.pair.certificate);
+  assert.ok(new X509Certificate(pair.certificate).validFromDate.getTime() < Date.now());
+  // For this clock, the certificate of the other replica has expired.
+  const again = await open(t, objects, ahead);
+  assert.notEqual(again.pair.certificate, pair.certificate);
+  assert.ok(isTrusted(pair, authoritiesOf(objects, 'validating')), 'the others still serve their certificate');
+});

@@ -195,12 +195,16 @@ function heldIn(object: ObjectFields, { names, secret }: ClusterCertificateOptio
   }
 }
 
+/** A replica whose clock is ahead makes a certificate that the API server does not accept yet. */
 function isDue({ certificate, until }: Held, now: number): boolean {
   const from = new X509Certificate(certificate).validFromDate.getTime();
-  return now >= until.getTime() - (until.getTime() - from) * renewAt;
+  return now < from || now >= until.getTime() - (until.getTime() - from) * renewAt;
 }
 
-/** The earlier authorities stay in the bundle: other replicas serve their certificates for a while. */
+/**
+ * The earlier authorities stay in the bundle: other replicas serve their certificates for a while. Expired ones
+ * are not left out, because the clock of this replica may be ahead.
+ */
 async function make(
   earlier: readonly string[],
   { names, lifetimeMs, now = Date.now }: ClusterCertificateOptions,
@@ -210,9 +214,8 @@ async function make(
     new Date(now() + lifetimeMs),
   ];
   const { certificate, key, authority } = await makeServerCertificate({ names, from, until });
-  const valid = earlier.filter((text) => new X509Certificate(text).validToDate.getTime() > now());
   return {
     ...readPair(certificate, key, 'the new certificate'),
-    authorities: [authority, ...valid].slice(0, mostAuthorities),
+    authorities: [authority, ...earlier].slice(0, mostAuthorities),
   };
 }
