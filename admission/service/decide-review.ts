@@ -1,6 +1,7 @@
 import { asPortcullisError, reasonAndFix } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { parseReference } from '../../base/distribution/index.ts';
+import { fieldsOf, listOf } from '../../base/kubernetes/index.ts';
 import type { GateImage, WorkloadImage } from '../../trust/gate/index.ts';
 import { explainReason } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
@@ -54,6 +55,8 @@ export interface ExaminedReview {
   readonly images: readonly WorkloadImage[];
   /** Warnings about parts whose images are not checked. */
   readonly unread: readonly string[];
+  /** Whether tags are replaced by digests. */
+  readonly pins: boolean;
   /** Undefined: the object is no pod and has no template of pods, or the answer has no warnings. */
   readonly demands: PodDemands | undefined;
 }
@@ -89,8 +92,21 @@ export function examineReview(
     unread: warns
       ? [...unread.slice(0, mostUnread), ...(more > 0 ? [`${more} more parts are not checked`] : [])]
       : [],
+    pins: !warns && !isCompared(review.object),
     demands: warns && images.length > 0 ? podDemands(review.object) : undefined,
   };
+}
+
+/**
+ * Whether a controller created the object and compares it with its own template. If a ReplicaSet had other
+ * images than the template of its Deployment, the Deployment would create further ones without end. Nobody
+ * compares the images of a pod.
+ */
+function isCompared(value: unknown): boolean {
+  const object = fieldsOf(value);
+  if (object['kind'] === 'Pod' && object['apiVersion'] === 'v1') return false;
+  const owners = listOf(fieldsOf(object['metadata'])['ownerReferences']).map(fieldsOf);
+  return owners.some(({ controller }) => controller === true);
 }
 
 /**
@@ -117,7 +133,10 @@ export async function decideReview(
   const audit = auditOf(decided, policy);
   if (refused.length > 0) return { ...refusalOf(refused, images.length), audit };
   if (review.mode === 'mutate')
-    return { allowed: true, audit, ...(await digestPatch(decided, policy, review, context)) };
+    return {
+      ...{ allowed: true, audit },
+      ...(review.pins && (await digestPatch(decided, policy, review, context))),
+    };
   const warnings = [
     ...unread,
     ...looseWarnings(decided),
