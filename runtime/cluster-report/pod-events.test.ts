@@ -157,6 +157,23 @@ test('what the server refuses is not tried again, and what it cannot answer is',
   assert.equal(names().filter((name) => name === 'web').length, 1);
 });
 
+test('a namespace whose events the server limits does not delay the events of others', async (t) => {
+  const { events, sent, answer } = open(t, { everyMs: 1 });
+  answer.of = ({ path }) => (path.includes('/noisy/') ? 429 : undefined);
+  tell(events, [{ ...podOf('first'), namespace: 'noisy' }, podOf('second')]);
+  await eventually(5_000, async () => {
+    await Promise.resolve();
+    assert.ok(
+      sent.some(({ path }) => path.includes('/shop/')),
+      JSON.stringify(sent.map(({ path }) => path)),
+    );
+  });
+  const before = sent.length;
+  answer.of = () => undefined;
+  await until(sent, before + 1);
+  assert.match(sent.at(-1)?.path ?? '', /noisy/u);
+});
+
 test('a name that is no name of an object never gets into a path', async (t) => {
   const { events, sent } = open(t);
   tell(events, [

@@ -107,6 +107,8 @@ export function createPodEvents(
     try {
       await write(told, isRepeated ? told.count + 1 : 1).catch(failed);
     } catch {
+      // The others come first: a limit of one namespace must not delay the events of all.
+      if (known.get(uid) === told && known.delete(uid)) known.set(uid, told);
       return;
     }
     [failures, told.said, told.at] = [0, said, performance.now()];
