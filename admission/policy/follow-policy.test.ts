@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ import type { ApiChange, ApiClient } from '../../base/kubernetes/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { checkProfiles, checkedSet } from '../../entitlements/index.ts';
 import { policyInvalid, readPolicy } from '../../trust/policy/index.ts';
-import { eventually } from '../../test/webhook/test-cluster.ts';
+import { eventually, fixtureKeys } from '../../test/webhook/test-cluster.ts';
 import type { DocumentStatus } from './status.ts';
 import { documentOf } from './documents.ts';
 import { followPolicy } from './follow-policy.ts';
@@ -19,11 +19,11 @@ import type { LoadPolicySet } from './policy-in-force.ts';
 
 /** Loads as the daemon does, without its check of ceilings. */
 const load: LoadPolicySet = async ({ paths }) => {
-  const { policy, problems, texts, files } = await readPolicy({ paths });
+  const { policy, problems, texts, files, tufRoots } = await readPolicy({ paths });
   const checked = checkProfiles(texts);
   const all = [...problems, ...checked.problems];
   if (policy === undefined || all.length > 0) throw policyInvalid(paths, all, files);
-  return { policy, profiles: checkedSet(checked) };
+  return { policy, profiles: checkedSet(checked), files, tufRoots };
 };
 
 interface StoredObject extends Record<string, unknown> {
@@ -266,6 +266,26 @@ test('policies refer to keys in the folder of referenced files, and to profiles 
     'root.pem',
     'trustpolicy.base.yaml',
   ]);
+});
+
+test('a policy that names a file elsewhere is refused, as every node refuses it', async (t) => {
+  const keys = mkdtempSync(join(tmpdir(), 'portcullis-follow-keys-'));
+  t.after(() => rmSync(keys, { recursive: true }));
+  copyFileSync(join(fixtureKeys, 'ecdsa-p256.pub'), join(keys, 'team.pub'));
+  const signedBy = (key: string): object => ({ rules: [{ images: ['**'], require: { cosign: { key } } }] });
+  const cluster = openCluster();
+  cluster.apply('trustpolicies', 'base', signedBy('team.pub'));
+  const { policy } = start(t, cluster, keys);
+  await eventually(60_000, async () =>
+    assert.equal(await Promise.resolve(policy.problem()), undefined),
+  );
+  const before = policy.current()?.revision;
+  assert.notEqual(before, undefined);
+  cluster.apply('trustpolicies', 'base', signedBy(join(keys, 'team.pub')));
+  await eventually(60_000, async () =>
+    assert.match(await Promise.resolve(policy.problem() ?? ''), /not in --policy-files/u),
+  );
+  assert.equal(policy.current()?.revision, before);
 });
 
 test('a document has the fields of its author, and no fields of the server', () => {

@@ -17,4 +17,8 @@ export interface PolicyInForce {
 export type LoadPolicySet = (options: { readonly paths: readonly string[] }) => Promise<{
   readonly policy: TrustPolicy;
   readonly profiles: ProfileSet;
+  /** The policy files, and the files and folders that they refer to. */
+  readonly files: readonly string[];
+  /** Caches of roots that are updated in use. */
+  readonly tufRoots: readonly { readonly url: string; readonly cache: string }[];
 }>;

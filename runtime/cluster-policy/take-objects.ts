@@ -1,8 +1,7 @@
-import { failedLoad, lacksPolicy } from '../../admission/policy/index.ts';
+import { failedLoad, lacksPolicy, refuseOutside } from '../../admission/policy/index.ts';
 import type { ClusterDocument, LoadResult } from '../../admission/policy/index.ts';
 import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { filesOutside } from '../../trust/policy-release/index.ts';
 import { loadPolicySet } from '../policy/policy-set.ts';
 import type { PolicyHolder } from '../policy/policy-watch.ts';
 import type { NamedFiles } from '../policy/unpacked-files.ts';
@@ -153,8 +152,7 @@ async function validate(
   const names = documents.map(({ file }) => file);
   const source = await folder.unpack({ documents: names, files });
   const set = await loadPolicySet({ paths: source.paths });
-  const outside = filesOutside(source.folder, set)[0];
-  if (outside !== undefined) throw refersOutside(outside);
+  refuseOutside(source.folder, set, 'cluster.policyFiles');
   return {
     since: at.toISOString(),
     revision: set.policy.revision,
@@ -192,15 +190,4 @@ async function stored(act: () => Promise<void>): Promise<void> {
       cause: error,
     });
   }
-}
-
-function refersOutside(file: string): PortcullisError {
-  return new PortcullisError({
-    code: 'POLICY_OBJECTS_OUTSIDE',
-    kind: 'invalid',
-    attempted: 'use the policies of the cluster',
-    on: file,
-    why: 'an object names a file that is not in cluster.policyFiles',
-    fix: 'put the file into the folder cluster.policyFiles, and name it by its relative path',
-  });
 }
