@@ -207,5 +207,8 @@ test('a replica whose clock is ahead does not take the webhook away from the oth
   // For this clock, the certificate of the other replica has expired.
   const again = await open(t, objects, ahead);
   assert.notEqual(again.pair.certificate, pair.certificate);
-  assert.ok(isTrusted(pair, authoritiesOf(objects, 'validating')), 'the others still serve their certificate');
+  assert.ok(
+    isTrusted(pair, authoritiesOf(objects, 'validating')),
+    'the others still serve their certificate',
+  );
 });

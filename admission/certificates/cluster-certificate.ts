@@ -202,8 +202,8 @@ function isDue({ certificate, until }: Held, now: number): boolean {
 }
 
 /**
- * The earlier authorities stay in the bundle: other replicas serve their certificates for a while. Expired ones
- * are not left out, because the clock of this replica may be ahead.
+ * The earlier authorities stay in the bundle: other replicas serve their certificates for a while. Expired
+ * ones are not left out, because the clock of this replica may be ahead.
  */
 async function make(
   earlier: readonly string[],

@@ -61,8 +61,7 @@ export function ceilingWarnings(
     const ceilings = ceilingsOf(verdicts.get(image) ?? [], profiles);
     if (ceilings === undefined) continue;
     append(all, ceilings);
-    const lacked =
-      typeof demands === 'string' ? demands : attempt(() => lackedDemands(demands, ceilings));
+    const lacked = typeof demands === 'string' ? demands : attempt(() => lackedDemands(demands, ceilings));
     if (lacked !== undefined) warnings.push(`container ${name}: ${lacked}`);
   }
   const ofPod = attempt(() => void boundPod(pod, unique(all)));

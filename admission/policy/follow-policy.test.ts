@@ -276,9 +276,7 @@ test('a policy that names a file elsewhere is refused, as every node refuses it'
   const cluster = openCluster();
   cluster.apply('trustpolicies', 'base', signedBy('team.pub'));
   const { policy } = start(t, cluster, keys);
-  await eventually(60_000, async () =>
-    assert.equal(await Promise.resolve(policy.problem()), undefined),
-  );
+  await eventually(60_000, async () => assert.equal(await Promise.resolve(policy.problem()), undefined));
   const before = policy.current()?.revision;
   assert.notEqual(before, undefined);
   cluster.apply('trustpolicies', 'base', signedBy(join(keys, 'team.pub')));

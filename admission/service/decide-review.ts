@@ -62,7 +62,8 @@ export interface ExaminedReview {
 }
 
 /**
- * Reads a review, and returns what is decided about, or the refusal of an object that cannot be decided about.
+ * Reads a review, and returns what is decided about, or the refusal of an object that cannot be decided
+ * about.
  * @param allowUnread if the images of parts of an object are not checked, the answer has a warning. Otherwise
  * the object is refused
  */
@@ -74,16 +75,13 @@ export function examineReview(
   const { namespace, party } = review;
   const { images, problems, unread } = reviewedImages(review);
   const invalid = (message: string) => ({ refusal: refusal(422, 'Invalid', message) });
-  if (problems.length > 0)
-    return invalid(`the images of the object cannot be read: ${listed(problems, 20)}`);
+  if (problems.length > 0) return invalid(`the images of the object cannot be read: ${listed(problems, 20)}`);
   if (unread.length > 0 && !allowUnread)
     return invalid(
       `the webhook cannot check every image of the object: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
     );
   if (images.length > mostImages)
-    return invalid(
-      `the object names ${images.length} images, and the webhook checks at most ${mostImages}`,
-    );
+    return invalid(`the object names ${images.length} images, and the webhook checks at most ${mostImages}`);
   // Both webhooks get each object, and the user needs each warning only once.
   const warns = mode === 'validate';
   const more = unread.length - mostUnread;
