@@ -35,6 +35,7 @@ import { hostPlaces, withFollowedDevices } from './host-places.ts';
 import type { HostPlaces } from './host-places.ts';
 import { backendImage, imageIdFrom } from './image-calls.ts';
 import type { ProxyImages } from './images.ts';
+import { checkNamespaces } from './namespaces.ts';
 import { narrowed, resourceEdits } from './narrow.ts';
 import type { Narrowed } from './narrow.ts';
 import { checkPidTarget } from './pid-target.ts';
@@ -68,6 +69,7 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       if (config === undefined) throw noConfig();
       const sandbox = await sandboxOf(records, call, request.podSandboxId, request.sandboxConfig);
       await checkPidTarget(records.containers, call, config, sandbox.id);
+      checkNamespaces(config, sandbox.config, request.sandboxConfig);
       const admitted = await admitImages(deps, call, config, sandbox);
       const { settings, narrow, places } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
@@ -188,7 +190,6 @@ async function confine(
   const { confinement, cdi, paths, kubeletRoot, seccompFiles } = deps;
   const pid = pidModeOf(config, sandbox);
   const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
-  checkNamespaces(config, sandbox);
   checkCgroupOptions(config);
   const followed = await withFollowedDevices(config, paths);
   const host = await hostRequest({ config: followed, sandbox, kubeletRoot, cdi, paths });
@@ -225,23 +226,6 @@ async function confined(
     if (isPortcullisError(thrown) && thrown.code === 'ENTITLEMENTS_UNENFORCEABLE')
       throw notEnforced('rules on files or mounts: the CRI has no field for them');
     throw thrown;
-  }
-}
-
-/** A container may not share a namespace of the host that its pod does not share. */
-function checkNamespaces(config: ContainerConfig, sandbox: ProxySandbox): void {
-  const asked = config.linux?.securityContext?.namespaceOptions;
-  const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
-  for (const key of ['network', 'ipc'] as const) {
-    if (asked?.[key] !== NamespaceMode.NODE || pod?.[key] === NamespaceMode.NODE) continue;
-    throw new PortcullisError({
-      code: 'RUNTIME_BAD_NAMESPACE',
-      kind: 'invalid',
-      attempted: 'create container',
-      on: config.metadata?.name ?? '',
-      why: `it requests the host's ${key} namespace, but its pod does not`,
-      fix: `set namespace_options.${key}: NODE for the pod as well`,
-    });
   }
 }
 
