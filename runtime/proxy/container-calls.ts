@@ -19,6 +19,7 @@ import type {
   CreateContainerResponse,
   ImageSpec,
   LinuxContainerResources,
+  RemoveContainerRequest,
   UpdateContainerResourcesRequest,
 } from '../cri/contract/contract.types.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
@@ -39,8 +40,8 @@ import { checkNamespaces } from './namespaces.ts';
 import { narrowed, resourceEdits } from './narrow.ts';
 import type { Narrowed } from './narrow.ts';
 import { checkPidTarget } from './pid-target.ts';
-import type { ProxyRecords, ProxySandbox } from './records.ts';
-import { sandboxOf } from './sandbox-calls.ts';
+import type { ProxyContainer, ProxyRecords, ProxySandbox } from './records.ts';
+import { orUndone, sandboxOf } from './sandbox-calls.ts';
 import type { SeccompFiles } from './seccomp-files.ts';
 import { editMessage } from './wire.ts';
 import type { FieldEdit } from './wire.ts';
@@ -82,17 +83,19 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       );
       const limits = settings.bounds?.resources;
       const bounded = limits !== undefined && Object.keys(limits).length > 0;
-      await records.containers.put(
-        {
-          ...{ id: containerId, name: containerId, sandboxId: sandbox.id },
-          namespace: sandbox.config.metadata?.namespace ?? '',
-          imageId: admitted.image.id,
-          userSpecified: config.image?.userSpecifiedImage ?? '',
-          verdictId: admitted.verdict.id,
-          ...(bounded && { bounded: { limits, resources: config.linux?.resources ?? nothingAsked } }),
-        },
-        [],
-        'process',
+      const record: ProxyContainer = {
+        ...{ id: containerId, name: containerId, sandboxId: sandbox.id },
+        namespace: sandbox.config.metadata?.namespace ?? '',
+        imageId: admitted.image.id,
+        userSpecified: config.image?.userSpecifiedImage ?? '',
+        verdictId: admitted.verdict.id,
+        ...(bounded && { bounded: { limits, resources: config.linux?.resources ?? nothingAsked } }),
+      };
+      const removal = criCodec<RemoveContainerRequest>('RemoveContainerRequest').encode({ containerId });
+      await orUndone(
+        records.containers.put(record, [], 'process'),
+        () => call.ask('RuntimeService/RemoveContainer', removal),
+        log,
       );
       const degraded = [...settings.degraded, ...narrow.beyond];
       const facts = { container: containerId, image: admitted.image.id, verdict: admitted.verdict.id };

@@ -5,11 +5,19 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { openDatabase } from '../../base/storage/index.ts';
+import { createLogger } from '../../base/log/index.ts';
 import { criCodec } from '../cri/contract/services.ts';
-import type { PodSandboxConfig, PodSandboxStatusResponse } from '../cri/contract/contract.types.ts';
+import type {
+  PodSandboxConfig,
+  PodSandboxStatusResponse,
+  RemovePodSandboxRequest,
+  RunPodSandboxRequest,
+  RunPodSandboxResponse,
+} from '../cri/contract/contract.types.ts';
 import { openRecords, recordsSchema } from '../state/records.ts';
-import type { ProxySandbox } from './records.ts';
-import { sandboxOf } from './sandbox-calls.ts';
+import type { InterceptedCall } from './calls.ts';
+import type { ProxyRecords, ProxySandbox } from './records.ts';
+import { sandboxCalls, sandboxOf } from './sandbox-calls.ts';
 
 const pods = criCodec<PodSandboxConfig>('PodSandboxConfig');
 const answers = criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse');
@@ -49,4 +57,23 @@ it('does not accept a user namespace that the backend does not confirm', async (
     { code: 'PROXY_UNKNOWN_POD' },
   );
   assert.ok(await sandboxOf({ sandboxes }, call, 'aa1', podOf({})));
+});
+
+it('removes a pod that cannot be recorded from the backend', async () => {
+  const full = new Error('the disk is full');
+  const records = { sandboxes: { put: () => Promise.reject(full) } } as unknown as ProxyRecords;
+  const asked: string[] = [];
+  const run = sandboxCalls(records, createLogger({ level: 'silent' }))['RuntimeService/RunPodSandbox'];
+  const answer = criCodec<RunPodSandboxResponse>('RunPodSandboxResponse').encode({ podSandboxId: 'aa1' });
+  const call = {
+    request: criCodec<RunPodSandboxRequest>('RunPodSandboxRequest').encode({ config: { metadata } }),
+    forward: () => Promise.resolve({ headers: {}, message: answer, trailers: {} }),
+    ask: (rpc: string, message: Buffer) => {
+      const { podSandboxId } = criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest').decode(message);
+      asked.push(`${rpc} ${podSandboxId}`);
+      return Promise.reject(new Error('the backend does not answer'));
+    },
+  };
+  await assert.rejects(async () => run?.(call as unknown as InterceptedCall), full);
+  assert.deepEqual(asked, ['RuntimeService/RemovePodSandbox aa1']);
 });

@@ -35,7 +35,11 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
         answer.message,
       );
       if (config !== undefined && podSandboxId !== '')
-        await records.sandboxes.put({ id: podSandboxId, name: podSandboxId, config }, [], 'process');
+        await orUndone(
+          records.sandboxes.put({ id: podSandboxId, name: podSandboxId, config }, [], 'process'),
+          () => call.ask('RuntimeService/RemovePodSandbox', removals.encode({ podSandboxId })),
+          log,
+        );
       return answer;
     },
     'RuntimeService/RemovePodSandbox': async (call) => {
@@ -57,6 +61,28 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
       return answer;
     },
   };
+}
+
+const removals = criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest');
+
+/**
+ * Waits until a pod or container of the backend is recorded. If that fails, removes it from the backend: the
+ * client gets an error, and a container without a record would have no limits at updates.
+ * @throws the error of the record
+ */
+export async function orUndone(
+  recorded: Promise<void>,
+  remove: () => Promise<unknown>,
+  log: Logger,
+): Promise<void> {
+  try {
+    await recorded;
+  } catch (thrown) {
+    await remove().catch((second: unknown) =>
+      log.error({ why: reasonOf(second) }, 'what could not be recorded stays in the backend'),
+    );
+    throw thrown;
+  }
 }
 
 /**
