@@ -18,9 +18,9 @@ import type { Verified } from '../images/pull.ts';
 import { openImageRecords } from '../images/records.ts';
 import { createSharedDocuments } from '../images/shared-documents.ts';
 import { createSharedFlight } from '../images/shared-flight.ts';
-import { createTurns } from '../images/turns.ts';
 import type { ImageRecord, ImageStore, PullRequest } from '../images/types.ts';
 import { refuseCheckpoint } from './checkpoint-images.ts';
+import { createFairTurns } from './fair-turns.ts';
 
 /**
  * The images of the backend that were admitted here: which digest and which id each name means, and the
@@ -58,8 +58,12 @@ export interface ProxyImagesDeps {
   readonly registryOptions: RegistryClientOptions;
 }
 
-/** Verifications at a time: each may hold evidence of some megabytes. Others wait for their turn. */
-const verificationsAtATime = 16;
+/**
+ * Verifications at a time: each may hold evidence of some megabytes. Others wait for their turn. Whoever may
+ * create pods in a namespace may name images of a registry that does not answer: these take the turns of this
+ * namespace only.
+ */
+const [verificationsAtATime, verificationsOfNamespace] = [16, 4];
 
 /** @throws the errors of the database */
 export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImages> {
@@ -70,7 +74,7 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
   const judging = (): Parameters<typeof judge>[0] => ({ records, decisions, platform, database });
   const decisions = createDecisions({ policy, lacking, now, log: verdictLog, database });
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: registryOptions });
-  const turns = createTurns(verificationsAtATime);
+  const turns = createFairTurns(verificationsAtATime, verificationsOfNamespace);
   const verifying = {
     ...{ platform, limits: defaultLimits, decisions, registryClient: registries, now, records, services },
     gathering: createSharedFlight<Dossier>(),
@@ -83,16 +87,12 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
     judge: (input) => judge(judging(), input),
     foresee: (next, input) => foresee(judging(), next, input),
-    async verify(request) {
-      await turns.enter(request.signal);
-      try {
+    verify: (request) =>
+      turns.run(request.namespace, request.signal, async () => {
         const verified = await verifyReference(verifying, request);
         refuseCheckpoint(verified.resolved, verified.name.text);
         return verified;
-      } finally {
-        turns.leave();
-      }
-    },
+      }),
     async record({ name, resolved, dossier, decided }) {
       const { verdict, log } = decided;
       const { digest, manifestDigest, manifest, documents } = resolved;
