@@ -13,6 +13,8 @@ import { framed, passedHeaders, readMessage, timeoutHeader } from './grpc.ts';
 export interface BackendConnection {
   /** Begins a call. Connects again if the backend was restarted. */
   begin(path: string, headers: OutgoingHttpHeaders): ClientHttp2Stream;
+  /** Returns how many connections are open: none before the first call, and more than one after a restart. */
+  connections(): number;
   close(): void;
 }
 
@@ -44,6 +46,7 @@ export const sessionMegabytes = 128;
 /** @param path of the backend's socket */
 export function openBackend(path: string): BackendConnection {
   let session: ClientHttp2Session | undefined;
+  const connected = new Set<ClientHttp2Session>();
   const current = (): ClientHttp2Session => {
     if (session !== undefined && !session.closed && !session.destroyed) return session;
     const opened = connectHttp2('http://localhost', {
@@ -53,7 +56,11 @@ export function openBackend(path: string): BackendConnection {
     });
     // Each call reports the failure of its connection.
     opened.on('error', () => undefined);
-    opened.once('connect', () => opened.setLocalWindowSize(connectionWindowBytes));
+    opened.once('connect', () => {
+      connected.add(opened);
+      opened.setLocalWindowSize(connectionWindowBytes);
+    });
+    opened.once('close', () => connected.delete(opened));
     session = opened;
     return opened;
   };
@@ -63,6 +70,7 @@ export function openBackend(path: string): BackendConnection {
         { ...headers, ':method': 'POST', ':scheme': 'http', ':path': rpcPath, ':authority': 'localhost' },
         { endStream: false },
       ),
+    connections: () => connected.size,
     close: () => session?.destroy(),
   };
 }

@@ -17,7 +17,7 @@ export const proxyCatalogue = {
   backendConnections: metric(
     'proxy_backend_connections',
     'gauge',
-    'Connections of clients; each has one to the backend.',
+    'Open connections to the backend: one for each client that made a call.',
   ),
   images: metric('proxy_images', 'gauge', 'Images of the backend that were admitted.'),
   containers: metric('proxy_containers', 'gauge', 'Containers that were created through the proxy.'),

@@ -3,11 +3,14 @@ import { Client, credentials, Metadata, Server, ServerCredentials, status } from
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData, ServiceError } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
+import { connectionsTo } from './backend-lock.ts';
 import type { Interceptors } from './calls.ts';
 import { createProxyServer } from './server.ts';
 
@@ -135,6 +138,19 @@ async function setUp(context: TestContext, interceptors = none) {
     });
   return { backend, socket: join(folder, 'b.sock'), proxy, client, call };
 }
+
+it('counts the open connections to the backend, and not the clients', async (t) => {
+  const { proxy, call, socket } = await setUp(t);
+  const idle = connectHttp2('http://localhost', {
+    createConnection: () => connect(join(dirname(socket), 'p.sock')),
+  });
+  t.after(() => idle.destroy());
+  await once(idle, 'remoteSettings');
+  assert.equal(proxy.backendConnections(), 0);
+  await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'));
+  assert.equal(proxy.backendConnections(), 1);
+  assert.equal(connectionsTo(socket), 1);
+});
 
 describe('the calls that the proxy passes on', () => {
   it('forwards an unknown call with headers, deadline and trailers', async (t) => {

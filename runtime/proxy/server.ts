@@ -72,11 +72,11 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Pr
     },
     maxSessionMemory: sessionMegabytes,
   });
-  const sessions = new Set<ServerHttp2Session>();
+  const sessions = new Map<ServerHttp2Session, BackendConnection>();
   server.on('session', (session: ServerHttp2Session) => {
     session.setLocalWindowSize(connectionWindowBytes);
     const backend = openBackend(options.backend);
-    sessions.add(session);
+    sessions.set(session, backend);
     session.on('error', () => undefined);
     session.once('close', () => {
       sessions.delete(session);
@@ -106,13 +106,13 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Pr
     },
   });
   return {
-    backendConnections: () => sessions.size,
+    backendConnections: () => [...sessions.values()].reduce((sum, one) => sum + one.connections(), 0),
     async close(graceMs = 1000) {
       listener.close();
-      for (const session of sessions) session.close();
+      for (const session of sessions.keys()) session.close();
       await Promise.race([Promise.allSettled(running), sleep(graceMs, undefined, { ref: false })]);
       closing.abort(closed());
-      for (const session of sessions) session.destroy();
+      for (const session of sessions.keys()) session.destroy();
       connections.destroyAll();
     },
   };
