@@ -4,7 +4,7 @@ import type { ContainerConfig, NamespaceOption, PodSandboxConfig } from '../cri/
 import { checkContainerUserNamespace } from '../pods/user-namespace-options.ts';
 
 const modes = { network: NamespaceMode.POD, pid: NamespaceMode.POD, ipc: NamespaceMode.POD, targetId: '' };
-/** What a container without options gets from containerd, whatever its pod has. */
+/** The user namespace that containerd gives a container without options, whatever its pod has. */
 const usersOfHost: NamespaceOption = {
   ...modes,
   usernsOptions: { mode: NamespaceMode.NODE, uids: [], gids: [] },
