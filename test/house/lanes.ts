@@ -23,7 +23,7 @@ const idleEnough = 0.2;
 export async function inLanes<T>(
   items: readonly T[],
   work: (item: T) => Promise<void>,
-  { least, most = least, idle = idleProcessors(), everyMs = 250 }: Lanes,
+  { least, most = least, idle = idleProcessors(), everyMs = 100 }: Lanes,
 ): Promise<void> {
   const waiting = [...items];
   const inWork = new Set<Promise<void>>();
