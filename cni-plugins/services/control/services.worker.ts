@@ -94,15 +94,7 @@ async function start(
   await files?.settled();
   await files?.look().catch(notApplied);
   for (const source of settings.ended ?? []) guarded(() => core.apply(source, [], true));
-  let looking = false;
-  const look = setInterval(() => {
-    if (looking || files === undefined) return;
-    looking = true;
-    files
-      .look()
-      .catch(notApplied)
-      .finally(() => (looking = false));
-  }, lookMs);
+  const look = lookRepeatedly(files, notApplied);
   const ticking = setInterval(() => {
     upkeep.tick();
     guarded(() => unserved.repair());
@@ -174,6 +166,22 @@ function openFiles(core: ServiceCore, log: Pick<Logger, 'error' | 'info'>): Fold
       return each?.source === 'files' ? each.service : undefined;
     },
   });
+}
+
+/** Looks for changes of the service files, one look at a time. @returns the timer */
+function lookRepeatedly(
+  files: Pick<FolderSource, 'look'> | undefined,
+  failed: (thrown: unknown) => void,
+): NodeJS.Timeout {
+  let looking = false;
+  return setInterval(() => {
+    if (looking || files === undefined) return;
+    looking = true;
+    files
+      .look()
+      .catch(failed)
+      .finally(() => (looking = false));
+  }, lookMs);
 }
 
 /** @param before called before each change; it throws nothing */
