@@ -4,6 +4,7 @@
  */
 import { createLogger } from '../../base/log/index.ts';
 import type { ServiceFigures } from '../../cni-plugins/services/control/protocol.ts';
+import { collectWorkersEarly } from '../../runtime/worker-memory.ts';
 import { startServices } from '../../cni-plugins/services/control/services.ts';
 
 export interface WatcherAnswer {
@@ -13,6 +14,7 @@ export interface WatcherAnswer {
 }
 
 const [kubeconfig = '', databasePath = ''] = process.argv.slice(2);
+collectWorkersEarly();
 const services = await startServices(
   { databasePath, balancer: 'nftables', kubernetes: { place: { kubeconfig }, nodeName: 'node-1' } },
   createLogger({ level: 'info' }),

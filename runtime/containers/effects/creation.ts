@@ -11,6 +11,7 @@ import { giveCgroup } from '../../cgroups/delegation.ts';
 import { areLocal } from '../../container-mounts/local-mounts.ts';
 import { checkMadeContainer, mountsOf } from '../../container-mounts/created-container.ts';
 import type { ContainerPlan } from '../../container-mounts/created-container.ts';
+import { settleAll } from '../../state/settle.ts';
 import { admitForRun } from '../bundle/admission.ts';
 import type { AdmittedImage } from '../bundle/admission.ts';
 import { writeBundle } from '../bundle/bundle.ts';
@@ -124,8 +125,9 @@ export function creationEffects(
       if (handler?.tasks === undefined) await handler?.delete(record.id, true);
       if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
         await emptyCgroup(cgroups, cgroupOf(record));
-      await removeCgroupTree(cgroups, cgroupOf(record));
-      await Promise.all([
+      // A repeated call must not meet what an earlier one still does.
+      await settleAll([
+        removeCgroupTree(cgroups, cgroupOf(record)),
         images.removeRootfs(record.id),
         rm(places.bundle(record.id), { recursive: true, force: true }),
         rm(join(deps.folders.attach, record.id.slice(0, 16)), { force: true }),
