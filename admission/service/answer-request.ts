@@ -121,7 +121,7 @@ async function answerReview(
   const begun = performance.now();
   counts.begun();
   let outcome: Outcome = 'invalid';
-  // What is kept of a review until its answer is not larger than the body. So the place for the body is kept.
+  // The parts of a review that are kept until its answer are not larger than the body, whose place is kept.
   let release = (): void => undefined;
   reviews.free -= 1;
   const late = new AbortController();

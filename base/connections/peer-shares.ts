@@ -1,6 +1,6 @@
 /** A limited amount, such as bytes of memory, as one peer sees it. */
 export interface PeerShare {
-  /** What the peer may take now. A change takes some of it, or gives some back. */
+  /** The amount that the peer may take now. A change takes some of it, or gives some back. */
   free: number;
 }
 
