@@ -87,7 +87,11 @@ test(
     const top = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
     const folder = join(top, 'folder');
     const gone = Array.from({ length: 20 }, (_, index) => join(top, `gone-${String(index)}`));
-    for (const each of [folder, ...gone]) mkdirSync(each);
+    const taking = join(top, 'taking');
+    for (const each of [folder, taking, ...gone]) mkdirSync(each);
+    // The kernel gives the lowest free number. These file systems take those that other tests have freed.
+    const mountOften = 'i=0; while [ $i -lt 200 ]; do mount -t tmpfs none "$1" || exit; i=$((i + 1)); done';
+    execFileSync('sh', ['-c', mountOften, 'sh', taking]);
     for (const each of gone) execFileSync('mount', ['-t', 'tmpfs', 'none', each]);
     const devices = new Set(gone.map(deviceAt));
     const folders = await followNetworkFolders({
@@ -100,6 +104,7 @@ test(
     t.after(() => {
       folders.close();
       for (const server of servers) server.close();
+      execFileSync('sh', ['-c', 'while umount "$1" 2> /dev/null; do :; done', 'sh', taking]);
       rmSync(top, { recursive: true });
     });
     for (const each of gone) execFileSync('umount', [each]);
