@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, rm, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fieldsOf, textOf } from '../../base/kubernetes/index.ts';
@@ -45,12 +46,21 @@ export function documentOf(kind: CustomResource['kind'], value: unknown): Cluste
     name,
     uid: textOf(uid),
     generation: typeof generation === 'number' ? generation : 0,
-    file: `${kind.toLowerCase()}.${name}.yaml`,
+    file: `${kind.toLowerCase()}.${nameInFile(name)}.yaml`,
     text: writeYaml(document),
     rules: Array.isArray(rules) ? rules.length : 0,
     object,
   };
 }
+
+/** A file name has at most 255 bytes, also while the file is written under a temporary name. */
+const mostInFile = 200;
+
+/** Returns the name, or its beginning with a digest. `~` is in no name of an object. */
+const nameInFile = (name: string): string =>
+  name.length <= mostInFile
+    ? name
+    : `${name.slice(0, 100)}~${createHash('sha256').update(name).digest('hex').slice(0, 32)}`;
 
 /**
  * Writes the documents into a folder that only this process uses, and links the files that policies refer to

@@ -12,7 +12,7 @@ import { checkProfiles, checkedSet } from '../../entitlements/index.ts';
 import { policyInvalid, readPolicy } from '../../trust/policy/index.ts';
 import { eventually, fixtureKeys } from '../../test/webhook/test-cluster.ts';
 import type { DocumentStatus } from './status.ts';
-import { documentOf } from './documents.ts';
+import { documentOf, writeDocuments } from './documents.ts';
 import { followPolicy } from './follow-policy.ts';
 import type { FollowedPolicy } from './follow-policy.ts';
 import type { LoadPolicySet } from './policy-in-force.ts';
@@ -284,6 +284,20 @@ test('a policy that names a file elsewhere is refused, as every node refuses it'
     assert.match(await Promise.resolve(policy.problem() ?? ''), /not in --policy-files/u),
   );
   assert.equal(policy.current()?.revision, before);
+});
+
+test('the longest name of an object becomes a name that a file may have', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-documents-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const names = ['a'.repeat(253), `${'a'.repeat(252)}b`, 'a'.repeat(200), 'a'];
+  const documents = names.map(
+    (name) => documentOf('TrustPolicy', { metadata: { name } }) ?? assert.fail('no document'),
+  );
+  assert.deepEqual(
+    documents.map(({ name }) => name),
+    names,
+  );
+  assert.equal(new Set(await writeDocuments(folder, documents, undefined)).size, names.length);
 });
 
 test('a document has the fields of its author, and no fields of the server', () => {
