@@ -1,6 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { giveMemoryBack } from '../model/memory.ts';
+import { giveGarbageBack, giveMemoryBack } from '../model/memory.ts';
 import type { ServerKey } from '../model/model.ts';
 import type { ServiceCore } from './core.ts';
 import { dueOf } from './drains.ts';
@@ -100,10 +100,12 @@ export function createUpkeep(
     const restored = wasBehind || !changed ? undefined : core.balancer().restore?.();
     const differed = restored ?? core.balancer().reconcile(core.servers);
     core.caughtUp();
+    if (differed > 0 && !wasBehind) {
+      repaired += differed;
+      log.warn({ differed }, 'another program changed virtual servers; they were recreated');
+    }
+    giveGarbageBack();
     compareAt = clock() + Math.max(compareEveryMs, compareShare * (clock() - begun));
-    if (differed === 0 || wasBehind) return;
-    repaired += differed;
-    log.warn({ differed }, 'another program changed virtual servers; they were recreated');
   };
 
   const isServing = (): boolean => core.held.size > 0 || core.standings.size > 0 || core.isBehind();

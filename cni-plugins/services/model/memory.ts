@@ -24,6 +24,14 @@ export function giveMemoryBack(): void {
 }
 
 /**
+ * Collects garbage and returns free memory to the kernel, if usage grew by 8 MiB since the last collection.
+ * Call it after a job that is repeated seldom: its garbage would otherwise stay until the next one.
+ */
+export function giveGarbageBack(): void {
+  if (usedBytes() >= kept + slackBytes) giveAllMemoryBack();
+}
+
+/**
  * Collects garbage and returns free memory to the kernel, however little it is. Call it after a large job:
  * V8 would otherwise collect its garbage in steps, and so delay the small jobs that follow.
  */
