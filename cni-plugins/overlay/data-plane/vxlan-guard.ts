@@ -7,10 +7,10 @@ import { ensureTables, prefixMatches, removeTables, tableOf } from '../../spanne
 import type { WantedTable } from '../../spanned-network/tables.ts';
 
 /**
- * The guard that is in force without encryption. A host accepts VXLAN from any sender, so a pod that
- * encapsulates packets itself could send in the name of a pod of another host, to this host and, with the
- * address of this host, to others. The host accepts no VXLAN from its pods and from the VXLAN itself, and
- * passes none of its pods to a destination outside of the network.
+ * The guard that is in force without encryption. A host accepts VXLAN from any sender. A pod that
+ * encapsulates packets itself could therefore send in the name of a pod of another host: to this host, and,
+ * with the address of this host, to others. So a host drops VXLAN that arrives from its pods or through the
+ * VXLAN itself, and does not forward VXLAN from its pods to destinations outside of the network.
  */
 
 const name = 'portcullis-overlay-vxlan';

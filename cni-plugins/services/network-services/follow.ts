@@ -1,6 +1,7 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { watchCommits } from '../../database/commits.ts';
+import { createOtherCommits } from '../../database/other-commits.ts';
 import { openNetworkDatabase } from '../../database/database.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import type { NetworkServicesAgent, AgentDeps } from './agent.ts';
@@ -93,35 +94,6 @@ export function followNetworkServices({ databasePath, ofServices, ...parts }: Fo
       await looking;
       agent?.close();
       database.close();
-    },
-  };
-}
-
-/**
- * Notices commits of other connections than these: a connection's `data_version` changes with each commit of
- * any other one (sqlite.org/pragma.html), so each of these changes.
- */
-function createOtherCommits(connections: readonly Pick<NetworkDatabase, 'db'>[]): {
-  /** Whether there are commits that {@link came} has not returned yet. */
-  have(): boolean;
-  /** Whether any came since the last call. */
-  came(): boolean;
-} {
-  const versions = connections.map(({ db }) => db.prepare('PRAGMA data_version'));
-  let seen: readonly unknown[] | undefined;
-  let areNew = true;
-  const have = (): boolean => {
-    const now = versions.map((version) => version.get()?.['data_version']);
-    areNew ||= now.every((each, at) => each !== seen?.[at]);
-    seen = now;
-    return areNew;
-  };
-  return {
-    have,
-    came() {
-      const were = have();
-      areNew = false;
-      return were;
     },
   };
 }
