@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { digestOf, mediaTypes, parseManifest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { copyImage } from './copy-image.ts';
 
 const blobs = Array.from({ length: 8 }, (_, index) => Buffer.from(`layer ${index}`));
@@ -82,4 +83,37 @@ test('a caller that aborts ends all transfers', async () => {
   });
   const copying = copyImage({ ...copy, from, to: destination(() => undefined), signal: giveUp.signal });
   await assert.rejects(copying, /enough/u);
+});
+
+/** A source whose registry lists a signature that it no longer has. */
+function listing(complete: boolean): RegistryRepository {
+  const from = source(() => Promise.reject(new Error('no blob is read')));
+  const signature = descriptorOf(Buffer.from('removed'), mediaTypes.ociManifest);
+  const absent = new PortcullisError({
+    ...{ code: 'DISTRIBUTION_NOT_FOUND', kind: 'not-found', attempted: '', on: '', why: '', fix: '' },
+  } as const);
+  return {
+    ...from,
+    referrers: () => Promise.resolve({ via: 'referrers', descriptors: [signature], complete }),
+    manifest: (wanted) => (wanted === '1' ? from.manifest(wanted) : Promise.reject(absent)),
+  };
+}
+
+/** Reads no blob: the destination has them all. */
+const to: RegistryRepository = { ...destination(() => undefined), pushBlobFrom: () => Promise.resolve() };
+
+test('a signature that is listed and was removed from the source does not prevent the copy', async () => {
+  const { digest, evidence } = await copyImage({ ...copy, from: listing(true), to });
+  assert.deepEqual({ digest, evidence }, { digest: digestOf(manifest), evidence: 0 });
+});
+
+test('an image to which more refers than its registry lists is not copied under its tag', async () => {
+  const tags: (string | undefined)[] = [];
+  const pushManifest: RegistryRepository['pushManifest'] = (bytes, _type, { tag } = {}) => {
+    tags.push(tag);
+    return Promise.resolve({ digest: digestOf(bytes) });
+  };
+  const copying = copyImage({ ...copy, from: listing(false), to: { ...to, pushManifest } });
+  await assert.rejects(copying, { code: 'TRUST_TOO_MUCH_EVIDENCE' });
+  assert.deepEqual(tags, [undefined]);
 });

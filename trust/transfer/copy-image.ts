@@ -4,6 +4,7 @@ import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { copyToTag } from '../signing/attach.ts';
 import { defaultTufTag, ociSource } from '../tuf-client/oci-source.ts';
+import { tooMuchEvidence } from './inventory.ts';
 import { keptMetadata } from './kept-metadata.ts';
 import type { MetadataKept } from './kept-metadata.ts';
 
@@ -53,7 +54,8 @@ const mostDepth = 3;
  * it (referrers, and cosign's tags), and the signed metadata of its repository. Signatures and attestations
  * that the destination has under cosign's tags stay, and so does its own or newer metadata. The tag is
  * written last, so that a client that sees the tag finds everything else.
- * @throws PortcullisError of base/distribution
+ * @throws PortcullisError of base/distribution; TRUST_TOO_MUCH_EVIDENCE when the source does not list
+ * everything that refers to the image
  */
 export async function copyImage({
   from,
@@ -107,10 +109,13 @@ export async function copyImage({
   };
   const referrers = async (digest: string, depth: number): Promise<void> => {
     if (depth > mostDepth) return;
-    const { descriptors } = await from.referrers(digest, options);
+    const { descriptors, complete } = await from.referrers(digest, options);
+    if (!complete) throw tooMuchEvidence(`${from.host}/${from.repository}`);
     for (const one of descriptors.filter((each) => !seen.has(each.digest))) {
       seen.add(one.digest);
-      const fetched = await from.manifest(one, signal);
+      // A list can name what was removed from the registry, for example a revoked signature.
+      const fetched = await orAbsent(from.manifest(one, signal));
+      if (fetched === undefined) continue;
       await content(fetched);
       await to.pushReferrer(fetched.bytes, fetched.mediaType, options);
       evidence += 1;

@@ -71,7 +71,7 @@ export async function inventoryOf(
   const options = signal === undefined ? {} : { signal };
   const pieces: EvidencePiece[] = [];
   const add = (piece: EvidencePiece): void => {
-    if (pieces.length >= mostPieces) throw tooMuch(on);
+    if (pieces.length >= mostPieces) throw tooMuchEvidence(on);
     pieces.push(piece);
   };
   const top = await repository.manifest(wanted, signal);
@@ -79,7 +79,7 @@ export async function inventoryOf(
   const seen = new Set<string>();
   const referrers = async (subject: string, depth: number): Promise<void> => {
     const { descriptors, complete } = await repository.referrers(subject, options);
-    if (!complete) throw tooMuch(on);
+    if (!complete) throw tooMuchEvidence(on);
     for (const one of descriptors) {
       if (seen.has(one.digest)) continue;
       seen.add(one.digest);
@@ -157,7 +157,8 @@ function whatOf({ artifactType, annotations = {} }: Descriptor): string {
   return predicate === undefined ? 'sigstore bundle' : `attestation ${predicate}`;
 }
 
-function tooMuch(on: string): PortcullisError {
+/** Returns the error for an image to which more refers than is listed. */
+export function tooMuchEvidence(on: string): PortcullisError {
   return new PortcullisError({
     code: 'TRUST_TOO_MUCH_EVIDENCE',
     kind: 'invalid',
