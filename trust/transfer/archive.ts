@@ -25,7 +25,7 @@ import { copyImage } from './copy-image.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { damaged } from './archive-errors.ts';
 import { openLayout } from './layout.ts';
-import { inTemporary } from './temporary.ts';
+import { inTemporary, removedBySignal } from './temporary.ts';
 import { forEachEntry } from './unpack-archive.ts';
 
 /** The statement of an archive about itself. */
@@ -253,6 +253,17 @@ export async function writeTar(folder: string, file: string, heads: readonly str
   makeFolderSync(dirname(file), 0o755);
   // A name that nothing else has: another command may write the same file, and `file.part` may be a user's.
   const partial = `${file}.${randomUUID()}.part`;
+  await removedBySignal(partial, () => writeTarAs(partial, { folder, file, heads }));
+}
+
+async function writeTarAs(
+  partial: string,
+  {
+    folder,
+    file,
+    heads,
+  }: { readonly folder: string; readonly file: string; readonly heads: readonly string[] },
+): Promise<void> {
   const tar = pack();
   const written = pipeline(tar, createWriteStream(partial, { flags: 'wx', mode: 0o644 }));
   // It can fail while a file is read, when nothing waits for it.

@@ -24,7 +24,7 @@ import type { ArchiveStatement, OpenedArchive } from './archive.ts';
 import { loadCarriedPolicy, packPolicy, unpackPolicy } from './carried-policy.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
 import { keptMetadata } from './kept-metadata.ts';
-import { inTemporary } from './temporary.ts';
+import { inTemporary, removedBySignal } from './temporary.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { inventoryOf } from './inventory.ts';
 import type { ImageInventory } from './inventory.ts';
@@ -247,12 +247,14 @@ export function extractPolicy(input: {
     // A name that nothing else has: `policy.d.part` may be a folder of the user.
     const partial = `${to}.${randomUUID()}.part`;
     try {
-      await mkdir(partial, { recursive: true, mode: 0o755 });
-      const names = await unpackPolicy(policy, partial);
-      await syncTree(partial);
-      await rename(partial, to);
-      await syncFolder(dirname(resolve(to)));
-      return names;
+      return await removedBySignal(partial, async () => {
+        await mkdir(partial, { recursive: true, mode: 0o755 });
+        const names = await unpackPolicy(policy, partial);
+        await syncTree(partial);
+        await rename(partial, to);
+        await syncFolder(dirname(resolve(to)));
+        return names;
+      });
     } catch (error) {
       await rm(partial, { recursive: true, force: true });
       throw error;

@@ -6,6 +6,8 @@ import { meansDiskFull } from '../../base/errors/index.ts';
 import { storageFailure } from '../../base/storage/index.ts';
 
 const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
+/** Files and folders that a signal which ends the process removes. */
+const temporary = new Set<string>();
 
 /**
  * Calls `body` with a new folder among the temporary files, and removes it afterwards. A signal that ends the
@@ -16,26 +18,41 @@ export async function inTemporary<T>(prefix: string, body: (folder: string) => P
   const folder = await mkdtemp(join(tmpdir(), prefix)).catch((error: unknown) => {
     throw storageFailure(error, 'create a folder for temporary files in', tmpdir());
   });
-  const end = (signal: NodeJS.Signals): void => {
-    forget();
-    if (process.listenerCount(signal) > 0) return;
-    try {
-      // Content may still arrive in the folder.
-      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
-    } finally {
-      process.kill(process.pid, signal);
-    }
-  };
-  const forget = (): void => {
-    for (const signal of signals) process.off(signal, end);
-  };
-  for (const signal of signals) process.on(signal, end);
   try {
-    return await body(folder);
+    return await removedBySignal(folder, () => body(folder));
   } catch (error) {
     throw meansDiskFull(error) ? storageFailure(error, 'write temporary files to', folder) : error;
   } finally {
-    forget();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/**
+ * Calls `body`. A signal that ends the process meanwhile removes this file or folder, and those of all other
+ * calls, unless the process handles the signal itself.
+ */
+export async function removedBySignal<T>(path: string, body: () => Promise<T>): Promise<T> {
+  if (temporary.size === 0) for (const signal of signals) process.on(signal, end);
+  temporary.add(path);
+  try {
+    return await body();
+  } finally {
+    temporary.delete(path);
+    if (temporary.size === 0) forget();
+  }
+}
+
+function end(signal: NodeJS.Signals): void {
+  if (process.listenerCount(signal) > 1) return;
+  forget();
+  try {
+    // Content may still arrive in a folder.
+    for (const path of temporary) rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  } finally {
+    process.kill(process.pid, signal);
+  }
+}
+
+function forget(): void {
+  for (const signal of signals) process.off(signal, end);
 }
