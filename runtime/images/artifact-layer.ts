@@ -24,6 +24,9 @@ export interface ArtifactDeps {
   readonly sync: Pick<StoreSync, 'era'>;
 }
 
+/** The place of the archives that are written here. */
+const ownFiles = 'files of artifacts';
+
 /** The claims of a pull on blobs, by digest. */
 type BlobClaims = Map<string, BlobClaim>;
 
@@ -72,7 +75,8 @@ export async function claimArtifactLayer(
   claims.set(archive.digest, archive);
   const { digest } = archive;
   const layer = await claimWhole(deps, digest, signal);
-  return layer ?? deps.layers.unpack({ diffId: digest, chainId: digest }, archive, [], signal);
+  const blob = { path: archive.path, digest, size: archive.size, from: ownFiles };
+  return layer ?? deps.layers.unpack({ diffId: digest, chainId: digest }, blob, [], signal);
 }
 
 /** Claims a recorded layer once it is known to be whole; undefined when there is none. */
@@ -112,9 +116,8 @@ async function claimArchive(
     };
     const archive = await blobs.claim(
       { digest, size, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
-      [take],
+      { from: ownFiles, sources: [take], isLocal: true },
       signal,
-      true,
     );
     await releaseFiles(manifest.layers, digest, claims);
     return archive;

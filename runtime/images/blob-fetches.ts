@@ -1,4 +1,4 @@
-import { blobSources } from './blob-sources.ts';
+import { blobSources, placeOf } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobStore } from './blobs.ts';
 import type { ImageLimits } from './limits/limits.ts';
@@ -51,7 +51,7 @@ export function createBlobFetches(
       try {
         const claim = await blobs.claim(
           descriptor,
-          blobSources(origin, descriptor, pool, registryOptions),
+          { from: placeOf(origin), sources: blobSources(origin, descriptor, pool, registryOptions) },
           signal,
         );
         claims.set(descriptor.digest, claim);

@@ -24,6 +24,11 @@ export interface BlobOrigin {
   readonly ordered: readonly RegistryRepository[];
 }
 
+/** Returns the place of the sources: the registry of the reference, and the host that is asked first. */
+export function placeOf({ reference, places }: BlobOrigin): string {
+  return `${reference.registry} ${places[0]?.host ?? ''}`;
+}
+
 /**
  * Returns the sources of one blob of an image. With `registry`, large blobs pass through a Worker and never
  * through the main thread.

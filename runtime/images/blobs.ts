@@ -33,21 +33,27 @@ export interface BlobClaim {
   release(): Promise<void>;
 }
 
+/** The sources of a blob, in the order in which to ask them. */
+export interface BlobSources {
+  /**
+   * Where the sources are. A pull joins no fetch from another place: a slow or hostile registry would delay
+   * the images of all other registries that have the blob too.
+   */
+  readonly from: string;
+  readonly sources: readonly BlobSource[];
+  /** The sources are not a registry: the bytes do not count as fetched. */
+  readonly isLocal?: boolean;
+}
+
 export interface BlobStore {
   /**
-   * Returns a blob from the store, from a fetch in progress, or fetched from `sources` in order. Several
-   * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials). A
+   * Returns a blob from the store, from a fetch in progress, or fetched from its sources in order. Pulls from
+   * one place share a fetch; if it fails, each other pull tries again with its own sources (and credentials). A
    * fetch tries each source in turn, and each source continues where the previous one stopped. Wrong content
    * is discarded and fetched once more. While servers are down, the fetch waits for them, up to 31 s without
    * progress.
-   * @param isLocal the sources are not a registry: the bytes do not count as fetched
    */
-  claim(
-    descriptor: BlobDescriptor,
-    sources: readonly BlobSource[],
-    signal: AbortSignal,
-    isLocal?: boolean,
-  ): Promise<BlobClaim>;
+  claim(descriptor: BlobDescriptor, sources: BlobSources, signal: AbortSignal): Promise<BlobClaim>;
   /** Removes a published blob unless it is owned or claimed. */
   dropUnowned(digest: string): Promise<void>;
   isClaimed(digest: string): boolean;
@@ -56,6 +62,8 @@ export interface BlobStore {
 interface ClaimedBlob {
   readonly descriptor: Pick<BlobDescriptor, 'digest' | 'size'>;
   readonly path: string;
+  /** {@link BlobSources.from} */
+  readonly from: string;
   readonly begun: number;
   state: 'fetching' | 'ingested' | 'published';
   claims: number;
@@ -76,38 +84,35 @@ export function createBlobStore(
   onFetched: (bytes: number) => void = () => undefined,
   waits: readonly number[] = downWaits,
 ): BlobStore {
-  const claimed = new Map<string, ClaimedBlob>();
+  const claimed = createClaimedBlobs();
   /** Blobs whose files are being removed: a removal may be slow, and must not meet a new file. */
   const removing = new Map<string, Promise<void>>();
   let serial = 0;
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
 
-  function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[], isLocal: boolean): ClaimedBlob {
-    const blob = newBlob(
-      descriptor,
-      `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`,
-      era(),
-      'fetching',
-    );
+  function begin(descriptor: BlobDescriptor, { from, sources, isLocal = false }: BlobSources): ClaimedBlob {
+    const path = `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`;
+    const blob = newBlob(descriptor, { path, from, begun: era(), state: 'fetching' });
     blob.ready = fetchTo(blob, sources, waits).then(
       () => {
         blob.state = 'ingested';
         if (!isLocal) onFetched(descriptor.size);
       },
       async (thrown: unknown) => {
-        if (claimed.get(descriptor.digest) === blob) claimed.delete(descriptor.digest);
+        claimed.delete(blob);
         await rm(blob.path, { force: true });
         throw thrown;
       },
     );
     blob.ready.catch(() => undefined);
-    claimed.set(descriptor.digest, blob);
+    claimed.add(blob);
     return blob;
   }
 
-  function fromDisk(descriptor: BlobDescriptor): ClaimedBlob {
-    const blob = newBlob(descriptor, placeOf(descriptor.digest), era(), 'published');
-    claimed.set(descriptor.digest, blob);
+  function fromDisk(descriptor: BlobDescriptor, { from }: BlobSources): ClaimedBlob {
+    const path = placeOf(descriptor.digest);
+    const blob = newBlob(descriptor, { path, from, begun: era(), state: 'published' });
+    claimed.add(blob);
     return blob;
   }
 
@@ -125,7 +130,7 @@ export function createBlobStore(
     blob.claims--;
     if (blob.claims > 0) return;
     const { digest } = blob.descriptor;
-    if (claimed.get(digest) === blob) claimed.delete(digest);
+    claimed.delete(blob);
     blob.abort.abort();
     await blob.ready.catch(() => undefined);
     const place = placeOf(digest);
@@ -142,8 +147,11 @@ export function createBlobStore(
       size,
       path: blob.path,
       begun: blob.begun,
+      // A pull from another place may have published the same bytes.
       pendingMove: () =>
-        blob.state === 'published' ? undefined : { kind: 'link', from: blob.path, to: placeOf(digest) },
+        isOwned(digest) || claimed.of(digest).some(({ state }) => state === 'published')
+          ? undefined
+          : { kind: 'link', from: blob.path, to: placeOf(digest) },
       published() {
         blob.state = 'published';
       },
@@ -156,7 +164,7 @@ export function createBlobStore(
   }
 
   return {
-    async claim(descriptor, sources, signal, isLocal = false) {
+    async claim(descriptor, sources, signal) {
       for (;;) {
         signal.throwIfAborted();
         const removal = removing.get(descriptor.digest);
@@ -167,10 +175,14 @@ export function createBlobStore(
           );
           continue;
         }
-        const there = claimed.get(descriptor.digest);
-        const known = there?.state === 'published' || there?.begun === era() ? there : undefined;
+        const known = claimed
+          .of(descriptor.digest)
+          .find(
+            ({ state, from, begun }) =>
+              state === 'published' || (begun === era() && (state === 'ingested' || from === sources.from)),
+          );
         const blob =
-          known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources, isLocal));
+          known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor, sources) : begin(descriptor, sources));
         blob.claims++;
         try {
           await orAborted(blob.ready, signal);
@@ -187,18 +199,39 @@ export function createBlobStore(
   };
 }
 
+interface ClaimedBlobs {
+  add(blob: ClaimedBlob): void;
+  /** Absent: success. */
+  delete(blob: ClaimedBlob): void;
+  has(digest: string): boolean;
+  of(digest: string): readonly ClaimedBlob[];
+}
+
+/** The blobs with claims, by digest: one for each place from which it is fetched. */
+function createClaimedBlobs(): ClaimedBlobs {
+  const byDigest = new Map<string, readonly ClaimedBlob[]>();
+  const of = (digest: string): readonly ClaimedBlob[] => byDigest.get(digest) ?? [];
+  return {
+    add: (blob) => void byDigest.set(blob.descriptor.digest, [...of(blob.descriptor.digest), blob]),
+    delete(blob) {
+      const { digest } = blob.descriptor;
+      const others = of(digest).filter((each) => each !== blob);
+      if (others.length === 0) byDigest.delete(digest);
+      else byDigest.set(digest, others);
+    },
+    has: (digest) => byDigest.has(digest),
+    of,
+  };
+}
+
 /** Returns a blob that no pull has claimed yet. */
 function newBlob(
   descriptor: BlobDescriptor,
-  path: string,
-  begun: number,
-  state: ClaimedBlob['state'],
+  facts: Pick<ClaimedBlob, 'path' | 'from' | 'begun' | 'state'>,
 ): ClaimedBlob {
   return {
     descriptor,
-    path,
-    begun,
-    state,
+    ...facts,
     claims: 0,
     abort: new AbortController(),
     ready: Promise.resolve(),

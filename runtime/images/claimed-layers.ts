@@ -34,6 +34,8 @@ export interface ClaimedLayer {
   readonly chainId?: string;
   /** Digest of the blob from which it is unpacked; absent: it was recorded already. */
   readonly blobDigest?: string;
+  /** Where its blob and the layers below come from; absent: it was recorded already. */
+  readonly from?: string;
   /** Its file is filled later: only pulls that expect this join. Absent: it was recorded already. */
   readonly isLazy?: boolean;
   path: string;

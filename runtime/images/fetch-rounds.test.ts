@@ -85,7 +85,7 @@ describe('a blob from several sources', () => {
           download(place, blob, path, signal),
     );
     try {
-      const claim = await store.claim(blob, sources, new AbortController().signal);
+      const claim = await store.claim(blob, { from: 'a registry', sources }, new AbortController().signal);
       assert.deepEqual(readFileSync(claim.path), bytes);
       await claim.release();
       assert.ok(!existsSync(claim.path));

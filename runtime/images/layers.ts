@@ -50,6 +50,8 @@ interface LayerBlob {
   readonly path: string;
   readonly digest: string;
   readonly size: number;
+  /** As in `BlobSources`: the layers below come from there too, and a pull does not wait for another place. */
+  readonly from: string;
 }
 
 interface LayerStoreDeps {
@@ -95,7 +97,10 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
         // The record of a layer names the blob from which it was unpacked, and only pulls of that blob keep
         // the blob.
         const known =
-          there?.begun === era() && there.blobDigest === blob.digest && there.isLazy === (stage !== undefined)
+          there?.begun === era() &&
+          there.blobDigest === blob.digest &&
+          there.from === blob.from &&
+          there.isLazy === (stage !== undefined)
             ? there
             : undefined;
         const layer = known ?? beginUnpacking(deps, claimed, position, blob, lowers, signal, stage);
@@ -132,6 +137,7 @@ function beginUnpacking(
   const layer: ClaimedLayer = {
     chainId,
     blobDigest: blob.digest,
+    from: blob.from,
     isLazy: stage !== undefined,
     path: `${folders.staging}/${hexOf(chainId)}.${randomUUID()}`,
     row: undefined,

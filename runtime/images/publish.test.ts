@@ -104,7 +104,7 @@ async function claimAll(
     const descriptor = { digest: sha256(blob), size: blob.length, mediaType: '' };
     const held = await blobs.claim(
       descriptor,
-      [(path) => Promise.resolve(writeFileSync(path, blob))],
+      { from: 'a registry', sources: [(path) => Promise.resolve(writeFileSync(path, blob))] },
       signal,
     );
     claims.blobs.push(held);
@@ -114,7 +114,7 @@ async function claimAll(
 }
 
 const unpack = (position: LayerPosition, blob: BlobClaim): Promise<LayerClaim> =>
-  layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, [], signal);
+  layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size, from: '' }, [], signal);
 
 const all = (claims: Awaited<ReturnType<typeof claimAll>>): readonly (BlobClaim | LayerClaim)[] => [
   ...claims.blobs,

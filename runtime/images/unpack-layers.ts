@@ -1,5 +1,6 @@
 import type { LayerPosition } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
+import { placeOf } from './blob-sources.ts';
 import { hexOf } from './folders.ts';
 import { isIndexOf } from './lazy-layers.ts';
 import { stageLayer } from './lazy/stage-layer.ts';
@@ -63,6 +64,7 @@ async function unpackOne(
   { fetches, signal }: Course,
 ): Promise<LayerClaim> {
   const chunks = index?.layers[at];
+  const from = placeOf(origin);
   if (chunks !== undefined) {
     const stage: StageLayer = (staging, ending) =>
       stageLayer(
@@ -75,10 +77,10 @@ async function unpackOne(
         ending,
       );
     const { digest, size } = descriptor;
-    return deps.layers.unpack(position, { path: '', digest, size }, [], signal, stage);
+    return deps.layers.unpack(position, { path: '', digest, size, from }, [], signal, stage);
   }
   // A blob that belongs to the record of another layer was not fetched; its layer may still be needed in
   // another form.
   const { path, digest, size } = await fetches.claim(descriptor, origin);
-  return deps.layers.unpack(position, { path, digest, size }, below, signal);
+  return deps.layers.unpack(position, { path, digest, size, from }, below, signal);
 }

@@ -139,7 +139,7 @@ test('the Worker of a layer that exceeds its deadline is ended; other layers res
     const { blob } = requestOf(entries);
     return layerStore.unpack(
       position,
-      { path: blob, digest: 'sha256:0', size: 1 },
+      { path: blob, digest: 'sha256:0', size: 1, from: '' },
       below.map((claim) => Promise.resolve(claim)),
       signal,
     );
