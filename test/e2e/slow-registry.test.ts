@@ -61,4 +61,21 @@ describe('a slow registry', () => {
       giveUp.abort();
       await slowPull;
     });
+
+  it('does not delay another registry by its number of large layers', { timeout: 60_000 }, async () => {
+    const large = (): Promise<Layer> => layerOf([{ name: 'file', body: randomBytes(4_300_000) }]);
+    const layers = await Promise.all(Array.from({ length: 6 }, large));
+    asked = 0;
+    held = new RegExp(layers.map(({ blob }) => sha256(blob)).join('|'), 'u');
+    await stage.publish('many:1', { base: false, layers });
+    const { reference } = await stage.publish('one:1', { base: false, layers: [await large()] });
+    const giveUp = new AbortController();
+    const slowPull = stage.daemon.cri.image
+      .pullImage({ image: { image: 'slow.test/many:1' } }, { signal: giveUp.signal })
+      .catch(() => undefined);
+    while (asked < 4) await pause(10);
+    await stage.pull(reference);
+    giveUp.abort();
+    await slowPull;
+  });
 });

@@ -1,5 +1,5 @@
 import { errorFromJson } from '../../../base/errors/index.ts';
-import { areMuchWork, createPending, lost, pickFairly, renew, starved } from './pending-job.ts';
+import { areMuchWork, createPending, lost, mayFetch, pickFairly, renew, starved } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
 import type { LayerAnswer, LayerCommand, LayerTask } from './protocol.ts';
 import type { Member, LayerWorkers } from './layer-workers.ts';
@@ -8,6 +8,8 @@ import { stopJob } from '../unpack/work-clock.ts';
 /** Dependencies of the jobs of the layer pool. */
 export interface LayerJobsDeps {
   readonly workers: Pick<LayerWorkers, 'members' | 'free'>;
+  /** How many blobs are fetched at the same time. */
+  readonly mostFetches: number;
   /**
    * Maximum number of entries of layers that wait in memory for the layers below. Beyond it they are dropped,
    * and unpacked again when those layers are present.
@@ -58,7 +60,7 @@ export interface LayerJobs {
 }
 
 export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
-  const { workers, maxWaitingEntries, startWaitMs, isClosed, changed } = deps;
+  const { workers, mostFetches, maxWaitingEntries, startWaitMs, isClosed, changed } = deps;
   const { members } = workers;
   const queue: Pending[] = [];
   let nextJob = 1;
@@ -114,16 +116,24 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
   }
 
   function dispatch(): void {
-    while (queue.length > 0 && !isClosed()) {
-      const running = [...members].flatMap(({ jobs }) => [...jobs.values()]);
-      const member = workers.free(areMuchWork([...running, ...queue]));
-      if (member === undefined) break;
-      const job = pickFairly(queue, running);
-      if (job === undefined) break;
-      member.jobs.set(job.id, job);
-      member.worker.ref();
-      member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies LayerCommand);
-    }
+    while (!isClosed() && (startNext(false) || startNext(true)));
+  }
+
+  /** @returns false when no such job waits, or none can start now */
+  function startNext(isFetch: boolean): boolean {
+    if (!queue.some(({ task }) => (task.kind === 'fetch') === isFetch)) return false;
+    const running = [...members].flatMap(({ jobs }) => [...jobs.values()]);
+    const ready = queue.filter(
+      ({ task }) => (task.kind === 'fetch') === isFetch && mayFetch(task, running, mostFetches),
+    );
+    const job = pickFairly(ready, running);
+    const member = job && workers.free(areMuchWork([...running, ...queue]), isFetch);
+    if (job === undefined || member === undefined) return false;
+    queue.splice(queue.indexOf(job), 1);
+    member.jobs.set(job.id, job);
+    member.worker.ref();
+    member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies LayerCommand);
+    return true;
   }
 
   function cancel(id: number, signal: AbortSignal): void {

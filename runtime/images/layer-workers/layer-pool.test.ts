@@ -15,7 +15,8 @@ import { createLayerStore } from '../layers.ts';
 import { defaultLimits } from '../limits/limits.ts';
 import { sha256 } from '../test-kit.ts';
 import { createTrash } from '../trash.ts';
-import { areMuchWork, createPending, pickFairly } from './pending-job.ts';
+import { areMuchWork, createPending, mayFetch, pickFairly } from './pending-job.ts';
+import type { LayerTask } from './protocol.ts';
 import { rawTar } from '../unpack/tar.fixture.ts';
 import type { RawEntry } from '../unpack/tar.fixture.ts';
 import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
@@ -238,6 +239,20 @@ test('pulls take turns, however many layers they have', () => {
   assert.equal(pickFairly(queue, underWay)?.id, 1000);
   assert.equal(pickFairly(queue, [...underWay, job(1000, one)])?.id, 0);
   assert.equal(queue.length, 499);
+});
+
+test('a registry that sends nothing leaves turns to the fetches from others', () => {
+  const fetch = (registry: string) =>
+    ({ task: { kind: 'fetch', fetch: { reference: { registry, repository: 'a' } } } }) as never as {
+      readonly task: LayerTask;
+    };
+  const underWay: ReturnType<typeof fetch>[] = [];
+  const counts = ['slow.test', 'slower.test', 'good.test'].map((registry) => {
+    const before = underWay.length;
+    while (mayFetch(fetch(registry).task, underWay, 32)) underWay.push(fetch(registry));
+    return underWay.length - before;
+  });
+  assert.deepEqual(counts, [11, 8, 5]);
 });
 
 test('small layers share one Worker, and large ones get another', async (t) => {

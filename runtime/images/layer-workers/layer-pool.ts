@@ -4,7 +4,7 @@ import type { LayerProgress } from '../unpack/layer-budget.ts';
 import type { BlobFetch, LayerForm, LayerRecord, Publication } from './protocol.ts';
 import { createLayerJobs } from './layer-jobs.ts';
 import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
-import { createLayerWorkers, endStuckWorkers } from './layer-workers.ts';
+import { createLayerWorkers, endStuckWorkers, fetchesPerWorker } from './layer-workers.ts';
 import { unpackAllowance } from '../unpack/work-clock.ts';
 
 /** The Workers for layers: started when there is work, stopped after a while without work. */
@@ -98,6 +98,7 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   });
   const jobs = createLayerJobs({
     ...{ workers, maxWaitingEntries, startWaitMs, isClosed },
+    mostFetches: size * fetchesPerWorker,
     changed: schedule,
   });
   const timers = createPoolTimers(workers.retire, () => {

@@ -7,6 +7,8 @@ import type { LayerAnswer } from './protocol.ts';
 import { cancelledError, overdueError, readWork } from '../unpack/work-clock.ts';
 
 const jobsPerWorker = 2;
+/** A fetch mostly waits for its registry. It takes no turn from the jobs that work. */
+export const fetchesPerWorker = 16;
 /** A cancelled job stops within milliseconds, unless its Worker is stuck. */
 const cancelGraceMs = 3_000;
 /** A job that was lost this often with the Worker of another job is not tried again. */
@@ -55,8 +57,9 @@ export interface LayerWorkers {
    * Returns the least busy Worker, or a new Worker while the limit allows it; undefined: no Worker can take a
    * job.
    * @param isMuch whether the jobs are worth another Worker beside one that is busy
+   * @param isFetch whether the job fetches a blob
    */
-  free(isMuch: boolean): Member | undefined;
+  free(isMuch: boolean, isFetch: boolean): Member | undefined;
   /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
   end(member: Member, culprit: Pending, reason: Error): void;
   /** Ends the Workers that have no job. */
@@ -144,13 +147,21 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
     changed();
   }
 
-  function free(isMuch: boolean): Member | undefined {
+  function free(isMuch: boolean, isFetch: boolean): Member | undefined {
+    const load = (member: Member): number => loadOf(member, isFetch);
     let best: Member | undefined;
-    for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
+    for (const member of members)
+      if (
+        best === undefined ||
+        load(member) < load(best) ||
+        (load(member) === load(best) && member.jobs.size < best.jobs.size)
+      )
+        best = member;
     // An ended Worker is replaced immediately. The number of replacements for threads that hang is limited.
     const mayStart = pausing === undefined && members.size + Math.max(0, ending.size - size) < size;
     if ((best === undefined || (isMuch && load(best) > 0)) && mayStart) return start();
-    return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
+    const most = isFetch ? fetchesPerWorker : jobsPerWorker;
+    return best !== undefined && load(best) < most ? best : undefined;
   }
 
   function retire(): void {
@@ -207,8 +218,10 @@ function lacksThread(reason: unknown): boolean {
   );
 }
 
-function load(member: Member): number {
+/** Returns the number of the fetches of a Worker, or of its other jobs. */
+function loadOf(member: Member, isFetch: boolean): number {
   let count = 0;
-  for (const job of member.jobs.values()) if (!job.isWaiting) count++;
+  for (const { task, isWaiting } of member.jobs.values())
+    if (!isWaiting && (task.kind === 'fetch') === isFetch) count++;
   return count;
 }

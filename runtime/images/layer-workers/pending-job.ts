@@ -90,6 +90,20 @@ export function pickFairly(queue: Pending[], underWay: readonly Pending[]): Pend
   return best === -1 ? undefined : queue.splice(best, 1)[0];
 }
 
+/**
+ * Whether a fetch may begin beside those that run. The blobs of one registry have at most half of the turns
+ * that others leave: a registry that does not send anything must not stop the fetches from all others.
+ * @param most how many fetches may run at the same time
+ */
+export function mayFetch(task: LayerTask, underWay: readonly Pick<Pending, 'task'>[], most: number): boolean {
+  if (task.kind !== 'fetch') return true;
+  const fetches = underWay.flatMap(({ task: each }) => (each.kind === 'fetch' ? [each.fetch] : []));
+  const { registry } = task.fetch.reference;
+  const own = fetches.filter(({ reference }) => reference.registry === registry).length;
+  const left = most - fetches.length;
+  return left > 0 && own <= left / 2;
+}
+
 /** One Worker unpacks as many bytes of compressed layers in about 0.3 seconds. */
 const muchWorkBytes = 16 * 1024 * 1024;
 const longWorkMs = 1_000;
