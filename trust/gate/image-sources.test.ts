@@ -129,7 +129,22 @@ describe('images of a manifest', () => {
         JSON.stringify(end),
       );
     }
+    assert.deepEqual(imagesOf(`${good} # a\r\n# b\r\n`), [good], 'a list');
     assert.deepEqual(imagesOf(`kind: Pod\r\nspec:\r\n  containers: [{image: ${good}}]\r\n`), [good]);
+  });
+
+  it('are not hidden in a comment of a list by the end of a line that only kubectl knows', () => {
+    for (const end of ['\u0085', '\u2028', '\u2029']) {
+      // kubectl reads the Pod, and the last line as the rest of a text.
+      const object = [
+        'apiVersion: v1',
+        'kind: Pod',
+        `spec: ${JSON.stringify(containers(hidden))}`,
+        'more: a',
+      ];
+      const text = `#${end}${object.join(end)}\n ${good}\n`;
+      assert.throws(() => imagesOf(text), /all\.yaml:1:2: .*ends a line for some readers/);
+    }
   });
 
   it('are not read from merge keys, which kubectl follows', () => {

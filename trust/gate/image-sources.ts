@@ -46,6 +46,12 @@ export function readImageSources(
   const problems: Problem[] = [];
   const parts: FoundInManifests = { unread: [], objects: new Set() };
   for (const source of sources) {
+    // Before anything else: a comment of a list could hide a manifest from this reader.
+    const otherEnd = otherLineEnd.exec(source.text);
+    if (otherEnd !== null) {
+      problems.push(dividedLine(source.file, source.text, otherEnd));
+      continue;
+    }
     append(
       found,
       isList(source.text)
@@ -88,7 +94,7 @@ function isList(text: string): boolean {
   return lines.every((line) => !/\s/.test(line) && !/^[{[]|^---|:$/.test(line));
 }
 
-const contentOf = (line: string): string => line.replace(/(^|\s)#.*$/, '').trim();
+const contentOf = (line: string): string => line.replace(/(^|\s)#.*$/s, '').trim();
 
 function readList({ file, text }: ImageSource, namespace: string, problems: Problem[]): GateQuestion[] {
   const found = text.split('\n').flatMap((line, index) => {
@@ -117,11 +123,6 @@ function readManifests(
   problems: Problem[],
   parts: FoundInManifests,
 ): GateQuestion[] {
-  const otherEnd = otherLineEnd.exec(text);
-  if (otherEnd !== null) {
-    problems.push(dividedLine(file, text, otherEnd));
-    return [];
-  }
   const parsed = parseDocuments(text, file, { bytes: largestSource, documents: maximumDocuments });
   append(problems, parsed.problems);
   const found: GateQuestion[] = [];
