@@ -6,7 +6,7 @@ import { boundingCapabilities } from '../base/kernel/index.ts';
 import { formatProblems } from '../base/schema/index.ts';
 import { compile, detectKernel, loadProfiles } from '../entitlements/index.ts';
 import { serialiseSpec, standaloneSpec, tryRuntime, validateOciConfig } from '../runtime/index.ts';
-import { readInputFile } from './files/input-file.ts';
+import { readInputFile, readStandardInput } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
@@ -109,7 +109,8 @@ async function generate(args: readonly string[], flags: GenerateFlags): Promise<
 }
 
 async function judge(file: string, flags: ValidateFlags): Promise<number> {
-  const text = (await readInputFile(file === '-' ? '/dev/stdin' : file, mostBytes)).toString('utf8');
+  const bytes = await (file === '-' ? readStandardInput(mostBytes) : readInputFile(file, mostBytes));
+  const text = bytes.toString('utf8');
   const problems = validateOciConfig(text, file);
   const bundle = file === '-' ? process.cwd() : dirname(resolve(file));
   const trials = [];
