@@ -72,7 +72,7 @@ export function register(program: Command): void {
     );
 
   withSocket(withOutput(images.command('rm')))
-    .description('remove images, each with all its names')
+    .description('remove images, each with all its names; a name that is unknown removes nothing')
     .argument('<image...>', 'name, digest, id or the beginning of one')
     .addHelpText('after', '\nExamples:\n  portcullis images rm registry.example.com/app:1\n')
     .action((names: string[], options: Options) =>
@@ -123,12 +123,12 @@ async function pull(
 }
 
 async function remove(client: CriClient, names: readonly string[], output: OutputFormat): Promise<number> {
-  const removed: string[] = [];
-  for (const name of names) {
-    const image = await find(client, name, 'remove image');
-    await client.image.removeImage({ image: { image: image.id } });
-    removed.push(image.id);
-  }
+  // Before anything is removed: a wrong name must not leave it open what was removed. Two names may belong to
+  // one image.
+  const found = new Set<string>();
+  for (const name of names) found.add((await find(client, name, 'remove image')).id);
+  const removed = [...found];
+  for (const id of removed) await client.image.removeImage({ image: { image: id } });
   print(output, removed, removed.map((id) => `${id}\n`).join(''));
   return 0;
 }

@@ -170,6 +170,20 @@ describe('images in files and in the store', () => {
     assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
   });
 
+  it('a removal takes two names of one image, and removes nothing if it does not know a name', async () => {
+    const { reference } = await stage.publish('removed:1');
+    const id = await stage.pull(reference);
+    const remove = (...names: readonly string[]): ReturnType<typeof portcullis> =>
+      portcullis(['images', 'rm', ...names, '--socket', stage.folders.socket]);
+    const unknown = await remove(reference, 'good.test/none:1');
+    assert.deepEqual([unknown.code, unknown.stdout], [4, '']);
+    assert.match(unknown.stderr, /none:1.*CLI_NO_SUCH_IMAGE/u);
+    assert.equal((await stage.daemon.cri.image.listImages({})).images.length, 1);
+    const removed = await remove(reference, id);
+    assert.deepEqual([removed.code, removed.stdout], [0, `${id}\n`], removed.output);
+    assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
+  });
+
   async function layersOf(reference: string): Promise<readonly string[]> {
     const { info } = await stage.daemon.cri.image.imageStatus({ image: { image: reference }, verbose: true });
     const text = info['info'] ?? '';
