@@ -123,8 +123,7 @@ async function pull(
 }
 
 async function remove(client: CriClient, names: readonly string[], output: OutputFormat): Promise<number> {
-  // Before anything is removed: a wrong name must not leave it open what was removed. Two names may belong to
-  // one image.
+  // All names are looked up first: a wrong name removes nothing. Two names may belong to one image.
   const found = new Set<string>();
   for (const name of names) found.add((await find(client, name, 'remove image')).id);
   const removed = [...found];
