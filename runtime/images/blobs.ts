@@ -47,11 +47,11 @@ export interface BlobSources {
 
 export interface BlobStore {
   /**
-   * Returns a blob from the store, from a fetch in progress, or fetched from its sources in order. Pulls from
-   * one place share a fetch; if it fails, each other pull tries again with its own sources (and credentials). A
-   * fetch tries each source in turn, and each source continues where the previous one stopped. Wrong content
-   * is discarded and fetched once more. While servers are down, the fetch waits for them, up to 31 s without
-   * progress.
+   * Returns a blob from the store, from a fetch in progress, or fetched from its sources in order. Pulls
+   * from one place share a fetch; if it fails, each other pull tries again with its own sources (and
+   * credentials). A fetch tries each source in turn, and each source continues where the one before stopped.
+   * Wrong content is discarded and fetched once more. While servers are down, the fetch waits for them, up to
+   * 31 s without progress.
    */
   claim(descriptor: BlobDescriptor, sources: BlobSources, signal: AbortSignal): Promise<BlobClaim>;
   /** Removes a published blob unless it is owned or claimed. */
@@ -175,12 +175,7 @@ export function createBlobStore(
           );
           continue;
         }
-        const known = claimed
-          .of(descriptor.digest)
-          .find(
-            ({ state, from, begun }) =>
-              state === 'published' || (begun === era() && (state === 'ingested' || from === sources.from)),
-          );
+        const known = claimed.of(descriptor.digest).find((each) => mayJoin(each, sources.from, era()));
         const blob =
           known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor, sources) : begin(descriptor, sources));
         blob.claims++;
@@ -197,6 +192,11 @@ export function createBlobStore(
     dropUnowned: removeUnowned,
     isClaimed: (digest) => claimed.has(digest),
   };
+}
+
+/** Whether a pull may use this blob, or wait for it. */
+function mayJoin({ state, begun, from }: ClaimedBlob, place: string, era: number): boolean {
+  return state === 'published' || (begun === era && (state === 'ingested' || from === place));
 }
 
 interface ClaimedBlobs {

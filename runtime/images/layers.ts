@@ -50,7 +50,7 @@ interface LayerBlob {
   readonly path: string;
   readonly digest: string;
   readonly size: number;
-  /** As in `BlobSources`: the layers below come from there too, and a pull does not wait for another place. */
+  /** As in `BlobSources`: the layers below come from there, too. A pull does not wait for another place. */
   readonly from: string;
 }
 

@@ -1,5 +1,5 @@
 import { errorFromJson } from '../../../base/errors/index.ts';
-import { areMuchWork, createPending, lost, mayFetch, pickFairly, renew, starved } from './pending-job.ts';
+import { areMuchWork, createPending, lost, mayStart, pickFairly, renew, starved } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
 import type { LayerAnswer, LayerCommand, LayerTask } from './protocol.ts';
 import type { Member, LayerWorkers } from './layer-workers.ts';
@@ -121,18 +121,12 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
 
   /** @returns false when no such job waits, or none can start now */
   function startNext(isFetch: boolean): boolean {
-    if (!queue.some(({ task }) => (task.kind === 'fetch') === isFetch)) return false;
     const running = [...members].flatMap(({ jobs }) => [...jobs.values()]);
-    const ready = queue.filter(
-      ({ task }) => (task.kind === 'fetch') === isFetch && mayFetch(task, running, mostFetches),
-    );
-    const job = pickFairly(ready, running);
+    const job = pickFairly(mayStart(queue, running, isFetch, mostFetches), running);
     const member = job && workers.free(areMuchWork([...running, ...queue]), isFetch);
     if (job === undefined || member === undefined) return false;
     queue.splice(queue.indexOf(job), 1);
-    member.jobs.set(job.id, job);
-    member.worker.ref();
-    member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies LayerCommand);
+    give(job, member);
     return true;
   }
 
@@ -184,6 +178,12 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     },
     areQueued: () => queue.length > 0,
   };
+}
+
+function give(job: Pending, member: Member): void {
+  member.jobs.set(job.id, job);
+  member.worker.ref();
+  member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies LayerCommand);
 }
 
 /** Fails the queued jobs that have waited too long for a Worker. */

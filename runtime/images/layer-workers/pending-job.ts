@@ -104,6 +104,17 @@ export function mayFetch(task: LayerTask, underWay: readonly Pick<Pending, 'task
   return left > 0 && own <= left / 2;
 }
 
+/** Returns the fetches that may begin, or the other jobs. */
+export function mayStart(
+  queue: readonly Pending[],
+  underWay: readonly Pending[],
+  isFetch: boolean,
+  mostFetches: number,
+): Pending[] {
+  const ofKind = queue.filter(({ task }) => (task.kind === 'fetch') === isFetch);
+  return ofKind.filter(({ task }) => mayFetch(task, underWay, mostFetches));
+}
+
 /** One Worker unpacks as many bytes of compressed layers in about 0.3 seconds. */
 const muchWorkBytes = 16 * 1024 * 1024;
 const longWorkMs = 1_000;
