@@ -13,7 +13,7 @@ import type { Stage } from '../fixtures/stage.ts';
 describe('a slow registry', () => {
   let stage: Stage;
   let slow: TestServer;
-  /** What never arrives completely. */
+  /** Matches the URLs whose content never arrives completely. */
   let held = /^$/u;
   let asked = 0;
   before(async () => {
