@@ -57,6 +57,8 @@ export interface LayerJobs {
   giveUp(): void;
   /** Whether a job waits for a Worker. */
   areQueued(): boolean;
+  /** Whether the jobs, running and queued, are worth more than one Worker. */
+  areMuch(): boolean;
 }
 
 export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
@@ -115,15 +117,17 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     );
   }
 
+  const running = (): readonly Pending[] => [...members].flatMap(({ jobs }) => [...jobs.values()]);
+  const areMuch = (): boolean => areMuchWork([...running(), ...queue]);
+
   function dispatch(): void {
     while (!isClosed() && (startNext(false) || startNext(true)));
   }
 
   /** @returns false when no such job waits, or none can start now */
   function startNext(isFetch: boolean): boolean {
-    const running = [...members].flatMap(({ jobs }) => [...jobs.values()]);
-    const job = pickFairly(mayStart(queue, running, isFetch, mostFetches), running);
-    const member = job && workers.free(areMuchWork([...running, ...queue]), isFetch);
+    const job = pickFairly(mayStart(queue, running(), isFetch, mostFetches), running());
+    const member = job && workers.free(areMuch(), isFetch);
     if (job === undefined || member === undefined) return false;
     queue.splice(queue.indexOf(job), 1);
     give(job, member);
@@ -177,6 +181,7 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
       for (const job of queue.splice(0)) job.settle.reject(lost(new Error('the image store is closed')));
     },
     areQueued: () => queue.length > 0,
+    areMuch,
   };
 }
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { startKernelWorker } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { asNobody } from '../../../test/fixtures/as-nobody.ts';
@@ -270,6 +273,23 @@ test('small layers share one Worker, and large ones get another', async (t) => {
     for (const [index, request] of requests.entries()) isWhole(request, unpacked[index] ?? assert.fail());
     assert.equal(started, expected, `layers of ${bytes} bytes`);
   }
+});
+
+test('the other Worker ends when there was little work for a while', { timeout: 20_000 }, async (t) => {
+  const ends: Promise<unknown>[] = [];
+  const keep = (worker: Worker): void => void ends.push(once(worker, 'exit'));
+  process.on('worker', keep);
+  t.after(() => process.off('worker', keep));
+  const pool = poolOf({ size: 2 });
+  const large = range(4, () => requestOf(small));
+  await Promise.all(large.map((request) => pool.unpack(request, noLowers, { bytes: 16 * 1024 * 1024 })));
+  assert.equal(ends.length, 2);
+  const first = Promise.race([ends[0], pause(4_000, 'it runs')]);
+  const little = setInterval(() => void pool.unpack(requestOf(small), noLowers, { bytes: 1 }), 500);
+  t.after(() => clearInterval(little));
+  await ends[1];
+  clearInterval(little);
+  assert.equal(await first, 'it runs');
 });
 
 test('a job that takes long, or waits for the disk, is worth another Worker', () => {

@@ -71,6 +71,8 @@ export interface LayerPoolOptions {
 }
 
 const idleMs = 10_000;
+/** How long Workers beside the first one are kept without work for them: each takes 25 MB. */
+const spareMs = 2_000;
 /** How often to check working Workers. */
 const watchMs = 500;
 /** The Worker itself enforces the allowance; it is ended when it fails to do so for this time. */
@@ -101,20 +103,25 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
     mostFetches: size * fetchesPerWorker,
     changed: schedule,
   });
-  const timers = createPoolTimers(workers.retire, () => {
-    endStuckWorkers(workers, allowance);
-    // A job that turns out to take long is worth another Worker for the jobs behind it.
-    jobs.dispatch();
+  const timers = createPoolTimers({
+    retire: () => workers.retire(),
+    retireSpare: () => workers.retire(1),
+    watch: () => {
+      endStuckWorkers(workers, allowance);
+      // A job that turns out to take long is worth another Worker for the jobs behind it.
+      jobs.dispatch();
+    },
   });
   const { run } = jobs;
 
   function schedule(): void {
     jobs.dispatch();
     const { members } = workers;
-    timers.set(
-      members.size > 0,
-      [...members].every((member) => member.jobs.size === 0),
-    );
+    timers.set({
+      hasWorkers: members.size > 0,
+      isIdle: [...members].every((member) => member.jobs.size === 0),
+      hasSpare: members.size > 1 && !jobs.areMuch(),
+    });
   }
 
   return {
@@ -148,25 +155,44 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   };
 }
 
+/** The state of the pool that decides about its timers. */
+interface PoolState {
+  readonly hasWorkers: boolean;
+  /** No Worker has a job. */
+  readonly isIdle: boolean;
+  /** One Worker would be enough for the jobs. */
+  readonly hasSpare: boolean;
+}
+
 /**
- * The timers of the pool: one ends Workers when none has had a job for a while, the other one checks the
- * Workers while they have jobs.
+ * The timers of the pool: one ends the Workers when none has had a job for a while, one ends those beside the
+ * first one when there was little work for a while, and one checks the Workers while they have jobs.
  */
-function createPoolTimers(
-  retire: () => void,
-  watch: () => void,
-): { readonly set: (hasWorkers: boolean, isIdle: boolean) => void; readonly clear: () => void } {
+function createPoolTimers(acts: {
+  readonly retire: () => void;
+  readonly retireSpare: () => void;
+  readonly watch: () => void;
+}): { readonly set: (state: PoolState) => void; readonly clear: () => void } {
+  const { retire, retireSpare, watch } = acts;
   let idle: NodeJS.Timeout | undefined;
+  let spare: NodeJS.Timeout | undefined;
   let watching: NodeJS.Timeout | undefined;
+  const endSpare = (): void => {
+    spare = undefined;
+    retireSpare();
+  };
   return {
-    set(hasWorkers, isIdle) {
+    set({ hasWorkers, isIdle, hasSpare }) {
       if (idle !== undefined) clearTimeout(idle);
       idle = hasWorkers && isIdle ? setTimeout(retire, idleMs).unref() : undefined;
+      if (!hasSpare) clearTimeout(spare);
+      spare = hasSpare ? (spare ?? setTimeout(endSpare, spareMs).unref()) : undefined;
       if (isIdle) clearInterval(watching);
       watching = isIdle ? undefined : (watching ?? setInterval(watch, watchMs).unref());
     },
     clear() {
       clearTimeout(idle);
+      clearTimeout(spare);
       clearInterval(watching);
     },
   };

@@ -8,7 +8,7 @@ import { cancelledError, overdueError, readWork } from '../unpack/work-clock.ts'
 
 const jobsPerWorker = 2;
 /** A fetch mostly waits for its registry. It takes no turn from the jobs that work. */
-export const fetchesPerWorker = 16;
+export const fetchesPerWorker = 8;
 /** A cancelled job stops within milliseconds, unless its Worker is stuck. */
 const cancelGraceMs = 3_000;
 /** A job that was lost this often with the Worker of another job is not tried again. */
@@ -54,16 +54,16 @@ export interface LayerWorkers {
   readonly members: ReadonlySet<Member>;
   start(): Member;
   /**
-   * Returns the least busy Worker, or a new Worker while the limit allows it; undefined: no Worker can take a
-   * job.
+   * Returns a Worker for a job; undefined: none can take it. Much work goes to the least busy Worker, or to a
+   * new one while the limit allows it, and little work to the oldest ones, so that the others can end.
    * @param isMuch whether the jobs are worth another Worker beside one that is busy
    * @param isFetch whether the job fetches a blob
    */
   free(isMuch: boolean, isFetch: boolean): Member | undefined;
   /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
   end(member: Member, culprit: Pending, reason: Error): void;
-  /** Ends the Workers that have no job. */
-  retire(): void;
+  /** Ends the Workers that have no job. @param kept the number of the oldest Workers that stay */
+  retire(kept?: number): void;
   /** Whether any Worker has a job, including Workers that were ended and still exist. */
   haveJobs(): boolean;
   /** Gives up all jobs and ends all Workers. */
@@ -149,6 +149,9 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
 
   function free(isMuch: boolean, isFetch: boolean): Member | undefined {
     const load = (member: Member): number => loadOf(member, isFetch);
+    const most = isFetch ? fetchesPerWorker : jobsPerWorker;
+    const oldest = isMuch ? undefined : [...members].find((member) => load(member) < most);
+    if (oldest !== undefined) return oldest;
     let best: Member | undefined;
     for (const member of members)
       if (
@@ -160,12 +163,11 @@ export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
     // An ended Worker is replaced immediately. The number of replacements for threads that hang is limited.
     const mayStart = pausing === undefined && members.size + Math.max(0, ending.size - size) < size;
     if ((best === undefined || (isMuch && load(best) > 0)) && mayStart) return start();
-    const most = isFetch ? fetchesPerWorker : jobsPerWorker;
     return best !== undefined && load(best) < most ? best : undefined;
   }
 
-  function retire(): void {
-    for (const member of [...members]) {
+  function retire(kept = 0): void {
+    for (const member of [...members].slice(kept)) {
       if (member.jobs.size > 0) continue;
       members.delete(member);
       void member.worker.terminate();
