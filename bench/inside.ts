@@ -17,7 +17,10 @@ chmodSync(folder, 0o711);
 mkdirSync(join(folder, 'state'));
 execFileSync('mount', ['-t', 'tmpfs', 'state', join(folder, 'state')]);
 const images = await serveSignedImages(folder);
-const daemon = await startDaemon(folder, images.policyFile);
+const daemon = await startDaemon(folder, images.policyFile).catch(async (thrown: unknown) => {
+  await images.stop();
+  throw thrown;
+});
 const [program = '', ...args] = process.argv
   .slice(2)
   .map((argument) => argument.replace('SOCKET', daemon.socket));

@@ -3,6 +3,7 @@
  * a registry on loopback under two names: one whose rule requires a keyless signature and one whose rule
  * allows unverified images. They are pulled in turns, and removed in between.
  */
+import './bundle.ts';
 import '../test/fixtures/private-namespaces.ts';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -3,6 +3,7 @@
  * EROFS files and as folders, by one daemon that is restarted between the forms. Then proves the layers of
  * one large image again, in each form.
  */
+import './bundle.ts';
 import '../test/fixtures/private-namespaces.ts';
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

@@ -3,6 +3,7 @@
  * output of the container, for an image of 2 GB with a signed chunk index, over a link that tc(8) holds to
  * 1 Gbit/s. Each round pulls the image again. `--folder` keeps the registry for a later run.
  */
+import './bundle.ts';
 import '../test/fixtures/private-namespaces.ts';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';

@@ -2,6 +2,7 @@
  * `npm run bench:memory [-- --rounds N]`: starts the daemon without pods, from the bundle, and prints
  * its memory from its first answer on.
  */
+import './bundle.ts';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
@@ -16,9 +17,8 @@ const { values } = parseArgs({ options: { rounds: { type: 'string', default: '5'
 const moments = [0, 500, 1000, 2000, 3000, 5000, 10_000];
 
 if (process.env['BENCH_MEMORY_INSIDE'] !== '1') {
-  execFileSync(process.execPath, ['packaging/build.ts', '--bundle-only'], { stdio: 'inherit' });
   const again = ['-m', '-n', process.execPath, import.meta.filename, '--rounds', values.rounds];
-  const env = { ...process.env, BENCH_MEMORY_INSIDE: '1', PORTCULLIS_BUNDLE: '1' };
+  const env = { ...process.env, BENCH_MEMORY_INSIDE: '1' };
   execFileSync('unshare', again, { stdio: 'inherit', env });
   process.exit(0);
 }

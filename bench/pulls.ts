@@ -3,6 +3,7 @@
  * Portcullis and by containerd, in turns, and removes them in between. Portcullis requires a signature and
  * makes each image durable; containerd does neither. Needs `test/peers/get containerd`.
  */
+import './bundle.ts';
 import '../test/fixtures/private-namespaces.ts';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -3,6 +3,7 @@
  * sessions opened and dropped. Measures what each leaves in memory, descriptors and processes. `-- --sessions
  * N`, `-- --mebibytes N`, `-- --streams N`, `-- --runtime NAME`.
  */
+import './bundle.ts';
 import '../test/fixtures/private-namespaces.ts';
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
