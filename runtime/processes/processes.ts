@@ -112,15 +112,19 @@ export function watchProcess(
   return stop;
 }
 
-/** Returns every other process with exactly this argument. */
-export function processesWithArgument(argument: string): ProcessIdentity[] {
+/**
+ * Returns every other process with exactly this argument.
+ * @param beside if it is not empty, an argument must also contain one of these texts
+ */
+export function processesWithArgument(argument: string, beside: readonly string[] = []): ProcessIdentity[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .flatMap((name) => {
       try {
-        return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument)
-          ? [processIdentity(Number(name))]
-          : [];
+        const given = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
+        const isMeant =
+          beside.length === 0 || given.some((one) => beside.some((text) => one.includes(text)));
+        return isMeant && given.includes(argument) ? [processIdentity(Number(name))] : [];
       } catch (cause) {
         // Our own processes can be read, and processes of other users are irrelevant. An error that says
         // nothing about the process is thrown.
@@ -133,14 +137,18 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
 
 /**
  * Kills every other process with exactly this argument, and the processes that they start meanwhile, until
- * none is left or a second has passed.
+ * none is left or a second has passed. An id that users know needs `beside`: they name it to their clients.
+ * @param beside as in {@link processesWithArgument}
  * @throws PortcullisError or the error of node:fs when they cannot be found or killed at the end of that
  * second, for example without free descriptors
  */
-export async function endProcessesWithArgument(argument: string): Promise<void> {
+export async function endProcessesWithArgument(
+  argument: string,
+  beside: readonly string[] = [],
+): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const found = processesWithArgument(argument);
+      const found = processesWithArgument(argument, beside);
       if (found.length === 0) return;
       for (const identity of found) signalProcess(identity, SIGKILL);
     } catch (cause) {

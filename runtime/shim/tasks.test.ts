@@ -79,3 +79,28 @@ test('a process that ran before its shim is not taken for the shim, and not kill
   }
   assert.equal(other.exitCode ?? other.signalCode, null);
 });
+
+test('the end of a pod ends an unrecorded shim, and no client that names the pod', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { tasks, server } = await shimThatReports(folder, process.pid);
+  t.after(async () => {
+    server.close();
+    await tasks.close();
+  });
+  const id = folder.slice(-6).repeat(5);
+  const running = (...args: readonly string[]) => {
+    const child = spawn('sh', ['-c', 'while true; do sleep 0.2; done', ...args], { stdio: 'ignore' });
+    t.after(() => child.kill('SIGKILL'));
+    return child;
+  };
+  const client = running('crictl', 'stopp', id);
+  const shim = running('shim', '-id', id, '-address', join(folder, 'events'));
+  const runtime = running('runtime', '--log', join(folder, 'log.json'), 'create', id);
+  const ended = Promise.all([once(shim, 'exit'), once(runtime, 'exit')]);
+  await pause(50);
+  await tasks.endPod(id, folder);
+  await ended;
+  await pause(50);
+  assert.equal(client.exitCode ?? client.signalCode, null);
+});

@@ -221,8 +221,9 @@ function podTasks(
       for (let waited = 0; waited < 2_000 && shim !== undefined && sameProcess(shim); waited += 20)
         await pause(20);
       if (shim !== undefined && sameProcess(shim)) signalProcess(shim, SIGKILL);
-      // A shim whose record a killed daemon did not finish has the id among its arguments.
-      await endProcessesWithArgument(id);
+      // A shim whose record a killed daemon did not finish has the id among its arguments, and so has each
+      // client that a user told to stop this pod. Only a shim and its programs also name one of these paths.
+      await endProcessesWithArgument(id, [program.events.socket, folder]);
       api?.close();
       if (record !== undefined) await rm(record.socket, { force: true });
     },
