@@ -56,6 +56,11 @@ export interface ContainerEffects {
   /** Kills the processes that outlive the first process (in a container that shares a PID namespace). */
   killLeftovers(record: ContainerRecord): Promise<void>;
   /**
+   * Removes the task of an exited container from the shim of its pod: a shim with a task does not end with
+   * its pod. Does nothing for an OCI runtime.
+   */
+  releaseTask(record: ContainerRecord): Promise<void>;
+  /**
    * Ends the monitor and the processes; removes the bundle, cgroup, writable layer, runtime state and exit
    * file.
    */

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { ExecResult } from '../oci/exec.ts';
@@ -103,6 +104,15 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     return stopper.stop(record.id, timeoutMs);
   };
 
+  /** A failure prevents nothing: the shim is then killed with its pod, and the removal repeats this. */
+  const releaseTask = (id: string): Promise<void> =>
+    underLock(id, async () => {
+      const record = records.get(id);
+      if (record?.phase === 'exited') await effects.releaseTask(record);
+    }).catch((thrown: unknown) =>
+      log.warn({ container: id, why: reasonOf(thrown) }, 'the task of an exited container remains'),
+    );
+
   return {
     create: (sandboxId, config) => {
       const sandbox = requireSandbox(sandboxId);
@@ -126,9 +136,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       // Under the lock of the sandbox no other call creates one: a half-created container is left from an
       // attempt that could not clean up, and may have a process.
       await Promise.all(
-        containersOf(sandboxId).map((record) =>
-          record.phase === 'creating' ? remove(record) : stop(record, 0),
-        ),
+        containersOf(sandboxId).map(async (record) => {
+          if (record.phase === 'creating') return remove(record);
+          await stop(record, 0);
+          await releaseTask(record.id);
+        }),
       );
     },
     removeAllOf: async (sandboxId) => {

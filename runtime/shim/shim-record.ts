@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { failure, meansGone } from '../../base/errors/index.ts';
@@ -24,6 +24,11 @@ const fileName = 'shim.json';
 /** Writes the record of a shim, or the address of its shim beside a container. */
 export async function writeShimRecord(folder: string, record: ShimAddress | ShimRecord): Promise<void> {
   await writeFile(join(folder, fileName), JSON.stringify(record), { mode: 0o600 });
+}
+
+/** Removes the record in a folder. No record is a success. */
+export async function forgetShim(folder: string): Promise<void> {
+  await rm(join(folder, fileName), { force: true });
 }
 
 /** Returns the record in a folder. Undefined when there is none, or the write of it was cut off. */

@@ -13,7 +13,7 @@ import { deleteDeadTask, startShim } from './launch.ts';
 import { requireStartedSince, ticksNow } from './shim-process.ts';
 import type { ShimProgram } from './launch.ts';
 import type { TaskApi } from './task-api.ts';
-import { readShimRecord, writeShimRecord } from './shim-record.ts';
+import { forgetShim, readShimRecord, writeShimRecord } from './shim-record.ts';
 import { readTaskMetrics } from './task-metrics.ts';
 import type { TaskUsage } from './task-metrics.ts';
 import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
@@ -163,7 +163,11 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       const { stats } = await (await required(bundle)).stats({ id }, { timeoutMs: usageMs });
       return stats === undefined ? undefined : readTaskMetrics(stats);
     },
-    delete: remove,
+    delete: async (id, bundle) => {
+      await remove(id, bundle);
+      // A repeated removal has nothing to do, even if the shim has ended meanwhile.
+      await forgetShim(bundle);
+    },
     follow: (id, bundle) => {
       if (followed.has(id)) return;
       followed.add(id);

@@ -265,6 +265,23 @@ describe('pods of every handler in one daemon', () => {
       });
 
       if (isShim)
+        it('ends the shim of a pod that is stopped without killing it', async () => {
+          const times: number[] = [];
+          // A busy machine may be slow once.
+          for (let round = 0; round < 3 && !times.some((time) => time < 2_000); round += 1) {
+            const pod = await runPod(stage, `${name}-shutdown-${round}`, {}, name);
+            await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+            const started = performance.now();
+            await runtime().stopPodSandbox({ podSandboxId: pod.id });
+            times.push(performance.now() - started);
+            await removePod(stage, pod);
+            expectGone(pod);
+          }
+          // After 2 seconds, the shim is killed.
+          assert.ok(Math.min(...times) < 2_000, times.join(', '));
+        });
+
+      if (isShim)
         it('stops a task that another client paused', async () => {
           const pod = await runPod(stage, `${name}-paused`, {}, name);
           const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });

@@ -21,7 +21,7 @@ export function processEffects({
   readonly cgroups: CgroupMounts;
 }): Pick<
   ContainerEffects,
-  'start' | 'isStarted' | 'kill' | 'heeds' | 'killLeftovers' | 'isAlive' | 'isMonitored'
+  'start' | 'isStarted' | 'kill' | 'heeds' | 'killLeftovers' | 'releaseTask' | 'isAlive' | 'isMonitored'
 > {
   /** Containers whose start was interrupted by the end of an earlier daemon. */
   const cutOff = new Set<string>();
@@ -53,6 +53,10 @@ export function processEffects({
     killLeftovers: async (record) => {
       // With its own PID namespace, the kernel has killed these processes together with the first one.
       if (sharesPids(record.config)) await emptyCgroup(cgroups, places.cgroup(record).path);
+    },
+    releaseTask: async (record) => {
+      const handler = places.findHandler(record);
+      if (handler?.tasks !== undefined) await slots.run(() => handler.delete(record.id));
     },
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
     isMonitored: (record) => record.monitor !== undefined && sameProcess(record.monitor),

@@ -93,6 +93,7 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
     heeds: (record) =>
       life.look('look at signals', () => world.processes.get(record.id)?.ignoresTerm === false),
     killLeftovers: () => life.act('read', 'kill of leftovers', () => undefined),
+    releaseTask: () => life.act('spawn', 'removal of the task', () => undefined),
     destroy: (record) =>
       life.act(
         'removal',
