@@ -1,7 +1,7 @@
 import { failure } from '../../base/errors/index.ts';
 import type { Any } from './contract.types.ts';
 import { readShimRecord } from './shim-record.ts';
-import { openTaskApi } from './task-api.ts';
+import { leaveInput, openTaskApi } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
 
 /** A command that runs in a task. */
@@ -14,6 +14,8 @@ export interface TaskCommand {
 
 const SIGKILL = 9;
 const startMs = 60_000;
+/** An output without a path is an error for containerd-shim-runc-v2 if another stream has a path. */
+const nullDevice = '/dev/null';
 const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 
 /**
@@ -34,13 +36,14 @@ export async function startTaskCommand(input: {
 }): Promise<TaskCommand> {
   const { container: id, name: execId, terminal } = input;
   const api = await taskApiIn(id, input.bundle);
-  const [stdin, stdout, stderr] = input.descriptors.map((fd) =>
-    fd === null ? '' : `/proc/${process.pid}/fd/${fd}`,
+  const [stdin, stdout, stderr] = input.descriptors.map((fd, stream) =>
+    fd === null ? (stream === 0 ? '' : nullDevice) : `/proc/${process.pid}/fd/${fd}`,
   ) as [string, string, string];
   const spec: Any = { typeUrl, value: Buffer.from(input.process) };
   try {
     await api.exec({ id, execId, terminal, stdin, stdout, stderr: terminal ? '' : stderr, spec });
     await api.start({ id, execId }, { timeoutMs: startMs });
+    if (stdin !== '' && !terminal) leaveInput(api, { id, execId });
   } catch (cause) {
     await api.delete({ id, execId }).catch(() => undefined);
     api.close();

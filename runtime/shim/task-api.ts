@@ -61,6 +61,18 @@ export async function openTaskApi({ socket, version }: ShimAddress): Promise<Tas
   return { ...calls, closed: client.closed, close: client.close } as TaskApi;
 }
 
+/**
+ * Lets a process get the end of its input. A shim keeps a pipe of the input open for writing itself, so that
+ * several clients can write one after the other. Here, the monitor or the session of the command does this.
+ * A shim that closes the input only when it has passed all of it on answers late.
+ */
+export function leaveInput(
+  api: Pick<TaskApi, 'closeIO'>,
+  process: { readonly id: string; readonly execId?: string },
+): void {
+  void api.closeIO({ ...process, stdin: true }, { timeoutMs: Infinity }).catch(() => undefined);
+}
+
 function callOf(client: TtrpcClient, method: TtrpcMethod<unknown, unknown>): TaskCall<never> {
   return (request: object, options: CallOptions = {}) =>
     client.call(method, request, { timeoutMs: callTimeoutMs, ...options, metadata }) as Promise<never>;

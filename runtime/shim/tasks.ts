@@ -12,6 +12,7 @@ import type { ShimConnections } from './connections.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
 import { requireStartedSince, ticksNow } from './shim-process.ts';
 import type { ShimProgram } from './launch.ts';
+import { leaveInput } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
 import { forgetShim, readShimRecord, writeShimRecord } from './shim-record.ts';
 import { readTaskMetrics } from './task-metrics.ts';
@@ -128,9 +129,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       if (shim === undefined) throw new Error('its pod has no shim');
       await writeShimRecord(bundle, shim);
       const stream = (fd: number): string => `/proc/${standIn}/fd/${fd}`;
-      await (
-        await required(bundle)
-      ).create(
+      const api = await required(bundle);
+      await api.create(
         {
           id,
           bundle,
@@ -143,6 +143,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
         { timeoutMs: 110_000 },
       );
       await releaseStreams(bundle);
+      if (stdin && !terminal) leaveInput(api, { id });
     },
     start: async (id, bundle) => void (await (await required(bundle)).start({ id }, { timeoutMs: 60_000 })),
     status: async (id, bundle) => {

@@ -201,6 +201,33 @@ describe('pods of every handler in one daemon', () => {
         await removePod(stage, pod);
       });
 
+      it('gives a container and a command the end of their input', { timeout: 60_000 }, async () => {
+        const pod = await runPod(stage, `${name}-input`, {}, name);
+        const id = await runContainer(stage, pod, {
+          image,
+          command: ['sh', '-c', 'cat; exit 5'],
+          more: { stdin: true, stdinOnce: true },
+        });
+        const exec = await runtime().exec({
+          containerId: id,
+          cmd: ['sh', '-c', 'cat; exit 6'],
+          stdin: true,
+          stdout: true,
+        });
+        const command = await openCommand(exec.url);
+        command.send('to the command\n');
+        command.endInput();
+        assert.match(JSON.stringify(await command.status), /"6"/);
+        assert.equal(command.stdout(), 'to the command\n');
+        const attach = await runtime().attach({ containerId: id, stdin: true, stdout: true });
+        const attached = await openCommand(attach.url);
+        attached.send('to the container\n');
+        attached.endInput();
+        assert.equal((await exitOf(stage, id)).exitCode, 5);
+        assert.match(logOf(pod, 'main'), / stdout F to the container\n/);
+        await removePod(stage, pod);
+      });
+
       // The ports of a gVisor sandbox are in its own network stack, not in the network namespace of the pod.
       it('forwards a port', { skip: name === 'gvisor' }, async () => {
         const pod = await runPod(stage, `${name}-port`, {}, name);
