@@ -43,7 +43,9 @@ export interface ContainerEffects {
     admission: Admission,
     durable: Promise<void>,
   ): Promise<Prepared>;
-  create(record: ContainerRecord): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>>>;
+  create(
+    record: ContainerRecord,
+  ): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>> & Pick<ContainerRecord, 'task'>>;
   /** Raises the link of the pod to the policy that its started containers need. */
   raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
   start(record: ContainerRecord): Promise<void>;

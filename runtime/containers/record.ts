@@ -42,7 +42,10 @@ export interface ContainerRecord extends Keyed {
   readonly stopSignal: string;
   /** The user of the process, as resolved against the image. */
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
+  /** The first process, or the stand-in of a task (docs/decisions/0106). */
   readonly init?: ProcessIdentity;
+  /** The first process of a task, which is a child of its shim. Absent: no task, or the node does not see it. */
+  readonly task?: ProcessIdentity;
   readonly monitor?: ProcessIdentity;
   /**
    * The error of the OCI runtime when it refused to create the container. The container then has no process,
@@ -62,4 +65,9 @@ export interface ContainerRecord extends Keyed {
    * to the process.
    */
   readonly startAnswered: boolean;
+}
+
+/** Returns the number of the first process, as users and plugins use it. 0: the node does not see one. */
+export function firstProcess({ init, task }: Pick<ContainerRecord, 'init' | 'task'>): number {
+  return (task ?? init)?.pid ?? 0;
 }

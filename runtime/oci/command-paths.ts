@@ -30,12 +30,12 @@ export async function checkCommandPlace(
   target: {
     readonly id: string;
     readonly init: number;
-    readonly handler: Pick<RuntimeHandler, 'kind' | 'version'>;
+    readonly handler: Pick<RuntimeHandler, 'kind' | 'version'> & { readonly showsMounts: boolean };
   },
   place: CommandPlace,
   paths: Pick<HostPaths, 'checkPlace'>,
 ): Promise<void> {
-  if (place.launcher === undefined && (place.cwd === '/' || target.handler.kind === 'other')) return;
+  if (place.launcher === undefined && (place.cwd === '/' || !target.handler.showsMounts)) return;
   const asked = {
     container: target.id,
     init: target.init,

@@ -68,6 +68,18 @@ export interface RuntimeHandler {
 }
 
 /**
+ * Whether the node sees the mounts of the containers of a handler, so that it can check them. Virtual
+ * machines and kernels in user space have mounts of their own.
+ */
+export function showsMounts({
+  kind,
+  tasks,
+  guestKernel,
+}: Pick<RuntimeHandler, 'kind' | 'tasks' | 'guestKernel'>): boolean {
+  return tasks === undefined ? kind !== 'other' : guestKernel === undefined;
+}
+
+/**
  * Opens a runtime handler.
  * @param stateDir a folder for the state of this handler alone
  * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `--version`

@@ -13,6 +13,7 @@ import { killGroup } from './exec-session.ts';
 import { copyOomScore } from '../processes/oom-score.ts';
 import { startTaskCommand } from '../shim/exec.ts';
 import type { TaskCommand } from '../shim/exec.ts';
+import { showsMounts } from './runtime-handler.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 
 /** A container in which a command is to run. Plain data. */
@@ -21,6 +22,8 @@ export interface ExecTarget {
   readonly handler: Pick<RuntimeHandler, 'name' | 'program' | 'kind' | 'version' | 'globalArgs'> & {
     /** Whether its program is a shim. */
     readonly isShim: boolean;
+    /** See {@link showsMounts}. */
+    readonly showsMounts: boolean;
   };
   /** Absolute path of the monitor. */
   readonly conmon: string;
@@ -49,7 +52,11 @@ export interface StartedCommand {
 /** Returns the properties of a handler that a command needs, as plain data. */
 export function execHandler(handler: RuntimeHandler): ExecTarget['handler'] {
   const { name, program, kind, version, globalArgs, tasks } = handler;
-  return { name, program, kind, version, globalArgs, isShim: tasks !== undefined };
+  return {
+    ...{ name, program, kind, version, globalArgs },
+    isShim: tasks !== undefined,
+    showsMounts: showsMounts(handler),
+  };
 }
 
 /** The maximum time for its parent to reap a killed command. */
@@ -109,12 +116,20 @@ export async function startCommand(input: {
 /** Starts a command through the shim of its container, which is its parent and reports its end. */
 async function startInShim({
   target,
+  place,
+  paths,
   files,
   descriptors,
   terminal = false,
 }: Parameters<typeof startCommand>[0]): Promise<StartedCommand> {
+  let unsafe: unknown;
   try {
     const command = await startTaskCommand({
+      check: (init) =>
+        checkCommandPlace({ ...target, init }, place, paths).catch((thrown: unknown) => {
+          unsafe = thrown;
+          throw thrown;
+        }),
       container: target.id,
       bundle: target.dir,
       name: files.name,
@@ -132,6 +147,7 @@ async function startInShim({
       resize: command.resize,
     };
   } catch (cause) {
+    if (unsafe !== undefined) throw unsafe;
     files.refuse(reasonOf(cause));
     return { exited: Promise.resolve(255), kill: () => Promise.resolve() };
   }

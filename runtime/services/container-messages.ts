@@ -2,6 +2,7 @@ import type { Init } from '../../base/protobuf/index.ts';
 import { ContainerState } from '../cri/contract/contract.types.ts';
 import type { Container, ContainerStatus, Mount } from '../cri/contract/contract.types.ts';
 import { Signal } from '../cri/contract/contract.types.ts';
+import { firstProcess } from '../containers/record.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { signalNumber } from '../containers/stop-signal.ts';
 
@@ -97,7 +98,6 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
     id,
     sandboxId,
     phase,
-    init,
     monitor,
     verdictId,
     settingsDigest,
@@ -113,7 +113,7 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
       id,
       sandboxId,
       phase,
-      pid: init?.pid ?? 0,
+      pid: firstProcess(record),
       monitorPid: monitor?.pid ?? 0,
       verdictId,
       settingsDigest,

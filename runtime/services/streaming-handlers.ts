@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { notReady, wrongPhase } from '../containers/errors.ts';
+import { firstProcess } from '../containers/record.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { ContainerService } from '../containers/container-service.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
@@ -36,14 +37,15 @@ export function createStreamingHandlers(parts: {
     if (record.phase === 'running') return record;
     throw wrongPhase(record, what, 'start it first');
   };
-  const target = ({ id, init, runtimeHandler }: ContainerRecord): ExecTarget => {
+  const target = (record: ContainerRecord): ExecTarget => {
+    const { id, runtimeHandler } = record;
     const handler = parts.handlers.get(runtimeHandler);
     if (handler === undefined) throw unknownHandler(runtimeHandler);
     return {
       id,
       handler: execHandler(handler),
       conmon: parts.conmon,
-      init: init?.pid ?? 0,
+      init: firstProcess(record),
       dir: parts.bundle(id),
     };
   };

@@ -23,11 +23,13 @@ const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
  * standard streams of this process by their descriptors, which may be closed once the promise resolves.
  * @param input.descriptors pipes; null: no stream
  * @param input.process the process in JSON (runtime-spec config.md, "process")
- * @throws PortcullisError the errors of the shim, if it could not start the command
+ * @throws PortcullisError the errors of the shim, if it could not start the command, and those of `check`
  */
 export async function startTaskCommand(input: {
   readonly container: string;
   readonly bundle: string;
+  /** Called with the first process of the task, before the command is created. */
+  readonly check: (init: number) => Promise<void>;
   /** Unique in the container. */
   readonly name: string;
   readonly process: string;
@@ -41,6 +43,7 @@ export async function startTaskCommand(input: {
   ) as [string, string, string];
   const spec: Any = { typeUrl, value: Buffer.from(input.process) };
   try {
+    await input.check((await api.state({ id })).pid);
     await api.exec({ id, execId, terminal, stdin, stdout, stderr: terminal ? '' : stderr, spec });
     await api.start({ id, execId }, { timeoutMs: startMs });
     if (stdin !== '' && !terminal) leaveInput(api, { id, execId });

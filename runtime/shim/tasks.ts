@@ -32,6 +32,7 @@ export interface ShimTasks {
   /**
    * Creates the task of a container in the shim of its pod, and reports its end to the stand-in.
    * @param input.standIn the process whose standard streams the task gets
+   * @returns the first process of the task: of a sandbox, its own process; 0: the shim has none
    * @throws PortcullisError the errors of the shim
    */
   create(input: {
@@ -42,7 +43,7 @@ export interface ShimTasks {
     readonly terminal: boolean;
     readonly stdin: boolean;
     readonly systemdCgroup: boolean;
-  }): Promise<void>;
+  }): Promise<number>;
   start(id: string, bundle: string): Promise<void>;
   status(id: string, bundle: string): Promise<TaskStatus | 'absent'>;
   /** @throws PortcullisError of the shim, unless the task has ended */
@@ -130,7 +131,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       await writeShimRecord(bundle, shim);
       const stream = (fd: number): string => `/proc/${standIn}/fd/${fd}`;
       const api = await required(bundle);
-      await api.create(
+      const { pid } = await api.create(
         {
           id,
           bundle,
@@ -144,6 +145,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       );
       await releaseStreams(bundle);
       if (stdin && !terminal) leaveInput(api, { id });
+      return pid;
     },
     start: async (id, bundle) => void (await (await required(bundle)).start({ id }, { timeoutMs: 60_000 })),
     status: async (id, bundle) => {

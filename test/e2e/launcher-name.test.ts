@@ -1,6 +1,9 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { detectKernel } from '../../entitlements/index.ts';
 import { layerOf } from '../fixtures/image.ts';
@@ -16,6 +19,7 @@ import {
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
+import { findTool } from '../fixtures/tools.ts';
 
 const rule = (place: string, more = ''): string =>
   `  - images: ["${registryName}/${place}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: ${place}${more} }\n`;
@@ -30,6 +34,13 @@ const policy =
 
 const kernel = detectKernel();
 const held = !kernel.apparmor && (kernel.landlock ?? 0) >= 3;
+
+const tools = {
+  crun: findTool('crun'),
+  runc: findTool('runc'),
+  shim: findTool('containerd-shim-runc-v2'),
+};
+const noShim = tools.shim.skip === false ? tools.runc.skip : tools.shim.skip;
 
 /** Possible entries of an image at the name of the launcher, or on the path to it. */
 const squatters: readonly { readonly what: string; readonly entries: readonly Entry[] }[] = [
@@ -76,10 +87,22 @@ describe(
       ]);
       return stage.pull((await stage.publish(`${place}/a${serial}:1`, { layers: [layer] })).reference);
     };
+    const folder = mkdtempSync(join(tmpdir(), 'pc-launcher-'));
     before(async () => {
-      stage = await openStage({ policy });
+      const config = join(folder, 'config.yaml');
+      const { crun, runc, shim } = tools;
+      const runtimes = {
+        crun: { path: crun.path },
+        ...(runc.skip === false && { runc: { path: runc.path } }),
+        ...(noShim === false && { shim: { type: 'shim', path: shim.path, runtimePath: runc.path } }),
+      };
+      writeFileSync(config, JSON.stringify({ runtimes, defaultRuntime: 'crun' }));
+      stage = await openStage({ policy, flags: ['--config', config] });
     });
-    after(() => stage.close());
+    after(async () => {
+      await stage.close();
+      rmSync(folder, { recursive: true });
+    });
 
     /** Returns the output of a command, or the reason why it was refused. */
     const attempt = async (id: string, ...command: string[]): Promise<string> => {
@@ -87,9 +110,13 @@ describe(
       return typeof done === 'string' ? done : done.stdout + done.stderr;
     };
 
-    for (const handler of ['crun', 'runc']) {
+    for (const [handler, skip] of [
+      ['crun', tools.crun.skip],
+      ['runc', tools.runc.skip],
+      ['shim', noShim],
+    ] as const) {
       for (const { what, entries } of squatters) {
-        it(`is refused if the image contains ${what} (${handler})`, async () => {
+        it(`is refused if the image contains ${what} (${handler})`, { skip }, async () => {
           const pod = await runPod(stage, `name-${serial}-${handler}`, {}, handler);
           const ask = { image: await image('kept', entries), command: ['sleep', '600'] };
           const created = await createContainer(stage, pod, ask).catch(
@@ -108,7 +135,7 @@ describe(
         });
       }
 
-      it(`cannot be changed by processes of the container, even with CAP_SYS_ADMIN (${handler})`, async () => {
+      it(`cannot be changed by processes of the container, even with CAP_SYS_ADMIN (${handler})`, { skip }, async () => {
         const pod = await runPod(
           stage,
           `admin-${handler}`,
@@ -149,7 +176,7 @@ describe(
         await removePod(stage, pod);
       });
 
-      it(`is checked before each command: another program there does not run (${handler})`, async () => {
+      it(`is checked before each command: another program there does not run (${handler})`, { skip }, async () => {
         const pod = await runPod(stage, `other-${handler}`, {}, handler);
         const id = await runContainer(stage, pod, {
           image: await image('kept', []),

@@ -228,6 +228,16 @@ describe('pods of every handler in one daemon', () => {
         await removePod(stage, pod);
       });
 
+      // The first process of a gVisor container is not a process of the node.
+      it('reports the first process of a container', { skip: name === 'gvisor' }, async () => {
+        const pod = await runPod(stage, `${name}-pid`, {}, name);
+        const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+        const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
+        const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
+        assert.deepEqual(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'), ['sleep', '600', '']);
+        await removePod(stage, pod);
+      });
+
       // The ports of a gVisor sandbox are in its own network stack, not in the network namespace of the pod.
       it('forwards a port', { skip: name === 'gvisor' }, async () => {
         const pod = await runPod(stage, `${name}-port`, {}, name);

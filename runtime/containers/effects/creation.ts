@@ -17,6 +17,8 @@ import type { AdmittedImage } from '../bundle/admission.ts';
 import { writeBundle } from '../bundle/bundle.ts';
 import type { BundleDeps } from '../bundle/bundle.ts';
 import type { ContainerEffects } from '../container-effects.ts';
+import type { ProcessIdentity } from '../../../base/process/index.ts';
+import { showsMounts } from '../../oci/runtime-handler.ts';
 import { orNoRoom } from './no-room.ts';
 import type { PidNamespace } from '../pid-namespace.ts';
 import { openPidNamespace } from '../pid-namespace.ts';
@@ -95,23 +97,25 @@ export function creationEffects(
       });
       closeNamespace(record.id);
       deps.adoptMonitor(made.monitor.pid);
-      if (places.handler(record).tasks !== undefined) {
+      const handler = places.handler(record);
+      let task: ProcessIdentity | undefined;
+      if (handler.tasks !== undefined) {
         deps.adoptMonitor(made.init.pid);
-        await createTask(deps, record, made.init.pid);
+        task = await createTask(deps, record, made.init.pid);
       }
       const owner = owners.get(record.id);
       owners.delete(record.id);
       if (owner !== undefined) await giveCgroup(cgroups, places.limits(record), owner);
       const plan = plans.get(record.id);
       plans.delete(record.id);
-      // The host does not see the mounts of other runtimes (virtual machines, kernels in user space).
-      if (plan !== undefined && places.handler(record).kind !== 'other') {
-        const mounts = mountsOf(record.id, made.init.pid);
+      if (plan !== undefined && showsMounts(handler)) {
+        const pid = handler.tasks === undefined ? made.init.pid : (task?.pid ?? 0);
+        const mounts = mountsOf(record.id, pid);
         // A volume may be on a file system that does not answer.
-        if (areLocal(mounts)) checkMadeContainer(record.id, made.init.pid, plan, mounts);
-        else await deps.paths.checkMadeContainer(record.id, made.init.pid, plan);
+        if (areLocal(mounts)) checkMadeContainer(record.id, pid, plan, mounts);
+        else await deps.paths.checkMadeContainer(record.id, pid, plan);
       }
-      return made;
+      return { ...made, ...(task !== undefined && { task }) };
     },
     destroy: async (record) => {
       closeNamespace(record.id);

@@ -13,6 +13,7 @@ import { execSync } from '../../oci/exec.ts';
 import { sharedOutput } from '../../oci/output-room.ts';
 import { execHandler } from '../../oci/start-command.ts';
 import { commandArguments } from '../../oci/launched-command.ts';
+import { firstProcess } from '../record.ts';
 import { boundedResources } from '../../oci/profile-bounds.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../../oci/resources.ts';
@@ -51,7 +52,7 @@ export function runningEffects(
           id: record.id,
           handler: execHandler(places.handler(record)),
           conmon: deps.conmon,
-          init: record.init?.pid ?? 0,
+          init: firstProcess(record),
           dir,
         },
         place: commandPlace(spec),

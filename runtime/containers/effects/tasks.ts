@@ -3,6 +3,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import { refused } from '../../monitor/conmon.ts';
 import { signalProcess } from '../../processes/processes.ts';
 import { processIdentity } from '../../../base/process/index.ts';
+import type { ProcessIdentity } from '../../../base/process/index.ts';
 import { prepareStandIn } from '../../shim/stand-in.ts';
 import type { ContainerRecord } from '../record.ts';
 import type { ContainerPlaces } from './container-locations.ts';
@@ -15,16 +16,17 @@ export function prepareTask(bundle: string): void {
 
 /**
  * Creates the task of a container in the shim of its pod, with the standard streams of the stand-in.
+ * @returns the first process of the task. Undefined: the node does not see it
  * @throws PortcullisError RUNTIME_CREATE_FAILED with the message of the shim; the stand-in has ended then
  */
 export async function createTask(
   { places }: { readonly places: ContainerPlaces },
   record: ContainerRecord,
   standIn: number,
-): Promise<void> {
+): Promise<ProcessIdentity | undefined> {
   const handler = places.handler(record);
   try {
-    await handler.tasks?.create({
+    const pid = await handler.tasks?.create({
       id: record.id,
       bundle: places.bundle(record.id),
       podFolder: places.podTask(record.sandboxId),
@@ -33,6 +35,7 @@ export async function createTask(
       stdin: record.config.stdin,
       systemdCgroup: places.cgroup(record).systemd,
     });
+    return processIdentity(pid ?? 0);
   } catch (cause) {
     signalProcess(processIdentity(standIn), 9);
     throw refused(record.id, handler.path, reasonOf(cause));

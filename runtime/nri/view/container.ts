@@ -2,6 +2,7 @@ import type { Init } from '../../../base/protobuf/index.ts';
 import { nothingBeyond } from '../../containers/adjusted.ts';
 import type { BeyondCri } from '../../containers/adjusted.ts';
 import { argumentsOf, environmentOf, withoutVariables } from '../../containers/bundle/process-of.ts';
+import { firstProcess } from '../../containers/record.ts';
 import type { ContainerRecord } from '../../containers/record.ts';
 import { MountPropagation } from '../../cri/contract/contract.types.ts';
 import type {
@@ -61,7 +62,7 @@ export function containerMessage(facts: ContainerFacts): Init<Container> {
         localhostRef: config.linux?.securityContext?.seccomp?.localhostRef ?? '',
       },
     },
-    pid: record?.init?.pid ?? 0,
+    pid: record === undefined ? 0 : firstProcess(record),
     rlimits: beyond.rlimits.map(({ type, soft, hard }) => ({ type, soft: Number(soft), hard: Number(hard) })),
     createdAt: record?.createdAt ?? facts.createdAt,
     startedAt: record?.startedAt ?? '0',
