@@ -289,7 +289,7 @@ export const configSchema: ConfigSchema = {
     strict: {
       type: 'boolean',
       description:
-        'Whether OCI runtimes with known open vulnerabilities are refused. Otherwise they run behind checks.',
+        'Whether OCI runtimes with known open vulnerabilities are refused, also as the runtime of a shim. Otherwise they run behind checks.',
       default: false,
     },
     metrics: metricsSchema,

@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { DaemonConfig, RuntimeConfig } from '../config/types.ts';
-import { openRuntimeHandler, refuseVulnerable } from './runtime-handler.ts';
+import { askRuntime, openRuntimeHandler, refuseVulnerable } from './runtime-handler.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 import { openShimHandler } from './shim-handler.ts';
 import { openEventSink } from '../shim/event-sink.ts';
@@ -28,7 +29,11 @@ export async function openHandlers(
     if (type === 'shim') {
       await mkdir(join(own, 'tasks'), { recursive: true, mode: 0o700 });
       const bundle = (id: string): string => join(config.state, 'containers', id);
-      return openShimHandler({ startProgram, name, config: runtime, stateDir: own, bundle, events, log });
+      const shim = await openShimHandler({
+        ...{ startProgram, name, config: runtime, stateDir: own, bundle, events, log },
+      });
+      if (config.strict) await refuseVulnerableBehind(startProgram, shim, runtime.runtimePath);
+      return shim;
     }
     const { path, writableCgroups } = runtime;
     const handler = await openRuntimeHandler({ startProgram, name, path, stateDir: own, writableCgroups });
@@ -60,4 +65,20 @@ export async function openHandlers(
   const byDefault = handlers.get(config.defaultRuntime);
   if (byDefault !== undefined) handlers.set('', byDefault);
   return handlers;
+}
+
+/** A shim runs containers with an OCI runtime, whose vulnerabilities are its own. */
+async function refuseVulnerableBehind(
+  startProgram: StartProgram,
+  { name, guestKernel }: RuntimeHandler,
+  runtimePath: string | undefined,
+): Promise<void> {
+  // Only containerd-shim-runc-v2 uses the kernel of the node. It looks in PATH, as this does.
+  const path = runtimePath ?? (guestKernel === undefined ? inPath('runc') : undefined);
+  if (path !== undefined) refuseVulnerable({ name, path, ...(await askRuntime(startProgram, name, path)) });
+}
+
+function inPath(program: string): string {
+  const paths = (process.env['PATH'] ?? '').split(':').map((folder) => join(folder, program));
+  return paths.find((path) => existsSync(path)) ?? program;
 }

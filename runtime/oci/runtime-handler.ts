@@ -80,6 +80,25 @@ export function showsMounts({
 }
 
 /**
+ * Asks the program of an OCI runtime for its type and version.
+ * @param name the handler, in errors
+ * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `--version`
+ */
+export async function askRuntime(
+  startProgram: StartProgram,
+  name: string,
+  path: string,
+): Promise<Pick<RuntimeHandler, 'kind' | 'version'>> {
+  const answer = await runCommand(startProgram, path, ['--version']).catch((cause: unknown) => {
+    throw unusable(name, path, String(cause));
+  });
+  if (answer.exitCode !== 0) throw unusable(name, path, answer.stderr.trim());
+  const firstLine = answer.stdout.split('\n')[0] ?? '';
+  const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
+  return { kind, version: /version (\S+)/.exec(firstLine)?.[1] ?? '0' };
+}
+
+/**
  * Opens a runtime handler.
  * @param stateDir a folder for the state of this handler alone
  * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `--version`
@@ -92,12 +111,7 @@ export async function openRuntimeHandler(input: {
   readonly writableCgroups?: boolean | undefined;
 }): Promise<RuntimeHandler> {
   const { startProgram, name, path, stateDir, writableCgroups = false } = input;
-  const version = await runCommand(startProgram, path, ['--version']).catch((cause: unknown) => {
-    throw unusable(name, path, String(cause));
-  });
-  if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim());
-  const firstLine = version.stdout.split('\n')[0] ?? '';
-  const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
+  const { kind, version } = await askRuntime(startProgram, name, path);
   const globalArgs = ['--root', stateDir];
   const program = kind === 'other' ? () => path : await openSealedProgram(path);
   // The file that each runtime writes last. For other runtimes it is unknown.
@@ -121,7 +135,7 @@ export async function openRuntimeHandler(input: {
       return program();
     },
     kind,
-    version: /version (\S+)/.exec(firstLine)?.[1] ?? '0',
+    version,
     globalArgs,
     stateDir,
     writableCgroups,
