@@ -89,6 +89,7 @@ async function run(
       files,
       scope,
       descriptors: [null, stdout.write, stderr.write],
+      ...(timeoutMs > 0 && { timeoutMs }),
     });
     stdout.closeWrite();
     stderr.closeWrite();

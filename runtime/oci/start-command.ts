@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -75,7 +75,8 @@ export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
  * the promise resolves.
  * @param input.descriptors the command's standard streams; `null` is a null device
  * @param input.consoleSocket where the runtime sends the master of the command's terminal
- * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR, RUNTIME_CONTAINER_ROOT_UNKNOWN
+ * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR, RUNTIME_CONTAINER_ROOT_UNKNOWN,
+ * RUNTIME_EXEC_TIMEOUT
  */
 export async function startCommand(input: {
   readonly startProgram: StartProgram;
@@ -88,6 +89,8 @@ export async function startCommand(input: {
   readonly consoleSocket?: string;
   /** Whether the command has a terminal. Read for shims only, which connect it to the streams. */
   readonly terminal?: boolean;
+  /** How long a shim may take to start the command, if this is less than a minute. */
+  readonly timeoutMs?: number;
 }): Promise<StartedCommand> {
   const { target, files, scope } = input;
   if (target.handler.isShim) return startInShim(input);
@@ -121,10 +124,12 @@ async function startInShim({
   files,
   descriptors,
   terminal = false,
+  timeoutMs,
 }: Parameters<typeof startCommand>[0]): Promise<StartedCommand> {
   let unsafe: unknown;
+  let command: TaskCommand | undefined;
   try {
-    const command = await startTaskCommand({
+    command = await startTaskCommand({
       check: (init) =>
         checkCommandPlace({ ...target, init }, place, paths).catch((thrown: unknown) => {
           unsafe = thrown;
@@ -136,21 +141,26 @@ async function startInShim({
       process: files.description,
       terminal,
       descriptors,
+      ...(timeoutMs !== undefined && { timeoutMs }),
     });
     await files.markStarted();
-    return {
-      exited: command.exited,
-      kill: async () => {
-        await command.kill();
-        await command.exited;
-      },
-      resize: command.resize,
-    };
   } catch (cause) {
+    // It runs, and nothing would wait for it.
+    await command?.kill();
     if (unsafe !== undefined) throw unsafe;
+    if (isPortcullisError(cause) && cause.code === 'RUNTIME_EXEC_TIMEOUT') throw cause;
     files.refuse(reasonOf(cause));
     return { exited: Promise.resolve(255), kill: () => Promise.resolve() };
   }
+  const { exited, kill, resize } = command;
+  return {
+    exited,
+    kill: async () => {
+      await kill();
+      await exited;
+    },
+    resize,
+  };
 }
 
 /** The process that will reap the command. */

@@ -1,4 +1,5 @@
 import { failure } from '../../base/errors/index.ts';
+import { closeFd, duplicateFd } from '../../base/kernel/index.ts';
 import type { Any } from './contract.types.ts';
 import { readShimRecord } from './shim-record.ts';
 import { leaveInput, openTaskApi } from './task-api.ts';
@@ -20,10 +21,12 @@ const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 
 /**
  * Starts a command in a task. The connection is its own, so that any thread can do this. The shim opens the
- * standard streams of this process by their descriptors, which may be closed once the promise resolves.
+ * standard streams of this process by their descriptors, which may be closed once the promise settles.
  * @param input.descriptors pipes; null: no stream
  * @param input.process the process in JSON (runtime-spec config.md, "process")
- * @throws PortcullisError the errors of the shim, if it could not start the command, and those of `check`
+ * @param input.timeoutMs how long the start may take, at most a minute
+ * @throws PortcullisError RUNTIME_EXEC_TIMEOUT, the errors of the shim if it could not start the command, and
+ * those of `check`
  */
 export async function startTaskCommand(input: {
   readonly container: string;
@@ -35,26 +38,53 @@ export async function startTaskCommand(input: {
   readonly process: string;
   readonly terminal: boolean;
   readonly descriptors: readonly [number | null, number | null, number | null];
+  readonly timeoutMs?: number;
 }): Promise<TaskCommand> {
   const { container: id, name: execId, terminal } = input;
   const api = await taskApiIn(id, input.bundle);
-  const [stdin, stdout, stderr] = input.descriptors.map((fd, stream) =>
-    fd === null ? (stream === 0 ? '' : nullDevice) : `/proc/${process.pid}/fd/${fd}`,
+  // A shim that is slow opens them long after the request has failed, when the numbers of the caller may
+  // belong to other files.
+  const held = input.descriptors.map((fd) => (fd === null ? undefined : duplicateFd(fd)));
+  const [stdin, stdout, stderr] = held.map((fd, stream) =>
+    fd === undefined ? (stream === 0 ? '' : nullDevice) : `/proc/${process.pid}/fd/${fd}`,
   ) as [string, string, string];
+  const release = (): void => {
+    for (const fd of held) if (fd !== undefined) closeFd(fd);
+  };
   const spec: Any = { typeUrl, value: Buffer.from(input.process) };
+  // The time limit is that of all calls together. What a call does after it is known only from its answer.
+  const unlimited = { timeoutMs: Infinity };
+  const begin = async (): Promise<void> => {
+    await input.check((await api.state({ id }, unlimited)).pid);
+    const streams = { stdin, stdout, stderr: terminal ? '' : stderr };
+    await api.exec({ id, execId, terminal, ...streams, spec }, unlimited);
+    await api.start({ id, execId }, unlimited);
+  };
+  const begun = begin();
   try {
-    await input.check((await api.state({ id })).pid);
-    await api.exec({ id, execId, terminal, stdin, stdout, stderr: terminal ? '' : stderr, spec });
-    await api.start({ id, execId }, { timeoutMs: startMs });
-    if (stdin !== '' && !terminal) leaveInput(api, { id, execId });
+    await within(begun, Math.min(input.timeoutMs ?? startMs, startMs), id);
+    release();
   } catch (cause) {
-    await api.delete({ id, execId }).catch(() => undefined);
-    api.close();
+    void begun
+      .then(
+        async () => {
+          await api.kill({ id, execId, signal: SIGKILL });
+          await api.wait({ id, execId }, { timeoutMs: startMs });
+        },
+        () => undefined,
+      )
+      .then(() => api.delete({ id, execId }))
+      .catch(() => undefined)
+      .finally(() => {
+        release();
+        api.close();
+      });
     throw cause;
   }
+  if (stdin !== '' && !terminal) leaveInput(api, { id, execId });
   const wait = async (): Promise<number | undefined> => {
     try {
-      const { exitStatus } = await api.wait({ id, execId }, { timeoutMs: Infinity });
+      const { exitStatus } = await api.wait({ id, execId }, unlimited);
       await api.delete({ id, execId }).catch(() => undefined);
       return exitStatus;
     } catch {
@@ -69,6 +99,27 @@ export async function startTaskCommand(input: {
     resize: ({ rows, columns }) =>
       void api.resizePty({ id, execId, width: columns, height: rows }).catch(() => undefined),
   };
+}
+
+async function within(begun: Promise<void>, timeoutMs: number, container: string): Promise<void> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => {
+    late.reject(
+      failure(
+        'RUNTIME_EXEC_TIMEOUT',
+        'deadline',
+        'run a command in container',
+        container.slice(0, 13),
+        `command timed out: the shim of its pod did not start it within ${timeoutMs / 1000} s`,
+        'give it more time, or stop the pod if its shim does not answer any more',
+      ),
+    );
+  }, timeoutMs);
+  try {
+    await Promise.race([begun, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Ends a command that ran when a daemon was killed. */
