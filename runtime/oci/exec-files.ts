@@ -132,6 +132,9 @@ function lastMessage(log: string): string {
   return quoted === undefined ? line : quoted.replace(/\\(.)/g, '$1');
 }
 
+/** How long the start of the daemon waits for a shim that may not answer any more, which goes on meanwhile. */
+const shimMs = 2_000;
+
 /**
  * Ends the commands that were running in a container when a daemon was killed, because no client waits for
  * them any more, and removes their files. Processes that a session's user has detached keep running.
@@ -150,14 +153,17 @@ export async function endLeftoverExecs(
   const names = (await readdir(container.dir).catch(unlessMissing)).flatMap(
     (file) => fileName.exec(file)?.[1] ?? [],
   );
-  for (const name of new Set(names)) {
-    const files = filesOf(container.dir, name);
-    if (container.isShim) {
+  if (container.isShim) {
+    const ends = [...new Set(names)].map(async (name) => {
       // Without its shim the command has ended.
       await endTaskCommand(container.id, container.dir, name).catch(() => undefined);
-      await files.remove();
-      continue;
-    }
+      await filesOf(container.dir, name).remove();
+    });
+    await Promise.race([Promise.all(ends), pause(shimMs, undefined, { ref: false })]);
+    return;
+  }
+  for (const name of new Set(names)) {
+    const files = filesOf(container.dir, name);
     const runtime = runtimeWith(files.pid);
     const command = readPid(files.pid);
     const scope =

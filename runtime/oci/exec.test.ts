@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -24,4 +26,22 @@ test('only the leftovers of the commands of a killed daemon are removed', async 
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('a shim that does not answer hardly delays the start of the daemon', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
+  const socket = join(folder, 's');
+  const server = createServer((connection) => t.after(() => connection.destroy()));
+  t.after(() => {
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  server.listen(socket);
+  await once(server, 'listening');
+  writeFileSync(join(folder, 'shim.json'), JSON.stringify({ socket, version: 3 }));
+  for (const number of [1, 2, 3]) writeFileSync(join(folder, `exec-12-${number}.json`), '');
+  const container = { id: 'c', dir: folder, init: undefined, isShim: true, takesCgroup: false };
+  const started = performance.now();
+  await endLeftoverExecs({ kind: 'none' }, container);
+  assert.ok(performance.now() - started < 10_000);
 });
