@@ -44,7 +44,7 @@ export interface ContainerRecord extends Keyed {
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
   /** The first process, or the stand-in of a task (docs/decisions/0106). */
   readonly init?: ProcessIdentity;
-  /** The first process of a task, which is a child of its shim. Absent: no task, or the node does not see it. */
+  /** The first process of a task: a child of its shim. Absent: no task, or the node does not see it. */
   readonly task?: ProcessIdentity;
   readonly monitor?: ProcessIdentity;
   /**

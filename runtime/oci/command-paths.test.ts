@@ -13,7 +13,11 @@ test('a container whose mounts cannot be read is checked in a separate process t
     },
   };
   const { pid } = spawnSync('true');
-  const target = { id: 'c', init: pid, handler: { kind: 'crun', version: '1.15', showsMounts: true } } as const;
+  const target = {
+    id: 'c',
+    init: pid,
+    handler: { kind: 'crun', version: '1.15', showsMounts: true },
+  } as const;
   await assert.rejects(checkCommandPlace(target, { cwd: '/data' }, paths), {
     code: 'RUNTIME_CONTAINER_ROOT_UNKNOWN',
   });

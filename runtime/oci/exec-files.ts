@@ -132,7 +132,7 @@ function lastMessage(log: string): string {
   return quoted === undefined ? line : quoted.replace(/\\(.)/g, '$1');
 }
 
-/** How long the start of the daemon waits for a shim that may not answer any more, which goes on meanwhile. */
+/** How long the start of the daemon waits for the end of commands in a shim, which may not answer. */
 const shimMs = 2_000;
 
 /**
@@ -159,7 +159,8 @@ export async function endLeftoverExecs(
       await endTaskCommand(container.id, container.dir, name).catch(() => undefined);
       await filesOf(container.dir, name).remove();
     });
-    await Promise.race([Promise.all(ends), pause(shimMs, undefined, { ref: false })]);
+    const late = new Promise<void>((resolve) => setTimeout(resolve, shimMs).unref());
+    await Promise.race([Promise.all(ends), late]);
     return;
   }
   for (const name of new Set(names)) {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { meansGone } from '../../base/errors/index.ts';
 import { groupOf, sessionOf } from '../../base/kernel/index.ts';
 
@@ -32,6 +32,21 @@ export function killGroup(command: number, spare?: (pid: number) => boolean): vo
   ]) {
     try {
       process.kill(target, 'SIGKILL');
+    } catch {
+      // The process no longer exists.
+    }
+  }
+}
+
+/**
+ * Kills the processes in the session of a command, except those for which `spare` returns true.
+ * @param leader the command, which is the leader of the session
+ */
+export function killSession(leader: number, spare: (pid: number) => boolean = () => false): void {
+  for (const pid of readdirSync('/proc').map(Number)) {
+    if (!Number.isInteger(pid) || sessionOf(pid) !== leader || spare(pid)) continue;
+    try {
+      process.kill(pid, 'SIGKILL');
     } catch {
       // The process no longer exists.
     }

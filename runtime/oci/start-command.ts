@@ -1,7 +1,10 @@
+import { writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
+import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPidToKill } from './exec-files.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
@@ -9,7 +12,7 @@ import { checkCommandPlace } from './command-paths.ts';
 import type { CommandPlace } from '../container-mounts/command-paths-check.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
-import { killGroup } from './exec-session.ts';
+import { killGroup, killSession } from './exec-session.ts';
 import { copyOomScore } from '../processes/oom-score.ts';
 import { startTaskCommand } from '../shim/exec.ts';
 import type { TaskCommand } from '../shim/exec.ts';
@@ -126,13 +129,13 @@ async function startInShim({
   terminal = false,
   timeoutMs,
 }: Parameters<typeof startCommand>[0]): Promise<StartedCommand> {
-  let unsafe: unknown;
+  let unsafe: PortcullisError | undefined;
   let command: TaskCommand | undefined;
   try {
     command = await startTaskCommand({
       check: (init) =>
         checkCommandPlace({ ...target, init }, place, paths).catch((thrown: unknown) => {
-          unsafe = thrown;
+          if (isPortcullisError(thrown)) unsafe = thrown;
           throw thrown;
         }),
       container: target.id,
@@ -143,6 +146,8 @@ async function startInShim({
       descriptors,
       ...(timeoutMs !== undefined && { timeoutMs }),
     });
+    // Without the process, it is not known which processes a user has detached from it.
+    if (target.handler.showsMounts) await writeFile(files.pid, String(command.pid), { mode: 0o600 });
     await files.markStarted();
   } catch (cause) {
     // It runs, and nothing would wait for it.
@@ -152,10 +157,13 @@ async function startInShim({
     files.refuse(reasonOf(cause));
     return { exited: Promise.resolve(255), kill: () => Promise.resolve() };
   }
-  const { exited, kill, resize } = command;
+  const { pid, exited, kill, resize } = command;
+  // The node does not see the processes of other kernels.
+  const leader = target.handler.showsMounts ? processIdentity(pid) : undefined;
   return {
     exited,
-    kill: async () => {
+    kill: async (spare) => {
+      if (leader !== undefined && sameProcess(leader)) killSession(leader.pid, spare);
       await kill();
       await exited;
     },

@@ -122,8 +122,7 @@ export function processesWithArgument(argument: string, beside: readonly string[
     .flatMap((name) => {
       try {
         const given = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
-        const isMeant =
-          beside.length === 0 || given.some((one) => beside.some((text) => one.includes(text)));
+        const isMeant = beside.length === 0 || given.some((one) => beside.some((text) => one.includes(text)));
         return isMeant && given.includes(argument) ? [processIdentity(Number(name))] : [];
       } catch (cause) {
         // Our own processes can be read, and processes of other users are irrelevant. An error that says

@@ -22,7 +22,7 @@ import { serveTtrpc, ttrpcHandler, ttrpcMethods } from '../../base/ttrpc/index.t
 import declaration from './contract.json' with { type: 'json' };
 import { startTaskCommand } from './exec.ts';
 
-/** A shim in this process that answers Start when it is told to. */
+/** A shim in this process that answers Start when the test asks it to. */
 async function slowShim(t: TestContext) {
   const bundle = mkdtempSync(join(tmpdir(), 'pc-shim-exec-'));
   const socket = join(bundle, 'shim.sock');

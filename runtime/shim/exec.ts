@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { failure } from '../../base/errors/index.ts';
 import { closeFd, duplicateFd } from '../../base/kernel/index.ts';
 import type { Any } from './contract.types.ts';
@@ -7,6 +8,8 @@ import type { TaskApi } from './task-api.ts';
 
 /** A command that runs in a task. */
 export interface TaskCommand {
+  /** Its first process, as the shim reports it. */
+  readonly pid: number;
   /** Undefined: the shim has ended. */
   readonly exited: Promise<number | undefined>;
   kill(): Promise<void>;
@@ -15,6 +18,8 @@ export interface TaskCommand {
 
 const SIGKILL = 9;
 const startMs = 60_000;
+/** How long background processes that hold the output of a command may delay the report of its end. */
+const drainMs = 1_000;
 /** An output without a path is an error for containerd-shim-runc-v2 if another stream has a path. */
 const nullDevice = '/dev/null';
 const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
@@ -54,15 +59,16 @@ export async function startTaskCommand(input: {
   const spec: Any = { typeUrl, value: Buffer.from(input.process) };
   // The time limit is that of all calls together. What a call does after it is known only from its answer.
   const unlimited = { timeoutMs: Infinity };
-  const begin = async (): Promise<void> => {
+  const begin = async (): Promise<number> => {
     await input.check((await api.state({ id }, unlimited)).pid);
     const streams = { stdin, stdout, stderr: terminal ? '' : stderr };
     await api.exec({ id, execId, terminal, ...streams, spec }, unlimited);
-    await api.start({ id, execId }, unlimited);
+    return (await api.start({ id, execId }, unlimited)).pid;
   };
   const begun = begin();
+  let pid: number;
   try {
-    await within(begun, Math.min(input.timeoutMs ?? startMs, startMs), id);
+    pid = await within(begun, Math.min(input.timeoutMs ?? startMs, startMs), id);
     release();
   } catch (cause) {
     void begun
@@ -83,17 +89,21 @@ export async function startTaskCommand(input: {
   }
   if (stdin !== '' && !terminal) leaveInput(api, { id, execId });
   const wait = async (): Promise<number | undefined> => {
+    let removed: Promise<unknown> = Promise.resolve();
     try {
       const { exitStatus } = await api.wait({ id, execId }, unlimited);
-      await api.delete({ id, execId }).catch(() => undefined);
+      // The answer comes when the shim has passed on all output, which a process in the background may hold.
+      removed = api.delete({ id, execId }).catch(() => undefined);
+      await Promise.race([removed, pause(drainMs, undefined, { ref: false })]);
       return exitStatus;
     } catch {
       return undefined;
     } finally {
-      api.close();
+      void removed.then(api.close);
     }
   };
   return {
+    pid,
     exited: wait(),
     kill: async () => void (await api.kill({ id, execId, signal: SIGKILL }).catch(() => undefined)),
     resize: ({ rows, columns }) =>
@@ -101,8 +111,8 @@ export async function startTaskCommand(input: {
   };
 }
 
-async function within(begun: Promise<void>, timeoutMs: number, container: string): Promise<void> {
-  const late = Promise.withResolvers<undefined>();
+async function within<T>(begun: Promise<T>, timeoutMs: number, container: string): Promise<T> {
+  const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     late.reject(
       failure(
@@ -116,7 +126,7 @@ async function within(begun: Promise<void>, timeoutMs: number, container: string
     );
   }, timeoutMs);
   try {
-    await Promise.race([begun, late.promise]);
+    return await Promise.race([begun, late.promise]);
   } finally {
     clearTimeout(timer);
   }

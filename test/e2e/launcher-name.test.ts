@@ -135,89 +135,97 @@ describe(
         });
       }
 
-      it(`cannot be changed by processes of the container, even with CAP_SYS_ADMIN (${handler})`, { skip }, async () => {
-        const pod = await runPod(
-          stage,
-          `admin-${handler}`,
-          { annotations: { 'portcullis.dev/profile': 'admin' } },
-          handler,
-        );
-        const id = await runContainer(stage, pod, {
-          image: await image('admin', []),
-          command: ['sleep', '600'],
-        });
-        const name = '/.portcullis-launcher';
-        const attempts = [
-          `umount ${name}`,
-          `umount -l ${name}`,
-          `mount --bind /bin/busybox ${name}`,
-          `mount --move ${name} /app`,
-          'mount --bind / /mnt',
-          'mount -t tmpfs x /mnt',
-          'pivot_root /app /app/x',
-          `mv ${name} /app/launcher`,
-          `rm -f ${name} && test ! -e ${name}`,
-          `ln -sf /app/own ${name}`,
-          `echo x > ${name}`,
-          `unshare -m umount ${name}`,
-          `unshare -U -r -m umount ${name}`,
-          `unshare -m sh -c 'umount ${name}; rm -f ${name}; test ! -e ${name}'`,
-          `mv /proc/1/root${name} /app/launcher`,
-        ];
-        const script = `grep CapEff /proc/self/status; ${attempts.map((one, at) => `(${one}) >/dev/null 2>&1 && echo works ${at}`).join('; ')}; true`;
-        const { stdout } = await execute(stage, id, 'sh', '-c', script);
-        assert.notEqual(
-          BigInt(`0x${/CapEff:\s*(\w+)/.exec(stdout)?.[1] ?? '0'}`) & (1n << 21n),
-          0n,
-          'CAP_SYS_ADMIN',
-        );
-        assert.doesNotMatch(stdout, /works/);
-        assert.equal((await execute(stage, id, 'sh', '-c', 'cat /secret || echo kept')).stdout, 'kept\n');
-        await removePod(stage, pod);
-      });
+      it(
+        `cannot be changed by processes of the container, even with CAP_SYS_ADMIN (${handler})`,
+        { skip },
+        async () => {
+          const pod = await runPod(
+            stage,
+            `admin-${handler}`,
+            { annotations: { 'portcullis.dev/profile': 'admin' } },
+            handler,
+          );
+          const id = await runContainer(stage, pod, {
+            image: await image('admin', []),
+            command: ['sleep', '600'],
+          });
+          const name = '/.portcullis-launcher';
+          const attempts = [
+            `umount ${name}`,
+            `umount -l ${name}`,
+            `mount --bind /bin/busybox ${name}`,
+            `mount --move ${name} /app`,
+            'mount --bind / /mnt',
+            'mount -t tmpfs x /mnt',
+            'pivot_root /app /app/x',
+            `mv ${name} /app/launcher`,
+            `rm -f ${name} && test ! -e ${name}`,
+            `ln -sf /app/own ${name}`,
+            `echo x > ${name}`,
+            `unshare -m umount ${name}`,
+            `unshare -U -r -m umount ${name}`,
+            `unshare -m sh -c 'umount ${name}; rm -f ${name}; test ! -e ${name}'`,
+            `mv /proc/1/root${name} /app/launcher`,
+          ];
+          const script = `grep CapEff /proc/self/status; ${attempts.map((one, at) => `(${one}) >/dev/null 2>&1 && echo works ${at}`).join('; ')}; true`;
+          const { stdout } = await execute(stage, id, 'sh', '-c', script);
+          assert.notEqual(
+            BigInt(`0x${/CapEff:\s*(\w+)/.exec(stdout)?.[1] ?? '0'}`) & (1n << 21n),
+            0n,
+            'CAP_SYS_ADMIN',
+          );
+          assert.doesNotMatch(stdout, /works/);
+          assert.equal((await execute(stage, id, 'sh', '-c', 'cat /secret || echo kept')).stdout, 'kept\n');
+          await removePod(stage, pod);
+        },
+      );
 
-      it(`is checked before each command: another program there does not run (${handler})`, { skip }, async () => {
-        const pod = await runPod(stage, `other-${handler}`, {}, handler);
-        const id = await runContainer(stage, pod, {
-          image: await image('kept', []),
-          command: ['sleep', '600'],
-        });
-        assert.equal((await execute(stage, id, 'sh', '-c', 'cat /secret || echo kept')).stdout, 'kept\n');
-        const pid = initOf(
-          await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true }),
-        );
-        const inside = (script: string): void =>
-          void execFileSync('nsenter', ['-m', '-p', '-t', String(pid), '/bin/sh', '-c', script]);
-        // Like a process in this mount namespace without file rules.
-        const name = '/.portcullis-launcher';
-        const plant = `printf "#!/bin/sh\\ncat /secret\\n" > ${name}; chmod 755 ${name}`;
-        const changes: readonly (readonly [says: RegExp, change: string])[] = [
-          [/is mounted writable/, `mount -o remount,rw,bind ${name}`],
-          [/is mounted writable/, `mount --bind /bin/busybox ${name}`],
-          [/is another program/, `mount -o remount,ro,bind ${name}`],
-          [/is not the mount/, `umount ${name}; umount ${name}; ${plant}`],
-          [/is not the mount/, `rm ${name}; mkdir ${name}; mount -t tmpfs x ${name}`],
-          [/is not the mount/, `umount ${name}; rmdir ${name}; ln -s /bin/busybox ${name}`],
-          [/is gone/, `rm ${name}`],
-        ];
-        for (const [says, change] of changes) {
-          inside(change);
-          const failure = await failureOf(
-            stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['true'], timeout: 10 }),
+      it(
+        `is checked before each command: another program there does not run (${handler})`,
+        { skip },
+        async () => {
+          const pod = await runPod(stage, `other-${handler}`, {}, handler);
+          const id = await runContainer(stage, pod, {
+            image: await image('kept', []),
+            command: ['sleep', '600'],
+          });
+          assert.equal((await execute(stage, id, 'sh', '-c', 'cat /secret || echo kept')).stdout, 'kept\n');
+          const pid = initOf(
+            await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true }),
           );
-          assert.equal(failure.code, 'RUNTIME_LAUNCHER_REPLACED');
-          assert.match(failure.message, says);
-          const streams = { stdin: false, stdout: true, stderr: true, tty: false };
-          const client = await openCommand(
-            (await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['true'], ...streams })).url,
-          );
-          const status = await client.status;
-          assert.equal(status.status, 'Failure');
-          assert.match(status.message ?? '', says);
-          assert.doesNotMatch(client.stdout(), /the secret/);
-        }
-        await removePod(stage, pod);
-      });
+          const inside = (script: string): void =>
+            void execFileSync('nsenter', ['-m', '-p', '-t', String(pid), '/bin/sh', '-c', script]);
+          // Like a process in this mount namespace without file rules.
+          const name = '/.portcullis-launcher';
+          const plant = `printf "#!/bin/sh\\ncat /secret\\n" > ${name}; chmod 755 ${name}`;
+          const changes: readonly (readonly [says: RegExp, change: string])[] = [
+            [/is mounted writable/, `mount -o remount,rw,bind ${name}`],
+            [/is mounted writable/, `mount --bind /bin/busybox ${name}`],
+            [/is another program/, `mount -o remount,ro,bind ${name}`],
+            [/is not the mount/, `umount ${name}; umount ${name}; ${plant}`],
+            [/is not the mount/, `rm ${name}; mkdir ${name}; mount -t tmpfs x ${name}`],
+            [/is not the mount/, `umount ${name}; rmdir ${name}; ln -s /bin/busybox ${name}`],
+            [/is gone/, `rm ${name}`],
+          ];
+          for (const [says, change] of changes) {
+            inside(change);
+            const failure = await failureOf(
+              stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['true'], timeout: 10 }),
+            );
+            assert.equal(failure.code, 'RUNTIME_LAUNCHER_REPLACED');
+            assert.match(failure.message, says);
+            const streams = { stdin: false, stdout: true, stderr: true, tty: false };
+            const client = await openCommand(
+              (await stage.daemon.cri.runtime.exec({ containerId: id, cmd: ['true'], ...streams })).url,
+            );
+            const status = await client.status;
+            assert.equal(status.status, 'Failure');
+            assert.match(status.message ?? '', says);
+            assert.doesNotMatch(client.stdout(), /the secret/);
+          }
+          await removePod(stage, pod);
+        },
+      );
     }
 
     it('belongs to the container in a user namespace as well', async () => {

@@ -228,13 +228,29 @@ describe('pods of every handler in one daemon', () => {
         await removePod(stage, pod);
       });
 
+      it('does not wait for what a command leaves, and ends it at the timeout', async () => {
+        const pod = await runPod(stage, `${name}-left`, {}, name);
+        const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+        const started = performance.now();
+        assert.equal((await execute(stage, id, 'sh', '-c', 'sleep 30 & echo done')).stdout, 'done\n');
+        const cmd = ['sh', '-c', 'sleep 1234 & sleep 30'];
+        const late = await failureOf(runtime().execSync({ containerId: id, cmd, timeout: 1 }));
+        assert.equal(late.code, 'RUNTIME_EXEC_TIMEOUT');
+        assert.ok(performance.now() - started < 20_000);
+        if (name !== 'gvisor') assert.doesNotMatch((await execute(stage, id, 'ps')).stdout, /sleep 1234/);
+        await removePod(stage, pod);
+      });
+
       // The first process of a gVisor container is not a process of the node.
       it('reports the first process of a container', { skip: name === 'gvisor' }, async () => {
         const pod = await runPod(stage, `${name}-pid`, {}, name);
         const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
         const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
         const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
-        assert.deepEqual(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'), ['sleep', '600', '']);
+        const program = (): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0] ?? '';
+        // crun answers a moment before the process executes the program.
+        for (let waited = 0; waited < 10_000 && program() !== 'sleep'; waited += 20) await pause(20);
+        assert.equal(program(), 'sleep');
         await removePod(stage, pod);
       });
 
