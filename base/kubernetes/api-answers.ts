@@ -5,6 +5,9 @@ import { isPortcullisError } from '../errors/index.ts';
 import { isHttpError } from '../http/index.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import { createListSplitter } from './list-stream.ts';
+import { readMessage } from './protobuf-fields.ts';
+import type { MessageFields } from './protobuf-fields.ts';
+import { createProtobufListSplitter, protobufType } from './protobuf-list.ts';
 
 /** Reads the bodies of the API server's answers: one object, the items of a list, or a stream of events. */
 
@@ -69,14 +72,37 @@ async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string>
 
 /** Reads an answer of one object. @throws Error when the answer is larger than 256 MiB or is not JSON */
 export const readWhole = async (answer: HttpAnswer): Promise<unknown> =>
-  parseJson(await bodyOf(answer, answerBytes));
+  parseJson((await bodyOf(answer, answerBytes)).toString('utf8'));
 
-/** Calls `onItem` for each item of a list. @returns the list without its items */
-export async function readItems(answer: HttpAnswer, onItem: (item: unknown) => void): Promise<unknown> {
+/**
+ * Calls `onItem` for each item of a list. @returns the list without its items
+ * @param fields of an item that comes as protobuf
+ */
+export async function readItems(
+  answer: HttpAnswer,
+  onItem: (item: unknown) => void,
+  fields?: MessageFields,
+): Promise<unknown> {
+  if (fields !== undefined && isProtobuf(answer)) return readProtobufItems(answer, onItem, fields);
   const splitter = createListSplitter(itemBytes);
   for await (const chunk of chunksOf(answer, Infinity))
     for (const item of splitter.take(chunk)) onItem(parseCutJson(item));
   return parseJson(splitter.end());
+}
+
+/** Whether the body is in the API's encoding of Protocol Buffers. */
+export const isProtobuf = (answer: HttpAnswer): boolean =>
+  answer.header('content-type')?.startsWith(protobufType) === true;
+
+async function readProtobufItems(
+  answer: HttpAnswer,
+  onItem: (item: unknown) => void,
+  fields: MessageFields,
+): Promise<unknown> {
+  const splitter = createProtobufListSplitter(itemBytes);
+  for await (const chunk of chunksOf(answer, Infinity))
+    for (const item of splitter.take(chunk)) onItem(readMessage(item, fields));
+  return splitter.end();
 }
 
 /** @param mostBytes of the body as it is sent */
@@ -89,8 +115,8 @@ function chunksOf(answer: HttpAnswer, mostBytes: number): AsyncIterable<Buffer> 
 }
 
 /** Reads a body that may be compressed. */
-export async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<string> {
-  if (answer.header('content-encoding') !== 'gzip') return (await answer.bytes(mostBytes)).toString('utf8');
+export async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<Buffer> {
+  if (answer.header('content-encoding') !== 'gzip') return answer.bytes(mostBytes);
   const body = chunksOf(answer, mostBytes);
   const chunks: Buffer[] = [];
   let length = 0;
@@ -99,5 +125,5 @@ export async function bodyOf(answer: HttpAnswer, mostBytes: number): Promise<str
     length += chunk.length;
     if (length > mostBytes) throw new Error(`the answer is larger than ${mostBytes} bytes`);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }

@@ -6,6 +6,8 @@ import { readEvents, readItems, readWhole } from './api-answers.ts';
 import type { WatchLimits } from './api-answers.ts';
 import { refusal, unreachableServer } from './api-errors.ts';
 import type { ApiAccess } from './kubeconfig.ts';
+import type { MessageFields } from './protobuf-fields.ts';
+import { protobufType } from './protobuf-list.ts';
 
 /** The Kubernetes API over HTTP/1.1: one answer, or a stream of events. */
 export interface ApiClient {
@@ -16,9 +18,16 @@ export interface ApiClient {
   get(path: string, query: Query, signal: AbortSignal): Promise<unknown>;
   /**
    * Calls `onItem` for each item of a list, as it arrives, and returns the list without its items.
+   * @param fields asks for Protocol Buffers, of which these fields of an item are read. Absent: JSON
    * @throws as `get`
    */
-  list(path: string, query: Query, onItem: (item: unknown) => void, signal: AbortSignal): Promise<unknown>;
+  list(
+    path: string,
+    query: Query,
+    onItem: (item: unknown) => void,
+    signal: AbortSignal,
+    fields?: MessageFields,
+  ): Promise<unknown>;
   /**
    * Writes an object, and returns what the server answers. Never repeated here: a write whose answer was lost
    * may have happened.
@@ -191,10 +200,11 @@ export function createApiClient(
   return {
     get: (path, query, signal) => ask({ path, query, headers: { 'accept-encoding': 'gzip' } }, signal),
 
-    list: (path, query, onItem, signal) =>
-      ask({ path, query, headers: { 'accept-encoding': 'gzip' } }, signal, listLimits, (answer) =>
-        readItems(answer, onItem),
-      ),
+    list(path, query, onItem, signal, fields) {
+      const accept = fields === undefined ? {} : { accept: `${protobufType}, application/json` };
+      const headers = { 'accept-encoding': 'gzip', ...accept };
+      return ask({ path, query, headers }, signal, listLimits, (answer) => readItems(answer, onItem, fields));
+    },
 
     send: ({ method, path, query = {}, body, contentType = 'application/merge-patch+json' }, signal) =>
       ask(

@@ -1,7 +1,8 @@
 import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
 import { parseJson } from '../json/index.ts';
 import type { HttpAnswer } from '../http/index.ts';
-import { bodyOf } from './api-answers.ts';
+import { bodyOf, isProtobuf } from './api-answers.ts';
+import { statusMessageOf } from './protobuf-list.ts';
 
 /** The failures of requests to the API server. */
 
@@ -33,11 +34,13 @@ export async function refusal(
   rights: string,
 ): Promise<PortcullisError> {
   const { status } = answer;
-  const text = await bodyOf(answer, 64 * 1024).catch(() => '');
+  const body = await bodyOf(answer, 64 * 1024).catch(() => Buffer.alloc(0));
   answer.destroy();
   let said = '';
   try {
-    const { message } = parseJson(text) as { message?: unknown };
+    const message = isProtobuf(answer)
+      ? statusMessageOf(body)
+      : (parseJson(body.toString('utf8')) as { message?: unknown }).message;
     if (typeof message === 'string') said = message.slice(0, 500);
   } catch {
     // The answer does not come from the API server itself.

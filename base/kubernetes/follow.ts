@@ -51,7 +51,7 @@ const patienceOfVersion = 5;
 /** Runs until the signal is aborted. Never throws. */
 export async function follow(
   client: ApiClient,
-  { path, query, since }: Followed,
+  { path, query, since, fields }: Followed,
   follower: Follower,
   signal: AbortSignal,
   timing: FollowTiming = usualTiming,
@@ -110,7 +110,12 @@ export async function follow(
       if (version === undefined) {
         // A version that the server does not have any more is not in its cache either.
         const from = wasListed ? 'store' : 'cache';
-        const followed = { path, query, ...(since !== undefined && { since }) };
+        const followed = {
+          path,
+          query,
+          ...(since !== undefined && { since }),
+          ...(fields !== undefined && { fields }),
+        };
         version = await list(client, followed, follower, signal, timing.page, from);
         follower.version?.(version);
         wasListed = true;

@@ -13,5 +13,7 @@ export type { ApiPlace } from './in-cluster.ts';
 export { readKubeconfig } from './kubeconfig.ts';
 export type { ApiAccess } from './kubeconfig.ts';
 export type { Followed } from './list.ts';
+export { readMessage } from './protobuf-fields.ts';
+export type { MessageFields } from './protobuf-fields.ts';
 export { fieldsOf, listOf, nameOf, textOf } from './object-fields.ts';
 export type { ObjectFields } from './object-fields.ts';

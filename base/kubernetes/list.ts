@@ -1,5 +1,6 @@
 import { expired, refused, statusOf } from './api-errors.ts';
 import type { ApiClient, Query } from './api-client.ts';
+import type { MessageFields } from './protobuf-fields.ts';
 
 /**
  * One collection of the API, listed once and then watched (Kubernetes API concepts, "Efficient detection of
@@ -14,6 +15,11 @@ export interface Followed {
    * outdated cache does not return earlier states. Absent: any version.
    */
   readonly since?: string;
+  /**
+   * The fields of an object that are read from a list. The list then comes as Protocol Buffers, if the server
+   * has them for the collection: they need a third of the processor time of JSON. Absent: JSON.
+   */
+  readonly fields?: MessageFields;
 }
 
 /** Receives the objects of a list. */
@@ -80,7 +86,7 @@ export async function list(
 /** @param limit objects in one answer; undefined: all of them */
 async function listPages(
   client: Pick<ApiClient, 'list'>,
-  { path, query }: Followed,
+  { path, query, fields }: Followed,
   follower: ListFollower,
   signal: AbortSignal,
   limit: number | undefined,
@@ -103,6 +109,7 @@ async function listPages(
         if (listed % portion === 0) follower.paged();
       },
       signal,
+      fields,
     );
     const page = takePage(head, path);
     follower.paged();

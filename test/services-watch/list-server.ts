@@ -6,8 +6,10 @@
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createHttpServer } from '../../base/connections/index.ts';
+import { protobufList } from '../fixtures/kubernetes/protobuf-list.ts';
 import { namespace, podAddress, serviceOf, sliceOf } from './workload.ts';
 
+const protobufType = 'application/vnd.kubernetes.protobuf';
 const count = Number(process.argv[2]);
 const byte = (index: number, shift: number): number => (index >> shift) & 255;
 /** As the API server adds them. */
@@ -43,15 +45,18 @@ function service(index: number): object {
 /** Generated once: the time of a sync is not this server's. */
 const indexes = Array.from({ length: count }, (_, index) => index + 1);
 const pods = (index: number): readonly string[] => [0, 1, 2].map((at) => podAddress(index * 3 + at));
-const lists: Readonly<Record<string, Buffer>> = {
-  '/api/v1/services': listOf(indexes.map(service)),
+const version0 = String(count);
+const lists: Readonly<Record<string, { readonly json: Buffer; readonly protobuf: Buffer }>> = {
+  '/api/v1/services': listOf('Service', indexes.map(service)),
   '/apis/discovery.k8s.io/v1/endpointslices': listOf(
+    'EndpointSlice',
     indexes.map((index) => added(index, sliceOf(index, pods(index)))),
   ),
 };
 
-function listOf(items: readonly object[]): Buffer {
-  return Buffer.from(JSON.stringify({ kind: 'List', metadata: { resourceVersion: String(count) }, items }));
+function listOf(kind: 'EndpointSlice' | 'Service', items: readonly object[]) {
+  const json = JSON.stringify({ kind: 'List', metadata: { resourceVersion: version0 }, items });
+  return { json: Buffer.from(json), protobuf: protobufList(kind, version0, items) };
 }
 
 const streams = new Set<{ readonly path: string; readonly response: ServerResponse }>();
@@ -60,7 +65,11 @@ const server = createHttpServer((request, response) => {
   const { pathname: path, searchParams: query } = new URL(request.url ?? '', 'http://server');
   const list = lists[path];
   if (list === undefined) return void response.writeHead(404).end('{"kind":"Status","code":404}');
-  if (query.get('watch') !== 'true') return void response.end(list);
+  if (query.get('watch') !== 'true') {
+    const asked = request.headers.accept?.startsWith(protobufType) === true;
+    if (asked) response.setHeader('content-type', protobufType);
+    return void response.end(asked ? list.protobuf : list.json);
+  }
   response.writeHead(200).flushHeaders();
   const stream = { path, response };
   streams.add(stream);

@@ -64,7 +64,10 @@ export interface Endpoint {
 }
 
 /** The prefix of our annotations. */
-const annotationPrefix = 'portcullis.dev/';
+export const annotationPrefix = 'portcullis.dev/';
+
+/** The label of a slice that names its service. */
+export const serviceNameLabel = 'kubernetes.io/service-name';
 
 /** kube-proxy's selector: the server does not even send services of another proxy or headless services. */
 export const labelSelector = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
@@ -160,7 +163,7 @@ function readPort(fields: ObjectFields): KubernetesPort | undefined {
 export function readSlice(object: unknown): EndpointSlice | undefined {
   const { metadata, addressType, ports, endpoints } = fieldsOf(object);
   const { namespace, name, labels } = fieldsOf(metadata);
-  const service = textOf(fieldsOf(labels)['kubernetes.io/service-name']);
+  const service = textOf(fieldsOf(labels)[serviceNameLabel]);
   if (nameOf(object) === undefined || service === '' || (addressType !== 'IPv4' && addressType !== 'IPv6'))
     return undefined;
   const family = addressType === 'IPv4' ? 4 : 6;

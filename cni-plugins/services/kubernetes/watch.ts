@@ -22,6 +22,7 @@ import type { DeliverTiming } from './deliver.ts';
 import { createFollower } from './follower.ts';
 import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
+import { serviceFields, sliceFields } from './message-fields.ts';
 import { labelSelector } from './objects.ts';
 import { createNodePlace } from './node-location.ts';
 import { ownAddresses } from './node-port-addresses.ts';
@@ -313,14 +314,14 @@ function followCollections({
     ),
     follow(
       client,
-      { path: '/api/v1/services', query },
+      { path: '/api/v1/services', query, fields: serviceFields },
       createFollower('services', table.services, feeding),
       signal,
       timing,
     ),
     follow(
       client,
-      { path: '/apis/discovery.k8s.io/v1/endpointslices', query },
+      { path: '/apis/discovery.k8s.io/v1/endpointslices', query, fields: sliceFields },
       createFollower('endpointslices', table.slices, feeding),
       signal,
       timing,
