@@ -76,7 +76,7 @@ export {
   verdictIn,
 } from './netfilter/nft-readout.ts';
 export type { ListedElement, ListedExpression, ListedRule } from './netfilter/nft-readout.ts';
-export { changesBy, generationOf, transact } from './netfilter/nft-transactions.ts';
+export { changesBy, generationOf, transact, transactAhead } from './netfilter/nft-transactions.ts';
 export {
   addChain,
   addRule,

@@ -1,6 +1,6 @@
 import { isRefusal } from '../protocol/kernel-failure.ts';
 import { NLM_F_ACK, attribute, attributesOf, be16, be32, u8 } from '../protocol/wire.ts';
-import type { NetlinkSocket, Request } from '../protocol/socket.ts';
+import type { NetlinkSocket, Refusal, Request } from '../protocol/socket.ts';
 
 /**
  * nf_tables: transactions, and the generation of the namespace's rules, which every transaction that
@@ -62,28 +62,57 @@ const mark = (what: string, type: number, attributes: Buffer): Request => ({
  */
 export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
   if (requests.length === 0) return;
-  // One acknowledgement, for the last request, is enough: each refusal is reported anyway.
-  const last = requests.length - 1;
-  const acknowledging = requests.map((entry, index) =>
-    index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
-  );
   for (let refusals = 0; ; refusals += 1) {
     const before = generations.get(socket) ?? generationOf(socket);
     generations.delete(socket);
     const isDemanded = before > 0 && refusals < mostRefusals;
-    const refusal = socket.send([
-      mark('begin a transaction', NFNL_MSG_BATCH_BEGIN, isDemanded ? demanded(before) : Buffer.alloc(0)),
-      ...acknowledging,
-      mark('end a transaction', NFNL_MSG_BATCH_END, Buffer.alloc(0)),
-    ])[0];
+    const refusal = socket.send(batchOf(requests, isDemanded ? before : undefined))[0];
     // Another program changed rules since the generation was looked up. The kernel has done nothing.
-    if (isDemanded && refusal?.index === 0 && isRefusal(refusal.error, 'ERESTART')) continue;
-    if (refusal !== undefined) throw refusal.error;
-    const after = generationOf(socket);
-    if (after !== before) changes.set(socket, changesBy(socket) + 1);
-    generations.set(socket, after);
+    if (isDemanded && isOutdated(refusal)) continue;
+    noteEnd(socket, before, refusal);
     return;
   }
+}
+
+/**
+ * Runs all requests in one transaction, as {@link transact} does, but the kernel's part in another thread.
+ * @returns a function that waits for the end of the transaction, and throws the first refusal. It must be
+ * called once, before the socket is used for anything else
+ */
+export function transactAhead(socket: NetlinkSocket, requests: readonly Request[]): () => void {
+  if (requests.length === 0) return () => undefined;
+  const before = generations.get(socket) ?? generationOf(socket);
+  generations.delete(socket);
+  const ended = socket.sendAhead(batchOf(requests, before > 0 ? before : undefined));
+  return () => {
+    const refusal = ended()[0];
+    if (before > 0 && isOutdated(refusal)) transact(socket, requests);
+    else noteEnd(socket, before, refusal);
+  };
+}
+
+/** @param generation that the rules must have; absent: any */
+function batchOf(requests: readonly Request[], generation: number | undefined): Request[] {
+  // One acknowledgement, for the last request, is enough: each refusal is reported anyway.
+  const last = requests.length - 1;
+  const demand = generation === undefined ? Buffer.alloc(0) : demanded(generation);
+  return [
+    mark('begin a transaction', NFNL_MSG_BATCH_BEGIN, demand),
+    ...requests.map((entry, index) =>
+      index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
+    ),
+    mark('end a transaction', NFNL_MSG_BATCH_END, Buffer.alloc(0)),
+  ];
+}
+
+const isOutdated = (refusal: Refusal | undefined): boolean =>
+  refusal?.index === 0 && isRefusal(refusal.error, 'ERESTART');
+
+function noteEnd(socket: NetlinkSocket, before: number, refusal: Refusal | undefined): void {
+  if (refusal !== undefined) throw refusal.error;
+  const after = generationOf(socket);
+  if (after !== before) changes.set(socket, changesBy(socket) + 1);
+  generations.set(socket, after);
 }
 
 /** Encodes the generation that the rules must have (nfnetlink.h, NFNL_BATCH_GENID). */

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import {
   AF_NETLINK,
   MSG_TRUNC,
@@ -11,6 +12,7 @@ import {
   bindNetlink,
   closeFd,
   enter,
+  pollIn,
   receiveWaiting,
   send,
   sendApart,
@@ -63,6 +65,12 @@ export interface NetlinkSocket {
    * Sends all requests in one sendmsg. The kernel continues after a refusal, except in an nf_tables batch.
    */
   send(requests: readonly Request[]): readonly Refusal[];
+  /**
+   * Like `send`, but the kernel handles the requests in another thread. At least one of them must have
+   * NLM_F_ACK. Returns a function that waits for the answer. It must be called once, before this socket is
+   * used for anything else. The refusals are those until the answer came.
+   */
+  sendAhead(requests: readonly Request[]): () => readonly Refusal[];
   /** Like `send`, but throws the first refusal. */
   run(requests: readonly Request[]): void;
   /** Sends one request and returns its answers. Throws a refusal. */
@@ -102,6 +110,8 @@ const bufferBytes = 16 * 1024 * 1024;
 const [narrowBytes, narrowRequests] = [32 * 1024, 64];
 const receiveBytes = 128 * 1024;
 const dumpAttempts = 8;
+/** The kernel handles a request within milliseconds, unless other programs change the same objects. */
+const aheadMs = 10_000;
 
 /**
  * Every exchange ends before the next one begins, on whichever socket, so one buffer serves a whole thread.
@@ -128,7 +138,7 @@ export function openNetlink(
     closeFd(fd);
     throw thrown;
   }
-  const { exchange, receive, takeSequence } = createExchange(fd, protocol);
+  const { exchange, exchangeAhead, receive, takeSequence, whenSent } = createExchange(fd, protocol);
 
   const ask = (request: Request): readonly Received[] => {
     const [outcome] = exchange([request], 0);
@@ -152,10 +162,11 @@ export function openNetlink(
 
   return {
     fd,
-    send: (requests) =>
-      exchange(requests, 0).flatMap(({ refused }, index) =>
-        refused === undefined ? [] : [{ index, error: refused.error() }],
-      ),
+    send: (requests) => refusalsOf(exchange(requests, 0)),
+    sendAhead: (requests) => {
+      const answered = exchangeAhead(requests);
+      return () => refusalsOf(answered());
+    },
     run(requests) {
       const refused = exchange(requests, NLM_F_ACK).find((outcome) => outcome.refused !== undefined)?.refused;
       if (refused !== undefined) throw refused.error();
@@ -207,13 +218,27 @@ export function openNetlink(
       }
       return { listed, whole: false };
     },
-    close: () => closeFd(fd),
+    close() {
+      const sent = whenSent();
+      if (sent === undefined) closeFd(fd);
+      // Another file could get the number before the other thread uses it.
+      else void sent.then(() => closeFd(fd));
+    },
   };
 }
+
+const refusalsOf = (outcomes: readonly Outcome[]): readonly Refusal[] =>
+  outcomes.flatMap(({ refused }, index) =>
+    refused === undefined ? [] : [{ index, error: refused.error() }],
+  );
 
 /** Sends requests on a socket and receives their answers. */
 interface Exchange {
   exchange(requests: readonly Request[], more: number): Outcome[];
+  /** Sends requests in another thread. Returns a function that waits for the first answers. */
+  exchangeAhead(requests: readonly Request[]): () => Outcome[];
+  /** Resolves when the other thread does not use the descriptor any more. Undefined: it does not use it. */
+  whenSent(): Promise<void> | undefined;
   /** Returns what the kernel has queued; empty if nothing. */
   receive(): Received[];
   /** Reserves the sequence numbers of this many messages, and returns the first. */
@@ -248,41 +273,88 @@ function createExchange(fd: number, protocol: number): Exchange {
     return decodeMessages(Buffer.from(buffer.subarray(0, length)));
   };
 
-  const exchange = (requests: readonly Request[], more: number): Outcome[] => {
-    if (requests.length === 0) return [];
-    const first = takeSequence(requests.length);
+  /** Encodes requests, and makes room for them and their answers. */
+  const encode = (requests: readonly Request[], first: number, more: number): Buffer => {
     const bytes = encodeMessages(requests, first, NLM_F_REQUEST | more);
     if (bytes.length > narrowBytes || requests.length > narrowRequests) widen();
-    send(fd, bytes);
+    return bytes;
+  };
+
+  /** Sorts answers by their requests. */
+  const collect = (requests: readonly Request[], first: number, more: number) => {
     const answers: Received[][] = requests.map(() => []);
     const refused: Outcome['refused'][] = [];
     // If the last message is known, there is no query for more: such a query costs as much as an answer.
     let open = requests.every((request) => endOf(request, more, protocol) !== undefined)
       ? requests.length
       : Infinity;
-    while (open > 0) {
-      const batch = receive();
-      if (batch.length === 0) break;
-      for (const message of batch) {
-        const index = message.sequence - first;
-        const request = requests[index];
-        if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
-        if (message.type === NLMSG_ERROR || message.type === endOf(request, more, protocol)) open -= 1;
-        if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
-        else {
-          const { errno, text } = acknowledgementOf(message);
-          if (errno !== 0)
-            refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
+    let heard = 0;
+    return {
+      open: () => open,
+      heard: () => heard,
+      take(batch: readonly Received[]): void {
+        for (const message of batch) {
+          const index = message.sequence - first;
+          const request = requests[index];
+          if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
+          heard += 1;
+          if (message.type === NLMSG_ERROR || message.type === endOf(request, more, protocol)) open -= 1;
+          if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
+          else {
+            const { errno, text } = acknowledgementOf(message);
+            if (errno !== 0)
+              refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
+          }
         }
-      }
-    }
-    return answers.map((own, index) => ({
-      answers: own,
-      ...(refused[index] !== undefined && { refused: refused[index] }),
-    }));
+      },
+      outcomes: (): Outcome[] =>
+        answers.map((own, index) => ({
+          answers: own,
+          ...(refused[index] !== undefined && { refused: refused[index] }),
+        })),
+    };
   };
 
-  return { exchange, receive, takeSequence };
+  const exchange = (requests: readonly Request[], more: number): Outcome[] => {
+    if (requests.length === 0) return [];
+    const first = takeSequence(requests.length);
+    send(fd, encode(requests, first, more));
+    const collected = collect(requests, first, more);
+    while (collected.open() > 0) {
+      const batch = receive();
+      if (batch.length === 0) break;
+      collected.take(batch);
+    }
+    return collected.outcomes();
+  };
+
+  let sending: Promise<void> | undefined;
+  const exchangeAhead = (requests: readonly Request[]): (() => Outcome[]) => {
+    const first = takeSequence(requests.length);
+    let isFailed = false;
+    const own = sendApart(fd, encode(requests, first, 0))
+      .then(
+        (length) => void (isFailed = length === -1),
+        () => void (isFailed = true),
+      )
+      .finally(() => {
+        if (sending === own) sending = undefined;
+      });
+    sending = own;
+    const collected = collect(requests, first, 0);
+    return () => {
+      for (;;) {
+        const batch = receive();
+        collected.take(batch);
+        if (batch.length > 0) continue;
+        if (collected.heard() > 0) return collected.outcomes();
+        // The kernel answers before its part of the call ends.
+        if (isFailed || !pollIn(fd, aheadMs)) throw notSent(requests[0]);
+      }
+    };
+  };
+
+  return { exchange, exchangeAhead, receive, takeSequence, whenSent: () => sending };
 }
 
 /**
@@ -299,6 +371,14 @@ function endOf({ type, flags }: Request, more: number, protocol: number): number
 
 const rtnetlinkBase = 16;
 const rtnetlinkGet = 2;
+
+function notSent(request: Attempt | undefined): PortcullisError {
+  return kernelRefused(
+    request ?? { what: 'send requests', on: 'netlink' },
+    constants.errno.ENOBUFS,
+    'no answer',
+  );
+}
 
 function answerTooLong(length: number): PortcullisError {
   return new PortcullisError({

@@ -27,8 +27,14 @@ export interface ServiceCore {
   /**
    * Applies what a source describes.
    * @param whole the list is complete: services of the source that are not in it are removed
+   * @param isContinued as in {@link Balancer.change}
    */
-  apply(source: string, services: readonly Service[], whole: boolean): readonly RefusedService[];
+  apply(
+    source: string,
+    services: readonly Service[],
+    whole: boolean,
+    isContinued?: boolean,
+  ): readonly RefusedService[];
   remove(source: string, names: readonly string[]): void;
   /** Removes every service of the source whose name is not in this list. */
   retain(source: string, names: readonly string[]): void;
@@ -72,7 +78,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
   const { held, claims, sourceOf, othersOf } = services;
   const servers = loadServers({ store, log, now, balancer: () => balancer, services });
 
-  const take = (admitted: readonly Admitted[], removed: readonly string[]): void => {
+  const take = (admitted: readonly Admitted[], removed: readonly string[], isContinued = false): void => {
     const isRelisted = [...admitted.map(({ next }) => next), ...removed.map((name) => held.get(name))].every(
       (each) => each?.source === 'kubernetes',
     );
@@ -95,7 +101,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
       source,
       document,
     }));
-    servers.resettle(keys, { put, remove: removed, states: forgotten, isRelisted });
+    servers.resettle(keys, { put, remove: removed, states: forgotten, isRelisted }, undefined, isContinued);
   };
   const removeAll = (names: readonly string[]): void => {
     for (const name of names) claims.remove((held.get(name) as StoredService).service);
@@ -125,7 +131,7 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
         { isRelisted: true },
         new Map(ended.map(({ key, drains }) => [key, drains])),
       ),
-    apply(source, asked, whole) {
+    apply(source, asked, whole, isContinued) {
       const gone = whole ? othersOf(source, new Set(asked.map(({ name }) => name))) : [];
       const { admitted, lost, refused } = admit({ source, services: asked, gone }, services, balancer);
       for (const name of lost)
@@ -133,8 +139,8 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
           { service: name },
           'a service lost its address to another service of the same source and was removed',
         );
-      if (admitted.length + gone.length + lost.length > 0) take(admitted, [...gone, ...lost]);
-      servers.catchUp();
+      if (admitted.length + gone.length + lost.length > 0) take(admitted, [...gone, ...lost], isContinued);
+      servers.catchUp(isContinued);
       return refused;
     },
     remove: (source, names) => removeAll(names.filter((name) => held.get(name)?.source === source)),

@@ -35,11 +35,13 @@ export interface ServersInForce {
    * Recomputes virtual servers and brings them to the kernel.
    * @param change what is stored together with them
    * @param over drains that are over, by virtual server
+   * @param isContinued as in {@link Balancer.change}
    */
   resettle(
     touched: Iterable<ServerKey>,
     change?: StoredChange,
     over?: ReadonlyMap<ServerKey, readonly Drain[]>,
+    isContinued?: boolean,
   ): void;
   /**
    * Recomputes all virtual servers, without the kernel. A server that no service holds any more ends within
@@ -49,8 +51,9 @@ export interface ServersInForce {
   /**
    * Brings everything to the kernel if it did not take a change before. A repeated request changes nothing,
    * and is answered only after this.
+   * @param isContinued the kernel's part of the last change may still run
    */
-  catchUp(): void;
+  catchUp(isContinued?: boolean): void;
   /** Whether the kernel did not take a change, so that everything has to be compared. */
   isBehind(): boolean;
   caughtUp(): void;
@@ -61,6 +64,22 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
   const standings = new Map<ServerKey, PackedStanding>();
   const ending = new Set<ServerKey>();
   let behind = false;
+  /** The kernel's part of the last change may still run. */
+  let isAhead = false;
+
+  const change = (
+    put: readonly VirtualServer[],
+    remove: readonly ServerKey[],
+    isContinued: boolean,
+  ): void => {
+    isAhead = isContinued;
+    try {
+      balancer().change(put, remove, isContinued);
+    } catch (thrown) {
+      behind = true;
+      throw thrown;
+    }
+  };
 
   const setStanding = (key: ServerKey, existing: Standing | undefined): void => {
     if (existing === undefined) standings.delete(key);
@@ -98,7 +117,7 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
     standings,
     ending,
     all,
-    resettle(touched, change = {}, over = new Map<ServerKey, readonly Drain[]>()) {
+    resettle(touched, stored = {}, over = new Map<ServerKey, readonly Drain[]>(), isContinued = false) {
       const keys = new Set(touched);
       const wanted = wantedOf(keys, services);
       const put: VirtualServer[] = [];
@@ -117,18 +136,12 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
         } else if (before?.packed !== packServer(after.server)) put.push(after.server);
       }
       store.write({
-        ...change,
+        ...stored,
         standings: durable,
         servers: changed.map(([key, after]) => [key, after?.server.service]),
       });
       for (const [key, after] of changed) setStanding(key, after);
-      if (put.length + remove.length === 0) return;
-      try {
-        balancer().change(put, remove);
-      } catch (thrown) {
-        behind = true;
-        throw thrown;
-      }
+      if (put.length + remove.length > 0) change(put, remove, isContinued);
     },
     resettleAll(wanted) {
       const existing = new Set<ServerKey>();
@@ -144,7 +157,8 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
           );
       store.nodePorts.writeAll(nodePortsIn(standings));
     },
-    catchUp() {
+    catchUp(isContinued = false) {
+      if (isAhead && !isContinued) change([], [], false);
       if (behind) balancer().reconcile(all);
       behind = false;
     },

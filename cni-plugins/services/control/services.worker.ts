@@ -185,13 +185,16 @@ function lookRepeatedly(
 }
 
 /** @param before called before each change; it throws nothing */
-function controlOf(core: ServiceCore, before: () => void): ServiceControl {
+function controlOf(
+  core: ServiceCore,
+  before: () => void,
+): Omit<ServiceControl, 'put'> & Pick<PortionControl, 'put'> {
   const changing = async <T>(act: () => T): Promise<T> => {
     before();
     return orEnd(act);
   };
   return {
-    put: (source, services) => changing(() => core.apply(source, services, false)),
+    put: (source, services, isContinued) => changing(() => core.apply(source, services, false, isContinued)),
     replace: (source, services) => changing(() => core.apply(source, services, true)),
     remove: (source, names) => changing(() => core.remove(source, names)),
   };

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { giveAllMemoryBack, giveMemoryBack } from '../model/memory.ts';
-import type { PortionControl } from '../model/model.ts';
+import type { PortionControl, Service } from '../model/model.ts';
 import type { Changes } from './delivered-state.ts';
 import { createRefusedServices } from './refused-services.ts';
 import type { ServiceTable } from './table.ts';
@@ -74,6 +74,8 @@ export function createDelivery(
   let immediate: NodeJS.Immediate | undefined;
   let timerAt = Infinity;
   let waiting: number | undefined;
+  /** The control expects another portion. */
+  let isContinued = false;
   /** When the last delivery ended (`performance.now()`). */
   let deliveredAt = -Infinity;
   const refused = createRefusedServices(log);
@@ -108,9 +110,11 @@ export function createDelivery(
       for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
         const changes = table.changes(portion);
         logNotes(changes, log);
-        await change(changes);
+        await change(changes, left > portion);
         if (left > portion) await tidy();
       }
+      // The last portions made no difference, so none of them ended what began before.
+      if (isContinued) await put([], false);
       await putAgain();
       refused.report();
       delivered();
@@ -135,11 +139,17 @@ export function createDelivery(
     retained = true;
   }
 
-  async function change({ put, remove }: Changes): Promise<void> {
+  async function change({ put: changed, remove }: Changes, isFollowed: boolean): Promise<void> {
     // Removals make room for additions.
     if (remove.length > 0) await control.remove(source, remove);
     for (const name of remove) refused.delete(name);
-    if (put.length > 0) refused.settle(put, await control.put(source, put));
+    if (changed.length > 0) await put(changed, isFollowed);
+  }
+
+  /** @param isFollowed another portion may follow, which is computed while the kernel takes this one */
+  async function put(services: readonly Service[], isFollowed: boolean): Promise<void> {
+    isContinued = isFollowed;
+    refused.settle(services, await control.put(source, services, isFollowed));
   }
 
   /**

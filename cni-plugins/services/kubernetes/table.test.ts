@@ -141,6 +141,40 @@ const quiet = { info: () => undefined, warn: () => undefined };
 const timing = { gather: 5, retryRefused: 40, retryFailed: 10 };
 
 test(
+  'each portion but the last says that another one follows, and an empty one ends them if need be',
+  { timeout: 60_000 },
+  async () => {
+    const reported: string[] = [];
+    const control: PortionControl = {
+      retain: async () => undefined,
+      put: async (_source, { length }, isContinued) => (
+        reported.push(`${length} ${isContinued === true ? 'continued' : 'last'}`),
+        []
+      ),
+      remove: async () => undefined,
+    };
+    const table = createServiceTable({ nodeName: 'here' });
+    let deliveries = 0;
+    const delivery = createDelivery(table, control, quiet, () => (deliveries += 1), timing);
+    const all = Array.from({ length: 450 }, (_, at) => service(`s${at}`));
+    list(table.services, all);
+    list(table.slices, []);
+    delivery.poke();
+    await until(() => deliveries === 1);
+    assert.deepEqual(reported.splice(0), ['200 continued', '200 continued', '50 last']);
+    // The last services are as they were.
+    all.forEach((one, at) => {
+      if (at < 400) table.slices.changed(slice(`s${at}-1`, `s${at}`, ['10.0.0.1']));
+      else table.services.changed(one);
+    });
+    delivery.poke();
+    await until(() => deliveries === 2);
+    assert.deepEqual(reported, ['200 continued', '200 continued', '0 last']);
+    delivery.close();
+  },
+);
+
+test(
   'nothing is delivered before both lists have arrived; then everything at once, then each change',
   { timeout: 60_000 },
   async () => {

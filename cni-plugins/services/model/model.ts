@@ -257,8 +257,10 @@ export interface Balancer {
   /**
    * Puts some servers, each described completely, and removes others. The cost depends on what changes, not
    * on what exists.
+   * @param isContinued another change follows at once: the kernel's part of this one may still run when the
+   * call returns. Every later call waits for it first, and throws its failure
    */
-  change(put: readonly VirtualServer[], remove: readonly ServerKey[]): void;
+  change(put: readonly VirtualServer[], remove: readonly ServerKey[], isContinued?: boolean): void;
   /** Ends established connections to a destination whose grace period is over. Returns how many. */
   cut(server: ServerKey, destination: Pick<Destination, 'address' | 'port'>): number;
   /**
@@ -302,7 +304,16 @@ export interface ServiceControl {
 }
 
 /** For a source with thousands of services, which passes them in portions. */
-export interface PortionControl extends Pick<ServiceControl, 'put' | 'remove'> {
+export interface PortionControl extends Pick<ServiceControl, 'remove'> {
+  /**
+   * @param isContinued another portion follows at once: this one may not be in the kernel yet when the call
+   * returns. If the kernel does not take it, a later call fails
+   */
+  put(
+    source: string,
+    services: readonly Service[],
+    isContinued?: boolean,
+  ): Promise<readonly RefusedService[]>;
   /** Removes every service of the source whose name is not in this list. */
   retain(source: string, names: readonly string[]): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import { deleteChain, deleteElements, flushChain, transact } from '../../../base/netlink/index.ts';
+import { transact } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { keyOf } from '../model/model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model/model.ts';
@@ -36,7 +36,7 @@ import { createModes } from './modes.ts';
 import type { Modes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
 import { makeMode, readSlots } from './readout.ts';
-import { chainsOf, modeMap, tableOf } from './rules.ts';
+import { tableOf } from './rules.ts';
 
 /** The content of the table of one family, and how it changes. */
 export interface TableContent {
@@ -243,6 +243,16 @@ function areElementsOf(former: VirtualServer, server: VirtualServer): boolean {
   );
 }
 
+/** A change of the table. The holding is useless unless the kernel takes it. */
+export interface PlannedChange {
+  readonly requests: readonly Request[];
+  /**
+   * Called when the kernel has taken the requests. @returns whether modes are new
+   * @throws NETWORK_KERNEL_…; the holding is useless then
+   */
+  taken(): boolean;
+}
+
 /**
  * @returns whether modes are new
  * @throws NETWORK_KERNEL_…; the holding is useless then
@@ -253,6 +263,21 @@ export function applyChange(
   put: readonly VirtualServer[],
   remove: readonly ServerKey[],
 ): boolean {
+  const { requests, taken } = planChange(filter, holding, put, remove);
+  transact(filter, requests);
+  return taken();
+}
+
+/**
+ * Computes a change, and reads from the kernel what it depends on.
+ * @throws NETWORK_KERNEL_…; the holding is useless then
+ */
+export function planChange(
+  filter: NetlinkSocket,
+  holding: TableContent,
+  put: readonly VirtualServer[],
+  remove: readonly ServerKey[],
+): PlannedChange {
   const { putPlanes, removePlanes } = planesToChange(holding, put, remove);
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
@@ -312,10 +337,14 @@ export function applyChange(
   }
   const reshaped = requests.length > 0;
   append(requests, sourceRequests(holding, after));
-  transact(filter, [...requests, ...elementRequests(table, changes), ...added.take()]);
-  after.forEach(({ existing, encoded }, key) => hold(holding, key, existing, encoded));
-  forgetStale(filter, holding.family, stale, holding.own);
-  return reshaped;
+  return {
+    requests: [...requests, ...elementRequests(table, changes), ...added.take()],
+    taken() {
+      after.forEach(({ existing, encoded }, key) => hold(holding, key, existing, encoded));
+      forgetStale(filter, holding.family, stale, holding.own);
+      return reshaped;
+    },
+  };
 }
 
 /** Recomputes whether the host itself may connect, because its address changed. */
@@ -368,23 +397,4 @@ export function reweigh(filter: NetlinkSocket, holding: TableContent): boolean {
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
   return requests.length > 0;
-}
-
-/** Drops chains that no server's connections use any more. */
-export function dropUnusedModes(filter: NetlinkSocket, { family, modes }: TableContent): boolean {
-  const table = tableOf(family);
-  const unused = modes.takeUnused();
-  transact(
-    filter,
-    unused.flatMap(([number, mode]) => {
-      const key = Buffer.alloc(4);
-      key.writeUInt32LE(number);
-      return [
-        ...deleteElements(table, modeMap(mode), [{ key }]),
-        ...chainsOf(mode).map((chain) => flushChain(table, chain)),
-        ...chainsOf(mode).map((chain) => deleteChain(table, chain)),
-      ];
-    }),
-  );
-  return unused.length > 0;
 }

@@ -97,7 +97,7 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
       remains.look(active.kind);
       return differed;
     },
-    change: (put, remove) => active.change(put, remove),
+    change: (put, remove, isContinued) => active.change(put, remove, isContinued),
     cut(server, destination) {
       // Both balancers: connections that the retired one carries are also tracked, and would go on if they
       // were only forgotten.

@@ -66,6 +66,7 @@ export function openNetlink(protocol: number): NetlinkSocket {
     ...{
       fd: -1,
       run: unknown,
+      sendAhead: unknown,
       ask: unknown,
       find: unknown,
       exchange: unknown,

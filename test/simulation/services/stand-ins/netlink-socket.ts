@@ -74,6 +74,10 @@ export function openNetlink(protocol: number): NetlinkSocket {
   return {
     fd: -1,
     send,
+    sendAhead: (requests) => {
+      const refusals = send(requests);
+      return () => refusals;
+    },
     exchange,
     ask,
     dump,
