@@ -33,7 +33,7 @@ const fileTypes = { mask: 0o170000, regular: 0o100000, folder: 0o040000, device:
 /** Devices that every container has: runtime-spec, config-linux.md#default-devices. */
 const defaultDevices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'].map((name) => `/dev/${name}`);
 /** Resources of getrlimit(2) by their number. */
-const resources = [
+export const resources = [
   ...['CPU', 'FSIZE', 'DATA', 'STACK', 'CORE', 'RSS', 'NPROC', 'NOFILE'],
   ...['MEMLOCK', 'AS', 'LOCKS', 'SIGPENDING', 'MSGQUEUE', 'NICE', 'RTPRIO', 'RTTIME'],
 ].map((name) => `RLIMIT_${name}`);

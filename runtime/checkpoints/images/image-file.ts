@@ -15,6 +15,8 @@ export const imageKinds: Readonly<Record<string, number>> = {
   fs: 0x51403912,
   seccomp: 0x64413049,
   mountpoints: 0x55563928,
+  mm: 0x57492820,
+  timens: 0x43114433,
 };
 
 /** The largest message of an image. Filters of system calls are the largest: 4096 filters of 32 KiB. */

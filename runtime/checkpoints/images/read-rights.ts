@@ -55,19 +55,34 @@ const liveStates = new Set([1, 3]);
 /** Processes that have ended, and only have an exit code. */
 const deadStates = new Set([2, 6]);
 
+/** Reads the messages of images. @throws BadImage */
+interface Readers {
+  /** Returns the one message of an image, such as `core-1.img` for 1. */
+  single(kind: string, message: string, number?: number): Message;
+  /** Returns all messages of the image with this name. */
+  many(kind: string, message: string, name: string): Message[];
+}
+
+/** Returns readers that refuse everything that criu might read differently. */
+export function readersOf(images: Images): Readers {
+  return {
+    single: (kind, message, number) =>
+      readMessage(
+        message,
+        readSingle(kind, images.read(number === undefined ? `${kind}.img` : `${kind}-${number}.img`)),
+      ),
+    many: (kind, message, name) =>
+      readImage(kind, images.read(name), mostEntries).map((bytes) => readMessage(message, bytes)),
+  };
+}
+
 /**
  * Reads the rights of the processes in the images of a checkpoint. Refuses everything that criu might read
  * differently.
  * @throws BadImage
  */
 export function readRights(images: Images): Rights {
-  const single = (kind: string, message: string, number?: number): Message =>
-    readMessage(
-      message,
-      readSingle(kind, images.read(number === undefined ? `${kind}.img` : `${kind}-${number}.img`)),
-    );
-  const many = (kind: string, message: string, name: string): Message[] =>
-    readImage(kind, images.read(name), mostEntries).map((bytes) => readMessage(message, bytes));
+  const { single, many } = readersOf(images);
   const inventory = single('inventory', 'Inventory');
   if (inventory['rootIds'] === undefined) throw new BadImage('inventory: no namespaces of the node');
   const filters = images.names.includes('seccomp.img') ? listOf(single('seccomp', 'Seccomp'), 'filters') : [];
