@@ -11,6 +11,8 @@ import type { VerdictLog } from '../../trust/verdict-log/index.ts';
 import { startBackgroundChecks } from './background-checks.ts';
 import type { BackgroundChecks } from './background-checks.ts';
 import { createBlobStore } from './blobs.ts';
+import { fillWritableLayer } from './changed-files.ts';
+import { holdsCheckpoint } from './checkpoint-image.ts';
 import { createDecisions } from './decisions.ts';
 import { decideForRun, foresee, judge } from './decide-for-run.ts';
 import { findImage, gone } from './find-image.ts';
@@ -51,7 +53,8 @@ import { createSweeper, sweepLayers } from './sweep.ts';
 import type { SweepDeps } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import { createLayerPool } from './layer-workers/layer-pool.ts';
-import type { ImageRecord, ImageStore, StoredForms } from './types.ts';
+import { storedForms } from './stored-forms.ts';
+import type { ImageRecord, ImageStore } from './types.ts';
 import { createImageUpkeep } from './upkeep.ts';
 import type { ImageUpkeep } from './upkeep.ts';
 
@@ -188,6 +191,11 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       withLayers(deps, 'mount root file system of', image.id, (needed) =>
         rootfs.mount(containerId, image.id, needed, mapping, context),
       ),
+    fillRootfs: (containerId, image, archive) =>
+      withLayers(deps, 'fill root file system of', image.id, (needed) =>
+        fillWritableLayer(deps, containerId, needed, archive),
+      ),
+    holdsCheckpoint: (image) => holdsCheckpoint(database, image.id),
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
     mountVolume: (containerId, index, image, mapping) =>
       withLayers(deps, 'mount as volume', image.id, (needed) =>
@@ -218,15 +226,6 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
         .then(() => undefined));
     },
   };
-}
-
-function storedForms(records: StoreDeps['records'], imageId: string): StoredForms {
-  const layers = records.byId(imageId)?.layers ?? [];
-  const files = layers
-    .flatMap(({ folder }) => records.layer(folder) ?? [])
-    .filter(({ form }) => form === 'erofs');
-  const verity = files.filter((row) => row.verity !== undefined).length;
-  return { layers: layers.length, files: files.length, verity };
 }
 
 /**

@@ -165,6 +165,14 @@ export interface ImageStore {
     context?: string,
   ): Promise<Rootfs>;
   /**
+   * Unpacks an archive of changed files into the writable layer of a container, before its root file system
+   * is mounted. `removeRootfs` removes it, also after a failure.
+   * @param archive path of a file that nobody else changes
+   */
+  fillRootfs(containerId: string, image: ImageRecord, archive: string): Promise<void>;
+  /** Whether the annotations of an image say that it holds the checkpoint of a container. */
+  holdsCheckpoint(image: ImageRecord): Promise<boolean>;
+  /**
    * Checks whether layers can be mapped into a user namespace. @throws IMAGES_NOT_MAPPABLE with what is
    * missing
    */
