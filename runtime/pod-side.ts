@@ -6,8 +6,10 @@ import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/i
 import type { KernelFeatures, Prover } from '../entitlements/index.ts';
 import type { ClaimedNode } from './claim-node.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { createCheckpoints } from './checkpoints/checkpoints.ts';
+import { createCheckpoints, restoresIn } from './checkpoints/checkpoints.ts';
 import type { CheckpointDeps, Checkpoints } from './checkpoints/checkpoints.ts';
+import { createRestores } from './checkpoints/restore/restores.ts';
+import { createCheckpointProbe } from './checkpoints/support.ts';
 import { openAppArmor } from './containers/confinement/apparmor.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { createConfinement } from './containers/confinement/confinement.ts';
@@ -280,8 +282,9 @@ function containerEffectsOf(
   deps: PodSideDeps,
   surroundings: ContainerSurroundings,
 ): ReturnType<typeof createContainerEffects> {
-  const { folders, startProgram, handlers, policy, hostPaths, network, images, prover, log } = deps;
+  const { folders, kernel, startProgram, handlers, policy, hostPaths, network, images, prover, log } = deps;
   const { sandboxRecords, containerRecords } = deps;
+  const imagesFolder = (id: string): string => join(restoresIn(config.root), id);
   const { conmon, exits, cgroups, driver, execScopes, features, probe, apparmor, selinux } = surroundings;
   return createContainerEffects({
     startProgram,
@@ -317,5 +320,14 @@ function containerEffectsOf(
     paths: hostPaths,
     devicesOwnedByUser: config.devices.ownedByUser,
     writableLayerSize: config.writableLayer.size,
+    kernel,
+    restoreFolder: imagesFolder,
+    restores: config.checkpoint.restore
+      ? createRestores({
+          ...{ config: config.checkpoint, images, cgroups, imagesFolder },
+          whyNot: createCheckpointProbe(startProgram),
+          log: log.child({ room: 'checkpoints' }),
+        })
+      : undefined,
   });
 }

@@ -69,7 +69,7 @@ describe('checkpoints', () => {
       config: {
         root: folder,
         checkpoint: {
-          ...{ enabled: true, folders: [join(folder, 'archives')] },
+          ...{ enabled: true, restore: false, folders: [join(folder, 'archives')] },
           ...{ maxSize: '16Mi', keepFree: '1Mi', timeout: 60 },
         },
       },

@@ -73,6 +73,11 @@ interface Plan {
   readonly partial: string;
 }
 
+/** Returns the folder of the images of containers that are being restored. */
+export function restoresIn(root: string): string {
+  return join(root, 'restores');
+}
+
 const planFile = 'plan.json';
 const blockBytes = 512;
 
@@ -160,10 +165,15 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
         names = await readdir(work).catch(ifAbsent([]));
       };
       const unlisted = await settleActs([{ on: work, act: list }]);
+      // A container whose restore was interrupted has been removed.
+      const restores = restoresIn(deps.config.root);
+      const removed = await settleActs([
+        { on: restores, act: () => rm(restores, { recursive: true, force: true }) },
+      ]);
       const undone = await settleActs(
         names.map((name) => ({ on: join(work, name), act: () => undo(deps, join(work, name)) })),
       );
-      return [...unlisted, ...undone];
+      return [...unlisted, ...removed, ...undone];
     },
   };
 }

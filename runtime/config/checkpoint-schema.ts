@@ -11,6 +11,12 @@ export const checkpointSchema: ConfigSchema = {
   additionalProperties: false,
   properties: {
     enabled: { type: 'boolean', description: 'Whether checkpoints are written.', default: false },
+    restore: {
+      type: 'boolean',
+      description:
+        'Whether a container is restored by criu and runc if its image is signed and holds a checkpoint. Otherwise such an image is like any other.',
+      default: false,
+    },
     folders: {
       type: 'array',
       description:

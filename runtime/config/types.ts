@@ -250,6 +250,8 @@ export interface DaemonConfig {
   /** Checkpoints of containers. */
   readonly checkpoint: {
     readonly enabled: boolean;
+    /** Whether a container is restored if its image holds a checkpoint. */
+    readonly restore: boolean;
     /** Folders below which archives may be written. */
     readonly folders: readonly string[];
     /** Sizes as text: see `bytesOf`. */

@@ -9,6 +9,8 @@ export interface Admission {
   readonly imageId: string;
   readonly imageRef: string;
   readonly verdictId: string;
+  /** The image of a checkpoint, from which the container is restored. */
+  readonly restoredFrom?: ContainerRecord['restoredFrom'];
   /** Opaque to the service, which passes it back to {@link ContainerEffects.prepare}. */
   readonly token: unknown;
 }

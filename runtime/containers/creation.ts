@@ -71,6 +71,7 @@ export async function createContainer(
       imageId,
       imageRef: admission.imageRef,
       verdictId,
+      ...(admission.restoredFrom !== undefined && { restoredFrom: admission.restoredFrom }),
       settingsDigest: '',
       networkClass: 'none',
       noNewPrivileges: false,

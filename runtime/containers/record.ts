@@ -21,6 +21,8 @@ export interface ContainerRecord extends Keyed {
   readonly imageId: string;
   /** The image in CRI terms: the id that ContainerStatus returns as `image_ref`. */
   readonly imageRef: string;
+  /** The image of the checkpoint from which the container was restored. Absent: it was not restored. */
+  readonly restoredFrom?: { readonly imageId: string; readonly imageRef: string; readonly verdictId: string };
   /** The verdict that admitted the image. */
   readonly verdictId: string;
   /** Digest of the settings that the kernel enforces. */

@@ -64,6 +64,18 @@ export interface MonitorInput {
    * The runtime's `create` asks systemd for the cgroup. Its other commands know that from their own state.
    */
   readonly systemdCgroup: boolean;
+  /** The runtime restores the container instead of creating it. */
+  readonly restore?: RestoreInput | undefined;
+}
+
+/** How a runtime restores a container from criu's images. */
+export interface RestoreInput {
+  /** The folder of the images. */
+  readonly images: string;
+  /** A command that runs the runtime, the name of its program first. What it sets is inherited. */
+  readonly launcher: readonly string[];
+  /** Options of the runtime's `restore`. */
+  readonly options: readonly string[];
 }
 
 /** A conmon that has opened its log and waits. */
@@ -179,6 +191,12 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
     // conmon's own rotation discards the old log. A kubelet rotates, and asks for a reopen.
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
     // The shim has the terminal, and gives the monitor its output.
+    ...(input.restore === undefined
+      ? []
+      : [
+          ...['--restore', input.restore.images],
+          ...input.restore.options.flatMap((option) => ['--runtime-opt', option]),
+        ]),
     ...(input.terminal && handler.tasks === undefined ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
     ...(input.stdin && !input.stdinOnce ? ['--leave-stdin-open'] : []),
@@ -195,9 +213,16 @@ function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput):
 function runtimeArguments(
   { kind, program, globalArgs, tasks }: RuntimeHandler,
   bundle: string,
-  { stdin, terminal, systemdCgroup }: Pick<MonitorInput, 'stdin' | 'terminal' | 'systemdCgroup'>,
+  {
+    stdin,
+    terminal,
+    systemdCgroup,
+    restore,
+  }: Pick<MonitorInput, 'stdin' | 'terminal' | 'systemdCgroup' | 'restore'>,
 ): string[] {
-  const own = [program, ...globalArgs, ...(systemdCgroup ? ['--systemd-cgroup'] : [])];
+  // conmon needs the path of a program, and a shell looks for it.
+  const through = restore === undefined ? [] : ['/bin/sh', '-c', 'exec "$0" "$@"', ...restore.launcher];
+  const own = [...through, program, ...globalArgs, ...(systemdCgroup ? ['--systemd-cgroup'] : [])];
   const ours = `<&${nullDevice} ${terminal ? `>&${nullDevice} ` : ''}${nullDevice}<&-`;
   const isPiped = stdin && !terminal;
   const [first = '', ...more] =

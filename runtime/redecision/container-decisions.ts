@@ -192,19 +192,24 @@ function outOfPolicy(
   };
 }
 
-/** Returns the container's own image and the images of its image volumes. */
+/** Returns the container's own image, that of its checkpoint, and the images of its image volumes. */
 export function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'namespace'>[] {
-  const own = {
-    imageId: record.imageId,
-    verdictId: record.verdictId,
-    userSpecified: record.config.image?.userSpecifiedImage ?? '',
-  };
+  const userSpecified = record.config.image?.userSpecifiedImage ?? '';
+  const { imageId, verdictId, restoredFrom } = record;
+  // The request of a restored container names the image of its checkpoint.
+  const own =
+    restoredFrom === undefined
+      ? [{ imageId, verdictId, userSpecified }]
+      : [
+          { imageId, verdictId, userSpecified: '' },
+          { imageId: restoredFrom.imageId, verdictId: restoredFrom.verdictId, userSpecified },
+        ];
   const volumes = record.config.mounts.filter(isImageVolume).map(({ image }) => ({
     imageId: image?.image ?? '',
     verdictId: '',
     userSpecified: image?.userSpecifiedImage ?? '',
   }));
-  return [own, ...volumes];
+  return [...own, ...volumes];
 }
 
 function countsOf(

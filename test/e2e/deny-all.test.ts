@@ -83,7 +83,10 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
       ...{ requestTimeout: 100, allowHooks: ['/bin/true'] },
     },
   ],
-  checkpoint: [undefined, { enabled: true, folders: ['/nonexistent'], maxSize: '1Mi', timeout: 1 }],
+  checkpoint: [
+    undefined,
+    { enabled: true, restore: true, folders: ['/nonexistent'], maxSize: '1Mi', timeout: 1 },
+  ],
   'peers.uids': [[], [12_345]],
   'peers.gids': [[], [12_345]],
   kubeletRoot: ['/var/lib/kubelet', '/nonexistent'],

@@ -311,15 +311,16 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'checkpoint',
-    what: 'checkpoints of containers by criu and runc',
+    what: 'checkpoints of containers by criu and runc, and their restore',
     command: [
       ...['env', 'TMPDIR=/dev/shm', 'sh', 'packaging/node', '--test', '--test-force-exit'],
-      ...['--test-timeout=1700000', '--test-reporter=tap', 'test/checkpoint/suite.ts'],
+      ...['--test-timeout=1700000', '--test-reporter=tap', '--test-concurrency=1'],
+      ...['test/checkpoint/suite.ts', 'test/checkpoint/restore.ts'],
     ],
     // The kernel writes audit records of every filter, which fill the console.
     kernel: 'audit=0',
     memoryMiB: 3072,
-    limitMinutes: 30,
+    limitMinutes: 60,
     peers: [],
     host: ['/usr/sbin/criu', '/usr/sbin/runc'],
     figures: /^# (pass|fail|skipped) \d+/,

@@ -95,6 +95,9 @@ function ofNew(mount: Message, asked: OciSpec['mounts'][number]): string | undef
   if (mount['extKey'] !== undefined) return 'comes from outside';
   if (mount['fstype'] !== fileSystems[asked.type]) return 'has another file system';
   if (mount['root'] !== '/') return 'shows a part of its file system';
+  // The files of /dev are those of a new container.
+  if (asked.type === 'tmpfs' && asked.destination !== '/dev')
+    return 'is a temporary file system, whose files would be lost';
   return whyNotPlain(mount) ?? lacking(mount, asked.options);
 }
 

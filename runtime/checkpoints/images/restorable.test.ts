@@ -177,6 +177,11 @@ describe('images of a checkpoint', () => {
     assert.match(with_({ mounts: rest }), /the mount "\/proc" is not in the specification/);
     const strict = [{ ...first, options: [...first.options, 'ro'] }, ...rest];
     assert.match(with_({ mounts: strict }), /"\/proc" lacks the option ro/);
+    const scratch = { destination: '/scratch', type: 'tmpfs', source: 'tmpfs', options: [] };
+    assert.match(
+      whyRefused(added(mounts, mount('/scratch', {})), { ...podSpec, mounts: [...podSpec.mounts, scratch] }),
+      /"\/scratch" is a temporary file system, whose files would be lost/,
+    );
     const volume = { destination: '/data', type: 'bind', source: '/d', options: ['ro'] };
     assert.match(with_({ mounts: [...podSpec.mounts, volume] }), /the mount "\/data" is missing/);
   });

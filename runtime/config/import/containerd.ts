@@ -211,7 +211,10 @@ export const containerdRules: readonly Rule[] = [
     path: ['netns_mounts_under_state_dir'],
     map: inherent('network namespaces are always in the state folder'),
   },
-  { path: ['enable_criu'], map: left('`checkpoint.enabled` enables checkpoints; they cannot be restored') },
+  {
+    path: ['enable_criu'],
+    map: left('`checkpoint.enabled` enables checkpoints, and `checkpoint.restore` their restore'),
+  },
   { path: ['cni', 'setup_serially'], map: inherent('the networks of a pod are attached one after another') },
   {
     path: ['cni', 'use_internal_loopback'],

@@ -195,7 +195,7 @@ export const crioRules: readonly Rule[] = [
   },
   {
     path: ['runtime', 'enable_criu_support'],
-    map: left('`checkpoint.enabled` enables checkpoints; they cannot be restored'),
+    map: left('`checkpoint.enabled` enables checkpoints, and `checkpoint.restore` their restore'),
   },
   { path: ['runtime', 'enable_pod_events'], map: inherent('events are always enabled') },
   {

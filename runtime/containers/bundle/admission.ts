@@ -5,6 +5,7 @@ import type { ImageRecord, ImageStore } from '../../images/types.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
 import type { Admission } from '../container-effects.ts';
 import { admitVolumes } from './image-volumes.ts';
+import type { Restores } from './restore.ts';
 import type { AdmittedVolume } from './image-volumes.ts';
 
 export interface AdmittedImage {
@@ -12,12 +13,15 @@ export interface AdmittedImage {
   readonly verdict: Verdict;
   /** Images that are mounted as volumes. */
   readonly volumes: readonly AdmittedVolume[];
+  /** The image of a checkpoint, from which the container is restored. `image` is the one on which it ran. */
+  readonly checkpoint?: ImageRecord;
 }
 
 /**
  * Finds the image and decides again, offline, for the namespace of this pod. A kubelet skips PullImage for an
  * image that is present, so an admission for another namespace or under an older policy proves nothing here
  * (design: decide again at CreateContainer).
+ * @param restores absent: an image that holds a checkpoint is an image like any other
  * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND, RUNTIME_IMAGE_IS_ARTIFACT; IMAGES_DENIED, IMAGES_UNDECIDED
  * and other errors of the image store if the image is not admitted
  */
@@ -25,6 +29,7 @@ export async function admitForRun(
   images: Pick<ImageStore, 'find' | 'decideForRun'>,
   config: ContainerConfig,
   sandbox: Pick<SandboxRecord, 'config'>,
+  restores?: Pick<Restores, 'admit'>,
 ): Promise<Admission> {
   const asked = config.image?.image ?? '';
   const image = asked === '' ? undefined : images.find(asked);
@@ -46,11 +51,37 @@ export async function admitForRun(
     namespace,
   });
   const volumes = await admitVolumes(images, config, sandbox);
+  const restored = await restores?.admit(image, verdict, namespace);
+  const refOf = (of: ImageRecord): string => of.repoDigests[0] ?? of.id;
+  if (restored === undefined)
+    return {
+      imageId: image.id,
+      imageRef: refOf(image),
+      verdictId: verdict.id,
+      token: { image, verdict, volumes } satisfies AdmittedImage,
+    };
+  const { base } = restored;
   return {
-    imageId: image.id,
-    imageRef: image.repoDigests[0] ?? image.id,
-    verdictId: verdict.id,
-    token: { image, verdict, volumes } satisfies AdmittedImage,
+    imageId: base.id,
+    imageRef: refOf(base),
+    verdictId: restored.verdict.id,
+    restoredFrom: { imageId: image.id, imageRef: refOf(image), verdictId: verdict.id },
+    token: {
+      image: base,
+      verdict: bothBound(restored.verdict, verdict),
+      volumes,
+      checkpoint: image,
+    } satisfies AdmittedImage,
+  };
+}
+
+/** The ceilings of both images bound a restored container. */
+function bothBound(base: Verdict, checkpoint: Verdict): Verdict {
+  const requested = [...(base.requestedEntitlements ?? []), ...(checkpoint.requestedEntitlements ?? [])];
+  return {
+    ...base,
+    ceilings: [...base.ceilings, ...checkpoint.ceilings],
+    ...(requested.length > 0 && { requestedEntitlements: requested }),
   };
 }
 

@@ -81,6 +81,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     config.metadata?.name ?? '',
     deps.writableLayerSize,
   );
+  await request.restore?.fill();
   using opened = new DisposableStack();
   const [rootfs, configFile] = await settleAll([
     deps.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
@@ -101,7 +102,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
   const devices = await bundleDevices(deps, request, user);
   const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
-  const spec = bundleSpec(deps, request, {
+  const asSpecified = bundleSpec(deps, request, {
     rootfs: rootfs.path,
     process,
     user,
@@ -113,6 +114,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     cgroups,
     launcher,
   });
+  const spec = (await request.restore?.accept(asSpecified, settings)) ?? asSpecified;
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
   const [, places] = await settleAll([
@@ -127,7 +129,9 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     }),
   ]);
   if (cgroups.delegated) request.delegated(hostOwner(user, userNamespace));
-  request.planned({ ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) });
+  const containerPlan = { ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) };
+  request.restore?.checkPlan(containerPlan);
+  request.planned(containerPlan);
   // Only now: a refused request leaves nothing on the host.
   await makeMissing(host.sources, deps.paths);
   const hasUserNamespace = userNamespace !== undefined;

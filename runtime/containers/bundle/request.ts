@@ -16,6 +16,7 @@ import { hostRequest } from './host-request.ts';
 import type { HostRequest } from './host-request.ts';
 import type { PidNamespace } from '../pid-namespace.ts';
 import type { ContainerRecord } from '../record.ts';
+import type { Restore } from './restore.ts';
 import { signalNumber, stopSignalOf } from '../stop-signal.ts';
 
 /** The container that gets a bundle. */
@@ -28,6 +29,8 @@ export interface BundleRequest {
   readonly bundle: string;
   readonly cgroup: ContainerCgroup;
   readonly pidNamespace: PidNamespace;
+  /** The container is created from a checkpoint. */
+  readonly restore?: Restore | undefined;
   /** Called when the request is known to be within its ceilings. */
   readonly accepted: () => void;
   /** Called with the plan of the container, before the runtime gets it. */

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Kernel } from '../../../base/kernel/index.ts';
 import type { ImageStore } from '../../images/types.ts';
 import type { ExitWatch } from '../../monitor/exits.ts';
 import type { MonitorFolders } from '../../monitor/conmon.ts';
@@ -16,6 +17,7 @@ import { admitForRun } from '../bundle/admission.ts';
 import type { AdmittedImage } from '../bundle/admission.ts';
 import { writeBundle } from '../bundle/bundle.ts';
 import type { BundleDeps } from '../bundle/bundle.ts';
+import type { Restore, Restores } from '../bundle/restore.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';
 import { showsMounts } from '../../oci/runtime-handler.ts';
@@ -26,6 +28,7 @@ import type { ContainerRecord } from '../record.ts';
 import { createTask, prepareTask } from './tasks.ts';
 import { killMonitorOf } from './monitors.ts';
 import type { ContainerMonitors } from './monitors.ts';
+import { removeRestoreRemains } from './restored.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 
 export interface CreationEffectDeps extends BundleDeps {
@@ -38,6 +41,11 @@ export interface CreationEffectDeps extends BundleDeps {
   readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
   readonly places: ContainerPlaces;
   readonly monitors: ContainerMonitors;
+  /** Where the images of a container are while it is restored, by its id. */
+  readonly restoreFolder: (id: string) => string;
+  readonly kernel: Pick<Kernel, 'umount'>;
+  /** Absent: the configuration does not enable the restore of checkpoints. */
+  readonly restores?: Restores | undefined;
 }
 
 /** The effects that make a container, from its admission to its waiting process, and those that remove it. */
@@ -59,7 +67,7 @@ export function creationEffects(
   const owners = new Map<string, { readonly uid: number; readonly gid: number }>();
 
   return {
-    admit: (config, sandbox) => admitForRun(images, config, sandbox),
+    admit: (config, sandbox) => admitForRun(images, config, sandbox, deps.restores),
     prepare: async (record, sandbox, admission, durable) => {
       const handler = places.handler(record);
       const pidNamespace = openPidNamespace({
@@ -70,7 +78,9 @@ export function creationEffects(
       });
       openNamespaces.set(record.id, pidNamespace);
       const admitted = admission.token as AdmittedImage;
+      const restore = await restoreOf(deps, record, sandbox, admitted);
       const made = await writeBundle(deps, {
+        restore,
         record,
         sandbox,
         admitted,
@@ -82,7 +92,8 @@ export function creationEffects(
         delegated: (owner) => void owners.set(record.id, owner),
         accepted: () => {
           if (handler.tasks !== undefined) prepareTask(places.bundle(record.id));
-          monitors.startEarly(record, durable);
+          // A restore needs the labels of the prepared container.
+          if (restore === undefined) monitors.startEarly(record, durable);
         },
       });
       if (admitted.volumes.length === 0) return made;
@@ -115,6 +126,12 @@ export function creationEffects(
         if (areLocal(mounts)) checkMadeContainer(record.id, pid, plan, mounts);
         else await deps.paths.checkMadeContainer(record.id, pid, plan);
       }
+      if (record.restoredFrom !== undefined) {
+        const { id } = record;
+        const place = { bundle: places.bundle(id), cgroup: places.limits(record) };
+        await requireRestores(deps).verify({ id, init: made.init.pid, ...place });
+        await rm(deps.restoreFolder(id), { recursive: true, force: true });
+      }
       return { ...made, ...(task !== undefined && { task }) };
     },
     destroy: async (record) => {
@@ -129,6 +146,11 @@ export function creationEffects(
       if (handler?.tasks === undefined) await handler?.delete(record.id, true);
       if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
         await emptyCgroup(cgroups, cgroupOf(record));
+      if (record.restoredFrom !== undefined) {
+        const state = handler === undefined ? undefined : join(handler.stateDir, record.id);
+        await removeRestoreRemains(deps.kernel, state, places.bundle(record.id));
+        await rm(deps.restoreFolder(record.id), { recursive: true, force: true });
+      }
       // A repeated call must not meet what an earlier one still does.
       await settleAll([
         removeCgroupTree(cgroups, cgroupOf(record)),
@@ -139,4 +161,26 @@ export function creationEffects(
       ]);
     },
   };
+}
+
+/** Begins the restore of a container whose image holds a checkpoint. */
+async function restoreOf(
+  deps: CreationEffectDeps,
+  record: ContainerRecord,
+  sandbox: Parameters<ContainerEffects['prepare']>[1],
+  { image, checkpoint, volumes }: AdmittedImage,
+): Promise<Restore | undefined> {
+  if (checkpoint === undefined) return undefined;
+  const { places } = deps;
+  return requireRestores(deps).begin({
+    ...{ record, sandbox, checkpoint, base: image, index: volumes.length },
+    handler: places.handler(record),
+    bundle: places.bundle(record.id),
+    cgroup: places.cgroup(record).path,
+  });
+}
+
+function requireRestores({ restores }: Pick<CreationEffectDeps, 'restores'>): Restores {
+  if (restores === undefined) throw new Error('a container is restored although no restore is enabled');
+  return restores;
 }

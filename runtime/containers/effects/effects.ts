@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { StartProgram } from '../../../base/reactor/index.ts';
+import type { Kernel } from '../../../base/kernel/index.ts';
 import type { NetworkEngine } from '../../../cni-plugins/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore } from '../../images/types.ts';
@@ -17,8 +18,10 @@ import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
 import { digest, newId, now } from '../../state/identity.ts';
 import type { CdiRegistry } from '../cdi/registry.ts';
+import type { Restores } from '../bundle/restore.ts';
 import type { Confinement } from '../confinement/confinement.ts';
 import type { ContainerEffects } from '../container-effects.ts';
+import { restoreInput } from './restore-input.ts';
 import { creationEffects } from './creation.ts';
 import { exitEffects } from './exits.ts';
 import { createMonitors } from './monitors.ts';
@@ -57,6 +60,11 @@ export interface ContainerEffectDeps {
   /** Whether requested devices belong to the user of the container. */
   readonly devicesOwnedByUser: boolean;
   readonly writableLayerSize: string;
+  /** Where the images of a container are while it is restored, by its id. */
+  readonly restoreFolder: (id: string) => string;
+  readonly kernel: Pick<Kernel, 'umount'>;
+  /** Absent: the configuration does not enable the restore of checkpoints. */
+  readonly restores?: Restores | undefined;
 }
 
 /** How long one runtime command may keep others from starting. */
@@ -79,7 +87,14 @@ function realEffects(input: ContainerEffectDeps): ContainerEffects {
   const slots = createSlots(availableParallelism(), slotMs);
   const resourceSupport = detectResourceSupport(input.cgroups);
   const places = createPlaces({ ...input, bundle: (id) => bundleIn(input.stateDir, id) });
-  const deps = { ...input, slots, resourceSupport, places };
+  const deps = {
+    ...input,
+    slots,
+    resourceSupport,
+    places,
+    restoreInput: (record: ContainerRecord) =>
+      restoreInput(record, input.sandbox(record.sandboxId), input.restoreFolder(record.id)),
+  };
   return {
     ...creationEffects({ ...deps, monitors: createMonitors(deps) }),
     ...processEffects(deps),

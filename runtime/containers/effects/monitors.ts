@@ -6,7 +6,12 @@ import type { StartProgram } from '../../../base/reactor/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { startMonitor } from '../../monitor/conmon.ts';
-import type { MonitoredContainer, MonitorFolders, WaitingMonitor } from '../../monitor/conmon.ts';
+import type {
+  MonitoredContainer,
+  MonitorFolders,
+  RestoreInput,
+  WaitingMonitor,
+} from '../../monitor/conmon.ts';
 import { processesWithArgument, signalProcess } from '../../processes/processes.ts';
 import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../logs/log-mode.ts';
@@ -23,6 +28,8 @@ export interface MonitorDeps {
   readonly paths: HostPaths;
   readonly places: ContainerPlaces;
   readonly slots: Slots;
+  /** Undefined: the runtime creates the container. */
+  readonly restoreInput: (record: ContainerRecord) => RestoreInput | undefined;
 }
 
 /** Starts the monitors of containers, and ends the monitors of containers that are removed. */
@@ -146,6 +153,7 @@ async function start(
     stdin: config.stdin,
     stdinOnce: config.stdinOnce,
     systemdCgroup: places.cgroup(record).systemd,
+    restore: deps.restoreInput(record),
   });
   return { monitor, made };
 }

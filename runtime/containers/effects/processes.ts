@@ -9,6 +9,7 @@ import { sharesPids } from '../pid-namespace.ts';
 import type { Slots } from './slots.ts';
 import { signalNumber } from '../stop-signal.ts';
 import type { ContainerPlaces } from './container-locations.ts';
+import { continueRestored, isStopped } from './restored.ts';
 
 /** The effects on the processes of a created container: its start, its signals, and whether it lives. */
 export function processEffects({
@@ -28,9 +29,12 @@ export function processEffects({
   return {
     start: (record) =>
       slots.run(() =>
-        places.handler(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined),
+        record.restoredFrom === undefined
+          ? places.handler(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)
+          : continueRestored(cgroups, places.cgroup(record).path, record.init),
       ),
     isStarted: async (record) => {
+      if (record.restoredFrom !== undefined) return !isStopped(record.init);
       const started = await places.handler(record).isStarted(record.id, record.init);
       if (!started) cutOff.add(record.id);
       return started;

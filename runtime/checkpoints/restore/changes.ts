@@ -1,0 +1,115 @@
+import { createWriteStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { parseJson } from '../../../base/json/index.ts';
+import { isPlainPath } from '../images/restorable.ts';
+import { badArchive } from './errors.ts';
+import { archiveEnd, headerOf } from './tar-headers.ts';
+import type { ArchiveFolder } from './archive-folder.ts';
+
+const most = { listBytes: 16 * 1024 * 1024, names: 100_000 };
+const changes = 'rootfs-diff.tar';
+const deleted = 'deleted.files';
+/** The mark of a folder in which no file of the image is visible (overlayfs), which no layer contains. */
+const opaque = Buffer.from('SCHILY.xattr.trusted.overlay.opaque=');
+const prefix = '.wh.';
+const chunkBytes = 1024 * 1024;
+
+/**
+ * Writes an archive of the files that a container had changed, in the form of a layer: a whiteout for each
+ * deleted file, then the changed files. The reader of layers bounds and resolves both.
+ * @param to path of the new file
+ * @returns whether there are any
+ * @throws PortcullisError RUNTIME_RESTORE_ARCHIVE
+ */
+export async function writeChanges(
+  archive: ArchiveFolder,
+  on: string,
+  to: string,
+  mostBytes: number,
+): Promise<boolean> {
+  const names = archive.has(deleted) ? deletedFiles(await archive.read(deleted, most.listBytes), on) : [];
+  const hasChanges = archive.has(changes);
+  if (names.length === 0 && !hasChanges) return false;
+  if (hasChanges && (await archive.size(changes)) > mostBytes)
+    throw badArchive(on, `${changes} has more than ${mostBytes} bytes`);
+  const out = createWriteStream(to, { flags: 'wx', mode: 0o600 });
+  if (!hasChanges) {
+    await pipeline(async function* () {
+      yield* whiteoutsOf(names);
+      yield archiveEnd;
+    }, out);
+    return true;
+  }
+  const file = await archive.open(changes);
+  try {
+    await pipeline(
+      async function* () {
+        yield* whiteoutsOf(names);
+        yield* contentOf(file);
+      },
+      withoutOpaque(on),
+      out,
+    );
+  } finally {
+    await file.close();
+  }
+  return true;
+}
+
+/** Not all headers at once: they take 512 bytes each. */
+function* whiteoutsOf(names: readonly string[]): Generator<Buffer> {
+  for (const name of names) yield headerOf({ name: whiteoutOf(name), type: 'file', mode: 0 });
+}
+
+async function* contentOf(file: FileHandle): AsyncGenerator<Buffer> {
+  for (;;) {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(chunkBytes), 0, chunkBytes);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
+/** Returns the names in `deleted.files`. Pure. @throws PortcullisError RUNTIME_RESTORE_ARCHIVE */
+export function deletedFiles(bytes: Uint8Array, on: string): readonly string[] {
+  let list: unknown;
+  try {
+    list = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    throw badArchive(on, `${deleted} is not JSON`);
+  }
+  if (!Array.isArray(list) || list.length > most.names)
+    throw badArchive(on, `${deleted} is not a list of at most ${most.names} names`);
+  return list.map((name: unknown) => {
+    const path = typeof name === 'string' ? `/${name.replace(/^\//, '')}` : '';
+    const base = path.slice(path.lastIndexOf('/') + 1);
+    if (path === '/' || !isPlainPath(path) || path.includes('\0') || path.length > 4096)
+      throw badArchive(on, `${deleted} has a name that is not a plain path`);
+    if (base.startsWith(prefix) || Buffer.byteLength(base) > 255 - prefix.length)
+      throw badArchive(on, `${deleted} has a name that a layer cannot express`);
+    return path.slice(1);
+  });
+}
+
+function whiteoutOf(name: string): string {
+  const slash = name.lastIndexOf('/') + 1;
+  return `${name.slice(0, slash)}${prefix}${name.slice(slash)}`;
+}
+
+/**
+ * Passes an archive on, and fails at the mark of an opaque folder: the files of the image that it hides would
+ * appear again.
+ */
+function withoutOpaque(on: string): Transform {
+  let tail = Buffer.alloc(0);
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const seen = Buffer.concat([tail, chunk]);
+      tail = seen.subarray(Math.max(0, seen.length - opaque.length + 1));
+      if (seen.includes(opaque))
+        done(badArchive(on, 'the container had replaced a folder of its image, which cannot be restored'));
+      else done(null, chunk);
+    },
+  });
+}
