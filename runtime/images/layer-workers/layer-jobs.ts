@@ -84,7 +84,7 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     }
     member.jobs.delete(message.job);
     if (member.jobs.size === 0) member.worker.unref();
-    if (job.isAside && message.kind === 'failed') awaitLowers(job);
+    if (job.isAside && message.kind === 'failed') awaitLowers(job, isClosed, queueAgain);
     else if (message.kind === 'failed') job.settle.reject(job.verdict ?? errorFromJson(message.error));
     else job.settle.resolve(message);
     changed();
@@ -102,19 +102,9 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     changed();
   }
 
-  /** The job holds no resources any more; it starts again when the layers below are present. */
-  function awaitLowers(job: Pending): void {
-    job.lowers().then(
-      () => {
-        if (isClosed()) job.settle.reject(lost(new Error('the image store is closed')));
-        if (job.signal?.aborted === true || isClosed()) return;
-        queue.push({ ...renew(job), hasLowers: true });
-        changed();
-      },
-      (thrown: unknown) => {
-        job.settle.reject(thrown);
-      },
-    );
+  function queueAgain(job: Pending): void {
+    queue.push({ ...renew(job), hasLowers: true });
+    changed();
   }
 
   const running = (): readonly Pending[] => [...members].flatMap(({ jobs }) => [...jobs.values()]);
@@ -183,6 +173,19 @@ export function createLayerJobs(deps: LayerJobsDeps): LayerJobs {
     areQueued: () => queue.length > 0,
     areMuch,
   };
+}
+
+/** The job holds no resources any more; it starts again when the layers below are present. */
+function awaitLowers(job: Pending, isClosed: () => boolean, queueAgain: (job: Pending) => void): void {
+  job.lowers().then(
+    () => {
+      if (isClosed()) job.settle.reject(lost(new Error('the image store is closed')));
+      if (job.signal?.aborted !== true && !isClosed()) queueAgain(job);
+    },
+    (thrown: unknown) => {
+      job.settle.reject(thrown);
+    },
+  );
 }
 
 function give(job: Pending, member: Member): void {
