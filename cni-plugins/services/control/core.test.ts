@@ -57,6 +57,7 @@ class Held implements Balancer {
   }
   tick(): void {}
   restore?: () => number | undefined;
+  takeRepairs?: () => number;
   isChanged = false;
   reconciled = 0;
   changedByOthers(): boolean {
@@ -89,6 +90,7 @@ let core: ServiceCore;
 let now: number;
 let tick: () => void;
 let look: () => void;
+let repairs: () => number;
 
 /** Starts like a daemon, with the state that the kernel and the disk hold. */
 function start(): void {
@@ -104,6 +106,7 @@ function start(): void {
   );
   tick = () => upkeep.tick();
   look = () => upkeep.look();
+  repairs = () => upkeep.repairs();
 }
 
 beforeEach(() => {
@@ -376,6 +379,15 @@ test('a balancer restores its state if all of it is gone, and compares it if som
   [kernel.isChanged, isWhole] = [true, false];
   look();
   assert.equal(kernel.reconciled, before + 1);
+});
+
+test('servers that a balancer repairs during a change are counted', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  const taken = [3];
+  kernel.takeRepairs = () => taken.pop() ?? 0;
+  look();
+  look();
+  assert.equal(repairs(), 3);
 });
 
 test('a refused change leads to a comparison, even if the previous state could be restored', () => {

@@ -92,7 +92,14 @@ export function createUpkeep(
     end(idle);
   };
 
+  const report = (differed: number): void => {
+    if (differed === 0) return;
+    repaired += differed;
+    log.warn({ differed }, 'another program changed virtual servers; they were recreated');
+  };
+
   const compare = (): void => {
+    report(core.balancer().takeRepairs?.() ?? 0);
     const changed = core.balancer().changedByOthers?.() === true || clock() >= compareAt;
     if (!core.isBehind() && !changed) return;
     const begun = clock();
@@ -100,10 +107,7 @@ export function createUpkeep(
     const restored = wasBehind || !changed ? undefined : core.balancer().restore?.();
     const differed = restored ?? core.balancer().reconcile(core.servers);
     core.caughtUp();
-    if (differed > 0 && !wasBehind) {
-      repaired += differed;
-      log.warn({ differed }, 'another program changed virtual servers; they were recreated');
-    }
+    if (!wasBehind) report(differed);
     giveGarbageBack();
     compareAt = clock() + Math.max(compareEveryMs, compareShare * (clock() - begun));
   };

@@ -284,6 +284,11 @@ export interface Balancer {
    * and has to be compared.
    */
   restore?(): number | undefined;
+  /**
+   * Returns how many servers `change` and `tick` have repaired since the last call, because they met what
+   * another program had changed. Absent: they repair nothing.
+   */
+  takeRepairs?(): number;
   /** Removes everything that belongs to us from the kernel. */
   removeAll(): void;
   close(): void;

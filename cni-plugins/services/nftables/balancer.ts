@@ -90,6 +90,7 @@ export function openNftablesBalancer(): Balancer {
       tables.settle();
       return tables.restore();
     },
+    takeRepairs: () => tables.takeRepairs(),
     changedByOthers() {
       tables.settle();
       return tables.differ();

@@ -105,6 +105,8 @@ if (inPrivateNetns(import.meta.filename)) {
       shell('nft delete table ip portcullis_services');
       balancer.change(servers(1000, 5), [], true);
       balancer.change(servers(2000, 5), []);
+      assert.ok((balancer.takeRepairs?.() ?? 0) > 0);
+      assert.equal(balancer.takeRepairs?.(), 0);
       assertInForce(balancer, [
         ...servers(1, 5),
         ...[...servers(10, 500), ...servers(1000, 5), ...servers(2000, 5)],

@@ -42,6 +42,8 @@ export interface CurrentTables {
    * @returns how many servers it recreated; undefined: something is left, or the state is unknown
    */
   restore(): number | undefined;
+  /** Returns how many servers `change` and `settle` have repaired since the last call. */
+  takeRepairs(): number;
   /** Whether another program may have changed the tables. */
   differ(): boolean;
   /** The tables hold nothing any more. */
@@ -58,6 +60,7 @@ export function createCurrentTables(
   /** The wanted servers while `holdings` are unknown: before the first call, and after a failed one. */
   let owed: Iterable<VirtualServer> = [];
   let ending: (() => void) | undefined;
+  let repaired = 0;
 
   const reconcile = (servers: Iterable<VirtualServer>): number => {
     const former = holdings;
@@ -93,7 +96,7 @@ export function createCurrentTables(
       owed = wanted();
       holdings = undefined;
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST', 'EBUSY')) throw thrown;
-      reconcile(owed);
+      repaired += reconcile(owed);
     }
   };
 
@@ -112,7 +115,7 @@ export function createCurrentTables(
         return;
       }
       orReconcile(wanted, () => {
-        if (seen.before(now)) restoreIfMissing(now);
+        if (seen.before(now)) repaired += restoreIfMissing(now) ?? 0;
         const { requests, taken } = plan(now);
         const noteTaken = (): void => {
           if (taken()) seen.reshaped(now);
@@ -137,6 +140,11 @@ export function createCurrentTables(
       return kept && unpackServer(kept.packed);
     },
     restore: () => (holdings === undefined ? undefined : restoreIfMissing(holdings)),
+    takeRepairs() {
+      const taken = repaired;
+      repaired = 0;
+      return taken;
+    },
     differ: () => holdings === undefined || seen.differs(holdings),
     forget() {
       holdings = undefined;

@@ -107,6 +107,7 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
     counts: (of) => active.counts(of),
     changedByOthers: () => active.changedByOthers?.() ?? false,
     restore: () => active.restore?.(),
+    takeRepairs: () => active.takeRepairs?.() ?? 0,
     tick() {
       active.tick();
       retired.endIfDue();
