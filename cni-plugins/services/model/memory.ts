@@ -7,6 +7,8 @@ import { trimHeap } from '../../../base/kernel/index.ts';
  */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 const slackBytes = 8 * 1024 * 1024;
+/** After a job that is repeated seldom, a collection costs less than the garbage takes until the next one. */
+const slackOfSeldom = 2 * 1024 * 1024;
 /** The time of a collection grows with the live data, so collections are rarer if there is more live data. */
 const growth = 1.5;
 /** Number of values between two checks of the memory. */
@@ -24,11 +26,11 @@ export function giveMemoryBack(): void {
 }
 
 /**
- * Collects garbage and returns free memory to the kernel, if usage grew by 8 MiB since the last collection.
+ * Collects garbage and returns free memory to the kernel, if usage grew by 2 MiB since the last collection.
  * Call it after a job that is repeated seldom: its garbage would otherwise stay until the next one.
  */
 export function giveGarbageBack(): void {
-  if (usedBytes() >= kept + slackBytes) giveAllMemoryBack();
+  if (usedBytes() >= kept + slackOfSeldom) giveAllMemoryBack();
 }
 
 /**
