@@ -15,7 +15,15 @@ const all = new Map(readdirSync(folder).map((name) => [name, readFileSync(join(f
  * The images that criu 3.17.1 wrote for a container with a shell and a `sleep`, without memory; some images
  * are replaced.
  */
-export function counterImages(changed: Readonly<Record<string, Uint8Array | undefined>> = {}): Images {
+export function counterImages(changed: Changed = {}): Images {
+  return imagesWith(all, changed);
+}
+
+/** New content of images, by name; undefined: the image is absent. */
+export type Changed = Readonly<Record<string, Uint8Array | undefined>>;
+
+/** Returns images of which some are replaced. */
+export function imagesWith(all: Iterable<readonly [string, Uint8Array]>, changed: Changed): Images {
   const images = new Map<string, Uint8Array | undefined>([...all, ...Object.entries(changed)]);
   return {
     names: [...images].filter(([, bytes]) => bytes !== undefined).map(([name]) => name),

@@ -2,6 +2,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
+import { imagesWith } from './counter.fixture.ts';
+import type { Changed } from './counter.fixture.ts';
 import type { Images } from './read-rights.ts';
 import { restorable } from './restorable.ts';
 import type { RestoreSpec } from './restorable.ts';
@@ -14,16 +16,8 @@ const all = new Map(files.map((name) => [name, readFileSync(join(folder, name))]
 export const podSpec = parseJson(readFileSync(join(folder, 'spec.json'), 'utf8')) as OciSpec;
 
 /** The images that criu 3.17.1 wrote for it, without memory; some images are replaced. */
-export function podImages(changed: Readonly<Record<string, Uint8Array | undefined>> = {}): Images {
-  const images = new Map<string, Uint8Array | undefined>([...all, ...Object.entries(changed)]);
-  return {
-    names: [...images].filter(([, bytes]) => bytes !== undefined).map(([name]) => name),
-    read: (name) => {
-      const bytes = images.get(name);
-      if (bytes === undefined) throw new Error(`there is no image ${name}`);
-      return bytes;
-    },
-  };
+export function podImages(changed: Changed = {}): Images {
+  return imagesWith(all, changed);
 }
 
 /** Replaces some bytes of an image at all places; its messages keep their lengths. */
