@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
-import { exitOf, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -12,6 +12,15 @@ const freezer = '/sys/fs/cgroup/freezer';
 const skip = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${freezer} `)
   ? false
   : 'no cgroup version 1 freezer here';
+
+/** Waits until a process has a child, and returns all its children. */
+async function childrenOf(pid: number): Promise<string[]> {
+  for (;;) {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    if (children !== '') return children.split(' ');
+    await pause(5);
+  }
+}
 
 /**
  * Paused by an operator or from inside the container. With cgroup version 1, SIGKILL does not end a frozen
@@ -37,9 +46,8 @@ describe('a frozen container', { skip }, () => {
       if (part !== 'as a whole') {
         frozen = join(frozen, 'below');
         mkdirSync(frozen);
-        const child = (await execute(stage, id, 'pidof', 'sleep')).stdout.trim();
-        const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-        assert.ok(child !== '' && children.length === 1, children.join(' '));
+        const children = await childrenOf(pid);
+        assert.equal(children.length, 1, children.join(' '));
         writeFileSync(join(frozen, 'cgroup.procs'), children[0] ?? '');
       }
       const state = join(frozen, 'freezer.state');
