@@ -3,7 +3,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
 import { requireKernel } from './environment/require-kernel.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
-import { leaveOutEmptyDefaults } from './output/help-format.ts';
+import { formatHelp } from './output/help-format.ts';
 import { exitCodes, fail } from './output/output.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
@@ -20,7 +20,7 @@ const program = new Command('portcullis')
     `\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis setup                 prepare this machine for the daemon\n  portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,
   );
 // Subcommands inherit this when they are created.
-leaveOutEmptyDefaults(program);
+formatHelp(program);
 if (format === 'json') program.configureOutput({ writeErr: () => undefined });
 
 // A reader that closes the pipe early, such as `head`, is not a failure.

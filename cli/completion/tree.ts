@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { leaveOutEmptyDefaults } from '../output/help-format.ts';
+import { formatHelp } from '../output/help-format.ts';
 import manifest from '../../package.json' with { type: 'json' };
 
 /** An entry of the list of commands (cli/commands.ts). */
@@ -55,7 +55,7 @@ export async function commandTree(entries: readonly CommandEntry[]): Promise<rea
   const nodes: CommandNode[] = [];
   for (const { name, load } of entries) {
     const program = new Command('portcullis').description(manifest.description).enablePositionalOptions();
-    leaveOutEmptyDefaults(program);
+    formatHelp(program);
     (await load()).register(program, entries);
     const command = program.commands.find((one) => one.name() === name);
     if (command === undefined)

@@ -1,12 +1,17 @@
 import { Help } from 'commander';
-import type { Command, Option } from 'commander';
+import type { Argument, Command, Option } from 'commander';
 
 /**
- * Makes the help of a program, and of the commands that are added to it later, leave out defaults that say
- * nothing: `false`, no text, and an empty list.
+ * Makes the help of a program, and of the commands that are added to it later, leave out:
+ *
+ * - defaults that say nothing: `false`, no text, and an empty list
+ * - `[options]` in lists of subcommands: all of them have options, and the longer column would leave too
+ *   little room for the descriptions to be wrapped
  */
-export function leaveOutEmptyDefaults(program: Command): void {
+export function formatHelp(program: Command): void {
   program.configureHelp({
+    subcommandTerm: (command) =>
+      [command.name(), ...command.registeredArguments.map(argumentTerm)].join(' '),
     optionDescription(this: Help, option: Option) {
       const shown: Option = isEmpty(option.defaultValue)
         ? Object.assign(Object.create(option) as Option, { defaultValue: undefined })
@@ -14,6 +19,11 @@ export function leaveOutEmptyDefaults(program: Command): void {
       return Help.prototype.optionDescription.call(this, shown);
     },
   });
+}
+
+function argumentTerm(argument: Argument): string {
+  const name = argument.name() + (argument.variadic ? '...' : '');
+  return argument.required ? `<${name}>` : `[${name}]`;
 }
 
 const isEmpty = (value: unknown): boolean =>
