@@ -47,7 +47,7 @@ function list(flags: ListFlags): number {
     table(
       ['NAME', 'RISK', 'TITLE'],
       all.map(({ name, risk, title, argument }) => [
-        argument === undefined ? name : argument.form,
+        argument === undefined ? name : `${name}=${argument.example}`,
         risk,
         title,
       ]),
@@ -118,11 +118,11 @@ function describe(entitlement: Entitlement): string {
       )
       .join('');
   return [
-    `${argument?.form ?? name}\n${title}\nrisk      ${risk}\n`,
+    `${name}${argument === undefined ? '' : `=${argument.form}`}\n${title}\nrisk      ${risk}\n`,
     network === undefined ? '' : `network   class ${network}\n`,
     part('grants', grants),
     part('excludes', excludes),
     part('rules', rules),
-    argument === undefined ? '' : `example   ${argument.example}\n`,
+    argument === undefined ? '' : `example   ${name}=${argument.example}\n`,
   ].join('');
 }

@@ -60,6 +60,15 @@ describe('portcullis entitlements', () => {
     assert.deepEqual([shown.code, explained.code], [2, 2]);
   });
 
+  it('list and show: an entitlement with an argument has its name, and shows how to write the argument', async () => {
+    const { out } = await run('list');
+    for (const name of ['network.egress=10.0.0.0/8:5432/tcp', 'resources.cpu=500m', 'host.device=c 10:232 rw'])
+      assert.ok(out.includes(`\n${name} `), out);
+    const shown = await run('show', 'resources.cpu');
+    assert.match(shown.out, /^resources\.cpu=CPUS\n/);
+    assert.match(shown.out, /^example {3}resources\.cpu=500m$/m);
+  });
+
   it('compare: same, different with a witness, within', async () => {
     assert.deepEqual(await run('compare', docker, docker), {
       code: 0,
