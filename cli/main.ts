@@ -4,6 +4,7 @@ import { commands } from './commands.ts';
 import { requireKernel } from './environment/require-kernel.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
+import { knownElsewhere, unknownCommand } from './output/known-elsewhere.ts';
 import { exitCodes, fail } from './output/output.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
@@ -35,9 +36,16 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // If the reader of standard error is gone, this changes neither the work nor the exit code.
 process.stderr.on('error', () => undefined);
 
-// `help sign` and `sign --help` are equivalent.
+// `help images ls` and `images ls --help` are equivalent.
 const words = args.filter((word) => !word.startsWith('-'));
 const wanted = words[0] === 'help' ? words[1] : words[0];
+const isKnown = commands.some(({ name }) => name === wanted);
+const asked =
+  words[0] !== 'help' || wanted === undefined
+    ? args
+    : isKnown
+      ? [...words.slice(1), '--help']
+      : [wanted, '--output', format];
 for (const { name, summary, needsKernel, load } of commands) {
   if (name === wanted) {
     (await load()).register(program, commands);
@@ -46,11 +54,16 @@ for (const { name, summary, needsKernel, load } of commands) {
 }
 
 try {
-  await program.parseAsync();
+  if (wanted !== undefined && wanted === asked[0] && wanted !== 'help' && !isKnown) {
+    const meant = await knownElsewhere(wanted, commands);
+    if (meant.length > 0)
+      program.error(unknownCommand(wanted, meant), { code: 'commander.unknownCommand' });
+  }
+  await program.parseAsync(asked, { from: 'user' });
 } catch (thrown) {
   if (thrown instanceof CommanderError) {
     // As text, commander has already printed the error.
-    if (thrown.exitCode !== 0 && format === 'json') printWrongUse(thrown, program, args);
+    if (thrown.exitCode !== 0 && format === 'json') printWrongUse(thrown, program, asked);
     process.exitCode = thrown.exitCode === 0 ? exitCodes.yes : exitCodes.usage;
   } else await fail(format, thrown);
 }

@@ -1,0 +1,42 @@
+import { Command } from 'commander';
+
+interface Entry {
+  readonly name: string;
+  readonly load: () => Promise<{ register(program: Command, commands: readonly Entry[]): void }>;
+}
+
+/** Commands of other tools that have one counterpart here. */
+const counterparts: Readonly<Record<string, string>> = { version: '--version', rmi: 'images rm' };
+
+/** Names of other tools for commands of groups that have another name here. */
+const otherNames: Readonly<Record<string, string>> = { list: 'ls', validate: 'check' };
+
+/** More names than this do not help. */
+const most = 5;
+
+/**
+ * Returns what a user probably meant by a first word that is no command: commands of groups with this name,
+ * as in `pull` for `images pull`, or a command of another tool.
+ * @param entries every command; their modules are loaded
+ */
+export async function knownElsewhere(word: string, entries: readonly Entry[]): Promise<readonly string[]> {
+  const counterpart = counterparts[word];
+  if (counterpart !== undefined) return [counterpart];
+  const found = await Promise.all(
+    entries.map(async ({ name, load }) => {
+      const program = new Command().enablePositionalOptions();
+      (await load()).register(program, entries);
+      const inGroup = program.commands.find((one) => one.name() === name)?.commands ?? [];
+      const wanted = [word, otherNames[word]];
+      return inGroup.filter((one) => wanted.includes(one.name())).map((one) => `${name} ${one.name()}`);
+    }),
+  );
+  const names = found.flat();
+  return names.length > most ? [] : names;
+}
+
+/** Returns the error about an unknown first word, as commander writes such errors. */
+export function unknownCommand(word: string, meant: readonly string[]): string {
+  const names = meant.join(', ');
+  return `error: unknown command '${word}'\n(Did you mean ${meant.length === 1 ? '' : 'one of '}${names}?)`;
+}
