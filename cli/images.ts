@@ -1,5 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
 import { parseJson } from '../base/json/index.ts';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/client.ts';
@@ -58,9 +59,11 @@ export function register(program: Command): void {
     )
     .argument('<image>', 'name, with a tag or a digest')
     .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
-    .option(
-      '--admin-socket <path>',
-      'where the daemon reports progress; default: admin.sock in the folder of --socket',
+    .addOption(
+      new Option(
+        '--admin-socket <path>',
+        'where the daemon reports progress; default: admin.sock in the folder of --socket',
+      ).env('PORTCULLIS_ADMIN_SOCKET'),
     )
     .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
     .addHelpText(

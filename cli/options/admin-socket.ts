@@ -13,21 +13,32 @@ export interface AdminFlags {
 
 const defaultAdminSocket = '/run/portcullis/admin.sock';
 
-/** Adds `--admin-socket`, and the flag that earlier versions had for it. */
+/**
+ * Adds `--admin-socket`, and the flag that earlier versions had for it. Without them, a user who names the
+ * socket of the CRI, by `--socket` or PORTCULLIS_SOCKET, means the same daemon: `admin.sock` is beside it.
+ */
 export function withAdminSocket(command: Command): Command {
   return command
-    .option(
-      '--admin-socket <path>',
-      'where the daemon answers commands: admin.sock in its folder `state`',
-      defaultAdminSocket,
+    .addOption(
+      new Option(
+        '--admin-socket <path>',
+        'where the daemon answers commands: admin.sock in its folder `state`; beside the socket in PORTCULLIS_SOCKET, if that is set',
+      )
+        .env('PORTCULLIS_ADMIN_SOCKET')
+        .default(defaultAdminSocket),
     )
     .addOption(
       new Option('--cni-socket <path>', 'the socket of CNI plugins; admin.sock is beside it').hideHelp(),
     )
     .hook('preAction', (_, called) => {
+      if (called.getOptionValueSource('adminSocket') !== 'default') return;
+      const isNamed = called.getOptionValueSource('socket') === 'cli';
+      const socket: unknown = isNamed ? called.getOptionValue('socket') : process.env['PORTCULLIS_SOCKET'];
       const cniSocket: unknown = called.getOptionValue('cniSocket');
-      if (typeof cniSocket === 'string' && called.getOptionValueSource('adminSocket') === 'default')
+      if (typeof cniSocket === 'string')
         called.setOptionValue('adminSocket', join(dirname(cniSocket), 'admin.sock'));
+      else if (typeof socket === 'string' && socket !== '')
+        called.setOptionValue('adminSocket', besideSocket(socket));
     });
 }
 
@@ -62,5 +73,5 @@ const noDaemon = (socket: string, why: string): PortcullisError =>
     attempted: 'ask the daemon',
     on: socket,
     why,
-    fix: 'start portcullisd, or give its socket by --admin-socket',
+    fix: 'start portcullisd, or name admin.sock in its folder `state` by --admin-socket or PORTCULLIS_ADMIN_SOCKET',
   });
