@@ -36,7 +36,7 @@ Examples:
   $ portcullis node apply -f node.yaml
 
 Exit status: 0 the node is in the state, or would be changed as shown; 2 the document is invalid; 4 the
-state was not reached in time, or the command failed.`;
+state was not reached in time, the plan of --dry-run is incomplete, or the command failed.`;
 
 /** `portcullis node apply`: makes the state in a document the desired state. */
 export function registerApply(node: Command): void {
@@ -68,7 +68,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
       const none = preview.problems.length === 0 ? 'nothing would change\n' : 'the plan is incomplete:\n';
       print(flags.output, preview, formatPreview(preview) || none);
       showProblems(preview);
-      return exitCodes.yes;
+      return preview.problems.length === 0 ? exitCodes.yes : exitCodes.failed;
     }
     requireRoot('apply the state of a node', 'change it');
     if (flags.output === 'text') process.stdout.write(printableText(formatPreview(preview)));
