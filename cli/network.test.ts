@@ -23,7 +23,10 @@ function network(...args: string[]): { status: number | null; stdout: string; st
 }
 
 test('a network is created, listed, inspected and removed, without a daemon', () => {
-  assert.equal(network('ls').status, 1);
+  const empty = network('ls');
+  assert.equal(empty.status, 1);
+  assert.ok(empty.stdout.includes(`${conf}: the folder has no .conflist`), empty.stdout);
+  assert.match(empty.stdout, /portcullis network create pods .*--conf-dir/u);
   const made = network(
     'create',
     'pods',

@@ -126,8 +126,9 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
     append(problems, loaded.skipped);
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
-    const { code, on, why } = thrown.failure;
-    problems.push(code === 'NETWORK_CONFLIST_UNREADABLE' ? `${on}: ${why}` : why);
+    const { code, on, why, fix } = thrown.failure;
+    if (code === 'NETWORK_NO_CONFLIST') problems.push(`${on}: ${why}; ${fix}`);
+    else problems.push(code === 'NETWORK_CONFLIST_UNREADABLE' ? `${on}: ${why}` : why);
   }
   const { held, services } = readDatabase(databasePath);
   const known = new Set(networks.map(({ name }) => name));
