@@ -59,7 +59,8 @@ const bad: readonly (readonly [text: string, why: RegExp])[] = [
   ['r.0x10/app', /address or port/],
   ['[1:2]/app', /address or port/],
   ['user:secret@r.io/app', /digest/],
-  ['https://r.io/app', /host/],
+  ['https://r.io/app', /leave out https:\/\//],
+  ['docker://r.io/team/app:1', /it is a URL, not a name; leave out docker:\/\//],
   [`r.io/${'a/'.repeat(200)}a`, /longer/],
   ['x'.repeat(2000), /longer/],
 ];

@@ -33,6 +33,8 @@ export function parseReference(text: string): Reference {
     );
   };
   if (text === '') refuse('it is empty');
+  const transport = /^(?:docker:\/\/|https?:\/\/|oci:\/\/)/u.exec(text)?.[0];
+  if (transport !== undefined) refuse(`it is a URL, not a name; leave out ${transport}`);
   if (text.length > textLimit) refuse(`it is longer than ${textLimit} characters`);
   if (/^[0-9a-f]{64}$/.test(text)) refuse('64 hex digits are an image id, not a name');
 
