@@ -44,6 +44,16 @@ test(
   },
 );
 
+test('a folder that cannot be created is an error, and not an endless attempt', { skip }, () => {
+  const run = spawnSync(process.execPath, [fixture, '/proc/portcullis-none/root', 'leave'], {
+    encoding: 'utf8',
+    timeout: 20_000,
+    killSignal: 'SIGKILL',
+  });
+  assert.equal(run.signal, null);
+  assert.match(run.stderr, /make folder \/proc\/portcullis-none/u);
+});
+
 test('a daemon that was killed before it shared its mount leaves only one mount', { skip }, (t) => {
   const { counts } = inPrivate(
     t,

@@ -1,7 +1,6 @@
 import {
   closeSync,
   existsSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
@@ -24,6 +23,7 @@ import {
 } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import { makeFolderSync } from '../../base/storage/index.ts';
 import { runCommand } from '../processes/command.ts';
 import { readCgroupMounts } from './cgroups.ts';
 
@@ -164,7 +164,7 @@ interface OwnMount {
  * disk before the mount is made.
  */
 function shareFolder(folder: string): boolean {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolderSync(folder);
   const [holder, noted] = [holderOf(folder), readNote(folder)];
   const here = { namespace: readlinkSync('/proc/self/ns/mnt'), bootId: currentBootId() };
   const isOurs =
