@@ -49,7 +49,7 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon would put these files in force; 1 not valid.',
+      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon would put these files in force; 1 not valid; 2 the files cannot be read.',
     )
     .action((paths: readonly string[], flags: Flags) =>
       run(flags.output, () => check(paths, flags), policyCheckAnswers),

@@ -119,6 +119,18 @@ describe('a registry that is down: every command exits with 3', () => {
     });
 });
 
+describe('policy check: an invalid policy is the answer no, and a file that cannot be read is wrong input', () => {
+  it('a file that does not exist, alone or beside a file with a problem', async () => {
+    await writeFile(join(folder, 'invalid.yaml'), 'kind: TrustPolicy\n');
+    const check = async (...files: string[]): Promise<number> =>
+      (await run('policy', 'check', ...files.map((file) => join(folder, file)))).code;
+    assert.deepEqual(
+      [await check('none.yaml'), await check('invalid.yaml'), await check('none.yaml', 'invalid.yaml')],
+      [2, 1, 1],
+    );
+  });
+});
+
 describe('no daemon at the socket: every command exits with 4', () => {
   for (const words of [
     ['pods', '--socket', '/nonexistent/x.sock'],

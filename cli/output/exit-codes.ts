@@ -19,6 +19,8 @@ interface Row {
   readonly kinds?: readonly ErrorKind[];
   /** Codes of errors; absent: every code. */
   readonly codes?: RegExp;
+  /** Whether the row is for this error; absent: it is for each error of these kinds and codes. */
+  readonly applies?: (error: PortcullisError) => boolean;
   readonly exit: number;
 }
 
@@ -58,8 +60,22 @@ const rows: readonly Row[] = [
 /** Exit codes of one command where its errors are the answer to its question. */
 export type Answers = readonly Row[];
 
-/** `policy check`: an invalid policy is the answer "no". */
-export const policyCheckAnswers: Answers = [{ codes: /^TRUST_POLICY_INVALID$/u, exit: exitCodes.no }];
+/** `policy check`: an invalid policy is the answer "no". Files that cannot be read are wrong input. */
+export const policyCheckAnswers: Answers = [
+  { codes: /^TRUST_POLICY_INVALID$/u, applies: (error) => !isUnread(error), exit: exitCodes.no },
+];
+
+/** Whether every problem of a policy is a file that cannot be read. */
+function isUnread({ failure: { details } }: PortcullisError): boolean {
+  const problems = details?.['problems'];
+  return (
+    Array.isArray(problems) &&
+    problems.every(
+      (problem: unknown) =>
+        typeof problem === 'object' && problem !== null && 'unread' in problem && problem.unread === true,
+    )
+  );
+}
 
 /** `verdicts verify`: a log that cannot be read to its end is not intact. */
 export const logAnswers: Answers = [
@@ -77,9 +93,11 @@ export const protocolAnswers: Answers = [{ exit: exitCodes.no }];
  * Returns the exit code for an error: the first match in `answers`, then in the table of all commands, else
  * 4.
  */
-export function exitCodeOf({ kind, code }: PortcullisError, answers: Answers = []): number {
+export function exitCodeOf(error: PortcullisError, answers: Answers = []): number {
+  const { kind, code } = error;
   const row = [...answers, ...rows].find(
-    ({ kinds, codes }) => (kinds?.includes(kind) ?? true) && (codes?.test(code) ?? true),
+    ({ kinds, codes, applies }) =>
+      (kinds?.includes(kind) ?? true) && (codes?.test(code) ?? true) && (applies?.(error) ?? true),
   );
   return row?.exit ?? exitCodes.failed;
 }

@@ -40,7 +40,7 @@ export async function useImageFile<T>(
 ): Promise<T> {
   const { file, image } = input;
   const facts = await stat(file).catch((error: unknown) => {
-    throw damaged(file, fileReason(error, file));
+    throw damaged(file, fileReason(error, file), 'name an OCI layout, an OCI archive or a docker archive');
   });
   if (facts.isDirectory()) {
     if ((await stat(join(file, 'index.json')).catch(() => undefined)) === undefined)

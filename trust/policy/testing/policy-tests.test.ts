@@ -190,7 +190,7 @@ test('a recorded image is decided again, by tests and simulations', async () => 
   ]);
   await assert.rejects(
     simulatePolicy({ candidate: policyOf(), paths: [join(folder, 'nowhere')], now }),
-    /TRUST_SIMULATION_NO_INPUT/,
+    /nowhere: it does not exist; .*TRUST_SIMULATION_NO_INPUT/,
   );
   assert.deepEqual(verdict.platform, amd64);
 });

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, fileReason, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { readGivenFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { canonicalDigest } from '../../json/canonical-json.ts';
@@ -193,7 +193,7 @@ function unreadable(path: string, error: unknown): PortcullisError {
     kind: 'invalid',
     attempted: 'read recorded evidence',
     on: path,
-    why: reasonOf(error),
+    why: fileReason(error, path),
     fix: 'name a recording, a folder of them, a daemon’s state.db, or an exported log (*.jsonl)',
   });
 }
