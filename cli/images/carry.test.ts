@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createHttpServer } from '../../base/connections/index.ts';
 import { digestOf } from '../../base/distribution/index.ts';
-import { portcullisCommand } from '../../test/fixtures/command.ts';
+import { portcullis, portcullisCommand } from '../../test/fixtures/command.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'portcullis-carry-test-'));
 after(() => rmSync(home, { recursive: true }));
@@ -60,3 +60,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
       server.close();
     }
   });
+
+test('an export to - is refused: it would be a file of this name', async () => {
+  const { code, stderr } = await portcullis(['images', 'export', '127.0.0.1:1/app:1', '-']);
+  assert.match(stderr, /not to standard output; name a new file .*\[TRUST_ARCHIVE_NO_FILE\]/u);
+  assert.equal(code, 2);
+});

@@ -72,15 +72,14 @@ export interface WriteArchiveInput {
 /**
  * Writes one file (tar, an OCI image layout inside) with an image, its signatures and attestations, and its
  * signed metadata.
- * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution, of the metadata and of
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, `TRUST_ARCHIVE_NO_FILE`, and the errors of base/distribution, of the metadata and of
  * signers
  */
 export async function writeArchive(
   input: WriteArchiveInput,
 ): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
   const { file, from, reference, wanted, tag, now, signer } = input;
-  if ((await stat(file).catch(() => undefined)) !== undefined)
-    throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
+  await requireNewFile(file);
   return inTemporary('portcullis-archive-', async (folder) => {
     const layout = await openLayout(folder);
     const { progress } = input;
@@ -327,7 +326,29 @@ async function readTar(file: string, folder: string): Promise<void> {
   });
 }
 
-const invalidCodes = ['TRUST_ARCHIVE_EXISTS', 'TRUST_ARCHIVE_OTHER_DIGEST', 'TRUST_ARCHIVE_POLICY'];
+/**
+ * Checks that an archive can be written to a file, before anything is downloaded for it.
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`; `TRUST_ARCHIVE_NO_FILE` for `-`, which other tools take for
+ * standard output
+ */
+export async function requireNewFile(file: string): Promise<void> {
+  if (file === '-')
+    throw failure(
+      'TRUST_ARCHIVE_NO_FILE',
+      file,
+      'archives are written to files, and not to standard output',
+      'name a new file (./- for a file with this name)',
+    );
+  if ((await stat(file).catch(() => undefined)) !== undefined)
+    throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
+}
+
+const invalidCodes = [
+  'TRUST_ARCHIVE_EXISTS',
+  'TRUST_ARCHIVE_NO_FILE',
+  'TRUST_ARCHIVE_OTHER_DIGEST',
+  'TRUST_ARCHIVE_POLICY',
+];
 
 export function failure(code: string, on: string, why: string, fix: string): PortcullisError {
   const kind = invalidCodes.includes(code) ? 'invalid' : 'denied';

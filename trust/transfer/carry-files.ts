@@ -1,10 +1,10 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { choosePlatform } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { hostPlatform } from '../registries/resolve-image.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
-import { failure, writeTar } from './archive.ts';
+import { failure, requireNewFile, writeTar } from './archive.ts';
 import { present } from './carry.ts';
 import { copyChunked } from './chunked-image.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
@@ -63,7 +63,7 @@ export function pushImageFile(input: {
 /**
  * Writes an image of a registry, with its evidence, to a tar archive of an OCI layout. `docker load` reads
  * the image of this machine's platform from it, by `manifest.json`.
- * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, `TRUST_ARCHIVE_NO_FILE`, and the errors of base/distribution
  */
 export async function exportReference(input: {
   readonly reference: string;
@@ -72,8 +72,7 @@ export async function exportReference(input: {
   readonly progress?: CopyProgress;
 }): Promise<CopiedImage> {
   const { file, registry, progress } = input;
-  if ((await stat(file).catch(() => undefined)) !== undefined)
-    throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
+  await requireNewFile(file);
   const { reference, wanted, tag, name } = wantedOf(input.reference);
   const from = present((await registry.repositories(reference))[0], input.reference);
   return inTemporary('portcullis-image-', async (folder) => {
