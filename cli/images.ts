@@ -12,7 +12,7 @@ import { registerEvidence } from './images/evidence.ts';
 import { followPull } from './images/follow-pull.ts';
 import { registerImport } from './images/import.ts';
 import { registerUpkeep } from './images/upkeep.ts';
-import { print, run, withOutput } from './output/output.ts';
+import { print, printIds, run, withOutput, withQuiet } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { withProgress } from './output/progress.ts';
 import { size } from './output/size.ts';
@@ -24,6 +24,9 @@ type Image = Awaited<ReturnType<CriClient['image']['listImages']>>['images'][num
 interface Options {
   readonly socket: string;
   readonly output: OutputFormat;
+}
+interface ListOptions extends Options {
+  readonly quiet?: boolean;
 }
 interface PullOptions extends Options {
   readonly namespace: string;
@@ -48,10 +51,10 @@ export function register(program: Command): void {
     '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n',
   );
 
-  withSocket(withOutput(withWide(images.command('ls'))))
+  withQuiet(withSocket(withOutput(withWide(images.command('ls')))))
     .description('list images')
     .addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images ls --output json\n')
-    .action((options: Options) => perform(options, (client) => list(client, options.output)));
+    .action((options: ListOptions) => perform(options, (client) => list(client, options)));
 
   withSocket(withOutput(images.command('pull')))
     .description(
@@ -98,9 +101,10 @@ function perform(options: Options, body: (client: CriClient) => Promise<number>)
   return run(options.output, () => withClient(options.socket, body));
 }
 
-async function list(client: CriClient, output: OutputFormat): Promise<number> {
+async function list(client: CriClient, { output, quiet = false }: ListOptions): Promise<number> {
   const { images } = await client.image.listImages({});
-  print(output, images.map(asJson), asTable(images));
+  if (quiet) printIds(images);
+  else print(output, images.map(asJson), asTable(images));
   return 0;
 }
 

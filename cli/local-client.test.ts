@@ -165,6 +165,13 @@ test('ps lists the running containers with their pods, and with -a all container
   assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'exited', 'running', 'running']);
 });
 
+test('ps -q and pods -q print whole ids, and nothing else', async () => {
+  assert.equal((await portcullis('pods', '-q')).stdout, `${'a'.repeat(64)}\n`);
+  const ids = (await portcullis('ps', '--quiet', '-a')).stdout.trim().split('\n').sort();
+  assert.deepEqual(ids, containers.map(({ id }) => id).sort());
+  assert.equal((await portcullis('ps', '-q', '-o', 'json')).code, 2);
+});
+
 test('logs prints the time of a line after a partial line of the other stream', async () => {
   const time = '2026-11-20T08:00:00.000000000Z';
   assert.deepEqual(await portcullis('logs', '-t', 'e4'), {

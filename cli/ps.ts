@@ -2,18 +2,21 @@ import type { Command } from 'commander';
 import { ContainerState } from '../runtime/client.ts';
 import type { Container, PodSandbox } from '../runtime/client.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
-import { print, run, withOutput } from './output/output.ts';
+import { print, printIds, run, withOutput, withQuiet } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { age, isoTime, shortId, table } from './output/table.ts';
 import { withWide } from './output/terminal.ts';
 
 /** `portcullis ps`: the containers of the running daemon. */
 export function register(program: Command): void {
-  withSocket(withOutput(withWide(program.command('ps'))))
+  withQuiet(withSocket(withOutput(withWide(program.command('ps')))))
     .description('list containers')
     .option('-a, --all', 'also containers that are not running')
-    .addHelpText('after', '\nExamples:\n  portcullis ps\n  portcullis ps -a --output json\n')
-    .action((options: { all?: boolean; socket: string; output: OutputFormat }) =>
+    .addHelpText(
+      'after',
+      '\nExamples:\n  portcullis ps\n  portcullis ps -a --output json\n  portcullis ps -q\n',
+    )
+    .action((options: { all?: boolean; quiet?: boolean; socket: string; output: OutputFormat }) =>
       run(options.output, () =>
         withClient(options.socket, async (client) => {
           const filter = options.all === true ? {} : { state: { state: ContainerState.CONTAINER_RUNNING } };
@@ -23,11 +26,13 @@ export function register(program: Command): void {
           ]);
           const containers = list.containers.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
           const podOf = new Map(pods.items.map((pod) => [pod.id, pod]));
-          print(
-            options.output,
-            containers.map((container) => asJson(container, podOf.get(container.podSandboxId))),
-            asTable(containers, podOf),
-          );
+          if (options.quiet === true) printIds(containers);
+          else
+            print(
+              options.output,
+              containers.map((container) => asJson(container, podOf.get(container.podSandboxId))),
+              asTable(containers, podOf),
+            );
           return 0;
         }),
       ),

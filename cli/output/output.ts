@@ -17,6 +17,18 @@ export function withOutput(command: Command): Command {
   );
 }
 
+/** Adds `-q, --quiet` to a command that lists objects with ids. */
+export function withQuiet(command: Command): Command {
+  return command.addOption(
+    new Option('-q, --quiet', 'print only the ids, one on each line').conflicts('output'),
+  );
+}
+
+/** Prints the ids of a list for {@link withQuiet}. */
+export function printIds(list: readonly { readonly id: string }[]): void {
+  print('text', undefined, [...new Set(list.map(({ id }) => `${id}\n`))].join(''));
+}
+
 /**
  * Prints a result on standard output: the value as JSON, or its text, which ends with a newline. Control
  * sequences for the terminal are left out.
