@@ -60,7 +60,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: ['pull', 'x'], code: 2, says: /\(Did you mean images pull\?\)/ },
   { args: ['rmi', 'x'], code: 2, says: /Did you mean images rm\?/ },
   { args: ['inspect', 'x'], code: 2, says: /Did you mean one of .*entitlements inspect, .*images inspect/ },
-  { args: ['pull', '-o', 'json'], code: 2, says: /"fix": "did you mean images pull\? see portcullis --help"/ },
+  {
+    args: ['pull', '-o', 'json'],
+    code: 2,
+    says: /"fix": "did you mean images pull\? see portcullis --help"/,
+  },
   { args: ['version'], code: 2, says: /Did you mean --version\?/ },
   { args: ['ps', '--nope'], code: 2, says: /unknown option '--nope'/ },
   { args: ['logs'], code: 2, says: /missing required argument 'container'/ },

@@ -56,8 +56,7 @@ for (const { name, summary, needsKernel, load } of commands) {
 try {
   if (wanted !== undefined && wanted === asked[0] && wanted !== 'help' && !isKnown) {
     const meant = await knownElsewhere(wanted, commands);
-    if (meant.length > 0)
-      program.error(unknownCommand(wanted, meant), { code: 'commander.unknownCommand' });
+    if (meant.length > 0) program.error(unknownCommand(wanted, meant), { code: 'commander.unknownCommand' });
   }
   await program.parseAsync(asked, { from: 'user' });
 } catch (thrown) {

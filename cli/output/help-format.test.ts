@@ -26,11 +26,16 @@ test('the help of a group wraps the descriptions of its commands at 80 columns',
   const group = program.command('network');
   group
     .command('disconnect')
-    .description('remove the interface that connect made, and release the addresses that it had on the network')
+    .description(
+      'remove the interface that connect made, and release the addresses that it had on the network',
+    )
     .argument('<network>')
     .argument('[target...]')
     .option('--all', 'all of them');
-  const lines = group.configureOutput({ getOutHelpWidth: () => 80 }).helpInformation().split('\n');
+  const lines = group
+    .configureOutput({ getOutHelpWidth: () => 80 })
+    .helpInformation()
+    .split('\n');
   assert.match(lines.join('\n'), /^ {2}disconnect <network> \[target\.\.\.\] {2}remove/mu);
   assert.deepEqual(
     lines.filter(({ length }) => length > 80),

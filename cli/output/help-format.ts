@@ -10,8 +10,7 @@ import type { Argument, Command, Option } from 'commander';
  */
 export function formatHelp(program: Command): void {
   program.configureHelp({
-    subcommandTerm: (command) =>
-      [command.name(), ...command.registeredArguments.map(argumentTerm)].join(' '),
+    subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(argumentTerm)].join(' '),
     optionDescription(this: Help, option: Option) {
       const shown: Option = isEmpty(option.defaultValue)
         ? Object.assign(Object.create(option) as Option, { defaultValue: undefined })
