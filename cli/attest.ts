@@ -1,7 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { attestReference, openRegistries, readPredicate } from '../trust/index.ts';
+import { attestReference, maximumPredicateBytes, openRegistries, readPredicate } from '../trust/index.ts';
 import type { AttestationFormat, Signer } from '../trust/index.ts';
+import { readStandardInput } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { withRegistries } from './options/registry-options.ts';
@@ -24,6 +25,7 @@ Examples:
   $ portcullis attest registry.example.com/team/app:1 --type entitlements --predicate profile.yaml --key cosign.key
   $ portcullis attest registry.example.com/team/app:1 --type vsa --predicate vsa.json --keyless --signing-config signing_config.json
   $ portcullis attest registry.example.com/team/app:1 --type chunk-index --key cosign.key
+  $ syft -o spdx-json registry.example.com/team/app:1 | portcullis attest registry.example.com/team/app:1 --type spdxjson --predicate - --key cosign.key
   $ portcullis attest 127.0.0.1:5000/app:1 --type https://example.com/review/v1 --predicate review.json --key cosign.key --format legacy
 
 Types: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln,
@@ -40,7 +42,7 @@ export function register(program: Command): void {
     .argument('<image>', 'reference of the image')
     .option(
       '--predicate <file>',
-      'file of the predicate; leave out for chunk-index, whose predicate the command makes',
+      'file of the predicate, or - for standard input; leave out for chunk-index, whose predicate the command makes',
     )
     .requiredOption('--type <type>', 'type of the predicate')
     .addOption(
@@ -57,6 +59,8 @@ export function register(program: Command): void {
           ? "error: required option '--predicate <file>' not specified"
           : `error: --type ${chunkIndex} makes its own predicate: leave out --predicate`,
       );
+    if (flags.predicate === '-' && flags.type === 'entitlements')
+      command.error('error: --type entitlements needs a file: name it by --predicate FILE');
     return run(flags.output, () => attest(image, flags));
   });
 }
@@ -66,7 +70,8 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   const now = new Date();
   const { predicate: file } = flags;
   if (file === undefined) return attestChunks(reference, flags, now);
-  const predicate = await readPredicate(file, type, now);
+  const given = file === '-' ? await readStandardInput(maximumPredicateBytes) : undefined;
+  const predicate = await readPredicate(file, type, now, given);
   // No runtime could run an image that is signed with an unreadable profile.
   if (type === 'entitlements') {
     const { loadProfiles } = await import('../entitlements/index.ts');

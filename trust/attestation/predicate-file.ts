@@ -5,15 +5,21 @@ import { parseStrictJson } from '../json/strict-json.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
 
 /** The content of an attestation of the largest `maxSize`: base64 makes four bytes of three. */
-const maximumBytes = 47 * 1024 * 1024;
+export const maximumPredicateBytes = 47 * 1024 * 1024;
 
 /**
  * Reads the predicate to attest, as JSON. As in `cosign attest`, `spdx` may be text, and a predicate for
  * `custom` is wrapped with its time. `entitlements` is a document of kind EntitlementProfile, which may also
  * be YAML.
+ * @param given the content, if it was read already
  * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
  */
-export async function readPredicate(file: string, type: string, now: Date): Promise<unknown> {
+export async function readPredicate(
+  file: string,
+  type: string,
+  now: Date,
+  given?: Buffer,
+): Promise<unknown> {
   const fail = (why: string, fix = 'name a JSON file'): PortcullisError =>
     new PortcullisError({
       code: 'TRUST_PREDICATE_UNREADABLE',
@@ -25,10 +31,12 @@ export async function readPredicate(file: string, type: string, now: Date): Prom
     });
   let bytes: Buffer;
   try {
-    bytes = await readGivenFile(file, maximumBytes);
+    bytes = given ?? (await readGivenFile(file, maximumPredicateBytes));
   } catch (error) {
     throw fail(fileReason(error, file));
   }
+  // A pipe whose writer failed is empty, and `custom` and `spdx` accept any text.
+  if (bytes.length === 0) throw fail('it is empty', 'name a file with the predicate');
   if (predicateTypeOf(type) === entitlementsPredicateType) {
     const { documents, problems } = parseDocuments(bytes.toString('utf8'), file);
     const [document] = documents;

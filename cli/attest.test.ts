@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { commandFile, portcullis } from '../test/fixtures/command.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-attest-test-'));
+after(() => rmSync(folder, { recursive: true }));
+const environment = { ...process.env, PORTCULLIS_PASSPHRASE: '' };
+before(async () => {
+  const key = await portcullis(['sign', '--generate-key', join(folder, 'cosign')], environment);
+  assert.equal(key.code, 0, key.output);
+});
+
+/** Attests with a registry that is down: its error is reached only with a predicate. */
+function attest(type: string, input: string): { readonly status: number | null; readonly stderr: string } {
+  const words = ['attest', '127.0.0.1:1/app:1', '--type', type, '--predicate', '-'];
+  return spawnSync(process.execPath, [commandFile, ...words, '--key', join(folder, 'cosign.key')], {
+    cwd: folder,
+    input,
+    encoding: 'utf8',
+    env: environment,
+  });
+}
+
+test('attest reads the predicate from standard input with -, as cosign does', () => {
+  const { status, stderr } = attest('https://example.com/tested/v1', '{"passed":1}');
+  assert.match(stderr, /\[DISTRIBUTION_UNREACHABLE\]/u);
+  assert.equal(status, 3);
+  assert.match(attest('https://example.com/tested/v1', '{"passed":').stderr, /TRUST_PREDICATE_UNREADABLE/u);
+});
+
+test('attest signs no empty predicate: the program before the pipe has failed', () => {
+  for (const type of ['custom', 'spdx', 'https://example.com/tested/v1']) {
+    const { status, stderr } = attest(type, '');
+    assert.match(stderr, /read predicate -: it is empty; .*\[TRUST_PREDICATE_UNREADABLE\]/u);
+    assert.equal(status, 2);
+  }
+});
+
+test('attest takes a profile only from a file, because it is checked there', () => {
+  const { status, stderr } = attest('entitlements', 'kind: EntitlementProfile');
+  assert.match(stderr, /--type entitlements needs a file/u);
+  assert.equal(status, 2);
+});
