@@ -14,6 +14,7 @@ import { registerImport } from './images/import.ts';
 import { registerUpkeep } from './images/upkeep.ts';
 import { print, printIds, run, withOutput, withQuiet } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
+import { printableText } from './output/printable.ts';
 import { withProgress } from './output/progress.ts';
 import { size } from './output/size.ts';
 import { shortId, table } from './output/table.ts';
@@ -131,11 +132,20 @@ async function pull(
 
 async function remove(client: CriClient, names: readonly string[], output: OutputFormat): Promise<number> {
   // All names are looked up first: a wrong name removes nothing. Two names may belong to one image.
-  const found = new Set<string>();
-  for (const name of names) found.add((await find(client, name, 'remove image')).id);
-  const removed = [...found];
+  const found = new Map<string, Image>();
+  for (const name of names) {
+    const image = await find(client, name, 'remove image');
+    found.set(image.id, image);
+  }
+  const removed = [...found.keys()];
   for (const id of removed) await client.image.removeImage({ image: { image: id } });
   print(output, removed, removed.map((id) => `${id}\n`).join(''));
+  // Other tools remove only the name that is given, if the image has more names.
+  const others = [...found.values()].flatMap(({ repoTags }) =>
+    repoTags.length > 1 ? repoTags.filter((tag) => !names.includes(tag)) : [],
+  );
+  if (others.length > 0 && output === 'text')
+    process.stderr.write(printableText(`removed with all its names, also ${others.join(', ')}\n`));
   return 0;
 }
 

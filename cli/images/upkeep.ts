@@ -147,7 +147,7 @@ async function repair(image: string | undefined, flags: UpkeepFlags): Promise<nu
     ]),
     ...failed.map(({ images, layer, error }) => [images.join(', '), shortId(layer), error.failure.why]),
   ];
-  const summary = `checked ${layers.length} layers: ${repaired.length} restored, ${failed.length} not restored\n`;
+  const summary = `checked ${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}: ${repaired.length} restored, ${failed.length} not restored\n`;
   print(
     flags.output,
     {

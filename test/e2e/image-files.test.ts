@@ -171,7 +171,7 @@ describe('images in files and in the store', () => {
   });
 
   it('a removal takes two names of one image, and removes nothing if it does not know a name', async () => {
-    const { reference } = await stage.publish('removed:1');
+    const { reference, image } = await stage.publish('removed:1');
     const id = await stage.pull(reference);
     const remove = (...names: readonly string[]): ReturnType<typeof portcullis> =>
       portcullis(['images', 'rm', ...names, '--socket', stage.folders.socket]);
@@ -179,8 +179,12 @@ describe('images in files and in the store', () => {
     assert.deepEqual([unknown.code, unknown.stdout], [4, '']);
     assert.match(unknown.stderr, /none:1.*CLI_NO_SUCH_IMAGE/u);
     assert.equal((await stage.daemon.cri.image.listImages({})).images.length, 1);
+    const other = reference.replace('removed:1', 'removed:2');
+    await stage.repository('removed').pushManifest(image.manifest, mediaTypes.ociManifest, { tag: '2' });
+    assert.equal(await stage.pull(other), id);
     const removed = await remove(reference, id);
     assert.deepEqual([removed.code, removed.stdout], [0, `${id}\n`], removed.output);
+    assert.equal(removed.stderr, `removed with all its names, also ${other}\n`);
     assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
   });
 
