@@ -62,7 +62,11 @@ describe('portcullis entitlements', () => {
 
   it('list and show: an entitlement with an argument has its name, and shows how to write the argument', async () => {
     const { out } = await run('list');
-    for (const name of ['network.egress=10.0.0.0/8:5432/tcp', 'resources.cpu=500m', 'host.device=c 10:232 rw'])
+    for (const name of [
+      'network.egress=10.0.0.0/8:5432/tcp',
+      'resources.cpu=500m',
+      'host.device=c 10:232 rw',
+    ])
       assert.ok(out.includes(`\n${name} `), out);
     const shown = await run('show', 'resources.cpu');
     assert.match(shown.out, /^resources\.cpu=CPUS\n/);

@@ -14,12 +14,7 @@ export const maximumPredicateBytes = 47 * 1024 * 1024;
  * @param given the content, if it was read already
  * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
  */
-export async function readPredicate(
-  file: string,
-  type: string,
-  now: Date,
-  given?: Buffer,
-): Promise<unknown> {
+export async function readPredicate(file: string, type: string, now: Date, given?: Buffer): Promise<unknown> {
   const fail = (why: string, fix = 'name a JSON file'): PortcullisError =>
     new PortcullisError({
       code: 'TRUST_PREDICATE_UNREADABLE',
