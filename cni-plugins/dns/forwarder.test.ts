@@ -44,7 +44,8 @@ async function server(
   socket.on('message', (message, from) => {
     const query = packet.decode(message);
     const name = query.questions?.[0]?.name ?? '';
-    seen.asked.push(name);
+    // Servers that are silent are also asked for the servers of the root.
+    if (name !== '.') seen.asked.push(name);
     seen.ports.add(from.port);
     answering(query, name, (answer) => socket.send(answer, from.port, from.address));
   });
@@ -208,4 +209,48 @@ test('a long answer arrives complete over TCP', async () => {
   const answer = await ask(forwarder, question('long.example', [10], { byStream: true }));
   assert.equal(answer?.answers?.length, 1000);
   assert.equal(await ask(forwarder, question('none.example', [14], { byStream: true })), undefined);
+});
+
+test('TCP queries of one client leave connections for other clients', async () => {
+  const waiting = new Set<() => unknown>();
+  const stream = createServer((socket) => {
+    waiting.add(() => socket.destroy());
+    socket.on('error', () => undefined);
+    socket.on(
+      'data',
+      readFrames((message) => {
+        const query = packet.decode(message);
+        if (query.questions?.[0]?.name !== 'short.example') return;
+        socket.write(framed(answerOf(query, '192.0.2.10')));
+      }),
+    );
+  });
+  await new Promise<void>((resolve) => stream.listen(0, '127.0.0.10', resolve));
+  ends.push(() => stream.close());
+  const forwarder = open({ port: (stream.address() as AddressInfo).port, most: 1000, mostOfAsker: 250 });
+  const held = [...Array(250).keys()].map((index) =>
+    ask(forwarder, question(`held${index}.example`, [10], { byStream: true })),
+  );
+  const other = { asker: '10.0.0.3', byStream: true };
+  assert.equal(first(await ask(forwarder, question('short.example', [10], other))), '192.0.2.10');
+  forwarder.close();
+  for (const end of waiting) end();
+  await Promise.all(held);
+});
+
+test('a server that does not answer some names, or has no TCP, is still asked before the others', async () => {
+  const some = await server(15, port, (query, name, reply) => {
+    if (!name.startsWith('slow')) reply(answerOf(query, '192.0.2.15'));
+  });
+  const overTcp = open({ port });
+  for (const name of ['a', 'b', 'c'])
+    assert.equal(await ask(overTcp, question(`${name}.tcp.example`, [15], { byStream: true })), undefined);
+  assert.equal(first(await ask(overTcp, question('inside.example', [15, 10]))), '192.0.2.15');
+
+  const forwarder = open({ port });
+  // Whoever serves the names lets the second server fail at once, and the first one wait.
+  const slow = [1, 2, 3].map((index) => ask(forwarder, question(`slow${index}.example`, [15, 12])));
+  await Promise.all(slow);
+  assert.equal(first(await ask(forwarder, question('inside.example', [15, 10]))), '192.0.2.15');
+  assert.ok(some.asked.length > 0);
 });

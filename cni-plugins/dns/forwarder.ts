@@ -1,10 +1,13 @@
 import { formatIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
-import { headerBytes } from './message-format.ts';
+import { queryFor } from './answer-records.ts';
+import { headerBytes, type } from './message-format.ts';
 import { isFailure } from './forwarded-messages.ts';
 import type { Hears } from './peer-sockets.ts';
+import { readQuery } from './query.ts';
 import { createQuestionLimits } from './question-limits.ts';
+import type { QuestionLimits } from './question-limits.ts';
 import { createServerHealth } from './server-health.ts';
 import { createServerSockets } from './server-sockets.ts';
 import type { SentQuestion } from './server-sockets.ts';
@@ -40,6 +43,15 @@ export interface ForwardLimits {
   readonly port?: number;
 }
 
+/** Limits of questions over TCP: each one holds a connection to every server that it waits for. */
+const streamLimits = { most: 128, mostOfAsker: 32 };
+
+/**
+ * The question for the servers of the root, which every resolver knows. Whoever serves a name can keep a
+ * resolver from answering for it: only a server that does not answer this question either is down.
+ */
+const probe = queryFor('', type.NS);
+
 export type ForwardOutcome = 'answered' | 'failed' | 'limited';
 
 interface Waiter {
@@ -56,6 +68,8 @@ interface Exchange {
   readonly giveUp: Set<() => void>;
   readonly timers: NodeJS.Timeout[];
   next: number;
+  /** Servers that were asked {@link probe}. */
+  readonly probed: Set<string>;
   /** Servers that could not be reached, or reported a failure. */
   readonly refused: Set<string>;
   failure?: Buffer;
@@ -71,6 +85,9 @@ export function createForwarder(
   const sockets = createServerSockets(place, limits.port);
   const health = createServerHealth();
   const questions = createQuestionLimits(limits);
+  const streams = createQuestionLimits(streamLimits);
+  const limitsOf = ({ byStream }: Pick<ForwardedQuestion, 'byStream'>): QuestionLimits[] =>
+    byStream ? [questions, streams] : [questions];
 
   const settle = (key: string, exchange: Exchange, answer: Buffer | undefined): void => {
     if (exchanges.get(key) !== exchange) return;
@@ -79,8 +96,29 @@ export function createForwarder(
     for (const giveUp of [...exchange.giveUp]) giveUp();
     report(answer === undefined ? 'failed' : 'answered', (performance.now() - exchange.began) / 1000);
     for (const { asker, answered } of exchange.waiters) {
-      questions.ended(asker);
+      for (const each of limitsOf(exchange.question)) each.ended(asker);
       answered(answer);
+    }
+  };
+
+  /** Servers need not answer over TCP. */
+  const failed = (server: IpAddress, { question }: Exchange): void => {
+    if (!question.byStream) health.failed(server);
+  };
+
+  /** Probes the servers that were asked and are silent. */
+  const probeSilent = (exchange: Exchange): void => {
+    const asked = readQuery(probe);
+    if (exchange.question.byStream || asked === undefined || 'rcode' in asked) return;
+    for (const server of exchange.servers.slice(0, exchange.next)) {
+      const text = formatIp(server);
+      if (exchange.probed.has(text) || exchange.refused.has(text)) continue;
+      exchange.probed.add(text);
+      const alive = (): void => health.answered(server);
+      askServer(exchange, (hears) => sockets.ask(server, { query: probe, asked, byStream: false }, hears), {
+        answered: alive,
+        refused: (message) => message === undefined || alive(),
+      });
     }
   };
 
@@ -97,8 +135,10 @@ export function createForwarder(
       },
       refused(message) {
         // A server that answers is healthy, whatever it says about the name.
-        if (message === undefined) health.failed(server);
-        else exchange.failure = message;
+        if (message !== undefined) {
+          health.answered(server);
+          exchange.failure = message;
+        } else failed(server, exchange);
         exchange.refused.add(formatIp(server));
         askNext(key, exchange);
       },
@@ -117,15 +157,21 @@ export function createForwarder(
       giveUp: new Set(),
       timers: [],
       next: 0,
+      probed: new Set(),
       refused: new Set(),
     };
     exchanges.set(key, exchange);
     const again = question.byStream ? askAgainMs.slice(0, servers.length - 1) : askAgainMs;
-    for (const ms of again) exchange.timers.push(setTimeout(() => askNext(key, exchange), ms));
+    const goOn = (): void => {
+      probeSilent(exchange);
+      askNext(key, exchange);
+    };
+    for (const ms of again) exchange.timers.push(setTimeout(goOn, ms));
     exchange.timers.push(
       setTimeout(() => {
         for (const server of servers.slice(0, exchange.next))
-          if (!exchange.refused.has(formatIp(server))) health.failed(server);
+          if (!exchange.refused.has(formatIp(server)) && !health.answeredSince(server, exchange.began))
+            failed(server, exchange);
         settle(key, exchange, exchange.failure);
       }, deadlineMs),
     );
@@ -139,11 +185,11 @@ export function createForwarder(
         report('failed', 0);
         return answered(undefined);
       }
-      if (questions.isReached(asker)) {
+      if (limitsOf(question).some((each) => each.isReached(asker))) {
         report('limited', 0);
         return answered(undefined, 'limited');
       }
-      questions.began(asker);
+      for (const each of limitsOf(question)) each.began(asker);
       const key = keyOf(question);
       const existing = exchanges.get(key);
       if (existing === undefined) begin(key, question, { asker, answered });

@@ -5,6 +5,7 @@
 
 export const type = {
   A: 1,
+  NS: 2,
   CNAME: 5,
   SOA: 6,
   PTR: 12,

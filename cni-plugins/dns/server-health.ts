@@ -7,6 +7,8 @@ export interface ServerHealth {
   of(server: IpAddress): Health | undefined;
   failed(server: IpAddress): void;
   answered(server: IpAddress): void;
+  /** Returns whether the server answered any question at or after this time. */
+  answeredSince(server: IpAddress, time: number): boolean;
   /** Forgets servers that were not asked for a while. */
   rest(): void;
 }
@@ -16,16 +18,24 @@ const rememberedMs = 60_000;
 /** Creates an empty record of failures. */
 export function createServerHealth(): ServerHealth {
   const failing = new Map<string, Health>();
+  /** When servers answered last. */
+  const answers = new Map<string, number>();
   return {
     of: (server) => failing.get(formatIp(server)),
     failed(server) {
       const name = formatIp(server);
       failing.set(name, { failures: (failing.get(name)?.failures ?? 0) + 1, failedAt: performance.now() });
     },
-    answered: (server) => void failing.delete(formatIp(server)),
+    answered(server) {
+      const name = formatIp(server);
+      failing.delete(name);
+      answers.set(name, performance.now());
+    },
+    answeredSince: (server, time) => (answers.get(formatIp(server)) ?? -Infinity) >= time,
     rest() {
       const now = performance.now();
       for (const [name, { failedAt }] of failing) if (now - failedAt > rememberedMs) failing.delete(name);
+      for (const [name, at] of answers) if (now - at > rememberedMs) answers.delete(name);
     },
   };
 }

@@ -20,8 +20,7 @@ export interface SentQuestion {
 export interface ServerSockets {
   /**
    * @returns a function that forgets the question
-   * @throws if the question cannot be sent: no route, an ICMP error that an earlier question caused, or too
-   * many connections
+   * @throws if the question cannot be sent: no route, or an ICMP error that an earlier question caused
    */
   ask(server: IpAddress, question: SentQuestion, hears: Hears): () => void;
   /** Closes idle sockets. */
@@ -29,12 +28,9 @@ export interface ServerSockets {
   close(): void;
 }
 
-const mostStreams = 128;
-
 /** @param port of the servers; other than 53 in tests only */
 export function createServerSockets(place: HostNamespace, port = 53): ServerSockets {
   const peers = new Map<string, PeerSockets>();
-  let streams = 0;
 
   const peerOf = (server: IpAddress): PeerSockets => {
     const key = formatIp(server);
@@ -43,39 +39,10 @@ export function createServerSockets(place: HostNamespace, port = 53): ServerSock
     return known;
   };
 
-  const askStream = (server: IpAddress, { query, asked }: SentQuestion, hears: Hears): (() => void) => {
-    if (streams >= mostStreams) throw new Error('too many connections are open');
-    streams += 1;
-    let held = true;
-    const release = (): void => {
-      if (held) streams -= 1;
-      held = false;
-    };
-    try {
-      const giveUp = askByStream(place, server, port, query, asked, {
-        answer(message) {
-          release();
-          hears.answer(message);
-        },
-        failure(why) {
-          release();
-          hears.failure(why);
-        },
-      });
-      return () => {
-        release();
-        giveUp();
-      };
-    } catch (thrown) {
-      release();
-      throw thrown;
-    }
-  };
-
   return {
     ask: (server, question, hears) =>
       question.byStream
-        ? askStream(server, question, hears)
+        ? askByStream(place, server, port, question.query, question.asked, hears)
         : peerOf(server).ask(question.query, question.asked, hears),
     rest() {
       for (const [key, peer] of peers) if (peer.rest()) peers.delete(key);
