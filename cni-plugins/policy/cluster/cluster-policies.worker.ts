@@ -128,8 +128,8 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
         poke();
       },
       drop: table.drop,
-      putPod(id, pod, uid) {
-        table.putPod(id, pod, uid);
+      putPod(id, pod, identity) {
+        table.putPod(id, pod, identity);
         poke();
       },
       putNamespaces(namespaces) {

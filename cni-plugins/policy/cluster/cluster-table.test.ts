@@ -46,8 +46,8 @@ test('stored labels of own pods take precedence over the list of all pods, which
   const next = createClusterTable('here');
   next.load({ pods, own, policies });
   const described = new Map(next.take()?.pods);
-  assert.deepEqual([...described.keys()], ['own']);
-  assert.deepEqual(described.get('own')?.labels, { quarantine: 'yes' });
+  assert.deepEqual([...described.keys()], ['n/own']);
+  assert.deepEqual(described.get('n/own')?.labels, { quarantine: 'yes' });
   assert.equal(next.figures().pods, 2);
 });
 
@@ -116,4 +116,36 @@ test('the stored version is the version of the stored objects', () => {
     [newerOf('9', '10'), newerOf('10', '9'), newerOf(undefined, '3'), newerOf('x', '3')],
     ['10', '10', '3', 'x'],
   );
+});
+
+test('a pod that claims to be the mirror of a static pod of another namespace neither describes nor ends it', () => {
+  const table = createClusterTable('here');
+  const hash = '0123456789abcdef0123456789abcdef';
+  const mirror = (namespace: string, name: string, labels: object, phase = 'Running'): object => ({
+    metadata: {
+      ...{ namespace, name, uid: `uid of ${name}`, labels },
+      annotations: { 'kubernetes.io/config.mirror': hash },
+    },
+    spec: { nodeName: 'here' },
+    status: { phase, podIPs: [{ ip: '10.0.0.1' }] },
+  });
+  list(table, 'nodes', node('here', '10.0.0.0/24'));
+  list(table, 'policies');
+  list(table, 'namespaces');
+  list(table, 'pods', mirror('system', 'dns', { role: 'dns' }));
+  const group = groupDefinition('system', [{ pods: [] }]);
+  const own = { namespace: 'system', labels: { role: 'dns' }, addresses: ['10.0.0.9'], namedPorts: [] };
+  table.begin({ groups: [group], pods: [['id', own, `system/${hash}`]], namespaces: [] });
+  table.clusterPolicies.begin();
+  table.clusterPolicies.complete();
+  assert.deepEqual(table.take()?.groups[0]?.add.toSorted(), ['10.0.0.1', '10.0.0.9']);
+
+  table.pods.changed(mirror('tenant', 'bad', { role: 'other' }));
+  const described = table.take()?.pods;
+  assert.deepEqual(
+    described?.map(([identity, pod]) => [identity, pod?.labels]),
+    [[`tenant/${hash}`, { role: 'other' }]],
+  );
+  table.pods.removed(mirror('tenant', 'bad', {}));
+  assert.deepEqual(table.take()?.groups ?? [], []);
 });

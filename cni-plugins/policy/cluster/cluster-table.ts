@@ -1,6 +1,7 @@
 import type { ListedCollection } from '../../../base/kubernetes/index.ts';
 import { groupsOf, indexPolicies } from '../kubernetes/evaluate.ts';
 import type { Labels } from '../kubernetes/network-policy.ts';
+import { podIdentity } from '../kubernetes/policies.ts';
 import { createPeerIndex } from '../kubernetes/peer-index.ts';
 import type { GroupDefinition, PeerPod } from '../kubernetes/peer-index.ts';
 import { createFollowedGroups } from './followed-groups.ts';
@@ -29,7 +30,7 @@ export interface ClusterTable {
   begin(state: OwnersState): void;
   want(definition: GroupDefinition): void;
   drop(key: string): void;
-  putPod(id: string, pod: PeerPod | undefined, uid?: string): void;
+  putPod(id: string, pod: PeerPod | undefined, identity?: string): void;
   putNamespaces(namespaces: OwnersState['namespaces']): void;
   /** Takes a stored state, before anything else has arrived. */
   load(saved: Partial<SavedParts>): void;
@@ -76,8 +77,8 @@ export function createClusterTable(nodeName: string): ClusterTable {
     ...{ nodeName, index },
     onOwn(before, now) {
       isForeseen = false;
-      if (before !== undefined && before.uid !== now?.uid) own.reportEnded(before.uid, true);
-      if (now !== undefined) own.reportEnded(now.uid, false);
+      if (before !== undefined && before.uid !== now?.uid) own.reportEnded(podIdentity(before), true);
+      if (now !== undefined) own.reportEnded(podIdentity(now), false);
     },
   });
 
@@ -127,7 +128,7 @@ export function createClusterTable(nodeName: string): ClusterTable {
     begin({ groups: wanted, pods: ownPods, namespaces: written }) {
       const now = new Set(ownPods.map(([id]) => id));
       for (const id of own.ids()) if (!now.has(id)) own.put(id, undefined);
-      for (const [id, pod, uid] of ownPods) own.put(id, pod, uid);
+      for (const [id, pod, identity] of ownPods) own.put(id, pod, identity);
       table.putNamespaces(written);
       groups.begin(wanted);
       isWhole = true;

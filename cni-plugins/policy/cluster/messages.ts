@@ -33,8 +33,8 @@ export interface ClusterChanges {
   readonly groups: readonly GroupChange[];
   /** Groups that are not followed any more. */
   readonly dropped: readonly string[];
-  /** Pods of this node, by UID. */
-  readonly pods: readonly (readonly [uid: string, description: PodDescription | undefined])[];
+  /** Pods of this node, by `podIdentity`. */
+  readonly pods: readonly (readonly [identity: string, description: PodDescription | undefined])[];
   /** When the first of these changes arrived, in milliseconds since 1970. */
   readonly at: number;
 }
@@ -51,7 +51,7 @@ export interface ClusterFigures extends Omit<ClusterInForce, 'lagSeconds'> {
 /** Everything that the network's thread knows and the Worker needs. */
 export interface OwnersState {
   readonly groups: readonly GroupDefinition[];
-  readonly pods: readonly (readonly [id: string, pod: PeerPod, uid?: string])[];
+  readonly pods: readonly (readonly [id: string, pod: PeerPod, identity?: string])[];
   readonly namespaces: readonly (readonly [name: string, labels: Labels | 'unknown'])[];
 }
 
@@ -61,7 +61,7 @@ export type ClusterCalls = {
   readonly begin: (state: OwnersState) => void;
   readonly want: (definition: GroupDefinition) => void;
   readonly drop: (key: string) => void;
-  readonly putPod: (id: string, pod: PeerPod | undefined, uid?: string) => void;
+  readonly putPod: (id: string, pod: PeerPod | undefined, identity?: string) => void;
   readonly putNamespaces: (namespaces: OwnersState['namespaces']) => void;
 };
 

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { createCollection } from '../../../base/kubernetes/index.ts';
 import type { ListedCollection } from '../../../base/kubernetes/index.ts';
+import { podIdentity } from '../kubernetes/policies.ts';
 import type { PeerIndex } from '../kubernetes/peer-index.ts';
 import type { ClusterChanges } from './messages.ts';
 import { createNodeAddresses } from './node-addresses.ts';
@@ -64,7 +65,7 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
     revisions.pods += 1;
     putAddresses(key, pod);
     const [was, is] = [ownOf(before), ownOf(pod)];
-    for (const { uid } of [was, is].filter((one) => one !== undefined)) changed.add(uid);
+    for (const one of [was, is]) if (one !== undefined) changed.add(podIdentity(one));
     if (!isDeepStrictEqual(was, is)) revisions.own += 1;
     if (was !== undefined || is !== undefined) onOwn(was, is);
   }
@@ -130,10 +131,10 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
         if (opens || refused.has(key) || addresses.admitted(pod) !== pod) putAddresses(key, pod);
     },
     take(isWhole) {
-      const own = new Map([...pods.values()].filter(isOwn).map((pod) => [pod.uid, pod]));
-      const uids = [...(isWhole ? own.keys() : changed)];
+      const own = new Map([...pods.values()].filter(isOwn).map((pod) => [podIdentity(pod), pod]));
+      const identities = [...(isWhole ? own.keys() : changed)];
       changed.clear();
-      return uids.map((uid) => [uid, descriptionOf(own.get(uid))] as const);
+      return identities.map((one) => [one, descriptionOf(own.get(one))] as const);
     },
     size: () => pods.size,
     problems: () => [...refused].slice(0, mostProblems).map(foreignAddress),

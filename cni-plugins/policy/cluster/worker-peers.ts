@@ -53,11 +53,11 @@ export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'
       wanted.delete(key);
       tell('drop', key);
     },
-    putPod(id, pod, uid) {
+    putPod(id, pod, identity) {
       if (pod === undefined) own.delete(id);
-      else own.set(id, uid === undefined ? [id, pod] : [id, pod, uid]);
-      if (uid === undefined) tell('putPod', id, pod);
-      else tell('putPod', id, pod, uid);
+      else own.set(id, identity === undefined ? [id, pod] : [id, pod, identity]);
+      if (identity === undefined) tell('putPod', id, pod);
+      else tell('putPod', id, pod, identity);
     },
     putNamespaces(labels) {
       namespaces = [...labels];

@@ -76,7 +76,7 @@ test('a pod that the API no longer has keeps its last labels while it runs', () 
     set: { policies: [{ ...{ namespace: 'default', name: 'q' }, podSelector, egress: [] }], namespaces },
   });
   enforcer.open(pod);
-  enforcer.follow({ pods: new Map([['u-1', { labels: { quarantine: 'yes' }, namedPorts: [] }]]) });
+  enforcer.follow({ pods: new Map([['default/u-1', { labels: { quarantine: 'yes' }, namedPorts: [] }]]) });
   assert.ok(enforcer.rulesOf('one')?.policies.egress !== undefined);
   enforcer.follow({ pods: new Map() });
   assert.ok(
@@ -173,7 +173,7 @@ test('a pod whose labels are not known is isolated while a policy may select it,
     );
   assert.equal(enforcer.isolates(pod), true);
   assert.equal(peers.size, 0);
-  follow({ pods: new Map([['u', { labels: { app: 'web' }, namedPorts: [] }]]) });
+  follow({ pods: new Map([['default/u', { labels: { app: 'web' }, namedPorts: [] }]]) });
   assert.deepEqual(Object.keys(enforcer.rulesOf('one')?.policies ?? {}), ['ingress']);
   assert.deepEqual(
     enforcer.rulesOf('one')?.policies.ingress?.grants.map(({ name }) => name),

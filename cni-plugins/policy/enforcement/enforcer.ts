@@ -9,6 +9,7 @@ import { mostStepsOf } from '../kubernetes/evaluate-tiers.ts';
 import { createPeerGroups, localPeers } from '../kubernetes/peer-groups.ts';
 import type { PeerSource } from '../kubernetes/peer-groups.ts';
 import type { Labels, PolicySet } from '../kubernetes/network-policy.ts';
+import { podIdentity } from '../kubernetes/policies.ts';
 import type { PodDescriptions, PolicyChange } from '../kubernetes/policies.ts';
 import { changeImage, makeImage, ruleCounts } from './image.ts';
 import type { Image, ImageLink, RuleRequests } from './image.ts';
@@ -116,7 +117,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   const evaluator = createEvaluator(groups.groupFor);
 
   const policyPod = (pod: Omit<OpenPod, 'links' | 'id'>, addresses: readonly string[]): PolicyPod => {
-    const described = pod.uid === undefined ? undefined : known.get(pod.uid);
+    const described = known.get(identityOf(pod) ?? '');
     return {
       namespace: pod.namespace,
       labels: described?.labels ?? pod.labels,
@@ -129,7 +130,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   const tell = (pod: OpenPod): void => {
     const seen = policyPod(pod, addressesOf(pod));
     // A selector may require the absence of a label, so a pod without known labels is no peer.
-    source.putPod(pod.id, seen.labelsUnknown === true ? undefined : seen, pod.uid);
+    source.putPod(pod.id, seen.labelsUnknown === true ? undefined : seen, identityOf(pod));
   };
   const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
     for (const id of open.keys()) if (!pods.has(id)) source.putPod(id, undefined);
@@ -201,13 +202,9 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       const described = known;
       if (pods !== undefined) {
         known = withLast(pods, described, open.values());
-        for (const pod of open.values())
-          if (known.get(pod.uid ?? '') !== described.get(pod.uid ?? '')) tell(pod);
+        for (const pod of open.values()) if (isDescribedOtherwise(pod, known, described)) tell(pod);
       }
-      return advance(
-        open,
-        (pod) => isOther(pod.namespace) || known.get(pod.uid ?? '') !== described.get(pod.uid ?? ''),
-      );
+      return advance(open, (pod) => isOther(pod.namespace) || isDescribedOtherwise(pod, known, described));
     },
     tidy() {
       const used = new Set<string>();
@@ -225,14 +222,23 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   };
 }
 
+const identityOf = ({ namespace, uid }: Pick<OpenPod, 'namespace' | 'uid'>): string | undefined =>
+  uid === undefined ? undefined : podIdentity({ namespace, uid });
+
+const isDescribedOtherwise = (pod: OpenPod, now: PodDescriptions, before: PodDescriptions): boolean => {
+  const identity = identityOf(pod) ?? '';
+  return now.get(identity) !== before.get(identity);
+};
+
 /**
  * Adds the last descriptions of open pods that the API no longer has: a pod that was deleted by force still
  * runs, and policies for labels that it got after its start still hold.
  */
 function withLast(now: PodDescriptions, before: PodDescriptions, open: Iterable<OpenPod>): PodDescriptions {
-  const gone = [...open].flatMap(({ uid = '' }) => {
-    const last = now.has(uid) ? undefined : before.get(uid);
-    return last === undefined ? [] : [[uid, last] as const];
+  const gone = [...open].flatMap((pod) => {
+    const identity = identityOf(pod) ?? '';
+    const last = now.has(identity) ? undefined : before.get(identity);
+    return last === undefined ? [] : [[identity, last] as const];
   });
   return gone.length === 0 ? now : new Map([...now, ...gone]);
 }

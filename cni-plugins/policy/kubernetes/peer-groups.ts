@@ -8,8 +8,8 @@ export interface PeerSource {
   /** Follows the group. Its members come with later changes. */
   want(definition: GroupDefinition): void;
   drop(key: string): void;
-  /** @param pod a pod of this node; undefined: it is gone. @param uid of the pod in Kubernetes */
-  putPod(id: string, pod: PeerPod | undefined, uid?: string): void;
+  /** @param pod a pod of this node; undefined: it is gone. @param identity `podIdentity` */
+  putPod(id: string, pod: PeerPod | undefined, identity?: string): void;
   /** @param labels of the namespaces that files describe, all of them */
   putNamespaces(labels: ReadonlyMap<string, Labels | 'unknown'>): void;
   /** Returns what changed since the last call. */

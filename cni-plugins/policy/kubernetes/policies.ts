@@ -18,10 +18,22 @@ export interface PolicyChange {
 }
 
 /**
- * Descriptions of pods of this node in the API, by their UID. They win over those that pods were created
- * with.
+ * Descriptions of pods of this node in the API, by {@link podIdentity}. They win over those that pods were
+ * created with.
  */
 export type PodDescriptions = ReadonlyMap<string, PodDescription>;
+
+/**
+ * Identifies a pod of this node in the API. The author of a pod can give it the UID of a static pod (the
+ * annotation of a mirror), but not its namespace.
+ */
+export const podIdentity = ({
+  namespace,
+  uid,
+}: {
+  readonly namespace: string;
+  readonly uid: string;
+}): string => `${namespace}/${uid}`;
 
 export interface PodDescription {
   readonly labels: Labels;
