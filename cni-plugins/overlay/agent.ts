@@ -80,9 +80,21 @@ export async function startAgent(
     onHeld: () => presence.back('lease'),
     onTrouble: (thrown) => presence.away('lease', thrown),
   });
+  // What this host wrote under its lease may be lost although the lease is not: etcd was rolled back, or
+  // somebody deleted it.
+  const { record } = keys.own(settings.host);
+  let wasListed = false;
+  let leaving = false;
   const unfollow = followPrefix(client, keys.all, {
-    onListing: heard.onListing,
-    onChanges: heard.onChanges,
+    onListing(listing) {
+      heard.onListing(listing);
+      if (wasListed) lease.renew();
+      wasListed = true;
+    },
+    onChanges(changes) {
+      heard.onChanges(changes);
+      if (!leaving && changes.some(({ key, value }) => key === record && value === undefined)) lease.renew();
+    },
     onHere: () => presence.back('watch'),
     onAway: (thrown) => presence.away('watch', thrown),
   });
@@ -106,7 +118,12 @@ export async function startAgent(
     unfollow();
   };
   const leave = async (): Promise<object> => {
-    await leaveOverlay({ settings, member, joined, control, services, dataPlane, hostKeys, memory }, stop);
+    leaving = true;
+    try {
+      await leaveOverlay({ settings, member, joined, control, services, dataPlane, hostKeys, memory }, stop);
+    } finally {
+      leaving = false;
+    }
     left = true;
     return { left: settings.name };
   };

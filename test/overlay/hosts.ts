@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,6 +64,10 @@ export interface Hosts {
   readonly hosts: readonly Host[];
   startEtcd(): Promise<void>;
   killEtcd(): Promise<void>;
+  /** Keeps a copy of the data of etcd, which is not running. */
+  copyEtcd(): void;
+  /** Puts the copy in the place of the data of etcd, which is not running. */
+  rollEtcdBack(): void;
   /** Restarts etcd without its data. */
   forgetEtcd(): void;
   end(): Promise<void>;
@@ -252,6 +256,11 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
     hosts,
     startEtcd,
     killEtcd: () => killed(etcd),
+    copyEtcd: () => cpSync(join(folder, 'etcd'), join(folder, 'etcd-copy'), { recursive: true }),
+    rollEtcdBack() {
+      rmSync(join(folder, 'etcd'), { recursive: true });
+      cpSync(join(folder, 'etcd-copy'), join(folder, 'etcd'), { recursive: true });
+    },
     forgetEtcd: () => rmSync(join(folder, 'etcd'), { recursive: true, force: true }),
     async end() {
       await Promise.all([killed(etcd), ...children.map((child) => child.kill())]);

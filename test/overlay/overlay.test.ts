@@ -141,6 +141,30 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     }
   });
 
+  test('etcd is rolled back to a state with the lease of a host and without its last changes: the host writes them again', async () => {
+    const client = openEtcd({ endpoints: [endpoint] });
+    const record = '/portcullis/overlay/shop/hosts/host-2/record';
+    const mtuOf = async (): Promise<unknown> =>
+      (JSON.parse((await client.get(record))?.value.toString() ?? '{}') as { mtu?: number }).mtu;
+    try {
+      await all.killEtcd();
+      all.copyEtcd();
+      await all.startEtcd();
+      all.hosts[1]!.run('ip link set eth0 mtu 1400');
+      await until('the record has the other MTU', async () => (await mtuOf()) === 1350);
+      await all.killEtcd();
+      all.rollEtcdBack();
+      await all.startEtcd();
+      // A lease of ten seconds may also end while the host looks for etcd.
+      await until('the record has it again', async () => (await mtuOf()) === 1350);
+      await client.transact([], [{ deleteRange: { key: record } }]);
+      await until('a deleted record is written again', async () => (await mtuOf()) === 1350);
+    } finally {
+      client.close();
+      all.hosts[1]!.run('ip link set eth0 mtu 1500');
+    }
+  });
+
   test('without etcd, and with killed agents: streams continue, and removed kernel objects are restored when the agents are up again', async () => {
     const [one, two] = pods as [Pod, Pod];
     await one.ask({ do: 'open', stream: 'tcp', protocol: 'tcp', address: two.addresses[0]!, port: 7000 });

@@ -45,6 +45,17 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
       setTimeout(resolve, ms).unref();
     });
 
+  /** The values stay stale until they are registered. */
+  const registerAgain = async (id: number): Promise<void> => {
+    stale = false;
+    try {
+      await register(id);
+    } catch (thrown) {
+      stale = true;
+      throw thrown;
+    }
+  };
+
   /** @returns whether the lease is still held; false: it ended */
   const keep = async (id: number): Promise<boolean> => {
     const stream = client.keepAlive();
@@ -59,16 +70,15 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
         const answer = await answers.next().finally(() => clearTimeout(late));
         if (answer.done === true) throw unanswered();
         if (answer.value.ttl <= 0) return false;
+        if (isClosed()) return true;
+        if (stale) await registerAgain(id);
         if (troubled) {
           troubled = false;
           onHeld();
         }
-        await pause((seconds * 1000) / 3);
+        // The values changed meanwhile.
+        if (!stale) await pause((seconds * 1000) / 3);
         if (isClosed()) return true;
-        if (stale) {
-          stale = false;
-          await register(id);
-        }
       }
     } finally {
       stream.close();
