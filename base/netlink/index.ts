@@ -29,7 +29,7 @@ export {
   remember,
   resetTcp,
 } from './netfilter/balancing-expressions.ts';
-export { forget, listConnections } from './netfilter/connections.ts';
+export { forget, forgetAddresses, listConnections } from './netfilter/connections.ts';
 export type { TrackedConnection } from './netfilter/connections.ts';
 export { forgetConnections } from './netfilter/conntrack.ts';
 export type { StalePort } from './netfilter/conntrack.ts';

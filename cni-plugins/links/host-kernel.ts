@@ -3,6 +3,7 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kerne
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
 import * as netlink from '../../base/netlink/index.ts';
 import {
+  forgetAddresses,
   forgetConnections,
   isRefusal,
   removeLink,
@@ -122,6 +123,8 @@ export interface HostKernel {
   /** Returns the elements of a set whose key is a link name. */
   countedLinks(table: Table, set: string): readonly CountedLink[];
   forget(stale: readonly StalePort[]): void;
+  /** Forgets all tracked connections that begin or end at one of these addresses. */
+  forgetAddresses(addresses: readonly string[]): void;
   close(): void;
 }
 
@@ -210,6 +213,14 @@ export function openHostKernel(tag: string): HostKernel {
           .map(({ key, ...counts }) => ({ link: textOf(key), ...counts })),
       ),
     forget: (stale) => forgetConnections(filter, stale),
+    forgetAddresses: (addresses) =>
+      forgetAddresses(
+        filter,
+        addresses.flatMap((text) => {
+          const address = parseIp(text);
+          return address === undefined ? [] : [ipBytes(address)];
+        }),
+      ),
     close() {
       route.close();
       filter.close();

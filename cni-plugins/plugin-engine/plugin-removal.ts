@@ -1,3 +1,5 @@
+import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
+import { forgetAddresses } from '../../base/netlink/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Attached, ResourceKernel } from '../plugins/contract/contract.ts';
@@ -63,6 +65,15 @@ export function createPluginRemoval({
     for (const resource of pluginAttachment.resources.toReversed())
       kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
     masqueraded.restore(pluginAttachment, pluginAttachment.resources, kernel);
+    // The answers to its connections would reach the next container with the address, against its rules.
+    if (pluginAttachments.chain(namespaceId, pluginAttachment.key)[0]?.type === pluginAttachment.type)
+      forgetAddresses(
+        kernel.host.filter,
+        pluginAttachment.result.ips.flatMap(({ address }) => {
+          const prefix = parsePrefix(address);
+          return prefix === undefined ? [] : [ipBytes(prefix.address)];
+        }),
+      );
     pluginAttachments.remove(pluginAttachment);
   };
 

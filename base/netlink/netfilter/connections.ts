@@ -1,4 +1,5 @@
 import { attribute, attributesOf, be16, nested, u32, u8 } from '../protocol/wire.ts';
+import { isRefusal } from '../protocol/kernel-failure.ts';
 import { conntrackRequest } from './conntrack-request.ts';
 import type { NetlinkSocket } from '../protocol/socket.ts';
 import type { Received } from '../protocol/wire.ts';
@@ -138,10 +139,87 @@ export function forget(
   family: 2 | 10,
   connections: readonly TrackedConnection[],
 ): void {
-  if (connections.length > 0)
+  forgetKeys(
+    socket,
+    family,
+    connections.map(({ key }) => key),
+  );
+}
+
+function forgetKeys(socket: NetlinkSocket, family: 2 | 10, keys: readonly TrackedConnection['key'][]): void {
+  if (keys.length > 0)
     socket.send(
-      connections.map(({ key }) =>
-        conntrackRequest('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key),
+      keys.map((key) => conntrackRequest('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...key)),
+    );
+}
+
+/** Bits of the kernel's net/netfilter/nf_internals.h (since 5.8): the source address of a tuple. */
+const filterBySource = 1;
+/** A walk of the kernel's table per address costs less than a list of a full table up to this number. */
+const mostWalks = 4;
+/** How kernels refuse a list that have no connection tracking, and so no connections. */
+const untracked = ['EINVAL', 'EOPNOTSUPP', 'ENOENT', 'EPROTONOSUPPORT'] as const;
+
+/**
+ * Forgets all connections that begin or end at one of the addresses, of any protocol. An address that another
+ * holder gets must have none: its answers would count as those of the former holder, whatever the rules for
+ * new connections are.
+ * @param addresses of 4 or 16 bytes
+ */
+export function forgetAddresses(socket: NetlinkSocket, addresses: readonly Uint8Array[]): void {
+  for (const [family, length] of [
+    [2, 4],
+    [10, 16],
+  ] as const) {
+    const those = addresses.filter((address) => address.length === length);
+    if (those.length === 0) continue;
+    try {
+      forgetKeys(socket, family, keysOfAddresses(socket, family, those));
+    } catch (thrown) {
+      if (!isRefusal(thrown, ...untracked)) throw thrown;
+    }
+  }
+}
+
+function keysOfAddresses(
+  socket: NetlinkSocket,
+  family: 2 | 10,
+  addresses: readonly Uint8Array[],
+): TrackedConnection['key'][] {
+  const list = (...filter: readonly Buffer[]): readonly Received[] =>
+    socket.dump(conntrackRequest('list connections', family, IPCTNL_MSG_CT_GET, ...filter));
+  const filtered = (address: Uint8Array, tuple: number): readonly Received[] =>
+    list(
+      nested(tuple, nested(CTA_TUPLE_IP, attribute(CTA_IP_V4_SRC, address))),
+      nested(
+        CTA_FILTER,
+        attribute(1, u32(tuple === CTA_TUPLE_ORIG ? filterBySource : 0)),
+        attribute(2, u32(tuple === CTA_TUPLE_REPLY ? filterBySource : 0)),
       ),
     );
+  // As for `listConnections`: IPv6 is not narrowed by address.
+  const found =
+    family === 2 && addresses.length <= mostWalks
+      ? addresses.flatMap((address) =>
+          [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].flatMap((tuple) => filtered(address, tuple)),
+        )
+      : list();
+  const wanted = new Set(addresses.map((address) => Buffer.from(address).toString('hex')));
+  const isWanted = (tuple: Buffer): boolean => {
+    const ends = attributesOf(attributesOf(tuple).get(CTA_TUPLE_IP) ?? none);
+    return (family === 2 ? [CTA_IP_V4_SRC, CTA_IP_V4_DST] : [CTA_IP_V6_SRC, CTA_IP_V6_DST]).some((type) =>
+      wanted.has(ends.get(type)?.toString('hex') ?? ''),
+    );
+  };
+  return found.flatMap(({ body }) => {
+    // Nearly all connections of a full list are of other addresses.
+    if (!addresses.some((address) => body.includes(address))) return [];
+    const attributes = attributesOf(body, 4);
+    const [original, reply, id] = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID].map((type) =>
+      attributes.get(type),
+    );
+    if (original === undefined || reply === undefined || id === undefined) return [];
+    if (!isWanted(original) && !isWanted(reply)) return [];
+    return [[attribute(CTA_TUPLE_ORIG | 0x8000, original), attribute(CTA_ID, id)]];
+  });
 }

@@ -39,7 +39,14 @@ export interface TeardownDeps {
   readonly store: Pick<NetworkStore, 'forgetNames' | 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
   readonly kernel: Pick<
     HostKernel,
-    'deleteEnd' | 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'
+    | 'deleteEnd'
+    | 'deleteMarked'
+    | 'deleteLink'
+    | 'deleteLater'
+    | 'forget'
+    | 'forgetAddresses'
+    | 'isolate'
+    | 'link'
   >;
   readonly rules: Pick<RulesInForce, 'forget'>;
 }
@@ -56,6 +63,8 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
   /** Connections to delete before a released port can be used again, but not while a caller waits. */
   let stale: StalePort[] = [];
   const released: AttachmentRecord[] = [];
+  /** Those of `going` whose addresses have no connections any more. */
+  const severed = new Set<string>();
 
   /**
    * Deletes a link that another program renamed or moved to another namespace before this was noticed. The
@@ -109,8 +118,23 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       const record = store.record(id);
       if (record === undefined || record.state === 'detaching') continue;
       going.delete(id);
+      severed.delete(id);
       bound.delete(id);
     }
+  };
+
+  /** The answers to a connection of this pod would reach the next pod with its address, against its rules. */
+  const sever = (): void => {
+    const ids = [...going].filter((id) => !severed.has(id));
+    kernel.forgetAddresses(
+      ids.flatMap((id) => {
+        const spec = store.record(id)?.spec;
+        return spec === undefined
+          ? []
+          : [spec, ...(spec.further ?? [])].flatMap(({ addresses }) => addresses.map(({ ip }) => ip));
+      }),
+    );
+    for (const id of ids) severed.add(id);
   };
 
   const dropGone = (): void => {
@@ -119,11 +143,13 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;
       store.remove(id);
       going.delete(id);
+      severed.delete(id);
     }
   };
 
   return {
     release(record, leavePlugins) {
+      severed.delete(record.id);
       if (record.state !== 'detaching') bound.set(record.id, record);
       store.setState(record.id, 'detaching');
       going.add(record.id);
@@ -150,6 +176,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       const ports = stale;
       stale = [];
       kernel.forget(ports);
+      sever();
       dropGone();
       if (!force || going.size === 0) return going.size;
       if (going.size > 1) kernel.deleteMarked();

@@ -197,6 +197,7 @@ export function openHostKernel(tag: string): HostKernel {
       }),
     // Nothing is tracked.
     forget: () => undefined,
+    forgetAddresses: () => undefined,
     close: () => undefined,
   };
   return kernel;
