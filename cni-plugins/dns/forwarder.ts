@@ -9,8 +9,9 @@ import { readQuery } from './query.ts';
 import { createQuestionLimits } from './question-limits.ts';
 import type { QuestionLimits } from './question-limits.ts';
 import { createServerHealth } from './server-health.ts';
+import type { ServerHealth } from './server-health.ts';
 import { createServerSockets } from './server-sockets.ts';
-import type { SentQuestion } from './server-sockets.ts';
+import type { SentQuestion, ServerSockets } from './server-sockets.ts';
 import { inOrder, isDown, scheduleFor } from './upstreams.ts';
 
 /**
@@ -106,22 +107,6 @@ export function createForwarder(
     if (!question.byStream) health.failed(server);
   };
 
-  /** Probes the servers that were asked and are silent. */
-  const probeSilent = (exchange: Exchange): void => {
-    const asked = readQuery(probe);
-    if (exchange.question.byStream || asked === undefined || 'rcode' in asked) return;
-    for (const server of exchange.servers.slice(0, exchange.next)) {
-      const text = formatIp(server);
-      if (exchange.probed.has(text) || exchange.refused.has(text)) continue;
-      exchange.probed.add(text);
-      const alive = (): void => health.answered(server);
-      askServer(exchange, (hears) => sockets.ask(server, { query: probe, asked, byStream: false }, hears), {
-        answered: alive,
-        refused: (message) => message === undefined || alive(),
-      });
-    }
-  };
-
   /** Asks the next server that may still answer, and starts again with the first after the last. */
   const askNext = (key: string, exchange: Exchange): void => {
     const able = exchange.servers.filter((each) => !exchange.refused.has(formatIp(each)));
@@ -163,7 +148,7 @@ export function createForwarder(
     exchanges.set(key, exchange);
     const again = question.byStream ? askAgainMs.slice(0, servers.length - 1) : askAgainMs;
     const goOn = (): void => {
-      probeSilent(exchange);
+      probeSilent(exchange, sockets, health);
       askNext(key, exchange);
     };
     for (const ms of again) exchange.timers.push(setTimeout(goOn, ms));
@@ -213,6 +198,26 @@ function keyOf({ query, asked, byStream, servers }: ForwardedQuestion): string {
     query.toString('latin1', headerBytes, asked.questionEnd).toLowerCase();
   const rest = query.toString('latin1', asked.questionEnd);
   return [byStream ? 't' : 'u', servers.map(formatIp).join(' '), text, rest].join('\0');
+}
+
+/** Probes the servers that were asked and are silent. */
+function probeSilent(
+  exchange: Exchange,
+  sockets: Pick<ServerSockets, 'ask'>,
+  health: Pick<ServerHealth, 'answered'>,
+): void {
+  const asked = readQuery(probe);
+  if (exchange.question.byStream || asked === undefined || 'rcode' in asked) return;
+  for (const server of exchange.servers.slice(0, exchange.next)) {
+    const text = formatIp(server);
+    if (exchange.probed.has(text) || exchange.refused.has(text)) continue;
+    exchange.probed.add(text);
+    const alive = (): void => health.answered(server);
+    askServer(exchange, (hears) => sockets.ask(server, { query: probe, asked, byStream: false }, hears), {
+      answered: alive,
+      refused: (message) => message === undefined || alive(),
+    });
+  }
 }
 
 interface Outcome {

@@ -165,6 +165,7 @@ const untracked = ['EINVAL', 'EOPNOTSUPP', 'ENOENT', 'EPROTONOSUPPORT'] as const
  * holder gets must have none: its answers would count as those of the former holder, whatever the rules for
  * new connections are.
  * @param addresses of 4 or 16 bytes
+ * @throws NETWORK_KERNEL_…
  */
 export function forgetAddresses(socket: NetlinkSocket, addresses: readonly Uint8Array[]): void {
   for (const [family, length] of [

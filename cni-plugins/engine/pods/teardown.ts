@@ -63,8 +63,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
   /** Connections to delete before a released port can be used again, but not while a caller waits. */
   let stale: StalePort[] = [];
   const released: AttachmentRecord[] = [];
-  /** Those of `going` whose addresses have no connections any more. */
-  const severed = new Set<string>();
+  const connections = createConnectionEnds({ store, kernel });
 
   /**
    * Deletes a link that another program renamed or moved to another namespace before this was noticed. The
@@ -118,23 +117,8 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       const record = store.record(id);
       if (record === undefined || record.state === 'detaching') continue;
       going.delete(id);
-      severed.delete(id);
       bound.delete(id);
     }
-  };
-
-  /** The answers to a connection of this pod would reach the next pod with its address, against its rules. */
-  const sever = (): void => {
-    const ids = [...going].filter((id) => !severed.has(id));
-    kernel.forgetAddresses(
-      ids.flatMap((id) => {
-        const spec = store.record(id)?.spec;
-        return spec === undefined
-          ? []
-          : [spec, ...(spec.further ?? [])].flatMap(({ addresses }) => addresses.map(({ ip }) => ip));
-      }),
-    );
-    for (const id of ids) severed.add(id);
   };
 
   const dropGone = (): void => {
@@ -143,13 +127,12 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;
       store.remove(id);
       going.delete(id);
-      severed.delete(id);
     }
   };
 
   return {
     release(record, leavePlugins) {
-      severed.delete(record.id);
+      connections.mayExist(record.id);
       if (record.state !== 'detaching') bound.set(record.id, record);
       store.setState(record.id, 'detaching');
       going.add(record.id);
@@ -176,7 +159,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       const ports = stale;
       stale = [];
       kernel.forget(ports);
-      sever();
+      connections.end(going);
       dropGone();
       if (!force || going.size === 0) return going.size;
       if (going.size > 1) kernel.deleteMarked();
@@ -188,5 +171,31 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       return going.size;
     },
     waiting: () => going.size,
+  };
+}
+
+/**
+ * Forgets the connections of pods that end. The answers to them would reach the next pod with the address,
+ * against its rules.
+ */
+function createConnectionEnds({ store, kernel }: Pick<TeardownDeps, 'kernel' | 'store'>) {
+  /** Ids of pods whose addresses have no connections any more. */
+  const ended = new Set<string>();
+  return {
+    mayExist: (id: string): void => void ended.delete(id),
+    /** @param going ids of all pods that are detached, whose links are closed */
+    end(going: ReadonlySet<string>): void {
+      for (const id of ended) if (!going.has(id)) ended.delete(id);
+      const ids = [...going].filter((id) => !ended.has(id));
+      kernel.forgetAddresses(
+        ids.flatMap((id) => {
+          const spec = store.record(id)?.spec;
+          return spec === undefined
+            ? []
+            : [spec, ...(spec.further ?? [])].flatMap(({ addresses }) => addresses.map(({ ip }) => ip));
+        }),
+      );
+      for (const id of ids) ended.add(id);
+    },
   };
 }
