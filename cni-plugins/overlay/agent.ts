@@ -80,8 +80,7 @@ export async function startAgent(
     onHeld: () => presence.back('lease'),
     onTrouble: (thrown) => presence.away('lease', thrown),
   });
-  // What this host wrote under its lease may be lost although the lease is not: etcd was rolled back, or
-  // somebody deleted it.
+  // Keys of this host may be lost although its lease is not: etcd was rolled back, or somebody deleted them.
   const { record } = keys.own(settings.host);
   let wasListed = false;
   let leaving = false;
