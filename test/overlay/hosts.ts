@@ -256,12 +256,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
     hosts,
     startEtcd,
     killEtcd: () => killed(etcd),
-    copyEtcd: () => cpSync(join(folder, 'etcd'), join(folder, 'etcd-copy'), { recursive: true }),
-    rollEtcdBack() {
-      rmSync(join(folder, 'etcd'), { recursive: true });
-      cpSync(join(folder, 'etcd-copy'), join(folder, 'etcd'), { recursive: true });
-    },
-    forgetEtcd: () => rmSync(join(folder, 'etcd'), { recursive: true, force: true }),
+    ...etcdData(folder),
     async end() {
       await Promise.all([killed(etcd), ...children.map((child) => child.kill())]);
       for (const netns of readdirSync('/run/netns')) shell(`ip netns delete ${netns}`);
@@ -289,4 +284,16 @@ export async function until(
       throw new Error(`not within ${limitMs / 1000} s: ${what}${last}`);
     await sleep(50);
   }
+}
+
+function etcdData(folder: string): Pick<Hosts, 'copyEtcd' | 'forgetEtcd' | 'rollEtcdBack'> {
+  const [data, copy] = [join(folder, 'etcd'), join(folder, 'etcd-copy')];
+  return {
+    copyEtcd: () => cpSync(data, copy, { recursive: true }),
+    rollEtcdBack() {
+      rmSync(data, { recursive: true });
+      cpSync(copy, data, { recursive: true });
+    },
+    forgetEtcd: () => rmSync(data, { recursive: true, force: true }),
+  };
 }
