@@ -212,7 +212,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     lock,
     async close() {
       await nri?.close();
-      containers.close();
+      await containers.close();
       sandboxes.close();
       exits.close();
       for (const handler of handlers.values()) await handler.tasks?.close();
@@ -321,6 +321,7 @@ function containerEffectsOf(
     devicesOwnedByUser: config.devices.ownedByUser,
     writableLayerSize: config.writableLayer.size,
     kernel,
+    monitorLogs: folders.monitorLogs,
     restoreFolder: imagesFolder,
     restores: config.checkpoint.restore
       ? createRestores({

@@ -37,10 +37,16 @@ describe('the leftovers of an earlier run', () => {
    */
   async function sweep(stuck: readonly string[]) {
     const state = mkdtempSync(join(folder, 'state-'));
-    const folders = { pods: join(state, 'pods'), containers: join(state, 'containers') };
+    const folders = {
+      pods: join(state, 'pods'),
+      containers: join(state, 'containers'),
+      attach: join(state, 'a'),
+      monitorLogs: join(state, 'monitor-logs'),
+    };
     const oci = join(state, 'oci');
     const exits = join(state, 'exits');
-    mkdirSync(exits);
+    for (const made of [exits, folders.monitorLogs]) mkdirSync(made);
+    for (const name of [ids.first, `${ids.first}.tmp`]) writeFileSync(join(folders.monitorLogs, name), '');
     // The last file is one that conmon is about to rename.
     for (const name of [ids.first, ids.second, `.${ids.first}.tmp`]) writeFileSync(join(exits, name), '0');
     for (const place of [folders.pods, folders.containers, oci])
@@ -75,6 +81,7 @@ describe('the leftovers of an earlier run', () => {
       exits: { folder: exits, forget: (id) => rm(join(exits, id)) },
     });
     assert.deepEqual(readdirSync(exits), [`.${ids.first}.tmp`]);
+    assert.deepEqual(readdirSync(folders.monitorLogs), []);
     const existing = [folders.pods, folders.containers, oci]
       .flatMap((place) => [ids.first, ids.second].map((id) => join(place, id)))
       .filter((path) => existsSync(path));

@@ -1,11 +1,15 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Kernel } from '../base/kernel/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
 import { bundleIn } from './containers/effects/effects.ts';
+import { removeMonitorLog } from './containers/effects/monitor-pool.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import type { ImageStore } from './images/index.ts';
 import type { ExitWatch } from './monitor/exits.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { podDirIn } from './pods/effects.ts';
+import { endProcessesWithArgument } from './processes/processes.ts';
 import { removePodFiles } from './pods/files.ts';
 import type { NamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
@@ -33,7 +37,7 @@ export async function sweepUnclaimed(parts: {
   readonly handlers: Iterable<Pick<RuntimeHandler, 'stateDir' | 'delete'>>;
   readonly kernel: Kernel;
   readonly state: string;
-  readonly folders: { readonly pods: string; readonly containers: string };
+  readonly folders: Readonly<Record<'pods' | 'containers' | 'attach' | 'monitorLogs', string>>;
   readonly exits: Pick<ExitWatch, 'folder' | 'forget'>;
 }): Promise<readonly Unsettled[]> {
   const { containers, sandboxes, kernel, state, folders } = parts;
@@ -58,7 +62,17 @@ export async function sweepUnclaimed(parts: {
     {
       on: folders.containers,
       act: () =>
-        sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))),
+        sweepFolder(folders.containers, containerIds, async (id) => {
+          // A prepared monitor that no container has got, and its runtime.
+          await endProcessesWithArgument(id);
+          await rm(join(folders.attach, id.slice(0, 16)), { force: true });
+          await kernel.removeTree(bundleIn(state, id));
+        }),
+    },
+    {
+      on: folders.monitorLogs,
+      act: () =>
+        sweepFolder(folders.monitorLogs, containerIds, (id) => removeMonitorLog(folders.monitorLogs, id)),
     },
     // The container of a record that a power loss destroyed.
     { on: parts.exits.folder, act: () => sweepFolder(parts.exits.folder, containerIds, parts.exits.forget) },

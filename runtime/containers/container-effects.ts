@@ -47,7 +47,9 @@ export interface ContainerEffects {
   ): Promise<Prepared>;
   create(
     record: ContainerRecord,
-  ): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>> & Pick<ContainerRecord, 'task'>>;
+  ): Promise<
+    Required<Pick<ContainerRecord, 'init' | 'monitor'>> & Pick<ContainerRecord, 'task' | 'monitorLog'>
+  >;
   /** Raises the link of the pod to the policy that its started containers need. */
   raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
   start(record: ContainerRecord): Promise<void>;
@@ -97,7 +99,21 @@ export interface ContainerEffects {
   recordedExit(id: string): Promise<Exit | undefined>;
   logPath(config: ContainerConfig, sandbox: SandboxRecord): string;
   digest(value: unknown): string;
-  newId(): string;
+  /**
+   * Prepares in the background for a container of this pod, which is likely to be created soon. What it has
+   * prepared is used or undone later.
+   */
+  expect(sandbox: SandboxRecord): void;
+  /** Returns the id for a container. For an id that no container gets, call `forgetId`. */
+  newId(intended: {
+    readonly config: ContainerConfig;
+    readonly sandbox: SandboxRecord;
+    readonly logPath: string;
+    readonly isRestored: boolean;
+  }): string;
+  forgetId(id: string): Promise<void>;
+  /** Undoes what was prepared for no container. */
+  close(): Promise<void>;
   /** Nanoseconds since 1970, decimal. */
   now(): string;
   /** A monotonic clock in milliseconds, and a timer on it. */

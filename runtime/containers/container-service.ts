@@ -49,7 +49,7 @@ export interface ContainerService extends ContainersOfSandbox {
   unmonitored(): readonly string[];
   recover(): Promise<void>;
   /** Stops watching; running containers continue. */
-  close(): void;
+  close(): Promise<void>;
 }
 
 export interface ContainerServiceDeps {
@@ -104,15 +104,6 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     return stopper.stop(record.id, timeoutMs);
   };
 
-  /** A failure prevents nothing: the shim is then killed with its pod, and the removal repeats this. */
-  const releaseTask = (id: string): Promise<void> =>
-    underLock(id, async () => {
-      const record = records.get(id);
-      if (record?.phase === 'exited') await effects.releaseTask(record);
-    }).catch((thrown: unknown) =>
-      log.warn({ container: id, why: reasonOf(thrown) }, 'the task of an exited container remains'),
-    );
-
   return {
     create: (sandboxId, config) => {
       const sandbox = requireSandbox(sandboxId);
@@ -139,7 +130,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
         containersOf(sandboxId).map(async (record) => {
           if (record.phase === 'creating') return remove(record);
           await stop(record, 0);
-          await releaseTask(record.id);
+          await underLock(record.id, () => releaseTask(input, record.id));
         }),
       );
     },
@@ -182,10 +173,28 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
         takeBack: (record) => takeBack(deps, record),
         recordExit: exits.record,
       }),
-    close: () => {
+    expect: effects.expect,
+    close: async () => {
       closed = true;
       exits.close();
       watches.close();
+      await effects.close();
     },
   };
+}
+
+/**
+ * Removes the task of an exited container. Call it under the lock of the container. A failure prevents
+ * nothing: the shim is then killed with its pod, and the removal of the container repeats this.
+ */
+async function releaseTask(
+  { records, effects, log }: Pick<ContainerServiceDeps, 'records' | 'effects' | 'log'>,
+  id: string,
+): Promise<void> {
+  try {
+    const record = records.get(id);
+    if (record?.phase === 'exited') await effects.releaseTask(record);
+  } catch (thrown) {
+    log.warn({ container: id, why: reasonOf(thrown) }, 'the task of an exited container remains');
+  }
 }

@@ -52,7 +52,9 @@ export async function createContainer(
   }
   const sharesPod = pidModeOf(config, sandbox) === 'pod';
   const admission = await effects.admit(config, sandbox);
-  const id = effects.newId();
+  const logPath = effects.logPath(config, sandbox);
+  const isRestored = admission.restoredFrom !== undefined;
+  const id = effects.newId({ config, sandbox, logPath, isRestored });
   const createdAt = createdAfter(effects.now(), { name }, records.list());
   const { imageId, verdictId } = admission;
   // Before anything of the container exists: what a plugin changes is checked like any other request.
@@ -75,7 +77,7 @@ export async function createContainer(
       settingsDigest: '',
       networkClass: 'none',
       noNewPrivileges: false,
-      logPath: effects.logPath(config, sandbox),
+      logPath,
       stopSignal: 'SIGTERM',
       user: { uid: 0, gid: 0, additionalGids: [] },
       createdAt,
@@ -87,6 +89,9 @@ export async function createContainer(
       startAnswered: false,
     };
     return await establish(deps, intent, place, { admission, ...(changed && { record: changed.record }) });
+  } catch (cause) {
+    await effects.forgetId(id);
+    throw cause;
   } finally {
     deps.adjuster?.ended(id);
   }

@@ -41,6 +41,8 @@ export interface ContainerRecord extends Keyed {
   readonly volumeImages?: Readonly<Record<string, string>>;
   /** Absolute; empty when the pod has no log folder. */
   readonly logPath: string;
+  /** The path at which the monitor opens its log again. Absent: `logPath`. */
+  readonly monitorLog?: string;
   readonly stopSignal: string;
   /** The user of the process, as resolved against the image. */
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };

@@ -67,6 +67,8 @@ export async function startContainer(deps: StartDeps, id: string): Promise<void>
       startedAt,
       startAnswered: true,
     });
+    // A pod may have several containers, and a container that ends is created again.
+    effects.expect(sandbox);
   } catch (cause) {
     await failStart(deps, starting, cause);
     throw cause;

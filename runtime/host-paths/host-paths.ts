@@ -1,4 +1,4 @@
-import { lstat, stat } from 'node:fs/promises';
+import { lstat, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
@@ -47,6 +47,8 @@ export interface HostPaths {
   /** Sets the mode of a regular file; never follows a link. */
   setFileMode(path: string, mode: number): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Moves a file of the daemon to a path, where it replaces a file. */
+  moveFile(from: string, to: string): Promise<void>;
   /** Absent: success. */
   removeFile(path: string): Promise<void>;
   /**
@@ -177,6 +179,8 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
       (await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode),
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
+    moveFile: async (from, to) =>
+      (await isOwn(dirname(to))) ? rename(from, to) : ask(to, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),
     makeReplaceable: (path, by, mode) => ask(path, 'makeReplaceable', path, by, mode),
     removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),

@@ -30,6 +30,7 @@ export interface MonitoredContainer {
 export const firstExitFile = 'exit';
 
 const createTimeoutMs = 120_000;
+const beginTimeoutMs = 10_000;
 /**
  * How often a conmon that does not answer is checked, and how often in a row it must be found waiting for a
  * runtime that has ended.
@@ -91,13 +92,26 @@ export interface WaitingMonitor {
   abandon(): Promise<void>;
 }
 
+/** A conmon that waits for the signal to run the runtime. */
+export interface StartedMonitor extends WaitingMonitor {
+  /**
+   * Lets conmon run the runtime's `create`, and resolves when conmon has left the process that was started
+   * here. @returns the conmon that stays; undefined if it has ended
+   */
+  begin(): Promise<ProcessIdentity | undefined>;
+  /** Resolves when the runtime has ended, after {@link begin}. Throws as `create` does. */
+  created(): Promise<MonitoredContainer>;
+  /** Stops waiting for the runtime, after {@link begin}. */
+  ignore(): void;
+}
+
 /**
  * Starts conmon, which waits for the signal to create the container, so that it starts while the bundle is
  * prepared. If this process ends first, conmon continues by itself. Therefore the intent must be durable, and
  * the next start ends conmon by the id among its arguments.
  * @throws PortcullisError RUNTIME_MONITOR_FAILED
  */
-export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor> {
+export async function startMonitor(input: MonitorInput): Promise<StartedMonitor> {
   const { id, bundle } = input;
   const [report, gate] = openPipes();
   let device: number | undefined;
@@ -134,29 +148,45 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
     for (const fd of [report.write, gate.read]) closeFd(fd);
     if (device !== undefined) closeFd(device);
   }
+  const open = (): void => {
+    try {
+      writeFd(gate.write, Buffer.alloc(1));
+    } catch {
+      // It has ended; its report says why.
+    } finally {
+      closeFd(gate.write);
+    }
+  };
+  const created = async (): Promise<MonitoredContainer> => {
+    const { pid, message } = await hear(report.read, child, input);
+    if (pid <= 0) throw refused(id, input.handler.path, message);
+    const init = processIdentity(pid);
+    const monitor = monitorIn(bundle);
+    if (init === undefined)
+      throw createFailed(id, 'internal', 'its first process ended before it was started');
+    if (monitor === undefined)
+      throw monitorFailed(
+        id,
+        'conmon ended at once',
+        'read the system log, and check conmon with `portcullis doctor`',
+      );
+    return { init, monitor };
+  };
   return {
-    create: async () => {
-      try {
-        writeFd(gate.write, Buffer.alloc(1));
-      } catch {
-        // It has ended; its report says why.
-      } finally {
-        closeFd(gate.write);
-      }
-      const { pid, message } = await hear(report.read, child, input);
-      if (pid <= 0) throw refused(id, input.handler.path, message);
-      const init = processIdentity(pid);
-      const monitor = monitorIn(bundle);
-      if (init === undefined)
-        throw createFailed(id, 'internal', 'its first process ended before it was started');
-      if (monitor === undefined)
-        throw monitorFailed(
-          id,
-          'conmon ended at once',
-          'read the system log, and check conmon with `portcullis doctor`',
-        );
-      return { init, monitor };
+    create: () => {
+      open();
+      return created();
     },
+    begin: async () => {
+      open();
+      // It writes the pid file of the process that stays before it ends.
+      const timer = setTimeout(() => child.kill(SIGKILL), beginTimeoutMs);
+      await child.exited;
+      clearTimeout(timer);
+      return monitorIn(bundle);
+    },
+    created,
+    ignore: () => closeFd(report.read),
     abandon: async () => {
       child.kill(SIGKILL);
       await child.exited;
@@ -342,7 +372,7 @@ function createFailed(
   });
 }
 
-function monitorFailed(
+export function monitorFailed(
   id: string,
   why: string,
   fix: string,

@@ -13,6 +13,8 @@ export interface ContainersOfSandbox {
   /** Kills every container of the sandbox; none runs when it resolves. */
   stopAllOf(sandboxId: string): Promise<void>;
   removeAllOf(sandboxId: string): Promise<void>;
+  /** Called when a pod is ready: its containers are likely to be created soon. */
+  expect(sandbox: SandboxRecord): void;
 }
 
 export interface ReleaseDeps {

@@ -71,7 +71,11 @@ export function createSandboxService(input: {
         const abandoned = records.byName(plan.name);
         if (abandoned?.phase === 'creating') await takeBack(deps, abandoned, true);
         const existing = records.byName(plan.name);
-        if (existing === undefined) return establish(deps, { ...given, plan, runtimeHandler, requestDigest });
+        if (existing === undefined) {
+          const made = await establish(deps, { ...given, plan, runtimeHandler, requestDigest });
+          input.containers.expect(made);
+          return made;
+        }
         const isLost = recovery.isLost(existing.id);
         if (existing.phase === 'ready' && !isLost && existing.requestDigest === requestDigest)
           return existing;

@@ -9,6 +9,8 @@ export interface StateFolders {
   readonly containers: string;
   readonly oci: string;
   readonly attach: string;
+  /** Where prepared monitors keep their logs until a container has them. On disk, as the logs of pods are. */
+  readonly monitorLogs: string;
   /**
    * Where root file systems of pods with a user namespace are mounted. Their root must be able to pass
    * through the folder.
@@ -28,6 +30,7 @@ export async function makeFolders(
     containers: join(config.state, 'containers'),
     oci: join(config.state, 'oci'),
     attach: join(config.state, 'a'),
+    monitorLogs: join(config.root, 'monitor-logs'),
   };
   const mappedRoots = join(config.state, 'u');
   for (const folder of [config.root, config.state, ...Object.values(own)]) await makeFolder(folder);

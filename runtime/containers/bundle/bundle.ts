@@ -87,7 +87,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     deps.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
     // The file is opened here, during the mount, which takes longer. When the spec is ready, only its bytes
     // have to be written.
-    openIn(request.bundle, 'config.json').then((fd) => opened.adopt(fd, closeSync)),
+    openIn(request.bundle, request.configName).then((fd) => opened.adopt(fd, closeSync)),
     checkPropagation(host.sources),
   ]);
   // A limit that only the configuration names may not be enforceable, and Status reports this. A limit that a

@@ -27,6 +27,8 @@ export interface BundleRequest {
   readonly handler: RuntimeHandler;
   /** The folder of the bundle. */
   readonly bundle: string;
+  /** The name of the file in the bundle to which the configuration is written. */
+  readonly configName: string;
   readonly cgroup: ContainerCgroup;
   readonly pidNamespace: PidNamespace;
   /** The container is created from a checkpoint. */

@@ -25,6 +25,12 @@ export interface ContainerPlaces {
   handler(record: ContainerRecord): RuntimeHandler;
   /** Returns undefined when the configuration no longer names the handler. */
   findHandler(record: ContainerRecord): RuntimeHandler | undefined;
+  /** Returns the handler of a pod; undefined when the configuration no longer names it. */
+  handlerOf(sandbox: Pick<SandboxRecord, 'runtimeHandler'>): RuntimeHandler | undefined;
+  /** Returns the pod of a container. */
+  sandbox(record: ContainerRecord): SandboxRecord | undefined;
+  /** Whether the cgroups of the containers of a pod belong to systemd. */
+  usesSystemd(sandbox: SandboxRecord): boolean;
   cgroup(record: ContainerRecord): ContainerCgroup;
   /** Returns the path of the cgroup that contains the process and its limits. */
   limits(record: ContainerRecord): string;
@@ -38,7 +44,7 @@ export function createPlaces({
   cgroupDriver,
   sandbox,
 }: PlaceDeps): ContainerPlaces {
-  const findHandler = (record: ContainerRecord): RuntimeHandler | undefined =>
+  const findHandler = (record: Pick<ContainerRecord, 'runtimeHandler'>): RuntimeHandler | undefined =>
     handlers.get(record.runtimeHandler);
   const cgroup = (record: ContainerRecord): ContainerCgroup =>
     containerCgroup(
@@ -49,6 +55,9 @@ export function createPlaces({
     bundle,
     podTask: (sandboxId) => podTaskIn(stateDir, sandboxId),
     findHandler,
+    handlerOf: findHandler,
+    sandbox: (record) => sandbox(record.sandboxId),
+    usesSystemd: ({ id, cgroupParent }) => containerCgroup(cgroupParent, id).systemd,
     handler: (record) => {
       const handler = findHandler(record);
       if (handler !== undefined) return handler;

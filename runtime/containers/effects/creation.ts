@@ -28,6 +28,7 @@ import type { ContainerRecord } from '../record.ts';
 import { createTask, prepareTask } from './tasks.ts';
 import { killMonitorOf } from './monitors.ts';
 import type { ContainerMonitors } from './monitors.ts';
+import { removeMonitorLog } from './monitor-pool.ts';
 import { removeRestoreRemains } from './restored.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 
@@ -43,6 +44,8 @@ export interface CreationEffectDeps extends BundleDeps {
   readonly monitors: ContainerMonitors;
   /** Where the images of a container are while it is restored, by its id. */
   readonly restoreFolder: (id: string) => string;
+  /** Where prepared monitors keep their logs until a container has them. */
+  readonly monitorLogs: string;
   readonly kernel: Pick<Kernel, 'umount'>;
   /** Absent: the configuration does not enable the restore of checkpoints. */
   readonly restores?: Restores | undefined;
@@ -86,6 +89,7 @@ export function creationEffects(
         admitted,
         handler,
         bundle: places.bundle(record.id),
+        configName: monitors.configName(record.id),
         cgroup: places.cgroup(record),
         pidNamespace,
         planned: (plan) => void plans.set(record.id, plan),
@@ -157,6 +161,7 @@ export function creationEffects(
         images.removeRootfs(record.id),
         rm(places.bundle(record.id), { recursive: true, force: true }),
         rm(join(deps.folders.attach, record.id.slice(0, 16)), { force: true }),
+        removeMonitorLog(deps.monitorLogs, record.id),
         exits.forget(record.id),
       ]);
     },

@@ -16,7 +16,7 @@ import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import { detectResourceSupport } from '../../cgroups/resource-support.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
-import { digest, newId, now } from '../../state/identity.ts';
+import { digest, now } from '../../state/identity.ts';
 import type { CdiRegistry } from '../cdi/registry.ts';
 import type { Restores } from '../bundle/restore.ts';
 import type { Confinement } from '../confinement/confinement.ts';
@@ -62,6 +62,8 @@ export interface ContainerEffectDeps {
   readonly writableLayerSize: string;
   /** Where the images of a container are while it is restored, by its id. */
   readonly restoreFolder: (id: string) => string;
+  /** Where prepared monitors keep their logs until a container has them. */
+  readonly monitorLogs: string;
   readonly kernel: Pick<Kernel, 'umount'>;
   /** Absent: the configuration does not enable the restore of checkpoints. */
   readonly restores?: Restores | undefined;
@@ -95,8 +97,9 @@ function realEffects(input: ContainerEffectDeps): ContainerEffects {
     restoreInput: (record: ContainerRecord) =>
       restoreInput(record, input.sandbox(record.sandboxId), input.restoreFolder(record.id)),
   };
+  const monitors = createMonitors(deps);
   return {
-    ...creationEffects({ ...deps, monitors: createMonitors(deps) }),
+    ...creationEffects({ ...deps, monitors }),
     ...processEffects(deps),
     ...exitEffects(deps),
     ...runningEffects(deps),
@@ -107,7 +110,10 @@ function realEffects(input: ContainerEffectDeps): ContainerEffects {
     },
     logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),
     digest,
-    newId,
+    newId: monitors.newId,
+    forgetId: (id) => monitors.abandon({ id, logPath: '' }),
+    expect: monitors.expect,
+    close: monitors.close,
     now,
     clock: {
       now: () => performance.now(),

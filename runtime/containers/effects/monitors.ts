@@ -1,6 +1,7 @@
-import { mkdir } from 'node:fs/promises';
+import { chmod, mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { meansNoSuchPath } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
@@ -12,11 +13,16 @@ import type {
   RestoreInput,
   WaitingMonitor,
 } from '../../monitor/conmon.ts';
+import { nextConfig } from '../../monitor/prepared-monitor.ts';
 import { processesWithArgument, signalProcess } from '../../processes/processes.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import { newId } from '../../state/identity.ts';
 import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../logs/log-mode.ts';
 import { requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
+import { createMonitorPool } from './monitor-pool.ts';
+import type { MonitorNeeds, ReservedMonitor } from './monitor-pool.ts';
 import type { Slots } from './slots.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 
@@ -30,6 +36,17 @@ export interface MonitorDeps {
   readonly slots: Slots;
   /** Undefined: the runtime creates the container. */
   readonly restoreInput: (record: ContainerRecord) => RestoreInput | undefined;
+  /** Where prepared monitors keep their logs until a container has them. */
+  readonly monitorLogs: string;
+}
+
+/** A container that is about to be created. */
+export interface IntendedContainer {
+  readonly config: ContainerRecord['config'];
+  readonly sandbox: SandboxRecord;
+  readonly logPath: string;
+  /** Whether it is restored from a checkpoint. */
+  readonly isRestored: boolean;
 }
 
 /** Starts the monitors of containers, and ends the monitors of containers that are removed. */
@@ -46,28 +63,88 @@ export interface ContainerMonitors {
    * @throws PortcullisError RUNTIME_CREATE_FAILED, RUNTIME_MONITOR_FAILED, RUNTIME_LOG_NOT_PLAIN, and the
    * errors of the log's path
    */
-  create(record: ContainerRecord): Promise<MonitoredContainer>;
+  create(record: ContainerRecord): Promise<MonitoredContainer & Pick<ContainerRecord, 'monitorLog'>>;
   /** Ends a monitor that was started early and has created nothing. Removes its empty log. */
-  abandon(record: ContainerRecord): Promise<void>;
+  abandon(record: Pick<ContainerRecord, 'id' | 'logPath'>): Promise<void>;
+  /** Prepares a monitor in the background for a container of this pod that is likely to be created soon. */
+  expect(sandbox: SandboxRecord): void;
+  /** Returns the id of a container, which is the id of a prepared monitor if there is one that fits. */
+  newId(intended: IntendedContainer): string;
+  /** Returns the name of the file in the bundle to which the configuration is written. */
+  configName(id: string): string;
+  /** Ends a monitor that was prepared for no container. */
+  close(): Promise<void>;
 }
 
 /** A monitor, and the uppermost folder that was created for its log. */
 interface StartedMonitor {
   readonly monitor: WaitingMonitor;
   readonly made: string | undefined;
+  /** The path at which the monitor opens its log again, if it is not the path of the container's log. */
+  readonly monitorLog?: string;
 }
+
+/** After this time without a new container, a node needs no prepared monitor: two processes and some 3 MB. */
+const unusedMs = 60_000;
 
 /** Creates the monitors' starter. If a preparation or a creation fails, the caller calls `abandon`. */
 export function createMonitors(deps: MonitorDeps): ContainerMonitors {
   const { slots } = deps;
   /** Monitors that were started in parallel with the preparation. */
   const waiting = new Map<string, Promise<StartedMonitor>>();
+  /** Prepared monitors of containers that are being created. */
+  const reserved = new Map<string, ReservedMonitor>();
+  const pool = createMonitorPool({
+    ...{ startProgram: deps.startProgram, conmon: deps.conmon, folders: deps.folders },
+    ...{ logs: deps.monitorLogs, bundle: deps.places.bundle },
+    isIdle: () => slots.count() + waiting.size === 0,
+    unusedMs,
+  });
+  /** The folder of pods whose logs are on another file system than the logs of prepared monitors. */
+  let elsewhere: string | undefined;
+  const needsOf = (sandbox: SandboxRecord): MonitorNeeds | undefined => {
+    const handler = deps.places.handlerOf(sandbox);
+    if (handler === undefined || dirname(sandbox.config.logDirectory) === elsewhere) return undefined;
+    return { handler, systemdCgroup: deps.places.usesSystemd(sandbox) };
+  };
+  const startReserved = async (
+    record: ContainerRecord,
+    monitor: ReservedMonitor,
+    durable: Promise<unknown>,
+  ): Promise<StartedMonitor> => {
+    const [prepared] = await settleAll([monitor.started.catch(() => undefined), durable]);
+    const log = prepared?.isAlive() === true ? await moveLog(deps, record, monitor.log) : 'unusable';
+    if (prepared !== undefined && typeof log === 'object')
+      return { monitor: prepared, made: log.made, monitorLog: monitor.log };
+    if (log === 'other file system')
+      elsewhere = dirname(deps.places.sandbox(record)?.config.logDirectory ?? '');
+    await monitor.discard();
+    return withNextConfig(deps, record, await startBeside(deps, record, durable));
+  };
   return {
+    expect: (sandbox) => {
+      const needs = sandbox.config.logDirectory === '' ? undefined : needsOf(sandbox);
+      if (needs !== undefined) pool.fill(needs);
+    },
+    newId: ({ config, sandbox, logPath, isRestored }) => {
+      const fits = !config.tty && !config.stdin && logPath !== '' && !isRestored;
+      const needs = fits ? needsOf(sandbox) : undefined;
+      const monitor = needs && pool.claim(needs);
+      if (monitor === undefined) return newId();
+      reserved.set(monitor.id, monitor);
+      return monitor.id;
+    },
+    configName: (id) => (reserved.has(id) ? nextConfig : 'config.json'),
+    close: pool.close,
     startEarly: (record, durable) => {
+      const prepared = reserved.get(record.id);
       // Only if a processor would otherwise be idle: every pod that waits for its turn would have a waiting
       // monitor.
-      if (slots.count() + waiting.size >= availableParallelism()) return;
-      const monitor = startBeside(deps, record, durable);
+      if (prepared === undefined && slots.count() + waiting.size >= availableParallelism()) return;
+      const monitor =
+        prepared === undefined
+          ? startBeside(deps, record, durable)
+          : startReserved(record, prepared, durable);
       waiting.set(record.id, monitor);
       // The error is reported where the monitor is awaited.
       monitor.catch(() => undefined);
@@ -75,20 +152,25 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     create: (record) => {
       const started = waiting.get(record.id);
       return slots.run(async () => {
-        const { monitor } = await (started ??
+        const { monitor, monitorLog } = await (started ??
           makeLog(deps, record).then((made) => start(deps, record, made)));
         waiting.delete(record.id);
+        reserved.delete(record.id);
         const made = await monitor.create();
         if (record.logPath !== '') await requireOpenLog(deps.paths, record.logPath, made.monitor.pid);
-        return made;
+        return { ...made, ...(monitorLog !== undefined && { monitorLog }) };
       });
     },
     abandon: async (record) => {
       const started = await waiting.get(record.id)?.catch(() => undefined);
       waiting.delete(record.id);
-      if (started === undefined) return;
-      await started.monitor.abandon();
-      await takeLogBack(deps, record, started.made);
+      const monitor = reserved.get(record.id);
+      reserved.delete(record.id);
+      if (started !== undefined) {
+        await started.monitor.abandon();
+        await takeLogBack(deps, record, started.made);
+      }
+      await monitor?.discard();
     },
   };
 }
@@ -158,6 +240,52 @@ async function start(
   return { monitor, made };
 }
 
+/** Gives a monitor without a prepared runtime the configuration that was written for a prepared one. */
+function withNextConfig(
+  { places }: Pick<MonitorDeps, 'places'>,
+  { id }: ContainerRecord,
+  started: StartedMonitor,
+): StartedMonitor {
+  const bundle = places.bundle(id);
+  const { monitor } = started;
+  return {
+    ...started,
+    monitor: {
+      abandon: monitor.abandon,
+      create: async () => {
+        await rename(join(bundle, nextConfig), join(bundle, 'config.json'));
+        return monitor.create();
+      },
+    },
+  };
+}
+
+/**
+ * Moves the empty log that a prepared monitor has open to the path of the container's log, where no file may
+ * be. @returns the uppermost folder that was created, or why the log cannot be moved
+ */
+async function moveLog(
+  { paths }: MonitorDeps,
+  { logPath }: ContainerRecord,
+  log: string,
+): Promise<{ readonly made: string | undefined } | 'unusable' | 'other file system'> {
+  try {
+    const made = await paths.makeFolder(dirname(logPath), 0o755);
+    // The log of an earlier attempt is continued, and something else is refused, by the other way.
+    const isFree = await paths.ownFacts(logPath).then(
+      () => false,
+      (thrown: unknown) => meansNoSuchPath(thrown),
+    );
+    if (!isFree) return 'unusable';
+    await chmod(log, logMode);
+    await paths.moveFile(log, logPath);
+    return { made };
+  } catch (cause) {
+    // Another way to the log, with errors of its own, is tried.
+    return (cause as NodeJS.ErrnoException).code === 'EXDEV' ? 'other file system' : 'unusable';
+  }
+}
+
 /** Creates the log file and its folders, and the bundle. @returns the uppermost folder that was created */
 async function makeLog(
   { paths, places }: MonitorDeps,
@@ -180,7 +308,7 @@ async function makeLog(
 /** A refused request leaves nothing behind: no empty log, no log folder. */
 async function takeLogBack(
   { paths }: MonitorDeps,
-  { logPath }: ContainerRecord,
+  { logPath }: Pick<ContainerRecord, 'logPath'>,
   made: string | undefined,
 ): Promise<void> {
   if (logPath !== '') await paths.removeEmptyLog(logPath, made).catch(() => undefined);

@@ -15,6 +15,11 @@ import type { ContainerRecord } from '../record.ts';
  */
 const newLogSuffix = '.tmp';
 
+type LogPaths = Pick<
+  HostPaths,
+  'facts' | 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog' | 'moveFile'
+>;
+
 /**
  * Makes the monitor of a container write to a new file under the name of the log. A monitor that already
  * writes there continues: conmon 2.1 would replace that file by an empty one, and its lines would be lost.
@@ -23,12 +28,10 @@ const newLogSuffix = '.tmp';
  * conmon is asked.
  * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED | RUNTIME_LOG_NOT_PLAIN
  */
-export async function reopenLog(
-  record: ContainerRecord,
-  bundle: string,
-  paths: Pick<HostPaths, 'facts' | 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog'>,
-): Promise<void> {
+export async function reopenLog(record: ContainerRecord, bundle: string, paths: LogPaths): Promise<void> {
   if (record.logPath === '') return;
+  if (record.monitorLog !== undefined)
+    return reopenMovedLog({ ...record, monitorLog: record.monitorLog }, bundle, paths);
   const newLog = `${record.logPath}${newLogSuffix}`;
   const existing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
   // An earlier attempt may have ended before it set the mode.
@@ -42,14 +45,7 @@ export async function reopenLog(
     await paths.removeEmptyLog(newLog, undefined);
     if (existing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
   };
-  try {
-    await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    // The container has been removed, and its monitor ended before that.
-    await takeBack();
-    throw containerNotFound(record.id);
-  }
+  await askMonitor(record, bundle, takeBack);
   for (let attempt = 0; attempt < 200; attempt += 1) {
     // In this order, because the monitor may have created the file before it ended.
     const ended = hasEnded(record);
@@ -64,7 +60,67 @@ export async function reopenLog(
     }
     await pause(5);
   }
-  throw new PortcullisError({
+  throw noNewFile(record);
+}
+
+/**
+ * Reopens the log of a container whose monitor was prepared. The monitor opens its log at a path of the
+ * daemon, and the daemon moves the new file to the path of the container's log. Therefore the monitor follows
+ * no path that a pod with access to the folder of logs could change.
+ */
+async function reopenMovedLog(
+  record: ContainerRecord & { readonly monitorLog: string },
+  bundle: string,
+  paths: LogPaths,
+): Promise<void> {
+  const { logPath, monitorLog } = record;
+  const monitor = record.monitor?.pid ?? 0;
+  if ((await paths.openedBy(logPath, monitor)).isOpen) return paths.setFileMode(logPath, logMode);
+  const isReady = async (): Promise<boolean> => (await paths.openedBy(monitorLog, monitor)).isOpen;
+  const finish = async (): Promise<void> => {
+    await paths.moveFile(monitorLog, logPath).catch((cause: unknown) => {
+      throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
+    });
+    await requireOpenLog(paths, logPath, monitor);
+  };
+  // An earlier attempt may have ended before it moved the file.
+  if (await isReady()) return finish();
+  const newLog = `${monitorLog}${newLogSuffix}`;
+  await paths.makeReplaceable(monitorLog, newLog, logMode).catch((cause: unknown) => {
+    throw notWritable(record, cause);
+  });
+  const takeBack = (): Promise<void> => paths.removeEmptyLog(newLog, undefined);
+  await askMonitor(record, bundle, takeBack);
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const ended = hasEnded(record);
+    if (await isReady()) return finish();
+    if (ended) {
+      await takeBack();
+      throw monitorEnded(record);
+    }
+    await pause(5);
+  }
+  throw noNewFile(record);
+}
+
+/** Asks the monitor to open its log again. @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
+async function askMonitor(
+  record: ContainerRecord,
+  bundle: string,
+  takeBack: () => Promise<void>,
+): Promise<void> {
+  try {
+    await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+    // The container has been removed, and its monitor ended before that.
+    await takeBack();
+    throw containerNotFound(record.id);
+  }
+}
+
+function noNewFile(record: ContainerRecord): PortcullisError {
+  return new PortcullisError({
     code: 'RUNTIME_LOG_NOT_REOPENED',
     kind: 'internal',
     attempted: 'reopen the log of container',

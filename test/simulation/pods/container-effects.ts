@@ -131,6 +131,9 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
     logPath: () => '',
     digest: (value) => JSON.stringify(value),
     // All ids have the same length: no id begins with another.
+    expect: () => undefined,
+    forgetId: () => Promise.resolve(),
+    close: () => Promise.resolve(),
     newId: () => `c${String(world.serial()).padStart(3, '0')}`,
     now: world.wall,
     clock: { now: scheduler.now, sleep: (ms) => scheduler.sleep(ms) },

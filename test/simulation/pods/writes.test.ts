@@ -202,7 +202,7 @@ describe('a daemon that starts between the end of a process and the file of its 
     let lose: () => void = () => undefined;
     const node = openNode((_write, monitorIsLost) => (lose = monitorIsLost));
     const { containers: before, container } = await openRunning(node);
-    before.close();
+    await before.close();
     endProcess(node.world, container.id, 3);
     lose();
     const { containers } = await node.boot();

@@ -1,0 +1,96 @@
+import { constants, openSync, readFileSync, renameSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { closeFd, mkfifo } from '../../base/kernel/index.ts';
+import { sameProcess } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import { signalProcess } from '../processes/processes.ts';
+import { monitorFailed, startMonitor } from './conmon.ts';
+import type { MonitorInput, WaitingMonitor } from './conmon.ts';
+
+const config = 'config.json';
+
+/** The name, in the bundle of a prepared monitor, of the configuration until the container is created. */
+export const nextConfig = 'config.next.json';
+
+/** The files that conmon and this module make in a bundle before the container is created. */
+const madeFiles = [config, 'ctl', 'winsz', 'attach', 'monitor.pid', 'init.pid', 'exit'];
+
+const endMs = 2_000;
+const SIGKILL = 9;
+
+/** A conmon whose runtime has been started and waits for the configuration of the container. */
+export interface PreparedMonitor extends WaitingMonitor {
+  /** Whether conmon still waits. It ends with its runtime. */
+  isAlive(): boolean;
+}
+
+/** Returns the paths of the files that {@link prepareMonitor} makes in a bundle. */
+export function filesOfPrepared(bundle: string): string[] {
+  return madeFiles.map((name) => join(bundle, name));
+}
+
+/**
+ * Starts conmon and the runtime's `create` before there is a container. The runtime reads its configuration
+ * before it does anything else, and the configuration is a FIFO. `create` needs the complete configuration at
+ * {@link nextConfig}: it becomes the file `config.json`, which the runtime copies later, and is sent to the
+ * runtime. If this process ends first, the FIFO has no writer: the runtime reads an empty configuration, and
+ * ends with an error, and conmon ends with the runtime.
+ * @param input.bundle must exist and be empty
+ * @throws PortcullisError RUNTIME_MONITOR_FAILED, and the error of mknod(2)
+ */
+export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonitor> {
+  const { id, bundle } = input;
+  const fifo = join(bundle, config);
+  mkfifo(fifo, 0o600);
+  // With O_RDWR, the open does not wait for the runtime, and the runtime does not wait for the open.
+  const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  let monitor: Awaited<ReturnType<typeof startMonitor>>;
+  let process: ProcessIdentity | undefined;
+  try {
+    monitor = await startMonitor(input);
+    process = await monitor.begin();
+  } catch (cause) {
+    closeFd(fd);
+    throw cause;
+  }
+  const isAlive = (): boolean => process !== undefined && sameProcess(process);
+  if (!isAlive()) {
+    closeFd(fd);
+    monitor.ignore();
+    throw monitorFailed(id, 'conmon ended at once', 'check conmon with `portcullis doctor`');
+  }
+  let isUsed = false;
+  return {
+    isAlive,
+    create: async () => {
+      isUsed = true;
+      const socket = new Socket({ fd, readable: false, writable: true });
+      // The report of conmon says why the runtime does not read.
+      socket.on('error', () => undefined);
+      try {
+        renameSync(join(bundle, nextConfig), fifo);
+        socket.end(readFileSync(fifo));
+      } catch (cause) {
+        socket.destroy();
+        monitor.ignore();
+        throw cause;
+      }
+      try {
+        return await monitor.created();
+      } finally {
+        socket.destroy();
+      }
+    },
+    abandon: async () => {
+      if (isUsed) return;
+      isUsed = true;
+      // The runtime dies with conmon, which has set its death signal.
+      signalProcess(process, SIGKILL);
+      closeFd(fd);
+      monitor.ignore();
+      for (let waited = 0; waited < endMs && isAlive(); waited += 5)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+    },
+  };
+}

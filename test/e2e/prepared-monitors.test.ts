@@ -1,0 +1,148 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe, it } from 'node:test';
+import { processesWithArgument } from '../../runtime/processes/processes.ts';
+import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** Waits until a value is found. */
+async function until<T>(look: () => T | undefined): Promise<T> {
+  for (let waited = 0; waited < 20_000; waited += 10) {
+    const found = look();
+    if (found !== undefined) return found;
+    await pause(10);
+  }
+  throw new Error(`not within 20 s: ${look.toString()}`);
+}
+
+describe('a monitor that is prepared for the next container', () => {
+  let stage: Stage;
+  let image = '';
+  const logs = (): string[] => readdirSync(join(stage.folders.root, 'monitor-logs'));
+  const bundles = (): string[] => readdirSync(join(stage.folders.state, 'containers'));
+  /** The id of the prepared monitor, once its runtime waits for its configuration. */
+  const prepared = (): Promise<string> =>
+    until(() => {
+      const id = logs()[0];
+      return id !== undefined && processesWithArgument(id, ['create']).length >= 1 ? id : undefined;
+    });
+  const logOf = (pod: string, name = 'main'): string => join(stage.logs, pod, name, '0.log');
+  const linesIn = (file: string): string => readFileSync(file, 'utf8').replaceAll(/^\S+ stdout F /gmu, '');
+
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+
+  it('becomes the monitor of the container, whose log is where it was requested, before and after a rotation', async () => {
+    const pod = await runPod(stage, 'used');
+    const expected = await prepared();
+    const id = await runContainer(stage, pod, {
+      image,
+      command: ['sh', '-c', 'echo first; while [ ! -e /go ]; do sleep 0.05; done; echo second'],
+    });
+    assert.equal(id, expected);
+    const log = logOf('used');
+    await until(() => (linesIn(log) === 'first\n' ? true : undefined));
+    assert.equal(logs().includes(id), false);
+    renameSync(log, `${log}.rotated`);
+    await stage.daemon.cri.runtime.reopenContainerLog({ containerId: id });
+    await execute(stage, id, 'touch', '/go');
+    await exitOf(stage, id);
+    assert.equal(linesIn(log), 'second\n');
+    assert.equal(linesIn(`${log}.rotated`), 'first\n');
+    await removePod(stage, pod);
+  });
+
+  it('passes on a configuration that is larger than a pipe', async () => {
+    const pod = await runPod(stage, 'large');
+    const expected = await prepared();
+    const envs = Array.from({ length: 50 }, (_, index) => ({
+      key: `V${index}`,
+      value: Buffer.alloc(10_000, 'x'),
+    }));
+    const command = ['sh', '-c', 'echo ${#V49}'];
+    const id = await runContainer(stage, pod, { image, command, more: { envs } });
+    assert.equal(id, expected);
+    await exitOf(stage, id);
+    assert.equal(linesIn(logOf('large')), '10000\n');
+    await removePod(stage, pod);
+  });
+
+  it('is not used for a container with a terminal, with input, or with an existing log', async () => {
+    const pod = await runPod(stage, 'other');
+    const waiting = await prepared();
+    const command = ['sleep', '600'];
+    const tty = await runContainer(stage, pod, { image, name: 'tty', command, more: { tty: true } });
+    const stdin = await runContainer(stage, pod, { image, name: 'in', command, more: { stdin: true } });
+    assert.ok(![tty, stdin].includes(waiting));
+    mkdirSync(join(stage.logs, 'other/main'));
+    writeFileSync(logOf('other'), '1970-01-01T00:00:00.000000000Z stdout F before\n');
+    const main = await runContainer(stage, pod, { image, command: ['echo', 'after'] });
+    await exitOf(stage, main);
+    assert.equal(linesIn(logOf('other')), 'before\nafter\n');
+    await removePod(stage, pod);
+  });
+
+  it('ends with a request that is refused, which leaves nothing', async () => {
+    const pod = await runPod(stage, 'refused');
+    const waiting = await prepared();
+    await assert.rejects(
+      createContainer(stage, pod, { image, security: { privileged: true } }),
+      (thrown: Error) => /privileged|ceiling|entitle/iu.test(thrown.message),
+    );
+    await until(() => (processesWithArgument(waiting).length === 0 ? true : undefined));
+    assert.deepEqual([bundles().includes(waiting), logs().includes(waiting)], [false, false]);
+    assert.equal(existsSync(join(stage.logs, 'refused/main')), false);
+    await removePod(stage, pod);
+  });
+
+  it('is replaced by another one if it was killed', async () => {
+    const pod = await runPod(stage, 'killed');
+    const waiting = await prepared();
+    for (const { pid } of processesWithArgument(waiting)) process.kill(pid, 'SIGKILL');
+    await until(() => (processesWithArgument(waiting).length === 0 ? true : undefined));
+    const id = await runContainer(stage, pod, { image, command: ['echo', 'runs'] });
+    assert.notEqual(id, waiting);
+    await exitOf(stage, id);
+    assert.equal(linesIn(logOf('killed')), 'runs\n');
+    await removePod(stage, pod);
+  });
+
+  it('is not used if logs are on another file system', async () => {
+    const far = join(stage.logs, 'far');
+    mkdirSync(far);
+    execFileSync('mount', ['-t', 'tmpfs', 'logs', far]);
+    try {
+      const pod = await runPod(stage, 'far', { logDirectory: join(far, 'pod') });
+      await prepared();
+      const id = await runContainer(stage, pod, { image, command: ['echo', 'there'] });
+      await exitOf(stage, id);
+      assert.equal(linesIn(join(far, 'pod/main/0.log')), 'there\n');
+      await removePod(stage, pod);
+    } finally {
+      execFileSync('umount', ['--lazy', far]);
+    }
+  });
+
+  for (const kill of [true, false])
+    it(`ends with the daemon that ${kill ? 'is killed' : 'stops'}, and the next one leaves nothing of it`, async () => {
+      const pod = await runPod(stage, `ends-${kill}`);
+      const waiting = await prepared();
+      await stage.restart({
+        kill,
+        meanwhile: async () => {
+          await until(() => (processesWithArgument(waiting).length === 0 ? true : undefined));
+        },
+      });
+      assert.deepEqual([bundles().includes(waiting), logs().includes(waiting)], [false, false]);
+      assert.ok(!readdirSync(join(stage.folders.state, 'a')).includes(waiting.slice(0, 16)));
+      await removePod(stage, pod);
+    });
+});
