@@ -292,7 +292,10 @@ describe('requests that are refused', () => {
   });
 });
 
-/** Returns the command lines of the conmon processes of the stage's daemon. */
+/**
+ * Returns the command lines of the conmon processes of the stage's daemon, without one that waits for the next
+ * container.
+ */
 function monitorsOf(stage: Stage): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -303,5 +306,6 @@ function monitorsOf(stage: Stage): string[] {
         return '';
       }
     })
-    .filter((line) => line.startsWith('conmon ') && line.includes(stage.folders.state));
+    .filter((line) => line.startsWith('conmon ') && line.includes(stage.folders.state))
+    .filter((line) => !line.includes(join(stage.folders.root, 'monitor-logs')));
 }
