@@ -161,6 +161,14 @@ test('a finding that does not count is not changed', () => {
   assert.equal(constrain(wrong, { maxAge: 1 }, { now, reference }), wrong);
 });
 
+test('a maximum age never extends the time for which a finding holds', () => {
+  const soon = '2026-11-20T12:01:00.000Z';
+  const late = '2026-11-21T12:01:00.000Z';
+  const signed = at('2026-11-20T11:30:00Z');
+  assert.equal(held({ maxAge: 86_400 }, signed, { validUntil: soon }).validUntil, soon);
+  assert.equal(held({ maxAge: 3600 }, signed, { validUntil: late }).validUntil, '2026-11-20T12:30:00.000Z');
+});
+
 test('all failures are reported together', () => {
   const { says } = held(
     { signs: 'manifest', annotations: { a: '1' }, maxAge: 5 },

@@ -1,6 +1,7 @@
 import { describePattern, textMatches } from '../requirements/text-pattern.ts';
 import { describeSignedIdentity, signedIdentityMatches } from '../requirements/signed-identity.ts';
 import type { Constraints } from '../requirements/constraint-set.ts';
+import { earliest } from './evaluation.ts';
 import type { EvaluationContext } from './evaluation.ts';
 import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';
 
@@ -31,7 +32,7 @@ export function constrain(
     judgeAnnotations(constraints, proven),
     judgeAge(constraints, proven, context),
   ];
-  const validUntil = judgements.find((judgement) => judgement.validUntil !== undefined)?.validUntil;
+  const validUntil = earliest([finding.validUntil, ...judgements.map((one) => one.validUntil)]);
   const until = validUntil === undefined ? {} : { validUntil };
   const failed = judgements.filter((judgement) => 'code' in judgement);
   const [first] = failed;
