@@ -53,12 +53,14 @@ export function verifyForAuthority(
     now,
   });
   if ('problem' in verified) return verified;
-  const { signedAt, identity } = verified;
+  const { signedAt, identity, trustedUntil } = verified;
+  const until = trustedUntil === undefined ? {} : { validUntil: new Date(trustedUntil).toISOString() };
   const when =
     signedAt === undefined
       ? {}
       : { signedAt: { time: new Date(signedAt.time).toISOString(), provenBy: signedAt.provenBy } };
-  if (authority.kind === 'cosign-key') return { proven: { signer: signerOfKey(authority.key), ...when } };
+  if (authority.kind === 'cosign-key')
+    return { proven: { signer: signerOfKey(authority.key), ...when }, ...until };
   if (identity === undefined)
     return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was not made by a named identity' };
   const match = matchIdentity(identity, authority.identity);

@@ -23,14 +23,14 @@ interface CertificateTimeStamp {
 }
 
 /**
- * Counts the trusted certificate logs that have recorded the certificate, by the timestamps in it.
- * @returns the names of those logs, or the fault
+ * Returns the trusted certificate logs that have recorded the certificate, by the timestamps in it, or the
+ * fault.
  */
 export function checkCertificateTimeStamps(
   certificate: Certificate,
   issuer: Certificate,
   logs: readonly TransparencyLog[],
-): { readonly logs: readonly string[] } | { readonly problem: string } {
+): { readonly logs: readonly TransparencyLog[] } | { readonly problem: string } {
   const extension = certificate.extensions.get(listOid);
   if (extension === undefined) return { logs: [] };
   let stamps: readonly CertificateTimeStamp[];
@@ -44,7 +44,7 @@ export function checkCertificateTimeStamps(
   }
   const issuerKeyHash = createHash('sha256').update(issuer.spki).digest();
   const precertificate = withoutExtension(certificate, extension.element.whole);
-  const found = new Set<string>();
+  const found = new Set<TransparencyLog>();
   let problem = 'no trusted certificate log has signed its time stamp';
   for (const stamp of stamps) {
     for (const log of logs.filter(({ id }) => id === stamp.logId)) {
@@ -56,7 +56,7 @@ export function checkCertificateTimeStamps(
         !verifyWith(hash, signedPart(stamp, issuerKeyHash, precertificate), log.key, stamp.signature)
       )
         problem = `the time stamp of the certificate log ${log.name} does not match the certificate`;
-      else found.add(log.id);
+      else found.add(log);
     }
   }
   return found.size === 0 ? { problem } : { logs: [...found] };

@@ -9,6 +9,7 @@ import { recordOf, textsOf } from '../json/strict-json.ts';
 import type { PolicyRoot, Requirement, SigstoreProof } from '../requirements/types.ts';
 import { findPath } from '../x509/path.ts';
 import { trustedRootOf } from './policy-root.ts';
+import { distinctServices } from './trusted-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 import { embeddedTrustedRoot, embeddedTrustedRootExpires, publicGoodTufUrl } from './seeds.ts';
 import {
@@ -140,13 +141,11 @@ function isEnough(
   building: Building,
 ): boolean {
   const trusted = trustedRootOf(root);
-  const distinct = (members: readonly { readonly id?: string; readonly name: string }[]): number =>
-    new Set(members.map(({ id, name }) => id ?? name)).size;
   const before = building.problems.length;
   for (const [what, needed, known] of [
-    ['transparency logs', logs, distinct(trusted.logs)],
-    ['time stamp authorities', timeStamps, distinct(trusted.timeStampAuthorities)],
-    ['certificate logs', certificateLogs, distinct(trusted.certificateLogs)],
+    ['transparency logs', logs, distinctServices(trusted.logs)],
+    ['time stamp authorities', timeStamps, distinctServices(trusted.timeStampAuthorities)],
+    ['certificate logs', certificateLogs, distinctServices(trusted.certificateLogs)],
   ] as const) {
     if (needed > known)
       report(

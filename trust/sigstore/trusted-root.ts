@@ -15,6 +15,8 @@ export interface ValidityPeriod {
 /** A transparency log, of artifacts (Rekor) or certificates (CT). */
 export interface TransparencyLog {
   readonly name: string;
+  /** Who operates it, if the root states it (version 0.2). Services of one operator count once. */
+  readonly operator?: string;
   /** logId.keyId, base64. */
   readonly id: string;
   /** checkpointKeyId.keyId, base64, if the root states it. */
@@ -28,6 +30,8 @@ export interface TransparencyLog {
 /** Fulcio, or a timestamp authority. `chain` runs from the issuing (or signing) certificate to the anchor. */
 export interface CertificateAuthority {
   readonly name: string;
+  /** See {@link TransparencyLog.operator}. */
+  readonly operator?: string;
   readonly chain: readonly Certificate[];
   readonly validFor: ValidityPeriod;
 }
@@ -121,7 +125,8 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   const flaw = edwardsKeyFlaw(key);
   if (flaw !== undefined) throw new Error(`${where}.publicKey cannot be used: ${flaw}`);
   const named = typeof checkpointId === 'string' && checkpointId !== '' ? { checkpointId } : {};
-  return [{ name: nameOf(member['baseUrl'], where), id, ...named, key, digest, validFor }];
+  const name = nameOf(member['baseUrl'], where);
+  return [{ name, ...operatorOf(member, where), id, ...named, key, digest, validFor }];
 }
 
 function readAuthority(member: Json, where: string): CertificateAuthority {
@@ -142,6 +147,7 @@ function readAuthority(member: Json, where: string): CertificateAuthority {
   });
   return {
     name: nameOf(member['uri'], where),
+    ...operatorOf(member, where),
     chain,
     validFor: readPeriod(member['validFor'], where, Number.NEGATIVE_INFINITY),
   };
@@ -179,6 +185,24 @@ function readInstant(value: unknown): number | undefined {
 function nameOf(url: unknown, where: string): string {
   // Names become part of reasons that users read in terminals.
   return typeof url === 'string' && url !== '' ? url.slice(0, 255).replace(/[^\x21-\x7e]/g, '?') : where;
+}
+
+function operatorOf(member: Json, where: string): { readonly operator?: string } {
+  const operator = member['operator'] ?? '';
+  if (typeof operator !== 'string') throw new Error(`${where}.operator is not text`);
+  return operator === '' ? {} : { operator };
+}
+
+/**
+ * Returns how many services count towards a threshold: those of one operator count once
+ * (sigstore_trustroot.proto). A service without an operator counts for itself.
+ */
+export function distinctServices(
+  services: readonly (Pick<TransparencyLog, 'name' | 'operator'> & { readonly id?: string })[],
+): number {
+  return new Set(
+    services.map(({ operator, id, name }) => (operator === undefined ? `= ${id ?? name}` : `by ${operator}`)),
+  ).size;
 }
 
 /** Returns whether a time (milliseconds) is within the period; both ends are inclusive. */

@@ -20,19 +20,23 @@ let rootCount = 0;
 /**
  * Runs {@link verifyBundle} once for equal bundles, messages, keys, roots and thresholds, so that any number
  * of rules, namespaces and containers share one verification. As time passes, a proven time only moves out of
- * the future. A result is therefore valid from its own time on, unless it failed because of time; such a
- * result is not kept.
+ * the future. A result is therefore valid from its own time on, until the trust in a log ends on which it
+ * relies without a proven time. A result that failed because of time is not kept.
  */
 export function verifyBundleOnce(input: VerifyInput): Verified | NotVerified {
   const key = keyOf(input);
   const before = key === undefined ? undefined : kept.get(key);
   const at = input.now.getTime();
-  if (before !== undefined && before.at <= at) return before.result;
+  if (before !== undefined && before.at <= at && at <= endOf(before.result)) return before.result;
   countVerifications();
   const result = verifyBundle(input);
   if (key !== undefined && !('problem' in result && result.code === 'TRUST_SIGSTORE_TIME'))
     kept.set(key, { result, at });
   return result;
+}
+
+function endOf(result: Verified | NotVerified): number {
+  return ('problem' in result ? undefined : result.trustedUntil) ?? Number.POSITIVE_INFINITY;
 }
 
 function keyOf({ bundle, message, key, root, thresholds }: VerifyInput): string | undefined {

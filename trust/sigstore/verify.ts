@@ -12,8 +12,9 @@ import { bodyFlaw, envelopeMessage } from './log-body.ts';
 import type { LoggedSigner, SignedMessage } from './log-body.ts';
 import { checkInclusion } from './log-entry.ts';
 import { checkTimeStamp } from './time-stamps.ts';
-import { isWithin } from './trusted-root.ts';
-import type { TrustedRoot } from './trusted-root.ts';
+import type { StampedTime } from './time-stamps.ts';
+import { distinctServices, isWithin } from './trusted-root.ts';
+import type { TransparencyLog, TrustedRoot } from './trusted-root.ts';
 
 /** How much must be proven besides the signature. */
 export interface Thresholds {
@@ -54,6 +55,11 @@ export interface Verified {
   readonly identity?: CertificateIdentity;
   /** The earliest proven time. */
   readonly signedAt?: ProvenTime;
+  /**
+   * Milliseconds since 1970: when the trust in a log ends whose entry has no proven time. Absent when none
+   * ends.
+   */
+  readonly trustedUntil?: number;
 }
 
 export type SigstoreCode =
@@ -101,15 +107,17 @@ export function verifyBundle(input: VerifyInput): Verified | NotVerified {
     spki: signer.certificate?.spki ?? signer.key.export({ type: 'spki', format: 'der' }),
   });
   if ('problem' in times) return times;
+  const { proven, trustedUntil } = times;
   const flaw =
     signer.certificate === undefined
       ? undefined
-      : certificateFlaw(signer.certificate, signer.others, times, input, root);
+      : certificateFlaw(signer.certificate, signer.others, proven, input, root);
   if (flaw !== undefined) return flaw;
-  const [first] = times.toSorted((a, b) => a.time - b.time);
+  const [first] = proven.toSorted((a, b) => a.time - b.time);
   return {
     ...(signer.identity === undefined ? {} : { identity: signer.identity }),
     ...(first === undefined ? {} : { signedAt: first }),
+    ...(trustedUntil === undefined ? {} : { trustedUntil }),
   };
 }
 
@@ -146,9 +154,9 @@ function provenTimes(
   root: TrustedRoot,
   message: SignedMessage,
   signer: LoggedSigner,
-): readonly ProvenTime[] | NotVerified {
+): { readonly proven: readonly ProvenTime[]; readonly trustedUntil?: number } | NotVerified {
   const { bundle, thresholds, now } = input;
-  const stamps: { readonly name: string; readonly time: number }[] = [];
+  const stamps: StampedTime[] = [];
   // A root without timestamp authorities cannot verify a timestamp. With them, each timestamp must be valid.
   for (const stamp of root.timeStampAuthorities.length === 0 ? [] : bundle.timeStamps) {
     const alone = checkTimeStamp(stamp, bundle.content.signature, root.timeStampAuthorities);
@@ -159,27 +167,34 @@ function provenTimes(
         : alone;
     if ('problem' in finding)
       return no('TRUST_SIGSTORE_TIME', `its time stamp does not count: ${finding.problem}`);
-    stamps.push({ name: finding.authority.name, time: finding.time });
+    stamps.push(finding);
   }
-  const logs = new Set<string>();
+  const logs: TransparencyLog[] = [];
   const logTimes: number[] = [];
+  const untimed: TransparencyLog[] = [];
   for (const entry of root.logs.length === 0 ? [] : bundle.logEntries) {
     const finding = checkInclusion(entry, root.logs, bundle.version === '0.1' || bundle.version === 'legacy');
     const problem = 'problem' in finding ? finding.problem : bodyFlaw(entry, bundle, message, signer);
     if (problem !== undefined || 'problem' in finding)
       return no('TRUST_SIGSTORE_LOG', `its entry in a transparency log does not count: ${problem}`);
     const known = finding.time === undefined ? stamps.map(({ time }) => time) : [finding.time];
-    if (known.length > 0 && !known.some((time) => isWithin(time, finding.log.validFor)))
+    const { log } = finding;
+    if (known.length > 0 && !known.some((time) => isWithin(time, log.validFor)))
+      return no('TRUST_SIGSTORE_LOG', `the transparency log ${log.name} was not trusted when it was signed`);
+    // Without a proven time, the entry may be as young as this verification.
+    if (known.length === 0 && !isWithin(now.getTime(), log.validFor))
       return no(
-        'TRUST_SIGSTORE_LOG',
-        `the transparency log ${finding.log.name} was not trusted when it was signed`,
+        'TRUST_SIGSTORE_TIME',
+        `the transparency log ${log.name} is not trusted now, and nothing proves when it was signed`,
       );
-    logs.add(finding.log.id);
+    if (known.length === 0) untimed.push(log);
+    logs.push(log);
     if (finding.time !== undefined) logTimes.push(finding.time);
   }
-  if (logs.size < thresholds.logs)
-    return no('TRUST_SIGSTORE_LOG', missing('transparency log', logs.size, thresholds.logs));
-  const authorities = new Set(stamps.map(({ name }) => name)).size;
+  const counted = distinctServices(logs);
+  if (counted < thresholds.logs)
+    return no('TRUST_SIGSTORE_LOG', missing('transparency log', counted, thresholds.logs));
+  const authorities = distinctServices(stamps.map(({ authority }) => authority));
   if (authorities < thresholds.timeStamps)
     return no('TRUST_SIGSTORE_TIME', missing('time stamp', authorities, thresholds.timeStamps));
   const times: ProvenTime[] = [
@@ -192,7 +207,8 @@ function provenTimes(
       'TRUST_SIGSTORE_TIME',
       `it says it was made at ${new Date(future.time).toISOString()}, which is in the future`,
     );
-  return times;
+  const end = Math.min(...untimed.map(({ validFor }) => validFor.end));
+  return { proven: times, ...(Number.isFinite(end) ? { trustedUntil: end } : {}) };
 }
 
 function missing(what: string, found: number, needed: number): string {
@@ -249,7 +265,7 @@ function certificateFlaw(
     const issuer = found.path[1];
     if (issuer === undefined) continue;
     const seen = checkCertificateTimeStamps(leaf, issuer, root.certificateLogs);
-    const count = 'problem' in seen ? 0 : seen.logs.length;
+    const count = 'problem' in seen ? 0 : distinctServices(seen.logs);
     if (count >= thresholds.certificateLogs) return undefined;
     problem = no(
       'TRUST_SIGSTORE_CERTIFICATE_LOG',
