@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
 import { loadPolicy } from '../policy/load.ts';
 import { decide } from '../verdict/decide.ts';
@@ -11,7 +12,7 @@ import { sealDossier } from '../evidence/dossier.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { serveTufRepository } from './fixtures/tuf-repository.ts';
 import { embeddedTrustedRoot } from './seeds.ts';
-import { cachedRootFile } from './root-cache.ts';
+import { cachedRootFile, cachedTimestampFile, rootFolder } from './root-cache.ts';
 import { updateTrustedRoot } from './update-root.ts';
 
 async function folderOf(t: TestContext): Promise<string> {
@@ -69,6 +70,49 @@ test('an unknown repository and an unreachable repository are reported', async (
     kind: 'unavailable',
     message: /timestamp.json is missing/,
   });
+});
+
+test('a root that cannot be written is not vouched for by newer metadata', async (t) => {
+  const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
+  const { url } = repository;
+  const update = () => updateTrustedRoot({ url, cache, tufRoot: repository.root });
+  repository.publish(2, embeddedTrustedRoot());
+  await update();
+  const timestamp = await readFile(cachedTimestampFile(cache, url));
+  repository.publish(3, pretty);
+  // A rename over a folder fails, as a write to a full disk does.
+  const file = cachedRootFile(cache, url);
+  await rm(file);
+  await mkdir(join(file, 'in-the-way'), { recursive: true });
+  await assert.rejects(update(), { code: 'TRUST_ROOT_UPDATE_FAILED' });
+  assert.deepEqual(await readFile(cachedTimestampFile(cache, url)), timestamp);
+  await rm(file, { recursive: true });
+  await update();
+  assert.notDeepEqual(await readFile(cachedTimestampFile(cache, url)), timestamp);
+  assert.deepEqual(await readFile(file), pretty);
+});
+
+test('a slow update never replaces the root of a later one, and what an ended one left is removed', async (t) => {
+  const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
+  const { url } = repository;
+  const update = () => updateTrustedRoot({ url, cache, tufRoot: repository.root });
+  repository.publish(2, embeddedTrustedRoot());
+  await update();
+  await mkdir(join(rootFolder(cache, url), 'update-killed'));
+  const slow = repository.hold('/targets/trusted_root.json');
+  const first = update();
+  await slow.asked;
+  repository.publish(3, pretty);
+  const second = update();
+  // Time for the second update to finish, if it did not wait for the first one.
+  await sleep(500);
+  slow.release();
+  await Promise.all([first, second]);
+  assert.deepEqual(await readFile(cachedRootFile(cache, url)), pretty);
+  assert.deepEqual(
+    (await readdir(rootFolder(cache, url))).filter((name) => name.startsWith('update-')),
+    [],
+  );
 });
 
 test('a cache that is not a folder is reported in words', async (t) => {

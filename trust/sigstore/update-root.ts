@@ -1,7 +1,8 @@
 import { cp, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
-import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
+import { lockFolder, makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
+import type { FolderLock } from '../../base/storage/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import { fetchTarget } from '../tuf-client/fetch-target.ts';
 import { initialiseTuf } from '../tuf-client/folder-client.ts';
@@ -50,6 +51,9 @@ export interface UpdatedRoot {
 
 const target = 'trusted_root.json';
 const deadlineMs = 20_000;
+const workPrefix = 'update-';
+/** How long an update waits for another one of the same cache. */
+const lockMs = 60_000;
 
 /**
  * Fetches the `trusted_root.json` of a TUF repository into the cache that policies read. It is verified by
@@ -65,10 +69,14 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
   const folder = rootFolder(cache, url);
   const kept = metadataFolder(cache, url);
   let work: string | undefined;
+  let lock: FolderLock | undefined;
   try {
     await makeFolder(kept);
+    // A slow update must not replace the result of a later one.
+    lock = await lockFolder(folder, lockMs);
+    await dropEndedUpdates(folder);
     // The client writes during the update; only its final result is moved into the cache.
-    work = await mkdtemp(join(folder, 'update-'));
+    work = await mkdtemp(join(folder, workPrefix));
     await cp(kept, work, { recursive: true });
     if (!(await readdir(work)).includes('root.json')) {
       const first = options.tufRoot ?? (await embeddedTufRoot(url));
@@ -77,8 +85,6 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     }
     const { trustedRoot: bytes, signingConfig } = await download(url, work, options.now ?? new Date());
     readServed(url, bytes);
-    for (const name of ['root.json', 'timestamp.json', 'snapshot.json', 'targets.json'])
-      await writeFileAtomic(join(kept, name), await readFile(join(work, name)));
     const file = cachedRootFile(cache, url);
     const before = await readFile(file).catch(() => undefined);
     const changed = before?.equals(bytes) !== true;
@@ -86,13 +92,25 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     const configFile = cachedSigningConfigFile(cache, url);
     if (signingConfig === undefined) await rm(configFile, { force: true });
     else await writeFileAtomic(configFile, signingConfig);
+    // The timestamp extends the validity of the files above, so it is written last: if a write fails, or the
+    // process ends, an old root keeps its old expiry.
+    for (const name of ['root.json', 'targets.json', 'snapshot.json', 'timestamp.json'])
+      await writeFileAtomic(join(kept, name), await readFile(join(work, name)));
     const expires = expiryOfMetadata(await readFile(cachedTimestampFile(cache, url)));
     return { url, file, digest: sha256Digest(bytes), changed, expires: expires ?? 0 };
   } catch (error) {
     throw updateFailure(url, error);
   } finally {
-    if (work !== undefined) await rm(work, { recursive: true, force: true });
+    // The next update removes what cannot be removed now.
+    if (work !== undefined) await rm(work, { recursive: true, force: true }).catch(() => undefined);
+    lock?.release();
   }
+}
+
+/** Removes what updates left that a crash has ended. The caller has the lock. */
+async function dropEndedUpdates(folder: string): Promise<void> {
+  for (const name of await readdir(folder))
+    if (name.startsWith(workPrefix)) await rm(join(folder, name), { recursive: true, force: true });
 }
 
 function readServed(url: string, bytes: Uint8Array): void {
