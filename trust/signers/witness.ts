@@ -105,15 +105,20 @@ async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
   } catch (error) {
     if (isPortcullisError(error)) throw error;
     const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
-    throw new PortcullisError({
-      code: 'TRUST_WITNESS_FAILED',
-      kind: 'unavailable',
-      attempted: 'send a signature to logs and time stamp authorities',
-      on: url,
-      why: `${reasonOf(error)}${cause}`.slice(0, 500),
-      fix: 'check the services that the signing configuration names, and sign again',
-    });
+    throw witnessFailure(url, `${reasonOf(error)}${cause}`);
   }
+}
+
+/** A log or a timestamp authority gave no answer that can be used. */
+export function witnessFailure(url: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_WITNESS_FAILED',
+    kind: 'unavailable',
+    attempted: 'send a signature to logs and time stamp authorities',
+    on: url,
+    why: why.slice(0, 500),
+    fix: 'check the services that the signing configuration names, and sign again',
+  });
 }
 
 /** Returns the certificate, else the key, with which a log verifies the signature. PEM. */

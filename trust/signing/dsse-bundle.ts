@@ -11,6 +11,10 @@ import { identityCertificate, witnessedScheme } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
 import { witness } from '../signers/witness.ts';
 import type { Witnessed } from '../signers/witness.ts';
+import { readBundle } from '../sigstore/bundle.ts';
+import { envelopeMessage } from '../sigstore/log-body.ts';
+import type { SignedMessage } from '../sigstore/log-body.ts';
+import { checkAnswers } from './check-answers.ts';
 
 /** Returns the statement that `cosign sign` (v3) signs for an image, with signed annotations. */
 export function imageStatement(digest: string, annotations: Readonly<Record<string, string>> = {}): Buffer {
@@ -66,13 +70,19 @@ async function bundleOf(signer: Signer, signed: Witnessed, content: object): Pro
       ? { publicKey: { hint: bundleKeyHint(signer.public.spki) } }
       : { certificate: { rawBytes: base64(leaf) } };
   const witnessed = await witness(signed, signer);
-  return Buffer.from(
+  const bundle = Buffer.from(
     JSON.stringify({
       mediaType: bundleMediaType,
       verificationMaterial: { ...key, ...witnessed },
       ...content,
     }),
   );
+  checkAnswers(signer, () => ({ bundle: readBundle(bundle), message: messageOf(signed) }));
+  return bundle;
+}
+
+function messageOf(signed: Witnessed): SignedMessage {
+  return signed.kind === 'dsse' ? envelopeMessage(signed) : { bytes: signed.message, digests: {} };
 }
 
 function base64(bytes: Uint8Array): string {

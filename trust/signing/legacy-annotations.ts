@@ -4,6 +4,25 @@ import { recordOf } from '../json/strict-json.ts';
 import { identityCertificate } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
 import { verifierPem, witness } from '../signers/witness.ts';
+import type { Witnessed } from '../signers/witness.ts';
+import { legacyBundle } from '../sigstore/legacy-bundle.ts';
+import { envelopeMessage } from '../sigstore/log-body.ts';
+import { checkAnswers } from './check-answers.ts';
+import type { ReadBack } from './check-answers.ts';
+
+const logAnnotation = 'dev.sigstore.cosign/bundle';
+const stampAnnotation = 'dev.sigstore.cosign/rfc3161timestamp';
+
+/** Returns whether the annotations of a layer have an answer of each type of service that the signer asks. */
+export function isWitnessed(
+  annotations: Readonly<Record<string, string>>,
+  { witnesses: { logs, timestamps } }: Signer,
+): boolean {
+  return (
+    (logs.length === 0 || annotations[logAnnotation] !== undefined) &&
+    (timestamps.length === 0 || annotations[stampAnnotation] !== undefined)
+  );
+}
 
 /**
  * Signs a payload of cosign's older form. Returns the annotations of its layer, with the certificate, the
@@ -33,22 +52,32 @@ export async function legacyAnnotationsOf(
  * @throws PortcullisError `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
  */
 export async function witnessAnnotations(
-  content: Parameters<typeof witness>[0],
+  content: Witnessed,
   signer: Signer,
 ): Promise<Readonly<Record<string, string>>> {
   refuseOtherLogs(signer);
   const { tlogEntries, timestampVerificationData } = await witness(content, signer);
   const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
   const entry = recordOf(tlogEntries?.[0]);
-  return {
+  const annotations = {
     ...(identityCertificate(signer) === undefined
       ? {}
       : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
-    ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
+    ...(entry === undefined ? {} : { [logAnnotation]: JSON.stringify(promiseOf(entry)) }),
     ...(stamp === undefined
       ? {}
-      : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
+      : { [stampAnnotation]: JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
   };
+  checkAnswers(signer, () => readBack(content, annotations));
+  return annotations;
+}
+
+function readBack(signed: Witnessed, annotations: Readonly<Record<string, string>>): ReadBack {
+  const bundle = legacyBundle(signed.signature, annotations);
+  if (signed.kind === 'message') return { bundle, message: { bytes: signed.message, digests: {} } };
+  const { payloadType, payload, signature, envelope } = signed;
+  const content = { kind: 'dsse', payloadType, payload, signature } as const;
+  return { bundle: { ...bundle, content, stamped: envelope }, message: envelopeMessage(content) };
 }
 
 function refuseOtherLogs(signer: Signer): void {

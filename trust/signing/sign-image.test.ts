@@ -17,6 +17,11 @@ import { signReference } from './sign-reference.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { verifyImage } from '../verify-image.ts';
 import { amd64, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { signatureTag } from '../evidence/cosign-names.ts';
+import { keySigner } from '../signers/signer.ts';
+import type { Signer } from '../signers/signer.ts';
+import { startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
+import { layersAt } from './attach.ts';
 import { signImage } from './sign-image.ts';
 
 const cosign = [...(process.env['PATH'] ?? '').split(delimiter), '/var/cache/portcullis-peers/bin']
@@ -168,6 +173,28 @@ test('two keys may sign the older form, and signing again with one adds nothing'
   assert.deepEqual(await sign(first.key), both);
   for (const { key } of [first, second])
     assert.equal((await verify(`${registry.host}/twice:1`, key)).outcome, 'admit');
+});
+
+test('signing the older form again sends the signature to a log that has not seen it', { skip }, async () => {
+  const repository = repositoryOf('log-later');
+  const { digest } = await pushImage(repository, 'log-later', '1');
+  const { key } = await newKey('ECDSA P-256');
+  const services = await startMockSigstore();
+  try {
+    const witnesses = { logs: [{ url: services.url, version: 1 }], timestamps: [services.url] } as const;
+    const entries = async (signer: SigningKey | Signer): Promise<number> => {
+      await signImage({ repository, digest, key: signer, format: 'legacy', now });
+      const layers = await layersAt(repository, signatureTag(digest));
+      return layers.filter(({ annotations }) => annotations?.['dev.sigstore.cosign/bundle'] !== undefined)
+        .length;
+    };
+    assert.equal(await entries(key), 0);
+    assert.equal(await entries(keySigner(key, { witnesses })), 1);
+    assert.equal(await entries(keySigner(key, { witnesses })), 1);
+    assert.equal(await entries(key), 1);
+  } finally {
+    await services.close();
+  }
 });
 
 test(

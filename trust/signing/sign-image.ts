@@ -14,7 +14,7 @@ import { notationArtifactType, thumbprintAnnotation } from '../notation/media-ty
 import { attachArtifact, attachBundle, attachToTag, layersAt } from './attach.ts';
 import type { Attached } from './attach.ts';
 import { imageStatement, signBundle } from './dsse-bundle.ts';
-import { legacyAnnotationsOf } from './legacy-annotations.ts';
+import { isWitnessed, legacyAnnotationsOf } from './legacy-annotations.ts';
 import { keySigner } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
 import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
@@ -127,10 +127,12 @@ async function pushSimpleSigning(input: SignImageInput, signer: Signer): Promise
       ? undefined
       : present.find(({ digest: blob, annotations: notes }) => {
           const signature =
-            blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
+            blob === sha256Digest(payload) && isWitnessed(notes ?? {}, signer)
+              ? decodeBase64(notes?.[signatureAnnotation])
+              : undefined;
           return signature !== undefined && verifySignature(signer.public, payload, signature);
         });
-  // The same key has signed the same payload before.
+  // The same key has signed the same payload before, and the services have confirmed it.
   if (own !== undefined) return { manifestDigest: (await repository.resolve(tag, signal)).digest, via: tag };
   const layer = {
     mediaType: simpleSigningMediaType,

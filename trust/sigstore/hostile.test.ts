@@ -11,9 +11,8 @@ import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
-import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigstore.ts';
+import { mockIssuer, mockSubject, signBySigstoreJs, startMockSigstore } from './fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
-import { signArtifact } from '../signing/sign-artifact.ts';
 
 /**
  * Attacks by a signer to whom Fulcio does issue certificates, but for another identity, and who can combine
@@ -336,13 +335,8 @@ test('a signature with a certificate that has expired, or is not yet valid, does
         ...services.signingConfig({ rekor: 1 }),
         caUrls: (other.signingConfig({ rekor: 1 }) as { caUrls: object }).caUrls,
       };
-      const bundle = await signArtifact({
-        artifact: imageStatement(digest),
-        inToto: true,
-        identityToken: services.token({ rekor: 1 }),
-        signingConfig: Buffer.from(JSON.stringify(config)),
-        now: new Date(),
-      });
+      const token = services.token({ rekor: 1 });
+      const bundle = await signBySigstoreJs(imageStatement(digest), config, token);
       const file = join(folder, 'merged.yaml');
       const require = JSON.stringify({
         sigstore: { issuer: mockIssuer, subject: mockSubject, root: 'merged.json' },
@@ -351,7 +345,7 @@ test('a signature with a certificate that has expired, or is not yet valid, does
         file,
         `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`,
       );
-      const verdict = verdictOf((await loadPolicy({ paths: [file] })).policy, [itemOf(bundle.toString())]);
+      const verdict = verdictOf((await loadPolicy({ paths: [file] })).policy, [itemOf(JSON.stringify(bundle))]);
       assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
       assert.match(JSON.stringify(verdict.reasons), /TRUST_SIGSTORE_CERTIFICATE"/);
     } finally {

@@ -1,5 +1,5 @@
 import { verifyWith } from '../x509/signature-algorithm.ts';
-import type { LogEntry } from './bundle.ts';
+import type { InclusionProof, LogEntry } from './bundle.ts';
 import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { rootOfProof } from './merkle.ts';
 import type { TransparencyLog } from './trusted-root.ts';
@@ -56,18 +56,28 @@ function promiseFlaw(entry: LogEntry, log: TransparencyLog): string | undefined 
 }
 
 function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | undefined {
-  if (proof === undefined) return undefined;
+  return proof === undefined ? undefined : inclusionFlaw(proof, body, log);
+}
+
+/**
+ * Checks that an inclusion proof leads to the root of its checkpoint.
+ * @param log must have signed the checkpoint. Absent: its signature is not checked
+ */
+export function inclusionFlaw(
+  { checkpoint: note, index, size, root, hashes }: InclusionProof,
+  body: Uint8Array,
+  log?: TransparencyLog,
+): string | undefined {
   let checkpoint;
   try {
-    checkpoint = readCheckpoint(proof.checkpoint);
+    checkpoint = readCheckpoint(note);
   } catch (error) {
     return (error as Error).message;
   }
-  if (!isSignedByLog(checkpoint, log)) return 'the log has not signed the checkpoint';
-  if (checkpoint.size !== proof.size || proof.root?.equals(checkpoint.root) === false)
+  if (log !== undefined && !isSignedByLog(checkpoint, log)) return 'the log has not signed the checkpoint';
+  if (checkpoint.size !== size || root?.equals(checkpoint.root) === false)
     return 'the checkpoint and the inclusion proof are of different trees';
-  const root = rootOfProof(body, proof.index, proof.size, proof.hashes);
-  return root?.equals(checkpoint.root) === true
+  return rootOfProof(body, index, size, hashes)?.equals(checkpoint.root) === true
     ? undefined
     : 'the inclusion proof does not lead to the root of the checkpoint';
 }
