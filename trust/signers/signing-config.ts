@@ -1,6 +1,7 @@
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 import type { WitnessUrls } from './signer.ts';
 
@@ -42,9 +43,9 @@ function failed(on: string, why: string): PortcullisError {
 }
 
 /**
- * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). It returns the newest
- * service of each kind that is valid now and whose API version is supported, or as many services as the
- * selector requires.
+ * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). Of the services of each
+ * kind that are valid now, those with the highest supported API version count. It returns the newest one, or
+ * as many as the selector requires.
  * @param on the name of the bytes, for errors
  * @throws PortcullisError `TRUST_SIGNING_CONFIG`
  */
@@ -58,10 +59,13 @@ export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): Si
   }
   if (config['mediaType'] !== 'application/vnd.dev.sigstore.signingconfig.v0.2+json')
     throw fail('its mediaType is not application/vnd.dev.sigstore.signingconfig.v0.2+json');
-  const services = (name: string, versions: readonly number[]): readonly Service[] =>
-    servicesOf(config[name], now, (why) => fail(`${name}: ${why}`)).filter(({ majorApiVersion }) =>
-      versions.includes(majorApiVersion),
+  const services = (name: string, versions: readonly number[]): readonly Service[] => {
+    const usable = servicesOf(config[name], now, (why) => fail(`${name}: ${why}`)).filter(
+      ({ majorApiVersion }) => versions.includes(majorApiVersion),
     );
+    const highest = largest(usable.map(({ majorApiVersion }) => majorApiVersion));
+    return usable.filter(({ majorApiVersion }) => majorApiVersion === highest);
+  };
   const selected = (list: string, rule: string, versions: readonly number[]): readonly Service[] =>
     select(services(list, versions), ruleFor(config[list], recordOf(config[rule])), (why) =>
       fail(`${list}: ${why}`),
@@ -96,7 +100,7 @@ function servicesOf(value: unknown, now: Date, fail: (why: string) => Portcullis
       if (typeof majorApiVersion !== 'number') throw fail('an entry has no majorApiVersion');
       const { start, end } = recordOf(validFor) ?? {};
       const time = (text: unknown, absent: number): number =>
-        text === undefined ? absent : typeof text === 'string' ? Date.parse(text) : NaN;
+        text === undefined || text === null ? absent : typeof text === 'string' ? Date.parse(text) : NaN;
       return {
         url: parsed.href.replace(/\/+$/, ''),
         majorApiVersion,
@@ -122,8 +126,8 @@ function ruleFor(
 }
 
 /**
- * Selects services. ANY: the newest. EXACT: this many, of different operators. ALL: every one. Without a
- * rule, none is required.
+ * Selects services. ANY: the newest. EXACT: this many, of different operators. ALL: the newest of every
+ * operator. Without a rule, none is required.
  */
 function select(
   services: readonly Service[],
@@ -141,7 +145,11 @@ function select(
     case 'ANY':
       return services.slice(0, 1);
     case 'ALL':
-      return services;
+      // A service that names no operator stands for itself.
+      return services.filter(({ operator }, at) => {
+        const first = services.findIndex((other) => other.operator === operator);
+        return operator === '' || first === at;
+      });
     case 'EXACT': {
       const { count } = rule;
       if (typeof count !== 'number' || count < 1 || byOperator.length < count)
