@@ -1,8 +1,8 @@
-import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { signArtifact } from '../trust/index.ts';
 import { signingConfigOfInstance } from '../trust/sigstore/index.ts';
 import { readInputFile } from './files/input-file.ts';
+import { prepareReport, writeReport } from './files/report-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
@@ -47,6 +47,8 @@ export function register(program: Command): void {
 
 async function sign(file: string, flags: Flags): Promise<number> {
   const now = new Date();
+  // A signature that cannot be written is in the log all the same.
+  const path = await prepareReport(flags.bundle);
   const bundle = await signArtifact({
     artifact: await readInputFile(file),
     inToto: flags.inToto,
@@ -57,7 +59,7 @@ async function sign(file: string, flags: Flags): Promise<number> {
         : await readInputFile(flags.signingConfig),
     now,
   });
-  await writeFile(flags.bundle, bundle);
+  await writeReport(path, bundle);
   print(flags.output, { bundle: flags.bundle }, `wrote ${flags.bundle}\n`);
   return exitCodes.yes;
 }

@@ -4,13 +4,15 @@ import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 
 /**
- * Makes the folders of a report and checks that it can be written, before the work that it reports. Follows a
- * symbolic link, so that it stays one.
- * @returns the path to write to
+ * Makes the folders of a report, or of another file that a command makes, and checks that it can be written,
+ * before the work that it is for. Follows a symbolic link, so that it stays one.
+ * @returns the path for {@link writeReport}
  * @throws PortcullisError `CLI_REPORT_UNWRITABLE`
  */
-async function prepareReport(file: string): Promise<string> {
-  const fix = 'name a file in a folder that this user may write to, or - for standard output';
+export async function prepareReport(
+  file: string,
+  fix = 'name a file in a folder that this user may write to',
+): Promise<string> {
   const path = await realpath(file).catch(() => resolve(file));
   const found = await stat(path).catch(() => undefined);
   // The file is replaced. A device or a pipe must not be.
@@ -33,7 +35,8 @@ export async function prepareReports<T extends { readonly file: string }>(
 ): Promise<readonly (T & { readonly path: string })[]> {
   const prepared = new Map<string, T & { readonly path: string }>();
   for (const report of reports) {
-    const path = report.file === '-' ? '-' : await prepareReport(report.file);
+    const fix = 'name a file in a folder that this user may write to, or - for standard output';
+    const path = report.file === '-' ? '-' : await prepareReport(report.file, fix);
     if (prepared.has(path))
       throw unwritable(
         report.file,
@@ -46,14 +49,14 @@ export async function prepareReports<T extends { readonly file: string }>(
 }
 
 function unwritable(on: string, why: string, fix: string): PortcullisError {
-  const failure = { code: 'CLI_REPORT_UNWRITABLE', kind: 'invalid', attempted: 'write report' } as const;
+  const failure = { code: 'CLI_REPORT_UNWRITABLE', kind: 'invalid', attempted: 'write file' } as const;
   return new PortcullisError({ ...failure, on, why, fix });
 }
 
 /**
- * Writes a report completely or not at all, over an earlier one.
+ * Writes a file that is prepared completely or not at all, over an earlier one.
  * @throws PortcullisError `STORAGE_DISK_FULL`, `STORAGE_READ_ONLY`, `STORAGE_NO_ACCESS`, `STORAGE_IO`
  */
-export async function writeReport(path: string, content: string): Promise<void> {
+export async function writeReport(path: string, content: string | Uint8Array): Promise<void> {
   await writeFileAtomic(path, content, { mode: 0o644 });
 }

@@ -1,9 +1,9 @@
-import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PortcullisError, failure, fileReason, isPortcullisError } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
 import {
   bundleName,
   confirmSlot,
@@ -218,7 +218,7 @@ async function sign(folder: string, flags: SignerFlags & { readonly output: Outp
   try {
     const bundle = await signFile(await readGivenFile(manifest, mostManifestBytes), signer);
     const file = join(resolve(folder), bundleName);
-    await writeFile(file, bundle);
+    await writeFileAtomic(file, bundle, { mode: 0o644 });
     print(flags.output, { file }, `${file} written\n`);
     return exitCodes.yes;
   } catch (thrown) {
