@@ -89,6 +89,42 @@ rules:
     }
   });
 
+  it('of a clock that was ahead are made again when the clock is right', async () => {
+    const file = `${kit.folder}/ahead.yaml`;
+    writeFileSync(
+      file,
+      `apiVersion: portcullis.dev/v1alpha1
+kind: TrustPolicy
+rules:
+  - images: ['**']
+    require: { cosign: { key: k.pub } }
+    breakGlass: { until: '2030-01-02T00:00:00Z', reason: test, by: somebody }
+`,
+    );
+    const { policy } = await loadPolicy({ paths: [file] });
+    let now = Date.parse('2036-02-07T06:28:16Z');
+    const decisions = createDecisions({
+      policy: () => policy,
+      now: () => new Date(now),
+      database: kit.database,
+    });
+    const reference = 'registry.example.com/app:1';
+    const digest = `sha256:${'a'.repeat(64)}`;
+    const gatheredAt = new Date(0).toISOString();
+    const parts = { reference, digest, manifestDigest: digest, items: [], unreachable: [], gatheredAt };
+    const platform = { os: 'linux', architecture: 'amd64' };
+    const question = { dossier: sealDossier(parts), reference, namespace: '', platform };
+    try {
+      await decisions.prepare(policy, question);
+      assert.equal(decisions.again(policy, question).verdict.outcome, 'deny');
+      now = Date.parse('2030-01-01T00:00:00Z');
+      await decisions.prepare(policy, question);
+      assert.equal(decisions.again(policy, question).verdict.outcome, 'admit');
+    } finally {
+      await decisions.close();
+    }
+  });
+
   it('cache verdicts up to a number of bytes', async () => {
     const file = `${kit.folder}/large.yaml`;
     const images = Array.from({ length: 100 }, (_, index) => `'registry.example.com/large-${index}/**'`);

@@ -217,9 +217,15 @@ function sizeOf(verdict: Verdict, key: string): number {
   return 2 * (JSON.stringify(verdict).length + key.length);
 }
 
-/** Whether `validUntil` is in the future. A time that cannot be parsed is in the past. */
-function isValid({ validUntil }: Verdict, at: Date): boolean {
-  return validUntil === undefined || at.getTime() < Date.parse(validUntil);
+/**
+ * Whether `validUntil` is in the future. A time that cannot be parsed is in the past. A verdict of a clock
+ * that was ahead does not apply: it says nothing about an earlier time.
+ */
+function isValid({ validUntil, decidedAt }: Verdict, at: Date): boolean {
+  return (
+    Date.parse(decidedAt) <= at.getTime() &&
+    (validUntil === undefined || at.getTime() < Date.parse(validUntil))
+  );
 }
 
 /** Returns the error for a verdict other than admit, with the whole tree of reasons. */

@@ -52,15 +52,17 @@ export function verifyForAuthority(
     thresholds: proof ?? signaturesOnly,
     now,
   });
-  if ('problem' in verified) return verified;
+  if ('problem' in verified) {
+    const { code, problem, countsFrom } = verified;
+    return { code, problem, ...untilOf(countsFrom) };
+  }
   const { signedAt, identity, trustedUntil } = verified;
-  const until = trustedUntil === undefined ? {} : { validUntil: new Date(trustedUntil).toISOString() };
   const when =
     signedAt === undefined
       ? {}
       : { signedAt: { time: new Date(signedAt.time).toISOString(), provenBy: signedAt.provenBy } };
   if (authority.kind === 'cosign-key')
-    return { proven: { signer: signerOfKey(authority.key), ...when }, ...until };
+    return { proven: { signer: signerOfKey(authority.key), ...when }, ...untilOf(trustedUntil) };
   if (identity === undefined)
     return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was not made by a named identity' };
   const match = matchIdentity(identity, authority.identity);
@@ -71,6 +73,11 @@ export function verifyForAuthority(
     ...identity.subjects.filter((one) => one !== match.subject),
   ].map((subject) => `sigstore ${authority.identity.issuer} ${subject}`);
   return { proven: { signer, ...(also.length === 0 ? {} : { also }), ...when } };
+}
+
+/** @param time milliseconds since 1970 */
+function untilOf(time: number | undefined): { readonly validUntil?: string } {
+  return time === undefined ? {} : { validUntil: new Date(time).toISOString() };
 }
 
 /** Describes the authority in words, to follow "by". */

@@ -81,6 +81,7 @@ test('an entry of a Rekor v2 log without a proven time counts only while the log
   assert.match(retired.problem, /log\.example is not trusted now, and nothing proves when it was signed/);
   const later = verifyAt(bundle, now, trusted({ start: at(hour) }));
   assert.ok('problem' in later);
+  assert.equal(later.validUntil, at(hour));
 
   const ending = trusted({ start: at(-3 * hour), end: at(hour) });
   const current = verifyAt(bundle, now, ending);
@@ -97,6 +98,16 @@ test('with a proven time, the log must have been trusted at that time, and may h
     assert.ok('proven' in result, JSON.stringify(result));
     assert.equal(result.validUntil, undefined);
   }
+});
+
+test('a refusal because of a clock that is behind ends when the signature is not in the future any more', async () => {
+  const bundle = await bundleBy([1]);
+  const early = verifyAt(bundle, now - hour, () => undefined);
+  assert.ok('problem' in early, JSON.stringify(early));
+  assert.match(early.problem, /which is in the future/);
+  const end = Date.parse(String(early.validUntil));
+  assert.ok('problem' in verifyAt(bundle, end - 1, () => undefined));
+  assert.ok('proven' in verifyAt(bundle, end, () => undefined));
 });
 
 test('two logs of one operator count once', async () => {

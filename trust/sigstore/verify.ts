@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { largest } from '../../base/lists/index.ts';
 import { verifyDigestWithKey, verifyWithKey } from '../keys/verify-signature.ts';
 import { keyUsageBit, readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
@@ -74,6 +75,8 @@ export interface NotVerified {
   readonly code: SigstoreCode;
   /** Completes "the signature …" or "it …". */
   readonly problem: string;
+  /** Milliseconds since 1970: a time of the signature that is in the future now is not from then on. */
+  readonly countsFrom?: number;
 }
 
 /** The clock of this machine may be this much behind the clock of a log or an authority. */
@@ -182,11 +185,14 @@ function provenTimes(
     if (known.length > 0 && !known.some((time) => isWithin(time, log.validFor)))
       return no('TRUST_SIGSTORE_LOG', `the transparency log ${log.name} was not trusted when it was signed`);
     // Without a proven time, the entry may be as young as this verification.
-    if (known.length === 0 && !isWithin(now.getTime(), log.validFor))
-      return no(
-        'TRUST_SIGSTORE_TIME',
-        `the transparency log ${log.name} is not trusted now, and nothing proves when it was signed`,
-      );
+    if (known.length === 0 && !isWithin(now.getTime(), log.validFor)) {
+      const { start } = log.validFor;
+      return {
+        code: 'TRUST_SIGSTORE_TIME',
+        problem: `the transparency log ${log.name} is not trusted now, and nothing proves when it was signed`,
+        ...(start > now.getTime() ? { countsFrom: start } : {}),
+      };
+    }
     if (known.length === 0) untimed.push(log);
     logs.push(log);
     if (finding.time !== undefined) logTimes.push(finding.time);
@@ -201,12 +207,13 @@ function provenTimes(
     ...stamps.map(({ time }) => ({ time, provenBy: 'time stamp' }) as const),
     ...logTimes.map((time) => ({ time, provenBy: 'transparency log' }) as const),
   ];
-  const future = times.find(({ time }) => time > now.getTime() + clockSkewMilliseconds);
-  if (future !== undefined)
-    return no(
-      'TRUST_SIGSTORE_TIME',
-      `it says it was made at ${new Date(future.time).toISOString()}, which is in the future`,
-    );
+  const latest = largest(times.map(({ time }) => time));
+  if (latest > now.getTime() + clockSkewMilliseconds)
+    return {
+      code: 'TRUST_SIGSTORE_TIME',
+      problem: `it says it was made at ${new Date(latest).toISOString()}, which is in the future`,
+      countsFrom: latest - clockSkewMilliseconds,
+    };
   const end = Math.min(...untimed.map(({ validFor }) => validFor.end));
   return { proven: times, ...(Number.isFinite(end) ? { trustedUntil: end } : {}) };
 }

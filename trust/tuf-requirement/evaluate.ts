@@ -83,7 +83,8 @@ function judge(requirement: TufRequirement, evidence: Evidence, context: Evaluat
     };
   if (found.checkedAt > context.now.getTime() + clockSkew) {
     const text = `it was asked at ${instant(found.checkedAt)}, which is in the future`;
-    return { ...unknown('TRUST_TIME_FUTURE', text), notes };
+    const validUntil = instant(found.checkedAt - clockSkew);
+    return { ...unknown('TRUST_TIME_FUTURE', text), validUntil, notes };
   }
   try {
     return {
