@@ -13,6 +13,8 @@ export interface Plan {
   ends: number | undefined;
   failures: number;
   triedNow: number;
+  /** When the plan was last asked for. A clock that shows an earlier time was ahead, and so is the plan. */
+  seen: number;
 }
 
 /** When each image's evidence is renewed. A plan is made when it is first asked for. */
@@ -35,8 +37,11 @@ export function createPlans(now: () => Date, random: () => number): Plans {
     async of(one, inForce) {
       const key = keyOf(one);
       const before = plans.get(key);
-      if (before?.revision === inForce.revision) return before;
       const at = now();
+      if (before?.revision === inForce.revision && before.seen <= at.getTime()) {
+        before.seen = at.getTime();
+        return before;
+      }
       const existing = await evidenceStanding({
         dossier: one.dossier,
         references: one.names,
@@ -48,7 +53,8 @@ export function createPlans(now: () => Date, random: () => number): Plans {
         ends === undefined
           ? undefined
           : firstTry(at.getTime(), ends, Date.parse(one.dossier.gatheredAt), random());
-      const plan = { revision: inForce.revision, names: one.names, due, ends, failures: 0, triedNow: 0 };
+      const { revision } = inForce;
+      const plan = { revision, names: one.names, due, ends, failures: 0, triedNow: 0, seen: at.getTime() };
       plans.set(key, plan);
       // Yields to other work, because opening the envelopes here takes time.
       await new Promise((resolve) => setImmediate(resolve));

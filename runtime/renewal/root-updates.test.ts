@@ -48,3 +48,33 @@ test('an unreachable repository is tried again later, counted and reported; a re
     await rm(cache, { recursive: true });
   }
 });
+
+test('a clock that was ahead for a while delays no update', async () => {
+  const cache = await mkdtemp(join(tmpdir(), 'root-updates-'));
+  const day = 24 * 3_600_000;
+  const right = Date.now();
+  let time = right;
+  const updates = openRootUpdates({
+    policy: {
+      tufRoots: () => [{ url: 'http://127.0.0.1:1', cache, expires: right + 7 * day }],
+      onChange: () => () => undefined,
+    },
+    log: createLogger({ level: 'silent' }),
+    now: () => new Date(time),
+    random: () => 0,
+    roundMs: 5,
+  });
+  try {
+    time += 3650 * day;
+    await until(() => updates.counts().failed > 0);
+    // The update that failed plans the next one by the wrong clock.
+    const { failed } = updates.counts();
+    time = right + 1000;
+    await pause(50);
+    time += 2 * day;
+    await until(() => updates.counts().failed > failed);
+  } finally {
+    await updates.close();
+    await rm(cache, { recursive: true });
+  }
+});

@@ -42,6 +42,8 @@ export interface FailingRoot {
 interface Plan {
   due: number;
   failures: number;
+  /** The time of the last round. A clock that shows an earlier time was ahead, and so is `due`. */
+  seen: number;
   failing?: FailingRoot | undefined;
 }
 
@@ -66,8 +68,12 @@ export function openRootUpdates(parts: Deps): RootUpdates {
     for (const key of plans.keys()) if (!known.has(key)) plans.delete(key);
     for (const root of roots) {
       const at = now().getTime();
-      const plan = plans.get(keyOf(root)) ?? { due: nextRootUpdate(at, root.expires, random()), failures: 0 };
+      const first = nextRootUpdate(at, root.expires, random());
+      const plan = plans.get(keyOf(root)) ?? { due: first, failures: 0, seen: at };
       plans.set(keyOf(root), plan);
+      if (at < plan.seen)
+        plan.due = Math.min(plan.due, plan.failures > 0 ? nextTry(at, plan.failures, random()) : first);
+      plan.seen = at;
       if (!closed && plan.due <= at) await update(root, plan);
     }
   }
