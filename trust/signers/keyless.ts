@@ -16,8 +16,8 @@ export interface KeylessOptions {
   /** The certificate authority, such as `https://fulcio.sigstore.dev`. */
   readonly fulcioUrl: string;
   /**
-   * Required: without a log or a timestamp, it cannot be proven later that the certificate was valid when it
-   * signed.
+   * Required: without a Rekor v1 log or a timestamp, it cannot be proven later that the certificate was valid
+   * when it signed.
    */
   readonly witnesses: WitnessUrls;
 }
@@ -29,14 +29,18 @@ export interface KeylessOptions {
  * @throws PortcullisError `TRUST_FULCIO_FAILED`, `TRUST_SIGNING_CONFIG`
  */
 export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOptions): Promise<Signer> {
-  if (witnesses.logs.length === 0 && witnesses.timestamps.length === 0) {
+  if (witnesses.timestamps.length === 0 && !witnesses.logs.some(({ version }) => version === 1)) {
+    const services =
+      witnesses.logs.length === 0
+        ? 'neither a log nor a time stamp authority is named'
+        : 'no time stamp authority is named, and a Rekor v2 log states no time';
     throw new PortcullisError({
       code: 'TRUST_SIGNING_CONFIG',
       kind: 'invalid',
       attempted: 'sign without a key',
       on: fulcioUrl,
-      why: 'neither a log nor a time stamp authority is named: once the certificate has expired, nothing proves that it was valid',
-      fix: 'name a log or a time stamp authority in the signing configuration',
+      why: `${services}: once the certificate has expired, nothing proves that it was valid`,
+      fix: 'name a time stamp authority, or a Rekor v1 log, in the signing configuration',
     });
   }
   const url = checkedUrl(fulcioUrl);

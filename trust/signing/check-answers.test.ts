@@ -23,6 +23,10 @@ before(async () => {
 });
 after(() => services.close());
 
+type Json = Record<string, unknown>;
+/** No service answers there. */
+const nowhere = [{ url: 'http://127.0.0.1:9', majorApiVersion: 1 }];
+
 type Change = (path: string, answer: Buffer) => Buffer | string;
 
 /** Passes requests to the services, and changes their answers. */
@@ -110,6 +114,12 @@ const table: readonly (readonly [string, SignOptions, Change, RegExp])[] = [
     /an answer cannot be used: tlogEntries\[0\]\.logIndex is not a count/,
   ],
   [
+    'an entry without a promise, and so without a proven time',
+    { rekor: 1 },
+    entry((one) => Reflect.deleteProperty(one['verification'] as object, 'signedEntryTimestamp')),
+    /nothing in it proves when it was signed/,
+  ],
+  [
     'an entry without a proof',
     { rekor: 1 },
     entry((one) => {
@@ -147,6 +157,20 @@ test('right answers are accepted', () =>
         for (const inToto of [true, false]) await sign({ rekor, timeStamp: true, inToto }, url);
     },
   ));
+
+test('a Rekor v2 log alone is refused before a certificate is requested: it states no time', async () => {
+  const { tsaUrls: _tsa, tsaConfig: _rule, ...config } = services.signingConfig({ rekor: 2 }) as Json;
+  await assert.rejects(
+    signArtifact({
+      artifact,
+      inToto: false,
+      identityToken: services.token({ rekor: 2 }),
+      signingConfig: Buffer.from(JSON.stringify({ ...config, caUrls: nowhere })),
+      now: new Date(),
+    }),
+    { code: 'TRUST_SIGNING_CONFIG', message: /no time stamp authority .* a Rekor v2 log states no time/ },
+  );
+});
 
 test('a time at which the certificate is not valid is refused', async (t) => {
   const late = await startMockSigstore(new Date(Date.now() + 3_600_000));

@@ -45,7 +45,9 @@ export function checkAnswers(signer: Signer, readBack: () => ReadBack): void {
   const refuse = (url: string | undefined, flaw: string): never => {
     throw witnessFailure(url ?? urls.join(', '), `its answer cannot be used: ${flaw}`);
   };
+  let timed = false;
   const checkTime = (url: string | undefined, time: number): void => {
+    timed = true;
     if (certificate === undefined || (certificate.notBefore <= time && time <= certificate.notAfter)) return;
     const [made, start, end] = [time, certificate.notBefore, certificate.notAfter].map((one) =>
       new Date(one).toISOString(),
@@ -63,6 +65,7 @@ export function checkAnswers(signer: Signer, readBack: () => ReadBack): void {
     if ('flaw' in stamp) refuse(timestamps[index], stamp.flaw);
     else checkTime(timestamps[index], stamp.time);
   }
+  if (identity !== undefined && !timed) refuse(undefined, 'nothing in it proves when it was signed');
 }
 
 function entryFlaw({ proof, body }: LogEntry, version: Bundle['version']): string | undefined {
