@@ -89,7 +89,7 @@ rules:
     }
   });
 
-  it('of a clock that was ahead are made again when the clock is right', async () => {
+  it('of a clock that was ahead are made again after the clock is corrected', async () => {
     const file = `${kit.folder}/ahead.yaml`;
     writeFileSync(
       file,

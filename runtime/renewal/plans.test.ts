@@ -9,7 +9,7 @@ const gatheredAt = new Date(0).toISOString();
 const parts = { reference, digest, manifestDigest: digest, items: [], unreachable: [], gatheredAt };
 const used = { imageId: digest, dossier: sealDossier(parts), names: [reference] };
 
-test('the plan of a clock that was ahead is made again when the clock is right', async () => {
+test('the plan of a clock that was ahead is made again after the clock is corrected', async () => {
   let time = Date.parse('2036-02-07T06:28:16Z');
   const plans = createPlans(
     () => new Date(time),

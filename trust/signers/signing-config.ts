@@ -43,9 +43,9 @@ function failed(on: string, why: string): PortcullisError {
 }
 
 /**
- * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). Of the services of each
- * kind that are valid now, those with the highest supported API version count. It returns the newest one, or
- * as many as the selector requires.
+ * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). A service counts if it
+ * is valid now and no valid service of its kind has a higher supported API version. It returns the newest
+ * one, or as many as the selector requires.
  * @param on the name of the bytes, for errors
  * @throws PortcullisError `TRUST_SIGNING_CONFIG`
  */

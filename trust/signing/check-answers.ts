@@ -45,9 +45,9 @@ export function checkAnswers(signer: Signer, readBack: () => ReadBack): void {
   const refuse = (url: string | undefined, flaw: string): never => {
     throw witnessFailure(url ?? urls.join(', '), `its answer cannot be used: ${flaw}`);
   };
-  let timed = false;
+  const times: number[] = [];
   const checkTime = (url: string | undefined, time: number): void => {
-    timed = true;
+    times.push(time);
     if (certificate === undefined || (certificate.notBefore <= time && time <= certificate.notAfter)) return;
     const [made, start, end] = [time, certificate.notBefore, certificate.notAfter].map((one) =>
       new Date(one).toISOString(),
@@ -65,7 +65,7 @@ export function checkAnswers(signer: Signer, readBack: () => ReadBack): void {
     if ('flaw' in stamp) refuse(timestamps[index], stamp.flaw);
     else checkTime(timestamps[index], stamp.time);
   }
-  if (identity !== undefined && !timed) refuse(undefined, 'nothing in it proves when it was signed');
+  if (identity !== undefined && times.length === 0) refuse(undefined, 'nothing in it proves when it was signed');
 }
 
 function entryFlaw({ proof, body }: LogEntry, version: Bundle['version']): string | undefined {

@@ -64,9 +64,7 @@ export async function witnessAnnotations(
       ? {}
       : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
     ...(entry === undefined ? {} : { [logAnnotation]: JSON.stringify(promiseOf(entry)) }),
-    ...(stamp === undefined
-      ? {}
-      : { [stampAnnotation]: JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
+    ...(stamp === undefined ? {} : { [stampAnnotation]: JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
   };
   checkAnswers(signer, () => readBack(content, annotations));
   return annotations;

@@ -345,7 +345,9 @@ test('a signature with a certificate that has expired, or is not yet valid, does
         file,
         `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    require: ${require}\n`,
       );
-      const verdict = verdictOf((await loadPolicy({ paths: [file] })).policy, [itemOf(JSON.stringify(bundle))]);
+      const verdict = verdictOf((await loadPolicy({ paths: [file] })).policy, [
+        itemOf(JSON.stringify(bundle)),
+      ]);
       assert.equal(verdict.outcome, 'deny', explainVerdict(verdict));
       assert.match(JSON.stringify(verdict.reasons), /TRUST_SIGSTORE_CERTIFICATE"/);
     } finally {

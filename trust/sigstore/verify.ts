@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { largest } from '../../base/lists/index.ts';
+import { largest, smallest } from '../../base/lists/index.ts';
 import { verifyDigestWithKey, verifyWithKey } from '../keys/verify-signature.ts';
 import { keyUsageBit, readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
@@ -214,7 +214,7 @@ function provenTimes(
       problem: `it says it was made at ${new Date(latest).toISOString()}, which is in the future`,
       countsFrom: latest - clockSkewMilliseconds,
     };
-  const end = Math.min(...untimed.map(({ validFor }) => validFor.end));
+  const end = smallest(untimed.map(({ validFor }) => validFor.end));
   return { proven: times, ...(Number.isFinite(end) ? { trustedUntil: end } : {}) };
 }
 
