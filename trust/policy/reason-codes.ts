@@ -59,7 +59,7 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_SIGSTORE_ROOT: 'The trusted root cannot be used.',
   TRUST_SIGSTORE_ROOT_EXPIRED:
     'The metadata of the TUF repository that the trusted root comes from has expired.',
-  TRUST_SIGSTORE_TIME: 'Nothing proves that the certificate was valid at the time of signing.',
+  TRUST_SIGSTORE_TIME: 'Nothing proves that the certificate or the log was valid at the time of signing.',
   TRUST_NOTATION_AUTHENTICITY:
     'The certificates have no chain to a trust store, or the signer is not one of the trusted identities.',
   TRUST_NOTATION_AUTHENTICITY_LOGGED:

@@ -65,7 +65,8 @@ export function checkAnswers(signer: Signer, readBack: () => ReadBack): void {
     if ('flaw' in stamp) refuse(timestamps[index], stamp.flaw);
     else checkTime(timestamps[index], stamp.time);
   }
-  if (identity !== undefined && times.length === 0) refuse(undefined, 'nothing in it proves when it was signed');
+  if (identity !== undefined && times.length === 0)
+    refuse(undefined, 'nothing in it proves when it was signed');
 }
 
 function entryFlaw({ proof, body }: LogEntry, version: Bundle['version']): string | undefined {
