@@ -15,11 +15,11 @@ import type { LayerMapping } from './types.ts';
 
 /**
  * Images mounted as volumes: the layers of each as one read-only tree, with one mount for each container and
- * volume.
+ * image.
  */
 export interface VolumeStore {
   /**
-   * @param index the volume's number within its container
+   * @param index the image's number among the volumes of its container
    * @param layers layer folders, lowest first
    * @param mapping of a container with a user namespace: the files then belong to the users inside
    * @returns the path of the mounted tree

@@ -113,6 +113,17 @@ describe('images and declared volumes in containers', () => {
     await removePod(stage, pod);
   });
 
+  it('many volumes with one image cost the host one mount for each container', async () => {
+    const pod = await runPod(stage, 'many');
+    const mounts = Array.from({ length: 300 }, (_, index) => volume({ containerPath: `/volumes/${index}` }));
+    const id = await withMounts(pod, [...mounts, volume({ imageSubPath: 'site' })]);
+    assert.equal(mountsBelow(join(stage.folders.root, 'images/volumes')).length, 1);
+    assert.equal((await execute(stage, id, 'cat', '/volumes/299/site/page')).stdout, 'above\n');
+    assert.equal((await execute(stage, id, 'cat', '/site/page')).stdout, 'above\n');
+    await removePod(stage, pod);
+    assert.deepEqual(mountsBelow(join(stage.folders.root, 'images/volumes')), []);
+  });
+
   it('an image that is not admitted for the namespace is refused for every container', async () => {
     const pod = await runPod(stage, 'elsewhere', {
       metadata: { name: 'elsewhere', uid: 'u1', namespace: 'other', attempt: 0 },

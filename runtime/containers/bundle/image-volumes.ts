@@ -7,6 +7,9 @@ import type { ImageRecord, ImageStore, LayerMapping } from '../../images/types.t
 import type { SandboxRecord } from '../../pods/record.ts';
 import { isImageVolume, isWithin } from '../mount-sources.ts';
 
+/** Different images of one container: each costs the kernel a mount on the host, which has 100000. */
+const mostImages = 256;
+
 /** An image volume whose image was admitted for the namespace of the pod. */
 export interface AdmittedVolume {
   readonly mount: Mount;
@@ -26,6 +29,7 @@ export async function admitVolumes(
   sandbox: Pick<SandboxRecord, 'config'>,
 ): Promise<readonly AdmittedVolume[]> {
   const admitted: AdmittedVolume[] = [];
+  const distinct = new Set<string>();
   for (const mount of config.mounts.filter(isImageVolume)) {
     const asked = mount.image?.image ?? '';
     if (mount.hostPath !== '')
@@ -38,6 +42,13 @@ export async function admitVolumes(
         'no such image is present',
         'pull it first',
       );
+    if (distinct.add(image.id).size > mostImages)
+      throw failed(
+        'invalid',
+        mount,
+        `the container mounts more than ${mostImages} different images`,
+        'mount fewer images, or put their files into one image',
+      );
     const namespace = sandbox.config.metadata?.namespace ?? '';
     const verdict = await images
       .decideForRun({ image, userSpecified: mount.image?.userSpecifiedImage ?? '', namespace })
@@ -49,7 +60,8 @@ export async function admitVolumes(
 
 /**
  * Mounts the admitted images and returns their mounts in the container: read-only and, as the feature is
- * defined, noexec (https://kep.k8s.io/4639), without devices and set-user-id.
+ * defined, noexec (https://kep.k8s.io/4639), without devices and set-user-id. Volumes with the same image
+ * share one mount of the host, so that the number of volumes does not exhaust the mounts of the host.
  * @returns bind mounts in place of the image mounts
  */
 export async function mountVolumes(
@@ -59,10 +71,14 @@ export async function mountVolumes(
   mapping: LayerMapping | undefined,
 ): Promise<readonly Mount[]> {
   const mounts: Mount[] = [];
-  for (const [index, { mount, image }] of volumes.entries()) {
-    const tree = await images
-      .mountVolume(containerId, index, image, mapping)
-      .catch((thrown: unknown) => rethrow(thrown, mount));
+  const trees = new Map<string, string>();
+  for (const { mount, image } of volumes) {
+    const tree =
+      trees.get(image.id) ??
+      (await images
+        .mountVolume(containerId, trees.size, image, mapping)
+        .catch((thrown: unknown) => rethrow(thrown, mount)));
+    trees.set(image.id, tree);
     const { image: _image, ...plain } = mount;
     mounts.push({
       ...plain,
