@@ -5,6 +5,7 @@ import type {
   Hook,
   LinuxContainerAdjustment,
   LinuxDevice,
+  LinuxResources,
   LinuxSeccomp,
   Mount,
   POSIXRlimit,
@@ -83,32 +84,46 @@ function linuxMessage(
   of: (field: string) => readonly OwnedChange[],
   removedDevices: readonly string[],
 ): Init<LinuxContainerAdjustment> {
-  const number = (field: string): { value: number } | undefined => {
-    const [change] = of(field);
-    return change === undefined ? undefined : { value: Number(change.value) };
-  };
-  const text = (field: string): string => (of(field)[0]?.value ?? '') as string;
   const seccomp = of('seccomp-policy')[0]?.value as LinuxSeccomp | undefined;
   return {
     devices: [
       ...removedDevices.map((path) => ({ path })),
       ...of('device').map(({ value }) => value as LinuxDevice),
     ],
-    oomScoreAdj: number('oom-score-adj'),
+    oomScoreAdj: numberIn(of, 'oom-score-adj'),
     ...(seccomp !== undefined && { seccompPolicy: seccomp }),
-    resources: {
-      memory: { limit: number('memory.limit'), swap: number('memory.swap') },
-      cpu: {
-        shares: number('cpu.shares'),
-        quota: number('cpu.quota'),
-        period: number('cpu.period'),
-        cpus: text('cpu.cpus'),
-        mems: text('cpu.mems'),
-      },
-      hugepageLimits: of('hugepages').map(({ key, value }) => ({ pageSize: key, limit: Number(value) })),
-      unified: Object.fromEntries(of('unified').map(({ key, value }) => [key, String(value)])),
-    },
+    resources: resourcesIn(of),
   };
+}
+
+/** Returns the resources that the merged changes set, for plugins that validate. Pure. */
+export function changedResources({ set }: Merged): Init<LinuxResources> {
+  return resourcesIn((field) => set.filter((change) => change.field === field));
+}
+
+function resourcesIn(of: (field: string) => readonly OwnedChange[]): Init<LinuxResources> {
+  const number = (field: string): { value: number } | undefined => numberIn(of, field);
+  const text = (field: string): string => (of(field)[0]?.value ?? '') as string;
+  return {
+    memory: { limit: number('memory.limit'), swap: number('memory.swap') },
+    cpu: {
+      shares: number('cpu.shares'),
+      quota: number('cpu.quota'),
+      period: number('cpu.period'),
+      cpus: text('cpu.cpus'),
+      mems: text('cpu.mems'),
+    },
+    hugepageLimits: of('hugepages').map(({ key, value }) => ({ pageSize: key, limit: Number(value) })),
+    unified: Object.fromEntries(of('unified').map(({ key, value }) => [key, String(value)])),
+  };
+}
+
+function numberIn(
+  of: (field: string) => readonly OwnedChange[],
+  field: string,
+): { value: number } | undefined {
+  const [change] = of(field);
+  return change === undefined ? undefined : { value: Number(change.value) };
 }
 
 /** Returns who set which field of one container, for plugins that validate. Pure. */

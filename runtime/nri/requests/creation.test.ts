@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { ValidateContainerAdjustmentRequest } from '../protocol/contract.types.ts';
 import { createAdjuster } from './creation.ts';
 import { config, container, openNode, pod } from './node.fixture.ts';
 import { createOngoing } from './ongoing.ts';
@@ -49,6 +50,27 @@ describe('a container that plugins adjusted', () => {
     adjuster.ended('c1');
     adjuster.ended('another');
     assert.deepEqual(calls, []);
+  });
+
+  it('is validated together with the updates of other containers', async () => {
+    const seen: unknown[] = [];
+    const resources = { memory: { limit: { value: 4096 } }, unified: { 'memory.high': '1' } };
+    const { node, counted } = await openNode({
+      CreateContainer: () => ({ update: [{ containerId: 'other', linux: { resources } }] }),
+      ValidateContainerAdjustment: (asked) => {
+        const { update, owners } = asked as ValidateContainerAdjustmentRequest;
+        seen.push(
+          update.map(({ containerId, linux }) => [containerId, linux?.resources?.memory?.limit?.value]),
+          update.map(({ linux }) => linux?.resources?.unified),
+          owners?.owners['other']?.simple.map(({ key }) => key),
+        );
+        return { reject: true, reason: 'no' };
+      },
+    });
+    const adjuster = createAdjuster(node, createOngoing());
+    await assert.rejects(adjuster.adjust(request), { code: 'NRI_NOT_ALLOWED' });
+    assert.deepEqual(seen, [[['other', 4096]], [{ 'memory.high': '1' }], [8]]);
+    assert.deepEqual(counted, ['refused'], 'no update was applied');
   });
 
   it('counts once as refused if an update that must not fail fails', async () => {

@@ -65,6 +65,7 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
           { required, among: consulted },
         );
         const merged = merge.merged();
+        const others = updates.messages();
         await plugins.ask(
           name,
           () => ({
@@ -75,7 +76,8 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
               pod,
               container: containerMessage({ ...facts, config }),
               adjust: adjustmentMessage(merged),
-              owners: { owners: { [id]: ownersMessage(merged) } },
+              update: others.update,
+              owners: { owners: { ...others.owners, [id]: ownersMessage(merged) } },
               plugins: consulted.map(({ index, base }) => ({ index, name: base })),
             },
           }),

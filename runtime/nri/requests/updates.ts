@@ -1,12 +1,14 @@
 import { reasonOf } from '../../../base/errors/index.ts';
+import type { Init } from '../../../base/protobuf/index.ts';
 import { nothingAsked } from '../../oci/profile-bounds.ts';
 import { resourceChanges } from '../adjustment/change.ts';
 import { describeChange } from '../adjustment/describe.ts';
 import { createMerge } from '../adjustment/merge.ts';
 import type { Merge } from '../adjustment/merge.ts';
+import { changedResources, ownersMessage } from '../adjustment/message.ts';
 import { badAdjustment, unsupported } from '../adjustment/refusal.ts';
 import { withResources } from '../adjustment/resources.ts';
-import type { ContainerEviction, ContainerUpdate } from '../protocol/contract.types.ts';
+import type { ContainerEviction, ContainerUpdate, FieldOwners } from '../protocol/contract.types.ts';
 import type { NriNode } from './node.ts';
 
 /** Updates of containers that plugins request while one request is served. */
@@ -16,6 +18,11 @@ export interface CollectedUpdates {
    * NRI_TOO_LARGE
    */
   add(plugin: string, updates: readonly ContainerUpdate[], evictions?: readonly ContainerEviction[]): void;
+  /** Returns the updates and who set which field of each container, for plugins that validate. */
+  messages(): {
+    readonly update: readonly Init<ContainerUpdate>[];
+    readonly owners: Readonly<Record<string, Init<FieldOwners>>>;
+  };
   /**
    * Applies the updates, one container after another. If an update that may fail fails, this is logged.
    * @throws the error of the first update that must not fail
@@ -55,6 +62,17 @@ export function collectUpdates(node: NriNode, forbidden?: string): CollectedUpda
         if (linux?.resources !== undefined)
           entry.merge.add(plugin, { set: resourceChanges(linux.resources), removed: [] });
       }
+    },
+    messages: () => {
+      const all = [...byContainer].map(([id, { merge, mayFail }]) => ({ id, mayFail, of: merge.merged() }));
+      return {
+        update: all.map(({ id, mayFail, of }) => ({
+          containerId: id,
+          linux: { resources: changedResources(of) },
+          ignoreFailure: mayFail,
+        })),
+        owners: Object.fromEntries(all.map(({ id, of }) => [id, ownersMessage(of)])),
+      };
     },
     apply: async () => {
       for (const [id, { merge, mayFail, plugin }] of byContainer)
