@@ -1,6 +1,6 @@
 import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,6 +49,36 @@ describe('CDI devices in folders', () => {
     }
     rmSync(file);
     await assert.rejects(registry.editsFor(names), { code: 'RUNTIME_CDI_DEVICE_NOT_FOUND' });
+  });
+
+  it('count again when only root can change their folder, and not before', async () => {
+    const registry = createCdiRegistry([folder], paths);
+    const file = join(folder, 'v.json');
+    writeFileSync(file, specOf('first'));
+    const open = { code: 'RUNTIME_CDI_DEVICE_NOT_FOUND', message: /users other than root may write/ };
+    chmodSync(folder, 0o777);
+    await assert.rejects(registry.editsFor(names), open);
+    chmodSync(folder, 0o755);
+    assert.deepEqual(await registry.editsFor(names), [{ env: ['A=first'] }]);
+    chmodSync(folder, 0o777);
+    await assert.rejects(registry.editsFor(names), open);
+    chmodSync(folder, 0o755);
+    rmSync(file);
+  });
+
+  it('are read again after a failure that passes', async () => {
+    let fails = true;
+    const registry = createCdiRegistry([folder], {
+      ...paths,
+      ownFacts: (path) =>
+        fails ? Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' })) : paths.ownFacts(path),
+    });
+    const file = join(folder, 'v.json');
+    writeFileSync(file, specOf('first'));
+    await assert.rejects(registry.editsFor(names), { code: 'RUNTIME_CDI_DEVICE_NOT_FOUND' });
+    fails = false;
+    assert.deepEqual(await registry.editsFor(names), [{ env: ['A=first'] }]);
+    rmSync(file);
   });
 
   it(

@@ -4,7 +4,7 @@ import { largest } from '../../../base/lists/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { QualifiedName } from './device-names.ts';
-import { readSpecFile } from './spec-file.ts';
+import { readSpecFile, writableByOthers } from './spec-file.ts';
 import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
 
 /** The devices that CDI specs on this host describe. */
@@ -28,8 +28,11 @@ const fileLimit = 1024;
 
 /** @param folders in order of priority, lowest first (CDI: /etc/cdi, then /var/run/cdi) */
 export function createCdiRegistry(folders: readonly string[], paths: HostPaths): CdiRegistry {
-  /** The version and the content of each file when it was last read, by path. */
-  const known = new Map<string, { readonly version: string; readonly read: CdiSpec | string }>();
+  /**
+   * The version and the content of each file that is used, by path. The other files are read each time: a
+   * folder may have got its permissions, or a failure may have passed.
+   */
+  const known = new Map<string, { readonly version: string; readonly read: CdiSpec }>();
 
   const readAll = async (): Promise<{ specs: Found[]; problems: string[] }> => {
     const specs: Found[] = [];
@@ -39,6 +42,12 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
       // The administrator controls a link to the folder: /var/run is a link on every system.
       const real = await paths.facts(folder).then((facts) => facts.path, unlessNoAnswer);
       if (real === undefined) continue;
+      // Each time: permissions of a folder are not in the versions of its files.
+      const open = await writableByOthers(real, paths);
+      if (open !== undefined) {
+        problems.push(open);
+        continue;
+      }
       const files = (await paths.folderFiles(real))
         .filter(({ name }) => /^[^/]*\.(json|yaml)$/.test(name))
         .toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -49,9 +58,13 @@ export function createCdiRegistry(folders: readonly string[], paths: HostPaths):
         seen.add(path);
         const held = known.get(path);
         const read = held?.version === version ? held.read : await readSpecFile(path, paths);
-        known.set(path, { version, read });
-        if (typeof read === 'string') problems.push(read);
-        else specs.push({ spec: read, path, priority });
+        if (typeof read === 'string') {
+          known.delete(path);
+          problems.push(read);
+        } else {
+          known.set(path, { version, read });
+          specs.push({ spec: read, path, priority });
+        }
       }
     }
     for (const path of known.keys()) if (!seen.has(path)) known.delete(path);
