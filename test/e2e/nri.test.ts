@@ -224,6 +224,11 @@ describe('NRI plugins', () => {
       { cdiDevices: [{ name: 'vendor.example/gpu=0' }] },
       'RUNTIME_CDI_DEVICE_NOT_FOUND',
     ],
+    'a hook that would run programs of another folder': [
+      () => high,
+      { hooks: { createRuntime: [{ path: hook, args: ['hook'], env: [`PATH=${folder}/conf`] }] } },
+      'NRI_NOT_ALLOWED',
+    ],
     'a sysctl': [() => high, { linux: { sysctl: { 'kernel.msgmax': '1' } } }, 'NRI_UNSUPPORTED'],
     'a namespace': [
       () => high,
