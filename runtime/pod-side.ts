@@ -17,6 +17,7 @@ import { bundleIn, createContainerEffects } from './containers/effects/effects.t
 import type { ContainerRecord } from './containers/record.ts';
 import { openSeLinux } from './containers/confinement/selinux.ts';
 import { createContainerService } from './containers/container-service.ts';
+import type { ContainerAdjuster } from './containers/adjusted.ts';
 import type { ContainerService } from './containers/container-service.ts';
 import { findProgram } from './find-program.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
@@ -158,7 +159,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     shareProcesses: (record) => sandboxes.shareProcesses(record),
     lock,
     log,
-    adjuster: nri?.adjuster,
+    adjuster: nri?.adjuster ?? withoutPlugins,
     effects: containerEffectsOf(config, deps, {
       ...{ conmon, exits, cgroups, driver, execScopes, features, probe, apparmor, selinux },
     }),
@@ -263,6 +264,21 @@ async function nriOf(
     log: log.child({ room: 'nri' }),
   });
 }
+
+/** Refuses containers whose pods require plugins: without NRI, no plugin adjusts them. */
+const withoutPlugins: ContainerAdjuster = {
+  adjust: async ({ config, sandbox }) => {
+    // The code is loaded only for such a pod.
+    const isAsked = Object.keys(sandbox.config.annotations).some((key) =>
+      key.startsWith('required-plugins.noderesource.dev'),
+    );
+    if (!isAsked) return undefined;
+    const { requireNoPlugin } = await import('./nri/without-plugins.ts');
+    requireNoPlugin(sandbox, config.metadata?.name ?? '');
+    return undefined;
+  },
+  ended: () => undefined,
+};
 
 /** Services and features that a node offers to containers. */
 interface ContainerSurroundings {

@@ -42,6 +42,8 @@ export function checkConsistency(config: DaemonConfig): string[] {
   append(problems, registryProblems(config.registries));
   if (config.audit.required && config.audit.path === '')
     problems.push('audit.required: there is no audit.path; give one');
+  if (config.nri.required.length > 0 && !config.nri.enabled)
+    problems.push('nri.required: no plugin can connect without nri.enabled; set enabled: true');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
   if (config.network.pods?.from === 'node' && config.network.pods.kubeconfig === undefined)

@@ -196,6 +196,11 @@ const wrong: readonly {
     text: 'runtimes: { crun: { path: /usr/bin/crun, runtimePath: /usr/bin/crun } }\n',
     says: /runtimes\.crun: runtimePath and configPath are options of a shim/,
   },
+  {
+    name: 'required plugins of NRI without NRI',
+    text: 'nri: { required: [must] }\n',
+    says: /nri\.required: no plugin can connect without nri\.enabled/,
+  },
   { name: 'overlapping root and state', text: 'root: /a\nstate: /a/b\n', says: /overlap/ },
   { name: 'a socket path that is too long', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {

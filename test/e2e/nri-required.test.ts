@@ -184,3 +184,22 @@ describe('required NRI plugins', () => {
     await removePod(stage, await runPod(stage, 'killed'));
   });
 });
+
+describe('a node without NRI', () => {
+  it('creates no container of a pod that requires a plugin', async () => {
+    const stage = await openStage({ policy });
+    try {
+      const image = await stage.pull((await stage.publish('app/a:1')).reference);
+      const key = 'required-plugins.noderesource.dev';
+      const annotations = { [key]: '[must]', [`${key}/container.free`]: '[]' };
+      const pod = await runPod(stage, 'demands', { annotations });
+      const failure = await failureOf(createContainer(stage, pod, { image }));
+      assert.equal(failure.code, 'NRI_REQUIRED_PLUGIN_MISSING');
+      assert.match(failure.message, /must, and NRI is off/);
+      await createContainer(stage, pod, { image, name: 'free' });
+      await removePod(stage, pod);
+    } finally {
+      await stage.close();
+    }
+  });
+});

@@ -1,13 +1,11 @@
 import type { Init } from '../../../base/protobuf/index.ts';
-import { parseDocuments } from '../../../base/schema/index.ts';
 import type { ContainerAdjuster } from '../../containers/adjusted.ts';
-import type { SandboxRecord } from '../../pods/record.ts';
 import { applyChanges } from '../adjustment/apply.ts';
 import type { AppliedRequest } from '../adjustment/apply.ts';
 import { changesOf } from '../adjustment/change.ts';
 import { createMerge } from '../adjustment/merge.ts';
 import { adjustmentMessage, ownersMessage } from '../adjustment/message.ts';
-import { badAdjustment, notAllowed } from '../adjustment/refusal.ts';
+import { notAllowed } from '../adjustment/refusal.ts';
 import type { Container, PodSandbox } from '../protocol/contract.types.ts';
 import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
@@ -16,10 +14,8 @@ import { sandboxMessage } from '../view/sandbox.ts';
 import { reportContainerRemoved, reportContainerStopped } from './ends.ts';
 import type { Ongoing } from './ongoing.ts';
 import type { NriNode } from './node.ts';
+import { requiredByPod } from './required.ts';
 import { collectUpdates } from './updates.ts';
-
-/** Plugins that must adjust the containers of a pod (nri, pkg/plugin/annotations.go). */
-const requiredAnnotation = 'required-plugins.noderesource.dev';
 
 /**
  * Lets the plugins of the node adjust each container that is created. If it is not created after all, they
@@ -130,20 +126,4 @@ export function createAdjuster(node: NriNode, ongoing: Ongoing): ContainerAdjust
 
 function printable(text: string): string {
   return JSON.stringify(text.slice(0, 1024));
-}
-
-/** An annotation for the container has precedence over an annotation for the pod. */
-function requiredByPod({ config }: Pick<SandboxRecord, 'config'>, container: string): readonly string[] {
-  const keys = ['/container.' + container, '/pod', ''].map((suffix) => `${requiredAnnotation}${suffix}`);
-  const key = keys.find((each) => Object.hasOwn(config.annotations, each));
-  if (key === undefined) return [];
-  const { documents, problems } = parseDocuments(config.annotations[key] ?? '', key, { documents: 1 });
-  const value = documents[0]?.value;
-  if (problems.length > 0 || !Array.isArray(value) || !value.every((one) => typeof one === 'string'))
-    throw badAdjustment(
-      { plugin: '(none)', field: 'annotation', key },
-      'it is not a list of plugin names',
-      'write it as a YAML list',
-    );
-  return value;
 }
