@@ -1,6 +1,5 @@
 import { stat } from 'node:fs/promises';
 import { createSerialQueue } from '../../base/queues/index.ts';
-import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { ImageRecords } from './records.ts';
 
@@ -53,12 +52,13 @@ export function createStoreUsage(
   return () => inTurn(measure);
 }
 
-/** Undefined: the layer was removed in this moment, or its list is missing and will be restored. */
+/**
+ * Undefined: the layer was removed in this moment, or the disk cannot read its list. The sum is then a little
+ * too small. Without any answer, a kubelet could neither remove images nor evict pods.
+ */
 async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size;
-  } catch (thrown) {
-    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return undefined;
-    throw thrown;
-  }
+  return stat(path).then(
+    ({ size }) => size,
+    () => undefined,
+  );
 }
