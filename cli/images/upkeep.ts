@@ -106,19 +106,26 @@ async function eachLayer(
 async function check(image: string | undefined, flags: UpkeepFlags): Promise<number> {
   const { layers } = await layersOf(image, flags);
   const damaged: (Layer & { readonly files: readonly string[] })[] = [];
+  const incomplete: Layer[] = [];
   const seconds = await eachLayer(layers, flags, 'checked', async (layer) => {
     const found = await askAdmin(flags, 'images/check-layer', { layer: layer.layer }, layerMs);
     if (found.damaged.length > 0) damaged.push({ ...layer, files: found.damaged });
+    else if (found.incomplete === true) incomplete.push(layer);
   });
-  const bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0);
+  const compared = layers.filter((layer) => !incomplete.includes(layer));
+  const bytes = compared.reduce((sum, layer) => sum + layer.bytes, 0);
   const rows = damaged.flatMap(({ layer, images, files }) =>
     files.map((file) => [images.join(', '), shortId(layer), file]),
   );
   const rate = seconds === 0 ? 0 : bytes / seconds;
-  const summary = `checked ${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${size(bytes)}, ${size(rate)}/s: ${damaged.length === 0 ? 'all are intact' : `${damaged.length} damaged, see portcullis images repair`}\n`;
+  const rest =
+    incomplete.length === 0
+      ? ''
+      : `not checked: ${incomplete.length} ${incomplete.length === 1 ? 'layer that is' : 'layers that are'} still being fetched\n`;
+  const summary = `checked ${compared.length} ${compared.length === 1 ? 'layer' : 'layers'}, ${size(bytes)}, ${size(rate)}/s: ${damaged.length === 0 ? 'all are intact' : `${damaged.length} damaged, see portcullis images repair`}\n${rest}`;
   print(
     flags.output,
-    { layers: layers.length, bytes, seconds, damaged },
+    { layers: compared.length, bytes, seconds, damaged, incomplete },
     rows.length === 0 ? summary : `${table(['IMAGES', 'LAYER', 'DAMAGED FILE'], rows)}${summary}`,
   );
   return damaged.length === 0 ? exitCodes.yes : exitCodes.no;

@@ -93,7 +93,7 @@ export interface AdminApi {
   >;
   readonly 'images/check-layer': Operation<
     { readonly layer: string },
-    { readonly damaged: readonly string[] }
+    { readonly damaged: readonly string[]; readonly incomplete?: true }
   >;
   readonly 'images/repair-layer': Operation<{ readonly layer: string }, { readonly from: string }>;
   readonly 'links/alterations': Operation<NoFields, { readonly alterations: readonly LinkAlteration[] }>;

@@ -46,6 +46,8 @@ export interface CheckedLayer {
    * empty: the layer is whole.
    */
   readonly damaged: readonly string[];
+  /** The layer was started lazily, and is compared when it is complete: nothing was compared now. */
+  readonly incomplete?: true;
 }
 
 export interface RepairedLayer {
@@ -139,7 +141,7 @@ export function createImageUpkeep(deps: ImageUpkeepDeps): ImageUpkeep {
             'a check found a damaged layer; the layer is restored before it is used again',
           );
         }
-        return { damaged };
+        return { damaged, ...(row.lazy === true && { incomplete: true }) };
       }),
     async repair(layer) {
       const from = await withLayer(
