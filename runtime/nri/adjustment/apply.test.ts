@@ -183,7 +183,14 @@ describe('an adjusted request', () => {
   it('has no hook with a variable that makes it run another program', () => {
     const withVariable = (variable: string) =>
       applied({ hooks: { poststop: [{ path: '/bin/hook', env: [variable] }] } }, { hooks: ['/bin/hook'] });
-    for (const variable of ['LD_PRELOAD=/x.so', 'LD_AUDIT=/x', 'BASH_ENV=/x', 'PATH=/tmp', 'PATH=/bin:', 'ENV=/x'])
+    for (const variable of [
+      'LD_PRELOAD=/x.so',
+      'LD_AUDIT=/x',
+      'BASH_ENV=/x',
+      'PATH=/tmp',
+      'PATH=/bin:',
+      'ENV=/x',
+    ])
       assert.throws(() => withVariable(variable), { code: 'NRI_NOT_ALLOWED' }, variable);
     for (const variable of ['PATH=/usr/local/sbin:/usr/bin:/bin', 'LEVEL=debug', 'LDFLAGS=x', 'ENVOY=1'])
       assert.deepEqual(withVariable(variable).beyond.hooks[0]?.env, [variable]);

@@ -11,7 +11,10 @@ const requiredAnnotation = 'required-plugins.noderesource.dev';
  * @param container its name in the pod
  * @throws PortcullisError NRI_BAD_ADJUSTMENT when the annotation is not a list of names
  */
-export function requiredByPod({ config }: Pick<SandboxRecord, 'config'>, container: string): readonly string[] {
+export function requiredByPod(
+  { config }: Pick<SandboxRecord, 'config'>,
+  container: string,
+): readonly string[] {
   const keys = ['/container.' + container, '/pod', ''].map((suffix) => `${requiredAnnotation}${suffix}`);
   const key = keys.find((each) => Object.hasOwn(config.annotations, each));
   if (key === undefined) return [];
