@@ -133,6 +133,8 @@ export async function startMonitor(input: MonitorInput): Promise<StartedMonitor>
       },
       cwd: bundle,
       descriptors: [device, device, device, report.write, gate.read, device],
+      // A runtime that creates a container gives it a keyring. One that restores a container does not.
+      ownKeyring: input.restore !== undefined,
     });
   } catch (cause) {
     for (const fd of [report.read, gate.write]) closeFd(fd);

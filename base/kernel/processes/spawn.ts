@@ -2,6 +2,7 @@ import { cString, checked, kernelError, uninterrupted } from '../ffi/errno.ts';
 import { closeFd } from '../files/files.ts';
 import { glibc } from '../ffi/libc.ts';
 import { openNullDevice } from '../mounts/null-device.ts';
+import { joinNewKeyring } from './keyring.ts';
 
 const c = {
   posixSpawn: glibc('posix_spawn', 'int', ['void *', 'str', 'void *', 'void *', 'str *', 'str *']),
@@ -44,6 +45,8 @@ export interface SpawnedProcess {
   readonly descriptors: readonly (number | null)[];
   /** The child leads its own process group, so that a signal can reach it with its children. */
   readonly ownGroup?: boolean;
+  /** The child gets a new session keyring, so that it does not possess the keys of this process. */
+  readonly ownKeyring?: boolean;
 }
 
 /**
@@ -89,6 +92,7 @@ export function spawnProcess(process: SpawnedProcess): number {
       value === undefined ? [] : [cString(`${key}=${value}`, 'posix_spawn')],
     );
     const pid = Buffer.alloc(4);
+    if (process.ownKeyring === true) joinNewKeyring();
     ok(
       c.posixSpawn(
         pid,
@@ -105,6 +109,8 @@ export function spawnProcess(process: SpawnedProcess): number {
     if (device !== undefined) closeFd(device);
     c.actionsDestroy(actions);
     c.attrDestroy(attributes);
+    // The programs that this thread starts later do not share the keyring of this child.
+    if (process.ownKeyring === true) joinNewKeyring();
   }
 }
 
