@@ -21,6 +21,9 @@ export interface Images {
 
 const mostTasks = 4_096;
 const mostEntries = 65_536;
+/** A filter counts as five of 32,768 instructions or more (kernel/seccomp.c, MAX_INSNS_PER_PATH). */
+const mostFilters = 6_553;
+const mostSteps = 100_000;
 /** Images that contain memory, or numbers that grant no rights. */
 const harmless =
   /^(?:pages-\d+|pagemap-\d+|pagemap-shmem-\d+|pages-shmem-\d+|mm-\d+|utsns-\d+|timens-\d+|ipcns-var-\d+|pipes-data)\.img$|^descriptors\.json$/;
@@ -88,6 +91,7 @@ export function readRights(images: Images): Rights {
   const filters = images.names.includes('seccomp.img') ? listOf(single('seccomp', 'Seccomp'), 'filters') : [];
   const threads: ThreadRights[] = [];
   const processes: ProcessRights[] = [];
+  const chainOf = createChains(filters);
   const seen = new Set<number>();
   const used = new Set(['inventory.img', 'pstree.img', 'seccomp.img', 'files.img']);
   for (const entry of many('pstree', 'PstreeEntry', 'pstree.img')) {
@@ -117,7 +121,7 @@ export function readRights(images: Images): Rights {
     for (const tid of tids) {
       used.add(`core-${tid}.img`);
       const own = tid === pid ? core : single('core', 'CoreEntry', tid);
-      threads.push(threadOf(pid, tid, own, textOf(task, 'comm'), filters));
+      threads.push(threadOf(pid, tid, own, textOf(task, 'comm'), chainOf));
       if (threads.length > mostTasks) throw new BadImage('pstree: too many threads');
     }
   }
@@ -145,7 +149,7 @@ function threadOf(
   tid: number,
   core: Message,
   comm: string,
-  filters: readonly Message[],
+  chainOf: (thread: Message) => readonly Uint8Array[],
 ): ThreadRights {
   const thread = messageOf(core, 'threadCore');
   const creds = messageOf(thread, 'creds');
@@ -173,27 +177,40 @@ function threadOf(
     noNewPrivileges: creds['noNewPrivs'] === 1n,
     secureBits: numberOf(creds, 'secbits'),
     label: creds['lsmProfile'] as string | undefined,
-    filters: mode === 2 ? chainOf(thread, filters) : undefined,
+    filters: mode === 2 ? chainOf(thread) : undefined,
     strictCalls: mode === 1,
     nice: zigzag(thread['schedNice'] as bigint | undefined),
     policy: thread['schedPolicy'] === undefined ? 0 : numberOf(thread, 'schedPolicy'),
   };
 }
 
-/** Follows a filter to the filters before it (seccomp.proto: `prev`). */
-function chainOf(thread: Message, filters: readonly Message[]): Uint8Array[] {
-  const chain: Uint8Array[] = [];
-  let at = thread['seccompFilter'] as bigint | undefined;
-  if (at === undefined) throw new BadImage('core: a mode of seccomp without a filter');
-  while (at !== undefined) {
-    const entry: Message | undefined = filters[Number(at)];
-    if (entry === undefined || chain.length > filters.length) throw new BadImage(`seccomp: no filter ${at}`);
-    const flags = (entry['flags'] as bigint | undefined) ?? 0n;
-    if ((flags & ~knownFilterFlags) !== 0n) throw new BadImage(`seccomp: unknown flags ${flags}`);
-    chain.unshift(entry['filter'] as Uint8Array);
-    at = entry['prev'] as bigint | undefined;
-  }
-  return chain;
+/**
+ * Follows a filter to the filters before it (seccomp.proto: `prev`). Threads that share a filter share the
+ * result, and all others are bounded, because each thread can begin at another filter of a long chain.
+ */
+function createChains(filters: readonly Message[]): (thread: Message) => readonly Uint8Array[] {
+  const chains = new Map<bigint, readonly Uint8Array[]>();
+  let steps = 0;
+  return (thread) => {
+    const last = thread['seccompFilter'] as bigint | undefined;
+    if (last === undefined) throw new BadImage('core: a mode of seccomp without a filter');
+    const known = chains.get(last);
+    if (known !== undefined) return known;
+    const chain: Uint8Array[] = [];
+    for (let at: bigint | undefined = last; at !== undefined;) {
+      const entry: Message | undefined = filters[Number(at)];
+      if (entry === undefined) throw new BadImage(`seccomp: no filter ${at}`);
+      if (chain.length === mostFilters || (steps += 1) > mostSteps)
+        throw new BadImage('seccomp: too many filters');
+      const flags = (entry['flags'] as bigint | undefined) ?? 0n;
+      if ((flags & ~knownFilterFlags) !== 0n) throw new BadImage(`seccomp: unknown flags ${flags}`);
+      chain.push(entry['filter'] as Uint8Array);
+      at = entry['prev'] as bigint | undefined;
+    }
+    chain.reverse();
+    chains.set(last, chain);
+    return chain;
+  };
 }
 
 function processOf(pid: number, task: Message, ids: Message, files: readonly number[]): ProcessRights {

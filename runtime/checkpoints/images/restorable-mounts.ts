@@ -30,6 +30,9 @@ const readOnly = 1n;
  * none may be missing. Pure.
  */
 export function whyNotMounted(mounts: readonly Message[], spec: Spec): PlainMounts {
+  const most = 1 + spec.mounts.length + spec.linux.maskedPaths.length + spec.linux.readonlyPaths.length;
+  // A comparison of many mounts with each other would take minutes.
+  if (mounts.length > most) return { refused: ['more mounts than the specification has'], tmpfs: new Map() };
   const refused: string[] = [];
   const found = new Map<string, Message>();
   const numbers = new Map<string, number>();
