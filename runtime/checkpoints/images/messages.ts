@@ -2,7 +2,7 @@ import { createStrictReader } from './strict-message.ts';
 
 /**
  * The messages of criu's images that decide what a process may do (criu 3.17 to 4.2, images/*.proto). `bytes`
- * is also used for messages whose content grants no right: registers, signals, timers.
+ * is also used for messages whose content grants no right: registers, signals.
  */
 export const readMessage = createStrictReader(
   {
@@ -22,7 +22,7 @@ export const readMessage = createStrictReader(
       flags: '4 u32',
       blkSigset: '5 u64',
       comm: '6 string',
-      timers: '7? bytes',
+      timers: '7? Timers',
       rlimits: '8? Rlimits',
       cgSet: '9? u32',
       signals: '10? bytes',
@@ -202,6 +202,20 @@ export const readMessage = createStrictReader(
       fd: '8 u64',
       madv: '9? u64',
       fdflags: '10? u32',
+    },
+    Timers: { real: '1 bytes', virtual: '2 bytes', profiling: '3 bytes', posix: '4 repeated Timer' },
+    Timer: {
+      id: '1 u32',
+      clock: '2 u32',
+      signal: '3 u32',
+      notify: '4 u32',
+      value: '5 u64',
+      overrun: '6 u32',
+      intervalSeconds: '7 u64',
+      intervalRest: '8 u64',
+      seconds: '9 u64',
+      rest: '10 u64',
+      thread: '11? u64',
     },
     Fown: { uid: '1 u32', euid: '2 u32', signum: '3 u32', pidType: '4 u32', pid: '5 u32' },
   },

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { added, podImages, podSpec, replaced, whyRefused } from './pod.fixture.ts';
+import { added, inside, podImages, podSpec, replaced, whyRefused } from './pod.fixture.ts';
 import { isCopied, isPlainPath, restorable } from './restorable.ts';
+import { readersOf } from './read-rights.ts';
+import type { Message } from './strict-message.ts';
 import { encode } from './write-image.ts';
 
 const noOwner = encode([1, 2, 3, 4, 5].map((field) => [field, 0] as const));
@@ -146,6 +148,34 @@ describe('images of a checkpoint', () => {
       { 'mm-1.img': withField('mm-1.img', area(1 | (1 << 6), 77)) },
       /a file with the number 77/,
     ],
+    'a mapped file that is opened for more than access': [
+      { 'mm-1.img': withField('mm-1.img', area(1 | (1 << 7), 1, 0o1002)) },
+      /opens a mapped file with the flags 01002/,
+    ],
+    'a first process that is continued when the runtime ends': [
+      inside('core-1.img', [5], encode([[8, 18]])),
+      /process 1 gets the signal 18 when its parent ends/,
+    ],
+    'a process that is continued when its parent ends': [
+      inside('core-32.img', [5], encode([[8, 18]])),
+      /process 32 gets the signal 18 when its parent ends/,
+    ],
+    'a timer that continues its process': [
+      inside('core-32.img', [3, 7], timer({ signal: 18 })),
+      /process 32 has a timer that sends the signal 18/,
+    ],
+    'a timer that ends its process, and makes an orphan of a group': [
+      inside('core-32.img', [3, 7], timer({ signal: 9 })),
+      /process 32 has a timer that sends the signal 9/,
+    ],
+    'a timer for which criu would work for hours': [
+      inside('core-1.img', [3, 7], timer({ id: 0x7fffffff })),
+      /process 1 has a timer with a high number/,
+    ],
+    'a process in a session of the node': [
+      replaced('pstree.img', '\b\x01\x10\0\x18\x01 \x01', '\b\x01\x10\0\x18\0 \0'),
+      /process 1 is in a session of the node, process 1 is in a process group of the node/,
+    ],
     'a plugin of criu': [
       { 'inventory.img': withField('inventory.img', encode([[12, 'x']])) },
       /the field plugins/,
@@ -186,6 +216,57 @@ describe('images of a checkpoint', () => {
     assert.match(with_({ mounts: [...podSpec.mounts, volume] }), /the mount "\/data" is missing/);
   });
 
+  it('are restored with signals that a stopped process does not notice', () => {
+    const plain = [
+      inside('core-32.img', [3, 7], timer({ signal: 14 })),
+      inside('core-32.img', [5], encode([[8, 15]])),
+    ];
+    for (const changed of plain) assert.equal(whyRefused(changed), '');
+  });
+
+  it('name the files of mappings with the access with which criu opens them', () => {
+    const accessOf = (...of: Parameters<typeof area>): number[] => {
+      const changed = { 'mm-1.img': withField('mm-1.img', area(...of)) };
+      const { files, refused } = restorable(podImages(changed), podSpec);
+      assert.deepEqual(refused, []);
+      return files.filter(({ name }) => name === '/bin/busybox').map(({ access }) => access);
+    };
+    const program = podFileId('/bin/busybox');
+    assert.deepEqual(accessOf(1 | (1 << 6), program), [0]);
+    assert.deepEqual(accessOf(1 | (1 << 7), program, 2), [0, 2]);
+    assert.deepEqual(accessOf(1 | (1 << 7), program, undefined, 3), [0, 2]);
+    assert.deepEqual(accessOf(1 | (1 << 6), program, undefined, 3), [0]);
+  });
+
+  it('are refused with so many mounts or filters that a comparison would take minutes', () => {
+    const root = mount('/', {});
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(root.length);
+    const entry = Buffer.concat([length, root]);
+    const many = Buffer.concat([podImages().read(mounts), ...Array.from({ length: 60_000 }, () => entry)]);
+    assert.match(whyRefused({ [mounts]: many }), /more mounts than the specification has/);
+    const chain = Array.from({ length: 30_000 }, (_, index) =>
+      encode([[1, encode([[1, 'x'], ...(index === 0 ? [] : ([[2, index - 1]] as const))])]]),
+    );
+    const filters = Buffer.concat(chain);
+    length.writeUInt32LE(filters.length);
+    const image = {
+      'seccomp.img': Buffer.concat([podImages().read('seccomp.img').subarray(0, 8), length, filters]),
+    };
+    const threads = {
+      ...image,
+      ...inside(
+        'core-1.img',
+        [5],
+        encode([
+          [11, 2],
+          [12, 29_999],
+        ]),
+      ),
+    };
+    assert.match(whyRefused(threads), /too many filters/);
+  });
+
   it('do not need the bit no_new_privs, which criu 3.17 does not record', () => {
     assert.equal(whyRefused({}, { ...podSpec, process: { ...podSpec.process, noNewPrivileges: true } }), '');
   });
@@ -208,16 +289,30 @@ function withField(name: string, field: Uint8Array): Buffer {
 }
 
 /** A mapping of `mm`. */
-function area(status: number, file = 0): Uint8Array {
+function area(status: number, file = 0, flags?: number, prot = 1): Uint8Array {
   const vma = encode([
     [1, 4096],
     [2, 8192],
     [3, 0],
     [4, file],
-    [5, 1],
+    [5, prot],
     [6, 2],
     [7, status],
     [8, 1],
+    ...(flags === undefined ? [] : ([[10, flags]] as const)),
   ]);
   return encode([[14, vma]]);
+}
+
+/** A timer of timer_create(2), which has a second left. */
+function timer({ id = 0, signal = 14 }: { readonly id?: number; readonly signal?: number }): Uint8Array {
+  const values = [id, 1, signal, 0, 0, 0, 0, 0, 1, 0];
+  return encode([[4, encode(values.map((value, index) => [index + 1, value] as const))]]);
+}
+
+/** The number of a file in `files.img`. */
+function podFileId(name: string): number {
+  const files = readersOf(podImages()).many('files', 'File', 'files.img');
+  const found = files.find(({ reg }) => (reg as Message | undefined)?.['name'] === name);
+  return Number(found?.['id']);
 }

@@ -3,10 +3,12 @@ import type { OciSpec } from '../../oci/spec.types.ts';
 import { excessOf } from './compare.ts';
 import type { Excess } from './compare.ts';
 import { readMappedFiles } from './memory.ts';
+import type { MappedFile } from './memory.ts';
 import { whyNotMounted } from './restorable-mounts.ts';
 import { readRights, readersOf } from './read-rights.ts';
 import type { Images } from './read-rights.ts';
 import type { NamespaceKind } from './rights.ts';
+import { whyNotStopped } from './signals.ts';
 import { BadImage } from './strict-message.ts';
 import type { Message } from './strict-message.ts';
 
@@ -91,10 +93,16 @@ export function restorable(images: Images, spec: RestoreSpec): Restorable {
   const files = many('files', 'File', 'files.img');
   const rootMounts = new Set<unknown>();
   const open = new Set<number>();
+  const mapped: MappedFile[] = [];
+  const tree = new Map(
+    many('pstree', 'PstreeEntry', 'pstree.img').map((entry) => [Number(entry['pid']), entry]),
+  );
   for (const { pid, files: own } of rights.processes) {
     for (const file of own) open.add(file);
-    append(found, ofProcess(pid, single('core', 'CoreEntry', pid)));
-    for (const file of readMappedFiles(pid, single('mm', 'Mm', pid)).files) open.add(file);
+    const core = single('core', 'CoreEntry', pid);
+    append(found, ofProcess(pid, core));
+    append(found, ofPlace(pid, tree.get(pid), core, single));
+    append(mapped, readMappedFiles(pid, single('mm', 'Mm', pid)));
     const root = rootOf(single('fs', 'Fs', pid), files);
     if (root?.['name'] !== '/') found.push(unknown(`process ${pid} has another root folder`));
     rootMounts.add(root?.['mntId']);
@@ -111,20 +119,54 @@ export function restorable(images: Images, spec: RestoreSpec): Restorable {
     files.flatMap((file) => ofFile(file, spec, rootMount)),
   );
   const known = new Set(files.map((file) => Number(file['id'])));
+  for (const { id } of mapped) open.add(id);
   for (const id of open) if (!known.has(id)) found.push(unknown(`a file with the number ${id}`));
-  const opened = files.flatMap((file): OpenedFile[] => {
-    const reg = file['reg'] as Message | undefined;
-    const name = reg?.['name'] as string | undefined;
-    return name === undefined || plainDevices.has(name) ? [] : [{ name, access: Number(reg?.['flags']) & 3 }];
-  });
   return {
     refused: found,
     tmpfs: places.tmpfs,
-    files: opened,
+    files: openedFiles(files, mapped),
     ofNode: rights.ofNode,
     network: rights.processes[0]?.namespaces.net,
     cgroupSets: cgroupSetsOf(rights.threads, single),
   };
+}
+
+/** A file is opened for each way of access, which is that of its descriptors, or of a mapping. */
+function openedFiles(files: readonly Message[], mapped: readonly MappedFile[]): OpenedFile[] {
+  const opened = new Map<string, OpenedFile>();
+  const named = new Map<number, string>();
+  const add = (name: string, access: number): void => void opened.set(`${access} ${name}`, { name, access });
+  for (const { id, reg } of files) {
+    const { name, flags } = (reg ?? {}) as Message;
+    if (name === undefined || plainDevices.has(name as string)) continue;
+    named.set(Number(id), name as string);
+    add(name as string, Number(flags) & 3);
+  }
+  for (const { id, access } of mapped) {
+    const name = named.get(id);
+    if (name !== undefined) add(name, access);
+  }
+  return [...opened.values()];
+}
+
+/** A process in a session of the node could send signals to the monitor of the container. */
+function ofPlace(
+  pid: number,
+  entry: Message | undefined,
+  core: Message,
+  single: ReturnType<typeof readersOf>['single'],
+): Excess[] {
+  const found: Excess[] = [];
+  for (const [name, what] of [
+    ['sid', 'session'],
+    ['pgid', 'process group'],
+  ] as const)
+    if (entry?.[name] === 0n) found.push(more(`process ${pid} is in a ${what} of the node`));
+  const tids = ((entry?.['threads'] ?? []) as readonly bigint[]).map(Number);
+  const others = tids.filter((tid) => tid !== pid).map((tid) => single('core', 'CoreEntry', tid));
+  const parent = (entry?.['ppid'] ?? 0n) as bigint;
+  append(found, whyNotStopped({ pid, parent, cores: [core, ...others] }).map(more));
+  return found;
 }
 
 function cgroupSetsOf(

@@ -6,7 +6,7 @@ import type { RestoreSpec } from '../images/restorable.ts';
 import { namespaceKinds } from '../images/rights.ts';
 import { beyondSpec } from './compare-kernel.ts';
 import type { Seen } from './compare-kernel.ts';
-import { limitsOf, statusRights } from './kernel-rights.ts';
+import { isInNodeSession, limitsOf, statusRights } from './kernel-rights.ts';
 import type { SeenProcess, SeenThread } from './kernel-rights.ts';
 
 const filter = new Uint8Array(8);
@@ -58,7 +58,7 @@ const thread: SeenThread = {
 };
 const shell: SeenProcess = {
   ...{ pid: 40, comm: 'sh', limits: Array.from({ length: 16 }, () => 1_024n), oomScoreAdj: 0 },
-  ...{ namespaces, files: [], threads: [thread], root: '/' },
+  ...{ namespaces, files: [], threads: [thread], root: '/', inNodeSession: false },
   descriptors: [
     { target: '/dev/null', mount: '112' },
     { target: 'pipe:[7]', mount: '15' },
@@ -150,6 +150,10 @@ describe('restored processes, as the kernel shows them', () => {
       withMounts((text) => text.replace(/^90.*\n/m, '')),
       /"\/proc\/keys" is not cov/,
     ],
+    'a session of the node': [
+      second({ inNodeSession: true }),
+      /process 41 is in a session or a process group/,
+    ],
     'a writable kernel setting': [
       withMounts((text) => text.replace('/proc/sys ro', '/proc/sys rw')),
       /"\/proc\/sys" is writable/,
@@ -174,6 +178,14 @@ describe('restored processes, as the kernel shows them', () => {
       shown(seen, { ...spec, root: { path: '/r', readonly: true } }),
       /root file system is writable/,
     );
+  });
+
+  it('are in a session of the node if a group has no number in their PID namespace', () => {
+    const text = (sid: string, pgid: string): string => `NSpgid:\t${pgid}\nNSsid:\t${sid}\n`;
+    assert.ok(!isInNodeSession(text('700\t1', '900\t10')));
+    assert.ok(isInNodeSession(text('700\t0', '900\t10')));
+    assert.ok(isInNodeSession(text('700\t1', '900\t0')));
+    assert.throws(() => isInNodeSession('NSpgid:\t900\t10\n'), /does not report NSsid/);
   });
 
   it('are never read without a right that the kernel must report', () => {

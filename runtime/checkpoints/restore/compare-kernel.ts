@@ -52,6 +52,9 @@ export function beyondSpec(seen: Seen, spec: RestoreSpec): string[] {
     ...running,
     ...processes.flatMap((process) => ofInherited(process, seen, spec)),
     ...processes.flatMap((process) => ofNamespaces(process, first, seen, spec)),
+    ...processes
+      .filter(({ inNodeSession }) => inNodeSession)
+      .map(({ pid }) => `process ${pid} is in a session or a process group of the node`),
     ...processes.flatMap((process) => ofFiles(process, seen.mounts, spec)),
     ...ofMounts(seen, spec),
   ];

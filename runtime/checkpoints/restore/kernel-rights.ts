@@ -12,6 +12,8 @@ export interface SeenProcess extends ProcessRights {
   /** Paths of the program and of mapped files, in the mount namespace of the process. */
   readonly mapped: readonly string[];
   readonly root: string;
+  /** Its session or process group is one of the node: signals to the group reach processes of the node. */
+  readonly inNodeSession: boolean;
 }
 
 export interface SeenThread extends ThreadRights {
@@ -67,7 +69,13 @@ export async function readProcess(pid: number, filters: readonly Uint8Array[]): 
     descriptors,
     mapped: await readMapped(folder),
     root: await readlink(join(folder, 'root')),
+    inNodeSession: isInNodeSession(await readFile(join(folder, 'status'), 'utf8')),
   };
+}
+
+/** In the PID namespace of a process, which is the last one, groups from outside have the number 0. Pure. */
+export function isInNodeSession(status: string): boolean {
+  return ['NSsid', 'NSpgid'].some((name) => fieldOf(status, name).split(/\s+/).at(-1) === '0');
 }
 
 /** Returns the numbers of the namespaces of a process, by `/proc/PID`. */
