@@ -17,6 +17,16 @@ const prefix = '.wh.';
 const chunkBytes = 1024 * 1024;
 
 /**
+ * Returns the size of the archive of changed files.
+ * @throws PortcullisError RUNTIME_RESTORE_ARCHIVE if it is larger than `most`
+ */
+export async function changesBytes(archive: ArchiveFolder, on: string, mostBytes: number): Promise<number> {
+  const bytes = archive.has(changes) ? await archive.size(changes) : 0;
+  if (bytes > mostBytes) throw badArchive(on, `${changes} has more than ${mostBytes} bytes`);
+  return bytes;
+}
+
+/**
  * Writes an archive of the files that a container had changed, in the form of a layer: a whiteout for each
  * deleted file, then the changed files. The reader of layers bounds and resolves both.
  * @param to path of the new file
@@ -32,8 +42,7 @@ export async function writeChanges(
   const names = archive.has(deleted) ? deletedFiles(await archive.read(deleted, most.listBytes), on) : [];
   const hasChanges = archive.has(changes);
   if (names.length === 0 && !hasChanges) return false;
-  if (hasChanges && (await archive.size(changes)) > mostBytes)
-    throw badArchive(on, `${changes} has more than ${mostBytes} bytes`);
+  await changesBytes(archive, on, mostBytes);
   const out = createWriteStream(to, { flags: 'wx', mode: 0o600 });
   if (!hasChanges) {
     await pipeline(async function* () {

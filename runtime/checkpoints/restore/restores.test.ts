@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -38,9 +38,10 @@ describe('restores', () => {
   const open = (
     change: Partial<RestoreDeps['images']> = {},
     version: 1 | 2 = 2,
+    maxSize = '1Mi',
   ): ReturnType<typeof createRestores> =>
     createRestores({
-      config: { maxSize: '1Mi', keepFree: '1Ki' },
+      config: { maxSize, keepFree: '1Ki' },
       images: {
         find: (name) => [checkpoint, base].find(({ id }) => id === name),
         holdsCheckpoint: (one) => Promise.resolve(one === checkpoint),
@@ -104,6 +105,15 @@ describe('restores', () => {
     await assert.rejects((await begin()).fill(), {
       code: 'RUNTIME_RESTORE_ARCHIVE',
       message: /at most 1048576/,
+    });
+    // The changed files take half of the free space, and a restore needs room for them twice.
+    rmSync(join(folder, 'tree/checkpoint/pages-1.img'));
+    const { bavail, bsize } = statfsSync(folder);
+    writeFileSync(join(folder, 'tree/rootfs-diff.tar'), '');
+    truncateSync(join(folder, 'tree/rootfs-diff.tar'), Math.floor((bavail * bsize) / 2));
+    await assert.rejects((await begin(open({}, 2, '1000000Gi'))).fill(), {
+      code: 'RUNTIME_RESTORE_UNSUPPORTED',
+      message: /free space/,
     });
     const throughVolumes = ['/data/sub'];
     const { checkPlan } = await begin();

@@ -17,7 +17,7 @@ import { acceptImages } from './accept.ts';
 import { openArchiveFolder } from './archive-folder.ts';
 import type { ArchiveFolder } from './archive-folder.ts';
 import { baseDigests } from './base-image.ts';
-import { writeChanges } from './changes.ts';
+import { changesBytes, writeChanges } from './changes.ts';
 import { badArchive, restoreRefused, unsupported } from './errors.ts';
 import { verifyRestored } from './verify.ts';
 
@@ -153,7 +153,10 @@ async function withArchive<Value>(
   }
 }
 
-/** The images that are copied fit in the limits of a checkpoint, and on the disk. */
+/**
+ * The images that are copied, and the changed files, fit in the limits of a checkpoint and on the disk. The
+ * changed files are there twice: in an archive, and in the writable layer.
+ */
 async function requireRoom(
   { config }: Pick<RestoreDeps, 'config'>,
   archive: ArchiveFolder,
@@ -164,7 +167,8 @@ async function requireRoom(
   let bytes = 0;
   for (const name of archive.images.filter(isCopied)) bytes += await archive.size(`checkpoint/${name}`);
   if (bytes > most) throw badArchive(on, `its images have ${bytes} bytes, and at most ${most} are allowed`);
-  if ((await freeBytes(folder)) >= bytes + (bytesOf(config.keepFree) ?? 0)) return;
+  const needed = bytes + 2 * (await changesBytes(archive, on, most));
+  if ((await freeBytes(folder)) >= needed + (bytesOf(config.keepFree) ?? 0)) return;
   throw restoreRefused(
     'RUNTIME_RESTORE_UNSUPPORTED',
     'exhausted',
