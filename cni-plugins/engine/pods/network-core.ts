@@ -84,8 +84,9 @@ export interface NetworkCore extends Pick<ChainSteps, 'joined' | 'leave' | 'left
   /**
    * Frees what the kernel has released. `force` makes the kernel release it now. Returns how many attachments
    * are still held.
+   * @param agedMs what was detached less than this time ago is not forced
    */
-  reap(force: boolean): number;
+  reap(force: boolean, agedMs?: number): number;
   /** Removes bridges and tables if nothing is attached. */
   removeAll(): void;
 }

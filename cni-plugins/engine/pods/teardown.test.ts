@@ -139,7 +139,7 @@ test('elements that could not be removed from the rules at once are removed befo
       deleteLater: () => true,
       deleteEnd: () => undefined,
       forget: () => undefined,
-      forgetAddresses: () => undefined,
+      forgetAddresses: () => void acts.push('connections end'),
       link: () => undefined,
     },
     rules: {
@@ -159,8 +159,10 @@ test('elements that could not be removed from the rules at once are removed befo
   assert.throws(() => teardown.reap(false), /refused/);
   assert.deepEqual(acts, ['isolate pc1', 'isolate pc1'], 'its address is not released earlier');
   isRefused = false;
-  assert.equal(teardown.reap(false), 0);
-  assert.deepEqual(acts.slice(2), ['forgotten', 'free one']);
+  assert.equal(teardown.reap(false), 1, 'its connections are not forgotten at once');
+  assert.deepEqual(acts.slice(2), ['forgotten']);
+  assert.equal(teardown.reap(true), 0);
+  assert.deepEqual(acts.slice(2), ['forgotten', 'connections end', 'free one']);
 });
 
 test('a pod that is attached again after its removal was written, but reported as failed, keeps its new link', () => {

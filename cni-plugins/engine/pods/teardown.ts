@@ -27,10 +27,11 @@ export interface Teardown {
   /** At the next `reap`, deletes connections to the record's host ports that belong to other pods. */
   renewPorts(record: AttachmentRecord): void;
   /**
-   * Frees what the kernel has released. `force` makes the kernel release it now. Returns how many attachments
-   * are still held.
+   * Frees what the kernel has released, once the connections of the pod have been forgotten. `force` forgets
+   * them and makes the kernel release the rest now. Returns how many attachments are still held.
+   * @param agedMs what was detached less than this time ago is not forced
    */
-  reap(force: boolean): number;
+  reap(force: boolean, agedMs?: number): number;
   /** Returns how many attachments wait for the kernel. */
   waiting(): number;
 }
@@ -54,7 +55,8 @@ export interface TeardownDeps {
 const namespaceGone: readonly string[] = ['NETWORK_NETNS_MISSING', 'NETWORK_NETNS_INVALID'];
 
 export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown {
-  const going = new Set<string>();
+  /** When each was detached, as `performance.now()`. */
+  const going = new Map<string, number>();
   /**
    * Records that may still have elements in the rules: an attempt to remove them may have failed after the
    * record became `detaching`.
@@ -113,7 +115,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
    * is then a new attachment, whose link must stay.
    */
   const dropReplaced = (): void => {
-    for (const id of going) {
+    for (const id of going.keys()) {
       const record = store.record(id);
       if (record === undefined || record.state === 'detaching') continue;
       going.delete(id);
@@ -122,7 +124,8 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
   };
 
   const dropGone = (): void => {
-    for (const id of going) {
+    for (const id of going.keys()) {
+      if (connections.mayExist(id)) continue;
       const record = store.record(id);
       if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;
       store.remove(id);
@@ -132,10 +135,10 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
 
   return {
     release(record, leavePlugins) {
-      connections.mayExist(record.id);
+      connections.begin(record.id);
       if (record.state !== 'detaching') bound.set(record.id, record);
       store.setState(record.id, 'detaching');
-      going.add(record.id);
+      going.set(record.id, performance.now());
       released.push(record);
       let isDenied = false;
       try {
@@ -151,19 +154,21 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
     renewPorts(record) {
       append(stale, stalePorts(record, true));
     },
-    reap(force) {
+    reap(force, agedMs = 0) {
       finish();
       dropReplaced();
       // Before its address or a host port can be assigned to another pod.
-      for (const id of going) unbind(id);
+      for (const id of going.keys()) unbind(id);
       const ports = stale;
       stale = [];
       kernel.forget(ports);
-      connections.end(going);
+      connections.end(going, force);
       dropGone();
-      if (!force || going.size === 0) return going.size;
-      if (going.size > 1) kernel.deleteMarked();
-      for (const id of going) {
+      const now = performance.now();
+      const aged = [...going].filter(([, since]) => now - since >= agedMs).map(([id]) => id);
+      if (!force || aged.length === 0) return going.size;
+      if (aged.length > 1) kernel.deleteMarked();
+      for (const id of aged) {
         const name = store.record(id)?.spec.hostInterface;
         if (name !== undefined) kernel.deleteLink(name);
       }
@@ -175,27 +180,39 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
 }
 
 /**
+ * Connections of detached pods are forgotten at the latest after this time. For each list of connections, the
+ * kernel walks its whole table, which takes 10 ms or more and delays other pods. Therefore the pods of a
+ * second share a list.
+ */
+const connectionsMs = 1000;
+
+/**
  * Forgets the connections of pods that end. The answers to them would reach the next pod with the address,
  * against its rules.
  */
 function createConnectionEnds({ store, kernel }: Pick<TeardownDeps, 'kernel' | 'store'>) {
-  /** Ids of pods whose addresses have no connections any more. */
-  const ended = new Set<string>();
+  /** Ids of detached pods whose addresses may have connections. */
+  const open = new Set<string>();
   return {
-    mayExist: (id: string): void => void ended.delete(id),
-    /** @param going ids of all pods that are detached, whose links are closed */
-    end(going: ReadonlySet<string>): void {
-      for (const id of ended) if (!going.has(id)) ended.delete(id);
-      const ids = [...going].filter((id) => !ended.has(id));
+    begin: (id: string): void => void open.add(id),
+    mayExist: (id: string): boolean => open.has(id),
+    /**
+     * @param going all pods that are detached, whose links are closed, and since when
+     * @param now even if all of them were detached a moment ago
+     */
+    end(going: ReadonlyMap<string, number>, now: boolean): void {
+      for (const id of open) if (!going.has(id)) open.delete(id);
+      const due = performance.now() - connectionsMs;
+      if (!now && ![...open].some((id) => (going.get(id) ?? 0) <= due)) return;
       kernel.forgetAddresses(
-        ids.flatMap((id) => {
+        [...open].flatMap((id) => {
           const spec = store.record(id)?.spec;
           return spec === undefined
             ? []
             : [spec, ...(spec.further ?? [])].flatMap(({ addresses }) => addresses.map(({ ip }) => ip));
         }),
       );
-      for (const id of ids) ended.add(id);
+      open.clear();
     },
   };
 }

@@ -10,8 +10,11 @@ export interface LinkReaper {
 export interface LinkReaperDeps {
   /** Returns whether links can be deleted: the engine is open. */
   readonly isOpen: () => boolean;
-  /** Deletes links, and returns how many remain. @param force also those that the kernel may still destroy */
-  readonly reap: (force: boolean) => number;
+  /**
+   * Deletes links, and returns how many remain. @param force also those that the kernel may still destroy,
+   * if they were detached more than `agedMs` ago
+   */
+  readonly reap: (force: boolean, agedMs: number) => number;
   /** Returns when the last call arrived, as `performance.now()`. */
   readonly lastCallAt: () => number;
   readonly log: Pick<Logger, 'warn'>;
@@ -23,6 +26,8 @@ export interface LinkReaperDeps {
 const graceMs = 200;
 const patienceMs = 1000;
 const reapEveryMs = 10;
+/** How often what has waited longer is looked at: by then, it mostly waits for others. */
+const slowMs = 50;
 const failedMs = 1000;
 
 /** Plans nothing before the first request. */
@@ -39,7 +44,7 @@ export function createLinkReaper({ isOpen, reap, lastCallAt, log }: LinkReaperDe
       const quiet = now - lastCallAt() > graceMs / 4;
       const force = now - waitingSince > patienceMs || (now - waitingSince > graceMs && quiet);
       try {
-        if (reap(force) > 0) reapLater();
+        if (reap(force, graceMs) > 0) reapLater(now - waitingSince > graceMs / 4 ? slowMs : reapEveryMs);
         else waitingSince = undefined;
         if (force) waitingSince = undefined;
       } catch (thrown) {

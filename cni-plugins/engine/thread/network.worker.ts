@@ -170,7 +170,8 @@ function openCore(): NetworkCore {
 const calls = createRecentCalls();
 const { reapLater, stop: stopReaping } = createLinkReaper({
   isOpen: () => parts?.core !== undefined,
-  reap: (force) => makingRoom(() => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0,
+  reap: (force, agedMs) =>
+    makingRoom(() => parts?.database.exclusively(() => parts?.core?.reap(force, agedMs))) ?? 0,
   lastCallAt: calls.lastAt,
   log,
 });
