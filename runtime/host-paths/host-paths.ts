@@ -9,7 +9,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { FolderContent, FolderFile } from './folder-files.ts';
 import { createHelpers } from './helpers.ts';
 import type { Helpers } from './helpers.ts';
-import { makeFile } from './look-ups.ts';
+import { makeFile, mountId, ownFacts } from './look-ups.ts';
 import type { FileText } from './file-text.ts';
 import type { PathFacts } from './look-ups.ts';
 import type { ContainerPlan } from '../container-mounts/created-container.ts';
@@ -47,7 +47,9 @@ export interface HostPaths {
   /** Sets the mode of a regular file; never follows a link. */
   setFileMode(path: string, mode: number): Promise<void>;
   rename(from: string, to: string): Promise<void>;
-  /** Moves a file of the daemon to a path, where it replaces a file. */
+  /** Returns an identifier of the mount on which a path is, or will be: that of the nearest existing folder. */
+  mountId(path: string): Promise<string>;
+  /** Moves a file of the daemon to a path on the same mount, where it replaces a file. */
   moveFile(from: string, to: string): Promise<void>;
   /** Absent: success. */
   removeFile(path: string): Promise<void>;
@@ -130,10 +132,10 @@ export async function openHostPaths(
 
 /** @param ask asks a question in a process that may hang without harm */
 export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string> = new Set()): HostPaths {
-  const cachedOr = async (path: string, followLink: boolean): Promise<PathFacts> => {
+  const cached = (path: string, followLink: boolean): PathFacts | undefined => {
     const found = path.includes('\0') ? undefined : cachedFile(path, { followLink });
     if (found === 'missing') throw missing(path);
-    return found ?? ask(path, followLink ? 'facts' : 'ownFacts', path);
+    return found;
   };
   /**
    * Whether the folder above a folder to be created is in the kernel's caches and on the daemon's own file
@@ -159,8 +161,14 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     }
   };
   return {
-    facts: (path) => cachedOr(path, true),
-    ownFacts: (path) => cachedOr(path, false),
+    facts: async (path) => cached(path, true) ?? ask(path, 'facts', path),
+    ownFacts: async (path) => {
+      const found = cached(path, false);
+      if (found !== undefined) return found;
+      return !path.includes('\0') && (await isOwn(dirname(path)))
+        ? ownFacts(path)
+        : ask(path, 'ownFacts', path);
+    },
     linkTarget: (path) => ask(path, 'linkTarget', path),
     names: (folder) => ask(folder, 'names', folder),
     folderFiles: (folder) => ask(folder, 'folderFiles', folder),
@@ -179,6 +187,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
       (await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode),
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
+    mountId: async (path) => ((await isOwn(path)) ? mountId(path) : ask(path, 'mountId', path)),
     moveFile: async (from, to) =>
       (await isOwn(dirname(to))) ? rename(from, to) : ask(to, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),

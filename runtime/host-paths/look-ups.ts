@@ -1,6 +1,17 @@
 import { closeSync, constants, fchmodSync, open as openByCallback } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import {
+  lstat,
+  open,
+  readFile,
+  readdir,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { meansGone, meansNoSuchPath, meansShortage } from '../../base/errors/index.ts';
@@ -53,7 +64,7 @@ export const lookUps = {
     const real = await realpath(path);
     return factsAt(real, await stat(real, { bigint: true }));
   },
-  ownFacts: async (path: string): Promise<PathFacts> => factsAt(path, await lstat(path, { bigint: true })),
+  ownFacts,
   linkTarget: (path: string): Promise<string> => readlink(path),
   names: (folder: string): Promise<string[]> => readdir(folder),
   folderFiles,
@@ -74,6 +85,7 @@ export const lookUps = {
   makeReplaceable,
   removeEmptyLog,
   openedBy,
+  mountId,
   /**
    * Checks whether a source can be mounted with its ids mapped by a user namespace. @throws PortcullisError
    * as checkIdmap of base/kernel
@@ -93,6 +105,28 @@ export const lookUps = {
     checkIdmap(path, userNamespace);
   },
 };
+
+/** Returns the facts of a link itself. */
+export async function ownFacts(path: string): Promise<PathFacts> {
+  return factsAt(path, await lstat(path, { bigint: true }));
+}
+
+/** Returns the id of the mount of the nearest existing folder (proc_pid_fdinfo(5), mnt_id). */
+export async function mountId(path: string): Promise<string> {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NONBLOCK;
+  for (let folder = path; ; folder = dirname(folder)) {
+    const file = await open(folder, flags).catch((thrown: unknown) =>
+      folder === dirname(folder) ? Promise.reject(thrown as Error) : unlessMissing(thrown),
+    );
+    if (file === undefined) continue;
+    try {
+      const text = await readFile(`/proc/self/fdinfo/${file.fd}`, 'utf8');
+      return /^mnt_id:\s*(\d+)$/mu.exec(text)?.[1] ?? '';
+    } finally {
+      await file.close();
+    }
+  }
+}
 
 /** Creates an empty file, regardless of the umask. An existing file stays unchanged. */
 export async function makeFile(path: string, mode: number): Promise<void> {

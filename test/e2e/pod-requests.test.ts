@@ -293,8 +293,8 @@ describe('requests that are refused', () => {
 });
 
 /**
- * Returns the command lines of the conmon processes of the stage's daemon, without one that waits for the next
- * container.
+ * Returns the command lines of the conmon processes of the stage's daemon, without one that waits for the
+ * next container.
  */
 function monitorsOf(stage: Stage): string[] {
   return readdirSync('/proc')

@@ -115,14 +115,15 @@ describe('a monitor that is prepared for the next container', () => {
     await removePod(stage, pod);
   });
 
-  it('is not used if logs are on another file system', async () => {
+  it('is not used if logs are on another mount', async () => {
     const far = join(stage.logs, 'far');
     mkdirSync(far);
     execFileSync('mount', ['-t', 'tmpfs', 'logs', far]);
     try {
       const pod = await runPod(stage, 'far', { logDirectory: join(far, 'pod') });
-      await prepared();
-      const id = await runContainer(stage, pod, { image, command: ['echo', 'there'] });
+      const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'echo there; sleep 0.5'] });
+      const monitors = processesWithArgument(id, [`k8s-file:${far}`]);
+      assert.ok(monitors.length > 0, 'its monitor opens the log itself');
       await exitOf(stage, id);
       assert.equal(linesIn(join(far, 'pod/main/0.log')), 'there\n');
       await removePod(stage, pod);

@@ -27,8 +27,6 @@ export interface ContainerPlaces {
   findHandler(record: ContainerRecord): RuntimeHandler | undefined;
   /** Returns the handler of a pod; undefined when the configuration no longer names it. */
   handlerOf(sandbox: Pick<SandboxRecord, 'runtimeHandler'>): RuntimeHandler | undefined;
-  /** Returns the pod of a container. */
-  sandbox(record: ContainerRecord): SandboxRecord | undefined;
   /** Whether the cgroups of the containers of a pod belong to systemd. */
   usesSystemd(sandbox: SandboxRecord): boolean;
   cgroup(record: ContainerRecord): ContainerCgroup;
@@ -56,7 +54,6 @@ export function createPlaces({
     podTask: (sandboxId) => podTaskIn(stateDir, sandboxId),
     findHandler,
     handlerOf: findHandler,
-    sandbox: (record) => sandbox(record.sandboxId),
     usesSystemd: ({ id, cgroupParent }) => containerCgroup(cgroupParent, id).systemd,
     handler: (record) => {
       const handler = findHandler(record);

@@ -22,7 +22,11 @@ async function poolIn(t: TestContext, more: Partial<MonitorPoolDeps> = {}) {
   const program = inside('runtime');
   writeFileSync(program, '#!/bin/sh\ncat config.json >&2\nexit 1\n', { mode: 0o755 });
   const handler = { kind: 'crun', program, path: program, globalArgs: [] as readonly string[] };
-  const needs: MonitorNeeds = { handler: handler as unknown as RuntimeHandler, systemdCgroup: false };
+  const needs: MonitorNeeds = {
+    handler: handler as unknown as RuntimeHandler,
+    systemdCgroup: false,
+    logsIn: '/',
+  };
   const pool = createMonitorPool({
     startProgram: programStarter(reactor, kernel),
     conmon: '/usr/bin/conmon',
@@ -85,10 +89,11 @@ describe('the pool of prepared monitors', { timeout: 60_000 }, () => {
       assert.deepEqual(left(), []);
     });
 
-  it('ends a monitor whose runtime has been upgraded, or that is for the other cgroup driver', async (t) => {
+  it('ends a monitor whose runtime has been upgraded, and gives none to pods with other needs', async (t) => {
     const { pool, needs, handler, left } = await poolIn(t);
     pool.fill(needs);
-    assert.equal(pool.claim({ ...needs, systemdCgroup: true }), undefined);
+    for (const other of [{ systemdCgroup: true }, { logsIn: '/srv' }])
+      assert.equal(pool.claim({ ...needs, ...other }), undefined);
     handler.program = `${handler.program}-2`;
     assert.equal(pool.claim(needs), undefined);
     await pool.close();

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { MonitorFolders } from '../../monitor/conmon.ts';
@@ -6,6 +6,7 @@ import { filesOfPrepared, prepareMonitor } from '../../monitor/prepared-monitor.
 import type { PreparedMonitor } from '../../monitor/prepared-monitor.ts';
 import { endProcessesWithArgument } from '../../processes/processes.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
+import { logMode } from '../logs/log-mode.ts';
 import { newId } from '../../state/identity.ts';
 
 export interface MonitorPoolDeps {
@@ -26,6 +27,8 @@ export interface MonitorPoolDeps {
 export interface MonitorNeeds {
   readonly handler: RuntimeHandler;
   readonly systemdCgroup: boolean;
+  /** The folder of the log folders of pods. The log is moved to a folder below it, on the same mount. */
+  readonly logsIn: string;
 }
 
 /** A monitor that was started for the next container, whose id it has. */
@@ -100,11 +103,18 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
   const start = async (id: string, log: string, { handler, systemdCgroup }: MonitorNeeds) => {
     const bundle = deps.bundle(id);
     await mkdir(bundle, { mode: 0o700 });
-    return prepareMonitor({
+    const monitor = await prepareMonitor({
       ...{ startProgram: deps.startProgram, conmon: deps.conmon, folders: deps.folders },
       ...{ handler, id, bundle, logPath: log, systemdCgroup },
       ...{ terminal: false, stdin: false, stdinOnce: false },
     });
+    try {
+      await chmod(log, logMode);
+    } catch (cause) {
+      await monitor.abandon();
+      throw cause;
+    }
+    return monitor;
   };
   return {
     fill: (needs) => {
@@ -137,8 +147,9 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
     },
     claim: (needs) => {
       if (pooled === undefined || !canBePrepared(needs)) return undefined;
-      const { handler, systemdCgroup } = pooled.needs;
-      if (handler !== needs.handler || systemdCgroup !== needs.systemdCgroup) return undefined;
+      const { handler, systemdCgroup, logsIn } = pooled.needs;
+      if (handler !== needs.handler || logsIn !== needs.logsIn) return undefined;
+      if (systemdCgroup !== needs.systemdCgroup) return undefined;
       const entry = take();
       if (entry === undefined) return undefined;
       // The runtime may have been upgraded, and the monitor may have been killed.

@@ -1,12 +1,12 @@
-import { chmod, mkdir, rename } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { meansNoSuchPath } from '../../../base/errors/index.ts';
+import { meansDiskFull, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
-import { startMonitor } from '../../monitor/conmon.ts';
+import { monitorFailed, startMonitor } from '../../monitor/conmon.ts';
 import type {
   MonitoredContainer,
   MonitorFolders,
@@ -80,12 +80,13 @@ export interface ContainerMonitors {
 interface StartedMonitor {
   readonly monitor: WaitingMonitor;
   readonly made: string | undefined;
-  /** The path at which the monitor opens its log again, if it is not the path of the container's log. */
-  readonly monitorLog?: string;
+  /** The log that a prepared monitor has open, and that becomes the log of the container. */
+  readonly log?: string;
 }
 
 /** After this time without a new container, a node needs no prepared monitor: two processes and some 3 MB. */
 const unusedMs = 60_000;
+const fillAfterMs = 2;
 
 /** Creates the monitors' starter. If a preparation or a creation fails, the caller calls `abandon`. */
 export function createMonitors(deps: MonitorDeps): ContainerMonitors {
@@ -100,31 +101,38 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     isIdle: () => slots.count() + waiting.size === 0,
     unusedMs,
   });
-  /** The folder of pods whose logs are on another file system than the logs of prepared monitors. */
-  let elsewhere: string | undefined;
   const needsOf = (sandbox: SandboxRecord): MonitorNeeds | undefined => {
     const handler = deps.places.handlerOf(sandbox);
-    if (handler === undefined || dirname(sandbox.config.logDirectory) === elsewhere) return undefined;
-    return { handler, systemdCgroup: deps.places.usesSystemd(sandbox) };
+    if (handler === undefined || sandbox.config.logDirectory === '') return undefined;
+    const logsIn = dirname(sandbox.config.logDirectory);
+    return { handler, systemdCgroup: deps.places.usesSystemd(sandbox), logsIn };
+  };
+  const fill = async (needs: MonitorNeeds): Promise<void> => {
+    // A log is moved within one mount only.
+    const [own, logs] = await Promise.all([deps.monitorLogs, needs.logsIn].map(deps.paths.mountId));
+    if (own === logs) pool.fill(needs);
   };
   const startReserved = async (
     record: ContainerRecord,
     monitor: ReservedMonitor,
     durable: Promise<unknown>,
   ): Promise<StartedMonitor> => {
-    const [prepared] = await settleAll([monitor.started.catch(() => undefined), durable]);
-    const log = prepared?.isAlive() === true ? await moveLog(deps, record, monitor.log) : 'unusable';
-    if (prepared !== undefined && typeof log === 'object')
-      return { monitor: prepared, made: log.made, monitorLog: monitor.log };
-    if (log === 'other file system')
-      elsewhere = dirname(deps.places.sandbox(record)?.config.logDirectory ?? '');
+    const [prepared, isFree] = await settleAll([
+      monitor.started.catch(() => undefined),
+      // The log of an earlier attempt is continued, and something else is refused, by the other way.
+      deps.paths.ownFacts(record.logPath).then(() => false, meansNoSuchPath),
+      durable,
+    ]);
+    if (prepared?.isAlive() === true && isFree)
+      return { monitor: prepared, made: undefined, log: monitor.log };
     await monitor.discard();
     return withNextConfig(deps, record, await startBeside(deps, record, durable));
   };
   return {
     expect: (sandbox) => {
-      const needs = sandbox.config.logDirectory === '' ? undefined : needsOf(sandbox);
-      if (needs !== undefined) pool.fill(needs);
+      const needs = needsOf(sandbox);
+      // The answer to the caller comes first. A container without a prepared monitor starts its own.
+      if (needs !== undefined) setTimeout(() => void fill(needs).catch(() => undefined), fillAfterMs).unref();
     },
     newId: ({ config, sandbox, logPath, isRestored }) => {
       const fits = !config.tty && !config.stdin && logPath !== '' && !isRestored;
@@ -152,13 +160,13 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     create: (record) => {
       const started = waiting.get(record.id);
       return slots.run(async () => {
-        const { monitor, monitorLog } = await (started ??
+        const { monitor, log } = await (started ??
           makeLog(deps, record).then((made) => start(deps, record, made)));
         waiting.delete(record.id);
         reserved.delete(record.id);
-        const made = await monitor.create();
+        const made = await (log === undefined ? monitor.create() : createWithLog(deps, record, monitor, log));
         if (record.logPath !== '') await requireOpenLog(deps.paths, record.logPath, made.monitor.pid);
-        return { ...made, ...(monitorLog !== undefined && { monitorLog }) };
+        return { ...made, ...(log !== undefined && { monitorLog: log }) };
       });
     },
     abandon: async (record) => {
@@ -261,28 +269,37 @@ function withNextConfig(
 }
 
 /**
- * Moves the empty log that a prepared monitor has open to the path of the container's log, where no file may
- * be. @returns the uppermost folder that was created, or why the log cannot be moved
+ * Lets a prepared monitor create the container, and meanwhile moves the empty log that it has open to the
+ * path of the container's log.
  */
-async function moveLog(
-  { paths }: MonitorDeps,
-  { logPath }: ContainerRecord,
+async function createWithLog(
+  deps: Pick<MonitorDeps, 'paths'>,
+  record: Pick<ContainerRecord, 'id' | 'logPath'>,
+  monitor: WaitingMonitor,
   log: string,
-): Promise<{ readonly made: string | undefined } | 'unusable' | 'other file system'> {
-  try {
+): Promise<MonitoredContainer> {
+  const { paths } = deps;
+  const { id, logPath } = record;
+  const move = async (): Promise<string | undefined> => {
     const made = await paths.makeFolder(dirname(logPath), 0o755);
-    // The log of an earlier attempt is continued, and something else is refused, by the other way.
-    const isFree = await paths.ownFacts(logPath).then(
-      () => false,
-      (thrown: unknown) => meansNoSuchPath(thrown),
-    );
-    if (!isFree) return 'unusable';
-    await chmod(log, logMode);
-    await paths.moveFile(log, logPath);
-    return { made };
+    await paths.moveFile(log, logPath).catch((cause: unknown) => {
+      if (hasNoAnswer(cause)) throw cause;
+      const fix = 'check the folder of the log, and whether its file system has free space';
+      const why = `its log cannot be created: ${reasonOf(cause)}`;
+      throw monitorFailed(id, why, fix, meansDiskFull(cause) ? 'exhausted' : 'internal');
+    });
+    return made;
+  };
+  const moving = move();
+  try {
+    const [created] = await settleAll([monitor.create(), moving]);
+    return created;
   } catch (cause) {
-    // Another way to the log, with errors of its own, is tried.
-    return (cause as NodeJS.ErrnoException).code === 'EXDEV' ? 'other file system' : 'unusable';
+    await moving.then(
+      (made) => takeLogBack(deps, record, made),
+      () => undefined,
+    );
+    throw cause;
   }
 }
 
@@ -307,7 +324,7 @@ async function makeLog(
 
 /** A refused request leaves nothing behind: no empty log, no log folder. */
 async function takeLogBack(
-  { paths }: MonitorDeps,
+  { paths }: Pick<MonitorDeps, 'paths'>,
   { logPath }: Pick<ContainerRecord, 'logPath'>,
   made: string | undefined,
 ): Promise<void> {

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, watch, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  watch,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -71,5 +82,40 @@ describe('the log of a container whose monitor ends meanwhile', () => {
     writeFileSync(log, 'a line\n');
     await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
     assert.equal(readFileSync(log, 'utf8'), 'a line\n');
+  });
+});
+
+describe('the log of a container whose monitor opens it in a folder of the daemon', () => {
+  const place = (t: TestContext) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-reopen-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    for (const name of ['logs', 'own']) mkdirSync(join(folder, name));
+    execFileSync('mkfifo', [join(folder, 'ctl')]);
+    return { folder, log: join(folder, 'logs/0.log'), own: join(folder, 'own/id') };
+  };
+
+  it('leaves no file if the monitor ends meanwhile', async (t) => {
+    const { folder, log, own } = place(t);
+    const monitor = await ended();
+    const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+    writeFileSync(`${log}.rotated`, 'a line\n');
+    await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
+    assert.deepEqual(readdirSync(join(folder, 'logs')), ['0.log.rotated']);
+    assert.deepEqual(readdirSync(join(folder, 'own')), []);
+  });
+
+  it('is moved to its path if an earlier attempt ended before that', async (t) => {
+    const { folder, log, own } = place(t);
+    const fd = openSync(own, 'w');
+    t.after(() => closeSync(fd));
+    writeSync(fd, 'a new line\n');
+    const monitor = processIdentity(process.pid);
+    const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+    await reopenLog(record, folder, hostPathsHere);
+    assert.equal(readFileSync(log, 'utf8'), 'a new line\n');
+    assert.deepEqual(readdirSync(join(folder, 'own')), []);
+    // A repeated request changes nothing.
+    await reopenLog(record, folder, hostPathsHere);
+    assert.equal(readFileSync(log, 'utf8'), 'a new line\n');
   });
 });
