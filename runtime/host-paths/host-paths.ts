@@ -47,7 +47,7 @@ export interface HostPaths {
   /** Sets the mode of a regular file; never follows a link. */
   setFileMode(path: string, mode: number): Promise<void>;
   rename(from: string, to: string): Promise<void>;
-  /** Returns an identifier of the mount on which a path is, or will be: that of the nearest existing folder. */
+  /** Returns an identifier of the mount of a path. It is that of the nearest folder that exists. */
   mountId(path: string): Promise<string>;
   /** Moves a file of the daemon to a path on the same mount, where it replaces a file. */
   moveFile(from: string, to: string): Promise<void>;

@@ -72,8 +72,8 @@ export interface WriteArchiveInput {
 /**
  * Writes one file (tar, an OCI image layout inside) with an image, its signatures and attestations, and its
  * signed metadata.
- * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, `TRUST_ARCHIVE_NO_FILE`, and the errors of base/distribution, of the metadata and of
- * signers
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, `TRUST_ARCHIVE_NO_FILE`, and the errors of
+ * base/distribution, of the metadata and of signers
  */
 export async function writeArchive(
   input: WriteArchiveInput,

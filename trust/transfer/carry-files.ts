@@ -63,7 +63,8 @@ export function pushImageFile(input: {
 /**
  * Writes an image of a registry, with its evidence, to a tar archive of an OCI layout. `docker load` reads
  * the image of this machine's platform from it, by `manifest.json`.
- * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, `TRUST_ARCHIVE_NO_FILE`, and the errors of base/distribution
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, `TRUST_ARCHIVE_NO_FILE`, and the errors of
+ * base/distribution
  */
 export async function exportReference(input: {
   readonly reference: string;

@@ -164,15 +164,7 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
       kernel.forget(ports);
       connections.end(going, force);
       dropGone();
-      const now = performance.now();
-      const aged = [...going].filter(([, since]) => now - since >= agedMs).map(([id]) => id);
-      if (!force || aged.length === 0) return going.size;
-      if (aged.length > 1) kernel.deleteMarked();
-      for (const id of aged) {
-        const name = store.record(id)?.spec.hostInterface;
-        if (name !== undefined) kernel.deleteLink(name);
-      }
-      dropGone();
+      if (force && deleteLinks({ store, kernel }, going, agedMs)) dropGone();
       return going.size;
     },
     waiting: () => going.size,
@@ -215,4 +207,20 @@ function createConnectionEnds({ store, kernel }: Pick<TeardownDeps, 'kernel' | '
       open.clear();
     },
   };
+}
+
+/** Deletes the links of pods that were detached at least this time ago. @returns whether there are any */
+function deleteLinks(
+  { store, kernel }: Pick<TeardownDeps, 'kernel' | 'store'>,
+  going: ReadonlyMap<string, number>,
+  agedMs: number,
+): boolean {
+  const until = performance.now() - agedMs;
+  const aged = [...going].filter(([, since]) => since <= until).map(([id]) => id);
+  if (aged.length > 1) kernel.deleteMarked();
+  for (const id of aged) {
+    const name = store.record(id)?.spec.hostInterface;
+    if (name !== undefined) kernel.deleteLink(name);
+  }
+  return aged.length > 0;
 }
