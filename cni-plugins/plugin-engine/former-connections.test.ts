@@ -3,6 +3,8 @@ import { after, test } from 'node:test';
 import { ipBytes, parseIp } from '../../base/addresses/index.ts';
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
 import { listConnections, openNetlink } from '../../base/netlink/index.ts';
+import { openNetworkDatabase } from '../database/database.ts';
+import { createFollowedPolicies } from '../database/followed-policies.ts';
 import { eventually, inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 
@@ -22,6 +24,10 @@ if (inPrivateNetns(import.meta.filename)) {
       const all = [...listConnections(filter, 2), ...listConnections(filter, 10)];
       return all.some(({ from }) => from.equals(wanted));
     };
+    // Only rules make a difference between a new connection and an answer.
+    const database = openNetworkDatabase(fixture.databasePath);
+    createFollowedPolicies(database).set(true);
+    database.close();
     const chain = [bridgeConf({})];
     const pods = ['former', 'other'].map((id) => ({ id, netns: fixture.pin(id) }));
     const addresses: string[][] = [];

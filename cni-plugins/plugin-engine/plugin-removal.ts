@@ -6,6 +6,7 @@ import type { Attached, ResourceKernel } from '../plugins/contract/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
+import { createFollowedPolicies } from '../database/followed-policies.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { DhcpLeases } from './dhcp-leases.ts';
 import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
@@ -47,6 +48,7 @@ export function createPluginRemoval({
   log,
 }: PluginRemovalDeps): PluginRemoval {
   const masqueraded = createMasqueradedAddresses(database);
+  const followed = createFollowedPolicies(database);
 
   const remove = (
     pluginAttachment: PluginAttachment,
@@ -66,7 +68,11 @@ export function createPluginRemoval({
       kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
     masqueraded.restore(pluginAttachment, pluginAttachment.resources, kernel);
     // The answers to its connections would reach the next container with the address, against its rules.
-    if (pluginAttachments.chain(namespaceId, pluginAttachment.key)[0]?.type === pluginAttachment.type)
+    // Without rules, the caller need not wait for this.
+    if (
+      followed.areFollowed() &&
+      pluginAttachments.chain(namespaceId, pluginAttachment.key)[0]?.type === pluginAttachment.type
+    )
       forgetAddresses(
         kernel.host.filter,
         pluginAttachment.result.ips.flatMap(({ address }) => {
