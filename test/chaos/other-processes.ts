@@ -1,4 +1,4 @@
-import { globSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, globSync, readFileSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
 import { ContainerState } from '../../runtime/client.ts';
@@ -265,6 +265,9 @@ function processOf(name: string): Found {
 }
 
 const isMonitor = ({ words }: Found): boolean => basename(words[0] ?? '') === 'conmon';
+/** Whether a monitor waits for the next container: its log has not been moved. */
+const isPrepared = ({ words }: Found): boolean =>
+  words.some((word) => word.includes('/monitor-logs/') && existsSync(word.replace('k8s-file:', '')));
 /**
  * Returns whether a process is a command of an OCI runtime of this daemon: it names the daemon's folder of
  * runtime states.
@@ -279,14 +282,16 @@ function newestOf(state: string, victim: Victim): number | undefined {
   const own = processes().filter((found) =>
     victim === 'init'
       ? inits.has(found.pid)
-      : isMonitor(found) && found.words.some((word) => word.includes(state)),
+      : isMonitor(found) && !isPrepared(found) && found.words.some((word) => word.includes(state)),
   );
   return own.toSorted((a, b) => b.pid - a.pid)[0]?.pid;
 }
 
 /** Finds a command of the runtime that has just begun; skips those that already ran. */
 function watchRuntimes(state: string): () => number | undefined {
-  const before = new Set(readdirSync('/proc'));
+  // The command that creates the next container already waits for its configuration.
+  const isWaiting = (name: string): boolean => /^\d+$/.test(name) && processOf(name).words.includes('create');
+  const before = new Set(readdirSync('/proc').filter((name) => !isWaiting(name)));
   const pids = (): string[] => readdirSync('/proc').filter((name) => !before.has(name) && /^\d+$/.test(name));
   return () =>
     pids()

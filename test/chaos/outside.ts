@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { namespaceOf, namespaceTypes, processesOfOurs, text } from './processes.ts';
@@ -10,7 +10,7 @@ import type { Stage } from './stage.ts';
 export interface Observer {
   /**
    * Returns a line for each thing that a runtime can leave behind. Two sets of the namespace pool give the
-   * same lines.
+   * same lines, and the monitor that waits for the next container gives none while the daemon runs.
    */
   look(): readonly string[];
   /**
@@ -66,7 +66,10 @@ export function openObserver(
           .filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
+      const waiting = daemonsAmong(alive, stage).length === 0 ? undefined : preparedIn(stage.root);
       return lines
+        .filter((line) => waiting === undefined || !line.includes(waiting.slice(0, 16)))
+        .filter((line) => !line.endsWith(` ${stage.root}/monitor-logs`))
         .map((line) =>
           line
             .replaceAll(new RegExp(`${stage.state}/ns/[0-9a-f]{16}`, 'g'), 'POOL')
@@ -102,6 +105,16 @@ export function difference(before: readonly string[], after: readonly string[]):
   return [...count].flatMap(([line, surplus]) =>
     Array<string>(Math.abs(surplus)).fill(`${surplus > 0 ? 'left behind' : 'missing'}: ${line}`),
   );
+}
+
+/** Returns the id of the monitor that waits for the next container: the last of those whose log is unused. */
+function preparedIn(root: string): string | undefined {
+  const folder = join(root, 'monitor-logs');
+  if (!existsSync(folder)) return undefined;
+  const ids = readdirSync(folder).filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const madeAt = (id: string): number =>
+    statSync(join(folder, id), { throwIfNoEntry: false })?.birthtimeMs ?? 0;
+  return ids.toSorted((a, b) => madeAt(b) - madeAt(a))[0];
 }
 
 function daemonsAmong(alive: readonly Seen[], { socket }: Pick<Stage, 'socket'>): readonly Seen[] {
