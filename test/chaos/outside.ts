@@ -1,7 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { ofPreparedMonitor } from '../fixtures/prepared-monitor.ts';
 import { namespaceOf, namespaceTypes, processesOfOurs, text } from './processes.ts';
 import type { Seen } from './processes.ts';
 import type { Stage } from './stage.ts';
@@ -66,9 +67,10 @@ export function openObserver(
           .filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
-      const waiting = daemonsAmong(alive, stage).length === 0 ? undefined : preparedIn(stage.root);
+      const isExpected =
+        daemonsAmong(alive, stage).length > 0 ? ofPreparedMonitor(stage.root, stage.state) : () => false;
       return lines
-        .filter((line) => waiting === undefined || !line.includes(waiting.slice(0, 16)))
+        .filter((line) => !isExpected(line))
         .filter((line) => !line.endsWith(` ${stage.root}/monitor-logs`))
         .map((line) =>
           line
@@ -105,16 +107,6 @@ export function difference(before: readonly string[], after: readonly string[]):
   return [...count].flatMap(([line, surplus]) =>
     Array<string>(Math.abs(surplus)).fill(`${surplus > 0 ? 'left behind' : 'missing'}: ${line}`),
   );
-}
-
-/** Returns the id of the monitor that waits for the next container: the last of those whose log is unused. */
-function preparedIn(root: string): string | undefined {
-  const folder = join(root, 'monitor-logs');
-  if (!existsSync(folder)) return undefined;
-  const ids = readdirSync(folder).filter((name) => /^[0-9a-f]{64}$/.test(name));
-  const madeAt = (id: string): number =>
-    statSync(join(folder, id), { throwIfNoEntry: false })?.birthtimeMs ?? 0;
-  return ids.toSorted((a, b) => madeAt(b) - madeAt(a))[0];
 }
 
 function daemonsAmong(alive: readonly Seen[], { socket }: Pick<Stage, 'socket'>): readonly Seen[] {

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { ofPreparedMonitor } from '../fixtures/prepared-monitor.ts';
 import { askAround, services, statuses } from './answers.ts';
 import { lookAtFiles } from './files.ts';
 import { lookAtKernel } from './kernel.ts';
@@ -29,10 +30,14 @@ export async function look(scene: Scene): Promise<Snapshot> {
   // The kernel learns and forgets neighbours; only true entries may come and go.
   const known = new Set(Object.values(scene.victim).flatMap(({ neighbours }) => neighbours));
   const lines = [...kernel.filter((line) => !known.has(line)), ...others.flat(), ...lookAtFiles(scene)];
-  return lines.map((line) =>
-    // Two sets of the namespace pool give the same lines.
-    line.replaceAll(new RegExp(`${scene.stage.folders.state}/ns/[0-9a-f]{16}`, 'gu'), 'POOL'),
-  );
+  const { root, state } = scene.stage.folders;
+  const isPrepared = ofPreparedMonitor(root, state);
+  return lines
+    .filter((line) => !isPrepared(line))
+    .map((line) =>
+      // Two sets of the namespace pool give the same lines.
+      line.replaceAll(new RegExp(`${state}/ns/[0-9a-f]{16}`, 'gu'), 'POOL'),
+    );
 }
 
 export interface Difference {
