@@ -63,6 +63,7 @@ export {
   unmarkPreContent,
 } from './fanotify/pre-content.ts';
 export type { PreContentEvent } from './fanotify/pre-content.ts';
+export { inheritanceOf } from './files/inheritance.ts';
 export { limitsProjects } from './files/project-quota.ts';
 export { enableVerity, verityDigest } from './files/verity.ts';
 export { getXattr, listXattr, removeXattr, setXattr } from './files/xattr.ts';

@@ -9,7 +9,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { FolderContent, FolderFile } from './folder-files.ts';
 import { createHelpers } from './helpers.ts';
 import type { Helpers } from './helpers.ts';
-import { makeFile, mountId, ownFacts } from './look-ups.ts';
+import { inheritance, makeFile, ownFacts } from './look-ups.ts';
 import type { FileText } from './file-text.ts';
 import type { PathFacts } from './look-ups.ts';
 import type { ContainerPlan } from '../container-mounts/created-container.ts';
@@ -47,8 +47,11 @@ export interface HostPaths {
   /** Sets the mode of a regular file; never follows a link. */
   setFileMode(path: string, mode: number): Promise<void>;
   rename(from: string, to: string): Promise<void>;
-  /** Returns an identifier of the mount of a path. It is that of the nearest folder that exists. */
-  mountId(path: string): Promise<string>;
+  /**
+   * Returns what a file that is created in a folder gets from it: see `inheritanceOf` of base/kernel. A
+   * missing folder will have that of the nearest existing one.
+   */
+  inheritance(folder: string): Promise<string>;
   /** Moves a file of the daemon to a path on the same mount, where it replaces a file. */
   moveFile(from: string, to: string): Promise<void>;
   /** Absent: success. */
@@ -187,7 +190,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
       (await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode),
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
     rename: (from, to) => ask(from, 'rename', from, to),
-    mountId: async (path) => ((await isOwn(path)) ? mountId(path) : ask(path, 'mountId', path)),
+    inheritance: async (path) => ((await isOwn(path)) ? inheritance(path) : ask(path, 'inheritance', path)),
     moveFile: async (from, to) =>
       (await isOwn(dirname(to))) ? rename(from, to) : ask(to, 'rename', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),

@@ -1,17 +1,6 @@
 import { closeSync, constants, fchmodSync, open as openByCallback } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import {
-  lstat,
-  open,
-  readFile,
-  readdir,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  rmdir,
-  stat,
-} from 'node:fs/promises';
+import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { meansGone, meansNoSuchPath, meansShortage } from '../../base/errors/index.ts';
@@ -85,7 +74,7 @@ export const lookUps = {
   makeReplaceable,
   removeEmptyLog,
   openedBy,
-  mountId,
+  inheritance,
   /**
    * Checks whether a source can be mounted with its ids mapped by a user namespace. @throws PortcullisError
    * as checkIdmap of base/kernel
@@ -111,21 +100,15 @@ export async function ownFacts(path: string): Promise<PathFacts> {
   return factsAt(path, await lstat(path, { bigint: true }));
 }
 
-/** Returns the id of the mount of the nearest existing folder (proc_pid_fdinfo(5), mnt_id). */
-export async function mountId(path: string): Promise<string> {
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NONBLOCK;
-  for (let folder = path; ; folder = dirname(folder)) {
-    const file = await open(folder, flags).catch((thrown: unknown) =>
-      folder === dirname(folder) ? Promise.reject(thrown as Error) : unlessMissing(thrown),
-    );
-    if (file === undefined) continue;
+/** Returns the {@link inheritanceOf} a folder, or of the nearest existing folder above it. */
+export async function inheritance(path: string): Promise<string> {
+  const { inheritanceOf } = await import('../../base/kernel/index.ts');
+  for (let folder = path; ; folder = dirname(folder))
     try {
-      const text = await readFile(`/proc/self/fdinfo/${file.fd}`, 'utf8');
-      return /^mnt_id:\s*(\d+)$/mu.exec(text)?.[1] ?? '';
-    } finally {
-      await file.close();
+      return inheritanceOf(folder);
+    } catch (thrown) {
+      if (!meansNoSuchPath(thrown) || folder === dirname(folder)) throw thrown;
     }
-  }
 }
 
 /** Creates an empty file, regardless of the umask. An existing file stays unchanged. */

@@ -1,7 +1,17 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
@@ -130,6 +140,42 @@ describe('a monitor that is prepared for the next container', () => {
     } finally {
       execFileSync('umount', ['--lazy', far]);
     }
+  });
+
+  it('is not used if the folder of this log is another mount', async () => {
+    const pod = await runPod(stage, 'mounted');
+    const waiting = await prepared();
+    const folder = join(stage.logs, 'mounted/main');
+    mkdirSync(folder, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', 'logs', folder]);
+    try {
+      const id = await runContainer(stage, pod, { image, command: ['echo', 'there'] });
+      assert.equal(id, waiting);
+      await exitOf(stage, id);
+      assert.equal(linesIn(logOf('mounted')), 'there\n');
+      await removePod(stage, pod);
+    } finally {
+      execFileSync('umount', ['--lazy', folder]);
+    }
+  });
+
+  it('does not change the group that logs get from their folder', async () => {
+    const given = join(stage.logs, 'given');
+    mkdirSync(given);
+    chownSync(given, 0, 4);
+    chmodSync(given, 0o2755);
+    const pod = await runPod(stage, 'given', { logDirectory: join(given, 'pod') });
+    // Another pod has a prepared monitor, and this pod has a folder of its own.
+    const plain = await runPod(stage, 'plain');
+    const waiting = await prepared();
+    mkdirSync(join(stage.logs, 'plain/main'), { recursive: true });
+    chownSync(join(stage.logs, 'plain/main'), 0, 4);
+    chmodSync(join(stage.logs, 'plain/main'), 0o2755);
+    assert.equal(await createContainer(stage, plain, { image, command: ['sleep', '600'] }), waiting);
+    await createContainer(stage, pod, { image, command: ['sleep', '600'] });
+    for (const log of [logOf('plain'), join(given, 'pod/main/0.log')])
+      assert.equal(statSync(log).gid, 4, log);
+    for (const each of [plain, pod]) await removePod(stage, each);
   });
 
   for (const kill of [true, false])

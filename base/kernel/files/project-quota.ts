@@ -59,6 +59,17 @@ export function setProject(folder: string, project: number): void {
 }
 
 /**
+ * Returns the project to which everything belongs that is created in an open folder; undefined if the folder
+ * passes on none.
+ */
+export function inheritedProject(folder: number): number | undefined {
+  const attributes = Buffer.alloc(FSXATTR_SIZE);
+  // Other file systems have no projects, and answer with ENOTTY or EOPNOTSUPP.
+  if (c.ioctl(folder, FS_IOC_FSGETXATTR, attributes) === -1) return undefined;
+  return (attributes.readUInt32LE(0) & FS_XFLAG_PROJINHERIT) === 0 ? undefined : attributes.readUInt32LE(12);
+}
+
+/**
  * Limits what a project may write on the file system of `path`, in bytes, rounded up to whole KiB; 0 means no
  * limit. Source: quotactl(2).
  */

@@ -107,23 +107,29 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     const logsIn = dirname(sandbox.config.logDirectory);
     return { handler, systemdCgroup: deps.places.usesSystemd(sandbox), logsIn };
   };
+  /** The inheritance of the folder in which prepared monitors open their logs. */
+  let ownInheritance = '';
+  /** Whether a moved log differs in nothing from a log that is created in the folder. */
+  const canMoveTo = async (folder: string): Promise<boolean> =>
+    (await deps.paths.inheritance(folder)) === ownInheritance;
   const fill = async (needs: MonitorNeeds): Promise<void> => {
-    // A log is moved within one mount only.
-    const [own, logs] = await Promise.all([deps.monitorLogs, needs.logsIn].map(deps.paths.mountId));
-    if (own === logs) pool.fill(needs);
+    ownInheritance = await deps.paths.inheritance(deps.monitorLogs);
+    if (await canMoveTo(needs.logsIn)) pool.fill(needs);
   };
   const startReserved = async (
     record: ContainerRecord,
     monitor: ReservedMonitor,
     durable: Promise<unknown>,
   ): Promise<StartedMonitor> => {
-    const [prepared, isFree] = await settleAll([
+    const [prepared, isFree, canMove] = await settleAll([
       monitor.started.catch(() => undefined),
       // The log of an earlier attempt is continued, and something else is refused, by the other way.
       deps.paths.ownFacts(record.logPath).then(() => false, meansNoSuchPath),
+      // The folder of this log may differ from the folder above it.
+      canMoveTo(dirname(record.logPath)).catch(() => false),
       durable,
     ]);
-    if (prepared?.isAlive() === true && isFree)
+    if (prepared?.isAlive() === true && isFree && canMove)
       return { monitor: prepared, made: undefined, log: monitor.log };
     await monitor.discard();
     return withNextConfig(deps, record, await startBeside(deps, record, durable));
