@@ -3,12 +3,15 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
+  constants,
   mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
+  readSync,
   readdirSync,
   rmSync,
+  rmdirSync,
   watch,
   writeFileSync,
   writeSync,
@@ -102,6 +105,34 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
     await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
     assert.deepEqual(readdirSync(join(folder, 'logs')), ['0.log.rotated']);
     assert.deepEqual(readdirSync(join(folder, 'own')), []);
+  });
+
+  for (const [why, spoil] of [
+    ['the folder of the log is gone', (folder: string) => rmdirSync(join(folder, 'logs'))],
+    ['a folder is at the path of the log', (folder: string) => mkdirSync(join(folder, 'logs/0.log'))],
+  ] as const)
+    it(`stays where it is if ${why}: the monitor is not asked`, async (t) => {
+      const { folder, log, own } = place(t);
+      const monitor = processIdentity(process.pid);
+      const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+      const asked = openSync(join(folder, 'ctl'), constants.O_RDWR | constants.O_NONBLOCK);
+      t.after(() => closeSync(asked));
+      spoil(folder);
+      await assert.rejects(reopenLog(record, folder, hostPathsHere), {
+        code: 'RUNTIME_LOG_NOT_REOPENED',
+        message: /continues with the old one/u,
+      });
+      assert.throws(() => readSync(asked, Buffer.alloc(1)), { code: 'EAGAIN' });
+      assert.deepEqual(readdirSync(join(folder, 'own')), []);
+    });
+
+  it('is moved to its path if the monitor has made it and ended', async (t) => {
+    const { folder, log, own } = place(t);
+    writeFileSync(own, 'the last line\n');
+    const monitor = await ended();
+    const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+    await reopenLog(record, folder, hostPathsHere);
+    assert.equal(readFileSync(log, 'utf8'), 'the last line\n');
   });
 
   it('is moved to its path if an earlier attempt ended before that', async (t) => {

@@ -76,20 +76,23 @@ async function reopenMovedLog(
   const { logPath, monitorLog } = record;
   const monitor = record.monitor?.pid ?? 0;
   if ((await paths.openedBy(logPath, monitor)).isOpen) return paths.setFileMode(logPath, logMode);
-  const isReady = async (): Promise<boolean> => (await paths.openedBy(monitorLog, monitor)).isOpen;
+  // Only the monitor makes this file, even if it has ended since.
+  const isReady = async (): Promise<boolean> => (await paths.openedBy(monitorLog, 0)).file !== undefined;
+  const notMovable = (cause: unknown): never => {
+    throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
+  };
   const finish = async (): Promise<void> => {
-    await paths.moveFile(monitorLog, logPath).catch((cause: unknown) => {
-      throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
-    });
+    await paths.moveFile(monitorLog, logPath).catch(notMovable);
     await requireOpenLog(paths, logPath, monitor);
   };
   // An earlier attempt may have ended before it moved the file.
   if (await isReady()) return finish();
   const newLog = `${monitorLog}${newLogSuffix}`;
-  await paths.makeReplaceable(monitorLog, newLog, logMode).catch((cause: unknown) => {
-    throw notWritable(record, cause);
-  });
   const takeBack = (): Promise<void> => paths.removeEmptyLog(newLog, undefined);
+  await makeMovable(record, newLog, paths).catch(async (cause: unknown) => {
+    await takeBack();
+    return notMovable(cause);
+  });
   await askMonitor(record, bundle, takeBack);
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const ended = hasEnded(record);
@@ -101,6 +104,25 @@ async function reopenMovedLog(
     await pause(5);
   }
   throw noNewFile(record);
+}
+
+/**
+ * Prepares for a monitor that opens its log in a folder of the daemon, and tries whether a file can be moved
+ * from there to the path of the log. If the move failed afterwards, the container would write its lines where
+ * nobody reads them.
+ */
+async function makeMovable(
+  { logPath, monitorLog }: { readonly logPath: string; readonly monitorLog: string },
+  newLog: string,
+  paths: LogPaths,
+): Promise<void> {
+  const trial = `${logPath}${newLogSuffix}`;
+  await paths.makeReplaceable(monitorLog, newLog, logMode);
+  await paths.moveFile(newLog, trial);
+  // Makes room for the name of the log, which may be missing.
+  await paths.makeReplaceable(logPath, trial, logMode);
+  await paths.removeEmptyLog(trial, undefined);
+  await paths.makeReplaceable(monitorLog, newLog, logMode);
 }
 
 /** Asks the monitor to open its log again. @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
