@@ -1,6 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -74,6 +74,19 @@ describe('required NRI plugins', () => {
       assert.equal(await containers(), 0);
       await removePod(stage, pod);
     });
+
+  it('leave nothing of a refused container whose monitor was prepared', async () => {
+    const pod = await runPod(stage, 'prepared');
+    const [bundles, sockets] = ['containers', 'a'].map((name) => join(stage.folders.state, name)) as [
+      string,
+      string,
+    ];
+    while (readdirSync(bundles).length === 0 || readdirSync(sockets).length === 0) await pause(10);
+    const failure = await failureOf(createContainer(stage, pod, ask()));
+    assert.equal(failure.code, 'NRI_REQUIRED_PLUGIN_MISSING', failure.message);
+    assert.deepEqual([readdirSync(bundles), readdirSync(sockets)], [[], []]);
+    await removePod(stage, pod);
+  });
 
   it('make the creation fail if one closes its connection in the middle of its answer', async () => {
     const pod = await runPod(stage, 'closes');

@@ -111,7 +111,7 @@ function realEffects(input: ContainerEffectDeps): ContainerEffects {
     logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),
     digest,
     newId: monitors.newId,
-    forgetId: (id) => monitors.abandon({ id, logPath: '' }),
+    forgetId: monitors.forget,
     expect: monitors.expect,
     close: monitors.close,
     now,

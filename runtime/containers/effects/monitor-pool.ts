@@ -40,6 +40,8 @@ export interface ReservedMonitor {
   readonly started: Promise<PreparedMonitor>;
   /** Ends the monitor before the container is created, and removes its log and its files in the bundle. */
   discard(): Promise<void>;
+  /** Does the same for an id that no container gets, and removes the bundle. Never rejects. */
+  drop(): Promise<void>;
 }
 
 /**
@@ -80,7 +82,7 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
   const endings = new Set<Promise<void>>();
 
   /** Ends a monitor that no container will have, with its bundle. */
-  const drop = (entry: Pooled): void => {
+  const drop = (entry: Pooled): Promise<void> => {
     const { id } = entry;
     const ending = entry
       .discard()
@@ -93,6 +95,7 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
       .catch(() => undefined)
       .finally(() => endings.delete(ending));
     endings.add(ending);
+    return ending;
   };
   const take = (): Pooled | undefined => {
     clearTimeout(unused);
@@ -132,17 +135,18 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
           const files = filesOfPrepared(deps.bundle(id)).map((file) => rm(file, { force: true }));
           await Promise.all([...files, removeMonitorLog(deps.logs, id)]);
         },
+        drop: () => drop(entry),
       };
       pooled = entry;
       started.then(
         (monitor) => (entry.isAlive = monitor.isAlive),
         // The container starts its own monitor, whose error is reported.
         () => {
-          if (pooled === entry) drop(take() ?? entry);
+          if (pooled === entry) void drop(take() ?? entry);
         },
       );
       unused = setTimeout(() => {
-        if (pooled === entry) drop(take() ?? entry);
+        if (pooled === entry) void drop(take() ?? entry);
       }, deps.unusedMs).unref();
     },
     claim: (needs) => {
@@ -154,13 +158,13 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
       if (entry === undefined) return undefined;
       // The runtime may have been upgraded, and the monitor may have been killed.
       if (entry.program === handler.program && entry.isAlive?.() !== false) return entry;
-      drop(entry);
+      void drop(entry);
       return undefined;
     },
     close: async () => {
       closed = true;
       const entry = take();
-      if (entry !== undefined) drop(entry);
+      if (entry !== undefined) void drop(entry);
       await Promise.all(endings);
     },
   };

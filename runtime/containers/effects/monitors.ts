@@ -66,6 +66,8 @@ export interface ContainerMonitors {
   create(record: ContainerRecord): Promise<MonitoredContainer & Pick<ContainerRecord, 'monitorLog'>>;
   /** Ends a monitor that was started early and has created nothing. Removes its empty log. */
   abandon(record: Pick<ContainerRecord, 'id' | 'logPath'>): Promise<void>;
+  /** Undoes {@link newId} for an id that no container gets. */
+  forget(id: string): Promise<void>;
   /** Prepares a monitor in the background for a container of this pod that is likely to be created soon. */
   expect(sandbox: SandboxRecord): void;
   /** Returns the id of a container, which is the id of a prepared monitor if there is one that fits. */
@@ -134,6 +136,17 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     await monitor.discard();
     return withNextConfig(deps, record, await startBeside(deps, record, durable));
   };
+  const abandon = async (record: Pick<ContainerRecord, 'id' | 'logPath'>): Promise<void> => {
+    const started = await waiting.get(record.id)?.catch(() => undefined);
+    waiting.delete(record.id);
+    const monitor = reserved.get(record.id);
+    reserved.delete(record.id);
+    if (started !== undefined) {
+      await started.monitor.abandon();
+      await takeLogBack(deps, record, started.made);
+    }
+    await monitor?.discard();
+  };
   return {
     expect: (sandbox) => {
       const needs = needsOf(sandbox);
@@ -175,16 +188,12 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
         return { ...made, ...(log !== undefined && { monitorLog: log }) };
       });
     },
-    abandon: async (record) => {
-      const started = await waiting.get(record.id)?.catch(() => undefined);
-      waiting.delete(record.id);
-      const monitor = reserved.get(record.id);
-      reserved.delete(record.id);
-      if (started !== undefined) {
-        await started.monitor.abandon();
-        await takeLogBack(deps, record, started.made);
-      }
-      await monitor?.discard();
+    abandon,
+    forget: async (id) => {
+      // Otherwise there is a container, and its removal needs the bundle.
+      const unused = waiting.has(id) ? undefined : reserved.get(id);
+      await abandon({ id, logPath: '' });
+      await unused?.drop();
     },
   };
 }
