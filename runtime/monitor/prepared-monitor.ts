@@ -6,7 +6,7 @@ import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { signalProcess } from '../processes/processes.ts';
 import { monitorFailed, startMonitor } from './conmon.ts';
-import type { MonitorInput, WaitingMonitor } from './conmon.ts';
+import type { MonitorInput, StartedMonitor, WaitingMonitor } from './conmon.ts';
 
 const config = 'config.json';
 
@@ -35,7 +35,8 @@ export function filesOfPrepared(bundle: string): string[] {
  * before it does anything else, and the configuration is a FIFO. `create` needs the complete configuration at
  * {@link nextConfig}: it becomes the file `config.json`, which the runtime copies later, and is sent to the
  * runtime. If this process ends first, the FIFO has no writer: the runtime reads an empty configuration, and
- * ends with an error, and conmon ends with the runtime.
+ * ends with an error, and conmon ends with the runtime. A runtime that has not opened the FIFO by then waits
+ * there until the next start ends both.
  * @param input.bundle must exist and be empty
  * @throws PortcullisError RUNTIME_MONITOR_FAILED, and the error of mknod(2)
  */
@@ -45,13 +46,14 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
   mkfifo(fifo, 0o600);
   // With O_RDWR, the open does not wait for the runtime, and the runtime does not wait for the open.
   const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
-  let monitor: Awaited<ReturnType<typeof startMonitor>>;
+  let monitor: StartedMonitor | undefined;
   let process: ProcessIdentity | undefined;
   try {
     monitor = await startMonitor(input);
     process = await monitor.begin();
   } catch (cause) {
     closeFd(fd);
+    monitor?.ignore();
     throw cause;
   }
   const isAlive = (): boolean => process !== undefined && sameProcess(process);
