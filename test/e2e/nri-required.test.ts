@@ -77,14 +77,15 @@ describe('required NRI plugins', () => {
 
   it('leave nothing of a refused container whose monitor was prepared', async () => {
     const pod = await runPod(stage, 'prepared');
-    const [bundles, sockets] = ['containers', 'a'].map((name) => join(stage.folders.state, name)) as [
-      string,
-      string,
-    ];
-    while (readdirSync(bundles).length === 0 || readdirSync(sockets).length === 0) await pause(10);
+    const logs = join(stage.folders.root, 'monitor-logs');
+    while (readdirSync(logs).length === 0) await pause(10);
+    const id = readdirSync(logs)[0] ?? '';
     const failure = await failureOf(createContainer(stage, pod, ask()));
     assert.equal(failure.code, 'NRI_REQUIRED_PLUGIN_MISSING', failure.message);
-    assert.deepEqual([readdirSync(bundles), readdirSync(sockets)], [[], []]);
+    const left = [logs, ...['containers', 'a'].map((name) => join(stage.folders.state, name))]
+      .flatMap((folder) => readdirSync(folder))
+      .filter((name) => name.startsWith(id.slice(0, 16)));
+    assert.deepEqual(left, []);
     await removePod(stage, pod);
   });
 
