@@ -37,7 +37,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.stderr.on('error', () => undefined);
 
 // `help images ls` and `images ls --help` are equivalent.
-const words = args.filter((word) => !word.startsWith('-'));
+const words = args.filter(
+  (word, index) => !word.startsWith('-') && !['-o', '--output'].includes(args[index - 1] ?? ''),
+);
 const wanted = words[0] === 'help' ? words[1] : words[0];
 const isKnown = commands.some(({ name }) => name === wanted);
 const asked =

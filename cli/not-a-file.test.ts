@@ -45,7 +45,7 @@ describe('a FIFO or a device that is given as a file', () => {
       ],
     ],
     ['the configuration of setup', (path) => ['setup', '--config', path, '--yes']],
-    ['a policy', (path) => ['policy', 'check', path], 1],
+    ['a policy', (path) => ['policy', 'check', path], 2],
     ['a policy to format', (path) => ['policy', 'fmt', path]],
     ['a signing key', (path) => ['sign', '--key', path, 'registry.test/a:1']],
     [
