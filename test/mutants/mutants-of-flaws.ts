@@ -53,8 +53,8 @@ export const mutants = checks([
   ['trust/tuf-metadata/read-tuf.ts', '.threshold`, 1)', '.threshold`, 0)', 'trust/tuf/trusted-set.test.ts'],
   [
     'trust/sigstore/verify.ts',
-    'logs.add(finding.log.id);',
-    'logs.add(String(logs.size));',
+    'const counted = distinctServices(logs);',
+    'const counted = logs.length;',
     'trust/sigstore/hostile.test.ts',
   ],
   ['runtime/containers/bundle/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],

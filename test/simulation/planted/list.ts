@@ -201,7 +201,7 @@ export const planted: readonly PlantedBug[] = [
     kind: 'attachments',
     says: 'a detached pod keeps its elements in the rules if the kernel refused the change at first',
     file: `${engine}/pods/teardown.ts`,
-    from: 'for (const id of going) unbind(id);',
+    from: 'for (const id of going.keys()) unbind(id);',
     to: '',
   },
   {
