@@ -56,7 +56,14 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
     monitor?.ignore();
     throw cause;
   }
-  const isAlive = (): boolean => process !== undefined && sameProcess(process);
+  const isAlive = (): boolean => {
+    try {
+      return process !== undefined && sameProcess(process);
+    } catch {
+      // Not known, for example without free descriptors: it is ended, and not used.
+      return false;
+    }
+  };
   if (!isAlive()) {
     closeFd(fd);
     monitor.ignore();
@@ -87,10 +94,11 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
     abandon: async () => {
       if (isUsed) return;
       isUsed = true;
-      // The runtime dies with conmon, which has set its death signal.
-      signalProcess(process, SIGKILL);
+      // First, because without a writer of the FIFO both end, even if the signal cannot be sent.
       closeFd(fd);
       monitor.ignore();
+      // The runtime dies with conmon, which has set its death signal.
+      signalProcess(process, SIGKILL);
       for (let waited = 0; waited < endMs && isAlive(); waited += 5)
         await new Promise((resolve) => setTimeout(resolve, 5));
     },

@@ -66,7 +66,7 @@ export interface Hosts {
   killEtcd(): Promise<void>;
   /** Keeps a copy of the data of etcd, which is not running. */
   copyEtcd(): void;
-  /** Puts the copy in the place of the data of etcd, which is not running. */
+  /** Replaces the data of etcd with the copy. Call it while etcd does not run. */
   rollEtcdBack(): void;
   /** Restarts etcd without its data. */
   forgetEtcd(): void;
