@@ -123,6 +123,21 @@ describe('a registry that requires tokens', () => {
     assert.equal(tokens.requests.length, 4, 'a token is never shared between repositories or users');
   });
 
+  it('does not hold a caller that cancels while the token service is silent', async () => {
+    const silent: ServerResponse[] = [];
+    const tokens = await serve((_, response) => void silent.push(response));
+    const registry = await serve(tokenRegistry(() => tokens.url, new Set(['Bearer late'])));
+    const repository = repositoryOf(clientOf(), registry, 'app', user);
+    const cancelled = new AbortController();
+    const [first, second] = [repository.manifest('1', cancelled.signal), repository.manifest('1')];
+    while (silent.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    cancelled.abort();
+    await assert.rejects(first, { code: 'DISTRIBUTION_CANCELLED' });
+    silent[0]?.end(JSON.stringify({ token: 'late' }));
+    await second;
+    assert.equal(tokens.requests.length, 1, 'the other caller gets the same token');
+  });
+
   it('gets a new token when the old token has expired or is refused', async () => {
     const short = await setUp(2);
     const repository = repositoryOf(clientOf(), short.registry, 'app', user);

@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { parseJson } from '../json/index.ts';
+import { orAborted } from '../queues/index.ts';
 import { errorWords, readBody } from './body.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
@@ -40,8 +41,16 @@ export interface Authorisation {
    * Returns the header that answers a 401. @throws PortcullisError DISTRIBUTION_UNAUTHORIZED when the
    * challenge cannot be answered
    * @param used the header that was refused
+   * @param signal ends the wait with its reason. The request for a token continues, because other callers
+   * can wait for it
    */
-  answer(grant: Grant, refused: HttpAnswer, task: Task, used: string | undefined): Promise<string>;
+  answer(
+    grant: Grant,
+    refused: HttpAnswer,
+    task: Task,
+    used: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<string>;
   /** Drops a header that a registry no longer accepts. */
   forget(grant: Grant): void;
 }
@@ -78,6 +87,7 @@ export function createAuthorisation(
     refused: HttpAnswer,
     task: Task,
     used: string | undefined,
+    signal?: AbortSignal,
   ): Promise<string> {
     const newer = known(grant);
     if (newer !== undefined && newer !== used) {
@@ -100,7 +110,7 @@ export function createAuthorisation(
         underWay.get(key) ??
         fetchToken(grant, bearerChallenge, refused.url, task).finally(() => underWay.delete(key));
       underWay.set(key, pending);
-      return keep(key, await pending);
+      return keep(key, await orAborted(pending, signal));
     }
     if (!basicOffered) throw deny('requires an unsupported type of authentication');
     if (credentials?.username === undefined || credentials.password === undefined)

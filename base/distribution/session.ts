@@ -4,6 +4,7 @@ import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { HttpRequest, Transport } from './transport.ts';
+import { networkFailure } from './network-failure.ts';
 import type { Credentials } from './types.ts';
 
 /** Sends requests to one repository at one endpoint, with authorisation. */
@@ -79,7 +80,10 @@ export function createSession(
     const first = await send(used);
     // Only the registry itself may ask for credentials, not the target of its redirect.
     if (first.status !== 401 || !mine || first.url.origin !== origin) return first;
-    const second = await send(await authorisation.answer(grant, first, task, used));
+    const header = await authorisation.answer(grant, first, task, used, signal).catch((thrown: unknown) => {
+      throw networkFailure(thrown, first.url, task, signal);
+    });
+    const second = await send(header);
     if (second.status === 401) authorisation.forget(grant);
     return second;
   }

@@ -1,5 +1,5 @@
 import { connectThread, startWorker } from '../../base/process/index.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import { createTurns } from './turns.ts';
 
 /** One file of an artifact, and the blob with its bytes. */

@@ -10,7 +10,7 @@ import type { LayerStore } from './layers.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
 import type { ImageRecords } from './records.ts';
 import type { ResolvedImage } from './resolve.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import { notDurable } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
 

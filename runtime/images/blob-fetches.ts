@@ -3,7 +3,8 @@ import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobStore } from './blobs.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import { forEachLimited, orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
+import { forEachLimited } from './serial.ts';
 import type { RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
 

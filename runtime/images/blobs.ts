@@ -6,7 +6,7 @@ import { wrapImageError } from './limits/failures.ts';
 import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import type { Move } from './layer-workers/protocol.ts';
 
 /**

@@ -10,7 +10,7 @@ import type { ImageLimits } from './limits/limits.ts';
 import type { LayerForm } from './layer-workers/protocol.ts';
 import type { LayerRoots, OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import type { Trash } from './trash.ts';
 import type { StagedLayer } from './lazy/stage-layer.ts';
 import type { UnpackedLayer } from './unpack/unpack-layer.ts';

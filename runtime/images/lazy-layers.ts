@@ -16,7 +16,7 @@ import type { OwnEncoding } from './own-encoding.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import type { LayerRow } from './stored-image.ts';
 import { isWhole } from './is-whole.ts';
 

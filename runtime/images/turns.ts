@@ -1,4 +1,4 @@
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 
 /** Lets a limited number of tasks run at a time; the others wait in the order in which they came. */
 export interface Turns {

@@ -7,7 +7,7 @@ import { stageLayer } from './lazy/stage-layer.ts';
 import type { StageLayer } from './layers.ts';
 import { firstAnswer } from './resolve.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import type { Admitted, Course, PullDeps } from './pull-course.ts';
 
 /**

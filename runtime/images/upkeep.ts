@@ -14,7 +14,7 @@ import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';
 import { firstAnswer } from './resolve.ts';
-import { orAborted } from './serial.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import type { LayerRow, StoredImage } from './stored-image.ts';
 import type { LayerStore } from './layers.ts';
 import { download } from './layer-workers/download.ts';
