@@ -26,10 +26,10 @@ export function answerAdminOf(
     const after = new Set(network.list().map(({ id }) => id));
     return { removed: before.filter((id) => !after.has(id)), kept: after.size, ...repairs };
   };
-  return async ({ operation, request }) => {
+  return async ({ operation, request }, signal) => {
     switch (operation) {
       case 'images/import':
-        return images.import(request);
+        return images.import(request, signal);
       case 'images/pulls':
         return images.pulls();
       case 'images/prune':

@@ -6,7 +6,11 @@ import type { OpenImageStore, ProgressSource } from './images/index.ts';
 
 /** The answers of the admin API about images. */
 export interface ImageAdmin {
-  readonly import: Answer<'images/import'>;
+  /** The signal cancels the import, which leaves nothing behind. */
+  readonly import: (
+    request: AdminApi['images/import']['request'],
+    signal: AbortSignal,
+  ) => Promise<AdminApi['images/import']['response']>;
   readonly pulls: () => Promise<AdminApi['images/pulls']['response']>;
   readonly prune: Answer<'images/prune'>;
   readonly layers: Answer<'images/layers'>;
@@ -40,7 +44,7 @@ export function createImageAdmin(
   const unused = (all: boolean): ReturnType<typeof upkeep.unused> =>
     upkeep.unused(inUse(), all).filter(({ id }) => store.find(id)?.pinned !== true);
   return {
-    async import(request) {
+    async import(request, signal) {
       if (!isAbsolute(request.folder))
         throw new PortcullisError({
           code: 'ADMIN_BAD_REQUEST',
@@ -50,7 +54,10 @@ export function createImageAdmin(
           why: 'the folder is not an absolute path',
           fix: 'use the absolute path of an OCI layout',
         });
-      const { image, verdict } = await store.importLayout({ ...request, signal: stopping.signal });
+      const { image, verdict } = await store.importLayout({
+        ...request,
+        signal: AbortSignal.any([stopping.signal, signal]),
+      });
       return { id: image.id, digest: image.digest, verdictId: verdict.id, unverified: verdict.unverified };
     },
     pulls: async () => ({ pulls: await store.pulls() }),

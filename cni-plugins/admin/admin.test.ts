@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -21,16 +22,16 @@ const socket = join(folder, 'admin.sock');
 let listener: number;
 let server: AdminServer;
 let calls: AdminCall[] = [];
-let answer: (call: AdminCall) => Promise<object | string>;
+let answer: (call: AdminCall, signal: AbortSignal) => Promise<object | string>;
 const warnings: string[] = [];
 
 before(() => {
   listener = listenUnix(socket);
   server = serveAdmin(
     listener,
-    (call) => {
+    (call, signal) => {
       calls.push(call);
-      return answer(call);
+      return answer(call, signal);
     },
     { warn: (_, message) => void warnings.push(message ?? '') },
   );
@@ -83,6 +84,29 @@ test('an answer that is already JSON text is passed on unchanged', async () => {
   assert.deepEqual(await callAdmin(socket, 'services/list', {}), {
     value: { balancer: 'ipvs', services: [], problems: [] },
   });
+});
+
+test('a request is cancelled when its client leaves, and only then', async () => {
+  const signals: AbortSignal[] = [];
+  answer = async (_, signal) => {
+    signals.push(signal);
+    if (signals.length === 1) await once(signal, 'abort');
+    return {};
+  };
+  const leaving = httpRequest({
+    socketPath: socket,
+    method: 'POST',
+    path: '/v1/links/denials',
+    agent: false,
+  });
+  leaving.on('error', () => undefined);
+  leaving.end();
+  while (signals.length === 0) await pause(5);
+  leaving.destroy();
+  await once(signals[0] as AbortSignal, 'abort');
+  assert.equal((await sent('POST', '/v1/links/denials')).status, 200);
+  await pause(50);
+  assert.equal(signals[1]?.aborted, false);
 });
 
 test('an error of the daemon arrives complete', async () => {

@@ -16,8 +16,11 @@ import { adminOperations, pathOf } from './operations.ts';
 import { adminVersion } from './operation-types.ts';
 import type { AdminCall, AdminOperation } from './operation-types.ts';
 
-/** Answers one request with an object, or with text that is JSON already. */
-export type AnswerAdmin = (call: AdminCall) => Promise<object | string>;
+/**
+ * Answers one request with an object, or with text that is JSON already. The signal is aborted when the client
+ * closes its connection before it has the answer.
+ */
+export type AnswerAdmin = (call: AdminCall, signal: AbortSignal) => Promise<object | string>;
 
 export interface AdminServer {
   /**
@@ -156,8 +159,12 @@ async function respond(
   answer: AnswerAdmin,
   read: () => void,
 ): Promise<void> {
+  const left = new AbortController();
+  response.once('close', () => {
+    if (!response.writableEnded) left.abort();
+  });
   try {
-    const answered = await answerTo(request, answer, read);
+    const answered = await answerTo(request, (call) => answer(call, left.signal), read);
     send(response, 200, typeof answered === 'string' ? answered : JSON.stringify(answered, plain));
   } catch (thrown) {
     const failure = asPortcullisError(thrown, {
@@ -185,7 +192,7 @@ function send(response: ServerResponse, status: number, text: string): void {
 /** @param read called when the request was read completely */
 async function answerTo(
   request: IncomingMessage,
-  answer: AnswerAdmin,
+  answer: (call: AdminCall) => ReturnType<AnswerAdmin>,
   read: () => void,
 ): Promise<object | string> {
   const [path = ''] = (request.url ?? '').split('?');

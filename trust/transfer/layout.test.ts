@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -139,6 +140,23 @@ test('a digest is not a path: nothing outside the folder is read', async () => {
     await assert.rejects(openLayout(join(at, 'inside')), damaged);
     rmSync(join(at, 'inside/index.json'));
   }
+});
+
+test('a blob that is cancelled is not read to its end', async () => {
+  const layout = await openLayout(folder());
+  const blob = await layout.pushBlob(randomBytes(3 * 1024 * 1024));
+  const cancelled = new AbortController();
+  let read = 0;
+  await assert.rejects(
+    async () => {
+      for await (const chunk of await layout.blob(blob, cancelled.signal)) {
+        read += chunk.length;
+        cancelled.abort();
+      }
+    },
+    { name: 'AbortError' },
+  );
+  assert.ok(read > 0 && read < blob.size, `${read} bytes`);
 });
 
 test('a blob whose first bytes were read before yields the rest, and only if all bytes are correct', async () => {

@@ -141,10 +141,10 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       return { mediaType, digest, size };
     },
     manifest,
-    async blob({ digest, size }, _signal, begun) {
+    async blob({ digest, size }, signal, begun) {
       const found = await partOf(files, fileOf(digest), digest, 0, 0);
       if (found.size !== size) throw damaged(digest, `it is not a file of ${size} bytes`);
-      return checkedBytes(files, fileOf(digest), { digest, size }, begun);
+      return checkedBytes(files, fileOf(digest), { digest, size }, { begun, signal });
     },
     async blobPart({ digest, size }, { offset, length }) {
       const bytes = await readBlob(digest, size);
@@ -249,16 +249,26 @@ async function partOf(
   return part;
 }
 
-/** Yields what follows the bytes of `begun`, which count for digest and size. */
+/**
+ * Yields what follows the bytes of `begun`, which count for digest and size.
+ * @param signal ends the reading with its reason
+ */
 async function* checkedBytes(
   files: LayoutFiles,
   path: string,
   { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
-  begun: AsyncIterable<Uint8Array> | undefined,
+  {
+    begun = [],
+    signal,
+  }: {
+    readonly begun: AsyncIterable<Uint8Array> | Iterable<Uint8Array> | undefined;
+    readonly signal: AbortSignal | undefined;
+  },
 ): AsyncIterable<Uint8Array> {
   const sum = startSum(digest, size);
-  for await (const chunk of begun ?? []) sum.add(chunk);
+  for await (const chunk of begun) sum.add(chunk);
   for (;;) {
+    signal?.throwIfAborted();
     const { bytes } = await partOf(files, path, digest, sum.length(), partBytes);
     if (bytes.length === 0) break;
     sum.add(bytes);
