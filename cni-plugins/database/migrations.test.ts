@@ -22,6 +22,7 @@ const released = [
   'e0771b416d8a83bc9dc085cfa62409750a9a7a18550e2dd4f283914b19452501',
   'e4eb44fdaa13f5d80b96b5442e626d368fb7f615447aee9d6615aab9eb80f5a6',
   '9f03273970e6be37106f60324b305987ad427d52a61856ff78f9a811a22eaeb0',
+  'be022f96392e4c8efee0fc6ac9e1da8198e59e4a27acc2395685e47338399c4a',
 ];
 
 test('the steps of the schema of network.db are those that were released, in their order', () => {

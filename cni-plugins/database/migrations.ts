@@ -292,4 +292,8 @@ export const migrations: readonly string[] = [
      document TEXT NOT NULL,
      PRIMARY KEY (attachment, part)
    ) STRICT, WITHOUT ROWID;`,
+
+  // Id of the pod's network namespace at `netns`, because another namespace may get that path. Empty: it is
+  // unknown, because an earlier version recorded the row or the plugin has nothing in the pod.
+  `ALTER TABLE part ADD COLUMN netns_id TEXT NOT NULL DEFAULT ''`,
 ];

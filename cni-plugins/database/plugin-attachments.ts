@@ -58,6 +58,11 @@ export interface PluginAttachment {
   readonly state: PluginAttachmentState;
   /** Path of the pod's network namespace, as the caller specified it. */
   readonly netns: string;
+  /**
+   * Id of that namespace. Another one may get the path later. Absent: an earlier version recorded the
+   * attachment, or it has nothing in the pod.
+   */
+  readonly netnsId?: string;
   readonly resources: readonly Resource[];
   readonly result: CniResult;
 }
@@ -77,6 +82,7 @@ interface Row {
   readonly type: string;
   readonly state: PluginAttachmentState;
   readonly netns: string;
+  readonly netns_id: string;
   readonly resources: string;
   readonly result: string;
 }
@@ -89,12 +95,14 @@ const partOf = (row: Row): PluginAttachment => ({
   type: row.type,
   state: row.state,
   netns: row.netns,
+  ...(row.netns_id === '' ? {} : { netnsId: row.netns_id }),
   resources: resourcesOf(row),
   result: parseJson(row.result) as CniResult,
 });
 
 export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase): PluginAttachmentStore {
-  const columns = 'attachment, network, container_id, interface, type, part.state, netns, resources, result';
+  const columns =
+    'attachment, network, container_id, interface, type, part.state, netns, netns_id, resources, result';
   const from = `SELECT ${columns} FROM part JOIN attachment ON number = attachment WHERE realm = ? AND origin = 'plugin'`;
   const selectOne = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? AND type = ?`);
   const selectAll = db.prepare(`${from} ORDER BY number, position`);
@@ -127,17 +135,19 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     "SELECT number FROM attachment WHERE realm = ? AND origin = 'plugin' AND network = ? AND container_id = ? AND interface = ?",
   );
   const insertPart = db.prepare(
-    `INSERT INTO part (attachment, type, position, state, netns, resources, result)
-     VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM part WHERE attachment = ?1), 'making', ?3, ?4, ?5)`,
+    `INSERT INTO part (attachment, type, position, state, netns, netns_id, resources, result)
+     VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM part WHERE attachment = ?1), 'making', ?3, ?4, ?5, ?6)`,
   );
   const updatePart = db.prepare(
     'UPDATE part SET resources = ?, result = ? WHERE attachment = ? AND type = ?',
   );
   const updateState = db.prepare('UPDATE part SET state = ? WHERE attachment = ? AND type = ?');
-  const deletePart = db.prepare('DELETE FROM part WHERE attachment = ? AND type = ?');
-  const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
-  const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
-  const deleteDhcp = db.prepare('DELETE FROM dhcp_lease WHERE attachment = ? AND part = ?');
+  const deletions = [
+    'DELETE FROM part WHERE attachment = ? AND type = ?',
+    'DELETE FROM lease WHERE attachment = ? AND part = ?',
+    'DELETE FROM host_port WHERE attachment = ? AND part = ?',
+    'DELETE FROM dhcp_lease WHERE attachment = ? AND part = ?',
+  ].map((sql) => db.prepare(sql));
   const deleteEmpty = db.prepare(
     'DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)',
   );
@@ -169,6 +179,7 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
         pluginAttachment.attachment,
         pluginAttachment.type,
         pluginAttachment.netns,
+        pluginAttachment.netnsId ?? '',
         JSON.stringify(pluginAttachment.resources),
         JSON.stringify(pluginAttachment.result),
       );
@@ -185,13 +196,10 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     },
     setState: (pluginAttachment, state) =>
       void updateState.run(state, pluginAttachment.attachment, pluginAttachment.type),
-    remove(pluginAttachment) {
+    remove({ attachment, type }) {
       transaction(() => {
-        deletePart.run(pluginAttachment.attachment, pluginAttachment.type);
-        deleteLeases.run(pluginAttachment.attachment, pluginAttachment.type);
-        deletePorts.run(pluginAttachment.attachment, pluginAttachment.type);
-        deleteDhcp.run(pluginAttachment.attachment, pluginAttachment.type);
-        deleteEmpty.run(pluginAttachment.attachment);
+        for (const deletion of deletions) deletion.run(attachment, type);
+        deleteEmpty.run(attachment);
       });
     },
     unfinished: (namespaceId) => (selectUnfinished.all(namespaceId) as unknown as Row[]).map(partOf),

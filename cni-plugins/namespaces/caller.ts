@@ -9,6 +9,7 @@ import {
   openInRoot,
 } from '../../base/kernel/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../base/netlink/index.ts';
 import type { ResourceKernel } from '../plugins/contract/contract.ts';
@@ -43,6 +44,8 @@ export interface PodOptions {
   readonly ownAllowed?: boolean;
   /** The pod's namespace is not changed. */
   readonly onlyRead?: boolean;
+  /** Id of the namespace. Another one at the path is refused, and with `lenient` it counts as gone. */
+  readonly expected?: string;
   /** See {@link ResourceKernel}. */
   readonly foundGone?: () => void;
 }
@@ -142,7 +145,8 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     ...(caller.pid === undefined || caller.rootFd === undefined || sameRoot(caller.rootFd)
       ? {}
       : { pid: caller.pid }),
-    withPod(netns, { lenient = false, ownAllowed = false, onlyRead = false, foundGone }, body) {
+    withPod(netns, options, body) {
+      const { lenient = false, ownAllowed = false, onlyRead = false, expected, foundGone } = options;
       const entrance = {
         onlyRead,
         open: () => openNamespace(netns, caller),
@@ -151,6 +155,7 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
       const state = { entered: false };
       try {
         return withPodNamespace(netns, entrance, (pod) => {
+          if (expected !== undefined && idOfPod(pod) !== expected) throw replaced(netns);
           state.entered = true;
           return body(kernelOf(pod, foundGone));
         });
@@ -163,6 +168,18 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     },
   };
 }
+
+/** Returns the id of a pod's network namespace, which no other one ever gets on kernels from 5.14. */
+export const idOfPod = ({ route, netnsFd }: PodNamespace): string =>
+  namespaceIdOf(route.fd, `/proc/self/fd/${netnsFd}`);
+
+const replaced = (netns: string): PortcullisError =>
+  netnsFailure(
+    'NETWORK_NETNS_INVALID',
+    'invalid',
+    netns,
+    'another namespace has the path since the attachment was made',
+  );
 
 const sameRoot = (fd: number): boolean => {
   const [own, given] = [statSync('/'), fstatSync(fd)];

@@ -13,7 +13,7 @@ import {
 import type { PluginAttachment } from '../database/plugin-attachments.ts';
 import type { Sent } from '../dhcp/client.ts';
 import { sendOnce } from '../dhcp/exchange.ts';
-import { namespaceIdOf } from '../namespaces/namespace-id.ts';
+import { idOfPod } from '../namespaces/caller.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { podOf } from '../plugins/interface/child-link.ts';
 import { interfaceMissing } from '../plugins/interface/failures.ts';
@@ -28,11 +28,12 @@ export function findClientLink(
   name: string,
   kernel: ResourceKernel,
 ): Pick<DhcpDocument['client'], 'namespace' | 'index' | 'mac'> {
-  const { route, netnsFd } = podOf(kernel, name);
+  const pod = podOf(kernel, name);
+  const { route } = pod;
   const link = findLink(route, { name });
   if (link === undefined) throw interfaceMissing(name, 'pod');
   return {
-    namespace: namespaceIdOf(route.fd, `/proc/self/fd/${netnsFd}`),
+    namespace: idOfPod(pod),
     index: link.index,
     mac: link.mac,
   };
@@ -40,9 +41,7 @@ export function findClientLink(
 
 /** Returns whether the pod's namespace is that of the client. Another one may have its path by now. */
 export function isNamespaceOf({ client }: DhcpDocument, { pod }: ResourceKernel): boolean {
-  return (
-    pod !== undefined && namespaceIdOf(pod.route.fd, `/proc/self/fd/${pod.netnsFd}`) === client.namespace
-  );
+  return pod !== undefined && idOfPod(pod) === client.namespace;
 }
 
 export function namespaceReplaced(netns: string): PortcullisError {

@@ -3,6 +3,7 @@ import type { PlanInput, Plugin, ResourceKernel } from '../plugins/contract/cont
 import { otherOwners } from '../spec/service-rules.ts';
 import type { Addressing } from './addressing.ts';
 import type { Acquired } from './later-source.ts';
+import { idOfPod } from '../namespaces/caller.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { ownerOfCall } from '../database/memberships.ts';
@@ -129,6 +130,7 @@ export function createPartPlans({
           key: call.key,
           type: reading.type,
           netns: call.netns,
+          ...idIn(kernel),
           resources,
           result,
         });
@@ -148,6 +150,9 @@ export function createPartPlans({
     },
   };
 }
+
+const idIn = ({ pod }: ResourceKernel): Pick<PluginAttachment, 'netnsId'> =>
+  pod === undefined ? {} : { netnsId: idOfPod(pod) };
 
 type RefuseTakenMac = (adding: Adding, host: Host, result: CniResult) => void;
 
@@ -196,6 +201,7 @@ function createLaterPlans({
           key: call.key,
           type: reading.type,
           netns: call.netns,
+          ...idIn(kernel),
           resources,
           result,
         });

@@ -4,7 +4,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Attached, ResourceKernel } from '../plugins/contract/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
-import type { Host } from '../namespaces/caller.ts';
+import type { Host, PodOptions } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { createFollowedPolicies } from '../database/followed-policies.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
@@ -39,6 +39,15 @@ export interface PluginRemovalDeps {
   readonly leases: Pick<DhcpLeases, 'release'>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
+
+/**
+ * Returns how to enter the pod of an existing attachment. If another namespace has the path by now, the pod
+ * is gone: nothing in the other one may be changed.
+ */
+export const entranceOf = ({ netnsId }: PluginAttachment): PodOptions => ({
+  lenient: true,
+  ...(netnsId !== undefined && { expected: netnsId, ownAllowed: true }),
+});
 
 export function createPluginRemoval({
   database,
@@ -88,10 +97,16 @@ export function createPluginRemoval({
     host: Host,
     netns = pluginAttachment.netns,
     isUndone = false,
-  ): void =>
-    host.withPod(netns === '' ? pluginAttachment.netns : netns, { lenient: true }, (kernel) =>
-      remove(pluginAttachment, kernel, host, isUndone),
-    );
+  ): void => {
+    const { netnsId, netns: own } = pluginAttachment;
+    const options = entranceOf(pluginAttachment);
+    host.withPod(netns === '' ? own : netns, options, (kernel) => {
+      if (kernel.pod !== undefined || netns === '' || netns === own || netnsId === undefined)
+        return remove(pluginAttachment, kernel, host, isUndone);
+      // The caller's path leads elsewhere, and the pod may still be where it was.
+      host.withPod(own, options, (recorded) => remove(pluginAttachment, recorded, host, isUndone));
+    });
+  };
 
   const release = (host: Host, containerId: string): void => {
     for (const pluginAttachment of pluginAttachments.of(host.namespaceId, containerId).toReversed()) {

@@ -5,6 +5,7 @@ import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
 import { amendedPart } from './comparison.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import { entranceOf } from './plugin-removal.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 import type { PodPolicies } from './pod-policies.ts';
 
@@ -63,7 +64,7 @@ export function createPluginRepair({
       const all = pluginAttachments.all(host.namespaceId);
       for (const pluginAttachment of all) {
         try {
-          host.withPod(pluginAttachment.netns, { lenient: true, ownAllowed: true }, (kernel) =>
+          host.withPod(pluginAttachment.netns, entranceOf(pluginAttachment), (kernel) =>
             repairPart(amendedPart(pluginAttachment, pluginAttachments.after(pluginAttachment)), kernel),
           );
         } catch (thrown) {
