@@ -130,6 +130,16 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('ip link show br9'), /alias/u);
   });
 
+  test('the loopback device of the host is refused, and that of the pod stays', async () => {
+    const pod = pods.pod('loopback');
+    const config = { type: 'host-device', device: 'lo' };
+    for (let attempt = 0; attempt < 2; attempt += 1)
+      assert.equal(await codeOf(() => pod.add(config)), 'NETWORK_KERNEL_EINVAL');
+    await pod.del(config);
+    assert.match(pod.run('ip link show lo'), /UP/u);
+    assert.doesNotMatch(shell('ip link show lo'), /alias/u);
+  });
+
   test('impossible settings are refused, and the device stays', async () => {
     const name = device();
     const pod = pods.pod('refused');
@@ -160,4 +170,26 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.del({ type: 'host-device' });
     assert.ok(shell(`ip link show ${name}`));
   });
+
+  for (const [what, command] of [
+    ['removed its alias', `ip link set eth0 alias ''`],
+    ['gave it another alias', 'ip link set eth0 alias lo'],
+    ['renamed it', 'ip link set eth0 down name net7'],
+    ['renamed it and removed its alias', `ip link set eth0 down name net7 alias ''`],
+    [
+      'renamed it and put a link of its own there',
+      `sh -c 'ip link set eth0 down name net7; ip link add eth0 type ifb; ip link set eth0 alias NAME'`,
+    ],
+  ] as const)
+    test(`a device is moved back from a pod that ${what}`, async () => {
+      const name = device();
+      const mac = json(shell(`ip -j link show ${name}`))[0]?.['address'];
+      const pod = pods.pod(name);
+      const config = { type: 'host-device', device: name };
+      await pod.add(config);
+      pod.run(command.replace('NAME', name));
+      await pod.del(config);
+      assert.equal(json(shell(`ip -j link show ${name}`))[0]?.['address'], mac);
+      assert.doesNotMatch(shell(`ip link show ${name}`), /alias|UP/u);
+    });
 }

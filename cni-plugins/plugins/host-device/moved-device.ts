@@ -26,6 +26,8 @@ export interface MovedDevice extends Resource {
   /** MAC on the host. */
   readonly mac: string;
   readonly mtu: number;
+  /** Kind of the link, empty for hardware. Absent: an earlier version recorded the device. */
+  readonly linkKind?: string;
   readonly interface: string;
   /** MAC in the pod, if different. */
   readonly podMac?: string;
@@ -65,7 +67,9 @@ export const movedDeviceType: ResourceType<MovedDevice> = {
   },
   remove(resource, kernel) {
     const pod = kernel.pod;
-    const existing = pod === undefined ? undefined : inPod(resource, pod.route);
+    // A device whose move was refused never left the host.
+    const find = ofHost(resource, kernel.host.route) === undefined ? searched : inPod;
+    const existing = pod === undefined ? undefined : find(resource, pod.route);
     if (pod !== undefined && existing !== undefined) moveOut(resource, existing, pod.route, kernel);
     // A hardware device returns by itself when its namespace ends, under the pod's name or one of the
     // kernel's.
@@ -81,6 +85,25 @@ const inPod = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | unde
   [resource.interface, resource.device]
     .map((name) => findLink(route, { name }))
     .find((link) => link?.alias === resource.device);
+
+/**
+ * Returns the device also if the pod changed its name, and either its alias or its MAC address. A link of
+ * another kind, which the pod may have created with that alias, is not the device.
+ */
+function searched(resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined {
+  const { device, interface: name, linkKind } = resource;
+  const expected = inPod(resource, route);
+  if (linkKind === undefined) return expected;
+  if (expected?.kind === linkKind) return expected;
+  const links = listSettings(route).filter(({ kind }) => kind === linkKind);
+  const macs = [macInPod(resource), resource.mac].filter((mac) => /[1-9a-f]/u.test(mac));
+  const candidates = links.filter(({ mac }) => macs.includes(mac));
+  return (
+    links.find(({ alias }) => alias === device) ??
+    candidates.find((link) => link.name === name) ??
+    candidates[0]
+  );
+}
 
 /** Returns the device in the host, by the alias of a moved device. */
 const ofHost = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
@@ -119,6 +142,7 @@ function moveOut(
   pod.run([
     setFlag(link.index, 'up', false),
     ...(link.mac === resource.mac ? [] : [setMac(link.index, resource.mac)]),
+    ...(link.alias === resource.device ? [] : [setAlias({ index: link.index }, resource.device)]),
   ]);
   kernel.inHost(() => {
     const host = openFile('/proc/thread-self/ns/net', O_RDONLY);

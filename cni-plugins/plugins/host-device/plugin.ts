@@ -23,7 +23,13 @@ interface HostDeviceConfig {
 
 /** The existing device, or a device that a user space driver uses, which has no link. */
 type Observed =
-  | { readonly name: string; readonly mac: string; readonly mtu: number; readonly pciAddress?: string }
+  | {
+      readonly name: string;
+      readonly mac: string;
+      readonly mtu: number;
+      readonly kind: string;
+      readonly pciAddress?: string;
+    }
   | { readonly userspace: true; readonly pciAddress: string };
 
 const pciDevices = '/sys/bus/pci/devices';
@@ -88,6 +94,7 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
         device: found.name,
         mac: found.mac,
         mtu: found.mtu,
+        linkKind: found.kind,
         interface: name,
       };
       const addresses: PodAddresses = {
@@ -135,8 +142,9 @@ function lookFor(config: HostDeviceConfig, kernel: ResourceKernel): Observed {
   if (pciAddress !== undefined && auxiliary === undefined && driverOf(pciAddress))
     return { userspace: true, pciAddress };
   const link = linkOf(config, pciAddress, auxiliary, kernel);
-  const { name, mac, mtu } = link;
-  return { name, mac, mtu, ...(pciAddress === undefined || auxiliary !== undefined ? {} : { pciAddress }) };
+  const { name, mac, mtu, kind } = link;
+  const ofPci = pciAddress === undefined || auxiliary !== undefined ? {} : { pciAddress };
+  return { name, mac, mtu, kind, ...ofPci };
 }
 
 function linkOf(
