@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFileSync } from '../../base/files/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LeasedAddress, Resource } from '../plugins/contract/contract.ts';
@@ -20,7 +20,8 @@ import { leasedAddressesOf } from '../plugins/interface/leased-addresses.ts';
 export interface Addressing {
   /**
    * Call it inside a transaction.
-   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE
+   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE ·
+   * NETWORK_STORE_UNUSABLE
    */
   lease(source: AddressSource, wanted: Wanted): GivenAddresses;
   /** Converts the result of a third-party program. */
@@ -54,7 +55,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
     network,
     rangeSets: source.rangeSets,
     wanted: source.wanted,
-    taken: foreignAddresses(host.path(source.dataDir), network),
+    taken: inStore(source, host, (dataDir) => foreignAddresses(dataDir, network)),
   });
 
   return {
@@ -74,7 +75,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       return {
         addresses,
         routes: source.routes,
-        dns: source.resolvConf === undefined ? {} : dnsOf(host.path(source.resolvConf)),
+        dns: source.resolvConf === undefined ? {} : dnsOf(source.resolvConf, host),
       };
     },
     delegated: (result) => ({
@@ -104,23 +105,45 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       }
     },
     freeForeign: (source, key, host) =>
-      freeForeignAddresses(
-        host.path(source.dataDir),
-        key.network,
-        (id, name) => id === key.containerId && (name === undefined || name === key.interface),
+      inStore(source, host, (dataDir) =>
+        freeForeignAddresses(
+          dataDir,
+          key.network,
+          (id, name) => id === key.containerId && (name === undefined || name === key.interface),
+        ),
       ),
     collectForeign: (source, network, valid, host) =>
-      freeForeignAddresses(
-        host.path(source.dataDir),
-        network,
-        (id, name) => name !== undefined && !valid.has(`${id}\0${name}`),
+      inStore(source, host, (dataDir) =>
+        freeForeignAddresses(
+          dataDir,
+          network,
+          (id, name) => name !== undefined && !valid.has(`${id}\0${name}`),
+        ),
       ),
   };
 }
 
+/** Runs `body` on the folder of the store of the upstream plugin. @throws NETWORK_STORE_UNUSABLE */
+function inStore<T>({ dataDir }: LeaseSource, host: Host, body: (dataDir: string) => T): T {
+  const path = host.path(dataDir);
+  try {
+    return body(path);
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'NETWORK_STORE_UNUSABLE',
+      kind: 'precondition',
+      attempted: 'look for addresses of the plugin host-local in',
+      on: dataDir,
+      why: fileReason(thrown, (thrown as NodeJS.ErrnoException).path ?? path),
+      fix: "make the folder readable and writable, or give another one as 'dataDir'",
+    });
+  }
+}
+
 const mostDnsBytes = 1024 * 1024;
 
-function dnsOf(path: string): CniResult['dns'] {
+function dnsOf(file: string, host: Host): CniResult['dns'] {
+  const path = host.path(file);
   try {
     return parseResolvConf(readPlainFileSync(path, mostDnsBytes));
   } catch (thrown) {
@@ -128,8 +151,8 @@ function dnsOf(path: string): CniResult['dns'] {
       code: 'NETWORK_CONFIG_INVALID',
       kind: 'invalid',
       attempted: 'read the DNS settings',
-      on: path,
-      why: reasonOf(thrown),
+      on: file,
+      why: fileReason(thrown, path),
       fix: "correct 'resolvConf' of the address plugin's configuration",
     });
   }

@@ -98,11 +98,12 @@ export function createPluginCore({
       // again (CNI specification 1.1, section 4).
       act(host, () => {
         const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
+        if (pluginAttachment !== undefined) removeAnyhow(pluginAttachment, host, call.netns);
+        // Last, because its folder may be unreadable.
         if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
-        if (pluginAttachment !== undefined) return removeAnyhow(pluginAttachment, host, call.netns);
         // An attachment that was never added counts as deleted; a configuration that could not have been
         // added is reported.
-        sound(reading);
+        if (pluginAttachment === undefined) sound(reading);
       });
     }
   };
