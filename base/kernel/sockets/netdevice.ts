@@ -37,8 +37,8 @@ function ask(fd: number, number: number, call: string, on: string): boolean {
 
 function askByName(fd: number, name: string, number: number, call: string): boolean {
   const text = cString(name, call);
-  if (text.length === 0 || text.length >= nameLength) return false;
-  request.fill(0).write(text, 'latin1');
+  if (text === '' || Buffer.byteLength(text) >= nameLength) return false;
+  request.fill(0).write(text, 'utf8');
   return ask(fd, number, call, name);
 }
 
@@ -46,7 +46,7 @@ function askByName(fd: number, name: string, number: number, call: string): bool
 export function linkNameOf(fd: number, index: number): string | undefined {
   request.fill(0).writeInt32LE(index, nameLength);
   if (!ask(fd, SIOCGIFNAME, 'ioctl SIOCGIFNAME', `link #${index}`)) return undefined;
-  return request.toString('latin1', 0, request.indexOf(0));
+  return request.toString('utf8', 0, request.indexOf(0));
 }
 
 /**

@@ -79,7 +79,7 @@ export function concatenated(...parts: readonly Uint8Array[]): Buffer {
 /** Returns an interface name as a key: 16 bytes. */
 export function interfaceKey(name: string): Buffer {
   const bytes = zeros(16);
-  bytes.write(name, 0, 15, 'latin1');
+  bytes.write(name, 0, 15, 'utf8');
   return bytes;
 }
 

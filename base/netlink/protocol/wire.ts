@@ -89,9 +89,9 @@ const RTEXT_FILTER_SKIP_STATS = 1 << 3;
  */
 export const withoutCounters = attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS));
 
-/** Returns a string in netlink's form: terminated by NUL. */
+/** Returns a string in netlink's form: UTF-8, as other programs write names, and terminated by NUL. */
 export function text(value: string): Buffer {
-  return Buffer.from(`${value}\0`, 'latin1');
+  return Buffer.from(`${value}\0`);
 }
 
 /** Returns one attribute, padded to four bytes. */
@@ -197,7 +197,7 @@ export function elementsOf(list: Buffer = Buffer.alloc(0)): Buffer[] {
 export function textOf(value: Buffer | undefined): string {
   if (value === undefined) return '';
   const end = value.indexOf(0);
-  return value.toString('latin1', 0, end === -1 ? value.length : end);
+  return value.toString('utf8', 0, end === -1 ? value.length : end);
 }
 
 const NLMSGERR_ATTR_MSG = 1;
