@@ -1,8 +1,20 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { hostPathsHere } from '../../host-paths/in-process.ts';
 import { requireOpenLog, requirePlainLog } from './plain-log.ts';
 
@@ -40,6 +52,21 @@ describe('the log that a monitor has open', () => {
       await assert.rejects(requireOpenLog(hostPathsHere, log, process.pid), refused);
     } finally {
       closeSync(fd);
+    }
+  });
+
+  it('is not refused while the monitor ends, which has closed its files by then', async () => {
+    // The child has ended, and its parent, which has become another program, does not ask for its exit code.
+    const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 600'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const [pid] = (await once(parent.stdout, 'data')) as [Buffer];
+      const state = (): string => readFileSync(`/proc/${Number(pid)}/stat`, 'utf8');
+      while (!state().includes(') Z ')) await pause(5);
+      await requireOpenLog(hostPathsHere, log, Number(pid));
+    } finally {
+      parent.kill('SIGKILL');
     }
   });
 

@@ -43,6 +43,8 @@ export async function requireOpenLog(
     return undefined;
   });
   if (folder !== undefined && opened.has(join(folder.path, basename(logPath)))) return;
+  // A process that ends has closed its files before it is gone, and writes to none of them.
+  if ((openedNames(monitor)?.size ?? 0) === 0) return;
   throw notPlain(logPath, 'its monitor opened another file, so a link was there for a moment');
 }
 
