@@ -108,7 +108,7 @@ export function creationEffects(
     },
     create: async (record) => {
       const made = await monitors.create(record).catch(async (thrown: unknown) => {
-        throw await orNoRoom(thrown, exits.folder);
+        throw await orNoRoom(thrown, [exits.folder, places.handler(record).stateDir]);
       });
       closeNamespace(record.id);
       deps.adoptMonitor(made.monitor.pid);

@@ -1,29 +1,35 @@
 import { statfs } from 'node:fs/promises';
 import { PortcullisError, isPortcullisError } from '../../../base/errors/index.ts';
 
-/**
- * The minimum space that a writable layer needs, so that a runtime can create the targets of its mounts in
- * it.
- */
+/** The minimum space that a runtime needs for the targets of its mounts, and for its state. */
 const leastBytes = 64 * 1024;
+/** More files than a monitor removes when its runtime has failed. */
+const leastFiles = 16;
 
 /**
- * Returns the error of a runtime that did not create a container, or an error that says that the disk of its
- * writable layer is full. crun reports a file for which there is no space as missing: the request would then
- * count as the cause, and a caller would not repeat it.
- * @param folder on the disk of writable layers
+ * Returns the error of a runtime or monitor that did not create a container, or an error that says that a
+ * disk to which they write is full. crun reports a file for which there is no space as missing, and gives no
+ * reason if there is no space for its state: the request would then count as the cause, and a caller would
+ * not repeat it. conmon ends without a report.
+ * @param folders on the disks of writable layers and of the state of runtimes
  */
-export async function orNoRoom(thrown: unknown, folder: string): Promise<unknown> {
-  if (!isPortcullisError(thrown) || thrown.code !== 'RUNTIME_CREATE_FAILED' || thrown.kind !== 'precondition')
-    return thrown;
-  const { bavail, bsize, files, ffree } = await statfs(folder);
-  // Some file systems do not count files.
-  if (bavail * bsize >= leastBytes && (files === 0 || ffree > 0)) return thrown;
-  return new PortcullisError({
-    ...thrown.failure,
-    kind: 'exhausted',
-    why: `no space left on the file system of ${folder}: ${thrown.failure.why}`,
-    fix: 'free space on that file system, and repeat the request',
-    cause: thrown,
-  });
+export async function orNoRoom(thrown: unknown, folders: readonly string[]): Promise<unknown> {
+  if (!isPortcullisError(thrown) || !mayMeanNoRoom(thrown)) return thrown;
+  for (const folder of folders) {
+    const { bavail, bsize, files, ffree } = await statfs(folder);
+    // Some file systems do not count files.
+    if (bavail * bsize >= leastBytes && (files === 0 || ffree >= leastFiles)) continue;
+    return new PortcullisError({
+      ...thrown.failure,
+      kind: 'exhausted',
+      why: `no space left on the file system of ${folder}: ${thrown.failure.why}`,
+      fix: 'free space on that file system, and repeat the request',
+      cause: thrown,
+    });
+  }
+  return thrown;
+}
+
+function mayMeanNoRoom({ code, kind }: PortcullisError): boolean {
+  return code === 'RUNTIME_CREATE_FAILED' ? kind === 'precondition' : code === 'RUNTIME_MONITOR_FAILED';
 }

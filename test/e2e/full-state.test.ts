@@ -1,0 +1,64 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+
+it(
+  'no container fails for good because the file system of the state has no files left',
+  { timeout: 300_000 },
+  async (t) => {
+    const stage = await openStage();
+    const { state } = stage.folders;
+    t.after(async () => {
+      try {
+        await stage.restart({
+          meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', state])),
+        });
+      } finally {
+        await stage.close();
+      }
+    });
+    await stage.restart({
+      meanwhile: () =>
+        Promise.resolve(
+          void execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0700,nr_inodes=600', 'none', state]),
+        ),
+    });
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    const pod = await runPod(stage, 'crowded');
+    const many = join(state, 'many');
+    let refused = 0;
+    for (let left = 0; left < 8; left += 1) {
+      mkdirSync(many);
+      let made = 0;
+      assert.throws(
+        () => {
+          for (; ; made += 1) writeFileSync(join(many, String(made)), '');
+        },
+        { code: 'ENOSPC' },
+      );
+      for (let index = made - left; index < made; index += 1) rmSync(join(many, String(index)));
+      for (const name of ['first', 'second'])
+        try {
+          await runContainer(stage, pod, { image, name: `${name}-${left}`, command: ['true'] });
+        } catch (thrown) {
+          refused += 1;
+          // The start of a container that exists is not repeated: its pod would have failed.
+          assert.ok(isPortcullisError(thrown) && thrown.code !== 'RUNTIME_START_FAILED', String(thrown));
+          assert.equal(thrown.kind, 'exhausted', `${left} files left: ${String(thrown)}`);
+        }
+      rmSync(many, { recursive: true });
+    }
+    assert.ok(refused > 0);
+    assert.equal(
+      (await exitOf(stage, await runContainer(stage, pod, { image, command: ['true'] }))).exitCode,
+      0,
+    );
+    await removePod(stage, pod);
+  },
+);
