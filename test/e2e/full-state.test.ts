@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
@@ -51,6 +51,7 @@ it(
           // The start of a container that exists is not repeated: its pod would have failed.
           assert.ok(isPortcullisError(thrown) && thrown.code !== 'RUNTIME_START_FAILED', String(thrown));
           assert.equal(thrown.kind, 'exhausted', `${left} files left: ${String(thrown)}`);
+          assert.equal(existsSync(join(stage.logs, `crowded/${name}-${left}`)), false, 'no log is left');
         }
       rmSync(many, { recursive: true });
     }

@@ -113,6 +113,16 @@ describe('a monitor that is prepared for the next container', () => {
     await removePod(stage, pod);
   });
 
+  it('leaves the empty log of a container that the runtime refuses, as a monitor of its own does', async () => {
+    const pod = await runPod(stage, 'unmade');
+    const waiting = await prepared();
+    const command = ['/no/such/program'];
+    assert.equal(await createContainer(stage, pod, { image, command }), waiting);
+    await createContainer(stage, pod, { image, name: 'own', command });
+    for (const name of ['main', 'own']) assert.equal(readFileSync(logOf('unmade', name), 'utf8'), '');
+    await removePod(stage, pod);
+  });
+
   it('is replaced by another one if it was killed', async () => {
     const pod = await runPod(stage, 'killed');
     const waiting = await prepared();

@@ -21,7 +21,6 @@ import type { Restore, Restores } from '../bundle/restore.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';
 import { showsMounts } from '../../oci/runtime-handler.ts';
-import { orNoRoom } from './no-room.ts';
 import type { PidNamespace } from '../pid-namespace.ts';
 import { openPidNamespace } from '../pid-namespace.ts';
 import type { ContainerRecord } from '../record.ts';
@@ -35,7 +34,7 @@ import type { ContainerPlaces } from './container-locations.ts';
 export interface CreationEffectDeps extends BundleDeps {
   readonly images: ImageStore;
   readonly folders: Pick<MonitorFolders, 'attach'>;
-  readonly exits: Pick<ExitWatch, 'folder' | 'forget'>;
+  readonly exits: Pick<ExitWatch, 'forget'>;
   readonly cgroups: CgroupMounts;
   readonly adoptMonitor: AdoptMonitor;
   /** Finds a container by its id or an unambiguous prefix. */
@@ -107,9 +106,7 @@ export function creationEffects(
       return { ...made, volumeImages: Object.fromEntries(refs) };
     },
     create: async (record) => {
-      const made = await monitors.create(record).catch(async (thrown: unknown) => {
-        throw await orNoRoom(thrown, [exits.folder, places.handler(record).stateDir]);
-      });
+      const made = await monitors.create(record);
       closeNamespace(record.id);
       deps.adoptMonitor(made.monitor.pid);
       const handler = places.handler(record);

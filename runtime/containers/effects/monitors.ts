@@ -1,7 +1,7 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { meansDiskFull, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
+import { isPortcullisError, meansDiskFull, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
@@ -22,6 +22,7 @@ import { logMode } from '../logs/log-mode.ts';
 import { requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 import { createMonitorPool } from './monitor-pool.ts';
+import { orNoRoom } from './no-room.ts';
 import type { MonitorNeeds, ReservedMonitor } from './monitor-pool.ts';
 import type { Slots } from './slots.ts';
 import type { ContainerPlaces } from './container-locations.ts';
@@ -39,6 +40,8 @@ export interface MonitorDeps {
   /** Where prepared monitors keep their logs until a container has them. */
   readonly monitorLogs: string;
 }
+
+type RefusalDeps = Pick<MonitorDeps, 'paths' | 'places' | 'folders'>;
 
 /** A container that is about to be created. */
 export interface IntendedContainer {
@@ -179,11 +182,16 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     create: (record) => {
       const started = waiting.get(record.id);
       return slots.run(async () => {
-        const { monitor, log } = await (started ??
-          makeLog(deps, record).then((made) => start(deps, record, made)));
+        const {
+          monitor,
+          made: folder,
+          log,
+        } = await (started ?? makeLog(deps, record).then((made) => start(deps, record, made)));
         waiting.delete(record.id);
         reserved.delete(record.id);
-        const made = await (log === undefined ? monitor.create() : createWithLog(deps, record, monitor, log));
+        const made = await (log === undefined
+          ? monitor.create().catch(refusedWithLog(deps, record, folder))
+          : createWithLog(deps, record, monitor, log));
         if (record.logPath !== '') await requireOpenLog(deps.paths, record.logPath, made.monitor.pid);
         return { ...made, ...(log !== undefined && { monitorLog: log }) };
       });
@@ -288,8 +296,8 @@ function withNextConfig(
  * path of the container's log.
  */
 async function createWithLog(
-  deps: Pick<MonitorDeps, 'paths'>,
-  record: Pick<ContainerRecord, 'id' | 'logPath'>,
+  deps: RefusalDeps,
+  record: ContainerRecord,
   monitor: WaitingMonitor,
   log: string,
 ): Promise<MonitoredContainer> {
@@ -310,12 +318,29 @@ async function createWithLog(
     const [created] = await settleAll([monitor.create(), moving]);
     return created;
   } catch (cause) {
-    await moving.then(
-      (made) => takeLogBack(deps, record, made),
-      () => undefined,
-    );
-    throw cause;
+    const made = await moving.catch(() => undefined);
+    return refusedWithLog(deps, record, made)(cause);
   }
+}
+
+/**
+ * Returns a handler that takes the log of a container back that was not created, and throws the error. A
+ * container that the runtime refuses because of the request is kept until its start, and clients read its
+ * log.
+ * @param made the folder that was created for the log
+ */
+function refusedWithLog(
+  deps: RefusalDeps,
+  record: ContainerRecord,
+  made: string | undefined,
+): (cause: unknown) => Promise<never> {
+  return async (cause) => {
+    const error = await orNoRoom(cause, [deps.folders.exits, deps.places.handler(record).stateDir]);
+    const isKept =
+      isPortcullisError(error) && error.code === 'RUNTIME_CREATE_FAILED' && error.kind === 'precondition';
+    if (!isKept) await takeLogBack(deps, record, made);
+    throw error;
+  };
 }
 
 /** Creates the log file and its folders, and the bundle. @returns the uppermost folder that was created */

@@ -27,7 +27,7 @@ test('a refusal of the runtime because of a full disk does not count as an error
     rmdirSync(folder);
   });
   const kindOf = async (thrown: unknown): Promise<string> => {
-    const found = await orNoRoom(thrown, ['/', folder]);
+    const found = await orNoRoom(thrown, ['/', '/no/such/folder', folder]);
     return isPortcullisError(found) ? found.kind : 'without a code';
   };
   assert.equal(await kindOf(refused('precondition')), 'precondition');

@@ -16,7 +16,10 @@ const leastFiles = 16;
 export async function orNoRoom(thrown: unknown, folders: readonly string[]): Promise<unknown> {
   if (!isPortcullisError(thrown) || !mayMeanNoRoom(thrown)) return thrown;
   for (const folder of folders) {
-    const { bavail, bsize, files, ffree } = await statfs(folder);
+    // The error of the runtime says more than that of a folder that cannot be examined.
+    const found = await statfs(folder).catch(() => undefined);
+    if (found === undefined) continue;
+    const { bavail, bsize, files, ffree } = found;
     // Some file systems do not count files.
     if (bavail * bsize >= leastBytes && (files === 0 || ffree >= leastFiles)) continue;
     return new PortcullisError({
