@@ -4,7 +4,8 @@ const oomScore = 900;
 /**
  * Freezes a container, makes runc write its processes, copies its changed files, and thaws it. A separate
  * process does all of this, so that the container is thawed also if the daemon has ended. Whatever fails, the
- * last step thaws the container.
+ * last step thaws the container. It marks its begin with `true`, because a shell ends if the redirection of a
+ * special built-in such as `:` fails, as on a full disk.
  *
  * `$0` is the folder of the checkpoint (which identifies the process), `$1` the OCI runtime, `$2` its state,
  * `$3` the container, `$4` the writable layer or an empty text, `$5` the maximum number of 512-byte blocks of
@@ -12,7 +13,7 @@ const oomScore = 900;
  * kernel ends them, and the script thaws the container. Exit codes: 10 freezing, 11 criu, 12 the files.
  */
 export const captureScript = String.raw`
-ending() { : > "$0/ending"; "$1" --root "$2" resume "$3" >/dev/null 2>&1; }
+ending() { true > "$0/ending"; "$1" --root "$2" resume "$3" >/dev/null 2>&1; }
 trap 'ending "$@"' EXIT
 trap : TERM
 "$1" --root "$2" pause "$3" || exit 10

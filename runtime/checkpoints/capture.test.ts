@@ -77,6 +77,11 @@ describe('the capture of a container', () => {
     assert.match(readFileSync(join(folder, 'messages'), 'utf8'), /no/);
   });
 
+  it('thaws, and says which step failed, if no file can be created, as on a full disk', async () => {
+    assert.deepEqual(await run('mkdir "$2/ending"; exit 1'), { exitCode: 11, ended: undefined });
+    assert.deepEqual(calls(), ['pause', 'checkpoint', 'resume']);
+  });
+
   it('thaws when the runtime does not end, and is ended by a limit', async () => {
     const begin = Date.now();
     // No other process of the machine has this argument.
