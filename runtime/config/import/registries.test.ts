@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { commandFile } from '../../../test/fixtures/command.ts';
 import { loadDaemonConfig } from '../load.ts';
 import { importConfiguration, kindOfToml } from './import.ts';
 import type { Imported } from './import.ts';
@@ -210,11 +211,7 @@ describe('config import', () => {
   const run = (
     ...words: readonly string[]
   ): { readonly status: number | null; readonly stdout: string; readonly stderr: string } =>
-    spawnSync(
-      process.execPath,
-      [join(import.meta.dirname, '../../../cli/main.ts'), 'config', 'import', ...words],
-      { encoding: 'utf8' },
-    );
+    spawnSync(process.execPath, [commandFile, 'config', 'import', ...words], { encoding: 'utf8' });
 
   it('exits with 0 if nothing is omitted, and reads the drop-ins beside a registries.conf once', (t) => {
     const folder = folderFor(t);
@@ -266,9 +263,8 @@ it('a drop-in that is a link is read like any other, and a broken link is an err
   writeFileSync(join(folder, 'registries.conf'), '[[registry]]\nlocation = "docker.io"\ninsecure = true\n');
   writeFileSync(join(folder, 'real'), '[[registry]]\nlocation = "docker.io"\nblocked = true\n');
   symlinkSync('../real', join(folder, 'registries.conf.d/50-block.conf'));
-  const main = join(import.meta.dirname, '../../../cli/main.ts');
   const imported = (): ReturnType<typeof spawnSync> =>
-    spawnSync(process.execPath, [main, 'config', 'import', join(folder, 'registries.conf')], {
+    spawnSync(process.execPath, [commandFile, 'config', 'import', join(folder, 'registries.conf')], {
       encoding: 'utf8',
     });
   const followed = imported();
