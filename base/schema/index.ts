@@ -6,4 +6,5 @@ export { validateParts } from './validate-parts.ts';
 export { formatDocuments, writeYaml } from './write.ts';
 export type { KeyOrder } from './write.ts';
 export { formatPath } from './path.ts';
+export { textOf } from './text.ts';
 export type { Document, JsonSchema, ParseLimits, PathSegment, Position, Problem } from './types.ts';

@@ -76,6 +76,14 @@ test('the name server of a cluster must have an address that pods can reach, how
     assert.deepEqual(await problems(address), []);
 });
 
+test('a file that is not UTF-8 is refused, because its paths would be others than its author wrote', async () => {
+  const file = join(folder, 'latin1.yaml');
+  await writeFile(file, Buffer.from('root: /var/lib/\u00e9tat\n', 'latin1'));
+  assert.deepEqual(await problemsOf({ file }), [`${file}:1:1: the file is not UTF-8; save it as UTF-8`]);
+  await writeFile(file, '\ufeffroot: /var/lib/\u00e9tat\r\n');
+  assert.equal((await loadDaemonConfig({ file })).root, '/var/lib/\u00e9tat');
+});
+
 test('without a file the defaults apply', async () => {
   const config = await loadDaemonConfig({ file: await written('# nothing\n') });
   assert.equal(config.socket, '/run/portcullis/portcullis.sock');

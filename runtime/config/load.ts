@@ -2,7 +2,7 @@ import { dirname, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { formatProblems, parseDocuments, validate } from '../../base/schema/index.ts';
+import { formatProblems, parseDocuments, textOf, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
 import type { ConfigSchema } from './config-schema.ts';
 import { checkConsistency } from './consistency.ts';
@@ -86,15 +86,20 @@ async function readDocument(
   mustExist: boolean,
   problems: string[],
 ): Promise<Record<string, unknown>> {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = (await read(file, mostBytes)).toString('utf8');
+    bytes = await read(file, mostBytes);
   } catch (thrown) {
     if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       problems.push(`${file}: cannot be read: ${fileReason(thrown, file)}`);
     return {};
   }
-  const parsed = parseDocuments(text, file);
+  const content = textOf(file, bytes);
+  if (!('text' in content)) {
+    append(problems, lines([content]));
+    return {};
+  }
+  const parsed = parseDocuments(content.text, file);
   const [document, second] = parsed.documents;
   const found = [...parsed.problems];
   if (second !== undefined) {

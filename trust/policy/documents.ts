@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { parseDocuments } from '../../base/schema/index.ts';
+import { parseDocuments, textOf } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 
 /** The documents in order of file and position, a digest of every byte that was read, and the problems. */
@@ -38,9 +38,13 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
       continue;
     }
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
-    const text = bytes.toString('utf8');
-    texts.push({ file, text });
-    const parsed = parseDocuments(text, file);
+    const read = textOf(file, bytes);
+    if (!('text' in read)) {
+      problems.push(read);
+      continue;
+    }
+    texts.push({ file, text: read.text });
+    const parsed = parseDocuments(read.text, file);
     append(documents, parsed.documents);
     append(problems, parsed.problems);
   }

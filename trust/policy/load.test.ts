@@ -296,6 +296,15 @@ for (const [name, text, expected] of table) {
   });
 }
 
+test('a policy that is not UTF-8 is refused, because its values would be others than its author wrote', async () => {
+  const file = join(folder, 'latin1.yaml');
+  await writeFile(
+    file,
+    Buffer.from('apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules: [] # \u00e9\n', 'latin1'),
+  );
+  await assert.rejects(loadPolicy({ paths: [file] }), /latin1\.yaml:1:1: the file is not UTF-8; save it/u);
+});
+
 test('the error for a policy that cannot be read names the file', async () => {
   await assert.rejects(
     loadPolicy({ paths: [join(folder, 'nowhere')] }),

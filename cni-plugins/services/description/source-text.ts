@@ -1,3 +1,4 @@
+import { textOf as decode } from '../../../base/schema/index.ts';
 import type { Problem } from '../../../base/schema/index.ts';
 import type { FolderLimits, SourceText } from '../../followed-files/messages.ts';
 
@@ -18,16 +19,10 @@ export function tooLarge(file: string, bytes: number): Problem | undefined {
     : problemOf(file, `the file is larger than ${mostBytes} bytes`, 'split it');
 }
 
-/**
- * Returns the text of a file, or a problem if it is not UTF-8 and would therefore be read differently than
- * its author wrote it.
- */
+/** Returns the text of a file, or a problem if it is not UTF-8. */
 export function textOf(file: string, bytes: Uint8Array): SourceText | Problem {
-  try {
-    return { file, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
-  } catch {
-    return problemOf(file, 'the file is not UTF-8', 'save it as UTF-8');
-  }
+  const read = decode(file, bytes);
+  return 'text' in read ? { file, text: read.text } : read;
 }
 
 /** Reads a file, a pipe or a device, up to the size limit of a file. @throws what reading throws */
