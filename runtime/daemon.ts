@@ -12,6 +12,7 @@ import type { DaemonRecords } from './daemon-records.ts';
 import { openDaemonVerdictLog } from './database/verdict-log.ts';
 import { createImageAdmin } from './image-admin.ts';
 import { readCgroupMounts } from './cgroups/cgroups.ts';
+import { createConfigReload } from './config-reload.ts';
 import { openImageSide } from './image-side.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
 import type { ImageSide } from './image-side.ts';
@@ -23,7 +24,6 @@ import { openObservability } from './observability/observability.ts';
 import { watchContainers } from './observability/watch-runtime.ts';
 import { openNode } from './open-node.ts';
 import type { OpenNode } from './open-node.ts';
-import { createPinReload } from './pin-reload.ts';
 import { openPodSide } from './pod-side.ts';
 import type { PodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
@@ -132,13 +132,13 @@ export async function startDaemon(
   redecision.request();
   const healthy = createHealth(checks);
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy, log });
-  const reloadPins = createPinReload({ pins, reloadConfig, log });
+  const readConfig = createConfigReload({ config, pins, reloadConfig, log });
   const reload = (): void => {
     observability.reopen();
     // Also when the files have not changed.
     void policy.reload().then(enforcement.request);
     policyDelivery?.check();
-    void reloadPins();
+    void readConfig();
   };
   process.on('SIGHUP', reload);
   log.info(

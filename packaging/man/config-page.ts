@@ -12,7 +12,7 @@ export function configPage(title: PageHeading): string {
     '.SH DESCRIPTION',
     'The daemon reads this YAML file, or the file that its option \\fB\\-\\-config\\fR names. Every option has a default, so the file need not exist.',
     '.PP\nA key with dots is a path of maps, NAME is any key, and [] is an element of a list. Relative paths are relative to the folder of the file.',
-    '.PP\nIf the file has a mistake, the daemon does not start: it exits with status 2 and reports every problem with its line. SIGHUP reads the policy again.',
+    '.PP\nIf the file has a mistake, the daemon does not start: it exits with status 2 and reports every problem with its line. SIGHUP reads the policy and the pinned images again. The log names the other options that have changed: they apply when the daemon is restarted.',
     '.SH OPTIONS',
     ...configOptions().map(({ name, type, value, meaning }) =>
       [

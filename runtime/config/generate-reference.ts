@@ -34,6 +34,7 @@ The daemon reads its options from \`${defaultConfigFile}\`, or from the file giv
 - \`portcullis daemon --print-config\` prints the effective configuration, which is itself a valid file, and exits.
 - If the file has a mistake, the daemon does not start. It exits with status 2 and reports every problem as \`file:line:column\`.
 - The file is UTF-8. Other bytes are a mistake, because a path would become another path.
+- The daemon reads the file when it starts. At SIGHUP it reads the file again, and applies \`images.pinned\`. It logs the names of the other options that have changed: they apply when the daemon is restarted. If the file then has a mistake, nothing of it applies, and the log names the mistake.
 - The daemon runs as root. As another user it says so, exits with status 4 and changes nothing.
 - \`portcullis doctor\` reads the same file, judges the runtimes that it names, and exits with status 1 while no pod can start.
 - \`portcullis config import\` converts configurations of containerd and CRI-O, and \`registries.conf\`. It exits with status 1 if it leaves something out ([kubelet.md](kubelet.md#moving-a-node)).
