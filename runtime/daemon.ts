@@ -27,6 +27,7 @@ import type { OpenNode } from './open-node.ts';
 import { openPodSide } from './pod-side.ts';
 import type { PodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
+import { holdReloads } from './reload-signal.ts';
 import { startReports } from './start-reports.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
 import type { Unsettled } from './state/settle.ts';
@@ -63,6 +64,7 @@ export async function startDaemon(
   { prover = proverIn(config.root), reloadConfig }: DaemonDeps,
   undo: Undo,
 ): Promise<Daemon> {
+  const serveReloads = holdReloads(undo);
   const node = await openNode(config, undo, (...act) => observability.runtime?.networked(...act));
   const { log, reactor, kernel, startProgram, folders, database, handlers, policy, hostPaths, network } =
     node;
@@ -140,7 +142,7 @@ export async function startDaemon(
     policyDelivery?.check();
     void readConfig();
   };
-  process.on('SIGHUP', reload);
+  const ignoreReloads = serveReloads(reload);
   log.info(
     { socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') },
     'serving CRI v1',
@@ -151,7 +153,7 @@ export async function startDaemon(
   return {
     stop: async () => {
       manager.stopping();
-      process.off('SIGHUP', reload);
+      ignoreReloads();
       await stopDaemon({
         ...node,
         ...{

@@ -1,6 +1,8 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -48,5 +50,36 @@ describe('SIGHUP', () => {
     const said = await reload('registries: { insecure: [] }\n', /pinned images were read again/u);
     await stage.daemon.reload();
     assert.doesNotMatch(said + stage.daemon.log().split(said).at(-1), new RegExp(restartNeeded, 'u'));
+  });
+
+  it('does not end a daemon that is starting, and is served when the daemon is ready', async () => {
+    const root = join(stage.folders.root, 'state.db');
+    await stage.daemon.stop();
+    const { folders } = stage;
+    const daemon = spawn(
+      join(import.meta.dirname, '../../packaging/bin/portcullisd'),
+      [
+        ...['--root', folders.root, '--state', folders.state, '--socket', folders.socket],
+        ...['--policy', folders.policy, '--cni-conf-dir', folders.cniConf, '--cgroup-driver', 'cgroupfs'],
+      ],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    const exited = once(daemon, 'exit') as Promise<[number | null]>;
+    let log = '';
+    daemon.stderr.on('data', (bytes: Buffer) => (log += bytes.toString()));
+    const until = async (isDone: () => boolean): Promise<void> => {
+      for (let waited = 0; !isDone(); waited += 5) {
+        assert.ok(waited < 60_000 && daemon.exitCode === null && daemon.signalCode === null, log);
+        await pause(5);
+      }
+    };
+    // The write-ahead log of the database exists only while a daemon runs.
+    await until(() => existsSync(`${root}-wal`));
+    assert.doesNotMatch(log, /serving CRI/u);
+    daemon.kill('SIGHUP');
+    await until(() => /"cause":"signal"/u.test(log) && /serving CRI/u.test(log));
+    daemon.kill('SIGTERM');
+    assert.deepEqual(await exited, [0, null]);
+    await stage.restart({ kill: true });
   });
 });
