@@ -308,6 +308,21 @@ monitor_env = ["PATH=/bin"]
       );
     });
 
+  it('with a password in an address: no finding contains it', () => {
+    const address = 'https://user:hunter2@m.test';
+    const { settings, findings } = importConfiguration([
+      {
+        file: 'config.toml',
+        kind: 'containerd',
+        text: `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\nendpoint = ["${address}"]\n`,
+      },
+      { file: 'hosts.toml', kind: 'hosts', host: 'r.test', text: `[host."${address}"]\n` },
+    ]);
+    const printed = JSON.stringify([settings, findings]);
+    assert.doesNotMatch(printed, /hunter2/u);
+    assert.equal(printed.split('https://…@m.test').length, 3, printed);
+  });
+
   it('that is not TOML', () => {
     assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), {
       code: 'CONFIG_IMPORT_UNREADABLE',

@@ -61,7 +61,15 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   append(findings, registries.findings);
   settings = withoutContradictions(settings, (finding) => findings.push(finding));
   const fit = withoutUnfit(settings, findings);
-  return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
+  const usual = sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun';
+  const imported = withDefaultRuntime(fit, usual);
+  return { ...imported, findings: imported.findings.map(withoutUsers) };
+}
+
+/** Hides the user and the password of a URL in a finding: findings are printed into config.yaml. */
+function withoutUsers<Found extends Finding>(finding: Found): Found {
+  const hide = (text: string): string => text.replaceAll(/:\/\/[^/?#\s"']*@/gu, '://…@');
+  return { ...finding, key: hide(finding.key), note: hide(finding.note) };
 }
 
 /** Adds the insecure hosts of other files: otherwise one list would replace the other list. */
