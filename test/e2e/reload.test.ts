@@ -47,9 +47,10 @@ describe('SIGHUP', () => {
   });
 
   it('names nothing if the file is again as it was at the start', async () => {
-    const said = await reload('registries: { insecure: [] }\n', /pinned images were read again/u);
+    const from = stage.daemon.log().length;
+    await reload('registries: { insecure: [] }\n', /pinned images were read again/u);
     await stage.daemon.reload();
-    assert.doesNotMatch(said + stage.daemon.log().split(said).at(-1), new RegExp(restartNeeded, 'u'));
+    assert.doesNotMatch(stage.daemon.log().slice(from), new RegExp(restartNeeded, 'u'));
   });
 
   it('does not end a daemon that is starting, and is served when the daemon is ready', async () => {
