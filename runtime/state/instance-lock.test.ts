@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -83,12 +83,12 @@ for (const shared of ['root', 'state'] as const)
     (await claimFolders(folders))();
   });
 
-test('a released claim can be taken again, and does not write a file', async (t) => {
+test('a released claim can be taken again, and writes only the process into the root', async (t) => {
   const folders = foldersOf(t);
   for (let round = 0; round < 2; round += 1) {
     const release = await claimFolders(folders);
     await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE' });
-    assert.deepEqual([readdirSync(folders.root), readdirSync(folders.state)], [[], []]);
+    assert.deepEqual([readdirSync(folders.root), readdirSync(folders.state)], [['daemon.json'], []]);
     release();
   }
 });
@@ -98,21 +98,43 @@ test('root and state may be one folder', async (t) => {
   (await claimFolders({ root, state: root }))();
 });
 
-test('a running daemon of a version that wrote its claim into a file is detected, and the error names it', async (t) => {
+test('a copy of the root of a running daemon is refused until that daemon has ended', async (t) => {
+  const original = foldersOf(t);
+  const daemon = await claimer(t, original);
+  assert.equal(await daemon.claim(), 'mine');
+  const copy = foldersOf(t);
+  cpSync(original.root, copy.root, { recursive: true });
+  await assert.rejects(claimFolders(copy), {
+    code: 'RUNTIME_ROOT_IN_USE',
+    message: new RegExp(`process ${daemon.child.pid} uses it, or the folder of which it is a copy`),
+  });
+  daemon.child.kill('SIGKILL');
+  await once(daemon.child, 'exit');
+  (await claimFolders(copy))();
+});
+
+test('a claim succeeds if the file cannot be written', async (t) => {
   const folders = foldersOf(t);
-  writeFileSync(join(folders.root, 'daemon.json'), JSON.stringify(processIdentity(1)));
-  await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE', message: /process 1 uses it/ });
-  assert.deepEqual(readdirSync(folders.root), ['daemon.json']);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,nr_inodes=1', 'tmpfs', folders.root]);
+  try {
+    const release = await claimFolders(folders);
+    assert.deepEqual(readdirSync(folders.root), []);
+    release();
+  } finally {
+    execFileSync('umount', [folders.root]);
+  }
 });
 
 for (const [what, text] of [
   ['a process that is gone', JSON.stringify({ ...processIdentity(1), startTime: '1' })],
   ['a machine that lost power while it was written', ''],
 ] as const)
-  test(`the file of ${what} is ignored and removed`, async (t) => {
+  test(`the file of ${what} is ignored and replaced`, async (t) => {
     const folders = foldersOf(t);
     writeFileSync(join(folders.root, 'daemon.json'), text);
     writeFileSync(join(folders.root, '.daemon.json.0123456789ab.tmp'), '{');
     (await claimFolders(folders))();
-    assert.deepEqual(readdirSync(folders.root), []);
+    assert.deepEqual(readdirSync(folders.root), ['daemon.json']);
+    const written = readFileSync(join(folders.root, 'daemon.json'), 'utf8');
+    assert.deepEqual(JSON.parse(written), processIdentity(process.pid));
   });

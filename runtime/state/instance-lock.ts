@@ -1,17 +1,17 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, meansGone } from '../../base/errors/index.ts';
 import { tryLockFile } from '../../base/kernel/index.ts';
-import { sameProcess } from '../../base/process/index.ts';
+import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { dropAbandonedWrites } from '../../base/storage/index.ts';
 
 /**
  * Claims the folders of a daemon for this process, until the returned function is called or the process ends
  * in any way. The claim is flock(2) on the folder itself. If several daemons start at once, the kernel lets
- * one pass. Nothing stale is left behind, and no file is written, so it works on a full disk.
+ * one pass, also on a full disk. A file in the root names the process, for copies of the root.
  * @throws PortcullisError RUNTIME_ROOT_IN_USE
  */
 export async function claimFolders(folders: {
@@ -24,7 +24,7 @@ export async function claimFolders(folders: {
   };
   try {
     for (const folder of new Set([folders.root, folders.state])) held.push(claim(folder));
-    await endFormerClaim(folders.root);
+    await refuseCopy(folders.root);
     return release;
   } catch (error) {
     release();
@@ -44,10 +44,11 @@ function claim(folder: string): number {
 }
 
 /**
- * Earlier versions wrote their process into a file. The claim of a process that still lives is respected, and
- * the file of a dead process is removed.
+ * Refuses a folder that is a copy of the root of a running daemon: its records name the containers of that
+ * daemon, which a daemon on the copy would end or take over. Then writes this process into the file that a
+ * copy contains. If the disk is full, the file is absent.
  */
-async function endFormerClaim(root: string): Promise<void> {
+async function refuseCopy(root: string): Promise<void> {
   const file = join(root, 'daemon.json');
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     if (meansGone(cause)) return '';
@@ -55,9 +56,10 @@ async function endFormerClaim(root: string): Promise<void> {
   });
   const holder = holderIn(text);
   if (holder !== undefined && holder.pid !== process.pid && sameProcess(holder))
-    throw inUse(root, holder.pid);
+    throw inUse(root, holder.pid, `process ${holder.pid} uses it, or the folder of which it is a copy`);
   await dropAbandonedWrites(file);
   await rm(file, { force: true });
+  await writeFile(file, JSON.stringify(processIdentity(process.pid)), { mode: 0o600 }).catch(() => undefined);
 }
 
 /**
@@ -79,13 +81,17 @@ function holderOf(fd: number): number | undefined {
 
 const hex = (number: bigint): string => number.toString(16).padStart(2, '0');
 
-function inUse(folder: string, pid: number | undefined): PortcullisError {
+function inUse(
+  folder: string,
+  pid: number | undefined,
+  why = pid === undefined ? 'another process uses it' : `process ${pid} uses it`,
+): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_ROOT_IN_USE',
     kind: 'already-exists',
     attempted: 'start the daemon on',
     on: folder,
-    why: pid === undefined ? 'another process uses it' : `process ${pid} uses it`,
+    why,
     fix: 'stop that daemon, or start this daemon with another --root and --state',
   });
 }
