@@ -93,6 +93,99 @@ describe('denials of an AppArmor text', () => {
   });
 });
 
+describe('sockets of an AppArmor text', () => {
+  const [INET, NETLINK, PACKET] = [2n, 16n, 17n];
+  const [STREAM, DGRAM, RAW, SOCK_PACKET, CLOEXEC] = [1n, 2n, 3n, 10n, 0x80000n];
+  // The rules of each line as apparmor_parser -d lists them.
+  for (const [body, allowed, denied] of [
+    [
+      'network,',
+      [
+        [INET, RAW],
+        [INET, SOCK_PACKET],
+        [PACKET, RAW],
+      ],
+      [],
+    ],
+    [
+      'network, deny network packet,',
+      [
+        [INET, RAW],
+        [NETLINK, RAW],
+      ],
+      [
+        [PACKET, RAW],
+        [INET, SOCK_PACKET],
+      ],
+    ],
+    [
+      'network, deny network raw,',
+      [
+        [INET, STREAM],
+        [NETLINK, DGRAM],
+      ],
+      [
+        [PACKET, RAW],
+        [INET, RAW],
+      ],
+    ],
+    ['network, deny network tcp,', [[NETLINK, STREAM]], [[INET, STREAM]]],
+    [
+      'network, deny network packet packet,',
+      [[PACKET, RAW]],
+      [
+        [PACKET, SOCK_PACKET],
+        [INET, SOCK_PACKET],
+      ],
+    ],
+    [
+      'network inet tcp,',
+      [[INET, STREAM]],
+      [
+        [INET, DGRAM],
+        [INET, RAW],
+        [PACKET, RAW],
+      ],
+    ],
+    [
+      'network udp,',
+      [[INET, DGRAM]],
+      [
+        [INET, STREAM],
+        [INET, RAW],
+        [NETLINK, DGRAM],
+      ],
+    ],
+    ['network inet,', [[INET, RAW]], [[INET, SOCK_PACKET]]],
+    [
+      'network inet, network packet,',
+      [
+        [INET, SOCK_PACKET],
+        [PACKET, DGRAM],
+      ],
+      [[NETLINK, RAW]],
+    ],
+    [
+      'network netlink raw,',
+      [[NETLINK, RAW]],
+      [
+        [NETLINK, DGRAM],
+        [INET, RAW],
+      ],
+    ],
+  ] as const)
+    it(`are those of ${body}`, () => {
+      const imported = read(body);
+      assert.deepEqual(imported.unmapped, []);
+      for (const [family, type] of allowed)
+        for (const flags of [0n, CLOEXEC])
+          assert.equal(answer(imported, 'socket', family, type | flags), 'allow', `${family} ${type}`);
+      for (const [family, type] of denied)
+        for (const flags of [0n, CLOEXEC])
+          assert.equal(answer(imported, 'socket', family, type | flags), 'errno 13', `${family} ${type}`);
+    });
+});
+
 const OPEN = 'nosuid,nodev,noexec,sync,dirsync,mand,noatime,nodiratime,relatime,strictatime,iversion,silent';
 
 describe('mounts of an AppArmor text', () => {

@@ -158,8 +158,8 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       return;
     case 'unix':
       // A profile cannot express the peers of local sockets, only whether local sockets are allowed.
-      if (deny) reading.deniedNetwork.push({ family: 'unix', narrowed: false });
-      else if (rest === 'unix') reading.network.push({ family: 'unix', narrowed: false });
+      if (deny) reading.deniedNetwork.push({ family: 'unix' });
+      else if (rest === 'unix') reading.network.push({ family: 'unix' });
       else drop('a profile cannot express peers and types of local sockets; it grants nothing here');
       return;
     case 'remount':
