@@ -17,6 +17,39 @@ function isHeader(line: string): boolean {
   return head !== null && /\{\s*(#.*)?$/.test(line.slice(head[0].length));
 }
 
+/** The only form of an include that is read. A rule after it on the same line would be lost with it. */
+const includeForm = /^#?include\s*(?:if\s+exists\s*)?(?:<([^<>]*)>|"[^"]*")$/;
+const includeAlone =
+  'an include must be on a separate line, as include <FILE>: what follows it may be a denial';
+const aliasUnread =
+  'aliases are not read, and denials also apply to the paths that an alias adds: write these rules out';
+/** An assignment of another value to a variable whose value is known (apparmor-variables.ts). */
+const fixedVariable =
+  /^@\{(?:PROC|pid|tid|pids|sys)\}\s*\+?=(?!(?<=PROC\}\s*=)\s*\/proc\/?$|(?<=sys\}\s*=)\s*\/sys\/?$)/;
+const variableChanged =
+  'it changes a variable of AppArmor’s tunables, whose usual value would be used instead: rename it';
+
+/**
+ * Abstractions of AppArmor that contain no denial and no limit, also in the files that they include (Debian
+ * 12, apparmor 3.0.8).
+ */
+const GRANTING: ReadonlySet<string> = new Set(
+  [
+    'apache2-common authentication base bash consoles crypto hosts_access kerberosclient ldapclient mysql',
+    'nameservice nis openssl perl php ruby ssl_certs ssl_keys user-tmp web-data winbind wutmp',
+  ].flatMap((line) => line.split(' ').map((name) => `abstractions/${name}`)),
+);
+
+/**
+ * Returns whether a statement includes a file.
+ * @returns `granting` if the file is known to contain only grants; undefined for another statement
+ */
+export function includeOf(text: string): 'granting' | 'unknown' | undefined {
+  const found = includeForm.exec(text);
+  if (found === null) return undefined;
+  return GRANTING.has(found[1] ?? '') ? 'granting' : 'unknown';
+}
+
 /** The longest profile header that is read. The expression would backtrack too often on a longer one. */
 const maxHeaderLength = 1024;
 const headerForm =
@@ -40,11 +73,20 @@ export function readProfile(
   let ended = false;
   lines.forEach((raw, at) => {
     const line = at + 1;
-    const include = /^\s*#?include\s/.test(raw);
-    const stripped = (include ? raw : raw.replace(/(^|\s)#.*$/, '')).trim();
+    const refuse = (why: string): never => {
+      throw bad(`${file}:${line}:1`, why);
+    };
+    const include = /^\s*(#include\b|include\s)/.test(raw);
+    const comment = include ? null : /(?:^|\s)#(.*)$/.exec(raw);
+    // For AppArmor's parser this is not a comment, wherever it is.
+    if (comment?.[1]?.startsWith('include') === true) refuse(includeAlone);
+    const stripped = raw.slice(0, comment?.index ?? raw.length).trim();
     if (stripped === '') return;
+    if (include && !includeForm.test(stripped)) refuse(includeAlone);
     if (header === undefined || ended) {
-      if (include || /^(abi\s|@\{\w+\}\s*\+?=|alias\s)/.test(stripped)) return;
+      if (/^alias\s/.test(stripped)) refuse(aliasUnread);
+      if (fixedVariable.test(stripped)) refuse(variableChanged);
+      if (include || /^(abi\s|@\{\w+\}\s*\+?=)/.test(stripped)) return;
       const found = stripped.length > maxHeaderLength ? null : headerForm.exec(stripped);
       if (found === null)
         throw bad(

@@ -186,6 +186,57 @@ describe('sockets of an AppArmor text', () => {
     });
 });
 
+describe('includes, aliases and variables of an AppArmor text', () => {
+  it('an include that only grants is listed, and grants nothing', () => {
+    const { unmapped } = read(
+      'file,\n#include <abstractions/base>\ninclude if exists <abstractions/openssl>',
+    );
+    assert.deepEqual(
+      unmapped.map(({ part }) => part),
+      ['x.aa:3', 'x.aa:4'],
+    );
+  });
+
+  for (const include of [
+    '#include <abstractions/private-files-strict>',
+    'include if exists <local/x>',
+    'include "/etc/apparmor.d/abstractions/base"',
+  ])
+    it(`${include} is refused, because it may contain denials`, () =>
+      assert.throws(() => read(`file,\n${include}`), { message: /x\.aa:3:1.*may contain denials/ }));
+
+  for (const lines of [
+    '#include <abstractions/base> deny /a r,',
+    '/b r, #include <abstractions/private-files>',
+    '/b r, include <abstractions/base>\ndeny /a r,',
+    '/b r,#include <abstractions/base>\ndeny /a r,',
+  ])
+    it(`${lines.replace('\n', ' ')} is refused: the rule beside an include would be lost`, () =>
+      assert.throws(() => read(`file,\n${lines}`), { code: 'ENTITLEMENTS_BAD_PROFILE' }));
+
+  it('an include without a space is not a comment', () =>
+    assert.throws(() => read('file,\n#include<local/x>'), { message: /may contain denials/ }));
+
+  it('an alias is refused: denials also apply to the paths that it adds', () =>
+    assert.throws(() => read('file,\ndeny /home/** rw,', 'alias /home/ -> /mnt/users/,\n'), {
+      message: /x\.aa:1:1.*aliases are not read/,
+    }));
+
+  for (const line of ['@{sys}=/foo', '@{PROC} += /other/', '@{pid}=1'])
+    it(`${line} is refused: it changes a known variable`, () =>
+      assert.throws(() => read('file,\ndeny @{sys}/** r,', `${line}\n`), { message: /x\.aa:1:1.*variable/ }));
+
+  it('other variables, and the usual values, are accepted', () =>
+    assert.deepEqual(read('deny /a r,', '@{HOME}=/root\n@{PROC}=/proc/\n@{sys} = /sys\n').unmapped, []));
+
+  for (const abi of ['abi "abi/4.0",', 'abi <kernel>,', 'abi </etc/apparmor.d/abi/4.0>,'])
+    it(`${abi} denies what the text does not mention`, () =>
+      assert.equal(answer(read('file,', `${abi}\n`), 'mq_open'), 'errno 13'));
+
+  it('abi <abi/3.0> does not mediate message queues', () =>
+    assert.equal(answer(read('file,', 'abi <abi/3.0>,\n'), 'mq_open'), 'allow'));
+});
+
 const OPEN = 'nosuid,nodev,noexec,sync,dirsync,mand,noatime,nodiratime,relatime,strictatime,iversion,silent';
 
 describe('mounts of an AppArmor text', () => {

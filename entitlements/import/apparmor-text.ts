@@ -16,7 +16,7 @@ import type { NetworkStatement } from './apparmor-network.ts';
 import { appArmorPathPattern } from './apparmor-variables.ts';
 import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
-import { readProfile, bad } from './apparmor-statements.ts';
+import { includeOf, readProfile, bad } from './apparmor-statements.ts';
 import type { Statement } from './apparmor-statements.ts';
 
 /** The meaning of a text's rules, collected while they are read. */
@@ -123,10 +123,12 @@ export function importAppArmorText(text: string, file: string): Imported {
 
 /**
  * Returns the calls that the text does not mention and that are therefore denied, as in AppArmor: userns,
- * io_uring and mqueue are mediated since ABI 4.0.
+ * io_uring and mqueue are mediated since ABI 4.0, and by `abi <kernel>`.
  */
 function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set<CallKind> {
-  const mediated: readonly CallKind[] = text.split('\n').some((line) => /^\s*abi\s+<abi\/[4-9]/.test(line))
+  const isNewer = (line: string): boolean =>
+    /^\s*abi\s/.test(line) && !/^\s*abi\s+[<"][^>"]*abi\/3\./.test(line);
+  const mediated: readonly CallKind[] = text.split('\n').some(isNewer)
     ? ['pivot_root', 'umount', 'userns', 'io_uring', 'mqueue']
     : ['pivot_root', 'umount'];
   return new Set([...denied, ...mediated.filter((kind) => !calls.has(kind))]);
@@ -137,7 +139,13 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
   const drop = (why: string): void => {
     reading.unmapped.push({ part, why: `${JSON.stringify(text.slice(0, 120))}: ${why}` });
   };
-  if (/^#?include\b/.test(text)) {
+  const included = includeOf(text);
+  if (included === 'unknown')
+    throw bad(
+      `${reading.file}:${line}:1`,
+      'included files are not read, and this one may contain denials: put its rules in place of the include',
+    );
+  if (included === 'granting') {
     drop('included files are not read: their rules grant nothing here');
     return;
   }
