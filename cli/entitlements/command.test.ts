@@ -181,7 +181,8 @@ resources: { memory: 512Mi, nofile: 4096 }
       [['export', '--to', 'nothing', 'default'], 2, /--to/],
       [['show', 'nothing.at.all'], 2, /nothing\.at\.all/],
       [['merge', '--meet', 'default', 'broken.json'], 2, /syscalls/],
-      [['check', 'nowhere.yaml'], 1, /nowhere\.yaml/],
+      [['check', 'nowhere.yaml'], 2, /nowhere\.yaml/],
+      [['check', 'nowhere.yaml', 'web.yaml'], 2, /nowhere\.yaml/],
     ];
     for (const [args, code, what] of cases) {
       const ran = await run(...args);

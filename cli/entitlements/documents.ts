@@ -30,7 +30,7 @@ Examples:
   $ portcullis entitlements check /etc/portcullis/policy.d --output sarif > profiles.sarif
   $ portcullis entitlements check --strict profiles/
 
-Exit status: 0 valid; 1 not (with --strict also: a finding of the lint); 2 wrong use.`;
+Exit status: 0 valid; 1 not (with --strict also: a finding of the lint); 2 wrong use, or a file cannot be read.`;
 
 export function registerDocuments(entitlements: Command): void {
   withOutput(
@@ -121,7 +121,9 @@ async function check(paths: readonly string[], flags: CheckFlags): Promise<numbe
       text(checked),
     );
   }
-  return problems.length > 0 || (flags.strict && findings.length > 0) ? exitCodes.no : exitCodes.yes;
+  if (problems.length > 0)
+    return problems.every(({ unread }) => unread === true) ? exitCodes.usage : exitCodes.no;
+  return flags.strict && findings.length > 0 ? exitCodes.no : exitCodes.yes;
 }
 
 function plain({ position, path, message, fix }: Problem): unknown {
