@@ -180,6 +180,20 @@ describe('compile', () => {
     assert.deepEqual(new Uint8Array(Buffer.from(json.seccomp.bpf, 'base64')), settings.seccomp?.bpf);
   });
 
+  it('describes the ambient capabilities of a container, and those that a pod may request', () => {
+    const restricted = builtin('restricted');
+    for (const [ambient, expected] of [
+      [[], /^ambient +none; a pod may request NET_BIND_SERVICE$/m],
+      [['NET_BIND_SERVICE'], /^ambient +NET_BIND_SERVICE$/m],
+    ] as const)
+      assert.match(
+        describeSettings('restricted', restricted, compile({ ...restricted, ambient }, target)),
+        expected,
+      );
+    const plain = builtin('default');
+    assert.match(describeSettings('default', plain, compile(plain, target)), /^ambient +none$/m);
+  });
+
   it('reads the running kernel’s features', () => {
     const kernel = detectKernel();
     assert.equal(typeof kernel.apparmor, 'boolean');

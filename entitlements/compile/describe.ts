@@ -13,7 +13,7 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
   const lines: [string, string][] = [
     ['profile', name],
     ['capabilities', listed(settings.capabilities.bounding)],
-    ['ambient', listed(settings.capabilities.ambient)],
+    ['ambient', ambientText(profile, settings)],
     ...describeSyscalls(profile, settings),
     [
       'privileges',
@@ -57,6 +57,12 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
   ];
   const width = largest(lines.map(([label]) => label.length));
   return lines.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
+}
+
+/** Settings have the ambient capabilities of a container. A profile has those that a pod may request. */
+function ambientText({ ambient: allowed }: Profile, { capabilities: { ambient } }: Settings): string {
+  const others = allowed.filter((name) => !ambient.includes(name));
+  return others.length === 0 ? listed(ambient) : `${listed(ambient)}; a pod may request ${listed(others)}`;
 }
 
 function describeSyscalls(profile: Profile, settings: Settings): [string, string][] {

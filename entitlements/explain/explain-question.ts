@@ -121,7 +121,12 @@ export function describeProfile(label: string, profile: Profile): string {
   const lines: (readonly [string, string])[] = [
     ['profile', label],
     ['capabilities', listed(profile.capabilities)],
-    ['ambient', listed(profile.ambient)],
+    [
+      'ambient',
+      profile.ambient.length === 0
+        ? 'none, and a pod may request none'
+        : `none that a pod does not request; it may request ${listed(profile.ambient)}`,
+    ],
     ...(syscalls.filtered
       ? filterLines(profile)
       : [['system calls', 'every one, of every architecture: no filter'] as const]),

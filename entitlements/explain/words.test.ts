@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { builtinProfile } from '../profile/builtin.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
 import { clause } from '../seccomp/clause.ts';
+import { describeProfile } from './explain-question.ts';
 import { clauseText, limitText, outcomeText, resourceText } from './words.ts';
 
 type Range = Parameters<typeof argumentTest>[2];
@@ -64,4 +66,16 @@ describe('in words', () => {
     assert.equal(resourceText('cpu', 1500n), 'cpu 1.5 CPUs');
     assert.equal(resourceText('pids', 200n), 'pids 200 processes and threads');
   });
+});
+
+describe('a described profile', () => {
+  for (const [name, text] of [
+    ['restricted', 'ambient +none that a pod does not request; it may request NET_BIND_SERVICE'],
+    ['default', 'ambient +none, and a pod may request none'],
+  ] as const)
+    it(`${name} separates ambient capabilities from those that a pod may request`, () => {
+      const profile = builtinProfile(name);
+      assert.ok(profile !== undefined);
+      assert.match(describeProfile(name, profile), new RegExp(`^${text}$`, 'm'));
+    });
 });
