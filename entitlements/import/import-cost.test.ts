@@ -131,6 +131,10 @@ const cases: CostCases = {
     40,
     (n) => profile(`syscalls: { drop: ${list(range(n, (index) => ({ ioctl: { arg1: index } })))} }`),
   ],
+  'profile: system calls with conditions that do not touch': [
+    60,
+    (n) => profile(`syscalls: { drop: ${list(range(n, (index) => ({ ioctl: { arg1: 7 * index } })))} }`),
+  ],
   'profile: egress blocks': [
     30,
     (n) =>

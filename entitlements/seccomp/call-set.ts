@@ -40,17 +40,21 @@ export function unionCalls(...sets: readonly CallSet[]): CallSet {
   const [first, ...others] = [...new Set(sets)].filter((set) => set.size > 0);
   if (first === undefined) return sets[0] ?? new Map<string, readonly Clause[]>();
   if (others.length === 0) return first;
-  const byName = new Map(first);
-  for (const set of others) {
+  const byName = new Map<string, (readonly Clause[])[]>();
+  for (const set of [first, ...others]) {
     for (const [name, clauses] of set) {
       const found = byName.get(name);
-      byName.set(
-        name,
-        found === undefined ? clauses : isWhole(found) ? found : mergeAdjacent([...found, ...clauses]),
-      );
+      if (found === undefined) byName.set(name, [clauses]);
+      else found.push(clauses);
     }
   }
-  return sorted([...byName]);
+  // Merged once: merging after each set would take time quadratic in the number of sets.
+  return sorted(
+    [...byName].map(([name, lists]) => {
+      const one = lists.length === 1 ? lists[0] : lists.find(isWhole);
+      return [name, one ?? mergeAdjacent(lists.flat())];
+    }),
+  );
 }
 
 function isWhole(clauses: readonly Clause[]): boolean {
