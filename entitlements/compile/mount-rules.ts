@@ -34,7 +34,10 @@ const BY_PATH = ['mount', 'pivot_root'];
  * allows no mount loses it as well.
  * @returns the profile's own policy if nothing is removed
  */
-export function enforcedSyscalls(profile: Profile, target: Target): SyscallPolicy {
+export function enforcedSyscalls(
+  profile: Profile,
+  target: { readonly kernel: Pick<Target['kernel'], 'apparmor'> },
+): SyscallPolicy {
   const { syscalls, mounts } = profile;
   if (mounts === undefined || !mayMount(syscalls) || !syscalls.filtered) return syscalls;
   const judged = mounts.length > 0 && target.kernel.apparmor;

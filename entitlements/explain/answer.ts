@@ -1,4 +1,5 @@
 import { append, largest } from '../../base/lists/index.ts';
+import { enforcedSyscalls } from '../compile/mount-rules.ts';
 import { fileExcess } from '../compare/files.ts';
 import { mountExcess } from '../compare/mounts.ts';
 import { networkExcess } from '../compare/network-rules.ts';
@@ -87,7 +88,8 @@ function find(profile: Profile, question: Question): Found {
 }
 
 function call(profile: Profile, name: string, when: Clause): Found {
-  const policy = profile.syscalls;
+  // A kernel without AppArmor refuses rules on mounts, or enforces them by less.
+  const policy = enforcedSyscalls(profile, { kernel: { apparmor: true } });
   if (!policy.filtered) {
     const witness = callText(name, witnessOf(when));
     return yes(`no system call is filtered: ${witness} is allowed`, witness);
