@@ -57,6 +57,13 @@ function read(
     case 'SeccompProfile': {
       const { baseProfileName, state: _state, disabled: _disabled, ...seccomp } = spec;
       if (baseProfileName !== undefined && baseProfileName !== '') {
+        // The operator adds the base's rules. Beside this default they can only deny.
+        if (['SCMP_ACT_ALLOW', 'SCMP_ACT_LOG'].some((action) => action === spec['defaultAction']))
+          throw bad(
+            'spec.baseProfileName',
+            'the base profile is not available, and the denials in it would be lost',
+            'put the rules of the base profile in place of its name',
+          );
         const named = JSON.stringify(baseProfileName);
         unmapped.push({
           part: 'spec.baseProfileName',
@@ -86,12 +93,12 @@ function fields(value: unknown): Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 }
 
-function bad(at: string, why: string): Error {
+function bad(at: string, why: string, fix = 'write it as its custom resource definition describes'): Error {
   return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
     kind: 'invalid',
     attempted: 'read profile of the security-profiles-operator',
     on: at,
     why,
-    fix: 'write it as its custom resource definition describes',
+    fix,
   });
 }
