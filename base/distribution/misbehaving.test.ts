@@ -184,10 +184,10 @@ describe('an answer that is not a manifest', () => {
     let sent = 0;
     const { repository } = await against((request, response) => {
       response.on('error', () => undefined);
-      const reported = request.url?.endsWith('/told') === true;
+      const isAnnounced = request.url?.endsWith('/announced') === true;
       response.writeHead(200, {
         'content-type': mediaTypes.ociManifest,
-        ...(reported ? { 'content-length': 2 ** 30 } : {}),
+        ...(isAnnounced ? { 'content-length': 2 ** 30 } : {}),
       });
       const chunk = Buffer.alloc(1 << 20, ' ');
       const more = (): void => {
@@ -199,10 +199,10 @@ describe('an answer that is not a manifest', () => {
       more();
     });
     const tooLarge = { code: 'DISTRIBUTION_TOO_LARGE', kind: 'invalid', message: /at most 4194304 are read/ };
-    await assert.rejects(repository.manifest('untold'), tooLarge);
+    await assert.rejects(repository.manifest('unannounced'), tooLarge);
     assert.ok(sent < 64 * 2 ** 20, `${sent} bytes were sent`);
     sent = 0;
-    await assert.rejects(repository.manifest('told'), tooLarge);
+    await assert.rejects(repository.manifest('announced'), tooLarge);
     assert.ok(sent < 64 * 2 ** 20, `${sent} bytes were sent`);
   });
 

@@ -55,7 +55,7 @@ export async function addToSharedTag(
   let stumbles = 0;
   let putOff = 0;
   let renewals = 0;
-  const calm = retryWriteConflicts(signal);
+  const whileConflicting = retryWriteConflicts(signal);
   /**
    * Tries once. If a registry fails while two clients write the tag, the same bytes are not sent again: the
    * list they are based on is older then, and another client's entry would be dropped. The registry may have
@@ -77,7 +77,7 @@ export async function addToSharedTag(
   };
   for (;;) {
     const readAt = performance.now();
-    const current = await calm(() => access.read());
+    const current = await whileConflicting(() => access.read());
     const entries = current === undefined ? [] : list.entriesOf(current);
     const present = new Set(entries.map((entry) => list.keyOf(entry)));
     for (const entry of entries) seen.set(list.keyOf(entry), entry);
@@ -115,7 +115,8 @@ export async function addToSharedTag(
     const bytes = await list.build([...entries, ...missing], current === undefined ? {} : fieldsOf(current));
     // The preparation takes time. The list may be out of date, and another client's entry would be dropped.
     const stale =
-      performance.now() - readAt > freshFor && (await calm(() => access.read()))?.digest !== current?.digest;
+      performance.now() - readAt > freshFor &&
+      (await whileConflicting(() => access.read()))?.digest !== current?.digest;
     if (!stale && (await write(bytes, current === undefined ? undefined : (current.etag ?? '')))) wrote += 1;
     window = window === 0 ? 0 : Math.min(settleLimit, Math.max(window, 2 * (performance.now() - readAt)));
     // After a lost race, wait a random time, and before the read, so that the list is fresh when it is

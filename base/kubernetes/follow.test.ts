@@ -113,7 +113,7 @@ async function scripted(
   });
   return {
     asked,
-    told: reported,
+    reported,
     /** Waits until this many requests were made and the script is over. */
     async over(requests: number): Promise<void> {
       while (asked.length < requests) await sleep(2);
@@ -128,11 +128,7 @@ test(
   limits,
   async (t) => {
     const paths: string[] = [];
-    const {
-      asked,
-      told: reported,
-      over,
-    } = await scripted(t, [
+    const { asked, reported, over } = await scripted(t, [
       (response, url, request) => {
         paths.push(
           url.pathname,
@@ -197,7 +193,7 @@ test('if the server never reaches a version, the newest version is requested', l
       queries.push(url.searchParams.get('resourceVersion') ?? 'newest');
       answer(response, url, request);
     };
-  const { over, told: reported } = await scripted(
+  const { over, reported } = await scripted(
     t,
     [
       noted(give(504, status(504, 'Timeout: Too large resource version: 77, current: 5'))),
@@ -211,11 +207,7 @@ test('if the server never reaches a version, the newest version is requested', l
 });
 
 test('after a page has expired, the whole list is read in one answer', limits, async (t) => {
-  const {
-    asked,
-    told: reported,
-    over,
-  } = await scripted(t, [
+  const { asked, reported, over } = await scripted(t, [
     give(200, page(['a'], '7', 'next')),
     give(410, status(410, 'the continue token is too old')),
     give(200, page(['a', 'b'], '9')),
@@ -230,11 +222,7 @@ test(
   limits,
   async (t) => {
     const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } })}\n`;
-    const {
-      asked,
-      told: reported,
-      over,
-    } = await scripted(t, [
+    const { asked, reported, over } = await scripted(t, [
       give(200, page(['a'], '7')),
       stream(event('MODIFIED', 'a', '8'), gone),
       give(200, page(['b'], '20')),
@@ -256,11 +244,7 @@ test(
 );
 
 test('a stream that breaks or is silent is opened again from the last version', limits, async (t) => {
-  const {
-    asked,
-    told: reported,
-    over,
-  } = await scripted(
+  const { asked, reported, over } = await scripted(
     t,
     [
       give(200, page([], '7')),
@@ -322,7 +306,7 @@ test('a version that fails repeatedly is given up', limits, async (t) => {
 });
 
 test('an answer that is not a list is not taken for an empty list', limits, async (t) => {
-  const { told: reported, over } = await scripted(t, [
+  const { reported, over } = await scripted(t, [
     give(200, '{}'),
     give(200, '[1'),
     give(200, JSON.stringify({ metadata: { resourceVersion: '5' }, items: 'none' })),
@@ -363,7 +347,7 @@ test('an object that is nested too deep stops neither its list nor the stream', 
   const deep = `{"f:a":`.repeat(500) + '{}' + '}'.repeat(500);
   const managed = (name: string): string =>
     `{"metadata":{"name":"${name}","resourceVersion":"8","managedFields":[{"fieldsV1":${deep}}]}}`;
-  const { told: reported, over } = await scripted(t, [
+  const { reported, over } = await scripted(t, [
     give(200, `{"metadata":{"resourceVersion":"7"},"items":[${managed('a')},${managed('b')}]}`),
     stream(`{"type":"ADDED","object":${managed('c')}}\n`, event('ADDED', 'd', '9')),
   ]);

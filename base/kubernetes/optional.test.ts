@@ -54,7 +54,7 @@ async function open(
       }),
     { userAgent: 'test', rights: 'list and watch things', meanwhile: 'things stay' },
   );
-  const told: string[] = [];
+  const events: string[] = [];
   const codes = new Set<string>();
   const ended = new AbortController();
   const following = followOptional(
@@ -65,15 +65,15 @@ async function open(
       ...(options.since !== undefined && { since: options.since }),
     },
     {
-      begin: () => void told.push('begin'),
-      listed: () => void told.push('a'),
+      begin: () => void events.push('begin'),
+      listed: () => void events.push('a'),
       paged: () => undefined,
-      complete: () => void told.push('complete'),
-      reached: () => void told.push('reached'),
+      complete: () => void events.push('complete'),
+      reached: () => void events.push('reached'),
       changed: () => undefined,
       removed: () => undefined,
       failed(thrown) {
-        told.push('failed');
+        events.push('failed');
         codes.add(isPortcullisError(thrown) ? thrown.code : '');
       },
     },
@@ -88,7 +88,7 @@ async function open(
     server.close();
   });
   return {
-    told,
+    events,
     codes,
     /** The server has the collection in another version only. */
     move(): void {
@@ -99,8 +99,8 @@ async function open(
       for (const stream of streams) stream.end();
     },
     async until(text: string): Promise<void> {
-      for (const end = Date.now() + 60_000; !told.join(' ').endsWith(text);) {
-        assert.ok(Date.now() < end, `${told.join(' ')}, not ${text}`);
+      for (const end = Date.now() + 60_000; !events.join(' ').endsWith(text);) {
+        assert.ok(Date.now() < end, `${events.join(' ')}, not ${text}`);
         await sleep(5);
       }
     },
@@ -108,53 +108,53 @@ async function open(
 }
 
 test('an absent collection is empty, its objects appear when it is installed, and disappear when it is removed', async (t) => {
-  const { until, install, told } = await open(t);
+  const { until, install, events } = await open(t);
   await until('begin complete reached');
   install(true);
   await until('begin a complete reached');
-  told.length = 0;
+  events.length = 0;
   const begun = performance.now();
   install(false);
   await until('begin complete reached');
   assert.ok(performance.now() - begun >= timing.absentFor, 'a server that starts may lack it for a moment');
-  assert.ok(!told.includes('a'));
+  assert.ok(!events.includes('a'));
 });
 
 test('a known collection does not become empty as soon as the server lacks it', async (t) => {
-  const { until, told } = await open(t, { since: '5' });
+  const { until, events } = await open(t, { since: '5' });
   await sleep(20);
-  assert.deepEqual(told, []);
+  assert.deepEqual(events, []);
   await until('begin complete reached');
 });
 
 test('it is a failure, not an empty list, if the server does not say whether it has the collection', async (t) => {
-  const { until, told, install } = await open(t, { status: 503 });
+  const { until, events, install } = await open(t, { status: 503 });
   await until('failed failed');
-  assert.ok(!told.includes('complete'));
+  assert.ok(!events.includes('complete'));
   install(true);
   await until('begin a complete reached');
 });
 
 test('a collection that moved to another version is not absent: its objects stay, and the failure says why', async (t) => {
-  const { until, told, codes, install, move } = await open(t);
+  const { until, events, codes, install, move } = await open(t);
   await until('begin complete reached');
   install(true);
   await until('begin a complete reached');
-  told.length = 0;
+  events.length = 0;
   move();
   install(false);
   await until('failed');
   await sleep(timing.absentFor * 3);
-  assert.ok(!told.includes('complete'), told.join(' '));
+  assert.ok(!events.includes('complete'), events.join(' '));
   assert.ok(codes.has('KUBERNETES_VERSION_NOT_SERVED'), [...codes].join(' '));
 });
 
 test('a collection that moved to another version that is read is followed there', async (t) => {
-  const { until, told, codes, install, move } = await open(t, { both: true });
+  const { until, events, codes, install, move } = await open(t, { both: true });
   await until('begin complete reached');
   install(true);
   await until('begin a complete reached');
-  told.length = 0;
+  events.length = 0;
   move();
   install(false);
   await until('begin a complete reached');

@@ -16,7 +16,7 @@ export interface Caller<Theirs extends Offer> {
     ...values: Parameters<Theirs[Name]>
   ): Promise<Awaited<ReturnType<Theirs[Name]>>>;
   /** Calls a function without waiting for an answer and without learning of a failure. */
-  tell<Name extends keyof Theirs & string>(name: Name, ...values: Parameters<Theirs[Name]>): void;
+  notify<Name extends keyof Theirs & string>(name: Name, ...values: Parameters<Theirs[Name]>): void;
 }
 
 interface Request {
@@ -78,7 +78,7 @@ export function createExchange<Theirs extends Offer>(side: {
         pending.set(id, { resolve, reject });
         if (pending.size === 1) onWaiting(true);
       }),
-    tell(call, ...values) {
+    notify(call, ...values) {
       if (lost === undefined) post({ call, values });
     },
     hear(message) {

@@ -52,8 +52,8 @@ export async function serveThread<Owner extends Offer>(
       },
     };
     resolve({ ...offer, ...own });
-    owner.tell('.started');
+    owner.notify('.started');
   } catch (thrown) {
-    owner.tell('.failed', errorToJson(asPortcullisError(thrown, blame('start'))));
+    owner.notify('.failed', errorToJson(asPortcullisError(thrown, blame('start'))));
   }
 }

@@ -140,7 +140,7 @@ describe('a thread that is kept', () => {
         code: 'TEST_LOST',
         message: /it was asked to die/,
       });
-      thread.tell('die');
+      thread.notify('die');
       await slow;
       await assert.rejects(thread.call('double', 1), { code: 'TEST_LOST', message: /it was asked to die/ });
       await until(() => starts === time + 1);

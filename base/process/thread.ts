@@ -97,8 +97,8 @@ export function connectThread<Theirs extends Offer>(
   return {
     call: (name, ...values) =>
       isClosing ? Promise.reject(gone('it is closed')) : exchange.call(name, ...values),
-    tell(name, ...values) {
-      if (!isClosing) exchange.tell(name, ...values);
+    notify(name, ...values) {
+      if (!isClosing) exchange.notify(name, ...values);
     },
     started: opening.promise,
     ended: ending.promise,
@@ -106,7 +106,7 @@ export function connectThread<Theirs extends Offer>(
     async close() {
       isClosing = true;
       hold();
-      if (isOpen) threads.tell('.close');
+      if (isOpen) threads.notify('.close');
       else void worker.terminate();
       const late = closeMs === undefined ? undefined : setTimeout(() => void worker.terminate(), closeMs);
       await ending.promise;
@@ -159,7 +159,7 @@ export function keepThread<Theirs extends Offer>(
 
   return {
     call: (...given) => current.call(...given),
-    tell: (...given) => current.tell(...given),
+    notify: (...given) => current.notify(...given),
     started: current.started,
     async close() {
       isClosed = true;

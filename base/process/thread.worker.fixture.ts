@@ -35,7 +35,7 @@ await serveThread<Owner>(
     if (opening === 'fails')
       throw new PortcullisError({ ...blame, code: 'TEST_OPENING', attempted: 'open', why: 'it may not' });
     if (opening === 'never') await new Promise(() => undefined);
-    if (opening === 'asks') owner.tell('log', await owner.call('greet', 'opening'));
+    if (opening === 'asks') owner.notify('log', await owner.call('greet', 'opening'));
     const offer: Calls = {
       double: (value) => value * 2,
       slow: (ms) => sleep(ms, 'late'),

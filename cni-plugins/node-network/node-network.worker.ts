@@ -17,13 +17,13 @@ await serveThread<NodeNetworkOwner>(
   }),
   async (owner) => {
     const log = {
-      info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
-      warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
+      info: (fields: object, message: string) => owner.notify('log', 'info', fields, message),
+      warn: (fields: object, message: string) => owner.notify('log', 'warn', fields, message),
     };
     const confDirAnswers = (): Promise<void> => owner.call('folderAnswers', settings.confDir);
     const agent = await startNodeNetwork(
       { ...settings, confDirAnswers },
-      (status) => owner.tell('changed', status),
+      (status) => owner.notify('changed', status),
       log,
     );
     const offer: NodeNetworkCalls = { runtimeConfig: agent.runtimeConfig, status: agent.status };

@@ -26,8 +26,8 @@ await serveThread<OverlayOwner>(
       remove: (source, names) => owner.call('remove', source, names),
     };
     const log = {
-      info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
-      warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
+      info: (fields: object, message: string) => owner.notify('log', 'info', fields, message),
+      warn: (fields: object, message: string) => owner.notify('log', 'warn', fields, message),
     };
     const confDirAnswers = (): Promise<void> => owner.call('folderAnswers', settings.confDir);
     const agent = await startAgent({ ...settings, confDirAnswers }, control, log);

@@ -58,7 +58,7 @@ function read(route: NetlinkSocket, fd: number): number {
 
 /**
  * Whether a namespace has the number; it may be a different namespace than before. Kernels before 4.20 cannot
- * tell, and then the answer is true.
+ * report this, and then the answer is true.
  */
 export function isGiven(route: NetlinkSocket, number: number): boolean {
   const asked = request(

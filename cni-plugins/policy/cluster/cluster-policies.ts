@@ -88,7 +88,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
   let lagSeconds: number | undefined;
   const known = Promise.withResolvers<undefined>();
 
-  const begin = (): void => thread.tell('begin', peers.state());
+  const begin = (): void => thread.notify('begin', peers.state());
   const take = (changes: ClusterChanges): void => {
     const { whole } = changes;
     if (whole) policies.clear();
@@ -148,7 +148,7 @@ export async function openClusterPolicies(settings: ClusterSettings, log: Log): 
     current: () => current,
     pods: () => pods,
     peers() {
-      peers = createWorkerPeers((call, ...values) => thread.tell(call, ...values), peers);
+      peers = createWorkerPeers((call, ...values) => thread.notify(call, ...values), peers);
       begin();
       return peers;
     },

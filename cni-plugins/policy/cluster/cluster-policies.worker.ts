@@ -42,9 +42,9 @@ const clusterPolicies: OptionalCollection = {
 
 function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; close(): Promise<void> } {
   const log = {
-    info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
-    warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
-    error: (fields: object, message: string) => owner.tell('log', 'error', fields, message),
+    info: (fields: object, message: string) => owner.notify('log', 'info', fields, message),
+    warn: (fields: object, message: string) => owner.notify('log', 'warn', fields, message),
+    error: (fields: object, message: string) => owner.notify('log', 'error', fields, message),
   };
   const table = createClusterTable(settings.nodeName);
   const store = openSavedState({ settings, open: openSetStore, log });
@@ -73,7 +73,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
       ...(first?.fix !== undefined && { awayFix: first.fix }),
     };
     const text = JSON.stringify(now);
-    if (text !== told) owner.tell('figures', now);
+    if (text !== told) owner.notify('figures', now);
     told = text;
   };
 
@@ -93,7 +93,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
     if (!begun || !table.known()) return;
     const changes = table.take();
     if (changes === undefined) return;
-    owner.tell('changes', { ...changes, at });
+    owner.notify('changes', { ...changes, at });
     reportFigures();
   }
 
@@ -115,7 +115,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
     giveMemoryBack();
   }, figuresMs);
 
-  owner.tell('hello');
+  owner.notify('hello');
   return {
     offer: {
       begin(state) {

@@ -41,9 +41,9 @@ async function start(
   owner: Caller<ServiceOwner>,
 ): Promise<{ readonly offer: ServiceCalls; close(): Promise<void> }> {
   const log = {
-    info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
-    warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
-    error: (fields: object, message: string) => owner.tell('log', 'error', fields, message),
+    info: (fields: object, message: string) => owner.notify('log', 'info', fields, message),
+    warn: (fields: object, message: string) => owner.notify('log', 'warn', fields, message),
+    error: (fields: object, message: string) => owner.notify('log', 'error', fields, message),
   };
   const database = openNetworkDatabase(settings.databasePath);
   if (settings.ended?.includes('overlay') === true) forgetSpannedNetworks(database);
@@ -132,7 +132,7 @@ async function start(
         const answer = orEnd(() =>
           answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }),
         );
-        if (question.do === 'switch') owner.tell('switched', balancer.kind);
+        if (question.do === 'switch') owner.notify('switched', balancer.kind);
         return answer;
       },
     },

@@ -129,7 +129,7 @@ function recorder() {
     remove: async (_source, names) =>
       void reported.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
   };
-  return { told: reported, control, answerWith: (next: typeof answer) => void (answer = next) };
+  return { reported, control, answerWith: (next: typeof answer) => void (answer = next) };
 }
 
 /** Waits until the condition is true. The test's own timeout ends it. */
@@ -178,7 +178,7 @@ test(
   'nothing is delivered before both lists have arrived; then everything at once, then each change',
   { timeout: 60_000 },
   async () => {
-    const { told: reported, control } = recorder();
+    const { reported, control } = recorder();
     const table = createServiceTable({ nodeName: 'here' });
     const delivery = createDelivery(table, control, quiet, () => undefined, timing);
     list(table.services, [service('a'), service('b')]);
@@ -206,7 +206,7 @@ test(
   'a change after a quiet time is delivered at once; the next one waits to be gathered',
   { timeout: 60_000 },
   async () => {
-    const { told: reported, control } = recorder();
+    const { reported, control } = recorder();
     const hour = 3_600_000;
     const table = filled([service('a')], []);
     const delivery = createDelivery(table, control, quiet, () => undefined, { ...timing, gather: hour });
@@ -224,7 +224,7 @@ test(
   'a refused service is reported once, and retried until it is in force',
   { timeout: 60_000 },
   async () => {
-    const { told: reported, control, answerWith } = recorder();
+    const { reported, control, answerWith } = recorder();
     const warned: string[] = [];
     const log = { info: () => undefined, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
     const refusal = (name: string): RefusedService => ({
@@ -248,7 +248,7 @@ test(
 );
 
 test('after a failed call everything is delivered again', { timeout: 60_000 }, async () => {
-  const { told: reported, control, answerWith } = recorder();
+  const { reported, control, answerWith } = recorder();
   const table = filled([service('a'), service('b')], []);
   const delivery = createDelivery(table, control, quiet, () => undefined, timing);
   delivery.poke();
@@ -267,7 +267,7 @@ test(
   'thousands of services are delivered in portions, and a portion can use an address that an earlier portion releases',
   { timeout: 60_000 },
   async () => {
-    const { told: reported, control, answerWith } = recorder();
+    const { reported, control, answerWith } = recorder();
     const warned: object[] = [];
     const log = {
       info: (fields: object) => void warned.push(fields),
