@@ -15,9 +15,9 @@ export type { Installation, InstallOptions, InstalledPlugin } from './cni/client
 export { createDockerDriver } from './libnetwork/index.ts';
 export type { DockerDriver, DockerDriverOptions } from './libnetwork/index.ts';
 export { deviceOf } from './followed-files/cached-device.ts';
-export { makeGate, setGate } from './followed-files/folder-gate.ts';
+export { createCheckedFolder, setFolderState } from './followed-files/checked-folder.ts';
 export { leadsElsewhere } from './followed-files/folder-links.ts';
-export type { GatedFolder } from './followed-files/folder-gate.ts';
+export type { CheckedFolder } from './followed-files/checked-folder.ts';
 export { startNameServer } from './dns/index.ts';
 export type { NameFigures, NameServer, NameServerSettings } from './dns/index.ts';
 export {

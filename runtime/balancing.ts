@@ -99,9 +99,12 @@ export function openBalancing(
   let reported = '';
 
   const begin = async (): Promise<Services> => {
-    const { gates } = await followed();
+    const { checkedFolders } = await followed();
     const cluster = kubernetes && { kubernetes: clusterOf(kubernetes, network) };
-    const services = await startServices({ databasePath, balancer, folder, gates, ...cluster, ended }, log);
+    const services = await startServices(
+      { databasePath, balancer, folder, checkedFolders, ...cluster, ended },
+      log,
+    );
     reported = '';
     return services;
   };
@@ -117,8 +120,8 @@ export function openBalancing(
   const isDone = (): boolean => starting !== undefined || closed;
   const look = async (): Promise<void> => {
     if (isDone()) return;
-    const { gates } = await followed();
-    if (isDone() || (kubernetes === undefined && !hasServices(databasePath, folder, gates))) return;
+    const { checkedFolders } = await followed();
+    if (isDone() || (kubernetes === undefined && !hasServices(databasePath, folder, checkedFolders))) return;
     await start();
   };
   const failed = (thrown: unknown): void => {

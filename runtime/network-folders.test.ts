@@ -15,7 +15,7 @@ import { followNetworkFolders } from './network-folders.ts';
 const noDescriptor = (): Promise<never> =>
   Promise.reject(Object.assign(new Error('EMFILE'), { code: 'EMFILE' }));
 
-test('one failed check does not close the gate of the folder', async (t) => {
+test('one failed check does not mark the folder as not answering', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const real = fs.readlinkSync;
   const restore = (): void => {
@@ -33,7 +33,7 @@ test('one failed check does not close the gate of the folder', async (t) => {
     folders.close();
     rmSync(folder, { recursive: true });
   });
-  const states = (): number[] => folders.gates.map(({ state }) => Atomics.load(state, 0));
+  const states = (): number[] => folders.checkedFolders.map(({ state }) => Atomics.load(state, 0));
   const before = states();
   let looks = 0;
   fs.readlinkSync = () => {
@@ -48,7 +48,7 @@ test('one failed check does not close the gate of the folder', async (t) => {
   assert.deepEqual(states(), before);
 });
 
-test('a lack of descriptors does not close the gate of the folder, however long it lasts', async (t) => {
+test('a lack of descriptors does not mark the folder as not answering, however long it lasts', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-folder-'));
   const real = fs.readlinkSync;
   const restore = (): void => {
@@ -66,7 +66,7 @@ test('a lack of descriptors does not close the gate of the folder, however long 
     folders.close();
     rmSync(folder, { recursive: true });
   });
-  const states = (): number[] => folders.gates.map(({ state }) => Atomics.load(state, 0));
+  const states = (): number[] => folders.checkedFolders.map(({ state }) => Atomics.load(state, 0));
   const before = states();
   let looks = 0;
   fs.readlinkSync = () => {
@@ -113,7 +113,7 @@ test(
     assert.ok(devices.has(deviceAt(folder)), 'the kernel gives the number of a device again');
     const states: number[] = [];
     for (let waited = 0; waited < 3_000; waited += 50) {
-      states.push(...folders.gates.map(({ state }) => Atomics.load(state, 0)));
+      states.push(...folders.checkedFolders.map(({ state }) => Atomics.load(state, 0)));
       await pause(50);
     }
     // Closed at the next look, and not opened again.

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError, meansShortage, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
-import { deviceOf, leadsElsewhere, makeGate, setGate } from '../cni-plugins/index.ts';
-import type { GatedFolder } from '../cni-plugins/index.ts';
+import { deviceOf, leadsElsewhere, createCheckedFolder, setFolderState } from '../cni-plugins/index.ts';
+import type { CheckedFolder } from '../cni-plugins/index.ts';
 import { createCopiedFolder } from './copied-folder.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { localFileSystems } from './container-mounts/local-mounts.ts';
@@ -14,7 +14,7 @@ import { parseMountinfo } from './container-mounts/mountinfo.ts';
  * The folders of networks, NetworkPolicies and services, for threads that must not wait for a file server.
  */
 export interface NetworkFolders {
-  readonly gates: readonly GatedFolder[];
+  readonly checkedFolders: readonly CheckedFolder[];
   close(): void;
 }
 
@@ -31,56 +31,58 @@ export async function followNetworkFolders(parts: {
   readonly log: Logger;
 }): Promise<NetworkFolders> {
   const { folders, copies, paths, log } = parts;
-  const gates = folders.map((folder, index) => makeGate(folder, join(copies, String(index))));
+  const checkedFolders = folders.map((folder, index) =>
+    createCheckedFolder(folder, join(copies, String(index))),
+  );
   await rm(copies, { recursive: true, force: true });
-  const copied = gates.map(({ folder, copy }) => createCopiedFolder(folder, copy, paths));
-  const reported = gates.map(() => '');
+  const copied = checkedFolders.map(({ folder, copy }) => createCopiedFolder(folder, copy, paths));
+  const reported = checkedFolders.map(() => '');
 
-  const look = async (gate: GatedFolder, index: number, isAgain = false): Promise<void> => {
+  const look = async (checked: CheckedFolder, index: number, isAgain = false): Promise<void> => {
     const report = (trouble: string): void => {
       if (trouble === reported[index]) return;
       reported[index] = trouble;
-      if (trouble === '') log.info({ folder: gate.folder }, 'the folder can be read again');
+      if (trouble === '') log.info({ folder: checked.folder }, 'the folder can be read again');
       else
         log.error(
-          { folder: gate.folder, cause: trouble },
+          { folder: checked.folder, cause: trouble },
           'a network folder cannot be read completely: the daemon checks it again each second',
         );
     };
     try {
-      const device = localDevice(gate.folder);
+      const device = localDevice(checked.folder);
       if (device !== undefined) {
-        setGate(gate, { device });
+        setFolderState(checked, { device });
         return report('');
       }
       const problems = (await copied[index]?.follow()) ?? [];
-      setGate(gate, 'copied');
+      setFolderState(checked, 'copied');
       report(problems.slice(0, 4).join('; '));
     } catch (thrown) {
-      // Without a free descriptor, nothing is known about the folder: its gate stays as it was. A thread that
+      // Without a free descriptor, nothing is known about the folder: its state is kept. A thread that
       // reads the folder itself compares its device each time.
       if (thrown instanceof NothingSeen) return report(reasonOf(thrown.cause));
       // One failure says nothing about the folder either. A second failure marks it as not answering.
       if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER'))
-        return look(gate, index, true);
-      setGate(gate, 'no answer');
+        return look(checked, index, true);
+      setFolderState(checked, 'no answer');
       report(reasonOf(thrown));
     }
   };
 
   let closed = false;
-  const again = (gate: GatedFolder, index: number): void => {
+  const again = (checked: CheckedFolder, index: number): void => {
     if (closed) return;
     timers[index] = setTimeout(
-      () => void look(gate, index).then(() => again(gate, index)),
+      () => void look(checked, index).then(() => again(checked, index)),
       lookEveryMs,
     ).unref();
   };
   const timers: NodeJS.Timeout[] = [];
-  await Promise.all(gates.map((gate, index) => look(gate, index)));
-  gates.forEach(again);
+  await Promise.all(checkedFolders.map((checked, index) => look(checked, index)));
+  checkedFolders.forEach(again);
   return {
-    gates,
+    checkedFolders,
     close: () => {
       closed = true;
       for (const timer of timers) clearTimeout(timer);

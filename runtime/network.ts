@@ -54,7 +54,7 @@ export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Prom
     ...(network.kubernetes?.policies === true && {
       policyCluster: { place: placeOf(network.kubernetes), nodeName: nodeNameOf(network.kubernetes) },
     }),
-    gates: folders.gates,
+    checkedFolders: folders.checkedFolders,
     choice: { plugins: network.plugins, maxConfigs: network.maxConfigs },
     programs: { startProgram, binDirs: cni.binDirs, timeoutMs: network.pluginTimeout * 1000 },
     cacheDir: network.cacheDir,

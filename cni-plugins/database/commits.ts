@@ -4,8 +4,8 @@ import type { FSWatcher } from 'node:fs';
 const tickMs = 1000;
 
 /**
- * Calls `tell` after each commit to the network's database by any process, and also once a second. The callee
- * then reads `PRAGMA data_version`. The database must stay open while it is watched.
+ * Calls `report` after each commit to the network's database by any process, and also once a second. The
+ * callee then reads `PRAGMA data_version`. The database must stay open while it is watched.
  * @returns a function that ends the watch
  */
 export function watchCommits(databasePath: string, report: () => void): () => void {

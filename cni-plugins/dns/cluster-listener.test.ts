@@ -61,7 +61,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     const [answer] = (await answered) as [Buffer];
     assert.equal(packet.decode(answer).id, 7);
     await new Promise((resolve) => setTimeout(resolve, 300));
-    const { queries } = counts.figures({ gates: 1, closedGates: 0 });
+    const { queries } = counts.figures({ listeners: 1, closedListeners: 0 });
     assert.ok(queries.ignored > 1000, `${queries.ignored} questions of unknown senders are ignored`);
   });
 

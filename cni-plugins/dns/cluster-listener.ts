@@ -21,7 +21,7 @@ import { createAskerLimits, createRateLimits } from './rate-limits.ts';
 export interface ClusterListener {
   /** Opens the listener if it is not open, and closes idle sockets. */
   rest(): void;
-  counts(): { readonly gates: number; readonly closedGates: number };
+  counts(): { readonly listeners: number; readonly closedListeners: number };
   close(): void;
 }
 
@@ -87,7 +87,7 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
     forwarder,
     upstreams,
     isOwn: (server) => limits.port === undefined && formatIp(server) === own,
-    tell: figures.query,
+    report: figures.query,
   });
 
   function open(): void {
@@ -161,7 +161,10 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
           lost = listener === undefined ? undefined : why;
         }
     },
-    counts: () => ({ gates: listener === undefined ? 0 : 1, closedGates: listener === undefined ? 1 : 0 }),
+    counts: () => ({
+      listeners: listener === undefined ? 0 : 1,
+      closedListeners: listener === undefined ? 1 : 0,
+    }),
     close() {
       listener?.close();
       forwarder.close();

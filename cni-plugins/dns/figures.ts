@@ -6,7 +6,7 @@ import type { NameFigures } from './protocol.ts';
 export interface NameCounts {
   readonly query: (result: QueryResult) => void;
   readonly forward: (outcome: ForwardOutcome, seconds: number) => void;
-  figures(gates: Pick<NameFigures, 'gates' | 'closedGates'>): NameFigures;
+  figures(listeners: Pick<NameFigures, 'listeners' | 'closedListeners'>): NameFigures;
 }
 
 export function createNameCounts(): NameCounts {
@@ -29,11 +29,11 @@ export function createNameCounts(): NameCounts {
       forwards[outcome] += 1;
       seconds[outcome] += took;
     },
-    figures: (gates) => ({
+    figures: (listeners) => ({
       queries: { ...queries },
       forwards: { ...forwards },
       forwardSeconds: { ...seconds },
-      ...gates,
+      ...listeners,
     }),
   };
 }

@@ -76,7 +76,7 @@ interface Exchange {
   failure?: Buffer;
 }
 
-/** Opens no socket before the first question. @param tell called once for each question */
+/** Opens no socket before the first question. @param report called once for each question */
 export function createForwarder(
   place: HostNamespace,
   limits: ForwardLimits,

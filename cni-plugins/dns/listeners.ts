@@ -8,7 +8,7 @@ import type { NamespaceListeners, NamespaceListenersOptions } from './namespace-
 /**
  * Opens and closes listeners as networks come and go, each inside the host network namespace of its network.
  */
-export interface Gates {
+export interface Listeners {
   /**
    * Opens and closes listeners to match the served networks. The next call retries a listener that cannot be
    * opened.
@@ -16,7 +16,7 @@ export interface Gates {
   follow(networks: readonly ServedNetwork[]): void;
   /** Releases namespaces that have ended, and closes idle sockets. */
   rest(): void;
-  counts(): { readonly gates: number; readonly closedGates: number };
+  counts(): { readonly listeners: number; readonly closedListeners: number };
   close(): void;
 }
 
@@ -28,7 +28,7 @@ interface Standing {
 }
 
 /** Opens nothing before the first networks. */
-export function createGates(options: NamespaceListenersOptions): Gates {
+export function createListeners(options: NamespaceListenersOptions): Listeners {
   const stations = new Map<string, Standing>();
   const own = ownNamespace();
 
@@ -64,12 +64,12 @@ export function createGates(options: NamespaceListenersOptions): Gates {
       for (const { station } of stations.values()) station.rest();
     },
     counts() {
-      const all = [...stations.values()].flatMap(({ station }) => station.gates());
-      const open = all.filter(({ gate }) => gate !== undefined).length;
+      const all = [...stations.values()].flatMap(({ station }) => station.gateways());
+      const open = all.filter(({ listener }) => listener !== undefined).length;
       const wanting = all.filter(
-        ({ gate, problem }) => gate === undefined && problem !== 'KERNEL_EADDRNOTAVAIL',
+        ({ listener, problem }) => listener === undefined && problem !== 'KERNEL_EADDRNOTAVAIL',
       ).length;
-      return { gates: open, closedGates: wanting };
+      return { listeners: open, closedListeners: wanting };
     },
     close() {
       for (const [namespaceId, existing] of [...stations]) abandon(namespaceId, existing);

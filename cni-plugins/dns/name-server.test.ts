@@ -285,7 +285,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     for (const id of ['lonely', 'guest'])
       await del(closed, { id, netns: id === 'lonely' ? lonely : guest, network: 'vault' });
     await del([conf(71)], { id: 'guest', netns: guest, name: 'eth1', network: 'front' });
-    await until(async () => (await server.figures())?.gates === 4);
+    await until(async () => (await server.figures())?.listeners === 4);
   });
 
   test('dig gets answers to all kinds of questions', digs, async () => {
@@ -385,7 +385,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       figures !== undefined &&
         figures.queries.malformed > 100 &&
         figures.queries.ignored > 100 &&
-        figures.gates === 4,
+        figures.listeners === 4,
     );
   });
 
@@ -454,7 +454,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       server = await start();
       const blocked = await server.figures();
       assert.deepEqual(
-        [blocked?.gates, blocked?.closedGates],
+        [blocked?.listeners, blocked?.closedListeners],
         [2, 2],
         'another name server uses the IPv4 addresses',
       );
@@ -464,8 +464,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const late = pin('late');
       const [lateAddress] = await join1('late', late, 'later', 73, 'eth0', 'late');
       await until(async () => (await dig(late, `@${gateway(73)} late`)) === lateAddress);
-      const gates = async (): Promise<number | undefined> => (await server.figures())?.gates;
-      assert.equal(await gates(), 6);
+      const listeners = async (): Promise<number | undefined> => (await server.figures())?.listeners;
+      assert.equal(await listeners(), 6);
       assert.match(shell('ss -Hlun'), /10\.73\.0\.1/u);
       await del([conf(73)], { id: 'late', netns: late, network: 'later' });
       await until(() => !shell('ss -Hlun').includes('10.73.0.1'));
@@ -498,9 +498,9 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         webAddresses[0],
         'the same address in our own namespace belongs to another network',
       );
-      const gates = (await server.figures())?.gates ?? 0;
+      const listeners = (await server.figures())?.listeners ?? 0;
       shell(`umount ${pod} ${host}`);
-      await until(async () => (await server.figures())?.gates === gates - 2, 30_000);
+      await until(async () => (await server.figures())?.listeners === listeners - 2, 30_000);
     },
   );
 }

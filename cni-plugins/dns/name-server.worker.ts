@@ -11,7 +11,7 @@ import { openClusterListener } from './cluster-listener.ts';
 import type { ClusterListener, ClusterListenerOptions } from './cluster-listener.ts';
 import { keepOneAddress } from './node-address.ts';
 import { createNameCounts } from './figures.ts';
-import { createGates } from './listeners.ts';
+import { createListeners } from './listeners.ts';
 import { createNameTable } from './name-table.ts';
 import type { FromNameServer, NameServerSettings, ToNameServer } from './protocol.ts';
 import { nameserversIn } from './upstreams.ts';
@@ -62,7 +62,7 @@ function start(): void {
     figures,
     log,
   };
-  const gates = createGates({ ...common, settings });
+  const listeners = createListeners({ ...common, settings });
   const cluster = openCluster(common);
 
   let followedAt = 0;
@@ -72,7 +72,7 @@ function start(): void {
       const afresh = performance.now() - followedAt > restEveryMs;
       if (afresh) followedAt = performance.now();
       table.changed();
-      gates.follow(table.served(afresh));
+      listeners.follow(table.served(afresh));
     } catch (thrown) {
       log.warn(
         { why: reasonOf(thrown) },
@@ -84,7 +84,7 @@ function start(): void {
   const looking = setInterval(follow, lookEveryMs);
   const resting = setInterval(() => {
     upstreams.look();
-    gates.rest();
+    listeners.rest();
     cluster.rest();
   }, restEveryMs);
   // Written by any process that commits, including plugins without the daemon. The watch is valid as long as
@@ -106,11 +106,11 @@ function start(): void {
 
   port?.on('message', (message: ToNameServer) => {
     if (message.do === 'figures') {
-      const [own, ofCluster] = [gates.counts(), cluster.counts()];
+      const [own, ofCluster] = [listeners.counts(), cluster.counts()];
       return post({
         figures: figures.figures({
-          gates: own.gates + ofCluster.gates,
-          closedGates: own.closedGates + ofCluster.closedGates,
+          listeners: own.listeners + ofCluster.listeners,
+          closedListeners: own.closedListeners + ofCluster.closedListeners,
         }),
       });
     }
@@ -118,7 +118,7 @@ function start(): void {
     clearInterval(resting);
     clearTimeout(settling);
     watching?.close();
-    gates.close();
+    listeners.close();
     database.close();
     void cluster.close().then(() => port.close());
   });
@@ -137,7 +137,7 @@ function openCluster(common: Omit<ClusterListenerOptions, 'address' | 'names' | 
   if (settings.cluster === undefined || address === undefined)
     return {
       rest: () => undefined,
-      counts: () => ({ gates: 0, closedGates: 0 }),
+      counts: () => ({ listeners: 0, closedListeners: 0 }),
       close: async () => undefined,
     };
   const { place, domain, podNames } = settings.cluster;

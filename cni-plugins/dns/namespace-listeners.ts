@@ -19,7 +19,7 @@ export interface NamespaceListeners {
   follow(networks: readonly ServedNetwork[]): void;
   /** Closes idle sockets. */
   rest(): void;
-  gates(): readonly ListeningGateway[];
+  gateways(): readonly ListeningGateway[];
   close(): void;
 }
 
@@ -37,7 +37,7 @@ export interface NamespaceListenersOptions {
 export interface ListeningGateway {
   networks: readonly ServedNetwork[];
   /** Absent: no listener could be opened. */
-  gate?: DnsListener;
+  listener?: DnsListener;
   /** The last problem that was logged. */
   problem?: string;
 }
@@ -49,12 +49,13 @@ export function createNamespaceListeners(
 ): NamespaceListeners {
   const { table, settings, upstreams, port, limits, figures, log } = options;
   const forwarder = createForwarder(place, limits, figures.forward);
-  const gates = new Map<string, ListeningGateway>();
+  const gateways = new Map<string, ListeningGateway>();
 
   let handler: ReturnType<typeof createQueryHandler> | undefined;
   const handlerInUse = (): ReturnType<typeof createQueryHandler> => {
-    const isOwn = (address: IpAddress): boolean => limits.port === undefined && gates.has(formatIp(address));
-    handler ??= createQueryHandler({ table, settings, upstreams, forwarder, isOwn, tell: figures.query });
+    const isOwn = (address: IpAddress): boolean =>
+      limits.port === undefined && gateways.has(formatIp(address));
+    handler ??= createQueryHandler({ table, settings, upstreams, forwarder, isOwn, report: figures.query });
     return handler;
   };
 
@@ -62,7 +63,7 @@ export function createNamespaceListeners(
     const handler = handlerInUse();
     const fields = { address: text, networks: existing.networks.map(({ name }) => name) };
     try {
-      existing.gate = openDnsListener({
+      existing.listener = openDnsListener({
         place,
         address,
         port,
@@ -70,7 +71,7 @@ export function createNamespaceListeners(
         onArrivals: () => void table.changed(),
         onArrival: (arrival) => handler(arrival, existing.networks),
         onFailure(why) {
-          delete existing.gate;
+          delete existing.listener;
           log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; retrying');
         },
       });
@@ -102,22 +103,22 @@ export function createNamespaceListeners(
           wanted.set(text, entry);
         }
       }
-      for (const [text, { gate }] of gates) {
+      for (const [text, { listener }] of gateways) {
         if (wanted.has(text)) continue;
-        gate?.close();
-        gates.delete(text);
+        listener?.close();
+        gateways.delete(text);
       }
       for (const [text, { address, networks: those }] of wanted) {
-        const existing = gates.get(text) ?? { networks: those };
+        const existing = gateways.get(text) ?? { networks: those };
         existing.networks = those;
-        gates.set(text, existing);
-        if (existing.gate === undefined) open(text, address, existing);
+        gateways.set(text, existing);
+        if (existing.listener === undefined) open(text, address, existing);
       }
     },
     rest: () => forwarder.rest(),
-    gates: () => [...gates.values()],
+    gateways: () => [...gateways.values()],
     close() {
-      for (const { gate } of gates.values()) gate?.close();
+      for (const { listener } of gateways.values()) listener?.close();
       forwarder.close();
     },
   };

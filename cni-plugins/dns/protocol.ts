@@ -38,9 +38,9 @@ export interface NameFigures {
   /** Total duration. */
   readonly forwardSeconds: Readonly<Record<ForwardOutcome, number>>;
   /** Addresses at which names are served now. */
-  readonly gates: number;
+  readonly listeners: number;
   /** Addresses at which names should be served and are not. */
-  readonly closedGates: number;
+  readonly closedListeners: number;
 }
 
 export type ToNameServer = { readonly do: 'figures' } | { readonly do: 'close' };

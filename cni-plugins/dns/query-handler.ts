@@ -32,7 +32,7 @@ interface CommonOptions {
   readonly upstreams: () => readonly IpAddress[];
   /** Addresses at which we answer ourselves. They are never asked, because that would be a loop. */
   readonly isOwn: (address: IpAddress) => boolean;
-  readonly tell: (result: QueryResult) => void;
+  readonly report: (result: QueryResult) => void;
 }
 
 export type QueryHandlerOptions = CommonOptions & AskerView;
@@ -56,7 +56,7 @@ const longestStreamMessage = 0xffff;
 export function createQueryHandler(
   options: QueryHandlerOptions,
 ): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
-  const { settings, forwarder, tell: report } = options;
+  const { settings, forwarder, report } = options;
 
   return (arrival, networks) => {
     const { message, asker, byStream, reply } = arrival;

@@ -4,7 +4,7 @@ import type { Ballast } from '../../base/storage/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 import { createRemoteAttachments } from '../libnetwork/index.ts';
 import type { RemoteAttachments } from '../libnetwork/index.ts';
-import type { GatedFolder } from '../followed-files/folder-gate.ts';
+import type { CheckedFolder } from '../followed-files/checked-folder.ts';
 import type { ServePlugins } from '../calls/serving.types.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { createChains } from '../cni/index.ts';
@@ -39,11 +39,8 @@ export interface NetworkEngineOptions {
   readonly policyDir?: string;
   /** The cluster whose NetworkPolicies are followed, too. Absent: none. */
   readonly policyCluster?: PolicyCluster;
-  /**
-   * Gates of those folders that may be on a file system whose server is dead. Another component maintains
-   * them.
-   */
-  readonly gates?: readonly GatedFolder[];
+  /** Those folders that may be on a file system whose server is dead. Another component checks them. */
+  readonly checkedFolders?: readonly CheckedFolder[];
   readonly log: Logger;
   /** Absent: one network, created in this process if all its plugins are ours. */
   readonly choice?: NetworkChoice;
@@ -155,7 +152,7 @@ function settingsOf(options: NetworkEngineOptions, log: Logger): WorkerSettings 
     confDir: options.confDir,
     policyDir: options.policyDir ?? '',
     ...(options.policyCluster && { policyCluster: options.policyCluster }),
-    ...(options.gates && { gates: options.gates }),
+    ...(options.checkedFolders && { checkedFolders: options.checkedFolders }),
     debug: log.level === 'debug',
     ...(options.choice !== undefined && { choice: options.choice }),
   };

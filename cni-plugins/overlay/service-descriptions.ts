@@ -14,7 +14,7 @@ export interface ServiceDescriptions {
   readonly unreadable: ReadonlyMap<string, string>;
 }
 
-/** @param tell called with each problem */
+/** @param report called with each problem */
 export function createServiceDescriptions(
   keys: Keys,
   report: (problem: string) => void,

@@ -26,7 +26,7 @@ const source = 'overlay';
 const soonestMs = 1000;
 const againMs = 10_000;
 
-/** @param tell called with each refusal and its reason */
+/** @param report called with each refusal and its reason */
 export function createSpreadServices(
   control: ServiceControl,
   keys: Keys,

@@ -43,8 +43,8 @@ const facts: DaemonFacts = {
       queries: { answered: 8, denied: 1, forwarded: 2, failed: 1, refused: 0, malformed: 0, ignored: 0 },
       forwards: { answered: 2, failed: 1, limited: 0 },
       forwardSeconds: { answered: 0.25, failed: 3, limited: 0 },
-      gates: 2,
-      closedGates: 0,
+      listeners: 2,
+      closedListeners: 0,
     }),
   serviceFigures: () =>
     Promise.resolve({

@@ -247,7 +247,7 @@ function setNetwork(
     each(c.dnsQueries, 'result', names.queries);
     each(c.dnsForwards, 'outcome', names.forwards);
     each(c.dnsForwardSeconds, 'outcome', names.forwardSeconds);
-    each(c.dnsGates, 'state', { open: names.gates, closed: names.closedGates });
+    each(c.dnsGates, 'state', { open: names.listeners, closed: names.closedListeners });
   }
   if (services !== undefined) tellServices(services, set);
   for (const { packets, bytes, ...labels } of denials) {

@@ -57,7 +57,7 @@ export async function undoAdd(call: CheckedCall, caller: Caller, callPlugin: Cal
 }
 
 /**
- * Answers for a daemon that ended in the middle of a call: takes back what the call left, and tells the
+ * Answers for a daemon that ended in the middle of a call: takes back what the call left, and asks the
  * caller to try again.
  */
 export async function answerLost(raw: RawCall, callPlugin: CallPlugin): Promise<PluginAnswer> {

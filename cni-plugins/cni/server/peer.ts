@@ -25,7 +25,7 @@ export interface Peer {
    * and not to a later process with the same number. A client is the only holder of its socket, which is
    * closed before its number can be reused.
    */
-  tell(bytes: Buffer): boolean;
+  send(bytes: Buffer): boolean;
   /**
    * Sends what fits at once. Returns how many bytes were accepted, or undefined if the peer is gone or no
    * longer reads. Either way it is now certain whether the peer still existed, even if this thread was busy
@@ -42,7 +42,7 @@ export interface Peer {
 
 /**
  * Opens the peer of a socket. Returns undefined for any uid but 0, and for a process that is gone. Only a
- * successful `tell` proves that the opened process is the one that connected.
+ * successful `send` proves that the opened process is the one that connected.
  */
 export function openPeer(socket: Socket): Peer | undefined {
   // Node has no API for SO_PEERCRED; the descriptor is on the handle.
@@ -63,7 +63,7 @@ export function openPeer(socket: Socket): Peer | undefined {
         return length === undefined ? Buffer.alloc(0) : Buffer.from(arrived.subarray(0, length));
       },
       // After the socket is closed, its number may belong to another file.
-      tell: (bytes) => !socket.destroyed && sent(fd, bytes) === bytes.length,
+      send: (bytes) => !socket.destroyed && sent(fd, bytes) === bytes.length,
       deliver: (bytes) => (socket.destroyed ? undefined : sent(fd, bytes)),
       duplicate: () => duplicateFd(socket.destroyed ? -1 : fd),
       close: () => opened.forEach(closeFd),

@@ -110,7 +110,7 @@ export function createPluginService({ callPlugin, elsewhere, log }: PluginServic
    */
   const serveWhole = async (raw: RawCall, arrived: Buffer, socket: Socket, peer: Peer): Promise<void> => {
     if (elsewhere?.isFor(raw.name) === true) return handOver(elsewhere, socket, peer, arrived);
-    if (peer.tell(greetingOf(versions.withInput, false))) await act(raw, socket, peer, () => false);
+    if (peer.send(greetingOf(versions.withInput, false))) await act(raw, socket, peer, () => false);
   };
 
   const act = async (raw: RawCall, socket: Socket, peer: Peer, ended: () => boolean): Promise<void> => {
@@ -182,12 +182,12 @@ async function readCallFrom(
     }
     if (strings.version === versions.withInput) {
       const stdin = await readInput(reader);
-      return stdin !== undefined && peer.tell(greetingOf(strings.version, false))
+      return stdin !== undefined && peer.send(greetingOf(strings.version, false))
         ? { ...call, stdin }
         : undefined;
     }
     const wanted = needsInput(call);
-    if (!peer.tell(greetingOf(strings.version, wanted))) return undefined;
+    if (!peer.send(greetingOf(strings.version, wanted))) return undefined;
     if (!wanted) return call;
     const stdin = await readInput(reader);
     return stdin === undefined ? undefined : { ...call, stdin };

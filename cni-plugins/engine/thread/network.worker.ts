@@ -37,7 +37,7 @@ import { attachmentOf, tagOf } from '../../database/record.ts';
 import { createRemoteStore } from '../../database/remote-store.ts';
 import type { RemoteStore } from '../../database/remote-store.ts';
 import { rootIdOf } from '../../database/root-id.ts';
-import { readableAt } from '../../followed-files/folder-gate.ts';
+import { readableAt } from '../../followed-files/checked-folder.ts';
 import { createNetworkStore } from '../../database/store.ts';
 import { forgetDead, startUpkeep } from './upkeep.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
@@ -110,7 +110,7 @@ function open(isStart = false): Deps {
     opened.push(plugins);
     const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was skipped');
     const networks = openNetworkFolder(
-      readableAt(confDir, settings.gates),
+      readableAt(confDir, settings.checkedFolders),
       settings.choice ?? { plugins: 'auto', maxConfigs: 1 },
       report,
     );

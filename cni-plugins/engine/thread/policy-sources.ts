@@ -1,6 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { readableAt } from '../../followed-files/folder-gate.ts';
+import { readableAt } from '../../followed-files/checked-folder.ts';
 import { combinePolicies, openClusterPolicies, openPolicyFolder } from '../../policy/index.ts';
 import type { PolicyFollower } from '../../policy/index.ts';
 import type { PoliciesInForce } from '../../types.ts';
@@ -20,7 +20,7 @@ export interface PolicySources {
   close(): void;
 }
 
-type Settings = Pick<WorkerSettings, 'databasePath' | 'gates' | 'policyCluster' | 'policyDir'> & {
+type Settings = Pick<WorkerSettings, 'databasePath' | 'checkedFolders' | 'policyCluster' | 'policyDir'> & {
   readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
 };
 
@@ -29,12 +29,12 @@ export async function openPolicySources({
   policyDir,
   policyCluster,
   databasePath,
-  gates,
+  checkedFolders,
   log,
 }: Settings): Promise<PolicySources> {
   const folder = await openPolicyFolder({
     folder: policyDir,
-    at: readableAt(policyDir, gates),
+    at: readableAt(policyDir, checkedFolders),
     storedAt: `${databasePath}.policies`,
     log,
   });

@@ -3,7 +3,7 @@ import type { Ballast } from '../../../base/storage/index.ts';
 import type { LogLevel } from '../../../base/log/index.ts';
 import type { SerialisedError } from '../../../base/errors/index.ts';
 import type { ChainJob } from '../../calls/chain.types.ts';
-import type { GatedFolder } from '../../followed-files/folder-gate.ts';
+import type { CheckedFolder } from '../../followed-files/checked-folder.ts';
 import type { HandedOver } from '../../cni/index.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
 import type { CniResult } from '../../spec/result.ts';
@@ -51,7 +51,7 @@ export interface WorkerSettings {
   /**
    * How to read folders that may be on a file system whose server is dead. Other folders are read directly.
    */
-  readonly gates?: readonly GatedFolder[];
+  readonly checkedFolders?: readonly CheckedFolder[];
   /** Lines of the level `debug` are written. */
   readonly debug: boolean;
   /** The choice of our own runtime. Absent: one network, attached by ourselves if possible. */

@@ -45,7 +45,7 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, report
       reportedAt = now;
       if (database.room?.isLow() === true) database.room.grow();
       forgetDead(namespaceIds, log);
-      denialLog.tell(core.denials(), now);
+      denialLog.report(core.denials(), now);
     } catch (thrown) {
       failed(thrown);
     }

@@ -46,7 +46,7 @@ export async function addAttachment(
 
 /**
  * Runs the kernel's first half of an ADD: addresses. A call that fails has taken back its own changes, and
- * the driver was not told anything. So the endpoint's record is deleted. Otherwise it would stay because of
+ * the driver received no call. So the endpoint's record is deleted. Otherwise it would stay because of
  * a DEL of an IPAM plugin that is missing or fails in the same way.
  */
 async function leaseFor(

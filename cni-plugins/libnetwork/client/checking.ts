@@ -18,7 +18,7 @@ export async function checkAttachment(session: Session, call: PluginCall): Promi
   const driver = await session.driver(ref, 'NetworkDriver');
   await session.engine.callPlugin({ ...call, caller: session.actingIn(driver) });
   try {
-    await driver.tell('NetworkDriver.EndpointOperInfo', { NetworkID: networkId, EndpointID: id });
+    await driver.notify('NetworkDriver.EndpointOperInfo', { NetworkID: networkId, EndpointID: id });
   } catch (thrown) {
     if (!isRefused(thrown)) throw thrown;
     throw differs(call.key, 'cnm', [
@@ -40,7 +40,7 @@ export async function checkStatus(
   try {
     const ref = { name: config.driver, folders: foldersOf(config) };
     const driver = await session.driver(ref, 'NetworkDriver');
-    await driver.tell('NetworkDriver.GetCapabilities', {});
+    await driver.notify('NetworkDriver.GetCapabilities', {});
     if (config.ipam !== undefined) await session.driver({ ...ref, name: config.ipam.driver }, 'IpamDriver');
     return await session.engine.callPlugin({ ...call, caller: session.actingIn(driver) });
   } catch (thrown) {

@@ -17,7 +17,7 @@ export interface RemoteDriver {
    */
   call<Verb extends DriverVerb>(verb: Verb, request: RequestOf<Verb>): Promise<ReplyOf<Verb>>;
   /** Like `call`, but succeeds also if the driver does not know the verb. */
-  tell(verb: DriverVerb, request: object): Promise<void>;
+  notify(verb: DriverVerb, request: object): Promise<void>;
   /**
    * The network namespace in which the driver's links are. Undefined if it cannot be determined (TCP); then
    * the caller's is used.
@@ -77,7 +77,7 @@ export async function openDriver(
     async call(verb, request) {
       return await patiently(verb, request);
     },
-    async tell(verb, request) {
+    async notify(verb, request) {
       try {
         await patiently(verb, request);
       } catch (thrown) {

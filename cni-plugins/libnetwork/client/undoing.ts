@@ -80,7 +80,7 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
 async function deleted<Document extends Pick<EndpointDocument, 'deleting'>>(
   driver: RemoteDriver,
   verb: 'NetworkDriver.DeleteEndpoint' | 'NetworkDriver.DeleteNetwork',
-  request: Parameters<RemoteDriver['tell']>[1],
+  request: Parameters<RemoteDriver['notify']>[1],
   document: Document,
   put: (document: Document) => Promise<void>,
 ): Promise<Error | undefined> {
@@ -215,7 +215,7 @@ async function requestIgnoringRefusal(
   certain: boolean,
 ): Promise<void> {
   try {
-    await driver.tell(verb, request);
+    await driver.notify(verb, request);
   } catch (thrown) {
     if (!isRefused(thrown)) throw thrown;
     if (certain)

@@ -33,7 +33,7 @@ const largestFile = 4 * 1024 * 1024;
 /**
  * Opens credentials. Those given as texts never change. Those of files follow the files: a certificate that
  * does not belong to the key, as in the middle of a rotation, changes nothing until the pair is complete.
- * @param tell called once for each reason why changed files are not used, and with '' when they are used
+ * @param report called once for each reason why changed files are not used, and with '' when they are used
  * @throws Error when the first credentials cannot be used
  */
 export function openCredentials(

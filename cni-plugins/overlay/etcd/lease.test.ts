@@ -27,23 +27,23 @@ function answering(): Pick<EtcdClient, 'grant' | 'keepAlive'> {
 }
 
 test('values that changed are registered again until etcd takes them, and the lease counts as held only then', async () => {
-  const told: string[] = [];
+  const events: string[] = [];
   let refuses = 0;
   const lease = holdLease({
     client: answering() as EtcdClient,
     seconds: 1,
     register: async () => {
       if (refuses-- > 0) throw new Error('no leader');
-      told.push('registered');
+      events.push('registered');
     },
-    onHeld: () => told.push('held'),
-    onTrouble: (thrown) => told.push((thrown as Error).message),
+    onHeld: () => events.push('held'),
+    onTrouble: (thrown) => events.push((thrown as Error).message),
   });
   after(() => lease.close());
   await sleep(100);
-  assert.deepEqual(told, ['registered', 'held']);
+  assert.deepEqual(events, ['registered', 'held']);
   refuses = 2;
   lease.renew();
   await sleep(1000);
-  assert.deepEqual(told, ['registered', 'held', 'no leader', 'no leader', 'registered', 'held']);
+  assert.deepEqual(events, ['registered', 'held', 'no leader', 'no leader', 'registered', 'held']);
 });

@@ -104,7 +104,7 @@ test('a member keeps only addresses of its host’s subnet, and a service only i
     ['10.128.9.0/24', addressHolder],
   ]);
   let subnetsChanged = 0;
-  const strangers = createClaimFilter(
+  const filter = createClaimFilter(
     [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }],
     {
       subnetHolder: (subnet) => subnets.get(subnet),
@@ -127,7 +127,7 @@ test('a member keeps only addresses of its host’s subnet, and a service only i
     ...web([['two', [member('a', addresses)]]]),
     addresses: ['10.128.9.7', '10.128.9.8', '10.128.3.7', '192.0.2.7'],
   };
-  const first = strangers.without('web', given);
+  const first = filter.without('web', given);
   assert.deepEqual(first.members.get('two')?.[0]?.addresses, ['10.128.2.2']);
   assert.deepEqual(
     first.addresses,
@@ -135,11 +135,11 @@ test('a member keeps only addresses of its host’s subnet, and a service only i
     'no address of another service, of a host or outside the networks',
   );
   assert.match(
-    [...strangers.found.values()].join(),
+    [...filter.found.values()].join(),
     /^members of web on two: 10\.128\.1\.2, 10\.128\.3\.2, .* belong to no pod of that host$/u,
   );
-  assert.equal(strangers.without('web', given).members.get('two'), first.members.get('two'));
+  assert.equal(filter.without('web', given).members.get('two'), first.members.get('two'));
   subnets.set('10.128.2.0/24', 'three');
   subnetsChanged += 1;
-  assert.deepEqual(strangers.without('web', given).members.get('two')?.[0]?.addresses, []);
+  assert.deepEqual(filter.without('web', given).members.get('two')?.[0]?.addresses, []);
 });

@@ -6,7 +6,7 @@ import type { Direction, PodRules, Tier } from '../rules/pod-chains.ts';
 import { isAllowedByAll } from './cluster-oracle.fixture.ts';
 import type { WholeCluster } from './cluster-oracle.fixture.ts';
 import { wholeClusters } from './generated-cluster-policies.fixture.ts';
-import { ports, protocols, strangers } from './generated.fixture.ts';
+import { ports, protocols, otherAddresses } from './generated.fixture.ts';
 import { changeAll, createNode, isOwn, listAll, openOwn } from './node.fixture.ts';
 import type { Node } from './node.fixture.ts';
 
@@ -46,7 +46,7 @@ function compare({ enforcer }: Node, cluster: WholeCluster): void {
     ...new Set([
       ...cluster.pods.flatMap(({ status }) => status.podIPs.map(({ ip }) => ip)),
       ...(cluster.nodes ?? []).flatMap(({ status }) => status.addresses.map(({ address }) => address)),
-      ...strangers,
+      ...otherAddresses,
     ]),
   ];
   for (const pod of cluster.pods.filter(isOwn)) {

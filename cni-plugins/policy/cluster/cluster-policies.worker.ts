@@ -62,7 +62,7 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
   let begun = false;
   let timer: NodeJS.Timeout | undefined;
   let arrived: number | undefined;
-  let told = '';
+  let reported = '';
   const reportFigures = (): void => {
     const [first] = away.values();
     const now = {
@@ -73,8 +73,8 @@ function start(owner: Caller<ClusterOwner>): { readonly offer: ClusterCalls; clo
       ...(first?.fix !== undefined && { awayFix: first.fix }),
     };
     const text = JSON.stringify(now);
-    if (text !== told) owner.notify('figures', now);
-    told = text;
+    if (text !== reported) owner.notify('figures', now);
+    reported = text;
   };
 
   let delivering: Promise<void> | undefined;

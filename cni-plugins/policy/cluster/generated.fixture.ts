@@ -10,7 +10,7 @@ const nodes = ['here', 'there'];
 export const protocols = ['TCP', 'UDP', 'SCTP'] as const;
 export const ports = [53, 80, 81, 85, 90, 91];
 /** Addresses of no pod, within and outside of the blocks below. */
-export const strangers = ['10.0.0.14', '10.0.1.1', 'fd00::e', 'fd00::1:1'];
+export const otherAddresses = ['10.0.0.14', '10.0.1.1', 'fd00::e', 'fd00::1:1'];
 
 export const labels = fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...values), { maxKeys: 2 });
 export const selector: fc.Arbitrary<ApiSelector> = fc.oneof(

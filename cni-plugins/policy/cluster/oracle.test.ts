@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { grants } from '../kubernetes/evaluate.fixture.ts';
 import { changeAll, createNode, isOwn, listAll, openOwn } from './node.fixture.ts';
 import type { Node } from './node.fixture.ts';
-import { clusters, ports, protocols, strangers } from './generated.fixture.ts';
+import { clusters, ports, protocols, otherAddresses } from './generated.fixture.ts';
 import { isAllowed } from './oracle.fixture.ts';
 import type { ApiCluster } from './oracle.fixture.ts';
 
@@ -16,7 +16,10 @@ import type { ApiCluster } from './oracle.fixture.ts';
 let compared = 0;
 function compare({ enforcer }: Node, cluster: ApiCluster): void {
   const everybody = [
-    ...new Set([...cluster.pods.flatMap(({ status }) => status.podIPs.map(({ ip }) => ip)), ...strangers]),
+    ...new Set([
+      ...cluster.pods.flatMap(({ status }) => status.podIPs.map(({ ip }) => ip)),
+      ...otherAddresses,
+    ]),
   ];
   for (const pod of cluster.pods.filter(isOwn)) {
     const layers = enforcer.rulesOf(pod.metadata.name)?.policies;

@@ -11,7 +11,7 @@ export interface OwnPods {
 export function createOwnPods(index: Pick<PeerIndex, 'putPod'>): OwnPods {
   const own = new Map<string, { readonly pod: PeerPod; readonly identity?: string }>();
   const ended = new Set<string>();
-  const tell = (id: string): void => {
+  const putCounted = (id: string): void => {
     const one = own.get(id);
     const counts = one !== undefined && (one.identity === undefined || !ended.has(one.identity));
     index.putPod(`own ${id}`, counts ? one.pod : undefined);
@@ -24,14 +24,14 @@ export function createOwnPods(index: Pick<PeerIndex, 'putPod'>): OwnPods {
         own.delete(id);
         if (gone !== undefined && ![...own.values()].some((one) => one.identity === gone)) ended.delete(gone);
       } else own.set(id, { pod, ...(identity !== undefined && { identity }) });
-      tell(id);
+      putCounted(id);
     },
     reportEnded(identity, isEnded) {
       if (ended.has(identity) === isEnded || ![...own.values()].some((one) => one.identity === identity))
         return;
       if (isEnded) ended.add(identity);
       else ended.delete(identity);
-      for (const [id, one] of own) if (one.identity === identity) tell(id);
+      for (const [id, one] of own) if (one.identity === identity) putCounted(id);
     },
   };
 }

@@ -13,13 +13,16 @@ interface ReadyGroup extends Pick<GroupChange, 'lacking'> {
   readonly members: Set<string>;
 }
 
-type Tell = <Name extends keyof ClusterCalls>(call: Name, ...values: Parameters<ClusterCalls[Name]>) => void;
+type Notify = <Name extends keyof ClusterCalls>(
+  call: Name,
+  ...values: Parameters<ClusterCalls[Name]>
+) => void;
 
 /**
  * Passes what the rules need on to the Worker. The Worker also sends groups that pods of this node will need:
  * their members are kept, and are there when a pod opens.
  */
-export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'>): WorkerPeers {
+export function createWorkerPeers(notify: Notify, before?: Pick<WorkerPeers, 'ready'>): WorkerPeers {
   const wanted = new Map<string, GroupDefinition>();
   const own = new Map<string, OwnersState['pods'][number]>();
   const ready = before?.ready ?? new Map<string, ReadyGroup>();
@@ -47,21 +50,21 @@ export function createWorkerPeers(tell: Tell, before?: Pick<WorkerPeers, 'ready'
         waiting.push({ key, whole: true, ...whetherLacking, add: [...members], remove: [] });
       }
       ready.delete(key);
-      tell('want', definition);
+      notify('want', definition);
     },
     drop(key) {
       wanted.delete(key);
-      tell('drop', key);
+      notify('drop', key);
     },
     putPod(id, pod, identity) {
       if (pod === undefined) own.delete(id);
       else own.set(id, identity === undefined ? [id, pod] : [id, pod, identity]);
-      if (identity === undefined) tell('putPod', id, pod);
-      else tell('putPod', id, pod, identity);
+      if (identity === undefined) notify('putPod', id, pod);
+      else notify('putPod', id, pod, identity);
     },
     putNamespaces(labels) {
       namespaces = [...labels];
-      tell('putNamespaces', namespaces);
+      notify('putNamespaces', namespaces);
     },
     take(changes) {
       if (changes !== undefined) {

@@ -2,7 +2,7 @@ import type { Denial } from '../../types.ts';
 
 /** Logs denials by pod and rule: soon when they begin, rarely while they go on. */
 export interface DenialLog {
-  tell(denials: readonly Denial[], nowMs: number): void;
+  report(denials: readonly Denial[], nowMs: number): void;
 }
 
 const everyMs = 30_000;
@@ -12,7 +12,7 @@ export function createDenialLog(log: { warn(fields: object, message: string): vo
   /** By pod, direction and rule: when it was last logged, and its packet count at that time. */
   let said = new Map<string, { readonly at: number; readonly packets: bigint }>();
   return {
-    tell(denials, nowMs) {
+    report(denials, nowMs) {
       const next: typeof said = new Map();
       let lines = 0;
       for (const denial of denials) {

@@ -70,7 +70,7 @@ export interface OpenPod {
   readonly uid?: string;
   readonly namespace: string;
   readonly labels: Labels;
-  /** Nobody told the labels: they are those of the API, once they are known. */
+  /** The labels were not given: they are those of the API, once they are known. */
   readonly labelsUnknown?: true;
   /** The pod's links that the rules know. The same rules apply to each. */
   readonly links: readonly OpenLink[];
@@ -127,14 +127,14 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     };
   };
   const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
-  const tell = (pod: OpenPod): void => {
+  const putPod = (pod: OpenPod): void => {
     const seen = policyPod(pod, addressesOf(pod));
     // A selector may require the absence of a label, so a pod without known labels is no peer.
     source.putPod(pod.id, seen.labelsUnknown === true ? undefined : seen, identityOf(pod));
   };
   const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
     for (const id of open.keys()) if (!pods.has(id)) source.putPod(id, undefined);
-    for (const [id, pod] of pods) if (open.get(id) !== pod) tell(pod);
+    for (const [id, pod] of pods) if (open.get(id) !== pod) putPod(pod);
     open = pods;
   };
 
@@ -202,7 +202,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       const described = known;
       if (pods !== undefined) {
         known = withLast(pods, described, open.values());
-        for (const pod of open.values()) if (isDescribedOtherwise(pod, known, described)) tell(pod);
+        for (const pod of open.values()) if (isDescribedOtherwise(pod, known, described)) putPod(pod);
       }
       return advance(open, (pod) => isOther(pod.namespace) || isDescribedOtherwise(pod, known, described));
     },

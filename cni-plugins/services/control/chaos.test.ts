@@ -42,7 +42,7 @@ const random = (): number => {
 };
 
 /** The output of the process: the last completed state, and the state that was begun after it. */
-interface Told {
+interface ReportedState {
   readonly stands: readonly string[];
   readonly begun?: readonly string[];
 }
@@ -57,7 +57,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   const backends = [await openHost('b1', 2, 2), await openHost('b2', 2, 3)];
   context.after(() => Promise.all([client, ...backends].map((host) => host.stop())));
   for (const backend of backends) await backend.serve('tcp', backend.address, 8080);
-  const reported = new Map<number, Told>();
+  const reported = new Map<number, ReportedState>();
   const program = new URL('./chaos.actor.fixture.ts', import.meta.url).pathname;
   const environment = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
   // A killed process keeps no compile cache, and compiling takes most of the time in an emulated machine.

@@ -17,7 +17,7 @@ export interface FolderSource {
 }
 
 /** Limits a report: a reader fixes the first problems first. */
-const mostTold = 1000;
+const mostReported = 1000;
 
 interface FolderSourceOptions extends Omit<ServiceFolderOptions, 'log'> {
   readonly log: Pick<Logger, 'error' | 'info'>;
@@ -51,7 +51,7 @@ export function openFolderSource({
       );
       again = undefined;
       problems = [
-        ...found.problems.slice(0, mostTold),
+        ...found.problems.slice(0, mostReported),
         ...(refused.length === 0 ? [] : await refusals(folder, found, refused)),
       ];
       for (const problem of problems)
@@ -81,7 +81,7 @@ async function refusals(
   ]);
   const writtenOf = new Map(described.map(({ service, written }) => [service.name, written]));
   const start = { file: folder, line: 1, column: 1 };
-  const reported = refused.slice(0, mostTold).map(({ name, field, why }) => {
+  const reported = refused.slice(0, mostReported).map(({ name, field, why }) => {
     const written = writtenOf.get(name);
     return {
       position: written === undefined ? start : positionIn(written, field),
@@ -89,7 +89,7 @@ async function refusals(
       message: why,
     };
   });
-  const more = refused.length - mostTold;
+  const more = refused.length - mostReported;
   return formatProblems([
     ...reported,
     ...(more > 0 ? [{ position: start, path: '', message: `${more} more services are refused` }] : []),

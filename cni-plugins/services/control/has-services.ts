@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { openReadOnly } from '../../../base/storage/index.ts';
-import { readableAt } from '../../followed-files/folder-gate.ts';
-import type { GatedFolder } from '../../followed-files/folder-gate.ts';
+import { readableAt } from '../../followed-files/checked-folder.ts';
+import type { CheckedFolder } from '../../followed-files/checked-folder.ts';
 import { hasDescriptions } from '../description/folder.ts';
 import { hasUnservedRules } from '../kubernetes/unserved-addresses.ts';
 import { anyMembers, memberTables } from '../network-services/members.ts';
@@ -10,14 +10,14 @@ import { anyMembers, memberTables } from '../network-services/members.ts';
  * Whether there is anything to balance: in the folder of descriptions, in the database from an earlier run,
  * or joined on a network. Rules of a cluster that was followed count too: the thread removes them. Blocks for
  * a moment.
- * @param gates folders that may be on a file server; a server that does not answer counts as empty
+ * @param checkedFolders folders that may be on a file server; a server that does not answer counts as empty
  */
 export function hasServices(
   databasePath: string,
   folder: string,
-  gates: readonly GatedFolder[] = [],
+  checkedFolders: readonly CheckedFolder[] = [],
 ): boolean {
-  if (hasDescriptions(readableAt(folder, gates)) || hasUnservedRules()) return true;
+  if (hasDescriptions(readableAt(folder, checkedFolders)) || hasUnservedRules()) return true;
   if (!existsSync(databasePath)) return false;
   const database = openReadOnly(databasePath);
   try {

@@ -1,5 +1,5 @@
 import type { LogLevel } from '../../../base/log/index.ts';
-import type { GatedFolder } from '../../followed-files/folder-gate.ts';
+import type { CheckedFolder } from '../../followed-files/checked-folder.ts';
 import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts';
 import type { Balancer, Service, ServiceControl } from '../model/model.ts';
 import type { ReportPage, ReportedService } from './report.ts';
@@ -13,8 +13,8 @@ export interface ServicesSettings {
   readonly balancer: BalancerChoice;
   /** Folder of descriptions. It is followed, and may be missing. */
   readonly folder?: string;
-  /** Gates of the folder, which may be on a file server. */
-  readonly gates?: readonly GatedFolder[];
+  /** The state of the folder, which may be on a file server. */
+  readonly checkedFolders?: readonly CheckedFolder[];
   /** The cluster whose services are followed. */
   readonly kubernetes?: KubernetesPlace;
   /** Sources that are no longer used: their services are removed. */

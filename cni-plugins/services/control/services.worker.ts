@@ -5,7 +5,7 @@ import type { Logger } from '../../../base/log/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../database/database.ts';
-import { readableAt } from '../../followed-files/folder-gate.ts';
+import { readableAt } from '../../followed-files/checked-folder.ts';
 import { openUnservedAddresses } from '../kubernetes/unserved-addresses.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';
@@ -157,7 +157,7 @@ function openFiles(core: ServiceCore, log: Pick<Logger, 'error' | 'info'>): Fold
   if (folder === undefined) return undefined;
   return openFolderSource({
     folder,
-    at: readableAt(folder, settings.gates),
+    at: readableAt(folder, settings.checkedFolders),
     storedAt: `${settings.databasePath}.service-files`,
     log,
     apply: (services, whole) => core.apply('files', services, whole),

@@ -82,7 +82,7 @@ export function readServices(sources: Iterable<SourceText>): Reading {
   const described: Described[] = [];
   const problems: Problem[] = [];
   const names = new Map<string, Position>();
-  let [documents, untold, last] = [0, 0, ''];
+  let [documents, unshown, last] = [0, 0, ''];
   for (const { file, text } of sources) {
     last = file;
     const large = tooLarge(file, Buffer.byteLength(text));
@@ -103,15 +103,15 @@ export function readServices(sources: Iterable<SourceText>): Reading {
       }
       const read = readDocument(document, names);
       if (problems.length < mostProblems) append(problems, read.problems);
-      else untold += read.problems.length;
+      else unshown += read.problems.length;
       append(described, read.described);
     }
   }
-  if (untold > 0)
+  if (unshown > 0)
     problems.push({
       position: { file: last, line: 1, column: 1 },
       path: '',
-      message: `${untold} more problems are not shown`,
+      message: `${unshown} more problems are not shown`,
       fix: 'fix the reported problems first',
       hidesOthers: true,
     });

@@ -14,12 +14,12 @@ test('a server that fails while it listens gives its port to the next one', asyn
   });
   const port = await freePort();
   servers.length = 0;
-  const told: unknown[] = [];
+  const warnings: unknown[] = [];
   const health = openProxyHealth({
     ...{ address: '127.0.0.1', port, retryMs: 50 },
     isHealthy: () => true,
     isEligible: () => true,
-    log: { warn: (fields) => void told.push(fields) },
+    log: { warn: (fields) => void warnings.push(fields) },
   });
   const answers = async (): Promise<boolean> =>
     fetch(`http://127.0.0.1:${port}/healthz`).then(
@@ -42,7 +42,7 @@ test('a server that fails while it listens gives its port to the next one', asyn
   }
   await eventually();
   await sleep(200);
-  assert.equal(told.length, 1, 'the next one gets the port at once');
+  assert.equal(warnings.length, 1, 'the next one gets the port at once');
   assert.equal(first.listening, false);
   await health.close();
   assert.equal(await answers(), false);

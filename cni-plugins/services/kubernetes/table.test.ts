@@ -64,7 +64,7 @@ test('for any events in any order, the delivered state is the one that a new tab
     fc.record({ kind: fc.constant('slices' as const), act: fc.constant('list'), objects: lists(anySlice) }),
     // A list that was interrupted.
     fc.record({ kind: fc.constant('slices' as const), act: fc.constant('half'), objects: lists(anySlice) }),
-    fc.record({ act: fc.constant('tell') }),
+    fc.record({ act: fc.constant('report') }),
   );
   fc.assert(
     fc.property(

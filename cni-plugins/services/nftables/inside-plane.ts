@@ -1,4 +1,4 @@
-/** How the table tells the inside plane of a server from its other plane. */
+/** How the table distinguishes the inside plane of a server from its other plane. */
 
 /** Leads a connection from inside the node to the inside plane of its server. Returns for any other. */
 export const insideChain = 'inside';

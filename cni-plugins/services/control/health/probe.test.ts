@@ -97,7 +97,7 @@ test('http: unhealthy without a valid answer: no answer in time, another protoco
 
 test('exec: status 0 is healthy; the environment of the program has the backend and nothing of our environment', async () => {
   const program = join(folder, 'check');
-  const reported = join(folder, 'told');
+  const reported = join(folder, 'environment');
   writeFileSync(program, `#!/bin/sh\nenv > ${reported}\nexit $1\n`, { mode: 0o755 });
   const exec = (command: readonly string[]): Promise<string | undefined> =>
     probe({ ...common, kind: 'exec', command }, at(8080));

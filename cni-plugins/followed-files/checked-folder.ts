@@ -8,7 +8,7 @@ import { leadsElsewhere } from './folder-links.ts';
  * on no server. Otherwise it reads a copy on the daemon's own disk. The main thread maintains that copy
  * through processes that may be lost. Both sides share an array, so neither waits for the other.
  */
-export interface GatedFolder {
+export interface CheckedFolder {
   readonly folder: string;
   /** The folder into which the files are copied. */
   readonly copy: string;
@@ -21,8 +21,8 @@ export interface GatedFolder {
 
 const [noAnswer, copied, direct] = [0, 1, 2];
 
-/** Creates a gate. It is closed until the main thread has looked at the folder. */
-export function makeGate(folder: string, copy: string): GatedFolder {
+/** Creates the shared state of a folder, which cannot be read until the main thread has looked at it. */
+export function createCheckedFolder(folder: string, copy: string): CheckedFolder {
   return { folder, copy, state: new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT)) };
 }
 
@@ -30,8 +30,8 @@ export function makeGate(folder: string, copy: string): GatedFolder {
  * Records what the main thread saw: no answer, a copy that is up to date, or the device on which any thread
  * can read the folder.
  */
-export function setGate(
-  { state }: GatedFolder,
+export function setFolderState(
+  { state }: CheckedFolder,
   seen: 'no answer' | 'copied' | { readonly device: string },
 ): void {
   if (typeof seen === 'string') return void Atomics.store(state, 0, seen === 'copied' ? copied : noAnswer);
@@ -46,7 +46,7 @@ export function setGate(
  * itself.
  * @throws NETWORK_FOLDER_NO_ANSWER; an error of the system without descriptors or memory
  */
-function throughGate({ folder, copy, state }: GatedFolder): string {
+function readablePath({ folder, copy, state }: CheckedFolder): string {
   const seen = Atomics.load(state, 0);
   if (seen === copied) return copy;
   const device = `${Atomics.load(state, 1)}:${Atomics.load(state, 2)}`;
@@ -78,8 +78,8 @@ function staysThere(folder: string, device: string): boolean {
   }
 }
 
-/** Returns a function for the path at which a folder is read each time: through its gate, if it has one. */
-export function readableAt(folder: string, gates: readonly GatedFolder[] = []): () => string {
-  const gate = gates.find((each) => each.folder === folder);
-  return gate === undefined ? () => folder : () => throughGate(gate);
+/** Returns a function for the path at which a folder is read each time. */
+export function readableAt(folder: string, checkedFolders: readonly CheckedFolder[] = []): () => string {
+  const checked = checkedFolders.find((each) => each.folder === folder);
+  return checked === undefined ? () => folder : () => readablePath(checked);
 }
