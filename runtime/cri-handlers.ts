@@ -108,7 +108,7 @@ export function createCriHandlers(
             namespacePool: pool.size,
             unmonitored: containers.unmonitored(),
             leftovers: deps.leftovers,
-            podCidrs: resourceCalls.told.podCidrs(),
+            podCidrs: resourceCalls.config.podCidrs(),
             storage: { ...config.storage, ...images.layerForm },
             writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
           }),

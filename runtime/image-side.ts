@@ -107,8 +107,8 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
   );
   const pins = createPins(config.images.pinned);
   const decided = renewForRun(store, renewals);
-  const told = refused === undefined ? decided : reportRefusals(decided, database, refused);
-  const known = withProgress(withPins(withHeldPulls(told, policy.refusesNew), pins), {
+  const reporting = refused === undefined ? decided : reportRefusals(decided, database, refused);
+  const known = withProgress(withPins(withHeldPulls(reporting, policy.refusesNew), pins), {
     root: join(config.root, 'images'),
     log,
   });

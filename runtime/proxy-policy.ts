@@ -6,8 +6,8 @@ import type { FollowedPolicy } from './policy-source.ts';
 import type { ProxyImages } from './proxy/images.ts';
 import { reportOutOfPolicy } from './proxy/out-of-policy.ts';
 import type { ProxyRecords } from './proxy/records.ts';
-import { createOutlook, tellingRefusals } from './redecision/preview-refusals.ts';
-import type { TellingRefusals } from './redecision/preview-refusals.ts';
+import { createOutlook, reportingRefusals } from './redecision/preview-refusals.ts';
+import type { ReportingRefusals } from './redecision/preview-refusals.ts';
 
 /** The policy of a proxy: it follows its source until it is closed. */
 export interface ProxyPolicy {
@@ -44,17 +44,17 @@ export function openProxyPolicy(
   clusterPolicy?.begin(policy);
   return {
     decidedBy(all) {
-      const telling: TellingRefusals =
+      const reporting: ReportingRefusals =
         policyDelivery === undefined
           ? (_, act) => act()
-          : tellingRefusals(images, database, policyDelivery.refused);
+          : reportingRefusals(images, database, policyDelivery.refused);
       return {
         ...all,
         async verify(request) {
           refuseNewPull(request.reference, images, policy.refusesNew());
-          return telling(request.namespace, () => all.verify(request));
+          return reporting(request.namespace, () => all.verify(request));
         },
-        decideForRun: (input) => telling(input.namespace, () => all.decideForRun(input)),
+        decideForRun: (input) => reporting(input.namespace, () => all.decideForRun(input)),
       };
     },
     reload() {

@@ -90,7 +90,7 @@ export function openClusterReport(deps: ClusterReportDeps): { close(): Promise<v
     const { policy, redecision, containers, sandboxes } = deps;
     const pods = podsOutOfPolicy(containers.list(), sandboxes.get, redecision);
     const alive = sandboxes.list().map(({ config }) => config.metadata?.uid ?? '');
-    events.tell(pods, new Set(alive));
+    events.report(pods, new Set(alive));
     if (!isRead) return;
     await writer.write(
       conditionsOf({

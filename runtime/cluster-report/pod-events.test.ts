@@ -57,8 +57,12 @@ const podOf = (name: string, more: Partial<PodOutOfPolicy['containers'][number]>
     },
   ],
 });
-function tell(events: PodEvents, pods: readonly PodOutOfPolicy[], alive = pods.map(({ uid }) => uid)): void {
-  events.tell(new Map(pods.map((pod) => [pod.uid, pod])), new Set(alive));
+function report(
+  events: PodEvents,
+  pods: readonly PodOutOfPolicy[],
+  alive = pods.map(({ uid }) => uid),
+): void {
+  events.report(new Map(pods.map((pod) => [pod.uid, pod])), new Set(alive));
 }
 const methods = (sent: readonly Sent[]): readonly string[] => sent.map(({ method }) => method);
 /** Waits until the server got this many requests. */
@@ -70,13 +74,13 @@ const until = (sent: readonly Sent[], count: number): Promise<void> =>
 
 test('one event for one pod, however often the node decides', async (t) => {
   const { events, sent } = open(t);
-  tell(events, [podOf('web')]);
+  report(events, [podOf('web')]);
   await until(sent, 1);
-  for (const verdict of ['v2', 'v3']) tell(events, [podOf('web', { verdict, rule: 'p.yaml:9' })]);
+  for (const verdict of ['v2', 'v3']) report(events, [podOf('web', { verdict, rule: 'p.yaml:9' })]);
   // The next event of all shows that there was none before it.
-  tell(events, [podOf('web', { verdict: 'v4' }), podOf('db')]);
+  report(events, [podOf('web', { verdict: 'v4' }), podOf('db')]);
   await until(sent, 2);
-  tell(events, [podOf('web', { reference: 'r/b:1' }), podOf('db')]);
+  report(events, [podOf('web', { reference: 'r/b:1' }), podOf('db')]);
   await until(sent, 3);
   assert.deepEqual(
     sent.map(({ method, path, body }) => [method, path, (body['involvedObject'] as { name: string }).name]),
@@ -87,7 +91,7 @@ test('one event for one pod, however often the node decides', async (t) => {
 
 test('an event is repeated while its reason holds, and made again when it has expired', async (t) => {
   const { events, sent, answer } = open(t, { repeatMs: 50, everyMs: 1 });
-  tell(events, [podOf('web')]);
+  report(events, [podOf('web')]);
   await until(sent, 2);
   assert.deepEqual(methods(sent).slice(0, 2), ['POST', 'PATCH']);
   assert.equal(sent[1]?.body['count'], 2);
@@ -101,12 +105,12 @@ test('an event is repeated while its reason holds, and made again when it has ex
 
 test('a pod that is in policy again gets one event, and a pod that is gone gets none', async (t) => {
   const { events, sent } = open(t);
-  tell(events, [podOf('web'), podOf('gone')]);
+  report(events, [podOf('web'), podOf('gone')]);
   await until(sent, 2);
-  tell(events, [], ['uid-web']);
-  tell(events, [], ['uid-web']);
+  report(events, [], ['uid-web']);
+  report(events, [], ['uid-web']);
   await until(sent, 3);
-  tell(events, [podOf('last')], ['uid-web', 'uid-last']);
+  report(events, [podOf('last')], ['uid-web', 'uid-last']);
   await until(sent, 4);
   assert.equal(sent.length, 4);
   assert.equal(sent[2]?.body['reason'], 'ImageInPolicy');
@@ -119,20 +123,20 @@ test('a pod that is in policy again gets one event, and a pod that is gone gets 
 test('no more than the burst is written at once, and the others follow one by one', async (t) => {
   const pods = Array.from({ length: 20 }, (_, at) => podOf(`p${at}`));
   const slow = open(t, { burst: 3, everyMs: 3_600_000 });
-  tell(slow.events, pods);
+  report(slow.events, pods);
   await until(slow.sent, 3);
-  tell(slow.events, pods);
+  report(slow.events, pods);
   await sleep(50);
   assert.equal(slow.sent.length, 3);
   const quick = open(t, { burst: 3, everyMs: 5 });
-  tell(quick.events, pods);
+  report(quick.events, pods);
   await until(quick.sent, 20);
 });
 
 test('an event that an earlier run has written is renewed', async (t) => {
   const { events, sent, answer } = open(t);
   answer.of = ({ method }) => (method === 'POST' ? 409 : undefined);
-  tell(events, [podOf('web')]);
+  report(events, [podOf('web')]);
   await until(sent, 2);
   assert.deepEqual(methods(sent), ['POST', 'PATCH']);
   assert.equal(sent[1]?.body['count'], undefined, 'its count stays');
@@ -141,13 +145,13 @@ test('an event that an earlier run has written is renewed', async (t) => {
 test('what the server refuses is not tried again, and what it cannot answer is', async (t) => {
   const { events, sent, answer } = open(t, { everyMs: 1 });
   answer.of = () => 403;
-  tell(events, [podOf('web')]);
+  report(events, [podOf('web')]);
   await until(sent, 1);
   answer.of = () => 503;
-  tell(events, [podOf('web'), podOf('db')]);
+  report(events, [podOf('web'), podOf('db')]);
   await until(sent, 4);
   answer.of = () => undefined;
-  tell(events, [podOf('web'), podOf('db'), podOf('last')]);
+  report(events, [podOf('web'), podOf('db'), podOf('last')]);
   const names = (): readonly unknown[] =>
     sent.map(({ body }) => (body['involvedObject'] as { readonly name: string }).name);
   await eventually(30_000, async () => {
@@ -160,7 +164,7 @@ test('what the server refuses is not tried again, and what it cannot answer is',
 test('a namespace whose events the server limits does not delay the events of others', async (t) => {
   const { events, sent, answer } = open(t, { everyMs: 1 });
   answer.of = ({ path }) => (path.includes('/noisy/') ? 429 : undefined);
-  tell(events, [{ ...podOf('first'), namespace: 'noisy' }, podOf('second')]);
+  report(events, [{ ...podOf('first'), namespace: 'noisy' }, podOf('second')]);
   await eventually(5_000, async () => {
     await Promise.resolve();
     assert.ok(
@@ -176,11 +180,11 @@ test('a namespace whose events the server limits does not delay the events of ot
 
 test('a name that is no name of an object never gets into a path', async (t) => {
   const { events, sent } = open(t);
-  tell(events, [
+  report(events, [
     { ...podOf('web'), namespace: '../../nodes' },
     { ...podOf('x'), name: 'a/b', uid: 'y' },
   ]);
-  tell(events, [podOf('n'.repeat(253))]);
+  report(events, [podOf('n'.repeat(253))]);
   await until(sent, 1);
   const { name } = sent[0]?.body['metadata'] as { readonly name: string };
   assert.ok(name.length <= 253);

@@ -32,13 +32,13 @@ export interface PodEvents {
    * Reports the pods that have images out of policy now, and those that had some and have none any more.
    * @param alive uids of the pods that run: nothing is reported about others
    */
-  tell(pods: ReadonlyMap<string, PodOutOfPolicy>, alive: ReadonlySet<string>): void;
+  report(pods: ReadonlyMap<string, PodOutOfPolicy>, alive: ReadonlySet<string>): void;
   /** Ends the request in progress; nothing follows. */
   close(): Promise<void>;
 }
 
 /** The knowledge about a pod that has, or had, images out of policy. */
-interface Told {
+interface ReportedPod {
   pod: PodOutOfPolicy;
   /** False: the policy admits its images again. */
   isOut: boolean;
@@ -67,7 +67,7 @@ export function createPodEvents(
     timing = usualEventTiming,
   }: { readonly nodeName: string; readonly log: Logger; readonly timing?: EventTiming },
 ): PodEvents {
-  const known = new Map<string, Told>();
+  const known = new Map<string, ReportedPod>();
   const stop = new AbortController();
   const write = eventWriter(client, nodeName, stop.signal);
   let tokens = timing.burst;
@@ -79,9 +79,9 @@ export function createPodEvents(
   let warned = '';
 
   /** Whether an event has to be written now; a time if it has to be repeated then. */
-  const dueAt = (told: Told): number => {
-    if (told.said !== contentOf(told)) return 0;
-    return told.isOut ? told.at + timing.repeatMs : Infinity;
+  const dueAt = (entry: ReportedPod): number => {
+    if (entry.said !== contentOf(entry)) return 0;
+    return entry.isOut ? entry.at + timing.repeatMs : Infinity;
   };
   const fill = (): void => {
     const added = Math.floor((performance.now() - filledAt) / timing.everyMs);
@@ -101,26 +101,26 @@ export function createPodEvents(
     throw thrown;
   };
 
-  async function writeOne(uid: string, told: Told): Promise<void> {
-    const [said, isRepeated] = [contentOf(told), told.said === contentOf(told)];
+  async function writeOne(uid: string, entry: ReportedPod): Promise<void> {
+    const [said, isRepeated] = [contentOf(entry), entry.said === contentOf(entry)];
     tokens -= 1;
     try {
-      await write(told, isRepeated ? told.count + 1 : 1).catch(failed);
+      await write(entry, isRepeated ? entry.count + 1 : 1).catch(failed);
     } catch {
       // The others come first: a limit of one namespace must not delay the events of all.
-      if (known.get(uid) === told && known.delete(uid)) known.set(uid, told);
+      if (known.get(uid) === entry && known.delete(uid)) known.set(uid, entry);
       return;
     }
-    [failures, told.said, told.at] = [0, said, performance.now()];
-    told.count = isRepeated ? told.count + 1 : 1;
-    if (!told.isOut && known.get(uid) === told) known.delete(uid);
+    [failures, entry.said, entry.at] = [0, said, performance.now()];
+    entry.count = isRepeated ? entry.count + 1 : 1;
+    if (!entry.isOut && known.get(uid) === entry) known.delete(uid);
   }
 
   async function walk(): Promise<void> {
     for (;;) {
       fill();
       const now = performance.now();
-      const next = [...known].find(([, told]) => dueAt(told) <= now);
+      const next = [...known].find(([, entry]) => dueAt(entry) <= now);
       if (stop.signal.aborted || next === undefined || tokens < 1 || now < waitUntil) return;
       await writeOne(...next);
     }
@@ -143,17 +143,17 @@ export function createPodEvents(
   }
 
   return {
-    tell(pods, alive) {
-      for (const [uid, told] of known) {
-        const isReported = told.said !== '';
+    report(pods, alive) {
+      for (const [uid, entry] of known) {
+        const isReported = entry.said !== '';
         if (!alive.has(uid) || (!pods.has(uid) && !isReported)) known.delete(uid);
-        else if (!pods.has(uid)) told.isOut = false;
+        else if (!pods.has(uid)) entry.isOut = false;
       }
       for (const [uid, pod] of pods) {
         if (!alive.has(uid) || !label.test(pod.name) || !label.test(pod.namespace)) continue;
-        const told = known.get(uid);
-        if (told === undefined) known.set(uid, { pod, isOut: true, said: '', at: 0, count: 0 });
-        else [told.pod, told.isOut] = [pod, true];
+        const entry = known.get(uid);
+        if (entry === undefined) known.set(uid, { pod, isOut: true, said: '', at: 0, count: 0 });
+        else [entry.pod, entry.isOut] = [pod, true];
       }
       go();
     },
@@ -166,7 +166,7 @@ export function createPodEvents(
 }
 
 /** Returns the content of an event, without parts that change with each decision, such as ids of verdicts. */
-function contentOf({ pod, isOut }: Pick<Told, 'isOut' | 'pod'>): string {
+function contentOf({ pod, isOut }: Pick<ReportedPod, 'isOut' | 'pod'>): string {
   return JSON.stringify([
     isOut,
     pod.containers.map(({ name, reference, outcome }) => [name, reference, outcome]),
@@ -178,11 +178,11 @@ function eventWriter(
   client: Pick<ApiClient, 'send'>,
   nodeName: string,
   signal: AbortSignal,
-): (told: Told, count: number) => Promise<void> {
+): (entry: ReportedPod, count: number) => Promise<void> {
   const create = (collection: string, event: object): Promise<unknown> =>
     client.send({ method: 'POST', path: collection, body: event }, signal);
-  return async (told, count) => {
-    const event = eventOf(told, count, nodeName);
+  return async (entry, count) => {
+    const event = eventOf(entry, count, nodeName);
     const { namespace, name } = event.metadata;
     const collection = `/api/v1/namespaces/${namespace}/events`;
     const renew = (body: object): Promise<unknown> =>
@@ -207,11 +207,11 @@ function eventWriter(
 }
 
 /** Returns an event in the form of Kubernetes API reference, "Event v1 core". */
-function eventOf(told: Told, count: number, nodeName: string) {
-  const { pod, isOut } = told;
+function eventOf(entry: ReportedPod, count: number, nodeName: string) {
+  const { pod, isOut } = entry;
   const { namespace, name, uid } = pod;
   const hash = createHash('sha256')
-    .update(`${uid}\n${contentOf(told)}`)
+    .update(`${uid}\n${contentOf(entry)}`)
     .digest('hex')
     .slice(0, 16);
   const at = `${new Date().toISOString().slice(0, 19)}Z`;

@@ -7,7 +7,7 @@ test('a container that can bypass its link is reported: it has NET_ADMIN in the 
     bounding: readonly string[],
     networkClass: string,
     owned: boolean,
-    told: boolean,
+    reported: boolean,
   ])[] = [
     [['CHOWN', 'NET_ADMIN'], 'user', false, true],
     [['NET_ADMIN'], 'admin', false, true],

@@ -65,7 +65,7 @@ export function serveStream(
   return (call) => {
     const stream = async (request: unknown, context: CallContext): Promise<void> => {
       const responses = (handler as StreamHandler)(request, context);
-      // Sent at once: it tells a watching client that it misses nothing from now on.
+      // Sent at once: a watching client then knows that it misses nothing from now on.
       call.sendMetadata(new Metadata());
       for await (const response of responses) {
         context.signal.throwIfAborted();

@@ -32,7 +32,7 @@ const prefaceMs = 10_000;
 /** The first bytes of a client: the preface and an empty SETTINGS frame (RFC 9113, section 3.4). */
 const prefaceLength = 24 + 9;
 /** In ms: refused connections are logged once in this time, with their number. */
-const tellMs = 10_000;
+const reportMs = 10_000;
 
 interface Known {
   readonly socket: Socket;
@@ -44,7 +44,7 @@ interface Known {
 export function connectionBook(options: { readonly rule: PeerRule; readonly log: Logger }): ConnectionBook {
   const open = new Map<string, Known>();
   const slots = createConnectionSlots(limits);
-  const reportCrowded = crowdedTeller(options.log);
+  const reportCrowded = crowdedReporter(options.log);
   const waiting: (() => void)[] = [];
   let count = 0;
   return {
@@ -108,17 +108,17 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
  * Returns a function that reports refused and ended connections, without a line for each connection of a
  * flood.
  */
-function crowdedTeller(log: Logger): (peer: PeerCredentials) => void {
-  let toldAt = -Infinity;
-  let untold = 0;
+function crowdedReporter(log: Logger): (peer: PeerCredentials) => void {
+  let reportedAt = -Infinity;
+  let unreported = 0;
   return (peer) => {
-    untold += 1;
-    if (performance.now() - toldAt < tellMs) return;
+    unreported += 1;
+    if (performance.now() - reportedAt < reportMs) return;
     log.warn(
-      { code: 'CRI_TOO_MANY_CONNECTIONS', peer, command: commandOf(peer.pid), connections: untold },
+      { code: 'CRI_TOO_MANY_CONNECTIONS', peer, command: commandOf(peer.pid), connections: unreported },
       `connections were refused or ended: at most ${limits.most} may be open, and ${limits.mostOfPeer} of one process`,
     );
-    [toldAt, untold] = [performance.now(), 0];
+    [reportedAt, unreported] = [performance.now(), 0];
   };
 }
 

@@ -168,7 +168,7 @@ function open(limits = { events: 1000, bytes: 1_000_000 }) {
   return { hub, sandboxes, containers, encoded: () => encoded };
 }
 
-type Told = Readonly<{
+type ReceivedEvent = Readonly<{
   id: string;
   type: ContainerEventType;
   at: string;
@@ -180,13 +180,14 @@ type Told = Readonly<{
 function collect(
   hub: EventHub,
   signal: AbortSignal,
-): { readonly told: Told[]; readonly end: Promise<string> } {
-  const reported: Told[] = [];
+): { readonly reported: ReceivedEvent[]; readonly end: Promise<string> } {
+  const reported: ReceivedEvent[] = [];
   const stream = hub.subscribe(signal);
   const reading = (async () => {
-    for await (const event of stream) reported.push(JSON.parse(Buffer.from(event).toString()) as Told);
+    for await (const event of stream)
+      reported.push(JSON.parse(Buffer.from(event).toString()) as ReceivedEvent);
   })();
-  return { told: reported, end: codeOf(reading) };
+  return { reported, end: codeOf(reading) };
 }
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -206,7 +207,7 @@ test('every client receives all events of a pod, in order, each with the state o
   sandboxes.put(sandbox('stopped'));
   sandboxes.drop('s1');
   await settled();
-  for (const { told: reported } of clients) {
+  for (const { reported } of clients) {
     assert.deepEqual(
       reported.map(({ id, type, phase, containers: all }) => [id, short.get(type), phase, ...all]),
       [
@@ -233,7 +234,7 @@ test('without clients, no event is encoded; a client gets only events after its 
   sandboxes.put(sandbox('ready'));
   assert.equal(encoded(), 0);
   const abort = new AbortController();
-  const { told: reported } = collect(hub, abort.signal);
+  const { reported } = collect(hub, abort.signal);
   sandboxes.put(sandbox('stopped'));
   await settled();
   assert.deepEqual(
@@ -255,7 +256,7 @@ test('a client that does not read does not affect others, and gets the number of
     assert.ok(hub.counts().waiting <= 200);
   }
   await settled();
-  assert.equal(fast.told.length, 15_000);
+  assert.equal(fast.reported.length, 15_000);
   assert.equal(hub.counts().lost, 15_000);
   await assert.rejects(slow[Symbol.asyncIterator]().next(), /missed 15000 events.*\[RUNTIME_EVENTS_LOST\]/);
   assert.equal(hub.counts().clients, 1);

@@ -17,7 +17,7 @@ import { openExitWatch } from './exits.ts';
 import type { Exit, ExitWatch } from './exits.ts';
 
 const { major, minor } = kernelRelease();
-const tellsExits = major > 6 || (major === 6 && minor >= 15);
+const reportsExits = major > 6 || (major === 6 && minor >= 15);
 const slowParent = `import os, time
 child = os.fork()
 if child == 0:
@@ -96,7 +96,7 @@ test('a code that is only in the file that is written first counts as the code o
   assert.equal((await exits.recorded('a2'))?.code, 4);
 });
 
-test('the watch waits for the kernel’s code if process 1 reaps slowly', { skip: !tellsExits }, async () => {
+test('the watch waits for the kernel’s code if process 1 reaps slowly', { skip: !reportsExits }, async () => {
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   // Its parent, which plays process 1, reaps it late.
   const parent = spawn('python3', ['-c', slowParent], { stdio: ['ignore', 'pipe', 'ignore'] });

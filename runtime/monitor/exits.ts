@@ -109,7 +109,7 @@ export async function openExitWatch(input: {
       const lookOnce = (): void => void look().catch(() => undefined);
       waiting.set(id, lookOnce);
       /** Reports whether the exit was reported: the file exists, or no caller waits any more. */
-      const isTold = async (): Promise<boolean> => {
+      const isReported = async (): Promise<boolean> => {
         const deadline = performance.now() + monitorGraceMs;
         while (!isOver()) {
           try {
@@ -125,7 +125,7 @@ export async function openExitWatch(input: {
         return true;
       };
       const afterInit = async (pidfd: number | undefined): Promise<void> => {
-        if (await isTold()) return;
+        if (await isReported()) return;
         // The kernel provides the code once the process has been reaped: an init does so within moments,
         // process 1 of a container when it checks.
         const deadline = performance.now() + reaperGraceMs;

@@ -31,7 +31,7 @@ export interface Nri {
   readonly adjuster: ContainerAdjuster;
   containers(service: ContainerService): ContainerService;
   /**
-   * Asks the plugins about a pod before it is recorded as ready. The function with which it resolves tells
+   * Asks the plugins about a pod before it is recorded as ready. The function with which it resolves informs
    * them that the pod never became ready.
    */
   approvePod(pod: SandboxRecord): Promise<(() => void) | undefined>;

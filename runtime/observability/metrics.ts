@@ -8,7 +8,7 @@ import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
 import { reportCluster } from './cluster-metrics.ts';
 import { reportEnforcement } from './enforcement-metrics.ts';
-import { tellServices } from './service-metrics.ts';
+import { setServiceMetrics } from './service-metrics.ts';
 import { statusName } from '../../base/errors/index.ts';
 
 export interface Metrics {
@@ -249,7 +249,7 @@ function setNetwork(
     each(c.dnsForwardSeconds, 'outcome', names.forwardSeconds);
     each(c.dnsGates, 'state', { open: names.listeners, closed: names.closedListeners });
   }
-  if (services !== undefined) tellServices(services, set);
+  if (services !== undefined) setServiceMetrics(services, set);
   for (const { packets, bytes, ...labels } of denials) {
     set(c.networkDeniedPackets, packets, labels);
     set(c.networkDeniedBytes, bytes, labels);

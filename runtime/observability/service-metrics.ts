@@ -3,7 +3,7 @@ import { metricCatalogue as c } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 
 /** Sets the service metrics of a scrape. */
-export function tellServices(
+export function setServiceMetrics(
   figures: ServiceFigures,
   set: (definition: MetricDefinition, value: number, labels?: Record<string, string>) => void,
 ): void {

@@ -134,9 +134,9 @@ function scope(path: string, home: string, args: readonly string[]): ExecScope {
       try {
         for (let waitMs = 1; performance.now() < deadline; waitMs = Math.min(waitMs * 2, 50)) {
           try {
-            const doomed = (await processes()).filter((pid) => pid !== runtime && !spare(pid));
-            if (doomed.length === 0) return;
-            for (const pid of doomed) sendKill(pid);
+            const remaining = (await processes()).filter((pid) => pid !== runtime && !spare(pid));
+            if (remaining.length === 0) return;
+            for (const pid of remaining) sendKill(pid);
             unknown = undefined;
           } catch (cause) {
             // After a failed read, the contents are unknown.

@@ -22,7 +22,7 @@ export interface EstablishDeps extends ReleaseDeps {
   /**
    * Asks the plugins of the node. Rejects if a plugin refuses the pod. At that time, the pod exists and is
    * not yet recorded as ready, so that a refusal is not lost when the daemon is killed. Absent: there are no
-   * plugins. The function with which it resolves tells the plugins that the pod never became ready.
+   * plugins. The function with which it resolves informs the plugins that the pod never became ready.
    */
   readonly approve?: ((pod: SandboxRecord) => Promise<(() => void) | undefined>) | undefined;
   readonly log: Logger;

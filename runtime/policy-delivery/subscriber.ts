@@ -75,9 +75,9 @@ export function createSubscriber(deps: SubscriberDeps, initial: DeliveryState): 
     staleTimer = setTimeout(limitNow, wait).unref();
   }
 
-  const failed = (thrown: unknown, told: string): void => {
+  const failed = (thrown: unknown, message: string): void => {
     problem = problemOf(thrown, now());
-    log.error({ ...problem, service, release: course.state().active?.number ?? null }, told);
+    log.error({ ...problem, service, release: course.state().active?.number ?? null }, message);
   };
 
   /** @returns the time for which the server asks for patience, in ms */

@@ -26,7 +26,7 @@ export interface PolicyFiles {
 interface FilesSilent {
   readonly afterMs: number;
   /** Called once for each look. When the files answer after all, they count as changed. */
-  readonly told: () => void;
+  readonly reportSilent: () => void;
 }
 
 /**
@@ -37,7 +37,7 @@ interface FilesSilent {
  */
 export function watchPolicyFiles(
   changed: () => void,
-  silent: FilesSilent = { afterMs: lookMs, told: () => undefined },
+  silent: FilesSilent = { afterMs: lookMs, reportSilent: () => undefined },
 ): PolicyFiles {
   let paths: readonly string[] = [];
   let seen = '';
@@ -54,7 +54,7 @@ export function watchPolicyFiles(
     const answer = { isLate: false };
     const late = setTimeout(() => {
       answer.isLate = true;
-      if (!closed) silent.told();
+      if (!closed) silent.reportSilent();
     }, silent.afterMs).unref();
     const found = await signature(paths);
     clearTimeout(late);

@@ -166,7 +166,7 @@ export async function openPolicy(
     last = last.then(() => turn(cause));
     return last;
   };
-  const watcher = watchPolicyFiles(() => void inTurn('change'), { afterMs: patienceMs, told: reportSilent });
+  const watcher = watchPolicyFiles(() => void inTurn('change'), { afterMs: patienceMs, reportSilent });
   await inTurn('start');
   const current = (): TrustPolicy | undefined => (limited?.refuses === 'everything' ? undefined : policy);
   return {

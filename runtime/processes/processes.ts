@@ -61,8 +61,8 @@ const lookAgainMs = 200;
 /**
  * Opens a process, and reports its end once, even if it happened before. Without free descriptors it retries
  * until the process can be opened. The returned function stops the watch.
- * @param tell receives the pidfd, which stays open until the watch is stopped; undefined when the process no
- * longer existed
+ * @param report receives the pidfd, which stays open until the watch is stopped; undefined when the process
+ * no longer existed
  */
 export function watchEnd(
   reactor: Pick<Reactor, 'onExit'>,

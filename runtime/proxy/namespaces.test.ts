@@ -34,12 +34,12 @@ it('refuses a container that does not request the user namespace of its pod', ()
 it('refuses a namespace of the host that the pod does not have, in either description', () => {
   const host = { network: NamespaceMode.NODE } as const;
   checkNamespaces(container(host), pod(host), pod(host));
-  for (const [asked, told] of [
+  for (const [asked, described] of [
     [host, {}],
     [{}, host],
     [{ ipc: NamespaceMode.NODE }, {}],
   ] as const)
-    assert.throws(() => checkNamespaces(container(asked), pod({}), pod(told)), {
+    assert.throws(() => checkNamespaces(container(asked), pod({}), pod(described)), {
       code: 'RUNTIME_BAD_NAMESPACE',
     });
 });

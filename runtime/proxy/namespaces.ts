@@ -14,21 +14,21 @@ const usersOfHost: NamespaceOption = {
  * Checks that a container shares no namespace of the host that its pod does not share. containerd takes the
  * user namespace of a container, and the network whose devices /sys shows, from the request alone. Pure.
  * @param pod as it was created
- * @param told the pod as the request for the container describes it
+ * @param described the pod as the request for the container describes it
  * @throws PortcullisError RUNTIME_BAD_NAMESPACE, RUNTIME_BAD_USER_NAMESPACE
  */
 export function checkNamespaces(
   config: ContainerConfig,
   pod: PodSandboxConfig,
-  told: PodSandboxConfig | undefined,
+  described: PodSandboxConfig | undefined,
 ): void {
   const name = config.metadata?.name ?? '';
   const asked = config.linux?.securityContext?.namespaceOptions;
   const theirs = pod.linux?.securityContext?.namespaceOptions;
-  const toldNetwork = told?.linux?.securityContext?.namespaceOptions?.network;
+  const describedNetwork = described?.linux?.securityContext?.namespaceOptions?.network;
   for (const [key, mode] of [
     ['network', asked?.network],
-    ['network', toldNetwork],
+    ['network', describedNetwork],
     ['ipc', asked?.ipc],
   ] as const) {
     if (mode !== NamespaceMode.NODE || theirs?.[key] === NamespaceMode.NODE) continue;

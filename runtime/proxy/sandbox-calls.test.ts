@@ -43,8 +43,8 @@ it('uses the record of the pod that the backend finds by a prefix of an id', asy
   const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata });
   const config = podOf({});
   for (const id of ['aa1', 'aa2']) await sandboxes.put({ id, name: id, config });
-  const told = podOf({ linux: { securityContext: { privileged: true } } });
-  assert.deepEqual((await sandboxOf({ sandboxes }, call, 'aa', told)).config, config);
+  const described = podOf({ linux: { securityContext: { privileged: true } } });
+  assert.deepEqual((await sandboxOf({ sandboxes }, call, 'aa', described)).config, config);
   assert.deepEqual(sandboxes.get('aa1')?.config, config);
 });
 

@@ -94,7 +94,7 @@ export async function sandboxOf(
   { sandboxes }: Pick<ProxyRecords, 'sandboxes'>,
   call: Pick<InterceptedCall, 'ask'>,
   id: string,
-  told: PodSandboxConfig | undefined,
+  described: PodSandboxConfig | undefined,
 ): Promise<ProxySandbox> {
   const known = sandboxes.find(id);
   if (known !== undefined) return known;
@@ -107,23 +107,23 @@ export async function sandboxOf(
   // The beginning of an id may mean several pods here, and one for the backend.
   const recorded = sandboxes.get(status.id);
   if (recorded !== undefined) return recorded;
-  if (told?.metadata === undefined) throw unknownPod(id, 'the request does not describe it');
+  if (described?.metadata === undefined) throw unknownPod(id, 'the request does not describe it');
   const { metadata } = status;
   for (const key of ['name', 'namespace', 'uid'] as const)
-    if (told.metadata[key] !== metadata?.[key])
+    if (described.metadata[key] !== metadata?.[key])
       throw unknownPod(
         id,
-        `its ${key} is ${JSON.stringify(metadata?.[key])} for the backend and ${JSON.stringify(told.metadata[key])} in the request`,
+        `its ${key} is ${JSON.stringify(metadata?.[key])} for the backend and ${JSON.stringify(described.metadata[key])} in the request`,
       );
   const options = status.linux?.namespaces?.options;
-  const asked = told.linux?.securityContext?.namespaceOptions;
+  const asked = described.linux?.securityContext?.namespaceOptions;
   for (const key of ['network', 'pid', 'ipc'] as const)
     if ((options?.[key] === NamespaceMode.NODE) !== (asked?.[key] === NamespaceMode.NODE))
       throw unknownPod(id, `the backend and the request differ in the owner of its ${key} namespace`);
   const users = asked?.usernsOptions;
   if (users?.mode === NamespaceMode.POD && !isDeepStrictEqual(users, options?.usernsOptions))
     throw unknownPod(id, 'the backend and the request differ in the owner of its user namespace');
-  const sandbox = { id: status.id, name: status.id, config: told };
+  const sandbox = { id: status.id, name: status.id, config: described };
   await sandboxes.put(sandbox, [], 'process');
   return sandbox;
 }

@@ -71,15 +71,15 @@ const lostBy = (refused: Verdict): LostAdmission => ({
 });
 
 /** Runs an action for a namespace, and reports the refusal if it is refused. */
-export type TellingRefusals = <Result>(namespace: string, act: () => Promise<Result>) => Promise<Result>;
+export type ReportingRefusals = <Result>(namespace: string, act: () => Promise<Result>) => Promise<Result>;
 
 /** Reports each refusal with the question whether another policy would have admitted the image. */
-export const tellingRefusals =
+export const reportingRefusals =
   (
     images: Pick<ImageStore, 'foresee'>,
     database: Pick<Database, 'get'>,
-    told: (refusal: Refusal) => void,
-  ): TellingRefusals =>
+    report: (refusal: Refusal) => void,
+  ): ReportingRefusals =>
   async (namespace, act) => {
     try {
       return await act();
@@ -88,7 +88,7 @@ export const tellingRefusals =
       if (refusal !== undefined) {
         const admittedBy = (policy: TrustPolicy): Promise<boolean> =>
           wouldAdmit(images, database, refusal.verdict, policy);
-        told({ ...refusal, admittedBy });
+        report({ ...refusal, admittedBy });
       }
       throw thrown;
     }
@@ -98,13 +98,13 @@ export const tellingRefusals =
 export function reportRefusals<Store extends Pick<ImageStore, 'pull' | 'decideForRun' | 'foresee'>>(
   images: Store,
   database: Pick<Database, 'get'>,
-  told: (refusal: Refusal) => void,
+  report: (refusal: Refusal) => void,
 ): Store {
-  const telling = tellingRefusals(images, database, told);
+  const reporting = reportingRefusals(images, database, report);
   return {
     ...images,
-    pull: (request) => telling(request.namespace, () => images.pull(request)),
-    decideForRun: (input) => telling(input.namespace, () => images.decideForRun(input)),
+    pull: (request) => reporting(request.namespace, () => images.pull(request)),
+    decideForRun: (input) => reporting(input.namespace, () => images.decideForRun(input)),
   };
 }
 

@@ -80,7 +80,7 @@ function world(answer: (imageId: string) => Verdict | undefined, act: 'report' |
   return {
     redecision,
     records,
-    told: reported,
+    reported,
     stopped,
     decided,
     set,
@@ -101,14 +101,14 @@ test('each container out of policy is reported once, with its rule, and again wh
   for (const id of ['a', 'b']) all.records.set(id, container(id));
   all.records.set('gone', container('gone', 'exited'));
   all.redecision.request();
-  await until(() => all.told.length === 2);
+  await until(() => all.reported.length === 2);
   assert.deepEqual(all.redecision.counts(), [{ namespace: 'shop', rule: 'p.yaml:4', count: 2 }]);
   all.change();
   await until(() => all.decided.length === 4);
-  assert.equal(all.told.length, 2, 'an unchanged verdict is not reported');
+  assert.equal(all.reported.length, 2, 'an unchanged verdict is not reported');
   outcome = 'admit';
   all.change();
-  await until(() => all.told.length === 4);
+  await until(() => all.reported.length === 4);
   assert.deepEqual(all.redecision.counts(), []);
   assert.equal(all.redecision.of('a'), undefined);
 });
@@ -119,14 +119,14 @@ test('a container whose image has no record is out of policy, but is not stopped
   t.after(() => all.redecision.close());
   all.records.set('a', container('a'));
   all.redecision.request();
-  await until(() => all.told.length === 1);
+  await until(() => all.reported.length === 1);
   const found = all.redecision.of('a');
   assert.equal(found?.outcome, 'undecided');
   assert.match(found?.reasons.join() ?? '', /image-a: neither the image nor a verdict on it is recorded/);
   assert.deepEqual(all.stopped, []);
   known = true;
   all.change();
-  await until(() => all.told.length === 2);
+  await until(() => all.reported.length === 2);
   assert.equal(all.redecision.of('a'), undefined);
 });
 
@@ -140,7 +140,7 @@ test('a decision is repeated when its verdict has expired, without any other cau
   t.after(() => all.redecision.close());
   all.records.set('a', container('a'));
   all.redecision.request();
-  await until(() => all.told.length === 1);
+  await until(() => all.reported.length === 1);
   assert.equal(all.decided.length, 2);
 });
 
@@ -149,7 +149,7 @@ test('with `stop`, denied containers are stopped, and undecided containers are n
   t.after(() => all.redecision.close());
   for (const id of ['a', 'b']) all.records.set(id, container(id));
   all.redecision.request();
-  await until(() => all.told.length === 2);
+  await until(() => all.reported.length === 2);
   assert.deepEqual(all.stopped, ['a']);
   assert.equal(all.redecision.of('b')?.outcome, 'undecided');
 });
@@ -160,7 +160,7 @@ test('a container that was created while the policy changed is checked, and a co
   all.set(container('a', 'creating'));
   assert.equal(all.decided.length, 0);
   all.set(container('a', 'created'));
-  await until(() => all.told.length === 1);
+  await until(() => all.reported.length === 1);
   all.set(container('a', 'exited'));
   assert.equal(all.redecision.of('a'), undefined);
 });

@@ -15,7 +15,7 @@ type Answered =
   | 'restorePod';
 
 /** The configuration that the node's agent sent by UpdateRuntimeConfig, for `crictl info`. */
-export interface ToldConfig {
+export interface ReportedConfig {
   /** CIDRs of the node's pods. Empty until the agent has sent them. */
   readonly podCidrs: () => readonly string[];
 }
@@ -33,10 +33,10 @@ export function createResourceHandlers(parts: {
   /** Takes the pod range of the node; resolves when it is in use, or is known to be refused. */
   readonly reportPodCidrs: (podCidrs: readonly string[]) => Promise<void>;
   readonly log: Logger;
-}): { readonly handlers: Pick<RuntimeServiceHandlers, Answered>; readonly told: ToldConfig } {
+}): { readonly handlers: Pick<RuntimeServiceHandlers, Answered>; readonly config: ReportedConfig } {
   let podCidrs: readonly string[] = [];
   return {
-    told: { podCidrs: () => podCidrs },
+    config: { podCidrs: () => podCidrs },
     handlers: {
       updatePodSandboxResources: async ({ podSandboxId, overhead, resources }) => {
         await parts.resources.update(podSandboxId, { overhead, resources });

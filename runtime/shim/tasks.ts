@@ -229,7 +229,7 @@ function podTasks(
         await pause(20);
       if (shim !== undefined && sameProcess(shim)) signalProcess(shim, SIGKILL);
       // A shim whose record a killed daemon did not finish has the id among its arguments, and so has each
-      // client that a user told to stop this pod. Only a shim and its programs also name one of these paths.
+      // client with which a user stops this pod. Only a shim and its programs also name one of these paths.
       await endProcessesWithArgument(id, [program.events.socket, folder]);
       api?.close();
       if (record !== undefined) await rm(record.socket, { force: true });

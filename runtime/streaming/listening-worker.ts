@@ -62,7 +62,7 @@ export async function startListeningWorker(deps: WorkerDeps, onExit: () => void)
     worker.on('message', (message: FromWorker) => {
       if (message.type === 'listening') resolve(message.port);
       else if (message.type === 'failed') reject(new Error(message.why));
-      else if (message.type === 'take') tell(worker, sessions.take(message));
+      else if (message.type === 'take') sendToWorker(worker, sessions.take(message));
       else sessions.ended(message);
     });
     worker.once('error', reject);
@@ -82,7 +82,7 @@ export async function startListeningWorker(deps: WorkerDeps, onExit: () => void)
 }
 
 /** Sends a message to the Worker. */
-export function tell(worker: Worker, message: ToWorker): void {
+export function sendToWorker(worker: Worker, message: ToWorker): void {
   worker.postMessage(message);
 }
 

@@ -6,7 +6,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
 import { consoleSocketName } from './console-socket.ts';
-import { startListeningWorker, tell } from './listening-worker.ts';
+import { startListeningWorker, sendToWorker } from './listening-worker.ts';
 import type { ListeningWorker } from './listening-worker.ts';
 import type { SessionPlan } from './plan.ts';
 import { createSessionLedger } from './session-ledger.ts';
@@ -73,7 +73,7 @@ export async function openStreamingService(parts: {
       if (listening === undefined) return;
       const { worker, ended } = listening;
       worker.ref();
-      tell(worker, { type: 'close' });
+      sendToWorker(worker, { type: 'close' });
       const late = setTimeout(() => void worker.terminate(), closeMs);
       await ended;
       clearTimeout(late);

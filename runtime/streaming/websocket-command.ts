@@ -59,7 +59,7 @@ export function webSocketCommandStreams(
   });
   let ended = false;
 
-  // An empty message to the lowest channel that the client reads tells it that the connection is established.
+  // An empty message to the lowest channel that the client reads confirms that the connection is established.
   (stdout ?? stderr ?? error).write(Buffer.alloc(0));
   return {
     stdin,

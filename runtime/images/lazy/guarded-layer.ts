@@ -89,7 +89,7 @@ export async function guardLayer(
   const isClosed = (): boolean => ended.signal.aborted;
   let said = { at: 0, count: 0 };
 
-  function tell(fields: Record<string, unknown>, text: string): void {
+  function warn(fields: Record<string, unknown>, text: string): void {
     const now = performance.now();
     if (now - said.at > 1000) said = { at: now, count: 0 };
     said.count += 1;
@@ -102,7 +102,7 @@ export async function guardLayer(
     store: (place, content, part) => storeChunk(file, target, place, content, part),
     slots,
     failed(chunk, { at, bytes }, reason) {
-      tell(
+      warn(
         { chunk, at, bytes, why: reason },
         'a part of a layer could not be fetched and stored: reads of it fail',
       );
@@ -122,7 +122,7 @@ export async function guardLayer(
         await fill.need(offset, length);
         return true;
       } catch (thrown) {
-        tell({ offset, length, why: reasonOf(thrown) }, 'a read of a layer was refused');
+        warn({ offset, length, why: reasonOf(thrown) }, 'a read of a layer was refused');
         return false;
       }
     },

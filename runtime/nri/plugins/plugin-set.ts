@@ -48,7 +48,7 @@ export interface PluginSet {
     more?: { readonly required?: readonly string[]; readonly among?: readonly ConnectedPlugin[] },
   ): Promise<void>;
   /** Reports an event. Does not wait for the answers of the plugins; an error is logged. */
-  tell<Request, Response>(
+  notify<Request, Response>(
     call: EventCall<Request, Response>,
     answered?: (plugin: string, response: Response) => void,
   ): void;
@@ -124,7 +124,7 @@ export function createPluginSet({
         }
       }
     },
-    tell: (call, answered) => {
+    notify: (call, answered) => {
       for (const plugin of present())
         if (plugin.subscribes(call.event))
           callOne(plugin, call).then(

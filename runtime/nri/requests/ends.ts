@@ -14,7 +14,7 @@ interface ContainerMessages {
 
 /** Reports a container that does not run any more, and applies the updates with which the plugins answer. */
 export function reportContainerStopped(node: NriNode, messages: ContainerMessages): void {
-  node.plugins.tell(
+  node.plugins.notify(
     { event: Event.STOP_CONTAINER, method: pluginMethods.stopContainer, request: messages },
     (plugin, { update }) => {
       const updates = collectUpdates(node);
@@ -32,19 +32,22 @@ export function reportContainerStopped(node: NriNode, messages: ContainerMessage
 }
 
 /** Reports a container that does not exist any more. Plugins release what they reserved for it. */
-export function reportContainerRemoved({ plugins }: Pick<NriNode, 'plugins'>, told: ContainerMessages): void {
+export function reportContainerRemoved(
+  { plugins }: Pick<NriNode, 'plugins'>,
+  messages: ContainerMessages,
+): void {
   const { removeContainer: method } = pluginMethods;
-  plugins.tell({ event: Event.REMOVE_CONTAINER, method, request: told, state: told });
+  plugins.notify({ event: Event.REMOVE_CONTAINER, method, request: messages, state: messages });
 }
 
 /** Reports a pod that was stopped. */
 export function reportPodStopped({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
   const { stopPodSandbox: method } = pluginMethods;
-  plugins.tell({ event: Event.STOP_POD_SANDBOX, method, request: { pod }, state: { pod } });
+  plugins.notify({ event: Event.STOP_POD_SANDBOX, method, request: { pod }, state: { pod } });
 }
 
 /** Reports a pod that does not exist any more. */
 export function reportPodRemoved({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
   const { removePodSandbox: method } = pluginMethods;
-  plugins.tell({ event: Event.REMOVE_POD_SANDBOX, method, request: { pod }, state: { pod } });
+  plugins.notify({ event: Event.REMOVE_POD_SANDBOX, method, request: { pod }, state: { pod } });
 }

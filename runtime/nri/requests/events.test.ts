@@ -5,7 +5,7 @@ import { container, openNode } from './node.fixture.ts';
 import { createOngoing } from './ongoing.ts';
 
 describe('the removal of a container', () => {
-  for (const [what, last, told] of [
+  for (const [what, last, expected] of [
     ['that runs', { phase: 'running', startedAt: '2' }, ['StopContainer', 'RemoveContainer']],
     ['that was not started', {}, ['StopContainer', 'RemoveContainer']],
     ['that has ended', { phase: 'exited', startedAt: '2', finishedAt: '3' }, ['RemoveContainer']],
@@ -19,6 +19,6 @@ describe('the removal of a container', () => {
       assert.deepEqual(calls, []);
       await node.containerRecords.delete(record.id);
       stop();
-      assert.deepEqual(calls, told);
+      assert.deepEqual(calls, expected);
     });
 });

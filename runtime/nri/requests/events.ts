@@ -45,11 +45,19 @@ function reportContainer(node: NriNode, { before, after }: RecordChange<Containe
   if (before === undefined || record === undefined) return;
   const messages = recordMessages(node, record);
   if (messages === undefined) return;
-  const told = { request: messages, state: messages };
+  const content = { request: messages, state: messages };
   if (before.phase === 'creating' && after?.phase === 'created')
-    plugins.tell({ event: Event.POST_CREATE_CONTAINER, method: pluginMethods.postCreateContainer, ...told });
+    plugins.notify({
+      event: Event.POST_CREATE_CONTAINER,
+      method: pluginMethods.postCreateContainer,
+      ...content,
+    });
   if (before.startedAt === '0' && after !== undefined && after.startedAt !== '0')
-    plugins.tell({ event: Event.POST_START_CONTAINER, method: pluginMethods.postStartContainer, ...told });
+    plugins.notify({
+      event: Event.POST_START_CONTAINER,
+      method: pluginMethods.postStartContainer,
+      ...content,
+    });
   // A container that is removed while it runs does not pass the phase exited: the removal ends its process.
   const endsRemoved = after === undefined && before.phase === 'removing' && before.finishedAt === '0';
   if ((before.phase !== 'exited' && after?.phase === 'exited') || endsRemoved)

@@ -106,7 +106,7 @@ export function watchedContainers(node: NriNode, service: ContainerService): Con
       });
       const after = recordMessages(node, service.require(record.id));
       if (after === undefined) return;
-      plugins.tell({
+      plugins.notify({
         event: Event.POST_UPDATE_CONTAINER,
         method: pluginMethods.postUpdateContainer,
         request: after,
@@ -135,7 +135,7 @@ export function watchedPodResources(node: NriNode, resources: PodResources): Pod
       }));
       await resources.update(record.id, asked);
       const pod = sandboxMessage(sandboxRecords.get(record.id) ?? record);
-      plugins.tell({
+      plugins.notify({
         event: Event.POST_UPDATE_POD_SANDBOX,
         method: pluginMethods.postUpdatePodSandbox,
         request: { pod },

@@ -17,7 +17,7 @@ import { collectUpdates } from './updates.ts';
 const mostBytes = 1024 * 1024;
 
 /**
- * Tells a plugin of all pods and containers that exist, before it gets any event, and applies its updates. A
+ * Sends a plugin all pods and containers that exist, before it gets any event, and applies its updates. A
  * plugin that does not accept several messages is disconnected if one message is not enough.
  * @param waitMs how long to wait for creations that began without this plugin
  * @throws PortcullisError NRI_PLUGIN_LOST, NRI_PLUGIN_REFUSED, NRI_SYNCHRONIZATION, and the errors of updates

@@ -159,7 +159,7 @@ const linux = object({
 
 /**
  * The JSON Schema of a Linux container's `config.json`. Unknown fields are accepted, because the
- * specification tells runtimes to ignore them.
+ * specification requires runtimes to ignore them.
  * Source: runtime-spec 1.2, config.md and config-linux.md.
  */
 export const ociConfigSchema: JsonSchema = {

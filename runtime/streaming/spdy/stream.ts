@@ -64,7 +64,7 @@ export function openStream(
       done();
     },
     destroy: (reason, done) => {
-      // If both sides have ended the stream, it has ended for the client too. Otherwise a reset tells the
+      // If both sides have ended the stream, it has ended for the client too. Otherwise a reset informs the
       // client.
       if (!quiet && !(duplex.readableEnded && duplex.writableFinished))
         send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.cancel));
