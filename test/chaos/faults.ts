@@ -104,7 +104,7 @@ export async function failDuringActs(
   input: {
     readonly count: number;
     readonly random: () => number;
-    readonly tell: (line: string) => void;
+    readonly print: (line: string) => void;
     readonly recorded: Recorded;
     /** This fault, instead of one that is drawn. */
     readonly fault?: Fault;
@@ -112,7 +112,7 @@ export async function failDuringActs(
     readonly part: FaultPart;
   },
 ): Promise<FaultsReport> {
-  const { random, tell: report, recorded } = input;
+  const { random, print, recorded } = input;
   const failures: string[] = [];
   const tally: Tally = { faults: 0, fired: 0, refused: 0, ended: 0, leftToStart: 0 };
   const turns: readonly (Act | undefined)[] =
@@ -139,10 +139,10 @@ export async function failDuringActs(
           : await failOnce(scene, control, act, it, fault, tally);
       const left = await lookAtRest(scene, act, fault, tally);
       if (left.length > 0) throw new Error(`${outcome}; after removing all:\n  ${listed(left)}`);
-      report(`${title}: ${outcome}, held`);
+      print(`${title}: ${outcome}, held`);
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-      report(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       await untilGone(scene, (await endFault(control)) && isEnd(fault));
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
       await beginAnew(scene);

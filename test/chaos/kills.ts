@@ -139,9 +139,9 @@ export async function measureActs(
 export async function killDuringActs(
   scene: Scene,
   durations: ReadonlyMap<Act, number>,
-  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
+  input: { readonly count: number; readonly random: () => number; readonly print: (line: string) => void },
 ): Promise<KillsReport> {
-  const { random, tell } = input;
+  const { random, print } = input;
   const report = { kills: 0, cut: 0, again: 0, failures: [] as string[] };
   const chosen = [...durations];
   for (let index = 0; index < input.count; index += 1) {
@@ -163,11 +163,11 @@ export async function killDuringActs(
       if (cut) report.cut += 1;
       const left = await settle(scene.observer, scene.idle);
       if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
-      tell(`${title}: ${cut ? 'cut short' : 'answered before'}, held`);
+      print(`${title}: ${cut ? 'cut short' : 'answered before'}, held`);
     } catch (thrown) {
       const failure = `${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
       report.failures.push(failure);
-      tell(`FAILED ${failure}\n${endOfLog(scene.stage)}`);
+      print(`FAILED ${failure}\n${endOfLog(scene.stage)}`);
       await beginAnew(scene);
     }
   }

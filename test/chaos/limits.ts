@@ -33,9 +33,9 @@ const mostMemory = 12 * mib;
 export async function limitDuringActs(
   scene: Scene,
   chosen: readonly Act[],
-  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
+  input: { readonly count: number; readonly random: () => number; readonly print: (line: string) => void },
 ): Promise<LimitsReport> {
-  const { random, tell: report } = input;
+  const { random, print } = input;
   const { stage } = scene;
   let oomKills = 0;
   const group = openGroup(`portcullis-limited-${process.pid}`);
@@ -65,10 +65,10 @@ export async function limitDuringActs(
         const outcome = await limitOne(scene, act, index, { limit, lift, kills: group.kills, tally });
         const left = await settle(scene.observer, scene.idle);
         if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
-        report(`${title}: ${outcome}, held`);
+        print(`${title}: ${outcome}, held`);
       } catch (thrown) {
         failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-        report(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(stage)}`);
+        print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(stage)}`);
         lift();
         if (scene.daemon.isGone()) scene.daemon = await startDaemon(stage);
         await beginAnew(scene);

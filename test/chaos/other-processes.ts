@@ -49,11 +49,11 @@ export async function killOthers(
   input: {
     readonly count: number;
     readonly random: () => number;
-    readonly tell: (line: string) => void;
+    readonly print: (line: string) => void;
     readonly act?: string;
   },
 ): Promise<OthersReport> {
-  const { random, tell: report } = input;
+  const { random, print } = input;
   const kills = { monitor: 0, runtime: 0, init: 0 };
   const tries = { ...kills };
   const tally = { monitorLost: 0 };
@@ -87,10 +87,10 @@ export async function killOthers(
       if (hit) kills[victim] += 1;
       const left = await settle(scene.observer, scene.idle);
       if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
-      report(`${title}: ${hit ? 'killed' : 'there was none'}, held`);
+      print(`${title}: ${hit ? 'killed' : 'there was none'}, held`);
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-      report(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
       await beginAnew(scene);
     }

@@ -12,7 +12,7 @@ export function isApart(): boolean {
 /**
  * Runs a program of this folder in its own mount and network namespace, with private mounts as unshare(1)
  * leaves them: there the daemon itself has to make its folders shared mounts. Resolves with its exit code;
- * passes its output to `tell`.
+ * passes its output to `report`.
  */
 export async function runApart(
   file: string,
@@ -55,7 +55,7 @@ export function leaveOthersMounts(): void {
  * Runs `leave` once, when the starting process is gone or when a signal asks to end. Called in the separate
  * process.
  */
-export function whenToldToEnd(leave: () => void): void {
+export function onEndSignal(leave: () => void): void {
   let reported = false;
   const once = (): void => {
     if (!reported) leave();

@@ -12,7 +12,7 @@ const range = { hostId: 1_000_000, containerId: 0, length: 65_536 };
 
 /** The exit code of its TERM handler: only the program itself can have given this code. */
 export const ownExitCode = 7;
-const untilTold = `trap 'exit ${ownExitCode}' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done`;
+const untilNotified = `trap 'exit ${ownExitCode}' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done`;
 
 export type PodConfig = ReturnType<typeof podConfig>;
 
@@ -51,7 +51,7 @@ export function containerConfig(reference: string, shared: boolean) {
   return {
     metadata: { name: 'main', attempt: 0 },
     image: { image: reference, userSpecifiedImage: reference },
-    command: ['/bin/sh', '-c', untilTold],
+    command: ['/bin/sh', '-c', untilNotified],
     logPath: 'main/0.log',
     linux: {
       resources: { memoryLimitInBytes: 64 * 2 ** 20, cpuShares: 256 },

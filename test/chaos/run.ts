@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeRun } from '../specification/events.ts';
 import { readJournal } from '../specification/journal.ts';
-import { isApart, leaveOthersMounts, runApart, whenToldToEnd } from './own-namespaces.ts';
+import { isApart, leaveOthersMounts, runApart, onEndSignal } from './own-namespaces.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
 import type { Act } from './acts.ts';
@@ -79,7 +79,7 @@ if (values.shared) execFileSync('mount', ['--make-rshared', '/']);
 const stage = await setStage(values.runtime);
 stage.traced = values.trace !== undefined;
 const observer = openObserver(stage);
-whenToldToEnd(() => {
+onEndSignal(() => {
   observer.endAll();
   void stage.close().finally(() => process.exit(130));
 });
@@ -92,7 +92,7 @@ try {
   scene = await openScene(stage, observer);
   const chosen = acts.filter(({ name }) => values.act === undefined || name === values.act);
   const random = createRandom(Number(values.seed));
-  const tell = (line: string): void => {
+  const print = (line: string): void => {
     if (values.verbose || line.startsWith('FAILED')) console.log(line);
   };
   const total = Number(values.kills);
@@ -111,9 +111,9 @@ try {
     console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
   if (does('kills')) {
     const count = share('kills');
-    const report = await killDuringActs(scene, durations, { count, random, tell });
+    const report = await killDuringActs(scene, durations, { count, random, print });
     const ofStops = Math.ceil(count / acts.length);
-    const stops = await killDuringStops(scene, { count: ofStops, random, tell });
+    const stops = await killDuringStops(scene, { count: ofStops, random, print });
     failures.push(...report.failures, ...stops.failures);
     exercised.push({ kind: 'kills during requests', tries: report.kills, hits: report.cut });
     exercised.push({ kind: 'kills during stops', tries: ofStops, hits: stops.cut });
@@ -126,7 +126,7 @@ try {
     const report = await killOthers(scene, durations, {
       count: share('others'),
       random,
-      tell,
+      print,
       ...(values.act !== undefined && { act: values.act }),
     });
     failures.push(...report.failures);
@@ -152,7 +152,7 @@ try {
       const input = {
         count: share(part),
         random,
-        tell,
+        print,
         recorded,
         part,
         ...(fault !== undefined && { fault }),
@@ -166,7 +166,7 @@ try {
     }
   }
   if (does('limits')) {
-    const report = await limitDuringActs(scene, chosen, { count: share('limits'), random, tell });
+    const report = await limitDuringActs(scene, chosen, { count: share('limits'), random, print });
     failures.push(...report.failures);
     exercised.push({ kind: 'limits', tries: report.limits, hits: report.refused + report.oomKills });
     figures.push(

@@ -11,7 +11,7 @@ import { proveRuns, removeEverything } from './pods.ts';
  */
 export async function killDuringStops(
   scene: Scene,
-  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
+  input: { readonly count: number; readonly random: () => number; readonly print: (line: string) => void },
 ): Promise<{ readonly failures: readonly string[]; readonly cut: number }> {
   const failures: string[] = [];
   let cut = 0;
@@ -22,10 +22,10 @@ export async function killDuringStops(
     try {
       const isCut = await killOneStop(scene, atMs, withPod, `stop-${index}`);
       if (isCut) cut += 1;
-      input.tell(`${title}: ${isCut ? 'cut short' : 'stopped before'}, held`);
+      input.print(`${title}: ${isCut ? 'cut short' : 'stopped before'}, held`);
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-      input.tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      input.print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       await beginAnew(scene);
     }
   }

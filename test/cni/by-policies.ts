@@ -47,7 +47,7 @@ export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): P
   const kubeconfig = stage.at('kubeconfig');
   const api = inside([process.execPath, join(import.meta.dirname, 'policy-api.ts'), kubeconfig], 'api.log');
   await until(() => existsSync(kubeconfig), 'the API server starts');
-  const tell = (...act: readonly unknown[]): void => void api.stdin?.write(`${JSON.stringify(act)}\n`);
+  const send = (...act: readonly unknown[]): void => void api.stdin?.write(`${JSON.stringify(act)}\n`);
 
   const startDaemon = async (): Promise<ChildProcess> => {
     rmSync(stage.at('state/cni.sock'), { force: true });
@@ -67,7 +67,7 @@ export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): P
 
   const pods = openRuntimePods({ stage, namespace, run, children });
   const announce = ({ name, address }: OtherPod): void =>
-    tell('put', 'pods', {
+    send('put', 'pods', {
       metadata: { namespace: 'default', name, uid: `uid-${name}`, labels: { app: name } },
       spec: { nodeName: 'here', containers: [] },
       status: { phase: 'Running', podIPs: [{ ip: address }] },
@@ -91,13 +91,13 @@ export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): P
           wrong.push(what);
         }
       };
-      tell('put', 'namespaces', { metadata: { name: 'default', labels: {} } });
+      send('put', 'namespaces', { metadata: { name: 'default', labels: {} } });
       const daemon = await startDaemon();
       const [web, client, other] = [pods.run('web'), pods.run('client'), pods.run('other')];
       for (const pod of [web, client, other]) announce(pod);
       pods.serve(web);
       await expect('without a policy every pod reaches the server', () => pods.reaches(other, web));
-      tell('put', 'networkpolicies', policy);
+      send('put', 'networkpolicies', policy);
       await expect('a pod that the policy does not name is denied', () => !pods.reaches(other, web));
       await expect('a pod that the policy names is allowed', () => pods.reaches(client, web));
 
@@ -116,7 +116,7 @@ export async function byPolicies(runtime: keyof typeof scripts, stage: Stage): P
         wrong.push('a pod without known labels reaches a pod that a policy selects');
       announce(late);
       await expect('a pod that started after the kill is denied', () => !pods.reaches(late, web));
-      tell('remove', 'networkpolicies', policy);
+      send('remove', 'networkpolicies', policy);
       await expect('without the policy the pods reach each other again', () => pods.reaches(late, web));
       for (const { id } of [web, client, other, late]) pods.remove(id);
       const left = spawnSync(

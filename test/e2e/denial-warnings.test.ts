@@ -9,7 +9,7 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const warning = 'the network denied packets from or to a pod';
 /** The daemon reads the counters every 5 s (cni-plugins/engine/thread/upkeep.ts). */
-const untilTold = 11_000;
+const untilLogged = 11_000;
 
 /** Warnings of the daemon's log while pods start. */
 describe('warnings about denied traffic', () => {
@@ -45,7 +45,7 @@ describe('warnings about denied traffic', () => {
       (await execute(stage, containerId, 'ping', '-c', '1', '-W', '5', await addressOf(busy.id))).stdout,
       /1 packets received/,
     );
-    await pause(untilTold);
+    await pause(untilLogged);
     assert.deepEqual(warnings(), []);
   });
 

@@ -146,7 +146,7 @@ describe('events', () => {
 
   it('portcullis events shows them', async () => {
     const launcher = join(import.meta.dirname, '../../packaging/bin/portcullis');
-    const args = ['events', '--socket', stage.folders.socket, '--filter', 'pod=told', '--output', 'json'];
+    const args = ['events', '--socket', stage.folders.socket, '--filter', 'pod=watched', '--output', 'json'];
     const child = spawn(launcher, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
@@ -156,8 +156,8 @@ describe('events', () => {
         .slice(0, -1)
         .map((line) => JSON.parse(line) as { type: string; pod: string; id: string });
     // It does not say when it has subscribed.
-    await shownBy('told', (id) => lines().some((line) => line.id === id && line.type === 'deleted'));
-    const [other, pod] = [await runPod(stage, 'untold'), await runPod(stage, 'told')];
+    await shownBy('watched', (id) => lines().some((line) => line.id === id && line.type === 'deleted'));
+    const [other, pod] = [await runPod(stage, 'unwatched'), await runPod(stage, 'watched')];
     await removePod(stage, other);
     await removePod(stage, pod);
     const of = (id: string) => lines().filter((line) => line.id === id);
@@ -166,9 +166,9 @@ describe('events', () => {
     await once(child, 'exit');
     assert.deepEqual(
       of(pod.id).map(({ type, pod: name }) => `${type} ${name}`),
-      ['created told', 'started told', 'stopped told', 'deleted told'],
+      ['created watched', 'started watched', 'stopped watched', 'deleted watched'],
     );
-    assert.ok(lines().every((line) => line.pod === 'told'));
+    assert.ok(lines().every((line) => line.pod === 'watched'));
   });
 
   it('an exit while the daemon was down appears in the list of containers, but not in the events', async () => {

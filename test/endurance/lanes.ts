@@ -32,7 +32,7 @@ export async function newWork(stage: Stage): Promise<Work> {
 /** Wraps one request: an endurance run of one daemon passes it through, a run with upgrades repeats it. */
 export type Ask = <T>(name: string, request: () => Promise<T>) => Promise<T>;
 
-const untilTold = (code: number): string[] => [
+const untilNotified = (code: number): string[] => [
   'sh',
   '-c',
   `trap 'exit ${code}' TERM; while :; do sleep 600 & wait $!; done`,
@@ -84,7 +84,7 @@ export async function livePod(
   };
   const [own, reported] = [randomInt(1, 120), randomInt(1, 120)];
   const ends = await start('ends', ['sh', '-c', `exit ${own}`]);
-  const lives = await start('lives', untilTold(reported));
+  const lives = await start('lives', untilNotified(reported));
   const answer = await ask('ExecSync', () =>
     runtime().execSync({ containerId: lives, cmd: ['echo', name], timeout: 20 }),
   );

@@ -32,7 +32,7 @@ function literalText(raw: string, substitutions: readonly Span[]): string {
 
 /**
  * Returns the literals of a file with their texts. `opaque` gets the ends of tokens that the scanner cannot
- * tell.
+ * determine.
  */
 function literalsOf(file: ts.SourceFile, opaque: Map<number, number>): (readonly [Span, string])[] {
   const found: (readonly [Span, string])[] = [];

@@ -96,7 +96,7 @@ describe('the commands of the documents about trust', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const run = (command: string): Promise<{ readonly status: unknown; readonly told: string }> => {
+  const run = (command: string): Promise<{ readonly status: unknown; readonly output: string }> => {
     const tools = cosign.skip === false ? `:${dirname(cosign.path)}` : '';
     const path = `${at('bin')}${tools}:${process.env['PATH'] ?? ''}`;
     const here = command
@@ -105,7 +105,7 @@ describe('the commands of the documents about trust', () => {
     return new Promise((resolve) => {
       const env = { ...process.env, PATH: path, PORTCULLIS_SOURCE: '1' };
       execFile('sh', ['-c', here], { cwd: folder, env }, (error, stdout, stderr) =>
-        resolve({ status: error?.code ?? 0, told: stdout + stderr }),
+        resolve({ status: error?.code ?? 0, output: stdout + stderr }),
       );
     });
   };
@@ -116,8 +116,8 @@ describe('the commands of the documents about trust', () => {
       assert.ok(commands.length > 0);
       for (const command of commands) {
         if (command.startsWith('cosign ') && cosign.skip !== false) continue;
-        const { status, told: reported } = await run(command);
-        assert.equal(status, 0, `${command}\n${reported}`);
+        const { status, output } = await run(command);
+        assert.equal(status, 0, `${command}\n${output}`);
       }
     });
   }

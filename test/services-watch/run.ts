@@ -190,7 +190,7 @@ async function within(seen: Promise<number>, what: string): Promise<number> {
   if (at !== undefined) return at;
   const { listed: _listed, ...rest } = await ask(watcher);
   return assert.fail(
-    `${what} not in the kernel within ${patienceMs / 1000} s: ${JSON.stringify(rest)}; it told ${events.messages()} changes`,
+    `${what} not in the kernel within ${patienceMs / 1000} s: ${JSON.stringify(rest)}; it reported ${events.messages()} changes`,
   );
 }
 async function lagOf(what: string, sign: () => Buffer, act: () => Promise<unknown>): Promise<Lag> {
@@ -336,7 +336,7 @@ watcher = await startWatcher();
 await back;
 peaks.push(residentOf(watcher, 'VmHWM'));
 await compare();
-const restart = `watcher killed, back and converged after ${since(start)}; the kernel told ${events.messages() - messagesBefore} changes`;
+const restart = `watcher killed, back and converged after ${since(start)}; the kernel reported ${events.messages() - messagesBefore} changes`;
 console.log(restart);
 
 plane.over = true;

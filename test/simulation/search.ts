@@ -6,7 +6,7 @@ import { kinds } from './engine/history.ts';
 import { playerOf } from './players.ts';
 import type { Kind } from './engine/history.ts';
 import { shrink } from './shrink.ts';
-import { untold } from './engine/history-events.ts';
+import { noReport } from './engine/history-events.ts';
 
 /** Kinds alternate, also for a process that plays every other seed. */
 export function kindOf(seed: number, of: readonly Kind[] = kinds): Kind {
@@ -26,7 +26,7 @@ export async function playSeed(seed: number, kind: Kind): Promise<HistoryResult 
   const play = await playerOf(kind);
   const decisions = drawnFrom(seed);
   try {
-    return await play(decisions, untold);
+    return await play(decisions, noReport);
   } catch (cause) {
     if (cause instanceof Broken) return { seed, kind, broken: cause, made: decisions.made };
     throw new Error(

@@ -3,7 +3,7 @@ import { replayOf } from './engine/decisions.ts';
 import type { PlayHistory } from './engine/history.ts';
 import { Broken } from './engine/invariants.ts';
 import type { InvariantName } from './engine/invariants.ts';
-import { untold } from './engine/history-events.ts';
+import { noReport } from './engine/history-events.ts';
 
 export interface Shrunk {
   readonly decisions: readonly Decision[];
@@ -16,7 +16,7 @@ export interface Shrunk {
  */
 export async function brokenBy(play: PlayHistory, made: readonly Decision[]): Promise<Broken | undefined> {
   try {
-    await play(replayOf(made), untold);
+    await play(replayOf(made), noReport);
     return undefined;
   } catch (cause) {
     if (cause instanceof Broken) return cause;

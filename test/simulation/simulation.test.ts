@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { drawnFrom, replayOf } from './engine/decisions.ts';
 import type { Decisions } from './engine/decisions.ts';
-import type { Tell } from './engine/history-events.ts';
+import type { Report } from './engine/history-events.ts';
 import { kinds } from './engine/history.ts';
 import { playerOf } from './players.ts';
 import type { LaneResult } from './lane.ts';
@@ -59,8 +59,8 @@ describe('a history', () => {
       const play = await playerOf(kind);
       const reported = async (decisions: Decisions): Promise<string[]> => {
         const events: string[] = [];
-        const tell: Tell = (event) => events.push(event);
-        await play(decisions, tell);
+        const report: Report = (event) => events.push(event);
+        await play(decisions, report);
         return events;
       };
       const drawn = drawnFrom(5);

@@ -60,10 +60,10 @@ export async function recordHistories(kind: TracedKind, first: number, count: nu
   };
 }
 
-type Told = Omit<TraceEvent, 'at'>;
+type Event = Omit<TraceEvent, 'at'>;
 
 interface Recorder {
-  readonly tell: (event: Told) => void;
+  readonly report: (event: Event) => void;
   readonly hear: (event: string) => void;
   readonly follower: DatabaseFollower;
   /** Called when the machine restarts. */
@@ -80,9 +80,9 @@ function createRecorder(): Recorder {
   let at = 0;
   /** The records that the latest restart of the machine lost. */
   let back: Record<string, string> = {};
-  const report = (event: Told): void => void reported.push({ at: (at += 1), ...event });
+  const report = (event: Event): void => void reported.push({ at: (at += 1), ...event });
   return {
-    tell: report,
+    report,
     hear: (event) => {
       if (event === daemonDies) report({ kind: 'daemon', id: 'daemon', to: 'dead' });
     },
@@ -124,7 +124,7 @@ function takenBack(journal: readonly Row[], kept: number): Readonly<Record<strin
 }
 
 /** Reports the events of a history's machine outside its database. */
-function watchPods(world: World, { tell: report, follower, restarts }: Recorder): void {
+function watchPods(world: World, { report, follower, restarts }: Recorder): void {
   // The simulator's policy admits one image, by one verdict.
   report({ kind: 'verdict', id: 'v', to: 'admit' });
   report({ kind: 'image', id: 'signed', to: 'ready', verdict: 'v' });
@@ -150,7 +150,7 @@ function watchBoot(world: { bootId: string }, restarts: () => void): void {
 type Process = World['processes'] extends Map<string, infer P> ? P : never;
 
 /** A restart of the machine ends every process without a separate event. */
-function watchProcesses(world: World, report: Recorder['tell']): void {
+function watchProcesses(world: World, report: Recorder['report']): void {
   const set = world.processes.set.bind(world.processes);
   world.processes.set = (id: string, process: Process) => {
     report({ kind: 'process', id, to: 'waiting' });
@@ -174,7 +174,7 @@ function watchProcesses(world: World, report: Recorder['tell']): void {
  * An attachment has its lease from its intent on until it is gone, and its link while it is ready. A restart
  * removes the link without a separate event.
  */
-function watchLinks({ links, leases }: World, report: Recorder['tell']): void {
+function watchLinks({ links, leases }: World, report: Recorder['report']): void {
   const states = new Map<string, 'attaching' | 'ready' | 'detaching'>();
   const become = (id: string, to: 'attaching' | 'ready' | 'detaching'): void => {
     states.set(id, to);

@@ -13,7 +13,7 @@ export function logOf(
   return kubelet.server.text(`/containerLogs/${defaultNamespace}/${pod}-${nodeName}/${container}${query}`);
 }
 
-/** Waits until a container has written its facts: lines `KEY=VALUE`, followed by a line `told`. */
+/** Waits until a container has written its facts: lines `KEY=VALUE`, followed by a line `done`. */
 export async function factsOf(
   node: Pick<Node, 'kubelet'>,
   pod: string,
@@ -23,7 +23,7 @@ export async function factsOf(
   for (let attempt = 0; attempt < patience(240); attempt += 1) {
     text = await logOf(node, pod, container).catch((cause: unknown) => String(cause));
     const lines = text.split('\n');
-    if (lines.includes('told')) {
+    if (lines.includes('done')) {
       return new Map(
         lines
           .filter((line) => line.includes('='))
@@ -36,9 +36,11 @@ export async function factsOf(
 }
 
 /** Returns a script that prints the result of each command and then keeps running. */
-export function telling(commands: Readonly<Record<string, string>>): { readonly command: readonly string[] } {
+export function printingFacts(commands: Readonly<Record<string, string>>): {
+  readonly command: readonly string[];
+} {
   const lines = Object.entries(commands).map(
     ([key, command]) => `echo "${key}=$(${command} 2>&1 | tr '\\n' ' ' | sed 's/ *$//')"`,
   );
-  return { command: ['sh', '-c', `${lines.join('\n')}\necho told\nexec sleep 600`] };
+  return { command: ['sh', '-c', `${lines.join('\n')}\necho done\nexec sleep 600`] };
 }

@@ -190,7 +190,7 @@ export const lifeChecks: readonly Check[] = [
         await pause(250);
       }
       assert.equal(limit, wanted);
-      const after = await pods.until('resized', 'told with its new size', (one) => {
+      const after = await pods.until('resized', 'reported with its new size', (one) => {
         const shown = container(one) as {
           readonly resources?: { readonly limits?: { readonly cpu?: string; readonly memory?: string } };
         };

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { httpGet } from '../../../base/connections/index.ts';
 import { shell, simplePod } from './check.ts';
 import type { Check } from './check.ts';
-import { factsOf, telling } from './facts.ts';
+import { factsOf, printingFacts } from './facts.ts';
 import { isReady } from '../node/pods.ts';
 
 const nodeAddress = '10.212.0.2';
@@ -39,7 +39,11 @@ export const networkChecks: readonly Check[] = [
       simplePod(
         'host-network',
         images.app,
-        telling({ links: 'ls /sys/class/net', ours: `cat /proc/${process.pid}/comm`, name: 'hostname' }),
+        printingFacts({
+          links: 'ls /sys/class/net',
+          ours: `cat /proc/${process.pid}/comm`,
+          name: 'hostname',
+        }),
         { hostNetwork: true, hostPID: true, hostIPC: true },
       ),
     ],
@@ -56,7 +60,7 @@ export const networkChecks: readonly Check[] = [
       simplePod(
         'names',
         images.app,
-        telling({
+        printingFacts({
           hostname: 'hostname',
           hosts: "awk '/one.example/ {print $1, $2}' /etc/hosts",
           servers: "awk '/^nameserver/ {print $2}' /etc/resolv.conf",

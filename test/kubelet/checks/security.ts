@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shell, simplePod } from './check.ts';
 import type { Check } from './check.ts';
-import { factsOf, telling } from './facts.ts';
+import { factsOf, printingFacts } from './facts.ts';
 import { isReady, stateOf } from '../node/pods.ts';
 import type { PodStatus } from '../node/pods.ts';
 
@@ -17,7 +17,7 @@ export const securityChecks: readonly Check[] = [
         'confined',
         images.app,
         {
-          ...telling({
+          ...printingFacts({
             id: '{ id -u; id -g; }',
             groups: field('Groups').replace('$2', '$0'),
             root: 'touch /x',
@@ -71,7 +71,7 @@ export const securityChecks: readonly Check[] = [
             {
               name: 'main',
               image: images.app,
-              ...telling({
+              ...printingFacts({
                 start: 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start',
                 other: "until ps | grep -q '[s]leep 601'; do sleep 0.2; done; echo seen",
               }),
@@ -91,7 +91,7 @@ export const securityChecks: readonly Check[] = [
       simplePod(
         'own-users',
         images.app,
-        telling({ id: 'id -u', map: "awk '{print $1, ($2 > 0), $3}' /proc/self/uid_map" }),
+        printingFacts({ id: 'id -u', map: "awk '{print $1, ($2 > 0), $3}' /proc/self/uid_map" }),
         {
           hostUsers: false,
         },

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shell } from './check.ts';
 import type { Check } from './check.ts';
-import { factsOf, logOf, telling } from './facts.ts';
+import { factsOf, logOf, printingFacts } from './facts.ts';
 import { isReady } from '../node/pods.ts';
 
 /** Volumes that need no API server. */
@@ -39,7 +39,7 @@ export const volumeChecks: readonly Check[] = [
             {
               name: 'main',
               image: images.app,
-              ...telling({
+              ...printingFacts({
                 shared: 'until test -e /disk/sub/file; do sleep 0.2; done; cat /disk/file',
                 memory: 'awk \'$2=="/memory" {print $3}\' /proc/mounts',
                 size: "df -k /memory | awk 'END {print $2}'",
@@ -87,7 +87,7 @@ export const volumeChecks: readonly Check[] = [
               {
                 name: 'main',
                 image: images.app,
-                ...telling({
+                ...printingFacts({
                   file: 'cat /one',
                   below: 'cat /sub/file',
                   refused: 'touch /ro/x',
@@ -126,7 +126,11 @@ export const volumeChecks: readonly Check[] = [
             {
               name: 'main',
               image: images.app,
-              ...telling({ page: 'cat /data/folder/page', part: 'cat /part/page', refused: 'touch /data/x' }),
+              ...printingFacts({
+                page: 'cat /data/folder/page',
+                part: 'cat /part/page',
+                refused: 'touch /data/x',
+              }),
               volumeMounts: [
                 { name: 'data', mountPath: '/data' },
                 { name: 'data', mountPath: '/part', subPath: 'folder' },
@@ -193,7 +197,7 @@ export const volumeChecks: readonly Check[] = [
                 name: 'main',
                 image: images.app,
                 ...shell(
-                  'until cat /shared/inner/file; do sleep 0.3; done 2>/dev/null; echo told; exec sleep 600',
+                  'until cat /shared/inner/file; do sleep 0.3; done 2>/dev/null; echo done; exec sleep 600',
                 ),
                 volumeMounts: mounted('HostToContainer'),
               },

@@ -33,7 +33,7 @@ const passing =
  */
 async function finish(play: Play): Promise<void> {
   const { world, client, pods, holders } = play;
-  client.calm();
+  client.stopFaults();
   // The longest pause between two attempts to restore a link.
   await client.wait(65_000);
   const { linksLost } = await client.call('figures', ({ engine }) => engine.figures());
@@ -55,7 +55,7 @@ async function finish(play: Play): Promise<void> {
   checkNothingLeft(play);
   await client.call('end of the network', ({ engine }) => engine.close({ removeAll: true }));
   checkNothingStands(play);
-  world.tell('the network is taken down');
+  world.report('the network is taken down');
 }
 
 /** Plays one history of attachments. */
@@ -78,7 +78,7 @@ export const playAttachments: PlayHistory<unknown> = async (decisions, report): 
   const world: AttachmentsWorld = {
     ...{
       scheduler,
-      tell: report,
+      report,
       troubles: createTroubles(scheduler),
       rows: createStoredRows(),
       host: newHost(),
@@ -99,7 +99,7 @@ export const playAttachments: PlayHistory<unknown> = async (decisions, report): 
   const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
   const open = async (): Promise<Play> => {
     const client = await createClient({
-      ...{ scheduler, odds, tell: report, troubles: world.troubles },
+      ...{ scheduler, odds, report, troubles: world.troubles },
       boot: (chosen) => bootAttachments(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
     });
@@ -113,7 +113,7 @@ export const playAttachments: PlayHistory<unknown> = async (decisions, report): 
   try {
     return await withClocksOf(scheduler, () =>
       playSteps({
-        ...{ decisions, tell: report, steps, count, open, settle, finish },
+        ...{ decisions, report, steps, count, open, settle, finish },
         check: (play) => check(play),
         crashes: ({ client }) => client.crashes(),
       }),

@@ -7,7 +7,7 @@ import { usualErrnos } from '../engine/faults.ts';
 import type { Odds, Troubles } from '../engine/faults.ts';
 import { beginLife } from '../engine/life.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 import type { Host } from './host.ts';
 import { useAttachmentsMachine } from './machine.ts';
 import type { StoredRows } from './stored-rows.ts';
@@ -16,7 +16,7 @@ import { forgetThreads } from './threads.ts';
 /** Everything outside the daemon that concerns attachments. */
 export interface AttachmentsWorld {
   readonly scheduler: Scheduler;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly troubles: Troubles;
   readonly rows: StoredRows;
   host: Host;
@@ -33,16 +33,16 @@ const confDir = fileURLToPath(new URL('networks', import.meta.url));
 
 /** Starts the network on the state that the previous life left. */
 export async function bootAttachments(world: AttachmentsWorld, odds: Odds): Promise<AttachmentsNode> {
-  const { tell: report, rows, host, bootId } = world;
+  const { report, rows, host, bootId } = world;
   const { life, ended } = beginLife(world, odds, () => undefined, {
     ...usualErrnos,
     write: ['EIO', 'ENOSPC'],
   });
   forgetThreads();
-  useAttachmentsMachine({ tell: report, life, host, rows, bootId });
+  useAttachmentsMachine({ report, life, host, rows, bootId });
   const start = async (): Promise<AttachmentsNode> => {
     const engine = await createNetworkEngine({ databasePath: '/network.db', confDir, log: logger });
-    return { engine, ended, kill: life.kill, calm: life.calm };
+    return { engine, ended, kill: life.kill, stopFaults: life.stopFaults };
   };
   try {
     return await Promise.race([start(), ended]);

@@ -4,13 +4,13 @@ import type { Attempt } from '../../../base/netlink/index.ts';
 import { blocking } from '../engine/blocking.ts';
 import type { EffectKind } from '../engine/faults.ts';
 import type { Incarnation } from '../engine/incarnation.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 import type { StoredRows } from './stored-rows.ts';
 import type { Host } from './host.ts';
 
 /** The machine on which the network's thread runs, as the stand-ins of kernel and disk calls use it. */
 export interface AttachmentsMachine {
-  readonly tell: Tell;
+  readonly report: Report;
   readonly life: Incarnation;
   readonly host: Host;
   readonly rows: StoredRows;

@@ -57,7 +57,7 @@ async function start(play: Play, pod: AttachedPod): Promise<void> {
   );
   hold('true attachments', ips.length === 2, () => `${pod.id} has the addresses ${ips.join()}`);
   pod.ips = ips;
-  play.world.tell(`  ${pod.id} has ${ips.join(' and ')}`);
+  play.world.report(`  ${pod.id} has ${ips.join(' and ')}`);
 }
 
 const classes: readonly LinkClass[] = ['user', 'none', 'admin', 'deny'];
@@ -76,7 +76,7 @@ async function judge(play: Play, pod: AttachedPod, { linkClass, peers }: Judgeme
     engine.setClass(pod.id, linkClass, peers),
   );
   pod.classes = new Set([linkClass]);
-  play.world.tell(`  ${pod.id} is of class ${linkClass}, with ${JSON.stringify(peers)}`);
+  play.world.report(`  ${pod.id} is of class ${linkClass}, with ${JSON.stringify(peers)}`);
 }
 
 interface Judgement {
@@ -86,7 +86,7 @@ interface Judgement {
 
 async function detach({ client, world }: Play, pod: AttachedPod): Promise<void> {
   await client.start(`detachment of ${pod.id}`, ({ engine }) => engine.detach(pod.id));
-  world.tell(`  ${pod.id} is detached`);
+  world.report(`  ${pod.id} is detached`);
   pod.classes = new Set(['deny']);
   pod.rules = {};
   pod.ips = undefined;
@@ -213,7 +213,7 @@ async function lease(play: Play): Promise<void> {
     `${id} asks for ${wanted}, and has ${given}`,
   );
   holders.set(id, given);
-  play.world.tell(`  ${id} has ${given}`);
+  play.world.report(`  ${id} has ${given}`);
 }
 
 async function giveUpLease({ client, holders, pick }: Play): Promise<void> {
@@ -241,7 +241,7 @@ function meddleWithLink(play: Play): Promise<void> {
     ['gives another group to', () => host.change(link, { group: 0 })],
   ];
   const [what, act] = ways[choose('what', ways.length)] ?? ['', () => undefined];
-  world.tell(`  another program ${what} ${pod.hostInterface} of ${pod.id}`);
+  world.report(`  another program ${what} ${pod.hostInterface} of ${pod.id}`);
   pod.isMeddledWith = true;
   act();
   if (choose('events are lost', 4) === 1) host.overrun();
@@ -258,7 +258,7 @@ async function meddleAndCollect(play: Play): Promise<void> {
 async function meddleWithLittleMemory(play: Play): Promise<void> {
   const { world, client } = play;
   await meddleWithLink(play);
-  world.tell('  for 2 s: the kernel has little memory');
+  world.report('  for 2 s: the kernel has little memory');
   world.troubles.begin('the kernel has little memory', 2_000);
   await client.wait(2_500);
 }
@@ -266,7 +266,7 @@ async function meddleWithLittleMemory(play: Play): Promise<void> {
 function deleteBridge({ world, pods }: Play): Promise<void> {
   const bridge = world.host.named(bridgeName);
   if (bridge === undefined) return Promise.resolve();
-  world.tell(`  another program deletes ${bridgeName}`);
+  world.report(`  another program deletes ${bridgeName}`);
   for (const pod of pods.values()) pod.isMeddledWith = true;
   world.host.remove(bridge);
   return Promise.resolve();
@@ -278,7 +278,7 @@ function takeRules(play: Play): Promise<void> {
   const { nf } = world.host;
   const table = pick('table', [bridgeTable, ipTable]) ?? bridgeTable;
   if (!nf.tables.has(`${table === bridgeTable ? 7 : 2} ${table.name}`)) return Promise.resolve();
-  world.tell(`  another program removes the rules of family ${table.family}`);
+  world.report(`  another program removes the rules of family ${table.family}`);
   play.rulesTaken = true;
   world.host.commit([deleteTable(table)]);
   return Promise.resolve();
@@ -292,20 +292,20 @@ function takeElement(play: Play): Promise<void> {
   const egress = world.host.nf.tables.get('7 portcullis')?.sets.get('egress');
   if (pod === undefined || place === undefined || egress?.has(place.toString('hex')) !== true)
     return Promise.resolve();
-  world.tell(`  another program removes the element of ${pod.hostInterface}`);
+  world.report(`  another program removes the element of ${pod.hostInterface}`);
   play.rulesTaken = true;
   world.host.commit(deleteElements(bridgeTable, 'egress', [{ key: place }]));
   return Promise.resolve();
 }
 
 function loseThread({ world }: Play): Promise<void> {
-  world.tell('  the network thread is lost');
+  world.report('  the network thread is lost');
   loseThreads();
   return Promise.resolve();
 }
 
 async function killDaemon({ world, client }: Play): Promise<void> {
-  world.tell('  kill -9');
+  world.report('  kill -9');
   await client.restart(() => undefined);
 }
 

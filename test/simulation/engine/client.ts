@@ -3,7 +3,7 @@ import { noFaults } from './faults.ts';
 import { Broken, hold } from './invariants.ts';
 import { Deadlock } from './scheduler.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Tell } from './history-events.ts';
+import type { Report } from './history-events.ts';
 
 /** The daemon died during a request. */
 export class Died extends Error {}
@@ -14,7 +14,7 @@ export interface Life {
   readonly ended: Promise<never>;
   kill(): void;
   /** From now on nothing fails. */
-  calm(): void;
+  stopFaults(): void;
 }
 
 /** A kubelet: it repeats its requests after a crash of the daemon or a failure, with growing delays. */
@@ -33,14 +33,14 @@ export interface Client<Node extends Life> {
   /** Kills the daemon, runs `between`, and starts the daemon again. */
   restart(between: () => void): Promise<void>;
   /** Stops the faults: from now on every request must succeed. */
-  calm(): void;
+  stopFaults(): void;
 }
 
 export interface ClientDeps<Node extends Life> {
   readonly scheduler: Scheduler;
   readonly odds: Odds;
   readonly troubles: Troubles;
-  readonly tell: Tell;
+  readonly report: Report;
   /** Starts the daemon. When that fails, nothing of it continues. */
   readonly boot: (odds: Odds) => Promise<Node>;
   /** Whether faults explain a failure: the request is repeated. */
@@ -48,11 +48,11 @@ export interface ClientDeps<Node extends Life> {
 }
 
 const mostAttempts = 60;
-const mostCalmAttempts = 3;
+const mostAttemptsWithoutFaults = 3;
 
 export async function createClient<Node extends Life>(deps: ClientDeps<Node>): Promise<Client<Node>> {
-  const { scheduler, troubles, tell: report, passes } = deps;
-  let isCalm = false;
+  const { scheduler, troubles, report, passes } = deps;
+  let areFaultsStopped = false;
   let crashes = 0;
   const reason = (cause: unknown): string => (cause instanceof Died ? 'the daemon died' : String(cause));
   const sleep = (ms: number): Promise<void> => new Promise((resolve) => scheduler.later(ms, resolve));
@@ -75,7 +75,7 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
   const bootUntilUp = async (): Promise<Node> => {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await deps.boot(isCalm || attempt > 5 ? noFaults : deps.odds);
+        return await deps.boot(areFaultsStopped || attempt > 5 ? noFaults : deps.odds);
       } catch (cause) {
         if (!(cause instanceof Died) && !passes(cause)) throw cause;
         hold('everything ends', attempt < mostAttempts, `the daemon does not start: ${reason(cause)}`);
@@ -91,7 +91,7 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
     if (node !== dead) return;
     booting ??= bootUntilUp().then((next) => {
       node = next;
-      if (isCalm) node.calm();
+      if (areFaultsStopped) node.stopFaults();
       booting = undefined;
     });
     await booting;
@@ -101,19 +101,19 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
     const name = `${what} (since ${scheduler.now()} ms)`;
     open.add(name);
     try {
-      let calmFailures = 0;
+      let failuresWithoutFaults = 0;
       for (let attempt = 1; ; attempt += 1) {
         while (booting !== undefined) await booting;
         const asked = node;
-        const beganCalm = isCalm;
+        const beganWithoutFaults = areFaultsStopped;
         try {
           // `ended` comes first: a dead daemon answers nothing, not even an answer that it had ready.
           return await Promise.race([asked.ended, request(asked)]);
         } catch (cause) {
           const died = cause instanceof Died;
           if (!died && !passes(cause)) throw cause;
-          if (beganCalm) calmFailures += 1;
-          const mayRepeat = attempt < mostAttempts && calmFailures < mostCalmAttempts;
+          if (beganWithoutFaults) failuresWithoutFaults += 1;
+          const mayRepeat = attempt < mostAttempts && failuresWithoutFaults < mostAttemptsWithoutFaults;
           hold('everything ends', mayRepeat, () => `${what}: ${reason(cause)}, ${attempt} times`);
           report(`  ${what}: ${reason(cause)}`);
           if (died) {
@@ -148,10 +148,10 @@ export async function createClient<Node extends Life>(deps: ClientDeps<Node>): P
       between();
       await drive(revive(node));
     },
-    calm: () => {
-      isCalm = true;
+    stopFaults: () => {
+      areFaultsStopped = true;
       troubles.end();
-      node.calm();
+      node.stopFaults();
     },
   };
 }

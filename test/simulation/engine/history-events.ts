@@ -1,4 +1,4 @@
 /** Receives, in order, the events of a history, for readers of one that failed. */
-export type Tell = (event: string) => void;
+export type Report = (event: string) => void;
 
-export const untold: Tell = () => undefined;
+export const noReport: Report = () => undefined;

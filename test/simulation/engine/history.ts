@@ -1,5 +1,5 @@
 import type { Decisions } from './decisions.ts';
-import type { Tell } from './history-events.ts';
+import type { Report } from './history-events.ts';
 
 /** The subject of a history. */
 export type Kind = 'pods' | 'images' | 'services' | 'attachments';
@@ -18,6 +18,6 @@ export interface HistoryResult {
  */
 export type PlayHistory<Watch = never> = (
   decisions: Decisions,
-  report: Tell,
+  report: Report,
   watch?: Watch,
 ) => Promise<HistoryResult>;

@@ -1,7 +1,7 @@
 import { delayOf, errnoFor, fateOf, fault } from './faults.ts';
 import type { EffectKind, Errnos, Odds, Troubles } from './faults.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Tell } from './history-events.ts';
+import type { Report } from './history-events.ts';
 
 /** Never settles: a killed process waits for this. */
 export function never<T>(): Promise<T> {
@@ -16,7 +16,7 @@ export interface Incarnation {
   readonly alive: () => boolean;
   kill(): void;
   /** Stops the faults. */
-  calm(): void;
+  stopFaults(): void;
   /**
    * Runs one effect, which waits its turn and may fail, be late or be the daemon's last. It may be cut off
    * between its parts; its answer is the answer of the last part.
@@ -31,7 +31,7 @@ export interface Incarnation {
   now<T>(kind: EffectKind, name: string, body: () => T): T;
   /** Sends a message between threads of the daemon: it may be late, or the daemon's last. */
   message(name: string): Promise<void>;
-  readonly isCalm: () => boolean;
+  readonly areFaultsStopped: () => boolean;
   readonly odds: Odds;
   /** Ends a thread of the daemon: its open requests fail, done or not. */
   loseWorkers(): void;
@@ -41,7 +41,7 @@ export interface IncarnationDeps {
   readonly scheduler: Scheduler;
   readonly odds: Odds;
   readonly troubles: Troubles;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly onCrash: () => void;
   /** The errors with which each type of effect fails. */
   readonly errnos: Errnos;
@@ -54,7 +54,7 @@ export function createIncarnation({
   scheduler,
   odds,
   troubles,
-  tell: report,
+  report,
   onCrash,
   errnos,
 }: IncarnationDeps): Incarnation {
@@ -110,7 +110,7 @@ export function createIncarnation({
   return {
     alive: () => alive,
     kill,
-    calm: () => {
+    stopFaults: () => {
       quiet = true;
     },
     act,
@@ -148,7 +148,7 @@ export function createIncarnation({
       if (fate.endsWith('late')) await scheduler.sleep(delayOf(scheduler));
       if (!alive) return never();
     },
-    isCalm: () => quiet,
+    areFaultsStopped: () => quiet,
     odds,
     loseWorkers: () => {
       report('· a Worker is lost');

@@ -4,7 +4,7 @@ import type { Errnos, Odds, Troubles } from './faults.ts';
 import { createIncarnation } from './incarnation.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Tell } from './history-events.ts';
+import type { Report } from './history-events.ts';
 
 /** The event of a history when its daemon is killed. */
 export const daemonDies = '† the daemon dies';
@@ -18,16 +18,16 @@ export interface Begun {
 
 /** @param onCrash runs when the life crashes, in addition to the loss of all that it waits for */
 export function beginLife(
-  machine: { readonly scheduler: Scheduler; readonly tell: Tell; readonly troubles: Troubles },
+  machine: { readonly scheduler: Scheduler; readonly report: Report; readonly troubles: Troubles },
   odds: Odds,
   onCrash: () => void,
   errnos: Errnos = usualErrnos,
 ): Begun {
-  const { scheduler, tell: report, troubles } = machine;
+  const { scheduler, report, troubles } = machine;
   const { promise: ended, reject } = Promise.withResolvers<never>();
   ended.catch(() => undefined);
   const life = createIncarnation({
-    ...{ scheduler, odds, tell: report, troubles, errnos },
+    ...{ scheduler, odds, report, troubles, errnos },
     onCrash: () => {
       report(daemonDies);
       scheduler.clear();

@@ -4,7 +4,7 @@ import type { Choices } from './play-steps.ts';
 /** The state that steps about the node itself need, as opposed to the workload on it. */
 interface NodePlay {
   readonly world: {
-    readonly tell: (event: string) => void;
+    readonly report: (event: string) => void;
     readonly troubles: { begin(trouble: Trouble, ms: number): void };
     readonly scheduler: { jump(ms: number): void };
   };
@@ -17,14 +17,14 @@ export const troubleAmong =
   ({ world, choose }: NodePlay): Promise<void> => {
     const trouble = among[choose('trouble', among.length)] ?? 'no descriptors';
     const ms = [2_000, 30_000, 300_000][choose('length', 3)] ?? 2_000;
-    world.tell(`  for ${ms / 1_000} s: ${trouble}`);
+    world.report(`  for ${ms / 1_000} s: ${trouble}`);
     world.troubles.begin(trouble, ms);
     return Promise.resolve();
   };
 
 export function jumpByHours({ world, choose }: NodePlay): Promise<void> {
   const hours = [1, -1, 90_000, -90_000][choose('jump', 4)] ?? 0;
-  world.tell(`  the clock jumps by ${hours} h`);
+  world.report(`  the clock jumps by ${hours} h`);
   world.scheduler.jump(hours * 3_600_000);
   return Promise.resolve();
 }

@@ -2,7 +2,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { Decisions } from './decisions.ts';
 import type { HistoryResult } from './history.ts';
 import { Broken } from './invariants.ts';
-import type { Tell } from './history-events.ts';
+import type { Report } from './history-events.ts';
 
 /**
  * The possible steps of a history. The first step of a list does nothing: a step that is left out becomes
@@ -24,7 +24,7 @@ export const choicesOf = ({ choose }: Decisions): Choices => ({
 /** A history from its first step to its end, of any kind. */
 export interface Course<Play> {
   readonly decisions: Decisions;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly steps: readonly Step<Play>[];
   readonly count: number;
   /** Starts the daemon. */
@@ -43,7 +43,7 @@ export interface Course<Play> {
  * permanently
  */
 export async function playSteps<Play>(course: Course<Play>): Promise<HistoryResult> {
-  const { decisions, tell: report, steps, count } = course;
+  const { decisions, report, steps, count } = course;
   try {
     const play = await course.open();
     for (let step = 1; step <= count; step += 1) {

@@ -1,6 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Incarnation } from './incarnation.ts';
-import type { Tell } from './history-events.ts';
+import type { Report } from './history-events.ts';
 import { thread } from './thread.ts';
 import type { SimulatedThread } from './thread.ts';
 
@@ -36,12 +36,12 @@ export interface SimulatedWorkers {
  */
 export function createWorkers(
   name: string,
-  machine: () => { readonly life: Incarnation; readonly tell: Tell },
+  machine: () => { readonly life: Incarnation; readonly report: Report },
 ): SimulatedWorkers {
   let running = new Set<{ end(cause: unknown): void }>();
 
   const start: SimulatedWorkers['start'] = (begin) => {
-    const { life, tell: report } = machine();
+    const { life, report } = machine();
     const listeners = new Map<string, (value: never) => void>();
     const emit = (event: string, value: unknown): void => listeners.get(event)?.(value as never);
     let hear: ((message: unknown) => void) | undefined;

@@ -77,7 +77,7 @@ function check({ world, client, known, failure }: Play): void {
  */
 async function finish(play: Play): Promise<void> {
   const { world, client, known, containers } = play;
-  client.calm();
+  client.stopFaults();
   await answered(play);
   await client.wait(600_000);
   check(play);
@@ -147,7 +147,7 @@ export const playImages: PlayHistory<Watch> = async (decisions, report, watch): 
   const world: ImagesWorld = {
     ...{
       scheduler,
-      tell: report,
+      report,
       troubles: createTroubles(scheduler),
       database: createStoredDatabase(),
       disk: createDisk(),
@@ -159,7 +159,7 @@ export const playImages: PlayHistory<Watch> = async (decisions, report, watch): 
   watch?.images?.(world);
   const open = async (): Promise<Play> => ({
     client: await createClient({
-      ...{ scheduler, odds, tell: report, passes, troubles: world.troubles },
+      ...{ scheduler, odds, report, passes, troubles: world.troubles },
       boot: (chosen) => bootImages(world, chosen, () => new Set(containers.keys())),
     }),
     ...{
@@ -184,7 +184,7 @@ export const playImages: PlayHistory<Watch> = async (decisions, report, watch): 
   try {
     return await withTimersOf(scheduler, () =>
       playSteps({
-        ...{ decisions, tell: report, steps, count, open, settle, check, finish },
+        ...{ decisions, report, steps, count, open, settle, check, finish },
         crashes: ({ client }) => client.crashes(),
       }),
     );

@@ -11,7 +11,7 @@ import type { StoredDatabase } from '../engine/database.ts';
 import type { Errnos, Odds, Troubles } from '../engine/faults.ts';
 import { hold } from '../engine/invariants.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 import { systemError } from './disk.ts';
 import type { Disk, Inode } from './disk.ts';
 import { call, shown, useMachine } from './machine.ts';
@@ -24,7 +24,7 @@ import { forgetWorkers } from './worker.ts';
 /** Everything outside the daemon that concerns images. */
 export interface ImagesWorld {
   readonly scheduler: Scheduler;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly troubles: Troubles;
   readonly database: StoredDatabase;
   readonly disk: Disk;
@@ -160,7 +160,7 @@ export async function bootImages(
   odds: Odds,
   containers: () => ReadonlySet<string>,
 ): Promise<ImagesNode> {
-  const { scheduler, tell: report, disk, mounts, bootId } = world;
+  const { scheduler, report, disk, mounts, bootId } = world;
   // Work that the last life was about to do in this turn finds it dead.
   await new Promise((resolve) => setImmediate(resolve));
   const begun = beginLife(world, odds, () => undefined, errnos);
@@ -174,7 +174,7 @@ export async function bootImages(
       broken(cause);
     }
   };
-  useMachine({ ...{ scheduler, tell: report, disk, mounts, bootId, life, used, broken } });
+  useMachine({ ...{ scheduler, report, disk, mounts, bootId, life, used, broken } });
   const start = async (): Promise<ImagesNode> => {
     const store = await createImageStore({
       root: storeRoot,
@@ -188,7 +188,7 @@ export async function bootImages(
     });
     await store.reconcile(containers());
     store.checkLayers().catch(broken);
-    return { store, ended, kill: life.kill, calm: life.calm };
+    return { store, ended, kill: life.kill, stopFaults: life.stopFaults };
   };
   try {
     return await Promise.race([start(), ended]);

@@ -3,7 +3,7 @@ import type { EffectKind } from '../engine/faults.ts';
 import { Gone, never } from '../engine/incarnation.ts';
 import type { Incarnation } from '../engine/incarnation.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 import { thread } from '../engine/thread.ts';
 import { systemError } from './disk.ts';
 import type { Disk, File, Inode } from './disk.ts';
@@ -20,7 +20,7 @@ export interface Mount {
 /** The machine on which the store runs, as the stand-ins of Node's modules use it. */
 export interface Machine {
   readonly scheduler: Scheduler;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly disk: Disk;
   readonly mounts: Map<string, Mount>;
   readonly bootId: string;

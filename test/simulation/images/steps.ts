@@ -19,7 +19,7 @@ const admits = (world: ImagesWorld, { repository }: SimulatedImage): boolean =>
 
 /** Begins a request next to those that are open. */
 function begin(play: Play, what: string, body: () => Promise<void>): void {
-  play.world.tell(`  ${what} begins`);
+  play.world.report(`  ${what} begins`);
   const request = body()
     .catch((cause: unknown) => {
       play.failure ??= { cause };
@@ -63,7 +63,7 @@ function pull(play: Play): Promise<void> {
     const { id, layers } = pulled.image;
     const image = images.find((one) => one.id === id);
     hold('verdict before use', image?.repository.startsWith('open/') === true, `${reference} was pulled`);
-    world.tell(`  pull of ${reference} is answered`);
+    world.report(`  pull of ${reference} is answered`);
     if (before.removals.get(id) !== removals.get(id) || (removing.get(id) ?? 0) > 0) return;
     for (const layer of layers) checkLayer(world, layer, `${reference}, just pulled,`);
     known.set(id, { image, reference: own.isAlone || !moves ? reference : '' });
@@ -74,7 +74,7 @@ function pull(play: Play): Promise<void> {
 /** Cancels an open pull: it may be done already. */
 function cancelPull({ world, pulls, pick }: Play): Promise<void> {
   const one = pick('pull', [...pulls]);
-  if (one !== undefined) world.tell(`  the pull of ${one.reference} is cancelled`);
+  if (one !== undefined) world.report(`  the pull of ${one.reference} is cancelled`);
   one?.stop.abort(new Error('the client cancelled the call'));
   return Promise.resolve();
 }
@@ -105,7 +105,7 @@ const idsOfPod = 65_536;
  * Assigns ids as a kubelet does: the first range that no other pod has, until everything that used it was
  * removed.
  */
-function giveIds({ ids, tell: report }: ImagesWorld, container: string): LayerMapping {
+function giveIds({ ids, report }: ImagesWorld, container: string): LayerMapping {
   const taken = new Set([...ids.values()].map(({ uids }) => uids.hostId));
   let hostId = idsOfPod;
   while (taken.has(hostId)) hostId += idsOfPod;
@@ -141,7 +141,7 @@ function use(play: Play): Promise<void> {
   begin(play, `use of ${image.repository} by ${container}`, async () => {
     try {
       await client.start(`use of ${image.repository} by ${container}`, request);
-      world.tell(`  ${container} is mounted`);
+      world.report(`  ${container} is mounted`);
       const helper = [...world.mounts].find(
         ([at, { source }]) => source !== undefined && at.split('/').includes(container),
       );
@@ -187,7 +187,7 @@ async function endUse(play: Play): Promise<void> {
 export function changePolicy(play: Play): Promise<void> {
   play.policyChanges += 1;
   play.world.policy = play.world.policy === openPolicy ? withoutB : openPolicy;
-  play.world.tell(
+  play.world.report(
     `  the policy ${play.world.policy === openPolicy ? 'admits all of open/' : 'denies open/b'}`,
   );
   return Promise.resolve();
@@ -211,7 +211,7 @@ async function stopInOrder({ client }: Play): Promise<void> {
 }
 
 async function killDaemon({ client, world }: Play): Promise<void> {
-  world.tell('  kill -9');
+  world.report('  kill -9');
   await client.restart(() => undefined);
 }
 
@@ -222,7 +222,7 @@ async function cutPower(play: Play): Promise<void> {
     await stopInOrder(play);
   }
   const lies = choose('the disk has not kept what it confirmed', 3) === 1;
-  world.tell(`† the power is lost${lies ? ', and the disk has lied' : ''}`);
+  world.report(`† the power is lost${lies ? ', and the disk has lied' : ''}`);
   await client.restart(() => {
     world.disk.losePower(world.scheduler.decisions);
     world.database.losePower(world.scheduler.decisions);
@@ -239,13 +239,13 @@ function damageLayer({ world, pick }: Play): void {
     world.disk.list(`${storeRoot}/layers`).filter((one) => !one.endsWith('/')),
   );
   if (path === undefined) return;
-  world.tell(`  ${shown(path)} is empty`);
+  world.report(`  ${shown(path)} is empty`);
   const file = world.disk.file(`${storeRoot}/layers/${path}`);
   [file.text, file.kept] = ['', ''];
 }
 
 function endWorkers({ world }: Play): Promise<void> {
-  world.tell('  the Workers for layers end');
+  world.report('  the Workers for layers end');
   loseWorkers();
   return Promise.resolve();
 }

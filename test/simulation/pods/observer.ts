@@ -4,7 +4,7 @@ import { containerEvents, sandboxEvents } from '../../../runtime/events/transiti
 import type { SandboxPhase, SandboxRecord } from '../../../runtime/pods/record.ts';
 import type { Keyed, RecordChange, WatchedRecords } from '../../../runtime/state/records.ts';
 import { hold } from '../engine/invariants.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 
 /**
  * The legal transitions, specified independently of the product's own tables, so that a change of those is
@@ -42,10 +42,10 @@ const order = [
 export function observeRecords(parts: {
   readonly sandboxes: WatchedRecords<SandboxRecord>;
   readonly containers: WatchedRecords<ContainerRecord>;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly broken: (cause: unknown) => void;
 }): void {
-  const { sandboxes, containers, tell: report, broken } = parts;
+  const { sandboxes, containers, report, broken } = parts;
   /** The last event of each id in this life: a watcher's list and its events begin again with each life. */
   const last = new Map<string, number>();
   const inOrder = (id: string, events: readonly ContainerEventType[]): void => {

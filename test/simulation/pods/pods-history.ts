@@ -49,7 +49,7 @@ function check({ world, client, pods, containers }: Play): void {
  */
 async function finish(play: Play): Promise<void> {
   const { world, client, pods, containers } = play;
-  client.calm();
+  client.stopFaults();
   await client.wait(600_000);
   check(play);
   for (const { id } of containers.values()) {
@@ -115,7 +115,7 @@ export const playPods: PlayHistory<Watch> = async (decisions, report, watch): Pr
   const open = async (): Promise<Play> => ({
     ...{ world, pods: new Map(), containers: new Map(), ...choicesOf(decisions) },
     client: await createClient({
-      ...{ scheduler, odds, tell: report, troubles: world.troubles },
+      ...{ scheduler, odds, report, troubles: world.troubles },
       boot: (chosen) => bootPods(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.has(cause.code),
     }),
@@ -125,7 +125,7 @@ export const playPods: PlayHistory<Watch> = async (decisions, report, watch): Pr
   const settle = ({ client }: Play): Promise<void> => client.settle();
   try {
     return await playSteps({
-      ...{ decisions, tell: report, steps, count, open, settle, check, finish },
+      ...{ decisions, report, steps, count, open, settle, check, finish },
       crashes: ({ client }) => client.crashes(),
     });
   } finally {

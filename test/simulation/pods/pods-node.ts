@@ -39,7 +39,7 @@ export async function startPodsNode(
   { life, ended, broken }: Begun,
   between?: RecordsBetween,
 ): Promise<PodsNode> {
-  const { tell: report } = world;
+  const { report } = world;
   const { run: lock } = createKeyedQueue();
   const database = world.database.open(life);
   const kept = {
@@ -47,7 +47,7 @@ export async function startPodsNode(
     containers: await openRecords<ContainerRecord>(database, 'container'),
   };
   for (const records of Object.values(kept)) checkNames(records.list());
-  observeRecords({ ...kept, tell: report, broken });
+  observeRecords({ ...kept, report, broken });
   const containers: ContainerService = createContainerService({
     records: between?.containers(kept.containers) ?? kept.containers,
     requireSandbox: (id) => sandboxes.require(id),
@@ -63,7 +63,14 @@ export async function startPodsNode(
     containers,
     effects: sandboxEffects(world, life),
   });
-  return { sandboxes, containers, ended, kill: life.kill, calm: life.calm, loseWorkers: life.loseWorkers };
+  return {
+    sandboxes,
+    containers,
+    ended,
+    kill: life.kill,
+    stopFaults: life.stopFaults,
+    loseWorkers: life.loseWorkers,
+  };
 }
 
 /** Recovers as the daemon does before it serves; then removes what no record claims. */

@@ -279,7 +279,7 @@ async function infraEnds(play: Play): Promise<void> {
   );
   if (held === undefined) return;
   const [index, pod] = held;
-  world.tell(`  the infra process of ${pod.id} ends`);
+  world.report(`  the infra process of ${pod.id} ends`);
   endInfra(world, pod.id);
   await isLost(play, index, 'the process that held its PID namespace has ended');
   await client.call(`stop of ${pod.id}`, (n) => n.sandboxes.stop(pod.id));
@@ -295,7 +295,7 @@ async function restartMachine(play: Play): Promise<void> {
       .containers.list()
       .flatMap(({ id, phase, exitCode }) => (phase === 'exited' ? [[id, exitCode] as const] : [])),
   );
-  world.tell('† the machine starts again');
+  world.report('† the machine starts again');
   await client.restart(() => reboot(world));
   const listed = new Map(
     client
@@ -322,7 +322,7 @@ async function restartMachine(play: Play): Promise<void> {
 function jumpClock({ world, choose }: Play): Promise<void> {
   const ms =
     [1_000, -1_000, 20 * hours, -20 * hours, 90_000 * hours, -90_000 * hours][choose('jump', 6)] ?? 0;
-  world.tell(`  the clock jumps by ${ms / 1_000} s`);
+  world.report(`  the clock jumps by ${ms / 1_000} s`);
   world.scheduler.jump(ms);
   return Promise.resolve();
 }

@@ -6,8 +6,8 @@ import { createTroubles } from '../engine/faults.ts';
 import type { Troubles } from '../engine/faults.ts';
 import { hold } from '../engine/invariants.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import { untold } from '../engine/history-events.ts';
-import type { Tell } from '../engine/history-events.ts';
+import { noReport } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 
 /** A process as the kernel and its monitor hold it: it outlives the daemon. */
 interface Process {
@@ -34,7 +34,7 @@ interface Infra {
 /** Everything outside the daemon: the state that a crash leaves behind. */
 export interface World {
   readonly scheduler: Scheduler;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly troubles: Troubles;
   readonly database: StoredDatabase;
   readonly namespaces: Set<string>;
@@ -64,13 +64,13 @@ export type MonitorActs = (write: () => void, lose: () => void) => void;
 
 export function emptyWorld(
   scheduler: Scheduler,
-  report: Tell = untold,
+  report: Report = noReport,
   monitorActs: MonitorActs = (write) => write(),
 ): World {
   let serial = 0;
   return {
     scheduler,
-    tell: report,
+    report,
     troubles: createTroubles(scheduler),
     database: createStoredDatabase(),
     namespaces: new Set(),
@@ -130,7 +130,7 @@ export function endProcess(world: World, id: string, code: number): void {
   const process = world.processes.get(id);
   if (process === undefined || process.state === 'dead') return;
   process.state = 'dead';
-  world.tell(`  process of ${id} ends with ${code}`);
+  world.report(`  process of ${id} ends with ${code}`);
   const end = (exit: Exit): void => {
     if (!process.monitored) return;
     process.monitored = false;

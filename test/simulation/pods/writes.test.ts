@@ -11,7 +11,7 @@ import { recover, startPodsNode } from './pods-node.ts';
 import type { PodsNode } from './pods-node.ts';
 import { containerConfig, podConfig } from './requests.ts';
 import { createScheduler } from '../engine/scheduler.ts';
-import { untold } from '../engine/history-events.ts';
+import { noReport } from '../engine/history-events.ts';
 import { emptyWorld, endProcess, forgetWatchers, leftovers, reboot } from './world.ts';
 import type { MonitorActs } from './world.ts';
 
@@ -38,7 +38,7 @@ function onDisk<T extends Keyed>(records: Records<T>, disk: Disk): Records<T> {
 /** Opens one daemon over a separate world without faults, whose writes fail when the test says so. */
 function openNode(monitorActs?: MonitorActs) {
   const scheduler = createScheduler(replayOf([]));
-  const world = emptyWorld(scheduler, untold, monitorActs);
+  const world = emptyWorld(scheduler, noReport, monitorActs);
   const containerDisk: Disk = { failing: 0, of: () => true };
   const sandboxDisk: Disk = { failing: 0, of: () => true };
   const run = <T>(call: Promise<T>): Promise<T> => scheduler.runUntil(call);

@@ -2,14 +2,14 @@ import { blocking } from '../engine/blocking.ts';
 import type { EffectKind } from '../engine/faults.ts';
 import type { Incarnation } from '../engine/incarnation.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
 
 /** The machine on which the thread of services runs, as the stand-ins of kernel and disk calls use it. */
 export interface ServicesMachine {
   readonly scheduler: Scheduler;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly life: Incarnation;
   readonly kernel: NfTables;
   readonly database: StoredNetwork;

@@ -35,7 +35,7 @@ function check({ world, declared, meddling }: Play, mayEnd = true): void {
  */
 async function finish(play: Play): Promise<void> {
   const { world, client, declared } = play;
-  client.calm();
+  client.stopFaults();
   await client.wait(65_000);
   if (play.meddling === 'now') play.meddling = 'before';
   check(play);
@@ -68,7 +68,7 @@ export const playServices: PlayHistory<unknown> = async (decisions, report): Pro
   const world: ServicesWorld = {
     ...{
       scheduler,
-      tell: report,
+      report,
       troubles: createTroubles(scheduler),
       database: createStoredNetwork(),
       kernel: createNfTables(),
@@ -78,7 +78,7 @@ export const playServices: PlayHistory<unknown> = async (decisions, report): Pro
   const open = async (): Promise<Play> => ({
     ...{ world, declared: new Map(), meddling: 'never', ...choicesOf(decisions) },
     client: await createClient({
-      ...{ scheduler, odds, tell: report, troubles: world.troubles },
+      ...{ scheduler, odds, report, troubles: world.troubles },
       boot: (chosen) => bootServices(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
     }),
@@ -88,7 +88,7 @@ export const playServices: PlayHistory<unknown> = async (decisions, report): Pro
   try {
     return await withClocksOf(scheduler, () =>
       playSteps({
-        ...{ decisions, tell: report, steps, count, open, settle, finish },
+        ...{ decisions, report, steps, count, open, settle, finish },
         check: (play) => check(play),
         crashes: ({ client }) => client.crashes(),
       }),

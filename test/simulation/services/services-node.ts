@@ -7,7 +7,7 @@ import { usualErrnos } from '../engine/faults.ts';
 import type { Odds, Troubles } from '../engine/faults.ts';
 import { beginLife } from '../engine/life.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import type { Tell } from '../engine/history-events.ts';
+import type { Report } from '../engine/history-events.ts';
 import { useServicesMachine } from './machine.ts';
 import type { StoredNetwork } from './network-database.ts';
 import type { NfTables } from './nf-tables.ts';
@@ -16,7 +16,7 @@ import { forgetThreads } from './threads.ts';
 /** Everything outside the daemon that concerns services. */
 export interface ServicesWorld {
   readonly scheduler: Scheduler;
-  readonly tell: Tell;
+  readonly report: Report;
   readonly troubles: Troubles;
   readonly database: StoredNetwork;
   kernel: NfTables;
@@ -32,16 +32,16 @@ const logger = createLogger({ level: 'silent' });
 
 /** Starts the thread of services on the state that the previous life left. */
 export async function bootServices(world: ServicesWorld, odds: Odds): Promise<ServicesNode> {
-  const { scheduler, tell: report, database, kernel, bootId } = world;
+  const { scheduler, report, database, kernel, bootId } = world;
   const { life, ended } = beginLife(world, odds, () => undefined, {
     ...usualErrnos,
     write: ['EIO', 'ENOSPC'],
   });
   forgetThreads();
-  useServicesMachine({ scheduler, tell: report, life, kernel, database, bootId });
+  useServicesMachine({ scheduler, report, life, kernel, database, bootId });
   const start = async (): Promise<ServicesNode> => {
     const services = await startServices({ databasePath: '/network.db', balancer: 'nftables' }, logger);
-    return { services, ended, kill: life.kill, calm: life.calm };
+    return { services, ended, kill: life.kill, stopFaults: life.stopFaults };
   };
   try {
     return await Promise.race([start(), ended]);

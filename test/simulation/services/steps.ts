@@ -170,7 +170,7 @@ function meddle(play: Play): Promise<void> {
     set === '' ? undefined : pick('element', [...(kernel.tables.get(found)?.sets.get(set)?.values() ?? [])]);
   if (element !== undefined) requests.push(...deleteElements(table, set, [{ key: element.key }]));
   if (requests.length === 0) return Promise.resolve();
-  world.tell(
+  world.report(
     `  another program takes ${set === '' ? 'the table' : `an element of ${set}`} of ${table.family}`,
   );
   kernel.commit(requests);
@@ -179,18 +179,18 @@ function meddle(play: Play): Promise<void> {
 }
 
 function loseThread({ world }: Play): Promise<void> {
-  world.tell('  the thread of services is lost');
+  world.report('  the thread of services is lost');
   loseThreads();
   return Promise.resolve();
 }
 
 async function killDaemon({ world, client }: Play): Promise<void> {
-  world.tell('  kill -9');
+  world.report('  kill -9');
   await client.restart(() => undefined);
 }
 
 async function restartMachine({ world, client }: Play): Promise<void> {
-  world.tell('† the machine starts again');
+  world.report('† the machine starts again');
   await client.restart(() => {
     world.kernel = createNfTables();
     world.bootId = `${world.bootId}'`;

@@ -18,9 +18,12 @@ export function fsyncDir(path: string): void {
 
 /** Fails once when the disk has lost writes. */
 export function syncfsOf(fd: number): void {
-  const { scheduler, disk, tell: report, life } = machine();
+  const { scheduler, disk, report, life } = machine();
   inodeOf(fd, 'descriptor of the store');
-  if (!life.isCalm() && scheduler.decisions.weigh('the disk loses writes', [4 * life.odds.fail]) > 0) {
+  if (
+    !life.areFaultsStopped() &&
+    scheduler.decisions.weigh('the disk loses writes', [4 * life.odds.fail]) > 0
+  ) {
     report('  the disk loses writes');
     disk.loseWrites();
     throw systemError('EIO', 'simulated syncfs', '');
