@@ -31,7 +31,7 @@ export async function openCertificateFiles(options: CertificateFilesOptions): Pr
   const { log, everyMs = 10_000 } = options;
   let pair = await read(options);
   let reading = false;
-  let told = '';
+  let reported = '';
   const timer = setInterval(() => {
     if (reading) return;
     reading = true;
@@ -40,19 +40,19 @@ export async function openCertificateFiles(options: CertificateFilesOptions): Pr
         const isSame = next.certificate === pair.certificate && next.key === pair.key;
         // The server may refuse the pair. It is then tried again.
         if (!isSame) options.onChange(next);
-        told = '';
+        reported = '';
         if (isSame) return;
         pair = next;
         log.info({ until: next.until.toISOString() }, 'the certificate was renewed');
       })
       .catch((error: unknown) => {
         const problem = (error as Error).message;
-        if (problem !== told)
+        if (problem !== reported)
           log.error(
             { problem },
             'the certificate could not be read again; the previous certificate stays in use',
           );
-        told = problem;
+        reported = problem;
       })
       .finally(() => (reading = false));
   }, everyMs);

@@ -137,12 +137,12 @@ function createContact({ log, onContact }: FollowDocumentsOptions): {
   failed(resource: CustomResource, error: unknown): void;
 } {
   const troubles = new Map<string, string>();
-  let told: string | undefined;
-  const tell = (): void => {
+  let reported: string | undefined;
+  const report = (): void => {
     const [trouble] = troubles.values();
     onContact?.(trouble);
-    if (trouble === told) return;
-    told = trouble;
+    if (trouble === reported) return;
+    reported = trouble;
     if (trouble === undefined) log.info({}, 'the policies of the cluster are watched again');
     else
       log.warn(
@@ -153,11 +153,11 @@ function createContact({ log, onContact }: FollowDocumentsOptions): {
   return {
     reached({ plural }) {
       troubles.delete(plural);
-      tell();
+      report();
     },
     failed({ plural }, error) {
       troubles.set(plural, reasonOf(error));
-      tell();
+      report();
     },
   };
 }

@@ -45,8 +45,8 @@ function openCluster() {
   const collectionOf = (path: string): string => path.split('/')[4] ?? '';
   const put = (path: string, object: StoredObject): void => {
     objects.set(path, object);
-    for (const tell of watchers)
-      tell(collectionOf(path), { type: 'MODIFIED', object: structuredClone(object) });
+    for (const notify of watchers)
+      notify(collectionOf(path), { type: 'MODIFIED', object: structuredClone(object) });
   };
   const client: { -readonly [K in keyof ApiClient]: ApiClient[K] } = {
     async get(path) {
@@ -66,10 +66,10 @@ function openCluster() {
     },
     watch: (path, _query, _limits, onOpen, onEvent, signal) =>
       new Promise((resolve) => {
-        const tell = (collection: string, event: unknown): void => {
+        const notify = (collection: string, event: unknown): void => {
           if (collection === collectionOf(path)) onEvent(event);
         };
-        watchers.add(tell);
+        watchers.add(notify);
         signal.addEventListener('abort', () => resolve());
         onOpen();
       }),
@@ -121,8 +121,8 @@ function openCluster() {
     remove(plural: string, name: string) {
       const object = objects.get(pathOf(plural, name));
       objects.delete(pathOf(plural, name));
-      for (const tell of watchers)
-        tell(plural, {
+      for (const notify of watchers)
+        notify(plural, {
           type: 'DELETED',
           object: { ...object, metadata: { ...object?.metadata, resourceVersion: String((version += 1)) } },
         });

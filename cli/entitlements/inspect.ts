@@ -13,7 +13,7 @@ import type { OutputFormat } from '../output/output.ts';
 import { linkFindings } from './link-findings.ts';
 import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
-import type { LiveState, ToldState } from './live-state.ts';
+import type { LiveState, ReportedState } from './live-state.ts';
 
 interface Flags {
   readonly socket: string;
@@ -58,35 +58,32 @@ export function registerInspect(entitlements: Command): void {
 }
 
 async function inspect(named: string, flags: Flags): Promise<number> {
-  const {
-    told: reported,
-    pid,
-    networkClass,
-    link,
-    adjustments,
-  } = await withClient(flags.socket, async (client) => {
-    const { id, state, podSandboxId } = await findContainer(client, named);
-    if (state !== ContainerState.CONTAINER_RUNNING)
-      throw unreadable(named, 'it is not running', 'name a running container');
-    const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
-    const known = parseJson(info['info'] ?? '{}') as {
-      readonly pid?: number;
-      readonly networkClass?: string;
-      readonly adjustments?: readonly AdjustmentText[];
-    };
-    const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
-    const { info: ofDaemon } = await client.runtime.status({ verbose: true });
-    const { state: folder = '/run/portcullis' } = parseJson(ofDaemon['config'] ?? '{}') as {
-      readonly state?: string;
-    };
-    return {
-      told: readTold(join(folder, 'containers', id, 'config.json'), named),
-      pid: known.pid ?? 0,
-      networkClass: known.networkClass ?? '',
-      adjustments: known.adjustments ?? [],
-      link: ofPod['link'] === undefined ? undefined : (parseJson(ofPod['link']) as LinkAnswer),
-    };
-  });
+  const { reported, pid, networkClass, link, adjustments } = await withClient(
+    flags.socket,
+    async (client) => {
+      const { id, state, podSandboxId } = await findContainer(client, named);
+      if (state !== ContainerState.CONTAINER_RUNNING)
+        throw unreadable(named, 'it is not running', 'name a running container');
+      const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
+      const known = parseJson(info['info'] ?? '{}') as {
+        readonly pid?: number;
+        readonly networkClass?: string;
+        readonly adjustments?: readonly AdjustmentText[];
+      };
+      const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
+      const { info: ofDaemon } = await client.runtime.status({ verbose: true });
+      const { state: folder = '/run/portcullis' } = parseJson(ofDaemon['config'] ?? '{}') as {
+        readonly state?: string;
+      };
+      return {
+        reported: readReported(join(folder, 'containers', id, 'config.json'), named),
+        pid: known.pid ?? 0,
+        networkClass: known.networkClass ?? '',
+        adjustments: known.adjustments ?? [],
+        link: ofPod['link'] === undefined ? undefined : (parseJson(ofPod['link']) as LinkAnswer),
+      };
+    },
+  );
   const findings = [
     ...heldAgainst(reported, readLive(pid, named), capabilityNames),
     ...linkFindings(networkClass, link),
@@ -108,9 +105,9 @@ async function inspect(named: string, flags: Flags): Promise<number> {
   return findings.some(({ verdict }) => verdict === 'looser') ? exitCodes.no : exitCodes.yes;
 }
 
-function readTold(file: string, named: string): ToldState {
+function readReported(file: string, named: string): ReportedState {
   try {
-    return parseSeccompJson(readFileSync(file, 'utf8')) as ToldState;
+    return parseSeccompJson(readFileSync(file, 'utf8')) as ReportedState;
   } catch (error) {
     throw unreadable(
       named,

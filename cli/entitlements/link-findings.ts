@@ -27,12 +27,13 @@ export function linkFindings(own: string, answer: LinkAnswer | undefined): LiveF
     return [{ part: 'network class', verdict: own === 'host' ? 'held' : 'unreadable', found }];
   }
   const { told: reported, held } = answer;
-  const asTold = held.lets === 'nothing' || (OPEN.includes(reported.class) && held.lets === 'own packets');
+  const asReported =
+    held.lets === 'nothing' || (OPEN.includes(reported.class) && held.lets === 'own packets');
   const shared = reported.class === own ? '' : `, which a container of the pod has; its own is ${own}`;
   return [
     {
       part: 'network class',
-      verdict: asTold ? 'held' : 'looser',
+      verdict: asReported ? 'held' : 'looser',
       found: [
         `${reported.class}${shared}: the link lets through ${held.lets === 'unknown' ? 'what is not known' : held.lets}`,
         ...held.problems,

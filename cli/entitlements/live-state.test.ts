@@ -4,9 +4,9 @@ import { capabilityNames } from '../../base/capabilities/index.ts';
 import { linkFindings } from './link-findings.ts';
 import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
-import type { LiveState, ToldState } from './live-state.ts';
+import type { LiveState, ReportedState } from './live-state.ts';
 
-const reported: ToldState = {
+const reported: ReportedState = {
   process: {
     capabilities: { bounding: ['CAP_CHOWN', 'CAP_KILL'], permitted: ['CAP_CHOWN'] },
     rlimits: [{ type: 'RLIMIT_NOFILE', hard: 100 }],

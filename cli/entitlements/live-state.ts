@@ -21,7 +21,7 @@ export interface LiveState {
 }
 
 /** The fields of an OCI configuration that can be read back. */
-export interface ToldState {
+export interface ReportedState {
   readonly process: {
     readonly capabilities?: Readonly<Record<string, readonly string[]>>;
     readonly rlimits?: readonly { readonly type: string; readonly hard: number }[];
@@ -59,7 +59,7 @@ export interface LiveFinding {
  * @param capabilities the names by number, without CAP_
  */
 export function heldAgainst(
-  reported: ToldState,
+  reported: ReportedState,
   live: LiveState,
   capabilities: readonly string[],
 ): LiveFinding[] {
@@ -98,7 +98,11 @@ function field(status: string, name: string): string {
 
 const SETS = { bounding: 'CapBnd', permitted: 'CapPrm', inheritable: 'CapInh', ambient: 'CapAmb' } as const;
 
-function capabilitySets(reported: ToldState, { status }: LiveState, names: readonly string[]): LiveFinding[] {
+function capabilitySets(
+  reported: ReportedState,
+  { status }: LiveState,
+  names: readonly string[],
+): LiveFinding[] {
   return Object.entries(SETS).map(([set, key]) => {
     const bits = BigInt(`0x${field(status, key) || '0'}`);
     const found = names.filter((_, at) => ((bits >> BigInt(at)) & 1n) === 1n);
@@ -113,7 +117,7 @@ function capabilitySets(reported: ToldState, { status }: LiveState, names: reado
   });
 }
 
-function label(reported: ToldState, live: LiveState): LiveFinding[] {
+function label(reported: ReportedState, live: LiveState): LiveFinding[] {
   const wanted = reported.process.apparmorProfile;
   if (wanted === undefined) return [];
   const found = live.label?.replace(/\s+\((enforce|kill)\)\s*$/, '').trim() ?? '';
@@ -122,7 +126,7 @@ function label(reported: ToldState, live: LiveState): LiveFinding[] {
 
 const LINKS: Readonly<Record<string, string>> = { mount: 'mnt', network: 'net' };
 
-function namespaces(reported: ToldState, live: LiveState): LiveFinding[] {
+function namespaces(reported: ReportedState, live: LiveState): LiveFinding[] {
   return reported.linux.namespaces.map(({ type }) => {
     const name = LINKS[type] ?? type;
     const found = live.namespaces[name] ?? '';
@@ -149,7 +153,7 @@ const LIMITS: Readonly<Record<string, string>> = {
   STACK: 'stack size',
 };
 
-function limits(reported: ToldState, live: LiveState): LiveFinding[] {
+function limits(reported: ReportedState, live: LiveState): LiveFinding[] {
   return (reported.process.rlimits ?? []).map(({ type, hard }) => {
     const name = LIMITS[type.replace('RLIMIT_', '')] ?? type;
     const found = new RegExp(`^Max ${name}\\s+\\S+\\s+(\\S+)`, 'm').exec(live.limits)?.[1] ?? '';
@@ -163,7 +167,7 @@ function options({ mountinfo }: LiveState, path: string): string[] {
   return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
 }
 
-function paths(reported: ToldState, live: LiveState): LiveFinding[] {
+function paths(reported: ReportedState, live: LiveState): LiveFinding[] {
   const there = (of: readonly string[] | undefined): readonly string[] =>
     (of ?? []).filter((path) => live.exists(path));
   const open = there(reported.linux.maskedPaths).filter((path) => options(live, path).length === 0);
@@ -195,7 +199,7 @@ const DEFAULT_DEVICES = [
   'c 10:200',
 ];
 
-function devices(reported: ToldState, live: LiveState): LiveFinding[] {
+function devices(reported: ReportedState, live: LiveState): LiveFinding[] {
   const rules = (reported.linux.resources?.devices ?? []).filter(({ allow }) => allow);
   if (live.devices === undefined)
     return [

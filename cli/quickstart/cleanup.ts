@@ -26,15 +26,15 @@ export async function sweep({
   const naming = readdirSync('/proc').filter(
     (name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(folder),
   );
-  const doomed = [...inGroups, ...naming].map(Number).filter((pid) => pid > 1 && pid !== process.pid);
-  for (const pid of doomed) {
+  const remaining = [...inGroups, ...naming].map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  for (const pid of remaining) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch {
       // it is gone
     }
   }
-  if (doomed.length > 0) await pause(200);
+  if (remaining.length > 0) await pause(200);
   for (const group of groups) {
     try {
       rmdirSync(group);

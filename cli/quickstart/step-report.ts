@@ -6,7 +6,7 @@ import type { Paper, Style } from '../output/terminal.ts';
 export interface StepReport {
   chapter(title: string): void;
   /**
-   * Runs one step. Prints its title, a check mark, its duration, and the lines that `tell` returns for its
+   * Runs one step. Prints its title, a check mark, its duration, and the lines that `report` returns for its
    * result. A step that throws is shown with the reason; the error is thrown again.
    */
   step<T>(

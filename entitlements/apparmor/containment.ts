@@ -126,7 +126,7 @@ function transition(bits: number, { targets }: CompiledProfile): string {
   return `${where} ${inherits} ${falls}`;
 }
 
-/** Returns the shortest input after which `tell` finds a difference between what the two accept. */
+/** Returns the shortest input after which `report` finds a difference between what the two accept. */
 function differing(
   inner: KernelAutomaton | undefined,
   outer: KernelAutomaton | undefined,

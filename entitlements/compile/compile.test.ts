@@ -55,7 +55,7 @@ describe('compile', () => {
     );
   });
 
-  it('tells policies apart by their digest, whatever their names of system calls are', () => {
+  it('distinguishes policies by their digest, whatever their names of system calls are', () => {
     const digestOf = (rules: readonly string[]): string =>
       settingsDigest(
         {

@@ -33,15 +33,15 @@ export function releaseNotes(
   { version, from, to }: { readonly version: string; readonly from: string | undefined; readonly to: string },
   commits: readonly Commit[],
 ): string {
-  const told = commits.filter(({ subject }) => !internal.test(subject));
+  const listed = commits.filter(({ subject }) => !internal.test(subject));
   const groupOf = ({ subject }: Commit): string =>
     groups.find(({ words }) => words.test(subject.split(' ')[0] ?? ''))?.title ?? rest;
   const sections = [...groups.map(({ title }) => title), rest].flatMap((title) => {
-    const entries = told.filter((commit) => groupOf(commit) === title);
+    const entries = listed.filter((commit) => groupOf(commit) === title);
     const lines = entries.map(({ hash, subject }) => `- ${escaped(subject)} (${hash})`);
     return entries.length === 0 ? [] : [`## ${title}\n\n${lines.join('\n')}`];
   });
-  const others = commits.length - told.length;
+  const others = commits.length - listed.length;
   const more =
     others === 0 ? [] : [`${others} further commits change tests, documents or the structure of the code.`];
   const range = from === undefined ? 'This is the first release.' : `**Full changelog**: \`${from}...${to}\``;

@@ -178,13 +178,13 @@ function refuseUnready(release: PolicyRelease, reports: readonly NodeReport[]): 
     throw releaseFailure('TRUST_RELEASE_NOT_READY', on, 'no node of its stages has reported');
   const unready = asked.filter((one) => one.release !== release.number || one.state !== 'current');
   if (unready.length === 0) return;
-  const told = unready
+  const summaries = unready
     .slice(0, 10)
     .map((one) => `${one.name}: ${one.state}, release ${one.release ?? 'none'}`);
   throw releaseFailure(
     'TRUST_RELEASE_NOT_READY',
     on,
-    `${unready.length} of ${asked.length} nodes do not run it, or are not current: ${told.join('; ')}`,
+    `${unready.length} of ${asked.length} nodes do not run it, or are not current: ${summaries.join('; ')}`,
   );
 }
 

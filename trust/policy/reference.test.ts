@@ -65,10 +65,10 @@ test('docs/policy.md lists every reason code, and there are no others', () => {
       !['verdict-log/', 'tuf-author/', 'policy-release/'].some((folder) => name.startsWith(folder)) &&
       name !== 'sigstore/verify-artifact.ts',
   );
-  const untold = ofReasons.flatMap(({ name, source }) =>
+  const unexplained = ofReasons.flatMap(({ name, source }) =>
     codesOf(source).flatMap((code) => (reported.includes(code) ? [] : [`${name}: ${code}`])),
   );
-  assert.deepEqual(untold, [], 'reasons without a meaning: add them to reason-codes.ts');
+  assert.deepEqual(unexplained, [], 'reasons without a meaning: add them to reason-codes.ts');
   // The checks above would miss a code that is built from pieces.
   assert.deepEqual(
     sources.flatMap(({ name, source }) => (/`TRUST_[A-Z_]*\$\{/.test(source) ? [name] : [])),

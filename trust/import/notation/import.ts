@@ -46,9 +46,9 @@ export function importNotation(text: string, options: NotationImportOptions): Im
   return { rules, files: [], unmapped };
 }
 
-type Tell = (path: readonly PathSegment[], why: string, became: string) => void;
+type Report = (path: readonly PathSegment[], why: string, became: string) => void;
 
-function imagesOf({ scopes, path }: Statement, report: Tell): readonly string[] {
+function imagesOf({ scopes, path }: Statement, report: Report): readonly string[] {
   return scopes.flatMap((scope, index) => {
     if (scope === '*') return ['**'];
     const pattern = patternOf(scope);
@@ -78,7 +78,7 @@ function patternOf(scope: string): string | undefined {
   }
 }
 
-function bodyOf(statement: Statement, folder: string, report: Tell): Readonly<Record<string, unknown>> {
+function bodyOf(statement: Statement, folder: string, report: Report): Readonly<Record<string, unknown>> {
   const { level, path, scopes, override, verifyTimestamp, stores } = statement;
   if (level === 'skip') {
     if (!scopes.includes('*')) return { allow: 'unverified' };

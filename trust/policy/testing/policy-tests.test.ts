@@ -287,7 +287,7 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
     record: fc.dictionary(fc.constantFrom(...keys), tie('any'), { maxKeys: 5 }),
   })).record;
   const file = join(folder, 'fuzz.yaml');
-  const calm = async (act: () => Promise<unknown>): Promise<void> => {
+  const checkFailure = async (act: () => Promise<unknown>): Promise<void> => {
     const started = processorMs();
     await act().catch((error: unknown) =>
       assert.ok(isPortcullisError(error) && /fuzz\.yaml:\d+:\d+/.test(error.message), String(error)),
@@ -298,8 +298,8 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
     fc.asyncProperty(value, fc.constantFrom('TrustPolicy', 'PolicyTest'), async (made, kind) => {
       const text = JSON.stringify({ ...(made as object), apiVersion: 'portcullis.dev/v1alpha1', kind });
       await writeFile(file, text);
-      await calm(() => loadPolicy({ paths: [file] }));
-      await calm(() => testPolicy({ paths: [file], policy: [join(folder, 'policy.yaml')], now }));
+      await checkFailure(() => loadPolicy({ paths: [file] }));
+      await checkFailure(() => testPolicy({ paths: [file], policy: [join(folder, 'policy.yaml')], now }));
       formatPolicy(text, file);
     }),
     fuzzing(17, 200),
@@ -330,7 +330,7 @@ test('fuzzed policies, tests and layouts give a problem with its position or the
       }),
       async (text) => {
         await writeFile(file, text);
-        await calm(() => loadPolicy({ paths: [file] }));
+        await checkFailure(() => loadPolicy({ paths: [file] }));
         const once = formatPolicy(text, file);
         if (once.problems.length === 0) assert.deepEqual(formatPolicy(once.text, file).problems, []);
       },
