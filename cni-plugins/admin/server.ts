@@ -17,8 +17,8 @@ import { adminVersion } from './operation-types.ts';
 import type { AdminCall, AdminOperation } from './operation-types.ts';
 
 /**
- * Answers one request with an object, or with text that is JSON already. The signal is aborted when the client
- * closes its connection before it has the answer.
+ * Answers one request with an object, or with text that is JSON already. The signal is aborted when the
+ * client closes its connection before it has the answer.
  */
 export type AnswerAdmin = (call: AdminCall, signal: AbortSignal) => Promise<object | string>;
 

@@ -250,8 +250,8 @@ async function partOf(
 }
 
 /**
- * Yields what follows the bytes of `begun`, which count for digest and size.
- * @param signal ends the reading with its reason
+ * Yields what follows the bytes of `begun`, which count for digest and size. The signal ends the
+ * reading with its reason.
  */
 async function* checkedBytes(
   files: LayoutFiles,
