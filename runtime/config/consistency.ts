@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import { formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { ways } from '../findings/finding-codes.ts';
@@ -34,8 +35,7 @@ export function checkConsistency(config: DaemonConfig): string[] {
       `root and state: ${config.root} and ${config.state} overlap; give each a folder of its own`,
     );
   }
-  if (Buffer.byteLength(config.socket) > 107)
-    problems.push(`socket: ${config.socket} is longer than the 107 bytes that a unix socket's path may have`);
+  append(problems, socketProblems(config));
   const { certFile, keyFile } = config.streaming.tls;
   if ((certFile === '') !== (keyFile === ''))
     problems.push('streaming.tls: certFile and keyFile belong together; give both or none');
@@ -61,6 +61,18 @@ export function checkConsistency(config: DaemonConfig): string[] {
   const port = Number(config.metrics.address.split(':').at(-1));
   if (port > 65_535) problems.push(`metrics.address: ${port} is not a port`);
   return problems;
+}
+
+/** A unix socket's path has at most 107 bytes (unix(7)). */
+function socketProblems({ socket, state, cni }: DaemonConfig): string[] {
+  // The longest name of a socket in this folder.
+  const longest = join(state, 'admin.sock');
+  return Object.entries({ socket, state: longest, 'cni.socket': cni.socket ?? '' })
+    .filter(([, path]) => Buffer.byteLength(path) > 107)
+    .map(
+      ([option, path]) =>
+        `${option}: ${path} is longer than the 107 bytes that a unix socket's path may have`,
+    );
 }
 
 /** Loopback, unspecified, multicast and link-local IPv6 addresses, in canonical form. */

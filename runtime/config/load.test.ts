@@ -210,6 +210,16 @@ const wrong: readonly {
     says: /nri\.required: no plugin can connect without nri\.enabled/,
   },
   { name: 'overlapping root and state', text: 'root: /a\nstate: /a/b\n', says: /overlap/ },
+  {
+    name: 'a state folder whose sockets have paths that are too long',
+    text: `state: /${'x'.repeat(96)}\n`,
+    says: /state: \/x{96}\/admin\.sock is longer than the 107 bytes/,
+  },
+  {
+    name: 'a CNI socket path that is too long',
+    text: `cni: { socket: /${'x'.repeat(107)} }\n`,
+    says: /cni\.socket.*107 bytes/,
+  },
   { name: 'a socket path that is too long', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {
     name: 'a mirror without URL',
