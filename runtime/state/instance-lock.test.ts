@@ -90,6 +90,7 @@ test('a released claim can be taken again, and writes only the process into the 
     await assert.rejects(claimFolders(folders), { code: 'RUNTIME_ROOT_IN_USE' });
     assert.deepEqual([readdirSync(folders.root), readdirSync(folders.state)], [['daemon.json'], []]);
     release();
+    assert.deepEqual(readdirSync(folders.root), []);
   }
 });
 
@@ -133,8 +134,9 @@ for (const [what, text] of [
     const folders = foldersOf(t);
     writeFileSync(join(folders.root, 'daemon.json'), text);
     writeFileSync(join(folders.root, '.daemon.json.0123456789ab.tmp'), '{');
-    (await claimFolders(folders))();
+    const release = await claimFolders(folders);
     assert.deepEqual(readdirSync(folders.root), ['daemon.json']);
     const written = readFileSync(join(folders.root, 'daemon.json'), 'utf8');
     assert.deepEqual(JSON.parse(written), processIdentity(process.pid));
+    release();
   });

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
@@ -25,10 +25,25 @@ export async function claimFolders(folders: {
   try {
     for (const folder of new Set([folders.root, folders.state])) held.push(claim(folder));
     await refuseCopy(folders.root);
-    return release;
+    return () => {
+      // While the lock is held, so that the file of the next daemon stays.
+      if (held.length > 0) removeProcessFile(folders.root);
+      release();
+    };
   } catch (error) {
     release();
     throw error;
+  }
+}
+
+/** The file in the root that names the process that uses it. */
+const processFile = 'daemon.json';
+
+function removeProcessFile(root: string): void {
+  try {
+    rmSync(join(root, processFile), { force: true });
+  } catch {
+    // A stale file does no harm: its process has ended.
   }
 }
 
@@ -49,7 +64,7 @@ function claim(folder: string): number {
  * copy contains. If the disk is full, the file is absent.
  */
 async function refuseCopy(root: string): Promise<void> {
-  const file = join(root, 'daemon.json');
+  const file = join(root, processFile);
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     if (meansGone(cause)) return '';
     throw cause;
