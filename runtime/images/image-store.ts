@@ -383,7 +383,8 @@ async function withLayers<T>(
   for (let mayRestore = true; ;) {
     const stored = records.byId(imageId);
     if (stored === undefined) throw gone(attempted, imageId);
-    const needed = stored.layers.map((layer) => layer.folder);
+    // The kernel refuses an overlay that has a folder twice. The highest copy of a layer hides the others.
+    const needed = [...new Set(stored.layers.map((layer) => layer.folder).reverse())].reverse();
     if (checks.isChecked(needed)) {
       try {
         return await use(needed);

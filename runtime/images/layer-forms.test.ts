@@ -146,6 +146,21 @@ describe('layers as EROFS files', { skip }, () => {
     }
   });
 
+  test('an image may have the same layer several times', async () => {
+    const changes = [
+      { name: 'bin/sh', body: 'changed' },
+      { name: 'id', body: 'twice' },
+      { name: '.wh.data', body: '' },
+    ];
+    const image = await pulled('twice', [lowest, lowest, changes, lowest, [{ name: 'top', body: '' }]]);
+    const { path } = await kit.store.mountRootfs('c1', image);
+    for (const tree of [path, await kit.store.mountVolume('c1', 0, image)]) {
+      assert.equal(readFileSync(`${tree}/bin/sh`, 'utf8'), 'shell');
+      assert.equal(readFileSync(`${tree}/id`, 'utf8'), 'twice');
+      assert.ok(existsSync(`${tree}/data`), 'a later copy of the layer has the file again');
+    }
+  });
+
   test('a container with a user namespace sees its own ids', async (t) => {
     const child = spawn('unshare', ['--user', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
     t.after(() => child.kill('SIGKILL'));
