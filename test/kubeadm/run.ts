@@ -22,13 +22,13 @@ import { makeKey, openPublisher, registryName } from '../fixtures/publisher.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import { policyOf } from '../fixtures/stage.ts';
 import { lasting, leftovers } from '../house/leftovers.ts';
-import { imageRegistry, publishControlPlane } from './images.ts';
+import { controlPlanePrograms, imageRegistry, publishControlPlane } from './images.ts';
 import { nodeKubeconfig, openMachine } from './machine.ts';
 import type { Machine } from './machine.ts';
 
 const { values } = parseArgs({ options: { 'keep-logs': { type: 'string' } } });
 const repository = join(import.meta.dirname, '../..');
-buildPrograms(['kubeadm', 'kubelet', 'etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler']);
+buildPrograms(['kubeadm', 'kubelet', ...controlPlanePrograms]);
 
 const atFirst = leftovers();
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-kubeadm-'));
