@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
@@ -228,7 +229,7 @@ async function startOnTerminal(
       command.exited.then(() => Promise.race([terminal.master, pause(lateMasterMs)])),
     ]);
     if (master === undefined) return { command, outputs: [], hangUp: () => undefined };
-    const { output, input, fd } = adoptTerminal(master);
+    const { output, input, fd } = adoptTerminal(master, command.exited);
     if (streams.stdin !== undefined) pumpKeys(streams.stdin, input);
     const pump = pumpOutput(output, streams.stdout, startOf(command, deps.files));
     streams.onResize((size) => {
@@ -241,7 +242,7 @@ async function startOnTerminal(
 }
 
 /** A terminal has no end of input: a client that closes its input leaves the command running. */
-function pumpKeys(source: NonNullable<CommandStreams['stdin']>, terminal: Socket): void {
+function pumpKeys(source: NonNullable<CommandStreams['stdin']>, terminal: Writable): void {
   source.on('data', (chunk: Buffer) => {
     if (terminal.writable && !terminal.write(chunk)) source.pause();
   });

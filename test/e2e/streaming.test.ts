@@ -136,6 +136,21 @@ for (const runtimeHandler of ['crun', 'runc'])
         assert.match(client.stdout(), /caught/);
       });
 
+      it('a command that closes its terminal runs to its end, and may open the terminal again', async () => {
+        const client = await exec(
+          [
+            'sh',
+            '-c',
+            'exec </dev/null >/dev/null 2>&1; sleep 0.5; exec </dev/tty >/dev/tty; read line; echo "<$line>"; exec >&- <&-; sleep 0.3; exit 6',
+          ],
+          interactive,
+        );
+        await pause(200);
+        client.send('typed\r');
+        assert.equal((await client.status).details?.causes[0]?.message, '6');
+        assert.match(client.stdout(), /<typed>/);
+      });
+
       it('a background process that holds the output open does not delay the end of the session', async () => {
         const client = await exec(['sh', '-c', 'sleep 301 & echo done']);
         assert.equal((await client.status).status, 'Success');

@@ -59,3 +59,26 @@ test('typed input reaches the program, and destroying the output ends the input'
   await ended;
   assert.ok(input.destroyed);
 });
+
+test('a terminal that its program closes and opens again does not hang up, and keeps typed input', async () => {
+  const { master, ended } = await terminalOf(
+    'name=$(tty); exec </dev/null >/dev/null 2>&1; sleep 0.4; exec <"$name" >"$name"; read line; echo "<$line>"; exit 3',
+  );
+  const { output, input } = adoptTerminal(master, ended);
+  await pause(200);
+  input.write('typed\n');
+  const text = Buffer.concat((await output.toArray()) as Buffer[]).toString();
+  assert.match(text, /<typed>/);
+  assert.deepEqual(await ended, [3, null]);
+});
+
+test('what a program writes into a terminal that it opens only for this arrives at once', async () => {
+  const { master, ended } = await terminalOf(
+    'name=$(tty); exec </dev/null >/dev/null 2>&1; sleep 0.3; echo one >"$name"; sleep 1',
+  );
+  const { output } = adoptTerminal(master, ended);
+  const first = once(output, 'data').then(([chunk]) => String(chunk));
+  assert.equal(await Promise.race([first, ended]), 'one\r\n');
+  await ended;
+  await once(output, 'close');
+});
