@@ -164,4 +164,18 @@ describe('resources', () => {
       },
     );
   });
+
+  it('an update of only the memory limit raises a lower limit of memory and swap, and never lowers it', () => {
+    const swapAfter = (swap: number, update: Partial<LinuxContainerResources>): number =>
+      mergedResources(
+        resources({ memoryLimitInBytes: Mi, memorySwapLimitInBytes: swap }),
+        resources({ ...update }),
+      ).memorySwapLimitInBytes;
+    assert.equal(swapAfter(Mi, { memoryLimitInBytes: 2 * Mi }), 2 * Mi);
+    assert.equal(swapAfter(Mi, { memoryLimitInBytes: -1 }), -1);
+    assert.equal(swapAfter(4 * Mi, { memoryLimitInBytes: 2 * Mi }), 4 * Mi);
+    assert.equal(swapAfter(-1, { memoryLimitInBytes: 2 * Mi }), -1);
+    assert.equal(swapAfter(0, { memoryLimitInBytes: 2 * Mi }), 0);
+    assert.equal(swapAfter(Mi, { memoryLimitInBytes: 4 * Mi, memorySwapLimitInBytes: 2 * Mi }), 2 * Mi);
+  });
 });

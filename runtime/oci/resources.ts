@@ -5,7 +5,8 @@ import type { OciResources } from './spec.types.ts';
 /**
  * Returns the resources after an update: zero and empty fields keep the current value (cri-api
  * UpdateContainerResources), and so do settings of `unified` that the update does not name. The OOM score
- * stays the same, because no runtime changes the score of a running process.
+ * stays the same, because no runtime changes the score of a running process. A kept limit of memory and swap
+ * together rises to a higher memory limit, because the kernel refuses a lower one.
  */
 export function mergedResources(
   current: LinuxContainerResources | undefined,
@@ -17,7 +18,10 @@ export function mergedResources(
     return typeof value !== 'object' || Object.keys(value).length > 0;
   });
   const unified = { ...current?.unified, ...update.unified };
-  return { ...(current ?? update), ...Object.fromEntries(given), unified };
+  const merged: LinuxContainerResources = { ...(current ?? update), ...Object.fromEntries(given), unified };
+  const { memoryLimitInBytes: memory, memorySwapLimitInBytes: swap } = merged;
+  const rises = update.memorySwapLimitInBytes === 0 && swap > 0 && (memory === -1 || memory > swap);
+  return rises ? { ...merged, memorySwapLimitInBytes: memory } : merged;
 }
 
 /**

@@ -79,6 +79,12 @@ describe('resources', () => {
         [memoryLimitInBytes, memorySwapLimitInBytes, cpuShares, cpuPeriod, cpusetCpus],
         [512 * Mi, 1024 * Mi, 2048, 100_000, '0'],
       );
+      await update(id, { memoryLimitInBytes: 64 * Mi, memorySwapLimitInBytes: 64 * Mi });
+      await update(id, { memoryLimitInBytes: 96 * Mi });
+      assert.deepEqual(
+        [memory(id), cgroupFile(at(id), 'memory.memsw.limit_in_bytes', 'memory.swap.max')],
+        [String(96 * Mi), v2 ? '0' : String(96 * Mi)],
+      );
       await removePod(stage, own);
     });
   }
