@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
   O_RDONLY,
   adopt,
@@ -61,6 +61,8 @@ async function dial(plan: ForwardPlan, port: number): Promise<Socket> {
     try {
       return await connect(plan.namespace, version, port);
     } catch (cause) {
+      if (meansGone(cause))
+        throw new Error(`network namespace for sandbox "${plan.sandbox}" is closed`, { cause });
       const address = version === 4 ? `127.0.0.1:${port}` : `[::1]:${port}`;
       failures.push(`dial tcp${version} ${address}: connect: ${describe(cause)}`);
     }

@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { reasonOf } from '../../base/errors/index.ts';
+import { meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
   AF_UNIX,
   SOCK_NONBLOCK,
@@ -69,7 +69,7 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   } catch (cause) {
     return {
       kind: 'failure',
-      why: `error attaching to container: ${reasonOf(cause)}`,
+      why: `error attaching to container: ${meansGone(cause) ? 'the container has ended' : reasonOf(cause)}`,
     };
   }
   const { connection } = attached;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { meansGone, reasonOf } from '../../base/errors/index.ts';
 import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
 import type { Pipe } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -60,7 +60,7 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, deps: Exe
   let files: ExecFiles | undefined;
   let scope: ExecScope | undefined;
   try {
-    const spec = parseJson(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
+    const spec = await readSpec(target.dir);
     files = await writeExecFiles(target.dir, 'stream', describe(plan, spec));
     scope = await openExecScope(deps.scopes, {
       container: target.id,
@@ -84,6 +84,14 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, deps: Exe
   } finally {
     await scope?.close();
     await files?.remove();
+  }
+}
+
+async function readSpec(bundle: string): Promise<OciSpec> {
+  try {
+    return parseJson(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec;
+  } catch (cause) {
+    throw meansGone(cause) ? new Error('the container has been removed', { cause }) : cause;
   }
 }
 

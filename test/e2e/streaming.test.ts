@@ -460,6 +460,19 @@ for (const runtimeHandler of ['crun', 'runc'])
           client.drop();
         });
 
+        it('a pod that has stopped is reported as other runtimes report it', async () => {
+          const stopped = await runPod(stage, 'stopped', {}, runtimeHandler);
+          const client = await openSpdy(await forwardUrl([], stopped.id), 'portforward.k8s.io');
+          await removePod(stage, stopped);
+          const { error } = pair(client, 80);
+          await until(() => client.ended(error), 'the error');
+          assert.equal(
+            client.received(error).toString(),
+            `error forwarding port 80 to pod ${stopped.id}, uid : network namespace for sandbox "${stopped.id}" is closed`,
+          );
+          client.drop();
+        });
+
         it('ports that the request names are reached over WebSocket channels', async () => {
           const { WebSocket } = await import('ws');
           const socket = new WebSocket((await forwardUrl([80, 83])).replace('http', 'ws'), [
@@ -522,6 +535,19 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.equal(await statusOf(`${second.slice(0, -3)}abc`, upgrade), 404);
           assert.equal(await statusOf(new URL('/', url).href, upgrade), 404);
           assert.equal(await statusOf(second), 400);
+        });
+
+        it('of a container that has ended, or was removed, report this', async () => {
+          const own = await runPod(stage, 'ended', {}, runtimeHandler);
+          const id = await runContainer(stage, own, { image, command: ['sleep', '600'] });
+          const { url: exec } = await runtime().exec({ containerId: id, cmd: ['true'], ...plain });
+          const { url: attach } = await runtime().attach({ containerId: id, ...plain });
+          await removePod(stage, own);
+          const messages = [attach, exec].map(async (url) => (await (await openCommand(url)).status).message);
+          assert.deepEqual(await Promise.all(messages), [
+            'Internal error occurred: error attaching to container: the container has ended',
+            'Internal error occurred: error executing command in container: the container has been removed',
+          ]);
         });
 
         it('a client without a supported protocol is refused', async () => {
