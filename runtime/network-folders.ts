@@ -2,12 +2,12 @@ import { rm } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError, meansShortage, reasonOf } from '../base/errors/index.ts';
+import { localFileSystems } from '../base/kernel/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { deviceOf, leadsElsewhere, createCheckedFolder, setFolderState } from '../cni-plugins/index.ts';
 import type { CheckedFolder } from '../cni-plugins/index.ts';
 import { createCopiedFolder } from './copied-folder.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
-import { localFileSystems } from './container-mounts/local-mounts.ts';
 import { parseMountinfo } from './container-mounts/mountinfo.ts';
 
 /**

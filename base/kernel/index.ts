@@ -2,7 +2,7 @@ export * from './ffi/constants.ts';
 export { withAddresses } from './ffi/libc.ts';
 export { errnoName, isErrno, kernelError } from './ffi/errno.ts';
 export type { KernelCode } from './ffi/errno.ts';
-export { cachedFile } from './files/cached-path.ts';
+export { cachedFile, namedFile } from './files/cached-path.ts';
 export { groupOf, sessionOf } from './processes/process-groups.ts';
 export type { CachedFile } from './files/cached-path.ts';
 export {
@@ -17,6 +17,7 @@ export {
 export type { BindOptions, Propagation } from './mounts/mount.ts';
 export type { MountedFile } from './mounts/detached-mount.ts';
 export { directReadUnit } from './files/direct-io.ts';
+export { localFileSystems } from './mounts/local-file-systems.ts';
 export { openNullDevice } from './mounts/null-device.ts';
 export { mountOverlay } from './mounts/overlay.ts';
 export type { Overlay } from './mounts/overlay.ts';

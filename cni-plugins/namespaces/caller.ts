@@ -17,6 +17,8 @@ import { netnsFailure, ownNamespace, withPodNamespace } from './netns.ts';
 import type { NamespaceId, PodNamespace } from './netns.ts';
 import type { Caller } from '../calls/plugin-call.ts';
 import { namespaceIdOf } from './namespace-id.ts';
+import { createAnsweringPaths } from './answering-paths.ts';
+import type { AnsweringPaths, Root } from './answering-paths.ts';
 
 /** The host on which a caller runs: the place of its links, rules and paths. */
 export interface Host {
@@ -25,14 +27,17 @@ export interface Host {
   readonly filter: NetlinkSocket;
   /** Runs a synchronous call in the caller's network namespace. */
   inside<T>(body: () => T): T;
-  /** Converts a path of the caller to a path of this process. */
+  /**
+   * Converts a path of the caller to a path of this process, which does not wait when it is opened.
+   * @throws NETWORK_PATH_NO_ANSWER
+   */
   path(path: string): string;
   /** Set if the caller's mount namespace differs from ours: programs are started in it. */
   readonly pid?: number;
   /**
    * Opens the pod's namespace for `body`. If the namespace is gone and `lenient` is set, `body` runs without
    * a pod.
-   * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID
+   * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID · NETWORK_PATH_NO_ANSWER
    */
   withPod<T>(netns: string, options: PodOptions, body: (kernel: ResourceKernel) => T): T;
 }
@@ -56,26 +61,36 @@ export interface Hosts {
    * namespace live only as long as the call, because they would keep the namespace alive.
    */
   with<T>(caller: Caller, body: (host: Host) => T): T;
+  /**
+   * Asks the file systems of a caller's paths that may not answer, in processes of their own, so that a call
+   * can open those that answered. Returns undefined if no path needs a question. The promise never rejects.
+   */
+  ask(caller: Caller, paths: readonly string[]): Promise<void> | undefined;
   readonly own: Host;
   close(): void;
 }
 
+const rootOf = ({ rootFd, pid }: Caller): Root =>
+  rootFd === undefined ? {} : { fd: rootFd, ...(pid !== undefined && { pid }) };
+
 export function openHosts(): Hosts {
+  const paths = createAnsweringPaths();
   const ownSockets = openSockets((body) => body());
-  const own = hostOf({}, ownSockets, (body) => body());
+  const own = hostOf({}, ownSockets, (body) => body(), paths);
   return {
     own,
+    ask: (caller, asked) => paths.ask(asked, rootOf(caller)),
     with(caller, body) {
       const { netnsFd } = caller;
       if (netnsFd === undefined || sameNamespace(netnsFd)) {
         const { netnsFd: _own, ...rest } = caller;
-        return body(caller.rootFd === undefined ? own : hostOf(rest, ownSockets, (inner) => inner()));
+        return body(caller.rootFd === undefined ? own : hostOf(rest, ownSockets, (inner) => inner(), paths));
       }
       const inside = <R>(inner: () => R): R => inNamespaces({ net: netnsFd }, inner);
       const sockets = openSockets(inside);
       let lasting = false;
       try {
-        const result = body(hostOf(caller, sockets, inside));
+        const result = body(hostOf(caller, sockets, inside, paths));
         if (!(result instanceof Promise)) return result;
         lasting = true;
         return result.finally(() => closeSockets(sockets)) as typeof result;
@@ -116,11 +131,13 @@ const sameNamespace = (fd: number): boolean => {
   return own.dev === given.dev && own.ino === given.ino;
 };
 
-function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Host {
+function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside, paths: AnsweringPaths): Host {
   const { netnsFd } = caller;
   const hostNamespace = (): NamespaceId => (netnsFd === undefined ? ownNamespace() : fstatSync(netnsFd));
-  const path = (given: string): string =>
-    caller.rootFd === undefined ? given : `/proc/self/fd/${caller.rootFd}/${given}`;
+  const path = (given: string): string => {
+    paths.check(given, rootOf(caller));
+    return caller.rootFd === undefined ? given : `/proc/self/fd/${caller.rootFd}/${given}`;
+  };
   const kernelOf = (pod: PodNamespace | undefined, foundGone: (() => void) | undefined): ResourceKernel => ({
     host: { route, filter },
     ...(foundGone === undefined ? {} : { foundGone }),
@@ -149,7 +166,10 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
       const { lenient = false, ownAllowed = false, onlyRead = false, expected, foundGone } = options;
       const entrance = {
         onlyRead,
-        open: () => openNamespace(netns, caller),
+        open() {
+          if (!isOfKernel(netns, caller)) paths.check(netns, rootOf(caller));
+          return openNamespace(netns, caller);
+        },
         forbidden: ownAllowed ? ('any' as const) : hostNamespace(),
       };
       const state = { entered: false };
@@ -194,6 +214,10 @@ const procNamespace = /^\/proc\/(?:\d+|self|thread-self)(?:\/task\/\d+)?\/ns\/ne
 
 /** Paths that refer to the caller itself; this process would find its own namespace there. */
 const ownProcNamespace = /^\/proc\/(?:self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
+
+/** Whether the kernel opens the namespace without a file system that may not answer. */
+const isOfKernel = (netns: string, { netnsFd }: Caller): boolean =>
+  procNamespace.test(netns) || (netnsFd !== undefined && ownProcNamespace.test(netns));
 
 function openNamespace(netns: string, { netnsFd, rootFd }: Caller): number {
   if (netnsFd !== undefined && ownProcNamespace.test(netns))

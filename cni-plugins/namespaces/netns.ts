@@ -8,7 +8,7 @@ import {
   isNamespaceOf,
   openFile,
 } from '../../base/kernel/index.ts';
-import { PortcullisError, leavesUnknown, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, leavesUnknown, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../base/netlink/index.ts';
 
@@ -81,9 +81,13 @@ function opened(path: string, open: (() => number) | undefined): number {
     // Without a descriptor nothing is known about the namespace: a caller that continues when the namespace
     // is gone must not continue here.
     if (leavesUnknown(thrown)) throw thrown;
+    if (isPathWithoutAnswer(thrown)) throw thrown;
     throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', path, reasonOf(thrown));
   }
 }
+
+const isPathWithoutAnswer = (thrown: unknown): boolean =>
+  isPortcullisError(thrown) && thrown.code === 'NETWORK_PATH_NO_ANSWER';
 
 function refuseOthers(path: string, fd: number, forbidden: NamespaceId | 'any'): void {
   const given = fstatSync(fd);

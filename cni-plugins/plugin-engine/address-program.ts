@@ -125,8 +125,9 @@ function find(type: string, command: ProgramCommand, call: PluginCall, host: Hos
   for (const folder of call.path) {
     if (!isAbsolute(folder)) continue;
     const path = join(folder, type);
+    const place = host.path(path);
     try {
-      accessSync(host.path(path), constants.X_OK);
+      accessSync(place, constants.X_OK);
       return path;
     } catch {
       // Try the next folder of the path.

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFileSync } from '../../base/files/index.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -55,7 +56,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
     network,
     rangeSets: source.rangeSets,
     wanted: source.wanted,
-    taken: inStore(source, host, (dataDir) => foreignAddresses(dataDir, network)),
+    taken: inStore(source, { host, network }, (dataDir) => foreignAddresses(dataDir, network)),
   });
 
   return {
@@ -105,7 +106,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       }
     },
     freeForeign: (source, key, host) =>
-      inStore(source, host, (dataDir) =>
+      inStore(source, { host, network: key.network }, (dataDir) =>
         freeForeignAddresses(
           dataDir,
           key.network,
@@ -113,7 +114,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
         ),
       ),
     collectForeign: (source, network, valid, host) =>
-      inStore(source, host, (dataDir) =>
+      inStore(source, { host, network }, (dataDir) =>
         freeForeignAddresses(
           dataDir,
           network,
@@ -123,8 +124,16 @@ export function createAddressing(database: NetworkDatabase): Addressing {
   };
 }
 
-/** Runs `body` on the folder of the store of the upstream plugin. @throws NETWORK_STORE_UNUSABLE */
-function inStore<T>({ dataDir }: LeaseSource, host: Host, body: (dataDir: string) => T): T {
+/** Returns the folder with the addresses of a network. */
+export const storeOf = ({ dataDir }: LeaseSource, network: string): string => join(dataDir, network);
+
+/**
+ * Runs `body` on the folder of the store of the upstream plugin.
+ * @throws NETWORK_STORE_UNUSABLE · NETWORK_PATH_NO_ANSWER
+ */
+function inStore<T>(source: LeaseSource, { host, network }: InStore, body: (dataDir: string) => T): T {
+  const { dataDir } = source;
+  host.path(storeOf(source, network));
   const path = host.path(dataDir);
   try {
     return body(path);
@@ -138,6 +147,11 @@ function inStore<T>({ dataDir }: LeaseSource, host: Host, body: (dataDir: string
       fix: "make the folder readable and writable, or give another one as 'dataDir'",
     });
   }
+}
+
+interface InStore {
+  readonly host: Host;
+  readonly network: string;
 }
 
 const mostDnsBytes = 1024 * 1024;

@@ -1,8 +1,9 @@
+import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import { createDhcpLeases } from './dhcp-leases.ts';
-import { createAddressing } from './addressing.ts';
+import { createAddressing, storeOf } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
@@ -139,14 +140,17 @@ export function createPluginCore({
 
   const verbs = { add, finish, del, check, gc, status };
   const inTurn = createTurns();
+  const afterQuestions = askingFirst(hosts, pluginAttachments);
   const call: PluginCore['call'] = (asked) => {
     if (asked.verb === 'del') dhcp.cancel(asked);
     return inTurn(asked, () =>
-      hosts.with(asked.caller, (host) => {
-        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined)
-          namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
-        return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
-      }),
+      afterQuestions([asked], () =>
+        hosts.with(asked.caller, (host) => {
+          if (asked.verb === 'add' && asked.caller.netnsFd !== undefined)
+            namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
+          return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
+        }),
+      ),
     ) as CniResult | undefined | Promise<CniResult | undefined>;
   };
 
@@ -161,7 +165,9 @@ export function createPluginCore({
       if (first === undefined) return undefined;
       const checks = calls.map((each) => ({ call: each, reading: sound(read(each)) }));
       if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
-      return inTurn<void>(first, () => hosts.with(first.caller, (host) => compare(checks, host)));
+      return inTurn<void>(first, () =>
+        afterQuestions(calls, () => hosts.with(first.caller, (host) => compare(checks, host))),
+      );
     },
     repair,
     release,
@@ -171,6 +177,38 @@ export function createPluginCore({
     },
     close: dhcp.close,
   };
+}
+
+/** Runs an act after its paths that may not answer were asked for. */
+type AfterQuestions = <T>(calls: readonly PluginCall[], act: () => T | Promise<T>) => T | Promise<T>;
+
+/** The questions come first, because the act holds this thread and the lock of the database. */
+function askingFirst(hosts: Hosts, parts: PluginAttachmentStore): AfterQuestions {
+  /** Returns the namespaces that a call opens because they are recorded. */
+  const recordedPaths = ({ verb, netns, caller, key }: PluginCall): readonly string[] =>
+    verb === 'gc' || (verb === 'del' && netns === '')
+      ? hosts.with(caller, ({ namespaceId }) =>
+          parts
+            .all(namespaceId)
+            .filter((part) => verb === 'gc' || part.key.containerId === key.containerId)
+            .filter((part) => part.key.network === key.network)
+            .map((part) => part.netns),
+        )
+      : [];
+  return (calls, act) => {
+    const [first] = calls;
+    const paths = calls.flatMap((call) => [...pathsOf(call), ...recordedPaths(call)]);
+    const asking = first && hosts.ask(first.caller, paths);
+    return asking === undefined ? act() : asking.then(act);
+  };
+}
+
+/** Returns the paths of a call that are opened for it, as far as its configuration can be read. */
+function pathsOf(call: PluginCall): readonly string[] {
+  const { source } = read(call);
+  if (source.from === 'program') return [call.netns, ...call.path.map((folder) => join(folder, source.type))];
+  if (source.from !== 'ranges' || call.verb === 'check') return [call.netns];
+  return [call.netns, storeOf(source, call.key.network), source.resolvConf ?? ''];
 }
 
 interface Collecting {

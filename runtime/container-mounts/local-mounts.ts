@@ -1,24 +1,5 @@
+import { localFileSystems } from '../../base/kernel/index.ts';
 import type { MountLine } from './mountinfo.ts';
-
-/** File systems whose look-ups depend on this machine alone: neither on another host nor on a process. */
-export const localFileSystems: ReadonlySet<string> = new Set([
-  ...[
-    'bcachefs',
-    'btrfs',
-    'erofs',
-    'ext2',
-    'ext3',
-    'ext4',
-    'f2fs',
-    'iso9660',
-    'overlay',
-    'squashfs',
-    'vfat',
-    'xfs',
-    'zfs',
-  ],
-  ...['cgroup', 'cgroup2', 'devpts', 'devtmpfs', 'hugetlbfs', 'mqueue', 'proc', 'ramfs', 'sysfs', 'tmpfs'],
-]);
 
 /** Reports whether no file system in a mount namespace waits for another host or process. Pure. */
 export function areLocal(mounts: readonly Pick<MountLine, 'fstype'>[]): boolean {

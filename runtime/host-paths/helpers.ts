@@ -1,10 +1,10 @@
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { localFileSystems } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { startHelper } from './helper.ts';
 import type { Helper } from './helper.ts';
 import { createMountTable } from './mount-table.ts';
 import type { LookUps } from './look-ups.ts';
-import { localFileSystems } from '../container-mounts/local-mounts.ts';
 
 /** How long a file system may take to answer. */
 const answerMs = 5_000;

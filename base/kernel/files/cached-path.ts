@@ -2,7 +2,7 @@ import { readlinkSync } from 'node:fs';
 import { constants as system } from 'node:os';
 import { meaningOfErrno } from '../../errors/index.ts';
 import { checked, cString, errnoName, kernelError } from '../ffi/errno.ts';
-import { closeFd } from './files.ts';
+import { closeFd, openInRootIfThere } from './files.ts';
 import { glibc, lastErrno } from '../ffi/libc.ts';
 import {
   AT_EMPTY_PATH,
@@ -10,7 +10,11 @@ import {
   O_CLOEXEC,
   O_NOFOLLOW,
   O_PATH,
+  RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  S_IFLNK,
+  S_IFMT,
 } from '../ffi/constants.ts';
 
 const c = {
@@ -22,6 +26,7 @@ const SYS_openat2 = 437;
 const STRUCT_OPEN_HOW_SIZE = 24;
 const RESOLVE_CACHED = 0x20;
 const AT_STATX_DONT_SYNC = 0x4000;
+const STATX_TYPE = 0x1;
 /**
  * The fields that are used: STATX_TYPE, MODE, UID, GID, INO and SIZE. File systems without access times, such
  * as EROFS, do not answer with all of STATX_BASIC_STATS.
@@ -100,6 +105,38 @@ export function cachedFile(
       minor: stat.readUInt32LE(132),
       device: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
       inode: stat.readBigUInt64LE(32).toString(),
+    };
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** The type of a file, and the device of its file system as MAJOR:MINOR. */
+export interface NamedFile {
+  readonly isLink: boolean;
+  readonly device: string;
+}
+
+/**
+ * Looks the last name of a path up without following it if it is a link, and without a question to the file
+ * system that is mounted there. Only the file system of the folder is asked, so the call waits for no server
+ * if that folder depends on none.
+ * @param root descriptor of the folder in which the path begins; only its last name may be a link
+ * @returns undefined if nothing exists there
+ * @throws PortcullisError with the error of openat2(2) or statx(2)
+ */
+export function namedFile(root: number, path: string): NamedFile | undefined {
+  const fd = openInRootIfThere(root, path, {
+    flags: O_PATH | O_NOFOLLOW,
+    resolve: RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+  });
+  if (fd === undefined) return undefined;
+  try {
+    const stat = Buffer.alloc(256);
+    checked(c.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, stat), 'statx', path);
+    return {
+      isLink: (stat.readUInt16LE(28) & S_IFMT) === S_IFLNK,
+      device: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
     };
   } finally {
     closeFd(fd);

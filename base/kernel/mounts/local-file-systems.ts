@@ -1,0 +1,31 @@
+/** File systems whose look-ups depend on this machine alone: neither on another host nor on a process. */
+export const localFileSystems: ReadonlySet<string> = new Set([
+  ...[
+    'bcachefs',
+    'btrfs',
+    'erofs',
+    'ext2',
+    'ext3',
+    'ext4',
+    'f2fs',
+    'iso9660',
+    'overlay',
+    'squashfs',
+    'vfat',
+    'xfs',
+    'zfs',
+  ],
+  ...[
+    'cgroup',
+    'cgroup2',
+    'devpts',
+    'devtmpfs',
+    'hugetlbfs',
+    'mqueue',
+    'proc',
+    'ramfs',
+    'rootfs',
+    'sysfs',
+    'tmpfs',
+  ],
+]);
