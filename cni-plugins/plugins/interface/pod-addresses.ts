@@ -139,6 +139,10 @@ const canonical = (text: string): string => {
   return prefix === undefined ? text : `${formatIp(prefix.address)}/${prefix.length}`;
 };
 
+/** The kernel stores these for larger values (net/ipv4/metrics.c). */
+const largestMtu = 65_535 - 15;
+const largestAdvmss = 65_535 - 40;
+
 /** Returns the route in the kernel's form. @param index of the outgoing link */
 export function tableRouteOf(entry: PodRoute, index: number): TableRoute {
   const prefix = parsePrefix(entry.dst);
@@ -154,8 +158,8 @@ export function tableRouteOf(entry: PodRoute, index: number): TableRoute {
     ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }),
     ...(source === undefined ? {} : { source: ipBytes(source) }),
     ...(entry.priority === undefined ? {} : { priority: entry.priority }),
-    ...(entry.mtu === undefined ? {} : { mtu: entry.mtu }),
-    ...(entry.advmss === undefined ? {} : { advmss: entry.advmss }),
+    ...(entry.mtu === undefined ? {} : { mtu: Math.min(entry.mtu, largestMtu) }),
+    ...(entry.advmss === undefined ? {} : { advmss: Math.min(entry.advmss, largestAdvmss) }),
   };
 }
 
