@@ -130,3 +130,12 @@ export function contains(prefix: IpPrefix, address: IpAddress): boolean {
     address.value <= lastOf(prefix).value
   );
 }
+
+const multicast: readonly IpPrefix[] = [
+  { address: { family: 4, value: 224n << 24n }, length: 4 },
+  { address: { family: 6, value: 0xffn << 120n }, length: 8 },
+];
+
+/** Returns whether an address is one of a multicast group (RFC 1112, RFC 4291 section 2.7). */
+export const isMulticast = (address: IpAddress): boolean =>
+  multicast.some((prefix) => contains(prefix, address));

@@ -4,6 +4,7 @@ export {
   formatIp,
   ipBytes,
   ipFromBytes,
+  isMulticast,
   ipTextBytes,
   lastOf,
   networkOf,

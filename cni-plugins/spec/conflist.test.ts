@@ -132,6 +132,12 @@ const broken: [what: string, text: string, outcome: string, problem: RegExp][] =
     'invalid',
     /the subnet is 10\.0\.0\.0\/24/u,
   ],
+  ...['224.0.0.0/24', '239.1.0.0/16', 'ff02::/64'].map((subnet): (typeof broken)[number] => [
+    `the multicast subnet ${subnet}`,
+    listOf(bridge({ ipam: { ...ipam, subnet } })),
+    'invalid',
+    /is multicast/u,
+  ]),
   ['too small', listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.0/31' } })), 'invalid', /too small/u],
   [
     'a range outside',

@@ -1,4 +1,4 @@
-import { contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
+import { contains, formatIp, isMulticast, lastOf, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
 import type { Fields } from './fields.ts';
 import type { AddressRange, RangeSet, RouteConfig } from './network-config.ts';
@@ -62,6 +62,10 @@ function readRange(fields: Fields): AddressRange | undefined {
       'subnet',
       `${text} has host bits set: the subnet is ${formatIp(network)}/${prefix.length}`,
     );
+    return undefined;
+  }
+  if (isMulticast(network)) {
+    fields.problem('subnet', `${text} is multicast: no interface can send from its addresses`);
     return undefined;
   }
   if (prefix.length > (family === 4 ? 30 : 126)) {

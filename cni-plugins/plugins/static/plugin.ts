@@ -1,4 +1,4 @@
-import { networkOf, parseIp, parsePrefix, contains } from '../../../base/addresses/index.ts';
+import { networkOf, isMulticast, parseIp, parsePrefix, contains } from '../../../base/addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
@@ -57,16 +57,31 @@ const leased = (address: IpPrefix, gateway?: IpAddress): LeasedAddress => ({
   ...(gateway === undefined ? {} : { gateway }),
 });
 
+/** The limited broadcast address, 255.255.255.255 (RFC 919). */
+const broadcast = 0xffffffffn;
+
+/** Returns an address with its prefix, or why an interface cannot have it. */
+function readOwn(text: string): IpPrefix | { readonly why: string } {
+  const prefix = parsePrefix(text);
+  const quoted = JSON.stringify(text);
+  if (prefix === undefined)
+    return { why: `${quoted} is not an address with its prefix, such as 10.0.0.2/24` };
+  const { family, value } = prefix.address;
+  // The kernel adds no such address, or no connection can use it.
+  if (value === 0n || isMulticast(prefix.address) || (family === 4 && value === broadcast))
+    return { why: `${quoted} is not an address of one interface` };
+  return prefix;
+}
+
 function readAddress(entry: Fields): LeasedAddress[] {
   const text = entry.text('address');
-  const address = text === undefined ? undefined : parsePrefix(text);
-  if (address === undefined) {
-    if (text === undefined) entry.problem('', "'address' is missing");
-    else
-      entry.problem(
-        'address',
-        `${JSON.stringify(text)} is not an address with its prefix, such as 10.0.0.2/24`,
-      );
+  if (text === undefined) {
+    entry.problem('', "'address' is missing");
+    return [];
+  }
+  const address = readOwn(text);
+  if ('why' in address) {
+    entry.problem('address', address.why);
     return [];
   }
   const via = entry.text('gateway') ?? '';
@@ -83,9 +98,9 @@ const listOf = (text: string | undefined): string[] =>
 
 function addressesOfArgs(config: Fields, args: Readonly<Record<string, string>>): LeasedAddress[] {
   return listOf(args['IP']).flatMap((text) => {
-    const address = parsePrefix(text);
-    if (address !== undefined) return [leased(address)];
-    config.problem('', `CNI_ARGS: IP ${JSON.stringify(text)} is not an address with its prefix`);
+    const address = readOwn(text);
+    if (!('why' in address)) return [leased(address)];
+    config.problem('', `CNI_ARGS: IP ${address.why}`);
     return [];
   });
 }
@@ -101,9 +116,9 @@ function gatewaysOfArgs(config: Fields, args: Readonly<Record<string, string>>):
 
 function readIps(fields: Fields | undefined): LeasedAddress[] {
   return (fields?.texts('ips') ?? []).flatMap((text) => {
-    const address = parsePrefix(text);
-    if (address !== undefined) return [leased(address)];
-    fields?.problem('ips', `${JSON.stringify(text)} is not an address with its prefix, such as 10.0.0.2/24`);
+    const address = readOwn(text);
+    if (!('why' in address)) return [leased(address)];
+    fields?.problem('ips', address.why);
     return [];
   });
 }

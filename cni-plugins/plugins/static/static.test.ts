@@ -92,3 +92,20 @@ for (const [label, config, args] of [
 ] as const)
   test(`it returns what Debian's plugin returns: ${label}`, () =>
     assert.deepEqual(ours(config, args), debian(config, args)));
+
+for (const address of ['0.0.0.0/0', '0.0.0.0/24', '::/64', '224.0.0.5/24', 'ff02::5/64', '255.255.255.255/32'])
+  test(`${address} is refused, because no interface can have it`, () => {
+    const given: readonly [object, Readonly<Record<string, string>>][] = [
+      [{ ipam: { type: 'static', addresses: [{ address }] } }, {}],
+      [{ ipam: { type: 'static' } }, { IP: address }],
+      [{ ipam: { type: 'static' }, args: { cni: { ips: [address] } } }, {}],
+      [{ ipam: { type: 'static' }, runtimeConfig: { ips: [address] } }, {}],
+    ];
+    for (const [config, args] of given) {
+      const problems: string[] = [];
+      const fields = readConfig(JSON.stringify(config), problems);
+      assert.ok(fields !== undefined);
+      staticAddresses.read(fields, args);
+      assert.match(problems.join('\n'), /is not an address of one interface$/u);
+    }
+  });
