@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { uptime } from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { HeldLease } from './client.ts';
-import { createLeaseKeeper } from './lease-keeper.ts';
+import { createLeaseKeeper, systemClock } from './lease-keeper.ts';
 import { clientIdOf } from './requests.ts';
 
 const subject = {
@@ -39,4 +40,32 @@ test('leases that ended are lost at once, also when no more sockets may be open'
   assert.equal(open, 64);
   keeper.close();
   assert.equal(open, 0);
+});
+
+test('a lease that ended while the host was suspended is lost within 30 s', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 1_000_000;
+  const lost: string[] = [];
+  const keeper = createLeaseKeeper({
+    open: () => ({ send: () => undefined, close: () => undefined }),
+    apply: (key, lease) => void (lease === undefined && lost.push(key)),
+    log: { info: () => undefined, warn: () => undefined },
+    clock: () => ({ now, random: 0.5 }),
+  });
+  const lease = { ...ended, seconds: 7200, renewAfter: 3600, rebindAfter: 6300, obtainedAt: now };
+  keeper.resume('pod/bridge', subject, lease);
+  // Timers do not run while the host is suspended, and their remaining time does not shrink.
+  now += 10_000_000;
+  context.mock.timers.tick(29_000);
+  assert.deepEqual(lost, []);
+  context.mock.timers.tick(1_000);
+  assert.deepEqual(lost, ['pod/bridge']);
+  keeper.close();
+});
+
+test('the clock of leases counts the time since the boot, as the kernel counts it with suspensions', () => {
+  const first = systemClock().now;
+  assert.ok(Math.abs(first - Date.now()) < 60_000, 'it begins with the time of the day');
+  const sinceBoot = uptime() * 1000;
+  assert.ok(Math.abs(systemClock().now - first - (uptime() * 1000 - sinceBoot)) < 1_000);
 });

@@ -1,3 +1,4 @@
+import { uptime } from 'node:os';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { endOf, receive, resumeClient, startClient, tick } from './client.ts';
@@ -77,13 +78,20 @@ const mostExchanges = 64;
 const restMs = 1000;
 /** A server, or somebody who forges its answers, must not fill the log. */
 const mostNotes = 4;
-/** Timers of Node cannot be longer than 24 days. */
-const longestTimer = 3_600_000;
+/**
+ * Timers do not count the time for which the host was suspended, so the end of a lease is looked for this
+ * often.
+ */
+const longestTimerMs = 30_000;
 
-const systemClock = (): Moment => ({
-  now: performance.timeOrigin + performance.now(),
-  random: Math.random(),
-});
+/** When the host booted, in milliseconds since 1970, according to the clock at the start of this process. */
+const bootedAt = Date.now() - uptime() * 1000;
+
+/**
+ * Returns the time that no change of the clock alters. Leases also end while the host is suspended, and the
+ * kernel's time since the boot (CLOCK_BOOTTIME) counts that, which `performance.now()` does not.
+ */
+export const systemClock = (): Moment => ({ now: bootedAt + uptime() * 1000, random: Math.random() });
 
 /** Starts no timer before the first client. */
 export function createLeaseKeeper({ open, apply, log, clock = systemClock }: LeaseKeeperDeps): LeaseKeeper {
@@ -96,7 +104,7 @@ export function createLeaseKeeper({ open, apply, log, clock = systemClock }: Lea
     if (clients.size === 0) return;
     let next = Infinity;
     for (const client of clients.values()) next = Math.min(next, dueAt(client));
-    const delay = Math.max(1, Math.min(next - clock().now, longestTimer));
+    const delay = Math.max(1, Math.min(next - clock().now, longestTimerMs));
     timer = setTimeout(runDue, delay).unref();
   };
 
