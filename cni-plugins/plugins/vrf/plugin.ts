@@ -18,6 +18,13 @@ interface VrfConfig {
   readonly table?: number;
 }
 
+/** Tables that also serve the interfaces outside of every VRF: linux/rtnetlink.h. */
+const ownTables: ReadonlyMap<number, string> = new Map([
+  [253, 'default'],
+  [254, 'main'],
+  [255, 'local'],
+]);
+
 interface Observed {
   readonly table: number;
   /** Global IPv6 addresses of the interface, in CIDR form: the kernel may drop them when it joins. */
@@ -42,6 +49,8 @@ export const vrf: Plugin<VrfConfig> = {
     const table = config.whole('table') ?? 0;
     if (table < 0 || table > 0xffffffff)
       config.problem('table', `${table} is not a routing table: 1 to 4294967295, or 0`);
+    if (ownTables.has(table))
+      config.problem('table', `${table} is the table ${ownTables.get(table)} of the kernel`);
     return { name, ...(table === 0 ? {} : { table }) };
   },
   observe({ name, table }, kernel, { key }): Observed {

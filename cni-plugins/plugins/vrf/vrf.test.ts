@@ -167,6 +167,16 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.match(made.pod.run('ip route'), /default via 10\.20\.0\.1/u);
   });
 
+  test('the tables of the kernel are refused, because other interfaces use them', async () => {
+    const pod = pods.pod('tables');
+    const prevResult: CniResult = { interfaces: [], ips: [], routes: [], dns: {} };
+    for (const table of [253, 254, 255])
+      await assert.rejects(
+        pod.add({ type: 'vrf', vrfname: 'blue', table }, { prevResult }),
+        /is the table (?:default|main|local) of the kernel/u,
+      );
+  });
+
   test('a call without an interface is refused', async () => {
     const pod = pods.pod('nothing');
     const prevResult = { interfaces: [], ips: [], routes: [], dns: {} };
