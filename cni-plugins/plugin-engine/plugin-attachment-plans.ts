@@ -12,6 +12,7 @@ import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-value
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { PodPolicies } from './pod-policies.ts';
 import type { Reading } from '../networks/plugin-configuration.ts';
+import { createIpvlanModes } from './ipvlan-modes.ts';
 import { createTakenMacs } from './mac-conflicts.ts';
 import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
 
@@ -85,10 +86,10 @@ export function createPartPlans({
     return { attachment, given };
   };
 
-  const refuseTakenMac = refusingTakenMacs(database);
+  const refuseConflicts = refusingConflicts(database);
 
   return {
-    ...createLaterPlans({ database, parts: pluginAttachments, policies, refuseTakenMac }),
+    ...createLaterPlans({ database, parts: pluginAttachments, policies, refuseConflicts }),
     leaseOnly: (reading, call, host) =>
       database.transaction(() => {
         const { attachment, given } = lease(reading, call, host);
@@ -123,7 +124,7 @@ export function createPartPlans({
           reading.config,
           observed === undefined ? input : { ...input, observed },
         );
-        refuseTakenMac({ plugin, reading, call }, host, result);
+        refuseConflicts({ plugin, reading, call }, host, { resources, result });
         addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
         const begun = pluginAttachments.begin({
           attachment,
@@ -154,11 +155,16 @@ export function createPartPlans({
 const idIn = ({ pod }: ResourceKernel): Pick<PluginAttachment, 'netnsId'> =>
   pod === undefined ? {} : { netnsId: idOfPod(pod) };
 
-type RefuseTakenMac = (adding: Adding, host: Host, result: CniResult) => void;
+type Planned = ReturnType<Plugin['plan']>;
 
-function refusingTakenMacs(database: NetworkDatabase): RefuseTakenMac {
+/** Refuses what would change the links of other pods. */
+type RefuseConflicts = (adding: Adding, host: Host, planned: Planned) => void;
+
+function refusingConflicts(database: NetworkDatabase): RefuseConflicts {
   const takenMacs = createTakenMacs(database);
-  return ({ reading, call }, host, result) => {
+  const ipvlanModes = createIpvlanModes(database);
+  return ({ reading, call }, host, { resources, result }) => {
+    ipvlanModes.refuse(resources, { namespaceId: host.namespaceId, key: call.key });
     const mac = chosenMac(reading.config, result, call.prevResult);
     if (mac === undefined) return;
     takenMacs.refuse(mac, {
@@ -172,7 +178,7 @@ function refusingTakenMacs(database: NetworkDatabase): RefuseTakenMac {
 }
 
 interface LaterPlansDeps extends Omit<PartPlansDeps, 'addressing'> {
-  readonly refuseTakenMac: RefuseTakenMac;
+  readonly refuseConflicts: RefuseConflicts;
 }
 
 /** Plans of an ADD whose address plugin needs the interface. */
@@ -180,7 +186,7 @@ function createLaterPlans({
   database,
   parts: pluginAttachments,
   policies,
-  refuseTakenMac,
+  refuseConflicts,
 }: LaterPlansDeps): Pick<PartPlans, 'planLinks' | 'planAddresses' | 'beginAlone' | 'completeAlone'> {
   const masqueraded = createMasqueradedAddresses(database);
   return {
@@ -195,7 +201,7 @@ function createLaterPlans({
         const input: PlanInput = { ...rest, addressesLater: true };
         const observed = plugin.observe?.(reading.config, kernel, input);
         const { resources, result } = plugin.plan(reading.config, { ...input, observed });
-        refuseTakenMac({ plugin, reading, call }, host, result);
+        refuseConflicts({ plugin, reading, call }, host, { resources, result });
         const part = pluginAttachments.begin({
           attachment,
           key: call.key,

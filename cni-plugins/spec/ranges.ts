@@ -1,4 +1,12 @@
-import { contains, formatIp, isMulticast, lastOf, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
+import {
+  contains,
+  formatIp,
+  isMulticast,
+  lastOf,
+  networkOf,
+  parseIp,
+  parsePrefix,
+} from '../../base/addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../base/addresses/index.ts';
 import type { Fields } from './fields.ts';
 import type { AddressRange, RangeSet, RouteConfig } from './network-config.ts';

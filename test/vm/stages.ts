@@ -96,6 +96,7 @@ export const stages: readonly Stage[] = [
         (name) => `cni-plugins/plugins/${name}/${name}.test.ts`,
       ),
       'cni-plugins/plugin-engine/dhcp.test.ts',
+      'cni-plugins/plugin-engine/ipvlan-modes.test.ts',
     ],
     memoryMiB: 2048,
     limitMinutes: 30,

@@ -16,7 +16,7 @@ import {
 } from '../../../base/netlink/index.ts';
 import type { LinkKind, LinkSettings, NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
-import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
+import { interfaceTaken, linkTypeMissing, masterInUse, masterMissing, namespaceGone } from './failures.ts';
 import { linkNameOf } from './link-names.ts';
 
 /** A link in the pod on top of a link of the host (or of the pod). It ends with the pod's namespace. */
@@ -167,11 +167,32 @@ function create(resource: ChildLink, name: string, kernel: ResourceKernel): Link
     ]);
   } catch (thrown) {
     if (isRefusal(thrown, 'EOPNOTSUPP')) throw linkTypeMissing(resource.of.kind);
-    throw thrown;
+    throw inUse(resource, parent, thrown) ?? thrown;
   }
   const born = findLink(pod.route, { name });
   if (born === undefined) throw masterMissing(resource.master, resource.masterIn);
   return born;
+}
+
+/** Returns the error if other links on the master are the reason why the kernel refuses this one. */
+function inUse(
+  { of, master }: ChildLink,
+  { mac }: LinkSettings,
+  thrown: unknown,
+): PortcullisError | undefined {
+  if (of.kind === 'vlan') return undefined;
+  const link = `${of.kind} ${of.mode}`;
+  // Each link has one receive handler (netdev_rx_handler_register).
+  if (isRefusal(thrown, 'EBUSY'))
+    return masterInUse(master, link, 'it belongs to a bridge or bond, or has links of another kind');
+  // The loopback link, without a MAC address, is refused with the same number.
+  if (of.kind === 'macvlan' && !/^[0:]*$/u.test(mac) && isRefusal(thrown, 'EINVAL'))
+    return masterInUse(
+      master,
+      link,
+      'the kernel answered EINVAL: a macvlan link of the mode passthru is the only one on its master',
+    );
+  return undefined;
 }
 
 function kindDifferences(resource: ChildLink, link: LinkSettings): string[] {

@@ -31,6 +31,16 @@ export const masterMissing = (master: string | undefined, where: 'host' | 'pod')
     "name an existing link as 'master'",
   );
 
+export const masterInUse = (master: string, link: string, why: string): PortcullisError =>
+  failure(
+    'NETWORK_MASTER_IN_USE',
+    'precondition',
+    `create a link (${link}) on the master`,
+    master,
+    why,
+    "name another 'master', or use the mode of the links that it has",
+  );
+
 export const mtuTooLarge = (mtu: number, master: string, limit: number): PortcullisError =>
   failure(
     'NETWORK_MTU_TOO_LARGE',

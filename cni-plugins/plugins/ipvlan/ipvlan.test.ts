@@ -55,6 +55,17 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       theirs.debian('DEL', { ...config, ipam: ipam(3) });
     });
 
+  test('a link of another kind on the same master is refused', { skip }, async () => {
+    const [first, second] = [pods.pod('first'), pods.pod('second')];
+    const config = { type: 'ipvlan', master: 'm0' };
+    await first.add({ ...config, ipam: ipam(2) });
+    assert.equal(
+      await codeOf(() => second.add({ ...config, type: 'macvlan', ipam: ipam(3) })),
+      'NETWORK_MASTER_IN_USE',
+    );
+    await first.del(config);
+  });
+
   test('after another plugin it uses the master and the addresses of that plugin', { skip }, async () => {
     const pod = pods.pod('c');
     const prevResult: CniResult = {

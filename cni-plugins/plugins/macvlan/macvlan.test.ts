@@ -97,6 +97,19 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.delDead(config);
   });
 
+  test('a master is refused while a link of the mode passthru has it', async () => {
+    shell('ip link add q0 type veth peer name q1; ip link set q0 up');
+    const [first, second] = [pods.pod('alone'), pods.pod('further')];
+    const config = { type: 'macvlan', master: 'q0', mode: 'passthru' };
+    await first.add(config);
+    for (const mode of ['passthru', 'bridge'])
+      assert.equal(await codeOf(() => second.add({ ...config, mode })), 'NETWORK_MASTER_IN_USE');
+    await first.del(config);
+    await second.add(config);
+    await second.del(config);
+    shell('ip link del q0');
+  });
+
   test('a difference is reported and repaired', async () => {
     const pod = pods.pod('drift');
     const config = { type: 'macvlan', master: 'm0', ipam: ipam(4) };

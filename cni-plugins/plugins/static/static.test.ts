@@ -93,7 +93,14 @@ for (const [label, config, args] of [
   test(`it returns what Debian's plugin returns: ${label}`, () =>
     assert.deepEqual(ours(config, args), debian(config, args)));
 
-for (const address of ['0.0.0.0/0', '0.0.0.0/24', '::/64', '224.0.0.5/24', 'ff02::5/64', '255.255.255.255/32'])
+for (const address of [
+  '0.0.0.0/0',
+  '0.0.0.0/24',
+  '::/64',
+  '224.0.0.5/24',
+  'ff02::5/64',
+  '255.255.255.255/32',
+])
   test(`${address} is refused, because no interface can have it`, () => {
     const given: readonly [object, Readonly<Record<string, string>>][] = [
       [{ ipam: { type: 'static', addresses: [{ address }] } }, {}],
