@@ -91,10 +91,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   const server = secureServer(pair);
   const connections = limitHttpConnections(server, connectionLimits, true);
   server.on('request', (request, response) => {
-    const place = connections.placeOf(request.socket);
-    place?.busy();
-    response.once('close', () => place?.idle());
-    void answerRequest(context, request, response);
+    connections.serve(request, response, () => answerRequest(context, request, response));
   });
   const authority = await listenOn(server, at).catch(async (thrown: unknown) => {
     await decisions.close();

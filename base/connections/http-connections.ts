@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { Server as HttpsServer } from 'node:https';
 import type { Server } from 'node:http';
@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { createConnectionSlots } from './connection-slots.ts';
 import type { ConnectionSlots, ConnectionLimits, ConnectionPlace } from './connection-slots.ts';
 import { networkPeer } from './peer.ts';
+import { serveRequest } from './serve-request.ts';
 
 /** Bounds the connections of an HTTP server. */
 export interface HttpConnections {
@@ -14,6 +15,11 @@ export interface HttpConnections {
    * favour of another.
    */
   placeOf(socket: Ends): ConnectionPlace | undefined;
+  /**
+   * Answers one request within the limits of its connection (serve-request.ts).
+   * @param answer called unless the client is disconnected; a rejection ends the request
+   */
+  serve(request: IncomingMessage, response: ServerResponse, answer: () => Promise<void>): void;
   readonly counts: ConnectionSlots['counts'];
 }
 
@@ -52,7 +58,12 @@ export function limitHttpConnections(
     });
     for (const accept of own) accept.call(server, socket);
   });
-  return { placeOf: (socket) => places.get(nameOf(socket)), counts: slots.counts };
+  const placeOf = (socket: Ends): ConnectionPlace | undefined => places.get(nameOf(socket));
+  return {
+    placeOf,
+    serve: (request, response, answer) => serveRequest(placeOf(request.socket), request, response, answer),
+    counts: slots.counts,
+  };
 }
 
 const nameOf = ({ remoteAddress, remotePort }: Ends): string =>

@@ -112,12 +112,8 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
         },
       },
     };
-    const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) => {
-      const place = connections.placeOf(request.socket);
-      place?.busy();
-      response.once('close', () => place?.idle());
-      void answerRequest(context, request, response);
-    };
+    const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) =>
+      connections.serve(request, response, () => answerRequest(context, request, response));
     const server =
       tls === undefined ? createHttpServer(smallRequestLimits, listener) : tlsServer(tls, listener);
     const connections = limitHttpConnections(server, connectionLimits, tls !== undefined);

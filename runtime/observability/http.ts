@@ -35,11 +35,10 @@ export async function listenHttp(
       connectionsCheckingInterval,
     },
     (request, response) => {
-      const place = listener.placeOf(request.socket);
-      place?.busy();
-      response.once('close', () => place?.idle());
-      answer(request, response, parts).catch((cause: unknown) =>
-        reply(response, 500, 'text/plain', `${reasonOf(cause)}\n`),
+      listener.serve(request, response, () =>
+        answer(request, response, parts).catch((cause: unknown) =>
+          reply(response, 500, 'text/plain', `${reasonOf(cause)}\n`),
+        ),
       );
     },
   );
