@@ -43,10 +43,11 @@ function make(name: string, { reader = false, output }: TokenFlags): number {
   const token = randomBytes(32).toString('base64url');
   const sha256 = createHash('sha256').update(token).digest('hex');
   const group = reader ? 'readers' : 'nodes';
+  // YAML reads some names as numbers or as null, such as 1.10, which would be the node 1.1.
   print(
     output,
     { token, [group]: { [name]: { sha256 } } },
-    `token:  ${token}\n\n${group}:\n  ${name}: { sha256: ${sha256} }\n`,
+    `token:  ${token}\n\n${group}:\n  '${name}': { sha256: '${sha256}' }\n`,
   );
   return exitCodes.yes;
 }
